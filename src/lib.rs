@@ -1,1 +1,16 @@
-//! lastgood.
+//! lastgood keeps the last known-good state of a Kubernetes control plane on the node itself, and puts it back.
+//!
+//! The map, in the order of the flow:
+//!
+//! ```text
+//!  wakes: inotify, timer, signal, request      (a wake is a hint, never a fact)
+//!     │
+//!     ▼
+//!  observe ──Observation──▶ judge ──Judgement──▶ decide ──Decision──▶ act ──Outcome──▶ record
+//!  reads only               pure                 pure                 the hands        the memory
+//! ```
+//!
+//! [`model`] holds the nouns. Imports point from the shell to the core: judge and decide import only the model.
+
+pub mod config;
+pub mod model;

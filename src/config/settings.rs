@@ -1,0 +1,157 @@
+//! The validated settings, as the rest of the program uses them. Every default is a named constant with its reason,
+//! here or in [`crate::model::policy`].
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::model::Policy;
+
+/// Where kubeadm keeps everything.
+pub const KUBERNETES_DIR: &str = "/etc/kubernetes";
+/// Where a person finds the last known-good manifests.
+pub const INACTIVE_DIR: &str = "/etc/kubernetes/inactive-manifests";
+/// Files on their way in or out: on the manifest directory's file system, beside it, so that a rename is enough and the
+/// kubelet does not look.
+pub const STAGING_DIR: &str = "/etc/kubernetes/.lastgood";
+/// Generations, memory and history.
+pub const STATE_DIR: &str = "/var/lib/lastgood";
+/// The socket.
+pub const RUN_DIR: &str = "/run/lastgood";
+/// Where kubeadm puts the kubelet's configuration.
+pub const KUBELET_CONFIG: &str = "/var/lib/kubelet/config.yaml";
+/// The kubelet's credentials, and one of the signs of a master.
+pub const KUBELET_KUBECONFIG: &str = "/etc/kubernetes/kubelet.conf";
+/// How the kubelet is restarted.
+pub const KUBELET_RESTART: [&str; 3] = ["systemctl", "restart", "kubelet"];
+/// A restart that takes longer than this has failed.
+pub const KUBELET_RESTART_TIMEOUT: Duration = Duration::from_secs(60);
+/// A runtime that answers later than this cannot tell.
+pub const RUNTIME_TIMEOUT: Duration = Duration::from_secs(5);
+/// Between two questions to one component.
+pub const PROBE_INTERVAL: Duration = Duration::from_secs(2);
+/// A component that answers later than this has not answered: etcd's own /readyz takes 7 s to say no, but a process that
+/// lives answers its liveness in milliseconds.
+pub const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Between two passes when nothing wakes the agent.
+pub const PASS_INTERVAL: Duration = Duration::from_secs(2);
+/// Between two passes while a replacement is under way.
+pub const BUSY_INTERVAL: Duration = Duration::from_millis(100);
+/// A longer gap between two passes was not watched (Q14).
+pub const LONGEST_GAP: Duration = Duration::from_secs(10);
+
+/// All settings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Thresholds and choices.
+    pub policy: Policy,
+    /// Where things are.
+    pub paths: Paths,
+    /// The container runtime.
+    pub runtime: Runtime,
+    /// The kubelet.
+    pub kubelet: Kubelet,
+    /// The probes.
+    pub probes: Probes,
+    /// The passes.
+    pub passes: Passes,
+    /// The node's name; found as the kubelet finds it when absent.
+    pub node_name: Option<String>,
+}
+
+/// Where things are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Paths {
+    /// The kubelet's static pod directory; read from the kubelet's configuration when absent.
+    pub manifests: Option<PathBuf>,
+    /// The last known-good manifests, for people.
+    pub inactive_manifests: PathBuf,
+    /// Files on their way in or out.
+    pub staging: PathBuf,
+    /// The directory whose files may belong to a closure.
+    pub kubernetes: PathBuf,
+    /// Generations, memory and history.
+    pub state: PathBuf,
+    /// The socket's directory.
+    pub run: PathBuf,
+}
+
+/// The container runtime.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Runtime {
+    /// `unix://…`; the kubelet's when absent.
+    pub endpoint: Option<String>,
+    /// For one call.
+    pub timeout: Duration,
+}
+
+/// The kubelet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kubelet {
+    /// Its `--config`.
+    pub config: PathBuf,
+    /// Its `--kubeconfig`.
+    pub kubeconfig: PathBuf,
+    /// Its health URL; from its configuration when absent.
+    pub healthz: Option<String>,
+    /// The command that restarts it.
+    pub restart: Vec<String>,
+    /// For that command.
+    pub restart_timeout: Duration,
+}
+
+/// The probes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Probes {
+    /// Between two questions to one component.
+    pub interval: Duration,
+    /// For one answer.
+    pub timeout: Duration,
+}
+
+/// The passes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Passes {
+    /// Between two passes when nothing wakes the agent.
+    pub interval: Duration,
+    /// Between two passes while a replacement is under way.
+    pub busy_interval: Duration,
+    /// A longer gap between two passes earns nothing.
+    pub longest_gap: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            policy: Policy::default(),
+            paths: Paths {
+                manifests: None,
+                inactive_manifests: INACTIVE_DIR.into(),
+                staging: STAGING_DIR.into(),
+                kubernetes: KUBERNETES_DIR.into(),
+                state: STATE_DIR.into(),
+                run: RUN_DIR.into(),
+            },
+            runtime: Runtime {
+                endpoint: None,
+                timeout: RUNTIME_TIMEOUT,
+            },
+            kubelet: Kubelet {
+                config: KUBELET_CONFIG.into(),
+                kubeconfig: KUBELET_KUBECONFIG.into(),
+                healthz: None,
+                restart: KUBELET_RESTART.map(String::from).into(),
+                restart_timeout: KUBELET_RESTART_TIMEOUT,
+            },
+            probes: Probes {
+                interval: PROBE_INTERVAL,
+                timeout: PROBE_TIMEOUT,
+            },
+            passes: Passes {
+                interval: PASS_INTERVAL,
+                busy_interval: BUSY_INTERVAL,
+                longest_gap: LONGEST_GAP,
+            },
+            node_name: None,
+        }
+    }
+}

@@ -1,0 +1,618 @@
+//! A static pod manifest, read as the kubelet reads it (`pkg/kubelet/config/file.go`, `common.go`): the first document,
+//! YAML or JSON, whatever the file's ending.
+//!
+//! Two files are the same pod when they decode to the same thing: the kubelet's UID comes from the decoded pod, so
+//! comments and white space restart nothing. [`Manifest::digest`] follows it, but is taken over the whole decoded
+//! document, so that a field newer than this program still counts as a change.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::component::is_dns_name;
+use super::{ComponentId, Digest, Role};
+
+/// The largest manifest the kubelet reads (`maxConfigLength` in its `pkg/kubelet/config/file.go`), in bytes.
+pub const MAX_BYTES: u64 = 10 << 20;
+
+/// The namespace of a static pod that names none (`pkg/kubelet/config/common.go`).
+const DEFAULT_NAMESPACE: &str = "default";
+
+/// What the kubelet allows a pod for termination when the manifest does not say: 30 s.
+const DEFAULT_TERMINATION_GRACE: Duration = Duration::from_secs(30);
+
+/// Why a file in the manifest directory holds no pod.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "fault")]
+pub enum FileFault {
+    /// No bytes, or nothing but white space and comments.
+    Empty,
+    /// Larger than the kubelet reads.
+    TooLarge {
+        /// Its size in bytes.
+        bytes: u64,
+    },
+    /// Neither YAML nor JSON.
+    NotYaml {
+        /// The parser's sentence, with line and column.
+        error: String,
+    },
+    /// Parses, and is something else than a v1 Pod.
+    NotAPod {
+        /// What it says it is.
+        kind: String,
+    },
+    /// A Pod that the kubelet refuses.
+    InvalidPod {
+        /// Which field, and why.
+        error: String,
+    },
+    /// A directory; the kubelet does not enter it.
+    Directory,
+    /// A symbolic link that leads nowhere.
+    DanglingLink {
+        /// Where it points.
+        target: String,
+    },
+    /// A fifo, socket or device.
+    Special {
+        /// Which.
+        kind: String,
+    },
+    /// It could not be read.
+    Unreadable {
+        /// The system's word.
+        error: String,
+    },
+}
+
+impl fmt::Display for FileFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Empty => f.write_str("is empty"),
+            Self::TooLarge { bytes } => write!(f, "is {bytes} bytes, more than the kubelet reads ({MAX_BYTES})"),
+            Self::NotYaml { error } => write!(f, "is neither YAML nor JSON: {error}"),
+            Self::NotAPod { kind } => write!(f, "is {kind}, not a v1 Pod"),
+            Self::InvalidPod { error } => write!(f, "is not a valid Pod: {error}"),
+            Self::Directory => f.write_str("is a directory"),
+            Self::DanglingLink { target } => write!(f, "is a symbolic link to {target}, which does not exist"),
+            Self::Special { kind } => write!(f, "is a {kind}, not a regular file"),
+            Self::Unreadable { error } => write!(f, "cannot be read: {error}"),
+        }
+    }
+}
+
+/// Which data a generation serves. A rollback never changes it (Q1).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "serves")]
+pub enum DataIdentity {
+    /// An etcd member's data directory on the host.
+    Etcd {
+        /// The host path behind `--data-dir`.
+        data_dir: PathBuf,
+    },
+    /// What an API server reads and writes.
+    ApiServer {
+        /// `--etcd-servers`.
+        servers: BTreeSet<String>,
+        /// `--etcd-prefix`; `/registry` when absent.
+        prefix: String,
+    },
+}
+
+/// A manifest that decodes to a pod.
+#[derive(Clone, Debug)]
+pub struct Manifest {
+    /// Whose manifest it is.
+    pub id: ComponentId,
+    /// What the component is to the others.
+    pub role: Role,
+    /// The decoded pod.
+    pub pod: Pod,
+    /// Of the decoded document: equal for bytes that decode to the same pod.
+    pub digest: Digest,
+    /// The file, byte for byte: what is kept and what is put back.
+    pub raw: Arc<[u8]>,
+}
+
+impl Manifest {
+    /// Decodes what a file holds.
+    ///
+    /// # Errors
+    /// The fault says what a person would have to mend. It means that *we* cannot read the file; Go's YAML is a little
+    /// laxer than ours, so a pod may run from a file that fails here.
+    pub fn parse(raw: Arc<[u8]>) -> Result<Self, FileFault> {
+        if raw.len() as u64 > MAX_BYTES {
+            return Err(FileFault::TooLarge {
+                bytes: raw.len() as u64,
+            });
+        }
+        let text = std::str::from_utf8(&raw).map_err(|error| FileFault::NotYaml {
+            error: format!("not UTF-8 text: {error}"),
+        })?;
+        let document = first_document::<Value>(text)?;
+        let document = match document {
+            Value::Null => return Err(FileFault::Empty),
+            Value::Object(_) => canonical(document),
+            other => {
+                return Err(FileFault::NotAPod {
+                    kind: format!("a plain {}", json_kind(&other)),
+                });
+            }
+        };
+        let says = |key: &str| {
+            document
+                .get(key)
+                .and_then(Value::as_str)
+                .unwrap_or("nothing")
+                .to_owned()
+        };
+        if says("kind") != "Pod" || says("apiVersion") != "v1" {
+            return Err(FileFault::NotAPod {
+                kind: format!("{}/{}", says("apiVersion"), says("kind")),
+            });
+        }
+        let pod: Pod = first_document(text).map_err(|fault| match fault {
+            FileFault::NotYaml { error } => FileFault::InvalidPod { error },
+            other => other,
+        })?;
+        let id = validate(&pod).map_err(|error| FileFault::InvalidPod { error })?;
+        let digest = Digest::of(document.to_string().as_bytes());
+        let role = main_program(&pod)
+            .and_then(|program| Role::of_program(&program))
+            .unwrap_or(Role::Other);
+        Ok(Self {
+            id,
+            role,
+            pod,
+            digest,
+            raw,
+        })
+    }
+
+    fn spec(&self) -> Option<&PodSpec> {
+        self.pod.spec.as_ref()
+    }
+
+    /// The container that makes this pod what it is: the one whose program gives the role, or else the first.
+    pub fn main_container(&self) -> Option<&Container> {
+        let containers = &self.spec()?.containers;
+        containers
+            .iter()
+            .find(|c| program(c).and_then(|p| Role::of_program(&p)).is_some())
+            .or(containers.first())
+    }
+
+    /// The command line the main container is started with: `command` and `args`, where the manifest gives a command.
+    pub fn command_line(&self) -> Option<Vec<String>> {
+        let container = self.main_container()?;
+        let mut line = container.command.clone().filter(|command| !command.is_empty())?;
+        line.extend(container.args.iter().flatten().cloned());
+        Some(line)
+    }
+
+    /// The flags of the main container, as `--name=value`, `--name value` or a bare `--name` gives them.
+    pub fn flags(&self) -> BTreeMap<String, Vec<String>> {
+        let Some(container) = self.main_container() else {
+            return BTreeMap::new();
+        };
+        let words: Vec<&String> = container
+            .command
+            .iter()
+            .flatten()
+            .chain(container.args.iter().flatten())
+            .collect();
+        let mut flags: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for (at, word) in words.iter().enumerate() {
+            let Some(flag) = word.strip_prefix("--") else { continue };
+            let (name, value) = match flag.split_once('=') {
+                Some((name, value)) => (name, value.to_owned()),
+                None => (
+                    flag,
+                    words
+                        .get(at + 1)
+                        .filter(|next| !next.starts_with('-'))
+                        .map_or(String::new(), |v| (*v).clone()),
+                ),
+            };
+            flags.entry(name.to_owned()).or_default().push(value);
+        }
+        flags
+    }
+
+    /// The last value of one flag, which is the one that counts for a flag that is given twice.
+    pub fn flag(&self, name: &str) -> Option<String> {
+        self.flags().remove(name)?.pop()
+    }
+
+    /// Every image the pod needs, init containers included.
+    pub fn images(&self) -> BTreeSet<String> {
+        let Some(spec) = self.spec() else {
+            return BTreeSet::new();
+        };
+        let init = spec.init_containers.iter().flatten();
+        init.chain(&spec.containers).filter_map(|c| c.image.clone()).collect()
+    }
+
+    /// The host directories and files mounted into the main container: (path in the container, path on the host),
+    /// the deepest mount first.
+    pub fn host_mounts(&self) -> Vec<(PathBuf, PathBuf)> {
+        let (Some(spec), Some(container)) = (self.spec(), self.main_container()) else {
+            return Vec::new();
+        };
+        let host: BTreeMap<&str, &str> = spec
+            .volumes
+            .iter()
+            .flatten()
+            .filter_map(|volume| Some((volume.name.as_str(), volume.host_path.as_ref()?.path.as_str())))
+            .collect();
+        let mut mounts: Vec<_> = container
+            .volume_mounts
+            .iter()
+            .flatten()
+            .filter_map(|mount| {
+                let path = Path::new(*host.get(mount.name.as_str())?);
+                let path = mount
+                    .sub_path
+                    .as_ref()
+                    .map_or_else(|| path.to_owned(), |sub| path.join(sub));
+                Some((PathBuf::from(&mount.mount_path), path))
+            })
+            .collect();
+        mounts.sort_by_key(|(inside, _)| std::cmp::Reverse(inside.components().count()));
+        mounts
+    }
+
+    /// Where a path of the main container lies on the host, if a hostPath volume brings it in.
+    pub fn host_path(&self, inside: &Path) -> Option<PathBuf> {
+        self.host_mounts().into_iter().find_map(|(mount, host)| {
+            let rest = inside.strip_prefix(&mount).ok()?;
+            Some(if rest.as_os_str().is_empty() {
+                host
+            } else {
+                host.join(rest)
+            })
+        })
+    }
+
+    /// How long the pod may take to end after its file is gone: `terminationGracePeriodSeconds`.
+    pub fn termination_grace(&self) -> Duration {
+        let seconds = self.spec().and_then(|spec| spec.termination_grace_period_seconds);
+        seconds
+            .and_then(|s| u64::try_from(s).ok())
+            .map_or(DEFAULT_TERMINATION_GRACE, Duration::from_secs)
+    }
+
+    /// The time the startup probe gives the main container to come up: `initialDelaySeconds` and `failureThreshold`
+    /// periods, with the kubelet's defaults (0, 3, 10 s) where the manifest is silent. Zero without such a probe.
+    pub fn startup_budget(&self) -> Duration {
+        let Some(probe) = self.main_container().and_then(|c| c.startup_probe.as_ref()) else {
+            return Duration::ZERO;
+        };
+        let seconds = |value: Option<i32>, default: u64| value.and_then(|v| u64::try_from(v).ok()).unwrap_or(default);
+        let periods = seconds(probe.failure_threshold, 3) * seconds(probe.period_seconds, 10);
+        Duration::from_secs(seconds(probe.initial_delay_seconds, 0) + periods)
+    }
+
+    /// Which data this manifest serves, for the two components that serve any.
+    pub fn data_identity(&self) -> Option<DataIdentity> {
+        match self.role {
+            Role::Etcd => {
+                let inside = PathBuf::from(self.flag("data-dir")?);
+                Some(DataIdentity::Etcd {
+                    data_dir: self.host_path(&inside).unwrap_or(inside),
+                })
+            }
+            Role::ApiServer => Some(DataIdentity::ApiServer {
+                servers: self
+                    .flag("etcd-servers")?
+                    .split(',')
+                    .map(|s| s.trim().trim_end_matches('/').to_owned())
+                    .collect(),
+                prefix: self.flag("etcd-prefix").unwrap_or_else(|| "/registry".to_owned()),
+            }),
+            _ => None,
+        }
+    }
+
+    /// The TCP ports the pod listens on: what its flags name, what kubeadm's components listen on when their flags are
+    /// silent, and the declared container ports. Only ports of the host's network count.
+    pub fn ports(&self) -> BTreeSet<u16> {
+        let Some(spec) = self.spec() else {
+            return BTreeSet::new();
+        };
+        if spec.host_network != Some(true) {
+            return BTreeSet::new();
+        }
+        let flags = self.flags();
+        let of_flag = |name: &str, default: u16| {
+            let given = flags
+                .get(name)
+                .and_then(|values| values.last())
+                .and_then(|port| port.parse().ok());
+            given.unwrap_or(default)
+        };
+        let mut ports: BTreeSet<u16> = match self.role {
+            Role::ApiServer => [of_flag("secure-port", 6443)].into(),
+            Role::ControllerManager => [of_flag("secure-port", 10257)].into(),
+            Role::Scheduler => [of_flag("secure-port", 10259)].into(),
+            Role::Etcd => ["listen-client-urls", "listen-peer-urls", "listen-metrics-urls"]
+                .iter()
+                .filter_map(|flag| flags.get(*flag))
+                .flatten()
+                .flat_map(|urls| urls.split(','))
+                .filter_map(|url| url.trim().rsplit_once(':')?.1.trim_end_matches('/').parse().ok())
+                .collect(),
+            Role::Other => BTreeSet::new(),
+        };
+        if self.role == Role::Other {
+            let declared = spec.containers.iter().flat_map(|c| c.ports.iter().flatten());
+            ports.extend(declared.filter_map(|port| u16::try_from(port.container_port).ok()));
+        }
+        ports
+    }
+
+    /// The minor version the main container's image tag names: `v1.34.2` gives (1, 34).
+    pub fn minor_version(&self) -> Option<(u32, u32)> {
+        let image = self.main_container()?.image.as_ref()?;
+        let tag = image.split('@').next()?.rsplit_once(':')?.1;
+        let mut numbers = tag.trim_start_matches('v').split(['.', '-']);
+        Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
+    }
+}
+
+fn program(container: &Container) -> Option<String> {
+    container.command.as_ref()?.first().cloned()
+}
+
+fn main_program(pod: &Pod) -> Option<String> {
+    let containers = &pod.spec.as_ref()?.containers;
+    let known = containers
+        .iter()
+        .filter_map(program)
+        .find(|p| Role::of_program(p).is_some());
+    // A manifest without a command leaves the program to its image; the pod's own name is the next best word for it.
+    known.or_else(|| {
+        containers
+            .iter()
+            .all(|c| program(c).is_none())
+            .then(|| pod.metadata.name.clone())?
+    })
+}
+
+/// The kubelet's rules for a static pod, as far as a pod that breaks them is dropped at its next scan.
+fn validate(pod: &Pod) -> Result<ComponentId, String> {
+    let name = pod.metadata.name.clone().unwrap_or_default();
+    if !is_dns_name(&name) {
+        return Err(format!("metadata.name: {name:?} is not a DNS name"));
+    }
+    let namespace = pod
+        .metadata
+        .namespace
+        .clone()
+        .filter(|n| !n.is_empty())
+        .unwrap_or_else(|| DEFAULT_NAMESPACE.to_owned());
+    if !is_dns_name(&namespace) {
+        return Err(format!("metadata.namespace: {namespace:?} is not a DNS name"));
+    }
+    let containers = pod
+        .spec
+        .as_ref()
+        .map(|spec| spec.containers.as_slice())
+        .unwrap_or_default();
+    if containers.is_empty() {
+        return Err("spec.containers: at least one is required".to_owned());
+    }
+    for (at, container) in containers.iter().enumerate() {
+        if container.name.is_empty() {
+            return Err(format!("spec.containers[{at}].name: required"));
+        }
+        if container.image.as_ref().is_none_or(|image| image.trim().is_empty()) {
+            return Err(format!("spec.containers[{at}].image: required"));
+        }
+    }
+    Ok(ComponentId::new(namespace, name))
+}
+
+/// The first document of a YAML stream, or the JSON text. Only the first counts, and what stands behind it (a trailing
+/// `---`, say) must not fail the whole.
+fn first_document<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, FileFault> {
+    let not_yaml = |error: &dyn fmt::Display| FileFault::NotYaml {
+        error: error.to_string(),
+    };
+    if text.trim_start().starts_with('{') {
+        // Tabs are white space in JSON and an error in YAML.
+        if let Ok(value) = serde_json::from_str(text) {
+            return Ok(value);
+        }
+    }
+    let mut documents = serde_yaml::Deserializer::from_str(text);
+    let first = documents.next().ok_or(FileFault::Empty)?;
+    if text
+        .lines()
+        .all(|line| line.trim().is_empty() || line.trim_start().starts_with('#'))
+    {
+        return Err(FileFault::Empty);
+    }
+    T::deserialize(first).map_err(|error| not_yaml(&error))
+}
+
+/// The document without what decodes to nothing: nulls, and the status, which the kubelet overwrites.
+fn canonical(document: Value) -> Value {
+    let mut document = without_nulls(document);
+    if let Some(top) = document.as_object_mut() {
+        top.remove("status");
+    }
+    document
+}
+
+fn without_nulls(value: Value) -> Value {
+    match value {
+        Value::Object(map) => map
+            .into_iter()
+            .filter(|(_, v)| !v.is_null())
+            .map(|(k, v)| (k, without_nulls(v)))
+            .collect(),
+        Value::Array(items) => items.into_iter().map(without_nulls).collect(),
+        other => other,
+    }
+}
+
+fn json_kind(value: &Value) -> &'static str {
+    match value {
+        Value::Array(_) => "list",
+        Value::String(_) => "text",
+        _ => "value",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ETCD: &str = r"
+apiVersion: v1
+kind: Pod
+metadata:
+  name: etcd
+  namespace: kube-system
+spec:
+  containers:
+  - name: etcd
+    image: registry.k8s.io/etcd:3.5.16-0
+    command: [etcd, --data-dir=/var/lib/etcd, --name, m1]
+    startupProbe: {initialDelaySeconds: 10, failureThreshold: 24, periodSeconds: 10}
+    volumeMounts:
+    - {name: data, mountPath: /var/lib/etcd}
+  volumes:
+  - name: data
+    hostPath: {path: /srv/etcd, type: DirectoryOrCreate}
+status: {}
+";
+
+    fn parse(text: &str) -> Result<Manifest, FileFault> {
+        Manifest::parse(text.as_bytes().into())
+    }
+
+    #[test]
+    fn a_kubeadm_manifest_tells_all_we_ask() {
+        let etcd = parse(ETCD).unwrap();
+        assert_eq!(etcd.id, ComponentId::system("etcd"));
+        assert_eq!(etcd.role, Role::Etcd);
+        assert_eq!(
+            etcd.flag("name").as_deref(),
+            Some("m1"),
+            "a flag and its value in two words"
+        );
+        assert_eq!(
+            etcd.host_path(Path::new("/var/lib/etcd/member")),
+            Some("/srv/etcd/member".into())
+        );
+        assert_eq!(
+            etcd.data_identity(),
+            Some(DataIdentity::Etcd {
+                data_dir: "/srv/etcd".into()
+            })
+        );
+        assert_eq!(etcd.startup_budget(), Duration::from_secs(250));
+        assert_eq!(etcd.termination_grace(), Duration::from_secs(30));
+        assert_eq!(etcd.minor_version(), Some((3, 5)));
+        let urls = ETCD.replace(
+            "--data-dir",
+            "--listen-client-urls=https://127.0.0.1:2379,https://[::1]:2389/, --data-dir",
+        );
+        let on_host = urls.replace("spec:\n", "spec:\n  hostNetwork: true\n");
+        assert_eq!(parse(&on_host).unwrap().ports(), [2379, 2389].into());
+        assert_eq!(
+            parse(&urls).unwrap().ports(),
+            [].into(),
+            "ports of the pod's own network"
+        );
+    }
+
+    #[test]
+    fn only_what_decodes_differently_is_another_pod() {
+        let etcd = parse(ETCD).unwrap().digest;
+        let same = |text: &str, why: &str| assert_eq!(parse(text).unwrap().digest, etcd, "{why}");
+        same(&format!("# a comment\n{ETCD}"), "a comment");
+        same(&format!("{ETCD}---\n"), "a trailing document mark");
+        same(&ETCD.replace("status: {}", "status: null"), "a status");
+        same(
+            &serde_json::to_string_pretty(&first_document::<Value>(ETCD).unwrap()).unwrap(),
+            "the same in JSON",
+        );
+        assert_ne!(parse(&ETCD.replace("m1", "m2")).unwrap().digest, etcd, "a flag");
+        let newer = ETCD.replace("  containers:", "  fieldOfTheFuture: true\n  containers:");
+        assert_ne!(
+            parse(&newer).unwrap().digest,
+            etcd,
+            "a field this program does not know"
+        );
+    }
+
+    #[test]
+    fn what_is_no_pod_is_told_apart() {
+        assert_eq!(parse("").unwrap_err(), FileFault::Empty);
+        assert_eq!(parse("# nothing\n\n").unwrap_err(), FileFault::Empty);
+        assert!(matches!(parse("a: [").unwrap_err(), FileFault::NotYaml { .. }));
+        assert!(
+            matches!(parse("\0\0\0\0").unwrap_err(), FileFault::NotYaml { .. }),
+            "what a power cut leaves"
+        );
+        assert!(matches!(parse("hello").unwrap_err(), FileFault::NotAPod { .. }));
+        assert!(matches!(
+            parse("kind: Deployment\napiVersion: apps/v1").unwrap_err(),
+            FileFault::NotAPod { .. }
+        ));
+        for (cut, field) in [
+            ("  containers:", "containers"),
+            ("  name: etcd", "metadata.name"),
+            ("    image:", "image"),
+        ] {
+            let text = ETCD[..ETCD.find(cut).unwrap()].to_owned();
+            match parse(&text) {
+                Err(FileFault::InvalidPod { error }) => assert!(error.contains(field) || field == "image", "{error}"),
+                other => panic!("cut before {cut:?}: {other:?}"),
+            }
+        }
+        let large = vec![b' '; MAX_BYTES as usize + 1];
+        assert!(matches!(
+            Manifest::parse(large.into()).unwrap_err(),
+            FileFault::TooLarge { .. }
+        ));
+    }
+
+    #[test]
+    fn the_same_servers_in_another_order_are_the_same_data() {
+        let api = |servers: &str| {
+            let text = format!(
+                "{{apiVersion: v1, kind: Pod, metadata: {{name: kube-apiserver}}, spec: {{containers: [{{name: a, image: i, \
+                 command: [kube-apiserver, '--etcd-servers={servers}']}}]}}}}"
+            );
+            parse(&text).unwrap().data_identity()
+        };
+        assert_eq!(
+            api("https://a:2379,https://b:2379"),
+            api("https://b:2379/, https://a:2379")
+        );
+        assert_ne!(api("https://a:2379"), api("https://b:2379"));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_bytes_make_the_parser_panic(bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..400)) {
+            let _ = Manifest::parse(bytes.into());
+        }
+
+        #[test]
+        fn a_torn_manifest_is_never_a_panic(at in 0usize..700) {
+            let _ = parse(&ETCD[..at.min(ETCD.len())]);
+        }
+    }
+}

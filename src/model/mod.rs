@@ -1,0 +1,38 @@
+//! The nouns: what is seen, what is known, what is wanted. No I/O here, and no opinion.
+//!
+//! ```text
+//!   Observation ──judge──▶ Judgement ──decide──▶ Decision { memory, plan, events }
+//!       (seen)              (meant)                (known)  (wanted) (told)
+//! ```
+//!
+//! Every other room imports from this one; this one imports from none.
+
+pub mod closure;
+pub mod component;
+pub mod digest;
+pub mod event;
+pub mod generation;
+pub mod manifest;
+pub mod memory;
+pub mod moment;
+pub mod observation;
+pub mod plan;
+pub mod policy;
+pub mod reading;
+pub mod slot;
+pub mod verdict;
+
+pub use closure::{ClosureFile, FileKind, FileState};
+pub use component::{ComponentId, Role};
+pub use digest::Digest;
+pub use event::Event;
+pub use generation::{Generation, Proof, Standing};
+pub use manifest::{FileFault, Manifest};
+pub use memory::Memory;
+pub use moment::{Moment, Tick};
+pub use observation::Observation;
+pub use plan::{Decision, Request, Step};
+pub use policy::Policy;
+pub use reading::{Probe, Reading, Symptom};
+pub use slot::Slot;
+pub use verdict::{Assessment, Judgement, Verdict};

@@ -1,0 +1,334 @@
+//! Everything one pass saw, gathered before anything is thought about it.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{ClosureFile, ComponentId, Digest, FileFault, FileState, Manifest, Moment, Probe, Reading};
+
+/// One look at the node.
+#[derive(Clone, Debug)]
+pub struct Observation {
+    /// When the look began.
+    pub at: Moment,
+    /// The directory the kubelet reads static pods from.
+    pub manifests: Directory,
+    /// The files of inactive-manifests, by name.
+    pub inactive: BTreeMap<String, Arc<ManifestFile>>,
+    /// The files generations of the past brought with them, as they stand now.
+    pub files: BTreeMap<PathBuf, FileState>,
+    /// The static pods the container runtime knows; a sentence when it cannot be asked.
+    pub runtime: Result<Vec<PodRun>, String>,
+    /// The latest answer to each question, by component.
+    pub probes: BTreeMap<ComponentId, Vec<Probe>>,
+    /// Whether an image is on the node, by reference; an image that could not be asked for is not in here.
+    pub images: BTreeMap<String, ImagePresence>,
+    /// The kubelet.
+    pub kubelet: Kubelet,
+    /// The machine.
+    pub node: Node,
+}
+
+/// The manifest directory.
+#[derive(Clone, Debug)]
+pub enum Directory {
+    /// It was read.
+    Present {
+        /// Every entry the kubelet would look at: names that do not begin with a dot.
+        files: BTreeMap<String, Arc<ManifestFile>>,
+        /// What became of files that stood there at an earlier look of this run and do not any more.
+        gone: BTreeMap<String, Gone>,
+    },
+    /// It does not exist.
+    Missing {
+        /// What became of the files that stood there.
+        gone: BTreeMap<String, Gone>,
+    },
+    /// It could not be read: a sentence.
+    Unreadable(String),
+}
+
+impl Directory {
+    /// The entry of that name.
+    pub fn file(&self, name: &str) -> Option<&Arc<ManifestFile>> {
+        match self {
+            Self::Present { files, .. } => files.get(name),
+            _ => None,
+        }
+    }
+
+    /// Every entry.
+    pub fn files(&self) -> impl Iterator<Item = &Arc<ManifestFile>> {
+        let files = match self {
+            Self::Present { files, .. } => Some(files),
+            _ => None,
+        };
+        files.into_iter().flat_map(BTreeMap::values)
+    }
+
+    /// What became of a file that is not there: known only if this run of the agent held it open.
+    pub fn fate(&self, name: &str) -> Gone {
+        match self {
+            Self::Present { gone, .. } | Self::Missing { gone } => gone.get(name).cloned().unwrap_or(Gone::Unwitnessed),
+            Self::Unreadable(_) => Gone::Unwitnessed,
+        }
+    }
+}
+
+/// How a file left the manifest directory. An open descriptor of it tells: its link count, and its path.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "fate")]
+pub enum Gone {
+    /// Its last link is gone. A move to another file system looks the same.
+    Deleted,
+    /// A person moved it away.
+    Moved {
+        /// Where to.
+        to: PathBuf,
+    },
+    /// It went while nobody watched: before this run of the agent (Q14: what is absent stays absent).
+    Unwitnessed,
+}
+
+/// One entry of a manifest directory.
+#[derive(Clone, Debug)]
+pub struct ManifestFile {
+    /// Its name in the directory.
+    pub name: String,
+    /// The pod it holds, or why it holds none.
+    pub content: Result<Manifest, FileFault>,
+    /// The closure of that pod.
+    pub closure: Vec<ClosureFile>,
+    /// Names the generation: the decoded pod and its closure. Of a file that holds no pod: of its bytes, as far as read.
+    pub digest: Digest,
+    /// The newest change (the later of mtime and ctime, so that a copied time stamp does not lie) among the manifest and
+    /// the files of the closure that identify the generation.
+    pub changed: Timestamp,
+    /// Owner of the file, for naming who wrote it.
+    pub uid: u32,
+    /// Whether it has stood unchanged for the quiet time, or may still be in writing.
+    pub settled: Settled,
+}
+
+/// Whether a file is done being written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Settled {
+    /// Unchanged for the quiet time.
+    Yes,
+    /// Changed a moment ago.
+    NotYet,
+}
+
+/// One sandbox of a static pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PodRun {
+    /// Whose pod it is.
+    pub component: ComponentId,
+    /// `io.kubernetes.pod.uid`: for a static pod, the kubelet's hash of the decoded manifest and its path.
+    pub uid: String,
+    /// The sandbox's ID.
+    pub sandbox: String,
+    /// When it was created.
+    pub created: Timestamp,
+    /// Whether the runtime calls it ready. Ready is not serving.
+    pub ready: SandboxState,
+    /// Its containers, the latest attempt of each name.
+    pub containers: Vec<ContainerRun>,
+}
+
+/// A sandbox's state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SandboxState {
+    /// `SANDBOX_READY`.
+    Ready,
+    /// `SANDBOX_NOTREADY`: stopped, or broken.
+    NotReady,
+}
+
+/// The latest attempt of one container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ContainerRun {
+    /// Its ID.
+    pub id: String,
+    /// Its name in the pod.
+    pub name: String,
+    /// The attempt: how often it was restarted before.
+    pub attempt: u32,
+    /// The image as the manifest named it, or as the runtime resolved it.
+    pub image: String,
+    /// The image's ID in the runtime.
+    pub image_id: String,
+    /// What it does.
+    pub state: ContainerState,
+    /// The command line of its process, when it runs and can be read.
+    pub command_line: Option<Vec<String>>,
+    /// The last words of its log, when it has exited.
+    pub last_words: Option<String>,
+}
+
+/// A container's state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ContainerState {
+    /// Created, not started.
+    Created,
+    /// Running since.
+    Running {
+        /// Since when.
+        started: Timestamp,
+    },
+    /// Ended.
+    Exited {
+        /// When it had started.
+        started: Timestamp,
+        /// When it ended.
+        finished: Timestamp,
+        /// Its exit code.
+        code: i32,
+        /// The runtime's word: Error, Completed, OOMKilled …
+        reason: String,
+    },
+    /// The runtime does not know.
+    Unknown,
+}
+
+/// Whether an image is on the node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ImagePresence {
+    /// It is, under this ID.
+    Present {
+        /// The runtime's ID of it.
+        id: String,
+    },
+    /// It is not.
+    Absent,
+}
+
+/// The kubelet, from outside.
+#[derive(Clone, Debug)]
+pub struct Kubelet {
+    /// Its process, if one runs.
+    pub process: Option<KubeletProcess>,
+    /// `/healthz` of its health port.
+    pub healthz: Reading,
+    /// What it says about containers it cannot start (`ErrImagePull`, `CreateContainerConfigError` …), by component:
+    /// from its `/pods`, which goes dark with the API server.
+    pub waiting: BTreeMap<ComponentId, Waiting>,
+}
+
+/// A container the kubelet waits with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Waiting {
+    /// The pod's UID.
+    pub uid: String,
+    /// The kubelet's reason word.
+    pub reason: String,
+    /// Its sentence.
+    pub message: String,
+}
+
+/// The kubelet's process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KubeletProcess {
+    /// Its process ID.
+    pub pid: i32,
+    /// When it started, on the boot clock.
+    pub started: Duration,
+    /// What changed since then among its binary and configuration, if anything: a restart would bring that in (Q15).
+    pub changed_since: Option<PathBuf>,
+    /// Whether it is known to have heard from an API server since its start, by pods it runs that no file gave it.
+    pub heard_api: HeardApi,
+}
+
+/// Whether the kubelet has reached an API server since it started. Until then it deletes no pod, and a changed static
+/// pod waits behind its old self for ever.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HeardApi {
+    /// A pod that came from the API server was started since.
+    Yes,
+    /// Nothing tells.
+    CannotTell,
+}
+
+/// The machine around it all.
+#[derive(Clone, Debug, Default)]
+pub struct Node {
+    /// `/proc/sys/kernel/random/boot_id`.
+    pub boot_id: String,
+    /// What is left that makes this node a master: present or missing (Q3).
+    pub master: MasterSigns,
+    /// Processes of root that must not be disturbed, by what they are (Q6, Q3).
+    pub busy: Vec<BusyProcess>,
+    /// Who listens on the ports that components need.
+    pub listeners: BTreeMap<u16, Listener>,
+    /// The etcd data directories that generations name, as they are on disk.
+    pub data_dirs: BTreeMap<PathBuf, DataDir>,
+    /// Why the manifest directory cannot be written, when it cannot (a read-only /etc).
+    pub read_only: Option<String>,
+}
+
+/// What a master has that `kubeadm reset` takes away.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MasterSigns {
+    /// Paths that ought to be there and are not.
+    pub missing: Vec<PathBuf>,
+}
+
+/// A process at work that we wait for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BusyProcess {
+    /// Its process ID.
+    pub pid: i32,
+    /// Its command line.
+    pub command: String,
+    /// What it is.
+    pub kind: BusyKind,
+}
+
+/// What kind of work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BusyKind {
+    /// `kubeadm upgrade|join|reset|init`: a hold on acting (Q6).
+    Kubeadm,
+    /// etcdctl or etcdutl: a hold on bringing etcd back (Q3).
+    EtcdTool,
+}
+
+/// Who listens on a port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listener {
+    /// Its process ID, where it could be found.
+    pub pid: Option<i32>,
+    /// Its program.
+    pub program: String,
+    /// The ID of the container it runs in, if it runs in one.
+    pub container: Option<String>,
+}
+
+/// An etcd data directory on disk.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DataDir {
+    /// Device and inode of `member`: another directory under the same name is another incarnation.
+    pub member: Option<(u64, u64)>,
+    /// The newest change among its files.
+    pub changed: Option<Timestamp>,
+    /// Whether a process holds the lock on its database.
+    pub lock: LockState,
+}
+
+/// The lock etcd holds on its database while it runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LockState {
+    /// Nobody holds it.
+    Free,
+    /// Somebody does.
+    Held,
+    /// No database, or it could not be asked.
+    CannotTell,
+}

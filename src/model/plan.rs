@@ -1,0 +1,234 @@
+//! What is wanted: steps, in order, each safe to repeat. And what a person may ask for.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::observation::ManifestFile;
+use super::{ComponentId, Event, Memory};
+
+/// What follows from one pass.
+#[derive(Clone, Debug)]
+pub struct Decision {
+    /// The memory as it has to be on disk before the first step is taken: the intent.
+    pub memory: Memory,
+    /// The steps, in order. The first that fails ends the pass; the next pass wants it again.
+    pub plan: Vec<Step>,
+    /// What changed, to be told.
+    pub events: Vec<Event>,
+}
+
+/// One deed. act takes it and says how it went.
+#[derive(Clone, Debug)]
+pub enum Step {
+    /// Keep a generation: its manifest and the configuration files of its closure, as they were observed.
+    Capture {
+        /// Whose.
+        component: ComponentId,
+        /// Under which number.
+        number: u32,
+        /// The manifest as it was read, and its closure.
+        file: Arc<ManifestFile>,
+    },
+    /// Have a known-good generation's manifest in inactive-manifests, under its own file name.
+    Publish {
+        /// Whose.
+        component: ComponentId,
+        /// Which.
+        number: u32,
+        /// Its file name.
+        file_name: String,
+    },
+    /// Take a file out of the manifest directory, its successor lying synced in staging before (Q11).
+    TakeOut {
+        /// Whose.
+        component: ComponentId,
+        /// Which file.
+        file_name: String,
+        /// The generation that will fill the slot.
+        successor: u32,
+        /// Under which name it will.
+        successor_name: String,
+    },
+    /// Put a generation's manifest into the manifest directory by one rename. What stands there is kept aside.
+    PutIn {
+        /// Whose.
+        component: ComponentId,
+        /// Which.
+        number: u32,
+        /// Under which name.
+        file_name: String,
+    },
+    /// Put back one configuration file of a generation's closure. What stands there is kept aside.
+    RestoreFile {
+        /// Whose.
+        component: ComponentId,
+        /// Of which generation.
+        number: u32,
+        /// Which file.
+        path: PathBuf,
+    },
+    /// Move a file that claims another's pod out of the manifest directory, and keep it.
+    MoveOut {
+        /// Whose pod it claims.
+        component: ComponentId,
+        /// Which file.
+        file_name: String,
+    },
+    /// Stop a container through CRI, with this much grace.
+    StopContainer {
+        /// Whose.
+        component: ComponentId,
+        /// The container's ID.
+        container: String,
+        /// Between SIGTERM and SIGKILL.
+        grace: Duration,
+    },
+    /// Stop a sandbox through CRI.
+    StopSandbox {
+        /// Whose.
+        component: ComponentId,
+        /// The sandbox's ID.
+        sandbox: String,
+    },
+    /// Restart the kubelet by the configured command.
+    RestartKubelet,
+    /// Forget a generation's bytes: it is beyond what is kept.
+    Forget {
+        /// Whose.
+        component: ComponentId,
+        /// Which.
+        number: u32,
+    },
+}
+
+impl Step {
+    /// Whether the step changes the node, and not only what is ours.
+    pub fn touches_node(&self) -> bool {
+        !matches!(self, Self::Capture { .. } | Self::Publish { .. } | Self::Forget { .. })
+    }
+
+    /// Whose step it is.
+    pub fn component(&self) -> Option<&ComponentId> {
+        match self {
+            Self::Capture { component, .. }
+            | Self::Publish { component, .. }
+            | Self::TakeOut { component, .. }
+            | Self::PutIn { component, .. }
+            | Self::RestoreFile { component, .. }
+            | Self::MoveOut { component, .. }
+            | Self::StopContainer { component, .. }
+            | Self::StopSandbox { component, .. }
+            | Self::Forget { component, .. } => Some(component),
+            Self::RestartKubelet => None,
+        }
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Capture { number, file, .. } => write!(f, "keep {} as generation {number}", file.name),
+            Self::Publish { number, file_name, .. } => {
+                write!(f, "write generation {number} to inactive-manifests as {file_name}")
+            }
+            Self::TakeOut {
+                file_name, successor, ..
+            } => {
+                write!(f, "take {file_name} out, generation {successor} staged in its place")
+            }
+            Self::PutIn { number, file_name, .. } => write!(f, "put generation {number} in place as {file_name}"),
+            Self::RestoreFile { number, path, .. } => {
+                write!(f, "put {} of generation {number} back", path.display())
+            }
+            Self::MoveOut { file_name, .. } => write!(f, "move {file_name} out of the manifest directory"),
+            Self::StopContainer { container, grace, .. } => {
+                write!(f, "stop container {} within {} s", short(container), grace.as_secs())
+            }
+            Self::StopSandbox { sandbox, .. } => write!(f, "stop sandbox {}", short(sandbox)),
+            Self::RestartKubelet => f.write_str("restart the kubelet"),
+            Self::Forget { number, .. } => write!(f, "forget generation {number}"),
+        }
+    }
+}
+
+/// The first twelve characters of a runtime's ID, as crictl shows them.
+fn short(id: &str) -> &str {
+    id.get(..12).unwrap_or(id)
+}
+
+/// What a person asks for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "request")]
+pub enum Request {
+    /// Put an earlier generation in place of what stands.
+    Rollback {
+        /// Whose.
+        component: ComponentId,
+        /// To which; the newest known-good one that does not stand, when absent.
+        to: Option<u32>,
+    },
+    /// Stop acting, never observing, for a while.
+    Pause {
+        /// For how long, in seconds.
+        seconds: u64,
+        /// Why.
+        reason: String,
+    },
+    /// Act again; releases what is held, one component or all.
+    Resume {
+        /// Whom; all when absent.
+        component: Option<ComponentId>,
+    },
+}
+
+/// Why a request is not granted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[serde(rename_all = "kebab-case", tag = "refused")]
+pub enum Refusal {
+    /// No such component on this node.
+    #[error("no component {asked} on this node; there are: {known}")]
+    NoSuchComponent {
+        /// What was asked for.
+        asked: String,
+        /// The names there are.
+        known: String,
+    },
+    /// No such generation, or one that cannot be put back.
+    #[error("{component} cannot go back to generation {number}: {why}")]
+    NotThisGeneration {
+        /// Whose.
+        component: ComponentId,
+        /// Which.
+        number: u32,
+        /// Why not.
+        why: String,
+    },
+    /// Nothing to go back to.
+    #[error("{component} has nothing to go back to: {why}")]
+    NoTarget {
+        /// Whose.
+        component: ComponentId,
+        /// Why not.
+        why: String,
+    },
+    /// Not in this state.
+    #[error("{component} is {state}: {why}")]
+    NotNow {
+        /// Whose.
+        component: ComponentId,
+        /// Its state.
+        state: String,
+        /// Why that excludes the request.
+        why: String,
+    },
+    /// The agent does not act at present.
+    #[error("lastgood does not act now: {why}")]
+    NotActing {
+        /// Why.
+        why: String,
+    },
+}

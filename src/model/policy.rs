@@ -1,0 +1,137 @@
+//! What the operator chose, or the defaults: every threshold by which is judged and decided, each with its reason.
+
+use std::time::Duration;
+
+/// First adoption wants this much health: long enough for a kubeadm pod to fail its liveness probe twice.
+pub const ADOPTION_SOAK: Duration = Duration::from_secs(60);
+/// A candidate is proven after this much health: a slow poison (a leak, a cache, a lease) shows within minutes.
+pub const CANDIDATE_SOAK: Duration = Duration::from_secs(300);
+/// From the change to the first healthy moment. A kubelet parks a change for 15 s and kubeadm's startup probe allows
+/// 250 s; never less than the pod's own startup budget.
+pub const DEADLINE: Duration = Duration::from_secs(300);
+/// A candidate that served and turned bad is given this long to recover by itself: two periods of kubeadm's liveness
+/// probe and then some.
+pub const RELAPSE: Duration = Duration::from_secs(30);
+/// This many crashes with healthy dependencies decide. One may be a lost race for a port; two are a habit.
+pub const CRASHES: u32 = 2;
+/// Generations kept per component, known-good ones last to go.
+pub const KEEP_GENERATIONS: usize = 5;
+/// Actions an hour and component, then Held.
+pub const ACTIONS_PER_HOUR: usize = 4;
+/// Restarts of the kubelet an hour.
+pub const KUBELET_RESTARTS_PER_HOUR: usize = 2;
+/// A deleted manifest comes back after this long, announced at once.
+pub const DELETED_GRACE: Duration = Duration::from_secs(60);
+/// Several deleted at once look like a decision of somebody: wait longer. etcd's, alone or not, waits as long.
+pub const ALL_DELETED_GRACE: Duration = Duration::from_secs(600);
+/// A file that changed within this time may still be in writing. The kubelet drops the pod of a broken file at its next
+/// 20 s scan (3.8 s after the write in one measured run), so this must stay well below.
+pub const QUIET: Duration = Duration::from_secs(1);
+/// Earlier generations answer only a change seen this lately (Q9).
+pub const CHANGE_MEMORY: Duration = Duration::from_secs(24 * 3600);
+/// After a sandbox is gone the kubelet needs a moment for its own bookkeeping: written at once, the pod was still parked
+/// for 13.5 s; written a second later it started after 0.6 s.
+pub const AFTER_GONE: Duration = Duration::from_secs(1);
+/// Beyond a pod's termination grace, how long its sandbox may take to go before the good file is written anyway.
+pub const GONE_MARGIN: Duration = Duration::from_secs(15);
+/// How long a pod that is taken out and serves nobody is left to end by itself before its container is stopped.
+pub const HASTEN_AFTER: Duration = Duration::from_secs(5);
+/// A kubelet that has not started a sandbox this long after a manifest was put in place does not listen: two of its
+/// 20 s scans and a bit.
+pub const APPEAR: Duration = Duration::from_secs(45);
+/// The longest that kube-apiserver is parked around an etcd change.
+pub const PARKING: Duration = Duration::from_secs(180);
+/// A pause without a length.
+pub const PAUSE: Duration = Duration::from_secs(30 * 60);
+/// The same quarantined content written again this often: Held (Q12).
+pub const REWRITES: u32 = 3;
+
+/// Whether the agent acts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// It does.
+    Act,
+    /// It watches, keeps and tells, and changes nothing.
+    Observe,
+}
+
+/// What is done about a second file of one pod.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Intruders {
+    /// It is moved out of the directory, kept and recorded.
+    MoveOut,
+    /// It is named, no more.
+    Report,
+}
+
+/// All of it. Durations are watched time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// Whether the agent acts.
+    pub mode: Mode,
+    /// See [`ADOPTION_SOAK`].
+    pub adoption_soak: Duration,
+    /// See [`CANDIDATE_SOAK`].
+    pub candidate_soak: Duration,
+    /// See [`DEADLINE`].
+    pub deadline: Duration,
+    /// See [`RELAPSE`].
+    pub relapse: Duration,
+    /// See [`CRASHES`].
+    pub crashes: u32,
+    /// See [`KEEP_GENERATIONS`].
+    pub keep_generations: usize,
+    /// See [`ACTIONS_PER_HOUR`].
+    pub actions_per_hour: usize,
+    /// See [`KUBELET_RESTARTS_PER_HOUR`].
+    pub kubelet_restarts_per_hour: usize,
+    /// See [`DELETED_GRACE`].
+    pub deleted_grace: Duration,
+    /// See [`ALL_DELETED_GRACE`].
+    pub all_deleted_grace: Duration,
+    /// See [`QUIET`].
+    pub quiet: Duration,
+    /// See [`CHANGE_MEMORY`].
+    pub change_memory: Duration,
+    /// See [`AFTER_GONE`].
+    pub after_gone: Duration,
+    /// See [`GONE_MARGIN`].
+    pub gone_margin: Duration,
+    /// See [`HASTEN_AFTER`].
+    pub hasten_after: Duration,
+    /// See [`APPEAR`].
+    pub appear: Duration,
+    /// See [`PARKING`].
+    pub parking: Duration,
+    /// See [`REWRITES`].
+    pub rewrites: u32,
+    /// What is done about a second file of one pod.
+    pub intruders: Intruders,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            mode: Mode::Act,
+            adoption_soak: ADOPTION_SOAK,
+            candidate_soak: CANDIDATE_SOAK,
+            deadline: DEADLINE,
+            relapse: RELAPSE,
+            crashes: CRASHES,
+            keep_generations: KEEP_GENERATIONS,
+            actions_per_hour: ACTIONS_PER_HOUR,
+            kubelet_restarts_per_hour: KUBELET_RESTARTS_PER_HOUR,
+            deleted_grace: DELETED_GRACE,
+            all_deleted_grace: ALL_DELETED_GRACE,
+            quiet: QUIET,
+            change_memory: CHANGE_MEMORY,
+            after_gone: AFTER_GONE,
+            gone_margin: GONE_MARGIN,
+            hasten_after: HASTEN_AFTER,
+            appear: APPEAR,
+            parking: PARKING,
+            rewrites: REWRITES,
+            intruders: Intruders::MoveOut,
+        }
+    }
+}

@@ -1,0 +1,264 @@
+//! Where a component stands. Data live inside the state they belong to.
+//!
+//! ```text
+//!            first sight                     healthy for the soak, by a process that read it
+//!   Adopting ───────────────────────────────────────────────────────▶ Steady(good) ◀──────────────┐
+//!                                                                      │   │   ▲                   │
+//!             a file of the closure changed under a running process    │   │   │ healthy for       │
+//!                                   ┌────────────────────── Unread ◀───┘   │   │ the soak          │
+//!                                   │ a process reads it                   │   │                   │
+//!                                   ▼              manifest changed        │   │                   │
+//!                               Probation(candidate, good, …) ◀────────────┘───┘                   │
+//!                                   │ crashes, deadline, relapse; no dependency explains it       │
+//!                                   ▼                                                             │
+//!        Missing ── grace ──▶ RollingBack(from, to, stage) ── serving ────────────────────────────┘
+//!                                   │ budget, no target, known-good fails too
+//!                                   ▼
+//!                               Held(why, next step): until `resume`, or another manifest
+//! ```
+//!
+//! Every duration here is watched time (Q14).
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::observation::Gone;
+
+/// A component's place in the state machine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "state", deny_unknown_fields)]
+pub enum Slot {
+    /// Nothing is known-good yet; what stands is watched for the first soak.
+    Adopting {
+        /// The generation that stands.
+        candidate: u32,
+        /// Health so far.
+        healthy: Duration,
+    },
+    /// What stands is known-good.
+    Steady {
+        /// It.
+        good: u32,
+    },
+    /// A configuration file changed under a process that has not read it: nothing is proven or disproven yet.
+    Unread {
+        /// The generation that stands.
+        candidate: u32,
+        /// The one that runs.
+        good: u32,
+        /// How long ago it changed.
+        age: Duration,
+    },
+    /// A candidate runs.
+    Probation(Probation),
+    /// An earlier generation is being put in place of one that failed.
+    RollingBack(Rollback),
+    /// The manifest is gone.
+    Missing {
+        /// What would come back.
+        good: u32,
+        /// How it went.
+        how: Gone,
+        /// Since when it is gone.
+        age: Duration,
+    },
+    /// Nothing is done until a person does something.
+    Held(Held),
+}
+
+/// A candidate's trial.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Probation {
+    /// The generation on trial.
+    pub candidate: u32,
+    /// The known-good one that stood before.
+    pub good: u32,
+    /// Since the change, less the time a dependency explains.
+    pub age: Duration,
+    /// Health so far; begins anew when it breaks off.
+    pub healthy: Duration,
+    /// How long it has been bad after it had served.
+    pub failing: Duration,
+    /// Crashes that no dependency explains.
+    pub crashes: u32,
+    /// Whether it ever served.
+    pub served: Served,
+    /// How long a dependent has done badly since (Q13).
+    pub harm: Duration,
+    /// How long the kubelet has not started it at all.
+    pub unstarted: Duration,
+}
+
+/// Whether a candidate ever answered as it should.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Served {
+    /// It did.
+    Yes,
+    /// Not yet.
+    NotYet,
+}
+
+impl Probation {
+    /// A trial that begins now.
+    pub fn begin(candidate: u32, good: u32) -> Self {
+        Self {
+            candidate,
+            good,
+            age: Duration::ZERO,
+            healthy: Duration::ZERO,
+            failing: Duration::ZERO,
+            crashes: 0,
+            served: Served::NotYet,
+            harm: Duration::ZERO,
+            unstarted: Duration::ZERO,
+        }
+    }
+}
+
+/// A replacement under way. The stages are in order; which of them are passed depends on the way.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rollback {
+    /// What stood: absent when nothing that decodes to a pod did.
+    pub from: Option<u32>,
+    /// What is put in its place.
+    pub to: u32,
+    /// The evidence, as a sentence.
+    pub why: String,
+    /// Whose wish it is.
+    pub wish: Wish,
+    /// How it is done.
+    pub way: Way,
+    /// Files of other names that claim the pod, moved out first.
+    pub intruders: Vec<String>,
+    /// How far it is.
+    pub stage: Stage,
+    /// How long it has been in this stage.
+    pub in_stage: Duration,
+    /// Crashes of the restored generation that no dependency explains.
+    pub crashes: u32,
+    /// Whether the kubelet was already nudged.
+    pub nudged: Nudged,
+}
+
+/// Who wants a rollback.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Wish {
+    /// The agent's own decision.
+    Ours,
+    /// A person's request.
+    Operator,
+}
+
+/// How a file is replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Way {
+    /// By one rename: the kubelet parks a changed pod for 10 to 15 s, one that is unchanged or gone not at all.
+    InPlace,
+    /// Out, sandbox gone, a second more, in: 0.6 s from the write, for a pod that serves nobody anyway.
+    TwoSteps,
+    /// In place, old sandbox stopped through CRI, kubelet restarted: for a kubelet that started without an API server.
+    Restart,
+}
+
+/// How far a rollback is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Stage {
+    /// kube-apiserver is taken out before etcd is touched, and its pod is awaited to end.
+    Parking,
+    /// The failed file, or intruders, are to leave the directory.
+    TakingOut,
+    /// They have left; the sandbox is to go.
+    AwaitingGone,
+    /// The good file is to be put in.
+    PuttingIn,
+    /// It stands; the old sandbox is stopped through CRI.
+    StoppingOld,
+    /// The kubelet is restarted.
+    Nudging,
+    /// The good pod is to serve.
+    AwaitingServing,
+}
+
+/// Whether the kubelet was restarted for this rollback.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Nudged {
+    /// Once, which is enough.
+    Yes,
+    /// Not yet.
+    NotYet,
+}
+
+/// Why nothing is done any more.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Held {
+    /// What stands, if a pod does: another one releases.
+    pub over: Option<u32>,
+    /// The known-good generation, if there is one.
+    pub good: Option<u32>,
+    /// The evidence, as a sentence.
+    pub why: String,
+    /// What a person should do.
+    pub next_step: String,
+    /// What lifts it besides a person.
+    pub until: Until,
+}
+
+/// What releases a held component besides `resume` and a changed manifest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "until", content = "what")]
+pub enum Until {
+    /// Nothing else.
+    Person,
+    /// These images being on the node.
+    Images(Vec<String>),
+}
+
+impl Slot {
+    /// The known-good generation this slot falls back to, if it has one.
+    pub fn good(&self) -> Option<u32> {
+        match self {
+            Self::Adopting { .. } => None,
+            Self::Steady { good } | Self::Unread { good, .. } | Self::Missing { good, .. } => Some(*good),
+            Self::Probation(probation) => Some(probation.good),
+            Self::RollingBack(rollback) => Some(rollback.to),
+            Self::Held(held) => held.good,
+        }
+    }
+
+    /// The word for tables and the journal.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Adopting { .. } => "Adopting",
+            Self::Steady { .. } => "Steady",
+            Self::Unread { .. } => "Unread",
+            Self::Probation(_) => "Probation",
+            Self::RollingBack(_) => "RollingBack",
+            Self::Missing { .. } => "Missing",
+            Self::Held(_) => "Held",
+        }
+    }
+}
+
+impl fmt::Display for Slot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Adopting { candidate, .. } => write!(f, "Adopting(generation {candidate})"),
+            Self::Steady { good } => write!(f, "Steady(generation {good})"),
+            Self::Unread { candidate, .. } => write!(f, "Unread(generation {candidate})"),
+            Self::Probation(p) => write!(f, "Probation(generation {})", p.candidate),
+            Self::RollingBack(r) => write!(f, "RollingBack(to generation {})", r.to),
+            Self::Missing { .. } => f.write_str("Missing"),
+            Self::Held(_) => f.write_str("Held"),
+        }
+    }
+}

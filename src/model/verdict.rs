@@ -1,0 +1,176 @@
+//! What the readings mean: one verdict per component, with its evidence and the cause that explains it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{ComponentId, Role};
+
+/// How a component does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    /// It runs and serves.
+    Healthy,
+    /// It runs and may still be coming up.
+    Starting,
+    /// It runs and does not serve.
+    Failing,
+    /// It runs, takes connections, and answers nobody.
+    Stalled,
+    /// It does not run.
+    Down,
+    /// It cannot be told. Nothing follows from it.
+    Unknown,
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Healthy => "Healthy",
+            Self::Starting => "Starting",
+            Self::Failing => "Failing",
+            Self::Stalled => "Stalled",
+            Self::Down => "Down",
+            Self::Unknown => "Unknown",
+        })
+    }
+}
+
+/// Why a symptom is not this component's fault: what lies beneath it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "cause")]
+pub enum Cause {
+    /// Another component of this node that this one cannot work without.
+    Component {
+        /// Which.
+        id: ComponentId,
+        /// How that one does.
+        verdict: Verdict,
+    },
+    /// The container runtime does not answer.
+    Runtime {
+        /// The sentence.
+        detail: String,
+    },
+    /// The kubelet does not run, so nothing is started or stopped.
+    Kubelet {
+        /// The sentence.
+        detail: String,
+    },
+    /// A foreign process holds a port this component needs.
+    Port {
+        /// The port.
+        port: u16,
+        /// Who holds it.
+        holder: String,
+    },
+    /// The cluster as a whole: no leader, no quorum.
+    Cluster {
+        /// The sentence.
+        detail: String,
+    },
+    /// A certificate is out of its dates.
+    Certificate {
+        /// The sentence.
+        detail: String,
+    },
+    /// Key material changed or is missing: never rolled back, so a person has to look (Q4).
+    KeyMaterial {
+        /// Which file, and what is wrong with it.
+        detail: String,
+    },
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Component { id, verdict } => write!(f, "{id} is {verdict}"),
+            Self::Runtime { detail } => write!(f, "the container runtime does not answer: {detail}"),
+            Self::Kubelet { detail } => write!(f, "the kubelet does not work: {detail}"),
+            Self::Port { port, holder } => write!(f, "port {port} is held by {holder}"),
+            Self::Cluster { detail } => write!(f, "the etcd cluster does not serve: {detail}"),
+            Self::Certificate { detail } => write!(f, "a certificate is out of its dates: {detail}"),
+            Self::KeyMaterial { detail } => write!(f, "key material does not fit: {detail}"),
+        }
+    }
+}
+
+/// Whether the running process is one of the generation that stands in the manifest directory (Q5).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "reads")]
+pub enum Reads {
+    /// It started after every file of the closure changed, with the manifest's command line and image.
+    All,
+    /// It is an older process, or another one; why.
+    Other {
+        /// A sentence.
+        why: String,
+    },
+    /// It cannot be told; why.
+    CannotTell {
+        /// A sentence.
+        why: String,
+    },
+    /// Nothing runs.
+    Nothing,
+}
+
+/// One exit of a component's container that was not seen before.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Crash {
+    /// The pod's UID.
+    pub uid: String,
+    /// The exit code of the last one.
+    pub code: i32,
+    /// How many exits these were.
+    pub count: u32,
+    /// The last words of the container's log, where they could be read.
+    pub last_words: Option<String>,
+}
+
+/// One component, judged.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Assessment {
+    /// What it is to the others.
+    pub role: Role,
+    /// How it does.
+    pub verdict: Verdict,
+    /// Since when it does so, for people.
+    pub since: Timestamp,
+    /// How long it has done so, in watched time.
+    pub watched: Duration,
+    /// Whether it answered at this very pass: serving is less than Healthy, which wants more than one good answer.
+    pub serving: bool,
+    /// The sentences the verdict stands on.
+    pub evidence: Vec<String>,
+    /// What explains it, if it is not its own doing.
+    pub cause: Option<Cause>,
+    /// Exits first seen at this pass of a process that had read what stands now.
+    pub crash: Option<Crash>,
+    /// The UID of the newest pod of this component, if one exists.
+    pub uid: Option<String>,
+    /// Whether the process that was looked at has read what stands in the directory (Q5).
+    pub reads: Reads,
+    /// A dependent that does badly although nothing of its own changed (Q13).
+    pub harms: Option<ComponentId>,
+}
+
+/// What one pass means.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Judgement {
+    /// Every component of the manifest directory and of the memory.
+    pub components: BTreeMap<ComponentId, Assessment>,
+}
+
+impl Judgement {
+    /// How a component does; Unknown where it was not judged.
+    pub fn verdict(&self, id: &ComponentId) -> Verdict {
+        self.components
+            .get(id)
+            .map_or(Verdict::Unknown, |assessment| assessment.verdict)
+    }
+}
