@@ -1,1 +1,3 @@
+//! The `lastgood` command.
+
 fn main() {}

@@ -131,10 +131,7 @@ impl Default for Settings {
                 state: STATE_DIR.into(),
                 run: RUN_DIR.into(),
             },
-            runtime: Runtime {
-                endpoint: None,
-                timeout: RUNTIME_TIMEOUT,
-            },
+            runtime: Runtime { endpoint: None, timeout: RUNTIME_TIMEOUT },
             kubelet: Kubelet {
                 config: KUBELET_CONFIG.into(),
                 kubeconfig: KUBELET_KUBECONFIG.into(),
@@ -142,15 +139,8 @@ impl Default for Settings {
                 restart: KUBELET_RESTART.map(String::from).into(),
                 restart_timeout: KUBELET_RESTART_TIMEOUT,
             },
-            probes: Probes {
-                interval: PROBE_INTERVAL,
-                timeout: PROBE_TIMEOUT,
-            },
-            passes: Passes {
-                interval: PASS_INTERVAL,
-                busy_interval: BUSY_INTERVAL,
-                longest_gap: LONGEST_GAP,
-            },
+            probes: Probes { interval: PROBE_INTERVAL, timeout: PROBE_TIMEOUT },
+            passes: Passes { interval: PASS_INTERVAL, busy_interval: BUSY_INTERVAL, longest_gap: LONGEST_GAP },
             node_name: None,
         }
     }

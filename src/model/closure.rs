@@ -89,13 +89,7 @@ pub struct ClosureFile {
 impl ClosureFile {
     /// Whether this file takes part in a generation's identity: key material does not, it is never rolled back.
     pub fn identifies(&self) -> bool {
-        !matches!(
-            self.state,
-            FileState::Present {
-                kind: FileKind::KeyMaterial,
-                ..
-            }
-        )
+        !matches!(self.state, FileState::Present { kind: FileKind::KeyMaterial, .. })
     }
 }
 

@@ -21,10 +21,7 @@ pub struct ComponentId {
 impl ComponentId {
     /// A component of any namespace.
     pub fn new(namespace: impl Into<String>, name: impl Into<String>) -> Self {
-        Self {
-            namespace: namespace.into(),
-            name: name.into(),
-        }
+        Self { namespace: namespace.into(), name: name.into() }
     }
 
     /// A component of `kube-system`.
@@ -84,9 +81,7 @@ impl From<ComponentId> for String {
 pub fn is_dns_name(text: &str) -> bool {
     !text.is_empty()
         && text.len() <= 253
-        && text
-            .bytes()
-            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'.')
+        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'.')
         && text.starts_with(|c: char| c.is_ascii_alphanumeric())
         && text.ends_with(|c: char| c.is_ascii_alphanumeric())
 }
@@ -144,9 +139,7 @@ mod tests {
 
     #[test]
     fn a_name_that_could_leave_its_directory_is_refused() {
-        for bad in [
-            "", "../etc", "a/b/c", "a//b", "/etcd", "etcd/", "Etcd", "a_b", "-a", "a.", "a\0b",
-        ] {
+        for bad in ["", "../etc", "a/b/c", "a//b", "/etcd", "etcd/", "Etcd", "a_b", "-a", "a.", "a\0b"] {
             assert!(bad.parse::<ComponentId>().is_err(), "{bad:?} was taken");
         }
     }

@@ -129,34 +129,21 @@ impl Manifest {
     /// laxer than ours, so a pod may run from a file that fails here.
     pub fn parse(raw: Arc<[u8]>) -> Result<Self, FileFault> {
         if raw.len() as u64 > MAX_BYTES {
-            return Err(FileFault::TooLarge {
-                bytes: raw.len() as u64,
-            });
+            return Err(FileFault::TooLarge { bytes: raw.len() as u64 });
         }
-        let text = std::str::from_utf8(&raw).map_err(|error| FileFault::NotYaml {
-            error: format!("not UTF-8 text: {error}"),
-        })?;
+        let text = std::str::from_utf8(&raw)
+            .map_err(|error| FileFault::NotYaml { error: format!("not UTF-8 text: {error}") })?;
         let document = first_document::<Value>(text)?;
         let document = match document {
             Value::Null => return Err(FileFault::Empty),
             Value::Object(_) => canonical(document),
             other => {
-                return Err(FileFault::NotAPod {
-                    kind: format!("a plain {}", json_kind(&other)),
-                });
+                return Err(FileFault::NotAPod { kind: format!("a plain {}", json_kind(&other)) });
             }
         };
-        let says = |key: &str| {
-            document
-                .get(key)
-                .and_then(Value::as_str)
-                .unwrap_or("nothing")
-                .to_owned()
-        };
+        let says = |key: &str| document.get(key).and_then(Value::as_str).unwrap_or("nothing").to_owned();
         if says("kind") != "Pod" || says("apiVersion") != "v1" {
-            return Err(FileFault::NotAPod {
-                kind: format!("{}/{}", says("apiVersion"), says("kind")),
-            });
+            return Err(FileFault::NotAPod { kind: format!("{}/{}", says("apiVersion"), says("kind")) });
         }
         let pod: Pod = first_document(text).map_err(|fault| match fault {
             FileFault::NotYaml { error } => FileFault::InvalidPod { error },
@@ -164,16 +151,8 @@ impl Manifest {
         })?;
         let id = validate(&pod).map_err(|error| FileFault::InvalidPod { error })?;
         let digest = Digest::of(document.to_string().as_bytes());
-        let role = main_program(&pod)
-            .and_then(|program| Role::of_program(&program))
-            .unwrap_or(Role::Other);
-        Ok(Self {
-            id,
-            role,
-            pod,
-            digest,
-            raw,
-        })
+        let role = main_program(&pod).and_then(|program| Role::of_program(&program)).unwrap_or(Role::Other);
+        Ok(Self { id, role, pod, digest, raw })
     }
 
     fn spec(&self) -> Option<&PodSpec> {
@@ -183,10 +162,7 @@ impl Manifest {
     /// The container that makes this pod what it is: the one whose program gives the role, or else the first.
     pub fn main_container(&self) -> Option<&Container> {
         let containers = &self.spec()?.containers;
-        containers
-            .iter()
-            .find(|c| program(c).and_then(|p| Role::of_program(&p)).is_some())
-            .or(containers.first())
+        containers.iter().find(|c| program(c).and_then(|p| Role::of_program(&p)).is_some()).or(containers.first())
     }
 
     /// The command line the main container is started with: `command` and `args`, where the manifest gives a command.
@@ -202,12 +178,7 @@ impl Manifest {
         let Some(container) = self.main_container() else {
             return BTreeMap::new();
         };
-        let words: Vec<&String> = container
-            .command
-            .iter()
-            .flatten()
-            .chain(container.args.iter().flatten())
-            .collect();
+        let words: Vec<&String> = container.command.iter().flatten().chain(container.args.iter().flatten()).collect();
         let mut flags: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for (at, word) in words.iter().enumerate() {
             let Some(flag) = word.strip_prefix("--") else { continue };
@@ -215,10 +186,7 @@ impl Manifest {
                 Some((name, value)) => (name, value.to_owned()),
                 None => (
                     flag,
-                    words
-                        .get(at + 1)
-                        .filter(|next| !next.starts_with('-'))
-                        .map_or(String::new(), |v| (*v).clone()),
+                    words.get(at + 1).filter(|next| !next.starts_with('-')).map_or(String::new(), |v| (*v).clone()),
                 ),
             };
             flags.entry(name.to_owned()).or_default().push(value);
@@ -258,10 +226,7 @@ impl Manifest {
             .flatten()
             .filter_map(|mount| {
                 let path = Path::new(*host.get(mount.name.as_str())?);
-                let path = mount
-                    .sub_path
-                    .as_ref()
-                    .map_or_else(|| path.to_owned(), |sub| path.join(sub));
+                let path = mount.sub_path.as_ref().map_or_else(|| path.to_owned(), |sub| path.join(sub));
                 Some((PathBuf::from(&mount.mount_path), path))
             })
             .collect();
@@ -273,20 +238,14 @@ impl Manifest {
     pub fn host_path(&self, inside: &Path) -> Option<PathBuf> {
         self.host_mounts().into_iter().find_map(|(mount, host)| {
             let rest = inside.strip_prefix(&mount).ok()?;
-            Some(if rest.as_os_str().is_empty() {
-                host
-            } else {
-                host.join(rest)
-            })
+            Some(if rest.as_os_str().is_empty() { host } else { host.join(rest) })
         })
     }
 
     /// How long the pod may take to end after its file is gone: `terminationGracePeriodSeconds`.
     pub fn termination_grace(&self) -> Duration {
         let seconds = self.spec().and_then(|spec| spec.termination_grace_period_seconds);
-        seconds
-            .and_then(|s| u64::try_from(s).ok())
-            .map_or(DEFAULT_TERMINATION_GRACE, Duration::from_secs)
+        seconds.and_then(|s| u64::try_from(s).ok()).map_or(DEFAULT_TERMINATION_GRACE, Duration::from_secs)
     }
 
     /// The time the startup probe gives the main container to come up: `initialDelaySeconds` and `failureThreshold`
@@ -305,9 +264,7 @@ impl Manifest {
         match self.role {
             Role::Etcd => {
                 let inside = PathBuf::from(self.flag("data-dir")?);
-                Some(DataIdentity::Etcd {
-                    data_dir: self.host_path(&inside).unwrap_or(inside),
-                })
+                Some(DataIdentity::Etcd { data_dir: self.host_path(&inside).unwrap_or(inside) })
             }
             Role::ApiServer => Some(DataIdentity::ApiServer {
                 servers: self
@@ -332,10 +289,7 @@ impl Manifest {
         }
         let flags = self.flags();
         let of_flag = |name: &str, default: u16| {
-            let given = flags
-                .get(name)
-                .and_then(|values| values.last())
-                .and_then(|port| port.parse().ok());
+            let given = flags.get(name).and_then(|values| values.last()).and_then(|port| port.parse().ok());
             given.unwrap_or(default)
         };
         let mut ports: BTreeSet<u16> = match self.role {
@@ -373,17 +327,9 @@ fn program(container: &Container) -> Option<String> {
 
 fn main_program(pod: &Pod) -> Option<String> {
     let containers = &pod.spec.as_ref()?.containers;
-    let known = containers
-        .iter()
-        .filter_map(program)
-        .find(|p| Role::of_program(p).is_some());
+    let known = containers.iter().filter_map(program).find(|p| Role::of_program(p).is_some());
     // A manifest without a command leaves the program to its image; the pod's own name is the next best word for it.
-    known.or_else(|| {
-        containers
-            .iter()
-            .all(|c| program(c).is_none())
-            .then(|| pod.metadata.name.clone())?
-    })
+    known.or_else(|| containers.iter().all(|c| program(c).is_none()).then(|| pod.metadata.name.clone())?)
 }
 
 /// The kubelet's rules for a static pod, as far as a pod that breaks them is dropped at its next scan.
@@ -392,20 +338,12 @@ fn validate(pod: &Pod) -> Result<ComponentId, String> {
     if !is_dns_name(&name) {
         return Err(format!("metadata.name: {name:?} is not a DNS name"));
     }
-    let namespace = pod
-        .metadata
-        .namespace
-        .clone()
-        .filter(|n| !n.is_empty())
-        .unwrap_or_else(|| DEFAULT_NAMESPACE.to_owned());
+    let namespace =
+        pod.metadata.namespace.clone().filter(|n| !n.is_empty()).unwrap_or_else(|| DEFAULT_NAMESPACE.to_owned());
     if !is_dns_name(&namespace) {
         return Err(format!("metadata.namespace: {namespace:?} is not a DNS name"));
     }
-    let containers = pod
-        .spec
-        .as_ref()
-        .map(|spec| spec.containers.as_slice())
-        .unwrap_or_default();
+    let containers = pod.spec.as_ref().map(|spec| spec.containers.as_slice()).unwrap_or_default();
     if containers.is_empty() {
         return Err("spec.containers: at least one is required".to_owned());
     }
@@ -423,9 +361,7 @@ fn validate(pod: &Pod) -> Result<ComponentId, String> {
 /// The first document of a YAML stream, or the JSON text. Only the first counts, and what stands behind it (a trailing
 /// `---`, say) must not fail the whole.
 fn first_document<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, FileFault> {
-    let not_yaml = |error: &dyn fmt::Display| FileFault::NotYaml {
-        error: error.to_string(),
-    };
+    let not_yaml = |error: &dyn fmt::Display| FileFault::NotYaml { error: error.to_string() };
     if text.trim_start().starts_with('{') {
         // Tabs are white space in JSON and an error in YAML.
         if let Ok(value) = serde_json::from_str(text) {
@@ -434,10 +370,7 @@ fn first_document<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, FileF
     }
     let mut documents = serde_yaml::Deserializer::from_str(text);
     let first = documents.next().ok_or(FileFault::Empty)?;
-    if text
-        .lines()
-        .all(|line| line.trim().is_empty() || line.trim_start().starts_with('#'))
-    {
+    if text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#')) {
         return Err(FileFault::Empty);
     }
     T::deserialize(first).map_err(|error| not_yaml(&error))
@@ -454,11 +387,9 @@ fn canonical(document: Value) -> Value {
 
 fn without_nulls(value: Value) -> Value {
     match value {
-        Value::Object(map) => map
-            .into_iter()
-            .filter(|(_, v)| !v.is_null())
-            .map(|(k, v)| (k, without_nulls(v)))
-            .collect(),
+        Value::Object(map) => {
+            map.into_iter().filter(|(_, v)| !v.is_null()).map(|(k, v)| (k, without_nulls(v))).collect()
+        }
         Value::Array(items) => items.into_iter().map(without_nulls).collect(),
         other => other,
     }
@@ -505,35 +436,17 @@ status: {}
         let etcd = parse(ETCD).unwrap();
         assert_eq!(etcd.id, ComponentId::system("etcd"));
         assert_eq!(etcd.role, Role::Etcd);
-        assert_eq!(
-            etcd.flag("name").as_deref(),
-            Some("m1"),
-            "a flag and its value in two words"
-        );
-        assert_eq!(
-            etcd.host_path(Path::new("/var/lib/etcd/member")),
-            Some("/srv/etcd/member".into())
-        );
-        assert_eq!(
-            etcd.data_identity(),
-            Some(DataIdentity::Etcd {
-                data_dir: "/srv/etcd".into()
-            })
-        );
+        assert_eq!(etcd.flag("name").as_deref(), Some("m1"), "a flag and its value in two words");
+        assert_eq!(etcd.host_path(Path::new("/var/lib/etcd/member")), Some("/srv/etcd/member".into()));
+        assert_eq!(etcd.data_identity(), Some(DataIdentity::Etcd { data_dir: "/srv/etcd".into() }));
         assert_eq!(etcd.startup_budget(), Duration::from_secs(250));
         assert_eq!(etcd.termination_grace(), Duration::from_secs(30));
         assert_eq!(etcd.minor_version(), Some((3, 5)));
-        let urls = ETCD.replace(
-            "--data-dir",
-            "--listen-client-urls=https://127.0.0.1:2379,https://[::1]:2389/, --data-dir",
-        );
+        let urls =
+            ETCD.replace("--data-dir", "'--listen-client-urls=https://127.0.0.1:2379,https://[::1]:2389/', --data-dir");
         let on_host = urls.replace("spec:\n", "spec:\n  hostNetwork: true\n");
         assert_eq!(parse(&on_host).unwrap().ports(), [2379, 2389].into());
-        assert_eq!(
-            parse(&urls).unwrap().ports(),
-            [].into(),
-            "ports of the pod's own network"
-        );
+        assert_eq!(parse(&urls).unwrap().ports(), [].into(), "ports of the pod's own network");
     }
 
     #[test]
@@ -543,17 +456,10 @@ status: {}
         same(&format!("# a comment\n{ETCD}"), "a comment");
         same(&format!("{ETCD}---\n"), "a trailing document mark");
         same(&ETCD.replace("status: {}", "status: null"), "a status");
-        same(
-            &serde_json::to_string_pretty(&first_document::<Value>(ETCD).unwrap()).unwrap(),
-            "the same in JSON",
-        );
+        same(&serde_json::to_string_pretty(&first_document::<Value>(ETCD).unwrap()).unwrap(), "the same in JSON");
         assert_ne!(parse(&ETCD.replace("m1", "m2")).unwrap().digest, etcd, "a flag");
         let newer = ETCD.replace("  containers:", "  fieldOfTheFuture: true\n  containers:");
-        assert_ne!(
-            parse(&newer).unwrap().digest,
-            etcd,
-            "a field this program does not know"
-        );
+        assert_ne!(parse(&newer).unwrap().digest, etcd, "a field this program does not know");
     }
 
     #[test]
@@ -561,20 +467,12 @@ status: {}
         assert_eq!(parse("").unwrap_err(), FileFault::Empty);
         assert_eq!(parse("# nothing\n\n").unwrap_err(), FileFault::Empty);
         assert!(matches!(parse("a: [").unwrap_err(), FileFault::NotYaml { .. }));
-        assert!(
-            matches!(parse("\0\0\0\0").unwrap_err(), FileFault::NotYaml { .. }),
-            "what a power cut leaves"
-        );
+        assert!(matches!(parse("\0\0\0\0").unwrap_err(), FileFault::NotYaml { .. }), "what a power cut leaves");
         assert!(matches!(parse("hello").unwrap_err(), FileFault::NotAPod { .. }));
-        assert!(matches!(
-            parse("kind: Deployment\napiVersion: apps/v1").unwrap_err(),
-            FileFault::NotAPod { .. }
-        ));
-        for (cut, field) in [
-            ("  containers:", "containers"),
-            ("  name: etcd", "metadata.name"),
-            ("    image:", "image"),
-        ] {
+        assert!(matches!(parse("kind: Deployment\napiVersion: apps/v1").unwrap_err(), FileFault::NotAPod { .. }));
+        for (cut, field) in
+            [("  containers:", "containers"), ("  name: etcd", "metadata.name"), ("    image:", "image")]
+        {
             let text = ETCD[..ETCD.find(cut).unwrap()].to_owned();
             match parse(&text) {
                 Err(FileFault::InvalidPod { error }) => assert!(error.contains(field) || field == "image", "{error}"),
@@ -582,10 +480,7 @@ status: {}
             }
         }
         let large = vec![b' '; MAX_BYTES as usize + 1];
-        assert!(matches!(
-            Manifest::parse(large.into()).unwrap_err(),
-            FileFault::TooLarge { .. }
-        ));
+        assert!(matches!(Manifest::parse(large.into()).unwrap_err(), FileFault::TooLarge { .. }));
     }
 
     #[test]
@@ -597,10 +492,7 @@ status: {}
             );
             parse(&text).unwrap().data_identity()
         };
-        assert_eq!(
-            api("https://a:2379,https://b:2379"),
-            api("https://b:2379/, https://a:2379")
-        );
+        assert_eq!(api("https://a:2379,https://b:2379"), api("https://b:2379/, https://a:2379"));
         assert_ne!(api("https://a:2379"), api("https://b:2379"));
     }
 

@@ -125,18 +125,13 @@ impl Record {
 
     /// Its known-good generations, the newest first.
     pub fn known_good(&self) -> impl Iterator<Item = &Generation> {
-        self.generations
-            .values()
-            .rev()
-            .filter(|generation| generation.standing.is_known_good())
+        self.generations.values().rev().filter(|generation| generation.standing.is_known_good())
     }
 
     /// The name its file has in the manifest directory: of the generation it would go back to, or of the newest.
     pub fn file_name(&self) -> Option<&str> {
         let generation = self.slot.good().and_then(|good| self.generations.get(&good));
-        generation
-            .or_else(|| self.generations.values().next_back())
-            .map(|generation| generation.file_name.as_str())
+        generation.or_else(|| self.generations.values().next_back()).map(|generation| generation.file_name.as_str())
     }
 }
 

@@ -40,30 +40,15 @@ mod tests {
     use super::*;
 
     fn at(boot: u64) -> Moment {
-        Moment {
-            wall: Timestamp::UNIX_EPOCH,
-            boot: Duration::from_secs(boot),
-        }
+        Moment { wall: Timestamp::UNIX_EPOCH, boot: Duration::from_secs(boot) }
     }
 
     #[test]
     fn only_watched_time_is_credited() {
         let gap = Duration::from_secs(10);
         assert_eq!(Tick::after(None, at(5), gap).credit, Duration::ZERO, "the first pass");
-        assert_eq!(
-            Tick::after(Some(at(5)), at(7), gap).credit,
-            Duration::from_secs(2),
-            "an ordinary pass"
-        );
-        assert_eq!(
-            Tick::after(Some(at(5)), at(500), gap).credit,
-            Duration::ZERO,
-            "a suspended machine"
-        );
-        assert_eq!(
-            Tick::after(Some(at(500)), at(3), gap).credit,
-            Duration::ZERO,
-            "a clock that started anew"
-        );
+        assert_eq!(Tick::after(Some(at(5)), at(7), gap).credit, Duration::from_secs(2), "an ordinary pass");
+        assert_eq!(Tick::after(Some(at(5)), at(500), gap).credit, Duration::ZERO, "a suspended machine");
+        assert_eq!(Tick::after(Some(at(500)), at(3), gap).credit, Duration::ZERO, "a clock that started anew");
     }
 }

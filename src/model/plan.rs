@@ -135,9 +135,7 @@ impl fmt::Display for Step {
             Self::Publish { number, file_name, .. } => {
                 write!(f, "write generation {number} to inactive-manifests as {file_name}")
             }
-            Self::TakeOut {
-                file_name, successor, ..
-            } => {
+            Self::TakeOut { file_name, successor, .. } => {
                 write!(f, "take {file_name} out, generation {successor} staged in its place")
             }
             Self::PutIn { number, file_name, .. } => write!(f, "put generation {number} in place as {file_name}"),

@@ -39,10 +39,7 @@ pub struct Symptom {
 impl Symptom {
     /// A symptom and its sentence.
     pub fn new(kind: SymptomKind, detail: impl Into<String>) -> Self {
-        Self {
-            kind,
-            detail: detail.into(),
-        }
+        Self { kind, detail: detail.into() }
     }
 }
 

@@ -169,8 +169,6 @@ pub struct Judgement {
 impl Judgement {
     /// How a component does; Unknown where it was not judged.
     pub fn verdict(&self, id: &ComponentId) -> Verdict {
-        self.components
-            .get(id)
-            .map_or(Verdict::Unknown, |assessment| assessment.verdict)
+        self.components.get(id).map_or(Verdict::Unknown, |assessment| assessment.verdict)
     }
 }
