@@ -13,4 +13,6 @@
 //! [`model`] holds the nouns. Imports point from the shell to the core: judge and decide import only the model.
 
 pub mod config;
+pub mod decide;
+pub mod judge;
 pub mod model;

@@ -1,6 +1,7 @@
 //! A generation: one version of a component, and what is known of it.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -18,6 +19,12 @@ pub struct Generation {
     pub digest: Digest,
     /// Of the decoded pod alone: tells a changed manifest from a changed closure.
     pub pod_digest: Digest,
+    /// Of the manifest's bytes, as they lie in the store and in inactive-manifests.
+    pub raw_digest: Digest,
+    /// How long it may take to come up, by its startup probe.
+    pub startup_budget: Duration,
+    /// How long it may take to end.
+    pub termination_grace: Duration,
     /// The file name it had in the manifest directory. The path is part of the pod's UID, so it comes back under it.
     pub file_name: String,
     /// The files it brought, as they were.

@@ -36,9 +36,9 @@ pub const AFTER_GONE: Duration = Duration::from_secs(1);
 pub const GONE_MARGIN: Duration = Duration::from_secs(15);
 /// How long a pod that is taken out and serves nobody is left to end by itself before its container is stopped.
 pub const HASTEN_AFTER: Duration = Duration::from_secs(5);
-/// A kubelet that has not started a sandbox this long after a manifest was put in place does not listen: two of its
-/// 20 s scans and a bit.
-pub const APPEAR: Duration = Duration::from_secs(45);
+/// A kubelet that has not started a pod this long after its manifest was put in place does not listen: it needs 15 s for
+/// a changed one, and 47 s for etcd while the API server hangs on it.
+pub const APPEAR: Duration = Duration::from_secs(60);
 /// The longest that kube-apiserver is parked around an etcd change.
 pub const PARKING: Duration = Duration::from_secs(180);
 /// A pause without a length.

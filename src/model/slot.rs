@@ -22,6 +22,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::observation::Gone;
@@ -61,7 +62,9 @@ pub enum Slot {
         good: u32,
         /// How it went.
         how: Gone,
-        /// Since when it is gone.
+        /// Since when, by the wall clock.
+        since: Timestamp,
+        /// For how long, in watched time in which the agent was free to act.
         age: Duration,
     },
     /// Nothing is done until a person does something.
@@ -177,6 +180,8 @@ pub enum Stage {
     TakingOut,
     /// They have left; the sandbox is to go.
     AwaitingGone,
+    /// It has gone; the kubelet needs a moment for its bookkeeping.
+    Settling,
     /// The good file is to be put in.
     PuttingIn,
     /// It stands; the old sandbox is stopped through CRI.

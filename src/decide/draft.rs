@@ -1,0 +1,181 @@
+//! A decision in the making: the memory being changed, the steps and events so far.
+
+use std::time::Duration;
+
+use super::{Hold, Scene};
+use crate::model::event::EventKind;
+use crate::model::memory::Record;
+use crate::model::slot::{Held, Until};
+use crate::model::verdict::Assessment;
+use crate::model::{ComponentId, Decision, Event, Memory, Slot, Step};
+
+pub(super) struct Draft<'a> {
+    pub(super) scene: Scene<'a>,
+    pub(super) memory: Memory,
+    pub(super) hold: Option<Hold>,
+    pub(super) plan: Vec<Step>,
+    pub(super) events: Vec<Event>,
+}
+
+impl<'a> Draft<'a> {
+    pub(super) fn new(scene: Scene<'a>, memory: Memory) -> Self {
+        Self { scene, memory, hold: None, plan: Vec::new(), events: Vec::new() }
+    }
+
+    pub(super) fn finish(self) -> Decision {
+        Decision { memory: self.memory, plan: self.plan, events: self.events }
+    }
+
+    /// The watched time of this pass.
+    pub(super) fn credit(&self) -> Duration {
+        self.scene.tick.credit
+    }
+
+    pub(super) fn record(&self, id: &ComponentId) -> Option<&Record> {
+        self.memory.components.get(id)
+    }
+
+    pub(super) fn record_mut(&mut self, id: &ComponentId) -> Option<&mut Record> {
+        self.memory.components.get_mut(id)
+    }
+
+    pub(super) fn assessment(&self, id: &ComponentId) -> Option<&'a Assessment> {
+        self.scene.judged.components.get(id)
+    }
+
+    pub(super) fn want(&mut self, step: Step) {
+        self.plan.push(step);
+    }
+
+    /// Tells something about one component.
+    pub(super) fn tell(&mut self, id: &ComponentId, kind: EventKind, generation: Option<u32>, to: &str, because: &str) {
+        self.events.push(Event {
+            at: self.scene.tick.now.wall,
+            kind,
+            component: Some(id.clone()),
+            generation,
+            from: None,
+            to: to.to_owned(),
+            because: because.to_owned(),
+        });
+    }
+
+    /// Tells something about the node.
+    pub(super) fn tell_node(&mut self, kind: EventKind, to: &str, because: &str) {
+        self.events.push(Event {
+            at: self.scene.tick.now.wall,
+            kind,
+            component: None,
+            generation: None,
+            from: None,
+            to: to.to_owned(),
+            because: because.to_owned(),
+        });
+    }
+
+    /// Moves a component to another place in the state machine, and says so if the place has another name or meaning.
+    pub(super) fn enter(&mut self, id: &ComponentId, slot: Slot, because: &str) {
+        let at = self.scene.tick.now.wall;
+        let Some(record) = self.memory.components.get_mut(id) else { return };
+        let (from, to) = (record.slot.to_string(), slot.to_string());
+        let generation = match &slot {
+            Slot::Adopting { candidate, .. } | Slot::Unread { candidate, .. } => Some(*candidate),
+            Slot::Probation(probation) => Some(probation.candidate),
+            other => other.good(),
+        };
+        record.slot = slot;
+        if from != to {
+            self.events.push(Event {
+                at,
+                kind: EventKind::State,
+                component: Some(id.clone()),
+                generation,
+                from: Some(from),
+                to,
+                because: because.to_owned(),
+            });
+        }
+    }
+
+    /// Stops doing anything about a component until a person does.
+    pub(super) fn hold_back(
+        &mut self,
+        id: &ComponentId,
+        over: Option<u32>,
+        why: String,
+        next_step: String,
+        until: Until,
+    ) {
+        let good =
+            self.record(id).and_then(|record| record.slot.good().or_else(|| Some(record.known_good().next()?.number)));
+        let because = format!("{why}; next: {next_step}");
+        self.enter(id, Slot::Held(Held { over, good, why, next_step, until }), &because);
+    }
+
+    /// Has something to be known about a component: told once, shown while it lasts.
+    pub(super) fn notice(&mut self, id: &ComponentId, key: &str, text: String) {
+        let Some(record) = self.memory.components.get_mut(id) else { return };
+        if record.notices.insert(key.to_owned(), text.clone()).as_ref() != Some(&text) {
+            self.tell(id, EventKind::Notice, None, &text, "");
+        }
+    }
+
+    pub(super) fn clear_notice(&mut self, id: &ComponentId, key: &str) {
+        if let Some(record) = self.memory.components.get_mut(id) {
+            record.notices.remove(key);
+        }
+    }
+
+    /// Sets or clears a notice.
+    pub(super) fn notice_if(&mut self, id: &ComponentId, key: &str, text: Option<String>) {
+        match text {
+            Some(text) => self.notice(id, key, text),
+            None => self.clear_notice(id, key),
+        }
+    }
+
+    /// Has something to be known about the node.
+    pub(super) fn node_notice(&mut self, key: &str, text: String) {
+        if self.memory.notices.insert(key.to_owned(), text.clone()).as_ref() != Some(&text) {
+            self.tell_node(EventKind::Notice, &text, "");
+        }
+    }
+
+    pub(super) fn clear_node_notice(&mut self, key: &str) {
+        self.memory.notices.remove(key);
+    }
+
+    /// Takes one action from a component's budget for the hour; false when it is spent.
+    pub(super) fn spend(&mut self, id: &ComponentId) -> bool {
+        let limit = self.scene.policy.actions_per_hour;
+        let Some(record) = self.memory.components.get_mut(id) else { return false };
+        if record.actions.len() >= limit {
+            return false;
+        }
+        record.actions.push_back(Duration::ZERO);
+        true
+    }
+
+    /// Says each change of a verdict once.
+    pub(super) fn tell_verdicts(&mut self) {
+        let at = self.scene.tick.now.wall;
+        for (id, assessment) in &self.scene.judged.components {
+            let Some(record) = self.memory.components.get_mut(id) else { continue };
+            let before = record.verdict.map(|(verdict, _)| verdict);
+            if before == Some(assessment.verdict) {
+                continue;
+            }
+            record.verdict = Some((assessment.verdict, assessment.since));
+            let cause = assessment.cause.as_ref().map(|cause| format!(" ({cause})")).unwrap_or_default();
+            self.events.push(Event {
+                at,
+                kind: EventKind::Verdict,
+                component: Some(id.clone()),
+                generation: None,
+                from: before.map(|verdict| verdict.to_string()),
+                to: assessment.verdict.to_string(),
+                because: format!("{}{cause}", assessment.evidence.join("; ")),
+            });
+        }
+    }
+}

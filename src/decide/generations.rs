@@ -1,0 +1,227 @@
+//! What is kept of what was seen: numbering, capturing, publishing and forgetting.
+
+use std::sync::Arc;
+
+use super::draft::Draft;
+use super::standing::{self, Restorable};
+use crate::model::event::EventKind;
+use crate::model::generation::{Generation, Standing as Held, Stored};
+use crate::model::memory::{Record, Stands};
+use crate::model::observation::{ImagePresence, ManifestFile, Settled};
+use crate::model::policy::Policy;
+use crate::model::{ComponentId, Digest, Manifest, Slot, Step};
+use std::collections::{BTreeMap, VecDeque};
+
+/// Makes a record for every component that is seen for the first time.
+pub(super) fn meet(draft: &mut Draft<'_>) {
+    let files: Vec<_> = draft.scene.seen.manifests.files().cloned().collect();
+    for file in files {
+        let Ok(manifest) = &file.content else { continue };
+        if draft.memory.components.contains_key(&manifest.id) || file.settled == Settled::NotYet {
+            continue;
+        }
+        let record = Record {
+            role: manifest.role,
+            slot: Slot::Adopting { candidate: 1, healthy: std::time::Duration::ZERO },
+            stands: None,
+            generations: BTreeMap::new(),
+            next_number: 1,
+            last_served: None,
+            actions: VecDeque::new(),
+            notices: BTreeMap::new(),
+            verdict: None,
+            data_dir: None,
+        };
+        draft.memory.components.insert(manifest.id.clone(), record);
+        let because = format!("{} holds it; it is watched until it has proven itself", file.name);
+        draft.tell(&manifest.id, EventKind::State, Some(1), "Adopting(generation 1)", &because);
+    }
+}
+
+/// The number of what a file holds, new if it was never seen; has it captured if it is not yet in the store, and notes
+/// since when it stands.
+pub(super) fn register(draft: &mut Draft<'_>, id: &ComponentId, file: &Arc<ManifestFile>) -> Option<u32> {
+    let Ok(manifest) = &file.content else { return None };
+    let now = draft.scene.tick.now.wall;
+    let record = draft.memory.components.get_mut(id)?;
+    let digest = standing::digest(record, manifest, file);
+    record.role = manifest.role;
+    if record.stands.as_ref().is_none_or(|stands| stands.digest != digest) {
+        record.stands = Some(Stands { digest, changed: file.changed });
+    }
+    let number = number_of(record, manifest, file, digest, now);
+    let generation = record.generations.get(&number)?;
+    if generation.stored == Stored::Pending {
+        draft.want(Step::Capture { component: id.clone(), number, file: Arc::clone(file) });
+    }
+    Some(number)
+}
+
+fn number_of(
+    record: &mut Record,
+    manifest: &Manifest,
+    file: &ManifestFile,
+    digest: Digest,
+    now: jiff::Timestamp,
+) -> u32 {
+    // The same content under another file name is another pod to the kubelet, but the same generation to us.
+    if let Some(number) = record.by_digest(digest).map(|generation| generation.number) {
+        return number;
+    }
+    let number = record.next_number;
+    record.next_number += 1;
+    record.generations.insert(
+        number,
+        Generation {
+            number,
+            digest,
+            pod_digest: manifest.digest,
+            raw_digest: Digest::of(&manifest.raw),
+            startup_budget: manifest.startup_budget(),
+            termination_grace: manifest.termination_grace(),
+            file_name: file.name.clone(),
+            closure: file.closure.clone(),
+            images: manifest.images(),
+            ports: manifest.ports(),
+            data: manifest.data_identity(),
+            minor: manifest.minor_version(),
+            first_seen: now,
+            served: None,
+            rewritten: 0,
+            standing: Held::Candidate,
+            stored: Stored::Pending,
+        },
+    );
+    number
+}
+
+/// Whether a generation could be put back right now; the reason if not.
+pub(super) fn ready_to_return(draft: &Draft<'_>, generation: &Generation) -> Result<(), String> {
+    if generation.stored == Stored::Pending {
+        return Err("its bytes are not in the store yet".to_owned());
+    }
+    let images = &draft.scene.seen.images;
+    if let Some(absent) = generation.images.iter().find(|image| images.get(*image) == Some(&ImagePresence::Absent)) {
+        return Err(format!("its image {absent} is not on this node"));
+    }
+    if let Some(unknown) = generation.images.iter().find(|image| !images.contains_key(*image)) {
+        return Err(format!("whether its image {unknown} is on this node cannot be told"));
+    }
+    Ok(())
+}
+
+/// Has inactive-manifests hold the last known-good manifest of every component. A file there that was edited by hand is
+/// an offer: it is kept as a candidate, and not overwritten while it is one (N12).
+pub(super) fn publish(draft: &mut Draft<'_>) {
+    let ids: Vec<ComponentId> = draft.memory.components.keys().cloned().collect();
+    for id in ids {
+        let Some(record) = draft.record(&id) else { continue };
+        let good = record.slot.good().and_then(|good| record.generations.get(&good));
+        let good = good.filter(|g| g.standing.is_known_good()).or_else(|| record.known_good().next());
+        let Some(good) = good.filter(|good| good.stored == Stored::Yes).cloned() else { continue };
+        tell_if_unpromotable(draft, &id, &good);
+        let Some(file) = draft.scene.seen.inactive.get(&good.file_name).cloned() else {
+            draft.clear_notice(&id, "offered");
+            draft.want(Step::Publish { component: id.clone(), number: good.number, file_name: good.file_name.clone() });
+            continue;
+        };
+        if file.settled == Settled::NotYet {
+            continue;
+        }
+        match &file.content {
+            Ok(manifest) if Digest::of(&manifest.raw) == good.raw_digest => draft.clear_notice(&id, "offered"),
+            Ok(manifest) if manifest.id == id => offered(draft, &id, &good, &file, manifest),
+            Ok(manifest) => {
+                let text = format!("inactive-manifests/{} holds {}, not {id}: left alone", file.name, manifest.id);
+                draft.notice(&id, "offered", text);
+            }
+            Err(fault) => {
+                let text = format!(
+                    "inactive-manifests/{} {fault}: left as it is; remove it to have generation {} there again",
+                    file.name, good.number
+                );
+                draft.notice(&id, "offered", text);
+            }
+        }
+    }
+}
+
+/// Another manifest of this component lies in inactive-manifests: an earlier known-good one of ours, or an offer.
+fn offered(draft: &mut Draft<'_>, id: &ComponentId, good: &Generation, file: &Arc<ManifestFile>, manifest: &Manifest) {
+    let now = draft.scene.tick.now.wall;
+    let raw = Digest::of(&manifest.raw);
+    let Some(record) = draft.memory.components.get_mut(id) else { return };
+    if record.generations.values().any(|g| g.raw_digest == raw && g.standing.is_known_good()) {
+        draft.clear_notice(id, "offered");
+        draft.want(Step::Publish { component: id.clone(), number: good.number, file_name: good.file_name.clone() });
+        return;
+    }
+    let digest = standing::digest(record, manifest, file);
+    let number = number_of(record, manifest, file, digest, now);
+    if record.generations.get(&number).is_some_and(|generation| generation.stored == Stored::Pending) {
+        draft.want(Step::Capture { component: id.clone(), number, file: Arc::clone(file) });
+    }
+    let text = format!(
+        "inactive-manifests/{} was edited by hand: kept as generation {number}, a candidate; \
+         `lastgood rollback {id} --to {number}` tries it",
+        file.name
+    );
+    draft.notice(id, "offered", text);
+}
+
+/// Says before the outage that a known-good generation could not be put back (N15).
+fn tell_if_unpromotable(draft: &mut Draft<'_>, id: &ComponentId, good: &Generation) {
+    let images = &draft.scene.seen.images;
+    let absent = good.images.iter().find(|image| images.get(*image) == Some(&ImagePresence::Absent));
+    let text = absent.map(|image| {
+        format!(
+            "known-good generation {} could not be put back: its image {image} is not on this node; \
+             `crictl pull {image}` brings it",
+            good.number
+        )
+    });
+    draft.notice_if(id, "image", text);
+}
+
+/// Lets go of generations beyond what is kept: never what stands, never what the slot names, known-good ones last, and
+/// never the last known-good one.
+pub(super) fn forget(draft: &mut Draft<'_>) {
+    let keep = keep(draft.scene.policy);
+    let mut steps = Vec::new();
+    for (id, record) in &mut draft.memory.components {
+        while record.generations.len() > keep {
+            let stands = record.stands.as_ref().and_then(|stands| record.by_digest(stands.digest)).map(|g| g.number);
+            let newest_good = record.known_good().next().map(|g| g.number);
+            let bound = [stands, newest_good, record.slot.good(), in_trial(&record.slot), record.last_served];
+            let free = |g: &&Generation| !bound.contains(&Some(g.number));
+            let worst = record.generations.values().filter(free).min_by_key(|g| (g.standing.is_known_good(), g.number));
+            let Some(number) = worst.map(|g| g.number) else { break };
+            record.generations.remove(&number);
+            steps.push(Step::Forget { component: id.clone(), number });
+        }
+    }
+    draft.plan.extend(steps);
+}
+
+/// At least three: what stands, what it would go back to, and one beyond.
+fn keep(policy: &Policy) -> usize {
+    policy.keep_generations.max(3)
+}
+
+fn in_trial(slot: &Slot) -> Option<u32> {
+    match slot {
+        Slot::Adopting { candidate, .. } | Slot::Unread { candidate, .. } => Some(*candidate),
+        Slot::Probation(probation) => Some(probation.candidate),
+        Slot::RollingBack(rollback) => rollback.from,
+        Slot::Held(held) => held.over,
+        Slot::Steady { .. } | Slot::Missing { .. } => None,
+    }
+}
+
+/// The steps that put back the files of a generation that differ and may be put back.
+pub(super) fn restore_files(draft: &Draft<'_>, id: &ComponentId, generation: &Generation) -> Vec<Step> {
+    standing::files_to_restore(draft.scene.seen, generation)
+        .filter(|(_, restorable)| matches!(restorable, Restorable::Yes))
+        .map(|(path, _)| Step::RestoreFile { component: id.clone(), number: generation.number, path })
+        .collect()
+}

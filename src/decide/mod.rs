@@ -1,0 +1,115 @@
+//! What is to be done. Pure: one judgement, one memory and perhaps one request make one decision.
+//!
+//! ```text
+//!   hold.rs        is there a reason to change nothing (pause, observe mode, kubeadm at work, a read-only /etc)
+//!   request.rs     what a person asked for, granted or refused
+//!   standing.rs    what the directory says of a component: one file, a broken one, several, none
+//!   steady.rs      Adopting, Steady, Unread, Missing, Held: what a look changes
+//!   probation.rs   a candidate's trial, and what ends it
+//!   rollback.rs    a replacement, stage by stage; parking.rs: kube-apiserver out of etcd's way
+//!   generations.rs what is kept of what was seen, published, and forgotten
+//! ```
+//!
+//! Level-triggered: every pass looks at the gap between wanted and seen, so that a step that failed is simply wanted
+//! again. The memory in the decision is the intent; it is saved before the first step is taken.
+
+mod draft;
+mod generations;
+mod hold;
+mod parking;
+mod probation;
+mod request;
+mod rollback;
+mod standing;
+mod steady;
+
+pub use hold::Hold;
+
+use crate::model::generation::Stored;
+use crate::model::memory::ApiServed;
+use crate::model::observation::Directory;
+use crate::model::plan::Refusal;
+use crate::model::{ComponentId, Decision, Judgement, Memory, Observation, Policy, Request, Role, Slot, Step, Tick};
+use draft::Draft;
+use std::time::Duration;
+
+/// What a pass has to go by.
+#[derive(Clone, Copy)]
+pub struct Scene<'a> {
+    /// When it is.
+    pub tick: Tick,
+    /// What was seen.
+    pub seen: &'a Observation,
+    /// What it means.
+    pub judged: &'a Judgement,
+    /// What the operator chose.
+    pub policy: &'a Policy,
+}
+
+/// Decides. A request is answered beside the decision: granted, or refused with a reason.
+pub fn decide(scene: Scene<'_>, memory: &Memory, request: Option<&Request>) -> (Decision, Option<Result<(), Refusal>>) {
+    let mut draft = Draft::new(scene, memory.clone());
+    draft.memory.grow_older(scene.tick.credit);
+    hold::expire_pause(&mut draft);
+    let answer = request.map(|request| request::take(&mut draft, request));
+    let hold = Hold::of(&draft);
+    hold::tell(&mut draft, hold.as_ref());
+    draft.hold = hold;
+    remember_api(&mut draft);
+
+    // A directory that cannot be read says nothing about anybody.
+    if let Directory::Unreadable(error) = &scene.seen.manifests {
+        draft.node_notice("directory", format!("the manifest directory cannot be read, nothing is done: {error}"));
+    } else {
+        draft.clear_node_notice("directory");
+        generations::meet(&mut draft);
+        for id in in_order(&draft.memory) {
+            steady::step(&mut draft, &id);
+        }
+        parking::release(&mut draft);
+    }
+    draft.tell_verdicts();
+    generations::publish(&mut draft);
+    generations::forget(&mut draft);
+    (draft.finish(), answer)
+}
+
+/// Folds in that a step succeeded, where the memory has to know.
+pub fn concluded(memory: &mut Memory, step: &Step) {
+    if let Step::Capture { component, number, .. } = step
+        && let Some(generation) =
+            memory.components.get_mut(component).and_then(|record| record.generations.get_mut(number))
+    {
+        generation.stored = Stored::Yes;
+    }
+}
+
+/// Whether something is under way that wants short passes.
+pub fn is_busy(memory: &Memory) -> bool {
+    memory.parked.is_some() || memory.components.values().any(|record| matches!(record.slot, Slot::RollingBack(_)))
+}
+
+/// The components in the order of dependence: whoever is needed first is decided first.
+fn in_order(memory: &Memory) -> Vec<ComponentId> {
+    let mut ids: Vec<(Role, ComponentId)> = memory.components.iter().map(|(id, r)| (r.role, id.clone())).collect();
+    ids.sort();
+    ids.into_iter().map(|(_, id)| id).collect()
+}
+
+/// How often the memory notes that the API server serves: often enough to tell for a kubelet that was restarted lately,
+/// seldom enough not to write a file at every pass.
+const API_SERVED_EVERY: Duration = Duration::from_secs(10);
+
+/// Remembers that the API server served: whether a kubelet has heard from one since its start hangs on it.
+fn remember_api(draft: &mut Draft<'_>) {
+    let serving = draft.scene.judged.components.values().any(|a| a.role == Role::ApiServer && a.serving);
+    let (boot, now) = (&draft.scene.seen.node.boot_id, draft.scene.tick.now.boot);
+    let fresh = draft.memory.api_served.as_ref().is_some_and(|s| s.boot_id == *boot && now < s.at + API_SERVED_EVERY);
+    if serving && !fresh {
+        draft.memory.api_served =
+            Some(ApiServed { boot_id: draft.scene.seen.node.boot_id.clone(), at: draft.scene.tick.now.boot });
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,115 @@
+//! kube-apiserver out of etcd's way. The kubelet deletes etcd's outdated mirror pod through the API server before it
+//! starts the new one; with etcd down that call hangs for 34 s. With no API server it fails at once: 47 s become
+//! seconds. Every parking has an end, whatever becomes of etcd.
+
+use std::time::Duration;
+
+use super::draft::Draft;
+use super::generations;
+use super::rollback;
+use super::standing::Standing;
+use crate::model::event::EventKind;
+use crate::model::generation::Stored;
+use crate::model::memory::Parked;
+use crate::model::slot::Stage;
+use crate::model::{ComponentId, Role, Slot, Step};
+
+/// How far a parking is.
+pub(super) enum Parking {
+    /// It is out, or there is nobody to park.
+    Done,
+    /// It is on its way out.
+    UnderWay,
+}
+
+/// The API server that would have to be parked before this component is touched: it stands, it runs, it is kept, and it
+/// reads from this etcd.
+pub(super) fn whom(draft: &Draft<'_>, id: &ComponentId) -> Option<(ComponentId, u32)> {
+    let etcd = draft.record(id).filter(|record| record.role == Role::Etcd)?;
+    let ports = &etcd.generations.get(&etcd.slot.good()?)?.ports;
+    let (api, record) = draft.memory.components.iter().find(|(_, record)| record.role == Role::ApiServer)?;
+    if matches!(record.slot, Slot::RollingBack(_) | Slot::Missing { .. }) || !rollback::runs(draft, api) {
+        return None;
+    }
+    let Standing::Here(file) = Standing::of(draft.scene.seen, api, record) else { return None };
+    let digest = super::standing::digest(record, file.content.as_ref().ok()?, &file);
+    let generation = record.by_digest(digest).filter(|generation| generation.stored == Stored::Yes)?;
+    rollback::reads_from(generation.data.as_ref(), ports).then(|| (api.clone(), generation.number))
+}
+
+/// Takes the API server out and waits for its pod to end.
+pub(super) fn park(draft: &mut Draft<'_>, id: &ComponentId, waited: Duration) -> Parking {
+    let Some(parked) = draft.memory.parked.clone() else {
+        let Some((api, number)) = whom(draft, id) else { return Parking::Done };
+        draft.memory.parked =
+            Some(Parked { component: api.clone(), generation: number, for_component: id.clone(), age: Duration::ZERO });
+        draft.tell(
+            &api,
+            EventKind::State,
+            Some(number),
+            "parked",
+            "etcd is replaced, and the kubelet would hang on it",
+        );
+        take_out(draft, &api, number);
+        return Parking::UnderWay;
+    };
+    let Some(generation) = generation(draft, &parked) else { return Parking::Done };
+    if draft.scene.seen.manifests.file(&generation.file_name).is_some() {
+        take_out(draft, &parked.component, parked.generation);
+        return Parking::UnderWay;
+    }
+    let overdue = waited >= generation.termination_grace + draft.scene.policy.gone_margin;
+    if !rollback::runs(draft, &parked.component) || overdue {
+        return Parking::Done;
+    }
+    if waited >= draft.scene.policy.hasten_after {
+        rollback::hasten(draft, &parked.component);
+    }
+    Parking::UnderWay
+}
+
+fn generation(draft: &Draft<'_>, parked: &Parked) -> Option<crate::model::Generation> {
+    draft.record(&parked.component)?.generations.get(&parked.generation).cloned()
+}
+
+fn take_out(draft: &mut Draft<'_>, api: &ComponentId, number: u32) {
+    let name = draft.record(api).and_then(|record| record.generations.get(&number)).map(|g| g.file_name.clone());
+    let Some(file_name) = name else { return };
+    draft.want(Step::TakeOut {
+        component: api.clone(),
+        file_name: file_name.clone(),
+        successor: number,
+        successor_name: file_name,
+    });
+}
+
+/// Puts a parked API server back: when etcd serves, when nothing is being done about etcd any more, or when it has been
+/// away for long enough.
+pub(super) fn release(draft: &mut Draft<'_>) {
+    let Some(parked) = draft.memory.parked.clone() else { return };
+    let under_way = draft.record(&parked.for_component).is_some_and(|record| match &record.slot {
+        Slot::RollingBack(rollback) => rollback.stage <= Stage::AwaitingServing,
+        _ => false,
+    });
+    if under_way && parked.age < draft.scene.policy.parking {
+        return;
+    }
+    let Some(generation) = generation(draft, &parked) else {
+        draft.memory.parked = None;
+        return;
+    };
+    if draft.scene.seen.manifests.file(&generation.file_name).is_some() {
+        draft.memory.parked = None;
+        let because =
+            format!("it was away for {} s around the change of {}", parked.age.as_secs(), parked.for_component);
+        draft.tell(&parked.component, EventKind::State, Some(parked.generation), "back from parking", &because);
+        return;
+    }
+    let files = generations::restore_files(draft, &parked.component, &generation);
+    draft.plan.extend(files);
+    draft.want(Step::PutIn {
+        component: parked.component.clone(),
+        number: parked.generation,
+        file_name: generation.file_name.clone(),
+    });
+}

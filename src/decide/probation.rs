@@ -1,0 +1,249 @@
+//! A candidate's trial.
+//!
+//! ```text
+//!   decided against it by    crashes ≥ n            of a process that had read it, its dependencies healthy
+//!                            the deadline           it never served; never less than its own startup budget
+//!                            relapse                it served and turned bad for longer than a hiccup
+//!                            harm                   a dependent turned bad although nothing of its own changed (Q13)
+//!                            the kubelet's word     its image cannot be had
+//!   decided for it by        the soak               healthy all the while
+//! ```
+//!
+//! Time that a dependency explains counts neither way. Unknown freezes everything.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::draft::Draft;
+use super::rollback::{self, Begin};
+use super::steady;
+use crate::model::event::EventKind;
+use crate::model::generation::Standing;
+use crate::model::observation::{ImagePresence, ManifestFile};
+use crate::model::slot::{Probation, Served, Until, Wish};
+use crate::model::verdict::{Assessment, Cause, Reads};
+use crate::model::{ComponentId, Slot, Step, Verdict};
+
+/// Whose fault a failure is. Only its own quarantines a generation (Q12).
+enum Fault {
+    Own(String),
+    Foreign(String),
+}
+
+/// What the kubelet says when an image cannot be had: it has tried, and failed, at least once before.
+const IMAGE_REASONS: [&str; 3] = ["ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName"];
+
+/// One pass of a trial.
+pub(super) fn step(draft: &mut Draft<'_>, id: &ComponentId, mut trial: Probation, file: &Arc<ManifestFile>) {
+    let standing = draft.record(id).and_then(|r| r.generations.get(&trial.candidate)).map(|g| g.standing.clone());
+    if let Some(Standing::Quarantined { why, .. }) = standing {
+        return revert_quarantined(draft, id, trial.candidate, &why);
+    }
+    let Some(assessment) = draft.assessment(id) else { return };
+    let word = image_trouble(draft, id, file, assessment);
+    if assessment.verdict == Verdict::Unknown {
+        return;
+    }
+    let credit = draft.credit();
+    let excuse = assessment.cause.as_ref().filter(|cause| excuses(draft, id, &trial, cause));
+    if assessment.serving && assessment.reads == Reads::All {
+        trial.served = Served::Yes;
+    }
+    if assessment.verdict == Verdict::Healthy && assessment.reads == Reads::All {
+        trial.healthy += credit;
+        trial.failing = Duration::ZERO;
+        trial.unstarted = Duration::ZERO;
+        trial.harm = harm(&trial, draft, assessment);
+    } else if excuse.is_none() {
+        trial.healthy = Duration::ZERO;
+        trial.age += credit;
+        match trial.served {
+            Served::Yes => trial.failing += credit,
+            Served::NotYet => {}
+        }
+        trial.unstarted = match assessment.reads {
+            Reads::Nothing | Reads::Other { .. } => trial.unstarted + credit,
+            Reads::All | Reads::CannotTell { .. } => Duration::ZERO,
+        };
+        trial.crashes += assessment.crash.as_ref().map_or(0, |crash| crash.count);
+    }
+    if let Some(crash) = &assessment.crash {
+        tell_crash(draft, id, &trial, crash, excuse);
+    }
+    let fault = fault(draft, id, &trial, assessment, word);
+    let soak = draft.scene.policy.candidate_soak;
+    if let Some(record) = draft.record_mut(id) {
+        record.slot = Slot::Probation(trial.clone());
+    }
+    match fault {
+        Some(fault) => fail(draft, id, &trial, fault),
+        None if trial.healthy >= soak => steady::prove(draft, id, trial.candidate, trial.healthy),
+        None => nudge_deaf_kubelet(draft, id, trial),
+    }
+}
+
+/// The kubelet's word, or ours, that an image of the candidate cannot be had.
+fn image_trouble(
+    draft: &mut Draft<'_>,
+    id: &ComponentId,
+    file: &ManifestFile,
+    assessment: &Assessment,
+) -> Option<String> {
+    let images = file.content.as_ref().ok()?.images();
+    let seen = &draft.scene.seen.images;
+    let absent = images.into_iter().find(|image| seen.get(image) == Some(&ImagePresence::Absent));
+    let notice = absent.as_ref().map(|image| format!("image {image} is not on this node; the kubelet has to pull it"));
+    draft.notice_if(id, "candidate-image", notice);
+    let absent = absent?;
+    let waiting = draft.scene.seen.kubelet.waiting.get(id)?;
+    let about_it = assessment.uid.as_ref() == Some(&waiting.uid) && IMAGE_REASONS.contains(&waiting.reason.as_str());
+    about_it.then(|| format!("its image {absent} cannot be had: {}: {}", waiting.reason, waiting.message))
+}
+
+/// Whether a cause lies outside of the candidate, so that nothing counts against it.
+fn excuses(draft: &Draft<'_>, id: &ComponentId, trial: &Probation, cause: &Cause) -> bool {
+    match cause {
+        Cause::Component { .. } | Cause::Runtime { .. } | Cause::Kubelet { .. } | Cause::Cluster { .. } => true,
+        Cause::Certificate { .. } => true,
+        // A port that the known-good generation does not need is the candidate's own choice.
+        Cause::Port { port, .. } => {
+            let good = draft.record(id).and_then(|record| record.generations.get(&trial.good));
+            good.is_some_and(|good| good.ports.contains(port))
+        }
+        // Going back cannot bring keys back, but the change on trial may well be what they do not fit.
+        Cause::KeyMaterial { .. } => false,
+    }
+}
+
+/// How long a dependent has done badly under this candidate; a crash of one counts half of what decides.
+fn harm(trial: &Probation, draft: &Draft<'_>, assessment: &Assessment) -> Duration {
+    let Some(harmed) = &assessment.harms else { return Duration::ZERO };
+    let crashed = draft.scene.judged.components.get(harmed).is_some_and(|a| a.crash.is_some());
+    trial.harm + if crashed { draft.scene.policy.relapse / 2 } else { draft.credit() }
+}
+
+fn tell_crash(
+    draft: &mut Draft<'_>,
+    id: &ComponentId,
+    trial: &Probation,
+    crash: &crate::model::verdict::Crash,
+    excuse: Option<&Cause>,
+) {
+    let words = crash.last_words.as_deref().map(|words| format!(": {}", words.trim())).unwrap_or_default();
+    let counted = match excuse {
+        Some(cause) => format!("not held against it: {cause}"),
+        None => format!("{} of {} that decide", trial.crashes, draft.scene.policy.crashes),
+    };
+    let to = format!("generation {} crashed with exit code {}", trial.candidate, crash.code);
+    draft.tell(id, EventKind::Notice, Some(trial.candidate), &to, &format!("{counted}{words}"));
+}
+
+/// What, if anything, is decided against it now.
+fn fault(
+    draft: &Draft<'_>,
+    id: &ComponentId,
+    trial: &Probation,
+    assessment: &Assessment,
+    image: Option<String>,
+) -> Option<Fault> {
+    let policy = draft.scene.policy;
+    let evidence = assessment.evidence.join("; ");
+    if let Some(why) = image {
+        return Some(Fault::Foreign(why));
+    }
+    if trial.crashes >= policy.crashes {
+        let why = format!("it crashed {} times with its dependencies healthy: {evidence}", trial.crashes);
+        return Some(if foreign_port(assessment) { Fault::Foreign(why) } else { Fault::Own(why) });
+    }
+    if trial.failing >= policy.relapse {
+        return Some(Fault::Own(format!("it served, then turned bad for {} s: {evidence}", trial.failing.as_secs())));
+    }
+    if trial.harm >= policy.relapse {
+        let harmed = assessment.harms.as_ref().map(ToString::to_string).unwrap_or_default();
+        return Some(Fault::Own(format!("{harmed} does badly since it changed, and nothing else did")));
+    }
+    let budget =
+        draft.record(id).and_then(|r| r.generations.get(&trial.candidate)).map_or(Duration::ZERO, |g| g.startup_budget);
+    let deadline = policy.deadline.max(budget);
+    if trial.served == Served::NotYet && trial.age >= deadline {
+        let why = format!("it did not serve within {} s: {evidence}", deadline.as_secs());
+        let absent = draft.record(id).is_some_and(|record| record.notices.contains_key("candidate-image"));
+        let unstarted = matches!(assessment.reads, Reads::Nothing | Reads::Other { .. });
+        return Some(if absent || unstarted || foreign_port(assessment) {
+            Fault::Foreign(why)
+        } else {
+            Fault::Own(why)
+        });
+    }
+    None
+}
+
+/// Whether the crash is about a port that somebody else holds: that lapses when they go.
+fn foreign_port(assessment: &Assessment) -> bool {
+    matches!(assessment.cause, Some(Cause::Port { .. }))
+        || assessment.evidence.iter().any(|line| line.contains("address already in use"))
+}
+
+/// Gives a candidate up.
+fn fail(draft: &mut Draft<'_>, id: &ComponentId, trial: &Probation, fault: Fault) {
+    let (why, own) = match fault {
+        Fault::Own(why) => (why, true),
+        Fault::Foreign(why) => (why, false),
+    };
+    if trial.age >= draft.scene.policy.change_memory {
+        let next = format!("`lastgood rollback {id}` goes back to generation {}", trial.good);
+        let why = format!("{why}; the change is too old to be undone without a person");
+        return draft.hold_back(id, Some(trial.candidate), why, next, Until::Person);
+    }
+    let begun = rollback::begin(
+        draft,
+        id,
+        Begin {
+            from: Some(trial.candidate),
+            to: trial.good,
+            why: why.clone(),
+            wish: Wish::Ours,
+            intruders: Vec::new(),
+            in_place: false,
+        },
+    );
+    if own && begun {
+        quarantine(draft, id, trial.candidate, &why);
+    }
+}
+
+/// A quarantined generation stands again: it goes at once.
+pub(super) fn revert_quarantined(draft: &mut Draft<'_>, id: &ComponentId, number: u32, why: &str) {
+    let Some(good) = draft.record(id).and_then(|record| record.slot.good()) else { return };
+    let why =
+        format!("generation {number} is quarantined ({why}); `lastgood release {id} {number}` permits another trial");
+    let begin = Begin { from: Some(number), to: good, why, wish: Wish::Ours, intruders: Vec::new(), in_place: false };
+    rollback::begin(draft, id, begin);
+}
+
+fn quarantine(draft: &mut Draft<'_>, id: &ComponentId, number: u32, why: &str) {
+    let since = draft.scene.tick.now.wall;
+    let Some(generation) = draft.record_mut(id).and_then(|record| record.generations.get_mut(&number)) else { return };
+    generation.standing = Standing::Quarantined { why: why.to_owned(), since };
+    draft.tell(id, EventKind::Generation, Some(number), &format!("generation {number} is quarantined"), why);
+}
+
+/// A kubelet that started without an API server starts no changed pod: it waits behind the old one for ever. One restart
+/// cures it, for a person's candidate as for a generation of ours.
+fn nudge_deaf_kubelet(draft: &mut Draft<'_>, id: &ComponentId, mut trial: Probation) {
+    if trial.unstarted < draft.scene.policy.appear || rollback::kubelet_hears(draft) || draft.hold.is_some() {
+        return;
+    }
+    let old: Vec<Step> = rollback::ready_sandboxes(draft, id)
+        .map(|sandbox| Step::StopSandbox { component: id.clone(), sandbox })
+        .collect();
+    if !rollback::may_restart_kubelet(draft) {
+        return;
+    }
+    trial.unstarted = Duration::ZERO;
+    if let Some(record) = draft.record_mut(id) {
+        record.slot = Slot::Probation(trial);
+    }
+    draft.plan.extend(old);
+    rollback::restart_kubelet(draft, id, "it started without an API server and does not start the changed pod");
+}

@@ -1,0 +1,146 @@
+//! What a person asks for: through the same door as the timer, and refused with a reason where it cannot be.
+
+use std::time::Duration;
+
+use super::draft::Draft;
+use super::rollback::{self, Begin};
+use super::standing::Standing;
+use super::{Hold, generations};
+use crate::model::event::EventKind;
+use crate::model::generation::Standing as Held;
+use crate::model::memory::Pause;
+use crate::model::plan::Refusal;
+use crate::model::slot::Wish;
+use crate::model::{ComponentId, Request, Slot};
+
+/// Grants or refuses.
+pub(super) fn take(draft: &mut Draft<'_>, request: &Request) -> Result<(), Refusal> {
+    match request {
+        Request::Rollback { component, to } => roll_back(draft, component, *to),
+        Request::Pause { seconds, reason } => {
+            pause(draft, Duration::from_secs(*seconds), reason);
+            Ok(())
+        }
+        Request::Resume { component } => resume(draft, component.as_ref()),
+    }
+}
+
+fn known(draft: &Draft<'_>, id: &ComponentId) -> Result<(), Refusal> {
+    if draft.record(id).is_some() {
+        return Ok(());
+    }
+    let names: Vec<String> = draft.memory.components.keys().map(ToString::to_string).collect();
+    Err(Refusal::NoSuchComponent { asked: id.to_string(), known: names.join(", ") })
+}
+
+fn roll_back(draft: &mut Draft<'_>, id: &ComponentId, to: Option<u32>) -> Result<(), Refusal> {
+    known(draft, id)?;
+    if let Some(hold) = Hold::of(draft).filter(|hold| !hold.yields_to_operator()) {
+        return Err(Refusal::NotActing { why: hold.to_string() });
+    }
+    let Some(record) = draft.record(id) else { return Ok(()) };
+    if let Slot::RollingBack(rollback) = &record.slot {
+        return Err(Refusal::NotNow {
+            component: id.clone(),
+            state: record.slot.to_string(),
+            why: format!("it is already going back to generation {}", rollback.to),
+        });
+    }
+    let standing = Standing::of(draft.scene.seen, id, record);
+    let stands = match &standing {
+        Standing::Here(file) => file.content.as_ref().ok().and_then(|manifest| {
+            record.by_digest(super::standing::digest(record, manifest, file)).map(|generation| generation.number)
+        }),
+        _ => None,
+    };
+    let target = match to {
+        Some(number) => number,
+        None => {
+            let mut good = record.known_good().filter(|generation| Some(generation.number) != stands);
+            let Some(target) = good.next() else {
+                let why = match stands {
+                    Some(number) => format!("no known-good generation but {number}, which stands"),
+                    None => "no generation of it is known-good".to_owned(),
+                };
+                return Err(Refusal::NoTarget { component: id.clone(), why });
+            };
+            target.number
+        }
+    };
+    let not_this = |why: String| Refusal::NotThisGeneration { component: id.clone(), number: target, why };
+    let Some(generation) = record.generations.get(&target) else {
+        let numbers: Vec<String> = record.generations.keys().map(ToString::to_string).collect();
+        return Err(not_this(format!("there is none; there are {}", numbers.join(", "))));
+    };
+    if stands == Some(target) {
+        return Err(not_this("it stands already".to_owned()));
+    }
+    if let Held::Quarantined { why, .. } = &generation.standing {
+        return Err(not_this(format!("it is quarantined: {why}")));
+    }
+    generations::ready_to_return(draft, generation).map_err(not_this)?;
+    let in_place = !matches!(standing, Standing::Here(_) | Standing::Unsettled | Standing::Claimed { .. });
+    let why = "a person asked for it".to_owned();
+    draft.tell(
+        id,
+        EventKind::Request,
+        Some(target),
+        &format!("rollback to generation {target}"),
+        "a person asked for it",
+    );
+    let begun = Begin { from: stands, to: target, why, wish: Wish::Operator, intruders: Vec::new(), in_place };
+    if rollback::begin(draft, id, begun) {
+        return Ok(());
+    }
+    let why = match draft.record(id).map(|record| &record.slot) {
+        Some(Slot::Held(held)) => held.why.clone(),
+        _ => "it cannot be begun now".to_owned(),
+    };
+    Err(Refusal::NoTarget { component: id.clone(), why })
+}
+
+fn pause(draft: &mut Draft<'_>, length: Duration, reason: &str) {
+    let until = draft.scene.tick.now.wall.saturating_add(length).unwrap_or(jiff::Timestamp::MAX);
+    draft.memory.pause = Some(Pause { until, reason: reason.to_owned(), warned: false });
+    draft.tell_node(EventKind::Request, &format!("paused until {until:.0}"), reason);
+}
+
+fn resume(draft: &mut Draft<'_>, component: Option<&ComponentId>) -> Result<(), Refusal> {
+    if let Some(id) = component {
+        known(draft, id)?;
+    }
+    if component.is_none() && draft.memory.pause.take().is_some() {
+        draft.tell_node(EventKind::Request, "resumed", "a person ended the pause");
+    }
+    let held: Vec<ComponentId> = draft
+        .memory
+        .components
+        .iter()
+        .filter(|(id, record)| component.is_none_or(|only| only == *id) && matches!(record.slot, Slot::Held(_)))
+        .map(|(id, _)| id.clone())
+        .collect();
+    for id in held {
+        release(draft, &id);
+    }
+    Ok(())
+}
+
+/// A held component is looked at anew: what stands decides where it goes, and its budget begins afresh.
+fn release(draft: &mut Draft<'_>, id: &ComponentId) {
+    let Some(record) = draft.record_mut(id) else { return };
+    record.actions.clear();
+    for generation in record.generations.values_mut() {
+        generation.rewritten = 0;
+    }
+    let good = record.slot.good().or_else(|| Some(record.known_good().next()?.number));
+    let over = match &record.slot {
+        Slot::Held(held) => held.over,
+        _ => None,
+    };
+    let slot = match (good, over) {
+        (Some(good), Some(over)) if over != good => Slot::Probation(crate::model::slot::Probation::begin(over, good)),
+        (Some(good), _) => Slot::Steady { good },
+        (None, over) => Slot::Adopting { candidate: over.unwrap_or(1), healthy: Duration::ZERO },
+    };
+    draft.enter(id, slot, "a person released it");
+}

@@ -1,0 +1,465 @@
+//! A replacement under way, stage by stage. No stage waits: each pass looks how far it is, and every stage has a time
+//! after which the good file is written anyway.
+//!
+//! ```text
+//!   Parking ─▶ TakingOut ─▶ AwaitingGone ─▶ Settling ─▶ PuttingIn ─▶ AwaitingServing ─▶ Steady | Probation
+//!  (etcd only)    │ in place                                ▲   │            │  ▲
+//!                 └────────────────────────────────────────-┘   └ StoppingOld ─▶ Nudging (a deaf kubelet, once)
+//! ```
+//!
+//! From TakingOut on the slot may be empty, so what follows is done whatever holds us back (Q11).
+
+use std::time::Duration;
+
+use super::draft::Draft;
+use super::parking::{self, Parking};
+use super::standing::{self, Restorable, Standing};
+use super::{generations, steady};
+use crate::model::event::EventKind;
+use crate::model::generation::Generation;
+use crate::model::manifest::DataIdentity;
+use crate::model::observation::{ContainerState, HeardApi, SandboxState};
+use crate::model::slot::{Nudged, Probation, Rollback, Stage, Until, Way, Wish};
+use crate::model::verdict::{Reads, Verdict};
+use crate::model::{ComponentId, Role, Slot, Step};
+
+/// What a rollback is begun with.
+pub(super) struct Begin {
+    /// The generation that stands and failed, if one does.
+    pub(super) from: Option<u32>,
+    /// Where to go, if that one is ready; another known-good one otherwise.
+    pub(super) to: u32,
+    pub(super) why: String,
+    pub(super) wish: Wish,
+    pub(super) intruders: Vec<String>,
+    /// Whether a mere write is enough: nothing runs that would have to go first.
+    pub(super) in_place: bool,
+}
+
+/// The grace a container gets that is taken out and serves nobody.
+const HASTENED_GRACE: Duration = Duration::from_secs(2);
+
+/// The least time a kubelet must have had with a serving API server to have heard from it.
+const HEARD_AFTER: Duration = Duration::from_secs(5);
+
+/// Begins a rollback, or says why not. True if it has begun.
+pub(super) fn begin(draft: &mut Draft<'_>, id: &ComponentId, begin: Begin) -> bool {
+    if let Some(hold) = steady::held(draft.hold.as_ref(), begin.wish) {
+        let text = format!("would go back to generation {}, because {}; not done: {hold}", begin.to, begin.why);
+        if draft.record(id).is_some_and(|record| !record.notices.contains_key("would")) {
+            draft.notice(id, "would", text);
+        }
+        return false;
+    }
+    draft.clear_notice(id, "would");
+    let target = match target(draft, id, &begin) {
+        Ok(target) => target,
+        Err((why, next, until)) => {
+            draft.hold_back(id, begin.from, format!("{}; {why}", begin.why), next, until);
+            return false;
+        }
+    };
+    if let Some(why) = beyond_us(draft, id, &begin, target) {
+        let next = format!("put it right by hand, then `lastgood resume {id}`");
+        draft.hold_back(id, begin.from, format!("{}; {why}", begin.why), next, Until::Person);
+        return false;
+    }
+    if begin.wish == Wish::Ours && !draft.spend(id) {
+        let limit = draft.scene.policy.actions_per_hour;
+        let why = format!("{}; but {limit} actions within the hour are the limit", begin.why);
+        let next = format!("look at `lastgood explain {id}`, mend the cause, then `lastgood resume {id}`");
+        draft.hold_back(id, begin.from, why, next, Until::Person);
+        return false;
+    }
+    let way = way(draft, id, &begin);
+    let stage = match way {
+        Way::TwoSteps if parks(draft, id) => Stage::Parking,
+        Way::TwoSteps => Stage::TakingOut,
+        Way::InPlace if parks(draft, id) && !begin.in_place => Stage::Parking,
+        Way::InPlace | Way::Restart => Stage::PuttingIn,
+    };
+    let rollback = Rollback {
+        from: begin.from,
+        to: target,
+        why: begin.why.clone(),
+        wish: begin.wish,
+        way,
+        intruders: begin.intruders,
+        stage,
+        in_stage: Duration::ZERO,
+        crashes: 0,
+        nudged: Nudged::NotYet,
+    };
+    draft.enter(id, Slot::RollingBack(rollback.clone()), &begin.why);
+    // The first deed belongs to this very pass: a broken file has seconds until the kubelet's next scan.
+    let standing = draft.record(id).map(|record| Standing::of(draft.scene.seen, id, record));
+    if let Some(standing) = standing {
+        advance(draft, id, rollback, standing);
+    }
+    true
+}
+
+/// Which generation to go back to.
+fn target(draft: &Draft<'_>, id: &ComponentId, begin: &Begin) -> Result<u32, (String, String, Until)> {
+    let none = |why: &str, next: String| Err((why.to_owned(), next, Until::Person));
+    let Some(record) = draft.record(id) else { return none("it is not known", "nothing".to_owned()) };
+    let Some(wanted) = record.generations.get(&begin.to) else {
+        return none("nothing proven is left to go back to", "put a good manifest in place".to_owned());
+    };
+    let served = record.last_served.and_then(|number| record.generations.get(&number));
+    // Q1: which data is served is never changed by a rollback.
+    let other_data = |generation: &Generation| served.is_some_and(|served| served.data != generation.data);
+    if begin.wish == Wish::Ours && other_data(wanted) {
+        let next =
+            format!("if generation {}'s data is the right one: `lastgood rollback {id} --to {}`", begin.to, begin.to);
+        return none("going back would change which data is served", next);
+    }
+    // R9: an etcd that served a newer minor version may have moved the data on.
+    let older_etcd = record.role == Role::Etcd && served.is_some_and(|served| served.minor > wanted.minor);
+    if older_etcd {
+        let next = "look at the data's version (`etcdutl snapshot status`), then decide by hand".to_owned();
+        return none("a newer etcd has served this data, and an older one may not be able to open it", next);
+    }
+    let mut candidates: Vec<&Generation> = vec![wanted];
+    if begin.wish == Wish::Ours {
+        let others = record.known_good().filter(|g| g.number != begin.to && Some(g.number) != begin.from);
+        candidates.extend(others.filter(|g| g.minor == wanted.minor && !other_data(g)));
+    }
+    match candidates.iter().find(|generation| generations::ready_to_return(draft, generation).is_ok()) {
+        Some(generation) => Ok(generation.number),
+        None => {
+            let why = generations::ready_to_return(draft, wanted).err().unwrap_or_default();
+            let images: Vec<String> = wanted.images.iter().cloned().collect();
+            let next = format!("bring it (`crictl pull {}`); the rollback follows by itself", images.join(" "));
+            Err((format!("generation {} cannot be put back: {why}", begin.to), next, Until::Images(images)))
+        }
+    }
+}
+
+/// Why going back would change nothing: the only difference is in files that are not ours to put back (Q4).
+fn beyond_us(draft: &Draft<'_>, id: &ComponentId, begin: &Begin, target: u32) -> Option<String> {
+    let record = draft.record(id)?;
+    let (from, to) = (record.generations.get(&begin.from?)?, record.generations.get(&target)?);
+    if from.pod_digest != to.pod_digest {
+        return None;
+    }
+    let mut refused = None;
+    for (path, restorable) in standing::files_to_restore(draft.scene.seen, to) {
+        match restorable {
+            Restorable::Yes => return None,
+            Restorable::No(why) => refused = Some(format!("{} cannot be put back: {why}", path.display())),
+            Restorable::Stands => {}
+        }
+    }
+    refused
+}
+
+/// How it is to be done.
+fn way(draft: &Draft<'_>, id: &ComponentId, begin: &Begin) -> Way {
+    let serving = draft.assessment(id).is_some_and(|assessment| assessment.serving);
+    if begin.in_place || draft.scene.seen.kubelet.process.is_none() {
+        return Way::InPlace;
+    }
+    if !begin.intruders.is_empty() {
+        return Way::TwoSteps;
+    }
+    if !kubelet_hears(draft) {
+        return Way::Restart;
+    }
+    if serving { Way::InPlace } else { Way::TwoSteps }
+}
+
+fn parks(draft: &Draft<'_>, id: &ComponentId) -> bool {
+    parking::whom(draft, id).is_some()
+}
+
+/// Whether the kubelet has heard from an API server since its start. One that has not deletes no pod, so that a changed
+/// one waits for ever; one of which nothing is known is taken to be such a one while no API server serves.
+pub(super) fn kubelet_hears(draft: &Draft<'_>) -> bool {
+    let Some(process) = &draft.scene.seen.kubelet.process else { return false };
+    let boot = &draft.scene.seen.node.boot_id;
+    let served = draft.memory.api_served.as_ref().filter(|served| served.boot_id == *boot);
+    process.heard_api == HeardApi::Yes || served.is_some_and(|served| served.at >= process.started + HEARD_AFTER)
+}
+
+/// One pass of a rollback.
+pub(super) fn advance(draft: &mut Draft<'_>, id: &ComponentId, mut r: Rollback, standing: Standing) {
+    if r.stage <= Stage::TakingOut && steady::held(draft.hold.as_ref(), r.wish).is_some() {
+        return;
+    }
+    let Some(to) = draft.record(id).and_then(|record| record.generations.get(&r.to)).cloned() else {
+        let next = "put a good manifest in place by hand".to_owned();
+        return draft.hold_back(id, r.from, format!("generation {} is gone", r.to), next, Until::Person);
+    };
+    if let Some(number) = intervened(draft, id, &r, &to, &standing) {
+        let Standing::Here(file) = standing else { return };
+        let back = Slot::Steady { good: fallback(draft, id, &r) };
+        draft.enter(id, back, &format!("generation {number} was put in place by somebody else"));
+        return steady::here(draft, id, &file);
+    }
+    let explained = draft.assessment(id).is_some_and(|a| a.cause.is_some() || a.verdict == Verdict::Unknown);
+    if r.stage < Stage::AwaitingServing || !explained {
+        r.in_stage += draft.credit();
+    }
+    loop {
+        let before = r.stage;
+        match r.stage {
+            Stage::Parking => park(draft, id, &mut r),
+            Stage::TakingOut => take_out(draft, id, &mut r, &to),
+            Stage::AwaitingGone => await_gone(draft, id, &mut r, &to),
+            Stage::Settling => {
+                if !runs(draft, id) && r.in_stage >= draft.scene.policy.after_gone {
+                    go(&mut r, Stage::PuttingIn);
+                }
+            }
+            Stage::PuttingIn => put_in(draft, id, &mut r, &to),
+            Stage::StoppingOld => stop_old(draft, id, &mut r),
+            Stage::Nudging => nudge(draft, id, &mut r),
+            Stage::AwaitingServing => return await_serving(draft, id, r, &to, &standing),
+        }
+        if r.stage == before {
+            break;
+        }
+        // What follows a written file is looked at when it has been seen to stand.
+        if before == Stage::PuttingIn {
+            break;
+        }
+    }
+    if let Some(record) = draft.record_mut(id)
+        && matches!(record.slot, Slot::RollingBack(_))
+    {
+        record.slot = Slot::RollingBack(r);
+    }
+}
+
+fn go(r: &mut Rollback, stage: Stage) {
+    r.stage = stage;
+    r.in_stage = Duration::ZERO;
+}
+
+/// A file that is neither what failed nor what is put back: a person was here, and their file is a candidate like any
+/// other (Never 6).
+fn intervened(
+    draft: &mut Draft<'_>,
+    id: &ComponentId,
+    r: &Rollback,
+    to: &Generation,
+    standing: &Standing,
+) -> Option<u32> {
+    let Standing::Here(file) = standing else { return None };
+    if r.intruders.contains(&file.name) {
+        return None;
+    }
+    let pod = file.content.as_ref().ok()?.digest;
+    if pod == to.pod_digest {
+        return None;
+    }
+    let number = generations::register(draft, id, file)?;
+    // What failed still stands, or stands again, until it has been taken out.
+    (Some(number) != r.from || r.stage > Stage::PuttingIn && r.stage != Stage::StoppingOld).then_some(number)
+}
+
+/// The known-good generation to fall back to.
+fn fallback(draft: &Draft<'_>, id: &ComponentId, r: &Rollback) -> u32 {
+    let record = draft.record(id);
+    let good = record.and_then(|record| {
+        let to = record.generations.get(&r.to).filter(|g| g.standing.is_known_good());
+        to.or_else(|| record.known_good().next()).map(|g| g.number)
+    });
+    good.unwrap_or(r.to)
+}
+
+fn park(draft: &mut Draft<'_>, id: &ComponentId, r: &mut Rollback) {
+    let next = if r.way == Way::InPlace { Stage::PuttingIn } else { Stage::TakingOut };
+    match parking::park(draft, id, r.in_stage) {
+        Parking::Done => go(r, next),
+        Parking::UnderWay => {}
+    }
+}
+
+fn take_out(draft: &mut Draft<'_>, id: &ComponentId, r: &mut Rollback, to: &Generation) {
+    let files = &draft.scene.seen.manifests;
+    let intruders: Vec<String> = r.intruders.iter().filter(|name| files.file(name).is_some()).cloned().collect();
+    let own = files.file(&to.file_name).is_some() && r.intruders.is_empty();
+    // What failed may stand under another name than what it replaces.
+    let failed = r.from.and_then(|from| draft.record(id)?.generations.get(&from)).map(|from| from.file_name.clone());
+    let failed = failed.filter(|name| *name != to.file_name && files.file(name).is_some() && r.intruders.is_empty());
+    if intruders.is_empty() && !own && failed.is_none() {
+        return go(r, Stage::AwaitingGone);
+    }
+    for file_name in intruders {
+        draft.want(Step::MoveOut { component: id.clone(), file_name });
+    }
+    for file_name in own.then(|| to.file_name.clone()).into_iter().chain(failed) {
+        draft.want(Step::TakeOut {
+            component: id.clone(),
+            file_name,
+            successor: r.to,
+            successor_name: to.file_name.clone(),
+        });
+    }
+}
+
+fn await_gone(draft: &mut Draft<'_>, id: &ComponentId, r: &mut Rollback, to: &Generation) {
+    if !runs(draft, id) {
+        return go(r, Stage::Settling);
+    }
+    if r.in_stage >= to.termination_grace + draft.scene.policy.gone_margin {
+        // It should have gone. The good file is written anyway: an empty slot helps nobody.
+        return go(r, Stage::PuttingIn);
+    }
+    let etcd = draft.record(id).is_some_and(|record| record.role == Role::Etcd);
+    if r.in_stage >= draft.scene.policy.hasten_after && !etcd && r.wish == Wish::Ours {
+        hasten(draft, id);
+    }
+}
+
+/// Stops the containers of a pod that is taken out and serves nobody: its own grace helps nobody either.
+pub(super) fn hasten(draft: &mut Draft<'_>, id: &ComponentId) {
+    let running: Vec<String> = runs_of(draft, id)
+        .flat_map(|run| &run.containers)
+        .filter(|container| matches!(container.state, ContainerState::Running { .. }))
+        .map(|container| container.id.clone())
+        .collect();
+    for container in running {
+        draft.want(Step::StopContainer { component: id.clone(), container, grace: HASTENED_GRACE });
+    }
+}
+
+fn put_in(draft: &mut Draft<'_>, id: &ComponentId, r: &mut Rollback, to: &Generation) {
+    want_in(draft, id, to);
+    go(r, if r.way == Way::Restart { Stage::StoppingOld } else { Stage::AwaitingServing });
+}
+
+/// The files first: a pod that starts before them would read the wrong ones.
+fn want_in(draft: &mut Draft<'_>, id: &ComponentId, to: &Generation) {
+    let files = generations::restore_files(draft, id, to);
+    draft.plan.extend(files);
+    draft.want(Step::PutIn { component: id.clone(), number: to.number, file_name: to.file_name.clone() });
+}
+
+fn stop_old(draft: &mut Draft<'_>, id: &ComponentId, r: &mut Rollback) {
+    let old: Vec<String> = ready_sandboxes(draft, id).collect();
+    if old.is_empty() || r.in_stage >= draft.scene.policy.gone_margin {
+        return go(r, Stage::Nudging);
+    }
+    for sandbox in old {
+        draft.want(Step::StopSandbox { component: id.clone(), sandbox });
+    }
+}
+
+fn nudge(draft: &mut Draft<'_>, id: &ComponentId, r: &mut Rollback) {
+    r.nudged = Nudged::Yes;
+    if may_restart_kubelet(draft) {
+        restart_kubelet(draft, id, "it does not start the pod that was put back");
+    } else {
+        let text = "the kubelet does not start what was put back, and must not be restarted by us now: \
+                    `systemctl restart kubelet` does it";
+        draft.notice(id, "deaf-kubelet", text.to_owned());
+    }
+    go(r, Stage::AwaitingServing);
+}
+
+/// Whether the kubelet may be restarted: within its budget, and only if the restart brings nothing new in (Q15).
+pub(super) fn may_restart_kubelet(draft: &Draft<'_>) -> bool {
+    let unchanged = draft.scene.seen.kubelet.process.as_ref().is_none_or(|process| process.changed_since.is_none());
+    unchanged && draft.memory.kubelet_restarts.len() < draft.scene.policy.kubelet_restarts_per_hour
+}
+
+/// Has the kubelet restarted, once per pass whoever asks.
+pub(super) fn restart_kubelet(draft: &mut Draft<'_>, id: &ComponentId, why: &str) {
+    if draft.plan.iter().any(|step| matches!(step, Step::RestartKubelet)) {
+        return;
+    }
+    draft.memory.kubelet_restarts.push_back(Duration::ZERO);
+    draft.tell(id, EventKind::Notice, None, "the kubelet is restarted", why);
+    draft.want(Step::RestartKubelet);
+}
+
+fn await_serving(draft: &mut Draft<'_>, id: &ComponentId, mut r: Rollback, to: &Generation, standing: &Standing) {
+    let policy = draft.scene.policy;
+    let good_stands = match standing {
+        Standing::Here(file) => {
+            generations::register(draft, id, file);
+            true
+        }
+        Standing::Unsettled => true,
+        Standing::Claimed { .. } | Standing::Broken(..) | Standing::Absent(_) => false,
+    };
+    if !good_stands {
+        // A failed write is wanted again; so is a good file over one that somebody broke in the meantime.
+        if let Standing::Claimed { intruders, .. } = standing {
+            r.intruders = intruders.iter().map(|file| file.name.clone()).collect();
+            for file_name in r.intruders.clone() {
+                draft.want(Step::MoveOut { component: id.clone(), file_name });
+            }
+        } else {
+            want_in(draft, id, to);
+        }
+    }
+    let Some(assessment) = draft.assessment(id) else { return };
+    if assessment.cause.is_none() {
+        r.crashes += assessment.crash.as_ref().map_or(0, |crash| crash.count);
+    }
+    let reads = matches!(assessment.reads, Reads::All | Reads::CannotTell { .. });
+    if good_stands && assessment.serving && reads {
+        return finish(draft, id, &r);
+    }
+    let deadline = policy.deadline.max(to.startup_budget);
+    if r.crashes >= policy.crashes || r.in_stage >= deadline {
+        let evidence = assessment.evidence.join("; ");
+        let why = format!("generation {} was put back ({}) and does not serve either: {evidence}", r.to, r.why);
+        let next = format!("`lastgood explain {id}`; earlier generations: `lastgood history {id}`");
+        return draft.hold_back(id, Some(r.to), why, next, Until::Person);
+    }
+    let unstarted = matches!(assessment.reads, Reads::Nothing | Reads::Other { .. }) && assessment.crash.is_none();
+    if unstarted && r.in_stage >= policy.appear && r.nudged == Nudged::NotYet && !kubelet_hears(draft) {
+        go(&mut r, Stage::StoppingOld);
+    }
+    if let Some(record) = draft.record_mut(id) {
+        record.slot = Slot::RollingBack(r);
+    }
+}
+
+/// The good pod serves.
+fn finish(draft: &mut Draft<'_>, id: &ComponentId, r: &Rollback) {
+    draft.clear_notice(id, "deaf-kubelet");
+    let because = format!("generation {} serves again; it was put back because {}", r.to, r.why);
+    let known_good =
+        draft.record(id).and_then(|rec| rec.generations.get(&r.to)).is_some_and(|g| g.standing.is_known_good());
+    let slot = if known_good {
+        Slot::Steady { good: r.to }
+    } else {
+        Slot::Probation(Probation::begin(r.to, fallback(draft, id, r)))
+    };
+    draft.enter(id, slot, &because);
+}
+
+/// The sandboxes of a component.
+pub(super) fn runs_of<'a>(
+    draft: &Draft<'a>,
+    id: &ComponentId,
+) -> impl Iterator<Item = &'a crate::model::observation::PodRun> + use<'a> {
+    let id = id.clone();
+    draft.scene.seen.runtime.iter().flatten().filter(move |run| run.component == id)
+}
+
+/// The ready sandboxes of a component.
+pub(super) fn ready_sandboxes<'a>(draft: &Draft<'a>, id: &ComponentId) -> impl Iterator<Item = String> + use<'a> {
+    runs_of(draft, id).filter(|run| run.ready == SandboxState::Ready).map(|run| run.sandbox.clone())
+}
+
+/// Whether anything of a component still runs. A runtime that cannot be asked may well run it.
+pub(super) fn runs(draft: &Draft<'_>, id: &ComponentId) -> bool {
+    let alive = |state: &ContainerState| matches!(state, ContainerState::Running { .. } | ContainerState::Unknown);
+    draft.scene.seen.runtime.is_err()
+        || runs_of(draft, id).any(|run| {
+            run.ready == SandboxState::Ready || run.containers.iter().any(|container| alive(&container.state))
+        })
+}
+
+/// Whether an API server's generation reads from an etcd that listens on these ports of this node.
+pub(super) fn reads_from(data: Option<&DataIdentity>, ports: &std::collections::BTreeSet<u16>) -> bool {
+    let Some(DataIdentity::ApiServer { servers, .. }) = data else { return false };
+    servers.iter().filter_map(|url| url.rsplit_once(':')?.1.parse().ok()).any(|port| ports.contains(&port))
+}

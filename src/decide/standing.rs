@@ -1,0 +1,129 @@
+//! What the manifest directory says of one component.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::model::closure::{self, FileKind, FileState};
+use crate::model::memory::Record;
+use crate::model::observation::{Gone, ManifestFile, Observation, Settled};
+use crate::model::{ComponentId, Digest, FileFault, Generation, Manifest};
+
+/// One of five.
+pub(super) enum Standing {
+    /// One file holds it.
+    Here(Arc<ManifestFile>),
+    /// Several files claim its pod: the kubelet runs whichever it read last.
+    Claimed {
+        /// The file under the name it is known by.
+        rightful: Option<Arc<ManifestFile>>,
+        /// The others.
+        intruders: Vec<Arc<ManifestFile>>,
+    },
+    /// Its file holds no pod. The kubelet kills the running one at its next scan.
+    Broken(Arc<ManifestFile>, FileFault),
+    /// Its file is gone.
+    Absent(Gone),
+    /// Something about it is being written at this moment.
+    Unsettled,
+}
+
+impl Standing {
+    pub(super) fn of(seen: &Observation, id: &ComponentId, record: &Record) -> Self {
+        let claims = |file: &&Arc<ManifestFile>| file.content.as_ref().is_ok_and(|manifest| manifest.id == *id);
+        let claimants: Vec<_> = seen.manifests.files().filter(claims).cloned().collect();
+        let named = record.file_name().and_then(|name| seen.manifests.file(name));
+        let involved = claimants.iter().chain(named);
+        if involved.clone().any(|file| file.settled == Settled::NotYet) {
+            return Self::Unsettled;
+        }
+        match (claimants.as_slice(), named) {
+            ([], Some(file)) => match &file.content {
+                Err(fault) => Self::Broken(Arc::clone(file), fault.clone()),
+                // The name now holds somebody else's pod: this one's is gone.
+                Ok(_) => Self::Absent(Gone::Deleted),
+            },
+            ([], None) => Self::Absent(record.file_name().map_or(Gone::Unwitnessed, |name| seen.manifests.fate(name))),
+            // The file known by name is broken and another claims the pod: a rename in the making, or an intruder.
+            ([one], Some(file)) if one.name != file.name && file.content.is_err() => {
+                Self::Claimed { rightful: None, intruders: vec![Arc::clone(one)] }
+            }
+            ([one], _) => Self::Here(Arc::clone(one)),
+            (several, _) => {
+                let (rightful, intruders): (Vec<_>, Vec<_>) =
+                    several.iter().cloned().partition(|file| Some(file.name.as_str()) == record.file_name());
+                Self::Claimed { rightful: rightful.into_iter().next(), intruders }
+            }
+        }
+    }
+}
+
+/// The digest that names what a file holds, for this component: files that are known as key material take no part, also
+/// when they are missing (Q4: they are never rolled back, so they must not make a generation).
+pub(super) fn digest(record: &Record, manifest: &Manifest, file: &ManifestFile) -> Digest {
+    let keys = known_keys(record);
+    let closure: Vec<_> = file.closure.iter().filter(|file| !keys.contains(&file.path)).cloned().collect();
+    closure::generation_digest(manifest.digest, &closure)
+}
+
+fn known_keys(record: &Record) -> BTreeSet<PathBuf> {
+    let files = record.generations.values().flat_map(|generation| &generation.closure);
+    let keys = files.filter(|file| matches!(file.state, FileState::Present { kind: FileKind::KeyMaterial, .. }));
+    keys.map(|file| file.path.clone()).collect()
+}
+
+/// Whether a generation can be had back over what stands in one of its files.
+pub(super) enum Restorable {
+    /// It stands as it was.
+    Stands,
+    /// It can be put back.
+    Yes,
+    /// It differs, and is not ours to put back: why.
+    No(String),
+}
+
+/// What would have to be done about each file of a generation.
+pub(super) fn files_to_restore(
+    seen: &Observation,
+    generation: &Generation,
+) -> impl Iterator<Item = (PathBuf, Restorable)> {
+    generation.closure.iter().map(|kept| {
+        let stands = seen.files.get(&kept.path).unwrap_or(&FileState::Missing);
+        (kept.path.clone(), restorable(&kept.state, stands, seen.at.wall.as_second()))
+    })
+}
+
+fn restorable(kept: &FileState, stands: &FileState, now: i64) -> Restorable {
+    use crate::model::closure::KubeconfigHealth::{Cannot, Works};
+    let FileState::Present { kind, digest, .. } = kept else { return Restorable::Stands };
+    if let FileState::Present { digest: standing, kind: standing_kind, .. } = stands {
+        if digest == standing {
+            return Restorable::Stands;
+        }
+        if *standing_kind == FileKind::KeyMaterial && *kind != FileKind::KeyMaterial {
+            return Restorable::No("key material stands there now, which is never overwritten".to_owned());
+        }
+    }
+    match kind {
+        // What changed among the keys is diagnosed by judge; it is no part of a generation.
+        FileKind::KeyMaterial => Restorable::Stands,
+        FileKind::Config => Restorable::Yes,
+        FileKind::Kubeconfig { works: Cannot { reason }, .. } => {
+            Restorable::No(format!("the kept kubeconfig does not work either: {reason}"))
+        }
+        FileKind::Kubeconfig { works: Works { not_after }, credentials } => {
+            if not_after.is_some_and(|not_after| not_after <= now) {
+                return Restorable::No("the certificate in the kept kubeconfig has expired".to_owned());
+            }
+            match stands {
+                FileState::Present {
+                    kind: FileKind::Kubeconfig { works: Works { .. }, credentials: standing },
+                    ..
+                } if credentials != standing => Restorable::No(
+                    "a kubeconfig with other, working credentials stands there: a person decides".to_owned(),
+                ),
+                _ => Restorable::Yes,
+            }
+        }
+    }
+}

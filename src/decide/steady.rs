@@ -1,0 +1,402 @@
+//! What one look changes for a component that is not being replaced at this moment.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::draft::Draft;
+use super::probation;
+use super::rollback::{self, Begin};
+use super::standing::Standing;
+use super::{Hold, generations};
+use crate::model::event::EventKind;
+use crate::model::generation::{Proof, Standing as Held_};
+use crate::model::observation::{BusyKind, DataDir, Gone, ImagePresence, LockState, ManifestFile};
+use crate::model::policy::Intruders;
+use crate::model::slot::{Probation, Until, Wish};
+use crate::model::verdict::Reads;
+use crate::model::{ComponentId, FileFault, Role, Slot, Step, Verdict};
+
+/// After the end of its termination grace, how much later a stopping etcd may still touch its data directory.
+const LAST_TOUCH: Duration = Duration::from_secs(5);
+
+/// Takes one component through this pass.
+pub(super) fn step(draft: &mut Draft<'_>, id: &ComponentId) {
+    // kube-apiserver, taken out by us around an etcd change, is nobody's loss.
+    if draft.memory.parked.as_ref().is_some_and(|parked| parked.component == *id) {
+        return;
+    }
+    let Some(record) = draft.record(id) else { return };
+    let standing = Standing::of(draft.scene.seen, id, record);
+    if let Slot::RollingBack(rollback) = record.slot.clone() {
+        return rollback::advance(draft, id, rollback, standing);
+    }
+    if !matches!(standing, Standing::Claimed { .. }) {
+        draft.clear_notice(id, "claimed");
+    }
+    if !matches!(standing, Standing::Broken(..)) {
+        draft.clear_notice(id, "broken");
+    }
+    match standing {
+        Standing::Unsettled => {}
+        Standing::Here(file) => here(draft, id, &file),
+        Standing::Broken(file, fault) => broken(draft, id, &file, &fault),
+        Standing::Claimed { rightful, intruders } => claimed(draft, id, rightful, &intruders),
+        Standing::Absent(how) => absent(draft, id, how),
+    }
+}
+
+/// One file holds the component.
+pub(super) fn here(draft: &mut Draft<'_>, id: &ComponentId, file: &Arc<ManifestFile>) {
+    let Some(number) = generations::register(draft, id, file) else { return };
+    note_service(draft, id, number);
+    let Some(slot) = draft.record(id).map(|record| record.slot.clone()) else { return };
+    match slot {
+        Slot::Adopting { candidate, healthy } => adopt(draft, id, number, candidate, healthy),
+        Slot::Steady { good } if number == good => ailing(draft, id),
+        Slot::Steady { good } => changed(draft, id, number, good, file),
+        Slot::Unread { good, .. } if number == good => {
+            draft.enter(id, Slot::Steady { good }, "the files are as they were");
+        }
+        Slot::Unread { candidate, good, age } if number == candidate => unread(draft, id, candidate, good, age),
+        Slot::Unread { good, .. } => changed(draft, id, number, good, file),
+        Slot::Probation(p) if number == p.candidate => probation::step(draft, id, p, file),
+        Slot::Probation(p) if number == p.good => {
+            draft.enter(id, Slot::Steady { good: p.good }, "somebody put the known-good manifest back");
+        }
+        Slot::Probation(p) => changed(draft, id, number, p.good, file),
+        Slot::Missing { good, .. } if number == good => draft.enter(id, Slot::Steady { good }, "its manifest is back"),
+        Slot::Missing { good, .. } => changed(draft, id, number, good, file),
+        Slot::Held(held) if held.over != Some(number) => match held.good {
+            Some(good) if good == number => {
+                draft.enter(id, Slot::Steady { good }, "the known-good manifest stands again")
+            }
+            Some(good) => changed(draft, id, number, good, file),
+            None => draft.enter(
+                id,
+                Slot::Adopting { candidate: number, healthy: Duration::ZERO },
+                "another manifest stands",
+            ),
+        },
+        Slot::Held(held) => {
+            if let (Until::Images(images), Some(good)) = (&held.until, held.good) {
+                let seen = &draft.scene.seen.images;
+                if images.iter().all(|image| matches!(seen.get(image), Some(ImagePresence::Present { .. }))) {
+                    let trial = Slot::Probation(Probation::begin(number, good));
+                    draft.enter(id, trial, "the images it waited for are on the node");
+                }
+            }
+        }
+        Slot::RollingBack(_) => {}
+    }
+}
+
+/// Remembers what served last, and over which data.
+fn note_service(draft: &mut Draft<'_>, id: &ComponentId, number: u32) {
+    let now = draft.scene.tick.now.wall;
+    let Some(assessment) = draft.assessment(id) else { return };
+    if !(assessment.serving && assessment.reads == Reads::All) {
+        return;
+    }
+    let data_dirs = &draft.scene.seen.node.data_dirs;
+    let Some(record) = draft.memory.components.get_mut(id) else { return };
+    record.last_served = Some(number);
+    let Some(generation) = record.generations.get_mut(&number) else { return };
+    generation.served.get_or_insert(now);
+    if let Some(crate::model::manifest::DataIdentity::Etcd { data_dir }) = &generation.data {
+        let member = data_dirs.get(data_dir).and_then(|dir| dir.member);
+        let identity = DataDir { member, changed: None, lock: LockState::CannotTell };
+        record.data_dir = member.map(|_| (data_dir.clone(), identity));
+    }
+}
+
+/// Nothing is proven yet.
+fn adopt(draft: &mut Draft<'_>, id: &ComponentId, number: u32, candidate: u32, healthy: Duration) {
+    if number != candidate {
+        let slot = Slot::Adopting { candidate: number, healthy: Duration::ZERO };
+        return draft.enter(id, slot, "its manifest changed before it was proven");
+    }
+    let Some(assessment) = draft.assessment(id) else { return };
+    let healthy = match (assessment.verdict, &assessment.reads) {
+        (Verdict::Healthy, Reads::All) => healthy + draft.credit(),
+        (Verdict::Healthy | Verdict::Unknown, _) => healthy,
+        _ => Duration::ZERO,
+    };
+    let unproven = match (&assessment.verdict, &assessment.reads) {
+        (Verdict::Healthy, Reads::Other { why } | Reads::CannotTell { why }) => {
+            Some(format!("unproven: {why}; it replaces nothing until its process starts anew"))
+        }
+        _ => None,
+    };
+    draft.notice_if(id, "unproven", unproven);
+    if let Some(record) = draft.record_mut(id) {
+        record.slot = Slot::Adopting { candidate, healthy };
+    }
+    if healthy >= draft.scene.policy.adoption_soak {
+        prove(draft, id, candidate, healthy);
+    }
+}
+
+/// A generation has proven itself.
+pub(super) fn prove(draft: &mut Draft<'_>, id: &ComponentId, number: u32, healthy: Duration) {
+    let now = draft.scene.tick.now.wall;
+    let evidence = draft.assessment(id).map(|a| a.evidence.join("; ")).unwrap_or_default();
+    let Some(record) = draft.memory.components.get_mut(id) else { return };
+    let Some(generation) = record.generations.get_mut(&number) else { return };
+    // What is not in the store cannot be put back: until it is, it is not known-good, however well it does.
+    if generation.stored != crate::model::generation::Stored::Yes {
+        return;
+    }
+    if !generation.standing.is_known_good() {
+        let proof = Proof::Soak { seconds: healthy.as_secs(), evidence: evidence.clone() };
+        generation.standing = Held_::KnownGood { proof, since: now };
+        generation.rewritten = 0;
+        let because = format!("it was healthy for {} s: {evidence}", healthy.as_secs());
+        draft.tell(id, EventKind::Generation, Some(number), &format!("generation {number} is known-good"), &because);
+    }
+    let because = format!("generation {number} has proven itself");
+    draft.enter(id, Slot::Steady { good: number }, &because);
+}
+
+/// What stands is known-good. Where it does badly all the same, nothing changed, so nothing is rolled back (Q9).
+fn ailing(draft: &mut Draft<'_>, id: &ComponentId) {
+    let Some(assessment) = draft.assessment(id) else { return };
+    let text = match assessment.verdict {
+        Verdict::Healthy | Verdict::Unknown | Verdict::Starting => None,
+        verdict => Some(match &assessment.cause {
+            Some(cause) => format!("{verdict}: waiting for its cause to pass: {cause}"),
+            None => format!(
+                "{verdict} although nothing of it changed, so nothing is rolled back: {}",
+                assessment.evidence.first().map_or("", String::as_str)
+            ),
+        }),
+    };
+    // The evidence's words change from crash to crash; that it ails is said once, and `explain` has the words.
+    let known = draft.record(id).is_some_and(|record| record.notices.contains_key("ailing"));
+    match (text, known) {
+        (Some(text), false) => draft.notice(id, "ailing", text),
+        (None, _) => draft.clear_notice(id, "ailing"),
+        (Some(_), true) => {}
+    }
+}
+
+/// Another generation stands than the known-good one.
+fn changed(draft: &mut Draft<'_>, id: &ComponentId, number: u32, good: u32, file: &Arc<ManifestFile>) {
+    let rewrites = draft.scene.policy.rewrites;
+    let older_process = draft.assessment(id).is_some_and(|a| matches!(a.reads, Reads::Other { .. }));
+    let Some(record) = draft.memory.components.get_mut(id) else { return };
+    let same_pod = record.generations.get(&good).zip(record.generations.get(&number));
+    let only_files = same_pod.is_some_and(|(good, other)| good.pod_digest == other.pod_digest);
+    let Some(generation) = record.generations.get_mut(&number) else { return };
+    if let Held_::Quarantined { why, .. } = &generation.standing {
+        let why = why.clone();
+        generation.rewritten += 1;
+        if generation.rewritten >= rewrites {
+            let text = format!(
+                "{} was written again {} times (by uid {}) although generation {number} is quarantined: {why}",
+                file.name, generation.rewritten, file.uid
+            );
+            let next = format!("stop whoever writes it; `lastgood rollback {id}` puts the known-good one back");
+            return draft.hold_back(id, Some(number), text, next, Until::Person);
+        }
+        let trial = Slot::Probation(Probation::begin(number, good));
+        let because = format!("quarantined generation {number} stands again in {}", file.name);
+        draft.enter(id, trial, &because);
+        return probation::revert_quarantined(draft, id, number, &why);
+    }
+    if only_files && older_process {
+        let slot = Slot::Unread { candidate: number, good, age: Duration::ZERO };
+        let because = "a configuration file changed; the running process has not read it";
+        return draft.enter(id, slot, because);
+    }
+    let because = format!("{} changed: generation {number} is on probation", file.name);
+    draft.enter(id, Slot::Probation(Probation::begin(number, good)), &because);
+}
+
+/// A changed configuration file that no process has read proves nothing.
+fn unread(draft: &mut Draft<'_>, id: &ComponentId, candidate: u32, good: u32, age: Duration) {
+    let credit = draft.credit();
+    let read = draft.assessment(id).is_some_and(|a| a.reads == Reads::All || a.crash.is_some());
+    if read {
+        let trial = Probation { age: Duration::ZERO, ..Probation::begin(candidate, good) };
+        let crashes = draft.assessment(id).and_then(|a| a.crash.as_ref()).map_or(0, |crash| crash.count);
+        let trial = Probation { crashes, ..trial };
+        return draft.enter(id, Slot::Probation(trial), "a process started that reads the changed files");
+    }
+    if let Some(record) = draft.record_mut(id) {
+        record.slot = Slot::Unread { candidate, good, age: age + credit };
+    }
+}
+
+/// The file holds no pod any more. The kubelet kills the pod at its next scan, so this is the one thing that one look
+/// decides.
+fn broken(draft: &mut Draft<'_>, id: &ComponentId, file: &Arc<ManifestFile>, fault: &FileFault) {
+    let why = format!("{} {fault}", file.name);
+    let Some(good) = draft.record(id).and_then(|record| record.slot.good()) else {
+        let text = format!("{why}; nothing of {id} is known-good yet, so nothing is put back");
+        return draft.notice(id, "broken", text);
+    };
+    if matches!(draft.record(id).map(|record| &record.slot), Some(Slot::Held(_))) {
+        return draft.notice(id, "broken", format!("{why}; it is held, so nothing is put back"));
+    }
+    draft.notice(id, "broken", format!("{why}: the kubelet kills its pod at the next scan"));
+    rollback::begin(
+        draft,
+        id,
+        Begin { from: None, to: good, why, wish: Wish::Ours, intruders: Vec::new(), in_place: true },
+    );
+}
+
+/// A second file claims the pod.
+fn claimed(
+    draft: &mut Draft<'_>,
+    id: &ComponentId,
+    rightful: Option<Arc<ManifestFile>>,
+    intruders: &[Arc<ManifestFile>],
+) {
+    let names: Vec<String> = intruders.iter().map(|file| file.name.clone()).collect();
+    let listed = names.join(", ");
+    let known = draft.record(id).and_then(|record| record.slot.good());
+    let stood = rightful.as_ref().and_then(|file| generations::register(draft, id, file));
+    let stored = |number: &u32| {
+        let generation = draft.record(id).and_then(|record| record.generations.get(number));
+        generation.is_some_and(|g| g.stored == crate::model::generation::Stored::Yes)
+    };
+    let Some(to) = stood.filter(stored).or(known).filter(|_| known.is_some()) else {
+        let text = format!("{listed}: another file holds the same pod; keep one of them in the manifest directory");
+        return draft.notice(id, "claimed", text);
+    };
+    let text = format!("{listed} in the manifest directory claims the pod of {id}; the kubelet runs what it read last");
+    draft.notice(id, "claimed", text);
+    if draft.scene.policy.intruders == Intruders::Report {
+        return;
+    }
+    let why = format!("{listed} claims its pod");
+    rollback::begin(draft, id, Begin { from: None, to, why, wish: Wish::Ours, intruders: names, in_place: false });
+}
+
+/// No file holds it.
+fn absent(draft: &mut Draft<'_>, id: &ComponentId, how: Gone) {
+    let Some(slot) = draft.record(id).map(|record| record.slot.clone()) else { return };
+    match slot {
+        Slot::Adopting { .. } => let_go(draft, id),
+        Slot::Missing { good, how, since, age } => missing(draft, id, good, how, since, age),
+        Slot::Held(_) | Slot::RollingBack(_) => {}
+        Slot::Steady { .. } | Slot::Unread { .. } | Slot::Probation(_) => {
+            let Some(good) = slot.good() else { return };
+            let grace = grace(draft, id).as_secs();
+            let because = match &how {
+                Gone::Deleted => format!(
+                    "its manifest was deleted; generation {good} comes back in {grace} s unless `lastgood pause` holds it"
+                ),
+                Gone::Moved { to } => {
+                    format!("its manifest was moved to {}; it stays away until it is put back", to.display())
+                }
+                Gone::Unwitnessed => {
+                    format!(
+                        "its manifest went while nobody watched; `lastgood rollback {id}` brings generation {good} back"
+                    )
+                }
+            };
+            let since = draft.scene.tick.now.wall;
+            draft.enter(id, Slot::Missing { good, how, since, age: Duration::ZERO }, &because);
+        }
+    }
+}
+
+/// A component that went before anything of it was proven is not missed.
+fn let_go(draft: &mut Draft<'_>, id: &ComponentId) {
+    let known_good = draft.record(id).is_some_and(|record| record.known_good().next().is_some());
+    if known_good {
+        return;
+    }
+    draft.tell(id, EventKind::State, None, "gone", "its manifest went before it had proven itself");
+    if let Some(record) = draft.memory.components.remove(id) {
+        for number in record.generations.into_keys() {
+            draft.want(Step::Forget { component: id.clone(), number });
+        }
+    }
+}
+
+/// How long a deleted manifest stays away before it comes back.
+fn grace(draft: &Draft<'_>, id: &ComponentId) -> Duration {
+    let policy = draft.scene.policy;
+    let parked = draft.memory.parked.as_ref().map(|parked| &parked.component);
+    let gone = draft.memory.components.iter().filter(|(other, record)| {
+        Some(*other) != parked
+            && (matches!(record.slot, Slot::Missing { .. })
+                || matches!(Standing::of(draft.scene.seen, other, record), Standing::Absent(_))
+                    && !matches!(record.slot, Slot::RollingBack(_) | Slot::Held(_)))
+    });
+    let several = gone.count() > 1;
+    let is_etcd = draft.record(id).is_some_and(|record| record.role == Role::Etcd);
+    if several || is_etcd { policy.all_deleted_grace.max(policy.deleted_grace) } else { policy.deleted_grace }
+}
+
+fn missing(draft: &mut Draft<'_>, id: &ComponentId, good: u32, how: Gone, since: jiff::Timestamp, age: Duration) {
+    if how != Gone::Deleted {
+        return;
+    }
+    if let Some(sign) = draft.scene.seen.node.master.missing.first() {
+        let why = format!("its manifest is gone and so is {}: this node is no master any more", sign.display());
+        let next = format!("if that was not meant, bring {} back, then `lastgood rollback {id}`", sign.display());
+        return draft.hold_back(id, None, why, next, Until::Person);
+    }
+    // A pause, or kubeadm at work, stops the clock: whoever holds us gets the whole grace afterwards.
+    let age = if draft.hold.is_some() { age } else { age + draft.credit() };
+    let grace = grace(draft, id);
+    if let Some(record) = draft.record_mut(id) {
+        record.slot = Slot::Missing { good, how, since, age };
+    }
+    if age < grace {
+        return;
+    }
+    let blocked = etcd_must_stay_away(draft, id, since);
+    draft.notice_if(id, "etcd-stays", blocked.clone());
+    if blocked.is_some() {
+        return;
+    }
+    let why = format!("its manifest was deleted {} s ago and nobody put it back", age.as_secs());
+    rollback::begin(
+        draft,
+        id,
+        Begin { from: None, to: good, why, wish: Wish::Ours, intruders: Vec::new(), in_place: true },
+    );
+}
+
+/// Why a deleted etcd must not come back by itself (Q3): a restore may be under way over its data.
+fn etcd_must_stay_away(draft: &Draft<'_>, id: &ComponentId, since: jiff::Timestamp) -> Option<String> {
+    let record = draft.record(id).filter(|record| record.role == Role::Etcd)?;
+    let node = &draft.scene.seen.node;
+    let stays = |why: String| Some(format!("{why}: `lastgood rollback {id}` brings it back when that is right"));
+    if let Some(tool) = node.busy.iter().find(|process| process.kind == BusyKind::EtcdTool) {
+        return stays(format!("{} is at work (pid {})", tool.command, tool.pid));
+    }
+    let Some((path, kept)) = &record.data_dir else {
+        return stays("what its data directory was while it served is not known".to_owned());
+    };
+    let Some(stands) = node.data_dirs.get(path) else {
+        return stays(format!("its data directory {} cannot be seen", path.display()));
+    };
+    if stands.member != kept.member {
+        return stays(format!("{} is not the directory it served from", path.display()));
+    }
+    if stands.lock != LockState::Free {
+        return stays(format!("the database in {} is in use or cannot be asked", path.display()));
+    }
+    let grace = record
+        .slot
+        .good()
+        .and_then(|good| record.generations.get(&good))
+        .map_or(Duration::ZERO, |g| g.termination_grace);
+    let last_touch = since + (grace + LAST_TOUCH);
+    match stands.changed {
+        Some(changed) if changed <= last_touch => None,
+        Some(changed) => stays(format!("{} was changed {changed}, after etcd had stopped", path.display())),
+        None => stays(format!("when {} was last changed cannot be told", path.display())),
+    }
+}
+
+/// Whether a hold keeps us from acting on our own wish.
+pub(super) fn held(hold: Option<&Hold>, wish: Wish) -> Option<&Hold> {
+    hold.filter(|hold| wish == Wish::Ours || !hold.yields_to_operator())
+}

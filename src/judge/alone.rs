@@ -1,0 +1,313 @@
+//! One component by itself: its newest pod, the main container in it, and the answers to our questions.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::reads::{self, main_container, standing_since};
+use super::{History, Past};
+use crate::model::observation::{ContainerRun, ContainerState, ManifestFile, PodRun, SandboxState};
+use crate::model::reading::{Question, SymptomKind};
+use crate::model::verdict::{Assessment, Cause, Crash, Reads, Verdict};
+use crate::model::{ComponentId, Manifest, Memory, Observation, Policy, Probe, Reading, Role, Tick};
+
+/// Answers in a row that make or unmake Healthy: one may be luck, or a lost packet.
+const ENOUGH_ANSWERS: u32 = 2;
+
+/// A pod without any usable probe is called healthy once it has run this long without a restart: the kubelet's first
+/// back-off is 10 s.
+const RUNNING_IS_HEALTHY_AFTER: Duration = Duration::from_secs(10);
+
+/// A process is given at least this long from its start to answer, also where its pod has no startup probe.
+const LEAST_STARTUP: Duration = Duration::from_secs(30);
+
+/// The raw finding of one pass, before hysteresis.
+struct Finding {
+    verdict: Verdict,
+    serving: bool,
+    evidence: Vec<String>,
+    cause: Option<Cause>,
+    /// Whether a new answer came for the streaks, and of which sort.
+    answer: Option<(Duration, Answer)>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Answer {
+    Good,
+    Bad,
+}
+
+impl Finding {
+    fn plain(verdict: Verdict, evidence: impl Into<String>) -> Self {
+        Self { verdict, serving: false, evidence: vec![evidence.into()], cause: None, answer: None }
+    }
+}
+
+/// Judges one component without looking at the others.
+pub(super) fn assess(
+    tick: Tick,
+    seen: &Observation,
+    memory: &Memory,
+    id: &ComponentId,
+    file: Option<&ManifestFile>,
+    past: Option<Past>,
+    _policy: &Policy,
+) -> (Assessment, Past) {
+    let manifest = file.and_then(|file| file.content.as_ref().ok());
+    let role = manifest.map(|m| m.role).or_else(|| Some(memory.components.get(id)?.role)).unwrap_or(Role::Other);
+    let first_sight = past.is_none();
+    let mut past = past.unwrap_or_else(|| History::fresh(tick));
+
+    let run = newest_run(seen, id);
+    let container = run.and_then(|run| main_container(run, manifest));
+    let since = manifest.zip(file).map(|(manifest, file)| standing_since(memory, manifest, file));
+    let reads = match (manifest, since, container) {
+        (Some(manifest), Some(since), Some(container)) => reads::reads(seen, manifest, since, container),
+        _ => Reads::Nothing,
+    };
+    let crash = count_exits(&mut past, first_sight, since, run, container);
+
+    let finding = match &seen.runtime {
+        Err(error) => without_runtime(seen, id, error),
+        Ok(_) => with_runtime(tick, seen, id, manifest, run, container, &past),
+    };
+    let container_id = container.map(|c| c.id.clone());
+    let verdict = steady(&mut past, finding.verdict, finding.answer, finding.serving, container_id);
+    if verdict == past.verdict {
+        past.watched += tick.credit;
+    } else {
+        past.verdict = verdict;
+        past.since = tick.now.wall;
+        past.watched = Duration::ZERO;
+    }
+    let assessment = Assessment {
+        role,
+        verdict,
+        since: past.since,
+        watched: past.watched,
+        serving: finding.serving,
+        evidence: finding.evidence,
+        cause: finding.cause,
+        crash,
+        uid: run.map(|run| run.uid.clone()),
+        reads,
+        harms: None,
+    };
+    (assessment, past)
+}
+
+/// Smooths a finding: Healthy wants several good answers in a row, and is lost only by several bad ones, unless the
+/// container itself is gone.
+fn steady(
+    past: &mut Past,
+    found: Verdict,
+    answer: Option<(Duration, Answer)>,
+    serving: bool,
+    container: Option<String>,
+) -> Verdict {
+    if let Some((at, answer)) = answer
+        && past.answered != Some(at)
+    {
+        past.answered = Some(at);
+        match answer {
+            Answer::Good => (past.good, past.bad) = (past.good.saturating_add(1), 0),
+            Answer::Bad => (past.good, past.bad) = (0, past.bad.saturating_add(1)),
+        }
+    }
+    if found == Verdict::Down {
+        (past.good, past.bad) = (0, 0);
+    }
+    if serving {
+        past.served_by = container;
+    }
+    match (past.verdict, found) {
+        (Verdict::Healthy, Verdict::Failing | Verdict::Stalled | Verdict::Starting) if past.bad < ENOUGH_ANSWERS => {
+            Verdict::Healthy
+        }
+        (before, Verdict::Healthy) if before != Verdict::Healthy && answer.is_some() && past.good < ENOUGH_ANSWERS => {
+            Verdict::Starting
+        }
+        (_, found) => found,
+    }
+}
+
+/// The newest sandbox of a component: a ready one before one that is not.
+fn newest_run<'a>(seen: &'a Observation, id: &ComponentId) -> Option<&'a PodRun> {
+    let runs = seen.runtime.iter().flatten().filter(|run| run.component == *id);
+    runs.max_by_key(|run| (run.ready == SandboxState::Ready, run.created))
+}
+
+/// Exits since the last pass. An exit counts for what stands only if its process had started after that came to stand.
+fn count_exits(
+    past: &mut Past,
+    first_sight: bool,
+    since: Option<Timestamp>,
+    run: Option<&PodRun>,
+    container: Option<&ContainerRun>,
+) -> Option<Crash> {
+    let (run, container) = run.zip(container)?;
+    let exited = match &container.state {
+        ContainerState::Exited { .. } => 1,
+        _ => 0,
+    };
+    let total = container.attempt + exited;
+    // A pod that appeared under our eyes starts at zero; what stood before we looked is not held against it.
+    let born_watched = !first_sight && since.is_some_and(|since| run.created >= since);
+    let before = past.exits.get(&run.uid).copied().unwrap_or(if born_watched { 0 } else { total });
+    past.exits.retain(|uid, _| *uid == run.uid);
+    past.exits.insert(run.uid.clone(), total);
+    let count = total.checked_sub(before).filter(|count| *count > 0)?;
+    let ContainerState::Exited { started, code, .. } = container.state else {
+        // It was restarted between two looks: how it ended is not known any more, but that it did is.
+        let restarted_after = since.is_some_and(|since| run.created >= since);
+        return restarted_after.then(|| Crash { uid: run.uid.clone(), code: -1, count, last_words: None });
+    };
+    since.is_some_and(|since| started >= since).then(|| Crash {
+        uid: run.uid.clone(),
+        code,
+        count,
+        last_words: container.last_words.clone(),
+    })
+}
+
+fn without_runtime(seen: &Observation, id: &ComponentId, error: &str) -> Finding {
+    let answers = seen.probes.get(id).map(Vec::as_slice).unwrap_or_default();
+    let live = answers.iter().find(|probe| probe.question == Question::Live);
+    let mut finding = Finding::plain(Verdict::Unknown, format!("the container runtime cannot be asked: {error}"));
+    finding.cause = Some(Cause::Runtime { detail: error.to_owned() });
+    if let Some(probe) = live
+        && probe.reading == Reading::Good
+    {
+        finding.evidence.push(format!("{} answers all the same", probe.target));
+        finding.serving = true;
+    }
+    finding
+}
+
+fn with_runtime(
+    tick: Tick,
+    seen: &Observation,
+    id: &ComponentId,
+    manifest: Option<&Manifest>,
+    run: Option<&PodRun>,
+    container: Option<&ContainerRun>,
+    past: &Past,
+) -> Finding {
+    let Some(run) = run else { return Finding::plain(Verdict::Down, "no pod of it exists") };
+    let waiting = seen.kubelet.waiting.get(id).filter(|waiting| waiting.uid == run.uid);
+    let Some(container) = container else {
+        return match (run.ready, waiting) {
+            (SandboxState::NotReady, _) => Finding::plain(Verdict::Down, "its sandbox has stopped"),
+            (_, Some(w)) => Finding::plain(Verdict::Down, format!("its container waits: {}: {}", w.reason, w.message)),
+            _ => Finding::plain(Verdict::Starting, "its sandbox is up, its container not created yet"),
+        };
+    };
+    match &container.state {
+        ContainerState::Created => Finding::plain(Verdict::Starting, "its container is created and not started"),
+        ContainerState::Unknown => Finding::plain(Verdict::Unknown, "the runtime does not know its container's state"),
+        ContainerState::Exited { code, reason, .. } => {
+            let words =
+                container.last_words.as_ref().map(|words| format!(": {}", last_line(words))).unwrap_or_default();
+            Finding::plain(
+                Verdict::Down,
+                format!("its container exited with code {code} ({reason}), attempt {}{words}", container.attempt),
+            )
+        }
+        ContainerState::Running { started } => running(tick, seen, id, manifest, container, *started, past),
+    }
+}
+
+/// The container runs: the probes decide.
+fn running(
+    tick: Tick,
+    seen: &Observation,
+    id: &ComponentId,
+    manifest: Option<&Manifest>,
+    container: &ContainerRun,
+    started: Timestamp,
+    past: &Past,
+) -> Finding {
+    let up_for = Duration::try_from(tick.now.wall.duration_since(started)).unwrap_or(Duration::ZERO);
+    let answers: Vec<&Probe> = seen.probes.get(id).into_iter().flatten().collect();
+    // An answer from before this process was given by another one.
+    let fresh = |probe: &&&Probe| tick.now.boot.saturating_sub(probe.at) <= up_for;
+    let of = |question| answers.iter().filter(fresh).find(|p| p.question == question).copied();
+    let budget = manifest.map_or(Duration::ZERO, Manifest::startup_budget).max(LEAST_STARTUP);
+    let may_be_starting = up_for < budget && past.served_by.as_ref() != Some(&container.id);
+
+    let Some(live) = of(Question::Live) else {
+        return Finding::plain(
+            Verdict::Starting,
+            format!("it has run for {} s and was not asked yet", up_for.as_secs()),
+        );
+    };
+    let bad = |verdict: Verdict, probe: &Probe, detail: &str| {
+        let verdict = if may_be_starting { Verdict::Starting } else { verdict };
+        let mut finding = Finding::plain(verdict, format!("{}: {detail}", probe.target));
+        finding.answer = Some((probe.at, Answer::Bad));
+        finding
+    };
+    match &live.reading {
+        Reading::Good => {}
+        Reading::CannotTell(symptom) if symptom.kind == SymptomKind::NoMeans => {
+            let mut finding = if up_for >= RUNNING_IS_HEALTHY_AFTER {
+                Finding::plain(Verdict::Healthy, format!("it has run for {} s ({symptom})", up_for.as_secs()))
+            } else {
+                Finding::plain(Verdict::Starting, format!("it has run for {} s ({symptom})", up_for.as_secs()))
+            };
+            finding.serving = finding.verdict == Verdict::Healthy;
+            return finding;
+        }
+        Reading::CannotTell(symptom) => {
+            return Finding::plain(Verdict::Unknown, format!("{}: {symptom}", live.target));
+        }
+        Reading::Bad(symptom) => {
+            let verdict = if symptom.kind == SymptomKind::TimedOut { Verdict::Stalled } else { Verdict::Failing };
+            let mut finding = bad(verdict, live, &symptom.detail);
+            finding.cause = certificate(symptom.kind, &symptom.detail);
+            return finding;
+        }
+    }
+    for question in [Question::Ready, Question::AsDependent, Question::Quorum] {
+        let Some(probe) = of(question) else { continue };
+        let Reading::Bad(symptom) = &probe.reading else { continue };
+        let mut finding = bad(Verdict::Failing, probe, &symptom.detail);
+        finding.cause = match symptom.kind {
+            SymptomKind::ClusterWide => Some(Cause::Cluster { detail: symptom.detail.clone() }),
+            kind => certificate(kind, &symptom.detail),
+        };
+        finding.evidence.push(format!("{} answers", live.target));
+        return finding;
+    }
+    let asked: Vec<&str> = answers.iter().map(|probe| probe.target.as_str()).collect();
+    Finding {
+        verdict: Verdict::Healthy,
+        serving: true,
+        evidence: vec![format!("answers at {}", asked.join(", "))],
+        cause: None,
+        answer: Some((live.at, Answer::Good)),
+    }
+}
+
+fn certificate(kind: SymptomKind, detail: &str) -> Option<Cause> {
+    (kind == SymptomKind::CertificateDates).then(|| Cause::Certificate { detail: detail.to_owned() })
+}
+
+fn last_line(words: &str) -> &str {
+    words.lines().rfind(|line| !line.trim().is_empty()).unwrap_or(words).trim()
+}
+
+impl History {
+    fn fresh(tick: Tick) -> Past {
+        Past {
+            verdict: Verdict::Unknown,
+            since: tick.now.wall,
+            watched: Duration::ZERO,
+            good: 0,
+            bad: 0,
+            answered: None,
+            served_by: None,
+            exits: std::collections::BTreeMap::new(),
+        }
+    }
+}

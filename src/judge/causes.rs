@@ -1,0 +1,151 @@
+//! All components together: what explains what.
+//!
+//! The order of dependence is runtime and kubelet under everything, etcd under kube-apiserver, kube-apiserver under
+//! controller manager and scheduler; a foreign process on the port and changed key material under whichever they hit.
+
+use std::time::Duration;
+
+use super::containers_of;
+use crate::model::closure::{FileKind, FileState};
+use crate::model::manifest::DataIdentity;
+use crate::model::verdict::{Assessment, Cause, Judgement, Verdict};
+use crate::model::{ClosureFile, ComponentId, Memory, Observation, Role, Slot};
+
+/// After a dependency has become healthy, a dependent's exit counts against it only this much later: until then it may
+/// be the tail of the outage before.
+const AFTERMATH: Duration = Duration::from_secs(20);
+
+/// Fills in the causes, and who is harmed by whom.
+pub(super) fn explain(judgement: &mut Judgement, seen: &Observation, memory: &Memory) {
+    let before = judgement.clone();
+    for (id, assessment) in &mut judgement.components {
+        if assessment.verdict == Verdict::Healthy {
+            assessment.harms = harmed_by(id, assessment, &before, memory);
+            continue;
+        }
+        if assessment.cause.is_none() {
+            assessment.cause = cause_of(id, assessment, &before, seen, memory);
+        }
+    }
+}
+
+fn cause_of(
+    id: &ComponentId,
+    assessment: &Assessment,
+    all: &Judgement,
+    seen: &Observation,
+    memory: &Memory,
+) -> Option<Cause> {
+    dependency(id, assessment.role, all, seen, memory)
+        .or_else(|| no_kubelet(assessment, seen))
+        .or_else(|| taken_port(id, seen, memory))
+        .or_else(|| changed_keys(id, seen, memory))
+}
+
+/// The component this one cannot work without, if that one is not healthy.
+fn dependency(id: &ComponentId, role: Role, all: &Judgement, seen: &Observation, memory: &Memory) -> Option<Cause> {
+    let needed = role.depends_on()?;
+    let (id, assessment) = all.components.iter().find(|(other, a)| a.role == needed && *other != id)?;
+    if assessment.verdict == Verdict::Healthy {
+        return None;
+    }
+    if needed == Role::Etcd && !uses_local_etcd(seen, memory) {
+        return None;
+    }
+    Some(Cause::Component { id: id.clone(), verdict: assessment.verdict })
+}
+
+/// Whether the API server of this node reads from an etcd of this node: a candidate that points elsewhere is not
+/// explained by what the local member does.
+fn uses_local_etcd(seen: &Observation, memory: &Memory) -> bool {
+    let standing =
+        seen.manifests.files().filter_map(|file| file.content.as_ref().ok()).find(|m| m.role == Role::ApiServer);
+    let identity = standing.and_then(|manifest| manifest.data_identity()).or_else(|| {
+        let record = memory.components.values().find(|record| record.role == Role::ApiServer)?;
+        record.generations.get(&record.last_served?)?.data.clone()
+    });
+    match identity {
+        Some(DataIdentity::ApiServer { servers, .. }) => {
+            let ports =
+                seen.manifests.files().filter_map(|file| file.content.as_ref().ok()).find(|m| m.role == Role::Etcd);
+            let ports = ports.map(|etcd| etcd.ports()).unwrap_or_default();
+            // Without etcd's manifest its ports cannot be compared; then it is taken to be the one.
+            ports.is_empty()
+                || servers.iter().any(|url| {
+                    url.rsplit_once(':')
+                        .and_then(|(_, port)| port.parse().ok())
+                        .is_some_and(|port| ports.contains(&port))
+                })
+        }
+        _ => true,
+    }
+}
+
+fn no_kubelet(assessment: &Assessment, seen: &Observation) -> Option<Cause> {
+    let stopped = matches!(assessment.verdict, Verdict::Down | Verdict::Starting);
+    (stopped && seen.kubelet.process.is_none())
+        .then(|| Cause::Kubelet { detail: "no kubelet process runs on this node".to_owned() })
+}
+
+/// A process that is none of this component's containers listens on a port that it needs.
+fn taken_port(id: &ComponentId, seen: &Observation, memory: &Memory) -> Option<Cause> {
+    let standing = seen.manifests.files().filter_map(|file| file.content.as_ref().ok()).find(|m| m.id == *id);
+    let ports = standing.map(|manifest| manifest.ports()).or_else(|| {
+        let record = memory.components.get(id)?;
+        Some(record.generations.get(&record.slot.good()?)?.ports.clone())
+    })?;
+    let own = containers_of(seen, id);
+    ports.into_iter().find_map(|port| {
+        let listener = seen.node.listeners.get(&port)?;
+        let foreign = match &listener.container {
+            Some(container) => !own.contains(container) && !is_control_plane_of(id, seen, container),
+            None => listener.pid.is_some(),
+        };
+        let pid = listener.pid.map_or_else(|| "unknown pid".to_owned(), |pid| format!("pid {pid}"));
+        foreign.then(|| Cause::Port { port, holder: format!("{} ({pid})", listener.program) })
+    })
+}
+
+/// A container the runtime does not list under this component may still be an older attempt of it; one that is listed
+/// under another component is foreign.
+fn is_control_plane_of(id: &ComponentId, seen: &Observation, container: &str) -> bool {
+    let listed = seen.runtime.iter().flatten().find(|run| run.containers.iter().any(|c| c.id == container));
+    listed.is_none_or(|run| run.component == *id)
+}
+
+/// Key material that is not what it was when the known-good generation was kept.
+fn changed_keys(id: &ComponentId, seen: &Observation, memory: &Memory) -> Option<Cause> {
+    let record = memory.components.get(id)?;
+    let good = record.generations.get(&record.slot.good()?)?;
+    let keys =
+        good.closure.iter().filter(|f| matches!(f.state, FileState::Present { kind: FileKind::KeyMaterial, .. }));
+    keys.filter_map(|kept| key_trouble(kept, seen.files.get(&kept.path)?)).next()
+}
+
+fn key_trouble(kept: &ClosureFile, stands: &FileState) -> Option<Cause> {
+    let path = kept.path.display();
+    let detail = match (&kept.state, stands) {
+        (_, FileState::Missing) => format!("{path} is missing"),
+        (_, FileState::Unreadable { reason }) => format!("{path} cannot be read: {reason}"),
+        (FileState::Present { digest: was, .. }, FileState::Present { digest: is, .. }) if was != is => {
+            format!("{path} is not the one the last known-good generation ran with")
+        }
+        _ => return None,
+    };
+    Some(Cause::KeyMaterial { detail })
+}
+
+/// A dependent that turned bad although nothing of its own changed, while this component is healthy (Q13).
+fn harmed_by(id: &ComponentId, own: &Assessment, all: &Judgement, memory: &Memory) -> Option<ComponentId> {
+    if own.watched < AFTERMATH {
+        return None;
+    }
+    let dependents = all.components.iter().filter(|(other, a)| *other != id && a.role.depends_on() == Some(own.role));
+    let unchanged = |id: &ComponentId| matches!(memory.components.get(id).map(|r| &r.slot), Some(Slot::Steady { .. }));
+    dependents
+        .filter(|(id, _)| unchanged(id))
+        .find(|(_, a)| {
+            matches!(a.verdict, Verdict::Failing | Verdict::Stalled) && a.cause.is_none() || a.crash.is_some()
+        })
+        .map(|(id, _)| id.clone())
+}

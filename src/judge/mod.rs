@@ -1,0 +1,91 @@
+//! What the readings mean. Pure: the clock, the observation and the past are arguments.
+//!
+//! ```text
+//!   for each component          alone.rs    its container and its probes  ─▶ verdict, with hysteresis both ways
+//!   for all of them together    causes.rs   what lies beneath explains what lies above; only the root is acted upon
+//! ```
+//!
+//! A cluster-wide symptom is never a local fault, "cannot tell" moves nothing, and what answers 401 is alive.
+
+mod alone;
+mod causes;
+mod reads;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::model::observation::{Directory, ManifestFile};
+use crate::model::{ComponentId, Judgement, Memory, Observation, Policy, Tick, Verdict};
+
+/// What judging remembers from pass to pass. It is not kept over a restart: every streak begins anew.
+#[derive(Clone, Debug, Default)]
+pub struct History {
+    components: BTreeMap<ComponentId, Past>,
+}
+
+/// One component's past.
+#[derive(Clone, Debug)]
+struct Past {
+    verdict: Verdict,
+    since: Timestamp,
+    watched: Duration,
+    /// Distinct good and bad answers in a row.
+    good: u32,
+    bad: u32,
+    /// When the last answer that was counted came, on the boot clock.
+    answered: Option<Duration>,
+    /// Whether the process that runs now has ever served.
+    served_by: Option<String>,
+    /// Exits counted so far, by pod UID.
+    exits: BTreeMap<String, u32>,
+}
+
+/// Judges one look at the node.
+pub fn judge(
+    tick: Tick,
+    seen: &Observation,
+    memory: &Memory,
+    mut history: History,
+    policy: &Policy,
+) -> (Judgement, History) {
+    let mut judgement = Judgement::default();
+    for (id, file) in subjects(seen, memory) {
+        let past = history.components.remove(&id);
+        let (assessment, past) = alone::assess(tick, seen, memory, &id, file.as_deref(), past, policy);
+        judgement.components.insert(id.clone(), assessment);
+        history.components.insert(id, past);
+    }
+    history.components.retain(|id, _| judgement.components.contains_key(id));
+    causes::explain(&mut judgement, seen, memory);
+    (judgement, history)
+}
+
+/// Every component of the directory and of the memory, with the file that holds it: the one under the name it is known
+/// by where several claim it.
+fn subjects(seen: &Observation, memory: &Memory) -> BTreeMap<ComponentId, Option<Arc<ManifestFile>>> {
+    let mut subjects: BTreeMap<ComponentId, Option<Arc<ManifestFile>>> =
+        memory.components.keys().map(|id| (id.clone(), None)).collect();
+    if let Directory::Present { files, .. } = &seen.manifests {
+        for file in files.values() {
+            let Ok(manifest) = &file.content else { continue };
+            let known_as = memory.components.get(&manifest.id).and_then(|record| record.file_name());
+            let entry = subjects.entry(manifest.id.clone()).or_default();
+            if entry.is_none() || known_as == Some(file.name.as_str()) {
+                *entry = Some(Arc::clone(file));
+            }
+        }
+    }
+    subjects
+}
+
+/// The names of what runs on a port legitimately: the IDs of a component's containers.
+fn containers_of(seen: &Observation, id: &ComponentId) -> BTreeSet<String> {
+    let runs = seen.runtime.iter().flatten().filter(|run| run.component == *id);
+    runs.flat_map(|run| run.containers.iter().map(|container| container.id.clone())).collect()
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

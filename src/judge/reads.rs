@@ -1,0 +1,59 @@
+//! Whether the process that runs has read what stands in the directory (Q5): evidence counts only for what was read.
+
+use jiff::Timestamp;
+
+use crate::model::observation::{ContainerRun, ContainerState, ImagePresence, ManifestFile, PodRun};
+use crate::model::verdict::Reads;
+use crate::model::{Manifest, Memory, Observation, Role};
+
+/// The container that makes the pod what it is.
+pub(super) fn main_container<'a>(run: &'a PodRun, manifest: Option<&Manifest>) -> Option<&'a ContainerRun> {
+    let name = manifest.and_then(Manifest::main_container).map(|container| container.name.as_str());
+    run.containers.iter().find(|c| Some(c.name.as_str()) == name).or_else(|| match name {
+        Some(_) => None,
+        None => run.containers.first(),
+    })
+}
+
+/// When what stands now came to stand: as first noticed, where it was noticed before.
+pub(super) fn standing_since(memory: &Memory, manifest: &Manifest, file: &ManifestFile) -> Timestamp {
+    let noticed = memory.components.get(&manifest.id).and_then(|record| record.stands.as_ref());
+    noticed.filter(|stands| stands.digest == file.digest).map_or(file.changed, |stands| stands.changed)
+}
+
+/// When a container's process started, if it ever did.
+pub(super) fn started(container: &ContainerRun) -> Option<Timestamp> {
+    match container.state {
+        ContainerState::Running { started } | ContainerState::Exited { started, .. } => Some(started),
+        ContainerState::Created | ContainerState::Unknown => None,
+    }
+}
+
+/// Whether this container's process is one of what stands.
+pub(super) fn reads(seen: &Observation, manifest: &Manifest, since: Timestamp, container: &ContainerRun) -> Reads {
+    let other = |why: String| Reads::Other { why };
+    let Some(started) = started(container) else { return Reads::Nothing };
+    if started < since {
+        return other(format!("the process started {started}, before its files changed {since}"));
+    }
+    let wanted = manifest.main_container().and_then(|c| c.image.clone()).unwrap_or_default();
+    if container.image != wanted {
+        match seen.images.get(&wanted) {
+            Some(ImagePresence::Present { id }) if *id == container.image_id => {}
+            Some(_) => return other(format!("it runs image {}, the manifest names {wanted}", container.image)),
+            None => {
+                return Reads::CannotTell { why: format!("image {wanted} cannot be compared with the running one") };
+            }
+        }
+    }
+    // A program of the pod's own choosing may replace itself (a shell that execs); the four do not.
+    if manifest.role != Role::Other {
+        let wanted = manifest.command_line().filter(|line| !line.iter().any(|word| word.contains("$(")));
+        if let (Some(wanted), Some(runs)) = (wanted, &container.command_line)
+            && wanted != *runs
+        {
+            return other("the running process has another command line than the manifest".to_owned());
+        }
+    }
+    Reads::All
+}
