@@ -16,7 +16,7 @@ use super::parking::{self, Parking};
 use super::standing::{self, Restorable, Standing};
 use super::{generations, steady};
 use crate::model::event::EventKind;
-use crate::model::generation::Generation;
+use crate::model::generation::{Generation, Stored};
 use crate::model::manifest::DataIdentity;
 use crate::model::observation::{ContainerState, HeardApi, SandboxState};
 use crate::model::slot::{Nudged, Probation, Rollback, Stage, Until, Way, Wish};
@@ -124,6 +124,10 @@ fn target(draft: &Draft<'_>, id: &ComponentId, begin: &Begin) -> Result<u32, (St
     if begin.wish == Wish::Ours {
         let others = record.known_good().filter(|g| g.number != begin.to && Some(g.number) != begin.from);
         candidates.extend(others.filter(|g| g.minor == wanted.minor && !other_data(g)));
+    }
+    // Where no pod stands in the file there is nothing to lose, and no image to wait for.
+    if begin.in_place && wanted.stored == Stored::Yes {
+        return Ok(wanted.number);
     }
     match candidates.iter().find(|generation| generations::ready_to_return(draft, generation).is_ok()) {
         Some(generation) => Ok(generation.number),

@@ -1,5 +1,6 @@
 //! One component by itself: its newest pod, the main container in it, and the answers to our questions.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -279,7 +280,8 @@ fn running(
         finding.evidence.push(format!("{} answers", live.target));
         return finding;
     }
-    let asked: Vec<&str> = answers.iter().map(|probe| probe.target.as_str()).collect();
+    let asked: BTreeSet<&str> = answers.iter().map(|probe| probe.target.as_str()).collect();
+    let asked: Vec<&str> = asked.into_iter().collect();
     Finding {
         verdict: Verdict::Healthy,
         serving: true,

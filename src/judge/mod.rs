@@ -86,6 +86,3 @@ fn containers_of(seen: &Observation, id: &ComponentId) -> BTreeSet<String> {
     let runs = seen.runtime.iter().flatten().filter(|run| run.component == *id);
     runs.flat_map(|run| run.containers.iter().map(|container| container.id.clone())).collect()
 }
-
-#[cfg(test)]
-pub(crate) mod tests;

@@ -1,0 +1,120 @@
+//! Random sequences of faults, requests and restarts against what must hold whatever happens.
+
+use proptest::prelude::*;
+
+use super::world::{FOUR, World, id, manifest};
+use crate::model::observation::Gone;
+use crate::model::{Request, Slot, Step};
+
+#[derive(Clone, Debug)]
+enum Deed {
+    Write(usize, &'static str),
+    Tear(usize),
+    Intrude(usize),
+    Delete(usize),
+    Pause,
+    Resume,
+    RollBack(usize),
+    KillAgent,
+    RuntimeDies,
+    RuntimeReturns,
+    HandsFail,
+    HandsWork,
+    Wait(u64),
+}
+
+fn deed() -> impl Strategy<Value = Deed> {
+    let who = 0..FOUR.len();
+    let what = prop::sample::select(vec!["", "--v=3", "--v=4", "--crash", "--unready", "--sour=60"]);
+    prop_oneof![
+        4 => (who.clone(), what).prop_map(|(who, what)| Deed::Write(who, what)),
+        2 => who.clone().prop_map(Deed::Tear),
+        2 => who.clone().prop_map(Deed::Intrude),
+        1 => who.clone().prop_map(Deed::Delete),
+        1 => Just(Deed::Pause),
+        2 => Just(Deed::Resume),
+        1 => who.prop_map(Deed::RollBack),
+        1 => Just(Deed::KillAgent),
+        1 => Just(Deed::RuntimeDies),
+        2 => Just(Deed::RuntimeReturns),
+        1 => Just(Deed::HandsFail),
+        2 => Just(Deed::HandsWork),
+        8 => (1u64..90).prop_map(Deed::Wait),
+    ]
+}
+
+fn carry_out(world: &mut World, deed: &Deed) {
+    match deed {
+        Deed::Write(who, what) => world.write(&format!("{}.yaml", FOUR[*who]), &manifest(FOUR[*who], what)),
+        Deed::Tear(who) => world.write(&format!("{}.yaml", FOUR[*who]), "apiVersion: ["),
+        Deed::Intrude(who) => world.write(&format!("{}.yaml~", FOUR[*who]), &manifest(FOUR[*who], "--v=9")),
+        Deed::Delete(who) => world.remove(&format!("{}.yaml", FOUR[*who]), Gone::Deleted),
+        Deed::Pause => drop(world.ask(&Request::Pause { seconds: 900, reason: String::new() })),
+        Deed::Resume => drop(world.ask(&Request::Resume { component: None })),
+        Deed::RollBack(who) => drop(world.ask(&Request::Rollback { component: id(FOUR[*who]), to: None })),
+        Deed::KillAgent => world.restart_agent(),
+        Deed::RuntimeDies => world.runtime_dead = Some("gone".to_owned()),
+        Deed::RuntimeReturns => world.runtime_dead = None,
+        Deed::HandsFail => world.hands_fail = true,
+        Deed::HandsWork => world.hands_fail = false,
+        Deed::Wait(_) => {}
+    }
+}
+
+/// What holds after every single pass.
+fn check(world: &World) {
+    for name in FOUR {
+        let record = &world.memory.components[&id(name)];
+        assert!(record.actions.len() <= world.policy.actions_per_hour, "{name}: beyond its budget\n{}", world.story());
+        assert!(
+            record.known_good().next().is_some(),
+            "{name}: the last known-good generation is gone\n{}",
+            world.story()
+        );
+        if let Some(good) = record.slot.good() {
+            assert!(record.generations.contains_key(&good), "{name}: falls back to nothing\n{}", world.story());
+            assert!(world.store.contains_key(&(id(name), good)), "{name}: its bytes are gone\n{}", world.story());
+        }
+    }
+    assert!(world.memory.kubelet_restarts.len() <= world.policy.kubelet_restarts_per_hour);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, max_shrink_iters: 400, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_happens_the_promises_hold(deeds in prop::collection::vec(deed(), 1..40)) {
+        let mut world = World::adopted();
+        for deed in &deeds {
+            carry_out(&mut world, deed);
+            let wait = if let Deed::Wait(seconds) = deed { *seconds } else { 1 };
+            for _ in 0..wait {
+                let from = world.steps.len();
+                let slots: Vec<Slot> = FOUR.iter().map(|name| world.slot(name).clone()).collect();
+                let paused = world.memory.pause.is_some();
+                world.run(1);
+                check(&world);
+                let touching: Vec<&Step> = world.steps[from..].iter().filter(|step| step.touches_node()).collect();
+                let parked = world.memory.parked.is_some();
+                for step in touching {
+                    let Some(component) = step.component() else { continue };
+                    let at = FOUR.iter().position(|name| id(name) == *component).unwrap();
+                    let under_way = matches!(slots[at], Slot::RollingBack(_)) || parked || matches!(step, Step::PutIn { .. });
+                    prop_assert!(!(paused && world.memory.pause.is_some()) || under_way, "moved while paused: {step}\n{}", world.story());
+                }
+            }
+        }
+        // In the end, with every fault gone and a person's help, all four serve.
+        world.runtime_dead = None;
+        world.hands_fail = false;
+        world.files.retain(|name, _| !name.ends_with('~'));
+        drop(world.ask(&Request::Resume { component: None }));
+        for name in FOUR {
+            world.write(&format!("{name}.yaml"), &manifest(name, "--v=5"));
+        }
+        let all = |w: &World| FOUR.iter().all(|name| matches!(w.slot(name), Slot::Steady { .. }) && w.serves(name));
+        world.until(3000, "all four serve", all);
+        // A slot is never left empty.
+        prop_assert_eq!(world.files.len(), FOUR.len());
+    }
+}

@@ -1,0 +1,447 @@
+//! Situations named as sentences, each with what must come of it.
+
+use std::time::Duration;
+
+use super::world::{FOUR, Up, World, id, manifest};
+use crate::model::observation::{BusyKind, BusyProcess, Gone, Listener};
+use crate::model::plan::Refusal;
+use crate::model::policy::Mode;
+use crate::model::{Request, Slot, Standing, Step};
+
+const API: &str = "kube-apiserver";
+const FILE: &str = "kube-apiserver.yaml";
+
+/// Known-good serves; asked only after the fault has been noticed, or it would hold from the start.
+fn back_to_good(world: &World, name: &str) -> bool {
+    matches!(world.slot(name), Slot::Steady { good: 1 }) && world.serves(name)
+}
+
+#[test]
+fn a_healthy_node_is_adopted_after_the_first_soak_and_only_published() {
+    let mut world = World::new();
+    world.run(50);
+    assert!(matches!(world.slot("etcd"), Slot::Adopting { .. }), "too early");
+    world.run(40);
+    for name in FOUR {
+        assert!(matches!(world.slot(name), Slot::Steady { good: 1 }), "{name}: {}", world.slot(name));
+        assert_eq!(world.inactive[&format!("{name}.yaml")], manifest(name, ""), "byte for byte");
+    }
+    world.assert_untouched();
+}
+
+#[test]
+fn nothing_is_told_while_nothing_changes() {
+    let mut world = World::adopted();
+    world.run(600);
+    assert_eq!(world.events, [], "{}", world.story());
+    assert!(world.steps.is_empty(), "{:?}", world.steps);
+}
+
+#[test]
+fn q5_what_stands_beside_an_older_process_is_unproven() {
+    let mut world = World::new();
+    for (_, changed) in world.files.values_mut() {
+        *changed = jiff::Timestamp::from_second(1_800_000_400).unwrap();
+    }
+    world.run(600);
+    assert!(matches!(world.slot(API), Slot::Adopting { .. }));
+    assert!(world.says("unproven: the process started"), "{}", world.story());
+}
+
+#[test]
+fn n1_a_candidate_that_crashes_is_rolled_back_and_quarantined_and_reverted_when_written_again() {
+    let mut world = World::adopted();
+    world.write(FILE, &manifest(API, "--crash"));
+    world.run(2);
+    let took = world.until(60, "known-good back", |w| back_to_good(w, API));
+    assert!(took < 40, "two crashes decide, not a deadline: {took} s");
+    assert!(matches!(world.generation(API, 2).standing, Standing::Quarantined { .. }));
+    assert!(world.says("unknown flag"), "the reason is told: {}", world.story());
+    world.write(FILE, &manifest(API, "--crash"));
+    world.run(1);
+    assert!(!world.files.contains_key(FILE) || world.files[FILE].0 == manifest(API, ""), "reverted at once");
+    world.until(40, "known-good back again", |w| back_to_good(w, API));
+}
+
+#[test]
+fn a_candidate_that_is_merely_not_ready_gets_its_deadline() {
+    let mut world = World::adopted();
+    world.write(FILE, &manifest(API, "--unready"));
+    world.run(280);
+    assert!(matches!(world.slot(API), Slot::Probation(_)), "{}", world.story());
+    world.until(90, "known-good back", |w| back_to_good(w, API));
+}
+
+#[test]
+fn n2_a_candidate_that_serves_and_turns_bad_within_the_soak_is_rolled_back() {
+    let mut world = World::adopted();
+    world.write(FILE, &manifest(API, "--sour=180"));
+    world.run(2);
+    world.until(300, "known-good back", |w| back_to_good(w, API));
+    assert!(world.says("it served, then turned bad"), "{}", world.story());
+}
+
+#[test]
+fn a_good_candidate_becomes_known_good_after_its_soak() {
+    let mut world = World::adopted();
+    world.write(FILE, &manifest(API, "--v=3"));
+    world.until(400, "steady on 2", |w| matches!(w.slot(API), Slot::Steady { good: 2 }));
+    world.run(2);
+    assert_eq!(world.inactive[FILE], manifest(API, "--v=3"));
+    world.assert_untouched();
+}
+
+#[test]
+fn a_dead_etcd_is_not_held_against_a_new_api_server() {
+    let mut world = World::adopted();
+    world.pods.get_mut(&id("etcd")).unwrap().text.push_str(" # --crash");
+    world.files.get_mut("etcd.yaml").unwrap().0.push_str(" # --crash");
+    world.write(FILE, &manifest(API, "--v=3"));
+    world.run(200);
+    match world.slot(API) {
+        Slot::Probation(trial) => assert_eq!((trial.crashes, trial.age), (0, Duration::ZERO), "{}", world.story()),
+        other => panic!("{other}\n{}", world.story()),
+    }
+}
+
+#[test]
+fn controller_manager_and_scheduler_die_with_the_api_server_and_nothing_is_done_about_them() {
+    let mut world = World::adopted();
+    world.write(FILE, &manifest(API, "--crash"));
+    world.run(2);
+    world.until(60, "known-good back", |w| back_to_good(w, API));
+    for name in ["kube-controller-manager", "kube-scheduler"] {
+        assert!(matches!(world.slot(name), Slot::Steady { good: 1 }));
+        assert!(!world.steps.iter().any(|s| s.component() == Some(&id(name)) && s.touches_node()));
+    }
+}
+
+#[test]
+fn a_broken_file_is_put_right_before_the_next_scan() {
+    for broken in
+        ["", "a: [", "kind: Deployment", "\0\0\0", "apiVersion: v1\nkind: Pod\nmetadata: {name: kube-apiserver}"]
+    {
+        let mut world = World::adopted();
+        world.write(FILE, broken);
+        world.run(1);
+        assert_eq!(world.files[FILE].0, manifest(API, ""), "{broken:?} stands\n{}", world.story());
+        world.until(30, "steady", |w| back_to_good(w, API));
+    }
+}
+
+#[test]
+fn a_file_still_being_written_is_left_alone() {
+    let mut world = World::adopted();
+    world.write(FILE, "apiVers");
+    world.unsettled.insert(FILE.to_owned());
+    world.run(5);
+    world.assert_untouched();
+}
+
+#[test]
+fn a_backup_file_that_takes_the_pod_over_is_moved_out_and_the_pod_comes_back() {
+    for name in ["kube-apiserver.yaml~", "a.yaml", "kube-apiserver.yaml.bak"] {
+        let mut world = World::adopted();
+        world.write(name, &manifest(API, "--v=9"));
+        world.run(2);
+        assert!(!world.files.contains_key(name), "{name} stands\n{}", world.story());
+        world.until(60, "steady", |w| back_to_good(w, API));
+        assert!(world.says(name), "it is named: {}", world.story());
+    }
+}
+
+#[test]
+fn an_intruder_is_only_named_when_configured_so() {
+    let mut world = World::adopted();
+    world.policy.intruders = crate::model::policy::Intruders::Report;
+    world.write("z.yaml", &manifest(API, "--v=9"));
+    world.run(60);
+    world.assert_untouched();
+    assert!(world.says("z.yaml"));
+}
+
+#[test]
+fn t4_a_deleted_manifest_comes_back_after_the_announced_grace() {
+    let mut world = World::adopted();
+    world.remove(FILE, Gone::Deleted);
+    world.run(50);
+    assert!(world.says("comes back in 60 s"), "{}", world.story());
+    assert!(!world.files.contains_key(FILE), "too early");
+    world.until(40, "back", |w| back_to_good(w, API));
+}
+
+#[test]
+fn q3_what_was_moved_away_or_went_unwitnessed_stays_away() {
+    for how in [Gone::Moved { to: "/root/kube-apiserver.yaml".into() }, Gone::Unwitnessed] {
+        let mut world = World::adopted();
+        world.remove(FILE, how);
+        world.run(1500);
+        world.assert_untouched();
+        assert!(matches!(world.slot(API), Slot::Missing { .. }));
+    }
+}
+
+#[test]
+fn q3_all_four_deleted_wait_longer_and_a_reset_is_left_alone() {
+    let mut world = World::adopted();
+    for name in FOUR {
+        world.remove(&format!("{name}.yaml"), Gone::Deleted);
+    }
+    world.run(500);
+    world.assert_untouched();
+    world.until(200, "all back", |w| FOUR.iter().all(|name| back_to_good(w, name)));
+
+    let mut world = World::adopted();
+    world.missing_signs.push("/etc/kubernetes/kubelet.conf".into());
+    for name in FOUR {
+        world.remove(&format!("{name}.yaml"), Gone::Deleted);
+    }
+    world.run(2000);
+    world.assert_untouched();
+    assert!(matches!(world.slot("etcd"), Slot::Held(_)));
+}
+
+#[test]
+fn q3_a_deleted_etcd_stays_away_while_its_data_is_worked_on() {
+    let mut world = World::adopted();
+    world.remove("etcd.yaml", Gone::Deleted);
+    world.run(300);
+    world.data_changed = world.seconds;
+    world.run(900);
+    world.assert_untouched();
+    assert!(world.says("after etcd had stopped"), "{}", world.story());
+}
+
+#[test]
+fn t21_paused_means_paused() {
+    let mut world = World::adopted();
+    world.ask(&Request::Pause { seconds: 1800, reason: "upgrade".to_owned() }).unwrap();
+    world.remove("kube-scheduler.yaml", Gone::Deleted);
+    world.write(FILE, &manifest(API, "--crash"));
+    world.run(900);
+    world.assert_untouched();
+    world.ask(&Request::Resume { component: None }).unwrap();
+    world.until(200, "both back", |w| back_to_good(w, API) && back_to_good(w, "kube-scheduler"));
+}
+
+#[test]
+fn a_pause_ends_by_itself_after_a_warning() {
+    let mut world = World::adopted();
+    world.ask(&Request::Pause { seconds: 600, reason: String::new() }).unwrap();
+    world.write(FILE, &manifest(API, "--crash"));
+    world.run(590);
+    world.assert_untouched();
+    assert!(world.says("the pause ends in"));
+    world.until(120, "back", |w| back_to_good(w, API));
+}
+
+#[test]
+fn q6_while_kubeadm_works_we_watch() {
+    let mut world = World::adopted();
+    world.busy.push(BusyProcess { pid: 9, command: "kubeadm upgrade apply".to_owned(), kind: BusyKind::Kubeadm });
+    world.write(FILE, &manifest(API, "--crash"));
+    world.run(120);
+    world.assert_untouched();
+    let refused = world.ask(&Request::Rollback { component: id(API), to: None });
+    assert!(matches!(refused, Err(Refusal::NotActing { .. })), "{refused:?}");
+    world.busy.clear();
+    world.until(120, "back", |w| back_to_good(w, API));
+}
+
+#[test]
+fn observe_mode_keeps_and_tells_and_touches_nothing() {
+    let mut world = World::adopted();
+    world.policy.mode = Mode::Observe;
+    world.write(FILE, &manifest(API, "--crash"));
+    world.run(600);
+    world.assert_untouched();
+    assert!(world.says("would go back to generation 1"), "{}", world.story());
+}
+
+#[test]
+fn n5_a_runtime_that_does_not_answer_moves_nothing() {
+    let mut world = World::adopted();
+    world.write(FILE, &manifest(API, "--crash"));
+    world.runtime_dead = Some("connection refused".to_owned());
+    world.run(1200);
+    world.assert_untouched();
+    world.runtime_dead = None;
+    world.until(120, "back", |w| back_to_good(w, API));
+}
+
+#[test]
+fn a_broken_etcd_is_replaced_with_the_api_server_parked_first() {
+    let mut world = World::adopted();
+    world.write("etcd.yaml", &manifest("etcd", "--crash"));
+    world.run(2);
+    world.until(120, "both serve", |w| back_to_good(w, "etcd") && w.serves(API) && w.memory.parked.is_none());
+    let out = world.steps.iter().position(|s| matches!(s, Step::TakeOut { file_name, .. } if file_name == FILE));
+    let etcd =
+        world.steps.iter().position(|s| matches!(s, Step::TakeOut { file_name, .. } if file_name == "etcd.yaml"));
+    assert!(out.is_some() && out < etcd, "kube-apiserver goes first: {:?}", world.steps);
+    assert!(matches!(world.slot(API), Slot::Steady { good: 1 }), "{}", world.story());
+}
+
+#[test]
+fn a_node_that_starts_with_a_bad_manifest_gets_one_kubelet_restart() {
+    let mut world = World::adopted();
+    world.write(FILE, &manifest(API, "--crash"));
+    // A power cut: everything starts anew, the kubelet without an API server.
+    world.pods.clear();
+    world.kubelet_started = world.seconds;
+    world.kubelet_heard = false;
+    world.memory.api_served = None;
+    world.restart_agent();
+    world.until(120, "back", |w| back_to_good(w, API));
+    let restarts = world.steps.iter().filter(|step| matches!(step, Step::RestartKubelet)).count();
+    assert_eq!(restarts, 1, "{}", world.story());
+}
+
+#[test]
+fn q14_a_candidate_keeps_its_remaining_time_over_a_restart_and_gaps_earn_nothing() {
+    let mut world = World::adopted();
+    world.write(FILE, &manifest(API, "--unready"));
+    world.run(200);
+    let Slot::Probation(before) = world.slot(API).clone() else { panic!("{}", world.slot(API)) };
+    world.restart_agent();
+    world.seconds += 5000;
+    world.run(3);
+    let Slot::Probation(after) = world.slot(API).clone() else { panic!("{}", world.slot(API)) };
+    assert!(after.age >= before.age && after.age <= before.age + Duration::from_secs(3), "{before:?} {after:?}");
+}
+
+#[test]
+fn q1_a_rollback_never_changes_which_data_is_served() {
+    let mut world = World::adopted();
+    let other = manifest("etcd", "--sour=100").replace("/var/lib/etcd", "/var/lib/etcd-restored");
+    world.write("etcd.yaml", &other);
+    world.run(400);
+    world.assert_untouched();
+    assert!(matches!(world.slot("etcd"), Slot::Held(_)), "{}", world.story());
+    assert!(world.says("which data is served"), "{}", world.story());
+}
+
+#[test]
+fn q9_what_breaks_without_a_change_is_not_rolled_back() {
+    let mut world = World::adopted();
+    world.write(FILE, &manifest(API, "--v=3"));
+    world.until(400, "steady on 2", |w| matches!(w.slot(API), Slot::Steady { good: 2 }));
+    // The same process goes bad an hour later.
+    let pod = world.pods.get_mut(&id(API)).unwrap();
+    pod.up = Up::Exited;
+    pod.next_start = u64::MAX;
+    world.run(900);
+    world.assert_untouched();
+    assert!(world.says("nothing of it changed"), "{}", world.story());
+}
+
+#[test]
+fn q12_the_same_quarantined_content_written_three_times_is_held() {
+    let mut world = World::adopted();
+    world.policy.actions_per_hour = 100;
+    world.write(FILE, &manifest(API, "--crash"));
+    world.run(2);
+    world.until(60, "back", |w| back_to_good(w, API));
+    for _ in 0..2 {
+        world.write(FILE, &manifest(API, "--crash"));
+        world.run(2);
+        world.until(60, "back", |w| back_to_good(w, API));
+    }
+    world.steps.clear();
+    world.write(FILE, &manifest(API, "--crash"));
+    world.run(300);
+    assert!(matches!(world.slot(API), Slot::Held(_)), "{}", world.story());
+    world.assert_untouched();
+}
+
+#[test]
+fn n15_a_known_good_image_that_is_gone_is_said_before_the_outage() {
+    let mut world = World::adopted();
+    world.absent_images.insert("kube-scheduler:v1.34.2".to_owned());
+    world.pods.clear();
+    world.pass(None);
+    assert!(world.says("could not be put back: its image kube-scheduler:v1.34.2"), "{}", world.story());
+}
+
+#[test]
+fn n18_a_foreign_process_on_the_port_is_diagnosed_and_nothing_thrashes() {
+    let mut world = World::adopted();
+    let nc = Listener { pid: Some(99), program: "nc".to_owned(), container: None };
+    world.listeners.insert(6443, nc);
+    let pod = world.pods.get_mut(&id(API)).unwrap();
+    pod.up = Up::Exited;
+    pod.next_start = u64::MAX;
+    world.run(600);
+    world.assert_untouched();
+    assert!(world.says("port 6443 is held by nc"), "{}", world.story());
+}
+
+#[test]
+fn n23_a_flapping_fault_meets_bounded_actions_and_then_a_hold() {
+    let mut world = World::adopted();
+    for round in 0..360 {
+        world.write(FILE, if round % 2 == 0 { "" } else { "a: [" });
+        world.run(10);
+    }
+    let puts = world.steps.iter().filter(|step| matches!(step, Step::PutIn { .. })).count();
+    assert!(puts <= world.policy.actions_per_hour + 1, "{puts} writes in an hour");
+    assert!(matches!(world.slot(API), Slot::Held(_)), "{}", world.slot(API));
+    world.write(FILE, &manifest(API, ""));
+    world.ask(&Request::Resume { component: Some(id(API)) }).unwrap();
+    world.until(30, "steady", |w| back_to_good(w, API));
+}
+
+#[test]
+fn n9_a_write_that_fails_is_wanted_again() {
+    let mut world = World::adopted();
+    world.hands_fail = true;
+    world.write(FILE, "");
+    world.run(30);
+    assert_eq!(world.files[FILE].0, "");
+    world.hands_fail = false;
+    world.until(60, "steady", |w| back_to_good(w, API));
+}
+
+#[test]
+fn n12_a_hand_edited_inactive_manifest_is_kept_and_offered() {
+    let mut world = World::adopted();
+    world.inactive.insert(FILE.to_owned(), manifest(API, "--v=7"));
+    world.run(30);
+    assert_eq!(world.inactive[FILE], manifest(API, "--v=7"), "not overwritten");
+    assert!(world.says("lastgood rollback kube-apiserver --to 2"), "{}", world.story());
+    world.ask(&Request::Rollback { component: id(API), to: Some(2) }).unwrap();
+    world.until(400, "proven", |w| matches!(w.slot(API), Slot::Steady { good: 2 }));
+}
+
+#[test]
+fn a_person_who_puts_another_file_in_during_a_rollback_is_not_fought() {
+    let mut world = World::adopted();
+    world.write(FILE, &manifest(API, "--crash"));
+    world.run(2);
+    world.until(60, "rolling back", |w| matches!(w.slot(API), Slot::RollingBack(_)));
+    world.write(FILE, &manifest(API, "--v=5"));
+    world.run(20);
+    assert_eq!(world.files[FILE].0, manifest(API, "--v=5"), "{}", world.story());
+    assert!(matches!(world.slot(API), Slot::Probation(_)), "{}\n{}", world.slot(API), world.story());
+}
+
+#[test]
+fn requests_that_cannot_be_are_refused_with_a_reason() {
+    let mut world = World::adopted();
+    let ask = |world: &mut World, name: &str, to| world.ask(&Request::Rollback { component: id(name), to });
+    assert!(matches!(ask(&mut world, "nobody", None), Err(Refusal::NoSuchComponent { .. })));
+    assert!(matches!(ask(&mut world, API, None), Err(Refusal::NoTarget { .. })));
+    assert!(matches!(ask(&mut world, API, Some(1)), Err(Refusal::NotThisGeneration { .. })));
+    assert!(matches!(ask(&mut world, API, Some(9)), Err(Refusal::NotThisGeneration { .. })));
+    world.assert_untouched();
+}
+
+#[test]
+fn an_operators_rollback_goes_through_while_paused() {
+    let mut world = World::adopted();
+    world.write(FILE, &manifest(API, "--v=3"));
+    world.until(400, "steady on 2", |w| matches!(w.slot(API), Slot::Steady { good: 2 }));
+    world.ask(&Request::Pause { seconds: 1800, reason: String::new() }).unwrap();
+    world.ask(&Request::Rollback { component: id(API), to: None }).unwrap();
+    world.until(60, "on 1", |w| matches!(w.slot(API), Slot::Steady { good: 1 }));
+}

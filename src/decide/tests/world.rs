@@ -1,0 +1,443 @@
+//! A node made of values. What a pod does is written in its command line: `--crash`, `--unready`, `--sour=N` (healthy for
+//! N seconds, then bad), `--data-dir=…`.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::decide::{Scene, concluded, decide};
+use crate::judge::{History, judge};
+use crate::model::closure::generation_digest;
+use crate::model::observation::*;
+use crate::model::plan::Refusal;
+use crate::model::reading::{Probe, Question, Symptom, SymptomKind};
+use crate::model::*;
+
+pub(super) struct Pod {
+    pub(super) text: String,
+    pub(super) file: String,
+    pub(super) started: Timestamp,
+    pub(super) attempt: u32,
+    pub(super) up: Up,
+    pub(super) next_start: u64,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Up {
+    Parked,
+    Running,
+    Exited,
+}
+
+pub(super) struct World {
+    pub(super) seconds: u64,
+    pub(super) files: BTreeMap<String, (String, Timestamp)>,
+    pub(super) gone: BTreeMap<String, Gone>,
+    pub(super) pods: BTreeMap<ComponentId, Pod>,
+    pub(super) memory: Memory,
+    pub(super) history: History,
+    pub(super) policy: Policy,
+    pub(super) store: BTreeMap<(ComponentId, u32), String>,
+    pub(super) inactive: BTreeMap<String, String>,
+    pub(super) events: Vec<Event>,
+    pub(super) steps: Vec<Step>,
+    pub(super) runtime_dead: Option<String>,
+    pub(super) busy: Vec<BusyProcess>,
+    pub(super) missing_signs: Vec<std::path::PathBuf>,
+    pub(super) absent_images: BTreeSet<String>,
+    pub(super) unsettled: BTreeSet<String>,
+    pub(super) last: Option<Moment>,
+    pub(super) kubelet_started: u64,
+    pub(super) kubelet_heard: bool,
+    pub(super) hands_fail: bool,
+    pub(super) listeners: BTreeMap<u16, Listener>,
+    pub(super) data_changed: u64,
+    parsed: RefCell<BTreeMap<String, Result<Manifest, FileFault>>>,
+}
+
+pub(super) fn manifest(name: &str, extra: &str) -> String {
+    let flags = match name {
+        "etcd" => "--data-dir=/var/lib/etcd, '--listen-client-urls=https://127.0.0.1:2379'",
+        "kube-apiserver" => "'--etcd-servers=https://127.0.0.1:2379', --secure-port=6443",
+        _ => "--leader-elect=true",
+    };
+    let extra = if extra.is_empty() { String::new() } else { format!(", '{extra}'") };
+    format!(
+        "{{apiVersion: v1, kind: Pod, metadata: {{name: {name}, namespace: kube-system}}, spec: {{hostNetwork: true, \
+         containers: [{{name: {name}, image: '{name}:v1.34.2', command: [{name}, {flags}{extra}]}}]}}}}"
+    )
+}
+
+pub(super) fn id(name: &str) -> ComponentId {
+    ComponentId::system(name)
+}
+
+pub(super) const FOUR: [&str; 4] = ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"];
+
+impl World {
+    /// A kubeadm node that has run for ten minutes, and an agent that has just been started.
+    pub(super) fn new() -> Self {
+        let mut world = Self {
+            seconds: 1000,
+            files: BTreeMap::new(),
+            gone: BTreeMap::new(),
+            pods: BTreeMap::new(),
+            memory: Memory::default(),
+            history: History::default(),
+            policy: Policy::default(),
+            store: BTreeMap::new(),
+            inactive: BTreeMap::new(),
+            events: Vec::new(),
+            steps: Vec::new(),
+            runtime_dead: None,
+            busy: Vec::new(),
+            missing_signs: Vec::new(),
+            absent_images: BTreeSet::new(),
+            unsettled: BTreeSet::new(),
+            last: None,
+            kubelet_started: 100,
+            kubelet_heard: true,
+            hands_fail: false,
+            listeners: BTreeMap::new(),
+            data_changed: 100,
+            parsed: RefCell::default(),
+        };
+        for name in FOUR {
+            let text = manifest(name, "");
+            let at = world.wall_at(200);
+            world.files.insert(format!("{name}.yaml"), (text.clone(), at));
+            let pod = Pod {
+                text,
+                file: format!("{name}.yaml"),
+                started: world.wall_at(300),
+                attempt: 0,
+                up: Up::Running,
+                next_start: 0,
+            };
+            world.pods.insert(id(name), pod);
+        }
+        world
+    }
+
+    /// The same after the first soak: everything is known-good.
+    pub(super) fn adopted() -> Self {
+        let mut world = Self::new();
+        world.run(90);
+        for name in FOUR {
+            assert!(matches!(world.slot(name), Slot::Steady { .. }), "{name} was not adopted: {}", world.slot(name));
+        }
+        world.events.clear();
+        world.steps.clear();
+        world
+    }
+
+    fn wall_at(&self, seconds: u64) -> Timestamp {
+        Timestamp::from_second(1_800_000_000 + seconds as i64).unwrap()
+    }
+
+    pub(super) fn moment(&self) -> Moment {
+        Moment { wall: self.wall_at(self.seconds), boot: Duration::from_secs(self.seconds) }
+    }
+
+    pub(super) fn slot(&self, name: &str) -> &Slot {
+        &self.memory.components[&id(name)].slot
+    }
+
+    pub(super) fn generation(&self, name: &str, number: u32) -> &Generation {
+        &self.memory.components[&id(name)].generations[&number]
+    }
+
+    /// A person writes a file.
+    pub(super) fn write(&mut self, file: &str, text: &str) {
+        let now = self.wall_at(self.seconds);
+        self.files.insert(file.to_owned(), (text.to_owned(), now));
+        self.gone.remove(file);
+    }
+
+    pub(super) fn remove(&mut self, file: &str, how: Gone) {
+        self.files.remove(file);
+        self.gone.insert(file.to_owned(), how);
+    }
+
+    pub(super) fn says(&self, words: &str) -> bool {
+        self.events.iter().any(|event| event.to_string().contains(words))
+    }
+
+    pub(super) fn story(&self) -> String {
+        self.events.iter().map(|event| format!("{event}\n")).collect()
+    }
+
+    fn touched(&self) -> usize {
+        self.steps.iter().filter(|step| step.touches_node()).count()
+    }
+
+    pub(super) fn assert_untouched(&self) {
+        assert_eq!(self.touched(), 0, "something was changed: {:?}\n{}", self.steps, self.story());
+    }
+
+    /// Passes, one a second.
+    pub(super) fn run(&mut self, seconds: u64) {
+        for _ in 0..seconds {
+            self.seconds += 1;
+            self.kubelet();
+            self.pass(None);
+        }
+    }
+
+    /// Passes until something holds, at most so long.
+    pub(super) fn until(&mut self, most: u64, what: &str, holds: impl Fn(&Self) -> bool) -> u64 {
+        for second in 0..most {
+            if holds(self) {
+                return second;
+            }
+            self.run(1);
+        }
+        panic!("not within {most} s: {what}\n{}", self.story());
+    }
+
+    pub(super) fn ask(&mut self, request: &Request) -> Result<(), Refusal> {
+        self.pass(Some(request)).expect("a request is answered")
+    }
+
+    /// The agent is killed and starts again: what judging remembered is gone, the memory is not.
+    pub(super) fn restart_agent(&mut self) {
+        self.history = History::default();
+        self.last = None;
+        self.gone.clear();
+    }
+
+    pub(super) fn pass(&mut self, request: Option<&Request>) -> Option<Result<(), Refusal>> {
+        let now = self.moment();
+        let tick = Tick::after(self.last.replace(now), now, Duration::from_secs(10));
+        let seen = self.observe(now);
+        let history = std::mem::take(&mut self.history);
+        let (judged, history) = judge(tick, &seen, &self.memory, history, &self.policy);
+        self.history = history;
+        let scene = Scene { tick, seen: &seen, judged: &judged, policy: &self.policy };
+        let (decision, answer) = decide(scene, &self.memory, request);
+        self.memory = decision.memory;
+        self.events.extend(decision.events);
+        for step in decision.plan {
+            if self.hands_fail && step.touches_node() {
+                break;
+            }
+            self.take(&step);
+            concluded(&mut self.memory, &step);
+            self.steps.push(step);
+        }
+        answer
+    }
+
+    fn take(&mut self, step: &Step) {
+        let now = self.wall_at(self.seconds);
+        match step {
+            Step::Capture { component, number, file } => {
+                let text = String::from_utf8(file.content.as_ref().unwrap().raw.to_vec()).unwrap();
+                self.store.insert((component.clone(), *number), text);
+            }
+            Step::Publish { component, number, file_name } => {
+                self.inactive.insert(file_name.clone(), self.store[&(component.clone(), *number)].clone());
+            }
+            Step::TakeOut { file_name, .. } | Step::MoveOut { file_name, .. } => {
+                self.files.remove(file_name);
+            }
+            Step::PutIn { component, number, file_name } => {
+                let text = self.store[&(component.clone(), *number)].clone();
+                self.files.insert(file_name.clone(), (text, now));
+            }
+            Step::StopContainer { .. } => {}
+            Step::StopSandbox { component, .. } => {
+                self.pods.remove(component);
+            }
+            Step::RestartKubelet => {
+                self.kubelet_started = self.seconds;
+                self.kubelet_heard = false;
+                self.pods.retain(|_, pod| self.files.get(&pod.file).is_some_and(|(text, _)| *text == pod.text));
+            }
+            Step::Forget { component, number } => {
+                self.store.remove(&(component.clone(), *number));
+            }
+            Step::RestoreFile { .. } => {}
+        }
+    }
+
+    /// One second of a kubelet: the last file by name wins, the old pod goes first, the new one is parked for 12 s unless
+    /// nothing stood before.
+    fn kubelet(&mut self) {
+        let now = self.wall_at(self.seconds);
+        let mut wanted: BTreeMap<ComponentId, (String, String)> = BTreeMap::new();
+        for (file, (text, _)) in &self.files {
+            if let Ok(manifest) = self.parse(text) {
+                wanted.insert(manifest.id, (text.clone(), file.clone()));
+            }
+        }
+        let api_up = self.serves("kube-apiserver");
+        self.kubelet_heard |= api_up;
+        let deaf = !self.kubelet_heard;
+        if !deaf {
+            self.pods.retain(|component, _| wanted.contains_key(component));
+        }
+        for (component, (text, file)) in wanted {
+            let seconds = self.seconds;
+            match self.pods.get_mut(&component) {
+                Some(pod) if pod.text == text && pod.file == file => {
+                    if pod.up != Up::Running && seconds >= pod.next_start {
+                        if pod.up == Up::Exited {
+                            pod.attempt += 1;
+                        }
+                        pod.up = Up::Running;
+                        pod.started = now;
+                    }
+                }
+                Some(_) if deaf => {}
+                Some(pod) => {
+                    *pod = Pod { text, file, started: now, attempt: 0, up: Up::Parked, next_start: seconds + 12 };
+                }
+                None => {
+                    let pod = Pod { text, file, started: now, attempt: 0, up: Up::Running, next_start: 0 };
+                    self.pods.insert(component, pod);
+                }
+            }
+        }
+        let (etcd, api) = (self.serves("etcd"), self.serves("kube-apiserver"));
+        for (component, pod) in &mut self.pods {
+            let dies = pod.text.contains("--crash")
+                || component.name == "kube-apiserver" && !etcd
+                || component.name.starts_with("kube-c") && !api
+                || component.name == "kube-scheduler" && !api
+                || self.absent_images.iter().any(|image| pod.text.contains(image.as_str()));
+            if dies && pod.up == Up::Running {
+                pod.up = Up::Exited;
+                pod.next_start = self.seconds + 10 * u64::from(pod.attempt.min(6));
+            }
+        }
+    }
+
+    pub(super) fn serves(&self, name: &str) -> bool {
+        let Some(pod) = self.pods.get(&id(name)) else { return false };
+        pod.up == Up::Running && !pod.text.contains("--crash") && !pod.text.contains("--unready") && !self.sour(pod)
+    }
+
+    fn sour(&self, pod: &Pod) -> bool {
+        let after = pod.text.split("--sour=").nth(1).and_then(|rest| rest.split('\'').next()?.parse::<i64>().ok());
+        after.is_some_and(|after| self.wall_at(self.seconds).as_second() - pod.started.as_second() >= after)
+    }
+
+    pub(super) fn file(&self, name: &str, text: &str, changed: Timestamp) -> ManifestFile {
+        let content = self.parse(text);
+        let digest = content.as_ref().map_or(Digest::of(text.as_bytes()), |m| generation_digest(m.digest, &[]));
+        let settled = if self.unsettled.contains(name) { Settled::NotYet } else { Settled::Yes };
+        ManifestFile { name: name.to_owned(), content, closure: Vec::new(), digest, changed, uid: 0, settled }
+    }
+
+    /// Parsed once: a sequence looks at the same few files thousands of times.
+    fn parse(&self, text: &str) -> Result<Manifest, FileFault> {
+        let mut parsed = self.parsed.borrow_mut();
+        parsed.entry(text.to_owned()).or_insert_with(|| Manifest::parse(text.as_bytes().into())).clone()
+    }
+
+    fn observe(&self, at: Moment) -> Observation {
+        let entry = |name: &String, text: &String, changed| (name.clone(), Arc::new(self.file(name, text, changed)));
+        let files: BTreeMap<_, _> = self.files.iter().map(|(name, (text, at))| entry(name, text, *at)).collect();
+        let inactive = self.inactive.iter().map(|(name, text)| entry(name, text, Timestamp::UNIX_EPOCH)).collect();
+        let runs = self
+            .pods
+            .iter()
+            .filter(|(_, pod)| pod.up != Up::Parked)
+            .map(|(component, pod)| self.run_of(component, pod));
+        let mut images: BTreeMap<String, ImagePresence> = BTreeMap::new();
+        let parsed = files.values().filter_map(|f| f.content.as_ref().ok().map(Manifest::images)).flatten();
+        let kept = self.memory.components.values().flat_map(|r| r.generations.values().flat_map(|g| g.images.clone()));
+        for image in parsed.chain(kept) {
+            let presence = if self.absent_images.contains(&image) {
+                ImagePresence::Absent
+            } else {
+                ImagePresence::Present { id: format!("sha256:{image}") }
+            };
+            images.insert(image, presence);
+        }
+        let member =
+            DataDir { member: Some((1, 2)), changed: Some(self.wall_at(self.data_changed)), lock: LockState::Free };
+        Observation {
+            at,
+            manifests: Directory::Present { files, gone: self.gone.clone() },
+            inactive,
+            files: BTreeMap::new(),
+            runtime: self.runtime_dead.clone().map_or(Ok(runs.collect()), Err),
+            probes: self.pods.iter().map(|(component, pod)| (component.clone(), self.probes(component, pod))).collect(),
+            images,
+            kubelet: Kubelet {
+                process: Some(KubeletProcess {
+                    pid: 7,
+                    started: Duration::from_secs(self.kubelet_started),
+                    changed_since: None,
+                    heard_api: if self.kubelet_heard { HeardApi::Yes } else { HeardApi::CannotTell },
+                }),
+                healthz: Reading::Good,
+                waiting: BTreeMap::new(),
+            },
+            node: Node {
+                boot_id: "boot".to_owned(),
+                master: MasterSigns { missing: self.missing_signs.clone() },
+                busy: self.busy.clone(),
+                listeners: self.listeners.clone(),
+                data_dirs: [("/var/lib/etcd".into(), member)].into(),
+                read_only: None,
+            },
+        }
+    }
+
+    fn run_of(&self, component: &ComponentId, pod: &Pod) -> PodRun {
+        let uid = format!("{}{}", Digest::of(pod.text.as_bytes()).short(), pod.file);
+        let state = match pod.up {
+            Up::Running => ContainerState::Running { started: pod.started },
+            _ => ContainerState::Exited {
+                started: pod.started,
+                finished: pod.started,
+                code: 1,
+                reason: "Error".to_owned(),
+            },
+        };
+        let manifest = self.parse(&pod.text).unwrap();
+        let container = ContainerRun {
+            id: format!("{uid}-{}", pod.attempt),
+            name: component.name.clone(),
+            attempt: pod.attempt,
+            image: manifest.images().into_iter().next().unwrap(),
+            image_id: String::new(),
+            state,
+            command_line: None,
+            last_words: Some("Error: unknown flag: --crash".to_owned()),
+        };
+        PodRun {
+            component: component.clone(),
+            uid,
+            sandbox: format!("sandbox-of-{component}"),
+            created: pod.started,
+            ready: SandboxState::Ready,
+            containers: vec![container],
+        }
+    }
+
+    fn probes(&self, component: &ComponentId, pod: &Pod) -> Vec<Probe> {
+        let dead = self.serves(&component.name);
+        let refused = Reading::Bad(Symptom::new(SymptomKind::Refused, "connection refused"));
+        let not_ready = Reading::Bad(Symptom::new(SymptomKind::Unhealthy, "500"));
+        let (live, ready) = match (pod.up, dead) {
+            (Up::Running, true) => (Reading::Good, Reading::Good),
+            (Up::Running, false) if pod.text.contains("--unready") => (Reading::Good, not_ready),
+            _ => (refused.clone(), refused),
+        };
+        let probe = |question, reading| Probe {
+            question,
+            target: format!("https://127.0.0.1/{component}"),
+            reading,
+            at: Duration::from_secs(self.seconds),
+            took: Duration::from_millis(2),
+        };
+        vec![probe(Question::Live, live), probe(Question::Ready, ready)]
+    }
+}
