@@ -12,5 +12,8 @@
 //!
 //! [`model`] holds the nouns. Imports point from the shell to the core: judge and decide import only the model.
 
+pub mod act;
 pub mod config;
 pub mod model;
+pub mod record;
+pub mod sys;
