@@ -12,7 +12,10 @@
 //!
 //! [`model`] holds the nouns. Imports point from the shell to the core: judge and decide import only the model.
 
+pub mod act;
 pub mod config;
 pub mod decide;
 pub mod judge;
 pub mod model;
+pub mod record;
+pub mod sys;

@@ -1,0 +1,176 @@
+//! The hands: the only code that changes the node. One step in, one [`Outcome`] out, each safe to repeat.
+//!
+//! ```text
+//!   Step ──▶ look again (Q15) ──▶ deed ──▶ Done        what was done
+//!                 │                  │     Nothing     it was so already
+//!                 ▼                  ▼     Failed      why not; the next pass wants it again
+//!              Refused: the node is not as decide saw it, the next pass looks again
+//! ```
+//!
+//! Manifests come and go by rename, from and to the staging directory beside them ([`staging`]); a slot that is emptied
+//! has its successor lying there first, and [`finish_interrupted`] fills it whatever became of the agent (Q11).
+
+mod closure;
+mod kubelet;
+mod manifests;
+mod publish;
+mod runtime;
+mod slots;
+mod staging;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::config::Settings;
+use crate::model::observation::ManifestFile;
+use crate::model::{ComponentId, FileState, Memory, Moment, Observation, Step};
+use crate::record::{Captured, Capturing, Guard};
+use crate::sys::files::{Attributes, Written};
+
+use manifests::TakeOut;
+
+pub use slots::{fill_slots, finish_interrupted};
+
+/// How a step went. Each carries a sentence.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// What was done.
+    Done(String),
+    /// It was so already.
+    Nothing(String),
+    /// The node is not as decide saw it (Q15): nothing was done.
+    Refused(String),
+    /// It was tried and did not come about.
+    Failed(String),
+}
+
+/// How act looks at a file of a closure again: with the eyes of observe, so that both mean the same by "key material".
+pub type Look = Arc<dyn Fn(&Path) -> FileState + Send + Sync>;
+
+/// What was found out about the node that the settings may leave open.
+#[derive(Clone)]
+pub struct Surroundings {
+    /// The directory the kubelet reads static pods from.
+    pub manifests: PathBuf,
+    /// The container runtime's socket, `unix:///…`, if there is one.
+    pub runtime: Option<String>,
+    /// How to look at a file of a closure.
+    pub look: Look,
+}
+
+/// The hands.
+#[derive(Debug)]
+pub struct Hands {
+    settings: Settings,
+    surroundings: Surroundings,
+    /// The files we took out since the observation of that moment was made: it still shows them.
+    emptied: Option<(Moment, BTreeSet<String>)>,
+}
+
+/// How a deed went: an error is an [`Outcome::Failed`].
+type Deed = io::Result<Outcome>;
+
+fn refuse(sentence: String) -> Deed {
+    Ok(Outcome::Refused(sentence))
+}
+
+impl Hands {
+    /// Hands for this node. Nothing is touched yet.
+    pub fn new(settings: &Settings, surroundings: Surroundings) -> Self {
+        Self { settings: settings.clone(), surroundings, emptied: None }
+    }
+
+    /// Takes one step. The memory is the one that was saved as the intent, the observation the one it was decided by.
+    ///
+    /// File work is done on the calling thread: it is small, and nothing else may happen before it is done. What waits
+    /// for others (runtime, kubelet) is awaited, with a deadline.
+    pub async fn take(&mut self, guard: &Guard, step: &Step, memory: &Memory, observation: &Observation) -> Outcome {
+        let deed = match step {
+            Step::Capture { component, number, file } => self.capture(guard, component, *number, file, memory),
+            Step::Publish { component, number, file_name } => self.publish(guard, component, *number, file_name),
+            Step::TakeOut { component, file_name, successor, successor_name } => {
+                let what = TakeOut { component, file_name, successor: *successor, successor_name };
+                self.take_out(guard, &what, memory, observation)
+            }
+            Step::PutIn { component, number, file_name } => {
+                self.put_in(guard, component, *number, file_name, observation)
+            }
+            Step::RestoreFile { component, number, path } => {
+                self.restore_file(guard, component, *number, path, observation)
+            }
+            Step::MoveOut { component, file_name } => self.move_out(component, file_name, observation),
+            Step::StopContainer { component, container, grace } => {
+                self.stop_container(component, container, *grace).await
+            }
+            Step::StopSandbox { component, sandbox } => self.stop_sandbox(component, sandbox).await,
+            Step::RestartKubelet => self.restart_kubelet(observation).await,
+            Step::Forget { component, number } => forget(guard, component, *number),
+        };
+        deed.unwrap_or_else(|error| Outcome::Failed(error.to_string()))
+    }
+
+    fn capture(
+        &self,
+        guard: &Guard,
+        component: &ComponentId,
+        number: u32,
+        file: &ManifestFile,
+        memory: &Memory,
+    ) -> Deed {
+        let generation = memory.components.get(component).and_then(|record| record.generations.get(&number));
+        let Some(generation) = generation else {
+            return refuse(format!("generation {number} of {component} is not in the memory, so it is not kept"));
+        };
+        let attributes = Attributes::of_standing(&self.manifest(&file.name)?)?.unwrap_or_else(Attributes::private);
+        let captured =
+            guard.capture(&Capturing { component, generation, file, attributes, machine: &memory.machine })?;
+        Ok(match captured {
+            Captured::Now => Outcome::Done(format!("kept {} as generation {number} of {component}", file.name)),
+            Captured::Already => Outcome::Nothing(format!("generation {number} of {component} is kept already")),
+        })
+    }
+
+    /// Remembers that we emptied this slot, for the rest of this observation.
+    fn emptied(&mut self, name: &str, observation: &Observation) {
+        match &mut self.emptied {
+            Some((at, names)) if *at == observation.at => {
+                names.insert(name.to_owned());
+            }
+            _ => self.emptied = Some((observation.at, BTreeSet::from([name.to_owned()]))),
+        }
+    }
+
+    fn was_emptied(&self, name: &str, observation: &Observation) -> bool {
+        self.emptied.as_ref().is_some_and(|(at, names)| *at == observation.at && names.contains(name))
+    }
+}
+
+fn forget(guard: &Guard, component: &ComponentId, number: u32) -> Deed {
+    Ok(match guard.forget(component, number)? {
+        Written::Changed => Outcome::Done(format!("forgot generation {number} of {component}")),
+        Written::AlreadySo => Outcome::Nothing(format!("generation {number} of {component} is forgotten already")),
+    })
+}
+
+impl Outcome {
+    /// Its sentence.
+    pub fn sentence(&self) -> &str {
+        match self {
+            Self::Done(sentence) | Self::Nothing(sentence) | Self::Refused(sentence) | Self::Failed(sentence) => {
+                sentence
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Surroundings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { manifests, runtime, look: _ } = self;
+        f.debug_struct("Surroundings").field("manifests", manifests).field("runtime", runtime).finish_non_exhaustive()
+    }
+}

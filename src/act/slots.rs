@@ -1,0 +1,192 @@
+//! Filling emptied slots (Q11): what a run of the agent began and did not finish is finished by whoever comes next, with
+//! nothing but the staging directory. At every start, and by `ExecStopPost=`.
+
+use std::io;
+use std::path::Path;
+
+use super::staging::Staging;
+use crate::config::Settings;
+use crate::model::manifest::MAX_BYTES;
+use crate::model::{ComponentId, Manifest};
+use crate::record::{LockError, Store};
+use crate::sys::files;
+
+/// Fills every emptied slot from its staged successor, and drops a successor whose slot is not empty. Returns what was
+/// done, a sentence each.
+///
+/// A slot is not empty if its file is there, whatever it holds, or if another file of the directory holds its pod: a
+/// second claimant would be an outage of its own. Where the manifest directory is gone, nothing is brought back: that is
+/// not how a slot is emptied by us.
+///
+/// Call it with the lock held, or before anything else of this node's agent runs; [`fill_slots`] sees to that itself.
+pub fn finish_interrupted(settings: &Settings) -> Vec<String> {
+    let staging = Staging::at(&settings.paths.staging);
+    staging.tidy();
+    let slots = staging.slots();
+    let names = match files::names(&slots) {
+        Ok(names) => names,
+        Err(error) => return vec![error.to_string()],
+    };
+    let names: Vec<String> = names.into_iter().filter(|name| files::is_plain_name(name)).collect();
+    if names.is_empty() {
+        return Vec::new();
+    }
+    // The directory the slots were emptied in, whatever the configuration says by now.
+    let Some(manifests) = staging.manifests().or_else(|| settings.paths.manifests.clone()) else {
+        return vec![format!(
+            "{} holds staged manifests, and nothing tells which directory they belong to; put them back by hand",
+            slots.display()
+        )];
+    };
+    names.iter().map(|name| fill(&slots, &manifests, name).unwrap_or_else(|error| error.to_string())).collect()
+}
+
+/// [`finish_interrupted`], unless another lastgood holds the lock: that one knows better what it is doing. A lock that
+/// cannot be asked for (a full disk, a lost state directory) does not keep a slot empty.
+pub fn fill_slots(settings: &Settings) -> Vec<String> {
+    let locked = Store::open(settings).map_err(LockError::from).and_then(|store| store.lock());
+    match &locked {
+        Err(held @ LockError::Held { .. }) => vec![format!("no slot is filled: {held}")],
+        Ok(_) | Err(LockError::Io(_)) => finish_interrupted(settings),
+    }
+}
+
+fn fill(slots: &Path, manifests: &Path, name: &str) -> io::Result<String> {
+    let (slot, target) = (slots.join(name), manifests.join(name));
+    let dropped = |why: String| {
+        files::remove(&slot)?;
+        Ok(format!("the staged {name} is not needed: {why}"))
+    };
+    if files::standing(manifests)?.is_none() {
+        return Ok(format!(
+            "{} does not exist, so {name} stays in {}; put it back by hand if it is wanted",
+            manifests.display(),
+            slots.display()
+        ));
+    }
+    if files::standing(&target)?.is_some() {
+        return dropped(format!("{} stands", target.display()));
+    }
+    if let Some(claimant) = claimant(manifests, pod_of(&slot).as_ref())? {
+        return dropped(format!("{claimant} holds its pod"));
+    }
+    match files::rename_noreplace(&slot, &target) {
+        // Somebody was quicker.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => dropped(format!("{} stands", target.display())),
+        renamed => renamed.map(|()| format!("filled the emptied slot {} from staging", target.display())),
+    }
+}
+
+/// The file of the manifest directory that holds this pod, if one does.
+fn claimant(manifests: &Path, pod: Option<&ComponentId>) -> io::Result<Option<String>> {
+    let Some(pod) = pod else { return Ok(None) };
+    let names = files::names(manifests)?;
+    let mut names = names.into_iter().filter(|name| files::is_plain_name(name));
+    Ok(names.find(|name| pod_of(&manifests.join(name)).as_ref() == Some(pod)))
+}
+
+fn pod_of(path: &Path) -> Option<ComponentId> {
+    let bytes = files::read_bounded(path, MAX_BYTES).ok()?;
+    Manifest::parse(bytes.into()).ok().map(|manifest| manifest.id)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::PathBuf;
+
+    use super::*;
+
+    const POD: &str = "apiVersion: v1\nkind: Pod\nmetadata: {name: etcd, namespace: kube-system}\n\
+                       spec: {containers: [{name: etcd, image: etcd}]}\n";
+
+    struct Node {
+        dir: tempfile::TempDir,
+        settings: Settings,
+    }
+
+    impl Node {
+        /// A node on which a run was killed after etcd.yaml was taken out.
+        fn with_an_empty_slot() -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            let mut settings = Settings::default();
+            settings.paths.staging = dir.path().join(".lastgood");
+            settings.paths.state = dir.path().join("state");
+            let node = Self { dir, settings };
+            fs::create_dir(node.manifests()).unwrap();
+            Staging::prepare(&node.settings.paths.staging, &node.manifests()).unwrap();
+            fs::write(node.slot(), POD).unwrap();
+            node
+        }
+
+        fn manifests(&self) -> PathBuf {
+            self.dir.path().join("manifests")
+        }
+
+        fn slot(&self) -> PathBuf {
+            self.settings.paths.staging.join("slots/etcd.yaml")
+        }
+
+        fn standing(&self) -> Option<String> {
+            fs::read_to_string(self.manifests().join("etcd.yaml")).ok()
+        }
+    }
+
+    #[test]
+    fn q11_an_empty_slot_is_filled_from_staging_alone() {
+        let node = Node::with_an_empty_slot();
+        let told = finish_interrupted(&node.settings);
+        assert_eq!(node.standing().as_deref(), Some(POD));
+        assert!(!node.slot().exists());
+        assert!(told[0].contains("filled the emptied slot"), "{told:?}");
+        assert_eq!(finish_interrupted(&node.settings), Vec::<String>::new(), "once is enough");
+    }
+
+    #[test]
+    fn a_slot_that_somebody_filled_is_theirs() {
+        let node = Node::with_an_empty_slot();
+        fs::write(node.manifests().join("etcd.yaml"), "theirs").unwrap();
+        finish_interrupted(&node.settings);
+        assert_eq!(node.standing().as_deref(), Some("theirs"));
+        assert!(!node.slot().exists());
+    }
+
+    #[test]
+    fn a_pod_that_stands_under_another_name_gets_no_second_claimant() {
+        let node = Node::with_an_empty_slot();
+        fs::write(node.manifests().join("member.yaml"), POD).unwrap();
+        let told = finish_interrupted(&node.settings);
+        assert_eq!(node.standing(), None);
+        assert!(told[0].contains("member.yaml holds its pod"), "{told:?}");
+    }
+
+    #[test]
+    fn where_the_manifest_directory_is_gone_nothing_comes_back() {
+        let node = Node::with_an_empty_slot();
+        fs::remove_dir(node.manifests()).unwrap();
+        let told = finish_interrupted(&node.settings);
+        assert!(!node.manifests().exists());
+        assert!(node.slot().exists());
+        assert!(told[0].contains("by hand"), "{told:?}");
+    }
+
+    #[test]
+    fn a_running_lastgood_is_left_to_its_work_and_a_broken_state_directory_is_no_hindrance() {
+        let node = Node::with_an_empty_slot();
+        let guard = Store::open(&node.settings).unwrap().lock().unwrap();
+        assert!(fill_slots(&node.settings)[0].contains("another lastgood"));
+        assert_eq!(node.standing(), None);
+        drop(guard);
+        fs::remove_dir_all(&node.settings.paths.state).unwrap();
+        fs::write(&node.settings.paths.state, "not a directory").unwrap();
+        fill_slots(&node.settings);
+        assert_eq!(node.standing().as_deref(), Some(POD));
+    }
+
+    #[test]
+    fn a_node_that_never_had_a_staging_directory_has_nothing_to_finish() {
+        let mut settings = Settings::default();
+        settings.paths.staging = "/nonexistent/.lastgood".into();
+        assert_eq!(finish_interrupted(&settings), Vec::<String>::new());
+    }
+}

@@ -1,0 +1,88 @@
+//! memory.json: the memory, saved whole. The one before it stays as memory.json.old, so that damage to one costs a pass
+//! and not the memory.
+//!
+//! ```text
+//!   new in tmp/, synced ─┐
+//!   memory.json ──link──▶ memory.json.old      (one rename)
+//!                     └─▶ memory.json          (one rename: there is always one)
+//! ```
+
+use std::io;
+use std::path::PathBuf;
+
+use super::envelope::{self, Fault};
+use super::{Guard, Store};
+use crate::model::Memory;
+use crate::model::memory::VERSION;
+use crate::sys::files::{self, Attributes, Written};
+
+/// The largest memory that is read, in bytes. A node with a hundred static pods has one of a megabyte.
+const MAX_BYTES: u64 = 64 << 20;
+
+/// What one of the two files holds.
+#[derive(Debug)]
+pub(super) enum Kept {
+    /// A memory.
+    Memory(Box<Memory>),
+    /// No file.
+    Missing,
+    /// Something else: a sentence that follows the path.
+    Unusable(String),
+}
+
+impl Store {
+    pub(super) fn memory_path(&self) -> PathBuf {
+        self.path().join("memory.json")
+    }
+
+    pub(super) fn old_memory_path(&self) -> PathBuf {
+        self.path().join("memory.json.old")
+    }
+}
+
+/// The file's bytes for a memory.
+pub(super) fn encode(memory: &Memory) -> io::Result<Vec<u8>> {
+    envelope::encode(VERSION, "memory", memory).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+}
+
+/// The memory of a file's bytes.
+pub(super) fn decode(bytes: &[u8]) -> Result<Memory, Fault> {
+    envelope::decode(VERSION, "memory", bytes)
+}
+
+/// Reads one of the two files.
+pub(super) fn read(path: &std::path::Path) -> Kept {
+    match files::read_bounded(path, MAX_BYTES) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Kept::Missing,
+        Err(error) => Kept::Unusable(format!("cannot be used: {error}")),
+        Ok(bytes) => match decode(&bytes) {
+            Ok(memory) => Kept::Memory(Box::new(memory)),
+            Err(fault) => Kept::Unusable(fault.to_string()),
+        },
+    }
+}
+
+impl Guard {
+    /// Saves the memory, if it is another than the one on disk. When this returns, it is on disk to stay.
+    ///
+    /// # Errors
+    /// When it cannot be written: the one before it stands, whole. Nothing may be done to the node then that relies on
+    /// the intent being remembered.
+    pub fn save_memory(&self, memory: &Memory) -> io::Result<Written> {
+        let bytes = encode(memory)?;
+        let path = self.memory_path();
+        if files::read_bounded(&path, MAX_BYTES).is_ok_and(|standing| standing == bytes) {
+            return Ok(Written::AlreadySo);
+        }
+        let tmp = self.make_tmp()?;
+        let new = files::write_new(&tmp, &bytes, &Attributes::private())?;
+        if files::standing(&path)?.is_some_and(|metadata| metadata.is_file()) {
+            let link = tmp.join("memory.json.old");
+            files::remove(&link)?;
+            files::link_aside(&path, &link)?;
+            files::rename(&link, &self.old_memory_path())?;
+        }
+        files::put(new, &path)?;
+        Ok(Written::Changed)
+    }
+}

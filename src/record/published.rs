@@ -1,0 +1,62 @@
+//! published.json: which files of inactive-manifests are ours, and what we wrote into them. Whatever differs was written
+//! by a person and is not overwritten.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::envelope;
+use super::{Finding, Guard, Store};
+use crate::model::{ComponentId, Digest};
+use crate::sys::files::{self, Attributes};
+
+const VERSION: u32 = 1;
+const MAX_BYTES: u64 = 1 << 20;
+
+/// What we wrote, by file name.
+pub type Published = BTreeMap<String, PublishedFile>;
+
+/// One file we wrote.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PublishedFile {
+    /// For which component.
+    pub component: ComponentId,
+    /// Of its bytes.
+    pub digest: Digest,
+}
+
+impl Store {
+    fn published_path(&self) -> PathBuf {
+        self.path().join("published.json")
+    }
+
+    /// What we wrote to inactive-manifests, as far as it is known. Where it is lost, the generations' own digests still
+    /// tell our files from others.
+    pub fn published(&self) -> (Published, Option<Finding>) {
+        let path = self.published_path();
+        match files::read_bounded(&path, MAX_BYTES) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => (Published::new(), None),
+            Err(error) => (Published::new(), Some(Finding { path, sentence: error.to_string() })),
+            Ok(bytes) => match envelope::decode(VERSION, "published", &bytes) {
+                Ok(published) => (published, None),
+                Err(fault) => (Published::new(), Some(Finding::new(&path, fault))),
+            },
+        }
+    }
+}
+
+impl Guard {
+    /// Remembers what we wrote to inactive-manifests.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn save_published(&self, published: &Published) -> io::Result<()> {
+        let bytes = envelope::encode(VERSION, "published", published)
+            .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+        let tmp = self.make_tmp()?;
+        files::write_if_different(&tmp, &self.published_path(), &bytes, &Attributes::private()).map(drop)
+    }
+}

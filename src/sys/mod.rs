@@ -1,0 +1,3 @@
+//! Thin hands on the operating system: no opinion here, only calls that name what they failed on.
+
+pub mod files;
