@@ -339,7 +339,7 @@ impl World {
         parsed.entry(text.to_owned()).or_insert_with(|| Manifest::parse(text.as_bytes().into())).clone()
     }
 
-    fn observe(&self, at: Moment) -> Observation {
+    pub(super) fn observe(&self, at: Moment) -> Observation {
         let entry = |name: &String, text: &String, changed| (name.clone(), Arc::new(self.file(name, text, changed)));
         let files: BTreeMap<_, _> = self.files.iter().map(|(name, (text, at))| entry(name, text, *at)).collect();
         let inactive = self.inactive.iter().map(|(name, text)| entry(name, text, Timestamp::UNIX_EPOCH)).collect();
