@@ -14,3 +14,5 @@
 
 pub mod config;
 pub mod model;
+pub mod observe;
+pub mod sys;
