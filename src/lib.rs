@@ -18,4 +18,5 @@ pub mod decide;
 pub mod judge;
 pub mod model;
 pub mod record;
+pub mod observe;
 pub mod sys;

@@ -1,0 +1,147 @@
+//! A kubeconfig: whether it can work, and what of it is configuration and what credentials (Q4).
+//!
+//! clientcmd's rules, as far as a file that breaks them stops the program at its start: it parses, its current context
+//! leads to a cluster with a server and to a user that exists, what it embeds decodes, and its key fits its certificate.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::Value;
+
+use super::credentials;
+use crate::model::Digest;
+use crate::model::closure::KubeconfigHealth;
+
+/// What a kubeconfig says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Kubeconfig {
+    /// Whether it can work, as far as the file alone tells.
+    pub(super) works: KubeconfigHealth,
+    /// Of its users.
+    pub(super) credentials: Digest,
+    /// Of all but what its users hold; of the bytes where it cannot work.
+    pub(super) digest: Digest,
+    /// The certificate and the key it names by path instead of embedding them.
+    pub(super) pair: Option<(String, String)>,
+    /// Every file it names.
+    pub(super) names: Vec<String>,
+}
+
+/// Whether a document is a kubeconfig at all.
+pub(super) fn is_one(document: &Value) -> bool {
+    let kind = document.get("kind").and_then(Value::as_str);
+    let has = |key: &str| document.get(key).is_some_and(Value::is_array);
+    kind == Some("Config") && (has("clusters") || has("users") || has("contexts"))
+}
+
+/// Reads one that its flag or its content calls a kubeconfig.
+pub(super) fn read(bytes: &[u8], document: Option<&Value>) -> Kubeconfig {
+    let users = document.and_then(|document| document.get("users"));
+    let credentials = users.map_or_else(|| Digest::of(bytes), |users| Digest::of(users.to_string().as_bytes()));
+    let checked = match document {
+        None => Err("it does not parse".to_owned()),
+        Some(document) if !document.is_object() => Err("it is empty, or not a mapping".to_owned()),
+        Some(document) => check(document),
+    };
+    let names = document.map(file_names).unwrap_or_default();
+    match (checked, document) {
+        (Ok(found), Some(document)) => Kubeconfig {
+            works: KubeconfigHealth::Works { not_after: found.not_after },
+            credentials,
+            digest: Digest::of(without_credentials(document).to_string().as_bytes()),
+            pair: found.pair,
+            names,
+        },
+        (Err(reason), _) => cannot(reason, credentials, bytes, names),
+        (Ok(_), None) => cannot("it does not parse".to_owned(), credentials, bytes, names),
+    }
+}
+
+fn cannot(reason: String, credentials: Digest, bytes: &[u8], names: Vec<String>) -> Kubeconfig {
+    Kubeconfig { works: KubeconfigHealth::Cannot { reason }, credentials, digest: Digest::of(bytes), pair: None, names }
+}
+
+struct Found {
+    not_after: Option<i64>,
+    pair: Option<(String, String)>,
+}
+
+fn check(document: &Value) -> Result<Found, String> {
+    if let Some(kind) = document.get("kind").and_then(Value::as_str).filter(|kind| *kind != "Config") {
+        return Err(format!("it is a {kind}, not a kubeconfig"));
+    }
+    let current = text(document, "current-context").ok_or("it names no current-context")?;
+    let context = named(document, "contexts", "context", current)
+        .ok_or_else(|| format!("its current-context {current:?} does not exist"))?;
+    let cluster = text(context, "cluster").ok_or_else(|| format!("context {current:?} names no cluster"))?;
+    let cluster = named(document, "clusters", "cluster", cluster)
+        .ok_or_else(|| format!("its cluster {cluster:?} does not exist"))?;
+    text(cluster, "server").ok_or("its cluster has no server")?;
+    if let Some(ca) = text(cluster, "certificate-authority-data") {
+        credentials::certificates(&decode(ca, "certificate-authority-data")?)
+            .map_err(|error| format!("certificate-authority-data {error}"))?;
+    }
+    let Some(user) = text(context, "user") else {
+        return Ok(Found { not_after: None, pair: None });
+    };
+    let user = named(document, "users", "user", user).ok_or_else(|| format!("its user {user:?} does not exist"))?;
+    client_pair(user)
+}
+
+/// Embedded data win over paths, as in clientcmd.
+fn client_pair(user: &Value) -> Result<Found, String> {
+    let certificate = text(user, "client-certificate-data");
+    let key = text(user, "client-key-data");
+    match (certificate, key, text(user, "client-certificate"), text(user, "client-key")) {
+        (Some(certificate), Some(key), ..) => {
+            let certificate = decode(certificate, "client-certificate-data")?;
+            let (_, dates) = credentials::pair(&certificate, &decode(key, "client-key-data")?)?;
+            Ok(Found { not_after: Some(dates.not_after), pair: None })
+        }
+        (Some(_), None, _, None) => Err("it has a client certificate and no key".to_owned()),
+        (None, Some(_), None, _) => Err("it has a client key and no certificate".to_owned()),
+        (None, None, Some(certificate), Some(key)) => {
+            Ok(Found { not_after: None, pair: Some((certificate.to_owned(), key.to_owned())) })
+        }
+        _ => Ok(Found { not_after: None, pair: None }),
+    }
+}
+
+fn decode(text: &str, field: &str) -> Result<Vec<u8>, String> {
+    let text: String = text.split_whitespace().collect();
+    STANDARD.decode(text).map_err(|error| format!("{field} is not base64: {error}"))
+}
+
+fn text<'a>(value: &'a Value, key: &str) -> Option<&'a str> {
+    value.get(key).and_then(Value::as_str).filter(|text| !text.is_empty())
+}
+
+/// The body of the entry of that name in one of the three lists.
+fn named<'a>(document: &'a Value, list: &str, body: &str, name: &str) -> Option<&'a Value> {
+    let entries = document.get(list)?.as_array()?;
+    entries.iter().find(|entry| text(entry, "name") == Some(name))?.get(body)
+}
+
+/// Everything but what the users hold: a renewed certificate is no change of configuration.
+fn without_credentials(document: &Value) -> Value {
+    let mut document = document.clone();
+    for user in document.get_mut("users").and_then(Value::as_array_mut).into_iter().flatten() {
+        if let Some(user) = user.as_object_mut() {
+            user.remove("user");
+        }
+    }
+    document
+}
+
+fn file_names(document: &Value) -> Vec<String> {
+    let bodies = |list: &str, body: &'static str| {
+        let entries = document.get(list).and_then(Value::as_array).cloned().unwrap_or_default();
+        entries.into_iter().filter_map(move |entry| entry.get(body).cloned())
+    };
+    let mut names = Vec::new();
+    for body in bodies("clusters", "cluster").chain(bodies("users", "user")) {
+        for key in ["certificate-authority", "client-certificate", "client-key", "tokenFile"] {
+            names.extend(text(&body, key).map(str::to_owned));
+        }
+    }
+    names
+}

@@ -1,0 +1,395 @@
+//! The room of looking: everything one pass needs to know of the node, gathered by reading alone.
+//!
+//! ```text
+//!   manifest directory ─┐ (files, closures, how a file went)
+//!   container runtime ──┤ (CRI: pods, exits, images)
+//!   probes ─────────────┼──▶ Observation
+//!   kubelet ────────────┤ (its process, /healthz, /pods)
+//!   the machine ────────┘ (/proc, data directories, signs of a master)
+//! ```
+//!
+//! Every source has its own deadline, and one that does not answer in time is an error or "cannot tell" in its own place;
+//! it takes nothing from the others. Unknown is not absent.
+
+mod bounded;
+mod closure;
+mod content;
+mod credentials;
+mod directory;
+mod file;
+mod kubeconfig;
+mod kubelet;
+mod node;
+mod probes;
+mod runtime;
+mod surroundings;
+mod wake;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use self::bounded::Bounded;
+use self::closure::{Closures, Scope};
+use self::content::Hint;
+use self::directory::{Hold, Looker, Quiet};
+use self::kubelet::{Pods, PodsAsk};
+use self::node::{Listeners, Signs};
+use self::probes::plan::{self, Ask, How, Manifests, More};
+use self::probes::{Probes, http};
+use self::runtime::{Runtime, Wanted};
+use self::surroundings::Flags;
+pub use self::surroundings::{Distribution, Found, Source, Surroundings};
+use self::wake::{Wake, Watches};
+use crate::config::Settings;
+use crate::model::manifest::DataIdentity;
+use crate::model::memory::Machine;
+use crate::model::observation::{self, Directory, ManifestFile, Node};
+use crate::model::reading::{Question, SymptomKind};
+use crate::model::{ComponentId, FileState, Manifest, Memory, Moment, Observation, Reading, Symptom};
+pub use crate::sys::clock::now;
+use crate::sys::proc::{self, Process};
+
+/// For everything that is read from disks and /proc in one pass: an unchanged node takes some milliseconds; a disk that
+/// takes longer than this is the trouble itself.
+const DISK_DEADLINE: Duration = Duration::from_secs(5);
+
+/// The node, watched. Long-lived: it holds descriptors, the runtime's channel, the probes' tasks and caches.
+#[derive(Debug)]
+pub struct Observer {
+    settings: Arc<Settings>,
+    disk: Bounded<Disk>,
+    machine: Bounded<Proc>,
+    runtime: Runtime,
+    probes: Probes,
+    kubelet_health: Probes,
+    pods: Pods,
+    wake: Wake,
+    surroundings: Surroundings,
+    machine_id: String,
+    /// The kubelet's process at the last look that came back: one that could not be looked for is not gone.
+    kubelet: Option<Process>,
+    /// The manifest each component had last, for the time in which none stands that can be read.
+    last: BTreeMap<ComponentId, Arc<ManifestFile>>,
+}
+
+/// What looking at files needs from one pass to the next.
+#[derive(Debug)]
+struct Disk {
+    manifests: Looker,
+    inactive: Looker,
+    closures: Closures,
+    watches: Watches,
+}
+
+/// What looking at the machine needs from one pass to the next.
+#[derive(Debug)]
+struct Proc {
+    flags: Flags,
+    signs: Signs,
+    listeners: Listeners,
+}
+
+/// What files a pass looks at.
+struct Files {
+    manifests: Directory,
+    inactive: BTreeMap<String, Arc<ManifestFile>>,
+    files: BTreeMap<PathBuf, FileState>,
+    watching: Result<(), String>,
+}
+
+/// What the memory wants to be looked at.
+#[derive(Clone, Debug, Default)]
+struct Remembered {
+    files: BTreeMap<PathBuf, Hint>,
+    images: BTreeSet<String>,
+    ports: BTreeSet<u16>,
+    data_dirs: BTreeSet<PathBuf>,
+    components: BTreeSet<ComponentId>,
+}
+
+impl Remembered {
+    fn of(memory: &Memory) -> Self {
+        let mut all = Self { components: memory.components.keys().cloned().collect(), ..Self::default() };
+        for generation in memory.components.values().flat_map(|record| record.generations.values()) {
+            for file in &generation.closure {
+                let hint = all.files.entry(file.path.clone()).or_insert(Hint::None);
+                *hint = closure::hint_of(file).max(*hint);
+            }
+            if generation.standing.is_known_good() {
+                all.images.extend(generation.images.iter().cloned());
+            }
+            all.ports.extend(&generation.ports);
+            if let Some(DataIdentity::Etcd { data_dir }) = &generation.data {
+                all.data_dirs.insert(data_dir.clone());
+            }
+        }
+        all
+    }
+}
+
+impl Observer {
+    /// Looks around for the first time. What is not found now is looked for again at every pass, so a broken node is no
+    /// error.
+    pub async fn start(settings: &Settings) -> Self {
+        let (wake, watches) = Wake::new();
+        let settings = Arc::new(settings.clone());
+        let disk = Disk {
+            manifests: Looker::new(Hold::Yes),
+            inactive: Looker::new(Hold::No),
+            closures: Closures::default(),
+            watches,
+        };
+        let first = {
+            let settings = Arc::clone(&settings);
+            tokio::task::spawn_blocking(move || {
+                let mut flags = Flags::default();
+                let surroundings = surroundings_now(&settings, &mut flags, &proc::processes());
+                let signs = Signs::at_first_sight(&settings);
+                let machine_id = std::fs::read_to_string("/etc/machine-id").unwrap_or_default().trim().to_owned();
+                (flags, surroundings, signs, machine_id)
+            })
+        };
+        // Without a deadline: an agent that knows nothing of its node has nothing to do either.
+        let (flags, surroundings, signs, machine_id) = match first.await {
+            Ok(found) => found,
+            Err(_) => {
+                let mut flags = Flags::default();
+                let surroundings = surroundings::find(&settings, &mut flags);
+                (flags, surroundings, Signs::at_first_sight(&settings), String::new())
+            }
+        };
+        Self {
+            disk: Bounded::new("reading the manifests", disk),
+            machine: Bounded::new("reading /proc", Proc { flags, signs, listeners: Listeners::default() }),
+            runtime: Runtime::default(),
+            probes: Probes::new(settings.probes.clone()),
+            kubelet_health: Probes::new(settings.probes.clone()),
+            pods: Pods::default(),
+            wake,
+            surroundings,
+            machine_id,
+            kubelet: None,
+            last: BTreeMap::new(),
+            settings,
+        }
+    }
+
+    /// Looks once. Bounded: each source has some seconds, and they run beside each other.
+    pub async fn observe(&mut self, memory: &Memory) -> Observation {
+        let at = now();
+        let remembered = Arc::new(Remembered::of(memory));
+        let files = self.look_at_files(at, &remembered).await;
+        self.surroundings.watching = files.watching;
+        let standing = standing(&files.manifests);
+        self.remember(&standing, &files.inactive, &remembered);
+        self.ask(&files.inactive, memory);
+
+        let mut images = remembered.images.clone();
+        let mut ports = remembered.ports.clone();
+        let mut data_dirs = remembered.data_dirs.clone();
+        for manifest in standing.values().filter_map(|file| file.content.as_ref().ok()) {
+            images.extend(manifest.images());
+            ports.extend(manifest.ports());
+            if let Some(DataIdentity::Etcd { data_dir }) = manifest.data_identity() {
+                data_dirs.insert(data_dir);
+            }
+        }
+        let wanted = Wanted {
+            endpoint: match &self.surroundings.runtime {
+                Some(found) => Ok(&found.value),
+                None => Err("no socket of a container runtime was found; set runtime.endpoint".to_owned()),
+            },
+            node: &self.surroundings.node_name.value,
+            images,
+            deadline: self.settings.runtime.timeout,
+        };
+        let settings = Arc::clone(&self.settings);
+        let on_machine = self.machine.run(DISK_DEADLINE, move |proc| proc.look(&settings, &ports, &data_dirs));
+        let ((seen, images), on_machine) = tokio::join!(self.runtime.look(wanted), on_machine);
+
+        let node = match on_machine {
+            Ok(Looked { surroundings, kubelet, node }) => {
+                self.surroundings = Surroundings { watching: self.surroundings.watching.clone(), ..surroundings };
+                self.kubelet = kubelet;
+                node
+            }
+            // Signs that could not be looked at are not missing, but nobody may act on what was not seen either.
+            Err(sentence) => Node { boot_id: proc::boot_id(), read_only: Some(sentence), ..Node::default() },
+        };
+        let from_api = seen.as_ref().ok().and_then(|seen| seen.newest_from_api);
+        let describe = |kubelet| kubelet::describe(kubelet, &self.surroundings, at, from_api);
+        let process = self.kubelet.as_ref().and_then(describe);
+        Observation {
+            at,
+            manifests: files.manifests,
+            inactive: files.inactive,
+            files: files.files,
+            runtime: seen.map(|seen| seen.pods),
+            probes: self.probes.answers(),
+            images,
+            kubelet: observation::Kubelet { process, healthz: self.kubelet_reading(), waiting: self.pods.waiting() },
+            node,
+        }
+    }
+
+    /// Resolves when something may have changed. A hint, never a fact. Cancel-safe; never resolves where nothing can be
+    /// watched.
+    pub async fn woken(&mut self) {
+        self.wake.woken().await;
+    }
+
+    /// What was found on this node, and from where.
+    pub fn surroundings(&self) -> Surroundings {
+        self.surroundings.clone()
+    }
+
+    /// What binds a memory to this machine.
+    pub fn machine(&self) -> Machine {
+        Machine { machine_id: self.machine_id.clone(), node_name: self.surroundings.node_name.value.clone() }
+    }
+
+    async fn look_at_files(&self, at: Moment, remembered: &Arc<Remembered>) -> Files {
+        let (settings, remembered) = (Arc::clone(&self.settings), Arc::clone(remembered));
+        let dir = self.surroundings.manifests.value.clone();
+        let look = self.disk.run(DISK_DEADLINE, move |disk| disk.look(&settings, &dir, at, &remembered));
+        look.await.unwrap_or_else(|sentence| Files {
+            manifests: Directory::Unreadable(sentence),
+            inactive: BTreeMap::new(),
+            files: BTreeMap::new(),
+            watching: self.surroundings.watching.clone(),
+        })
+    }
+
+    /// Keeps the manifest each component has, or had last: while its file is gone or torn, its pod may well run on.
+    fn remember(
+        &mut self,
+        standing: &BTreeMap<ComponentId, Arc<ManifestFile>>,
+        inactive: &BTreeMap<String, Arc<ManifestFile>>,
+        remembered: &Remembered,
+    ) {
+        self.last.retain(|id, _| remembered.components.contains(id));
+        for file in inactive.values() {
+            if let Ok(manifest) = &file.content
+                && remembered.components.contains(&manifest.id)
+            {
+                self.last.entry(manifest.id.clone()).or_insert_with(|| Arc::clone(file));
+            }
+        }
+        self.last.extend(standing.iter().map(|(id, file)| (id.clone(), Arc::clone(file))));
+    }
+
+    /// Sees to it that everybody is asked what their manifests say.
+    fn ask(&mut self, inactive: &BTreeMap<String, Arc<ManifestFile>>, memory: &Memory) {
+        let known_good = |manifest: &&Manifest| {
+            let record = memory.components.get(&manifest.id);
+            record.is_some_and(|record| record.known_good().any(|generation| generation.pod_digest == manifest.digest))
+        };
+        let manifests = Manifests {
+            standing: self
+                .last
+                .iter()
+                .filter_map(|(id, file)| Some((id.clone(), file.content.as_ref().ok()?)))
+                .collect(),
+            proven: inactive.values().filter_map(|file| file.content.as_ref().ok()).filter(known_good).collect(),
+        };
+        let kubelet_client = manifests.standing.values().find_map(|manifest| plan::kubelet_client(manifest));
+        self.probes.plan(plan::plan(&manifests, &self.settings.paths.kubernetes));
+        self.pods.plan(kubelet_client.map(|identity| PodsAsk {
+            address: self.surroundings.kubelet_address.clone(),
+            identity,
+            node: self.surroundings.node_name.value.clone(),
+        }));
+        self.kubelet_health.plan([(ComponentId::system("kubelet"), vec![self.kubelet_ask()])].into());
+    }
+
+    fn kubelet_ask(&self) -> Ask {
+        let url = self.surroundings.kubelet_healthz.as_ref().map(|found| found.value.as_str());
+        let how = match url.map(plan::get_of_url) {
+            Some(Some(get)) => How::Http { get, expect: http::Expect::Ok, more: More::Nothing },
+            Some(None) => How::NoMeans(format!("the kubelet's health URL {url:?} is no http or https URL")),
+            None => How::NoMeans("the kubelet's health port is switched off".to_owned()),
+        };
+        Ask { question: Question::Live, how }
+    }
+
+    fn kubelet_reading(&self) -> Reading {
+        let answers = self.kubelet_health.answers();
+        let probe = answers.into_values().flatten().next();
+        probe.map_or_else(
+            || Reading::CannotTell(Symptom::new(SymptomKind::NoMeans, "the kubelet has not been asked yet")),
+            |probe| probe.reading,
+        )
+    }
+}
+
+impl Disk {
+    fn look(&mut self, settings: &Settings, dir: &Path, at: Moment, remembered: &Remembered) -> Files {
+        let paths = &settings.paths;
+        let data_dirs = remembered.data_dirs.iter().cloned();
+        let own = [dir.to_owned(), paths.inactive_manifests.clone(), paths.staging.clone(), paths.state.clone()];
+        let scope = Scope { root: paths.kubernetes.clone(), excluded: own.into_iter().chain(data_dirs).collect() };
+        let quiet = Quiet { now: at, quiet: settings.policy.quiet };
+        self.closures.begin();
+        let manifests = self.manifests.look(dir, &mut self.closures, &scope, quiet);
+        let inactive = self.inactive.look(&paths.inactive_manifests, &mut self.closures, &scope, quiet);
+        let inactive = match inactive {
+            Directory::Present { files, .. } => files,
+            Directory::Missing { .. } | Directory::Unreadable(_) => BTreeMap::new(),
+        };
+        // What stands in a closure is known already, and there with what its manifest says of it.
+        let mut files: BTreeMap<PathBuf, FileState> = manifests
+            .files()
+            .flat_map(|file| &file.closure)
+            .map(|file| (file.path.clone(), file.state.clone()))
+            .collect();
+        for (path, hint) in &remembered.files {
+            if !files.contains_key(path) {
+                files.insert(path.clone(), self.closures.one(path, *hint));
+            }
+        }
+        let mut dirs: BTreeSet<PathBuf> = files.keys().filter_map(|path| path.parent()).map(Path::to_owned).collect();
+        dirs.extend([dir.to_owned(), paths.inactive_manifests.clone()]);
+        dirs.extend(dir.parent().map(Path::to_owned));
+        let watching = self.watches.watch(&dirs);
+        Files { manifests, inactive, files, watching }
+    }
+}
+
+/// What one look at the machine brought.
+struct Looked {
+    surroundings: Surroundings,
+    kubelet: Option<Process>,
+    node: Node,
+}
+
+impl Proc {
+    fn look(&mut self, settings: &Settings, ports: &BTreeSet<u16>, data_dirs: &BTreeSet<PathBuf>) -> Looked {
+        let processes = proc::processes();
+        let surroundings = surroundings_now(settings, &mut self.flags, &processes);
+        let node = Node {
+            boot_id: proc::boot_id(),
+            master: self.signs.look(),
+            busy: node::busy(&processes),
+            listeners: self.listeners.look(ports),
+            data_dirs: data_dirs.iter().map(|dir| (dir.clone(), node::data_dir(dir))).collect(),
+            read_only: node::read_only(&surroundings.manifests.value),
+        };
+        let kubelet = kubelet::find(&processes, &surroundings.kubelet_config).cloned();
+        Looked { surroundings, kubelet, node }
+    }
+}
+
+/// The kubelet tells where things are, and its own configuration tells which kubelet is meant.
+fn surroundings_now(settings: &Settings, flags: &mut Flags, processes: &[Process]) -> Surroundings {
+    let known = surroundings::find(settings, flags);
+    flags.take(kubelet::find(processes, &known.kubelet_config));
+    surroundings::find(settings, flags)
+}
+
+/// The file that counts for each component: where several hold the same pod, the kubelet goes by the last at each scan.
+fn standing(directory: &Directory) -> BTreeMap<ComponentId, Arc<ManifestFile>> {
+    let pods = directory.files().filter_map(|file| Some((file.content.as_ref().ok()?.id.clone(), Arc::clone(file))));
+    pods.collect()
+}

@@ -1,0 +1,160 @@
+//! The machine around the control plane: what still makes it a master, who works on it, who listens, what data lie here.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
+use nix::sys::statvfs::{FsFlags, statvfs};
+
+use super::file::Stamp;
+use crate::config::settings::Settings;
+use crate::model::observation::{BusyKind, BusyProcess, DataDir, Listener, LockState, MasterSigns};
+use crate::sys::proc::{self, Process};
+
+/// How many files below `member` are looked at for the newest change: snapshots and WAL files are a dozen.
+const MAX_MEMBER_FILES: usize = 1000;
+/// What of a busy process' command line is kept.
+const MAX_COMMAND: usize = 200;
+/// Besides the two that every master has, signs that count where they stood when we first looked.
+const OPTIONAL_SIGNS: [&str; 3] = ["pki/sa.key", "pki/sa.pub", "pki/etcd/ca.crt"];
+
+/// What a `kubeadm reset` takes away.
+#[derive(Debug)]
+pub(super) struct Signs(Vec<PathBuf>);
+
+impl Signs {
+    /// What is to stand: the cluster's CA and the kubelet's kubeconfig, which every master has, and what stands now.
+    pub(super) fn at_first_sight(settings: &Settings) -> Self {
+        let root = &settings.paths.kubernetes;
+        let standing = OPTIONAL_SIGNS.iter().map(|sign| root.join(sign)).filter(|sign| sign.exists());
+        Self([settings.kubelet.kubeconfig.clone(), root.join("pki/ca.crt")].into_iter().chain(standing).collect())
+    }
+
+    /// What is missing of it.
+    pub(super) fn look(&self) -> MasterSigns {
+        MasterSigns { missing: self.0.iter().filter(|sign| !sign.exists()).cloned().collect() }
+    }
+}
+
+/// Root's processes that must not be disturbed (Q6, Q3).
+pub(super) fn busy(processes: &[Process]) -> Vec<BusyProcess> {
+    let roots = processes.iter().filter(|process| process.uid == 0);
+    roots
+        .filter_map(|process| {
+            let kind = kind_of(&process.args)?;
+            let command = process.args.join(" ").chars().take(MAX_COMMAND).collect();
+            Some(BusyProcess { pid: process.pid, command, kind })
+        })
+        .collect()
+}
+
+fn kind_of(args: &[String]) -> Option<BusyKind> {
+    let base = |word: &str| word.rsplit('/').next().unwrap_or(word).to_owned();
+    // A wrapper script runs as its shell, with its own name second.
+    let at = usize::from(args.len() > 1 && matches!(base(&args[0]).as_str(), "sh" | "bash" | "dash"));
+    let program = base(args.get(at)?);
+    let mut words = args[at + 1..].iter().filter(|word| !word.starts_with('-')).map(String::as_str);
+    match program.as_str() {
+        "kubeadm" => {
+            let dry = args.iter().any(|word| word == "--dry-run" || word == "--dry-run=true");
+            let works = match words.next()? {
+                "upgrade" => !matches!(words.next(), None | Some("plan" | "diff")),
+                "init" | "join" | "reset" => true,
+                _ => false,
+            };
+            (works && !dry).then_some(BusyKind::Kubeadm)
+        }
+        "etcdctl" | "etcdutl" => Some(BusyKind::EtcdTool),
+        _ => None,
+    }
+}
+
+/// Who listens on ports; whose a socket is, is looked for once per socket.
+#[derive(Debug, Default)]
+pub(super) struct Listeners {
+    known: BTreeMap<u64, Listener>,
+}
+
+impl Listeners {
+    /// Who listens on each of these ports. Where several do, one that is in no container comes first: it is foreign.
+    pub(super) fn look(&mut self, ports: &BTreeSet<u16>) -> BTreeMap<u16, Listener> {
+        let sockets = proc::listening(ports);
+        let inodes: BTreeSet<u64> = sockets.iter().map(|(_, inode)| *inode).collect();
+        self.known.retain(|inode, _| inodes.contains(inode));
+        let new: BTreeSet<u64> = inodes.into_iter().filter(|inode| !self.known.contains_key(inode)).collect();
+        if !new.is_empty() {
+            let holders = proc::holders(&new);
+            self.known.extend(new.into_iter().map(|inode| (inode, listener(holders.get(&inode).copied()))));
+        }
+        let mut listeners: BTreeMap<u16, Listener> = BTreeMap::new();
+        for (port, inode) in sockets {
+            let Some(listener) = self.known.get(&inode) else { continue };
+            let known = listeners.get(&port);
+            if known
+                .is_none_or(|known| known.container.is_some() && listener.container.is_none() && listener.pid.is_some())
+            {
+                listeners.insert(port, listener.clone());
+            }
+        }
+        // A socket whose owner was not found may have been on its way from one process to another.
+        self.known.retain(|_, listener| listener.pid.is_some());
+        listeners
+    }
+}
+
+fn listener(pid: Option<i32>) -> Listener {
+    let program =
+        pid.and_then(proc::process).map_or_else(|| "an unknown process".to_owned(), |p| p.program().to_owned());
+    Listener { pid, program, container: pid.and_then(proc::container_of) }
+}
+
+/// An etcd data directory, as it is on disk.
+pub(super) fn data_dir(path: &Path) -> DataDir {
+    let member = path.join("member");
+    let Ok(meta) = fs::metadata(&member) else {
+        return DataDir { member: None, changed: None, lock: LockState::CannotTell };
+    };
+    let mut changed = None;
+    let mut left = MAX_MEMBER_FILES;
+    newest(&member, 2, &mut left, &mut changed);
+    DataDir { member: Some((meta.dev(), meta.ino())), changed, lock: lock(&member.join("snap/db")) }
+}
+
+fn newest(dir: &Path, depth: usize, left: &mut usize, changed: &mut Option<Timestamp>) {
+    let Ok(entries) = fs::read_dir(dir) else { return };
+    for entry in entries.flatten() {
+        let Some(rest) = left.checked_sub(1) else { return };
+        *left = rest;
+        let Ok(meta) = entry.metadata() else { continue };
+        if meta.is_dir() && depth > 0 {
+            newest(&entry.path(), depth - 1, left, changed);
+        } else if meta.is_file() {
+            *changed = (*changed).max(Some(Stamp::of(&meta).changed()));
+        }
+    }
+}
+
+/// Whether somebody holds the lock on a bbolt database. Asked with a shared lock that is given back at once; bbolt itself
+/// waits for such a moment without a word.
+fn lock(database: &Path) -> LockState {
+    let regular = fs::symlink_metadata(database).is_ok_and(|meta| meta.is_file());
+    let Some(file) = regular.then(|| fs::File::open(database).ok()).flatten() else {
+        return LockState::CannotTell;
+    };
+    match Flock::lock(file, FlockArg::LockSharedNonblock) {
+        Ok(_given_back) => LockState::Free,
+        Err((_, Errno::EWOULDBLOCK)) => LockState::Held,
+        Err(_) => LockState::CannotTell,
+    }
+}
+
+/// Why a directory cannot be written, when its file system is read-only.
+pub(super) fn read_only(dir: &Path) -> Option<String> {
+    let there = dir.ancestors().find(|path| path.exists())?;
+    let flags = statvfs(there).ok()?.flags();
+    flags.contains(FsFlags::ST_RDONLY).then(|| format!("{} lies on a read-only file system", there.display()))
+}

@@ -1,0 +1,193 @@
+//! One connection to one component, within a deadline, each stage with its own word for what went wrong.
+//!
+//! ```text
+//!   resolve ─▶ connect ─▶ TLS handshake ─▶ (the question)
+//!             refused     certificate,      timed out, broken off, a wrong answer
+//!             timed out   timed out
+//! ```
+
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, lookup_host};
+use tokio::time::{Instant, timeout_at};
+use tokio_rustls::TlsConnector;
+
+use super::tls::{self, Identity};
+use crate::model::reading::SymptomKind;
+use crate::model::{Reading, Symptom};
+
+/// A host, as a URL has it, and a port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::observe) struct Address {
+    /// A name or an address; an IPv6 address in brackets or without.
+    pub(in crate::observe) host: String,
+    /// The TCP port.
+    pub(in crate::observe) port: u16,
+}
+
+impl Address {
+    /// The host without the brackets of a URL.
+    pub(in crate::observe) fn bare(&self) -> &str {
+        self.host.trim_matches(['[', ']'])
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.bare().contains(':') {
+            write!(f, "[{}]:{}", self.bare(), self.port)
+        } else {
+            write!(f, "{}:{}", self.host, self.port)
+        }
+    }
+}
+
+/// Whose certificate is taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::observe) enum Trust {
+    /// Anybody's, as the kubelet's probes do it.
+    Anyone,
+    /// One that this bundle of authorities signed, for the host that is asked.
+    Authority(PathBuf),
+}
+
+/// How a connection is secured.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::observe) enum Security {
+    /// Not at all.
+    Plain,
+    /// By TLS.
+    Tls {
+        /// As whom we come: the first that can be used.
+        identities: Vec<Identity>,
+        /// Whom we take.
+        trust: Trust,
+    },
+}
+
+impl Security {
+    /// What stands before `://`.
+    pub(in crate::observe) fn scheme(&self) -> &'static str {
+        match self {
+            Self::Plain => "http",
+            Self::Tls { .. } => "https",
+        }
+    }
+}
+
+/// Either kind of stream.
+pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+/// A connection that stands.
+pub(super) struct Connection {
+    pub(super) stream: Box<dyn Stream>,
+    /// What is wrong with the dates of the server's certificate.
+    pub(super) theirs: Option<String>,
+    /// What is wrong with the dates of the certificate we came with.
+    pub(super) ours: Option<String>,
+}
+
+/// Opens a TCP connection.
+pub(super) async fn tcp(address: &Address, deadline: Instant) -> Result<TcpStream, Reading> {
+    let open = async {
+        // Never a name server for what a name in every URL of this node means.
+        let addresses: Vec<_> = match address.bare() {
+            "localhost" => vec![([127, 0, 0, 1], address.port).into()],
+            host => lookup_host((host, address.port)).await?.collect(),
+        };
+        let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+        for address in addresses {
+            match TcpStream::connect(address).await {
+                Ok(stream) => return Ok(stream),
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    };
+    match timeout_at(deadline, open).await {
+        Ok(Ok(stream)) => Ok(stream),
+        Ok(Err(error)) => {
+            let kind = match error.kind() {
+                io::ErrorKind::ConnectionRefused => SymptomKind::Refused,
+                io::ErrorKind::TimedOut => SymptomKind::TimedOut,
+                _ => SymptomKind::Broken,
+            };
+            let words =
+                if kind == SymptomKind::Refused { "nothing listens there".to_owned() } else { error.to_string() };
+            Err(Reading::Bad(Symptom::new(kind, format!("{address}: {words}"))))
+        }
+        Err(_) => Err(timed_out(address, "did not take the connection in time")),
+    }
+}
+
+/// Opens a connection, secured as wanted.
+///
+/// # Errors
+/// The reading it comes to. What we lack ourselves is [`Reading::CannotTell`].
+pub(super) async fn connect(
+    address: &Address,
+    security: &Security,
+    alpn: &[u8],
+    deadline: Instant,
+) -> Result<Connection, Reading> {
+    let (identities, trust) = match security {
+        Security::Plain => {
+            let stream = Box::new(tcp(address, deadline).await?);
+            return Ok(Connection { stream, theirs: None, ours: None });
+        }
+        Security::Tls { identities, trust } => (identities, trust),
+    };
+    let no_means = |words: String| Reading::CannotTell(Symptom::new(SymptomKind::NoMeans, words));
+    let (pair, ours) = match within(deadline, address, tls::first_usable(identities)).await? {
+        Ok(presented) => (Some(presented.pair), presented.trouble),
+        // A dependent that cannot read its own certificate does not get as far as asking.
+        Err(why) if matches!(trust, Trust::Authority(_)) && !identities.is_empty() => return Err(no_means(why)),
+        Err(_) => (None, None),
+    };
+    let config = within(deadline, address, tls::client(pair, trust, alpn)).await?.map_err(no_means)?;
+    let name = ServerName::try_from(address.bare().to_owned())
+        .map_err(|_| no_means(format!("{} is no name a certificate could have", address.bare())))?;
+    let stream = tcp(address, deadline).await?;
+    let handshake = TlsConnector::from(Arc::new(config)).connect(name, stream);
+    match timeout_at(deadline, handshake).await {
+        Ok(Ok(stream)) => {
+            let theirs = tls::trouble_of(stream.get_ref().1.peer_certificates());
+            Ok(Connection { stream: Box::new(stream), theirs, ours })
+        }
+        Ok(Err(error)) => Err(broken(&error, address, ours.as_deref())),
+        Err(_) => Err(timed_out(address, "took the connection and did not finish the TLS handshake in time")),
+    }
+}
+
+/// What an error after the connection stood means.
+pub(super) fn broken(error: &(dyn std::error::Error + 'static), address: &Address, ours: Option<&str>) -> Reading {
+    tls::meaning(error, &address.to_string(), ours).unwrap_or_else(|| {
+        let mut words = error.to_string();
+        let mut cause = error.source();
+        while let Some(deeper) = cause {
+            words = deeper.to_string();
+            cause = deeper.source();
+        }
+        Reading::Bad(Symptom::new(SymptomKind::Broken, format!("{address}: the connection broke off: {words}")))
+    })
+}
+
+/// The reading of a deadline that passed.
+pub(super) fn timed_out(address: &Address, words: &str) -> Reading {
+    Reading::Bad(Symptom::new(SymptomKind::TimedOut, format!("{address} {words}")))
+}
+
+/// Our own preparations may hang too, on a disk; that says nothing about the component.
+async fn within<T>(deadline: Instant, address: &Address, work: impl Future<Output = T>) -> Result<T, Reading> {
+    timeout_at(deadline, work).await.map_err(|_| {
+        let words = format!("{address} was not asked: reading the certificates took too long");
+        Reading::CannotTell(Symptom::new(SymptomKind::NoMeans, words))
+    })
+}

@@ -1,0 +1,346 @@
+//! What to ask a component, read off its manifest: its own probes first, since the kubelet goes by them, then its flags,
+//! then what its role listens on by default.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, UdpSocket};
+use std::path::{Path, PathBuf};
+
+use k8s_openapi::api::core::v1::{Container, Probe as PodProbe};
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+
+use super::connect::{Address, Security, Trust};
+use super::etcd::Way;
+use super::http::{Expect, Get, MAX_BODY};
+use super::tls::Identity;
+use crate::model::reading::Question;
+use crate::model::{ComponentId, Manifest, Role};
+use crate::observe::surroundings::reachable;
+
+/// One question and how it is put.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::observe) struct Ask {
+    /// Which.
+    pub(in crate::observe) question: Question,
+    /// How.
+    pub(in crate::observe) how: How,
+}
+
+/// How a question is put.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::observe) enum How {
+    /// By a GET.
+    Http {
+        /// It.
+        get: Get,
+        /// What the right answer looks like.
+        expect: Expect,
+        /// What is done where the answer says too little.
+        more: More,
+    },
+    /// By a serializable read.
+    EtcdAlone(Way),
+    /// By a linearizable read.
+    EtcdQuorum(Way),
+    /// By a serializable read, in each of the ways its dependents have.
+    EtcdAsDependent(Vec<Way>),
+    /// By connecting.
+    Tcp(Address),
+    /// Not at all: a sentence.
+    NoMeans(String),
+}
+
+/// What is done where an answer says too little.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::observe) enum More {
+    /// `?verbose` names the checks that failed; and whom a certificate does not let in may come without.
+    Kubernetes,
+    /// Nothing.
+    Nothing,
+}
+
+/// The manifests questions are read off.
+#[derive(Clone, Debug, Default)]
+pub(in crate::observe) struct Manifests<'a> {
+    /// What stands, or what stood last, by component.
+    pub(in crate::observe) standing: BTreeMap<ComponentId, &'a Manifest>,
+    /// Known-good ones, beside what stands: a dependent's mistake must not look like its dependency's.
+    pub(in crate::observe) proven: Vec<&'a Manifest>,
+}
+
+impl Manifests<'_> {
+    fn api_servers(&self) -> impl Iterator<Item = &Manifest> {
+        let all = self.standing.values().chain(&self.proven).copied();
+        all.filter(|manifest| manifest.role == Role::ApiServer)
+    }
+}
+
+/// Every component's questions. One that cannot be asked anything has that for an answer.
+pub(in crate::observe) fn plan(manifests: &Manifests<'_>, kubernetes: &Path) -> BTreeMap<ComponentId, Vec<Ask>> {
+    let asks = |manifest: &Manifest| {
+        let mut asks = match manifest.role {
+            Role::Etcd => etcd(manifest, manifests, kubernetes),
+            Role::ApiServer => api_server(manifest),
+            Role::ControllerManager => serving(manifest, 10257, &[]),
+            Role::Scheduler => serving(manifest, 10259, &[]),
+            Role::Other => other(manifest),
+        };
+        if asks.is_empty() {
+            let why = format!("the manifest of {} names no probe that can be asked from outside its pod", manifest.id);
+            asks.push(Ask { question: Question::Live, how: How::NoMeans(why) });
+        }
+        asks
+    };
+    manifests.standing.iter().map(|(id, manifest)| (id.clone(), asks(manifest))).collect()
+}
+
+/// A path that a flag names, on the host.
+fn flag_path(manifest: &Manifest, flag: &str) -> Option<PathBuf> {
+    let inside = PathBuf::from(manifest.flag(flag)?);
+    Some(manifest.host_path(&inside).unwrap_or(inside))
+}
+
+fn flag_identity(manifest: &Manifest, certificate: &str, key: &str) -> Option<Identity> {
+    Some(Identity { certificate: flag_path(manifest, certificate)?, key: flag_path(manifest, key)? })
+}
+
+/// The certificate with which an API server comes to kubelets, and we to it and to the kubelet.
+pub(in crate::observe) fn kubelet_client(manifest: &Manifest) -> Option<Identity> {
+    flag_identity(manifest, "kubelet-client-certificate", "kubelet-client-key")
+}
+
+fn api_server(manifest: &Manifest) -> Vec<Ask> {
+    let identities: Vec<Identity> = kubelet_client(manifest).into_iter().collect();
+    serving_at(manifest, 6443, &identities, ["/livez", "/readyz"])
+}
+
+fn serving(manifest: &Manifest, port: u16, identities: &[Identity]) -> Vec<Ask> {
+    serving_at(manifest, port, identities, ["/healthz", "/healthz"])
+}
+
+/// A component of Kubernetes' own: at the address and the paths its probes name, or its flags, or the usual ones.
+fn serving_at(manifest: &Manifest, port: u16, identities: &[Identity], paths: [&str; 2]) -> Vec<Ask> {
+    let container = manifest.main_container();
+    let own = |probe: Option<&PodProbe>| probe.and_then(|probe| Http::of(probe, container?));
+    let live = own(container.and_then(|c| c.liveness_probe.as_ref()))
+        .or_else(|| own(container.and_then(|c| c.startup_probe.as_ref())));
+    let ready = own(container.and_then(|c| c.readiness_probe.as_ref()));
+    let bound = manifest.flag("bind-address").map_or("127.0.0.1".to_owned(), |bound| reachable(&bound));
+    let flagged = manifest.flag("secure-port").and_then(|port| port.parse().ok()).unwrap_or(port);
+    let ask = |question, own: Option<&Http>, path: &str| {
+        let host = own.and_then(|own| own.host.clone()).map_or_else(|| bound.clone(), |host| reachable(&host));
+        let https = own.is_none_or(|own| own.https);
+        let security = if https {
+            Security::Tls { identities: identities.to_vec(), trust: Trust::Anyone }
+        } else {
+            Security::Plain
+        };
+        let get = Get {
+            address: Address { host, port: own.map_or(flagged, |own| own.port) },
+            security,
+            path: own.map_or(path, |own| &own.path).to_owned(),
+            headers: own.map(|own| own.headers.clone()).unwrap_or_default(),
+            max_body: MAX_BODY,
+        };
+        Ask { question, how: How::Http { get, expect: Expect::Ok, more: More::Kubernetes } }
+    };
+    let same_place = live.as_ref().map(|live| Http { path: paths[1].to_owned(), ..live.clone() });
+    vec![
+        ask(Question::Live, live.as_ref(), paths[0]),
+        ask(Question::Ready, ready.as_ref().or(same_place.as_ref()), paths[1]),
+    ]
+}
+
+/// What an httpGet probe says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Http {
+    host: Option<String>,
+    port: u16,
+    path: String,
+    https: bool,
+    headers: Vec<(String, String)>,
+}
+
+impl Http {
+    fn of(probe: &PodProbe, container: &Container) -> Option<Self> {
+        let get = probe.http_get.as_ref()?;
+        let headers = get.http_headers.iter().flatten().map(|header| (header.name.clone(), header.value.clone()));
+        let path = get.path.clone().filter(|path| !path.is_empty()).unwrap_or_else(|| "/".to_owned());
+        Some(Self {
+            host: get.host.clone().filter(|host| !host.is_empty()),
+            port: number(&get.port, container)?,
+            path: if path.starts_with('/') { path } else { format!("/{path}") },
+            https: get.scheme.as_deref() == Some("HTTPS"),
+            headers: headers.collect(),
+        })
+    }
+
+    fn get(&self) -> Get {
+        let security =
+            if self.https { Security::Tls { identities: Vec::new(), trust: Trust::Anyone } } else { Security::Plain };
+        Get {
+            address: Address { host: reachable(self.host.as_deref().unwrap_or_default()), port: self.port },
+            security,
+            path: self.path.clone(),
+            headers: self.headers.clone(),
+            max_body: MAX_BODY,
+        }
+    }
+}
+
+fn number(port: &IntOrString, container: &Container) -> Option<u16> {
+    match port {
+        IntOrString::Int(port) => u16::try_from(*port).ok(),
+        IntOrString::String(name) => {
+            let named = container.ports.iter().flatten().find(|port| port.name.as_ref() == Some(name));
+            let number = named.and_then(|port| u16::try_from(port.container_port).ok());
+            number.or_else(|| name.parse().ok())
+        }
+    }
+}
+
+/// Any other pod: what its containers' own probes ask, where they can be asked from the host.
+fn other(manifest: &Manifest) -> Vec<Ask> {
+    let Some(spec) = manifest.pod.spec.as_ref().filter(|spec| spec.host_network == Some(true)) else {
+        return Vec::new();
+    };
+    let mut asks = Vec::new();
+    for container in &spec.containers {
+        let live = container.liveness_probe.as_ref().or(container.startup_probe.as_ref());
+        asks.extend(live.and_then(|probe| from_outside(Question::Live, probe, container)));
+        let ready = container.readiness_probe.as_ref();
+        asks.extend(ready.and_then(|probe| from_outside(Question::Ready, probe, container)));
+    }
+    asks
+}
+
+fn from_outside(question: Question, probe: &PodProbe, container: &Container) -> Option<Ask> {
+    if let Some(http) = Http::of(probe, container) {
+        let how = How::Http { get: http.get(), expect: Expect::Success, more: More::Nothing };
+        return Some(Ask { question, how });
+    }
+    let (host, port) = match (&probe.tcp_socket, &probe.grpc) {
+        (Some(tcp), _) => (tcp.host.clone().unwrap_or_default(), number(&tcp.port, container)?),
+        (None, Some(grpc)) => (String::new(), u16::try_from(grpc.port).ok()?),
+        (None, None) => return None,
+    };
+    Some(Ask { question, how: How::Tcp(Address { host: reachable(&host), port }) })
+}
+
+fn etcd(manifest: &Manifest, manifests: &Manifests<'_>, kubernetes: &Path) -> Vec<Ask> {
+    let urls = manifest.flag("listen-client-urls").unwrap_or_else(|| "http://127.0.0.1:2379".to_owned());
+    let urls: Vec<Url> = urls.split(',').filter_map(Url::parse).collect();
+    let loopback = urls.iter().find(|url| url.is_loopback());
+    let mut asks = Vec::new();
+    if let Some(url) = loopback.or(urls.first()) {
+        let security = if url.https {
+            Security::Tls { identities: etcd_identities(manifest, manifests, kubernetes), trust: Trust::Anyone }
+        } else {
+            Security::Plain
+        };
+        let way = Way { address: url.address.clone(), security };
+        asks.push(Ask { question: Question::Live, how: How::EtcdAlone(way.clone()) });
+        asks.push(Ask { question: Question::Quorum, how: How::EtcdQuorum(way) });
+    }
+    asks.extend(etcd_ready(manifest).map(|get| Ask {
+        question: Question::Ready,
+        how: How::Http { get, expect: Expect::EtcdHealth, more: More::Nothing },
+    }));
+    let mut ways: Vec<Way> = Vec::new();
+    for way in manifests.api_servers().flat_map(dependent_ways) {
+        if !ways.contains(&way) {
+            ways.push(way);
+        }
+    }
+    if !ways.is_empty() {
+        asks.push(Ask { question: Question::AsDependent, how: How::EtcdAsDependent(ways) });
+    }
+    asks
+}
+
+/// Its own readiness probe, or liveness probe, or what its metrics listener answers.
+fn etcd_ready(manifest: &Manifest) -> Option<Get> {
+    let container = manifest.main_container()?;
+    let probes = [&container.readiness_probe, &container.liveness_probe, &container.startup_probe];
+    if let Some(http) = probes.into_iter().flatten().find_map(|probe| Http::of(probe, container)) {
+        return Some(http.get());
+    }
+    let urls = manifest.flag("listen-metrics-urls")?;
+    let url = urls.split(',').filter_map(Url::parse).find(|url| !url.https)?;
+    let path = "/health?serializable=true".to_owned();
+    Some(Get { address: url.address, security: Security::Plain, path, headers: Vec::new(), max_body: MAX_BODY })
+}
+
+/// As whom etcd can be asked: as the API server, as its own health check, or as itself.
+fn etcd_identities(manifest: &Manifest, manifests: &Manifests<'_>, kubernetes: &Path) -> Vec<Identity> {
+    let mut identities: Vec<Identity> =
+        manifests.api_servers().filter_map(|api| flag_identity(api, "etcd-certfile", "etcd-keyfile")).collect();
+    let pki = kubernetes.join("pki/etcd");
+    let check = |end: &str| pki.join(format!("healthcheck-client.{end}"));
+    identities.push(Identity { certificate: check("crt"), key: check("key") });
+    identities.extend(flag_identity(manifest, "cert-file", "key-file"));
+    identities.dedup();
+    identities
+}
+
+/// How an API server reaches the etcd of this node. Another machine's is not asked.
+fn dependent_ways(api_server: &Manifest) -> Vec<Way> {
+    let servers = api_server.flag("etcd-servers").unwrap_or_default();
+    let identities: Vec<Identity> = flag_identity(api_server, "etcd-certfile", "etcd-keyfile").into_iter().collect();
+    let authority = flag_path(api_server, "etcd-cafile");
+    let local = servers.split(',').filter_map(Url::parse).filter(Url::is_of_this_node);
+    local
+        .map(|url| {
+            let trust = authority.clone().map_or(Trust::Anyone, Trust::Authority);
+            let security =
+                if url.https { Security::Tls { identities: identities.clone(), trust } } else { Security::Plain };
+            Way { address: url.address, security }
+        })
+        .collect()
+}
+
+/// `scheme://host:port`, all that flags of etcd hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Url {
+    https: bool,
+    address: Address,
+}
+
+impl Url {
+    fn parse(text: &str) -> Option<Self> {
+        let (scheme, rest) = text.trim().split_once("://")?;
+        let https = match scheme {
+            "https" => true,
+            "http" => false,
+            _ => return None,
+        };
+        let authority = rest.split('/').next()?;
+        let (host, port) = match authority.rsplit_once(':') {
+            Some((host, port)) if !port.ends_with(']') => (host, port.parse().ok()?),
+            _ => (authority, if https { 443 } else { 80 }),
+        };
+        Some(Self { https, address: Address { host: reachable(host), port } })
+    }
+
+    fn ip(&self) -> Option<IpAddr> {
+        self.address.bare().parse().ok()
+    }
+
+    fn is_loopback(&self) -> bool {
+        self.ip().is_some_and(|ip| ip.is_loopback())
+    }
+
+    /// An address one can bind to is an address of this node.
+    fn is_of_this_node(&self) -> bool {
+        self.ip().is_some_and(|ip| ip.is_loopback() || UdpSocket::bind((ip, 0)).is_ok())
+    }
+}
+
+/// A GET of a URL that a setting or the kubelet's configuration gives.
+pub(in crate::observe) fn get_of_url(url: &str) -> Option<Get> {
+    let parsed = Url::parse(url)?;
+    let (_, rest) = url.trim().split_once("://")?;
+    let path = rest.find('/').map_or("/", |at| &rest[at..]).to_owned();
+    let security =
+        if parsed.https { Security::Tls { identities: Vec::new(), trust: Trust::Anyone } } else { Security::Plain };
+    Some(Get { address: parsed.address, security, path, headers: Vec::new(), max_body: MAX_BODY })
+}

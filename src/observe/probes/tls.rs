@@ -1,0 +1,211 @@
+//! TLS for probes: whom we trust, as whom we come, and what a failed handshake means.
+//!
+//! A component of this node is asked without verifying its certificate, as the kubelet does it; its dates are looked at
+//! all the same, since a certificate out of its dates is the likeliest reason why nobody else gets through. Where we look
+//! with a dependent's eyes (Q13), the certificate is verified as the dependent verifies it.
+
+use std::error::Error;
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Arc, LazyLock};
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{Resumption, WebPkiServerVerifier};
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::{
+    AlertDescription, CertificateError, ClientConfig, DigitallySignedStruct, Error as TlsError, RootCertStore,
+    SignatureScheme,
+};
+
+use super::connect::Trust;
+use crate::model::reading::SymptomKind;
+use crate::model::{Reading, Symptom};
+use crate::observe::credentials::{self, Dates};
+use crate::observe::file;
+
+static PROVIDER: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| Arc::new(aws_lc_rs::default_provider()));
+
+/// A chain, a key, a bundle of authorities: none is larger.
+const MAX_PEM: u64 = 1 << 20;
+
+/// As whom we come: a certificate and its key, by path, read anew for each connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::observe) struct Identity {
+    /// PEM, the chain.
+    pub(in crate::observe) certificate: PathBuf,
+    /// PEM.
+    pub(in crate::observe) key: PathBuf,
+}
+
+/// An identity that was read, and what is wrong with its dates.
+pub(super) struct Presented {
+    pub(super) pair: CertifiedKey,
+    pub(super) trouble: Option<String>,
+}
+
+/// The first of these identities that can be used; why not, where none can.
+pub(super) async fn first_usable(identities: &[Identity]) -> Result<Presented, String> {
+    let mut why = "no client certificate is known".to_owned();
+    let mut expired = None;
+    for identity in identities {
+        match read(identity).await {
+            Ok(presented) if presented.trouble.is_none() => return Ok(presented),
+            Ok(presented) => expired = expired.or(Some(presented)),
+            Err(error) => why = error,
+        }
+    }
+    expired.ok_or(why)
+}
+
+async fn read(identity: &Identity) -> Result<Presented, String> {
+    let read = async |path: &PathBuf| {
+        file::read_async(path, MAX_PEM).await.map_err(|fault| format!("{} {fault}", path.display()))
+    };
+    let certificate = read(&identity.certificate).await?;
+    let key = read(&identity.key).await?;
+    let (pair, dates) = credentials::pair(&certificate, &key)
+        .map_err(|error| format!("{}: {error}", identity.certificate.display()))?;
+    let trouble = dates.trouble(jiff::Timestamp::now());
+    let trouble = trouble.map(|trouble| format!("the client certificate {} {trouble}", identity.certificate.display()));
+    Ok(Presented { pair, trouble })
+}
+
+/// A client's side of TLS.
+///
+/// # Errors
+/// A sentence, when the authority to trust cannot be read.
+pub(super) async fn client(pair: Option<CertifiedKey>, trust: &Trust, alpn: &[u8]) -> Result<ClientConfig, String> {
+    let provider = Arc::clone(&PROVIDER);
+    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| format!("TLS cannot be set up: {error}"))?;
+    let builder = match trust {
+        Trust::Anyone => builder.dangerous().with_custom_certificate_verifier(Arc::new(Anyone(provider))),
+        Trust::Authority(path) => {
+            let pem = file::read_async(path, MAX_PEM).await.map_err(|fault| format!("{} {fault}", path.display()))?;
+            let sentence = |error: String| format!("{} {error}", path.display());
+            let mut roots = RootCertStore::empty();
+            roots.add_parsable_certificates(credentials::certificates(&pem).map_err(sentence)?);
+            let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build();
+            let verifier = verifier.map_err(|error| sentence(format!("holds no usable authority: {error}")))?;
+            builder.with_webpki_verifier(verifier)
+        }
+    };
+    let mut config = match pair {
+        Some(pair) => builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(pair))),
+        None => builder.with_no_client_auth(),
+    };
+    // Every question is to be answered as a newcomer's would be.
+    config.resumption = Resumption::disabled();
+    if !alpn.is_empty() {
+        config.alpn_protocols = vec![alpn.to_vec()];
+    }
+    Ok(config)
+}
+
+/// Takes any certificate whose holder proves to have its key.
+#[derive(Debug)]
+struct Anyone(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for Anyone {
+    fn verify_server_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, TlsError> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, TlsError> {
+        rustls::crypto::verify_tls12_signature(message, cert, dss, &self.0.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, TlsError> {
+        rustls::crypto::verify_tls13_signature(message, cert, dss, &self.0.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+/// What is wrong with the dates of the certificate a server showed.
+pub(super) fn trouble_of(peer: Option<&[CertificateDer<'_>]>) -> Option<String> {
+    let dates = Dates::of(peer?.first()?)?;
+    Some(format!("its certificate {}", dates.trouble(jiff::Timestamp::now())?))
+}
+
+/// What a broken exchange means, if TLS broke it. `ours` is what is wrong with the certificate we came with.
+///
+/// A certificate of ours that the other side does not take says nothing about its health: whoever refuses us lives.
+pub(super) fn meaning(error: &(dyn Error + 'static), target: &str, ours: Option<&str>) -> Option<Reading> {
+    let error = innermost(error)?;
+    let bad = |kind, words: String| Reading::Bad(Symptom::new(kind, format!("{target}: {words}")));
+    Some(match error {
+        TlsError::AlertReceived(alert) if is_about_our_certificate(*alert) => {
+            let kind = if ours.is_some() || *alert == AlertDescription::CertificateExpired {
+                SymptomKind::CertificateDates
+            } else {
+                SymptomKind::Tls
+            };
+            let because = ours.map(|ours| format!("; {ours}")).unwrap_or_default();
+            Reading::CannotTell(Symptom::new(
+                kind,
+                format!("{target} does not take our certificate ({alert:?}){because}"),
+            ))
+        }
+        TlsError::InvalidCertificate(
+            CertificateError::Expired
+            | CertificateError::ExpiredContext { .. }
+            | CertificateError::NotValidYet
+            | CertificateError::NotValidYetContext { .. },
+        ) => bad(SymptomKind::CertificateDates, error.to_string()),
+        _ => bad(SymptomKind::Tls, format!("the TLS handshake failed: {error}")),
+    })
+}
+
+fn is_about_our_certificate(alert: AlertDescription) -> bool {
+    use AlertDescription as Alert;
+    matches!(
+        alert,
+        Alert::NoCertificate
+            | Alert::BadCertificate
+            | Alert::UnsupportedCertificate
+            | Alert::CertificateRevoked
+            | Alert::CertificateExpired
+            | Alert::CertificateUnknown
+            | Alert::UnknownCA
+            | Alert::AccessDenied
+            | Alert::CertificateRequired
+    )
+}
+
+/// The TLS error in a chain of causes; libraries wrap it in each other's errors, and io::Error hides it from `source`.
+fn innermost<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a TlsError> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(found) = error.downcast_ref::<TlsError>() {
+            return Some(found);
+        }
+        next = match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+            Some(inner) => Some(inner as &(dyn Error + 'static)),
+            None => error.source(),
+        };
+    }
+    None
+}

@@ -1,0 +1,227 @@
+//! The container runtime, asked through CRI v1: which static pods of this node exist, what their containers do, and which
+//! images are here.
+//!
+//! An error anywhere is an error of the whole answer: half a list would make pods look gone.
+
+mod convert;
+mod log;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper_util::rt::TokioIo;
+use k8s_cri::v1::image_service_client::ImageServiceClient;
+use k8s_cri::v1::runtime_service_client::RuntimeServiceClient;
+use k8s_cri::v1::{
+    self as cri, ContainerStatusRequest, ImageSpec, ImageStatusRequest, ListContainersRequest, ListPodSandboxRequest,
+};
+use tokio::net::UnixStream;
+use tokio::sync::Mutex;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tonic::transport::{Channel, Endpoint, Uri};
+use tonic::{Code, Status};
+use tower::service_fn;
+
+pub(super) use self::convert::Seen;
+use self::convert::{Details, Latest, assemble, details_of, latest_containers};
+use crate::model::observation::{ContainerState, ImagePresence};
+use crate::sys::clock;
+
+/// The kubelet's own limit for answers of the runtime (`pkg/kubelet/cri/remote`, 16 MiB).
+const MAX_ANSWER: usize = 16 << 20;
+/// An image comes or goes with a pull or the kubelet's garbage collection, both matters of minutes.
+const IMAGE_AGE: Duration = Duration::from_secs(10);
+/// The same, where it was not there: a person may be loading it while we wait for it.
+const ABSENT_IMAGE_AGE: Duration = Duration::from_secs(2);
+/// A process may still be the runtime's launcher this shortly after its start, and a log still on its way to the disk
+/// this shortly after the end: what is read then is read again.
+const YOUNG: Duration = Duration::from_secs(3);
+
+/// The channel to the runtime, and what is known of containers and images from earlier answers.
+#[derive(Debug, Default)]
+pub(super) struct Runtime {
+    channel: Option<(String, Channel)>,
+    containers: HashMap<String, Details>,
+    images: Arc<Mutex<BTreeMap<String, (Duration, ImagePresence)>>>,
+}
+
+/// What one look asks for.
+pub(super) struct Wanted<'a> {
+    /// `unix://…`, or why there is none.
+    pub(super) endpoint: Result<&'a str, String>,
+    /// The node's name.
+    pub(super) node: &'a str,
+    /// References of images.
+    pub(super) images: BTreeSet<String>,
+    /// For all of it.
+    pub(super) deadline: Duration,
+}
+
+impl Runtime {
+    /// Asks for pods and images at the same time.
+    pub(super) async fn look(&mut self, wanted: Wanted<'_>) -> (Result<Seen, String>, BTreeMap<String, ImagePresence>) {
+        let channel = match wanted.endpoint.and_then(|endpoint| self.channel(endpoint)) {
+            Ok(channel) => channel,
+            Err(sentence) => return (Err(sentence), BTreeMap::new()),
+        };
+        let images = images(channel.clone(), Arc::clone(&self.images), wanted.images, wanted.deadline);
+        let pods = timeout(wanted.deadline, self.pods(channel, wanted.node));
+        let (pods, images) = tokio::join!(pods, images);
+        let pods = pods.unwrap_or_else(|_| {
+            Err(format!("the container runtime did not answer within {} s", wanted.deadline.as_secs_f32()))
+        });
+        if pods.is_err() {
+            // A connection that failed once may never answer again; a new one costs nothing.
+            self.channel = None;
+        }
+        (pods, images)
+    }
+
+    fn channel(&mut self, endpoint: &str) -> Result<Channel, String> {
+        if let Some((known, channel)) = &self.channel
+            && known == endpoint
+        {
+            return Ok(channel.clone());
+        }
+        let channel = connect(endpoint)?;
+        self.channel = Some((endpoint.to_owned(), channel.clone()));
+        Ok(channel)
+    }
+
+    async fn pods(&mut self, channel: Channel, node: &str) -> Result<Seen, String> {
+        let mut client = RuntimeServiceClient::new(channel).max_decoding_message_size(MAX_ANSWER);
+        let mut other = client.clone();
+        let (sandboxes, containers) = tokio::join!(
+            client.list_pod_sandbox(ListPodSandboxRequest::default()),
+            other.list_containers(ListContainersRequest::default())
+        );
+        let sandboxes = sandboxes.map_err(|status| refused("ListPodSandbox", &status))?.into_inner().items;
+        let containers = containers.map_err(|status| refused("ListContainers", &status))?.into_inner().containers;
+        let latest = latest_containers(&sandboxes, containers, node);
+        self.containers.retain(|id, _| latest.iter().any(|container| container.id == *id));
+        self.learn(&client, &latest).await?;
+        Ok(assemble(&sandboxes, &latest, &self.containers, node))
+    }
+
+    /// Asks for the details of every container whose state is not the one known.
+    async fn learn(&mut self, client: &RuntimeServiceClient<Channel>, latest: &[Latest]) -> Result<(), String> {
+        let mut asked = JoinSet::new();
+        for container in latest {
+            let known = self.containers.get(&container.id);
+            if known.is_some_and(|known| known.listed == container.state && known.is_final()) {
+                continue;
+            }
+            let (id, listed, mut client) = (container.id.clone(), container.state, client.clone());
+            asked.spawn(async move {
+                let request = ContainerStatusRequest { container_id: id.clone(), verbose: true };
+                let answer = client.container_status(request).await.map(tonic::Response::into_inner);
+                (id, listed, answer)
+            });
+        }
+        while let Some(joined) = asked.join_next().await {
+            let (id, listed, answer) = joined.map_err(|error| format!("ContainerStatus was not asked: {error}"))?;
+            match answer {
+                Ok(answer) => {
+                    if let Some(details) = details_of(answer, listed) {
+                        let details = tokio::task::spawn_blocking(move || details.with_traces()).await;
+                        self.containers
+                            .insert(id, details.map_err(|error| format!("a container was not read: {error}"))?);
+                    }
+                }
+                // It was removed since it was listed.
+                Err(status) if status.code() == Code::NotFound => {
+                    self.containers.remove(&id);
+                }
+                Err(status) => return Err(refused("ContainerStatus", &status)),
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Details {
+    /// Whether nothing more will come to be known while the state stays.
+    fn is_final(&self) -> bool {
+        let now = clock::now().wall;
+        let older = |than: jiff::Timestamp| Duration::try_from(now.duration_since(than)).is_ok_and(|age| age > YOUNG);
+        match &self.state {
+            ContainerState::Created | ContainerState::Unknown => false,
+            ContainerState::Running { started } => older(*started),
+            ContainerState::Exited { finished, .. } => older(*finished),
+        }
+    }
+}
+
+/// A channel that connects when it is first used.
+fn connect(endpoint: &str) -> Result<Channel, String> {
+    let path = socket_path(endpoint).ok_or_else(|| {
+        format!("the runtime's endpoint {endpoint:?} is no unix socket; set runtime.endpoint to unix:///…")
+    })?;
+    // The address is never used: the connector knows where to go.
+    let channel = Endpoint::from_static("http://runtime").connect_with_connector_lazy(service_fn(move |_: Uri| {
+        let path = path.clone();
+        async move { UnixStream::connect(path).await.map(TokioIo::new) }
+    }));
+    Ok(channel)
+}
+
+fn socket_path(endpoint: &str) -> Option<PathBuf> {
+    let path = endpoint.strip_prefix("unix://").or_else(|| endpoint.strip_prefix("unix:")).unwrap_or(endpoint);
+    Path::new(path).is_absolute().then(|| path.into())
+}
+
+/// A status as a sentence. The transport's own words come last and say the most.
+fn refused(call: &str, status: &Status) -> String {
+    let mut words = status.message().to_owned();
+    let mut cause = std::error::Error::source(status);
+    while let Some(error) = cause {
+        words = error.to_string();
+        cause = error.source();
+    }
+    match status.code() {
+        Code::Unimplemented => format!("the container runtime has no {call} of CRI v1: {words}"),
+        _ => format!("the container runtime refused {call}: {words}"),
+    }
+}
+
+/// Which of these images are on the node; from memory where the answer is young.
+async fn images(
+    channel: Channel,
+    known: Arc<Mutex<BTreeMap<String, (Duration, ImagePresence)>>>,
+    wanted: BTreeSet<String>,
+    deadline: Duration,
+) -> BTreeMap<String, ImagePresence> {
+    let now = clock::since_boot();
+    let mut known = known.lock().await;
+    known.retain(|reference, (at, presence)| {
+        let age = if *presence == ImagePresence::Absent { ABSENT_IMAGE_AGE } else { IMAGE_AGE };
+        wanted.contains(reference) && now.saturating_sub(*at) < age
+    });
+    let client = ImageServiceClient::new(channel).max_decoding_message_size(MAX_ANSWER);
+    let mut asked = JoinSet::new();
+    for reference in wanted.into_iter().filter(|reference| !known.contains_key(reference)) {
+        let mut client = client.clone();
+        asked.spawn(async move {
+            let image = Some(ImageSpec { image: reference.clone(), ..ImageSpec::default() });
+            let answer = client.image_status(ImageStatusRequest { image, verbose: false }).await;
+            (reference, answer)
+        });
+    }
+    // What is not answered in time is not in the map: unknown, not absent. Dropping the set ends the questions.
+    let _ = timeout(deadline, async {
+        while let Some(Ok((reference, answer))) = asked.join_next().await {
+            if let Ok(answer) = answer {
+                known.insert(reference, (now, presence(answer.into_inner())));
+            }
+        }
+    })
+    .await;
+    known.iter().map(|(reference, (_, presence))| (reference.clone(), presence.clone())).collect()
+}
+
+fn presence(answer: cri::ImageStatusResponse) -> ImagePresence {
+    answer.image.map_or(ImagePresence::Absent, |image| ImagePresence::Present { id: image.id })
+}

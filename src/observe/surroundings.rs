@@ -1,0 +1,298 @@
+//! Where things are on this node: asked of the kubelet that runs, then of its files, then assumed as kubeadm leaves them.
+//! A setting comes before all of it.
+//!
+//! ```text
+//!   settings ▶ flags of the running kubelet ▶ its --config and --config-dir ▶ kubeadm-flags.env ▶ well-known places
+//! ```
+
+use std::fmt;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::file;
+use crate::config::settings::{KUBELET_CONFIG, Settings};
+use crate::sys::proc::{self, Process};
+
+/// Where kubeadm has the static pods.
+const MANIFESTS: &str = "/etc/kubernetes/manifests";
+/// Where RKE2 has them.
+const RKE2_MANIFESTS: &str = "/var/lib/rancher/rke2/agent/pod-manifests";
+/// k3s runs its control plane within one process.
+const K3S_SERVER: &str = "/var/lib/rancher/k3s/server";
+/// The sockets runtimes use when nobody says otherwise, the most common first.
+const SOCKETS: [&str; 4] = [
+    "/run/containerd/containerd.sock",
+    "/var/run/crio/crio.sock",
+    "/run/k3s/containerd/containerd.sock",
+    "/var/run/cri-dockerd.sock",
+];
+/// The kubelet's own health port.
+const HEALTHZ: &str = "http://127.0.0.1:10248/healthz";
+/// The kubelet's own port.
+const KUBELET_PORT: u16 = 10250;
+/// A kubelet configuration is a few kilobytes.
+const MAX_CONFIG: u64 = 1 << 20;
+
+/// Where a value comes from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case", tag = "source", content = "what")]
+pub enum Source {
+    /// The settings of this program.
+    Settings,
+    /// A flag of the running kubelet, or of the one that ran last.
+    KubeletFlag(String),
+    /// A file of the kubelet's.
+    File(PathBuf),
+    /// The machine's host name, as the kubelet takes it.
+    HostName,
+    /// Where it usually is; nothing said so.
+    WellKnown,
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Settings => f.write_str("settings"),
+            Self::KubeletFlag(flag) => write!(f, "the kubelet's --{flag}"),
+            Self::File(path) => path.display().fmt(f),
+            Self::HostName => f.write_str("the host name"),
+            Self::WellKnown => f.write_str("the usual place"),
+        }
+    }
+}
+
+/// A value, and where it was found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Found<T> {
+    /// The value.
+    pub value: T,
+    /// From where.
+    pub from: Source,
+}
+
+/// What kind of Kubernetes this is, as far as it changes what may be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Distribution {
+    /// kubeadm, or made by hand in the same way.
+    Kubeadm,
+    /// RKE2 writes its manifests itself, at every start.
+    Rke2,
+    /// k3s has no static pods.
+    K3s,
+}
+
+/// What was found on this node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Surroundings {
+    /// The directory of the static pods.
+    pub manifests: Found<PathBuf>,
+    /// The runtime's socket; absent when none was found yet.
+    pub runtime: Option<Found<String>>,
+    /// The node's name, which the kubelet appends to the names of its static pods.
+    pub node_name: Found<String>,
+    /// The kubelet's configuration file.
+    pub kubelet_config: Found<PathBuf>,
+    /// The kubelet's health URL; absent where it is switched off.
+    pub kubelet_healthz: Option<Found<String>>,
+    /// The kubelet's own address, which serves /pods.
+    pub kubelet_address: String,
+    /// What kind of Kubernetes this is.
+    pub distribution: Distribution,
+    /// The kubelet's files whose change a restart would bring in: its configuration, drop-ins and environment.
+    pub kubelet_files: Vec<PathBuf>,
+    /// Whether changes of the manifest directory wake the agent; a sentence when they do not, and only the timer does.
+    pub watching: Result<(), String>,
+}
+
+/// The words of the kubelet that ran last, kept while none runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Flags {
+    words: Vec<String>,
+    environment: Option<(PathBuf, Vec<String>)>,
+}
+
+impl Flags {
+    /// Takes over the flags of a kubelet that runs.
+    pub(super) fn take(&mut self, kubelet: Option<&Process>) {
+        if let Some(kubelet) = kubelet {
+            self.words.clone_from(&kubelet.args);
+        }
+    }
+
+    fn get(&self, name: &str) -> Option<Found<String>> {
+        let flag = proc::flag(&self.words, name).map(|value| (value, Source::KubeletFlag(name.to_owned())));
+        let kept = || {
+            let (path, words) = self.environment.as_ref()?;
+            Some((proc::flag(words, name)?, Source::File(path.clone())))
+        };
+        let (value, from) = flag.or_else(kept).filter(|(value, _)| !value.is_empty())?;
+        Some(Found { value, from })
+    }
+}
+
+/// The kubelet's configuration: its file and its drop-ins, the later winning.
+#[derive(Debug, Default)]
+struct KubeletConfig {
+    layers: Vec<(PathBuf, Value)>,
+}
+
+impl KubeletConfig {
+    fn read(config: &Path, drop_ins: Option<&Path>) -> Self {
+        let mut paths = vec![config.to_owned()];
+        if let Some(Ok(entries)) = drop_ins.map(fs::read_dir) {
+            let mut more: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+            more.retain(|path| path.extension().is_some_and(|ending| ending == "conf"));
+            more.sort();
+            paths.extend(more);
+        }
+        let parsed = paths.into_iter().filter_map(|path| {
+            let (bytes, _) = file::read(&path, MAX_CONFIG).ok()?;
+            Some((path, serde_yaml::from_slice(&bytes).ok()?))
+        });
+        Self { layers: parsed.collect() }
+    }
+
+    fn get(&self, key: &str) -> Option<(&Value, Source)> {
+        let (path, value) = self.layers.iter().rev().find_map(|(path, layer)| Some((path, layer.get(key)?)))?;
+        Some((value, Source::File(path.clone())))
+    }
+
+    fn text(&self, key: &str) -> Option<Found<String>> {
+        let (value, from) = self.get(key)?;
+        let value = value.as_str().filter(|text| !text.is_empty())?.to_owned();
+        Some(Found { value, from })
+    }
+
+    fn port(&self, key: &str) -> Option<Found<u16>> {
+        let (value, from) = self.get(key)?;
+        Some(Found { value: u16::try_from(value.as_u64()?).ok()?, from })
+    }
+}
+
+/// Looks around. Nothing that is missing is an error: the next look may find it.
+pub(super) fn find(settings: &Settings, flags: &mut Flags) -> Surroundings {
+    let environment = settings.kubelet.config.with_file_name("kubeadm-flags.env");
+    flags.environment = file::read(&environment, MAX_CONFIG)
+        .ok()
+        .map(|(bytes, _)| (environment.clone(), words_of_environment(&String::from_utf8_lossy(&bytes))));
+    let kubelet_config = kubelet_config(settings, flags);
+    let drop_ins = flags.get("config-dir").map(|dir| PathBuf::from(dir.value));
+    let config = KubeletConfig::read(&kubelet_config.value, drop_ins.as_deref());
+    let mut kubelet_files: Vec<PathBuf> = config.layers.iter().map(|(path, _)| path.clone()).collect();
+    kubelet_files.extend(flags.environment.as_ref().map(|(path, _)| path.clone()));
+    let manifests = manifests(settings, flags, &config);
+    let distribution = if manifests.value.starts_with("/var/lib/rancher/rke2") {
+        Distribution::Rke2
+    } else if manifests.from == Source::WellKnown && !manifests.value.exists() && Path::new(K3S_SERVER).is_dir() {
+        Distribution::K3s
+    } else {
+        Distribution::Kubeadm
+    };
+    Surroundings {
+        runtime: runtime(settings, flags, &config),
+        node_name: node_name(settings, flags),
+        kubelet_healthz: healthz(settings, flags, &config),
+        kubelet_address: kubelet_address(flags, &config),
+        manifests,
+        kubelet_config,
+        distribution,
+        kubelet_files,
+        watching: Ok(()),
+    }
+}
+
+/// A path other than the default was meant; the default gives way to what the running kubelet says.
+fn kubelet_config(settings: &Settings, flags: &Flags) -> Found<PathBuf> {
+    let set = settings.kubelet.config.clone();
+    if set != Path::new(KUBELET_CONFIG) {
+        return Found { value: set, from: Source::Settings };
+    }
+    match flags.get("config").filter(|flag| flag.value.starts_with('/')) {
+        Some(flag) => Found { value: flag.value.into(), from: flag.from },
+        None => Found { value: set, from: Source::WellKnown },
+    }
+}
+
+fn manifests(settings: &Settings, flags: &Flags, config: &KubeletConfig) -> Found<PathBuf> {
+    if let Some(value) = settings.paths.manifests.clone() {
+        return Found { value, from: Source::Settings };
+    }
+    let said = flags.get("pod-manifest-path").or_else(|| config.text("staticPodPath"));
+    if let Some(said) = said.filter(|said| said.value.starts_with('/')) {
+        return Found { value: said.value.into(), from: said.from };
+    }
+    let rke2 = Path::new(RKE2_MANIFESTS);
+    let value = if rke2.is_dir() && !Path::new(MANIFESTS).is_dir() { rke2 } else { Path::new(MANIFESTS) };
+    Found { value: value.to_owned(), from: Source::WellKnown }
+}
+
+fn runtime(settings: &Settings, flags: &Flags, config: &KubeletConfig) -> Option<Found<String>> {
+    let set = settings.runtime.endpoint.clone().map(|value| Found { value, from: Source::Settings });
+    let said = || flags.get("container-runtime-endpoint").or_else(|| config.text("containerRuntimeEndpoint"));
+    let known = || {
+        let socket = SOCKETS.iter().find(|socket| Path::new(socket).exists())?;
+        Some(Found { value: format!("unix://{socket}"), from: Source::WellKnown })
+    };
+    set.or_else(said).or_else(known)
+}
+
+/// As the kubelet does it (`pkg/util/node`): the host name, trimmed and in lower case, unless overridden.
+fn node_name(settings: &Settings, flags: &Flags) -> Found<String> {
+    if let Some(value) = settings.node_name.clone() {
+        return Found { value, from: Source::Settings };
+    }
+    let found = flags.get("hostname-override").unwrap_or_else(|| {
+        let name = nix::unistd::gethostname().map(|name| name.to_string_lossy().into_owned());
+        Found { value: name.unwrap_or_default(), from: Source::HostName }
+    });
+    Found { value: found.value.trim().to_ascii_lowercase(), from: found.from }
+}
+
+fn healthz(settings: &Settings, flags: &Flags, config: &KubeletConfig) -> Option<Found<String>> {
+    if let Some(value) = settings.kubelet.healthz.clone() {
+        return Some(Found { value, from: Source::Settings });
+    }
+    let flag = |name: &str| flags.get(name).and_then(|f| Some(Found { value: f.value.parse().ok()?, from: f.from }));
+    let port = flag("healthz-port").or_else(|| config.port("healthzPort"));
+    let address = flags.get("healthz-bind-address").or_else(|| config.text("healthzBindAddress"));
+    if port.as_ref().is_some_and(|port| port.value == 0) {
+        return None;
+    }
+    if port.is_none() && address.is_none() {
+        return Some(Found { value: HEALTHZ.to_owned(), from: Source::WellKnown });
+    }
+    let from = port.as_ref().map(|port| port.from.clone()).or(address.as_ref().map(|address| address.from.clone()));
+    let port = port.map_or(10248, |port| port.value);
+    let host = reachable(address.as_ref().map_or("127.0.0.1", |address| &address.value));
+    Some(Found { value: format!("http://{host}:{port}/healthz"), from: from.unwrap_or(Source::WellKnown) })
+}
+
+fn kubelet_address(flags: &Flags, config: &KubeletConfig) -> String {
+    let port = flags.get("port").and_then(|port| port.value.parse().ok());
+    let port = port.or_else(|| config.port("port").map(|port| port.value)).unwrap_or(KUBELET_PORT);
+    let address = flags.get("address").or_else(|| config.text("address"));
+    format!("{}:{port}", reachable(address.as_ref().map_or("127.0.0.1", |address| &address.value)))
+}
+
+/// The address under which what is bound to `bound` is reached from this node, as it stands in a URL.
+pub(super) fn reachable(bound: &str) -> String {
+    match bound.trim_matches(['[', ']']) {
+        "" | "0.0.0.0" | "localhost" => "127.0.0.1".to_owned(),
+        "::" => "[::1]".to_owned(),
+        v6 if v6.contains(':') => format!("[{v6}]"),
+        other => other.to_owned(),
+    }
+}
+
+/// `KUBELET_KUBEADM_ARGS="--a=b --c=d"`.
+fn words_of_environment(text: &str) -> Vec<String> {
+    let values = text.lines().filter_map(|line| line.trim().strip_prefix("KUBELET_KUBEADM_ARGS="));
+    values
+        .flat_map(|value| value.trim_matches(['"', '\'']).split_whitespace())
+        .map(|word| word.trim_matches(['"', '\'']).to_owned())
+        .collect()
+}
