@@ -13,5 +13,7 @@
 //! [`model`] holds the nouns. Imports point from the shell to the core: judge and decide import only the model.
 
 pub mod config;
+pub mod control;
+pub mod journal;
 pub mod model;
 pub mod report;
