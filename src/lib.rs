@@ -12,6 +12,7 @@
 //!
 //! [`model`] holds the nouns. Imports point from the shell to the core: judge and decide import only the model.
 
+pub mod cli;
 pub mod config;
 pub mod control;
 pub mod journal;

@@ -39,11 +39,9 @@ pub struct Mistakes(pub Vec<Mistake>);
 
 impl fmt::Display for Mistakes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for mistake in &self.0 {
-            writeln!(f, "{mistake}")?;
-        }
         let s = if self.0.len() == 1 { "" } else { "s" };
-        write!(f, "{} mistake{s} in the configuration", self.0.len())
+        write!(f, "{} mistake{s} in the configuration:", self.0.len())?;
+        self.0.iter().try_for_each(|mistake| write!(f, "\n{mistake}"))
     }
 }
 
