@@ -13,10 +13,15 @@
 //! [`model`] holds the nouns. Imports point from the shell to the core: judge and decide import only the model.
 
 pub mod act;
+pub mod agent;
+pub mod cli;
 pub mod config;
+pub mod control;
 pub mod decide;
+pub mod journal;
 pub mod judge;
 pub mod model;
-pub mod record;
 pub mod observe;
+pub mod record;
+pub mod report;
 pub mod sys;

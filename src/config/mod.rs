@@ -1,5 +1,26 @@
 //! Configuration: fragments from files, merged with the defaults, validated into [`Settings`].
+//!
+//! ```text
+//!   config.toml ─┐
+//!   config.d/*.toml ─┴─▶ fragments (key, value, file:line) ──later wins──▶ merged ──validate──▶ Loaded
+//!                              │                                            │            settings + origins
+//!                              └───────────── every mistake of every file ──┴──▶ Mistakes
+//! ```
+//!
+//! A fragment is a list of given keys rather than a struct of options: [`keys::KEYS`] is the one place that names each
+//! key, its kind, its meaning and its field, so that reading, `config show`, the README's table and the shipped
+//! example cannot drift apart.
 
+pub mod duration;
+pub mod keys;
+pub mod load;
+pub mod mistake;
 pub mod settings;
+pub mod show;
+mod validate;
 
+pub use keys::KEYS;
+pub use load::{DEFAULT_FILE, Loaded, Origin, load};
+pub use mistake::{Mistake, Mistakes};
 pub use settings::Settings;
+pub use show::{example, table};

@@ -1,0 +1,120 @@
+//! Exit codes, and failures that carry one.
+
+use std::fmt;
+
+use crate::config::Mistakes;
+use crate::control::client::Unreachable;
+use crate::model::plan::Refusal;
+
+/// How a command ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// Done.
+    Ok,
+    /// It was tried, and failed.
+    Failed,
+    /// The arguments cannot be understood.
+    Usage,
+    /// The agent does not do that now, and says why.
+    Refused,
+    /// The agent or its state cannot be reached: it is silent, or this is not root.
+    Unreachable,
+    /// Of `status`: something is not healthy.
+    Unwell,
+}
+
+impl Exit {
+    /// All of them, in order.
+    pub const ALL: [Self; 6] = [Self::Ok, Self::Failed, Self::Usage, Self::Refused, Self::Unreachable, Self::Unwell];
+
+    /// The number.
+    pub fn code(self) -> u8 {
+        match self {
+            Self::Ok => 0,
+            Self::Failed => 1,
+            Self::Usage => 2,
+            Self::Refused => 3,
+            Self::Unreachable => 4,
+            Self::Unwell => 5,
+        }
+    }
+
+    /// What it means, for --help and the README.
+    pub fn meaning(self) -> &'static str {
+        match self {
+            Self::Ok => "done",
+            Self::Failed => "failed, or a mistake in the configuration",
+            Self::Usage => "the arguments cannot be understood",
+            Self::Refused => "refused: the reason is printed",
+            Self::Unreachable => "the agent cannot be reached, or this is not root",
+            Self::Unwell => "status: a component is not healthy, is held, or cannot be told",
+        }
+    }
+}
+
+/// The exit codes, for --help.
+pub(super) fn help() -> String {
+    let lines: Vec<String> = Exit::ALL.iter().map(|exit| format!("  {}  {}", exit.code(), exit.meaning())).collect();
+    format!("Exit codes:\n{}", lines.join("\n"))
+}
+
+/// Why a command did not do what was asked: a sentence, and how it ends.
+#[derive(Debug)]
+pub struct Failure {
+    /// The exit code.
+    pub exit: Exit,
+    /// The sentence.
+    pub sentence: String,
+}
+
+impl Failure {
+    /// It was tried, and failed.
+    pub fn failed(sentence: String) -> Self {
+        Self { exit: Exit::Failed, sentence }
+    }
+
+    /// The agent or its state cannot be reached.
+    pub fn unreachable(sentence: String) -> Self {
+        Self { exit: Exit::Unreachable, sentence }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.sentence)
+    }
+}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
+        Self { exit: Exit::Refused, sentence: format!("refused: {refusal}") }
+    }
+}
+
+impl From<Mistakes> for Failure {
+    fn from(mistakes: Mistakes) -> Self {
+        Self::failed(mistakes.to_string())
+    }
+}
+
+impl From<Unreachable> for Failure {
+    fn from(error: Unreachable) -> Self {
+        Self::unreachable(error.to_string())
+    }
+}
+
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Self {
+        Self::failed(format!("{error:#}"))
+    }
+}
+
+/// By its kind: what is not permitted is not reachable.
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        match error.kind() {
+            std::io::ErrorKind::PermissionDenied => Self::unreachable(format!("{error}: use sudo")),
+            _ => Self::failed(error.to_string()),
+        }
+    }
+}

@@ -1,0 +1,23 @@
+//! `lastgood explain`.
+
+use jiff::Timestamp;
+
+use super::backend::Backend;
+use super::{Exit, Failure, out};
+use crate::config::Settings;
+use crate::model::ComponentId;
+use crate::report::{Explanation, Format};
+
+pub(super) async fn explain(
+    settings: &Settings,
+    component: Option<ComponentId>,
+    output: Format,
+) -> Result<Exit, Failure> {
+    let explanations = Backend::open(settings).await?.explain(component.as_ref()).await?;
+    let text = |explanations: &Vec<Explanation>| {
+        let now = Timestamp::now();
+        let texts: Vec<String> = explanations.iter().map(|explanation| explanation.text(now)).collect();
+        if texts.is_empty() { "no component is known yet\n".to_owned() } else { texts.join("\n") }
+    };
+    out::text(&output.print(&explanations, text)?)
+}

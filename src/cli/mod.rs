@@ -1,0 +1,289 @@
+//! The command line: what can be asked for, and which file answers it.
+//!
+//! ```text
+//!   args ─▶ Command ─▶ Backend ─ running ─▶ control socket ─▶ the agent
+//!                         └──── stopped ─▶ offline: the state directory, and the same decide under the lock
+//! ```
+
+mod backend;
+mod config;
+mod diff;
+mod exit;
+mod explain;
+mod history;
+mod offline;
+mod out;
+mod pause;
+mod rollback;
+mod run;
+mod slots;
+mod status;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
+
+pub use exit::{Exit, Failure};
+
+use crate::config::{Loaded, duration};
+use crate::model::ComponentId;
+use crate::report::Format;
+
+/// Keeps the last known-good state of a Kubernetes control plane on the node itself, and puts it back.
+#[derive(Debug, Parser)]
+#[command(name = "lastgood", version, about, after_help = exit::help(), max_term_width = 100)]
+pub struct Cli {
+    /// The configuration file; fragments are read from config.d beside it [default: /etc/lastgood/config.toml]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Tell more; twice for everything
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the agent: what the systemd unit starts
+    Run,
+    /// How the node is; exit code 5 when something is not healthy, is held, or cannot be told
+    Status {
+        /// Show it again whenever it changes
+        #[arg(short, long)]
+        watch: bool,
+        /// How to print it
+        #[arg(short, long, value_enum, default_value_t)]
+        output: Format,
+    },
+    /// Generations, and what was decided about them
+    History {
+        /// Of one component; of all when absent
+        component: Option<ComponentId>,
+        /// How many events
+        #[arg(short, long, value_name = "N", default_value_t = 20)]
+        number: usize,
+        /// How to print it
+        #[arg(short, long, value_enum, default_value_t)]
+        output: Format,
+    },
+    /// Why the agent acts, or does not: the evidence, what explains it, and the next step
+    Explain {
+        /// One component; all when absent
+        component: Option<ComponentId>,
+        /// How to print it
+        #[arg(short, long, value_enum, default_value_t)]
+        output: Format,
+    },
+    /// What differs between two generations, or between known-good and what stands
+    Diff {
+        /// Whose
+        component: ComponentId,
+        /// A generation; known-good when absent
+        a: Option<u32>,
+        /// Another generation; what stands in the manifest directory when absent
+        b: Option<u32>,
+    },
+    /// Put an earlier generation in place of what stands, and follow it until it serves
+    Rollback {
+        /// Whose
+        component: ComponentId,
+        /// To which generation; the newest known-good one that does not stand when absent
+        #[arg(long, value_name = "N")]
+        to: Option<u32>,
+        /// How to go about it.
+        #[command(flatten)]
+        care: Care,
+    },
+    /// Stop acting, never observing, for a while
+    Pause {
+        /// For how long, such as 45m or 2h
+        #[arg(long = "for", value_name = "TIME", value_parser = duration::parse, default_value = "30m")]
+        length: Duration,
+        /// Why, for those who wonder
+        #[arg(long, default_value = "")]
+        reason: String,
+        /// Show what would happen, and do nothing
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Act again; releases what is held
+    Resume {
+        /// One component; all when absent
+        component: Option<ComponentId>,
+        /// Show what would happen, and do nothing
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Check or show the configuration
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Print the completions of a shell
+    Completions {
+        /// Which
+        shell: clap_complete::Shell,
+    },
+    /// Fill slots of the manifest directory that an interrupted replacement left empty: what ExecStopPost runs
+    #[command(hide = true)]
+    FillSlots,
+}
+
+/// How to go about a change.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct Care {
+    /// Show the plan, and do nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Do not ask
+    #[arg(short, long)]
+    yes: bool,
+    /// How to print the plan of a dry run
+    #[arg(short, long, value_enum, default_value_t)]
+    output: Format,
+}
+
+/// What can be done with the configuration.
+#[derive(Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Name every mistake of every file; exit code 1 when there is one
+    Check,
+    /// The effective values, and where each comes from
+    Show {
+        /// How to print them
+        #[arg(short, long, value_enum, default_value_t)]
+        output: Format,
+    },
+    /// The example file that is shipped
+    #[command(hide = true)]
+    Example,
+    /// The table of the README
+    #[command(hide = true)]
+    Table,
+}
+
+/// What a command needs besides its arguments.
+enum Needs {
+    /// Nothing: it never fails for a mistake in the configuration.
+    Nothing,
+    /// The configuration.
+    Settings,
+    /// The configuration, and threads: it is the agent.
+    Service,
+}
+
+impl Command {
+    fn needs(&self) -> Needs {
+        match self {
+            Self::Completions { .. } | Self::Config(ConfigCommand::Example | ConfigCommand::Table) => Needs::Nothing,
+            Self::Run => Needs::Service,
+            _ => Needs::Settings,
+        }
+    }
+}
+
+/// Carries a command out.
+///
+/// # Errors
+/// A sentence for the person, and the exit code.
+pub fn dispatch(cli: Cli) -> Result<Exit, Failure> {
+    let loaded = match cli.command.needs() {
+        Needs::Nothing => return without_settings(&cli.command),
+        Needs::Settings | Needs::Service => crate::config::load(cli.config.as_deref()).map_err(Failure::from)?,
+    };
+    let mut builder = match cli.command.needs() {
+        // The passes and the socket; a probe that hangs holds up neither.
+        Needs::Service => tokio::runtime::Builder::new_multi_thread(),
+        _ => tokio::runtime::Builder::new_current_thread(),
+    };
+    let runtime = builder.worker_threads(2).enable_all().build();
+    let runtime = runtime.map_err(|error| Failure::failed(format!("no runtime: {error}")))?;
+    let exit = runtime.block_on(command(cli.command, loaded));
+    // A task that hangs on something outside does not keep the process.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    exit
+}
+
+async fn command(command: Command, loaded: Loaded) -> Result<Exit, Failure> {
+    let settings = &loaded.settings;
+    match command {
+        Command::Run => run::run(loaded).await,
+        Command::Status { watch, output } => status::status(settings, watch.into(), output).await,
+        Command::History { component, number, output } => history::history(settings, component, number, output),
+        Command::Explain { component, output } => explain::explain(settings, component, output).await,
+        Command::Diff { component, a, b } => diff::diff(settings, &component, a, b),
+        Command::Rollback { component, to, care } => rollback::rollback(settings, component, to, care).await,
+        Command::Pause { length, reason, dry_run } => pause::pause(settings, length, reason, dry_run.into()).await,
+        Command::Resume { component, dry_run } => pause::resume(settings, component, dry_run.into()).await,
+        Command::Config(config) => config::config(&loaded, &config),
+        Command::FillSlots => slots::fill(settings).await,
+        Command::Completions { .. } => without_settings(&command),
+    }
+}
+
+fn without_settings(command: &Command) -> Result<Exit, Failure> {
+    match command {
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(*shell, &mut Cli::command(), "lastgood", &mut script);
+            out::bytes(&script)
+        }
+        Command::Config(ConfigCommand::Example) => out::text(&crate::config::example()),
+        Command::Config(ConfigCommand::Table) => out::text(&crate::config::table()),
+        _ => Err(Failure::failed("this command needs the configuration".to_owned())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_arguments_fit_together() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn what_people_type_is_understood() {
+        for line in [
+            "lastgood run",
+            "lastgood --config /tmp/x.toml status --watch -o json",
+            "lastgood status -o yaml -v",
+            "lastgood history etcd -n 5",
+            "lastgood explain edge/haproxy",
+            "lastgood diff kube-apiserver 1 3",
+            "lastgood rollback kube-apiserver --to 2 --dry-run -o json",
+            "lastgood rollback etcd -y",
+            "lastgood pause --for 1h30m --reason upgrade",
+            "lastgood pause",
+            "lastgood resume etcd",
+            "lastgood config check",
+            "lastgood config show -o json",
+            "lastgood completions bash",
+            "lastgood fill-slots",
+        ] {
+            assert!(Cli::try_parse_from(line.split(' ')).is_ok(), "{line}");
+        }
+        for line in [
+            "lastgood",
+            "lastgood rollback",
+            "lastgood rollback ../etc",
+            "lastgood pause --for 5",
+            "lastgood diff etcd one",
+            "lastgood status -o xml",
+        ] {
+            let error = Cli::try_parse_from(line.split(' ')).unwrap_err();
+            assert_eq!(error.exit_code(), i32::from(Exit::Usage.code()), "{line}");
+        }
+    }
+
+    #[test]
+    fn help_names_every_exit_code() {
+        let help = Cli::command().render_long_help().to_string();
+        for exit in Exit::ALL {
+            assert!(help.contains(&format!("{}  {}", exit.code(), exit.meaning())), "{exit:?} in\n{help}");
+        }
+    }
+}

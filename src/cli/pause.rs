@@ -1,0 +1,28 @@
+//! `lastgood pause` and `lastgood resume`.
+
+use std::time::Duration;
+
+use super::backend::Backend;
+use super::{Exit, Failure, out};
+use crate::config::Settings;
+use crate::control::How;
+use crate::model::{ComponentId, Request};
+
+pub(super) async fn pause(settings: &Settings, length: Duration, reason: String, how: How) -> Result<Exit, Failure> {
+    let seconds = length.as_secs();
+    if seconds == 0 {
+        return Err(Failure { exit: Exit::Usage, sentence: "a pause lasts at least a second".to_owned() });
+    }
+    perform(settings, Request::Pause { seconds, reason }, how).await
+}
+
+pub(super) async fn resume(settings: &Settings, component: Option<ComponentId>, how: How) -> Result<Exit, Failure> {
+    perform(settings, Request::Resume { component }, how).await
+}
+
+async fn perform(settings: &Settings, request: Request, how: How) -> Result<Exit, Failure> {
+    let mut backend = Backend::open(settings).await?;
+    let planned = backend.perform(request, how, &mut |_| {}).await?;
+    let prefix = if how == How::DryRun { "would: " } else { "" };
+    out::text(&planned.effects.iter().map(|effect| format!("{prefix}{effect}\n")).collect::<String>())
+}

@@ -1,0 +1,163 @@
+//! `lastgood rollback`: the plan first, then the deed, followed until the component serves.
+
+use std::io::Write as _;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
+
+use super::backend::{Backend, unexpected};
+use super::{Care, Exit, Failure, out};
+use crate::config::Settings;
+use crate::control::{Answer, Ask, Client, How, Reach};
+use crate::model::{ComponentId, Event, Request};
+use crate::report::{Format, Planned, status, text};
+
+/// How long progress is followed. The agent has deadlines of its own and goes on; a person need not wait longer.
+const FOLLOW: Duration = Duration::from_secs(600);
+/// Between two looks at the component while it is followed; events come at once.
+const LOOK: Duration = Duration::from_millis(500);
+
+pub(super) async fn rollback(
+    settings: &Settings,
+    component: ComponentId,
+    to: Option<u32>,
+    care: Care,
+) -> Result<Exit, Failure> {
+    let mut backend = Backend::open(settings).await?;
+    let request = Request::Rollback { component: component.clone(), to };
+    let planned = backend.perform(request.clone(), How::DryRun, &mut tell).await?;
+    if care.dry_run {
+        return out::text(&care.output.print(&planned, |planned| show(&component, planned))?);
+    }
+    if care.output != Format::Text {
+        return Err(Failure { exit: Exit::Usage, sentence: "-o goes with --dry-run".to_owned() });
+    }
+    out::text(&show(&component, &planned))?;
+    if !care.yes && !agreed()? {
+        return Err(Failure { exit: Exit::Refused, sentence: "nothing was done".to_owned() });
+    }
+    // Followed before it is asked for, so that the first event is not missed.
+    let events = match &backend {
+        Backend::Running(_) => Some(follow(settings, &component).await?),
+        Backend::Stopped(_) => None,
+    };
+    backend.perform(request, How::ForReal, &mut tell).await?;
+    match events {
+        Some(events) => until_serving(&mut backend, &component, events).await,
+        None => out::text(&format!("{component} serves\n")),
+    }
+}
+
+fn show(component: &ComponentId, planned: &Planned) -> String {
+    format!("{component}:\n{}", planned.text())
+}
+
+/// Asks a person. Without one, nothing is done.
+fn agreed() -> Result<bool, Failure> {
+    if !crate::journal::watched_by_a_person() {
+        let sentence = "there is no terminal to ask at: give --yes if this is wanted".to_owned();
+        return Err(Failure { exit: Exit::Refused, sentence });
+    }
+    eprint!("Go ahead? [y/N] ");
+    let _ = std::io::stderr().flush();
+    let mut answer = String::new();
+    std::io::stdin().read_line(&mut answer)?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+}
+
+fn tell(event: &Event) {
+    eprintln!("{}", text::event(event));
+}
+
+/// The component's events, from now on.
+async fn follow(settings: &Settings, component: &ComponentId) -> Result<mpsc::Receiver<Event>, Failure> {
+    let Reach::Running(mut client) = Client::connect(settings).await? else {
+        return Err(Failure::unreachable("the agent has stopped: nothing was done".to_owned()));
+    };
+    match client.ask(&Ask::Follow { component: Some(component.clone()) }).await? {
+        Answer::Following => {}
+        other => return Err(unexpected(other)),
+    }
+    let (tx, rx) = mpsc::channel(64);
+    // A task of its own: reading a line must not be broken off in its middle.
+    tokio::spawn(async move {
+        while let Ok(Some(answer)) = client.next().await {
+            if let Answer::Event(event) = answer
+                && tx.send(event).await.is_err()
+            {
+                return;
+            }
+        }
+    });
+    Ok(rx)
+}
+
+/// Shows progress until the component is where it should be.
+async fn until_serving(
+    backend: &mut Backend,
+    component: &ComponentId,
+    mut events: mpsc::Receiver<Event>,
+) -> Result<Exit, Failure> {
+    let deadline = Instant::now() + FOLLOW;
+    let mut look = interval(LOOK);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut stage = String::new();
+    while let Ok(event) = timeout_at(deadline, next(&mut events, &mut look)).await {
+        if let Some(event) = event {
+            tell(&event);
+            continue;
+        }
+        let status = backend.status().await?;
+        let found = status.components.into_iter().find(|found| &found.component == component);
+        let Some(found) = found else {
+            return Err(Failure::failed(format!("{component} is no longer known to the agent")));
+        };
+        match outcome(&found) {
+            Outcome::UnderWay(now) if now != stage => {
+                eprintln!("{now}");
+                stage = now;
+            }
+            Outcome::UnderWay(_) => {}
+            Outcome::Serving => {
+                let generation = found.generation.map_or(String::new(), |number| format!(" generation {number}"));
+                // What was told between the last event and this look.
+                while let Ok(event) = events.try_recv() {
+                    tell(&event);
+                }
+                return out::text(&format!("{component} serves{generation}\n"));
+            }
+            Outcome::Failed(why) => return Err(Failure::failed(why)),
+        }
+    }
+    Err(Failure::failed(format!(
+        "{component} does not serve after {} s; the agent goes on: `lastgood status --watch` shows how",
+        FOLLOW.as_secs()
+    )))
+}
+
+/// The next event, or none when it is time to look.
+async fn next(events: &mut mpsc::Receiver<Event>, look: &mut tokio::time::Interval) -> Option<Event> {
+    tokio::select! {
+        // A closed channel is quiet: the looks go on without it.
+        Some(event) = events.recv() => Some(event),
+        _ = look.tick() => None,
+    }
+}
+
+enum Outcome {
+    UnderWay(String),
+    Serving,
+    Failed(String),
+}
+
+fn outcome(component: &status::Component) -> Outcome {
+    let id = &component.component;
+    if let Some(held) = &component.held {
+        return Outcome::Failed(format!("{id} is held: {}; next step: {}", held.why, held.next_step));
+    }
+    match &component.replacement {
+        Some(replacement) => Outcome::UnderWay(format!("{id}: {}", replacement.stage)),
+        None => Outcome::Serving,
+    }
+}

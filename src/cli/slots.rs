@@ -1,0 +1,12 @@
+//! `lastgood fill-slots`: what ExecStopPost runs, after any end of the agent (Q11).
+
+use super::offline::Offline;
+use super::{Exit, Failure, out};
+use crate::config::Settings;
+
+pub(super) async fn fill(settings: &Settings) -> Result<Exit, Failure> {
+    for filled in Offline::fill_slots(settings).await? {
+        out::text(&format!("{filled}\n"))?;
+    }
+    Ok(Exit::Ok)
+}

@@ -1,0 +1,392 @@
+//! Every key there is: name, kind, meaning, and the field of [`Settings`] behind it. The one place.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use toml::de::DeValue;
+
+use super::{Settings, duration};
+use crate::model::component::is_dns_name;
+use crate::model::policy::{Intruders, Mode};
+
+/// One key.
+pub struct Key {
+    /// Its name with its table: `candidate.soak`.
+    pub name: &'static str,
+    /// What it means: a sentence.
+    pub meaning: &'static str,
+    /// Its kind, and the field behind it.
+    pub(super) field: Field,
+}
+
+/// A key's kind, and the field behind it.
+pub(super) enum Field {
+    Duration(Zero, At<Duration>),
+    Small(u32, At<u32>),
+    Count(usize, At<usize>),
+    Path(At<PathBuf>),
+    /// Found on the node when absent.
+    FoundPath(At<Option<PathBuf>>),
+    /// Found on the node when absent; checked by the function, which says what would be right.
+    Found(fn(&str) -> Result<(), String>, At<Option<String>>),
+    Words(At<Vec<String>>),
+    Mode(At<Mode>),
+    Intruders(At<Intruders>),
+}
+
+/// The way to a field.
+type At<T> = fn(&mut Settings) -> &mut T;
+
+/// Whether nought makes sense for a duration.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Zero {
+    Allowed,
+    Refused,
+}
+
+use Zero::{Allowed, Refused};
+
+/// A year: no setting needs more, and sums of them stay far from overflow.
+const LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);
+
+const fn key(name: &'static str, field: Field, meaning: &'static str) -> Key {
+    Key { name, meaning, field }
+}
+
+/// Every key, in the order of the file.
+pub const KEYS: &[Key] = &[
+    key("mode", Field::Mode(|s| &mut s.policy.mode), "`act`, or `observe`: watch, keep and tell, and change nothing"),
+    key("node-name", Field::Found(node_name, |s| &mut s.node_name), "the node's name"),
+    key(
+        "adoption.soak",
+        Field::Duration(Refused, |s| &mut s.policy.adoption_soak),
+        "health that makes what is found running at first sight known-good",
+    ),
+    key(
+        "candidate.soak",
+        Field::Duration(Refused, |s| &mut s.policy.candidate_soak),
+        "health that proves a changed manifest",
+    ),
+    key(
+        "candidate.deadline",
+        Field::Duration(Refused, |s| &mut s.policy.deadline),
+        "from the change to the first healthy moment; never less than the pod's own startup probe allows",
+    ),
+    key(
+        "candidate.relapse",
+        Field::Duration(Refused, |s| &mut s.policy.relapse),
+        "how long a candidate that served and turned bad may take to recover by itself",
+    ),
+    key(
+        "candidate.crashes",
+        Field::Small(1, |s| &mut s.policy.crashes),
+        "crashes with healthy dependencies that decide against a candidate",
+    ),
+    key(
+        "candidate.quiet",
+        Field::Duration(Refused, |s| &mut s.policy.quiet),
+        "a file that changed within this time may still be in writing",
+    ),
+    key(
+        "candidate.change-memory",
+        Field::Duration(Refused, |s| &mut s.policy.change_memory),
+        "earlier generations answer only a change seen this lately",
+    ),
+    key(
+        "candidate.rewrites",
+        Field::Small(1, |s| &mut s.policy.rewrites),
+        "the same quarantined content written again this often: held, no longer reverted",
+    ),
+    key(
+        "restore.deleted-grace",
+        Field::Duration(Allowed, |s| &mut s.policy.deleted_grace),
+        "a deleted manifest comes back after this long",
+    ),
+    key(
+        "restore.all-deleted-grace",
+        Field::Duration(Allowed, |s| &mut s.policy.all_deleted_grace),
+        "several deleted at once, or etcd's, come back after this long",
+    ),
+    key(
+        "restore.after-gone",
+        Field::Duration(Allowed, |s| &mut s.policy.after_gone),
+        "between the end of a sandbox and the write of its successor",
+    ),
+    key(
+        "restore.gone-margin",
+        Field::Duration(Allowed, |s| &mut s.policy.gone_margin),
+        "beyond its termination grace, how long a sandbox may take to go before the good file is written anyway",
+    ),
+    key(
+        "restore.hasten-after",
+        Field::Duration(Allowed, |s| &mut s.policy.hasten_after),
+        "how long a pod that is taken out and serves nobody is left to end by itself",
+    ),
+    key(
+        "restore.appear",
+        Field::Duration(Refused, |s| &mut s.policy.appear),
+        "a kubelet that has not started a sandbox this long after a manifest was put in place does not listen",
+    ),
+    key(
+        "restore.parking",
+        Field::Duration(Refused, |s| &mut s.policy.parking),
+        "the longest that kube-apiserver is taken out around an etcd change",
+    ),
+    key(
+        "limits.actions-per-hour",
+        Field::Count(1, |s| &mut s.policy.actions_per_hour),
+        "actions an hour and component, then held",
+    ),
+    key(
+        "limits.kubelet-restarts-per-hour",
+        Field::Count(0, |s| &mut s.policy.kubelet_restarts_per_hour),
+        "restarts of the kubelet an hour",
+    ),
+    key(
+        "limits.generations",
+        Field::Count(2, |s| &mut s.policy.keep_generations),
+        "generations kept per component, known-good ones last to go",
+    ),
+    key(
+        "intruders.action",
+        Field::Intruders(|s| &mut s.policy.intruders),
+        "a second file of one pod: `move-out` of the directory (kept and recorded), or `report`",
+    ),
+    key("paths.manifests", Field::FoundPath(|s| &mut s.paths.manifests), "the kubelet's static pod directory"),
+    key(
+        "paths.inactive-manifests",
+        Field::Path(|s| &mut s.paths.inactive_manifests),
+        "the last known-good manifests, for people",
+    ),
+    key(
+        "paths.staging",
+        Field::Path(|s| &mut s.paths.staging),
+        "files on their way in or out; on the file system of the manifests, outside their directory",
+    ),
+    key(
+        "paths.kubernetes",
+        Field::Path(|s| &mut s.paths.kubernetes),
+        "the directory whose files may belong to a generation",
+    ),
+    key("paths.state", Field::Path(|s| &mut s.paths.state), "generations, memory and history"),
+    key("paths.run", Field::Path(|s| &mut s.paths.run), "the directory of the socket"),
+    key("runtime.endpoint", Field::Found(endpoint, |s| &mut s.runtime.endpoint), "the container runtime's CRI socket"),
+    key("runtime.timeout", Field::Duration(Refused, |s| &mut s.runtime.timeout), "for one call to the runtime"),
+    key("kubelet.config", Field::Path(|s| &mut s.kubelet.config), "the kubelet's `--config`"),
+    key("kubelet.kubeconfig", Field::Path(|s| &mut s.kubelet.kubeconfig), "the kubelet's `--kubeconfig`"),
+    key("kubelet.healthz", Field::Found(url, |s| &mut s.kubelet.healthz), "the kubelet's health URL"),
+    key("kubelet.restart", Field::Words(|s| &mut s.kubelet.restart), "the command that restarts the kubelet"),
+    key(
+        "kubelet.restart-timeout",
+        Field::Duration(Refused, |s| &mut s.kubelet.restart_timeout),
+        "a restart that takes longer has failed",
+    ),
+    key(
+        "probes.interval",
+        Field::Duration(Refused, |s| &mut s.probes.interval),
+        "between two questions to a component",
+    ),
+    key("probes.timeout", Field::Duration(Refused, |s| &mut s.probes.timeout), "for one answer"),
+    key(
+        "passes.interval",
+        Field::Duration(Refused, |s| &mut s.passes.interval),
+        "between two passes when nothing wakes the agent",
+    ),
+    key(
+        "passes.busy-interval",
+        Field::Duration(Refused, |s| &mut s.passes.busy_interval),
+        "between two passes while a replacement is under way",
+    ),
+    key(
+        "passes.longest-gap",
+        Field::Duration(Refused, |s| &mut s.passes.longest_gap),
+        "a longer gap between two passes was not watched and counts for nothing",
+    ),
+];
+
+impl Key {
+    /// The key of that name.
+    pub fn named(name: &str) -> Option<&'static Self> {
+        KEYS.iter().find(|key| key.name == name)
+    }
+
+    /// Its table, empty for the top level, and its name there.
+    pub fn split(&self) -> (&'static str, &'static str) {
+        self.name.split_once('.').unwrap_or(("", self.name))
+    }
+
+    /// The value in these settings as TOML writes it; absent where it is found on the node.
+    pub fn print(&self, settings: &Settings) -> Option<String> {
+        let s = &mut settings.clone();
+        Some(match &self.field {
+            Field::Duration(_, at) => quoted(&duration::print(*at(s))),
+            Field::Small(_, at) => at(s).to_string(),
+            Field::Count(_, at) => at(s).to_string(),
+            Field::Path(at) => quoted(&at(s).to_string_lossy()),
+            Field::FoundPath(at) => quoted(&at(s).as_ref()?.to_string_lossy()),
+            Field::Found(_, at) => quoted(at(s).as_ref()?),
+            Field::Words(at) => {
+                format!("[{}]", at(s).iter().map(|word| quoted(word)).collect::<Vec<_>>().join(", "))
+            }
+            Field::Mode(at) => quoted(match at(s) {
+                Mode::Act => "act",
+                Mode::Observe => "observe",
+            }),
+            Field::Intruders(at) => quoted(match at(s) {
+                Intruders::MoveOut => "move-out",
+                Intruders::Report => "report",
+            }),
+        })
+    }
+
+    /// What stands in for a default where the value is found on the node.
+    pub fn found(&self) -> &'static str {
+        match self.name {
+            "node-name" => "found as the kubelet finds it",
+            "runtime.endpoint" => "the kubelet's",
+            _ => "from the kubelet's configuration",
+        }
+    }
+
+    /// A value that a person could write there, for the shipped example.
+    pub(super) fn sample(&self) -> &'static str {
+        match self.name {
+            "node-name" => "\"master-1\"",
+            "runtime.endpoint" => "\"unix:///run/containerd/containerd.sock\"",
+            "kubelet.healthz" => "\"http://127.0.0.1:10248/healthz\"",
+            _ => "\"/etc/kubernetes/manifests\"",
+        }
+    }
+
+    /// Puts a value from a file into the settings.
+    ///
+    /// # Errors
+    /// A sentence: what stands there, and what would be right.
+    pub(super) fn set(&self, settings: &mut Settings, value: &DeValue<'_>) -> Result<(), String> {
+        match &self.field {
+            Field::Duration(zero, at) => {
+                let parsed = duration::parse(text(value, "a duration such as \"60s\"")?).map_err(|e| e.to_string())?;
+                if parsed.is_zero() && *zero == Refused {
+                    return Err("must be longer than nought".to_owned());
+                }
+                if parsed > LONGEST {
+                    return Err("is longer than a year".to_owned());
+                }
+                *at(settings) = parsed;
+            }
+            Field::Small(least, at) => *at(settings) = count(value, *least)?,
+            Field::Count(least, at) => {
+                let least = u32::try_from(*least).unwrap_or(u32::MAX);
+                *at(settings) = count(value, least)? as usize;
+            }
+            Field::Path(at) => *at(settings) = path(value)?,
+            Field::FoundPath(at) => *at(settings) = Some(path(value)?),
+            Field::Found(check, at) => {
+                let given = text(value, "text in quotes")?;
+                check(given)?;
+                *at(settings) = Some(given.to_owned());
+            }
+            Field::Words(at) => *at(settings) = words(value)?,
+            Field::Mode(at) => {
+                *at(settings) = match text(value, "\"act\" or \"observe\"")? {
+                    "act" => Mode::Act,
+                    "observe" => Mode::Observe,
+                    other => return Err(format!("{other:?} is no mode: write \"act\" or \"observe\"")),
+                }
+            }
+            Field::Intruders(at) => {
+                *at(settings) = match text(value, "\"move-out\" or \"report\"")? {
+                    "move-out" => Intruders::MoveOut,
+                    "report" => Intruders::Report,
+                    other => return Err(format!("{other:?} is no action: write \"move-out\" or \"report\"")),
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A TOML basic string.
+pub(super) fn quoted(text: &str) -> String {
+    let mut out = String::from("\"");
+    for c in text.chars() {
+        match c {
+            '"' => out.push_str("\\\""),
+            '\\' => out.push_str("\\\\"),
+            '\n' => out.push_str("\\n"),
+            '\t' => out.push_str("\\t"),
+            c if c.is_control() => {
+                let _ = write!(out, "\\u{:04X}", u32::from(c));
+            }
+            c => out.push(c),
+        }
+    }
+    out.push('"');
+    out
+}
+
+fn text<'v>(value: &'v DeValue<'_>, wanted: &str) -> Result<&'v str, String> {
+    value.as_str().ok_or_else(|| format!("is {}, but {wanted} is wanted", article(value.type_str())))
+}
+
+fn count(value: &DeValue<'_>, least: u32) -> Result<u32, String> {
+    let wrong = || format!("is {}, but a whole number of at least {least} is wanted", article(value.type_str()));
+    let number = value.as_integer().ok_or_else(wrong)?;
+    let number = i64::from_str_radix(number.as_str(), number.radix())
+        .map_err(|_| format!("{} is not a number that fits", number.as_str()))?;
+    match u32::try_from(number) {
+        Ok(number) if number >= least => Ok(number),
+        _ => Err(format!("is {number}, but a whole number of at least {least} is wanted")),
+    }
+}
+
+fn path(value: &DeValue<'_>) -> Result<PathBuf, String> {
+    let given = text(value, "a path in quotes")?;
+    let path = Path::new(given);
+    if !path.is_absolute() {
+        return Err(format!("{given:?} is a relative path: write it from / on"));
+    }
+    if path.components().any(|part| part == std::path::Component::ParentDir) {
+        return Err(format!("{given:?} goes up by `..`: write the path without it"));
+    }
+    // Without doubled or trailing slashes, so that two spellings of one directory compare equal.
+    Ok(path.components().collect())
+}
+
+fn words(value: &DeValue<'_>) -> Result<Vec<String>, String> {
+    const WANTED: &str = "write the command as a list of words, such as [\"systemctl\", \"restart\", \"kubelet\"]";
+    let list = value.as_array().ok_or_else(|| format!("is {}: {WANTED}", article(value.type_str())))?;
+    let words: Vec<String> = list.iter().filter_map(|word| word.get_ref().as_str()).map(str::to_owned).collect();
+    if words.len() != list.len() {
+        return Err(format!("has an entry that is not text: {WANTED}"));
+    }
+    match words.first() {
+        Some(program) if !program.trim().is_empty() => Ok(words),
+        _ => Err(format!("names no program: {WANTED}")),
+    }
+}
+
+fn article(kind: &str) -> String {
+    let vowel = kind.starts_with(['a', 'e', 'i', 'o', 'u']);
+    format!("{} {kind}", if vowel { "an" } else { "a" })
+}
+
+fn node_name(given: &str) -> Result<(), String> {
+    if is_dns_name(given) { Ok(()) } else { Err(format!("{given:?} is no node name: lower case, digits, - and .")) }
+}
+
+fn endpoint(given: &str) -> Result<(), String> {
+    match given.strip_prefix("unix://") {
+        Some(path) if path.starts_with('/') => Ok(()),
+        _ => Err(format!("{given:?} is no CRI endpoint: write it like \"unix:///run/containerd/containerd.sock\"")),
+    }
+}
+
+fn url(given: &str) -> Result<(), String> {
+    let rest = given.strip_prefix("http://").or_else(|| given.strip_prefix("https://"));
+    match rest {
+        Some(rest) if !rest.is_empty() && !rest.starts_with('/') => Ok(()),
+        _ => Err(format!("{given:?} is no URL: write it like \"http://127.0.0.1:10248/healthz\"")),
+    }
+}

@@ -1,0 +1,345 @@
+//! Reading the files: each into a fragment, the fragments in order into [`Settings`], with the origin of every value.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use toml::de::{DeTable, DeValue};
+
+use super::keys::Key;
+use super::{KEYS, Mistake, Mistakes, Settings, validate};
+
+/// The first file, where `--config` names no other. Fragments lie beside it in `config.d`.
+pub const DEFAULT_FILE: &str = "/etc/lastgood/config.toml";
+
+/// A hand-written configuration is a few kilobytes; what is larger is something else.
+const MAX_BYTES: u64 = 1 << 20;
+
+/// Where a value comes from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Origin {
+    /// The file.
+    pub file: PathBuf,
+    /// The line, counted from 1.
+    pub line: usize,
+}
+
+impl std::fmt::Display for Origin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{}", self.file.display(), self.line)
+    }
+}
+
+/// Where each key that a file gives comes from; a key that is not in here has its default.
+pub type Origins = BTreeMap<&'static str, Origin>;
+
+/// What was read.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// The effective values.
+    pub settings: Settings,
+    /// Where they come from.
+    pub origins: Origins,
+    /// The files that were read, in order.
+    pub files: Vec<PathBuf>,
+}
+
+/// Reads the configuration: `file` or [`DEFAULT_FILE`], then `config.d/*.toml` beside it in lexical order. A later value
+/// wins. None of the files has to exist, except one that was asked for.
+///
+/// # Errors
+/// Every mistake of every file.
+pub fn load(file: Option<&Path>) -> Result<Loaded, Mistakes> {
+    let mut loaded = Loaded { settings: Settings::default(), origins: Origins::new(), files: Vec::new() };
+    let mut mistakes = Vec::new();
+    let first = file.unwrap_or(Path::new(DEFAULT_FILE));
+    for path in candidates(first, &mut mistakes) {
+        match read(&path) {
+            Ok(text) => {
+                merge(&path, &text, &mut loaded, &mut mistakes);
+                loaded.files.push(path);
+            }
+            Err(Trouble::Io(error)) if error.kind() == io::ErrorKind::NotFound && path == first && file.is_none() => {}
+            Err(Trouble::Io(error)) => {
+                mistakes.push(Mistake { file: path, line: None, key: None, what: format!("cannot be read: {error}") });
+            }
+            Err(Trouble::NotOurs(what)) => mistakes.push(Mistake { file: path, line: None, key: None, what }),
+        }
+    }
+    validate::contradictions(&loaded, first, &mut mistakes);
+    if mistakes.is_empty() { Ok(loaded) } else { Err(Mistakes(mistakes)) }
+}
+
+/// The files to read, in order.
+fn candidates(first: &Path, mistakes: &mut Vec<Mistake>) -> Vec<PathBuf> {
+    let mut files = vec![first.to_owned()];
+    let dir = first.parent().unwrap_or(Path::new("/")).join("config.d");
+    let entries = fs::read_dir(&dir).and_then(|entries| entries.map(|e| e.map(|e| e.path())).collect());
+    match entries {
+        Ok(entries) => {
+            let mut fragments: Vec<PathBuf> = entries;
+            fragments.retain(|path| {
+                path.extension().is_some_and(|ending| ending == "toml")
+                    && path.file_name().is_some_and(|name| !name.as_encoded_bytes().starts_with(b"."))
+            });
+            fragments.sort();
+            files.extend(fragments);
+        }
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {}
+        Err(error) => mistakes.push(Mistake {
+            file: dir,
+            line: None,
+            key: None,
+            what: format!("cannot be read: {error}; make it readable, or remove it"),
+        }),
+    }
+    files
+}
+
+enum Trouble {
+    Io(io::Error),
+    NotOurs(String),
+}
+
+/// Reads one file. It names a command that root runs, so nobody else may be able to write it.
+fn read(path: &Path) -> Result<String, Trouble> {
+    let meta = fs::metadata(path).map_err(Trouble::Io)?;
+    if !meta.is_file() {
+        return Err(Trouble::NotOurs("is not a regular file".to_owned()));
+    }
+    if meta.len() > MAX_BYTES {
+        return Err(Trouble::NotOurs(format!("is {} bytes, more than a configuration has ({MAX_BYTES})", meta.len())));
+    }
+    let me = nix::unistd::geteuid().as_raw();
+    if meta.uid() != 0 && meta.uid() != me {
+        return Err(Trouble::NotOurs(format!("belongs to user {}: chown it to root", meta.uid())));
+    }
+    if meta.mode() & 0o022 != 0 {
+        let mode = meta.mode() & 0o7777;
+        return Err(Trouble::NotOurs(format!("can be written by others (mode {mode:04o}): chmod go-w it")));
+    }
+    fs::read_to_string(path).map_err(Trouble::Io)
+}
+
+/// Puts one file's values over those of the files before it.
+fn merge(file: &Path, text: &str, loaded: &mut Loaded, mistakes: &mut Vec<Mistake>) {
+    let (table, errors) = DeTable::parse_recoverable(text);
+    let line = |at: usize| text.as_bytes()[..at.min(text.len())].iter().filter(|byte| **byte == b'\n').count() + 1;
+    for error in errors {
+        mistakes.push(Mistake {
+            file: file.to_owned(),
+            line: error.span().map(|span| line(span.start)),
+            key: None,
+            what: format!("is not TOML: {}", error.message()),
+        });
+    }
+    let mut walk = Walk { file, line: &line, loaded, mistakes };
+    walk.table("", table.get_ref());
+}
+
+/// A walk through the tables of one file.
+struct Walk<'w> {
+    file: &'w Path,
+    line: &'w dyn Fn(usize) -> usize,
+    loaded: &'w mut Loaded,
+    mistakes: &'w mut Vec<Mistake>,
+}
+
+impl Walk<'_> {
+    fn table(&mut self, prefix: &str, table: &DeTable<'_>) {
+        for (name, value) in table {
+            let path =
+                if prefix.is_empty() { name.get_ref().to_string() } else { format!("{prefix}.{}", name.get_ref()) };
+            let line = (self.line)(name.span().start);
+            if let Some(key) = Key::named(&path) {
+                match key.set(&mut self.loaded.settings, value.get_ref()) {
+                    Ok(()) => {
+                        self.loaded.origins.insert(key.name, Origin { file: self.file.to_owned(), line });
+                    }
+                    Err(what) => self.wrong(line, path, what),
+                }
+            } else if KEYS.iter().any(|key| key.split().0 == path) {
+                match value.get_ref() {
+                    DeValue::Table(inner) => self.table(&path, inner),
+                    other => {
+                        let what =
+                            format!("is a table, not a single {}: write [{path}] and its keys", other.type_str());
+                        self.wrong(line, path, what);
+                    }
+                }
+            } else {
+                let what = unknown(&path, value.get_ref());
+                self.wrong(line, path, what);
+            }
+        }
+    }
+
+    fn wrong(&mut self, line: usize, key: String, what: String) {
+        self.mistakes.push(Mistake { file: self.file.to_owned(), line: Some(line), key: Some(key), what });
+    }
+}
+
+/// Says that there is no such key, and which was probably meant.
+fn unknown(path: &str, value: &DeValue<'_>) -> String {
+    let tidy = path.to_lowercase().replace('_', "-");
+    let last = tidy.rsplit('.').next().unwrap_or(&tidy);
+    if value.is_table() {
+        let mut tables: Vec<&str> = KEYS.iter().map(|key| key.split().0).filter(|table| !table.is_empty()).collect();
+        tables.dedup();
+        return match similar::get_close_matches(tidy.as_str(), &tables, 1, 0.6).first() {
+            Some(meant) => format!("no such table; did you mean [{meant}]?"),
+            None => format!("no such table; there are: {}", tables.join(", ")),
+        };
+    }
+    // The right name in the wrong table is the commonest slip after a typing error.
+    let mut meant: Vec<&str> =
+        KEYS.iter().filter(|key| key.split().1 == last || key.name == last).map(|key| key.name).collect();
+    if meant.is_empty() || meant.len() > 3 {
+        let names: Vec<&str> = KEYS.iter().map(|key| key.name).collect();
+        meant = similar::get_close_matches(tidy.as_str(), &names, 1, 0.6);
+    }
+    if meant.is_empty() {
+        let names: Vec<&str> = KEYS.iter().map(|key| key.split().1).collect();
+        let close = similar::get_close_matches(last, &names, 1, 0.7);
+        meant = KEYS.iter().filter(|key| close.contains(&key.split().1)).map(|key| key.name).collect();
+    }
+    if meant.is_empty() {
+        "no such key; `lastgood config show` lists them all".to_owned()
+    } else {
+        format!("no such key; did you mean {}?", meant.join(" or "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    use crate::model::policy::{Intruders, Mode};
+
+    fn dir(files: &[(&str, &str)]) -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("config.d")).unwrap();
+        for (name, text) in files {
+            fs::write(dir.path().join(name), text).unwrap();
+        }
+        dir
+    }
+
+    fn load_in(dir: &tempfile::TempDir) -> Result<Loaded, Mistakes> {
+        load(Some(&dir.path().join("config.toml")))
+    }
+
+    fn mistakes_of(text: &str) -> Vec<String> {
+        let dir = dir(&[("config.toml", text)]);
+        let prefix = format!("{}/", dir.path().display());
+        match load_in(&dir) {
+            Ok(_) => Vec::new(),
+            Err(mistakes) => mistakes.0.iter().map(|m| m.to_string().replace(&prefix, "")).collect(),
+        }
+    }
+
+    #[test]
+    fn a_later_fragment_wins_and_every_value_knows_its_line() {
+        let dir = dir(&[
+            ("config.toml", "mode = \"observe\"\n[candidate]\nsoak = \"1m\"\ncrashes = 3\n"),
+            ("config.d/20-b.toml", "candidate.soak = \"2m\"\n"),
+            ("config.d/10-a.toml", "[candidate]\nsoak = \"3m\"\n[intruders]\naction = \"report\"\n"),
+            ("config.d/note.txt", "not toml"),
+            ("config.d/.hidden.toml", "nonsense = 1"),
+        ]);
+        let loaded = load_in(&dir).unwrap();
+        assert_eq!(loaded.settings.policy.mode, Mode::Observe);
+        assert_eq!(loaded.settings.policy.candidate_soak, Duration::from_secs(120));
+        assert_eq!(loaded.settings.policy.crashes, 3);
+        assert_eq!(loaded.settings.policy.intruders, Intruders::Report);
+        assert_eq!(loaded.origins["candidate.soak"], Origin { file: dir.path().join("config.d/20-b.toml"), line: 1 });
+        assert_eq!(loaded.origins["candidate.crashes"].line, 4);
+        assert!(!loaded.origins.contains_key("probes.timeout"));
+        assert_eq!(loaded.files.len(), 3);
+    }
+
+    #[test]
+    fn every_mistake_of_every_file_is_told_at_once() {
+        let dir = dir(&[
+            (
+                "config.toml",
+                "mod = \"act\"\nmode = \"sleep\"\n[candidate]\nsoak = \"0s\"\ndeadline = \"5 minutes\"\ncrashes = \"two\"\n\
+                 change_memory = \"1h\"\n[paths]\nstate = \"var/lib\"\n[kubelet]\nrestart = []\n",
+            ),
+            (
+                "config.d/a.toml",
+                "[limits]\nactions-per-hour = 0\nactions-per-hour = 1\nsoak = \"1m\"\n[candidates]\nx = 1\n",
+            ),
+            ("config.d/b.toml", "probes = 3\n[restore]\ndeleted-grace = 60\n"),
+        ]);
+        let told = load_in(&dir).unwrap_err().to_string().replace(&format!("{}/", dir.path().display()), "");
+        for line in [
+            "config.toml:1: mod: no such key; did you mean mode?",
+            "config.toml:2: mode: \"sleep\" is no mode: write \"act\" or \"observe\"",
+            "config.toml:4: candidate.soak: must be longer than nought",
+            "config.toml:5: candidate.deadline: \"5 minutes\" is not a duration: write it like \"500ms\"",
+            "config.toml:6: candidate.crashes: is a string, but a whole number of at least 1 is wanted",
+            "config.toml:7: candidate.change_memory: no such key; did you mean candidate.change-memory?",
+            "config.toml:9: paths.state: \"var/lib\" is a relative path: write it from / on",
+            "config.toml:11: kubelet.restart: names no program",
+            "config.d/a.toml:2: limits.actions-per-hour: is 0, but a whole number of at least 1 is wanted",
+            "config.d/a.toml:3: is not TOML: duplicate key",
+            "config.d/a.toml:4: limits.soak: no such key; did you mean adoption.soak or candidate.soak?",
+            "config.d/a.toml:5: candidates: no such table; did you mean [candidate]?",
+            "config.d/b.toml:1: probes: is a table, not a single integer: write [probes] and its keys",
+            "config.d/b.toml:3: restore.deleted-grace: is an integer, but a duration such as \"60s\" is wanted",
+            "14 mistakes in the configuration",
+        ] {
+            assert!(told.lines().any(|told| told.starts_with(line)), "{line:?} is not told in:\n{told}");
+        }
+    }
+
+    #[test]
+    fn values_that_contradict_each_other_are_named_with_both_keys() {
+        let told = mistakes_of(
+            "[paths]\nmanifests = \"/etc/kubernetes/manifests\"\nstaging = \"/etc/kubernetes/manifests/.lastgood\"\n\
+             inactive-manifests = \"/etc/kubernetes/manifests\"\n[passes]\nlongest-gap = \"1s\"\n\
+             [restore]\nall-deleted-grace = \"5s\"\n[candidate]\nquiet = \"20s\"\n",
+        );
+        for (at, part) in [
+            ("config.toml:3: paths.staging", "paths.manifests"),
+            ("config.toml:4: paths.inactive-manifests", "paths.manifests"),
+            ("config.toml:6: passes.longest-gap", "passes.interval"),
+            ("config.toml:8: restore.all-deleted-grace", "restore.deleted-grace"),
+            ("config.toml:10: candidate.quiet", "20 s"),
+        ] {
+            assert!(told.iter().any(|told| told.starts_with(at) && told.contains(part)), "{at}, {part}: {told:#?}");
+        }
+        assert_eq!(told.len(), 5, "{told:#?}");
+    }
+
+    #[test]
+    fn nothing_given_is_the_defaults_but_a_file_asked_for_must_be_there() {
+        let dir = dir(&[]);
+        let error = load_in(&dir).unwrap_err().to_string();
+        assert!(error.contains("config.toml: cannot be read"), "{error}");
+        fs::write(dir.path().join("config.toml"), "").unwrap();
+        assert_eq!(load_in(&dir).unwrap().settings, Settings::default());
+    }
+
+    #[test]
+    fn a_file_that_others_may_write_is_refused() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let dir = dir(&[("config.toml", "")]);
+        fs::set_permissions(dir.path().join("config.toml"), fs::Permissions::from_mode(0o666)).unwrap();
+        let error = load_in(&dir).unwrap_err().to_string();
+        assert!(error.contains("can be written by others (mode 0666)"), "{error}");
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_text_panics(text in ".{0,200}") {
+            let mut loaded = Loaded { settings: Settings::default(), origins: Origins::new(), files: Vec::new() };
+            merge(Path::new("x"), &text, &mut loaded, &mut Vec::new());
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! Values that contradict each other. Each mistake is put to the key that a file gave, since a default is no mistake.
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::{Loaded, Mistake, duration};
+
+/// The kubelet reads its directory again every 20 s (`fileCheckFrequency`) and then drops the pod of a broken file.
+const KUBELET_SCAN: Duration = Duration::from_secs(20);
+
+/// Adds what is wrong with the merged values.
+pub(super) fn contradictions(loaded: &Loaded, first: &Path, mistakes: &mut Vec<Mistake>) {
+    let mut check = Check { loaded, first, mistakes };
+    check.durations();
+    check.paths();
+}
+
+struct Check<'c> {
+    loaded: &'c Loaded,
+    first: &'c Path,
+    mistakes: &'c mut Vec<Mistake>,
+}
+
+impl Check<'_> {
+    fn durations(&mut self) {
+        let settings = &self.loaded.settings;
+        let (policy, passes) = (&settings.policy, &settings.passes);
+        if passes.longest_gap <= passes.interval {
+            self.wrong(
+                ["passes.longest-gap", "passes.interval"],
+                format!(
+                    "{} is not longer than passes.interval ({}): no time would ever count as watched",
+                    duration::print(passes.longest_gap),
+                    duration::print(passes.interval)
+                ),
+            );
+        }
+        if passes.busy_interval > passes.interval {
+            self.wrong(
+                ["passes.busy-interval", "passes.interval"],
+                format!(
+                    "{} is longer than passes.interval ({}): a replacement would be watched less closely than a quiet node",
+                    duration::print(passes.busy_interval),
+                    duration::print(passes.interval)
+                ),
+            );
+        }
+        if policy.all_deleted_grace < policy.deleted_grace {
+            self.wrong(
+                ["restore.all-deleted-grace", "restore.deleted-grace"],
+                format!(
+                    "{} is shorter than restore.deleted-grace ({}): several at once look like a decision and wait longer",
+                    duration::print(policy.all_deleted_grace),
+                    duration::print(policy.deleted_grace)
+                ),
+            );
+        }
+        if policy.quiet >= KUBELET_SCAN {
+            self.wrong(
+                ["candidate.quiet"; 2],
+                format!(
+                    "{} is not below the kubelet's scan of 20 s: it would drop the pod of a broken file before lastgood looks",
+                    duration::print(policy.quiet)
+                ),
+            );
+        }
+    }
+
+    fn paths(&mut self) {
+        let paths = &self.loaded.settings.paths;
+        if let Some(manifests) = &paths.manifests {
+            for (key, path) in [
+                ("paths.staging", &paths.staging),
+                ("paths.inactive-manifests", &paths.inactive_manifests),
+                ("paths.state", &paths.state),
+                ("paths.run", &paths.run),
+            ] {
+                if path.starts_with(manifests) {
+                    self.wrong(
+                        [key, "paths.manifests"],
+                        format!(
+                            "{} lies inside paths.manifests ({}): the kubelet takes every file there for a pod",
+                            path.display(),
+                            manifests.display()
+                        ),
+                    );
+                }
+            }
+        }
+        let own = [
+            ("paths.staging", &paths.staging),
+            ("paths.inactive-manifests", &paths.inactive_manifests),
+            ("paths.state", &paths.state),
+        ];
+        for (at, (key, path)) in own.iter().enumerate() {
+            for (other_key, other) in &own[at + 1..] {
+                if path == other {
+                    self.wrong(
+                        [key, other_key],
+                        format!("{} is {other_key} as well: give each its own", path.display()),
+                    );
+                }
+            }
+        }
+    }
+
+    /// Adds a mistake at the first of these keys that a file gave.
+    fn wrong(&mut self, keys: [&'static str; 2], what: String) {
+        let given = keys.into_iter().find_map(|key| self.loaded.origins.get(key).map(|origin| (key, origin)));
+        self.mistakes.push(match given {
+            Some((key, origin)) => Mistake {
+                file: origin.file.clone(),
+                line: Some(origin.line),
+                key: Some(keys[0].to_owned()),
+                what: if key == keys[0] { what } else { format!("{what} ({key} is given here)") },
+            },
+            None => Mistake { file: self.first.to_owned(), line: None, key: Some(keys[0].to_owned()), what },
+        });
+    }
+}

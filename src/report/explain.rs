@@ -1,0 +1,66 @@
+//! Why the agent acts on a component, or does not: the evidence, what explains it, and the next step.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::history::{GenerationRow, rows};
+use super::next;
+use super::status::Material;
+use crate::model::verdict::Reads;
+use crate::model::{ComponentId, Event, Verdict};
+
+/// An explanation of one component.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Explanation {
+    /// Whose.
+    pub component: ComponentId,
+    /// How it does.
+    pub verdict: Verdict,
+    /// Since when.
+    pub since: Option<Timestamp>,
+    /// The sentences the verdict stands on; empty when no agent runs.
+    pub evidence: Vec<String>,
+    /// What lies beneath its trouble.
+    pub cause: Option<String>,
+    /// Whether the process has read what stands, and why that is not so.
+    pub reads: Option<String>,
+    /// The dependent that does badly since it changed.
+    pub harms: Option<ComponentId>,
+    /// Its place in the state machine, in words.
+    pub state: String,
+    /// What happens next, and what keeps it from happening.
+    pub next: String,
+    /// What a person should know.
+    pub notices: Vec<String>,
+    /// Its generations, the newest first.
+    pub generations: Vec<GenerationRow>,
+    /// What happened lately, the newest last.
+    pub events: Vec<Event>,
+}
+
+impl Explanation {
+    /// Explains one component; absent when the memory has none of that name.
+    pub fn new(material: Material<'_>, component: &ComponentId, events: Vec<Event>) -> Option<Self> {
+        let record = material.memory.components.get(component)?;
+        let assessment = material.judgement.and_then(|judgement| judgement.components.get(component));
+        Some(Self {
+            component: component.clone(),
+            verdict: assessment.map(|a| a.verdict).or(record.verdict.map(|(v, _)| v)).unwrap_or(Verdict::Unknown),
+            since: assessment.map(|a| a.since).or(record.verdict.map(|(_, since)| since)),
+            evidence: assessment.map(|a| a.evidence.clone()).unwrap_or_default(),
+            cause: assessment.and_then(|a| a.cause.as_ref()).map(ToString::to_string),
+            reads: assessment.map(|a| match &a.reads {
+                Reads::All => "the process has read all of what stands".to_owned(),
+                Reads::Other { why } => format!("unproven: {why}"),
+                Reads::CannotTell { why } => format!("whether the process has read what stands cannot be told: {why}"),
+                Reads::Nothing => "no process runs".to_owned(),
+            }),
+            harms: assessment.and_then(|a| a.harms.clone()),
+            state: record.slot.to_string(),
+            next: next::next(material, record, assessment),
+            notices: record.notices.values().cloned().collect(),
+            generations: rows(record),
+            events,
+        })
+    }
+}

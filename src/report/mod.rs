@@ -1,0 +1,26 @@
+//! What is told to people and machines: one value each for status, explain, history and a plan; text, JSON, YAML and
+//! the line systemd shows are printers of it.
+//!
+//! ```text
+//!   Memory ─┐
+//!   Judgement ─┼─ Material ──▶ Status, Explanation, History ──▶ text | JSON | YAML | STATUS=
+//!   agent, policy ─┘
+//!   Memory + Decision ──▶ Planned ──▶ text | JSON
+//! ```
+//!
+//! No I/O and no clock in here: the same material gives the same words.
+
+pub mod explain;
+pub mod history;
+pub mod line;
+pub mod next;
+pub mod planned;
+pub mod status;
+pub mod text;
+
+pub use explain::Explanation;
+pub use history::{GenerationRow, History};
+pub use line::systemd_line;
+pub use planned::Planned;
+pub use status::{Agent, Material, Process, Status};
+pub use text::{Format, Paint};

@@ -1,0 +1,183 @@
+//! The words for where a component stands and what happens next: why the agent acts, or does not.
+
+use std::time::Duration;
+
+use super::status::{Material, Process};
+use crate::config::duration::roughly;
+use crate::model::memory::Record;
+use crate::model::observation::Gone;
+use crate::model::policy::Mode;
+use crate::model::slot::{Probation, Served, Stage};
+use crate::model::verdict::Reads;
+use crate::model::{Assessment, Role, Slot, Verdict};
+
+/// A stage in words.
+pub(super) fn stage(stage: Stage) -> &'static str {
+    match stage {
+        Stage::Parking => "kube-apiserver is taken out first",
+        Stage::TakingOut => "the failed file is taken out",
+        Stage::AwaitingGone => "waiting for the old pod to end",
+        Stage::PuttingIn => "the good file is put in",
+        Stage::StoppingOld => "the old sandbox is stopped",
+        Stage::Nudging => "the kubelet is restarted",
+        Stage::AwaitingServing => "waiting for it to serve",
+    }
+}
+
+/// A few words for the table; empty when there is nothing to say.
+pub(super) fn note(material: Material<'_>, record: &Record, assessment: Option<&Assessment>) -> String {
+    let bad = assessment.filter(|a| !matches!(a.verdict, Verdict::Healthy | Verdict::Starting));
+    let because = bad.and_then(|a| match &a.cause {
+        Some(cause) => Some(format!("waiting: {cause}")),
+        None => a.evidence.first().cloned(),
+    });
+    let policy = material.policy;
+    match &record.slot {
+        Slot::Held(held) => format!("held: {}", held.why),
+        Slot::RollingBack(rollback) => {
+            format!("going back to generation {}: {}", rollback.to, stage(rollback.stage))
+        }
+        Slot::Probation(probation) => {
+            let trial = trial(probation, policy.candidate_soak, policy.deadline);
+            because.map_or(trial.clone(), |because| format!("{trial}; {because}"))
+        }
+        Slot::Adopting { healthy, .. } => match (assessment.map(|a| &a.reads), because) {
+            (Some(Reads::Other { why }), _) => format!("unproven: {why}"),
+            (_, Some(because)) => format!("broken, and nothing known-good yet: {because}"),
+            (Some(Reads::CannotTell { why }), _) => format!("cannot be adopted yet: {why}"),
+            _ => format!("adopted after {} more of health", roughly(policy.adoption_soak.saturating_sub(*healthy))),
+        },
+        Slot::Unread { good, .. } => {
+            format!("unproven: its files changed, the process still runs generation {good}")
+        }
+        Slot::Missing { how, age, .. } => match how {
+            Gone::Deleted => {
+                format!("deleted; comes back in {}", roughly(grace(material, record).saturating_sub(*age)))
+            }
+            Gone::Moved { to } => format!("moved to {}; left alone", to.display()),
+            Gone::Unwitnessed => "absent since before lastgood looked; left alone".to_owned(),
+        },
+        Slot::Steady { .. } => match (because, assessment.map(|a| &a.reads)) {
+            (Some(because), _) => because,
+            (None, Some(Reads::Other { why })) => format!("unproven: {why}"),
+            _ => record.notices.values().next().cloned().unwrap_or_default(),
+        },
+    }
+}
+
+fn trial(probation: &Probation, soak: Duration, deadline: Duration) -> String {
+    let crashes = match probation.crashes {
+        0 => String::new(),
+        1 => ", 1 crash".to_owned(),
+        n => format!(", {n} crashes"),
+    };
+    let left = if probation.healthy > Duration::ZERO || probation.served == Served::Yes {
+        format!("{} more of health to go", roughly(soak.saturating_sub(probation.healthy)))
+    } else {
+        format!("{} left to become healthy", roughly(deadline.saturating_sub(probation.age)))
+    };
+    format!("on probation: {left}{crashes}")
+}
+
+/// How long a deleted manifest stays away: several at once, or etcd's, stay longer.
+fn grace(material: Material<'_>, record: &Record) -> Duration {
+    let missing = |record: &&Record| matches!(record.slot, Slot::Missing { .. });
+    let several = material.memory.components.values().filter(missing).count() > 1;
+    let policy = material.policy;
+    if several || record.role == Role::Etcd { policy.all_deleted_grace } else { policy.deleted_grace }
+}
+
+/// What happens next: a sentence. It begins with what keeps the agent from acting, if something does.
+pub(super) fn next(material: Material<'_>, record: &Record, assessment: Option<&Assessment>) -> String {
+    let plain = undisturbed(material, record, assessment);
+    // What waits for evidence alone goes on whatever holds the hands.
+    let acts = matches!(record.slot, Slot::Probation(_) | Slot::RollingBack(_) | Slot::Missing { .. });
+    match (acts, hindrance(material)) {
+        (true, Some(hindrance)) => format!("nothing, as {hindrance}. Otherwise: {plain}"),
+        _ => plain,
+    }
+}
+
+/// What keeps the agent from acting on anything.
+fn hindrance(material: Material<'_>) -> Option<String> {
+    if material.agent.process == Process::Stopped {
+        return Some("the agent does not run".to_owned());
+    }
+    if material.policy.mode == Mode::Observe {
+        return Some("mode is \"observe\"".to_owned());
+    }
+    if let Some(pause) = material.memory.pause.as_ref().filter(|pause| pause.until > material.now) {
+        let reason = if pause.reason.is_empty() { String::new() } else { format!(" ({})", pause.reason) };
+        return Some(format!("it is paused until {:.0}{reason}; `lastgood resume` ends that", pause.until));
+    }
+    material.holds.first().cloned()
+}
+
+fn undisturbed(material: Material<'_>, record: &Record, assessment: Option<&Assessment>) -> String {
+    let policy = material.policy;
+    let cause = assessment.and_then(|a| a.cause.as_ref());
+    let verdict = assessment.map_or(Verdict::Unknown, |a| a.verdict);
+    match &record.slot {
+        Slot::Held(held) => format!("a person: {}", held.next_step),
+        Slot::RollingBack(rollback) => {
+            format!("generation {} is put back: {}", rollback.to, stage(rollback.stage))
+        }
+        Slot::Probation(p) => {
+            let good = p.good;
+            let decides = if p.served == Served::Yes {
+                format!("when it stays bad for {}", roughly(policy.relapse))
+            } else {
+                format!("when it is not healthy within {}", roughly(policy.deadline.saturating_sub(p.age)))
+            };
+            let proven = format!(
+                "generation {} becomes known-good after {} more of health",
+                p.candidate,
+                roughly(policy.candidate_soak.saturating_sub(p.healthy))
+            );
+            let waits =
+                cause.map_or(String::new(), |cause| format!(" Its trouble is not held against it while {cause}."));
+            format!(
+                "{proven}; generation {good} comes back {decides}, or at {} crashes of its own.{waits}",
+                policy.crashes
+            )
+        }
+        Slot::Adopting { candidate, healthy } => match assessment.map(|a| &a.reads) {
+            Some(Reads::Other { why }) => format!(
+                "nothing: generation {candidate} is unproven ({why}); it becomes known-good once a process that read it \
+                 was healthy for {}",
+                roughly(policy.adoption_soak)
+            ),
+            _ => format!(
+                "generation {candidate} becomes known-good after {} more of health; until then there is nothing to go \
+                 back to",
+                roughly(policy.adoption_soak.saturating_sub(*healthy))
+            ),
+        },
+        Slot::Unread { candidate, good, .. } => format!(
+            "nothing: generation {candidate} goes on trial when a process reads it; generation {good} still runs"
+        ),
+        Slot::Missing { good, how, age } => match how {
+            Gone::Deleted => format!(
+                "generation {good} comes back in {}; `lastgood pause` prevents that",
+                roughly(grace(material, record).saturating_sub(*age))
+            ),
+            Gone::Moved { to } => format!(
+                "nothing: a person moved it to {}, and may move it back; `lastgood rollback` brings generation {good} back",
+                to.display()
+            ),
+            Gone::Unwitnessed => {
+                format!("nothing: it went while nobody watched; `lastgood rollback` brings generation {good} back")
+            }
+        },
+        Slot::Steady { good } => match (verdict, cause) {
+            (Verdict::Healthy, _) => "nothing: it is healthy and known-good".to_owned(),
+            (Verdict::Starting, _) => "nothing: it is coming up".to_owned(),
+            (Verdict::Unknown, _) => "nothing: how it does cannot be told, and nothing follows from that".to_owned(),
+            (_, Some(cause)) => format!("nothing here: it waits, as {cause}"),
+            (_, None) => format!(
+                "the kubelet restarts it: generation {good} has proven itself, and nothing of it changed, so there is \
+                 nothing to go back to"
+            ),
+        },
+    }
+}

@@ -1,0 +1,149 @@
+//! What a request would do, shown before it is done: the steps, what happens to the pod, how long it is away.
+
+use std::fmt::Write as _;
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::slot::{Rollback, Stage, Way};
+use crate::model::{Decision, FileKind, FileState, Generation, Memory, Request, Role, Slot};
+
+/// A plan for a person to agree to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Planned {
+    /// What was asked for.
+    pub request: Request,
+    /// What will be done, in order.
+    pub steps: Vec<String>,
+    /// What that means for the pods.
+    pub effects: Vec<String>,
+    /// How long the component is away, from and to, in seconds; absent when it is not.
+    pub away_seconds: Option<(u64, u64)>,
+}
+
+/// How long a component is away, in seconds, from the first step to serving again. Measured on a real kubelet: an
+/// in-place change is parked for 10 to 15 s; kube-apiserver takes up to 30 s to end and etcd's replacement waits for its
+/// mirror pod; out, gone, a second more and in takes about 2 s beside the component's own start.
+const fn away(role: Role, way: Way) -> (u64, u64) {
+    match (way, role) {
+        (Way::InPlace, Role::Etcd) => (47, 60),
+        (Way::InPlace, Role::ApiServer) => (37, 61),
+        (Way::InPlace, _) => (13, 35),
+        (Way::TwoSteps, Role::Etcd) => (3, 15),
+        (Way::TwoSteps, Role::ApiServer) => (5, 45),
+        (Way::TwoSteps, _) => (2, 20),
+        (Way::Restart, Role::ApiServer) => (10, 60),
+        (Way::Restart, _) => (5, 30),
+    }
+}
+
+impl Planned {
+    /// Describes what a decision that a request led to will do. The first pass's steps are in the decision; the later
+    /// ones follow from the way the replacement takes.
+    pub fn new(request: &Request, before: &Memory, decision: &Decision) -> Self {
+        let mut planned = Self { request: request.clone(), steps: Vec::new(), effects: Vec::new(), away_seconds: None };
+        match request {
+            Request::Rollback { component, .. } => {
+                let after = decision.memory.components.get(component).or_else(|| before.components.get(component));
+                match after.map(|record| (record, &record.slot)) {
+                    Some((record, Slot::RollingBack(rollback))) => {
+                        let from = rollback.from.and_then(|number| record.generations.get(&number));
+                        let to = record.generations.get(&rollback.to);
+                        planned.replacement(component.to_string(), record.role, rollback, from, to);
+                    }
+                    Some((_, slot)) => planned.effects.push(format!("{component} is {slot}: nothing is to be done")),
+                    None => planned.effects.push(format!("{component} is not known: nothing is to be done")),
+                }
+            }
+            Request::Pause { seconds, .. } => {
+                let length = crate::config::duration::roughly(std::time::Duration::from_secs(*seconds));
+                planned.effects.push(format!("lastgood goes on observing and changes nothing for {length}"));
+            }
+            Request::Resume { component } => {
+                let whom = component.as_ref().map_or("everything that is held".to_owned(), ToString::to_string);
+                planned.effects.push(format!("lastgood acts again; released: {whom}"));
+            }
+        }
+        if planned.steps.is_empty() {
+            planned.steps = decision.plan.iter().map(ToString::to_string).collect();
+        }
+        planned
+    }
+
+    fn replacement(
+        &mut self,
+        component: String,
+        role: Role,
+        rollback: &Rollback,
+        from: Option<&Generation>,
+        to: Option<&Generation>,
+    ) {
+        let number = rollback.to;
+        let file = to.map_or("its manifest", |to| to.file_name.as_str());
+        let parks = rollback.stage == Stage::Parking;
+        if parks {
+            self.steps.push("take kube-apiserver's manifest out and wait for its pod to end".to_owned());
+        }
+        for intruder in &rollback.intruders {
+            self.steps.push(format!("move {intruder} out of the manifest directory"));
+        }
+        for path in restored(from, to) {
+            self.steps.push(format!("put {path} of generation {number} back"));
+        }
+        match rollback.way {
+            Way::InPlace => self.steps.push(format!("put generation {number} in place as {file}, by one rename")),
+            Way::TwoSteps => {
+                self.steps.push(format!("take {file} out, generation {number} staged in its place"));
+                self.steps.push("wait for the old pod to end, and a second more".to_owned());
+                self.steps.push(format!("put generation {number} in as {file}"));
+            }
+            Way::Restart => {
+                self.steps.push(format!("put generation {number} in place as {file}, by one rename"));
+                self.steps.push("stop the old sandbox, and restart the kubelet once".to_owned());
+            }
+        }
+        self.steps.push(format!("wait for {component} to serve"));
+        if parks {
+            self.steps.push("put kube-apiserver's manifest back".to_owned());
+        }
+        let (least, most) = away(role, rollback.way);
+        self.away_seconds = Some((least, most));
+        let mut effect = format!("{component}'s pod is stopped and started anew from generation {number}");
+        if let Some(from) = rollback.from {
+            let _ = write!(effect, " in place of generation {from}");
+        }
+        self.effects.push(effect);
+        self.effects.push(format!("{component} is away for about {least} to {most} s"));
+        if parks {
+            self.effects.push("kube-apiserver is away until etcd serves again".to_owned());
+        }
+        if role == Role::ApiServer || parks {
+            self.effects.push("kube-controller-manager and kube-scheduler restart with it".to_owned());
+        }
+    }
+
+    /// As text.
+    pub fn text(&self) -> String {
+        let mut out = String::new();
+        for (at, step) in self.steps.iter().enumerate() {
+            let _ = writeln!(out, "  {}. {step}", at + 1);
+        }
+        for effect in &self.effects {
+            let _ = writeln!(out, "  {effect}.");
+        }
+        out
+    }
+}
+
+/// The configuration files that differ between two generations and come back with the second.
+fn restored(from: Option<&Generation>, to: Option<&Generation>) -> Vec<String> {
+    let (Some(from), Some(to)) = (from, to) else { return Vec::new() };
+    let comes_back = |state: &FileState| {
+        matches!(state, FileState::Present { kind: FileKind::Config | FileKind::Kubeconfig { .. }, .. })
+    };
+    let differs = |path, state| from.closure.iter().any(|file| &file.path == path && &file.state != state);
+    to.closure
+        .iter()
+        .filter(|file| comes_back(&file.state) && differs(&file.path, &file.state))
+        .map(|file| file.path.display().to_string())
+        .collect()
+}

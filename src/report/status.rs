@@ -1,0 +1,377 @@
+//! The status of the node: a verdict for the whole, then each component in the order of dependence.
+
+use std::fmt;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::next;
+use crate::model::memory::Record;
+use crate::model::policy::Mode;
+use crate::model::{Assessment, ComponentId, Event, Judgement, Memory, Policy, Role, Slot, Verdict};
+
+/// The version of the printed form: raised when a field changes its meaning, not when one is added.
+pub const VERSION: u32 = 1;
+
+/// All that reports are made of.
+#[derive(Clone, Copy, Debug)]
+pub struct Material<'m> {
+    /// Now, by the wall clock.
+    pub now: Timestamp,
+    /// What is known.
+    pub memory: &'m Memory,
+    /// What the last pass meant; absent when no agent runs.
+    pub judgement: Option<&'m Judgement>,
+    /// The agent.
+    pub agent: &'m Agent,
+    /// What holds.
+    pub policy: &'m Policy,
+    /// What keeps the agent from acting at present, as sentences: a running kubeadm, a read-only /etc.
+    pub holds: &'m [String],
+    /// The latest actions, the newest last.
+    pub last: &'m [Event],
+}
+
+/// The agent itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Agent {
+    /// Whether it runs.
+    pub process: Process,
+    /// Its version.
+    pub version: String,
+}
+
+/// The agent's process.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "is")]
+pub enum Process {
+    /// It runs.
+    Running {
+        /// Its process ID.
+        pid: u32,
+        /// Since when.
+        since: Timestamp,
+    },
+    /// It does not: what is shown is what it knew last.
+    Stopped,
+}
+
+/// The node as a whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Overall {
+    /// Everything is healthy and stands on known-good generations.
+    Good,
+    /// Everything is healthy or coming up; something is not proven yet.
+    Changing,
+    /// It cannot be told.
+    Unknown,
+    /// Something is not healthy.
+    Ailing,
+    /// Something waits for a person.
+    Held,
+}
+
+impl fmt::Display for Overall {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Good => "Good",
+            Self::Changing => "Changing",
+            Self::Unknown => "Unknown",
+            Self::Ailing => "Ailing",
+            Self::Held => "Held",
+        })
+    }
+}
+
+/// The status.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// Of this form: [`VERSION`].
+    pub version: u32,
+    /// When it was made.
+    pub at: Timestamp,
+    /// The node's name.
+    pub node: String,
+    /// The node as a whole.
+    pub overall: Overall,
+    /// The same as a sentence.
+    pub sentence: String,
+    /// The agent.
+    pub agent: Agent,
+    /// Whether it acts: `act` or `observe`.
+    pub mode: String,
+    /// A person's pause.
+    pub pause: Option<PauseView>,
+    /// What else keeps it from acting at present.
+    pub holds: Vec<String>,
+    /// The components, in the order of dependence.
+    pub components: Vec<Component>,
+    /// What a person should know.
+    pub notices: Vec<Notice>,
+    /// The latest actions, the newest last.
+    pub last: Vec<Event>,
+}
+
+/// A person's pause.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PauseView {
+    /// When it ends.
+    pub until: Timestamp,
+    /// How long that is from now.
+    pub seconds_left: u64,
+    /// Why.
+    pub reason: String,
+}
+
+/// One component.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Component {
+    /// Its name.
+    pub component: ComponentId,
+    /// What it is to the others.
+    pub role: Role,
+    /// How it does; the last known where no agent runs.
+    pub verdict: Verdict,
+    /// Since when.
+    pub since: Option<Timestamp>,
+    /// Its place in the state machine: Adopting, Steady, Unread, Probation, RollingBack, Missing, Held.
+    pub state: String,
+    /// How far what stands is proven.
+    pub proof: ProofView,
+    /// The generation that stands in the manifest directory, where what stands is one.
+    pub generation: Option<u32>,
+    /// The known-good generation it would go back to.
+    pub known_good: Option<u32>,
+    /// What there is to say about it, in a few words; may be empty.
+    pub note: String,
+    /// What happens next, and when: a sentence.
+    pub next: String,
+    /// A candidate's trial.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trial: Option<Trial>,
+    /// A replacement under way.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub replacement: Option<Replacement>,
+    /// Why it waits for a person, and what they should do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub held: Option<HeldView>,
+}
+
+/// How far what stands is proven.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ProofView {
+    /// It is known-good.
+    KnownGood,
+    /// It is on its way to be.
+    OnTrial,
+    /// The process that runs has not read it, so its health says nothing about it (Q5).
+    Unproven,
+    /// It failed.
+    Quarantined,
+    /// Nothing stands, or nothing that decodes to a pod.
+    Nothing,
+}
+
+/// A candidate's trial. Seconds of watched time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trial {
+    /// Health so far.
+    pub healthy_seconds: u64,
+    /// Health that is wanted.
+    pub soak_seconds: u64,
+    /// Until it is given up, if it does not become healthy before; absent at the first adoption, which has none.
+    pub deadline_seconds_left: Option<u64>,
+    /// Crashes counted against it.
+    pub crashes: u32,
+}
+
+/// A replacement under way.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Replacement {
+    /// From which generation, where one stood.
+    pub from: Option<u32>,
+    /// To which.
+    pub to: u32,
+    /// The evidence.
+    pub why: String,
+    /// How far it is, in words.
+    pub stage: String,
+}
+
+/// Why a component waits for a person.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeldView {
+    /// The evidence.
+    pub why: String,
+    /// What they should do.
+    pub next_step: String,
+}
+
+/// What a person should know.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Notice {
+    /// About whom; absent for the node.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub component: Option<ComponentId>,
+    /// A sentence.
+    pub text: String,
+}
+
+impl Status {
+    /// Makes the status.
+    pub fn new(material: Material<'_>) -> Self {
+        let Material { now, memory, policy, .. } = material;
+        let mut components: Vec<Component> =
+            memory.components.iter().map(|(id, record)| Component::new(material, id, record)).collect();
+        components.sort_by(|a, b| (a.role, &a.component).cmp(&(b.role, &b.component)));
+        let (overall, sentence) = overall(&components, &material);
+        let node = memory.notices.values().map(|text| Notice { component: None, text: text.clone() });
+        let each = memory.components.iter().flat_map(|(id, record)| {
+            record.notices.values().map(|text| Notice { component: Some(id.clone()), text: text.clone() })
+        });
+        Self {
+            version: VERSION,
+            at: now,
+            node: memory.machine.node_name.clone(),
+            overall,
+            sentence,
+            agent: material.agent.clone(),
+            mode: match policy.mode {
+                Mode::Act => "act",
+                Mode::Observe => "observe",
+            }
+            .to_owned(),
+            pause: memory.pause.as_ref().filter(|pause| pause.until > now).map(|pause| PauseView {
+                until: pause.until,
+                seconds_left: between(now, pause.until).as_secs(),
+                reason: pause.reason.clone(),
+            }),
+            holds: material.holds.to_vec(),
+            notices: node.chain(each).collect(),
+            components,
+            last: material.last.to_vec(),
+        }
+    }
+
+    /// Whether a monitoring script should be content: everything is healthy or coming up, nothing waits for a person.
+    pub fn is_well(&self) -> bool {
+        matches!(self.overall, Overall::Good | Overall::Changing)
+    }
+}
+
+impl Component {
+    fn new(material: Material<'_>, id: &ComponentId, record: &Record) -> Self {
+        let assessment = material.judgement.and_then(|judgement| judgement.components.get(id));
+        let last = record.verdict;
+        let verdict = assessment.map(|a| a.verdict).or(last.map(|(v, _)| v)).unwrap_or(Verdict::Unknown);
+        let policy = material.policy;
+        let (mut trial, mut replacement, mut held) = (None, None, None);
+        match &record.slot {
+            Slot::Adopting { healthy, .. } => {
+                trial = Some(Trial {
+                    healthy_seconds: healthy.as_secs(),
+                    soak_seconds: policy.adoption_soak.as_secs(),
+                    deadline_seconds_left: None,
+                    crashes: 0,
+                });
+            }
+            Slot::Probation(probation) => {
+                trial = Some(Trial {
+                    healthy_seconds: probation.healthy.as_secs(),
+                    soak_seconds: policy.candidate_soak.as_secs(),
+                    deadline_seconds_left: Some(policy.deadline.saturating_sub(probation.age).as_secs()),
+                    crashes: probation.crashes,
+                });
+            }
+            Slot::RollingBack(rollback) => {
+                replacement = Some(Replacement {
+                    from: rollback.from,
+                    to: rollback.to,
+                    why: rollback.why.clone(),
+                    stage: next::stage(rollback.stage).to_owned(),
+                });
+            }
+            Slot::Held(slot) => {
+                held = Some(HeldView { why: slot.why.clone(), next_step: slot.next_step.clone() });
+            }
+            Slot::Steady { .. } | Slot::Unread { .. } | Slot::Missing { .. } => {}
+        }
+        Self {
+            component: id.clone(),
+            role: record.role,
+            verdict,
+            since: assessment.map(|a| a.since).or(last.map(|(_, since)| since)),
+            state: record.slot.word().to_owned(),
+            proof: proof(record, assessment),
+            generation: stands(record),
+            known_good: record.slot.good().or_else(|| record.known_good().next().map(|g| g.number)),
+            note: next::note(material, record, assessment),
+            next: next::next(material, record, assessment),
+            trial,
+            replacement,
+            held,
+        }
+    }
+}
+
+/// The generation that stands.
+pub(super) fn stands(record: &Record) -> Option<u32> {
+    record.by_digest(record.stands.as_ref()?.digest).map(|generation| generation.number)
+}
+
+fn proof(record: &Record, assessment: Option<&Assessment>) -> ProofView {
+    use crate::model::verdict::Reads;
+    let generation = stands(record).and_then(|number| record.generations.get(&number));
+    let unread =
+        matches!(record.slot, Slot::Unread { .. }) || matches!(assessment.map(|a| &a.reads), Some(Reads::Other { .. }));
+    match generation.map(|generation| &generation.standing) {
+        None => ProofView::Nothing,
+        Some(crate::model::Standing::Quarantined { .. }) => ProofView::Quarantined,
+        Some(standing) if standing.is_known_good() => ProofView::KnownGood,
+        Some(_) if unread => ProofView::Unproven,
+        Some(_) => ProofView::OnTrial,
+    }
+}
+
+/// The word and the sentence for the node as a whole.
+fn overall(components: &[Component], material: &Material<'_>) -> (Overall, String) {
+    if components.is_empty() {
+        return (Overall::Unknown, "no component is known yet".to_owned());
+    }
+    let names = |wanted: &dyn Fn(&Component) -> bool| {
+        let names: Vec<String> =
+            components.iter().filter(|c| wanted(c)).map(|component| component.component.to_string()).collect();
+        (!names.is_empty()).then(|| names.join(", "))
+    };
+    if let Some(names) = names(&|c| c.state == "Held") {
+        return (Overall::Held, format!("waiting for a person: {names}"));
+    }
+    if matches!(material.agent.process, Process::Stopped) {
+        return (Overall::Unknown, "the agent does not run; this is what it knew last".to_owned());
+    }
+    let bad = |c: &Component| matches!(c.verdict, Verdict::Failing | Verdict::Stalled | Verdict::Down);
+    if let Some(names) = names(&bad) {
+        return (Overall::Ailing, format!("not healthy: {names}"));
+    }
+    if let Some(names) = names(&|c| c.verdict == Verdict::Unknown) {
+        return (Overall::Unknown, format!("cannot be told: {names}"));
+    }
+    if let Some(names) = names(&|c| c.proof == ProofView::Unproven) {
+        return (Overall::Changing, format!("unproven: {names}"));
+    }
+    let settled = |c: &Component| c.state == "Steady" && c.verdict == Verdict::Healthy;
+    if let Some(names) = names(&|c| !settled(c)) {
+        return (Overall::Changing, format!("in change: {names}"));
+    }
+    let count = components.len();
+    let s = if count == 1 { "component is" } else { "components are" };
+    (Overall::Good, format!("{count} {s} healthy and known-good"))
+}
+
+/// The time from one moment to another; none when they are the other way round.
+pub(super) fn between(from: Timestamp, to: Timestamp) -> Duration {
+    Duration::try_from(to.duration_since(from)).unwrap_or(Duration::ZERO)
+}

@@ -1,0 +1,217 @@
+//! The text printers, and the choice between text, JSON and YAML.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use comfy_table::{Table, presets};
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::status::{Overall, Process, between};
+use super::{Explanation, GenerationRow, History, Status};
+use crate::config::duration::roughly;
+use crate::model::Event;
+
+/// How a value is printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    /// For people.
+    #[default]
+    Text,
+    /// For machines.
+    Json,
+    /// For machines, and for people who read YAML.
+    Yaml,
+}
+
+impl Format {
+    /// Prints a value: as itself for machines, by `text` for people. Ends with a line break.
+    ///
+    /// # Errors
+    /// When the value cannot be put into the format.
+    pub fn print<T: Serialize>(self, value: &T, text: impl FnOnce(&T) -> String) -> anyhow::Result<String> {
+        let mut out = match self {
+            Self::Text => text(value),
+            Self::Json => serde_json::to_string_pretty(value)?,
+            Self::Yaml => serde_yaml::to_string(value)?,
+        };
+        if !out.ends_with('\n') {
+            out.push('\n');
+        }
+        Ok(out)
+    }
+}
+
+/// Whether the output is a terminal that shows colours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Paint {
+    /// It is not, or they are not wanted.
+    Plain,
+    /// It is.
+    Colours,
+}
+
+impl Paint {
+    /// Colours for a terminal, unless `NO_COLOR` is set.
+    pub fn for_stdout() -> Self {
+        use std::io::IsTerminal as _;
+        if std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none() {
+            Self::Colours
+        } else {
+            Self::Plain
+        }
+    }
+
+    fn overall(self, overall: Overall) -> String {
+        let colour = match overall {
+            Overall::Good => 32,
+            Overall::Changing | Overall::Unknown => 33,
+            Overall::Ailing | Overall::Held => 31,
+        };
+        match self {
+            Self::Plain => overall.to_string(),
+            Self::Colours => format!("\x1b[1;{colour}m{overall}\x1b[0m"),
+        }
+    }
+}
+
+impl Status {
+    /// The status for people.
+    pub fn text(&self, paint: Paint) -> String {
+        let mut out = String::new();
+        let node = if self.node.is_empty() { "this node" } else { &self.node };
+        let _ = writeln!(out, "{node}: {}: {}", paint.overall(self.overall), self.sentence);
+        let _ = match &self.agent.process {
+            Process::Running { pid, since } => {
+                let does = if self.mode == "observe" { "observes only (mode = \"observe\")" } else { "acts" };
+                let since = roughly(between(*since, self.at));
+                writeln!(out, "agent: {} runs as pid {pid} since {since}, {does}", self.agent.version)
+            }
+            Process::Stopped => writeln!(out, "agent: does not run; `systemctl start lastgood` starts it"),
+        };
+        if let Some(pause) = &self.pause {
+            let reason = if pause.reason.is_empty() { String::new() } else { format!(": {}", pause.reason) };
+            let left = roughly(Duration::from_secs(pause.seconds_left));
+            let _ = writeln!(out, "paused: {left} to go, until {:.0}{reason}", pause.until);
+        }
+        for hold in &self.holds {
+            let _ = writeln!(out, "not acting: {hold}");
+        }
+        if !self.components.is_empty() {
+            let mut table = table(&["COMPONENT", "VERDICT", "STATE", "GENERATION", "KNOWN-GOOD", "SINCE", "NOTE"]);
+            for c in &self.components {
+                let number = |number: Option<u32>| number.map_or("-".to_owned(), |number| number.to_string());
+                table.add_row([
+                    c.component.to_string(),
+                    c.verdict.to_string(),
+                    c.state.clone(),
+                    number(c.generation),
+                    number(c.known_good),
+                    c.since.map_or("-".to_owned(), |since| roughly(between(since, self.at))),
+                    // The whole sentence stands below.
+                    if c.held.is_some() { "held".to_owned() } else { c.note.clone() },
+                ]);
+            }
+            let _ = write!(out, "\n{}", lines(&table));
+        }
+        let held: Vec<_> = self.components.iter().filter_map(|c| Some((&c.component, c.held.as_ref()?))).collect();
+        section(
+            &mut out,
+            "Held",
+            held.iter().map(|(id, held)| format!("{id}: {}\n    next step: {}", held.why, held.next_step)),
+        );
+        section(
+            &mut out,
+            "To be known",
+            self.notices.iter().map(|notice| match &notice.component {
+                Some(component) => format!("{component}: {}", notice.text),
+                None => notice.text.clone(),
+            }),
+        );
+        section(&mut out, "Done lately", self.last.iter().map(event));
+        out
+    }
+}
+
+impl Explanation {
+    /// The explanation for people.
+    pub fn text(&self, now: Timestamp) -> String {
+        let mut out = String::new();
+        let since = self.since.map_or(String::new(), |since| format!(" for {}", roughly(between(since, now))));
+        let _ = writeln!(out, "{}: {}{since}; {}", self.component, self.verdict, self.state);
+        let _ = writeln!(out, "  next: {}", self.next);
+        if let Some(cause) = &self.cause {
+            let _ = writeln!(out, "  explained by: {cause}");
+        }
+        if let Some(reads) = &self.reads {
+            let _ = writeln!(out, "  process: {reads}");
+        }
+        if let Some(harms) = &self.harms {
+            let _ = writeln!(out, "  harms: {harms} does badly since, although nothing of its own changed");
+        }
+        section(&mut out, "Evidence", self.evidence.iter().cloned());
+        section(&mut out, "To be known", self.notices.iter().cloned());
+        if !self.generations.is_empty() {
+            let _ = write!(out, "\n{}", generations(&self.generations));
+        }
+        section(&mut out, "Lately", self.events.iter().map(event));
+        out
+    }
+}
+
+impl History {
+    /// The history for people.
+    pub fn text(&self) -> String {
+        let mut out = format!("{}\n", self.component);
+        out.push_str(&generations(&self.generations));
+        section(&mut out, "Decided", self.events.iter().map(event));
+        out
+    }
+}
+
+fn generations(rows: &[GenerationRow]) -> String {
+    if rows.is_empty() {
+        return "no generation is known\n".to_owned();
+    }
+    let mut table = table(&["GENERATION", "STANDING", "NOW", "FIRST SEEN", "IMAGE", "WHY"]);
+    for row in rows {
+        table.add_row([
+            row.number.to_string(),
+            row.standing.clone(),
+            row.place.clone(),
+            format!("{:.0}", row.first_seen),
+            row.images.join(" "),
+            row.why.clone(),
+        ]);
+    }
+    lines(&table)
+}
+
+/// An event as one line, with its time.
+pub fn event(event: &Event) -> String {
+    format!("{:.0} {event}", event.at)
+}
+
+fn section(out: &mut String, title: &str, entries: impl Iterator<Item = String>) {
+    let mut entries = entries.peekable();
+    if entries.peek().is_some() {
+        let _ = writeln!(out, "\n{title}:");
+        entries.for_each(|entry| {
+            let _ = writeln!(out, "  {entry}");
+        });
+    }
+}
+
+fn table(header: &[&str]) -> Table {
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING).set_header(header);
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
+    table
+}
+
+/// A table's lines, without the blanks at their ends.
+fn lines(table: &Table) -> String {
+    table.lines().map(|line| format!("{}\n", line.trim_end())).collect()
+}
