@@ -23,12 +23,12 @@ mod tests;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::config::Settings;
 use crate::model::observation::ManifestFile;
-use crate::model::{ComponentId, FileState, Memory, Moment, Observation, Step};
+use crate::model::{ClosureFile, ComponentId, FileState, Memory, Moment, Observation, Step};
 use crate::record::{Captured, Capturing, Guard};
 use crate::sys::files::{Attributes, Written};
 
@@ -50,7 +50,7 @@ pub enum Outcome {
 }
 
 /// How act looks at a file of a closure again: with the eyes of observe, so that both mean the same by "key material".
-pub type Look = Arc<dyn Fn(&Path) -> FileState + Send + Sync>;
+pub type Look = Arc<dyn Fn(&ClosureFile) -> FileState + Send + Sync>;
 
 /// What was found out about the node that the settings may leave open.
 #[derive(Clone)]

@@ -6,6 +6,7 @@ use super::Failure;
 use super::offline::Offline;
 use crate::config::Settings;
 use crate::control::{Answer, Ask, Client, How, Reach};
+use crate::model::plan::Refusal;
 use crate::model::{ComponentId, Event, Request};
 use crate::report::{Agent, Explanation, Material, Planned, Process, Status};
 
@@ -120,11 +121,7 @@ impl Offline {
         match asked {
             None => Ok(known),
             Some(asked) if known.contains(asked) => Ok(vec![asked.clone()]),
-            Some(asked) => Err(crate::model::plan::Refusal::NoSuchComponent {
-                asked: asked.to_string(),
-                known: known.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
-            }
-            .into()),
+            Some(asked) => Err(Refusal::no_such_component(asked, known.iter()).into()),
         }
     }
 }

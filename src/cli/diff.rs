@@ -133,7 +133,7 @@ fn config_paths(generation: &Generation) -> Vec<PathBuf> {
 fn manifest(offline: &Offline, component: &ComponentId, side: &Side<'_>) -> Result<Vec<u8>, Failure> {
     match side {
         Side::Kept(generation) => offline.manifest(component, generation.number),
-        Side::Standing { file_name, .. } => Ok(read(&offline.manifests_dir()?.join(file_name))),
+        Side::Standing { file_name, .. } => Ok(read(&offline.manifests_dir().join(file_name))),
     }
 }
 

@@ -218,7 +218,7 @@ async fn command(command: Command, loaded: Loaded) -> Result<Exit, Failure> {
         Command::Pause { length, reason, dry_run } => pause::pause(settings, length, reason, dry_run.into()).await,
         Command::Resume { component, dry_run } => pause::resume(settings, component, dry_run.into()).await,
         Command::Config(config) => config::config(&loaded, &config),
-        Command::FillSlots => slots::fill(settings).await,
+        Command::FillSlots => slots::fill(settings),
         Command::Completions { .. } => without_settings(&command),
     }
 }

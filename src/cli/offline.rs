@@ -1,19 +1,33 @@
 //! What is done without a running agent: reading what it left on disk, and carrying a request out in this process.
 //!
-//! This is the one file of the command line that knows the rooms `record`, `decide` and `act`.
+//! This is the one file of the command line that knows the rooms `record`, `act` and the agent. A change takes the
+//! agent's lock and passes until it is concluded, by the same decision.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use super::Failure;
+use tokio::time::{Instant, sleep};
+
+use super::{Exit, Failure};
+use crate::act;
+use crate::agent::Agent;
 use crate::config::Settings;
 use crate::control::How;
 use crate::model::event::EventKind;
-use crate::model::{ComponentId, Event, Memory, Request};
+use crate::model::{ComponentId, Event, Memory, Request, Slot};
+use crate::observe;
+use crate::record::Store;
 use crate::report::Planned;
+
+/// The longest a request is carried on without an agent: parking, ending, starting and the slowest start-up probe.
+const LONGEST: Duration = Duration::from_secs(15 * 60);
+/// Passes before a request, so that verdicts have more than one answer to go by.
+const WARM_UP: u32 = 3;
 
 /// The state directory of an agent that may or may not run. Reading takes no lock: every file in it is replaced whole.
 pub(super) struct Offline {
     settings: Settings,
+    store: Store,
 }
 
 impl Offline {
@@ -21,7 +35,10 @@ impl Offline {
     pub(super) fn open(settings: &Settings) -> Result<Self, Failure> {
         let dir = &settings.paths.state;
         match std::fs::read_dir(dir) {
-            Ok(_) => Ok(Self { settings: settings.clone() }),
+            Ok(_) => {
+                let store = Store::open(settings).map_err(|error| Failure::unreachable(error.to_string()))?;
+                Ok(Self { settings: settings.clone(), store })
+            }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(Failure::unreachable(format!(
                 "no agent runs, and there is no state in {}: start it with `systemctl start lastgood`",
                 dir.display()
@@ -36,12 +53,17 @@ impl Offline {
 
     /// What the agent knew last.
     pub(super) fn memory(&self) -> Result<Memory, Failure> {
-        Ok(Memory::default())
+        let (machine, _) = observe::find(&self.settings);
+        let (memory, findings) = self.store.load_memory(&machine);
+        for finding in findings {
+            eprintln!("{finding}");
+        }
+        Ok(memory)
     }
 
     /// The newest events of one component, or of all, the newest last.
-    pub(super) fn events(&self, _component: Option<&ComponentId>, _limit: usize) -> Result<Vec<Event>, Failure> {
-        Ok(Vec::new())
+    pub(super) fn events(&self, component: Option<&ComponentId>, limit: usize) -> Result<Vec<Event>, Failure> {
+        Ok(self.store.history(component, limit).events)
     }
 
     /// The newest actions and failures, the newest last.
@@ -54,34 +76,82 @@ impl Offline {
 
     /// The manifest of a generation.
     pub(super) fn manifest(&self, component: &ComponentId, number: u32) -> Result<Vec<u8>, Failure> {
-        Err(Failure::failed(format!("generation {number} of {component} is not in the store")))
+        self.store.manifest(component, number).map_err(|error| Failure::failed(error.to_string()))
     }
 
     /// A configuration file of a generation.
     pub(super) fn file(&self, component: &ComponentId, number: u32, path: &Path) -> Result<Vec<u8>, Failure> {
-        Err(Failure::failed(format!("{} of generation {number} of {component} is not in the store", path.display())))
+        let kept = self.store.file(component, number, path).map_err(|error| Failure::failed(error.to_string()))?;
+        Ok(kept.bytes)
     }
 
     /// The manifest directory: as configured, or as the kubelet's configuration says.
-    pub(super) fn manifests_dir(&self) -> Result<std::path::PathBuf, Failure> {
-        Ok(self.settings.paths.manifests.clone().unwrap_or_else(|| "/etc/kubernetes/manifests".into()))
+    pub(super) fn manifests_dir(&self) -> PathBuf {
+        observe::find(&self.settings).1.manifests.value
     }
 
-    /// Carries a request out under the agent's lock, by the same decision, until it is done.
+    /// Carries a request out under the agent's lock, by the same decision, until it is concluded.
     pub(super) async fn perform(
         &self,
-        _request: Request,
-        _how: How,
-        _tell: &mut dyn FnMut(&Event),
+        request: Request,
+        how: How,
+        tell: &mut dyn FnMut(&Event),
     ) -> Result<Planned, Failure> {
-        Err(Failure::unreachable(
-            "no agent runs to carry this out: start it with `systemctl start lastgood`".to_owned(),
-        ))
+        let (mut agent, found) =
+            Agent::start(&self.settings).await.map_err(|error| Failure::unreachable(error.to_string()))?;
+        found.iter().for_each(&mut *tell);
+        for _ in 0..WARM_UP {
+            agent.pass(None).await.events.iter().for_each(&mut *tell);
+            sleep(self.settings.probes.interval.min(Duration::from_secs(2))).await;
+        }
+        if how == How::DryRun {
+            let (before, decision, granted) = agent.plan(&request).await;
+            granted?;
+            return Ok(Planned::new(&request, &before, &decision));
+        }
+        let pass = agent.pass(Some(&request)).await;
+        pass.events.iter().for_each(&mut *tell);
+        let Some((before, decision, granted)) = pass.answer else {
+            return Err(Failure::failed("the request was not decided".to_owned()));
+        };
+        granted?;
+        let planned = Planned::new(&request, &before, &decision);
+        if let Request::Rollback { component, .. } = &request {
+            conclude(&mut agent, component, tell).await?;
+        }
+        agent.settle().iter().for_each(&mut *tell);
+        Ok(planned)
     }
 
-    /// Fills the slots of the manifest directory that an interrupted replacement left empty.
-    pub(super) async fn fill_slots(settings: &Settings) -> Result<Vec<String>, Failure> {
-        let _ = settings;
-        Ok(Vec::new())
+    /// Fills the slots of the manifest directory that an interrupted replacement left empty. Needs nothing but staging.
+    pub(super) fn fill_slots(settings: &Settings) -> Vec<String> {
+        act::fill_slots(settings)
+    }
+}
+
+/// Passes until a replacement has come to an end, and nothing is parked any more.
+async fn conclude(agent: &mut Agent, component: &ComponentId, tell: &mut dyn FnMut(&Event)) -> Result<(), Failure> {
+    let deadline = Instant::now() + LONGEST;
+    loop {
+        let memory = agent.memory();
+        let slot = memory.components.get(component).map(|record| &record.slot);
+        match slot {
+            Some(Slot::Held(held)) => {
+                let sentence = format!("{component} is held: {}; next step: {}", held.why, held.next_step);
+                return Err(Failure { exit: Exit::Failed, sentence });
+            }
+            Some(Slot::RollingBack(_)) => {}
+            _ if memory.parked.is_none() => return Ok(()),
+            _ => {}
+        }
+        if Instant::now() >= deadline {
+            return Err(Failure::failed(format!("{component} is still being replaced; start the agent to go on")));
+        }
+        let rest = agent.rest();
+        tokio::select! {
+            () = sleep(rest) => {}
+            () = agent.woken() => {}
+        }
+        agent.pass(None).await.events.iter().for_each(&mut *tell);
     }
 }

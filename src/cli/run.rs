@@ -1,69 +1,75 @@
-//! `lastgood run`: the service.
+//! `lastgood run`: the service. One task passes; timer, inotify, signals and questions only wake it.
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{broadcast, mpsc};
+use tokio::time::{Instant, sleep_until};
 
 use super::{Exit, Failure};
+use crate::agent::{self, Agent, Pass};
 use crate::config::Loaded;
-use crate::control::{Answer, Ask, Asked, Listener, serve};
+use crate::control::{Answer, Ask, Asked, How, Listener, serve};
 use crate::journal::{self, systemd::Notifier};
 use crate::model::event::EventKind;
-use crate::model::{Event, Memory};
-use crate::report::{Agent, Material, Process, Status, systemd_line};
+use crate::model::{Event, Policy, Request};
+use crate::report::{self, Explanation, Material, Planned, Process, Status, systemd_line};
 
 /// Events that a client that follows may lag behind.
 const EVENTS_KEPT: usize = 256;
 /// Questions that wait for the agent.
 const QUESTIONS: usize = 16;
+/// Events an explanation shows.
+const EVENTS_EXPLAINED: usize = 10;
+/// Actions a status shows.
+const ACTIONS_SHOWN: usize = 5;
+/// Events among which those actions are looked for.
+const ACTIONS_AMONG: usize = 100;
 
 pub(super) async fn run(loaded: Loaded) -> Result<Exit, Failure> {
     let settings = loaded.settings;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    let (agent, found) = Agent::start(&settings).await.map_err(|error| Failure::failed(error.to_string()))?;
     let listener = Listener::bind(&settings).await?;
     let (tx, mut questions) = mpsc::channel::<Asked>(QUESTIONS);
     let (events, _) = broadcast::channel(EVENTS_KEPT);
     let mut server = tokio::spawn(serve(listener, tx, events.clone()));
 
-    let mut notifier = Notifier::default();
-    let memory = Memory::default();
-    let agent = Agent {
+    let about = report::Agent {
         process: Process::Running { pid: std::process::id(), since: Timestamp::now() },
         version: env!("CARGO_PKG_VERSION").to_owned(),
     };
-    let status = || {
-        Status::new(Material {
-            now: Timestamp::now(),
-            memory: &memory,
-            judgement: None,
-            agent: &agent,
-            policy: &settings.policy,
-            holds: &[],
-            last: &[],
-        })
-    };
-    tell(&events, &format!("started, version {}", agent.version), "");
-    notifier.ready(&systemd_line(&status()));
-    let mut pass = tokio::time::interval(settings.passes.interval);
+    let mut service = Service { agent, about, policy: settings.policy.clone(), events, last: Vec::new() };
+    let started = format!("started, version {}", service.about.version);
+    let place = service.agent.surroundings();
+    let because = format!("it watches {} ({})", place.manifests.value.display(), place.manifests.from);
+    service.tell([happened(&started, &because)], Keep::InHistory);
+    service.tell(found, Keep::InHistory);
+
+    let mut notifier = Notifier::default();
+    let mut ready = false;
     let why = loop {
-        tokio::select! {
-            _ = pass.tick() => {
-                notifier.status(&systemd_line(&status()));
-                notifier.pass_finished();
-            }
+        service.pass(None).await;
+        let line = systemd_line(&service.status());
+        if ready {
+            notifier.status(&line);
+        } else {
+            notifier.ready(&line);
+            ready = true;
+        }
+        notifier.pass_finished();
+        let next = Instant::now() + service.agent.rest();
+        let end = tokio::select! {
+            () = sleep_until(next) => None,
+            () = service.agent.woken() => None,
             Some(asked) = questions.recv() => {
-                let answer = match asked.ask {
-                    Ask::Status => Answer::Status(Box::new(status())),
-                    Ask::Explain { .. } => Answer::Explanations(Vec::new()),
-                    Ask::Do { .. } | Ask::Follow { .. } => Answer::Failed("nothing can be done yet".to_owned()),
-                };
-                let _ = asked.reply.send(answer);
+                service.answer(asked).await;
+                None
             }
-            _ = terminate.recv() => break "it was told to stop",
-            _ = interrupt.recv() => break "it was interrupted",
+            _ = terminate.recv() => Some("it was told to stop"),
+            _ = interrupt.recv() => Some("it was interrupted"),
             ended = &mut server => {
                 let why = match ended {
                     Ok(Err(error)) => error.to_string(),
@@ -72,28 +78,116 @@ pub(super) async fn run(loaded: Loaded) -> Result<Exit, Failure> {
                 };
                 return Err(Failure::failed(format!("the control socket ended: {why}")));
             }
+        };
+        if let Some(why) = end {
+            break why;
         }
     };
     notifier.stopping("stopping");
-    tell(&events, "stopped", why);
+    let settled = service.agent.settle();
+    service.tell(settled, Keep::InHistory);
+    service.tell([happened("stopped", why)], Keep::InHistory);
     // The server ends when nobody takes its questions; its file goes with it.
     drop(questions);
     let _ = tokio::time::timeout(Duration::from_secs(1), server).await;
     Ok(Exit::Ok)
 }
 
-/// Tells what happens to the agent itself.
-fn tell(events: &broadcast::Sender<Event>, to: &str, because: &str) {
-    let event = Event {
-        at: Timestamp::now(),
-        kind: EventKind::Agent,
-        component: None,
-        generation: None,
-        from: None,
-        to: to.to_owned(),
-        because: because.to_owned(),
-    };
-    journal::tell(&event);
-    // Nobody may follow.
-    let _ = events.send(event);
+/// The agent with its listeners.
+struct Service {
+    agent: Agent,
+    about: report::Agent,
+    policy: Policy,
+    events: broadcast::Sender<Event>,
+    /// The latest actions, for the status.
+    last: Vec<Event>,
+}
+
+/// Whether an event still has to go into the history.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Keep {
+    /// The pass that made it has written it there.
+    IsKept,
+    InHistory,
+}
+
+impl Service {
+    async fn pass(&mut self, request: Option<&Request>) -> Pass {
+        let pass = self.agent.pass(request).await;
+        self.tell(pass.events.clone(), Keep::IsKept);
+        pass
+    }
+
+    fn tell(&mut self, events: impl IntoIterator<Item = Event>, keep: Keep) {
+        for event in events {
+            journal::tell(&event);
+            if keep == Keep::InHistory {
+                self.agent.remember(&event);
+            }
+            if matches!(event.kind, EventKind::Action | EventKind::Failure) {
+                self.last.push(event.clone());
+                let over = self.last.len().saturating_sub(ACTIONS_SHOWN);
+                self.last.drain(..over);
+            }
+            // Nobody may follow.
+            let _ = self.events.send(event);
+        }
+    }
+
+    async fn answer(&mut self, asked: Asked) {
+        let answer = match asked.ask {
+            Ask::Status => Answer::Status(Box::new(self.status())),
+            Ask::Explain { component } => self.explain(component.as_ref()),
+            Ask::Do { request, how: How::DryRun } => {
+                let (before, decision, granted) = self.agent.plan(&request).await;
+                match granted {
+                    Ok(()) => Answer::Planned(Planned::new(&request, &before, &decision)),
+                    Err(refusal) => Answer::Refused(refusal),
+                }
+            }
+            Ask::Do { request, how: How::ForReal } => match self.pass(Some(&request)).await.answer {
+                Some((before, decision, Ok(()))) => Answer::Accepted(Planned::new(&request, &before, &decision)),
+                Some((_, _, Err(refusal))) => Answer::Refused(refusal),
+                None => Answer::Failed("the request was not decided".to_owned()),
+            },
+            Ask::Follow { .. } => Answer::Failed("events are followed through the socket's own server".to_owned()),
+        };
+        // A client that has gone away is no error.
+        let _ = asked.reply.send(answer);
+    }
+
+    fn status(&self) -> Status {
+        self.report(Status::new)
+    }
+
+    fn explain(&self, component: Option<&crate::model::ComponentId>) -> Answer {
+        let known: Vec<_> = self.agent.memory().components.keys().cloned().collect();
+        if let Some(asked) = component.filter(|asked| !known.contains(asked)) {
+            return Answer::Refused(crate::model::plan::Refusal::no_such_component(asked, known.iter()));
+        }
+        let chosen = known.into_iter().filter(|id| component.is_none_or(|asked| asked == id));
+        let explanations = chosen.filter_map(|id| {
+            let events = self.agent.store().history(Some(&id), EVENTS_EXPLAINED).events;
+            self.report(|material| Explanation::new(material, &id, events))
+        });
+        Answer::Explanations(explanations.collect())
+    }
+
+    fn report<T>(&self, make: impl FnOnce(Material<'_>) -> T) -> T {
+        let holds: Vec<String> = self.agent.hold().map(ToOwned::to_owned).into_iter().collect();
+        make(Material {
+            now: Timestamp::now(),
+            memory: self.agent.memory(),
+            judgement: self.agent.judgement(),
+            agent: &self.about,
+            policy: &self.policy,
+            holds: &holds,
+            last: &self.last,
+        })
+    }
+}
+
+/// Something that happened to the agent itself.
+fn happened(to: &str, because: &str) -> Event {
+    agent::event(crate::sys::clock::now(), EventKind::Agent, None, to, because)
 }

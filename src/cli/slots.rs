@@ -4,8 +4,8 @@ use super::offline::Offline;
 use super::{Exit, Failure, out};
 use crate::config::Settings;
 
-pub(super) async fn fill(settings: &Settings) -> Result<Exit, Failure> {
-    for filled in Offline::fill_slots(settings).await? {
+pub(super) fn fill(settings: &Settings) -> Result<Exit, Failure> {
+    for filled in Offline::fill_slots(settings) {
         out::text(&format!("{filled}\n"))?;
     }
     Ok(Exit::Ok)

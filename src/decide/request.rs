@@ -29,8 +29,7 @@ fn known(draft: &Draft<'_>, id: &ComponentId) -> Result<(), Refusal> {
     if draft.record(id).is_some() {
         return Ok(());
     }
-    let names: Vec<String> = draft.memory.components.keys().map(ToString::to_string).collect();
-    Err(Refusal::NoSuchComponent { asked: id.to_string(), known: names.join(", ") })
+    Err(Refusal::no_such_component(id, draft.memory.components.keys()))
 }
 
 fn roll_back(draft: &mut Draft<'_>, id: &ComponentId, to: Option<u32>) -> Result<(), Refusal> {

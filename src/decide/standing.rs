@@ -94,36 +94,11 @@ pub(super) fn files_to_restore(
 }
 
 fn restorable(kept: &FileState, stands: &FileState, now: i64) -> Restorable {
-    use crate::model::closure::KubeconfigHealth::{Cannot, Works};
     let FileState::Present { kind, digest, .. } = kept else { return Restorable::Stands };
-    if let FileState::Present { digest: standing, kind: standing_kind, .. } = stands {
-        if digest == standing {
-            return Restorable::Stands;
-        }
-        if *standing_kind == FileKind::KeyMaterial && *kind != FileKind::KeyMaterial {
-            return Restorable::No("key material stands there now, which is never overwritten".to_owned());
-        }
+    let same = matches!(stands, FileState::Present { digest: standing, .. } if standing == digest);
+    // What changed among the keys is diagnosed by judge; it is no part of a generation.
+    if same || *kind == FileKind::KeyMaterial {
+        return Restorable::Stands;
     }
-    match kind {
-        // What changed among the keys is diagnosed by judge; it is no part of a generation.
-        FileKind::KeyMaterial => Restorable::Stands,
-        FileKind::Config => Restorable::Yes,
-        FileKind::Kubeconfig { works: Cannot { reason }, .. } => {
-            Restorable::No(format!("the kept kubeconfig does not work either: {reason}"))
-        }
-        FileKind::Kubeconfig { works: Works { not_after }, credentials } => {
-            if not_after.is_some_and(|not_after| not_after <= now) {
-                return Restorable::No("the certificate in the kept kubeconfig has expired".to_owned());
-            }
-            match stands {
-                FileState::Present {
-                    kind: FileKind::Kubeconfig { works: Works { .. }, credentials: standing },
-                    ..
-                } if credentials != standing => Restorable::No(
-                    "a kubeconfig with other, working credentials stands there: a person decides".to_owned(),
-                ),
-                _ => Restorable::Yes,
-            }
-        }
-    }
+    closure::may_replace(stands, kept, now).map_or_else(Restorable::No, |()| Restorable::Yes)
 }

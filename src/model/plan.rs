@@ -230,3 +230,11 @@ pub enum Refusal {
         why: String,
     },
 }
+
+impl Refusal {
+    /// For a component that is not there, with the names of those that are.
+    pub fn no_such_component<'a>(asked: &ComponentId, known: impl Iterator<Item = &'a ComponentId>) -> Self {
+        let known: Vec<String> = known.map(ToString::to_string).collect();
+        Self::NoSuchComponent { asked: asked.to_string(), known: known.join(", ") }
+    }
+}

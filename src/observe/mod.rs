@@ -47,7 +47,7 @@ use crate::model::manifest::DataIdentity;
 use crate::model::memory::Machine;
 use crate::model::observation::{self, Directory, ManifestFile, Node};
 use crate::model::reading::{Question, SymptomKind};
-use crate::model::{ComponentId, FileState, Manifest, Memory, Moment, Observation, Reading, Symptom};
+use crate::model::{ClosureFile, ComponentId, FileState, Manifest, Memory, Moment, Observation, Reading, Symptom};
 pub use crate::sys::clock::now;
 use crate::sys::proc::{self, Process};
 
@@ -117,9 +117,8 @@ impl Remembered {
                 let hint = all.files.entry(file.path.clone()).or_insert(Hint::None);
                 *hint = closure::hint_of(file).max(*hint);
             }
-            if generation.standing.is_known_good() {
-                all.images.extend(generation.images.iter().cloned());
-            }
+            // Of every generation: a person may ask for any of them.
+            all.images.extend(generation.images.iter().cloned());
             all.ports.extend(&generation.ports);
             if let Some(DataIdentity::Etcd { data_dir }) = &generation.data {
                 all.data_dirs.insert(data_dir.clone());
@@ -147,7 +146,7 @@ impl Observer {
                 let mut flags = Flags::default();
                 let surroundings = surroundings_now(&settings, &mut flags, &proc::processes());
                 let signs = Signs::at_first_sight(&settings);
-                let machine_id = std::fs::read_to_string("/etc/machine-id").unwrap_or_default().trim().to_owned();
+                let machine_id = machine_id();
                 (flags, surroundings, signs, machine_id)
             })
         };
@@ -322,6 +321,23 @@ impl Observer {
             |probe| probe.reading,
         )
     }
+}
+
+/// What is found of this node in one look, for whoever does not stay to watch.
+pub fn find(settings: &Settings) -> (Machine, Surroundings) {
+    let surroundings = surroundings::find(settings, &mut Flags::default());
+    let node_name = surroundings.node_name.value.clone();
+    (Machine { machine_id: machine_id(), node_name }, surroundings)
+}
+
+/// `/etc/machine-id`; nothing where there is none.
+fn machine_id() -> String {
+    std::fs::read_to_string("/etc/machine-id").unwrap_or_default().trim().to_owned()
+}
+
+/// One file of a closure, looked at by itself: with the same eyes as every pass, for whoever has to look again.
+pub fn look_at(kept: &ClosureFile) -> FileState {
+    Closures::default().one(&kept.path, closure::hint_of(kept))
 }
 
 impl Disk {

@@ -17,6 +17,7 @@ pub(super) fn stage(stage: Stage) -> &'static str {
         Stage::Parking => "kube-apiserver is taken out first",
         Stage::TakingOut => "the failed file is taken out",
         Stage::AwaitingGone => "waiting for the old pod to end",
+        Stage::Settling => "giving the kubelet a moment for its bookkeeping",
         Stage::PuttingIn => "the good file is put in",
         Stage::StoppingOld => "the old sandbox is stopped",
         Stage::Nudging => "the kubelet is restarted",
@@ -156,7 +157,7 @@ fn undisturbed(material: Material<'_>, record: &Record, assessment: Option<&Asse
         Slot::Unread { candidate, good, .. } => format!(
             "nothing: generation {candidate} goes on trial when a process reads it; generation {good} still runs"
         ),
-        Slot::Missing { good, how, age } => match how {
+        Slot::Missing { good, how, age, .. } => match how {
             Gone::Deleted => format!(
                 "generation {good} comes back in {}; `lastgood pause` prevents that",
                 roughly(grace(material, record).saturating_sub(*age))

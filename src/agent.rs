@@ -1,0 +1,304 @@
+//! The agent: observe, judge, decide, act and record in a loop. One task changes things; the timer, inotify and a
+//! person's request all come through [`Agent::pass`].
+//!
+//! ```text
+//!   pass:  observe ─▶ judge ─▶ decide ─▶ save the memory (the intent) ─▶ take each step ─▶ save ─▶ tell
+//!                                                   │ cannot be saved
+//!                                                   └▶ nothing of the node is touched
+//! ```
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::act::{self, Hands, Outcome};
+use crate::config::Settings;
+use crate::decide::{self, Scene};
+use crate::judge::{self, History};
+use crate::model::event::EventKind;
+use crate::model::plan::Refusal;
+use crate::model::{ComponentId, Decision, Event, Judgement, Memory, Moment, Observation, Request, Tick};
+use crate::observe::{self, Observer, Surroundings};
+use crate::record::{Guard, LockError, Store};
+use crate::sys;
+
+/// How long a memory that only grew older may stay unsaved: what a kill costs of a soak.
+const SAVE_EVERY: Duration = Duration::from_secs(10);
+
+/// Why the agent cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Another one runs, or the lock cannot be had.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// The state directory cannot be used.
+    #[error("{0}")]
+    State(#[from] std::io::Error),
+}
+
+/// What a pass came to.
+#[derive(Debug)]
+pub struct Pass {
+    /// What was told.
+    pub events: Vec<Event>,
+    /// To a request: the memory before, what was decided, and whether it was granted.
+    pub answer: Option<(Memory, Decision, Result<(), Refusal>)>,
+}
+
+/// The agent.
+pub struct Agent {
+    settings: Settings,
+    observer: Observer,
+    guard: Guard,
+    hands: Hands,
+    /// What the hands were made for: a runtime may appear after us.
+    found: Surroundings,
+    memory: Memory,
+    saved: Saved,
+    history: History,
+    last: Option<Moment>,
+    judgement: Option<Judgement>,
+    /// Failures told, by component, so that the same one is told once and not ten times a second.
+    failures: BTreeMap<Option<ComponentId>, String>,
+}
+
+/// The memory as it lies on disk.
+struct Saved {
+    memory: Memory,
+    at: Duration,
+    trouble: Option<String>,
+}
+
+impl Agent {
+    /// Takes the lock, finishes what an earlier run left half done, reads the memory, and looks around. What was found
+    /// about the state on disk is told by the first pass.
+    ///
+    /// # Errors
+    /// Only where another agent runs or the state directory cannot be used at all. A broken node is no error: it is what
+    /// the agent is for.
+    pub async fn start(settings: &Settings) -> Result<(Self, Vec<Event>), StartError> {
+        let guard = Store::open(settings)?.lock()?;
+        let now = sys::clock::now();
+        let mut observer = Observer::start(settings).await;
+        let mut events = Vec::new();
+        for sentence in act::finish_interrupted(settings) {
+            events.push(event(now, EventKind::Action, None, &sentence, "an earlier run ended in the middle of it"));
+        }
+        let machine = observer.machine();
+        let (mut memory, findings) = guard.load_memory(&machine);
+        memory.machine = machine;
+        for finding in findings {
+            events.push(event(now, EventKind::Agent, None, &finding.to_string(), ""));
+        }
+        // A first look brings the probes under way, so that the first judged pass has answers.
+        let _ = observer.observe(&memory).await;
+        let found = observer.surroundings();
+        let hands = Hands::new(settings, hands_of(&found));
+        let saved = Saved { memory: memory.clone(), at: now.boot, trouble: None };
+        let agent = Self {
+            settings: settings.clone(),
+            observer,
+            guard,
+            hands,
+            found,
+            memory,
+            saved,
+            history: History::default(),
+            last: None,
+            judgement: None,
+            failures: BTreeMap::new(),
+        };
+        Ok((agent, events))
+    }
+
+    /// One round. A request is decided by it, under the same rules.
+    pub async fn pass(&mut self, request: Option<&Request>) -> Pass {
+        let seen = self.observer.observe(&self.memory).await;
+        let found = self.observer.surroundings();
+        if found != self.found {
+            self.hands = Hands::new(&self.settings, hands_of(&found));
+            self.found = found;
+        }
+        let tick = Tick::after(self.last, seen.at, self.settings.passes.longest_gap);
+        self.last = Some(seen.at);
+        let history = std::mem::take(&mut self.history);
+        let (judged, history) = judge::judge(tick, &seen, &self.memory, history, &self.settings.policy);
+        self.history = history;
+        let scene = Scene { tick, seen: &seen, judged: &judged, policy: &self.settings.policy };
+        let (decision, granted) = decide::decide(scene, &self.memory, request);
+        let before = std::mem::replace(&mut self.memory, decision.memory.clone());
+        let mut events = decision.events.clone();
+
+        let pressing = !decision.plan.is_empty() || !decision.events.is_empty();
+        self.save(seen.at, pressing, &mut events);
+        self.act(&seen, &decision, &mut events).await;
+        if !decision.plan.is_empty() {
+            self.save(seen.at, true, &mut events);
+        }
+        if let Err(error) = self.guard.append(&events) {
+            self.fail(seen.at, None, format!("the history cannot be written: {error}"), &mut events);
+        }
+        self.judgement = Some(judged);
+        Pass { events, answer: granted.map(|granted| (before, decision, granted)) }
+    }
+
+    /// What would be decided about a request, without doing anything.
+    pub async fn plan(&mut self, request: &Request) -> (Memory, Decision, Result<(), Refusal>) {
+        let seen = self.observer.observe(&self.memory).await;
+        let tick = Tick { now: seen.at, credit: Duration::ZERO };
+        let (judged, _) = judge::judge(tick, &seen, &self.memory, self.history.clone(), &self.settings.policy);
+        let scene = Scene { tick, seen: &seen, judged: &judged, policy: &self.settings.policy };
+        let (decision, granted) = decide::decide(scene, &self.memory, Some(request));
+        (self.memory.clone(), decision, granted.unwrap_or(Ok(())))
+    }
+
+    /// Takes the steps, in order. A step that fails ends what is done for its component in this pass.
+    async fn act(&mut self, seen: &Observation, decision: &Decision, events: &mut Vec<Event>) {
+        let mut ended: BTreeSet<Option<ComponentId>> = BTreeSet::new();
+        let mut well: BTreeSet<Option<ComponentId>> = BTreeSet::new();
+        for step in &decision.plan {
+            let whose = step.component().cloned();
+            if ended.contains(&whose) || (self.saved.trouble.is_some() && step.touches_node()) {
+                continue;
+            }
+            let outcome = self.hands.take(&self.guard, step, &self.memory, seen).await;
+            match outcome {
+                Outcome::Done(sentence) => {
+                    decide::concluded(&mut self.memory, step);
+                    events.push(event(sys::clock::now(), EventKind::Action, whose.as_ref(), &sentence, ""));
+                    well.insert(whose);
+                }
+                Outcome::Nothing(_) => {
+                    decide::concluded(&mut self.memory, step);
+                    well.insert(whose);
+                }
+                Outcome::Refused(sentence) | Outcome::Failed(sentence) => {
+                    self.fail(seen.at, whose.clone(), format!("could not {step}: {sentence}"), events);
+                    well.remove(&whose);
+                    ended.insert(whose);
+                }
+            }
+        }
+        for whose in well {
+            self.failures.remove(&whose);
+        }
+    }
+
+    /// Tells a failure, unless it is the one that was told last.
+    fn fail(&mut self, now: Moment, whose: Option<ComponentId>, sentence: String, events: &mut Vec<Event>) {
+        if self.failures.insert(whose.clone(), sentence.clone()).as_ref() != Some(&sentence) {
+            events.push(event(
+                now,
+                EventKind::Failure,
+                whose.as_ref(),
+                &sentence,
+                "it is tried again at the next pass",
+            ));
+        }
+    }
+
+    /// Has the memory on disk if something happened, or if it has grown older for a while.
+    fn save(&mut self, now: Moment, pressing: bool, events: &mut Vec<Event>) {
+        let due = now.boot.saturating_sub(self.saved.at) >= SAVE_EVERY || now.boot < self.saved.at;
+        if !(pressing || due || self.saved.trouble.is_some()) || !differs(&self.memory, &self.saved.memory, pressing) {
+            return;
+        }
+        let result = self.guard.save_memory(&self.memory).map(drop);
+        let result = result.and_then(|()| if pressing { self.guard.describe_all(&self.memory) } else { Ok(()) });
+        match result {
+            Ok(()) => {
+                self.saved = Saved { memory: self.memory.clone(), at: now.boot, trouble: None };
+                self.failures.remove(&None);
+            }
+            Err(error) => {
+                let sentence = format!("the memory cannot be saved, so nothing of the node is touched: {error}");
+                self.saved.trouble = Some(sentence.clone());
+                self.fail(now, None, sentence, events);
+            }
+        }
+    }
+
+    /// How long to wait for the next pass when nothing wakes the agent.
+    pub fn rest(&self) -> Duration {
+        let troubled = !self.failures.is_empty();
+        if decide::is_busy(&self.memory) && !troubled {
+            self.settings.passes.busy_interval
+        } else {
+            self.settings.passes.interval
+        }
+    }
+
+    /// Resolves when something may have changed.
+    pub async fn woken(&mut self) {
+        self.observer.woken().await;
+    }
+
+    /// What is known.
+    pub fn memory(&self) -> &Memory {
+        &self.memory
+    }
+
+    /// What the last pass meant.
+    pub fn judgement(&self) -> Option<&Judgement> {
+        self.judgement.as_ref()
+    }
+
+    /// Why nothing is changed at present, as the last pass told it.
+    pub fn hold(&self) -> Option<&str> {
+        self.memory.notices.get("hold").map(String::as_str)
+    }
+
+    /// What was found of the node.
+    pub fn surroundings(&self) -> Surroundings {
+        self.observer.surroundings()
+    }
+
+    /// What the history holds.
+    pub fn store(&self) -> &Store {
+        &self.guard
+    }
+
+    /// Writes an event that no pass made into the history.
+    pub fn remember(&mut self, event: &Event) {
+        // A history that cannot be written is told by the next pass.
+        let _ = self.guard.append([event]);
+    }
+
+    /// Saves what only grew older since the last time, for a stop.
+    pub fn settle(&mut self) -> Vec<Event> {
+        let mut events = Vec::new();
+        self.save(sys::clock::now(), true, &mut events);
+        events
+    }
+}
+
+/// Whether a memory is worth writing: a note that the API server served a moment ago alone is not.
+fn differs(now: &Memory, saved: &Memory, pressing: bool) -> bool {
+    if pressing {
+        return now != saved;
+    }
+    let without = |memory: &Memory| Memory { api_served: None, ..memory.clone() };
+    without(now) != without(saved)
+}
+
+/// What the hands need to know of the node.
+fn hands_of(found: &Surroundings) -> act::Surroundings {
+    act::Surroundings {
+        manifests: found.manifests.value.clone(),
+        runtime: found.runtime.as_ref().map(|runtime| runtime.value.clone()),
+        look: Arc::new(observe::look_at),
+    }
+}
+
+/// An event, made at this moment.
+pub fn event(now: Moment, kind: EventKind, component: Option<&ComponentId>, to: &str, because: &str) -> Event {
+    Event {
+        at: now.wall,
+        kind,
+        component: component.cloned(),
+        generation: None,
+        from: None,
+        to: to.to_owned(),
+        because: because.to_owned(),
+    }
+}
