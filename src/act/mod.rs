@@ -11,6 +11,8 @@
 //! has its successor lying there first, and [`finish_interrupted`] fills it whatever became of the agent (Q11).
 
 mod closure;
+#[cfg(test)]
+mod crash_tests;
 mod kubelet;
 mod manifests;
 mod publish;

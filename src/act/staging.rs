@@ -151,7 +151,7 @@ impl Staging {
     fn keep(&self, path: &Path, why: Why, how: fn(&Path, &Path) -> io::Result<()>) -> io::Result<PathBuf> {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let name = cut(&name);
-        let stamp = Timestamp::now().strftime("%Y%m%dT%H%M%S%3fZ").to_string();
+        let stamp = Timestamp::now().strftime("%Y%m%dT%H%M%S%6fZ").to_string();
         let mut attempt = 0;
         let to = loop {
             let number = if attempt == 0 { String::new() } else { format!("-{attempt}") };

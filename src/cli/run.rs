@@ -24,8 +24,6 @@ const QUESTIONS: usize = 16;
 const EVENTS_EXPLAINED: usize = 10;
 /// Actions a status shows.
 const ACTIONS_SHOWN: usize = 5;
-/// Events among which those actions are looked for.
-const ACTIONS_AMONG: usize = 100;
 
 pub(super) async fn run(loaded: Loaded) -> Result<Exit, Failure> {
     let settings = loaded.settings;

@@ -25,16 +25,16 @@ impl Guard {
         // Its path below the state directory, flattened: generations/kube-system_etcd/3 keeps telling what it was.
         let relative = path.strip_prefix(self.path()).unwrap_or(path);
         let flat: Vec<_> = relative.iter().map(|part| part.to_string_lossy()).collect();
-        let stamp = Timestamp::now().strftime("%Y%m%dT%H%M%S%3fZ").to_string();
-        for attempt in 0.. {
+        let stamp = Timestamp::now().strftime("%Y%m%dT%H%M%S%6fZ").to_string();
+        let mut attempt = 0;
+        loop {
             let suffix = if attempt == 0 { String::new() } else { format!("-{attempt}") };
             let to = aside.join(format!("{stamp}{suffix}.{}", flat.join("+")));
             match files::rename_noreplace(path, &to) {
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists && attempt < 100 => {}
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists && attempt < 100 => attempt += 1,
                 moved => return moved.map(|()| to),
             }
         }
-        unreachable!("the loop returns at its hundredth attempt at the latest")
     }
 
     /// Makes room for one more. What cannot be removed stays.

@@ -24,6 +24,8 @@ mod lock;
 mod memory_file;
 mod published;
 mod rebuild;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::io;

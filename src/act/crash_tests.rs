@@ -1,0 +1,313 @@
+//! The hands are killed, and the disk fails under them, at every call they make: what stands afterwards is the old
+//! manifest or the new one, whole; or, between the two steps of a replacement, nothing, with the new one in staging.
+//!
+//! The work is done by a child process (this test binary again, [`the_child`]), under strace, which kills it at the N-th
+//! call of a kind or makes that call fail; N goes up until the work is done before it is reached.
+
+use std::env;
+use std::fs;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
+
+use super::tests::{BAD, GOOD, Node, manifest};
+use super::*;
+use crate::model::Memory;
+use crate::record::Store;
+use crate::sys::files;
+
+const WORK: &str = "LASTGOOD_CRASH_WORK";
+const ROOT: &str = "LASTGOOD_CRASH_ROOT";
+
+/// What the child does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Work {
+    TwoSteps,
+    InPlace,
+    SaveMemory,
+}
+
+impl Work {
+    fn of(word: &str) -> Self {
+        [Self::TwoSteps, Self::InPlace, Self::SaveMemory].into_iter().find(|w| format!("{w:?}") == word).unwrap()
+    }
+}
+
+fn memory(node: &Node, note: &str) -> Memory {
+    let notices = [("note".to_owned(), note.repeat(2000))].into();
+    Memory { notices, ..node.memory.clone() }
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap()
+}
+
+async fn work(node: &Node, guard: &Guard, work: Work) -> Vec<Outcome> {
+    match work {
+        Work::TwoSteps => {
+            vec![node.take(guard, &node.take_out()).await, node.take(guard, &node.put_in()).await]
+        }
+        Work::InPlace => vec![node.take(guard, &node.put_in()).await],
+        Work::SaveMemory => {
+            let saved = guard.save_memory(&memory(node, "new")).map(|_| Outcome::Done(String::new()));
+            vec![saved.unwrap_or_else(|error| Outcome::Failed(error.to_string()))]
+        }
+    }
+}
+
+/// Does the work it is told in its environment. No test of its own.
+#[test]
+#[ignore = "run by the tests below"]
+fn the_child() {
+    let (Ok(what), Some(root)) = (env::var(WORK), env::var_os(ROOT)) else { return };
+    let node = Node::at(Path::new(&root));
+    let runtime = runtime();
+    let guard = node.guard();
+    // Ready to be traced; goes on when told.
+    std::io::stderr().write_all(b"ready\n").unwrap();
+    let _ = std::io::stdin().read(&mut [0]).unwrap();
+    runtime.block_on(work(&node, &guard, Work::of(&what)));
+    // At once: what the test harness still writes is not ours to break.
+    std::process::exit(0);
+}
+
+/// Runs the child with a fault injected. True if the fault was met.
+fn run(work: Work, root: &Path, fault: &str) -> bool {
+    let mut child: Child = Command::new(env::current_exe().unwrap())
+        .args(["--exact", "act::crash_tests::the_child", "--ignored", "--nocapture", "--test-threads=1"])
+        .env(WORK, format!("{work:?}"))
+        .env(ROOT, root)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    assert!(lines.by_ref().any(|line| line.unwrap() == "ready"), "the child did not start");
+    let call = fault.split(':').next().unwrap();
+    let log = root.join("strace.log");
+    let mut strace = Command::new("strace")
+        .args(["-f", "-o"])
+        .arg(&log)
+        .args(["-e", &format!("trace={call}"), "-e", &format!("inject={fault}"), "-p", &child.id().to_string()])
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("these tests need strace: apt-get install strace");
+    let mut said = BufReader::new(strace.stderr.take().unwrap()).lines();
+    let attached = said.by_ref().any(|line| line.is_ok_and(|line| line.contains("attached")));
+    assert!(attached, "strace cannot trace the child");
+    drop(child.stdin.take());
+    thread::spawn(move || said.for_each(drop));
+    let status = child.wait().unwrap();
+    strace.wait().unwrap();
+    assert!(status.success() || status.code().is_none(), "the child failed: {:?}", lines.collect::<Vec<_>>());
+    status.code().is_none() || fs::read_to_string(log).unwrap().contains("(INJECTED)")
+}
+
+/// A directory with a node on it as it is before the work, to be copied.
+fn template(root: &Path) -> PathBuf {
+    let template = root.join("template");
+    fs::create_dir(&template).unwrap();
+    let (node, guard) = runtime().block_on(Node::with_a_bad_manifest(&template));
+    guard.save_memory(&memory(&node, "older")).unwrap();
+    guard.save_memory(&memory(&node, "old")).unwrap();
+    template
+}
+
+/// The old manifest or the new one, whole, and nothing else in the directory.
+fn assert_whole(node: &Node, situation: &str) {
+    let standing = node.standing().unwrap_or_else(|| panic!("{situation}: no manifest stands"));
+    assert!(standing == manifest(GOOD) || standing == manifest(BAD), "{situation}: the manifest is torn");
+    assert_eq!(files::names(&node.manifests()).unwrap(), ["kube-apiserver.yaml"], "{situation}");
+}
+
+fn check(work: Work, node: &Node, situation: &str) {
+    if work == Work::SaveMemory {
+        let (found, findings) = node.guard().load_memory(&node.memory.machine);
+        let note =
+            found.notices.get("note").map(|note| note.trim_end_matches("new").trim_end_matches("old").is_empty());
+        assert_eq!((note, findings), (Some(true), vec![]), "{situation}: the memory is lost");
+        return;
+    }
+    if node.standing().is_none() {
+        let staged = node.settings.paths.staging.join("slots/kube-apiserver.yaml");
+        assert_eq!(fs::read_to_string(staged).unwrap(), manifest(GOOD), "{situation}: an empty slot without successor");
+    }
+    finish_interrupted(&node.settings);
+    assert_whole(node, situation);
+    // Whoever comes next finishes it.
+    let guard = node.guard();
+    let outcomes = runtime().block_on(super::crash_tests::work(node, &guard, work));
+    assert!(outcomes.iter().all(|o| matches!(o, Outcome::Done(_))), "{situation}: {outcomes:?}");
+    assert_eq!(node.standing().unwrap(), manifest(GOOD), "{situation}");
+}
+
+/// Meets every call of these kinds with a fault, one at a time, and tells how many there were.
+fn at_every(works: &[Work], calls: &[&str], fault: &str) -> usize {
+    let dir = tempfile::tempdir().unwrap();
+    let template = template(dir.path());
+    let mut points = 0;
+    for work in works {
+        for call in calls {
+            for n in 1.. {
+                let root = dir.path().join("run");
+                let copied = Command::new("cp").arg("-a").args([&template, &root]).status().unwrap();
+                assert!(copied.success());
+                let met = run(*work, &root, &format!("{call}:{fault}:when={n}"));
+                if met {
+                    points += 1;
+                    check(*work, &Node::at(&root), &format!("{work:?}, {fault} at {call} {n}"));
+                }
+                fs::remove_dir_all(&root).unwrap();
+                if !met {
+                    break;
+                }
+            }
+        }
+    }
+    points
+}
+
+const MANIFESTS: [Work; 2] = [Work::TwoSteps, Work::InPlace];
+
+#[test]
+fn q11_killed_at_every_rename_link_and_sync_no_manifest_is_lost_or_torn() {
+    let calls = ["rename", "renameat", "renameat2", "linkat", "unlink", "unlinkat", "fsync", "fchmod"];
+    let points = at_every(&MANIFESTS, &calls, "signal=KILL");
+    println!("killed at {points} points");
+    assert!(points >= 20, "only {points} points: is the work still done by these calls?");
+}
+
+#[test]
+fn q11_killed_at_every_open_and_write_no_manifest_is_lost_or_torn() {
+    let points = at_every(&MANIFESTS, &["openat", "write", "mkdir", "symlink"], "signal=KILL");
+    println!("killed at {points} points");
+    assert!(points >= 20, "only {points} points: is the work still done by these calls?");
+}
+
+#[test]
+fn a_disk_that_fails_at_any_call_leaves_the_old_manifest_or_the_new_one() {
+    let calls = ["rename", "renameat", "renameat2", "linkat", "fsync", "write"];
+    let points = at_every(&MANIFESTS, &calls, "error=EIO") + at_every(&MANIFESTS, &["openat"], "error=ENOSPC");
+    println!("failed at {points} points");
+    assert!(points >= 20, "only {points} points");
+}
+
+#[test]
+fn a_memory_is_the_old_one_or_the_new_one_wherever_the_agent_is_killed() {
+    let calls = ["rename", "renameat", "renameat2", "linkat", "unlink", "fsync", "write", "openat"];
+    let points = at_every(&[Work::SaveMemory], &calls, "signal=KILL");
+    println!("killed at {points} points");
+    assert!(points >= 10, "only {points} points");
+}
+
+/// Runs a test on a file system of its own, which only its thread sees, and which ends with it.
+fn on_a_tmpfs(size: &str, test: impl FnOnce(&Path) + Send + 'static) {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, options) = (dir.path().to_owned(), format!("size={size}"));
+    let own = thread::spawn(move || {
+        let none = None::<&str>;
+        unshare(CloneFlags::CLONE_NEWNS).expect("this test mounts a file system and needs root");
+        mount(none, "/", none, MsFlags::MS_PRIVATE | MsFlags::MS_REC, none).unwrap();
+        mount(Some("tmpfs"), &path, Some("tmpfs"), MsFlags::empty(), Some(options.as_str())).unwrap();
+        test(&path);
+    });
+    if let Err(panic) = own.join() {
+        std::panic::resume_unwind(panic);
+    }
+}
+
+#[test]
+fn a_full_disk_leaves_the_old_manifest_or_the_new_one_whatever_room_is_left() {
+    on_a_tmpfs("600k", |root| {
+        // A manifest takes three pages; so from none to more than enough.
+        for pages in 0..16 {
+            for work in MANIFESTS {
+                let home = root.join("node");
+                fs::create_dir(&home).unwrap();
+                let (node, guard) = runtime().block_on(Node::with_a_bad_manifest(&home));
+                guard.save_memory(&memory(&node, "old")).unwrap();
+                let filler = root.join("filler");
+                fill(&filler, pages);
+                let outcomes = runtime().block_on(super::crash_tests::work(&node, &guard, work));
+                let situation = format!("{work:?} with {pages} pages left: {outcomes:?}");
+                if pages == 0 {
+                    assert!(
+                        matches!(&outcomes[0], Outcome::Failed(why) if why.contains("No space left")),
+                        "{situation}"
+                    );
+                }
+                let saved = guard.save_memory(&memory(&node, "new"));
+                let (found, findings) = guard.load_memory(&node.memory.machine);
+                let expected = if saved.is_ok() { "new" } else { "old" };
+                assert_eq!((found, findings), (memory(&node, expected), vec![]), "{situation}");
+                finish_interrupted(&node.settings);
+                assert_whole(&node, &situation);
+                fs::remove_file(&filler).unwrap();
+                drop(guard);
+                fs::remove_dir_all(&home).unwrap();
+            }
+        }
+    });
+}
+
+/// Fills the disk but for some pages.
+fn fill(filler: &Path, pages: u64) {
+    let mut file = fs::File::create(filler).unwrap();
+    while file.write_all(&[0; 4096]).is_ok() {}
+    let length = file.metadata().unwrap().len();
+    file.set_len(length.saturating_sub(pages * 4096) / 4096 * 4096).unwrap();
+}
+
+#[test]
+fn t7_on_a_full_disk_the_agent_starts_and_its_history_stays_readable() {
+    on_a_tmpfs("600k", |root| {
+        let (node, guard) = runtime().block_on(Node::with_a_bad_manifest(root));
+        let event = |to: &str| crate::model::Event {
+            at: jiff::Timestamp::UNIX_EPOCH,
+            kind: crate::model::event::EventKind::Agent,
+            component: None,
+            generation: None,
+            from: None,
+            to: to.repeat(1000),
+            because: String::new(),
+        };
+        guard.append([&event("started")]).unwrap();
+        fill(&root.join("filler"), 0);
+        let failed = (0..10).find_map(|_| guard.append([&event("full")]).err()).unwrap();
+        assert!(failed.to_string().contains("history.jsonl: No space left"), "{failed}");
+        drop(guard);
+        let guard = node.guard();
+        guard.load_memory(&node.memory.machine);
+        let history = guard.history(None, 100);
+        assert_eq!((&history.events[0], history.damage), (&event("started"), vec![]));
+        fs::remove_file(root.join("filler")).unwrap();
+        guard.append([&event("room")]).unwrap();
+        assert_eq!(guard.history(None, 1).events, [event("room")]);
+    });
+}
+
+#[test]
+fn on_a_read_only_disk_the_agent_starts_and_says_so_at_every_step() {
+    on_a_tmpfs("2m", |root| {
+        let (node, guard) = runtime().block_on(Node::with_a_bad_manifest(root));
+        guard.save_memory(&memory(&node, "old")).unwrap();
+        drop(guard);
+        let none = None::<&str>;
+        mount(none, root, none, MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY, none).unwrap();
+        let guard = Store::open(&node.settings).unwrap().lock().unwrap();
+        assert_eq!(guard.load_memory(&node.memory.machine), (memory(&node, "old"), vec![]));
+        let outcomes = runtime().block_on(super::crash_tests::work(&node, &guard, Work::TwoSteps));
+        assert!(
+            outcomes.iter().all(|o| matches!(o, Outcome::Failed(why) if why.contains("Read-only file system"))),
+            "{outcomes:?}"
+        );
+        assert!(guard.save_memory(&memory(&node, "new")).is_err());
+        assert_eq!(node.standing().unwrap(), manifest(BAD));
+        assert_eq!(finish_interrupted(&node.settings), Vec::<String>::new());
+    });
+}
