@@ -279,3 +279,194 @@ pub(super) fn hint_of(recorded: &ClosureFile) -> Hint {
         _ => Hint::None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::model::closure::{KubeconfigHealth, generation_digest};
+    use crate::observe::testing::Pki;
+
+    struct Node {
+        root: tempfile::TempDir,
+        closures: Closures,
+    }
+
+    impl Node {
+        fn new() -> Self {
+            let root = tempfile::tempdir().unwrap();
+            for dir in ["pki/etcd/deep/er", "manifests", "inactive-manifests", "etcd-data"] {
+                fs::create_dir_all(root.path().join(dir)).unwrap();
+            }
+            Self { root, closures: Closures::default() }
+        }
+
+        fn path(&self, name: &str) -> PathBuf {
+            self.root.path().join(name)
+        }
+
+        fn write(&self, name: &str, text: &str) {
+            fs::write(self.path(name), text).unwrap();
+        }
+
+        /// An API server's manifest with these flags, and its files at the same paths as on the host but for /conf.
+        fn manifest(&self, flags: &[String], mounts: &[(&str, &str)]) -> Manifest {
+            let root = self.root.path();
+            let volumes: Vec<_> = mounts
+                .iter()
+                .enumerate()
+                .map(|(n, (host, _))| serde_json::json!({"name": format!("v{n}"), "hostPath": {"path": root.join(host)}}))
+                .collect();
+            let mounted: Vec<_> = mounts
+                .iter()
+                .enumerate()
+                .map(|(n, (_, inside))| serde_json::json!({"name": format!("v{n}"), "mountPath": inside}))
+                .collect();
+            let mut command = vec!["kube-apiserver".to_owned()];
+            command.extend_from_slice(flags);
+            let pod = serde_json::json!({
+                "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "kube-apiserver", "namespace": "kube-system"},
+                "spec": {"volumes": volumes, "containers": [{"name": "a", "image": "i", "command": command, "volumeMounts": mounted}]}
+            });
+            Manifest::parse(pod.to_string().into_bytes().into()).unwrap()
+        }
+
+        fn look(&mut self, manifest: &Manifest) -> BTreeMap<String, FileState> {
+            let excluded = ["manifests", "inactive-manifests", "etcd-data"].map(|name| self.path(name)).into();
+            let scope = Scope { root: self.root.path().to_owned(), excluded };
+            self.closures.begin();
+            let looked = self.closures.of(manifest, &scope);
+            let name = |path: &Path| path.strip_prefix(self.root.path()).unwrap().display().to_string();
+            looked.into_iter().map(|looked| (name(&looked.file.path), looked.file.state)).collect()
+        }
+    }
+
+    fn kind(state: &FileState) -> &FileKind {
+        match state {
+            FileState::Present { kind, .. } => kind,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn flags_mounts_and_what_they_name_make_the_closure_and_nothing_else_does() {
+        let mut node = Node::new();
+        node.write("audit.yaml", "kind: Policy\n");
+        node.write("admission.yaml", "kind: AdmissionConfiguration\nplugins:\n- {name: E, path: event.yaml}\n- {name: I, configuration: {kubeConfigFile: /conf/gone.conf}}\n");
+        node.write("event.yaml", "kind: Configuration\n");
+        node.write("unmounted.yaml", "a: 1\n");
+        node.write("pki/sa.key", "-----BEGIN PRIVATE KEY-----\n");
+        node.write("pki/etcd/ca.crt", "-----BEGIN CERTIFICATE-----\n");
+        node.write("pki/etcd/deep/too.crt", "x");
+        node.write("manifests/etcd.yaml", "x");
+        let flags = [
+            "--audit-policy-file=/conf/audit.yaml",
+            "--admission-control-config-file=/conf/admission.yaml",
+            "--authentication-config=/conf/not-there.yaml",
+            "--tls-cert-file=/pki/apiserver.crt",
+            "--service-account-key-file=/pki/sa.pub,/pki/sa.key",
+            "--allow-these=/conf/../../../etc/passwd",
+            "--in-the-image=/usr/share/x.yaml",
+            "--in-the-directory=/conf/manifests/etcd.yaml",
+        ]
+        .map(String::from);
+        // The root itself is mounted: it is looked through, but for what is not configuration.
+        let manifest = node.manifest(&flags, &[("pki", "/pki"), ("", "/conf")]);
+        let seen = node.look(&manifest);
+        let names: Vec<&str> = seen.keys().map(String::as_str).collect();
+        assert_eq!(
+            names,
+            [
+                "admission.yaml",
+                "audit.yaml",
+                "event.yaml",
+                "gone.conf",
+                "not-there.yaml",
+                "pki/apiserver.crt",
+                "pki/etcd/ca.crt",
+                "pki/sa.key",
+                "pki/sa.pub",
+                "unmounted.yaml"
+            ]
+        );
+        assert_eq!(kind(&seen["audit.yaml"]), &FileKind::Config);
+        assert_eq!(kind(&seen["event.yaml"]), &FileKind::Config, "named by a configuration file, relative to it");
+        assert_eq!(seen["gone.conf"], FileState::Missing, "named by a configuration file, and not there");
+        assert_eq!(seen["not-there.yaml"], FileState::Missing);
+        assert_eq!(kind(&seen["pki/sa.key"]), &FileKind::KeyMaterial);
+
+        let only_audit = node.manifest(&flags[..1], &[("audit.yaml", "/conf/audit.yaml")]);
+        assert_eq!(node.look(&only_audit).into_keys().collect::<Vec<_>>(), ["audit.yaml"]);
+    }
+
+    #[test]
+    fn a_changed_file_is_another_generation_and_a_renewed_key_is_not() {
+        let mut node = Node::new();
+        node.write("audit.yaml", "kind: Policy\n");
+        node.write("pki/sa.key", "-----BEGIN PRIVATE KEY-----\nA\n");
+        let manifest = node.manifest(&["--audit-policy-file=/c/audit.yaml".into()], &[("", "/c")]);
+        let mut digest = |node: &mut Node| {
+            let scope = Scope { root: node.root.path().to_owned(), excluded: Vec::new() };
+            let files: Vec<_> = node.closures.of(&manifest, &scope).into_iter().map(|looked| looked.file).collect();
+            generation_digest(manifest.digest, &files)
+        };
+        let first = digest(&mut node);
+        node.write("pki/sa.key", "-----BEGIN PRIVATE KEY-----\nB\n");
+        assert_eq!(digest(&mut node), first);
+        node.write("audit.yaml", "kind: Policz\n");
+        assert_ne!(digest(&mut node), first, "the same size within the same tick");
+        node.write("audit.yaml", "kind: Policy\n");
+        assert_eq!(digest(&mut node), first);
+        fs::remove_file(node.path("audit.yaml")).unwrap();
+        assert_ne!(digest(&mut node), first);
+    }
+
+    #[test]
+    fn odd_files_are_named_and_do_not_hang() {
+        let mut node = Node::new();
+        nix::unistd::mkfifo(&node.path("fifo.yaml"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+        fs::File::create(node.path("huge.yaml")).unwrap().set_len(MAX_FILE_BYTES + 1).unwrap();
+        fs::create_dir(node.path("dir.yaml")).unwrap();
+        let flags = ["--a=/c/fifo.yaml", "--b=/c/huge.yaml", "--c=/c/dir.yaml"].map(String::from);
+        let seen = node.look(&node.manifest(&flags, &[("", "/c")]));
+        assert!(matches!(seen["fifo.yaml"], FileState::Unreadable { .. }));
+        assert!(matches!(seen["huge.yaml"], FileState::Unreadable { .. }));
+        assert_eq!(seen.get("dir.yaml"), None, "a directory is looked through, not read");
+    }
+
+    #[test]
+    fn a_crowded_directory_is_bounded_and_flags_come_first() {
+        let mut node = Node::new();
+        for n in 0..(MAX_FILES + 50) {
+            node.write(&format!("f{n:04}"), "x");
+        }
+        node.write("zz.yaml", "x");
+        let manifest = node.manifest(&["--config=/c/zz.yaml".into()], &[("", "/c")]);
+        let seen = node.look(&manifest);
+        assert_eq!(seen.len(), MAX_FILES);
+        assert!(seen.contains_key("zz.yaml"));
+    }
+
+    #[test]
+    fn a_kubeconfig_that_names_its_key_by_path_is_checked_against_that_file() {
+        let mut node = Node::new();
+        let pki = Pki::new(node.root.path());
+        pki.sign("one", "ca", 5);
+        pki.sign("two", "ca", 5);
+        node.write("kube.conf", "kind: Config\nclusters: [{name: k, cluster: {server: 'https://h'}}]\ncontexts: [{name: c, context: {cluster: k, user: u}}]\ncurrent-context: c\nusers: [{name: u, user: {client-certificate: /c/one.crt, client-key: one.key}}]\n");
+        let manifest = node.manifest(&["--kubeconfig=/c/kube.conf".into()], &[("", "/c")]);
+        let works = |state: &FileState| match kind(state) {
+            FileKind::Kubeconfig { works, .. } => works.clone(),
+            other => panic!("{other:?}"),
+        };
+        assert!(matches!(works(&node.look(&manifest)["kube.conf"]), KubeconfigHealth::Works { not_after: Some(_) }));
+        fs::copy(node.path("two.key"), node.path("one.key")).unwrap();
+        assert!(matches!(works(&node.look(&manifest)["kube.conf"]), KubeconfigHealth::Cannot { .. }));
+        node.write("kube.conf", "");
+        assert!(
+            matches!(works(&node.look(&manifest)["kube.conf"]), KubeconfigHealth::Cannot { .. }),
+            "emptied, and still a kubeconfig"
+        );
+    }
+}

@@ -173,3 +173,73 @@ fn paths_in(value: &Value, key: &str, found: &mut Vec<String>) {
         _ => {}
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kind(name: &str, text: impl AsRef<[u8]>, hint: Hint) -> FileKind {
+        classify(Path::new(name), text.as_ref(), hint).kind
+    }
+
+    #[test]
+    fn what_is_secret_is_told_by_what_stands_in_it() {
+        let jwt = "eyJhbGciOiJSUzI1NiIsImtpZCI6IkEifQ.eyJzdWIiOiJhZG1pbiJ9.c2lnbmF0dXJlLXNpZ25hdHVyZQ";
+        let secrets: [(&str, Vec<u8>); 13] = [
+            ("a key", "-----BEGIN RSA PRIVATE KEY-----\nMII\n".into()),
+            ("a certificate behind a comment", "# ours\n-----BEGIN CERTIFICATE-----\nMII\n".into()),
+            ("a public service-account key", "-----BEGIN PUBLIC KEY-----\nMII\n".into()),
+            (
+                "encryption",
+                "apiVersion: apiserver.config.k8s.io/v1\nkind: EncryptionConfiguration\nresources: []\n".into(),
+            ),
+            ("encryption, torn", "kind: \"EncryptionConfiguration\"\nresources: [\n - a: {".into()),
+            ("encryption, old", "kind: EncryptionConfig\n".into()),
+            ("encryption in JSON", "{\"kind\": \"EncryptionConfiguration\"}".into()),
+            ("a Secret, second in its file", "kind: ConfigMap\n---\nkind: Secret\ndata: {}\n".into()),
+            ("a token", format!("{jwt}\n").into()),
+            ("a token in a file of others", format!("bearer: \"{jwt}\"\n").into()),
+            ("a token table", "31ada4fd-adec,alice,1001,\"system:masters\"\nabc,bob,1002\n".into()),
+            ("a password", "[Global]\nuser = x\npassword = hunter2\n".into()),
+            ("no text", vec![0x30, 0x82, 0x01, 0xff, 0xfe]),
+        ];
+        for (why, bytes) in secrets {
+            assert_eq!(kind("config", bytes, Hint::None), FileKind::KeyMaterial, "{why}");
+        }
+        assert_eq!(kind("sa.key", "", Hint::None), FileKind::KeyMaterial, "a key that was emptied is no configuration");
+        assert_eq!(kind("x", "", Hint::of_flag("tls-private-key-file")), FileKind::KeyMaterial);
+        assert_eq!(kind("x", "a: 1", Hint::of_flag("encryption-provider-config")), FileKind::KeyMaterial);
+        assert_eq!(kind("x", "t,u,1", Hint::of_flag("token-auth-file")), FileKind::KeyMaterial);
+    }
+
+    #[test]
+    fn configuration_is_configuration_even_when_it_is_broken() {
+        let audit = "apiVersion: audit.k8s.io/v1\nkind: Policy\nrules:\n- level: Metadata\n  resources:\n  - group: \"\"\n    resources: [\"secrets\", \"configmaps\"]\n";
+        assert_eq!(kind("audit.yaml", audit, Hint::None), FileKind::Config);
+        assert_eq!(kind("audit.yaml", "rules: [", Hint::None), FileKind::Config);
+        assert_eq!(kind("audit.yaml", "", Hint::None), FileKind::Config);
+        assert_eq!(kind("audit.yaml", audit, Hint::of_flag("audit-policy-file")), FileKind::Config);
+    }
+
+    #[test]
+    fn what_a_file_names_in_turn_is_found() {
+        let admission = "kind: AdmissionConfiguration\nplugins:\n- name: EventRateLimit\n  path: eventconfig.yaml\n\
+                         - name: ImagePolicyWebhook\n  configuration:\n    imagePolicy: {kubeConfigFile: /etc/kubernetes/image.conf, allowTTL: 50}\n";
+        let content = classify(Path::new("admission.yaml"), admission.as_bytes(), Hint::None);
+        assert_eq!(content.names, ["eventconfig.yaml", "/etc/kubernetes/image.conf"]);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_bytes_make_it_panic(bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..300)) {
+            for hint in [Hint::None, Hint::Kubeconfig, Hint::Secret] {
+                classify(Path::new("x"), &bytes, hint);
+            }
+        }
+
+        #[test]
+        fn no_line_makes_it_panic(text in "[-\"' a-zäß:=]{0,40}") {
+            classify(Path::new("x"), text.as_bytes(), Hint::None);
+        }
+    }
+}

@@ -279,3 +279,200 @@ fn faulty(name: &str, fault: FileFault, changed: Timestamp, uid: u32) -> Manifes
         settled: Settled::NotYet,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use nix::sys::stat::Mode;
+    use nix::unistd::mkfifo;
+
+    use super::*;
+    use crate::sys::clock::now;
+
+    struct Bench {
+        root: tempfile::TempDir,
+        dir: PathBuf,
+        looker: Looker,
+        closures: Closures,
+    }
+
+    impl Bench {
+        fn new() -> Self {
+            let root = tempfile::tempdir().unwrap();
+            let dir = root.path().join("manifests");
+            fs::create_dir(&dir).unwrap();
+            Self { root, dir, looker: Looker::new(Hold::Yes), closures: Closures::default() }
+        }
+
+        fn write(&self, name: &str, text: impl AsRef<[u8]>) {
+            fs::write(self.dir.join(name), text).unwrap();
+        }
+
+        fn look_at(&mut self, now: Moment) -> Directory {
+            let scope = Scope { root: self.root.path().to_owned(), excluded: vec![self.dir.clone()] };
+            self.closures.begin();
+            self.looker.look(&self.dir, &mut self.closures, &scope, Quiet { now, quiet: Duration::from_secs(1) })
+        }
+
+        fn look(&mut self) -> Directory {
+            self.look_at(now())
+        }
+
+        fn fault(&mut self, name: &str) -> FileFault {
+            self.look().file(name).unwrap_or_else(|| panic!("{name} was not seen")).content.clone().unwrap_err()
+        }
+    }
+
+    fn pod(name: &str, word: &str) -> String {
+        format!(
+            "{{apiVersion: v1, kind: Pod, metadata: {{name: {name}, namespace: kube-system}}, \
+             spec: {{containers: [{{name: a, image: i, command: [run, {word}]}}]}}}}"
+        )
+    }
+
+    #[test]
+    fn whatever_stands_there_is_told_apart_and_nothing_blocks() {
+        let mut bench = Bench::new();
+        bench.write("a.yaml", pod("a", "x"));
+        bench.write("a.yaml.bak", pod("a", "y"));
+        bench.write(".hidden.yaml", pod("h", "x"));
+        bench.write("empty", "");
+        bench.write("torn", &pod("a", "x")[..60]);
+        bench.write("README.txt", "hello");
+        bench.write("nul", [0; 512]);
+        fs::create_dir(bench.dir.join("sub")).unwrap();
+        symlink("/nowhere/at/all", bench.dir.join("dangling")).unwrap();
+        symlink("loop", bench.dir.join("loop")).unwrap();
+        symlink(bench.dir.join("a.yaml"), bench.dir.join("link")).unwrap();
+        mkfifo(&bench.dir.join("fifo"), Mode::S_IRWXU).unwrap();
+        let _socket = std::os::unix::net::UnixListener::bind(bench.dir.join("socket")).unwrap();
+        // Sparse: it takes no room, and reading it would take a while.
+        fs::File::create(bench.dir.join("huge")).unwrap().set_len(20 << 20).unwrap();
+
+        let seen = bench.look();
+        let names: Vec<&str> = seen.files().map(|file| file.name.as_str()).collect();
+        assert!(!names.contains(&".hidden.yaml"));
+        assert_eq!(names.len(), 13, "{names:?}");
+        for name in ["a.yaml", "a.yaml.bak", "link"] {
+            assert!(seen.file(name).unwrap().content.is_ok(), "{name} is a manifest to the kubelet");
+        }
+        assert_eq!(bench.fault("empty"), FileFault::Empty);
+        assert!(matches!(bench.fault("torn"), FileFault::NotYaml { .. }));
+        assert!(matches!(bench.fault("README.txt"), FileFault::NotAPod { .. }));
+        assert!(matches!(bench.fault("nul"), FileFault::NotYaml { .. }));
+        assert_eq!(bench.fault("sub"), FileFault::Directory);
+        assert_eq!(bench.fault("dangling"), FileFault::DanglingLink { target: "/nowhere/at/all".into() });
+        assert!(matches!(bench.fault("loop"), FileFault::Unreadable { .. }), "{:?}", bench.fault("loop"));
+        assert_eq!(bench.fault("fifo"), FileFault::Special { kind: "fifo".into() });
+        assert_eq!(bench.fault("socket"), FileFault::Special { kind: "socket".into() });
+        assert_eq!(bench.fault("huge"), FileFault::TooLarge { bytes: 20 << 20 });
+    }
+
+    #[test]
+    fn a_second_look_at_the_same_files_parses_nothing() {
+        let mut bench = Bench::new();
+        bench.write("a.yaml", pod("a", "x"));
+        let later = |ms: u64| {
+            let now = now();
+            Moment { wall: now.wall + Duration::from_millis(ms), boot: now.boot + Duration::from_millis(ms) }
+        };
+        let first = Arc::clone(bench.look_at(later(2000)).file("a.yaml").unwrap());
+        assert!(Arc::ptr_eq(&first, bench.look_at(later(2100)).file("a.yaml").unwrap()));
+        bench.write("a.yaml", pod("a", "z"));
+        let changed = Arc::clone(bench.look().file("a.yaml").unwrap());
+        assert_ne!(first.digest, changed.digest, "the same size, another content");
+        assert!(changed.changed > first.changed);
+    }
+
+    #[test]
+    fn a_write_within_the_same_tick_is_not_missed() {
+        let mut bench = Bench::new();
+        for round in 0..50 {
+            bench.write("a.yaml", pod("a", &format!("word{:02}", round)));
+            let seen = bench.look();
+            let line = seen.file("a.yaml").unwrap().content.as_ref().unwrap().command_line().unwrap();
+            assert_eq!(line[1], format!("word{round:02}"));
+        }
+    }
+
+    #[test]
+    fn a_file_is_settled_after_the_quiet_time_by_either_clock() {
+        let mut bench = Bench::new();
+        bench.write("a.yaml", pod("a", "x"));
+        let start = now();
+        let settled = |bench: &mut Bench, boot: u64, wall: i64| {
+            let wall = start.wall + jiff::SignedDuration::from_millis(wall);
+            let at = Moment { wall, boot: start.boot + Duration::from_millis(boot) };
+            bench.look_at(at).file("a.yaml").unwrap().settled
+        };
+        assert_eq!(settled(&mut bench, 0, 10), Settled::NotYet, "just written");
+        assert_eq!(settled(&mut bench, 500, -3_600_000), Settled::NotYet, "the wall clock jumped back");
+        assert_eq!(settled(&mut bench, 1100, -3_600_000), Settled::Yes, "and does not hold it up for ever");
+        bench.write("a.yaml", pod("a", "y"));
+        assert_eq!(settled(&mut bench, 1200, -3_600_000), Settled::NotYet, "written again");
+        assert_eq!(
+            settled(&mut Bench { looker: Looker::new(Hold::Yes), ..bench }, 1300, 5000),
+            Settled::Yes,
+            "an old file at first sight"
+        );
+    }
+
+    #[test]
+    fn how_a_file_went_is_known() {
+        let mut bench = Bench::new();
+        for name in ["deleted", "moved", "hidden", "replaced", "back"] {
+            bench.write(name, pod(name, "x"));
+        }
+        bench.look();
+        let aside = bench.root.path().join("aside");
+        fs::remove_file(bench.dir.join("deleted")).unwrap();
+        fs::rename(bench.dir.join("moved"), &aside).unwrap();
+        fs::rename(bench.dir.join("hidden"), bench.dir.join(".hidden")).unwrap();
+        let staged = bench.root.path().join("staged");
+        fs::write(&staged, pod("replaced", "y")).unwrap();
+        fs::rename(&staged, bench.dir.join("replaced")).unwrap();
+        fs::rename(bench.dir.join("back"), bench.root.path().join("back")).unwrap();
+        let seen = bench.look();
+        assert_eq!(seen.fate("deleted"), Gone::Deleted);
+        assert_eq!(seen.fate("moved"), Gone::Moved { to: aside.clone() });
+        assert_eq!(seen.fate("hidden"), Gone::Moved { to: bench.dir.join(".hidden") });
+        assert!(seen.file("replaced").is_some());
+        assert_eq!(seen.fate("never-seen"), Gone::Unwitnessed);
+        fs::rename(bench.root.path().join("back"), bench.dir.join("back")).unwrap();
+        fs::remove_file(&aside).unwrap();
+        fs::remove_file(bench.dir.join("replaced")).unwrap();
+        let seen = bench.look();
+        assert!(seen.file("back").is_some());
+        assert_eq!(seen.fate("back"), Gone::Unwitnessed, "it stands, and has no fate");
+        assert_eq!(seen.fate("moved"), Gone::Moved { to: aside }, "what was decided stays");
+        assert_eq!(seen.fate("replaced"), Gone::Deleted, "the one that replaced it was held too");
+    }
+
+    #[test]
+    fn a_hard_link_elsewhere_does_not_make_a_deleted_file_a_moved_one() {
+        let mut bench = Bench::new();
+        bench.write("a.yaml", pod("a", "x"));
+        fs::hard_link(bench.dir.join("a.yaml"), bench.root.path().join("backup")).unwrap();
+        bench.look();
+        fs::remove_file(bench.dir.join("a.yaml")).unwrap();
+        assert_eq!(bench.look().fate("a.yaml"), Gone::Deleted);
+    }
+
+    #[test]
+    fn a_directory_that_is_gone_is_missing_and_one_that_is_no_directory_is_unreadable() {
+        let mut bench = Bench::new();
+        bench.write("a.yaml", pod("a", "x"));
+        bench.look();
+        fs::remove_dir_all(&bench.dir).unwrap();
+        let seen = bench.look();
+        assert!(matches!(seen, Directory::Missing { .. }));
+        assert_eq!(seen.fate("a.yaml"), Gone::Deleted);
+        fs::write(&bench.dir, "").unwrap();
+        assert!(matches!(bench.look(), Directory::Unreadable(_)));
+        fs::remove_file(&bench.dir).unwrap();
+        fs::create_dir(&bench.dir).unwrap();
+        bench.write("a.yaml", pod("a", "x"));
+        assert!(bench.look().file("a.yaml").is_some());
+    }
+}

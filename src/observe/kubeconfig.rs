@@ -145,3 +145,79 @@ fn file_names(document: &Value) -> Vec<String> {
     }
     names
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::observe::testing::Pki;
+
+    fn with(certificate: &[u8], key: &[u8], server: &str) -> String {
+        format!(
+            "apiVersion: v1\nkind: Config\nclusters:\n- name: kubernetes\n  cluster: {{server: '{server}'}}\ncontexts:\n\
+             - name: c\n  context: {{cluster: kubernetes, user: u}}\ncurrent-context: c\nusers:\n- name: u\n  user:\n\
+             \x20   client-certificate-data: {}\n    client-key-data: {}\n",
+            STANDARD.encode(certificate),
+            STANDARD.encode(key)
+        )
+    }
+
+    fn read_text(text: &str) -> Kubeconfig {
+        let document: Option<Value> = serde_yaml::from_str(text).ok();
+        read(text.as_bytes(), document.as_ref())
+    }
+
+    fn reason(text: &str) -> String {
+        match read_text(text).works {
+            KubeconfigHealth::Cannot { reason } => reason,
+            works => panic!("{works:?}: {text}"),
+        }
+    }
+
+    #[test]
+    fn a_key_that_does_not_fit_its_certificate_cannot_work() {
+        let dir = tempfile::tempdir().unwrap();
+        let pki = Pki::new(dir.path());
+        pki.sign("one", "ca", 5);
+        pki.sign("two", "ca", 5);
+        let server = "https://127.0.0.1:6443";
+        let good = with(&pki.read("one.crt"), &pki.read("one.key"), server);
+        match read_text(&good).works {
+            KubeconfigHealth::Works { not_after: Some(at) } => {
+                let left = at - jiff::Timestamp::now().as_second();
+                assert!((4 * 86400..6 * 86400).contains(&left), "{left}");
+            }
+            other => panic!("{other:?}"),
+        }
+        let mixed = with(&pki.read("one.crt"), &pki.read("two.key"), server);
+        assert_eq!(reason(&mixed), "the client key does not fit the client certificate");
+        assert!(reason(&with(b"nonsense", &pki.read("one.key"), server)).contains("certificate"));
+        assert!(reason(&good[..good.len() - 200]).contains("key"), "torn within the key");
+
+        let renewed = with(&pki.read("two.crt"), &pki.read("two.key"), server);
+        assert_eq!(read_text(&renewed).digest, read_text(&good).digest, "a renewed certificate is no change");
+        assert_ne!(read_text(&renewed).credentials, read_text(&good).credentials);
+        let elsewhere = with(&pki.read("one.crt"), &pki.read("one.key"), "https://10.0.0.9:6443");
+        assert_ne!(read_text(&elsewhere).digest, read_text(&good).digest, "another server is one");
+    }
+
+    #[test]
+    fn what_a_program_would_stop_at_is_named() {
+        let good = "kind: Config\nclusters:\n- name: k\n  cluster: {server: 'https://h'}\ncontexts:\n- name: c\n  context: {cluster: k, user: u}\n\
+                    current-context: c\nusers:\n- name: u\n  user: {token: t}\n";
+        assert_eq!(read_text(good).works, KubeconfigHealth::Works { not_after: None });
+        for (from, to, word) in [
+            ("current-context: c", "current-context: d", "does not exist"),
+            ("current-context: c", "", "no current-context"),
+            ("{server: 'https://h'}", "{}", "no server"),
+            ("{server: 'https://h'}", "{server: h, certificate-authority-data: '!'}", "base64"),
+            ("- name: u\n", "- name: v\n", "does not exist"),
+            ("{token: t}", "{client-key-data: aGVsbG8=}", "no certificate"),
+            ("kind: Config", "kind: Pod", "Pod"),
+            ("kind: Config", "kind: [", "does not parse"),
+        ] {
+            let found = reason(&good.replace(from, to));
+            assert!(found.contains(word), "{found:?} says nothing of {word:?}");
+        }
+        assert!(reason("").contains("empty"));
+    }
+}

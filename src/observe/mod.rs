@@ -23,6 +23,8 @@ mod node;
 mod probes;
 mod runtime;
 mod surroundings;
+#[cfg(test)]
+mod testing;
 mod wake;
 
 use std::collections::{BTreeMap, BTreeSet};
