@@ -161,3 +161,79 @@ fn outcome(component: &status::Component) -> Outcome {
         None => Outcome::Serving,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::{Asked, Listener, serve};
+    use crate::model::event::EventKind;
+    use tokio::sync::broadcast;
+
+    /// The status of a node with one component, in these states by turns.
+    fn status(state: &str, rest: &str) -> status::Status {
+        serde_json::from_str(&format!(
+            r#"{{"version":1,"at":"2026-11-22T20:00:00Z","node":"n","overall":"changing","sentence":"","agent":{{"process":
+            {{"is":"running","pid":1,"since":"2026-11-22T20:00:00Z"}},"version":"0"}},"mode":"act","pause":null,"holds":[],
+            "notices":[],"last":[],"components":[{{"component":"etcd","role":"etcd","verdict":"healthy","since":null,
+            "state":"{state}","proof":"known-good","generation":1,"known_good":1,"note":"","next":""{rest}}}]}}"#
+        ))
+        .unwrap()
+    }
+
+    /// An agent that puts etcd back in two looks, and then says `last`. Needs root, as the socket does.
+    async fn follow_an_agent(last: status::Status) -> Option<Result<Exit, Failure>> {
+        if !nix::unistd::geteuid().is_root() {
+            return None;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let mut settings = Settings::default();
+        settings.paths.run = dir.path().to_owned();
+        let (tx, mut questions) = mpsc::channel::<Asked>(4);
+        let (events, _) = broadcast::channel(4);
+        tokio::spawn(serve(Listener::bind(&settings).await.unwrap(), tx, events.clone()));
+        tokio::spawn(async move {
+            let under_way = r#","replacement":{"from":2,"to":1,"why":"asked","stage":"waiting for it to serve"}"#;
+            let mut looks = 0;
+            while let Some(asked) = questions.recv().await {
+                let answer = match asked.ask {
+                    Ask::Do { request, how } => {
+                        let planned = Planned { request, steps: Vec::new(), effects: Vec::new(), away_seconds: None };
+                        if how == How::DryRun { Answer::Planned(planned) } else { Answer::Accepted(planned) }
+                    }
+                    _ if looks < 2 => Answer::Status(Box::new(status("RollingBack", under_way))),
+                    _ => Answer::Status(Box::new(last.clone())),
+                };
+                looks += 1;
+                let _ = events.send(Event {
+                    at: jiff::Timestamp::UNIX_EPOCH,
+                    kind: EventKind::Action,
+                    component: Some("etcd".parse().unwrap()),
+                    generation: Some(1),
+                    from: None,
+                    to: "put generation 1 in place".to_owned(),
+                    because: "asked".to_owned(),
+                });
+                let _ = asked.reply.send(answer);
+            }
+        });
+        let care = Care { dry_run: false, yes: true, output: Format::Text };
+        Some(rollback(&settings, "etcd".parse().unwrap(), None, care).await)
+    }
+
+    #[tokio::test]
+    async fn it_is_followed_until_it_serves() {
+        if let Some(exit) = follow_an_agent(status("Steady", "")).await {
+            assert_eq!(exit.unwrap(), Exit::Ok);
+        }
+    }
+
+    #[tokio::test]
+    async fn or_says_why_not() {
+        let held = r#","held":{"why":"it crashed as well","next_step":"look at its log"}"#;
+        if let Some(exit) = follow_an_agent(status("Held", held)).await {
+            let failure = exit.unwrap_err();
+            assert_eq!(failure.exit, Exit::Failed);
+            assert_eq!(failure.sentence, "etcd is held: it crashed as well; next step: look at its log");
+        }
+    }
+}

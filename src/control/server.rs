@@ -1,7 +1,8 @@
 //! The agent's side of the socket.
 
+use std::fs::DirBuilder;
 use std::io;
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -61,7 +62,11 @@ impl Listener {
         let told =
             |what: &str, error: io::Error| io::Error::new(error.kind(), format!("{what} {}: {error}", path.display()));
         if let Some(dir) = path.parent() {
-            std::fs::create_dir_all(dir).map_err(|e| told("cannot make the directory of", e))?;
+            DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(dir)
+                .map_err(|e| told("cannot make the directory of", e))?;
         }
         make_room(path).await?;
         // Bound aside, made private, and moved into place: there is no moment at which another user could connect.

@@ -16,6 +16,8 @@ pub mod line;
 pub mod next;
 pub mod planned;
 pub mod status;
+#[cfg(test)]
+mod tests;
 pub mod text;
 
 pub use explain::Explanation;

@@ -1,0 +1,436 @@
+//! Golden texts: what people see in the situations that matter.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::status::{Agent, Material, Overall, Process, ProofView, Status};
+use super::{Explanation, Format, History, Paint, Planned, systemd_line};
+use crate::model::event::EventKind;
+use crate::model::generation::Stored;
+use crate::model::memory::{Pause, Record, Stands};
+use crate::model::observation::Gone;
+use crate::model::slot::{Held, Nudged, Probation, Rollback, Stage, Until, Way, Wish};
+use crate::model::verdict::{Cause, Reads};
+use crate::model::{
+    Assessment, ComponentId, Decision, Digest, Event, Generation, Judgement, Memory, Policy, Proof, Request, Role,
+    Slot, Standing, Verdict,
+};
+
+fn at(time: &str) -> Timestamp {
+    format!("2026-11-22T{time}Z").parse().unwrap()
+}
+
+fn now() -> Timestamp {
+    at("20:10:00")
+}
+
+fn id(name: &str) -> ComponentId {
+    ComponentId::system(name)
+}
+
+fn generation(name: &str, number: u32, standing: Standing) -> Generation {
+    Generation {
+        number,
+        digest: digest(name, number),
+        pod_digest: digest(name, number),
+        file_name: format!("{name}.yaml"),
+        closure: Vec::new(),
+        images: BTreeSet::from([format!("registry.k8s.io/{name}:v1.36.{number}")]),
+        ports: BTreeSet::new(),
+        data: None,
+        minor: None,
+        first_seen: at("20:00:00"),
+        served: Some(at("20:00:10")),
+        rewritten: 0,
+        standing,
+        stored: Stored::Yes,
+    }
+}
+
+fn digest(name: &str, number: u32) -> Digest {
+    Digest::of(format!("{name} {number}").as_bytes())
+}
+
+fn good() -> Standing {
+    let proof = Proof::Soak { seconds: 60, evidence: "livez answered".to_owned() };
+    Standing::KnownGood { proof, since: at("20:01:00") }
+}
+
+struct Scene {
+    memory: Memory,
+    judgement: Judgement,
+    policy: Policy,
+    agent: Agent,
+    holds: Vec<String>,
+    last: Vec<Event>,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let mut scene = Self {
+            memory: Memory::default(),
+            judgement: Judgement::default(),
+            policy: Policy::default(),
+            agent: Agent { process: Process::Running { pid: 812, since: at("20:00:00") }, version: "0.1.0".to_owned() },
+            holds: Vec::new(),
+            last: Vec::new(),
+        };
+        scene.memory.machine.node_name = "master-1".to_owned();
+        // Not in the order of dependence, which the printers have to find.
+        scene.add("kube-scheduler", Role::Scheduler);
+        scene.add("kube-apiserver", Role::ApiServer);
+        scene.add("etcd", Role::Etcd);
+        scene
+    }
+
+    fn add(&mut self, name: &str, role: Role) {
+        let record = Record {
+            role,
+            slot: Slot::Steady { good: 1 },
+            stands: Some(Stands { digest: digest(name, 1), changed: at("19:00:00") }),
+            generations: BTreeMap::from([(1, generation(name, 1, good()))]),
+            next_number: 2,
+            last_served: Some(1),
+            actions: VecDeque::new(),
+            notices: BTreeMap::new(),
+            verdict: Some((Verdict::Healthy, at("20:00:10"))),
+            data_dir: None,
+        };
+        self.memory.components.insert(id(name), record);
+        let assessment = Assessment {
+            role,
+            verdict: Verdict::Healthy,
+            since: at("20:00:10"),
+            watched: Duration::from_secs(590),
+            serving: true,
+            evidence: vec!["livez answered within 3 ms".to_owned()],
+            cause: None,
+            crash: None,
+            uid: Some("abc".to_owned()),
+            reads: Reads::All,
+            harms: None,
+        };
+        self.judgement.components.insert(id(name), assessment);
+    }
+
+    fn record(&mut self, name: &str) -> &mut Record {
+        self.memory.components.get_mut(&id(name)).unwrap()
+    }
+
+    fn assessment(&mut self, name: &str) -> &mut Assessment {
+        self.judgement.components.get_mut(&id(name)).unwrap()
+    }
+
+    /// A candidate stands.
+    fn candidate(&mut self, name: &str) -> Probation {
+        let record = self.record(name);
+        record.generations.insert(2, generation(name, 2, Standing::Candidate));
+        record.stands = Some(Stands { digest: digest(name, 2), changed: at("20:08:00") });
+        Probation::begin(2, 1)
+    }
+
+    fn material(&self) -> Material<'_> {
+        Material {
+            now: now(),
+            memory: &self.memory,
+            judgement: matches!(self.agent.process, Process::Running { .. }).then_some(&self.judgement),
+            agent: &self.agent,
+            policy: &self.policy,
+            holds: &self.holds,
+            last: &self.last,
+        }
+    }
+
+    fn status(&self) -> Status {
+        Status::new(self.material())
+    }
+
+    fn text(&self) -> String {
+        self.status().text(Paint::Plain)
+    }
+
+    fn next(&self, name: &str) -> String {
+        Explanation::new(self.material(), &id(name), Vec::new()).unwrap().next
+    }
+
+    fn note(&self, name: &str) -> String {
+        self.status().components.into_iter().find(|c| c.component == id(name)).unwrap().note
+    }
+}
+
+#[test]
+fn a_good_node() {
+    let scene = Scene::new();
+    assert_eq!(
+        scene.text(),
+        "\
+master-1: Good: 3 components are healthy and known-good
+agent: 0.1.0 runs as pid 812 since 10m, acts
+
+COMPONENT       VERDICT  STATE   GENERATION  KNOWN-GOOD  SINCE  NOTE
+etcd            Healthy  Steady  1           1           9m50s
+kube-apiserver  Healthy  Steady  1           1           9m50s
+kube-scheduler  Healthy  Steady  1           1           9m50s
+"
+    );
+    assert!(scene.status().is_well());
+    assert_eq!(systemd_line(&scene.status()), "3 components are healthy and known-good");
+}
+
+#[test]
+fn a_candidate_on_probation_that_waits_for_etcd() {
+    let mut scene = Scene::new();
+    let mut probation = scene.candidate("kube-apiserver");
+    probation.age = Duration::from_secs(100);
+    probation.crashes = 1;
+    scene.record("kube-apiserver").slot = Slot::Probation(probation);
+    let cause = Cause::Component { id: id("etcd"), verdict: Verdict::Down };
+    let assessment = scene.assessment("kube-apiserver");
+    (assessment.verdict, assessment.cause, assessment.since) = (Verdict::Failing, Some(cause), at("20:09:00"));
+    let assessment = scene.assessment("etcd");
+    (assessment.verdict, assessment.since) = (Verdict::Down, at("20:08:50"));
+    assessment.evidence = vec!["its container exited with code 1".to_owned()];
+    assert_eq!(
+        scene.text(),
+        "\
+master-1: Ailing: not healthy: etcd, kube-apiserver
+agent: 0.1.0 runs as pid 812 since 10m, acts
+
+COMPONENT       VERDICT  STATE      GENERATION  KNOWN-GOOD  SINCE  NOTE
+etcd            Down     Steady     1           1           1m10s  its container exited with code 1
+kube-apiserver  Failing  Probation  2           1           1m     \
+on probation: 3m20s left to become healthy, 1 crash; waiting: etcd is Down
+kube-scheduler  Healthy  Steady     1           1           9m50s
+"
+    );
+    assert_eq!(
+        scene.next("kube-apiserver"),
+        "generation 2 becomes known-good after 5m more of health; generation 1 comes back when it is not healthy within \
+         3m20s, or at 2 crashes of its own. Its trouble is not held against it while etcd is Down."
+    );
+    assert_eq!(
+        systemd_line(&scene.status()),
+        "not healthy: etcd, kube-apiserver (1 of 3 healthy); kube-apiserver: generation 2 on trial"
+    );
+    assert!(!scene.status().is_well());
+}
+
+#[test]
+fn held_with_its_next_step_paused_and_with_actions_and_notices() {
+    let mut scene = Scene::new();
+    scene.record("kube-apiserver").slot = Slot::Held(Held {
+        over: Some(1),
+        good: Some(1),
+        why: "4 actions within the hour did not help".to_owned(),
+        next_step: "look at `crictl logs`, then `lastgood resume kube-apiserver`".to_owned(),
+        until: Until::Person,
+    });
+    scene.record("etcd").notices.insert("x".to_owned(), "image etcd:3.6 is not on the node".to_owned());
+    scene.memory.notices.insert("y".to_owned(), "/etc/kubernetes/manifests/a.bak is taken for a pod".to_owned());
+    scene.memory.pause = Some(Pause { until: at("20:35:30"), reason: "upgrade".to_owned(), warned: false });
+    scene.holds.push("kubeadm upgrade runs (pid 77)".to_owned());
+    scene.last.push(Event {
+        at: at("20:05:00"),
+        kind: EventKind::Action,
+        component: Some(id("kube-apiserver")),
+        generation: Some(1),
+        from: None,
+        to: "put generation 1 in place as kube-apiserver.yaml".to_owned(),
+        because: "generation 2 crashed 2 times".to_owned(),
+    });
+    assert_eq!(
+        scene.text(),
+        "\
+master-1: Held: waiting for a person: kube-apiserver
+agent: 0.1.0 runs as pid 812 since 10m, acts
+paused: 25m30s to go, until 2026-11-22T20:35:30Z: upgrade
+not acting: kubeadm upgrade runs (pid 77)
+
+COMPONENT       VERDICT  STATE   GENERATION  KNOWN-GOOD  SINCE  NOTE
+etcd            Healthy  Steady  1           1           9m50s  image etcd:3.6 is not on the node
+kube-apiserver  Healthy  Held    1           1           9m50s  held
+kube-scheduler  Healthy  Steady  1           1           9m50s
+
+Held:
+  kube-apiserver: 4 actions within the hour did not help
+    next step: look at `crictl logs`, then `lastgood resume kube-apiserver`
+
+To be known:
+  /etc/kubernetes/manifests/a.bak is taken for a pod
+  etcd: image etcd:3.6 is not on the node
+
+Done lately:
+  2026-11-22T20:05:00Z kube-apiserver: put generation 1 in place as kube-apiserver.yaml, because generation 2 crashed 2 \
+times
+"
+    );
+}
+
+#[test]
+fn adopted_unproven_and_broken_are_told_apart() {
+    let mut scene = Scene::new();
+    for name in ["etcd", "kube-apiserver", "kube-scheduler"] {
+        scene.record(name).slot = Slot::Adopting { candidate: 1, healthy: Duration::from_secs(37) };
+        scene.record(name).generations.insert(1, generation(name, 1, Standing::Candidate));
+    }
+    scene.assessment("kube-apiserver").reads =
+        Reads::Other { why: "the process is older than /etc/kubernetes/audit.yaml".to_owned() };
+    let scheduler = scene.assessment("kube-scheduler");
+    scheduler.verdict = Verdict::Failing;
+    scheduler.evidence = vec!["healthz answered 500".to_owned()];
+    assert_eq!(scene.note("etcd"), "adopted after 23s more of health");
+    assert_eq!(scene.note("kube-apiserver"), "unproven: the process is older than /etc/kubernetes/audit.yaml");
+    assert_eq!(scene.note("kube-scheduler"), "broken, and nothing known-good yet: healthz answered 500");
+    let proofs: Vec<ProofView> = scene.status().components.iter().map(|c| c.proof).collect();
+    assert_eq!(proofs, [ProofView::OnTrial, ProofView::Unproven, ProofView::OnTrial]);
+    assert_eq!(scene.status().overall, Overall::Ailing);
+    assert!(scene.status().components.iter().all(|c| c.known_good.is_none()));
+}
+
+#[test]
+fn what_is_missing_says_whether_it_comes_back() {
+    let mut scene = Scene::new();
+    let missing = |how| Slot::Missing { good: 1, how, age: Duration::from_secs(20) };
+    scene.record("kube-scheduler").slot = missing(Gone::Deleted);
+    assert_eq!(scene.note("kube-scheduler"), "deleted; comes back in 40s");
+    scene.record("etcd").slot = missing(Gone::Deleted);
+    assert_eq!(scene.note("kube-scheduler"), "deleted; comes back in 9m40s", "two at once");
+    scene.record("etcd").slot = missing(Gone::Moved { to: "/root/etcd.yaml".into() });
+    assert_eq!(scene.note("etcd"), "moved to /root/etcd.yaml; left alone");
+    scene.memory.pause = Some(Pause { until: at("21:00:00"), reason: String::new(), warned: false });
+    assert!(
+        scene.next("kube-scheduler").starts_with(
+            "nothing, as it is paused until 2026-11-22T21:00:00Z; `lastgood resume` ends that. Otherwise: generation 1 comes \
+             back in"
+        ),
+        "{}",
+        scene.next("kube-scheduler")
+    );
+}
+
+#[test]
+fn without_an_agent_it_is_what_was_known_last() {
+    let mut scene = Scene::new();
+    scene.agent.process = Process::Stopped;
+    let text = scene.text();
+    assert!(text.starts_with("master-1: Unknown: the agent does not run; this is what it knew last\n"), "{text}");
+    assert!(text.contains("etcd            Healthy  Steady"), "{text}");
+    assert!(!scene.status().is_well());
+}
+
+#[test]
+fn machines_get_the_same_value_and_it_comes_back() {
+    let mut scene = Scene::new();
+    let mut probation = scene.candidate("etcd");
+    probation.healthy = Duration::from_secs(60);
+    scene.record("etcd").slot = Slot::Probation(probation);
+    let status = scene.status();
+    let json = Format::Json.print(&status, |_| String::new()).unwrap();
+    assert_eq!(serde_json::from_str::<Status>(&json).unwrap(), status);
+    let value: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(value["components"][0]["component"], "etcd");
+    assert_eq!(value["components"][0]["trial"]["soak_seconds"], 300);
+    assert_eq!(value["components"][0]["trial"]["healthy_seconds"], 60);
+    assert_eq!(value["overall"], "changing");
+    let yaml = Format::Yaml.print(&status, |_| String::new()).unwrap();
+    assert_eq!(serde_yaml::from_str::<Status>(&yaml).unwrap(), status);
+}
+
+#[test]
+fn colours_are_for_terminals_alone() {
+    let status = Scene::new().status();
+    assert!(!status.text(Paint::Plain).contains('\x1b'));
+    assert!(status.text(Paint::Colours).contains("\x1b[1;32mGood\x1b[0m"));
+}
+
+#[test]
+fn explain_and_history_show_the_evidence() {
+    let mut scene = Scene::new();
+    let quarantined = Standing::Quarantined { why: "2 crashes: unknown flag".to_owned(), since: at("20:05:00") };
+    scene.record("kube-apiserver").generations.insert(2, generation("kube-apiserver", 2, quarantined));
+    let event = Event {
+        at: at("20:05:00"),
+        kind: EventKind::Generation,
+        component: Some(id("kube-apiserver")),
+        generation: Some(2),
+        from: Some("candidate".to_owned()),
+        to: "quarantined".to_owned(),
+        because: "2 crashes: unknown flag".to_owned(),
+    };
+    let explanation = Explanation::new(scene.material(), &id("kube-apiserver"), vec![event.clone()]).unwrap();
+    assert_eq!(
+        explanation.text(now()),
+        "\
+kube-apiserver: Healthy for 9m50s; Steady(generation 1)
+  next: nothing: it is healthy and known-good
+  process: the process has read all of what stands
+
+Evidence:
+  livez answered within 3 ms
+
+GENERATION  STANDING     NOW     FIRST SEEN            IMAGE                                   WHY
+2           quarantined          2026-11-22T20:00:00Z  registry.k8s.io/kube-apiserver:v1.36.2  2 crashes: unknown flag
+1           known-good   stands  2026-11-22T20:00:00Z  registry.k8s.io/kube-apiserver:v1.36.1  60 s of health: livez answered
+
+Lately:
+  2026-11-22T20:05:00Z kube-apiserver: candidate -> quarantined, because 2 crashes: unknown flag
+"
+    );
+    let history = History::new(&scene.memory, &id("kube-apiserver"), vec![event]);
+    assert!(history.text().contains("\nDecided:\n  2026-11-22T20:05:00Z kube-apiserver: candidate -> quarantined"));
+    assert_eq!(Explanation::new(scene.material(), &id("nobody"), Vec::new()), None);
+}
+
+#[test]
+fn a_plan_shows_steps_effects_and_how_long_it_is_away() {
+    let mut scene = Scene::new();
+    let before = scene.memory.clone();
+    scene.candidate("etcd");
+    scene.record("etcd").slot = Slot::RollingBack(Rollback {
+        from: Some(2),
+        to: 1,
+        why: "asked for".to_owned(),
+        wish: Wish::Operator,
+        way: Way::InPlace,
+        intruders: vec!["etcd.yaml.bak".to_owned()],
+        stage: Stage::Parking,
+        in_stage: Duration::ZERO,
+        crashes: 0,
+        nudged: Nudged::NotYet,
+    });
+    let decision = Decision { memory: scene.memory.clone(), plan: Vec::new(), events: Vec::new() };
+    let request = Request::Rollback { component: id("etcd"), to: None };
+    let planned = Planned::new(&request, &before, &decision);
+    assert_eq!(
+        planned.text(),
+        "  1. take kube-apiserver's manifest out and wait for its pod to end
+  2. move etcd.yaml.bak out of the manifest directory
+  3. put generation 1 in place as etcd.yaml, by one rename
+  4. wait for etcd to serve
+  5. put kube-apiserver's manifest back
+  etcd's pod is stopped and started anew from generation 1 in place of generation 2.
+  etcd is away for about 13 to 35 s.
+  kube-apiserver is away until etcd serves again.
+  kube-controller-manager and kube-scheduler restart with it.
+"
+    );
+    assert_eq!(planned.away_seconds, Some((13, 35)));
+    let pause = Request::Pause { seconds: 5400, reason: String::new() };
+    let planned = Planned::new(&pause, &before, &decision);
+    assert_eq!(planned.text(), "  lastgood goes on observing and changes nothing for 1h30m.\n");
+}
+
+#[test]
+fn the_systemd_line_is_one_line_without_a_clock() {
+    let mut scene = Scene::new();
+    let mut probation = scene.candidate("etcd");
+    scene.record("etcd").slot = Slot::Probation(probation.clone());
+    let first = systemd_line(&scene.status());
+    probation.age = Duration::from_secs(5);
+    scene.record("etcd").slot = Slot::Probation(probation);
+    assert_eq!(first, systemd_line(&scene.status()), "it would be sent at every pass");
+    scene.holds.push("kubeadm\nruns".to_owned());
+    assert!(!systemd_line(&scene.status()).contains('\n'));
+}
