@@ -112,7 +112,11 @@ impl Node {
     }
 
     pub(super) fn hands(&self) -> Hands {
-        let surroundings = Surroundings { manifests: self.manifests(), runtime: None, look: Arc::new(look) };
+        let surroundings = Surroundings {
+            manifests: self.manifests(),
+            runtime: None,
+            look: Arc::new(|kept: &ClosureFile| look(&kept.path)),
+        };
         Hands::new(&self.settings, surroundings)
     }
 
@@ -169,6 +173,9 @@ impl Node {
         record.next_number += 1;
         let pod = file.content.as_ref().unwrap();
         let generation = Generation {
+            raw_digest: Digest::of(b"raw"),
+            startup_budget: Duration::from_secs(250),
+            termination_grace: Duration::from_secs(30),
             number,
             digest: file.digest,
             pod_digest: pod.digest,

@@ -39,6 +39,9 @@ fn generation(number: u32, standing: Standing) -> Generation {
     let cannot = KubeconfigHealth::Cannot { reason: "its key does not fit its certificate".into() };
     let file = |name: &str, state| ClosureFile { path: Path::new("/etc/kubernetes").join(name), state };
     Generation {
+        raw_digest: Digest::of(b"raw"),
+        startup_budget: Duration::from_secs(250),
+        termination_grace: Duration::from_secs(30),
         number,
         digest: Digest::of(&number.to_be_bytes()),
         pod_digest: Digest::of(b"pod"),
@@ -121,14 +124,29 @@ fn full_memory() -> Memory {
         ("adopting", Slot::Adopting { candidate: 4, healthy: seconds(12) }),
         ("held-images", held(Until::Images(vec!["registry.k8s.io/etcd:3.6.5-0".into()]))),
         ("held-person", held(Until::Person)),
-        ("missing-deleted", Slot::Missing { good: 1, how: Gone::Deleted, age: seconds(6) }),
-        ("missing-moved", Slot::Missing { good: 1, how: Gone::Moved { to: "/root/x.yaml".into() }, age: seconds(7) }),
-        ("missing-unwitnessed", Slot::Missing { good: 1, how: Gone::Unwitnessed, age: Duration::ZERO }),
+        (
+            "missing-deleted",
+            Slot::Missing { good: 1, how: Gone::Deleted, since: Timestamp::UNIX_EPOCH, age: seconds(6) },
+        ),
+        (
+            "missing-moved",
+            Slot::Missing {
+                good: 1,
+                how: Gone::Moved { to: "/root/x.yaml".into() },
+                since: Timestamp::UNIX_EPOCH,
+                age: seconds(7),
+            },
+        ),
+        (
+            "missing-unwitnessed",
+            Slot::Missing { good: 1, how: Gone::Unwitnessed, since: Timestamp::UNIX_EPOCH, age: Duration::ZERO },
+        ),
         ("probation", Slot::Probation(probation)),
         ("rolling-in-place", rollback(Wish::Ours, Way::InPlace, Stage::PuttingIn, Nudged::NotYet, Some(3))),
         ("rolling-parking", rollback(Wish::Operator, Way::TwoSteps, Stage::Parking, Nudged::NotYet, Some(3))),
         ("rolling-restart", rollback(Wish::Ours, Way::Restart, Stage::Nudging, Nudged::Yes, None)),
         ("rolling-two-steps", rollback(Wish::Ours, Way::TwoSteps, Stage::AwaitingGone, Nudged::NotYet, Some(3))),
+        ("rolling-settling", rollback(Wish::Ours, Way::TwoSteps, Stage::Settling, Nudged::NotYet, Some(3))),
         ("steady", Slot::Steady { good: 1 }),
         ("unread", Slot::Unread { candidate: 4, good: 1, age: seconds(8) }),
     ];

@@ -32,6 +32,9 @@ fn id(name: &str) -> ComponentId {
 
 fn generation(name: &str, number: u32, standing: Standing) -> Generation {
     Generation {
+        raw_digest: Digest::of(b"raw"),
+        startup_budget: Duration::from_secs(250),
+        termination_grace: Duration::from_secs(30),
         number,
         digest: digest(name, number),
         pod_digest: digest(name, number),
@@ -292,7 +295,7 @@ fn adopted_unproven_and_broken_are_told_apart() {
 #[test]
 fn what_is_missing_says_whether_it_comes_back() {
     let mut scene = Scene::new();
-    let missing = |how| Slot::Missing { good: 1, how, age: Duration::from_secs(20) };
+    let missing = |how| Slot::Missing { good: 1, how, since: Timestamp::UNIX_EPOCH, age: Duration::from_secs(20) };
     scene.record("kube-scheduler").slot = missing(Gone::Deleted);
     assert_eq!(scene.note("kube-scheduler"), "deleted; comes back in 40s");
     scene.record("etcd").slot = missing(Gone::Deleted);
