@@ -82,6 +82,10 @@ enum Writes {
 
 fn component(verb: &str, target: &ResourceTarget, writes: Writes) -> bool {
     let reads = READS.contains(&verb);
+    // Reading nodes is not looking into kubelets: nodes/proxy is another right.
+    if !matches!(target.subresource.as_str(), "" | "status" | "binding") {
+        return false;
+    }
     match target.resource.as_str() {
         "leases" => target.namespace == "kube-system" || reads,
         "subjectaccessreviews" | "tokenreviews" => verb == "create",
@@ -108,6 +112,7 @@ fn kubelet_api_admin(verb: &str, target: &ResourceTarget) -> bool {
 fn node_may(node: &str, verb: &str, target: &ResourceTarget) -> bool {
     let reads = READS.contains(&verb);
     match target.resource.as_str() {
+        "nodes" if !matches!(target.subresource.as_str(), "" | "status") => false,
         "nodes" => target.name == node || (verb == "create" && target.name.is_empty()),
         "leases" => {
             target.namespace == "kube-node-lease"
@@ -182,6 +187,8 @@ mod tests {
             (&kubelet_client, "get", "nodes proxy - m1", Allowed),
             (&kubelet_client, "get", "nodes pods - m1", Allowed),
             (&kubelet_client, "list", "pods", Denied),
+            (&scheduler, "get", "nodes proxy - m1", Denied),
+            (&node, "get", "nodes proxy - m1", Denied),
             (&anonymous, "list", "pods", Denied),
             (&anonymous, "create", "selfsubjectaccessreviews", Denied),
             (&scheduler, "create", "selfsubjectaccessreviews", Allowed),

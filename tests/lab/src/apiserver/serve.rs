@@ -184,7 +184,7 @@ pub fn serve(
         tls: TlsAcceptor::from(tls),
         faults,
         answer,
-        here,
+        _here: here,
     };
     tokio::spawn(accept(listener, port, stopped));
     Serving { stop, gone }
