@@ -94,11 +94,19 @@ async fn every_image_of_kubeadm_is_there_and_no_registry_is_asked() -> Result<()
         .exec(&["ctr", "-n", "k8s.io", "images", "ls", "-q"])
         .await?
         .success()?;
-    for component in Component::ALL.into_iter().filter(|c| *c == Component::Etcd) {
+    for component in Component::ALL {
         let image = node.cluster().image(component);
         assert!(images.lines().any(|line| line == image), "{image} is not in\n{images}");
     }
-    assert!(images.contains("etcd:3.4.") && images.contains("etcd:3.5."), "{images}");
+    for other in [
+        "etcd:3.4.",
+        "etcd:3.5.",
+        "pause:3.10.1",
+        "kube-apiserver:v1.34.3",
+        "kube-scheduler:v1.34.3",
+    ] {
+        assert!(images.contains(other), "{other} is not in\n{images}");
+    }
     Ok(())
 }
 
@@ -143,8 +151,9 @@ async fn services_are_started_stopped_and_come_back() -> Result<()> {
     assert_eq!(containerd.state().await?, State::Stopped);
     assert!(node.runtime().await.is_err());
     containerd.start().await?;
+    await_runtime(&node).await?;
     let mut journal = containerd.journal(From::Start)?;
-    for _ in 0..3 {
+    for _boot in ["before it was killed", "after it was stopped"] {
         journal
             .wait_for_line("containerd successfully booted", Duration::from_secs(20))
             .await?;
@@ -202,7 +211,10 @@ async fn a_power_cut_takes_run_and_leaves_the_disk() -> Result<()> {
 async fn await_runtime(node: &Node) -> Result<()> {
     let began = Instant::now();
     while let Err(why) = node.sandboxes().await {
-        ensure!(began.elapsed() < Duration::from_secs(20), "containerd does not answer: {why:#}");
+        ensure!(
+            began.elapsed() < Duration::from_secs(20),
+            "containerd does not answer: {why:#}"
+        );
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     Ok(())

@@ -5,10 +5,11 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, Parser, Subcommand};
+use lastgood_lab::control;
 use lastgood_lab::manifests::EtcdVersion;
 use lastgood_lab::node::shell::Agent;
 use lastgood_lab::node::spec::{Request, SOCKET};
-use lastgood_lab::node::{self, Node, control, demo, dial, shell};
+use lastgood_lab::node::{self, Node, demo, shell, supervisor};
 
 /// A Kubernetes master in namespaces: real etcd, containerd and runc, stand-ins for the rest.
 #[derive(Parser)]
@@ -88,7 +89,7 @@ fn run(command: Cmd) -> Result<()> {
                 played = demo::play(kind.scale, kind.etcd) => played,
                 stop = interrupted() => { stop?; bail!("interrupted") }
             },
-            Cmd::Tell { process, command } => tell(&process, &command.join(" ")).await,
+            Cmd::Tell { process, command } => control::tell(&process, &command.join(" ")).await,
             Cmd::RestartKubelet => restart_kubelet().await,
             Cmd::Init { .. } => Ok(()),
         }
@@ -124,27 +125,15 @@ async fn interrupted() -> Result<()> {
     Ok(())
 }
 
-async fn tell(process: &str, command: &str) -> Result<()> {
-    let network = dial::Network::of(i32::try_from(std::process::id())?)?;
-    let answer = network
-        .say(&format!("lab/{process}"), command, std::time::Duration::from_secs(5))
-        .await?;
-    if answer != "ok" && !answer.starts_with("ok ") {
-        bail!("{process}: {answer}");
-    }
-    println!("{answer}");
-    Ok(())
-}
-
 async fn restart_kubelet() -> Result<()> {
     let socket = Path::new(SOCKET);
     let stop = Request::Stop {
         service: "kubelet".to_owned(),
         grace_ms: 20_000,
     };
-    control::ask(socket, &stop)
+    supervisor::ask(socket, &stop)
         .await
         .context("is this the inside of a node?")?;
-    control::ask(socket, &Request::Start("kubelet".to_owned())).await?;
+    supervisor::ask(socket, &Request::Start("kubelet".to_owned())).await?;
     Ok(())
 }

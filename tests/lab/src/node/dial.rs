@@ -2,10 +2,7 @@
 //! hands the socket out; a socket stays in the namespace it was made in.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
-use std::os::linux::net::SocketAddrExt;
-use std::os::unix::net::{SocketAddr as UnixAddr, UnixStream};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -46,30 +43,6 @@ impl Network {
             })
             .await?;
         Ok(tokio::net::TcpStream::from_std(stream)?)
-    }
-
-    /// One line to whoever listens on the abstract socket `@name`, and its one line of answer.
-    ///
-    /// # Errors
-    /// When nobody listens, or nothing is answered within `limit`.
-    pub async fn say(&self, name: &str, line: &str, limit: Duration) -> Result<String> {
-        let (name, line) = (name.to_owned(), format!("{line}\n"));
-        let answer = self
-            .inside(move || {
-                let address =
-                    UnixAddr::from_abstract_name(&name).with_context(|| format!("{name} is no socket name"))?;
-                let mut stream = UnixStream::connect_addr(&address)
-                    .with_context(|| format!("nobody listens on @{name} in the node"))?;
-                stream.set_read_timeout(Some(limit))?;
-                stream.write_all(line.as_bytes())?;
-                let mut answer = String::new();
-                BufReader::new(stream)
-                    .read_line(&mut answer)
-                    .with_context(|| format!("@{name} did not answer {:?} within {limit:?}", line.trim()))?;
-                Ok(answer)
-            })
-            .await?;
-        Ok(answer.trim().to_owned())
     }
 
     /// Runs `work` in the namespace. The thread is used once: another task on it would be in the wrong network.

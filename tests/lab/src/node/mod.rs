@@ -17,7 +17,7 @@
 //! | Module | What |
 //! |---|---|
 //! | `builder`, `place` | making it; its directory |
-//! | `running`, `init`, `root`, `spec`, `control` | its processes, its file system, and how to talk to it |
+//! | `running`, `init`, `root`, `spec`, `supervisor` | its processes, its file system, and how to talk to it |
 //! | `cgroup` | its cgroups |
 //! | `cache`, `store`, `kubeadm` | what it is furnished with |
 //! | `service`, `journal`, `manifest_dir`, `sight`, `containers`, `health`, `dial` | what a test holds in hand |
@@ -27,7 +27,6 @@ mod builder;
 pub mod cache;
 pub mod cgroup;
 pub mod containers;
-pub mod control;
 pub mod demo;
 pub mod dial;
 pub mod health;
@@ -43,6 +42,7 @@ pub mod shell;
 mod sight;
 pub mod spec;
 pub mod store;
+pub mod supervisor;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -55,6 +55,7 @@ use anyhow::{Context, Result, bail};
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
+use crate::control;
 use crate::manifests::{Cluster, Component};
 pub use builder::{AtBoot, Builder};
 use cgroup::Cgroups;
@@ -259,16 +260,8 @@ impl Node {
     /// # Errors
     /// When it does not run, or did not understand.
     pub async fn tell(&self, process: &str, command: &str) -> Result<()> {
-        const LIMIT: Duration = Duration::from_secs(5);
-        let answer = self
-            .running()?
-            .network
-            .say(&format!("lab/{process}"), command, LIMIT)
-            .await?;
-        if answer == "ok" || answer.starts_with("ok ") {
-            return Ok(());
-        }
-        bail!("{process} did not take {command:?}: {answer:?}")
+        let network = format!("/proc/{}/ns/net", self.running()?.init);
+        control::tell_in(Path::new(&network), process, command).await
     }
 
     /// A power cut and a new boot: every process is killed at once, /run and /tmp are gone, then containerd, kubelet
@@ -304,7 +297,7 @@ impl Node {
     }
 
     async fn ask(&self, request: &Request) -> Result<BTreeMap<String, State>> {
-        control::ask(&self.inside(spec::SOCKET)?, request).await
+        supervisor::ask(&self.inside(spec::SOCKET)?, request).await
     }
 
     /// A path of the node through its first process: short, whatever the directory's own depth, as sockets need it.
