@@ -326,6 +326,8 @@ pub async fn tell_in(netns: &Path, process: &str, command: &str) -> Result<()> {
 fn understood(process: &str, answer: &str) -> Result<()> {
     match answer.trim() {
         "ok" => Ok(()),
+        // The kubelet adds how its switches stand.
+        more if more.starts_with("ok ") => Ok(()),
         "" => bail!("{process} closed the connection without an answer"),
         other => bail!("{process} answered `{other}`"),
     }

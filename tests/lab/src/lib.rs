@@ -10,6 +10,7 @@ pub mod control;
 pub mod election;
 pub mod flags;
 pub mod images;
+pub mod kubelet;
 pub mod manifests;
 pub mod node;
 pub mod pki;
