@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -158,31 +158,33 @@ impl Builder {
 impl Node {
     /// What the supervisor is to know, and what of it starts at boot.
     fn describe_services(&mut self, kubelet: AtBoot) {
-        let mut kubelet_command = kubeadm::kubelet_command();
-        kubelet_command.push(format!("--lab-scale={}", self.scale));
-        kubelet_command.push(format!("--lab-cgroup-parent={}", self.cgroups.parent()));
         let come_back = |seconds: f64| {
             let wait = Duration::from_secs_f64(seconds * self.scale);
             Restart::Always {
                 after_ms: u64::try_from(wait.as_millis()).unwrap_or(u64::MAX),
             }
         };
-        let env = |pairs: &[(&str, &str)]| pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-        let service = |name: &str, argv: Vec<String>, env, restart| Service {
+        let service = |name: &str, argv: Vec<String>, restart| Service {
             name: name.to_owned(),
             argv,
-            env,
+            env: BTreeMap::new(),
             restart,
+            after: None,
         };
+        let mut command = kubeadm::kubelet_command();
+        command.push(format!("--lab-scale={}", self.scale));
+        command.push(format!("--lab-cgroup-parent={}", self.cgroups.parent()));
         // RestartSec as in the packages' unit files: 5 s containerd, 10 s kubelet. The agent stays away until a test
         // starts it again: tests count its starts.
-        let containerd = service("containerd", vec!["containerd".to_owned()], env(&[]), come_back(5.0));
-        let kubelet_service = service("kubelet", kubelet_command, env(&[]), come_back(10.0));
-        let agent = vec!["/lab/bin/lastgood".to_owned(), "run".to_owned()];
+        let containerd = service("containerd", vec!["containerd".to_owned()], come_back(5.0));
+        let after = Some(PathBuf::from(spec::RUNTIME));
+        let kubelet_service = Service {
+            after,
+            ..service("kubelet", command, come_back(10.0))
+        };
         let agent = service(
             "lastgood",
-            agent,
-            env(&[("NOTIFY_SOCKET", spec::NOTIFY)]),
+            vec!["/lab/bin/lastgood".to_owned(), "run".to_owned()],
             Restart::Never,
         );
         self.services.insert("containerd", (containerd, AtBoot::Started));

@@ -141,7 +141,11 @@ pub fn binaries_dir() -> Result<PathBuf> {
     }
     let me = std::env::current_exe().context("cannot tell which binary is running")?;
     let dir = me.parent().context("the running binary has no directory")?;
-    let up = if dir.ends_with("deps") { dir.parent() } else { Some(dir) };
+    let up = if dir.ends_with("deps") || dir.ends_with("examples") {
+        dir.parent()
+    } else {
+        Some(dir)
+    };
     up.map(Path::to_path_buf)
         .with_context(|| format!("{} is in no build directory", me.display()))
 }

@@ -32,8 +32,9 @@ use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{Pid, sethostname};
 
 use super::cgroup::Cgroups;
+use super::containers::Runtime;
 use super::root;
-use super::spec::{NOTIFIED, NOTIFY, Reply, Request, Restart, SOCKET, Service, Spec, State, environment, log};
+use super::spec::{Reply, Request, Restart, SOCKET, Service, Spec, State, environment, log, notified, notify_socket};
 
 /// What it prints when the node's supervisor listens; the end of its output instead means that it failed.
 pub const READY: &str = "ready";
@@ -62,16 +63,19 @@ pub fn run(dir: &Path) -> Result<()> {
     }
 
     let listener = UnixListener::bind(SOCKET).with_context(|| format!("cannot listen on {SOCKET}"))?;
-    let notify = UnixDatagram::bind(NOTIFY).with_context(|| format!("cannot listen on {NOTIFY}"))?;
     let supervisor = Arc::new(Supervisor::default());
     for service in spec.services {
-        supervisor.lock().insert(service.name.clone(), Unit::new(service));
+        supervisor.define(service)?;
     }
-    for name in &spec.at_boot {
-        supervisor.start(name)?;
+    for name in spec.at_boot {
+        let starter = Arc::clone(&supervisor);
+        thread::spawn(move || {
+            if let Err(e) = starter.start_at_boot(&name) {
+                eprintln!("{name} cannot be started: {e:#}");
+            }
+        });
     }
     thread::spawn(end_with_input);
-    thread::spawn(move || note(&notify));
     let served = Arc::clone(&supervisor);
     thread::spawn(move || {
         for stream in listener.incoming().flatten() {
@@ -93,14 +97,14 @@ fn end_with_input() {
     std::process::exit(0);
 }
 
-/// Keeps what services tell their manager.
-fn note(socket: &UnixDatagram) {
-    let mut message = vec![0; 4096];
-    while let Ok(size) = socket.recv(&mut message) {
-        let text = String::from_utf8_lossy(&message[..size]).trim().replace('\n', ";");
-        if let Ok(mut file) = File::options().create(true).append(true).open(NOTIFIED) {
-            let _ = writeln!(file, "{text}");
+async fn answering(socket: &Path) {
+    loop {
+        if let Ok(mut runtime) = Runtime::connect(socket).await
+            && runtime.sandboxes().await.is_ok()
+        {
+            return;
         }
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 
@@ -162,14 +166,7 @@ impl Supervisor {
     fn answer(self: &Arc<Self>, request: Request) -> Result<()> {
         match request {
             Request::Status => Ok(()),
-            Request::Define(service) => {
-                let mut units = self.lock();
-                match units.get_mut(&service.name) {
-                    Some(unit) => unit.service = service,
-                    None => drop(units.insert(service.name.clone(), Unit::new(service))),
-                }
-                Ok(())
-            }
+            Request::Define(service) => self.define(service),
             Request::Start(name) => self.start(&name),
             Request::Stop { service, grace_ms } => self.stop(&service, Duration::from_millis(grace_ms)),
             Request::Signal { service, signal } => {
@@ -181,6 +178,44 @@ impl Supervisor {
                 }
             }
         }
+    }
+
+    fn define(&self, service: Service) -> Result<()> {
+        let name = service.name.clone();
+        if let Some(unit) = self.lock().get_mut(&name) {
+            unit.service = service;
+            return Ok(());
+        }
+        let path = notify_socket(&name);
+        let socket = UnixDatagram::bind(&path).with_context(|| format!("cannot listen on {path}"))?;
+        self.lock().insert(name.clone(), Unit::new(service));
+        thread::spawn(move || Self::note(&name, &socket));
+        Ok(())
+    }
+
+    /// Keeps what a service tells its manager.
+    fn note(name: &str, socket: &UnixDatagram) {
+        let mut message = vec![0; 4096];
+        while let Ok(size) = socket.recv(&mut message) {
+            let text = String::from_utf8_lossy(&message[..size]).trim().replace('\n', ";");
+            if let Ok(mut file) = File::options().create(true).append(true).open(notified(name)) {
+                let _ = writeln!(file, "{text}");
+            }
+        }
+    }
+
+    /// Everything starts at once but for what needs the runtime: a real kubelet takes longer to look for it than
+    /// containerd to be there, ours would be too early each time and lose its ten seconds. containerd says READY=1
+    /// before CRI answers, so it is CRI that is asked.
+    fn start_at_boot(self: &Arc<Self>, name: &str) -> Result<()> {
+        let after = self.lock().get(name).and_then(|unit| unit.service.after.clone());
+        if let Some(socket) = after {
+            const PATIENCE: Duration = Duration::from_secs(5);
+            let waiting = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            // Too late is the kubelet's own affair: it says so and comes back.
+            let _ = waiting.block_on(async { tokio::time::timeout(PATIENCE, answering(&socket)).await });
+        }
+        self.start(name)
     }
 
     fn start(self: &Arc<Self>, name: &str) -> Result<()> {
@@ -207,6 +242,7 @@ impl Supervisor {
             .args(args)
             .env_clear()
             .envs(environment())
+            .env("NOTIFY_SOCKET", notify_socket(name))
             .envs(&unit.service.env)
             .stdin(Stdio::null())
             .stdout(out.try_clone().with_context(|| format!("cannot open {path}"))?)

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 
 use super::Node;
 use super::journal::{From, Journal};
-use super::spec::{Request, State, log};
+use super::spec::{Request, State, log, notified};
 
 /// One of the node's services.
 #[derive(Debug, Clone, Copy)]
@@ -101,6 +101,14 @@ impl Handle<'_> {
     /// When the log cannot be watched.
     pub fn journal(&self, from: From) -> Result<Journal> {
         Journal::open(&self.node.path(log(self.name)), from)
+    }
+
+    /// Follows what it tells its manager by sd_notify, one line per message: `READY=1;STATUS=…`.
+    ///
+    /// # Errors
+    /// When that cannot be watched.
+    pub fn notifications(&self, from: From) -> Result<Journal> {
+        Journal::open(&self.node.path(notified(self.name)), from)
     }
 
     /// Its whole log so far.

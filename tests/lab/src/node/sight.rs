@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 use tokio::time::sleep;
 
 use super::containers::{Container, Runtime, Sandbox};
-use super::{LOOK_AGAIN, Node, health};
+use super::{LOOK_AGAIN, Node, health, spec};
 use crate::manifests::Component;
 
 impl Node {
@@ -57,7 +57,7 @@ impl Node {
     /// # Errors
     /// When it does not answer.
     pub async fn runtime(&self) -> Result<Runtime> {
-        Runtime::connect(&self.inside("/run/containerd/containerd.sock")?).await
+        Runtime::connect(&self.inside(spec::RUNTIME)?).await
     }
 
     /// The containers of a component, oldest first, the dead ones too as far as they are kept.

@@ -38,6 +38,8 @@ pub struct Service {
     pub env: BTreeMap<String, String>,
     /// What happens when it exits unasked.
     pub restart: Restart,
+    /// A CRI socket that is given the time to answer first, at boot.
+    pub after: Option<PathBuf>,
 }
 
 /// systemd's `Restart=` and `RestartSec=`.
@@ -105,10 +107,18 @@ pub enum State {
 
 /// The supervisor's socket, inside the node.
 pub const SOCKET: &str = "/run/lab/init.sock";
-/// Where services may send sd_notify messages; each is appended to [`NOTIFIED`].
-pub const NOTIFY: &str = "/run/lab/notify";
-/// One line per sd_notify message, `;` between its assignments.
-pub const NOTIFIED: &str = "/var/log/lab/notify.log";
+/// The container runtime's socket, inside the node.
+pub const RUNTIME: &str = "/run/containerd/containerd.sock";
+
+/// Where a service's sd_notify messages go, inside the node.
+pub fn notify_socket(service: &str) -> String {
+    format!("/run/lab/{service}.notify")
+}
+
+/// What a service told its manager: one line per message, `;` between its assignments, over all its starts.
+pub fn notified(service: &str) -> String {
+    format!("/var/log/lab/{service}.notify")
+}
 
 /// The log of a service inside the node: its stdout and stderr, over all its starts.
 pub fn log(service: &str) -> String {
