@@ -1,11 +1,14 @@
 //! The whole control plane on a node: it comes up, keeps its data over a power cut, and reacts to its manifests.
 
+mod traces;
+
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use lastgood_lab::manifests::{Component, EtcdVersion};
 use lastgood_lab::node::containers::Life;
 use lastgood_lab::node::{Node, Writing};
+use traces::Traces;
 
 #[tokio::test]
 async fn etcd_alone_comes_up_and_keeps_its_data_over_a_power_cut_in_both_versions() -> Result<()> {
@@ -29,6 +32,17 @@ async fn etcd_alone_comes_up_and_keeps_its_data_over_a_power_cut_in_both_version
         );
     }
     Ok(())
+}
+
+#[tokio::test]
+async fn the_control_plane_comes_up_true_to_life_and_leaves_nothing_behind() -> Result<()> {
+    let began = Instant::now();
+    let node = Node::builder().scale(1.0).start().await?;
+    node.up().await?;
+    eprintln!("true to life, all serves after {:.1} s", began.elapsed().as_secs_f64());
+    let traces = Traces::of(&node);
+    drop(node);
+    traces.check()
 }
 
 #[tokio::test]

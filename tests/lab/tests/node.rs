@@ -1,57 +1,20 @@
 //! The node itself: it comes up, keeps what was written over a power cut, stands beside others, and leaves nothing
 //! behind, however it ends.
 
-use std::path::PathBuf;
+mod traces;
+
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use lastgood_lab::manifests::Component;
-use lastgood_lab::node::cgroup::Cgroups;
 use lastgood_lab::node::journal::From;
 use lastgood_lab::node::spec::State;
 use lastgood_lab::node::{AtBoot, Node};
+use traces::Traces;
 
 /// A node without a kubelet: boots in a moment, and containerd alone is real enough to be left behind.
 async fn bare() -> Result<Node> {
     Node::builder().components(&[]).kubelet(AtBoot::Absent).start().await
-}
-
-/// What a node could leave on this machine.
-struct Traces {
-    dir: PathBuf,
-    cgroups: Cgroups,
-}
-
-impl Traces {
-    fn of(node: &Node) -> Self {
-        Self {
-            dir: node.dir().to_path_buf(),
-            cgroups: node.cgroups().clone(),
-        }
-    }
-
-    fn check(&self) -> Result<()> {
-        ensure!(!self.dir.exists(), "{} is left", self.dir.display());
-        ensure!(
-            self.cgroups.left().is_empty(),
-            "cgroups are left: {:?}",
-            self.cgroups.left()
-        );
-        let name = self.dir.to_string_lossy().into_owned();
-        let mounts = std::fs::read_to_string("/proc/self/mounts")?;
-        ensure!(!mounts.contains(&name), "mounts are left:\n{mounts}");
-        for item in std::fs::read_dir("/proc")?.flatten() {
-            // A process of the node is in its cgroup or names its directory; both would show here.
-            let of = |file: &str| std::fs::read(item.path().join(file)).unwrap_or_default();
-            let said = [of("cmdline"), of("cgroup"), of("mountinfo")].concat();
-            let said = String::from_utf8_lossy(&said);
-            ensure!(
-                !said.contains(&name) && !said.contains(&self.cgroups.parent()),
-                "process left: {said}"
-            );
-        }
-        Ok(())
-    }
 }
 
 #[tokio::test]
@@ -130,6 +93,41 @@ async fn a_panicking_test_leaves_nothing_behind() -> Result<()> {
     });
     assert!(panicked.await.is_err());
     traces.check()
+}
+
+#[tokio::test]
+async fn what_a_killed_harness_leaves_is_swept_by_the_next_start() -> Result<()> {
+    // `lab up` as the harness: its node ends with it, its directory and cgroups are the next one's to sweep.
+    let lab = lastgood_lab::node::cache::binaries_dir()?.join("lab");
+    let nodes = tempfile::tempdir()?;
+    let mut harness = std::process::Command::new(&lab)
+        .args(["up", "--no-agent", "--scale", "0.1"])
+        .env("LASTGOOD_LAB_NODES", nodes.path())
+        .stdin(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()?;
+    let mut said = String::new();
+    let stderr = harness.stderr.take().context("a pipe")?;
+    std::io::BufRead::read_line(&mut std::io::BufReader::new(stderr), &mut said)?;
+    let left = said.trim().rsplit(' ').next().unwrap_or_default().to_owned();
+    let traces = Traces::at(std::path::Path::new(&left));
+    ensure!(!traces.cgroups.left().is_empty(), "no node came up: {said}");
+    harness.kill()?;
+    harness.wait()?;
+
+    let swept = std::process::Command::new(&lab)
+        .args(["up", "--no-agent", "--scale", "0.1"])
+        .env("LASTGOOD_LAB_NODES", nodes.path())
+        .stdin(std::process::Stdio::null())
+        .output()?;
+    ensure!(swept.status.success(), "{}", String::from_utf8_lossy(&swept.stderr));
+    traces.check()?;
+    let names: Vec<_> = std::fs::read_dir(nodes.path())?
+        .flatten()
+        .map(|item| item.file_name())
+        .collect();
+    assert_eq!(names, ["lock"], "the second one is gone as well");
+    Ok(())
 }
 
 #[tokio::test]
