@@ -360,7 +360,13 @@ impl Worker {
         {
             Ok(()) => Verdict::Success,
             Err(why) => {
-                info!(pod = %self.pod.full_name, container = self.container.name, probe = ?self.kind, why, "Probe failed");
+                // Once per change: a readiness probe that fails asks every second.
+                if self.run.last != Some(Verdict::Failure) {
+                    info!(
+                        pod = %self.pod.full_name, container = self.container.name, probe = ?self.kind, why,
+                        "Probe failed"
+                    );
+                }
                 Verdict::Failure
             }
         };
