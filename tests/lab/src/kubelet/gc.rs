@@ -93,6 +93,20 @@ async fn collect(node: &Node, workers: &PodWorkers) {
             debug!(logs = name, "Removing pod logs");
             let _ = std::fs::remove_dir_all(entry.path());
             let _ = std::fs::remove_dir_all(node.settings.root_dir.join("pods").join(&uid.0));
+            remove_cgroups(node, &uid);
         }
+    }
+}
+
+/// Takes the pod's empty cgroups away, in every hierarchy; one that is in use stays by itself.
+fn remove_cgroups(node: &Node, uid: &Uid) {
+    let Some(below) = super::spec::cgroup_of(uid, &node.settings) else {
+        return;
+    };
+    let Ok(hierarchies) = std::fs::read_dir("/sys/fs/cgroup") else {
+        return;
+    };
+    for hierarchy in hierarchies.flatten() {
+        let _ = std::fs::remove_dir(hierarchy.path().join(below.trim_start_matches('/')));
     }
 }

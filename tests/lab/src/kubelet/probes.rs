@@ -105,10 +105,15 @@ impl Probes {
         results.get(&(container_id.to_owned(), kind)).copied()
     }
 
-    /// Whether the container counts as started.
+    /// Whether the container counts as started. One that ran before this kubelet did is taken for started until its
+    /// probe says otherwise: measured, all pods were ready 1.5 s after the kubelet's restart, far below a period of 10 s.
     #[must_use]
-    pub fn is_started(&self, container_id: &str, container: &Container) -> bool {
-        container.startup_probe.is_none() || self.verdict(container_id, Kind::Startup) == Some(Verdict::Success)
+    pub fn is_started(&self, status: &ContainerStatus, container: &Container) -> bool {
+        container.startup_probe.is_none()
+            || match self.verdict(&status.id, Kind::Startup) {
+                Some(verdict) => verdict == Verdict::Success,
+                None => started_at(status) < self.kubelet_started,
+            }
     }
 
     /// Whether the container counts as ready, given that it is started.
@@ -248,6 +253,10 @@ impl Probes {
     }
 }
 
+fn started_at(status: &ContainerStatus) -> SystemTime {
+    UNIX_EPOCH + Duration::from_nanos(u64::try_from(status.started_at).unwrap_or(0))
+}
+
 fn seconds(given: Option<i32>, usual: u64) -> Duration {
     Duration::from_secs(given.and_then(|given| u64::try_from(given).ok()).unwrap_or(usual))
 }
@@ -336,12 +345,11 @@ impl Worker {
         if self.run.held || status.state() != ContainerState::ContainerRunning {
             return;
         }
-        let started_at = UNIX_EPOCH + Duration::from_nanos(u64::try_from(status.started_at).unwrap_or(0));
         let delay = self.probes.scale.of(seconds(self.probe.initial_delay_seconds, 0));
-        if started_at.elapsed().unwrap_or_default() < delay {
+        if started_at(status).elapsed().unwrap_or_default() < delay {
             return;
         }
-        let started = self.probes.is_started(&status.id, &self.container);
+        let started = self.probes.is_started(status, &self.container);
         if started == (self.kind == Kind::Startup) {
             return;
         }
@@ -352,7 +360,13 @@ impl Worker {
         {
             Ok(()) => Verdict::Success,
             Err(why) => {
-                info!(pod = %self.pod.full_name, container = self.container.name, probe = ?self.kind, why, "Probe failed");
+                // Once per change: a readiness probe that fails asks every second.
+                if self.run.last != Some(Verdict::Failure) {
+                    info!(
+                        pod = %self.pod.full_name, container = self.container.name, probe = ?self.kind, why,
+                        "Probe failed"
+                    );
+                }
                 Verdict::Failure
             }
         };
@@ -371,15 +385,7 @@ impl Worker {
             container_id: status.id.clone(),
             ..Run::default()
         };
-        let kubelet_started = self
-            .probes
-            .kubelet_started
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
-        let inherited = u128::try_from(status.started_at).is_ok_and(|at| at < kubelet_started.as_nanos());
-        // A container that ran before the kubelet did counts as started: measured, all pods ready 1.5 s after a restart.
-        let initial = (self.kind == Kind::Startup && inherited).then_some(Verdict::Success);
-        self.probes.set(&self.pod.uid, &status.id, self.kind, initial);
+        self.probes.set(&self.pod.uid, &status.id, self.kind, None);
     }
 }
 

@@ -149,7 +149,12 @@ impl SyncLoop {
                         self.sync_pod(&uid, "retry");
                     }
                 }
-                _ = housekeeping.tick() => self.housekeeping().await,
+                _ = housekeeping.tick() => {
+                    if self.housekeeping().await == Hung::Yes {
+                        // What waited meanwhile comes first.
+                        housekeeping.reset();
+                    }
+                }
             }
         }
     }
@@ -205,14 +210,16 @@ impl SyncLoop {
 
     /// Cleans up after pods that are gone. A mirror pod's deletion that hangs holds the whole loop, and was measured to be
     /// tried twice in a row before a waiting manifest was looked at: the next round is due when the first one ends.
-    async fn housekeeping(&mut self) {
+    async fn housekeeping(&mut self) -> Hung {
         if !self.sources_ready() {
-            return;
+            return Hung::No;
         }
-        if self.cleanups().await == Hung::Yes {
+        let hung = self.cleanups().await;
+        if hung == Hung::Yes {
             error!("housekeeping took long: a mirror pod could not be deleted");
             self.cleanups().await;
         }
+        hung
     }
 
     async fn cleanups(&mut self) -> Hung {

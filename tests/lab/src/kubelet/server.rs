@@ -4,14 +4,11 @@
 //!  certificate of the client CA? ──no──▶ 401
 //!        │ yes: user = CN, groups = O
 //!        ▼
-//!  answer in the cache (5 min allowed, 30 s denied)? ──no──▶ ask the API server ──no answer──▶ 500 Authorization error
-//!        │                                                        │
-//!        ▼ allowed ─▶ 200        denied ─▶ 403 ◀──────────────────┘
+//!  review.rs: allowed ─▶ 200      denied ─▶ 403      nobody to ask ─▶ 500 Authorization error
 //! ```
 //!
 //! So /pods goes dark with the API server, some minutes late, and at once after a restart of the kubelet.
 
-use std::collections::HashMap;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -38,14 +35,9 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::options::{Anonymous, AuthorizationMode, Settings};
 use super::podset::PodSet;
+use super::review::{Question, Reviews, Ruling, User};
 use super::sync::Node;
 
-/// How long an allowed answer is believed: `authorization.webhook.cacheAuthorizedTTL`.
-const ALLOWED_FOR: Duration = Duration::from_secs(300);
-/// How long a denied one: `cacheUnauthorizedTTL`.
-const DENIED_FOR: Duration = Duration::from_secs(30);
-/// How long the API server may take to answer a review.
-const REVIEW: Duration = Duration::from_secs(10);
 /// How long a client may take to make its handshake.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 
@@ -135,33 +127,23 @@ fn respond(status: StatusCode, kind: &str, body: impl Into<Bytes>) -> Response<F
     response
 }
 
-/// Who asks.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct User {
-    name: String,
-    groups: Vec<String>,
+fn anonymous() -> User {
+    User {
+        name: "system:anonymous".into(),
+        groups: vec!["system:unauthenticated".into()],
+    }
 }
 
-impl User {
-    fn anonymous() -> Self {
-        Self {
-            name: "system:anonymous".into(),
-            groups: vec!["system:unauthenticated".into()],
-        }
-    }
-
-    /// Common name and organisations of a verified certificate.
-    fn of(certificate: &CertificateDer<'_>) -> Option<Self> {
-        let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
-        let subject = parsed.subject();
-        let name = subject.iter_common_name().next()?.as_str().ok()?.to_owned();
-        let mut groups: Vec<String> = subject
-            .iter_organization()
-            .filter_map(|one| Some(one.as_str().ok()?.to_owned()))
-            .collect();
-        groups.push("system:authenticated".into());
-        Some(Self { name, groups })
-    }
+/// Common name and organisations of a verified certificate.
+fn user_of(certificate: &CertificateDer<'_>) -> Option<User> {
+    let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
+    let subject = parsed.subject();
+    let name = subject.iter_common_name().next()?.as_str().ok()?.to_owned();
+    let organisations = subject
+        .iter_organization()
+        .filter_map(|one| Some(one.as_str().ok()?.to_owned()));
+    let groups = organisations.chain(["system:authenticated".to_owned()]).collect();
+    Some(User { name, groups })
 }
 
 /// The server on 10250.
@@ -169,7 +151,7 @@ impl User {
 struct Server {
     node: Arc<Node>,
     pods: PodSet,
-    reviews: Mutex<HashMap<User, (bool, Instant)>>,
+    reviews: Reviews,
 }
 
 /// Serves /pods for ever.
@@ -181,11 +163,12 @@ pub async fn pods(at: SocketAddr, node: Arc<Node>, pods: PodSet) -> Result<()> {
     let listener = TcpListener::bind(at)
         .await
         .with_context(|| format!("listening on {at} for /pods"))?;
-    let server = Arc::new(Server {
-        node,
-        pods,
-        reviews: Mutex::default(),
-    });
+    let reviews = Reviews::new(
+        Arc::clone(&node.mirrors),
+        node.settings.node.clone(),
+        node.settings.scale,
+    );
+    let server = Arc::new(Server { node, pods, reviews });
     info!(%at, "Started to listen");
     tokio::spawn(async move {
         loop {
@@ -198,7 +181,7 @@ pub async fn pods(at: SocketAddr, node: Arc<Node>, pods: PodSet) -> Result<()> {
                     return;
                 };
                 let certificates = stream.get_ref().1.peer_certificates();
-                let user = certificates.and_then(|chain| User::of(chain.first()?));
+                let user = certificates.and_then(|chain| user_of(chain.first()?));
                 serve(stream, move |request: Request<Incoming>| {
                     let (server, user) = (Arc::clone(&server), user.clone());
                     async move { server.answer(request, user).await }
@@ -249,7 +232,7 @@ impl Server {
     async fn answer(&self, request: Request<Incoming>, user: Option<User>) -> Response<Full<Bytes>> {
         let user = match (user, self.node.settings.anonymous) {
             (Some(user), _) => user,
-            (None, Anonymous::Allowed) => User::anonymous(),
+            (None, Anonymous::Allowed) => anonymous(),
             (None, Anonymous::Refused) => return text(StatusCode::UNAUTHORIZED, "Unauthorized"),
         };
         let subresource = match request.uri().path() {
@@ -264,9 +247,14 @@ impl Server {
             _ => "get",
         };
         if self.node.settings.authorization == AuthorizationMode::Webhook {
-            match self.review(&user, verb, subresource).await {
-                Ok(true) => {}
-                Ok(false) => {
+            let question = Question {
+                user: user.clone(),
+                verb,
+                subresource,
+            };
+            match self.reviews.rule(&question).await {
+                Ok(Ruling::Allowed) => {}
+                Ok(Ruling::Denied) => {
                     let asked = if subresource == "proxy" {
                         "[proxy]".to_owned()
                     } else {
@@ -293,47 +281,6 @@ impl Server {
             "healthz" => text(StatusCode::OK, "ok"),
             _ => text(StatusCode::NOT_FOUND, "404 page not found\n"),
         }
-    }
-
-    async fn review(&self, user: &User, verb: &str, subresource: &str) -> Result<bool, String> {
-        let scale = self.node.settings.scale;
-        let cached = self
-            .reviews
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(user)
-            .copied();
-        if let Some((allowed, at)) = cached {
-            let fresh = scale.of(if allowed { ALLOWED_FOR } else { DENIED_FOR });
-            if at.elapsed() < fresh {
-                return Ok(allowed);
-            }
-        }
-        let Some(api) = self.node.mirrors.api() else {
-            return Err("there is no API server to ask".into());
-        };
-        let review = json!({
-            "apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview",
-            "spec": {
-                "user": user.name, "groups": user.groups,
-                "resourceAttributes": {
-                    "verb": verb, "version": "v1", "resource": "nodes", "subresource": subresource,
-                    "name": self.node.settings.node,
-                },
-            },
-        });
-        let deadline = scale.with_floor(REVIEW, Duration::from_secs(2));
-        let path = "/apis/authorization.k8s.io/v1/subjectaccessreviews";
-        let answer = api
-            .call(Method::POST, path, Some(&review), deadline)
-            .await
-            .map_err(|why| why.to_string())?;
-        let allowed = answer.pointer("/status/allowed").and_then(Value::as_bool) == Some(true);
-        self.reviews
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(user.clone(), (allowed, Instant::now()));
-        Ok(allowed)
     }
 
     /// The pods of the manifest directory with their statuses; `null`, not `[]`, when there are none.

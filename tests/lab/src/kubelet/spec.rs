@@ -11,7 +11,7 @@ use k8s_cri::v1::{
 use k8s_openapi::api::core::v1::{Container, EnvVar, PodSpec};
 use serde::Serialize;
 
-use super::manifest::{StaticPod, container_hash};
+use super::manifest::{StaticPod, Uid, container_hash};
 use super::options::Settings;
 use super::pleg::{CONTAINER_NAME, POD_NAME, POD_NAMESPACE, POD_UID};
 
@@ -89,7 +89,7 @@ pub fn sandbox(pod: &StaticPod, attempt: u32, settings: &Settings) -> PodSandbox
             .into_iter()
             .collect(),
         linux: Some(LinuxPodSandboxConfig {
-            cgroup_parent: cgroup_parent(pod, settings),
+            cgroup_parent: cgroup_of(&pod.uid, settings).unwrap_or_default(),
             security_context: Some(LinuxSandboxSecurityContext {
                 namespace_options: Some(namespaces(spec)),
                 ..LinuxSandboxSecurityContext::default()
@@ -100,13 +100,11 @@ pub fn sandbox(pod: &StaticPod, attempt: u32, settings: &Settings) -> PodSandbox
     }
 }
 
-/// The pod's cgroup below the lab's, as the cgroupfs driver names it; empty leaves the choice to the runtime.
+/// The pod's cgroup below the lab's, as the cgroupfs driver names it; none leaves the choice to the runtime.
 #[must_use]
-pub fn cgroup_parent(pod: &StaticPod, settings: &Settings) -> String {
-    let Some(parent) = &settings.cgroup_parent else {
-        return String::new();
-    };
-    format!("{}/kubepods/burstable/pod{}", parent.trim_end_matches('/'), pod.uid)
+pub fn cgroup_of(uid: &Uid, settings: &Settings) -> Option<String> {
+    let parent = settings.cgroup_parent.as_ref()?;
+    Some(format!("{}/kubepods/burstable/pod{uid}", parent.trim_end_matches('/')))
 }
 
 fn namespaces(spec: &PodSpec) -> NamespaceOption {
@@ -408,6 +406,8 @@ fn security(pod: &StaticPod, container: &Container) -> LinuxContainerSecurityCon
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kubelet::options::Flags;
+    use clap::Parser;
 
     #[test]
     fn variables_are_expanded_as_the_kubelet_does() {
@@ -428,5 +428,82 @@ mod tests {
         for (text, milli) in [("250m", Some(250)), ("1", Some(1000)), ("0.5", Some(500)), ("x", None)] {
             assert_eq!(milli_cpu(text), milli, "{text}");
         }
+    }
+
+    const KUBEADM: &str = "apiVersion: v1
+kind: Pod
+metadata: {name: kube-apiserver, namespace: kube-system, labels: {component: kube-apiserver, tier: control-plane}}
+spec:
+  hostNetwork: true
+  containers:
+  - name: kube-apiserver
+    image: registry.k8s.io/kube-apiserver:v1.36.2
+    command: [kube-apiserver, --secure-port=6443]
+    ports: [{containerPort: 6443, name: probe-port, protocol: TCP}]
+    resources: {requests: {cpu: 250m}}
+    volumeMounts: [{mountPath: /etc/kubernetes/pki, name: k8s-certs, readOnly: true}]
+  volumes:
+  - {hostPath: {path: /etc/kubernetes/pki, type: DirectoryOrCreate}, name: k8s-certs}
+";
+
+    /// What the runtime of a real node was asked for (recorded by crictl inspect), asked for again.
+    #[test]
+    fn labels_annotations_and_log_path_are_those_of_a_recorded_api_server() {
+        let root = tempfile::tempdir().expect("a directory");
+        let root_dir = format!("--root-dir={}", root.path().display());
+        let settings =
+            Settings::load(Flags::parse_from(["kubelet", "--hostname-override=vm", &root_dir])).expect("valid");
+        let path = Path::new("/etc/kubernetes/manifests/kube-apiserver.yaml");
+        let pod = crate::kubelet::manifest::decode(KUBEADM.as_bytes(), path, "vm").expect("valid");
+        let config = container(&pod, &pod.spec().containers[0], 1, "sha256:75c4", &settings).expect("valid");
+        let uid = pod.uid.0.as_str();
+        for (key, value) in [
+            (CONTAINER_NAME, "kube-apiserver"),
+            (POD_NAME, "kube-apiserver-vm"),
+            (POD_NAMESPACE, "kube-system"),
+            (POD_UID, uid),
+        ] {
+            assert_eq!(config.labels.get(key).map(String::as_str), Some(value), "{key}");
+        }
+        assert_eq!(config.labels.len(), 4);
+        let ports = r#"[{"name":"probe-port","hostPort":6443,"containerPort":6443,"protocol":"TCP"}]"#;
+        for (key, value) in [
+            ("io.kubernetes.container.ports", ports),
+            (RESTART_COUNT, "1"),
+            ("io.kubernetes.container.terminationMessagePath", "/dev/termination-log"),
+            ("io.kubernetes.container.terminationMessagePolicy", "File"),
+            ("io.kubernetes.pod.terminationGracePeriod", "30"),
+        ] {
+            assert_eq!(config.annotations.get(key).map(String::as_str), Some(value), "{key}");
+        }
+        assert_eq!(config.annotations.len(), 6, "and the container's hash");
+        assert_eq!(config.log_path, "kube-apiserver/1.log");
+        let shares = config
+            .linux
+            .and_then(|linux| linux.resources)
+            .map(|resources| resources.cpu_shares);
+        assert_eq!(shares, Some(256));
+        let mounted: Vec<&str> = config
+            .mounts
+            .iter()
+            .map(|mount| mount.container_path.as_str())
+            .collect();
+        assert_eq!(mounted, ["/etc/kubernetes/pki", "/etc/hosts", "/dev/termination-log"]);
+
+        let sandbox = sandbox(&pod, 2, &settings);
+        assert_eq!(
+            sandbox.log_directory,
+            format!("/var/log/pods/kube-system_kube-apiserver-vm_{uid}")
+        );
+        assert_eq!(sandbox.labels.get("tier").map(String::as_str), Some("control-plane"));
+        assert_eq!(
+            sandbox.annotations.get("kubernetes.io/config.hash").map(String::as_str),
+            Some(uid)
+        );
+        let network = sandbox
+            .linux
+            .and_then(|linux| linux.security_context?.namespace_options)
+            .map(|all| all.network);
+        assert_eq!(network, Some(NamespaceMode::Node as i32));
     }
 }

@@ -210,7 +210,7 @@ fn container_status(
         }
         now = waiting(why.reason, Some(why.message));
     }
-    let started = running.is_some_and(|one| probes.is_started(&one.id, container));
+    let started = running.is_some_and(|one| probes.is_started(one, container));
     let ready = started && running.is_some_and(|one| probes.is_ready(&one.id, container));
     ContainerStatus {
         name: container.name.clone(),

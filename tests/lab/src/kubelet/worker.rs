@@ -220,11 +220,8 @@ impl Workers {
             Subject::Runtime(pod) => {
                 status.observed_runtime = true;
                 status.deleted = true;
-                let known = [&status.pending, &status.active].into_iter().flatten();
-                let known = known
-                    .filter(|known| matches!(known, Subject::Static(_)))
-                    .next()
-                    .cloned();
+                let mut known = [&status.pending, &status.active].into_iter().flatten();
+                let known = known.find(|known| matches!(known, Subject::Static(_))).cloned();
                 known.unwrap_or(Subject::Runtime(pod))
             }
             fixed @ Subject::Static(_) => fixed,
