@@ -19,7 +19,9 @@ pub struct Table {
     pub durations: &'static [&'static str],
     /// IP addresses.
     pub ips: &'static [&'static str],
-    /// Everything else; a repeated flag appends, separated by a comma.
+    /// Lists and maps; a repeated flag appends, separated by a comma.
+    pub lists: &'static [&'static str],
+    /// Everything else; the last one counts.
     pub texts: &'static [&'static str],
 }
 
@@ -29,6 +31,7 @@ enum Kind {
     Int,
     Duration,
     Ip,
+    List,
     Text,
 }
 
@@ -77,6 +80,7 @@ impl Table {
             (self.ints, Kind::Int),
             (self.durations, Kind::Duration),
             (self.ips, Kind::Ip),
+            (self.lists, Kind::List),
             (self.texts, Kind::Text),
         ];
         groups
@@ -92,6 +96,7 @@ impl Table {
             (self.ints, " int"),
             (self.durations, " duration"),
             (self.ips, " ip"),
+            (self.lists, " strings"),
             (self.texts, " string"),
         ] {
             lines.extend(names.iter().map(|name| format!("      --{name}{shown}\n")));
@@ -157,7 +162,7 @@ impl Table {
                 )));
             }
             match given.values.get_mut(&name) {
-                Some(before) if kind == Kind::Text => {
+                Some(before) if kind == Kind::List => {
                     before.push(',');
                     before.push_str(&value);
                 }
@@ -188,7 +193,7 @@ fn check(kind: Kind, value: &str) -> Result<(), String> {
             .parse::<IpAddr>()
             .map(|_| ())
             .map_err(|_| format!("failed to parse IP: \"{value}\"")),
-        Kind::Text => Ok(()),
+        Kind::List | Kind::Text => Ok(()),
     }
 }
 
@@ -288,7 +293,8 @@ mod tests {
         ints: &["v", "secure-port"],
         durations: &["request-timeout"],
         ips: &["bind-address"],
-        texts: &["name", "issuer"],
+        lists: &["issuer"],
+        texts: &["name"],
     };
 
     fn parse(words: &[&str]) -> Result<Given, Refusal> {
@@ -315,8 +321,10 @@ mod tests {
     }
 
     #[test]
-    fn a_repeated_list_appends_and_a_repeated_number_replaces() {
-        let given = parse(&["--issuer=a", "--issuer=b,c", "--v=1", "--v=3"]).expect("accepted");
+    fn a_repeated_list_appends_and_anything_else_replaces() {
+        let words = ["--issuer=a", "--issuer=b,c", "--v=1", "--v=3", "--name=x", "--name=y"];
+        let given = parse(&words).expect("accepted");
+        assert_eq!(given.text("name"), Some("y"));
         assert_eq!(given.list("issuer"), ["a", "b", "c"]);
         assert_eq!(given.number("v", 0), 3);
     }

@@ -79,8 +79,7 @@ struct AuditResources {
 
 /// `--audit-policy-file`.
 pub fn audit_policy(path: &Path) -> Result<()> {
-    let policy: AuditPolicy =
-        load(path, "audit.k8s.io", &["v1"], "Policy").context("loading audit policy file: failed decoding")?;
+    let policy: AuditPolicy = load(path, "audit.k8s.io", &["v1"], "Policy").context("loading audit policy file")?;
     if policy.rules.is_empty() {
         bail!(
             "loading audit policy file: loaded illegal policy with 0 rules from file {}",
@@ -319,7 +318,7 @@ mod tests {
                 "apiVersion: audit.k8s.io/v2\nkind: Policy\n".to_owned(),
                 "no kind \"Policy\" is registered",
             ),
-            ("rules: [\n".to_owned(), "failed decoding"),
+            ("rules: [\n".to_owned(), "loading audit policy file"),
             (String::new(), "no kind \"\" is registered"),
         ] {
             let why = told(audit_policy, &text).expect_err(part);

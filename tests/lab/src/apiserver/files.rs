@@ -13,6 +13,8 @@ use rustls::{
 use super::documents;
 use crate::flags::Given;
 
+type Check = fn(&Path) -> Result<()>;
+
 /// Checks all of them.
 ///
 /// # Errors
@@ -47,7 +49,7 @@ pub fn check_all(given: &Given) -> Result<()> {
             anyhow!("failed to parse service-account-issuer-key-file: data does not contain a valid RSA or ECDSA private key")
         })?;
     }
-    let documents: [(&str, fn(&Path) -> Result<()>); 7] = [
+    let documents: [(&str, Check); 7] = [
         ("audit-policy-file", documents::audit_policy),
         ("admission-control-config-file", documents::admission),
         ("encryption-provider-config", documents::encryption),

@@ -215,3 +215,63 @@ impl ClientCertVerifier for AnyCertificate {
         self.0.signature_verification_algorithms.supported_schemes()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{
+        BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, date_time_ymd,
+    };
+
+    use super::*;
+
+    fn authority() -> (String, Issuer<'static, KeyPair>) {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.distinguished_name.push(DnType::CommonName, "kubernetes");
+        let key = KeyPair::generate().expect("a key");
+        let pem = params.self_signed(&key).expect("signed").pem();
+        (pem, Issuer::new(params, key))
+    }
+
+    fn leaf(issuer: &Issuer<'static, KeyPair>, until: i32, usage: ExtendedKeyUsagePurpose) -> CertificateDer<'static> {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, "system:node:m1");
+        params.distinguished_name.push(DnType::OrganizationName, "system:nodes");
+        params.extended_key_usages = vec![usage];
+        params.not_before = date_time_ymd(2020, 1, 1);
+        params.not_after = date_time_ymd(until, 1, 1);
+        let key = KeyPair::generate().expect("a key");
+        params.signed_by(&key, issuer).expect("signed").der().clone()
+    }
+
+    #[test]
+    fn only_a_valid_client_certificate_of_ours_is_a_user() {
+        use ExtendedKeyUsagePurpose::{ClientAuth, ServerAuth};
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("ca.crt");
+        let ((pem, ours), (_, foreign)) = (authority(), authority());
+        std::fs::write(&path, pem).expect("written");
+        let authenticator = Authenticator::new(Some(path), Anonymous::Admitted);
+        let asks = |certificate: Option<CertificateDer<'static>>| {
+            let mut call = Call::get("/livez");
+            call.certificates = Arc::new(certificate.into_iter().collect());
+            authenticator.user(&call)
+        };
+        let node = User::authenticated("system:node:m1", &["system:nodes"]);
+        assert_eq!(asks(Some(leaf(&ours, 4000, ClientAuth))), Ok(node));
+        assert_eq!(asks(None), Ok(User::anonymous()));
+        for (situation, certificate) in [
+            ("expired", leaf(&ours, 2021, ClientAuth)),
+            (
+                "of another authority with the same name",
+                leaf(&foreign, 4000, ClientAuth),
+            ),
+            ("for servers only", leaf(&ours, 4000, ServerAuth)),
+        ] {
+            assert_eq!(asks(Some(certificate)), Err(Unauthorized), "{situation}");
+        }
+        let mut call = Call::get("/livez");
+        call.authorization = Some("Bearer x".to_owned());
+        assert_eq!(authenticator.user(&call), Err(Unauthorized), "no token exists");
+    }
+}

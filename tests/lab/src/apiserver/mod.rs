@@ -19,10 +19,12 @@ pub mod files;
 pub mod health;
 pub mod identity;
 pub mod klog;
+pub mod known;
 pub mod objects;
 pub mod options;
 pub mod resources;
 pub mod reviews;
+mod selectors;
 pub mod serve;
 pub mod status;
 
@@ -49,8 +51,9 @@ use self::{
     health::Check,
     identity::Authenticator,
     klog::{Level, log},
+    known::TABLE,
     objects::Objects,
-    options::{Options, TABLE},
+    options::Options,
     serve::{Answerer, Call, Reply},
 };
 use crate::control::{self, Faults, scaled};

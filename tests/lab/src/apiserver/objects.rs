@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use hyper::{Method, StatusCode};
 use jiff::Timestamp;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::{
@@ -15,6 +15,7 @@ use super::{
     etcd::{Failure, Store, Stored, Written},
     identity::User,
     resources::{Resource, Scope, find, key},
+    selectors::{fields_match, labels_match},
     serve::{Call, Reply},
     status,
 };
@@ -456,55 +457,6 @@ fn node_owns(user: &User, place: &Place<'_>, object: &Value) -> Result<(), Reply
     }
 }
 
-/// `spec.nodeName=m1,metadata.name!=x`.
-fn fields_match(selector: &str, object: &Value) -> Result<bool, String> {
-    for part in selector.split(',').filter(|part| !part.is_empty()) {
-        let (path, value, wanted) = requirement(part).ok_or_else(|| format!("invalid field selector {part:?}"))?;
-        let known = matches!(
-            path,
-            "metadata.name" | "metadata.namespace" | "spec.nodeName" | "status.phase" | "spec.unschedulable" | "type"
-        );
-        if !known {
-            return Err(format!("field label not supported: {path}"));
-        }
-        let found = path
-            .split('.')
-            .fold(object, |value, name| &value[name])
-            .as_str()
-            .unwrap_or_default();
-        if (found == value) != wanted {
-            return Ok(false);
-        }
-    }
-    Ok(true)
-}
-
-/// `component=etcd,tier!=x,has,!hasnot`; sets (`in`, `notin`) are not understood and match nothing.
-fn labels_match(selector: &str, object: &Value) -> bool {
-    let empty = Map::new();
-    let labels = object["metadata"]["labels"].as_object().unwrap_or(&empty);
-    selector
-        .split(',')
-        .filter(|part| !part.is_empty())
-        .all(|part| match requirement(part) {
-            Some((name, value, wanted)) => (labels.get(name).and_then(Value::as_str) == Some(value)) == wanted,
-            None => match part.strip_prefix('!') {
-                Some(name) => !labels.contains_key(name),
-                None => labels.contains_key(part),
-            },
-        })
-}
-
-/// Splits `a=b`, `a==b`, `a!=b` into name, value and whether they are to be equal.
-fn requirement(part: &str) -> Option<(&str, &str, bool)> {
-    for (sign, wanted) in [("!=", false), ("==", true), ("=", true)] {
-        if let Some((name, value)) = part.split_once(sign) {
-            return Some((name, value, wanted));
-        }
-    }
-    None
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -518,29 +470,6 @@ mod tests {
             },
             "spec": { "nodeName": "m1" }, "status": { "phase": "Pending" },
         })
-    }
-
-    #[test]
-    fn selectors_choose_by_field_and_label() {
-        for (selector, wanted) in [
-            ("spec.nodeName=m1", true),
-            ("spec.nodeName==m2", false),
-            ("spec.nodeName!=m2,status.phase=Pending", true),
-        ] {
-            assert_eq!(fields_match(selector, &pod()), Ok(wanted), "{selector}");
-        }
-        assert_eq!(
-            fields_match("spec.colour=red", &pod()),
-            Err("field label not supported: spec.colour".to_owned())
-        );
-        for (selector, wanted) in [
-            ("component=etcd", true),
-            ("component!=etcd", false),
-            ("tier", false),
-            ("!tier", true),
-        ] {
-            assert_eq!(labels_match(selector, &pod()), wanted, "{selector}");
-        }
     }
 
     #[test]

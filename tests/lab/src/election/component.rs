@@ -313,9 +313,9 @@ impl Candidate<'_> {
             // A hung process does nothing; what it missed shows when it goes on.
             drop(faults.wait_for(|faults| faults.reach != Reach::Hanging).await);
             let frozen = faults.borrow().lease == LeaseFault::Frozen;
-            self.elector.begin(Instant::now());
             if !frozen {
-                // A hang in the middle of a round is a hang: nothing of it is written or decided until it ends.
+                // Not while frozen: a lease that thaws is renewed as if nothing had been, the deadline never ran.
+                self.elector.begin(Instant::now());
                 let lost_at = self.elector.lost_at();
                 let round = self.round();
                 let told = match lost_at {
