@@ -1,1 +1,16 @@
-//! The lab.
+//! The lab: one Kubernetes master to try the agent on, with real parts where they can be had.
+//!
+//! ```text
+//! node ──▶ real: etcd, containerd, runc     furnished by: pki, manifests, images
+//!      └─▶ stand-ins: kubelet; apiserver, election (controller manager and scheduler), each with control's fault switch
+//! ```
+
+pub mod apiserver;
+pub mod control;
+pub mod election;
+pub mod flags;
+pub mod images;
+pub mod kubelet;
+pub mod manifests;
+pub mod node;
+pub mod pki;

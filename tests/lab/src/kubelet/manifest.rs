@@ -1,0 +1,508 @@
+//! From the bytes of a file to the pod the kubelet runs: decode, default, name, identify, validate.
+//!
+//! ```text
+//! bytes ─▶ first YAML document ─▶ v1 Pod ─▶ defaults ─▶ UID ─▶ name-<node>, annotations, toleration ─▶ validation
+//! ```
+//!
+//! The UID hashes the *decoded, defaulted* pod, the node and the file's path: a comment or other white space gives the
+//! same pod, another file name gives another one.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::Path;
+
+use k8s_openapi::api::core::v1::{Container, HTTPGetAction, Pod, PodSpec, PodStatus, Probe, Toleration};
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use serde::Deserialize;
+
+/// `kubernetes.io/config.hash`: the UID, under which the CRI and the API server can be matched.
+pub const HASH: &str = "kubernetes.io/config.hash";
+/// `kubernetes.io/config.source`: `file` for a static pod.
+pub const SOURCE: &str = "kubernetes.io/config.source";
+/// `kubernetes.io/config.seen`: when this kubelet first saw this pod.
+pub const SEEN: &str = "kubernetes.io/config.seen";
+/// `kubernetes.io/config.mirror`: on mirror pods, the hash of the static pod they show.
+pub const MIRROR: &str = "kubernetes.io/config.mirror";
+
+/// The largest manifest the kubelet reads: `maxConfigLength` of pkg/kubelet/config.
+pub const MAX_BYTES: u64 = 10 << 20;
+
+/// The identity of a pod: 32 hexadecimal digits, or what the manifest itself names in metadata.uid.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Uid(pub String);
+
+impl fmt::Display for Uid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// `namespace/name`, the name with the node's appended: what two generations of a static pod share.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct FullName {
+    /// The namespace, never empty.
+    pub namespace: String,
+    /// The pod's name, `-<node>` included.
+    pub name: String,
+}
+
+impl fmt::Display for FullName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
+/// A static pod ready to be run. Cheap to clone: workers, probes and status all hold one.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StaticPod {
+    /// Its identity.
+    pub uid: Uid,
+    /// Its name, which outlives the identity.
+    pub full_name: FullName,
+    /// The defaulted object, as /pods and the mirror pod show it (status not filled in).
+    pub pod: std::sync::Arc<Pod>,
+}
+
+impl StaticPod {
+    /// The spec; an empty one for a pod that was not validated, which `decode` never returns.
+    #[must_use]
+    pub fn spec(&self) -> &PodSpec {
+        static EMPTY: std::sync::LazyLock<PodSpec> = std::sync::LazyLock::new(PodSpec::default);
+        self.pod.spec.as_ref().unwrap_or(&EMPTY)
+    }
+
+    /// Seconds between SIGTERM and SIGKILL.
+    #[must_use]
+    pub fn grace_seconds(&self) -> i64 {
+        self.spec().termination_grace_period_seconds.unwrap_or(30).max(1)
+    }
+
+    /// The pod with `kubernetes.io/config.seen` set to `when`.
+    #[must_use]
+    pub fn seen_at(mut self, when: &str) -> Self {
+        let mut pod = (*self.pod).clone();
+        pod.metadata
+            .annotations
+            .get_or_insert_default()
+            .insert(SEEN.into(), when.into());
+        self.pod = std::sync::Arc::new(pod);
+        self
+    }
+}
+
+/// The pod that the kubelet of `node` makes of the bytes of `path`.
+///
+/// # Errors
+/// The kubelet's reason for not taking them: no YAML, not a v1 Pod, or an invalid one.
+pub fn decode(bytes: &[u8], path: &Path, node: &str) -> Result<StaticPod, String> {
+    let mut pod = parse(bytes).map_err(|why| format!("couldn't parse as pod({why}), please check config file"))?;
+    default_pod(&mut pod);
+    validate(&pod).map_err(|why| format!("invalid pod: [{}]", why.join(", ")))?;
+
+    let uid = match pod.metadata.uid.as_deref() {
+        Some(fixed) if !fixed.is_empty() => Uid(fixed.to_owned()),
+        _ => hash(&pod, path, node),
+    };
+    let name = format!(
+        "{}-{}",
+        pod.metadata.name.as_deref().unwrap_or_default(),
+        node.to_lowercase()
+    );
+    let namespace = match pod.metadata.namespace.as_deref() {
+        None | Some("") => "default".to_owned(),
+        Some(given) => given.to_owned(),
+    };
+    pod.metadata.name = Some(name.clone());
+    pod.metadata.namespace = Some(namespace.clone());
+    pod.metadata.uid = Some(uid.0.clone());
+    let annotations = pod.metadata.annotations.get_or_insert_default();
+    annotations.insert(HASH.into(), uid.0.clone());
+    annotations.insert(SOURCE.into(), "file".into());
+    if let Some(spec) = pod.spec.as_mut() {
+        spec.node_name = Some(node.to_owned());
+        tolerate_no_execute(spec);
+    }
+    pod.status = Some(PodStatus {
+        phase: Some("Pending".into()),
+        ..PodStatus::default()
+    });
+    Ok(StaticPod {
+        uid,
+        full_name: FullName { namespace, name },
+        pod: std::sync::Arc::new(pod),
+    })
+}
+
+/// The first YAML document (JSON is YAML) as a v1 Pod. Documents after the first are ignored, as the kubelet does.
+fn parse(bytes: &[u8]) -> Result<Pod, String> {
+    let text = std::str::from_utf8(bytes).map_err(|why| format!("yaml: invalid UTF-8: {why}"))?;
+    let Some(first) = serde_yaml::Deserializer::from_str(text).next() else {
+        return Err("Object 'Kind' is missing in 'null'".into());
+    };
+    let value = serde_yaml::Value::deserialize(first).map_err(|why| format!("yaml: {why}"))?;
+    let field = |name: &str| {
+        value
+            .get(name)
+            .and_then(serde_yaml::Value::as_str)
+            .unwrap_or_default()
+            .to_owned()
+    };
+    match (field("apiVersion").as_str(), field("kind").as_str()) {
+        (_, "") => return Err("Object 'Kind' is missing".into()),
+        ("v1", "Pod") => {}
+        (version, kind) => return Err(format!("invalid pod: {version:?} {kind:?} is not a v1 Pod")),
+    }
+    serde_yaml::from_value(value).map_err(|why| why.to_string())
+}
+
+/// What the API machinery fills in while decoding; the UID is taken after it, so that a default written out is no
+/// change.
+fn default_pod(pod: &mut Pod) {
+    let Some(spec) = pod.spec.as_mut() else { return };
+    spec.restart_policy.get_or_insert_with(|| "Always".into());
+    spec.termination_grace_period_seconds.get_or_insert(30);
+    spec.dns_policy.get_or_insert_with(|| "ClusterFirst".into());
+    spec.scheduler_name.get_or_insert_with(|| "default-scheduler".into());
+    spec.security_context.get_or_insert_default();
+    spec.enable_service_links.get_or_insert(true);
+    let host_network = spec.host_network == Some(true);
+    for container in spec
+        .containers
+        .iter_mut()
+        .chain(spec.init_containers.iter_mut().flatten())
+    {
+        default_container(container, host_network);
+    }
+    for volume in spec.volumes.iter_mut().flatten() {
+        if let Some(host_path) = volume.host_path.as_mut() {
+            host_path.type_.get_or_insert_default();
+        }
+    }
+}
+
+fn default_container(container: &mut Container, host_network: bool) {
+    let policy = if always_pulled(container.image.as_deref().unwrap_or_default()) {
+        "Always"
+    } else {
+        "IfNotPresent"
+    };
+    container.image_pull_policy.get_or_insert_with(|| policy.into());
+    container
+        .termination_message_path
+        .get_or_insert_with(|| "/dev/termination-log".into());
+    container
+        .termination_message_policy
+        .get_or_insert_with(|| "File".into());
+    container.resources.get_or_insert_default();
+    for port in container.ports.iter_mut().flatten() {
+        port.protocol.get_or_insert_with(|| "TCP".into());
+        if host_network {
+            port.host_port.get_or_insert(port.container_port);
+        }
+    }
+    for probe in [
+        &mut container.startup_probe,
+        &mut container.liveness_probe,
+        &mut container.readiness_probe,
+    ]
+    .into_iter()
+    .flatten()
+    {
+        default_probe(probe);
+    }
+}
+
+fn default_probe(probe: &mut Probe) {
+    probe.timeout_seconds.get_or_insert(1);
+    probe.period_seconds.get_or_insert(10);
+    probe.success_threshold.get_or_insert(1);
+    probe.failure_threshold.get_or_insert(3);
+    if let Some(HTTPGetAction { path, scheme, .. }) = probe.http_get.as_mut() {
+        path.get_or_insert_with(|| "/".into());
+        scheme.get_or_insert_with(|| "HTTP".into());
+    }
+}
+
+/// Whether an image without a tag, or tagged latest, is pulled at every start by default.
+fn always_pulled(image: &str) -> bool {
+    if image.contains('@') {
+        return false;
+    }
+    let last = image.rsplit('/').next().unwrap_or(image);
+    last.split_once(':').is_none_or(|(_, tag)| tag == "latest")
+}
+
+fn tolerate_no_execute(spec: &mut PodSpec) {
+    let wanted = Toleration {
+        operator: Some("Exists".into()),
+        effect: Some("NoExecute".into()),
+        ..Toleration::default()
+    };
+    let tolerations = spec.tolerations.get_or_insert_default();
+    if !tolerations.contains(&wanted) {
+        tolerations.push(wanted);
+    }
+}
+
+/// The part of the API server's validation that a hand-edited manifest meets.
+fn validate(pod: &Pod) -> Result<(), Vec<String>> {
+    let mut faults = Vec::new();
+    if !is_dns_name(pod.metadata.name.as_deref().unwrap_or_default(), 253) {
+        faults.push("metadata.name: Invalid value: must be a lowercase RFC 1123 subdomain".to_owned());
+    }
+    if pod
+        .metadata
+        .namespace
+        .as_deref()
+        .is_some_and(|given| !given.is_empty() && !is_dns_name(given, 63))
+    {
+        faults.push("metadata.namespace: Invalid value: must be a lowercase RFC 1123 label".to_owned());
+    }
+    let Some(spec) = pod.spec.as_ref() else {
+        faults.push("spec.containers: Required value".into());
+        return Err(faults);
+    };
+    if spec.containers.is_empty() {
+        faults.push("spec.containers: Required value".into());
+    }
+    let volumes: Vec<&str> = spec
+        .volumes
+        .iter()
+        .flatten()
+        .map(|volume| volume.name.as_str())
+        .collect();
+    for (at, volume) in spec.volumes.iter().flatten().enumerate() {
+        if volume.secret.is_some() || volume.config_map.is_some() || volume.persistent_volume_claim.is_some() {
+            faults.push(format!(
+                "spec.volumes[{at}]: a static pod may not reference objects of the API server"
+            ));
+        }
+        if volume.host_path.as_ref().is_some_and(|host| host.path.is_empty()) {
+            faults.push(format!("spec.volumes[{at}].hostPath.path: Required value"));
+        }
+    }
+    let mut names: Vec<&str> = Vec::new();
+    for (at, container) in spec.containers.iter().enumerate() {
+        validate_container(container, &format!("spec.containers[{at}]"), &volumes, &mut faults);
+        if names.contains(&container.name.as_str()) {
+            faults.push(format!(
+                "spec.containers[{at}].name: Duplicate value: {:?}",
+                container.name
+            ));
+        }
+        names.push(&container.name);
+    }
+    if !matches!(spec.restart_policy.as_deref(), Some("Always" | "OnFailure" | "Never")) {
+        faults.push("spec.restartPolicy: Unsupported value".into());
+    }
+    if faults.is_empty() { Ok(()) } else { Err(faults) }
+}
+
+fn validate_container(container: &Container, at: &str, volumes: &[&str], faults: &mut Vec<String>) {
+    if !is_dns_name(&container.name, 63) {
+        faults.push(format!("{at}.name: Required value"));
+    }
+    if container.image.as_deref().unwrap_or_default().trim().is_empty() {
+        faults.push(format!("{at}.image: Required value"));
+    }
+    if !matches!(
+        container.image_pull_policy.as_deref(),
+        Some("Always" | "IfNotPresent" | "Never")
+    ) {
+        faults.push(format!("{at}.imagePullPolicy: Unsupported value"));
+    }
+    for (index, mount) in container.volume_mounts.iter().flatten().enumerate() {
+        if !volumes.contains(&mount.name.as_str()) {
+            faults.push(format!("{at}.volumeMounts[{index}].name: Not found: {:?}", mount.name));
+        }
+        if mount.mount_path.is_empty() {
+            faults.push(format!("{at}.volumeMounts[{index}].mountPath: Required value"));
+        }
+    }
+    for (what, probe) in [
+        ("startupProbe", &container.startup_probe),
+        ("livenessProbe", &container.liveness_probe),
+        ("readinessProbe", &container.readiness_probe),
+    ] {
+        let Some(probe) = probe else { continue };
+        let handlers = usize::from(probe.http_get.is_some())
+            + usize::from(probe.tcp_socket.is_some())
+            + usize::from(probe.exec.is_some())
+            + usize::from(probe.grpc.is_some());
+        if handlers != 1 {
+            faults.push(format!("{at}.{what}: exactly one handler is required"));
+        }
+        let port = probe
+            .http_get
+            .as_ref()
+            .map(|get| &get.port)
+            .or(probe.tcp_socket.as_ref().map(|tcp| &tcp.port));
+        if let Some(IntOrString::Int(number)) = port
+            && !(1..=65535).contains(number)
+        {
+            faults.push(format!("{at}.{what}: port {number} must be between 1 and 65535"));
+        }
+    }
+}
+
+fn is_dns_name(name: &str, longest: usize) -> bool {
+    let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '.';
+    let edge = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    !name.is_empty()
+        && name.len() <= longest
+        && name.chars().all(inner)
+        && name.starts_with(edge)
+        && name.ends_with(edge)
+}
+
+/// FNV-1a of 128 bits over node, path and the pod with sorted keys.
+fn hash(pod: &Pod, path: &Path, node: &str) -> Uid {
+    let mut state = Fnv128::new();
+    state.write(format!("host:{node}").as_bytes());
+    state.write(format!("file:{}", path.display()).as_bytes());
+    // serde_json's own maps keep the order of the struct's fields and the k8s types use BTreeMap, so this is stable.
+    state.write(serde_json::to_string(pod).unwrap_or_default().as_bytes());
+    Uid(format!("{:032x}", state.0))
+}
+
+/// The FNV-1a hash with 128 bits: offset basis and prime are the published ones.
+struct Fnv128(u128);
+
+impl Fnv128 {
+    fn new() -> Self {
+        Self(0x6c62_272e_07bb_0142_62b8_2175_6295_c58d)
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = (self.0 ^ u128::from(*byte)).wrapping_mul(0x0000_0000_0100_0000_0000_0000_0000_013b);
+        }
+    }
+}
+
+/// FNV-1a with 32 bits, as eight hexadecimal digits: the container hash of the CRI annotations.
+#[must_use]
+pub fn fnv32a(bytes: &[u8]) -> String {
+    let hash = bytes.iter().fold(0x811c_9dc5_u32, |hash, byte| {
+        (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193)
+    });
+    format!("{hash:x}")
+}
+
+/// The hash that decides whether a container must be replaced within the same pod: since Kubernetes 1.31 only its name
+/// and image count (two API servers with different flags carry the same hash in the recorded samples).
+#[must_use]
+pub fn container_hash(container: &Container) -> String {
+    let picked: BTreeMap<&str, &str> = BTreeMap::from([
+        ("name", container.name.as_str()),
+        ("image", container.image.as_deref().unwrap_or_default()),
+    ]);
+    fnv32a(serde_json::to_string(&picked).unwrap_or_default().as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const POD: &str =
+        "apiVersion: v1\nkind: Pod\nmetadata: {name: p}\nspec:\n  containers:\n  - {name: c, image: 'x:1'}\n";
+
+    fn pod(text: &str) -> Result<StaticPod, String> {
+        decode(text.as_bytes(), Path::new("/m/p.yaml"), "Node1")
+    }
+
+    #[test]
+    fn comments_whitespace_defaults_and_json_do_not_make_another_pod() {
+        let plain = pod(POD).expect("valid");
+        let commented = format!("# a note\n{POD}# more\n---\nkind: Other\n");
+        let defaulted = POD.replace("spec:\n", "spec:\n  restartPolicy: Always\n");
+        let json = r#"{"kind":"Pod","apiVersion":"v1","metadata":{"name":"p"},"spec":{"containers":[{"image":"x:1","name":"c"}]}}"#;
+        for same in [commented.as_str(), defaulted.as_str(), json] {
+            assert_eq!(pod(same).expect("valid").uid, plain.uid, "{same}");
+        }
+    }
+
+    #[test]
+    fn the_path_the_node_and_the_content_make_another_pod() {
+        let plain = pod(POD).expect("valid");
+        let elsewhere = decode(POD.as_bytes(), Path::new("/m/q.yaml"), "Node1").expect("valid");
+        let other_node = decode(POD.as_bytes(), Path::new("/m/p.yaml"), "Node2").expect("valid");
+        let changed = pod(&POD.replace("x:1", "x:2")).expect("valid");
+        for other in [elsewhere, other_node, changed] {
+            assert_ne!(other.uid, plain.uid);
+        }
+    }
+
+    #[test]
+    fn name_namespace_annotations_and_toleration_are_those_of_a_static_pod() {
+        let plain = pod(POD).expect("valid");
+        assert_eq!(
+            plain.full_name,
+            FullName {
+                namespace: "default".into(),
+                name: "p-node1".into()
+            }
+        );
+        assert_eq!(plain.uid.0.len(), 32);
+        let annotations = plain.pod.metadata.annotations.clone().expect("annotated");
+        assert_eq!(annotations.get(HASH), Some(&plain.uid.0));
+        assert_eq!(annotations.get(SOURCE).map(String::as_str), Some("file"));
+        assert_eq!(plain.spec().node_name.as_deref(), Some("Node1"));
+        assert_eq!(plain.spec().tolerations.as_ref().map(Vec::len), Some(1));
+        assert_eq!(plain.grace_seconds(), 30);
+    }
+
+    #[test]
+    fn a_uid_written_in_the_manifest_is_kept() {
+        let fixed = pod(&POD.replace("{name: p}", "{name: p, uid: fixed}")).expect("valid");
+        assert_eq!(fixed.uid, Uid("fixed".into()));
+    }
+
+    #[test]
+    fn what_is_not_a_valid_pod_is_refused_with_the_kubelets_reason() {
+        for (text, reason) in [
+            ("", "couldn't parse as pod"),
+            ("# nothing\n", "couldn't parse as pod"),
+            ("a: [\n", "couldn't parse as pod"),
+            ("apiVersion: v1\nkind: ConfigMap\n", "is not a v1 Pod"),
+            ("just text", "couldn't parse as pod"),
+            (
+                "apiVersion: v1\nkind: Pod\nmetadata: {name: p}\nspec: {containers: []}\n",
+                "spec.containers: Required value",
+            ),
+            (
+                "apiVersion: v1\nkind: Pod\nmetadata: {name: p}\n",
+                "spec.containers: Required value",
+            ),
+            (&POD.replace("name: p", "name: P_"), "metadata.name"),
+            (&POD.replace(", image: 'x:1'", ""), "image: Required value"),
+            (
+                &POD.replace("image: 'x:1'", "image: 'x:1', volumeMounts: [{name: v, mountPath: /v}]"),
+                "Not found",
+            ),
+            (&POD.replace("image: 'x:1'", "image: [1]"), "couldn't parse as pod"),
+        ] {
+            let why = pod(text).expect_err(text);
+            assert!(why.contains(reason), "{text:?} gave {why:?}, not {reason:?}");
+        }
+    }
+
+    #[test]
+    fn the_container_hash_counts_name_and_image_only() {
+        let plain = pod(POD).expect("valid");
+        let flags = pod(&POD.replace("image: 'x:1'", "image: 'x:1', command: [a]")).expect("valid");
+        let image = pod(&POD.replace("x:1", "x:2")).expect("valid");
+        let of = |pod: &StaticPod| container_hash(&pod.spec().containers[0]);
+        assert_eq!(of(&plain), of(&flags));
+        assert_ne!(of(&plain), of(&image));
+        assert_eq!(fnv32a(b"a"), "e40c292c");
+    }
+
+    #[test]
+    fn an_image_without_tag_is_always_pulled() {
+        assert!(always_pulled("registry:5000/a"));
+        assert!(always_pulled("a:latest"));
+        assert!(!always_pulled("registry:5000/a:1"));
+        assert!(!always_pulled("a@sha256:00"));
+    }
+}
