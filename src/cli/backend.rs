@@ -27,7 +27,7 @@ pub(super) enum Backend {
     /// The agent.
     Running(Client),
     /// What it left on disk; a change takes its lock and runs the same decision in this process.
-    Stopped(Offline),
+    Stopped(Box<Offline>),
 }
 
 impl Backend {
@@ -35,7 +35,7 @@ impl Backend {
     pub(super) async fn open(settings: &Settings) -> Result<Self, Failure> {
         Ok(match Client::connect(settings).await? {
             Reach::Running(client) => Self::Running(client),
-            Reach::Stopped => Self::Stopped(Offline::open(settings)?),
+            Reach::Stopped => Self::Stopped(Box::new(Offline::open(settings)?)),
         })
     }
 
