@@ -135,6 +135,9 @@ impl Agent {
         if !decision.plan.is_empty() {
             self.save(seen.at, true, &mut events);
         }
+        if let Err(error) = self.guard.refresh_kubeconfigs(&self.memory, &seen) {
+            self.fail(seen.at, None, format!("a renewed kubeconfig cannot be kept: {error}"), &mut events);
+        }
         if let Err(error) = self.guard.append(&events) {
             self.fail(seen.at, None, format!("the history cannot be written: {error}"), &mut events);
         }

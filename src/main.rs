@@ -12,7 +12,7 @@ fn main() -> ExitCode {
     match dispatch(cli) {
         Ok(exit) => ExitCode::from(exit.code()),
         Err(failure) => {
-            eprintln!("lastgood: {failure}");
+            journal::complain(&failure.to_string());
             ExitCode::from(failure.exit.code())
         }
     }

@@ -11,6 +11,7 @@ mod diff;
 mod exit;
 mod explain;
 mod history;
+mod man;
 mod offline;
 mod out;
 mod pause;
@@ -121,6 +122,9 @@ pub enum Command {
     /// Check or show the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Print the manual page
+    #[command(hide = true)]
+    Man,
     /// Print the completions of a shell
     Completions {
         /// Which
@@ -170,6 +174,8 @@ enum Needs {
     Nothing,
     /// The configuration.
     Settings,
+    /// What can be understood of the configuration: it has to work however broken that is.
+    WhatIsRight,
     /// The configuration, and threads: it is the agent.
     Service,
 }
@@ -177,8 +183,11 @@ enum Needs {
 impl Command {
     fn needs(&self) -> Needs {
         match self {
-            Self::Completions { .. } | Self::Config(ConfigCommand::Example | ConfigCommand::Table) => Needs::Nothing,
+            Self::Completions { .. } | Self::Man | Self::Config(ConfigCommand::Example | ConfigCommand::Table) => {
+                Needs::Nothing
+            }
             Self::Run => Needs::Service,
+            Self::FillSlots => Needs::WhatIsRight,
             _ => Needs::Settings,
         }
     }
@@ -192,6 +201,13 @@ pub fn dispatch(cli: Cli) -> Result<Exit, Failure> {
     let loaded = match cli.command.needs() {
         Needs::Nothing => return without_settings(&cli.command),
         Needs::Settings | Needs::Service => crate::config::load(cli.config.as_deref()).map_err(Failure::from)?,
+        Needs::WhatIsRight => {
+            let (loaded, mistakes) = crate::config::load_leniently(cli.config.as_deref());
+            if !mistakes.0.is_empty() {
+                crate::journal::complain(&mistakes.to_string());
+            }
+            loaded
+        }
     };
     let mut builder = match cli.command.needs() {
         // The passes and the socket; a probe that hangs holds up neither.
@@ -219,7 +235,7 @@ async fn command(command: Command, loaded: Loaded) -> Result<Exit, Failure> {
         Command::Resume { component, dry_run } => pause::resume(settings, component, dry_run.into()).await,
         Command::Config(config) => config::config(&loaded, &config),
         Command::FillSlots => slots::fill(settings),
-        Command::Completions { .. } => without_settings(&command),
+        Command::Completions { .. } | Command::Man => without_settings(&command),
     }
 }
 
@@ -230,6 +246,7 @@ fn without_settings(command: &Command) -> Result<Exit, Failure> {
             clap_complete::generate(*shell, &mut Cli::command(), "lastgood", &mut script);
             out::bytes(&script)
         }
+        Command::Man => out::text(&man::page(&Cli::command())),
         Command::Config(ConfigCommand::Example) => out::text(&crate::config::example()),
         Command::Config(ConfigCommand::Table) => out::text(&crate::config::table()),
         _ => Err(Failure::failed("this command needs the configuration".to_owned())),

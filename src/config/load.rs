@@ -53,6 +53,13 @@ pub struct Loaded {
 /// # Errors
 /// Every mistake of every file.
 pub fn load(file: Option<&Path>) -> Result<Loaded, Mistakes> {
+    let (loaded, mistakes) = load_leniently(file);
+    if mistakes.0.is_empty() { Ok(loaded) } else { Err(mistakes) }
+}
+
+/// Reads what can be understood, and names the rest: for filling empty slots (Q11), which has to work on the day somebody
+/// broke the configuration as well.
+pub fn load_leniently(file: Option<&Path>) -> (Loaded, Mistakes) {
     let mut loaded = Loaded { settings: Settings::default(), origins: Origins::new(), files: Vec::new() };
     let mut mistakes = Vec::new();
     let first = file.unwrap_or(Path::new(DEFAULT_FILE));
@@ -70,7 +77,7 @@ pub fn load(file: Option<&Path>) -> Result<Loaded, Mistakes> {
         }
     }
     validate::contradictions(&loaded, first, &mut mistakes);
-    if mistakes.is_empty() { Ok(loaded) } else { Err(Mistakes(mistakes)) }
+    (loaded, Mistakes(mistakes))
 }
 
 /// The files to read, in order.
@@ -324,6 +331,15 @@ mod tests {
         assert!(error.contains("config.toml: cannot be read"), "{error}");
         fs::write(dir.path().join("config.toml"), "").unwrap();
         assert_eq!(load_in(&dir).unwrap().settings, Settings::default());
+    }
+
+    #[test]
+    fn what_is_right_beside_a_mistake_can_be_had() {
+        let dir = dir(&[("config.toml", "mode = 3\n[paths]\nmanifests = \"/m\"\n")]);
+        let (loaded, mistakes) = load_leniently(Some(&dir.path().join("config.toml")));
+        assert_eq!(mistakes.0.len(), 1);
+        assert_eq!(loaded.settings.paths.manifests.as_deref(), Some(Path::new("/m")));
+        assert_eq!(loaded.settings.policy.mode, Mode::Act);
     }
 
     #[test]

@@ -20,7 +20,7 @@ pub mod show;
 mod validate;
 
 pub use keys::KEYS;
-pub use load::{DEFAULT_FILE, Loaded, Origin, load};
+pub use load::{DEFAULT_FILE, Loaded, Origin, load, load_leniently};
 pub use mistake::{Mistake, Mistakes};
 pub use settings::Settings;
 pub use show::{example, table};

@@ -87,6 +87,14 @@ pub fn tell(event: &Event) {
     }
 }
 
+/// Tells why the program ends: to journald as an error, to a person with the program's name before it.
+pub fn complain(sentence: &str) {
+    match VOICE.get() {
+        Some(Voice::Journald(journald)) => journald.send(Priority::Error, sentence, &[]),
+        _ => eprintln!("lastgood: {sentence}"),
+    }
+}
+
 /// The line on stderr.
 pub fn human(event: &Event) -> String {
     format!("{:.0} {event}", event.at)
