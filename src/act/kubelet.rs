@@ -112,8 +112,14 @@ mod tests {
         assert!(failed.contains("did not end within 0.3 s and was killed: waiting"), "{failed}");
         assert!(began.elapsed() < Duration::from_secs(5));
         let child: i32 = std::fs::read_to_string(pid).unwrap().trim().parse().unwrap();
-        let stat = std::fs::read_to_string(format!("/proc/{child}/stat")).unwrap_or_default();
-        assert!(stat.is_empty() || stat.contains(") Z "), "its child lives: {stat}");
+        let lives = || {
+            let stat = std::fs::read_to_string(format!("/proc/{child}/stat")).unwrap_or_default();
+            !stat.is_empty() && !stat.contains(") Z ")
+        };
+        while lives() {
+            assert!(began.elapsed() < Duration::from_secs(5), "its child lives");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
     }
 
     #[tokio::test]

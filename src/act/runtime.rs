@@ -131,3 +131,207 @@ fn stranger(component: &ComponentId, labels: &HashMap<String, String>) -> Option
     let node = name.strip_prefix(&component.name).and_then(|rest| rest.strip_prefix('-'));
     (namespace != component.namespace || node.is_none_or(str::is_empty)).then(|| format!("{namespace}/{name}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::convert::Infallible;
+    use std::path::{Path, PathBuf};
+    use std::sync::{Arc, Mutex};
+    use std::time::Instant;
+
+    use http_body_util::{BodyExt as _, Full};
+    use hyper::body::{Bytes, Incoming};
+    use hyper::header::{HeaderMap, HeaderValue};
+    use hyper::service::service_fn;
+    use hyper::{Request, Response};
+    use hyper_util::rt::{TokioExecutor, TokioIo};
+    use tokio::net::UnixListener;
+
+    use super::*;
+    use crate::act::Surroundings;
+    use crate::config::Settings;
+    use crate::model::FileState;
+
+    /// What the stand-in says to a method: a message, a gRPC status, or nothing at all.
+    #[derive(Clone)]
+    enum Answer {
+        Message(Vec<u8>),
+        Status(u32, &'static str),
+        Silence,
+    }
+
+    /// A runtime on a socket that answers as it is told, and the methods it was asked.
+    struct Runtime {
+        dir: tempfile::TempDir,
+        asked: Arc<Mutex<Vec<String>>>,
+    }
+
+    impl Runtime {
+        fn saying(answers: &[(&'static str, Answer)]) -> Self {
+            let runtime = Self { dir: tempfile::tempdir().unwrap(), asked: Arc::default() };
+            let listener = UnixListener::bind(runtime.socket()).unwrap();
+            let (answers, asked): (BTreeMap<_, _>, _) = (answers.iter().cloned().collect(), Arc::clone(&runtime.asked));
+            tokio::spawn(async move {
+                loop {
+                    let (stream, _) = listener.accept().await.unwrap();
+                    let (answers, asked) = (answers.clone(), Arc::clone(&asked));
+                    let service = service_fn(move |request: Request<Incoming>| {
+                        let method = request.uri().path().rsplit('/').next().unwrap().to_owned();
+                        asked.lock().unwrap().push(method.clone());
+                        answer(answers.get(method.as_str()).cloned().unwrap())
+                    });
+                    let http2 = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+                    tokio::spawn(http2.serve_connection(TokioIo::new(stream), service));
+                }
+            });
+            runtime
+        }
+
+        fn socket(&self) -> PathBuf {
+            self.dir.path().join("cri.sock")
+        }
+
+        fn asked(&self) -> Vec<String> {
+            self.asked.lock().unwrap().clone()
+        }
+
+        fn hands(&self) -> Hands {
+            hands(&self.socket())
+        }
+    }
+
+    fn hands(socket: &Path) -> Hands {
+        let mut settings = Settings::default();
+        settings.runtime.timeout = Duration::from_millis(300);
+        let look = Arc::new(|_: &Path| FileState::Missing);
+        let runtime = Some(format!("unix://{}", socket.display()));
+        Hands::new(&settings, Surroundings { manifests: "/nonexistent".into(), runtime, look })
+    }
+
+    async fn answer(
+        answer: Answer,
+    ) -> Result<Response<http_body_util::combinators::BoxBody<Bytes, Infallible>>, Infallible> {
+        let response = Response::builder().header("content-type", "application/grpc");
+        let trailers = |code: u32, message: &'static str| {
+            let mut trailers = HeaderMap::new();
+            trailers.insert("grpc-status", HeaderValue::from(code));
+            trailers.insert("grpc-message", HeaderValue::from_static(message));
+            async move { Some(Ok(trailers)) }
+        };
+        let (bytes, code, message) = match answer {
+            Answer::Silence => std::future::pending().await,
+            Answer::Status(code, message) => (Vec::new(), code, message),
+            Answer::Message(bytes) => {
+                let mut frame = vec![0];
+                frame.extend(u32::try_from(bytes.len()).unwrap().to_be_bytes());
+                frame.extend(bytes);
+                (frame, 0, "")
+            }
+        };
+        Ok(response.body(Full::new(Bytes::from(bytes)).with_trailers(trailers(code, message)).boxed()).unwrap())
+    }
+
+    /// A protobuf field with a length.
+    fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
+        let mut field = vec![number << 3 | 2];
+        let mut length = bytes.len();
+        while length > 127 {
+            field.push((length & 127) as u8 | 128);
+            length >>= 7;
+        }
+        field.push(length as u8);
+        field.extend(bytes);
+        field
+    }
+
+    /// A status response: of a container its labels are field 12, of a sandbox field 7; the state is field 3 of both.
+    fn status(labels: u8, state: u8, pod: &str) -> Answer {
+        let label =
+            |key: &str, value: &str| field(labels, &[field(1, key.as_bytes()), field(2, value.as_bytes())].concat());
+        let labels = [label(POD_NAME, pod), label(POD_NAMESPACE, "kube-system")].concat();
+        Answer::Message(field(1, &[vec![3 << 3, state], labels].concat()))
+    }
+
+    fn container(state: ContainerState, pod: &str) -> (&'static str, Answer) {
+        ("ContainerStatus", status(12, state as u8, pod))
+    }
+
+    fn sandbox(state: PodSandboxState, pod: &str) -> (&'static str, Answer) {
+        ("PodSandboxStatus", status(7, state as u8, pod))
+    }
+
+    fn etcd() -> ComponentId {
+        ComponentId::system("etcd")
+    }
+
+    const GRACE: Duration = Duration::from_millis(100);
+
+    #[tokio::test]
+    async fn a_running_container_is_stopped_and_one_that_ended_is_left() {
+        let stop = ("StopContainer", Answer::Message(Vec::new()));
+        let running = Runtime::saying(&[container(ContainerState::ContainerRunning, "etcd-n1"), stop.clone()]);
+        let outcome = running.hands().stop_container(&etcd(), "77e1", GRACE).await.unwrap();
+        assert_eq!(outcome, Outcome::Done("stopped container 77e1 of etcd".into()));
+        assert_eq!(running.asked(), ["ContainerStatus", "StopContainer"]);
+        let ended = Runtime::saying(&[container(ContainerState::ContainerExited, "etcd-n1"), stop]);
+        let outcome = ended.hands().stop_container(&etcd(), "77e1", GRACE).await.unwrap();
+        assert!(matches!(outcome, Outcome::Nothing(_)), "{outcome:?}");
+        assert_eq!(ended.asked(), ["ContainerStatus"]);
+    }
+
+    #[tokio::test]
+    async fn what_is_gone_is_stopped() {
+        let gone = Answer::Status(5, "not found");
+        let runtime = Runtime::saying(&[("ContainerStatus", gone.clone()), ("PodSandboxStatus", gone)]);
+        let container = runtime.hands().stop_container(&etcd(), "77e1", GRACE).await.unwrap();
+        let sandbox = runtime.hands().stop_sandbox(&etcd(), "0af2").await.unwrap();
+        assert!(
+            matches!((&container, &sandbox), (Outcome::Nothing(_), Outcome::Nothing(_))),
+            "{container:?} {sandbox:?}"
+        );
+    }
+
+    #[tokio::test]
+    async fn another_components_container_is_not_stopped() {
+        let runtime = Runtime::saying(&[
+            container(ContainerState::ContainerRunning, "kube-apiserver-n1"),
+            sandbox(PodSandboxState::SandboxReady, "etcdadm-n1"),
+        ]);
+        let refused = runtime.hands().stop_container(&etcd(), "77e1", GRACE).await.unwrap();
+        assert!(matches!(&refused, Outcome::Refused(why) if why.contains("kube-apiserver-n1")), "{refused:?}");
+        let refused = runtime.hands().stop_sandbox(&etcd(), "0af2").await.unwrap();
+        assert!(matches!(&refused, Outcome::Refused(why) if why.contains("etcdadm-n1")), "{refused:?}");
+        assert_eq!(runtime.asked(), ["ContainerStatus", "PodSandboxStatus"]);
+    }
+
+    #[tokio::test]
+    async fn a_sandbox_is_stopped_once() {
+        let stop = ("StopPodSandbox", Answer::Message(Vec::new()));
+        let runtime = Runtime::saying(&[sandbox(PodSandboxState::SandboxReady, "etcd-n1"), stop]);
+        let outcome = runtime.hands().stop_sandbox(&etcd(), "0af2").await.unwrap();
+        assert_eq!(outcome, Outcome::Done("stopped sandbox 0af2 of etcd".into()));
+        let runtime = Runtime::saying(&[sandbox(PodSandboxState::SandboxNotready, "etcd-n1")]);
+        let outcome = runtime.hands().stop_sandbox(&etcd(), "0af2").await.unwrap();
+        assert!(matches!(outcome, Outcome::Nothing(_)), "{outcome:?}");
+    }
+
+    #[tokio::test]
+    async fn a_runtime_that_hangs_or_is_not_there_fails_in_time_and_says_so() {
+        let hangs = Runtime::saying(&[("ContainerStatus", Answer::Silence)]);
+        let slow = Runtime::saying(&[
+            container(ContainerState::ContainerRunning, "etcd-n1"),
+            ("StopContainer", Answer::Silence),
+        ]);
+        let began = Instant::now();
+        for (hands, word) in [
+            (hangs.hands(), "did not answer within 0.3 s"),
+            (slow.hands(), "did not answer within 0.4 s"),
+            (hands(Path::new("/nonexistent/cri.sock")), "No such file"),
+        ] {
+            let outcome = hands.stop_container(&etcd(), "77e1", GRACE).await.unwrap();
+            assert!(matches!(&outcome, Outcome::Failed(why) if why.contains(word)), "{outcome:?}");
+        }
+        assert!(began.elapsed() < Duration::from_secs(5));
+    }
+}

@@ -25,7 +25,7 @@ use crate::model::generation::Stored;
 use crate::model::manifest::MAX_BYTES;
 use crate::model::memory::Machine;
 use crate::model::observation::ManifestFile;
-use crate::model::{ClosureFile, ComponentId, Digest, FileKind, FileState, Generation, Memory};
+use crate::model::{ClosureFile, ComponentId, Digest, FileKind, FileState, Generation, Memory, Observation};
 use crate::sys::files::{self, Attributes, Written};
 
 /// The format of contents.json and generation.json.
@@ -347,6 +347,34 @@ impl Guard {
             files::remove(&dir.join("files").join(old.to_string()))?;
         }
         Ok(Written::Changed)
+    }
+
+    /// [`Guard::refresh_kubeconfig`] for every kept generation that stands as it was observed. For once a pass: where
+    /// nothing was renewed, nothing is written. Returns what was renewed and what could not be, a sentence each.
+    pub fn refresh_kubeconfigs(&self, memory: &Memory, observation: &Observation) -> Vec<String> {
+        let mut told = Vec::new();
+        for (component, record) in &memory.components {
+            for generation in record.generations.values().filter(|generation| generation.stored == Stored::Yes) {
+                let standing = observation.manifests.file(&generation.file_name);
+                let Some(standing) = standing.filter(|file| file.digest == generation.digest) else { continue };
+                for ClosureFile { path, state } in &standing.closure {
+                    let FileState::Present { kind: FileKind::Kubeconfig { works, .. }, .. } = state else { continue };
+                    if matches!(works, KubeconfigHealth::Cannot { .. }) {
+                        continue;
+                    }
+                    match self.refresh_kubeconfig(component, generation.number, path, state) {
+                        Ok(Written::AlreadySo) => {}
+                        Ok(Written::Changed) => told.push(format!(
+                            "{} was renewed; its copy with generation {} of {component} is the new one",
+                            path.display(),
+                            generation.number
+                        )),
+                        Err(error) => told.push(error.to_string()),
+                    }
+                }
+            }
+        }
+        told
     }
 
     /// Forgets a generation's bytes. A generation that is not there is forgotten already.

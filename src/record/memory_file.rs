@@ -7,6 +7,7 @@
 //!                     └─▶ memory.json          (one rename: there is always one)
 //! ```
 
+use std::fs;
 use std::io;
 use std::path::PathBuf;
 
@@ -77,10 +78,12 @@ impl Guard {
         let tmp = self.make_tmp()?;
         let new = files::write_new(&tmp, &bytes, &Attributes::private())?;
         if files::standing(&path)?.is_some_and(|metadata| metadata.is_file()) {
-            let link = tmp.join("memory.json.old");
-            files::remove(&link)?;
-            files::link_aside(&path, &link)?;
-            files::rename(&link, &self.old_memory_path())?;
+            // Not synced one by one: the older copy may be lost in a power cut, and the sync of the new one's directory
+            // below takes it along.
+            let (link, old) = (tmp.join("memory.json.old"), self.old_memory_path());
+            let _ = fs::remove_file(&link);
+            fs::hard_link(&path, &link).map_err(files::named("make", &link))?;
+            fs::rename(&link, &old).map_err(files::named("replace", &old))?;
         }
         files::put(new, &path)?;
         Ok(Written::Changed)

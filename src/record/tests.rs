@@ -383,7 +383,8 @@ fn unknown_fields_are_not_guessed_at() {
 
 #[test]
 fn whatever_stands_in_the_place_of_the_memory_the_agent_starts() {
-    let rows: [(&str, fn(&Path)); 4] = [
+    type Make = fn(&Path);
+    let rows: [(&str, Make); 4] = [
         ("a directory", |path| fs::create_dir(path).unwrap()),
         ("a fifo", |path| nix::unistd::mkfifo(path, nix::sys::stat::Mode::S_IRWXU).unwrap()),
         ("a link into nowhere", |path| std::os::unix::fs::symlink("/nowhere/at/all", path).unwrap()),
