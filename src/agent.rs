@@ -135,8 +135,8 @@ impl Agent {
         if !decision.plan.is_empty() {
             self.save(seen.at, true, &mut events);
         }
-        if let Err(error) = self.guard.refresh_kubeconfigs(&self.memory, &seen) {
-            self.fail(seen.at, None, format!("a renewed kubeconfig cannot be kept: {error}"), &mut events);
+        for sentence in self.guard.refresh_kubeconfigs(&self.memory, &seen) {
+            events.push(event(seen.at, EventKind::Notice, None, &sentence, ""));
         }
         if let Err(error) = self.guard.append(&events) {
             self.fail(seen.at, None, format!("the history cannot be written: {error}"), &mut events);

@@ -49,12 +49,8 @@ const CRASH_CODE: i32 = 2;
 pub fn scale() -> f64 {
     static SCALE: OnceLock<f64> = OnceLock::new();
     *SCALE.get_or_init(|| {
-        let given = std::env::var("LAB_SCALE")
-            .ok()
-            .and_then(|text| text.parse::<f64>().ok());
-        given
-            .filter(|factor| factor.is_finite() && *factor > 0.0 && *factor <= 1000.0)
-            .unwrap_or(1.0)
+        let given = std::env::var("LAB_SCALE").ok().and_then(|text| text.parse::<f64>().ok());
+        given.filter(|factor| factor.is_finite() && *factor > 0.0 && *factor <= 1000.0).unwrap_or(1.0)
     })
 }
 
@@ -133,9 +129,7 @@ enum Command {
 impl Command {
     fn parse(line: &str) -> Result<Self> {
         let millis = |text: &str| {
-            let number = text
-                .parse()
-                .with_context(|| format!("`{text}` is not a number of milliseconds"))?;
+            let number = text.parse().with_context(|| format!("`{text}` is not a number of milliseconds"))?;
             anyhow::Ok(Duration::from_millis(number))
         };
         let words: Vec<&str> = line.split_whitespace().collect();
@@ -143,29 +137,16 @@ impl Command {
             ["hang"] => Command::Hang,
             ["refuse"] => Command::Refuse,
             ["slow", wait] => Command::Slow(millis(wait)?),
-            ["fail", endpoint @ ("livez" | "readyz" | "healthz"), check] => Command::Fail(FailedCheck {
-                endpoint: Some((*endpoint).to_owned()),
-                check: (*check).to_owned(),
-            }),
-            ["fail", check] => Command::Fail(FailedCheck {
-                endpoint: None,
-                check: (*check).to_owned(),
-            }),
-            ["crash"] => Command::Crash {
-                code: CRASH_CODE,
-                after: Duration::ZERO,
-            },
+            ["fail", endpoint @ ("livez" | "readyz" | "healthz"), check] => {
+                Command::Fail(FailedCheck { endpoint: Some((*endpoint).to_owned()), check: (*check).to_owned() })
+            }
+            ["fail", check] => Command::Fail(FailedCheck { endpoint: None, check: (*check).to_owned() }),
+            ["crash"] => Command::Crash { code: CRASH_CODE, after: Duration::ZERO },
             ["crash", code] => {
                 let code = code.parse().with_context(|| format!("`{code}` is not an exit code"))?;
-                Command::Crash {
-                    code,
-                    after: Duration::ZERO,
-                }
+                Command::Crash { code, after: Duration::ZERO }
             }
-            ["crash-after", wait] => Command::Crash {
-                code: CRASH_CODE,
-                after: millis(wait)?,
-            },
+            ["crash-after", wait] => Command::Crash { code: CRASH_CODE, after: millis(wait)? },
             ["freeze-lease"] => Command::FreezeLease,
             ["ok"] => Command::Ok,
             _ => bail!(
@@ -342,41 +323,14 @@ mod tests {
         for (line, command) in [
             ("hang", Command::Hang),
             ("slow 250", Command::Slow(Duration::from_millis(250))),
-            (
-                "fail etcd",
-                Command::Fail(FailedCheck {
-                    endpoint: None,
-                    check: "etcd".into(),
-                }),
-            ),
+            ("fail etcd", Command::Fail(FailedCheck { endpoint: None, check: "etcd".into() })),
             (
                 "fail readyz shutdown",
-                Command::Fail(FailedCheck {
-                    endpoint: Some("readyz".into()),
-                    check: "shutdown".into(),
-                }),
+                Command::Fail(FailedCheck { endpoint: Some("readyz".into()), check: "shutdown".into() }),
             ),
-            (
-                "crash",
-                Command::Crash {
-                    code: 2,
-                    after: Duration::ZERO,
-                },
-            ),
-            (
-                "crash 137",
-                Command::Crash {
-                    code: 137,
-                    after: Duration::ZERO,
-                },
-            ),
-            (
-                "crash-after 10",
-                Command::Crash {
-                    code: 2,
-                    after: Duration::from_millis(10),
-                },
-            ),
+            ("crash", Command::Crash { code: 2, after: Duration::ZERO }),
+            ("crash 137", Command::Crash { code: 137, after: Duration::ZERO }),
+            ("crash-after 10", Command::Crash { code: 2, after: Duration::from_millis(10) }),
         ] {
             assert_eq!(Command::parse(line).expect(line), command);
         }
@@ -405,9 +359,7 @@ mod tests {
             assert_eq!(now.lease, LeaseFault::Frozen);
         }
         assert!(tell(&process, "explode").await.is_err());
-        tell_in(Path::new("/proc/self/ns/net"), &process, "ok")
-            .await
-            .expect("from a thread of its own");
+        tell_in(Path::new("/proc/self/ns/net"), &process, "ok").await.expect("from a thread of its own");
         assert_eq!(*faults.borrow_and_update(), Faults::default());
     }
 }

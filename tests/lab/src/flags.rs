@@ -83,10 +83,7 @@ impl Table {
             (self.lists, Kind::List),
             (self.texts, Kind::Text),
         ];
-        groups
-            .into_iter()
-            .find(|(names, _)| names.contains(&name))
-            .map(|(_, kind)| kind)
+        groups.into_iter().find(|(names, _)| names.contains(&name)).map(|(_, kind)| kind)
     }
 
     fn usage(&self) -> String {
@@ -127,16 +124,10 @@ impl Table {
             let name = if let Some(long) = flag.strip_prefix("--") {
                 long.replace('_', "-")
             } else if flag == "-v" || flag == "-h" {
-                if flag == "-v" {
-                    "v".to_owned()
-                } else {
-                    "help".to_owned()
-                }
+                if flag == "-v" { "v".to_owned() } else { "help".to_owned() }
             } else if let Some(short) = flag.strip_prefix('-').filter(|short| !short.is_empty()) {
                 let letter: String = short.chars().take(1).collect();
-                return Err(Refusal::Usage(format!(
-                    "unknown shorthand flag: '{letter}' in -{short}"
-                )));
+                return Err(Refusal::Usage(format!("unknown shorthand flag: '{letter}' in -{short}")));
             } else {
                 stray.push(word);
                 continue;
@@ -152,14 +143,10 @@ impl Table {
             let value = match (kind, inline) {
                 (_, Some(value)) => value,
                 (Kind::Bool, None) => "true".to_owned(),
-                (_, None) => rest
-                    .next()
-                    .ok_or_else(|| Refusal::Usage(format!("flag needs an argument: --{name}")))?,
+                (_, None) => rest.next().ok_or_else(|| Refusal::Usage(format!("flag needs an argument: --{name}")))?,
             };
             if let Err(reason) = check(kind, &value) {
-                return Err(Refusal::Usage(format!(
-                    "invalid argument \"{value}\" for \"--{name}\" flag: {reason}"
-                )));
+                return Err(Refusal::Usage(format!("invalid argument \"{value}\" for \"--{name}\" flag: {reason}")));
             }
             match given.values.get_mut(&name) {
                 Some(before) if kind == Kind::List => {
@@ -174,10 +161,7 @@ impl Table {
         if stray.is_empty() {
             return Ok(given);
         }
-        Err(Refusal::Usage(format!(
-            "\"{}\" does not take any arguments, got {stray:?}",
-            self.program
-        )))
+        Err(Refusal::Usage(format!("\"{}\" does not take any arguments, got {stray:?}", self.program)))
     }
 }
 
@@ -186,13 +170,8 @@ fn check(kind: Kind, value: &str) -> Result<(), String> {
     match kind {
         Kind::Bool => boolean(value).map(|_| ()).ok_or_else(|| number("ParseBool")),
         Kind::Int => value.parse::<i64>().map(|_| ()).map_err(|_| number("ParseInt")),
-        Kind::Duration => go_duration(value)
-            .map(|_| ())
-            .ok_or_else(|| format!("time: invalid duration \"{value}\"")),
-        Kind::Ip => value
-            .parse::<IpAddr>()
-            .map(|_| ())
-            .map_err(|_| format!("failed to parse IP: \"{value}\"")),
+        Kind::Duration => go_duration(value).map(|_| ()).ok_or_else(|| format!("time: invalid duration \"{value}\"")),
+        Kind::Ip => value.parse::<IpAddr>().map(|_| ()).map_err(|_| format!("failed to parse IP: \"{value}\"")),
         Kind::List | Kind::Text => Ok(()),
     }
 }
@@ -218,9 +197,8 @@ pub fn go_duration(text: &str) -> Option<Duration> {
     while !rest.is_empty() {
         let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
         let number: f64 = rest[..digits].parse().ok()?;
-        let unit_end = rest[digits..]
-            .find(|c: char| c.is_ascii_digit() || c == '.')
-            .map_or(rest.len(), |at| digits + at);
+        let unit_end =
+            rest[digits..].find(|c: char| c.is_ascii_digit() || c == '.').map_or(rest.len(), |at| digits + at);
         seconds += number
             * match &rest[digits..unit_end] {
                 "ns" => 1e-9,
@@ -233,29 +211,20 @@ pub fn go_duration(text: &str) -> Option<Duration> {
             };
         rest = &rest[unit_end..];
     }
-    if text.is_empty() {
-        None
-    } else {
-        Duration::try_from_secs_f64(seconds).ok()
-    }
+    if text.is_empty() { None } else { Duration::try_from_secs_f64(seconds).ok() }
 }
 
 impl Given {
     /// The value of a flag; an empty value counts as not given, as the real programs hold it for files and lists.
     #[must_use]
     pub fn text(&self, name: &str) -> Option<&str> {
-        self.values
-            .get(name)
-            .map(String::as_str)
-            .filter(|value| !value.is_empty())
+        self.values.get(name).map(String::as_str).filter(|value| !value.is_empty())
     }
 
     /// A list flag, split at commas.
     #[must_use]
     pub fn list(&self, name: &str) -> Vec<&str> {
-        self.text(name)
-            .map(|value| value.split(',').map(str::trim).collect())
-            .unwrap_or_default()
+        self.text(name).map(|value| value.split(',').map(str::trim).collect()).unwrap_or_default()
     }
 
     /// A boolean flag, or what holds when it was not given.
@@ -351,10 +320,7 @@ mod tests {
                 vec!["--profiling=yes"],
                 "invalid argument \"yes\" for \"--profiling\" flag: strconv.ParseBool: parsing \"yes\": invalid syntax",
             ),
-            (
-                vec!["serve"],
-                "\"kube-thing\" does not take any arguments, got [\"serve\"]",
-            ),
+            (vec!["serve"], "\"kube-thing\" does not take any arguments, got [\"serve\"]"),
             (vec!["-x"], "unknown shorthand flag: 'x' in -x"),
         ] {
             assert_eq!(error(&words), said, "{words:?}");

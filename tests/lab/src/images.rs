@@ -54,16 +54,9 @@ pub struct Name {
 impl Image {
     /// A control plane component of Kubernetes in both patch versions.
     pub fn kubernetes(component: &str, binary: PathBuf) -> Self {
-        let names = [KUBERNETES, KUBERNETES_NEXT].map(|version| Name {
-            version: version.to_owned(),
-            full: kubernetes(component, version),
-        });
-        Self {
-            command: component.to_owned(),
-            binary,
-            names: names.to_vec(),
-            extra: Vec::new(),
-        }
+        let names = [KUBERNETES, KUBERNETES_NEXT]
+            .map(|version| Name { version: version.to_owned(), full: kubernetes(component, version) });
+        Self { command: component.to_owned(), binary, names: names.to_vec(), extra: Vec::new() }
     }
 
     /// etcd with the tools that its image carries.
@@ -73,30 +66,14 @@ impl Image {
             .into_iter()
             .filter(|(_, file)| file.exists())
             .collect();
-        let name = Name {
-            version: version.to_owned(),
-            full: etcd(version),
-        };
-        Self {
-            command: "etcd".to_owned(),
-            binary: dir.join("etcd"),
-            names: vec![name],
-            extra,
-        }
+        let name = Name { version: version.to_owned(), full: etcd(version) };
+        Self { command: "etcd".to_owned(), binary: dir.join("etcd"), names: vec![name], extra }
     }
 
     /// The sandbox's only process.
     pub fn pause(binary: PathBuf) -> Self {
-        let name = Name {
-            version: "3.10.1".to_owned(),
-            full: PAUSE.to_owned(),
-        };
-        Self {
-            command: "pause".to_owned(),
-            binary,
-            names: vec![name],
-            extra: Vec::new(),
-        }
+        let name = Name { version: "3.10.1".to_owned(), full: PAUSE.to_owned() };
+        Self { command: "pause".to_owned(), binary, names: vec![name], extra: Vec::new() }
     }
 }
 
@@ -120,18 +97,9 @@ pub fn fingerprint(images: &[Image]) -> Result<String> {
     for image in images {
         for file in std::iter::once(&image.binary).chain(image.extra.iter().map(|(_, file)| file)) {
             let meta = fs::metadata(file).with_context(|| {
-                format!(
-                    "{} is missing: run tests/install and cargo build --workspace",
-                    file.display()
-                )
+                format!("{} is missing: run tests/install and cargo build --workspace", file.display())
             })?;
-            text += &format!(
-                "{} {} {}.{}\n",
-                file.display(),
-                meta.size(),
-                meta.mtime(),
-                meta.mtime_nsec()
-            );
+            text += &format!("{} {} {}.{}\n", file.display(), meta.size(), meta.mtime(), meta.mtime_nsec());
         }
         for name in &image.names {
             text += &format!("{} {}\n", name.full, name.version);
@@ -207,12 +175,7 @@ fn stripped(binary: &Path, work: &Path) -> Result<PathBuf> {
     let name = binary.file_name().context("a binary without a name")?;
     let parent = binary.parent().and_then(Path::file_name).unwrap_or_default();
     let out = work.join(format!("{}-{}", parent.to_string_lossy(), name.to_string_lossy()));
-    let ok = Command::new("strip")
-        .arg("-o")
-        .arg(&out)
-        .arg(binary)
-        .output()
-        .is_ok_and(|o| o.status.success());
+    let ok = Command::new("strip").arg("-o").arg(&out).arg(binary).output().is_ok_and(|o| o.status.success());
     Ok(if ok { out } else { binary.to_path_buf() })
 }
 
@@ -226,35 +189,21 @@ fn libraries(binary: &Path) -> Result<Vec<String>> {
     if !out.status.success() || said.contains("not found") {
         bail!("ldd cannot resolve {}: {}", binary.display(), said.trim());
     }
-    Ok(said
-        .split_whitespace()
-        .filter(|word| word.starts_with('/'))
-        .map(|word| word.replace(':', ""))
-        .collect())
+    Ok(said.split_whitespace().filter(|word| word.starts_with('/')).map(|word| word.replace(':', "")).collect())
 }
 
 /// By coreutils: our own SHA-256 without optimization takes seconds for what it does in one.
 fn sha256(file: &Path) -> Result<String> {
-    let out = Command::new("sha256sum")
-        .arg(file)
-        .output()
-        .context("cannot run sha256sum")?;
+    let out = Command::new("sha256sum").arg(file).output().context("cannot run sha256sum")?;
     let said = String::from_utf8_lossy(&out.stdout);
     match said.split_whitespace().next() {
         Some(digest) if out.status.success() => Ok(digest.trim_start_matches('\\').to_owned()),
-        _ => bail!(
-            "sha256sum of {} failed: {}",
-            file.display(),
-            String::from_utf8_lossy(&out.stderr).trim()
-        ),
+        _ => bail!("sha256sum of {} failed: {}", file.display(), String::from_utf8_lossy(&out.stderr).trim()),
     }
 }
 
 fn file_name(names: &[Name]) -> String {
-    names
-        .first()
-        .map(|name| name.full.replace(['/', ':'], "_"))
-        .unwrap_or_default()
+    names.first().map(|name| name.full.replace(['/', ':'], "_")).unwrap_or_default()
 }
 
 /// Go's name for this machine, which image configurations use.
@@ -276,10 +225,7 @@ struct Tar {
 impl Tar {
     fn create(path: &Path) -> Result<Self> {
         let file = File::create(path).with_context(|| format!("cannot create {}", path.display()))?;
-        Ok(Self {
-            file: io::BufWriter::new(file),
-            path: path.to_path_buf(),
-        })
+        Ok(Self { file: io::BufWriter::new(file), path: path.to_path_buf() })
     }
 
     /// The directories that lead to `files`, each once, outer ones first.
@@ -298,10 +244,7 @@ impl Tar {
 
     fn file(&mut self, name: &str, from: &Path, mode: u32) -> Result<()> {
         let mut source = File::open(from).with_context(|| format!("cannot read {}", from.display()))?;
-        let size = source
-            .metadata()
-            .with_context(|| format!("cannot read {}", from.display()))?
-            .len();
+        let size = source.metadata().with_context(|| format!("cannot read {}", from.display()))?.len();
         self.put(&header(name, mode, size, b'0')?)?;
         let copied = io::copy(&mut source, &mut self.file)
             .with_context(|| format!("cannot copy {} into {}", from.display(), self.path.display()))?;
@@ -314,15 +257,11 @@ impl Tar {
 
     fn finish(mut self) -> Result<()> {
         self.put(&[0; 1024])?;
-        self.file
-            .flush()
-            .with_context(|| format!("cannot write {}", self.path.display()))
+        self.file.flush().with_context(|| format!("cannot write {}", self.path.display()))
     }
 
     fn put(&mut self, bytes: &[u8]) -> Result<()> {
-        self.file
-            .write_all(bytes)
-            .with_context(|| format!("cannot write {}", self.path.display()))
+        self.file.write_all(bytes).with_context(|| format!("cannot write {}", self.path.display()))
     }
 }
 

@@ -46,26 +46,10 @@ impl Component {
     pub fn health(self) -> Health {
         match self {
             // /health goes through the quorum; /readyz is missing from etcd 3.4.
-            Self::Etcd => Health {
-                port: 2381,
-                path: "/health",
-                transport: Transport::Plain,
-            },
-            Self::ApiServer => Health {
-                port: 6443,
-                path: "/readyz",
-                transport: Transport::Tls,
-            },
-            Self::ControllerManager => Health {
-                port: 10257,
-                path: "/healthz",
-                transport: Transport::Tls,
-            },
-            Self::Scheduler => Health {
-                port: 10259,
-                path: "/readyz",
-                transport: Transport::Tls,
-            },
+            Self::Etcd => Health { port: 2381, path: "/health", transport: Transport::Plain },
+            Self::ApiServer => Health { port: 6443, path: "/readyz", transport: Transport::Tls },
+            Self::ControllerManager => Health { port: 10257, path: "/healthz", transport: Transport::Tls },
+            Self::Scheduler => Health { port: 10259, path: "/readyz", transport: Transport::Tls },
         }
     }
 }
@@ -102,10 +86,7 @@ impl FromStr for Component {
     fn from_str(name: &str) -> Result<Self> {
         match Self::ALL.into_iter().find(|c| c.name() == name) {
             Some(component) => Ok(component),
-            None => bail!(
-                "{name} is no component; there are {}",
-                Self::ALL.map(Self::name).join(", ")
-            ),
+            None => bail!("{name} is no component; there are {}", Self::ALL.map(Self::name).join(", ")),
         }
     }
 }
@@ -201,11 +182,7 @@ mod tests {
                 assert_eq!(pod.metadata.name.as_deref(), Some(component.name()));
                 let container = &pod.spec.expect("a spec").containers[0];
                 assert_eq!(container.image, Some(cluster.image(component)));
-                let asked = container
-                    .startup_probe
-                    .clone()
-                    .and_then(|p| p.http_get)
-                    .and_then(|h| h.path);
+                let asked = container.startup_probe.clone().and_then(|p| p.http_get).and_then(|h| h.path);
                 let old = component == Component::Etcd && etcd == EtcdVersion::V34;
                 assert_eq!(asked.as_deref() == Some("/health"), old, "{component} {asked:?}");
             }

@@ -65,20 +65,11 @@ impl Authority {
         let mut params = CertificateParams::new(vec![common_name.to_owned()])?;
         params.distinguished_name = subject(common_name, None);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.key_usages = vec![
-            KeyUsagePurpose::DigitalSignature,
-            KeyUsagePurpose::KeyEncipherment,
-            KeyUsagePurpose::KeyCertSign,
-        ];
+        params.key_usages =
+            vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyEncipherment, KeyUsagePurpose::KeyCertSign];
         validity(&mut params, -1, AUTHORITY_DAYS)?;
-        let pair = Pair {
-            cert: params.self_signed(&key)?.pem(),
-            key: pkcs1_pem(&key)?,
-        };
-        Ok(Self {
-            issuer: Issuer::new(params, key),
-            pair,
-        })
+        let pair = Pair { cert: params.self_signed(&key)?.pem(), key: pkcs1_pem(&key)? };
+        Ok(Self { issuer: Issuer::new(params, key), pair })
     }
 
     /// The authority's own certificate and key.
@@ -127,10 +118,7 @@ impl Authority {
             })
             .collect::<Result<_>>()?;
         validity(&mut params, days.start, days.end)?;
-        Ok(Pair {
-            cert: params.signed_by(&key, &self.issuer)?.pem(),
-            key: pkcs1_pem(&key)?,
-        })
+        Ok(Pair { cert: params.signed_by(&key, &self.issuer)?.pem(), key: pkcs1_pem(&key)? })
     }
 }
 
@@ -174,12 +162,7 @@ pub fn write(dir: &Path, node: &str) -> Result<()> {
         loopback,
     ];
     put("apiserver", &ca.leaf("kube-apiserver", None, Usage::Server, &names)?)?;
-    let to_kubelet = ca.leaf(
-        "kube-apiserver-kubelet-client",
-        Some("kubeadm:cluster-admins"),
-        Usage::Client,
-        &[],
-    )?;
+    let to_kubelet = ca.leaf("kube-apiserver-kubelet-client", Some("kubeadm:cluster-admins"), Usage::Client, &[])?;
     put("apiserver-kubelet-client", &to_kubelet)?;
 
     let etcd = Authority::new("etcd-ca")?;
@@ -187,21 +170,12 @@ pub fn write(dir: &Path, node: &str) -> Result<()> {
     let member = [San::Name("localhost"), San::Name(node), loopback, loopback6];
     put("etcd/server", &etcd.leaf(node, None, Usage::Both, &member)?)?;
     put("etcd/peer", &etcd.leaf(node, None, Usage::Both, &member)?)?;
-    put(
-        "etcd/healthcheck-client",
-        &etcd.leaf("kube-etcd-healthcheck-client", None, Usage::Client, &[])?,
-    )?;
-    put(
-        "apiserver-etcd-client",
-        &etcd.leaf("kube-apiserver-etcd-client", None, Usage::Client, &[])?,
-    )?;
+    put("etcd/healthcheck-client", &etcd.leaf("kube-etcd-healthcheck-client", None, Usage::Client, &[])?)?;
+    put("apiserver-etcd-client", &etcd.leaf("kube-apiserver-etcd-client", None, Usage::Client, &[])?)?;
 
     let front = Authority::new("front-proxy-ca")?;
     put("front-proxy-ca", front.pair())?;
-    put(
-        "front-proxy-client",
-        &front.leaf("front-proxy-client", None, Usage::Client, &[])?,
-    )?;
+    put("front-proxy-client", &front.leaf("front-proxy-client", None, Usage::Client, &[])?)?;
 
     let sa = rsa_key()?;
     file(&pki.join("sa.key"), &pkcs1_pem(&sa)?, 0o600)?;
@@ -210,31 +184,11 @@ pub fn write(dir: &Path, node: &str) -> Result<()> {
     // (file, user in the kubeconfig, common name, organization): kubeadm's kubeconfig.go.
     let node_user = format!("system:node:{node}");
     let users = [
-        (
-            "admin.conf",
-            "kubernetes-admin",
-            "kubernetes-admin",
-            Some("kubeadm:cluster-admins"),
-        ),
-        (
-            "super-admin.conf",
-            "kubernetes-super-admin",
-            "kubernetes-super-admin",
-            Some("system:masters"),
-        ),
-        (
-            "controller-manager.conf",
-            "system:kube-controller-manager",
-            "system:kube-controller-manager",
-            None,
-        ),
+        ("admin.conf", "kubernetes-admin", "kubernetes-admin", Some("kubeadm:cluster-admins")),
+        ("super-admin.conf", "kubernetes-super-admin", "kubernetes-super-admin", Some("system:masters")),
+        ("controller-manager.conf", "system:kube-controller-manager", "system:kube-controller-manager", None),
         ("scheduler.conf", "system:kube-scheduler", "system:kube-scheduler", None),
-        (
-            "kubelet.conf",
-            node_user.as_str(),
-            node_user.as_str(),
-            Some("system:nodes"),
-        ),
+        ("kubelet.conf", node_user.as_str(), node_user.as_str(), Some("system:nodes")),
     ];
     for (name, user, common_name, organization) in users {
         let client = ca.leaf(common_name, organization, Usage::Client, &[])?;
@@ -245,11 +199,7 @@ pub fn write(dir: &Path, node: &str) -> Result<()> {
 
 /// A kubeconfig as kubeadm writes it, for [`API_SERVER`].
 pub fn kubeconfig(ca: &str, user: &str, client: &Pair) -> String {
-    let (ca, cert, key) = (
-        STANDARD.encode(ca),
-        STANDARD.encode(&client.cert),
-        STANDARD.encode(&client.key),
-    );
+    let (ca, cert, key) = (STANDARD.encode(ca), STANDARD.encode(&client.cert), STANDARD.encode(&client.key));
     format!(
         "apiVersion: v1
 clusters:
@@ -297,11 +247,7 @@ fn validity(params: &mut CertificateParams, from_days: i64, to_days: i64) -> Res
     let today = jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).date();
     let at = |days: i64| -> Result<_> {
         let date = today.checked_add(jiff::Span::new().try_days(days)?)?;
-        Ok(date_time_ymd(
-            date.year().into(),
-            date.month().unsigned_abs(),
-            date.day().unsigned_abs(),
-        ))
+        Ok(date_time_ymd(date.year().into(), date.month().unsigned_abs(), date.day().unsigned_abs()))
     };
     params.not_before = at(from_days)?;
     params.not_after = at(to_days)?;
@@ -389,20 +335,8 @@ mod tests {
                 "{leaf} verifies under a foreign authority"
             );
         }
-        let (_, text) = openssl(&[
-            "x509",
-            "-in",
-            &path("apiserver.crt"),
-            "-noout",
-            "-ext",
-            "subjectAltName",
-        ]);
-        for name in [
-            "DNS:kubernetes.default.svc",
-            "DNS:master-1",
-            "IP Address:127.0.0.1",
-            "IP Address:10.96.0.1",
-        ] {
+        let (_, text) = openssl(&["x509", "-in", &path("apiserver.crt"), "-noout", "-ext", "subjectAltName"]);
+        for name in ["DNS:kubernetes.default.svc", "DNS:master-1", "IP Address:127.0.0.1", "IP Address:10.96.0.1"] {
             assert!(text.contains(name), "{name} is not in {text}");
         }
     }
@@ -411,9 +345,7 @@ mod tests {
     fn keys_are_pkcs1_and_private() {
         let dir = tempfile::tempdir().expect("a temp directory");
         let path = dir.path().join("key");
-        let leaf = Authority::new("ca")
-            .and_then(|ca| ca.leaf("x", None, Usage::Client, &[]))
-            .expect("a leaf");
+        let leaf = Authority::new("ca").and_then(|ca| ca.leaf("x", None, Usage::Client, &[])).expect("a leaf");
         file(&path, &leaf.key, 0o600).expect("written");
         assert!(leaf.key.starts_with("-----BEGIN RSA PRIVATE KEY-----"), "{}", leaf.key);
         let (ok, said) = openssl(&["rsa", "-check", "-noout", "-in", &path.to_string_lossy()]);

@@ -13,23 +13,14 @@ use traces::Traces;
 #[tokio::test]
 async fn etcd_alone_comes_up_and_keeps_its_data_over_a_power_cut_in_both_versions() -> Result<()> {
     for version in EtcdVersion::ALL {
-        let mut node = Node::builder()
-            .etcd(version)
-            .components(&[Component::Etcd])
-            .start()
-            .await?;
+        let mut node = Node::builder().etcd(version).components(&[Component::Etcd]).start().await?;
         node.up().await?;
         node.put_data("/lab/key", "written").await?;
         assert_eq!(node.get_data("/lab/key").await?.as_deref(), Some("written"));
         assert_eq!(node.get_data("/lab/other").await?, None);
         node.reboot().await?;
         node.up().await?;
-        assert_eq!(
-            node.get_data("/lab/key").await?.as_deref(),
-            Some("written"),
-            "etcd {}",
-            version.series()
-        );
+        assert_eq!(node.get_data("/lab/key").await?.as_deref(), Some("written"), "etcd {}", version.series());
     }
     Ok(())
 }
@@ -51,8 +42,7 @@ async fn the_control_plane_comes_up_and_its_leases_move() -> Result<()> {
     let node = Node::builder().start().await?;
     eprintln!("started after {:.1} s", began.elapsed().as_secs_f64());
     for component in Component::ALL {
-        node.await_serving(component, node.within(Duration::from_secs(120)))
-            .await?;
+        node.await_serving(component, node.within(Duration::from_secs(120))).await?;
         eprintln!("{component} serves after {:.1} s", began.elapsed().as_secs_f64());
     }
     for component in Component::ALL {
@@ -63,10 +53,7 @@ async fn the_control_plane_comes_up_and_its_leases_move() -> Result<()> {
     }
     for holder in ["kube-controller-manager", "kube-scheduler"] {
         let key = format!("/registry/leases/kube-system/{holder}");
-        let before = node
-            .get_data(&key)
-            .await?
-            .with_context(|| format!("{key} is not there"))?;
+        let before = node.get_data(&key).await?.with_context(|| format!("{key} is not there"))?;
         let deadline = Instant::now() + node.within(Duration::from_secs(10));
         while node.get_data(&key).await?.as_ref() == Some(&before) {
             ensure!(Instant::now() < deadline, "the lease of {holder} stands still");
@@ -100,22 +87,15 @@ async fn an_unknown_flag_crashes_the_pod_and_the_good_manifest_brings_it_back() 
     let deadline = Instant::now() + node.within(Duration::from_secs(60));
     loop {
         let containers = node.containers(Component::Scheduler).await?;
-        if containers
-            .iter()
-            .any(|c| matches!(c.state, Life::Exited { code } if code != 0) && c.attempt > 0)
-        {
+        if containers.iter().any(|c| matches!(c.state, Life::Exited { code } if code != 0) && c.attempt > 0) {
             break;
         }
         ensure!(Instant::now() < deadline, "no crash loop: {containers:?}");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    ensure!(
-        node.serving(Component::Scheduler).await.is_err(),
-        "it serves with a flag that it does not know"
-    );
+    ensure!(node.serving(Component::Scheduler).await.is_err(), "it serves with a flag that it does not know");
     node.write_manifest("kube-scheduler.yaml", &good, Writing::Atomic)?;
-    node.await_serving(Component::Scheduler, node.within(Duration::from_secs(60)))
-        .await?;
+    node.await_serving(Component::Scheduler, node.within(Duration::from_secs(60))).await?;
     Ok(())
 }
 
@@ -124,19 +104,13 @@ async fn a_told_fault_is_seen_from_outside_and_taken_back() -> Result<()> {
     let node = Node::builder().start().await?;
     node.up().await?;
     node.tell("kube-apiserver", "fail readyz etcd").await?;
-    let said = node
-        .serving(Component::ApiServer)
-        .await
-        .expect_err("not ready")
-        .to_string();
+    let said = node.serving(Component::ApiServer).await.expect_err("not ready").to_string();
     assert!(said.contains("500") && said.contains("etcd"), "{said}");
     node.tell("kube-apiserver", "ok").await?;
     node.serving(Component::ApiServer).await?;
     node.tell("kubelet", "status").await?;
     // The same by the node's own command line.
-    node.exec(&["lab", "tell", "kube-apiserver", "fail", "readyz", "etcd"])
-        .await?
-        .success()?;
+    node.exec(&["lab", "tell", "kube-apiserver", "fail", "readyz", "etcd"]).await?.success()?;
     assert!(node.serving(Component::ApiServer).await.is_err());
     Ok(())
 }

@@ -25,10 +25,7 @@ async fn a_node_has_its_own_name_root_clock_and_network() -> Result<()> {
         anyhow::Ok(said.trim().to_owned())
     };
     assert_eq!(inside("hostname").await?, "master-1");
-    assert_eq!(
-        inside("getent hosts master-1").await?.split_whitespace().next(),
-        Some("127.0.0.1")
-    );
+    assert_eq!(inside("getent hosts master-1").await?.split_whitespace().next(), Some("127.0.0.1"));
     assert_eq!(inside("cd /sys/class/net; ip -o link | wc -l").await?, "1", "only lo");
     let uptime: f64 = inside("cut -d' ' -f1 /proc/uptime").await?.parse()?;
     assert!(uptime < 30.0, "the boot clock starts with the boot, not at {uptime} s");
@@ -41,11 +38,7 @@ async fn a_node_has_its_own_name_root_clock_and_network() -> Result<()> {
         "the host's programs are not ours to write"
     );
     inside("echo x > /etc/lastgood/x").await?;
-    assert_eq!(
-        std::fs::read_to_string(node.path("/etc/lastgood/x"))?,
-        "x\n",
-        "seen outside at once"
-    );
+    assert_eq!(std::fs::read_to_string(node.path("/etc/lastgood/x"))?, "x\n", "seen outside at once");
     Ok(())
 }
 
@@ -53,21 +46,12 @@ async fn a_node_has_its_own_name_root_clock_and_network() -> Result<()> {
 async fn every_image_of_kubeadm_is_there_and_no_registry_is_asked() -> Result<()> {
     let node = bare().await?;
     await_runtime(&node).await?;
-    let images = node
-        .exec(&["ctr", "-n", "k8s.io", "images", "ls", "-q"])
-        .await?
-        .success()?;
+    let images = node.exec(&["ctr", "-n", "k8s.io", "images", "ls", "-q"]).await?.success()?;
     for component in Component::ALL {
         let image = node.cluster().image(component);
         assert!(images.lines().any(|line| line == image), "{image} is not in\n{images}");
     }
-    for other in [
-        "etcd:3.4.",
-        "etcd:3.5.",
-        "pause:3.10.1",
-        "kube-apiserver:v1.34.3",
-        "kube-scheduler:v1.34.3",
-    ] {
+    for other in ["etcd:3.4.", "etcd:3.5.", "pause:3.10.1", "kube-apiserver:v1.34.3", "kube-scheduler:v1.34.3"] {
         assert!(images.contains(other), "{other} is not in\n{images}");
     }
     Ok(())
@@ -122,10 +106,7 @@ async fn what_a_killed_harness_leaves_is_swept_by_the_next_start() -> Result<()>
         .output()?;
     ensure!(swept.status.success(), "{}", String::from_utf8_lossy(&swept.stderr));
     traces.check()?;
-    let names: Vec<_> = std::fs::read_dir(nodes.path())?
-        .flatten()
-        .map(|item| item.file_name())
-        .collect();
+    let names: Vec<_> = std::fs::read_dir(nodes.path())?.flatten().map(|item| item.file_name()).collect();
     assert_eq!(names, ["lock"], "the second one is gone as well");
     Ok(())
 }
@@ -135,9 +116,7 @@ async fn services_are_started_stopped_and_come_back() -> Result<()> {
     let node = bare().await?;
     await_runtime(&node).await?;
     let containerd = node.containerd();
-    let State::Running { pid } = containerd.state().await? else {
-        anyhow::bail!("containerd does not run")
-    };
+    let State::Running { pid } = containerd.state().await? else { anyhow::bail!("containerd does not run") };
     // Killed by somebody else it comes back by itself, as its unit file has it; told to stop it stays away.
     node.exec(&["kill", "-9", &pid.to_string()]).await?.success()?;
     let began = Instant::now();
@@ -152,9 +131,7 @@ async fn services_are_started_stopped_and_come_back() -> Result<()> {
     await_runtime(&node).await?;
     let mut journal = containerd.journal(From::Start)?;
     for _boot in ["before it was killed", "after it was stopped"] {
-        journal
-            .wait_for_line("containerd successfully booted", Duration::from_secs(20))
-            .await?;
+        journal.wait_for_line("containerd successfully booted", Duration::from_secs(20)).await?;
     }
     Ok(())
 }
@@ -162,12 +139,7 @@ async fn services_are_started_stopped_and_come_back() -> Result<()> {
 #[tokio::test]
 async fn two_nodes_stand_side_by_side() -> Result<()> {
     let one = bare().await?;
-    let two = Node::builder()
-        .name("master-2")
-        .components(&[])
-        .kubelet(AtBoot::Absent)
-        .start()
-        .await?;
+    let two = Node::builder().name("master-2").components(&[]).kubelet(AtBoot::Absent).start().await?;
     await_runtime(&one).await?;
     await_runtime(&two).await?;
     let traces = Traces::of(&one);
@@ -198,10 +170,7 @@ async fn a_power_cut_takes_run_and_leaves_the_disk() -> Result<()> {
         ])
         .await?;
     assert!(said.stdout.starts_with("kept\n"), "{said:?}");
-    assert!(
-        said.stdout.contains("No such file") && said.stdout.contains("differ"),
-        "{said:?}"
-    );
+    assert!(said.stdout.contains("No such file") && said.stdout.contains("differ"), "{said:?}");
     Ok(())
 }
 
@@ -209,10 +178,7 @@ async fn a_power_cut_takes_run_and_leaves_the_disk() -> Result<()> {
 async fn await_runtime(node: &Node) -> Result<()> {
     let began = Instant::now();
     while let Err(why) = node.sandboxes().await {
-        ensure!(
-            began.elapsed() < Duration::from_secs(20),
-            "containerd does not answer: {why:#}"
-        );
+        ensure!(began.elapsed() < Duration::from_secs(20), "containerd does not answer: {why:#}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     Ok(())

@@ -65,10 +65,7 @@ pub fn authorize(user: &User, verb: &str, target: &Target) -> Verdict {
 /// system:public-info-viewer, and what system:monitoring adds: the single checks are not for everybody.
 fn path_is_open(path: &str, monitoring: bool) -> bool {
     matches!(path, "/livez" | "/readyz" | "/healthz" | "/version" | "/version/")
-        || (monitoring
-            && ["/livez/", "/readyz/", "/healthz/"]
-                .iter()
-                .any(|prefix| path.starts_with(prefix)))
+        || (monitoring && ["/livez/", "/readyz/", "/healthz/"].iter().any(|prefix| path.starts_with(prefix)))
 }
 
 const READS: &[&str] = &["get", "list", "watch"];
@@ -175,12 +172,7 @@ mod tests {
             (&node, "create", "subjectaccessreviews", Allowed),
             (&node, "get", "secrets - kube-system x", Denied),
             (&impostor, "update", "nodes status - m1", Denied),
-            (
-                &manager,
-                "update",
-                "leases - kube-system kube-controller-manager",
-                Allowed,
-            ),
+            (&manager, "update", "leases - kube-system kube-controller-manager", Allowed),
             (&manager, "update", "leases - kube-node-lease m1", Denied),
             (&scheduler, "create", "leases - kube-system", Allowed),
             (&scheduler, "create", "configmaps - default", Denied),
@@ -193,12 +185,7 @@ mod tests {
             (&anonymous, "create", "selfsubjectaccessreviews", Denied),
             (&scheduler, "create", "selfsubjectaccessreviews", Allowed),
         ] {
-            assert_eq!(
-                authorize(user, verb, &resource(target)),
-                verdict,
-                "{} {verb} {target}",
-                user.name
-            );
+            assert_eq!(authorize(user, verb, &resource(target)), verdict, "{} {verb} {target}", user.name);
         }
     }
 

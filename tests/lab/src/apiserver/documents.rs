@@ -19,10 +19,7 @@ fn load<T: DeserializeOwned>(path: &Path, group: &str, versions: &[&str], kind: 
     let said = |name: &str| document.get(name).and_then(Value::as_str).unwrap_or_default();
     let (version, given) = (said("apiVersion"), said("kind"));
     if !versions.iter().any(|known| version == format!("{group}/{known}")) || given != kind {
-        bail!(
-            "{}: no kind \"{given}\" is registered for version \"{version}\" in scheme",
-            path.display()
-        );
+        bail!("{}: no kind \"{given}\" is registered for version \"{version}\" in scheme", path.display());
     }
     serde_yaml::from_value(document).map_err(|why| anyhow!("{}: {why}", path.display()))
 }
@@ -81,10 +78,7 @@ struct AuditResources {
 pub fn audit_policy(path: &Path) -> Result<()> {
     let policy: AuditPolicy = load(path, "audit.k8s.io", &["v1"], "Policy").context("loading audit policy file")?;
     if policy.rules.is_empty() {
-        bail!(
-            "loading audit policy file: loaded illegal policy with 0 rules from file {}",
-            path.display()
-        );
+        bail!("loading audit policy file: loaded illegal policy with 0 rules from file {}", path.display());
     }
     for (index, rule) in policy.rules.iter().enumerate() {
         if !matches!(rule.level.as_str(), "None" | "Metadata" | "Request" | "RequestResponse") {
@@ -96,14 +90,8 @@ pub fn audit_policy(path: &Path) -> Result<()> {
             );
         }
         for stage in rule.omit_stages.iter().chain(&policy.omit_stages) {
-            if !matches!(
-                stage.as_str(),
-                "RequestReceived" | "ResponseStarted" | "ResponseComplete" | "Panic"
-            ) {
-                bail!(
-                    "loading audit policy file: {}: omitStages: Invalid value: \"{stage}\"",
-                    path.display()
-                );
+            if !matches!(stage.as_str(), "RequestReceived" | "ResponseStarted" | "ResponseComplete" | "Panic") {
+                bail!("loading audit policy file: {}: omitStages: Invalid value: \"{stage}\"", path.display());
             }
         }
     }
@@ -193,27 +181,16 @@ struct Key {
 
 /// `--encryption-provider-config`. Nothing is encrypted; the document alone is checked.
 pub fn encryption(path: &Path) -> Result<()> {
-    let said = || {
-        format!(
-            "error while parsing file: encryption provider configuration file {}",
-            path.display()
-        )
-    };
+    let said = || format!("error while parsing file: encryption provider configuration file {}", path.display());
     let versions = ["v1"];
     let encryption: Encryption =
         load(path, "apiserver.config.k8s.io", &versions, "EncryptionConfiguration").with_context(said)?;
     if encryption.resources.is_empty() {
-        bail!(
-            "{}: resources: Required value: at least one resource configuration is required",
-            said()
-        );
+        bail!("{}: resources: Required value: at least one resource configuration is required", said());
     }
     for group in &encryption.resources {
         if group.resources.is_empty() || group.providers.is_empty() {
-            bail!(
-                "{}: resources: Required value: resources and providers are both required",
-                said()
-            );
+            bail!("{}: resources: Required value: resources and providers are both required", said());
         }
         for provider in &group.providers {
             let keyed = [
@@ -223,10 +200,7 @@ pub fn encryption(path: &Path) -> Result<()> {
             ];
             let given = keyed.iter().filter(|(keys, _, _)| keys.is_some()).count();
             if given + usize::from(provider.identity.is_some()) + usize::from(provider.kms.is_some()) > 1 {
-                bail!(
-                    "{}: providers: Invalid value: more than one provider specified in a single element",
-                    said()
-                );
+                bail!("{}: providers: Invalid value: more than one provider specified in a single element", said());
             }
             for (keys, kind, lengths) in keyed {
                 for key in keys.iter().flat_map(|keys| &keys.keys) {
@@ -251,13 +225,7 @@ pub fn encryption(path: &Path) -> Result<()> {
 /// `--authentication-config`.
 pub fn authentication(path: &Path) -> Result<()> {
     let versions = ["v1", "v1beta1", "v1alpha1"];
-    load::<Value>(
-        path,
-        "apiserver.config.k8s.io",
-        &versions,
-        "AuthenticationConfiguration",
-    )
-    .map(drop)
+    load::<Value>(path, "apiserver.config.k8s.io", &versions, "AuthenticationConfiguration").map(drop)
 }
 
 /// `--authorization-config`.
@@ -266,10 +234,7 @@ pub fn authorization(path: &Path) -> Result<()> {
     let document: Value = load(path, "apiserver.config.k8s.io", &versions, "AuthorizationConfiguration")?;
     match document.get("authorizers").and_then(Value::as_sequence) {
         Some(authorizers) if !authorizers.is_empty() => Ok(()),
-        _ => bail!(
-            "{}: authorizers: Required value: at least one authorization mode must be defined",
-            path.display()
-        ),
+        _ => bail!("{}: authorizers: Required value: at least one authorization mode must be defined", path.display()),
     }
 }
 
@@ -300,24 +265,12 @@ mod tests {
     #[test]
     fn an_audit_policy_needs_its_version_a_rule_and_known_levels() {
         let head = "apiVersion: audit.k8s.io/v1\nkind: Policy\n";
-        assert_eq!(
-            told(audit_policy, &format!("{head}rules:\n- level: Metadata\n")),
-            Ok(())
-        );
+        assert_eq!(told(audit_policy, &format!("{head}rules:\n- level: Metadata\n")), Ok(()));
         for (text, part) in [
             (format!("{head}rules: []\n"), "loaded illegal policy with 0 rules"),
-            (
-                format!("{head}rules:\n- level: Metdata\n"),
-                "rules[0].level: Unsupported value",
-            ),
-            (
-                format!("{head}rules:\n- level: Metadata\n  usrs: [a]\n"),
-                "unknown field `usrs`",
-            ),
-            (
-                "apiVersion: audit.k8s.io/v2\nkind: Policy\n".to_owned(),
-                "no kind \"Policy\" is registered",
-            ),
+            (format!("{head}rules:\n- level: Metdata\n"), "rules[0].level: Unsupported value"),
+            (format!("{head}rules:\n- level: Metadata\n  usrs: [a]\n"), "unknown field `usrs`"),
+            ("apiVersion: audit.k8s.io/v2\nkind: Policy\n".to_owned(), "no kind \"Policy\" is registered"),
             ("rules: [\n".to_owned(), "loading audit policy file"),
             (String::new(), "no kind \"\" is registered"),
         ] {
@@ -331,22 +284,10 @@ mod tests {
     #[test]
     fn an_admission_configuration_brings_its_files() {
         let head = "apiVersion: apiserver.config.k8s.io/v1\nkind: AdmissionConfiguration\n";
-        assert_eq!(
-            told(
-                admission,
-                &format!("{head}plugins:\n- name: PodSecurity\n  configuration: {{}}\n")
-            ),
-            Ok(())
-        );
-        let why = told(
-            admission,
-            &format!("{head}plugins:\n- name: EventRateLimit\n  path: nosuch.yaml\n"),
-        )
-        .expect_err("its file is missing");
-        assert!(
-            why.contains("plugin EventRateLimit") && why.contains("nosuch.yaml"),
-            "{why}"
-        );
+        assert_eq!(told(admission, &format!("{head}plugins:\n- name: PodSecurity\n  configuration: {{}}\n")), Ok(()));
+        let why = told(admission, &format!("{head}plugins:\n- name: EventRateLimit\n  path: nosuch.yaml\n"))
+            .expect_err("its file is missing");
+        assert!(why.contains("plugin EventRateLimit") && why.contains("nosuch.yaml"), "{why}");
     }
 
     #[test]
@@ -358,19 +299,8 @@ mod tests {
                  identity: {{}}\n"
             )
         };
-        assert_eq!(
-            told(encryption, &document("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=")),
-            Ok(())
-        );
-        assert!(
-            told(encryption, &document("AAAA"))
-                .expect_err("short")
-                .contains("expected length, got 3")
-        );
-        assert!(
-            told(encryption, &document("'%%'"))
-                .expect_err("no base64")
-                .contains("base64")
-        );
+        assert_eq!(told(encryption, &document("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=")), Ok(()));
+        assert!(told(encryption, &document("AAAA")).expect_err("short").contains("expected length, got 3"));
+        assert!(told(encryption, &document("'%%'")).expect_err("no base64").contains("base64"));
     }
 }

@@ -60,17 +60,9 @@ impl Server {
             _ => bail!("parse \"{url}\": an etcd server is given as http(s)://host:port"),
         };
         let authority = rest.trim_end_matches('/');
-        let (host, port) = authority
-            .rsplit_once(':')
-            .with_context(|| format!("address {authority}: missing port"))?;
-        let port = port
-            .parse()
-            .with_context(|| format!("address {authority}: `{port}` is no port"))?;
-        Ok(Self {
-            host: host.trim_matches(['[', ']']).to_owned(),
-            port,
-            transport,
-        })
+        let (host, port) = authority.rsplit_once(':').with_context(|| format!("address {authority}: missing port"))?;
+        let port = port.parse().with_context(|| format!("address {authority}: `{port}` is no port"))?;
+        Ok(Self { host: host.trim_matches(['[', ']']).to_owned(), port, transport })
     }
 }
 
@@ -191,9 +183,7 @@ impl Store {
                 async move { dialer.dial().await }
             }));
         let client = Client::from_channel(Channel::Tonic(channel), None).await?;
-        Ok(Self {
-            client: client.kv_client(),
-        })
+        Ok(Self { client: client.kv_client() })
     }
 
     /// One linearizable read of a key that need not exist, tried once.
@@ -231,9 +221,7 @@ impl Store {
         let answer = self
             .persist(deadline, |mut client| {
                 let prefix = prefix.to_owned();
-                let options = GetOptions::new()
-                    .with_prefix()
-                    .with_sort(SortTarget::Key, SortOrder::Ascend);
+                let options = GetOptions::new().with_prefix().with_sort(SortTarget::Key, SortOrder::Ascend);
                 async move { client.get(prefix, Some(options)).await }
             })
             .await?;
@@ -258,9 +246,7 @@ impl Store {
     }
 
     async fn change(&self, key: &str, expected: i64, op: TxnOp, deadline: Instant) -> Result<Written, Failure> {
-        let txn = Txn::new()
-            .when([Compare::mod_revision(key, CompareOp::Equal, expected)])
-            .and_then([op]);
+        let txn = Txn::new().when([Compare::mod_revision(key, CompareOp::Equal, expected)]).and_then([op]);
         let answer = self
             .persist(deadline, |mut client| {
                 let txn = txn.clone();
@@ -268,11 +254,7 @@ impl Store {
             })
             .await?;
         let revision = answer.header().map_or(0, etcd_client::ResponseHeader::revision);
-        Ok(if answer.succeeded() {
-            Written::At(revision)
-        } else {
-            Written::Raced
-        })
+        Ok(if answer.succeeded() { Written::At(revision) } else { Written::Raced })
     }
 
     /// Tries until etcd answers or the deadline is reached. Repeating a write is safe: it names the revision it expects.
@@ -320,10 +302,7 @@ mod tests {
     #[test]
     fn server_urls_read_as_the_flag_gives_them() {
         let server = Server::parse("https://[::1]:2379/").expect("a URL");
-        assert_eq!(
-            (server.host.as_str(), server.port, server.transport),
-            ("::1", 2379, Transport::Tls)
-        );
+        assert_eq!((server.host.as_str(), server.port, server.transport), ("::1", 2379, Transport::Tls));
         for wrong in ["127.0.0.1:2379", "ftp://a:1", "https://a", "https://a:b"] {
             assert!(Server::parse(wrong).is_err(), "{wrong}");
         }
@@ -332,11 +311,7 @@ mod tests {
     #[tokio::test]
     async fn a_port_that_is_closed_is_tried_until_the_deadline() {
         let dialer = Dialer {
-            servers: vec![Server {
-                host: "127.0.0.1".into(),
-                port: 1,
-                transport: Transport::Plain,
-            }],
+            servers: vec![Server { host: "127.0.0.1".into(), port: 1, transport: Transport::Plain }],
             ca: None,
             identity: None,
         };

@@ -30,12 +30,7 @@ pub fn check_all(given: &Given) -> Result<()> {
             pair(Path::new(certificate), Path::new(key))?;
         }
     }
-    for flag in [
-        "client-ca-file",
-        "requestheader-client-ca-file",
-        "etcd-cafile",
-        "kubelet-certificate-authority",
-    ] {
+    for flag in ["client-ca-file", "requestheader-client-ca-file", "etcd-cafile", "kubelet-certificate-authority"] {
         if let Some(path) = given.text(flag) {
             authorities(Path::new(path))?;
         }
@@ -63,11 +58,9 @@ pub fn check_all(given: &Given) -> Result<()> {
             check(Path::new(path))?;
         }
     }
-    for flag in [
-        "audit-webhook-config-file",
-        "authentication-token-webhook-config-file",
-        "authorization-webhook-config-file",
-    ] {
+    for flag in
+        ["audit-webhook-config-file", "authentication-token-webhook-config-file", "authorization-webhook-config-file"]
+    {
         if let Some(path) = given.text(flag) {
             crate::election::kubeconfig::Kubeconfig::load(Path::new(path))?;
         }
@@ -126,9 +119,7 @@ pub fn authorities(path: &Path) -> Result<RootCertStore> {
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(&bytes) {
         let certificate = certificate.map_err(|why| anyhow!("error reading {}: {why}", path.display()))?;
-        roots
-            .add(certificate)
-            .map_err(|why| anyhow!("error reading {}: {why}", path.display()))?;
+        roots.add(certificate).map_err(|why| anyhow!("error reading {}: {why}", path.display()))?;
     }
     if roots.is_empty() {
         bail!(
@@ -143,25 +134,15 @@ pub fn authorities(path: &Path) -> Result<RootCertStore> {
 fn public_key(path: &Path) -> Result<()> {
     let bytes = read(path).with_context(|| format!("failed to read service-account-key-file {}", path.display()))?;
     let text = String::from_utf8_lossy(&bytes);
-    let known = [
-        "PUBLIC KEY",
-        "RSA PUBLIC KEY",
-        "PRIVATE KEY",
-        "RSA PRIVATE KEY",
-        "EC PRIVATE KEY",
-        "CERTIFICATE",
-    ]
-    .iter()
-    .any(|label| {
-        text.contains(&format!("-----BEGIN {label}-----")) && text.contains(&format!("-----END {label}-----"))
-    });
+    let known = ["PUBLIC KEY", "RSA PUBLIC KEY", "PRIVATE KEY", "RSA PRIVATE KEY", "EC PRIVATE KEY", "CERTIFICATE"]
+        .iter()
+        .any(|label| {
+            text.contains(&format!("-----BEGIN {label}-----")) && text.contains(&format!("-----END {label}-----"))
+        });
     if known {
         return Ok(());
     }
-    bail!(
-        "error reading public key file {}: data does not contain any valid RSA or ECDSA public keys",
-        path.display()
-    )
+    bail!("error reading public key file {}: data does not contain any valid RSA or ECDSA public keys", path.display())
 }
 
 /// The audit log is opened for writing at start, and made if it is not there.

@@ -20,19 +20,13 @@ impl Check {
     /// A check that is well.
     #[must_use]
     pub fn ok(name: &str) -> Self {
-        Self {
-            name: name.to_owned(),
-            result: Ok(()),
-        }
+        Self { name: name.to_owned(), result: Ok(()) }
     }
 
     /// A check with its result.
     #[must_use]
     pub fn new(name: &str, result: Result<(), String>) -> Self {
-        Self {
-            name: name.to_owned(),
-            result,
-        }
+        Self { name: name.to_owned(), result }
     }
 }
 
@@ -63,17 +57,12 @@ pub fn answer(endpoint: &str, call: &Call, checks: &[Check]) -> Reply {
         .collect();
     if !unmatched.is_empty() {
         let unmatched = unmatched.join(",");
-        text.push_str(&format!(
-            "warn: some health checks cannot be excluded: no matches for {unmatched}\n"
-        ));
+        text.push_str(&format!("warn: some health checks cannot be excluded: no matches for {unmatched}\n"));
     }
     if !failed.is_empty() {
         let line = format!("{endpoint} check failed: {}", failed.join(", "));
         super::klog::log(super::klog::Level::Info, "healthz.go:280", &line);
-        return Reply::text(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            format!("{text}{endpoint} check failed\n"),
-        );
+        return Reply::text(StatusCode::INTERNAL_SERVER_ERROR, format!("{text}{endpoint} check failed\n"));
     }
     if call.query("verbose").next().is_none() {
         return Reply::text(StatusCode::OK, "ok".to_owned());
@@ -86,10 +75,7 @@ pub fn answer(endpoint: &str, call: &Call, checks: &[Check]) -> Reply {
 pub fn answer_one(check: &Check) -> Reply {
     match &check.result {
         Ok(()) => Reply::text(StatusCode::OK, "ok".to_owned()),
-        Err(reason) => Reply::text(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            format!("internal server error: {reason}\n"),
-        ),
+        Err(reason) => Reply::text(StatusCode::INTERNAL_SERVER_ERROR, format!("internal server error: {reason}\n")),
     }
 }
 
@@ -119,16 +105,9 @@ mod tests {
 
     #[test]
     fn a_failed_check_withholds_its_reason_and_is_listed_even_without_verbose() {
-        let reply = answer(
-            "readyz",
-            &Call::get("/readyz"),
-            &checks(Err("context deadline exceeded".into())),
-        );
+        let reply = answer("readyz", &Call::get("/readyz"), &checks(Err("context deadline exceeded".into())));
         assert_eq!(reply.status, StatusCode::INTERNAL_SERVER_ERROR);
-        assert_eq!(
-            body(&reply),
-            "[+]ping ok\n[+]log ok\n[-]etcd failed: reason withheld\nreadyz check failed\n"
-        );
+        assert_eq!(body(&reply), "[+]ping ok\n[+]log ok\n[-]etcd failed: reason withheld\nreadyz check failed\n");
     }
 
     #[test]

@@ -42,10 +42,7 @@ impl User {
     /// Somebody without a certificate.
     #[must_use]
     pub fn anonymous() -> Self {
-        Self {
-            name: "system:anonymous".to_owned(),
-            groups: vec!["system:unauthenticated".to_owned()],
-        }
+        Self { name: "system:anonymous".to_owned(), groups: vec!["system:unauthenticated".to_owned()] }
     }
 
     /// Somebody with a certificate of ours.
@@ -53,10 +50,7 @@ impl User {
     pub fn authenticated(name: &str, organizations: &[&str]) -> Self {
         let mut groups: Vec<String> = organizations.iter().map(|group| (*group).to_owned()).collect();
         groups.push("system:authenticated".to_owned());
-        Self {
-            name: name.to_owned(),
-            groups,
-        }
+        Self { name: name.to_owned(), groups }
     }
 }
 
@@ -94,23 +88,13 @@ impl Authenticator {
         let path = self.client_ca.as_ref().ok_or(Unauthorized)?;
         let roots = files::authorities(path).map_err(|_| Unauthorized)?;
         let provider = Arc::new(aws_lc_rs::default_provider());
-        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
-            .build()
-            .map_err(|_| Unauthorized)?;
-        verifier
-            .verify_client_cert(own, chain, UnixTime::now())
-            .map_err(|_| Unauthorized)?;
+        let verifier =
+            WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build().map_err(|_| Unauthorized)?;
+        verifier.verify_client_cert(own, chain, UnixTime::now()).map_err(|_| Unauthorized)?;
         let (_, parsed) = X509Certificate::from_der(own).map_err(|_| Unauthorized)?;
-        let name = parsed
-            .subject()
-            .iter_common_name()
-            .next()
-            .and_then(|name| name.as_str().ok());
-        let organizations: Vec<&str> = parsed
-            .subject()
-            .iter_organization()
-            .filter_map(|name| name.as_str().ok())
-            .collect();
+        let name = parsed.subject().iter_common_name().next().and_then(|name| name.as_str().ok());
+        let organizations: Vec<&str> =
+            parsed.subject().iter_organization().filter_map(|name| name.as_str().ok()).collect();
         Ok(User::authenticated(name.ok_or(Unauthorized)?, &organizations))
     }
 }
@@ -122,10 +106,7 @@ impl Authenticator {
 pub fn server_config(serving: Pair) -> Result<ServerConfig> {
     let certified = Arc::new(files::pair(&serving.certificate, &serving.key)?);
     let read_at = modified(&serving);
-    let resolver = Reloading {
-        serving,
-        current: Mutex::new((read_at, certified)),
-    };
+    let resolver = Reloading { serving, current: Mutex::new((read_at, certified)) };
     let provider = Arc::new(aws_lc_rs::default_provider());
     let mut config = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()?
@@ -189,12 +170,7 @@ impl ClientCertVerifier for AnyCertificate {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(
-            message,
-            certificate,
-            signature,
-            &self.0.signature_verification_algorithms,
-        )
+        verify_tls12_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
     }
 
     fn verify_tls13_signature(
@@ -203,12 +179,7 @@ impl ClientCertVerifier for AnyCertificate {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(
-            message,
-            certificate,
-            signature,
-            &self.0.signature_verification_algorithms,
-        )
+        verify_tls13_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
@@ -262,10 +233,7 @@ mod tests {
         assert_eq!(asks(None), Ok(User::anonymous()));
         for (situation, certificate) in [
             ("expired", leaf(&ours, 2021, ClientAuth)),
-            (
-                "of another authority with the same name",
-                leaf(&foreign, 4000, ClientAuth),
-            ),
+            ("of another authority with the same name", leaf(&foreign, 4000, ClientAuth)),
             ("for servers only", leaf(&ours, 4000, ServerAuth)),
         ] {
             assert_eq!(asks(Some(certificate)), Err(Unauthorized), "{situation}");

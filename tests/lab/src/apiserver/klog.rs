@@ -26,9 +26,5 @@ pub fn log(level: Level, source: &str, message: &str) {
 
 /// The last line of a component that gives up, worded as component-base does; the caller leaves with 1.
 pub fn command_failed(reason: &anyhow::Error) {
-    log(
-        Level::Error,
-        "run.go:72",
-        &format!("\"command failed\" err={:?}", format!("{reason:#}")),
-    );
+    log(Level::Error, "run.go:72", &format!("\"command failed\" err={:?}", format!("{reason:#}")));
 }

@@ -82,18 +82,9 @@ const POST_START: &[(&str, Hook)] = &[
     ("poststarthook/crd-informer-synced", Hook::Slow),
     ("poststarthook/start-system-namespaces-controller", Hook::Slow),
     ("poststarthook/peer-endpoint-reconciler-controller", Hook::Quick),
-    (
-        "poststarthook/start-cluster-authentication-info-controller",
-        Hook::Quick,
-    ),
-    (
-        "poststarthook/start-kube-apiserver-identity-lease-controller",
-        Hook::Quick,
-    ),
-    (
-        "poststarthook/start-kube-apiserver-identity-lease-garbage-collector",
-        Hook::Quick,
-    ),
+    ("poststarthook/start-cluster-authentication-info-controller", Hook::Quick),
+    ("poststarthook/start-kube-apiserver-identity-lease-controller", Hook::Quick),
+    ("poststarthook/start-kube-apiserver-identity-lease-garbage-collector", Hook::Quick),
     ("poststarthook/storage-readiness", Hook::Quick),
     ("poststarthook/start-legacy-token-tracking-controller", Hook::Quick),
     ("poststarthook/start-service-ip-repair-controllers", Hook::Slow),
@@ -104,14 +95,8 @@ const POST_START: &[(&str, Hook)] = &[
     ("poststarthook/start-kubernetes-service-cidr-controller", Hook::Slow),
     ("poststarthook/aggregator-reload-proxy-client-cert", Hook::Quick),
     ("poststarthook/start-kube-aggregator-informers", Hook::Quick),
-    (
-        "poststarthook/apiservice-status-local-available-controller",
-        Hook::Quick,
-    ),
-    (
-        "poststarthook/apiservice-status-remote-available-controller",
-        Hook::Quick,
-    ),
+    ("poststarthook/apiservice-status-local-available-controller", Hook::Quick),
+    ("poststarthook/apiservice-status-remote-available-controller", Hook::Quick),
     ("poststarthook/apiservice-registration-controller", Hook::Slow),
     ("poststarthook/apiservice-wait-for-first-sync", Hook::Slow),
     ("poststarthook/apiservice-discovery-controller", Hook::Slow),
@@ -176,27 +161,15 @@ async fn run(given: &crate::flags::Given) -> Result<()> {
         Box::pin(async move { server.answer(call).await }) as Pin<Box<dyn Future<Output = Reply> + Send>>
     });
     let serving = serve::serve(listener, Arc::new(tls), faults.clone(), answer);
-    log(
-        Level::Info,
-        "secure_serving.go:213",
-        &format!("Serving securely on {}", options.listen),
-    );
+    log(Level::Info, "secure_serving.go:213", &format!("Serving securely on {}", options.listen));
     tokio::spawn(Arc::clone(&server).post_start());
 
     terminated.await?;
-    log(
-        Level::Info,
-        "genericapiserver.go:548",
-        "\"[graceful-termination] shutdown event\" name=\"ShutdownInitiated\"",
-    );
+    log(Level::Info, "genericapiserver.go:548", "\"[graceful-termination] shutdown event\" name=\"ShutdownInitiated\"");
     server.terminating.store(true, Ordering::Relaxed);
     sleep(scaled(options.shutdown_delay)).await;
     serving.stop(scaled(DRAIN)).await;
-    log(
-        Level::Info,
-        "genericapiserver.go:669",
-        "\"[graceful-termination] apiserver is exiting\"",
-    );
+    log(Level::Info, "genericapiserver.go:669", "\"[graceful-termination] apiserver is exiting\"");
     Ok(())
 }
 
@@ -207,21 +180,13 @@ async fn await_etcd(store: &Store, health_key: &str) -> Result<()> {
         match store.probe(health_key, left.min(Duration::from_secs(5))).await {
             Ok(()) => return Ok(()),
             Err(why) if Instant::now() >= deadline => {
-                log(
-                    Level::Warning,
-                    "logging.go:55",
-                    &format!("[core] grpc: addrConn.createTransport failed: {why}"),
-                );
+                log(Level::Warning, "logging.go:55", &format!("[core] grpc: addrConn.createTransport failed: {why}"));
                 return Err(anyhow!(
                     "error creating leases: error creating storage factory: context deadline exceeded"
                 ));
             }
             Err(why) => {
-                log(
-                    Level::Warning,
-                    "logging.go:55",
-                    &format!("[core] grpc: addrConn.createTransport failed: {why}"),
-                );
+                log(Level::Warning, "logging.go:55", &format!("[core] grpc: addrConn.createTransport failed: {why}"));
                 sleep(scaled(Duration::from_secs(1)).min(deadline.saturating_duration_since(Instant::now()))).await;
             }
         }
@@ -262,12 +227,7 @@ impl Server {
     /// The slow hooks: the system's namespaces, and the time the others take.
     async fn post_start(self: Arc<Self>) {
         let begun = Instant::now();
-        while self
-            .objects
-            .bootstrap(Instant::now() + scaled(Duration::from_secs(10)))
-            .await
-            .is_err()
-        {
+        while self.objects.bootstrap(Instant::now() + scaled(Duration::from_secs(10))).await.is_err() {
             sleep(scaled(Duration::from_secs(1))).await;
         }
         tokio::time::sleep_until(begun + scaled(HOOKS)).await;
@@ -304,11 +264,7 @@ impl Server {
         match (endpoint, single) {
             ("version", "") => {
                 let text = serde_json::to_string_pretty(&version()).unwrap_or_default();
-                Reply {
-                    status: StatusCode::OK,
-                    content_type: "application/json",
-                    body: text.into_bytes(),
-                }
+                Reply { status: StatusCode::OK, content_type: "application/json", body: text.into_bytes() }
             }
             ("livez" | "readyz" | "healthz", _) if call.method != Method::GET => status::method_not_allowed(),
             ("livez" | "readyz" | "healthz", "") => health::answer(endpoint, call, &self.checks(endpoint).await),
@@ -347,11 +303,7 @@ impl Server {
         }));
         if ready {
             let terminating = self.terminating.load(Ordering::Relaxed);
-            let shutdown = if terminating {
-                Err("process is shutting down".to_owned())
-            } else {
-                Ok(())
-            };
+            let shutdown = if terminating { Err("process is shutting down".to_owned()) } else { Ok(()) };
             checks.push(Check::new("shutdown", shutdown));
         }
         control::apply_failures(&self.faults, endpoint, &mut checks);

@@ -51,11 +51,7 @@ impl Objects {
     /// Objects in this store, below this prefix.
     #[must_use]
     pub fn new(store: Store, prefix: &str, request_timeout: Duration) -> Self {
-        Self {
-            store,
-            prefix: prefix.to_owned(),
-            request_timeout,
-        }
+        Self { store, prefix: prefix.to_owned(), request_timeout }
     }
 
     /// Answers a request that authorization has let through.
@@ -71,12 +67,7 @@ impl Objects {
             _ => self.request_timeout.min(WRITE_DEADLINE),
         };
         let key = key(&self.prefix, resource, &target.namespace, &target.name);
-        let place = Place {
-            resource,
-            target,
-            key,
-            deadline: Instant::now() + scaled(allowance),
-        };
+        let place = Place { resource, target, key, deadline: Instant::now() + scaled(allowance) };
         let outcome = match (&call.method, target.name.is_empty()) {
             (&Method::GET, true) if call.query("watch").any(|on| matches!(on, "" | "1" | "true")) => {
                 Err(status::method_not_allowed())
@@ -107,9 +98,7 @@ impl Objects {
             complete(&mut object, resource, "");
             let bytes = object.to_string();
             // Raced: it is there, which is all we want.
-            self.store
-                .put(&key(&self.prefix, resource, "", name), bytes.as_bytes(), 0, deadline)
-                .await?;
+            self.store.put(&key(&self.prefix, resource, "", name), bytes.as_bytes(), 0, deadline).await?;
         }
         Ok(())
     }
@@ -130,9 +119,7 @@ impl Objects {
             for selector in call.query("fieldSelector") {
                 wanted &= fields_match(selector, &object).map_err(|why| status::bad_request(&why))?;
             }
-            wanted &= call
-                .query("labelSelector")
-                .all(|selector| labels_match(selector, &object));
+            wanted &= call.query("labelSelector").all(|selector| labels_match(selector, &object));
             if wanted {
                 items.push(object);
             }
@@ -147,10 +134,7 @@ impl Objects {
     async fn create(&self, user: &User, place: &Place<'_>, call: &Call) -> Outcome {
         let mut object = parse(call, place)?;
         let name = name_of(&mut object).map_err(|why| status::invalid(place.target, place.resource.kind, why))?;
-        let target = ResourceTarget {
-            name: name.clone(),
-            ..place.target.clone()
-        };
+        let target = ResourceTarget { name: name.clone(), ..place.target.clone() };
         if place.resource.scope == Scope::Namespaced {
             if target.namespace.is_empty() {
                 return Err(status::bad_request("an empty namespace may not be set during creation"));
@@ -165,12 +149,7 @@ impl Objects {
         };
         node_creates(user, &place, &object)?;
         complete(&mut object, place.resource, &target.namespace);
-        match self
-            .store
-            .put(&place.key, object.to_string().as_bytes(), 0, place.deadline)
-            .await
-            .map_err(storage)?
-        {
+        match self.store.put(&place.key, object.to_string().as_bytes(), 0, place.deadline).await.map_err(storage)? {
             Written::At(revision) => Ok(Reply::json(StatusCode::CREATED, &versioned(object, revision))),
             Written::Raced => Err(status::already_exists(&target)),
         }
@@ -183,15 +162,8 @@ impl Objects {
             let Some(stored) = self.store.get(&place.key, place.deadline).await.map_err(storage)? else {
                 // A lease may be created by updating it (AllowCreateOnUpdate), nothing else here.
                 if place.resource.plural == "leases" && expected.is_empty() {
-                    let parent = ResourceTarget {
-                        name: String::new(),
-                        ..place.target.clone()
-                    };
-                    let place = Place {
-                        target: &parent,
-                        key: place.key.clone(),
-                        ..*place
-                    };
+                    let parent = ResourceTarget { name: String::new(), ..place.target.clone() };
+                    let place = Place { target: &parent, key: place.key.clone(), ..*place };
                     return self.create(user, &place, call).await;
                 }
                 return Err(status::not_found(place.target));
@@ -213,10 +185,7 @@ impl Objects {
                 return Ok(Reply::json(StatusCode::OK, &current));
             }
             let bytes = next.to_string();
-            let written = self
-                .store
-                .put(&place.key, bytes.as_bytes(), stored.revision, place.deadline)
-                .await;
+            let written = self.store.put(&place.key, bytes.as_bytes(), stored.revision, place.deadline).await;
             match written.map_err(storage)? {
                 Written::At(revision) => return Ok(Reply::json(StatusCode::OK, &versioned(next, revision))),
                 Written::Raced if !expected.is_empty() => return Err(status::modified(place.target)),
@@ -245,11 +214,7 @@ impl Objects {
                     return Err(status::conflict(place.target, &why));
                 }
             }
-            let written = self
-                .store
-                .delete(&place.key, stored.revision, place.deadline)
-                .await
-                .map_err(storage)?;
+            let written = self.store.delete(&place.key, stored.revision, place.deadline).await.map_err(storage)?;
             if matches!(written, Written::At(_)) {
                 return Ok(match place.resource.plural {
                     "pods" => Reply::json(StatusCode::OK, &object),
@@ -269,16 +234,8 @@ impl Objects {
         let Some(resource) = find("", "namespaces") else {
             return Ok(());
         };
-        let stored = self
-            .store
-            .get(&key(&self.prefix, resource, "", namespace), deadline)
-            .await
-            .map_err(storage)?;
-        let target = ResourceTarget {
-            resource: "namespaces".into(),
-            name: namespace.to_owned(),
-            ..Default::default()
-        };
+        let stored = self.store.get(&key(&self.prefix, resource, "", namespace), deadline).await.map_err(storage)?;
+        let target = ResourceTarget { resource: "namespaces".into(), name: namespace.to_owned(), ..Default::default() };
         stored.map(drop).ok_or_else(|| status::not_found(&target))
     }
 }
@@ -298,9 +255,7 @@ fn parse(call: &Call, place: &Place<'_>) -> Result<Value, Reply> {
     let object: Value = serde_json::from_slice(&call.body)
         .map_err(|why| status::bad_request(&format!("the object provided is unrecognized: {why}")))?;
     if !object.is_object() || !object["metadata"].is_object() {
-        return Err(status::bad_request(
-            "the object provided is unrecognized: it has no metadata",
-        ));
+        return Err(status::bad_request("the object provided is unrecognized: it has no metadata"));
     }
     let (kind, version) = (place.resource.kind, place.resource.api_version());
     for (field, expected) in [("kind", kind), ("apiVersion", version.as_str())] {
@@ -334,17 +289,13 @@ fn name_of(object: &mut Value) -> Result<String, &'static str> {
         object["metadata"]["name"] = json!(name);
     }
     let fits = name.len() <= 253
-        && name
-            .chars()
-            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '.' | ':'))
+        && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '.' | ':'))
         && name.starts_with(|c: char| c.is_ascii_alphanumeric());
     if fits {
         return Ok(name);
     }
-    Err(
-        "metadata.name: Invalid value: a lowercase RFC 1123 subdomain must consist of lower case alphanumeric \
-         characters, '-' or '.', and must start and end with an alphanumeric character",
-    )
+    Err("metadata.name: Invalid value: a lowercase RFC 1123 subdomain must consist of lower case alphanumeric \
+         characters, '-' or '.', and must start and end with an alphanumeric character")
 }
 
 fn new_uid() -> String {
@@ -432,16 +383,15 @@ fn node_creates(user: &User, place: &Place<'_>, object: &Value) -> Result<(), Re
     let Some(node) = node_name(user) else { return Ok(()) };
     let refused = |why: String| Err(status::forbidden_because(place.target, &why));
     match place.resource.plural {
-        "pods" if object["metadata"]["annotations"][MIRROR].as_str().is_none() => refused(format!(
-            "pod does not have \"{MIRROR}\" annotation, node \"{node}\" can only create mirror pods"
-        )),
-        "pods" if object["spec"]["nodeName"].as_str() != Some(node) => refused(format!(
-            "node \"{node}\" can only create pods with spec.nodeName set to itself"
-        )),
-        "nodes" | "leases" if place.target.name != node => refused(format!(
-            "node \"{node}\" is not allowed to create another node's {}",
-            place.resource.kind
-        )),
+        "pods" if object["metadata"]["annotations"][MIRROR].as_str().is_none() => {
+            refused(format!("pod does not have \"{MIRROR}\" annotation, node \"{node}\" can only create mirror pods"))
+        }
+        "pods" if object["spec"]["nodeName"].as_str() != Some(node) => {
+            refused(format!("node \"{node}\" can only create pods with spec.nodeName set to itself"))
+        }
+        "nodes" | "leases" if place.target.name != node => {
+            refused(format!("node \"{node}\" is not allowed to create another node's {}", place.resource.kind))
+        }
         _ => Ok(()),
     }
 }
@@ -478,15 +428,9 @@ mod tests {
         sent["status"]["phase"] = json!("Running");
         sent["spec"]["nodeName"] = json!("m2");
         let status = merged(&pod(), &sent, "status").expect("same uid");
-        assert_eq!(
-            (&status["status"]["phase"], &status["spec"]["nodeName"]),
-            (&json!("Running"), &json!("m1"))
-        );
+        assert_eq!((&status["status"]["phase"], &status["spec"]["nodeName"]), (&json!("Running"), &json!("m1")));
         let main = merged(&pod(), &sent, "").expect("same uid");
-        assert_eq!(
-            (&main["status"]["phase"], &main["spec"]["nodeName"]),
-            (&json!("Pending"), &json!("m2"))
-        );
+        assert_eq!((&main["status"]["phase"], &main["spec"]["nodeName"]), (&json!("Pending"), &json!("m2")));
         assert!(main["metadata"].get("resourceVersion").is_none());
     }
 
@@ -502,17 +446,11 @@ mod tests {
 
     #[test]
     fn a_name_is_given_or_generated_and_never_a_path() {
-        assert_eq!(
-            name_of(&mut json!({ "metadata": { "name": "a.b-c" } })),
-            Ok("a.b-c".to_owned())
-        );
+        assert_eq!(name_of(&mut json!({ "metadata": { "name": "a.b-c" } })), Ok("a.b-c".to_owned()));
         let generated = name_of(&mut json!({ "metadata": { "generateName": "x-" } })).expect("generated");
         assert!(generated.starts_with("x-") && generated.len() == 7, "{generated}");
         for wrong in ["", "a/b", "../x", "A"] {
-            assert!(
-                name_of(&mut json!({ "metadata": { "name": wrong } })).is_err(),
-                "{wrong}"
-            );
+            assert!(name_of(&mut json!({ "metadata": { "name": wrong } })).is_err(), "{wrong}");
         }
     }
 }

@@ -66,10 +66,7 @@ impl Options {
         let pair =
             |certificate: &str, key: &str, mistakes: &mut Vec<String>| match (given.text(certificate), given.text(key))
             {
-                (Some(certificate), Some(key)) => Some(Pair {
-                    certificate: certificate.into(),
-                    key: key.into(),
-                }),
+                (Some(certificate), Some(key)) => Some(Pair { certificate: certificate.into(), key: key.into() }),
                 (None, None) => None,
                 _ => {
                     mistakes.push(format!("--{certificate} and --{key} must be specified together"));
@@ -95,21 +92,13 @@ impl Options {
         let (Some(serving), true) = (serving, mistakes.is_empty()) else {
             bail!("{}", joined(&mistakes));
         };
-        let prefix = given
-            .text("etcd-prefix")
-            .unwrap_or("/registry")
-            .trim_matches('/')
-            .to_owned();
+        let prefix = given.text("etcd-prefix").unwrap_or("/registry").trim_matches('/').to_owned();
         let two_seconds = Duration::from_secs(2);
         Ok(Self {
             listen: SocketAddr::new(given.ip("bind-address", IpAddr::V4(Ipv4Addr::UNSPECIFIED)), port),
             serving,
             client_ca: given.text("client-ca-file").map(PathBuf::from),
-            anonymous: if given.enabled("anonymous-auth", true) {
-                Anonymous::Admitted
-            } else {
-                Anonymous::Refused
-            },
+            anonymous: if given.enabled("anonymous-auth", true) { Anonymous::Admitted } else { Anonymous::Refused },
             etcd: Dialer {
                 servers,
                 ca: given.text("etcd-cafile").map(PathBuf::from),
@@ -183,11 +172,7 @@ fn cidr(text: &str) -> Result<()> {
         IpAddr::V4(_) => 32,
         IpAddr::V6(_) => 128,
     };
-    if bits.parse::<u8>().is_ok_and(|bits| bits <= longest) {
-        Ok(())
-    } else {
-        Err(wrong())
-    }
+    if bits.parse::<u8>().is_ok_and(|bits| bits <= longest) { Ok(()) } else { Err(wrong()) }
 }
 
 /// Whether a gate exists cannot be told without the whole list of a release; what can be told is what is no gate at all.
@@ -278,21 +263,13 @@ mod tests {
                 "NodeRestricton",
                 "enable-admission-plugins plugin \"NodeRestricton\" is unknown",
             ),
-            (
-                "--authorization-mode",
-                "Node,RBCA",
-                "authorization-mode \"RBCA\" is not a valid mode",
-            ),
+            ("--authorization-mode", "Node,RBCA", "authorization-mode \"RBCA\" is not a valid mode"),
             (
                 "--service-cluster-ip-range",
                 "10.96.0.0/99",
                 "service-cluster-ip-range: invalid CIDR address: 10.96.0.0/99",
             ),
-            (
-                "--etcd-keyfile",
-                "",
-                "--etcd-certfile and --etcd-keyfile must be specified together",
-            ),
+            ("--etcd-keyfile", "", "--etcd-certfile and --etcd-keyfile must be specified together"),
         ] {
             let why = options(&[(flag, value)]).expect_err(flag).to_string();
             assert_eq!(why, said);
@@ -301,26 +278,14 @@ mod tests {
 
     #[test]
     fn several_mistakes_are_told_together() {
-        let why = options(&[("--etcd-servers", ""), ("--authorization-mode", "X")])
-            .expect_err("two")
-            .to_string();
-        assert_eq!(
-            why,
-            "[--etcd-servers must be specified, authorization-mode \"X\" is not a valid mode]"
-        );
+        let why = options(&[("--etcd-servers", ""), ("--authorization-mode", "X")]).expect_err("two").to_string();
+        assert_eq!(why, "[--etcd-servers must be specified, authorization-mode \"X\" is not a valid mode]");
     }
 
     #[test]
     fn no_flag_stands_in_two_groups() {
-        let mut all: Vec<&str> = [
-            TABLE.bools,
-            TABLE.ints,
-            TABLE.durations,
-            TABLE.ips,
-            TABLE.lists,
-            TABLE.texts,
-        ]
-        .concat();
+        let mut all: Vec<&str> =
+            [TABLE.bools, TABLE.ints, TABLE.durations, TABLE.ips, TABLE.lists, TABLE.texts].concat();
         all.sort_unstable();
         let before = all.len();
         all.dedup();

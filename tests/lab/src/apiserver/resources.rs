@@ -30,32 +30,16 @@ impl Resource {
     /// `v1`, `coordination.k8s.io/v1`. Every kind here is v1.
     #[must_use]
     pub fn api_version(&self) -> String {
-        if self.group.is_empty() {
-            "v1".to_owned()
-        } else {
-            format!("{}/v1", self.group)
-        }
+        if self.group.is_empty() { "v1".to_owned() } else { format!("{}/v1", self.group) }
     }
 }
 
 const fn namespaced(group: &'static str, plural: &'static str, kind: &'static str, stored: &'static str) -> Resource {
-    Resource {
-        group,
-        plural,
-        kind,
-        scope: Scope::Namespaced,
-        stored,
-    }
+    Resource { group, plural, kind, scope: Scope::Namespaced, stored }
 }
 
 const fn cluster(group: &'static str, plural: &'static str, kind: &'static str, stored: &'static str) -> Resource {
-    Resource {
-        group,
-        plural,
-        kind,
-        scope: Scope::Cluster,
-        stored,
-    }
+    Resource { group, plural, kind, scope: Scope::Cluster, stored }
 }
 
 /// All kinds.
@@ -77,9 +61,7 @@ pub const RESOURCES: &[Resource] = &[
 /// The kind of a group and plural.
 #[must_use]
 pub fn find(group: &str, plural: &str) -> Option<&'static Resource> {
-    RESOURCES
-        .iter()
-        .find(|resource| resource.group == group && resource.plural == plural)
+    RESOURCES.iter().find(|resource| resource.group == group && resource.plural == plural)
 }
 
 /// Reads a path below `/api/v1` or `/apis/GROUP/v1`; `None` when it names no resource.
@@ -134,19 +116,10 @@ mod tests {
     fn paths_name_resources() {
         for (path, (group, resource, namespace, name, subresource)) in [
             ("/api/v1/pods", ("", "pods", "", "", "")),
-            (
-                "/api/v1/namespaces/kube-system/pods",
-                ("", "pods", "kube-system", "", ""),
-            ),
-            (
-                "/api/v1/namespaces/kube-system/pods/etcd-m1/status",
-                ("", "pods", "kube-system", "etcd-m1", "status"),
-            ),
+            ("/api/v1/namespaces/kube-system/pods", ("", "pods", "kube-system", "", "")),
+            ("/api/v1/namespaces/kube-system/pods/etcd-m1/status", ("", "pods", "kube-system", "etcd-m1", "status")),
             ("/api/v1/namespaces", ("", "namespaces", "", "", "")),
-            (
-                "/api/v1/namespaces/default",
-                ("", "namespaces", "default", "default", ""),
-            ),
+            ("/api/v1/namespaces/default", ("", "namespaces", "default", "default", "")),
             ("/api/v1/nodes/m1", ("", "nodes", "", "m1", "")),
             (
                 "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/m1",
@@ -171,18 +144,10 @@ mod tests {
     fn keys_are_the_real_servers() {
         let of = |group: &str, plural: &str| find(group, plural).expect("known");
         assert_eq!(key("/registry", of("", "nodes"), "", "vm"), "/registry/minions/vm");
-        assert_eq!(
-            key("/registry", of("", "pods"), "kube-system", "a"),
-            "/registry/pods/kube-system/a"
-        );
+        assert_eq!(key("/registry", of("", "pods"), "kube-system", "a"), "/registry/pods/kube-system/a");
         assert_eq!(key("/registry", of("", "pods"), "", ""), "/registry/pods/");
         assert_eq!(
-            key(
-                "/registry",
-                of("coordination.k8s.io", "leases"),
-                "kube-node-lease",
-                "vm"
-            ),
+            key("/registry", of("coordination.k8s.io", "leases"), "kube-node-lease", "vm"),
             "/registry/leases/kube-node-lease/vm"
         );
     }

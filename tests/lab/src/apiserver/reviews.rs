@@ -15,10 +15,8 @@ use super::{
 pub fn answer(user: &User, target: &ResourceTarget, call: &Call) -> Option<Reply> {
     let known = matches!(
         (target.group.as_str(), target.resource.as_str()),
-        (
-            "authorization.k8s.io",
-            "subjectaccessreviews" | "selfsubjectaccessreviews"
-        ) | ("authentication.k8s.io", "tokenreviews" | "selfsubjectreviews")
+        ("authorization.k8s.io", "subjectaccessreviews" | "selfsubjectaccessreviews")
+            | ("authentication.k8s.io", "tokenreviews" | "selfsubjectreviews")
     );
     if !known {
         return None;
@@ -29,15 +27,11 @@ pub fn answer(user: &User, target: &ResourceTarget, call: &Call) -> Option<Reply
     let mut review: Value = match serde_json::from_slice(&call.body) {
         Ok(review) => review,
         Err(why) => {
-            return Some(status::bad_request(&format!(
-                "the object provided is unrecognized: {why}"
-            )));
+            return Some(status::bad_request(&format!("the object provided is unrecognized: {why}")));
         }
     };
     if !review.is_object() {
-        return Some(status::bad_request(
-            "the object provided is unrecognized: it is no object",
-        ));
+        return Some(status::bad_request("the object provided is unrecognized: it is no object"));
     }
     review["status"] = match target.resource.as_str() {
         // No token exists in this cluster.
@@ -55,13 +49,7 @@ pub fn answer(user: &User, target: &ResourceTarget, call: &Call) -> Option<Reply
                 let why = "spec.user: Invalid value: \"\": at least one of user or group must be specified";
                 return Some(status::invalid(target, "SubjectAccessReview", why));
             }
-            verdict(
-                &User {
-                    name: name.to_owned(),
-                    groups,
-                },
-                spec,
-            )
+            verdict(&User { name: name.to_owned(), groups }, spec)
         }
     };
     if review["metadata"].is_null() {
@@ -116,11 +104,7 @@ mod tests {
     #[test]
     fn a_kubelet_learns_who_may_look_into_it() {
         let proxy = || json!({ "verb": "get", "resource": "nodes", "subresource": "proxy", "name": "m1" });
-        assert!(allowed(
-            "kube-apiserver-kubelet-client",
-            &["system:authenticated"],
-            proxy()
-        ));
+        assert!(allowed("kube-apiserver-kubelet-client", &["system:authenticated"], proxy()));
         assert!(allowed("kubernetes-admin", &["kubeadm:cluster-admins"], proxy()));
         assert!(!allowed("system:kube-scheduler", &["system:authenticated"], proxy()));
     }

@@ -13,11 +13,7 @@ pub(super) fn fields_match(selector: &str, object: &Value) -> Result<bool, Strin
         if !known {
             return Err(format!("field label not supported: {path}"));
         }
-        let found = path
-            .split('.')
-            .fold(object, |value, name| &value[name])
-            .as_str()
-            .unwrap_or_default();
+        let found = path.split('.').fold(object, |value, name| &value[name]).as_str().unwrap_or_default();
         if (found == value) != wanted {
             return Ok(false);
         }
@@ -29,16 +25,13 @@ pub(super) fn fields_match(selector: &str, object: &Value) -> Result<bool, Strin
 pub(super) fn labels_match(selector: &str, object: &Value) -> bool {
     let empty = Map::new();
     let labels = object["metadata"]["labels"].as_object().unwrap_or(&empty);
-    selector
-        .split(',')
-        .filter(|part| !part.is_empty())
-        .all(|part| match requirement(part) {
-            Some((name, value, wanted)) => (labels.get(name).and_then(Value::as_str) == Some(value)) == wanted,
-            None => match part.strip_prefix('!') {
-                Some(name) => !labels.contains_key(name),
-                None => labels.contains_key(part),
-            },
-        })
+    selector.split(',').filter(|part| !part.is_empty()).all(|part| match requirement(part) {
+        Some((name, value, wanted)) => (labels.get(name).and_then(Value::as_str) == Some(value)) == wanted,
+        None => match part.strip_prefix('!') {
+            Some(name) => !labels.contains_key(name),
+            None => labels.contains_key(part),
+        },
+    })
 }
 
 /// Splits `a=b`, `a==b`, `a!=b` into name, value and whether they are to be equal.
@@ -63,23 +56,15 @@ mod tests {
             "metadata": { "name": "etcd-m1", "labels": { "component": "etcd" } },
             "spec": { "nodeName": "m1" }, "status": { "phase": "Pending" },
         });
-        for (selector, wanted) in [
-            ("spec.nodeName=m1", true),
-            ("spec.nodeName==m2", false),
-            ("spec.nodeName!=m2,status.phase=Pending", true),
-        ] {
+        for (selector, wanted) in
+            [("spec.nodeName=m1", true), ("spec.nodeName==m2", false), ("spec.nodeName!=m2,status.phase=Pending", true)]
+        {
             assert_eq!(fields_match(selector, &pod), Ok(wanted), "{selector}");
         }
-        assert_eq!(
-            fields_match("spec.colour=red", &pod),
-            Err("field label not supported: spec.colour".to_owned())
-        );
-        for (selector, wanted) in [
-            ("component=etcd", true),
-            ("component!=etcd", false),
-            ("tier", false),
-            ("!tier", true),
-        ] {
+        assert_eq!(fields_match("spec.colour=red", &pod), Err("field label not supported: spec.colour".to_owned()));
+        for (selector, wanted) in
+            [("component=etcd", true), ("component!=etcd", false), ("tier", false), ("!tier", true)]
+        {
             assert_eq!(labels_match(selector, &pod), wanted, "{selector}");
         }
     }

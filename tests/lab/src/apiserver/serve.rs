@@ -63,10 +63,7 @@ impl Call {
 
     /// Every value of one query parameter, in order.
     pub fn query<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
-        self.query
-            .iter()
-            .filter(move |(key, _)| key == name)
-            .map(|(_, value)| value.as_str())
+        self.query.iter().filter(move |(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 }
 
@@ -118,21 +115,13 @@ impl Reply {
     /// A text, as the health endpoints give it.
     #[must_use]
     pub fn text(status: StatusCode, text: String) -> Self {
-        Self {
-            status,
-            content_type: "text/plain; charset=utf-8",
-            body: text.into_bytes(),
-        }
+        Self { status, content_type: "text/plain; charset=utf-8", body: text.into_bytes() }
     }
 
     /// An object.
     #[must_use]
     pub fn json(status: StatusCode, value: &serde_json::Value) -> Self {
-        Self {
-            status,
-            content_type: "application/json",
-            body: format!("{value}\n").into_bytes(),
-        }
+        Self { status, content_type: "application/json", body: format!("{value}\n").into_bytes() }
     }
 }
 
@@ -180,12 +169,7 @@ pub fn serve(
 ) -> Serving {
     let (stop, stopped) = watch::channel(false);
     let (here, gone) = mpsc::channel(1);
-    let port = Port {
-        tls: TlsAcceptor::from(tls),
-        faults,
-        answer,
-        _here: here,
-    };
+    let port = Port { tls: TlsAcceptor::from(tls), faults, answer, _here: here };
     tokio::spawn(accept(listener, port, stopped));
     Serving { stop, gone }
 }
@@ -240,12 +224,7 @@ async fn connection(stream: TcpStream, port: Port) {
     let Ok(Ok(stream)) = timeout(HANDSHAKE_DEADLINE, port.tls.accept(stream)).await else {
         return;
     };
-    let shown = stream
-        .get_ref()
-        .1
-        .peer_certificates()
-        .map(<[_]>::to_vec)
-        .unwrap_or_default();
+    let shown = stream.get_ref().1.peer_certificates().map(<[_]>::to_vec).unwrap_or_default();
     let certificates = Arc::new(shown.into_iter().map(CertificateDer::into_owned).collect::<Vec<_>>());
     let mut refusing = port.faults.clone();
     let service = service_fn(|request| {
@@ -290,28 +269,16 @@ async fn respond(
             };
             (port.answer)(call).await
         }
-        Err(why) => Reply::text(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            format!("the body cannot be read: {why}\n"),
-        ),
+        Err(why) => Reply::text(StatusCode::PAYLOAD_TOO_LARGE, format!("the body cannot be read: {why}\n")),
     };
     // An answer that is on its way when the process hangs does not arrive either.
     drop(port.faults.wait_for(|faults| faults.reach != Reach::Hanging).await);
     let mut response = Response::new(Full::new(Bytes::from(reply.body)));
     *response.status_mut() = reply.status;
     let headers = response.headers_mut();
-    headers.insert(
-        header::CONTENT_TYPE,
-        header::HeaderValue::from_static(reply.content_type),
-    );
-    headers.insert(
-        header::CACHE_CONTROL,
-        header::HeaderValue::from_static("no-cache, private"),
-    );
-    headers.insert(
-        header::X_CONTENT_TYPE_OPTIONS,
-        header::HeaderValue::from_static("nosniff"),
-    );
+    headers.insert(header::CONTENT_TYPE, header::HeaderValue::from_static(reply.content_type));
+    headers.insert(header::CACHE_CONTROL, header::HeaderValue::from_static("no-cache, private"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, header::HeaderValue::from_static("nosniff"));
     response
 }
 

@@ -18,20 +18,12 @@ fn failure(code: StatusCode, reason: &str, message: &str, details: Value) -> Rep
         fields.retain(|name, value| !(value.is_null() || (name == "reason" && value == "")));
     }
     let text = serde_json::to_string_pretty(&body).unwrap_or_default();
-    Reply {
-        status: code,
-        content_type: "application/json",
-        body: text.into_bytes(),
-    }
+    Reply { status: code, content_type: "application/json", body: text.into_bytes() }
 }
 
 /// `leases.coordination.k8s.io`, `pods`.
 fn qualified(target: &ResourceTarget) -> String {
-    if target.group.is_empty() {
-        target.resource.clone()
-    } else {
-        format!("{}.{}", target.resource, target.group)
-    }
+    if target.group.is_empty() { target.resource.clone() } else { format!("{}.{}", target.resource, target.group) }
 }
 
 fn details(target: &ResourceTarget) -> Value {
@@ -60,11 +52,7 @@ pub fn forbidden(user: &User, verb: &str, target: &Target) -> Reply {
             json!({}),
         ),
         Target::Resource(target) => {
-            let object = if target.name.is_empty() {
-                String::new()
-            } else {
-                format!(" \"{}\"", target.name)
-            };
+            let object = if target.name.is_empty() { String::new() } else { format!(" \"{}\"", target.name) };
             let resource = match target.subresource.as_str() {
                 "" => target.resource.clone(),
                 sub => format!("{}/{sub}", target.resource),
@@ -105,12 +93,7 @@ pub fn not_found(target: &ResourceTarget) -> Reply {
 /// 404 for a path nothing is behind.
 #[must_use]
 pub fn no_such_path() -> Reply {
-    failure(
-        StatusCode::NOT_FOUND,
-        "NotFound",
-        "the server could not find the requested resource",
-        json!({}),
-    )
+    failure(StatusCode::NOT_FOUND, "NotFound", "the server could not find the requested resource", json!({}))
 }
 
 /// 405.
@@ -130,21 +113,14 @@ pub fn already_exists(target: &ResourceTarget) -> Reply {
 /// 409: somebody was quicker.
 #[must_use]
 pub fn conflict(target: &ResourceTarget, why: &str) -> Reply {
-    let message = format!(
-        "Operation cannot be fulfilled on {} \"{}\": {why}",
-        qualified(target),
-        target.name
-    );
+    let message = format!("Operation cannot be fulfilled on {} \"{}\": {why}", qualified(target), target.name);
     failure(StatusCode::CONFLICT, "Conflict", &message, details(target))
 }
 
 /// 409, in the sentence every controller knows.
 #[must_use]
 pub fn modified(target: &ResourceTarget) -> Reply {
-    conflict(
-        target,
-        "the object has been modified; please apply your changes to the latest version and try again",
-    )
+    conflict(target, "the object has been modified; please apply your changes to the latest version and try again")
 }
 
 /// 400.
@@ -156,11 +132,7 @@ pub fn bad_request(message: &str) -> Reply {
 /// 422.
 #[must_use]
 pub fn invalid(target: &ResourceTarget, kind: &str, why: &str) -> Reply {
-    let qualified = if target.group.is_empty() {
-        kind.to_owned()
-    } else {
-        format!("{kind}.{}", target.group)
-    };
+    let qualified = if target.group.is_empty() { kind.to_owned() } else { format!("{kind}.{}", target.group) };
     let message = format!("{qualified} \"{}\" is invalid: {why}", target.name);
     failure(StatusCode::UNPROCESSABLE_ENTITY, "Invalid", &message, details(target))
 }
@@ -193,11 +165,7 @@ mod tests {
 
     #[test]
     fn refusals_name_user_verb_resource_and_place() {
-        let target = ResourceTarget {
-            resource: "pods".into(),
-            namespace: "kube-system".into(),
-            ..Default::default()
-        };
+        let target = ResourceTarget { resource: "pods".into(), namespace: "kube-system".into(), ..Default::default() };
         let reply = forbidden(&User::anonymous(), "list", &Target::Resource(target));
         let body: Value = serde_json::from_slice(&reply.body).expect("JSON");
         assert_eq!(
@@ -205,9 +173,6 @@ mod tests {
             "pods is forbidden: User \"system:anonymous\" cannot list resource \"pods\" in API group \"\" in the \
              namespace \"kube-system\""
         );
-        assert_eq!(
-            (body["code"].as_u64(), &body["reason"]),
-            (Some(403), &json!("Forbidden"))
-        );
+        assert_eq!((body["code"].as_u64(), &body["reason"]), (Some(403), &json!("Forbidden")));
     }
 }

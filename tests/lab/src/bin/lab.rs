@@ -77,10 +77,7 @@ fn run(command: Cmd) -> Result<()> {
         // Without a runtime: it reaps by itself.
         return node::init::run(&dir);
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(async {
         match command {
             Cmd::Up { kind, no_agent } => up(&kind, if no_agent { Agent::Absent } else { Agent::Running }).await,
@@ -127,13 +124,8 @@ async fn interrupted() -> Result<()> {
 
 async fn restart_kubelet() -> Result<()> {
     let socket = Path::new(SOCKET);
-    let stop = Request::Stop {
-        service: "kubelet".to_owned(),
-        grace_ms: 20_000,
-    };
-    supervisor::ask(socket, &stop)
-        .await
-        .context("is this the inside of a node?")?;
+    let stop = Request::Stop { service: "kubelet".to_owned(), grace_ms: 20_000 };
+    supervisor::ask(socket, &stop).await.context("is this the inside of a node?")?;
     supervisor::ask(socket, &Request::Start("kubelet".to_owned())).await?;
     Ok(())
 }

@@ -40,9 +40,7 @@ impl Answer {
     /// What a Status body says, or the code.
     #[must_use]
     pub fn message(&self) -> String {
-        self.json()["message"]
-            .as_str()
-            .map_or_else(|| self.status.to_string(), str::to_owned)
+        self.json()["message"].as_str().map_or_else(|| self.status.to_string(), str::to_owned)
     }
 }
 
@@ -51,11 +49,7 @@ impl ApiClient {
     #[must_use]
     pub fn new(config: Kubeconfig) -> Self {
         let connector = TlsConnector::from(Arc::new(config.tls.clone()));
-        Self {
-            config,
-            connector,
-            connection: Mutex::new(None),
-        }
+        Self { config, connector, connection: Mutex::new(None) }
     }
 
     /// Sends one request and reads the whole answer, whatever its status.

@@ -88,12 +88,7 @@ pub const CONTROLLER_MANAGER: Component = Component {
     terminated: 2,
     leading_checks: super::component_flags::CONTROLLERS,
     ready_checks: &[],
-    bundles: &[
-        "client-ca-file",
-        "requestheader-client-ca-file",
-        "root-ca-file",
-        "cluster-signing-cert-file",
-    ],
+    bundles: &["client-ca-file", "requestheader-client-ca-file", "root-ca-file", "cluster-signing-cert-file"],
     keys: &["cluster-signing-key-file", "service-account-private-key-file"],
 };
 
@@ -135,17 +130,9 @@ async fn run(component: &'static Component, given: &Given) -> Result<i32> {
     let address = SocketAddr::new(given.ip("bind-address", IpAddr::V4(Ipv4Addr::UNSPECIFIED)), port);
     let listener = serve::bind(address).await?;
     let (role_sender, role) = watch::channel(Role::Standby);
-    let serving = serve::serve(
-        listener,
-        Arc::new(tls(given)?),
-        faults.clone(),
-        answerer(component, role, faults.clone()),
-    );
-    log(
-        Level::Info,
-        "secure_serving.go:213",
-        &format!("Serving securely on {address}"),
-    );
+    let serving =
+        serve::serve(listener, Arc::new(tls(given)?), faults.clone(), answerer(component, role, faults.clone()));
+    log(Level::Info, "secure_serving.go:213", &format!("Serving securely on {address}"));
 
     let client = ApiClient::new(kubeconfig);
     let mut candidate = Candidate {
@@ -185,9 +172,7 @@ fn timings(given: &Given) -> Timings {
 
 /// `<host>_<uuid>`: another one at every start, so a restarted process waits for its own old lease.
 fn identity() -> String {
-    let host = nix::unistd::gethostname()
-        .map(|name| name.to_string_lossy().into_owned())
-        .unwrap_or_default();
+    let host = nix::unistd::gethostname().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let uuid = std::fs::read_to_string("/proc/sys/kernel/random/uuid").unwrap_or_default();
     format!("{host}_{}", uuid.trim())
 }
@@ -228,17 +213,13 @@ fn check_files(component: &Component, given: &Given) -> Result<Kubeconfig> {
 /// The named certificate, or one made for this life.
 fn tls(given: &Given) -> Result<ServerConfig> {
     if let (Some(certificate), Some(key)) = (given.text("tls-cert-file"), given.text("tls-private-key-file")) {
-        return identity::server_config(Pair {
-            certificate: certificate.into(),
-            key: key.into(),
-        });
+        return identity::server_config(Pair { certificate: certificate.into(), key: key.into() });
     }
     let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
     let made = rcgen::generate_simple_self_signed(names).context("error creating self-signed certificates")?;
     let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
-    let mut config = ServerConfig::builder()
-        .with_no_client_auth()
-        .with_single_cert(vec![made.cert.der().clone()], key)?;
+    let mut config =
+        ServerConfig::builder().with_no_client_auth().with_single_cert(vec![made.cert.der().clone()], key)?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(config)
 }
@@ -271,10 +252,10 @@ fn answer(component: &Component, role: Role, faults: &watch::Receiver<Faults>, c
     control::apply_failures(faults, endpoint, &mut checks);
     match single {
         "" => health::answer(endpoint, call, &checks),
-        name => checks.iter().find(|check| check.name == name).map_or_else(
-            || Reply::text(StatusCode::NOT_FOUND, "404 page not found\n".to_owned()),
-            health::answer_one,
-        ),
+        name => checks
+            .iter()
+            .find(|check| check.name == name)
+            .map_or_else(|| Reply::text(StatusCode::NOT_FOUND, "404 page not found\n".to_owned()), health::answer_one),
     }
 }
 
@@ -282,9 +263,7 @@ async fn await_api(client: &ApiClient) -> Result<()> {
     let deadline = Instant::now() + scaled(API_AT_START);
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
-        let answered = client
-            .request(Method::GET, "/healthz", None, left.max(Duration::from_millis(1)))
-            .await;
+        let answered = client.request(Method::GET, "/healthz", None, left.max(Duration::from_millis(1))).await;
         let why = match answered {
             Ok(answer) if answer.status == StatusCode::OK => return Ok(()),
             // Not healthy yet, but somebody who knows us.
@@ -319,20 +298,14 @@ impl Candidate<'_> {
                 let lost_at = self.elector.lost_at();
                 let round = self.round();
                 let told = match lost_at {
-                    Some(deadline) => timeout_at(deadline, round)
-                        .await
-                        .unwrap_or_else(|_| Err(anyhow!("timed out"))),
+                    Some(deadline) => timeout_at(deadline, round).await.unwrap_or_else(|_| Err(anyhow!("timed out"))),
                     None => round.await,
                 };
                 if let Err(why) = told {
                     let what = format!("error retrieving resource lock kube-system/{}: {why:#}", self.lease);
                     log(Level::Error, "leaderelection.go:436", &what);
                 }
-                if self
-                    .elector
-                    .lost_at()
-                    .is_some_and(|deadline| Instant::now() >= deadline)
-                {
+                if self.elector.lost_at().is_some_and(|deadline| Instant::now() >= deadline) {
                     log(
                         Level::Info,
                         "leaderelection.go:297",
@@ -341,15 +314,8 @@ impl Candidate<'_> {
                     bail!("leaderelection lost");
                 }
             }
-            let lost = self
-                .elector
-                .lost_at()
-                .map(|deadline| deadline.saturating_duration_since(Instant::now()));
-            sleep(
-                lost.filter(|_| !frozen)
-                    .map_or(self.timings.retry, |left| left.min(self.timings.retry)),
-            )
-            .await;
+            let lost = self.elector.lost_at().map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            sleep(lost.filter(|_| !frozen).map_or(self.timings.retry, |left| left.min(self.timings.retry))).await;
         }
     }
 
@@ -362,33 +328,21 @@ impl Candidate<'_> {
             StatusCode::NOT_FOUND => None,
             _ => bail!("{}", found.message()),
         };
-        let record: Option<Record> = current
-            .as_ref()
-            .and_then(|lease| serde_json::from_value(lease["spec"].clone()).ok());
+        let record: Option<Record> =
+            current.as_ref().and_then(|lease| serde_json::from_value(lease["spec"].clone()).ok());
         let intent = self.elector.intend(Instant::now(), &now(), record.as_ref());
         let (record, written) = match intent {
             Intent::Wait => return Ok(()),
             Intent::Create(record) => {
-                let collection = path
-                    .rsplit_once('/')
-                    .map_or(path.as_str(), |(collection, _)| collection);
+                let collection = path.rsplit_once('/').map_or(path.as_str(), |(collection, _)| collection);
                 let metadata = json!({ "name": self.lease, "namespace": "kube-system" });
                 let body = lease(metadata, &record);
-                let answer = self
-                    .client
-                    .request(Method::POST, collection, Some(&body), self.patience())
-                    .await?;
+                let answer = self.client.request(Method::POST, collection, Some(&body), self.patience()).await?;
                 (record, answer)
             }
             Intent::Update(record) => {
-                let body = lease(
-                    current.map(|lease| lease["metadata"].clone()).unwrap_or_default(),
-                    &record,
-                );
-                let answer = self
-                    .client
-                    .request(Method::PUT, &path, Some(&body), self.patience())
-                    .await?;
+                let body = lease(current.map(|lease| lease["metadata"].clone()).unwrap_or_default(), &record);
+                let answer = self.client.request(Method::PUT, &path, Some(&body), self.patience()).await?;
                 (record, answer)
             }
         };
@@ -410,23 +364,15 @@ impl Candidate<'_> {
             return;
         };
         let giving = async {
-            let found = self
-                .client
-                .request(Method::GET, &self.path(), None, RELEASE_DEADLINE)
-                .await?;
+            let found = self.client.request(Method::GET, &self.path(), None, RELEASE_DEADLINE).await?;
             let lease = lease(found.json()["metadata"].clone(), &record);
-            self.client
-                .request(Method::PUT, &self.path(), Some(&lease), RELEASE_DEADLINE)
-                .await
+            self.client.request(Method::PUT, &self.path(), Some(&lease), RELEASE_DEADLINE).await
         };
         drop(tokio::time::timeout(RELEASE_DEADLINE, giving).await);
     }
 
     fn path(&self) -> String {
-        format!(
-            "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases/{}",
-            self.lease
-        )
+        format!("/apis/coordination.k8s.io/v1/namespaces/kube-system/leases/{}", self.lease)
     }
 
     /// client-go gives a single request half the renew deadline.
@@ -457,16 +403,8 @@ mod tests {
 
     #[test]
     fn a_standby_is_healthy_and_runs_no_controller() {
-        let (code, text) = body(
-            &CONTROLLER_MANAGER,
-            Role::Standby,
-            "/healthz?verbose",
-            Faults::default(),
-        );
-        assert_eq!(
-            (code, text.as_str()),
-            (200, "[+]leaderElection ok\nhealthz check passed\n")
-        );
+        let (code, text) = body(&CONTROLLER_MANAGER, Role::Standby, "/healthz?verbose", Faults::default());
+        assert_eq!((code, text.as_str()), (200, "[+]leaderElection ok\nhealthz check passed\n"));
         let (_, text) = body(&CONTROLLER_MANAGER, LEADING, "/healthz?verbose", Faults::default());
         assert_eq!(text.lines().count(), 44);
         assert!(text.starts_with("[+]leaderElection ok\n[+]serviceaccount-token-controller ok\n"));
@@ -475,26 +413,17 @@ mod tests {
     #[test]
     fn the_schedulers_health_reads_as_recorded() {
         let (code, text) = body(&SCHEDULER, LEADING, "/healthz?verbose", Faults::default());
-        assert_eq!(
-            (code, text.as_str()),
-            (200, "[+]leaderElection ok\nhealthz check passed\n")
-        );
+        assert_eq!((code, text.as_str()), (200, "[+]leaderElection ok\nhealthz check passed\n"));
         assert_eq!(body(&SCHEDULER, LEADING, "/configz", Faults::default()).0, 404);
     }
 
     #[test]
     fn a_check_that_is_told_to_fail_fails() {
         let faults = Faults {
-            failing: vec![control::FailedCheck {
-                endpoint: None,
-                check: "leaderElection".into(),
-            }],
+            failing: vec![control::FailedCheck { endpoint: None, check: "leaderElection".into() }],
             ..Faults::default()
         };
         let (code, text) = body(&SCHEDULER, LEADING, "/livez", faults);
-        assert_eq!(
-            (code, text.as_str()),
-            (500, "[-]leaderElection failed: reason withheld\nlivez check failed\n")
-        );
+        assert_eq!((code, text.as_str()), (500, "[-]leaderElection failed: reason withheld\nlivez check failed\n"));
     }
 }

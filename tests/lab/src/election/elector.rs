@@ -30,11 +30,8 @@ pub struct Timings {
 
 impl Timings {
     /// client-go's defaults.
-    pub const DEFAULT: Self = Self {
-        lease: Duration::from_secs(15),
-        renew_deadline: Duration::from_secs(10),
-        retry: Duration::from_secs(2),
-    };
+    pub const DEFAULT: Self =
+        Self { lease: Duration::from_secs(15), renew_deadline: Duration::from_secs(10), retry: Duration::from_secs(2) };
 }
 
 /// A Lease's spec.
@@ -92,12 +89,7 @@ impl Elector {
     /// A candidate that has seen nothing yet.
     #[must_use]
     pub fn new(identity: String, timings: Timings) -> Self {
-        Self {
-            identity,
-            timings,
-            role: Role::Standby,
-            seen: None,
-        }
+        Self { identity, timings, role: Role::Standby, seen: None }
     }
 
     /// Leading or not.
@@ -108,10 +100,7 @@ impl Elector {
 
     /// A round begins: the renew deadline runs from the first round after a success.
     pub fn begin(&mut self, now: Instant) {
-        if let Role::Leading {
-            tried_since: tried_since @ None,
-        } = &mut self.role
-        {
+        if let Role::Leading { tried_since: tried_since @ None } = &mut self.role {
             *tried_since = Some(now);
         }
     }
@@ -157,9 +146,7 @@ impl Elector {
     #[must_use]
     pub fn lost_at(&self) -> Option<Instant> {
         match self.role {
-            Role::Leading {
-                tried_since: Some(since),
-            } => Some(since + self.timings.renew_deadline),
+            Role::Leading { tried_since: Some(since) } => Some(since + self.timings.renew_deadline),
             _ => None,
         }
     }
@@ -167,10 +154,7 @@ impl Elector {
     /// What to write to give the lease back, or `None` when it is not ours.
     #[must_use]
     pub fn release(&self, wall: &str) -> Option<Record> {
-        let (record, _) = self
-            .seen
-            .as_ref()
-            .filter(|_| matches!(self.role, Role::Leading { .. }))?;
+        let (record, _) = self.seen.as_ref().filter(|_| matches!(self.role, Role::Leading { .. }))?;
         Some(Record {
             holder_identity: Some(String::new()),
             lease_duration_seconds: 1,
@@ -215,21 +199,14 @@ mod tests {
         let first = written(a.intend(now, "t0", None));
         a.held(now, first.clone());
         let next = written(a.intend(now + seconds(2), "t2", Some(&first)));
-        assert_eq!(
-            (next.acquire_time.as_deref(), next.renew_time.as_deref()),
-            (Some("t0"), Some("t2"))
-        );
+        assert_eq!((next.acquire_time.as_deref(), next.renew_time.as_deref()), (Some("t0"), Some("t2")));
         assert_eq!(next.lease_transitions, 0);
     }
 
     #[test]
     fn a_standby_takes_over_only_after_the_lease_stood_still_before_its_own_eyes() {
         let (mut b, start) = (candidate("b"), Instant::now());
-        let mut theirs = Record {
-            holder_identity: Some("a".into()),
-            lease_transitions: 4,
-            ..Record::default()
-        };
+        let mut theirs = Record { holder_identity: Some("a".into()), lease_transitions: 4, ..Record::default() };
         theirs.renew_time = Some("1999".into());
         // However old the time in it is.
         assert_eq!(b.intend(start, "t", Some(&theirs)), Intent::Wait);
@@ -239,10 +216,7 @@ mod tests {
         assert_eq!(b.intend(start + seconds(15), "t", Some(&theirs)), Intent::Wait);
         assert_eq!(b.intend(start + seconds(29), "t", Some(&theirs)), Intent::Wait);
         let taken = b.intend(start + seconds(30), "t30", Some(&theirs));
-        assert!(
-            matches!(&taken, Intent::Update(record) if record.lease_transitions == 5),
-            "{taken:?}"
-        );
+        assert!(matches!(&taken, Intent::Update(record) if record.lease_transitions == 5), "{taken:?}");
     }
 
     #[test]

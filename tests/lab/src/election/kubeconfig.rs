@@ -91,37 +91,25 @@ impl Kubeconfig {
         let bytes = read(path)?;
         let document: Document = serde_yaml::from_slice(&bytes).with_context(place)?;
         if document.kind.as_deref().is_some_and(|kind| kind != "Config") {
-            bail!(
-                "{}: no kind \"{}\" is registered",
-                place(),
-                document.kind.unwrap_or_default()
-            );
+            bail!("{}: no kind \"{}\" is registered", place(), document.kind.unwrap_or_default());
         }
         let invalid = || "invalid configuration: no configuration has been provided";
         let wanted = &document.current_context;
-        let context = document
-            .contexts
-            .iter()
-            .find(|context| context.name == *wanted)
-            .ok_or_else(|| {
-                let why = if wanted.is_empty() {
-                    invalid().to_owned()
-                } else {
-                    format!("context was not found for specified context: {wanted}")
-                };
-                anyhow!("{}: {why}", place())
-            })?;
-        let cluster = document
-            .clusters
-            .iter()
-            .find(|cluster| cluster.name == context.context.cluster);
+        let context = document.contexts.iter().find(|context| context.name == *wanted).ok_or_else(|| {
+            let why = if wanted.is_empty() {
+                invalid().to_owned()
+            } else {
+                format!("context was not found for specified context: {wanted}")
+            };
+            anyhow!("{}: {why}", place())
+        })?;
+        let cluster = document.clusters.iter().find(|cluster| cluster.name == context.context.cluster);
         let cluster = &cluster
             .ok_or_else(|| anyhow!("{}: cluster \"{}\" does not exist", place(), context.context.cluster))?
             .cluster;
         let user = document.users.iter().find(|user| user.name == context.context.user);
-        let user = &user
-            .ok_or_else(|| anyhow!("{}: auth info \"{}\" does not exist", place(), context.context.user))?
-            .user;
+        let user =
+            &user.ok_or_else(|| anyhow!("{}: auth info \"{}\" does not exist", place(), context.context.user))?.user;
 
         let server = cluster.server.as_deref().unwrap_or_default();
         let (host, port) = authority(server).with_context(place)?;
@@ -130,29 +118,18 @@ impl Kubeconfig {
             match (data, file) {
                 (Some(data), _) => {
                     let bytes = STANDARD.decode(data.trim());
-                    Ok(Some(
-                        bytes.with_context(|| format!("{}: {what}-data is not base64", place()))?,
-                    ))
+                    Ok(Some(bytes.with_context(|| format!("{}: {what}-data is not base64", place()))?))
                 }
                 (None, Some(file)) => {
                     let bytes = read(&base.join(file));
-                    Ok(Some(bytes.with_context(|| {
-                        format!("invalid configuration: unable to read {what}")
-                    })?))
+                    Ok(Some(bytes.with_context(|| format!("invalid configuration: unable to read {what}"))?))
                 }
                 (None, None) => Ok(None),
             }
         };
-        let authority = material(
-            &cluster.certificate_authority_data,
-            &cluster.certificate_authority,
-            "certificate-authority",
-        )?;
-        let certificate = material(
-            &user.client_certificate_data,
-            &user.client_certificate,
-            "client-certificate",
-        )?;
+        let authority =
+            material(&cluster.certificate_authority_data, &cluster.certificate_authority, "certificate-authority")?;
+        let certificate = material(&user.client_certificate_data, &user.client_certificate, "client-certificate")?;
         let key = material(&user.client_key_data, &user.client_key, "client-key")?;
 
         let mut roots = RootCertStore::empty();
@@ -160,10 +137,7 @@ impl Kubeconfig {
             roots.add(authority.with_context(place)?).with_context(place)?;
         }
         if roots.is_empty() {
-            bail!(
-                "{}: unable to load root certificates: unable to parse bytes as PEM block",
-                place()
-            );
+            bail!("{}: unable to load root certificates: unable to parse bytes as PEM block", place());
         }
         let builder = ClientConfig::builder().with_root_certificates(roots);
         let tls = match (certificate, key) {
@@ -181,10 +155,7 @@ impl Kubeconfig {
                 })?
             }
             (None, None) => builder.with_no_client_auth(),
-            _ => bail!(
-                "{}: client-certificate and client-key must be specified together",
-                place()
-            ),
+            _ => bail!("{}: client-certificate and client-key must be specified together", place()),
         };
         let name = cluster.tls_server_name.clone().unwrap_or_else(|| host.clone());
         let name = ServerName::try_from(name).with_context(place)?;
@@ -199,11 +170,9 @@ fn authority(server: &str) -> Result<(String, u16)> {
         .ok_or_else(|| anyhow!("server \"{server}\" is no URL of an API server: https://host:port is expected"))?;
     let rest = rest.split('/').next().unwrap_or_default();
     let (host, port) = match rest.rsplit_once(':') {
-        Some((host, port)) if !port.ends_with(']') => (
-            host,
-            port.parse()
-                .with_context(|| format!("server \"{server}\": `{port}` is no port"))?,
-        ),
+        Some((host, port)) if !port.ends_with(']') => {
+            (host, port.parse().with_context(|| format!("server \"{server}\": `{port}` is no port"))?)
+        }
         _ => (rest, 443),
     };
     if host.is_empty() {
@@ -238,9 +207,7 @@ mod tests {
         let (certificate, key) = (mine.cert.pem(), mine.signing_key.serialize_pem());
         let load = |text: String| {
             fs::write(&path, text).expect("written");
-            Kubeconfig::load(&path)
-                .map(|config| (config.host, config.port))
-                .map_err(|why| format!("{why:#}"))
+            Kubeconfig::load(&path).map(|config| (config.host, config.port)).map_err(|why| format!("{why:#}"))
         };
         let here = Ok(("127.0.0.1".to_owned(), 6443));
         assert_eq!(load(config(&certificate, &key, ("", ""))), here);
@@ -252,22 +219,10 @@ mod tests {
                 config(&certificate, &other.signing_key.serialize_pem(), ("", "")),
                 "private key does not match public key",
             ),
-            (
-                config(&certificate, &key, ("current-context: a@k", "current-context: b@k")),
-                "context was not found",
-            ),
-            (
-                config(&certificate, &key, ("https://", "htp:/")),
-                "is no URL of an API server",
-            ),
-            (
-                config(&certificate, &key, (&embedded, "client-key: b.key")),
-                "b.key: no such file or directory",
-            ),
-            (
-                config(&certificate, &key, ("clusters:", "cluster:")),
-                "cluster \"k\" does not exist",
-            ),
+            (config(&certificate, &key, ("current-context: a@k", "current-context: b@k")), "context was not found"),
+            (config(&certificate, &key, ("https://", "htp:/")), "is no URL of an API server"),
+            (config(&certificate, &key, (&embedded, "client-key: b.key")), "b.key: no such file or directory"),
+            (config(&certificate, &key, ("clusters:", "cluster:")), "cluster \"k\" does not exist"),
             ("{".to_owned(), "error loading config file"),
         ] {
             let why = load(text).expect_err(part);
@@ -277,14 +232,8 @@ mod tests {
 
     #[test]
     fn a_server_url_has_a_host_and_perhaps_a_port() {
-        assert_eq!(
-            authority("https://[::1]:6443").expect("a URL"),
-            ("::1".to_owned(), 6443)
-        );
-        assert_eq!(
-            authority("https://api.example/").expect("a URL"),
-            ("api.example".to_owned(), 443)
-        );
+        assert_eq!(authority("https://[::1]:6443").expect("a URL"), ("::1".to_owned(), 6443));
+        assert_eq!(authority("https://api.example/").expect("a URL"), ("api.example".to_owned(), 443));
         assert!(authority("https://:6443").is_err());
     }
 }

@@ -99,9 +99,7 @@ impl ApiServer {
     /// # Errors
     /// A file that is missing or cannot be used: the real kubelet does not start without it either.
     pub fn new(kubeconfig: &Path) -> Result<Self> {
-        let api = Self {
-            kubeconfig: kubeconfig.to_owned(),
-        };
+        let api = Self { kubeconfig: kubeconfig.to_owned() };
         api.read().map(|_| api)
     }
 
@@ -116,10 +114,7 @@ impl ApiServer {
         body: Option<&Value>,
         deadline: Duration,
     ) -> Result<Value, ApiError> {
-        let answer = self
-            .exchange(method, path, body, deadline)
-            .await
-            .map_err(ApiError::Unreachable)?;
+        let answer = self.exchange(method, path, body, deadline).await.map_err(ApiError::Unreachable)?;
         if !answer.status.is_success() {
             let said = String::from_utf8_lossy(&answer.body).chars().take(300).collect();
             return Err(ApiError::Status(answer.status, said));
@@ -153,18 +148,13 @@ impl ApiServer {
 fn parse(text: &str, base: &Path) -> Result<(Target, Option<String>)> {
     let config: Kubeconfig = serde_yaml::from_str(text)?;
     let named = |list: &'static str, all: Vec<Named>, name: &str| {
-        all.into_iter()
-            .find(|one| one.name == name)
-            .ok_or_else(|| anyhow!("has no entry {name:?} in {list}"))
+        all.into_iter().find(|one| one.name == name).ok_or_else(|| anyhow!("has no entry {name:?} in {list}"))
     };
     let context = named("contexts", config.contexts, &config.current_context)?.context;
     let cluster = named("clusters", config.clusters, &context.cluster)?.cluster;
     let user = named("users", config.users, &context.user)?.user;
 
-    let Some((host, port)) = cluster
-        .server
-        .strip_prefix("https://")
-        .map(|rest| split_host(rest.trim_end_matches('/')))
+    let Some((host, port)) = cluster.server.strip_prefix("https://").map(|rest| split_host(rest.trim_end_matches('/')))
     else {
         bail!("server {:?} is not an https URL", cluster.server);
     };
@@ -186,11 +176,7 @@ fn parse(text: &str, base: &Path) -> Result<(Target, Option<String>)> {
         }
         _ => builder.with_no_client_auth(),
     };
-    let target = Target {
-        host,
-        port,
-        tls: Some((Arc::new(tls), Duration::from_secs(10))),
-    };
+    let target = Target { host, port, tls: Some((Arc::new(tls), Duration::from_secs(10))) };
     Ok((target, user.token))
 }
 
@@ -204,17 +190,11 @@ fn split_host(authority: &str) -> (String, u16) {
 
 fn material(data: Option<String>, file: Option<PathBuf>, base: &Path) -> Result<Option<Vec<u8>>> {
     if let Some(data) = data {
-        return Ok(Some(
-            base64::engine::general_purpose::STANDARD
-                .decode(data.trim())
-                .context("base64 data")?,
-        ));
+        return Ok(Some(base64::engine::general_purpose::STANDARD.decode(data.trim()).context("base64 data")?));
     }
     let Some(file) = file else { return Ok(None) };
     let file = base.join(file);
-    std::fs::read(&file)
-        .map(Some)
-        .with_context(|| format!("reading {}", file.display()))
+    std::fs::read(&file).map(Some).with_context(|| format!("reading {}", file.display()))
 }
 
 #[cfg(test)]
@@ -227,21 +207,11 @@ mod tests {
                     - {name: y, cluster: {server: 'https://[::1]/'}}\nusers:\n- {name: u, user: {token: t}}\ncontexts:\n\
                     - {name: a, context: {cluster: x, user: u}}\n- {name: b, context: {cluster: y, user: u}}\n";
         let (target, token) = parse(text, Path::new("/")).expect("valid");
-        assert_eq!(
-            (target.host.as_str(), target.port, token.as_deref()),
-            ("::1", 443, Some("t"))
-        );
-        let (target, _) = parse(
-            &text.replace("current-context: b", "current-context: a"),
-            Path::new("/"),
-        )
-        .expect("valid");
+        assert_eq!((target.host.as_str(), target.port, token.as_deref()), ("::1", 443, Some("t")));
+        let (target, _) =
+            parse(&text.replace("current-context: b", "current-context: a"), Path::new("/")).expect("valid");
         assert_eq!((target.host.as_str(), target.port), ("10.0.0.1", 6443));
-        let why = parse(
-            &text.replace("current-context: b", "current-context: c"),
-            Path::new("/"),
-        )
-        .expect_err("no c");
+        let why = parse(&text.replace("current-context: b", "current-context: c"), Path::new("/")).expect_err("no c");
         assert!(why.to_string().contains("\"c\" in contexts"), "{why}");
     }
 }

@@ -28,10 +28,7 @@ impl BackOff {
     /// Nothing has failed yet.
     #[must_use]
     pub fn new(scale: Scale) -> Self {
-        Self {
-            entries: HashMap::new(),
-            scale,
-        }
+        Self { entries: HashMap::new(), scale }
     }
 
     /// The wait (true to life, for messages) that is still running at `now` for what failed at `since`.
@@ -61,8 +58,7 @@ impl BackOff {
     /// Drops what nobody will ask about again.
     pub fn collect_garbage(&mut self, now: Instant) {
         let limit = self.scale.of(MAX * 2);
-        self.entries
-            .retain(|_, entry| now.saturating_duration_since(entry.updated) <= limit);
+        self.entries.retain(|_, entry| now.saturating_duration_since(entry.updated) <= limit);
     }
 
     fn expired(&self, entry: &Entry, event: Instant) -> bool {
@@ -111,13 +107,7 @@ mod tests {
         let mut back_off = BackOff::new(Scale::new(0.1).expect("valid"));
         let start = Instant::now();
         back_off.next("c", start, start);
-        assert_eq!(
-            back_off.waiting_since_update("c", start + Duration::from_millis(900)),
-            Some(seconds(10))
-        );
-        assert_eq!(
-            back_off.waiting_since_update("c", start + Duration::from_millis(1001)),
-            None
-        );
+        assert_eq!(back_off.waiting_since_update("c", start + Duration::from_millis(900)), Some(seconds(10)));
+        assert_eq!(back_off.waiting_since_update("c", start + Duration::from_millis(1001)), None);
     }
 }

@@ -33,10 +33,7 @@ pub struct Switches {
 
 impl Default for Switches {
     fn default() -> Self {
-        Self {
-            attention: watch::Sender::new(Attention::Attentive),
-            health: watch::Sender::new(Health::Honest),
-        }
+        Self { attention: watch::Sender::new(Attention::Attentive), health: watch::Sender::new(Health::Honest) }
     }
 }
 
@@ -53,12 +50,7 @@ impl Switches {
             ["status"] => {}
             _ => return "error: say ignore-manifests on|off, healthz ok|fail|hang, or status".into(),
         }
-        format!(
-            "ok manifests={:?} healthz={:?}",
-            *self.attention.borrow(),
-            *self.health.borrow()
-        )
-        .to_lowercase()
+        format!("ok manifests={:?} healthz={:?}", *self.attention.borrow(), *self.health.borrow()).to_lowercase()
     }
 }
 
@@ -101,14 +93,8 @@ mod tests {
     #[test]
     fn commands_turn_the_switches_and_nonsense_is_answered_with_what_is_known() {
         let switches = Switches::default();
-        assert_eq!(
-            switches.obey("ignore-manifests on"),
-            "ok manifests=ignoring healthz=honest"
-        );
-        assert_eq!(
-            switches.obey(" healthz  hang "),
-            "ok manifests=ignoring healthz=hanging"
-        );
+        assert_eq!(switches.obey("ignore-manifests on"), "ok manifests=ignoring healthz=honest");
+        assert_eq!(switches.obey(" healthz  hang "), "ok manifests=ignoring healthz=hanging");
         assert!(switches.obey("dance").starts_with("error"));
         assert_eq!(switches.obey("status"), "ok manifests=ignoring healthz=hanging");
     }

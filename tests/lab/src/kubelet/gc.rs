@@ -32,9 +32,7 @@ pub async fn after_death(node: &Node, workers: &PodWorkers, uid: &Uid, died: &[S
 }
 
 async fn remove_exited(node: &Node, state: &PodState, name: &str, keep: usize) {
-    let exited = state
-        .of_name(name)
-        .filter(|one| one.state() == ContainerState::ContainerExited);
+    let exited = state.of_name(name).filter(|one| one.state() == ContainerState::ContainerExited);
     for container in exited.skip(keep) {
         debug!(pod = %state.full_name, container = name, id = container.id, "Removing container");
         match node.runtime.remove(&container.id).await {
@@ -63,11 +61,8 @@ async fn collect(node: &Node, workers: &PodWorkers) {
     for (uid, state) in node.cache.all() {
         let deleted = workers.may_remove_content(&uid);
         let keep = if deleted { 0 } else { 1 };
-        let names: std::collections::BTreeSet<String> = state
-            .containers
-            .iter()
-            .filter_map(|one| Some(one.metadata.as_ref()?.name.clone()))
-            .collect();
+        let names: std::collections::BTreeSet<String> =
+            state.containers.iter().filter_map(|one| Some(one.metadata.as_ref()?.name.clone())).collect();
         for name in names {
             remove_exited(node, &state, &name, keep).await;
         }

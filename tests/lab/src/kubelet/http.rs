@@ -49,11 +49,7 @@ pub struct Answer {
 pub async fn send(target: &Target, request: Request<Full<Bytes>>, deadline: Duration) -> Result<Answer> {
     match tokio::time::timeout(deadline, exchange(target, request)).await {
         Ok(answer) => answer,
-        Err(_) => Err(anyhow!(
-            "{}:{} did not answer within {deadline:?}",
-            target.host,
-            target.port
-        )),
+        Err(_) => Err(anyhow!("{}:{} did not answer within {deadline:?}", target.host, target.port)),
     }
 }
 
@@ -89,14 +85,8 @@ where
     let dialogue = async {
         let answer = sender.send_request(request).await?;
         let status = answer.status();
-        let body = Limited::new(answer.into_body(), MAX_ANSWER)
-            .collect()
-            .await
-            .map_err(|why| anyhow!("{why}"))?;
-        Ok(Answer {
-            status,
-            body: body.to_bytes(),
-        })
+        let body = Limited::new(answer.into_body(), MAX_ANSWER).collect().await.map_err(|why| anyhow!("{why}"))?;
+        Ok(Answer { status, body: body.to_bytes() })
     };
     tokio::select! { answer = dialogue => answer, never = driver => never }
 }

@@ -33,9 +33,7 @@ pub async fn keep(mirrors: Arc<Mirrors>, node: String, scale: Scale) {
 
 async fn renew(api: &ApiServer, node: &str, deadline: Duration) -> Result<(), ApiError> {
     let path = format!("{LEASES}/{node}");
-    let now = Timestamp::now()
-        .round(Unit::Microsecond)
-        .unwrap_or_else(|_| Timestamp::now());
+    let now = Timestamp::now().round(Unit::Microsecond).unwrap_or_else(|_| Timestamp::now());
     let now = Value::from(format!("{now:.6}"));
     match api.call(Method::GET, &path, None, deadline).await {
         Ok(mut lease) => {

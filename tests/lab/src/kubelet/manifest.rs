@@ -81,10 +81,7 @@ impl StaticPod {
     #[must_use]
     pub fn seen_at(mut self, when: &str) -> Self {
         let mut pod = (*self.pod).clone();
-        pod.metadata
-            .annotations
-            .get_or_insert_default()
-            .insert(SEEN.into(), when.into());
+        pod.metadata.annotations.get_or_insert_default().insert(SEEN.into(), when.into());
         self.pod = std::sync::Arc::new(pod);
         self
     }
@@ -103,11 +100,7 @@ pub fn decode(bytes: &[u8], path: &Path, node: &str) -> Result<StaticPod, String
         Some(fixed) if !fixed.is_empty() => Uid(fixed.to_owned()),
         _ => hash(&pod, path, node),
     };
-    let name = format!(
-        "{}-{}",
-        pod.metadata.name.as_deref().unwrap_or_default(),
-        node.to_lowercase()
-    );
+    let name = format!("{}-{}", pod.metadata.name.as_deref().unwrap_or_default(), node.to_lowercase());
     let namespace = match pod.metadata.namespace.as_deref() {
         None | Some("") => "default".to_owned(),
         Some(given) => given.to_owned(),
@@ -122,15 +115,8 @@ pub fn decode(bytes: &[u8], path: &Path, node: &str) -> Result<StaticPod, String
         spec.node_name = Some(node.to_owned());
         tolerate_no_execute(spec);
     }
-    pod.status = Some(PodStatus {
-        phase: Some("Pending".into()),
-        ..PodStatus::default()
-    });
-    Ok(StaticPod {
-        uid,
-        full_name: FullName { namespace, name },
-        pod: std::sync::Arc::new(pod),
-    })
+    pod.status = Some(PodStatus { phase: Some("Pending".into()), ..PodStatus::default() });
+    Ok(StaticPod { uid, full_name: FullName { namespace, name }, pod: std::sync::Arc::new(pod) })
 }
 
 /// The first YAML document (JSON is YAML) as a v1 Pod. Documents after the first are ignored, as the kubelet does.
@@ -140,13 +126,7 @@ fn parse(bytes: &[u8]) -> Result<Pod, String> {
         return Err("Object 'Kind' is missing in 'null'".into());
     };
     let value = serde_yaml::Value::deserialize(first).map_err(|why| format!("yaml: {why}"))?;
-    let field = |name: &str| {
-        value
-            .get(name)
-            .and_then(serde_yaml::Value::as_str)
-            .unwrap_or_default()
-            .to_owned()
-    };
+    let field = |name: &str| value.get(name).and_then(serde_yaml::Value::as_str).unwrap_or_default().to_owned();
     match (field("apiVersion").as_str(), field("kind").as_str()) {
         (_, "") => return Err("Object 'Kind' is missing".into()),
         ("v1", "Pod") => {}
@@ -166,11 +146,7 @@ fn default_pod(pod: &mut Pod) {
     spec.security_context.get_or_insert_default();
     spec.enable_service_links.get_or_insert(true);
     let host_network = spec.host_network == Some(true);
-    for container in spec
-        .containers
-        .iter_mut()
-        .chain(spec.init_containers.iter_mut().flatten())
-    {
+    for container in spec.containers.iter_mut().chain(spec.init_containers.iter_mut().flatten()) {
         default_container(container, host_network);
     }
     for volume in spec.volumes.iter_mut().flatten() {
@@ -181,18 +157,10 @@ fn default_pod(pod: &mut Pod) {
 }
 
 fn default_container(container: &mut Container, host_network: bool) {
-    let policy = if always_pulled(container.image.as_deref().unwrap_or_default()) {
-        "Always"
-    } else {
-        "IfNotPresent"
-    };
+    let policy = if always_pulled(container.image.as_deref().unwrap_or_default()) { "Always" } else { "IfNotPresent" };
     container.image_pull_policy.get_or_insert_with(|| policy.into());
-    container
-        .termination_message_path
-        .get_or_insert_with(|| "/dev/termination-log".into());
-    container
-        .termination_message_policy
-        .get_or_insert_with(|| "File".into());
+    container.termination_message_path.get_or_insert_with(|| "/dev/termination-log".into());
+    container.termination_message_policy.get_or_insert_with(|| "File".into());
     container.resources.get_or_insert_default();
     for port in container.ports.iter_mut().flatten() {
         port.protocol.get_or_insert_with(|| "TCP".into());
@@ -200,13 +168,9 @@ fn default_container(container: &mut Container, host_network: bool) {
             port.host_port.get_or_insert(port.container_port);
         }
     }
-    for probe in [
-        &mut container.startup_probe,
-        &mut container.liveness_probe,
-        &mut container.readiness_probe,
-    ]
-    .into_iter()
-    .flatten()
+    for probe in [&mut container.startup_probe, &mut container.liveness_probe, &mut container.readiness_probe]
+        .into_iter()
+        .flatten()
     {
         default_probe(probe);
     }
@@ -233,11 +197,8 @@ fn always_pulled(image: &str) -> bool {
 }
 
 fn tolerate_no_execute(spec: &mut PodSpec) {
-    let wanted = Toleration {
-        operator: Some("Exists".into()),
-        effect: Some("NoExecute".into()),
-        ..Toleration::default()
-    };
+    let wanted =
+        Toleration { operator: Some("Exists".into()), effect: Some("NoExecute".into()), ..Toleration::default() };
     let tolerations = spec.tolerations.get_or_insert_default();
     if !tolerations.contains(&wanted) {
         tolerations.push(wanted);
@@ -250,12 +211,7 @@ fn validate(pod: &Pod) -> Result<(), Vec<String>> {
     if !is_dns_name(pod.metadata.name.as_deref().unwrap_or_default(), 253) {
         faults.push("metadata.name: Invalid value: must be a lowercase RFC 1123 subdomain".to_owned());
     }
-    if pod
-        .metadata
-        .namespace
-        .as_deref()
-        .is_some_and(|given| !given.is_empty() && !is_dns_name(given, 63))
-    {
+    if pod.metadata.namespace.as_deref().is_some_and(|given| !given.is_empty() && !is_dns_name(given, 63)) {
         faults.push("metadata.namespace: Invalid value: must be a lowercase RFC 1123 label".to_owned());
     }
     let Some(spec) = pod.spec.as_ref() else {
@@ -265,17 +221,10 @@ fn validate(pod: &Pod) -> Result<(), Vec<String>> {
     if spec.containers.is_empty() {
         faults.push("spec.containers: Required value".into());
     }
-    let volumes: Vec<&str> = spec
-        .volumes
-        .iter()
-        .flatten()
-        .map(|volume| volume.name.as_str())
-        .collect();
+    let volumes: Vec<&str> = spec.volumes.iter().flatten().map(|volume| volume.name.as_str()).collect();
     for (at, volume) in spec.volumes.iter().flatten().enumerate() {
         if volume.secret.is_some() || volume.config_map.is_some() || volume.persistent_volume_claim.is_some() {
-            faults.push(format!(
-                "spec.volumes[{at}]: a static pod may not reference objects of the API server"
-            ));
+            faults.push(format!("spec.volumes[{at}]: a static pod may not reference objects of the API server"));
         }
         if volume.host_path.as_ref().is_some_and(|host| host.path.is_empty()) {
             faults.push(format!("spec.volumes[{at}].hostPath.path: Required value"));
@@ -285,10 +234,7 @@ fn validate(pod: &Pod) -> Result<(), Vec<String>> {
     for (at, container) in spec.containers.iter().enumerate() {
         validate_container(container, &format!("spec.containers[{at}]"), &volumes, &mut faults);
         if names.contains(&container.name.as_str()) {
-            faults.push(format!(
-                "spec.containers[{at}].name: Duplicate value: {:?}",
-                container.name
-            ));
+            faults.push(format!("spec.containers[{at}].name: Duplicate value: {:?}", container.name));
         }
         names.push(&container.name);
     }
@@ -305,10 +251,7 @@ fn validate_container(container: &Container, at: &str, volumes: &[&str], faults:
     if container.image.as_deref().unwrap_or_default().trim().is_empty() {
         faults.push(format!("{at}.image: Required value"));
     }
-    if !matches!(
-        container.image_pull_policy.as_deref(),
-        Some("Always" | "IfNotPresent" | "Never")
-    ) {
+    if !matches!(container.image_pull_policy.as_deref(), Some("Always" | "IfNotPresent" | "Never")) {
         faults.push(format!("{at}.imagePullPolicy: Unsupported value"));
     }
     for (index, mount) in container.volume_mounts.iter().flatten().enumerate() {
@@ -332,11 +275,7 @@ fn validate_container(container: &Container, at: &str, volumes: &[&str], faults:
         if handlers != 1 {
             faults.push(format!("{at}.{what}: exactly one handler is required"));
         }
-        let port = probe
-            .http_get
-            .as_ref()
-            .map(|get| &get.port)
-            .or(probe.tcp_socket.as_ref().map(|tcp| &tcp.port));
+        let port = probe.http_get.as_ref().map(|get| &get.port).or(probe.tcp_socket.as_ref().map(|tcp| &tcp.port));
         if let Some(IntOrString::Int(number)) = port
             && !(1..=65535).contains(number)
         {
@@ -383,9 +322,7 @@ impl Fnv128 {
 /// FNV-1a with 32 bits, as eight hexadecimal digits: the container hash of the CRI annotations.
 #[must_use]
 pub fn fnv32a(bytes: &[u8]) -> String {
-    let hash = bytes.iter().fold(0x811c_9dc5_u32, |hash, byte| {
-        (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193)
-    });
+    let hash = bytes.iter().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193));
     format!("{hash:x}")
 }
 
@@ -393,10 +330,8 @@ pub fn fnv32a(bytes: &[u8]) -> String {
 /// and image count (two API servers with different flags carry the same hash in the recorded samples).
 #[must_use]
 pub fn container_hash(container: &Container) -> String {
-    let picked: BTreeMap<&str, &str> = BTreeMap::from([
-        ("name", container.name.as_str()),
-        ("image", container.image.as_deref().unwrap_or_default()),
-    ]);
+    let picked: BTreeMap<&str, &str> =
+        BTreeMap::from([("name", container.name.as_str()), ("image", container.image.as_deref().unwrap_or_default())]);
     fnv32a(serde_json::to_string(&picked).unwrap_or_default().as_bytes())
 }
 
@@ -436,13 +371,7 @@ mod tests {
     #[test]
     fn name_namespace_annotations_and_toleration_are_those_of_a_static_pod() {
         let plain = pod(POD).expect("valid");
-        assert_eq!(
-            plain.full_name,
-            FullName {
-                namespace: "default".into(),
-                name: "p-node1".into()
-            }
-        );
+        assert_eq!(plain.full_name, FullName { namespace: "default".into(), name: "p-node1".into() });
         assert_eq!(plain.uid.0.len(), 32);
         let annotations = plain.pod.metadata.annotations.clone().expect("annotated");
         assert_eq!(annotations.get(HASH), Some(&plain.uid.0));
@@ -470,16 +399,10 @@ mod tests {
                 "apiVersion: v1\nkind: Pod\nmetadata: {name: p}\nspec: {containers: []}\n",
                 "spec.containers: Required value",
             ),
-            (
-                "apiVersion: v1\nkind: Pod\nmetadata: {name: p}\n",
-                "spec.containers: Required value",
-            ),
+            ("apiVersion: v1\nkind: Pod\nmetadata: {name: p}\n", "spec.containers: Required value"),
             (&POD.replace("name: p", "name: P_"), "metadata.name"),
             (&POD.replace(", image: 'x:1'", ""), "image: Required value"),
-            (
-                &POD.replace("image: 'x:1'", "image: 'x:1', volumeMounts: [{name: v, mountPath: /v}]"),
-                "Not found",
-            ),
+            (&POD.replace("image: 'x:1'", "image: 'x:1', volumeMounts: [{name: v, mountPath: /v}]"), "Not found"),
             (&POD.replace("image: 'x:1'", "image: [1]"), "couldn't parse as pod"),
         ] {
             let why = pod(text).expect_err(text);

@@ -59,13 +59,7 @@ impl Mirrors {
     pub fn new(kubeconfig: Option<&Path>, node: &str, scale: Scale) -> Result<Self> {
         let api = kubeconfig.map(ApiServer::new).transpose()?;
         let seen = watch::Sender::new(api.is_none());
-        Ok(Self {
-            api,
-            known: Mutex::default(),
-            seen,
-            node: node.to_owned(),
-            scale,
-        })
+        Ok(Self { api, known: Mutex::default(), seen, node: node.to_owned(), scale })
     }
 
     /// Whether pods may be deleted: the API server was listed successfully since the start.
@@ -203,39 +197,21 @@ pub enum Hung {
 fn mirror_of(pod: &StaticPod) -> Value {
     let mut mirror: Pod = (*pod.pod).clone();
     mirror.metadata.uid = None;
-    mirror
-        .metadata
-        .annotations
-        .get_or_insert_default()
-        .insert(MIRROR.into(), pod.uid.0.clone());
+    mirror.metadata.annotations.get_or_insert_default().insert(MIRROR.into(), pod.uid.0.clone());
     mirror.status = None;
     serde_json::to_value(mirror).unwrap_or_default()
 }
 
 fn mirrors_in(list: &Value) -> BTreeMap<FullName, MirrorPod> {
-    list.get("items")
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten()
-        .filter_map(mirror_in)
-        .collect()
+    list.get("items").and_then(Value::as_array).into_iter().flatten().filter_map(mirror_in).collect()
 }
 
 fn mirror_in(pod: &Value) -> Option<(FullName, MirrorPod)> {
     let meta = pod.get("metadata")?;
     let text = |field: &str| meta.get(field).and_then(Value::as_str).unwrap_or_default().to_owned();
     let of = meta.get("annotations")?.get(MIRROR)?.as_str()?;
-    let name = FullName {
-        namespace: text("namespace"),
-        name: text("name"),
-    };
-    Some((
-        name,
-        MirrorPod {
-            uid: text("uid"),
-            of: Uid(of.to_owned()),
-        },
-    ))
+    let name = FullName { namespace: text("namespace"), name: text("name") };
+    Some((name, MirrorPod { uid: text("uid"), of: Uid(of.to_owned()) }))
 }
 
 #[cfg(test)]
@@ -251,20 +227,8 @@ mod tests {
         assert!(body["metadata"]["uid"].is_null());
         body["metadata"]["uid"] = json!("given");
         let (name, mirror) = mirror_in(&body).expect("a mirror pod");
-        assert_eq!(
-            (name, mirror),
-            (
-                pod.full_name.clone(),
-                MirrorPod {
-                    uid: "given".into(),
-                    of: pod.uid.clone()
-                }
-            )
-        );
-        assert_eq!(
-            mirrors_in(&json!({"items": [body, {"metadata": {"name": "coredns"}}]})).len(),
-            1
-        );
+        assert_eq!((name, mirror), (pod.full_name.clone(), MirrorPod { uid: "given".into(), of: pod.uid.clone() }));
+        assert_eq!(mirrors_in(&json!({"items": [body, {"metadata": {"name": "coredns"}}]})).len(), 1);
         assert!(mirrors_in(&json!({"items": null})).is_empty());
     }
 

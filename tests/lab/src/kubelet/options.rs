@@ -173,10 +173,7 @@ impl Settings {
             .unwrap_or_else(|| "unix:///run/containerd/containerd.sock".into());
         let node = match flags.hostname_override {
             Some(name) => name,
-            None => nix::unistd::gethostname()
-                .context("reading the host's name")?
-                .to_string_lossy()
-                .into_owned(),
+            None => nix::unistd::gethostname().context("reading the host's name")?.to_string_lossy().into_owned(),
         };
         let node = node.trim().to_lowercase();
         if node.is_empty() {
@@ -269,15 +266,9 @@ fn go_duration(text: &str) -> Result<Duration> {
         bail!("is empty");
     }
     while !rest.is_empty() {
-        let digits = rest
-            .find(|c: char| !c.is_ascii_digit() && c != '.')
-            .unwrap_or(rest.len());
-        let number: f64 = rest[..digits]
-            .parse()
-            .with_context(|| format!("{text:?} is not a duration such as 20s"))?;
-        let unit_end = rest[digits..]
-            .find(|c: char| c.is_ascii_digit())
-            .map_or(rest.len(), |at| digits + at);
+        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
+        let number: f64 = rest[..digits].parse().with_context(|| format!("{text:?} is not a duration such as 20s"))?;
+        let unit_end = rest[digits..].find(|c: char| c.is_ascii_digit()).map_or(rest.len(), |at| digits + at);
         let unit = match &rest[digits..unit_end] {
             "h" => 3600.0,
             "m" => 60.0,
@@ -297,13 +288,7 @@ mod tests {
 
     #[test]
     fn durations_are_read_as_go_prints_them() {
-        for (text, millis) in [
-            ("20s", 20_000),
-            ("1m30s", 90_000),
-            ("500ms", 500),
-            ("1.5s", 1_500),
-            ("1h", 3_600_000),
-        ] {
+        for (text, millis) in [("20s", 20_000), ("1m30s", 90_000), ("500ms", 500), ("1.5s", 1_500), ("1h", 3_600_000)] {
             assert_eq!(go_duration(text).expect(text), Duration::from_millis(millis), "{text}");
         }
         for bad in ["", "20", "s", "20 years"] {
@@ -324,11 +309,8 @@ mod tests {
         .expect("written");
         let drop_ins = dir.path().join("conf.d");
         std::fs::create_dir(&drop_ins).expect("made");
-        std::fs::write(
-            drop_ins.join("10.conf"),
-            "authentication: {anonymous: {enabled: true}}\nhealthzPort: 0\n",
-        )
-        .expect("written");
+        std::fs::write(drop_ins.join("10.conf"), "authentication: {anonymous: {enabled: true}}\nhealthzPort: 0\n")
+            .expect("written");
         std::fs::write(drop_ins.join("20.yaml"), "staticPodPath: /elsewhere\n").expect("written");
         let flags = Flags::parse_from([
             "kubelet".as_ref(),
@@ -339,18 +321,9 @@ mod tests {
             "--hostname-override=Node1".as_ref(),
         ]);
         let settings = Settings::load(flags).expect("valid");
-        assert_eq!(
-            settings.static_pod_path.as_deref(),
-            Some(Path::new("/etc/kubernetes/manifests"))
-        );
-        assert_eq!(
-            settings.client_ca.as_deref(),
-            Some(Path::new("/etc/kubernetes/pki/ca.crt"))
-        );
-        assert_eq!(
-            (settings.anonymous, settings.authorization),
-            (Anonymous::Allowed, AuthorizationMode::Webhook)
-        );
+        assert_eq!(settings.static_pod_path.as_deref(), Some(Path::new("/etc/kubernetes/manifests")));
+        assert_eq!(settings.client_ca.as_deref(), Some(Path::new("/etc/kubernetes/pki/ca.crt")));
+        assert_eq!((settings.anonymous, settings.authorization), (Anonymous::Allowed, AuthorizationMode::Webhook));
         assert_eq!((settings.file_check, settings.healthz), (Duration::from_secs(20), None));
         assert_eq!(settings.node, "node1");
         assert_eq!(settings.runtime_socket, Path::new("/run/containerd/containerd.sock"));

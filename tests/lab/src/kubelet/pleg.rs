@@ -73,21 +73,14 @@ impl PodState {
 
     /// All containers of this name, newest first.
     pub fn of_name(&self, name: &str) -> impl Iterator<Item = &ContainerStatus> {
-        self.containers
-            .iter()
-            .filter(move |one| one.metadata.as_ref().is_some_and(|meta| meta.name == name))
+        self.containers.iter().filter(move |one| one.metadata.as_ref().is_some_and(|meta| meta.name == name))
     }
 
     /// Whether anything of it still runs.
     #[must_use]
     pub fn is_running(&self) -> bool {
-        self.sandboxes
-            .iter()
-            .any(|sandbox| sandbox.readiness == Readiness::Ready)
-            || self
-                .containers
-                .iter()
-                .any(|one| one.state() == ContainerState::ContainerRunning)
+        self.sandboxes.iter().any(|sandbox| sandbox.readiness == Readiness::Ready)
+            || self.containers.iter().any(|one| one.state() == ContainerState::ContainerRunning)
     }
 }
 
@@ -109,20 +102,13 @@ pub struct Cache {
 
 impl Cache {
     fn new() -> Self {
-        Self {
-            pods: Mutex::new(BTreeMap::new()),
-            looked: watch::Sender::new(None),
-        }
+        Self { pods: Mutex::new(BTreeMap::new()), looked: watch::Sender::new(None) }
     }
 
     /// The pod as last seen.
     #[must_use]
     pub fn get(&self, uid: &Uid) -> Option<Arc<PodState>> {
-        self.pods
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(uid)
-            .cloned()
+        self.pods.lock().unwrap_or_else(PoisonError::into_inner).get(uid).cloned()
     }
 
     /// Every pod as last seen.
@@ -135,9 +121,7 @@ impl Cache {
     pub async fn newer_than(&self, uid: &Uid, moment: Option<Instant>) -> Option<Arc<PodState>> {
         let mut looked = self.looked.subscribe();
         // The sender lives as long as the cache, so this cannot fail.
-        let _ = looked
-            .wait_for(|last| last.is_some_and(|last| moment.is_none_or(|moment| last > moment)))
-            .await;
+        let _ = looked.wait_for(|last| last.is_some_and(|last| moment.is_none_or(|moment| last > moment))).await;
         self.get(uid)
     }
 }
@@ -185,20 +169,13 @@ async fn relist(runtime: &Runtime, cache: &Cache) -> Result<Vec<Event>, tonic::S
         };
         let attempt = sandbox.metadata.map_or(0, |meta| meta.attempt);
         let pod = entry(&mut found, uid, full_name);
-        pod.sandboxes.push(Sandbox {
-            id: sandbox.id,
-            attempt,
-            readiness,
-            created_at: sandbox.created_at,
-        });
+        pod.sandboxes.push(Sandbox { id: sandbox.id, attempt, readiness, created_at: sandbox.created_at });
     }
     for container in containers {
         let Some((uid, full_name)) = identity(&container.labels) else {
             continue;
         };
-        let known = before
-            .get(&uid)
-            .and_then(|pod| pod.containers.iter().find(|one| one.id == container.id));
+        let known = before.get(&uid).and_then(|pod| pod.containers.iter().find(|one| one.id == container.id));
         let status = match known {
             Some(known) if known.state == container.state => Some(known.clone()),
             _ => runtime.container_status(&container.id).await?,
@@ -207,10 +184,8 @@ async fn relist(runtime: &Runtime, cache: &Cache) -> Result<Vec<Event>, tonic::S
         pod.containers.extend(status);
     }
     for pod in found.values_mut() {
-        pod.sandboxes
-            .sort_by_key(|sandbox| std::cmp::Reverse(sandbox.created_at));
-        pod.containers
-            .sort_by_key(|container| std::cmp::Reverse(container.created_at));
+        pod.sandboxes.sort_by_key(|sandbox| std::cmp::Reverse(sandbox.created_at));
+        pod.containers.sort_by_key(|container| std::cmp::Reverse(container.created_at));
     }
 
     let changes = changes(&before, &found);
@@ -226,19 +201,12 @@ async fn relist(runtime: &Runtime, cache: &Cache) -> Result<Vec<Event>, tonic::S
 }
 
 fn entry(found: &mut BTreeMap<Uid, PodState>, uid: Uid, full_name: FullName) -> &mut PodState {
-    found.entry(uid).or_insert_with(|| PodState {
-        full_name,
-        sandboxes: Vec::new(),
-        containers: Vec::new(),
-    })
+    found.entry(uid).or_insert_with(|| PodState { full_name, sandboxes: Vec::new(), containers: Vec::new() })
 }
 
 /// UID and name from the labels; what carries none was not made by a kubelet.
 fn identity(labels: &HashMap<String, String>) -> Option<(Uid, FullName)> {
-    let full_name = FullName {
-        namespace: labels.get(POD_NAMESPACE)?.clone(),
-        name: labels.get(POD_NAME)?.clone(),
-    };
+    let full_name = FullName { namespace: labels.get(POD_NAMESPACE)?.clone(), name: labels.get(POD_NAME)?.clone() };
     Some((Uid(labels.get(POD_UID)?.clone()), full_name))
 }
 
@@ -252,20 +220,11 @@ fn changes(before: &BTreeMap<Uid, Arc<PodState>>, now: &BTreeMap<Uid, PodState>)
         let exited = |state: ContainerState| state == ContainerState::ContainerExited;
         let was_exited =
             |id: &str| old.is_some_and(|old| old.containers.iter().any(|one| one.id == id && exited(one.state())));
-        let died = pod
-            .containers
-            .iter()
-            .filter(|one| exited(one.state()) && !was_exited(&one.id));
-        events.push(Event {
-            uid: uid.clone(),
-            died: died.map(|one| one.id.clone()).collect(),
-        });
+        let died = pod.containers.iter().filter(|one| exited(one.state()) && !was_exited(&one.id));
+        events.push(Event { uid: uid.clone(), died: died.map(|one| one.id.clone()).collect() });
     }
     for (uid, _) in before.iter().filter(|(uid, _)| !now.contains_key(uid)) {
-        events.push(Event {
-            uid: uid.clone(),
-            died: Vec::new(),
-        });
+        events.push(Event { uid: uid.clone(), died: Vec::new() });
     }
     events
 }

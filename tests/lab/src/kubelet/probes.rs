@@ -162,10 +162,7 @@ impl Probes {
 
     /// Forgets the results of containers that are gone.
     pub fn retain(&self, alive: impl Fn(&str) -> bool) {
-        self.results
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .retain(|(id, _), _| alive(id));
+        self.results.lock().unwrap_or_else(PoisonError::into_inner).retain(|(id, _), _| alive(id));
     }
 
     fn set(&self, uid: &Uid, container_id: &str, kind: Kind, verdict: Option<Verdict>) {
@@ -181,15 +178,12 @@ impl Probes {
     }
 
     fn period(&self, probe: &Probe) -> Duration {
-        self.scale
-            .with_floor(seconds(probe.period_seconds, 10), SHORTEST_PERIOD)
+        self.scale.with_floor(seconds(probe.period_seconds, 10), SHORTEST_PERIOD)
     }
 
     /// Asks once.
     async fn ask(&self, pod: &StaticPod, container: &Container, id: &str, probe: &Probe) -> Result<(), String> {
-        let timeout = self
-            .scale
-            .with_floor(seconds(probe.timeout_seconds, 1), SHORTEST_TIMEOUT);
+        let timeout = self.scale.with_floor(seconds(probe.timeout_seconds, 1), SHORTEST_TIMEOUT);
         if let Some(get) = &probe.http_get {
             return self.http_get(container, get, timeout).await;
         }
@@ -203,11 +197,7 @@ impl Probes {
             };
         }
         if let Some(exec) = &probe.exec {
-            return match self
-                .runtime
-                .exec(id, exec.command.clone().unwrap_or_default(), timeout)
-                .await
-            {
+            return match self.runtime.exec(id, exec.command.clone().unwrap_or_default(), timeout).await {
                 Ok(0) => Ok(()),
                 Ok(code) => Err(format!("the command exited with {code}")),
                 Err(why) => Err(why.message().to_owned()),
@@ -219,11 +209,7 @@ impl Probes {
 
     async fn http_get(&self, container: &Container, get: &HTTPGetAction, timeout: Duration) -> Result<(), String> {
         let port = port_number(container, &get.port)?;
-        let host = get
-            .host
-            .clone()
-            .filter(|host| !host.is_empty())
-            .unwrap_or_else(|| self.host.clone());
+        let host = get.host.clone().filter(|host| !host.is_empty()).unwrap_or_else(|| self.host.clone());
         let handshake = self.scale.with_floor(HANDSHAKE, SHORTEST_TIMEOUT);
         let tls = match get.scheme.as_deref() {
             Some("HTTPS") => Some((Arc::clone(&self.tls), handshake)),
@@ -243,9 +229,8 @@ impl Probes {
             }
         }
         let request = request.body(Full::new(Bytes::new())).map_err(|why| why.to_string())?;
-        let answer = http::send(&Target { host, port, tls }, request, timeout)
-            .await
-            .map_err(|why| format!("{why:#}"))?;
+        let answer =
+            http::send(&Target { host, port, tls }, request, timeout).await.map_err(|why| format!("{why:#}"))?;
         match answer.status.as_u16() {
             200..400 => Ok(()),
             code => Err(format!("HTTP probe failed with statuscode: {code}")),
@@ -267,17 +252,10 @@ fn port_number(container: &Container, port: &IntOrString) -> Result<u16, String>
         IntOrString::Int(number) => Some(*number),
         IntOrString::String(text) => text.parse().ok().or_else(|| {
             let named = |port: &&k8s_openapi::api::core::v1::ContainerPort| port.name.as_deref() == Some(text);
-            container
-                .ports
-                .iter()
-                .flatten()
-                .find(named)
-                .map(|port| port.container_port)
+            container.ports.iter().flatten().find(named).map(|port| port.container_port)
         }),
     };
-    number
-        .and_then(|number| u16::try_from(number).ok())
-        .ok_or_else(|| format!("couldn't find port: {port:?}"))
+    number.and_then(|number| u16::try_from(number).ok()).ok_or_else(|| format!("couldn't find port: {port:?}"))
 }
 
 /// Equal answers in a row, and whether the probe holds still.
@@ -353,11 +331,7 @@ impl Worker {
         if started == (self.kind == Kind::Startup) {
             return;
         }
-        let answer = match self
-            .probes
-            .ask(&self.pod, &self.container, &status.id, &self.probe)
-            .await
-        {
+        let answer = match self.probes.ask(&self.pod, &self.container, &status.id, &self.probe).await {
             Ok(()) => Verdict::Success,
             Err(why) => {
                 // Once per change: a readiness probe that fails asks every second.
@@ -381,10 +355,7 @@ impl Worker {
 
     /// Another container than before: nothing is known of it.
     fn begin(&mut self, status: &ContainerStatus) {
-        self.run = Run {
-            container_id: status.id.clone(),
-            ..Run::default()
-        };
+        self.run = Run { container_id: status.id.clone(), ..Run::default() };
         self.probes.set(&self.pod.uid, &status.id, self.kind, None);
     }
 }
@@ -396,11 +367,7 @@ mod tests {
 
     #[test]
     fn a_verdict_needs_the_same_answer_often_enough_in_a_row() {
-        let probe = Probe {
-            success_threshold: Some(1),
-            failure_threshold: Some(3),
-            ..Probe::default()
-        };
+        let probe = Probe { success_threshold: Some(1), failure_threshold: Some(3), ..Probe::default() };
         let mut run = Run::default();
         let answers = [
             Verdict::Failure,
@@ -411,27 +378,15 @@ mod tests {
             Verdict::Failure,
         ];
         let verdicts: Vec<_> = answers.iter().map(|answer| run.count(*answer, &probe)).collect();
-        assert_eq!(
-            verdicts,
-            [None, None, Some(Verdict::Success), None, None, Some(Verdict::Failure)]
-        );
+        assert_eq!(verdicts, [None, None, Some(Verdict::Success), None, None, Some(Verdict::Failure)]);
     }
 
     #[test]
     fn a_port_may_be_given_by_its_name() {
-        let ports = vec![ContainerPort {
-            name: Some("probe-port".into()),
-            container_port: 6443,
-            ..ContainerPort::default()
-        }];
-        let container = Container {
-            ports: Some(ports),
-            ..Container::default()
-        };
-        assert_eq!(
-            port_number(&container, &IntOrString::String("probe-port".into())),
-            Ok(6443)
-        );
+        let ports =
+            vec![ContainerPort { name: Some("probe-port".into()), container_port: 6443, ..ContainerPort::default() }];
+        let container = Container { ports: Some(ports), ..Container::default() };
+        assert_eq!(port_number(&container, &IntOrString::String("probe-port".into())), Ok(6443));
         assert_eq!(port_number(&container, &IntOrString::String("2381".into())), Ok(2381));
         assert_eq!(port_number(&container, &IntOrString::Int(80)), Ok(80));
         assert!(port_number(&container, &IntOrString::String("other".into())).is_err());

@@ -64,12 +64,7 @@ impl Reviews {
     /// None yet: after a restart the first question goes to the API server.
     #[must_use]
     pub fn new(mirrors: Arc<Mirrors>, node: String, scale: Scale) -> Self {
-        Self {
-            mirrors,
-            node,
-            scale,
-            cache: Mutex::default(),
-        }
+        Self { mirrors, node, scale, cache: Mutex::default() }
     }
 
     /// Whether the question's right, or else nodes/proxy, is granted.
@@ -81,11 +76,7 @@ impl Reviews {
         if ruling == Ruling::Allowed || question.subresource == "proxy" {
             return Ok(ruling);
         }
-        self.one(&Question {
-            subresource: "proxy",
-            ..question.clone()
-        })
-        .await
+        self.one(&Question { subresource: "proxy", ..question.clone() }).await
     }
 
     async fn one(&self, question: &Question) -> Result<Ruling, String> {
@@ -105,10 +96,7 @@ impl Reviews {
         });
         let deadline = self.scale.with_floor(PATIENCE, Duration::from_secs(2));
         let path = "/apis/authorization.k8s.io/v1/subjectaccessreviews";
-        let answer = api
-            .call(Method::POST, path, Some(&review), deadline)
-            .await
-            .map_err(|why| why.to_string())?;
+        let answer = api.call(Method::POST, path, Some(&review), deadline).await.map_err(|why| why.to_string())?;
         let ruling = match answer.pointer("/status/allowed").and_then(Value::as_bool) {
             Some(true) => Ruling::Allowed,
             _ => Ruling::Denied,
@@ -118,11 +106,7 @@ impl Reviews {
     }
 
     fn remembered(&self, question: &Question, now: Instant) -> Option<Ruling> {
-        let (ruling, at) = *self
-            .cache
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(question)?;
+        let (ruling, at) = *self.cache.lock().unwrap_or_else(PoisonError::into_inner).get(question)?;
         let fresh = self.scale.of(match ruling {
             Ruling::Allowed => ALLOWED_FOR,
             Ruling::Denied => DENIED_FOR,
@@ -131,10 +115,7 @@ impl Reviews {
     }
 
     fn remember(&self, question: Question, ruling: Ruling, now: Instant) {
-        self.cache
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(question, (ruling, now));
+        self.cache.lock().unwrap_or_else(PoisonError::into_inner).insert(question, (ruling, now));
     }
 }
 
@@ -143,14 +124,7 @@ mod tests {
     use super::*;
 
     fn question(subresource: &'static str) -> Question {
-        Question {
-            user: User {
-                name: "agent".into(),
-                groups: vec![],
-            },
-            verb: "get",
-            subresource,
-        }
+        Question { user: User { name: "agent".into(), groups: vec![] }, verb: "get", subresource }
     }
 
     #[test]
@@ -160,20 +134,10 @@ mod tests {
         let start = Instant::now();
         for (ruling, seconds) in [(Ruling::Allowed, 300), (Ruling::Denied, 30)] {
             reviews.remember(question("pods"), ruling, start);
-            assert_eq!(
-                reviews.remembered(&question("pods"), start + Duration::from_secs(seconds - 1)),
-                Some(ruling)
-            );
-            assert_eq!(
-                reviews.remembered(&question("pods"), start + Duration::from_secs(seconds)),
-                None
-            );
+            assert_eq!(reviews.remembered(&question("pods"), start + Duration::from_secs(seconds - 1)), Some(ruling));
+            assert_eq!(reviews.remembered(&question("pods"), start + Duration::from_secs(seconds)), None);
         }
-        assert_eq!(
-            reviews.remembered(&question("healthz"), start),
-            None,
-            "another right is another question"
-        );
+        assert_eq!(reviews.remembered(&question("healthz"), start), None, "another right is another question");
     }
 
     #[tokio::test]
@@ -182,10 +146,7 @@ mod tests {
         let reviews = Reviews::new(mirrors, "n".into(), Scale::TRUE_TO_LIFE);
         assert!(reviews.rule(&question("pods")).await.is_err());
         reviews.remember(question("pods"), Ruling::Denied, Instant::now());
-        assert!(
-            reviews.rule(&question("pods")).await.is_err(),
-            "nodes/proxy is asked for next"
-        );
+        assert!(reviews.rule(&question("pods")).await.is_err(), "nodes/proxy is asked for next");
         reviews.remember(question("proxy"), Ruling::Allowed, Instant::now());
         assert_eq!(reviews.rule(&question("pods")).await, Ok(Ruling::Allowed));
     }

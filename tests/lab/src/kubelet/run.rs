@@ -68,11 +68,7 @@ struct SyncLoop {
 }
 
 async fn start(settings: Settings) -> Result<SyncLoop> {
-    info!(
-        node = settings.node,
-        scale = settings.scale.factor(),
-        "kubelet stand-in starts"
-    );
+    info!(node = settings.node, scale = settings.scale.factor(), "kubelet stand-in starts");
     let runtime = Runtime::new(&settings.runtime_socket)?;
     let socket = settings.runtime_socket.display();
     let version = runtime.version().await;
@@ -80,11 +76,7 @@ async fn start(settings: Settings) -> Result<SyncLoop> {
         version.map_err(|why| anyhow::anyhow!("validate CRI v1 runtime API for {socket}: {}", why.message()))?;
     info!(runtime = version, %socket, "container runtime");
 
-    let mirrors = Arc::new(Mirrors::new(
-        settings.kubeconfig.as_deref(),
-        &settings.node,
-        settings.scale,
-    )?);
+    let mirrors = Arc::new(Mirrors::new(settings.kubeconfig.as_deref(), &settings.node, settings.scale)?);
     let switches = Switches::default();
     if let Err(why) = control::listen(switches.clone()) {
         warn!(why = format!("{why:#}"), "no control socket");
@@ -92,13 +84,7 @@ async fn start(settings: Settings) -> Result<SyncLoop> {
     let (probed, probe_results) = mpsc::unbounded_channel();
     let probes = Probes::new(probed, runtime.clone(), settings.node_ip.to_string(), settings.scale)?;
     let (cache, events) = pleg::start(runtime.clone(), settings.scale);
-    let node = Arc::new(Node::new(
-        settings.clone(),
-        runtime,
-        cache,
-        Arc::clone(&mirrors),
-        Arc::new(probes),
-    ));
+    let node = Arc::new(Node::new(settings.clone(), runtime, cache, Arc::clone(&mirrors), Arc::new(probes)));
     let workers = PodWorkers::new(Arc::clone(&node));
     let pods = PodSet::default();
     let pulse: Pulse = Arc::new(Mutex::new(Instant::now()));
@@ -226,35 +212,22 @@ impl SyncLoop {
         let desired = self.pods.uids();
         let known = self.workers.sync_known(&desired);
         let runtime = self.node.cache.all();
-        self.node
-            .statuses
-            .retain(|uid| desired.contains(uid) || known.contains_key(uid));
-        self.node.probes.retain(|id| {
-            runtime
-                .values()
-                .any(|pod| pod.containers.iter().any(|one| one.id == id))
-        });
+        self.node.statuses.retain(|uid| desired.contains(uid) || known.contains_key(uid));
+        self.node.probes.retain(|id| runtime.values().any(|pod| pod.containers.iter().any(|one| one.id == id)));
         for (uid, state) in runtime.iter().filter(|(_, state)| state.is_running()) {
             match known.get(uid).map(|known| known.stage) {
                 Some(Stage::Running | Stage::Terminating) => {}
                 Some(Stage::Terminated | Stage::Finished) => {}
                 None if desired.contains(uid) => {}
                 None => {
-                    let pod = RuntimePod {
-                        uid: uid.clone(),
-                        full_name: state.full_name.clone(),
-                    };
+                    let pod = RuntimePod { uid: uid.clone(), full_name: state.full_name.clone() };
                     self.workers.update(Subject::Runtime(pod), Intent::Kill);
                 }
             }
         }
         let names = self.pods.names();
         let workers = self.workers.clone();
-        let hung = self
-            .node
-            .mirrors
-            .delete_orphans(|name| names.contains(name) || workers.is_terminating(name))
-            .await;
+        let hung = self.node.mirrors.delete_orphans(|name| names.contains(name) || workers.is_terminating(name)).await;
         for pod in self.pods.all().into_iter().filter(|pod| !known.contains_key(&pod.uid)) {
             info!(pod = %pod.full_name, uid = %pod.uid, "Pod will be restarted: it came back while it went down");
             self.workers.update(Subject::Static(pod), Intent::Create);

@@ -34,9 +34,7 @@ async fn within<T>(
 ) -> Result<T, Status> {
     match tokio::time::timeout(deadline, call).await {
         Ok(answer) => answer.map(tonic::Response::into_inner),
-        Err(_) => Err(Status::deadline_exceeded(format!(
-            "the container runtime did not answer within {deadline:?}"
-        ))),
+        Err(_) => Err(Status::deadline_exceeded(format!("the container runtime did not answer within {deadline:?}"))),
     }
 }
 
@@ -71,11 +69,7 @@ impl Runtime {
     /// What the runtime says.
     pub async fn sandboxes(&self) -> Result<Vec<PodSandbox>, Status> {
         let mut client = self.containers.clone();
-        Ok(
-            within(LOOK, client.list_pod_sandbox(ListPodSandboxRequest { filter: None }))
-                .await?
-                .items,
-        )
+        Ok(within(LOOK, client.list_pod_sandbox(ListPodSandboxRequest { filter: None })).await?.items)
     }
 
     /// All containers.
@@ -84,11 +78,7 @@ impl Runtime {
     /// What the runtime says.
     pub async fn containers(&self) -> Result<Vec<Container>, Status> {
         let mut client = self.containers.clone();
-        Ok(
-            within(LOOK, client.list_containers(ListContainersRequest { filter: None }))
-                .await?
-                .containers,
-        )
+        Ok(within(LOOK, client.list_containers(ListContainersRequest { filter: None })).await?.containers)
     }
 
     /// One container in detail; none if it is gone.
@@ -97,10 +87,7 @@ impl Runtime {
     /// What the runtime says, but for "not found".
     pub async fn container_status(&self, id: &str) -> Result<Option<ContainerStatus>, Status> {
         let mut client = self.containers.clone();
-        let request = ContainerStatusRequest {
-            container_id: id.into(),
-            verbose: false,
-        };
+        let request = ContainerStatusRequest { container_id: id.into(), verbose: false };
         match within(LOOK, client.container_status(request)).await {
             Ok(answer) => Ok(answer.status),
             Err(status) if status.code() == tonic::Code::NotFound => Ok(None),
@@ -114,13 +101,8 @@ impl Runtime {
     /// What the runtime says.
     pub async fn run_sandbox(&self, config: PodSandboxConfig) -> Result<String, Status> {
         let mut client = self.containers.clone();
-        let request = RunPodSandboxRequest {
-            config: Some(config),
-            runtime_handler: String::new(),
-        };
-        Ok(within(REQUEST * 2, client.run_pod_sandbox(request))
-            .await?
-            .pod_sandbox_id)
+        let request = RunPodSandboxRequest { config: Some(config), runtime_handler: String::new() };
+        Ok(within(REQUEST * 2, client.run_pod_sandbox(request)).await?.pod_sandbox_id)
     }
 
     /// Stops a sandbox and whatever still runs in it, by SIGKILL.
@@ -129,14 +111,7 @@ impl Runtime {
     /// What the runtime says.
     pub async fn stop_sandbox(&self, id: &str) -> Result<(), Status> {
         let mut client = self.containers.clone();
-        within(
-            REQUEST,
-            client.stop_pod_sandbox(StopPodSandboxRequest {
-                pod_sandbox_id: id.into(),
-            }),
-        )
-        .await
-        .map(drop)
+        within(REQUEST, client.stop_pod_sandbox(StopPodSandboxRequest { pod_sandbox_id: id.into() })).await.map(drop)
     }
 
     /// Forgets a stopped sandbox.
@@ -145,14 +120,9 @@ impl Runtime {
     /// What the runtime says.
     pub async fn remove_sandbox(&self, id: &str) -> Result<(), Status> {
         let mut client = self.containers.clone();
-        within(
-            REQUEST,
-            client.remove_pod_sandbox(RemovePodSandboxRequest {
-                pod_sandbox_id: id.into(),
-            }),
-        )
-        .await
-        .map(drop)
+        within(REQUEST, client.remove_pod_sandbox(RemovePodSandboxRequest { pod_sandbox_id: id.into() }))
+            .await
+            .map(drop)
     }
 
     /// Creates a container; its ID.
@@ -180,14 +150,7 @@ impl Runtime {
     /// What the runtime says.
     pub async fn start(&self, id: &str) -> Result<(), Status> {
         let mut client = self.containers.clone();
-        within(
-            REQUEST,
-            client.start_container(StartContainerRequest {
-                container_id: id.into(),
-            }),
-        )
-        .await
-        .map(drop)
+        within(REQUEST, client.start_container(StartContainerRequest { container_id: id.into() })).await.map(drop)
     }
 
     /// SIGTERM, then SIGKILL after `grace` (whole seconds; zero kills at once).
@@ -197,10 +160,7 @@ impl Runtime {
     pub async fn stop(&self, id: &str, grace: Duration) -> Result<(), Status> {
         let mut client = self.containers.clone();
         let timeout = i64::try_from(grace.as_secs_f64().ceil() as u64).unwrap_or(i64::MAX);
-        let request = StopContainerRequest {
-            container_id: id.into(),
-            timeout,
-        };
+        let request = StopContainerRequest { container_id: id.into(), timeout };
         within(REQUEST + grace, client.stop_container(request)).await.map(drop)
     }
 
@@ -210,14 +170,7 @@ impl Runtime {
     /// What the runtime says.
     pub async fn remove(&self, id: &str) -> Result<(), Status> {
         let mut client = self.containers.clone();
-        within(
-            REQUEST,
-            client.remove_container(RemoveContainerRequest {
-                container_id: id.into(),
-            }),
-        )
-        .await
-        .map(drop)
+        within(REQUEST, client.remove_container(RemoveContainerRequest { container_id: id.into() })).await.map(drop)
     }
 
     /// Runs a command in a container; its exit code.
@@ -227,14 +180,8 @@ impl Runtime {
     pub async fn exec(&self, id: &str, command: Vec<String>, deadline: Duration) -> Result<i32, Status> {
         let mut client = self.containers.clone();
         let timeout = i64::try_from(deadline.as_secs_f64().ceil() as u64).unwrap_or(1);
-        let request = ExecSyncRequest {
-            container_id: id.into(),
-            cmd: command,
-            timeout,
-        };
-        Ok(within(deadline + Duration::from_secs(2), client.exec_sync(request))
-            .await?
-            .exit_code)
+        let request = ExecSyncRequest { container_id: id.into(), cmd: command, timeout };
+        Ok(within(deadline + Duration::from_secs(2), client.exec_sync(request)).await?.exit_code)
     }
 
     /// The reference of an image, if it is on the node.
@@ -243,14 +190,8 @@ impl Runtime {
     /// What the runtime says.
     pub async fn image(&self, name: &str) -> Result<Option<String>, Status> {
         let mut client = self.images.clone();
-        let request = ImageStatusRequest {
-            image: Some(image_spec(name)),
-            verbose: false,
-        };
-        Ok(within(LOOK, client.image_status(request))
-            .await?
-            .image
-            .map(|image| image.id))
+        let request = ImageStatusRequest { image: Some(image_spec(name)), verbose: false };
+        Ok(within(LOOK, client.image_status(request)).await?.image.map(|image| image.id))
     }
 
     /// Fetches an image from its registry; its reference.
@@ -259,11 +200,7 @@ impl Runtime {
     /// What the runtime says.
     pub async fn pull(&self, name: &str) -> Result<String, Status> {
         let mut client = self.images.clone();
-        let request = PullImageRequest {
-            image: Some(image_spec(name)),
-            auth: None,
-            sandbox_config: None,
-        };
+        let request = PullImageRequest { image: Some(image_spec(name)), auth: None, sandbox_config: None };
         Ok(within(REQUEST, client.pull_image(request)).await?.image_ref)
     }
 }

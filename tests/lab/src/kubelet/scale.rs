@@ -22,9 +22,7 @@ impl Scale {
         if factor.is_finite() && factor > 0.0 && factor <= 10.0 {
             Ok(Self(factor))
         } else {
-            Err(format!(
-                "the lab's scale {factor} is not a number above 0 and at most 10; give for example 0.1"
-            ))
+            Err(format!("the lab's scale {factor} is not a number above 0 and at most 10; give for example 0.1"))
         }
     }
 
@@ -39,11 +37,7 @@ impl Scale {
     #[must_use]
     pub fn with_floor(self, true_to_life: Duration, floor: Duration) -> Duration {
         let scaled = true_to_life.mul_f64(self.0);
-        if self.0 < 1.0 {
-            scaled.max(floor.min(true_to_life))
-        } else {
-            scaled
-        }
+        if self.0 < 1.0 { scaled.max(floor.min(true_to_life)) } else { scaled }
     }
 
     /// Seconds, `[1.0, 1.0 + spread)` times as long, then scaled: what the kubelet calls jitter.
@@ -88,14 +82,8 @@ mod tests {
         assert_eq!(tenth.of(Duration::from_secs(10)), Duration::from_secs(1));
         assert_eq!(tenth.of(Duration::from_millis(50)), FLOOR);
         assert_eq!(tenth.of(Duration::ZERO), Duration::ZERO);
-        assert_eq!(
-            Scale::TRUE_TO_LIFE.of(Duration::from_millis(5)),
-            Duration::from_millis(5)
-        );
-        assert_eq!(
-            tenth.with_floor(Duration::from_secs(2), Duration::from_secs(1)),
-            Duration::from_secs(1)
-        );
+        assert_eq!(Scale::TRUE_TO_LIFE.of(Duration::from_millis(5)), Duration::from_millis(5));
+        assert_eq!(tenth.with_floor(Duration::from_secs(2), Duration::from_secs(1)), Duration::from_secs(1));
     }
 
     #[test]

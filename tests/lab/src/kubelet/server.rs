@@ -63,9 +63,7 @@ const PULSE_LIMIT: Duration = Duration::from_secs(120);
 /// # Errors
 /// The address cannot be bound.
 pub async fn healthz(at: SocketAddr, pulse: Pulse, health: watch::Receiver<Health>, settings: &Settings) -> Result<()> {
-    let listener = TcpListener::bind(at)
-        .await
-        .with_context(|| format!("listening on {at} for /healthz"))?;
+    let listener = TcpListener::bind(at).await.with_context(|| format!("listening on {at} for /healthz"))?;
     let limit = settings.scale.with_floor(PULSE_LIMIT, Duration::from_secs(10));
     tokio::spawn(async move {
         loop {
@@ -106,10 +104,7 @@ where
         let answer = answer(request);
         async { Ok::<_, Infallible>(answer.await) }
     });
-    if let Err(why) = hyper::server::conn::http1::Builder::new()
-        .serve_connection(TokioIo::new(stream), service)
-        .await
-    {
+    if let Err(why) = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await {
         debug!(%why, "a connection ended early");
     }
 }
@@ -128,10 +123,7 @@ fn respond(status: StatusCode, kind: &str, body: impl Into<Bytes>) -> Response<F
 }
 
 fn anonymous() -> User {
-    User {
-        name: "system:anonymous".into(),
-        groups: vec!["system:unauthenticated".into()],
-    }
+    User { name: "system:anonymous".into(), groups: vec!["system:unauthenticated".into()] }
 }
 
 /// Common name and organisations of a verified certificate.
@@ -139,9 +131,7 @@ fn user_of(certificate: &CertificateDer<'_>) -> Option<User> {
     let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
     let subject = parsed.subject();
     let name = subject.iter_common_name().next()?.as_str().ok()?.to_owned();
-    let organisations = subject
-        .iter_organization()
-        .filter_map(|one| Some(one.as_str().ok()?.to_owned()));
+    let organisations = subject.iter_organization().filter_map(|one| Some(one.as_str().ok()?.to_owned()));
     let groups = organisations.chain(["system:authenticated".to_owned()]).collect();
     Some(User { name, groups })
 }
@@ -160,14 +150,8 @@ struct Server {
 /// The address cannot be bound, or a certificate cannot be read.
 pub async fn pods(at: SocketAddr, node: Arc<Node>, pods: PodSet) -> Result<()> {
     let acceptor = TlsAcceptor::from(Arc::new(tls(&node.settings)?));
-    let listener = TcpListener::bind(at)
-        .await
-        .with_context(|| format!("listening on {at} for /pods"))?;
-    let reviews = Reviews::new(
-        Arc::clone(&node.mirrors),
-        node.settings.node.clone(),
-        node.settings.scale,
-    );
+    let listener = TcpListener::bind(at).await.with_context(|| format!("listening on {at} for /pods"))?;
+    let reviews = Reviews::new(Arc::clone(&node.mirrors), node.settings.node.clone(), node.settings.scale);
     let server = Arc::new(Server { node, pods, reviews });
     info!(%at, "Started to listen");
     tokio::spawn(async move {
@@ -247,23 +231,14 @@ impl Server {
             _ => "get",
         };
         if self.node.settings.authorization == AuthorizationMode::Webhook {
-            let question = Question {
-                user: user.clone(),
-                verb,
-                subresource,
-            };
+            let question = Question { user: user.clone(), verb, subresource };
             match self.reviews.rule(&question).await {
                 Ok(Ruling::Allowed) => {}
                 Ok(Ruling::Denied) => {
-                    let asked = if subresource == "proxy" {
-                        "[proxy]".to_owned()
-                    } else {
-                        format!("[{subresource} proxy]")
-                    };
-                    let said = format!(
-                        "Forbidden (user={}, verb={verb}, resource=nodes, subresource(s)={asked})",
-                        user.name
-                    );
+                    let asked =
+                        if subresource == "proxy" { "[proxy]".to_owned() } else { format!("[{subresource} proxy]") };
+                    let said =
+                        format!("Forbidden (user={}, verb={verb}, resource=nodes, subresource(s)={asked})", user.name);
                     return text(StatusCode::FORBIDDEN, said);
                 }
                 Err(why) => {
@@ -302,11 +277,7 @@ impl Server {
                 shown
             })
             .collect();
-        let items = if items.is_empty() {
-            Value::Null
-        } else {
-            Value::Array(items)
-        };
+        let items = if items.is_empty() { Value::Null } else { Value::Array(items) };
         json!({"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": items})
     }
 }

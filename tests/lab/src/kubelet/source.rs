@@ -59,13 +59,8 @@ pub async fn follow(settings: Settings, attention: watch::Receiver<Attention>, o
         };
         std::future::pending::<()>().await;
     });
-    let mut source = Source {
-        dir,
-        node: settings.node.clone(),
-        store: Store::default(),
-        announced: Announced::default(),
-        out,
-    };
+    let mut source =
+        Source { dir, node: settings.node.clone(), store: Store::default(), announced: Announced::default(), out };
     let mut scans = tokio::time::interval(settings.scale.of(settings.file_check));
     scans.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
     loop {
@@ -94,9 +89,7 @@ fn watch_directory(dir: &Path, events: mpsc::UnboundedSender<Change>) -> Result<
         Err(why) => error!(%why, "error while watching the manifest directory"),
     };
     let mut watcher = notify::recommended_watcher(handler).context("unable to create inotify")?;
-    watcher
-        .watch(dir, RecursiveMode::NonRecursive)
-        .with_context(|| format!("watching {}", dir.display()))?;
+    watcher.watch(dir, RecursiveMode::NonRecursive).with_context(|| format!("watching {}", dir.display()))?;
     Ok(watcher)
 }
 
@@ -110,18 +103,11 @@ fn meaning(event: &notify::Event) -> Vec<Change> {
         EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(RenameMode::From)) => Change::Gone,
         _ => return Vec::new(),
     };
-    event
-        .paths
-        .iter()
-        .filter(|path| !is_hidden(path))
-        .cloned()
-        .map(change)
-        .collect()
+    event.paths.iter().filter(|path| !is_hidden(path)).cloned().map(change).collect()
 }
 
 fn is_hidden(path: &Path) -> bool {
-    path.file_name()
-        .is_none_or(|name| name.as_encoded_bytes().starts_with(b"."))
+    path.file_name().is_none_or(|name| name.as_encoded_bytes().starts_with(b"."))
 }
 
 struct Source {
@@ -189,9 +175,7 @@ fn list(dir: &Path) -> std::io::Result<Option<Vec<PathBuf>>> {
     if meta.is_file() {
         return Ok(Some(vec![dir.to_owned()]));
     }
-    let mut paths = std::fs::read_dir(dir)?
-        .map(|entry| Ok(entry?.path()))
-        .collect::<std::io::Result<Vec<_>>>()?;
+    let mut paths = std::fs::read_dir(dir)?.map(|entry| Ok(entry?.path())).collect::<std::io::Result<Vec<_>>>()?;
     paths.retain(|path| !is_hidden(path));
     paths.sort();
     paths.retain(|path| match std::fs::metadata(path) {
@@ -301,11 +285,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_event_about_a_broken_file_leaves_the_pod_and_the_next_scan_drops_it() {
-        for broken in [
-            "",
-            "a: [",
-            "apiVersion: v1\nkind: Pod\nmetadata: {name: p}\nspec: {containers: []}\n",
-        ] {
+        for broken in ["", "a: [", "apiVersion: v1\nkind: Pod\nmetadata: {name: p}\nspec: {containers: []}\n"] {
             let mut dir = Directory::new();
             dir.write("other.yaml", &manifest("other"));
             let path = dir.write("p.yaml", &manifest("p"));

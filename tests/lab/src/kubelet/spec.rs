@@ -40,10 +40,7 @@ const READ_ONLY: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys",
 /// `/var/log/pods/NAMESPACE_NAME_UID`.
 #[must_use]
 pub fn log_directory(pod: &StaticPod, settings: &Settings) -> PathBuf {
-    settings.pod_logs.join(format!(
-        "{}_{}_{}",
-        pod.full_name.namespace, pod.full_name.name, pod.uid
-    ))
+    settings.pod_logs.join(format!("{}_{}_{}", pod.full_name.namespace, pod.full_name.name, pod.uid))
 }
 
 /// `/var/lib/kubelet/pods/UID`.
@@ -56,20 +53,9 @@ pub fn pod_directory(pod: &StaticPod, settings: &Settings) -> PathBuf {
 #[must_use]
 pub fn sandbox(pod: &StaticPod, attempt: u32, settings: &Settings) -> PodSandboxConfig {
     let spec = pod.spec();
-    let mut labels: HashMap<String, String> = pod
-        .pod
-        .metadata
-        .labels
-        .clone()
-        .unwrap_or_default()
-        .into_iter()
-        .collect();
+    let mut labels: HashMap<String, String> = pod.pod.metadata.labels.clone().unwrap_or_default().into_iter().collect();
     labels.extend(pod_labels(pod));
-    let hostname = if spec.host_network == Some(true) {
-        String::new()
-    } else {
-        pod.full_name.name.clone()
-    };
+    let hostname = if spec.host_network == Some(true) { String::new() } else { pod.full_name.name.clone() };
     PodSandboxConfig {
         metadata: Some(PodSandboxMetadata {
             name: pod.full_name.name.clone(),
@@ -80,14 +66,7 @@ pub fn sandbox(pod: &StaticPod, attempt: u32, settings: &Settings) -> PodSandbox
         hostname,
         log_directory: log_directory(pod, settings).display().to_string(),
         labels,
-        annotations: pod
-            .pod
-            .metadata
-            .annotations
-            .clone()
-            .unwrap_or_default()
-            .into_iter()
-            .collect(),
+        annotations: pod.pod.metadata.annotations.clone().unwrap_or_default().into_iter().collect(),
         linux: Some(LinuxPodSandboxConfig {
             cgroup_parent: cgroup_of(&pod.uid, settings).unwrap_or_default(),
             security_context: Some(LinuxSandboxSecurityContext {
@@ -113,14 +92,7 @@ fn namespaces(spec: &PodSpec) -> NamespaceOption {
     let shared = spec.share_process_namespace == Some(true);
     NamespaceOption {
         network: mode(spec.host_network, NamespaceMode::Pod),
-        pid: mode(
-            spec.host_pid,
-            if shared {
-                NamespaceMode::Pod
-            } else {
-                NamespaceMode::Container
-            },
-        ),
+        pid: mode(spec.host_pid, if shared { NamespaceMode::Pod } else { NamespaceMode::Container }),
         ipc: mode(spec.host_ipc, NamespaceMode::Pod),
         ..NamespaceOption::default()
     }
@@ -161,10 +133,7 @@ pub fn container(
             "io.kubernetes.container.terminationMessagePolicy".to_owned(),
             container.termination_message_policy.clone().unwrap_or_default(),
         ),
-        (
-            "io.kubernetes.pod.terminationGracePeriod".to_owned(),
-            pod.grace_seconds().to_string(),
-        ),
+        ("io.kubernetes.pod.terminationGracePeriod".to_owned(), pod.grace_seconds().to_string()),
     ]);
     if let Some(ports) = ports(container) {
         annotations.insert("io.kubernetes.container.ports".into(), ports);
@@ -173,15 +142,8 @@ pub fn container(
     labels.insert(CONTAINER_NAME.into(), container.name.clone());
     let image = container.image.clone().unwrap_or_default();
     Ok(ContainerConfig {
-        metadata: Some(ContainerMetadata {
-            name: container.name.clone(),
-            attempt: restarts,
-        }),
-        image: Some(ImageSpec {
-            image: image_ref.into(),
-            user_specified_image: image,
-            ..ImageSpec::default()
-        }),
+        metadata: Some(ContainerMetadata { name: container.name.clone(), attempt: restarts }),
+        image: Some(ImageSpec { image: image_ref.into(), user_specified_image: image, ..ImageSpec::default() }),
         command,
         args,
         working_dir: container.working_dir.clone().unwrap_or_default(),
@@ -225,12 +187,7 @@ fn ports(container: &Container) -> Option<String> {
 
 fn environment(pod: &StaticPod, container: &Container, settings: &Settings) -> Result<Vec<(String, String)>, String> {
     let mut envs: Vec<(String, String)> = Vec::new();
-    for EnvVar {
-        name,
-        value,
-        value_from,
-    } in container.env.iter().flatten()
-    {
+    for EnvVar { name, value, value_from } in container.env.iter().flatten() {
         let value = match (value, value_from) {
             (Some(value), _) => expand(value, &envs),
             (None, None) => String::new(),
@@ -243,9 +200,7 @@ fn environment(pod: &StaticPod, container: &Container, settings: &Settings) -> R
                     Some("spec.nodeName") => settings.node.clone(),
                     Some("status.hostIP" | "status.podIP") => settings.node_ip.to_string(),
                     _ => {
-                        return Err(format!(
-                            "env {name}: the lab's kubelet does not know where its value comes from"
-                        ));
+                        return Err(format!("env {name}: the lab's kubelet does not know where its value comes from"));
                     }
                 }
             }
@@ -299,10 +254,7 @@ fn mounts(pod: &StaticPod, container: &Container, settings: &Settings) -> Result
                 dir
             }
             (None, None) => {
-                return Err(format!(
-                    "volume {}: the lab's kubelet knows hostPath and emptyDir",
-                    volume.name
-                ));
+                return Err(format!("volume {}: the lab's kubelet knows hostPath and emptyDir", volume.name));
             }
         };
         if let Some(sub_path) = wanted.sub_path.as_deref().filter(|path| !path.is_empty()) {
@@ -313,23 +265,15 @@ fn mounts(pod: &StaticPod, container: &Container, settings: &Settings) -> Result
             Some("HostToContainer") => MountPropagation::PropagationHostToContainer,
             _ => MountPropagation::PropagationPrivate,
         };
-        mounts.push(Mount {
-            propagation: propagation as i32,
-            ..bind(&host_path, &wanted.mount_path, wanted.read_only)
-        });
+        mounts
+            .push(Mount { propagation: propagation as i32, ..bind(&host_path, &wanted.mount_path, wanted.read_only) });
     }
     if !mounts.iter().any(|mount| mount.container_path == "/etc/hosts") {
         mounts.push(bind(&own.join("etc-hosts"), "/etc/hosts", None));
     }
-    if let Some(message) = container
-        .termination_message_path
-        .as_deref()
-        .filter(|path| !path.is_empty())
-    {
+    if let Some(message) = container.termination_message_path.as_deref().filter(|path| !path.is_empty()) {
         let dir = own.join("containers").join(&container.name);
-        let file = dir.join(super::manifest::fnv32a(
-            format!("{:?}", std::time::SystemTime::now()).as_bytes(),
-        ));
+        let file = dir.join(super::manifest::fnv32a(format!("{:?}", std::time::SystemTime::now()).as_bytes()));
         let write = || std::fs::create_dir_all(&dir).and_then(|()| std::fs::write(&file, ""));
         write().map_err(|why| format!("{}: {why}", file.display()))?;
         mounts.push(bind(&file, message, None));
@@ -350,11 +294,7 @@ fn bind(host: &Path, inside: &str, read_only: Option<bool>) -> Mount {
 fn resources(container: &Container) -> LinuxContainerResources {
     let requests = container.resources.as_ref().and_then(|all| all.requests.as_ref());
     let milli = requests.and_then(|all| milli_cpu(&all.get("cpu")?.0)).unwrap_or(0);
-    LinuxContainerResources {
-        cpu_period: 100_000,
-        cpu_shares: (milli * 1024 / 1000).max(2),
-        ..Default::default()
-    }
+    LinuxContainerResources { cpu_period: 100_000, cpu_shares: (milli * 1024 / 1000).max(2), ..Default::default() }
 }
 
 fn milli_cpu(quantity: &str) -> Option<i64> {
@@ -367,20 +307,12 @@ fn milli_cpu(quantity: &str) -> Option<i64> {
 fn security(pod: &StaticPod, container: &Container) -> LinuxContainerSecurityContext {
     let of_pod = pod.spec().security_context.as_ref();
     let own = container.security_context.as_ref();
-    let user = own
-        .and_then(|own| own.run_as_user)
-        .or(of_pod.and_then(|pod| pod.run_as_user));
-    let group = own
-        .and_then(|own| own.run_as_group)
-        .or(of_pod.and_then(|pod| pod.run_as_group));
+    let user = own.and_then(|own| own.run_as_user).or(of_pod.and_then(|pod| pod.run_as_user));
+    let group = own.and_then(|own| own.run_as_group).or(of_pod.and_then(|pod| pod.run_as_group));
     let privileged = own.and_then(|own| own.privileged) == Some(true);
     let capabilities = own.and_then(|own| own.capabilities.clone()).unwrap_or_default();
     let list = |paths: &[&str]| {
-        if privileged {
-            Vec::new()
-        } else {
-            paths.iter().map(|&path| path.to_owned()).collect()
-        }
+        if privileged { Vec::new() } else { paths.iter().map(|&path| path.to_owned()).collect() }
     };
     LinuxContainerSecurityContext {
         capabilities: Some(Capability {
@@ -393,9 +325,7 @@ fn security(pod: &StaticPod, container: &Container) -> LinuxContainerSecurityCon
         run_as_user: user.map(|value| Int64Value { value }),
         run_as_group: group.map(|value| Int64Value { value }),
         readonly_rootfs: own.and_then(|own| own.read_only_root_filesystem) == Some(true),
-        supplemental_groups: of_pod
-            .and_then(|pod| pod.supplemental_groups.clone())
-            .unwrap_or_default(),
+        supplemental_groups: of_pod.and_then(|pod| pod.supplemental_groups.clone()).unwrap_or_default(),
         no_new_privs: own.and_then(|own| own.allow_privilege_escalation) == Some(false),
         masked_paths: list(&MASKED),
         readonly_paths: list(&READ_ONLY),
@@ -412,13 +342,9 @@ mod tests {
     #[test]
     fn variables_are_expanded_as_the_kubelet_does() {
         let envs = vec![("A".to_owned(), "1".to_owned())];
-        for (text, expanded) in [
-            ("--x=$(A)", "--x=1"),
-            ("$(B)", "$(B)"),
-            ("$$(A)", "$(A)"),
-            ("$A ${A} $", "$A ${A} $"),
-            ("$(A)$(A)", "11"),
-        ] {
+        for (text, expanded) in
+            [("--x=$(A)", "--x=1"), ("$(B)", "$(B)"), ("$$(A)", "$(A)"), ("$A ${A} $", "$A ${A} $"), ("$(A)$(A)", "11")]
+        {
             assert_eq!(expand(text, &envs), expanded, "{text}");
         }
     }
@@ -478,32 +404,16 @@ spec:
         }
         assert_eq!(config.annotations.len(), 6, "and the container's hash");
         assert_eq!(config.log_path, "kube-apiserver/1.log");
-        let shares = config
-            .linux
-            .and_then(|linux| linux.resources)
-            .map(|resources| resources.cpu_shares);
+        let shares = config.linux.and_then(|linux| linux.resources).map(|resources| resources.cpu_shares);
         assert_eq!(shares, Some(256));
-        let mounted: Vec<&str> = config
-            .mounts
-            .iter()
-            .map(|mount| mount.container_path.as_str())
-            .collect();
+        let mounted: Vec<&str> = config.mounts.iter().map(|mount| mount.container_path.as_str()).collect();
         assert_eq!(mounted, ["/etc/kubernetes/pki", "/etc/hosts", "/dev/termination-log"]);
 
         let sandbox = sandbox(&pod, 2, &settings);
-        assert_eq!(
-            sandbox.log_directory,
-            format!("/var/log/pods/kube-system_kube-apiserver-vm_{uid}")
-        );
+        assert_eq!(sandbox.log_directory, format!("/var/log/pods/kube-system_kube-apiserver-vm_{uid}"));
         assert_eq!(sandbox.labels.get("tier").map(String::as_str), Some("control-plane"));
-        assert_eq!(
-            sandbox.annotations.get("kubernetes.io/config.hash").map(String::as_str),
-            Some(uid)
-        );
-        let network = sandbox
-            .linux
-            .and_then(|linux| linux.security_context?.namespace_options)
-            .map(|all| all.network);
+        assert_eq!(sandbox.annotations.get("kubernetes.io/config.hash").map(String::as_str), Some(uid));
+        let network = sandbox.linux.and_then(|linux| linux.security_context?.namespace_options).map(|all| all.network);
         assert_eq!(network, Some(NamespaceMode::Node as i32));
     }
 }

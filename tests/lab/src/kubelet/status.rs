@@ -58,18 +58,12 @@ impl Statuses {
     /// Records a status; conditions that did not change keep their time.
     pub fn set(&self, pod: &StaticPod, mut status: PodStatus) {
         let mut inner = self.inner();
-        let start = inner
-            .start_times
-            .entry(pod.full_name.clone())
-            .or_insert_with(now)
-            .clone();
+        let start = inner.start_times.entry(pod.full_name.clone()).or_insert_with(now).clone();
         let before = inner.statuses.remove(&pod.uid);
         for condition in status.conditions.iter_mut().flatten() {
             let old = before.as_ref().and_then(|old| old.conditions.as_ref());
-            let same = old.and_then(|old| {
-                old.iter()
-                    .find(|one| one.type_ == condition.type_ && one.status == condition.status)
-            });
+            let same = old
+                .and_then(|old| old.iter().find(|one| one.type_ == condition.type_ && one.status == condition.status));
             let at = match (same, condition.type_.as_str()) {
                 (Some(same), _) => same.last_transition_time.clone(),
                 (None, "Initialized" | "PodScheduled") => Some(start.clone()),
@@ -112,23 +106,12 @@ pub fn generate(
     settings: &Settings,
 ) -> PodStatus {
     let spec = pod.spec();
-    let containers: Vec<ContainerStatus> = spec
-        .containers
-        .iter()
-        .map(|one| container_status(pod, one, state, statuses, probes))
-        .collect();
+    let containers: Vec<ContainerStatus> =
+        spec.containers.iter().map(|one| container_status(pod, one, state, statuses, probes)).collect();
     let ready = containers.iter().all(|one| one.ready);
-    let unready: Vec<&str> = containers
-        .iter()
-        .filter(|one| !one.ready)
-        .map(|one| one.name.as_str())
-        .collect();
-    let sandboxed = state.is_some_and(|state| {
-        state
-            .sandboxes
-            .first()
-            .is_some_and(|sandbox| sandbox.readiness == Readiness::Ready)
-    });
+    let unready: Vec<&str> = containers.iter().filter(|one| !one.ready).map(|one| one.name.as_str()).collect();
+    let sandboxed =
+        state.is_some_and(|state| state.sandboxes.first().is_some_and(|sandbox| sandbox.readiness == Readiness::Ready));
     let condition = |kind: &str, met: bool| PodCondition {
         type_: kind.into(),
         status: if met { "True" } else { "False" }.into(),
@@ -170,11 +153,8 @@ fn phase(restart_policy: &str, containers: &[ContainerStatus]) -> &'static str {
     for container in containers {
         let state = container.state.as_ref();
         let last = container.last_state.as_ref().and_then(|last| last.terminated.as_ref());
-        match (
-            state.and_then(|state| state.running.as_ref()),
-            state.and_then(|state| state.terminated.as_ref()),
-            last,
-        ) {
+        match (state.and_then(|state| state.running.as_ref()), state.and_then(|state| state.terminated.as_ref()), last)
+        {
             (Some(_), _, _) => running += 1,
             (None, Some(exit), _) | (None, None, Some(exit)) => exits.push(exit.exit_code),
             (None, None, None) => waiting += 1,
@@ -229,19 +209,12 @@ fn container_status(
 /// How often the container was started before, from its annotation.
 #[must_use]
 pub fn restart_count(container: &CriStatus) -> u32 {
-    container
-        .annotations
-        .get(RESTART_COUNT)
-        .and_then(|count| count.parse().ok())
-        .unwrap_or(0)
+    container.annotations.get(RESTART_COUNT).and_then(|count| count.parse().ok()).unwrap_or(0)
 }
 
 fn waiting(reason: &str, message: Option<String>) -> ContainerState {
     ContainerState {
-        waiting: Some(ContainerStateWaiting {
-            reason: Some(reason.into()),
-            message,
-        }),
+        waiting: Some(ContainerStateWaiting { reason: Some(reason.into()), message }),
         ..ContainerState::default()
     }
 }
@@ -249,9 +222,7 @@ fn waiting(reason: &str, message: Option<String>) -> ContainerState {
 fn shown_state(container: &CriStatus) -> ContainerState {
     match container.state() {
         Cri::ContainerRunning => ContainerState {
-            running: Some(ContainerStateRunning {
-                started_at: at(container.started_at),
-            }),
+            running: Some(ContainerStateRunning { started_at: at(container.started_at) }),
             ..ContainerState::default()
         },
         Cri::ContainerExited => ContainerState {
@@ -272,9 +243,7 @@ fn shown_state(container: &CriStatus) -> ContainerState {
 
 /// Nanoseconds since 1970 as the API shows them, in whole seconds.
 fn at(nanos: i64) -> Option<Time> {
-    (nanos > 0)
-        .then(|| Timestamp::from_second(nanos / 1_000_000_000).ok().map(Time))
-        .flatten()
+    (nanos > 0).then(|| Timestamp::from_second(nanos / 1_000_000_000).ok().map(Time)).flatten()
 }
 
 fn now() -> Time {
@@ -287,28 +256,18 @@ mod tests {
     use super::*;
 
     fn container(state: ContainerState, last: ContainerState) -> ContainerStatus {
-        ContainerStatus {
-            state: Some(state),
-            last_state: Some(last),
-            ..ContainerStatus::default()
-        }
+        ContainerStatus { state: Some(state), last_state: Some(last), ..ContainerStatus::default() }
     }
 
     fn exited(code: i32) -> ContainerState {
         ContainerState {
-            terminated: Some(ContainerStateTerminated {
-                exit_code: code,
-                ..ContainerStateTerminated::default()
-            }),
+            terminated: Some(ContainerStateTerminated { exit_code: code, ..ContainerStateTerminated::default() }),
             ..ContainerState::default()
         }
     }
 
     fn running() -> ContainerState {
-        ContainerState {
-            running: Some(ContainerStateRunning::default()),
-            ..ContainerState::default()
-        }
+        ContainerState { running: Some(ContainerStateRunning::default()), ..ContainerState::default() }
     }
 
     #[test]

@@ -102,12 +102,8 @@ impl Announced {
                     self.pods.insert(pod.uid.clone(), pod);
                 }
                 Some(old) => {
-                    let seen_then = old
-                        .pod
-                        .metadata
-                        .annotations
-                        .as_ref()
-                        .and_then(|all| all.get(super::manifest::SEEN));
+                    let seen_then =
+                        old.pod.metadata.annotations.as_ref().and_then(|all| all.get(super::manifest::SEEN));
                     let pod = pod.seen_at(seen_then.map_or(seen, String::as_str));
                     if pod != old {
                         delta.updated.push(pod.clone());
@@ -157,21 +153,13 @@ mod tests {
         store.scanned(vec![(p_path.clone(), p.clone())]);
         store.file_changed(&z_path, z);
         assert_eq!(store.file_gone(&z_path).expect("known"), Some(vec![]));
-        assert!(
-            store.file_gone(&p_path).is_err(),
-            "its name was removed with the other file"
-        );
+        assert!(store.file_gone(&p_path).is_err(), "its name was removed with the other file");
         assert_eq!(uids(&store.scanned(vec![(p_path, p.clone())])), [&p.uid]);
     }
 
     #[test]
     fn a_file_that_never_was_a_pod_changes_nothing_when_it_goes() {
-        assert_eq!(
-            Store::default()
-                .file_gone(Path::new("/m/README.txt"))
-                .expect("no complaint"),
-            None
-        );
+        assert_eq!(Store::default().file_gone(Path::new("/m/README.txt")).expect("no complaint"), None);
     }
 
     #[test]
@@ -191,15 +179,9 @@ mod tests {
         let mut announced = Announced::default();
         let first = announced.replace(vec![old.clone()], "t1");
         assert_eq!((uids(&first.added), first.removed.len()), (vec![&old.uid], 0));
-        assert!(
-            announced.replace(vec![old.clone()], "t2").is_empty(),
-            "seen is not a change"
-        );
+        assert!(announced.replace(vec![old.clone()], "t2").is_empty(), "seen is not a change");
         let change = announced.replace(vec![new.clone()], "t3");
-        assert_eq!(
-            (uids(&change.removed), uids(&change.added)),
-            (vec![&old.uid], vec![&new.uid])
-        );
+        assert_eq!((uids(&change.removed), uids(&change.added)), (vec![&old.uid], vec![&new.uid]));
     }
 
     #[test]
@@ -212,9 +194,6 @@ mod tests {
         let mut announced = Announced::default();
         announced.replace(vec![fixed("x:1")], "t1");
         let change = announced.replace(vec![fixed("x:2")], "t2");
-        assert_eq!(
-            (change.updated.len(), change.removed.len(), change.added.len()),
-            (1, 0, 0)
-        );
+        assert_eq!((change.updated.len(), change.removed.len(), change.added.len()), (1, 0, 0));
     }
 }

@@ -112,8 +112,7 @@ impl Node {
         }
         self.mirrors.reconcile(pod).await;
         let result = async {
-            self.prepare_files(pod)
-                .map_err(|why| format!("making the pod's directories: {why}"))?;
+            self.prepare_files(pod).map_err(|why| format!("making the pod's directories: {why}"))?;
             super::volumes::mount(pod, self.settings.scale).await?;
             self.probes.add(pod, &self.cache);
             self.sync_runtime(pod, state).await
@@ -170,18 +169,11 @@ impl Node {
                     pod = %pod.full_name, uid = %pod.uid, container = container.name, reason = reason.reason,
                     message = reason.message, "Container not started"
                 );
-                failed.push(format!(
-                    "failed to \"StartContainer\" for {:?} with {}",
-                    container.name, reason.reason
-                ));
+                failed.push(format!("failed to \"StartContainer\" for {:?} with {}", container.name, reason.reason));
             }
             self.statuses.set_reason(&pod.uid, &container.name, result.err());
         }
-        if failed.is_empty() {
-            Ok(())
-        } else {
-            Err(failed.join(", "))
-        }
+        if failed.is_empty() { Ok(()) } else { Err(failed.join(", ")) }
     }
 
     fn actions<'a>(&self, pod: &'a StaticPod, state: Option<&PodState>) -> Actions<'a> {
@@ -190,15 +182,9 @@ impl Node {
         let policy = spec.restart_policy.as_deref().unwrap_or("Always");
         let sandbox = match newest {
             Some(sandbox) if sandbox.readiness == Readiness::Ready => SandboxAction::Keep(sandbox.clone()),
-            other => SandboxAction::Make {
-                attempt: other.map_or(0, |old| old.attempt + 1),
-            },
+            other => SandboxAction::Make { attempt: other.map_or(0, |old| old.attempt + 1) },
         };
-        let mut actions = Actions {
-            sandbox,
-            kill: Vec::new(),
-            start: Vec::new(),
-        };
+        let mut actions = Actions { sandbox, kill: Vec::new(), start: Vec::new() };
         for container in &spec.containers {
             let status = state.and_then(|state| state.container(&container.name));
             let Some(status) = status else {
@@ -229,11 +215,7 @@ impl Node {
     fn must_go(&self, pod: &StaticPod, container: &Container, status: &ContainerStatus) -> Option<(Duration, String)> {
         let own_grace = |probe: &Option<Probe>| probe.as_ref().and_then(|probe| probe.termination_grace_period_seconds);
         let failed = |kind| self.probes.verdict(&status.id, kind) == Some(Verdict::Failure);
-        if status
-            .annotations
-            .get(spec::CONTAINER_HASH)
-            .is_some_and(|hash| *hash != container_hash(container))
-        {
+        if status.annotations.get(spec::CONTAINER_HASH).is_some_and(|hash| *hash != container_hash(container)) {
             return Some((self.grace(pod.grace_seconds()), "definition changed".into()));
         }
         for (kind, probe, word) in [
@@ -272,16 +254,9 @@ impl Node {
         let config = std::fs::create_dir_all(&logs)
             .map_err(|why| format!("{}: {why}", logs.display()))
             .and_then(|()| spec::container(pod, container, restarts, &image, &self.settings))
-            .map_err(|message| Reason {
-                reason: "CreateContainerConfigError",
-                message,
-            })?;
-        let failure = |reason: &'static str| {
-            move |why: tonic::Status| Reason {
-                reason,
-                message: why.message().to_owned(),
-            }
-        };
+            .map_err(|message| Reason { reason: "CreateContainerConfigError", message })?;
+        let failure =
+            |reason: &'static str| move |why: tonic::Status| Reason { reason, message: why.message().to_owned() };
         let id = self
             .runtime
             .create(sandbox, config, sandbox_config.clone())
@@ -297,18 +272,10 @@ impl Node {
 
     fn check_back_off(&self, pod: &StaticPod, container: &Container, state: Option<&PodState>) -> Result<(), Reason> {
         let exited = state.and_then(|state| {
-            state
-                .of_name(&container.name)
-                .find(|one| one.state() == ContainerState::ContainerExited)
+            state.of_name(&container.name).find(|one| one.state() == ContainerState::ContainerExited)
         });
         let Some(exited) = exited else { return Ok(()) };
-        let key = format!(
-            "{}_{}_{}_{}",
-            pod.full_name,
-            pod.uid,
-            container.name,
-            container_hash(container)
-        );
+        let key = format!("{}_{}_{}_{}", pod.full_name, pod.uid, container.name, container_hash(container));
         let now = Instant::now();
         let finished = instant_of(exited.finished_at, now);
         let mut restarts = self.restarts.lock().unwrap_or_else(PoisonError::into_inner);
@@ -321,10 +288,7 @@ impl Node {
                 pod.full_name.namespace,
                 pod.uid
             );
-            return Err(Reason {
-                reason: "CrashLoopBackOff",
-                message,
-            });
+            return Err(Reason { reason: "CrashLoopBackOff", message });
         }
         restarts.next(&key, finished, now);
         Ok(())
@@ -341,38 +305,23 @@ impl Node {
             (Some(reference), "IfNotPresent" | "Never") => return Ok(reference),
             (None, "Never") => {
                 let message = format!("Container image {name:?} is not present with pull policy of Never");
-                return Err(Reason {
-                    reason: "ErrImageNeverPull",
-                    message,
-                });
+                return Err(Reason { reason: "ErrImageNeverPull", message });
             }
             _ => {}
         }
         let key = format!("{}_{name}", pod.uid);
-        let waiting = self
-            .pulls
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .waiting_since_update(&key, Instant::now());
+        let waiting =
+            self.pulls.lock().unwrap_or_else(PoisonError::into_inner).waiting_since_update(&key, Instant::now());
         if waiting.is_some() {
-            return Err(Reason {
-                reason: "ImagePullBackOff",
-                message: format!("Back-off pulling image {name:?}"),
-            });
+            return Err(Reason { reason: "ImagePullBackOff", message: format!("Back-off pulling image {name:?}") });
         }
         info!(pod = %pod.full_name, image = name, "Pulling image");
         match self.runtime.pull(&name).await {
             Ok(reference) => Ok(reference),
             Err(why) => {
                 let now = Instant::now();
-                self.pulls
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .next(&key, now, now);
-                Err(Reason {
-                    reason: "ErrImagePull",
-                    message: why.message().to_owned(),
-                })
+                self.pulls.lock().unwrap_or_else(PoisonError::into_inner).next(&key, now, now);
+                Err(Reason { reason: "ErrImagePull", message: why.message().to_owned() })
             }
         }
     }
@@ -386,19 +335,12 @@ impl Node {
             self.kill(state, Some(pod)).await?;
         }
         // The look may be older than the last start: what it did not show must not be left running.
-        let left = self
-            .runtime
-            .containers()
-            .await
-            .map_err(|why| why.message().to_owned())?;
+        let left = self.runtime.containers().await.map_err(|why| why.message().to_owned())?;
         let alive = left.iter().any(|one| {
             one.state() == ContainerState::ContainerRunning && one.labels.get(super::pleg::POD_UID) == Some(&pod.uid.0)
         });
         if alive {
-            return Err(format!(
-                "detected running containers after a successful KillPod of {}",
-                pod.full_name
-            ));
+            return Err(format!("detected running containers after a successful KillPod of {}", pod.full_name));
         }
         info!(pod = %pod.full_name, uid = %pod.uid, "Pod terminated all containers successfully");
         Ok(())
@@ -416,10 +358,7 @@ impl Node {
     /// Stops all containers side by side, then the sandboxes.
     async fn kill(&self, state: &PodState, pod: Option<&StaticPod>) -> Result<(), String> {
         let grace = pod.map_or(Duration::ZERO, |pod| self.grace(pod.grace_seconds()));
-        let running = state
-            .containers
-            .iter()
-            .filter(|one| one.state() == ContainerState::ContainerRunning);
+        let running = state.containers.iter().filter(|one| one.state() == ContainerState::ContainerRunning);
         let mut stops = tokio::task::JoinSet::new();
         for container in running {
             let (runtime, id) = (self.runtime.clone(), container.id.clone());
@@ -433,11 +372,7 @@ impl Node {
                 Err(why) => return Err(format!("failed to \"KillContainer\": {why}")),
             }
         }
-        for sandbox in state
-            .sandboxes
-            .iter()
-            .filter(|sandbox| sandbox.readiness == Readiness::Ready)
-        {
+        for sandbox in state.sandboxes.iter().filter(|sandbox| sandbox.readiness == Readiness::Ready) {
             match self.runtime.stop_sandbox(&sandbox.id).await {
                 Err(why) if why.code() != tonic::Code::NotFound => {
                     return Err(format!("failed to \"KillPodSandbox\": {}", why.message()));
@@ -451,10 +386,7 @@ impl Node {
     /// Forgets back-offs that nobody will ask for.
     pub fn collect_back_offs(&self) {
         for back_off in [&self.restarts, &self.pulls] {
-            back_off
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .collect_garbage(Instant::now());
+            back_off.lock().unwrap_or_else(PoisonError::into_inner).collect_garbage(Instant::now());
         }
     }
 }

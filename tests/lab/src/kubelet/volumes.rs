@@ -30,9 +30,7 @@ pub async fn mount(pod: &StaticPod, scale: Scale) -> Result<(), String> {
         };
         warn!(pod = %pod.full_name, uid = %pod.uid, volume, why, "FailedMount: MountVolume.SetUp failed for volume");
         if tokio::time::Instant::now() >= give_up {
-            return Err(format!(
-                "unmounted volumes=[{volume}]: timed out waiting for the condition: {why}"
-            ));
+            return Err(format!("unmounted volumes=[{volume}]: timed out waiting for the condition: {why}"));
         }
         tokio::time::sleep(scale.of(wait)).await;
         wait *= 2;
@@ -54,10 +52,7 @@ fn check_host_path(source: &HostPathVolumeSource) -> Result<(), String> {
     let found = std::fs::metadata(path);
     let must_be = |what: &str, is: fn(&Metadata) -> bool| match &found {
         Ok(meta) if is(meta) => Ok(()),
-        _ => Err(format!(
-            "hostPath type check failed: {} is not a {what}",
-            path.display()
-        )),
+        _ => Err(format!("hostPath type check failed: {} is not a {what}", path.display())),
     };
     let failed = |why: std::io::Error| format!("hostPath {}: {why}", path.display());
     match source.type_.as_deref().unwrap_or_default() {
@@ -84,10 +79,7 @@ mod tests {
     use super::*;
 
     fn check_at(path: &Path, kind: &str) -> Result<(), String> {
-        check_host_path(&HostPathVolumeSource {
-            path: path.display().to_string(),
-            type_: Some(kind.into()),
-        })
+        check_host_path(&HostPathVolumeSource { path: path.display().to_string(), type_: Some(kind.into()) })
     }
 
     #[test]

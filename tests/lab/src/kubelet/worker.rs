@@ -249,11 +249,7 @@ impl Workers {
             }
             return Wake::Spawn;
         }
-        if became_terminating {
-            Wake::Interrupt
-        } else {
-            Wake::Notify
-        }
+        if became_terminating { Wake::Interrupt } else { Wake::Notify }
     }
 
     /// What the task of `uid` may do; consumes the pending update unless the pod is parked.
@@ -305,17 +301,11 @@ impl Workers {
             return started == uid;
         }
         let queue = self.waiting.remove(name).unwrap_or_default();
-        let alive = |candidate: &&Uid| {
-            self.statuses
-                .get(candidate)
-                .is_some_and(|status| status.stage == Stage::Running)
-        };
+        let alive =
+            |candidate: &&Uid| self.statuses.get(candidate).is_some_and(|status| status.stage == Stage::Running);
         let first = queue.iter().find(alive).cloned();
         if first.as_ref().is_some_and(|first| first != uid) {
-            let rest = queue
-                .into_iter()
-                .skip_while(|waiting| Some(waiting) != first.as_ref())
-                .collect();
+            let rest = queue.into_iter().skip_while(|waiting| Some(waiting) != first.as_ref()).collect();
             self.waiting.insert(name.clone(), rest);
             return false;
         }
@@ -361,11 +351,7 @@ impl Workers {
         if wait.is_zero() && status.pending.is_none() {
             status.pending = status.active.clone();
         }
-        if status.pending.is_some() {
-            After::Again
-        } else {
-            After::Wait
-        }
+        if status.pending.is_some() { After::Again } else { After::Wait }
     }
 
     /// Housekeeping: forgets what is finished and not wanted, sends down what is not wanted, and tells what is known.
@@ -405,12 +391,7 @@ impl Workers {
 
     /// The UIDs whose retry or resync is due; each is given once.
     pub fn due(&mut self, now: Instant) -> Vec<Uid> {
-        let due: Vec<Uid> = self
-            .queue
-            .iter()
-            .filter(|(_, at)| **at <= now)
-            .map(|(uid, _)| uid.clone())
-            .collect();
+        let due: Vec<Uid> = self.queue.iter().filter(|(_, at)| **at <= now).map(|(uid, _)| uid.clone()).collect();
         for uid in &due {
             self.queue.remove(uid);
         }
@@ -435,9 +416,7 @@ impl Workers {
     /// Whether nothing of this UID runs, nor will: its logs may be removed.
     #[must_use]
     pub fn is_over(&self, uid: &Uid) -> bool {
-        self.statuses
-            .get(uid)
-            .map_or(self.synced, |status| status.stage >= Stage::Terminated)
+        self.statuses.get(uid).map_or(self.synced, |status| status.stage >= Stage::Terminated)
     }
 
     /// Whether the pod that was started under this name is on its way down: its mirror pod is left alone until then.
@@ -487,10 +466,7 @@ mod tests {
 
     impl World {
         fn new() -> Self {
-            Self {
-                workers: Workers::new(Scale::TRUE_TO_LIFE),
-                now: Instant::now(),
-            }
+            Self { workers: Workers::new(Scale::TRUE_TO_LIFE), now: Instant::now() }
         }
 
         fn tell(&mut self, pod: &StaticPod, intent: Intent) -> Wake {
@@ -543,10 +519,7 @@ mod tests {
         assert_eq!(world.begin(&old), Begin::Run(work.clone()));
         world.finish(&old, &work);
         world.conclude(&old);
-        assert!(
-            !world.due_after(9.9).contains(&new.uid),
-            "nobody looks before ten seconds"
-        );
+        assert!(!world.due_after(9.9).contains(&new.uid), "nobody looks before ten seconds");
         assert!(world.due_after(15.0).contains(&new.uid), "after fifteen somebody has");
         assert_eq!(world.tell(&new, Intent::Sync), Wake::Notify);
         assert_eq!(world.begin(&new), Begin::Run(Work::Sync(new)));
@@ -576,11 +549,7 @@ mod tests {
                 world.conclude(&old);
             }
             world.tell(&new, Intent::Create);
-            assert_eq!(
-                matches!(world.begin(&new), Begin::Parked(_)),
-                parked,
-                "concluded: {concluded}"
-            );
+            assert_eq!(matches!(world.begin(&new), Begin::Parked(_)), parked, "concluded: {concluded}");
         }
     }
 
@@ -591,16 +560,9 @@ mod tests {
         world.terminate(&old);
         assert_eq!(world.tell(&old, Intent::Create), Wake::None);
         let desired = BTreeSet::from([old.uid.clone()]);
-        assert!(
-            world.workers.sync_known(&desired).0.contains_key(&old.uid),
-            "it is not finished yet"
-        );
+        assert!(world.workers.sync_known(&desired).0.contains_key(&old.uid), "it is not finished yet");
         world.conclude(&old);
-        assert_eq!(
-            world.tell(&old, Intent::Sync),
-            Wake::None,
-            "nothing but housekeeping revives it"
-        );
+        assert_eq!(world.tell(&old, Intent::Sync), Wake::None, "nothing but housekeeping revives it");
         assert!(!world.workers.sync_known(&desired).0.contains_key(&old.uid));
         world.run(&old);
     }
@@ -631,20 +593,11 @@ mod tests {
     fn an_orphan_of_the_runtime_is_killed_beside_the_new_pod_which_does_not_wait_for_it() {
         let (mut world, new) = (World::new(), pod("x:2"));
         world.run(&new);
-        let orphan = RuntimePod {
-            uid: Uid("old".into()),
-            full_name: new.full_name.clone(),
-        };
+        let orphan = RuntimePod { uid: Uid("old".into()), full_name: new.full_name.clone() };
         let work = Work::TerminateRuntime(orphan.clone());
-        assert_eq!(
-            world.workers.update(Subject::Runtime(orphan.clone()), Intent::Kill),
-            Wake::Spawn
-        );
+        assert_eq!(world.workers.update(Subject::Runtime(orphan.clone()), Intent::Kill), Wake::Spawn);
         assert_eq!(world.workers.begin(&orphan.uid, world.now), Begin::Run(work.clone()));
-        assert_eq!(
-            world.workers.finish(&orphan.uid, &work, Outcome::Done, world.now),
-            After::Exit
-        );
+        assert_eq!(world.workers.finish(&orphan.uid, &work, Outcome::Done, world.now), After::Exit);
         assert_eq!(world.workers.stage(&orphan.uid), None);
     }
 
@@ -654,9 +607,7 @@ mod tests {
             let (mut world, pod) = (World::new(), pod("x:1"));
             world.tell(&pod, Intent::Create);
             world.begin(&pod);
-            world
-                .workers
-                .finish(&pod.uid, &Work::Sync(pod.clone()), outcome, world.now);
+            world.workers.finish(&pod.uid, &Work::Sync(pod.clone()), outcome, world.now);
             assert!(world.due_after(early).is_empty(), "{outcome:?}");
             assert_eq!(world.due_after(late), std::slice::from_ref(&pod.uid), "{outcome:?}");
         }

@@ -36,13 +36,7 @@ impl PodWorkers {
     #[must_use]
     pub fn new(node: Arc<Node>) -> Self {
         let workers = Workers::new(node.settings.scale);
-        Self {
-            node,
-            inner: Arc::new(Mutex::new(Inner {
-                workers,
-                bells: HashMap::new(),
-            })),
-        }
+        Self { node, inner: Arc::new(Mutex::new(Inner { workers, bells: HashMap::new() })) }
     }
 
     fn inner(&self) -> std::sync::MutexGuard<'_, Inner> {
@@ -114,11 +108,7 @@ impl PodWorkers {
                 let begin = {
                     let mut inner = self.inner();
                     // Another task may have been started for this UID after housekeeping forgot the pod.
-                    if inner
-                        .bells
-                        .get(&uid)
-                        .is_none_or(|current| !Arc::ptr_eq(current, &bells))
-                    {
+                    if inner.bells.get(&uid).is_none_or(|current| !Arc::ptr_eq(current, &bells)) {
                         return;
                     }
                     inner.workers.begin(&uid, Instant::now())

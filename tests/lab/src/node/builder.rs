@@ -98,9 +98,7 @@ impl Builder {
     /// # Errors
     /// When a tool or binary is missing, or the machine refuses a namespace, mount or cgroup.
     pub async fn start(self) -> Result<Node> {
-        let node = spawn_blocking(move || self.make())
-            .await
-            .context("making the node was cut short")??;
+        let node = spawn_blocking(move || self.make()).await.context("making the node was cut short")??;
         Ok(node)
     }
 
@@ -117,11 +115,7 @@ impl Builder {
         let name = self.name.clone();
         let certificates = cache.entry(&format!("pki-{name}"), CERTIFICATES_FOR, |to| pki::write(to, &name))?;
         let files = fs::read_dir(certificates.path()).context("cannot list the certificates")?;
-        copy(
-            files.flatten().map(|file| file.path()),
-            &place.path("/etc/kubernetes"),
-            Links::Copied,
-        )?;
+        copy(files.flatten().map(|file| file.path()), &place.path("/etc/kubernetes"), Links::Copied)?;
         kubeadm::write_kubelet(&place.path("/"))?;
         store::furnish(&cache, &catalog(&cache, &binaries, &self.components)?, &place.path("/"))?;
 
@@ -160,9 +154,7 @@ impl Node {
     fn describe_services(&mut self, kubelet: AtBoot) {
         let come_back = |seconds: f64| {
             let wait = Duration::from_secs_f64(seconds * self.scale);
-            Restart::Always {
-                after_ms: u64::try_from(wait.as_millis()).unwrap_or(u64::MAX),
-            }
+            Restart::Always { after_ms: u64::try_from(wait.as_millis()).unwrap_or(u64::MAX) }
         };
         let service = |name: &str, argv: Vec<String>, restart| Service {
             name: name.to_owned(),
@@ -178,15 +170,8 @@ impl Node {
         // starts it again: tests count its starts.
         let containerd = service("containerd", vec!["containerd".to_owned()], come_back(5.0));
         let after = Some(PathBuf::from(spec::RUNTIME));
-        let kubelet_service = Service {
-            after,
-            ..service("kubelet", command, come_back(10.0))
-        };
-        let agent = service(
-            "lastgood",
-            vec!["/lab/bin/lastgood".to_owned(), "run".to_owned()],
-            Restart::Never,
-        );
+        let kubelet_service = Service { after, ..service("kubelet", command, come_back(10.0)) };
+        let agent = service("lastgood", vec!["/lab/bin/lastgood".to_owned(), "run".to_owned()], Restart::Never);
         self.services.insert("containerd", (containerd, AtBoot::Started));
         self.services.insert("kubelet", (kubelet_service, kubelet));
         self.services.insert("lastgood", (agent, AtBoot::Absent));

@@ -125,10 +125,7 @@ impl Cache {
 /// When the running binary is in no such place.
 pub fn target_dir() -> Result<PathBuf> {
     let binaries = binaries_dir()?;
-    binaries
-        .parent()
-        .map(Path::to_path_buf)
-        .context("the build's binaries lie at the root directory")
+    binaries.parent().map(Path::to_path_buf).context("the build's binaries lie at the root directory")
 }
 
 /// Where this build's binaries are (`lab`, `kubelet`, `lastgood` …): `$LASTGOOD_LAB_BIN`, else where we run from.
@@ -141,13 +138,8 @@ pub fn binaries_dir() -> Result<PathBuf> {
     }
     let me = std::env::current_exe().context("cannot tell which binary is running")?;
     let dir = me.parent().context("the running binary has no directory")?;
-    let up = if dir.ends_with("deps") || dir.ends_with("examples") {
-        dir.parent()
-    } else {
-        Some(dir)
-    };
-    up.map(Path::to_path_buf)
-        .with_context(|| format!("{} is in no build directory", me.display()))
+    let up = if dir.ends_with("deps") || dir.ends_with("examples") { dir.parent() } else { Some(dir) };
+    up.map(Path::to_path_buf).with_context(|| format!("{} is in no build directory", me.display()))
 }
 
 /// Removes a directory with everything in it; that it is not there is fine.
@@ -185,9 +177,7 @@ mod tests {
 
     fn cache() -> (tempfile::TempDir, Cache) {
         let dir = tempfile::tempdir().expect("a temp directory");
-        let cache = Cache {
-            root: dir.path().to_path_buf(),
-        };
+        let cache = Cache { root: dir.path().to_path_buf() };
         (dir, cache)
     }
 
@@ -205,9 +195,7 @@ mod tests {
         drop(cache.entry("pki", LONG, make).expect("found"));
         assert_eq!(made.get(), 1);
         let old = SystemTime::now() - LONG * 2;
-        File::open(cache.path("pki"))
-            .and_then(|f| f.set_modified(old))
-            .expect("aged");
+        File::open(cache.path("pki")).and_then(|f| f.set_modified(old)).expect("aged");
         drop(cache.entry("pki", LONG, make).expect("made again"));
         assert_eq!(made.get(), 2);
     }

@@ -18,9 +18,7 @@ pub struct Cgroups {
 impl Cgroups {
     /// Those of the node with this id; nothing is made yet.
     pub fn named(id: &str) -> Self {
-        Self {
-            name: format!("lastgood-lab-{id}"),
-        }
+        Self { name: format!("lastgood-lab-{id}") }
     }
 
     /// The path inside each hierarchy, for example `/lastgood-lab-node-x`: the kubelet's cgroup root.
@@ -37,10 +35,7 @@ impl Cgroups {
             let top = hierarchy.join(&self.name);
             let init = top.join("init");
             fs::create_dir_all(&init).with_context(|| {
-                format!(
-                    "cannot make {}; the lab needs root and a writable cgroup tree",
-                    init.display()
-                )
+                format!("cannot make {}; the lab needs root and a writable cgroup tree", init.display())
             })?;
             // A new cpuset holds no processor and takes no process until it is given some.
             for (parent, child) in [(&hierarchy, &top), (&top, &init)] {
@@ -62,12 +57,7 @@ impl Cgroups {
 
     /// The directories of this node that exist now.
     pub fn left(&self) -> Vec<PathBuf> {
-        hierarchies()
-            .unwrap_or_default()
-            .into_iter()
-            .map(|h| h.join(&self.name))
-            .filter(|dir| dir.exists())
-            .collect()
+        hierarchies().unwrap_or_default().into_iter().map(|h| h.join(&self.name)).filter(|dir| dir.exists()).collect()
     }
 
     /// Removes them, inner ones first, once their processes are gone: a killed process leaves its cgroup a moment
@@ -88,10 +78,7 @@ impl Cgroups {
 
 fn remove(dir: &Path) {
     if let Ok(items) = fs::read_dir(dir) {
-        for item in items
-            .flatten()
-            .filter(|item| item.file_type().is_ok_and(|t| t.is_dir()))
-        {
+        for item in items.flatten().filter(|item| item.file_type().is_ok_and(|t| t.is_dir())) {
             remove(&item.path());
         }
     }
@@ -125,10 +112,7 @@ mod tests {
     fn every_hierarchy_of_a_hybrid_machine_is_found() {
         let table = "tmpfs /sys/fs/cgroup tmpfs rw 0 0\ncgroup /sys/fs/cgroup/cpu cgroup rw,cpu 0 0\n\
                      cgroup2 /sys/fs/cgroup/unified cgroup2 rw 0 0\n/dev/vda / ext4 rw 0 0\n";
-        let paths = [
-            PathBuf::from("/sys/fs/cgroup/cpu"),
-            PathBuf::from("/sys/fs/cgroup/unified"),
-        ];
+        let paths = [PathBuf::from("/sys/fs/cgroup/cpu"), PathBuf::from("/sys/fs/cgroup/unified")];
         assert_eq!(parse(table), paths);
     }
 }

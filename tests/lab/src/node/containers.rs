@@ -79,23 +79,16 @@ impl Runtime {
     pub async fn connect(socket: &Path) -> Result<Self> {
         let path = socket.to_path_buf();
         // The address is never used: the connector knows the way.
-        let endpoint = Endpoint::from_static("http://runtime")
-            .timeout(DEADLINE)
-            .connect_timeout(DEADLINE);
+        let endpoint = Endpoint::from_static("http://runtime").timeout(DEADLINE).connect_timeout(DEADLINE);
         let connector = service_fn(move |_| {
             let path = path.clone();
             async move { UnixStream::connect(path).await.map(TokioIo::new) }
         });
         let channel = match timeout(DEADLINE, endpoint.connect_with_connector(connector)).await {
             Ok(channel) => channel.with_context(|| format!("the runtime at {} does not answer", socket.display()))?,
-            Err(_) => bail!(
-                "the runtime at {} does not answer within {DEADLINE:?}",
-                socket.display()
-            ),
+            Err(_) => bail!("the runtime at {} does not answer within {DEADLINE:?}", socket.display()),
         };
-        Ok(Self {
-            client: RuntimeServiceClient::new(channel),
-        })
+        Ok(Self { client: RuntimeServiceClient::new(channel) })
     }
 
     /// Containers by the name that the manifest gives them, oldest first.
@@ -103,21 +96,13 @@ impl Runtime {
     /// # Errors
     /// When the runtime does not answer.
     pub async fn containers(&mut self, name: &str) -> Result<Vec<Container>> {
-        let listed = self
-            .client
-            .list_containers(ListContainersRequest { filter: None })
-            .await?
-            .into_inner()
-            .containers;
+        let listed = self.client.list_containers(ListContainersRequest { filter: None }).await?.into_inner().containers;
         let mut found = Vec::new();
         for item in listed {
             if item.labels.get("io.kubernetes.container.name").map(String::as_str) != Some(name) {
                 continue;
             }
-            let request = ContainerStatusRequest {
-                container_id: item.id.clone(),
-                verbose: false,
-            };
+            let request = ContainerStatusRequest { container_id: item.id.clone(), verbose: false };
             // It may be removed between list and look.
             let Ok(status) = self.client.container_status(request).await else {
                 continue;
@@ -148,12 +133,7 @@ impl Runtime {
     /// # Errors
     /// When the runtime does not answer.
     pub async fn sandboxes(&mut self) -> Result<Vec<Sandbox>> {
-        let listed = self
-            .client
-            .list_pod_sandbox(ListPodSandboxRequest { filter: None })
-            .await?
-            .into_inner()
-            .items;
+        let listed = self.client.list_pod_sandbox(ListPodSandboxRequest { filter: None }).await?.into_inner().items;
         let mut found: Vec<_> = listed
             .into_iter()
             .map(|item| {

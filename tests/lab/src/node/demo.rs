@@ -38,20 +38,12 @@ const BREAKAGES: [Breakage; 3] = [
         component: Component::ApiServer,
         deed: Deed::UnknownFlag,
     },
-    Breakage {
-        title: "etcd's manifest is replaced by garbage",
-        component: Component::Etcd,
-        deed: Deed::Garbage,
-    },
-    Breakage {
-        title: "kube-scheduler's manifest is deleted",
-        component: Component::Scheduler,
-        deed: Deed::Delete,
-    },
+    Breakage { title: "etcd's manifest is replaced by garbage", component: Component::Etcd, deed: Deed::Garbage },
+    Breakage { title: "kube-scheduler's manifest is deleted", component: Component::Scheduler, deed: Deed::Delete },
 ];
 
 /// The agent's configuration for a demonstration: the waits of the defaults are for production.
-pub const QUICK: &str = "";
+pub const QUICK: &str = include_str!("quick.toml");
 
 /// True-to-life time that one recovery may take: the deleted manifest's announced grace of a minute, the API server's
 /// 30 s of saying goodbye, the kubelet's 15 s of parking, and the start-up probes behind it.
@@ -74,9 +66,7 @@ pub async fn play(scale: f64, etcd: EtcdVersion) -> Result<()> {
     ));
     node.spawn_agent(QUICK).await?;
     let face = Face { node: &node };
-    face.await_steady(node.within(RECOVERY))
-        .await
-        .context("the agent did not adopt the control plane")?;
+    face.await_steady(node.within(RECOVERY)).await.context("the agent did not adopt the control plane")?;
     say("lastgood has adopted it as known-good");
 
     for breakage in &BREAKAGES {
@@ -85,29 +75,19 @@ pub async fn play(scale: f64, etcd: EtcdVersion) -> Result<()> {
         let good = node.manifest_text(&breakage.component.file())?;
         let broken = Instant::now();
         breakage.apply(&node)?;
-        let back = returned(&node, breakage.component, &good)
-            .await
-            .context("the good manifest did not come back")?;
-        say(&format!(
-            "good manifest back in place after {:.1} s",
-            (back - broken).as_secs_f64()
-        ));
+        let back = returned(&node, breakage.component, &good).await.context("the good manifest did not come back")?;
+        say(&format!("good manifest back in place after {:.1} s", (back - broken).as_secs_f64()));
         for component in Component::ALL {
             node.await_serving(component, node.within(RECOVERY)).await?;
         }
-        say(&format!(
-            "everything serves again after {:.1} s",
-            broken.elapsed().as_secs_f64()
-        ));
+        say(&format!("everything serves again after {:.1} s", broken.elapsed().as_secs_f64()));
         face.await_steady(node.within(RECOVERY)).await?;
         say("steady again");
     }
 
     println!();
     node.agent().restart().await?;
-    face.await_steady(node.within(RECOVERY))
-        .await
-        .context("the agent does not find its way back after a restart")?;
+    face.await_steady(node.within(RECOVERY)).await.context("the agent does not find its way back after a restart")?;
     say("the agent was restarted and finds the same");
     println!("\n{} breakages, {} recovered", BREAKAGES.len(), BREAKAGES.len());
     Ok(())
@@ -120,8 +100,7 @@ impl Breakage {
             Deed::UnknownFlag => {
                 let command = format!("- {}\n", self.component);
                 let with_flag = format!("{command}    - --no-such-flag=1\n");
-                node.edit_manifest(&file, |text| text.replacen(&command, &with_flag, 1))
-                    .map(drop)
+                node.edit_manifest(&file, |text| text.replacen(&command, &with_flag, 1)).map(drop)
             }
             Deed::Garbage => node.write_manifest(&file, "this is {{ no manifest\n", Writing::Plain),
             Deed::Delete => node.remove_manifest(&file),
@@ -174,13 +153,8 @@ impl Face<'_> {
     async fn status(&self) -> Result<Value> {
         let said = self.node.lastgood(&["status", "-o", "json"]).await?;
         // A status that is not all well may have an exit code that says so; the text is what counts.
-        serde_json::from_str(&said.stdout).with_context(|| {
-            format!(
-                "lastgood status -o json: exit code {}, {}",
-                said.code,
-                said.stderr.trim()
-            )
-        })
+        serde_json::from_str(&said.stdout)
+            .with_context(|| format!("lastgood status -o json: exit code {}, {}", said.code, said.stderr.trim()))
     }
 }
 
@@ -191,20 +165,13 @@ fn unsteady(status: &Value) -> Option<String> {
     };
     for component in Component::ALL {
         let of = |c: &&Value| {
-            let name = c
-                .get("name")
-                .or_else(|| c.get("component"))
-                .and_then(Value::as_str)
-                .unwrap_or_default();
+            let name = c.get("name").or_else(|| c.get("component")).and_then(Value::as_str).unwrap_or_default();
             name.rsplit('/').next() == Some(component.name())
         };
         let Some(found) = components.iter().find(of) else {
             return Some(format!("{component} is not in the status"));
         };
-        let state = found
-            .get("state")
-            .or_else(|| found.pointer("/slot/state"))
-            .and_then(Value::as_str);
+        let state = found.get("state").or_else(|| found.pointer("/slot/state")).and_then(Value::as_str);
         if state.is_none_or(|state| !state.eq_ignore_ascii_case("steady")) {
             return Some(format!("{component}: {found}"));
         }
@@ -220,23 +187,13 @@ mod tests {
     #[test]
     fn a_status_is_steady_when_each_component_is() {
         let status = |scheduler: &str| {
-            let mut all: Vec<_> = Component::ALL
-                .iter()
-                .map(|c| json!({"name": format!("kube-system/{c}"), "state": "steady"}))
-                .collect();
+            let mut all: Vec<_> =
+                Component::ALL.iter().map(|c| json!({"name": format!("kube-system/{c}"), "state": "steady"})).collect();
             all[3]["state"] = json!(scheduler);
             json!({ "components": all })
         };
         assert_eq!(unsteady(&status("steady")), None);
-        assert!(
-            unsteady(&status("probation"))
-                .expect("not steady")
-                .starts_with("kube-scheduler")
-        );
-        assert!(
-            unsteady(&json!({"components": []}))
-                .expect("not steady")
-                .contains("etcd is not in the status")
-        );
+        assert!(unsteady(&status("probation")).expect("not steady").starts_with("kube-scheduler"));
+        assert!(unsteady(&json!({"components": []})).expect("not steady").contains("etcd is not in the status"));
     }
 }

@@ -23,9 +23,7 @@ impl Network {
     pub fn of(pid: i32) -> Result<Self> {
         let path = format!("/proc/{pid}/ns/net");
         let file = File::open(&path).with_context(|| format!("cannot open {path}: is the node down?"))?;
-        Ok(Self {
-            namespace: Arc::new(file),
-        })
+        Ok(Self { namespace: Arc::new(file) })
     }
 
     /// A connection to a port on the node's 127.0.0.1.

@@ -50,28 +50,19 @@ pub async fn get(network: &Network, health: &Health, client: &Path) -> Result<An
     };
     match timeout(DEADLINE, exchange).await {
         Ok(answer) => answer,
-        Err(_) => bail!(
-            "{} on port {} gave no answer within {DEADLINE:?}",
-            health.path,
-            health.port
-        ),
+        Err(_) => bail!("{} on port {} gave no answer within {DEADLINE:?}", health.path, health.port),
     }
 }
 
 async fn request(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, health: &Health) -> Result<Answer> {
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     let driver = tokio::spawn(connection);
-    let request = hyper::Request::get(health.path)
-        .header("host", "127.0.0.1")
-        .body(Empty::<Bytes>::new())?;
+    let request = hyper::Request::get(health.path).header("host", "127.0.0.1").body(Empty::<Bytes>::new())?;
     let answer = async {
         let response = sender.send_request(request).await?;
         let status = response.status().as_u16();
         let body = response.into_body().collect().await?.to_bytes();
-        anyhow::Ok(Answer {
-            status,
-            body: String::from_utf8_lossy(&body).into_owned(),
-        })
+        anyhow::Ok(Answer { status, body: String::from_utf8_lossy(&body).into_owned() })
     }
     .await;
     driver.abort();

@@ -50,10 +50,7 @@ pub fn run(dir: &Path) -> Result<()> {
     Cgroups::named(&spec.id).enter()?;
     sethostname(&spec.name).context("cannot set the host name")?;
     root::enter(&spec)?;
-    let up = Command::new("ip")
-        .args(["link", "set", "lo", "up"])
-        .envs(environment())
-        .output();
+    let up = Command::new("ip").args(["link", "set", "lo", "up"]).envs(environment()).output();
     let up = up.context("cannot run ip (package iproute2)")?;
     if !up.status.success() {
         bail!("cannot bring lo up: {}", String::from_utf8_lossy(&up.stderr).trim());
@@ -140,12 +137,7 @@ enum Wanted {
 
 impl Unit {
     fn new(service: Service) -> Self {
-        Self {
-            service,
-            state: State::Stopped,
-            starts: 0,
-            wanted: Wanted::Stopped,
-        }
+        Self { service, state: State::Stopped, starts: 0, wanted: Wanted::Stopped }
     }
 }
 
@@ -220,24 +212,15 @@ impl Supervisor {
 
     fn start(self: &Arc<Self>, name: &str) -> Result<()> {
         let mut units = self.lock();
-        let unit = units
-            .get_mut(name)
-            .with_context(|| format!("there is no service {name}"))?;
+        let unit = units.get_mut(name).with_context(|| format!("there is no service {name}"))?;
         unit.wanted = Wanted::Running;
         if let State::Running { .. } = unit.state {
             return Ok(());
         }
         let path = log(name);
-        let out = File::options()
-            .create(true)
-            .append(true)
-            .open(&path)
-            .with_context(|| format!("cannot open {path}"))?;
-        let (program, args) = unit
-            .service
-            .argv
-            .split_first()
-            .with_context(|| format!("{name} has no command"))?;
+        let out =
+            File::options().create(true).append(true).open(&path).with_context(|| format!("cannot open {path}"))?;
+        let (program, args) = unit.service.argv.split_first().with_context(|| format!("{name} has no command"))?;
         let child = Command::new(program)
             .args(args)
             .env_clear()
@@ -251,29 +234,22 @@ impl Supervisor {
             .spawn()
             .with_context(|| format!("cannot start {program}"))?;
         unit.starts += 1;
-        unit.state = State::Running {
-            pid: i32::try_from(child.id())?,
-        };
+        unit.state = State::Running { pid: i32::try_from(child.id())? };
         self.changed.notify_all();
         Ok(())
     }
 
     fn stop(&self, name: &str, grace: Duration) -> Result<()> {
         let mut units = self.lock();
-        let unit = units
-            .get_mut(name)
-            .with_context(|| format!("there is no service {name}"))?;
+        let unit = units.get_mut(name).with_context(|| format!("there is no service {name}"))?;
         unit.wanted = Wanted::Stopped;
         let State::Running { pid } = unit.state else {
             unit.state = State::Stopped;
             return Ok(());
         };
         let start = unit.starts;
-        let gone = |units: &Units| {
-            !units
-                .get(name)
-                .is_some_and(|u| u.starts == start && u.state == State::Running { pid })
-        };
+        let gone =
+            |units: &Units| !units.get(name).is_some_and(|u| u.starts == start && u.state == State::Running { pid });
         if !grace.is_zero() {
             let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
             units = self.wait(units, grace, gone);
@@ -282,11 +258,7 @@ impl Supervisor {
             let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
             units = self.wait(units, Duration::from_secs(10), gone);
         }
-        if gone(&units) {
-            Ok(())
-        } else {
-            bail!("{name} (pid {pid}) survived SIGKILL for 10 s: stuck in the kernel?")
-        }
+        if gone(&units) { Ok(()) } else { bail!("{name} (pid {pid}) survived SIGKILL for 10 s: stuck in the kernel?") }
     }
 
     fn wait<'a>(
@@ -316,9 +288,7 @@ impl Supervisor {
             };
             // A service is entered as running before its lock is free, so its end is never seen before its start.
             let mut units = self.lock();
-            let Some((name, unit)) = units
-                .iter_mut()
-                .find(|(_, u)| u.state == State::Running { pid: pid.as_raw() })
+            let Some((name, unit)) = units.iter_mut().find(|(_, u)| u.state == State::Running { pid: pid.as_raw() })
             else {
                 continue;
             };
@@ -339,11 +309,8 @@ impl Supervisor {
             let due = Instant::now() + after;
             let mut units = me.lock();
             // Somebody may start or stop it meanwhile; then this one has nothing left to do.
-            let ours = |units: &Units| {
-                units
-                    .get(&name)
-                    .is_some_and(|u| u.starts == starts && u.wanted == Wanted::Running)
-            };
+            let ours =
+                |units: &Units| units.get(&name).is_some_and(|u| u.starts == starts && u.wanted == Wanted::Running);
             while ours(&units) && Instant::now() < due {
                 units = me.wait(units, due - Instant::now(), |units| !ours(units));
             }

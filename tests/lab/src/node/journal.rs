@@ -40,20 +40,12 @@ impl Journal {
         let waker = Arc::clone(&wake);
         let mut watcher = notify::recommended_watcher(move |_| waker.notify_one()).context("cannot use inotify")?;
         let dir = path.parent().context("a log without a directory")?;
-        watcher
-            .watch(dir, RecursiveMode::NonRecursive)
-            .with_context(|| format!("cannot watch {}", dir.display()))?;
+        watcher.watch(dir, RecursiveMode::NonRecursive).with_context(|| format!("cannot watch {}", dir.display()))?;
         let offset = match from {
             From::Start => 0,
             From::Now => std::fs::metadata(path).map(|meta| meta.len()).unwrap_or_default(),
         };
-        Ok(Self {
-            path: path.to_path_buf(),
-            offset,
-            pending: Vec::new(),
-            wake,
-            _watcher: watcher,
-        })
+        Ok(Self { path: path.to_path_buf(), offset, pending: Vec::new(), wake, _watcher: watcher })
     }
 
     /// The next line, waited for until `deadline` has passed.
@@ -70,10 +62,7 @@ impl Journal {
             if self.read_more().await? {
                 continue;
             }
-            if timeout(until.saturating_duration_since(Instant::now()), self.wake.notified())
-                .await
-                .is_err()
-            {
+            if timeout(until.saturating_duration_since(Instant::now()), self.wake.notified()).await.is_err() {
                 bail!("no further line in {} within {deadline:?}", self.path.display());
             }
         }
@@ -141,24 +130,11 @@ mod tests {
         let mut file = std::fs::File::create(&path).expect("made");
         write!(file, "one\ntw").expect("written");
         assert_eq!(journal.next_line(Duration::from_secs(5)).await.expect("a line"), "one");
-        assert!(
-            journal.next_line(Duration::from_millis(50)).await.is_err(),
-            "half a line is none"
-        );
+        assert!(journal.next_line(Duration::from_millis(50)).await.is_err(), "half a line is none");
         let writer = tokio::task::spawn_blocking(move || writeln!(file, "o\nthree"));
-        assert_eq!(
-            journal
-                .wait_for_line("thr", Duration::from_secs(5))
-                .await
-                .expect("a line"),
-            "three"
-        );
+        assert_eq!(journal.wait_for_line("thr", Duration::from_secs(5)).await.expect("a line"), "three");
         writer.await.expect("joined").expect("written");
-        let said = journal
-            .wait_for_line("four", Duration::from_millis(10))
-            .await
-            .expect_err("nothing")
-            .to_string();
+        let said = journal.wait_for_line("four", Duration::from_millis(10)).await.expect_err("nothing").to_string();
         assert!(said.contains("\"four\" did not appear"), "{said}");
     }
 }

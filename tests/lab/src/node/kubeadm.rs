@@ -68,11 +68,7 @@ pub fn kubelet_command() -> Vec<String> {
         "--kubeconfig=/etc/kubernetes/kubelet.conf",
         "--config=/var/lib/kubelet/config.yaml",
     ];
-    fixed
-        .into_iter()
-        .map(str::to_owned)
-        .chain(kubeadm_arguments())
-        .collect()
+    fixed.into_iter().map(str::to_owned).chain(kubeadm_arguments()).collect()
 }
 
 fn kubeadm_arguments() -> [String; 2] {

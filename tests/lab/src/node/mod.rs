@@ -85,10 +85,7 @@ pub struct Node {
 
 impl fmt::Debug for Node {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Node")
-            .field("name", &self.cluster.node)
-            .field("dir", &self.place.dir())
-            .finish_non_exhaustive()
+        f.debug_struct("Node").field("name", &self.cluster.node).field("dir", &self.place.dir()).finish_non_exhaustive()
     }
 }
 
@@ -168,26 +165,17 @@ impl Node {
 
     /// The kubelet.
     pub fn kubelet(&self) -> Handle<'_> {
-        Handle {
-            node: self,
-            name: "kubelet",
-        }
+        Handle { node: self, name: "kubelet" }
     }
 
     /// containerd.
     pub fn containerd(&self) -> Handle<'_> {
-        Handle {
-            node: self,
-            name: "containerd",
-        }
+        Handle { node: self, name: "containerd" }
     }
 
     /// The agent; [`Node::spawn_agent`] starts it first.
     pub fn agent(&self) -> Handle<'_> {
-        Handle {
-            node: self,
-            name: "lastgood",
-        }
+        Handle { node: self, name: "lastgood" }
     }
 
     /// Starts the agent with a configuration of the test's own (TOML, may be empty) beside the lab's. From then on it
@@ -228,17 +216,9 @@ impl Node {
             Err(_) => bail!("{command:?} did not end within {LIMIT:?}"),
         };
         use std::os::unix::process::ExitStatusExt;
-        let code = out
-            .status
-            .code()
-            .or_else(|| out.status.signal().map(|s| 128 + s))
-            .unwrap_or(-1);
+        let code = out.status.code().or_else(|| out.status.signal().map(|s| 128 + s)).unwrap_or(-1);
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        Ok(Output {
-            code,
-            stdout: text(&out.stdout),
-            stderr: text(&out.stderr),
-        })
+        Ok(Output { code, stdout: text(&out.stdout), stderr: text(&out.stderr) })
     }
 
     /// The command line that runs `command` in the node, for those who want its terminal.
@@ -248,9 +228,7 @@ impl Node {
     pub fn enter(&self, command: &[&str]) -> Result<Command> {
         let init = self.running()?.init.to_string();
         let mut process = Command::new("nsenter");
-        process
-            .args(["-t", &init, "-m", "-u", "-i", "-n", "-p", "-T", "-r", "-w", "--"])
-            .args(command);
+        process.args(["-t", &init, "-m", "-u", "-i", "-n", "-p", "-T", "-r", "-w", "--"]).args(command);
         process.env_clear().envs(spec::environment());
         Ok(process)
     }
@@ -289,9 +267,7 @@ impl Node {
     pub async fn power_on(&mut self) -> Result<()> {
         self.place.new_boot()?;
         let spec = self.spec()?;
-        let booted = spawn_blocking(move || Running::begin(&spec))
-            .await
-            .context("the boot was cut short")?;
+        let booted = spawn_blocking(move || Running::begin(&spec)).await.context("the boot was cut short")?;
         self.running = Some(booted?);
         Ok(())
     }
@@ -306,9 +282,7 @@ impl Node {
     }
 
     fn running(&self) -> Result<&Running> {
-        self.running
-            .as_ref()
-            .with_context(|| format!("{} is powered off", self.cluster.node))
+        self.running.as_ref().with_context(|| format!("{} is powered off", self.cluster.node))
     }
 
     /// The number on this machine of the process that has `pid` inside the node.
@@ -321,10 +295,7 @@ impl Node {
             };
             if fs::read_link(item.path().join("ns/pid")).is_ok_and(|ns| ns == space) {
                 let status = fs::read_to_string(item.path().join("status")).unwrap_or_default();
-                let numbers = status
-                    .lines()
-                    .find_map(|line| line.strip_prefix("NSpid:"))
-                    .unwrap_or_default();
+                let numbers = status.lines().find_map(|line| line.strip_prefix("NSpid:")).unwrap_or_default();
                 if numbers.split_whitespace().last() == Some(&pid.to_string()) {
                     return Ok(outside);
                 }
@@ -343,17 +314,9 @@ impl Node {
             binaries: self.binaries.clone(),
             etcd_tools: self.etcd_tools.clone(),
             services: self.services.values().map(|(service, _)| service.clone()).collect(),
-            at_boot: self
-                .services
-                .iter()
-                .filter(started)
-                .map(|(name, _)| (*name).to_owned())
-                .collect(),
+            at_boot: self.services.iter().filter(started).map(|(name, _)| (*name).to_owned()).collect(),
         };
-        write(
-            &self.place.dir().join("spec.json"),
-            &serde_json::to_string_pretty(&spec)?,
-        )?;
+        write(&self.place.dir().join("spec.json"), &serde_json::to_string_pretty(&spec)?)?;
         Ok(spec)
     }
 }

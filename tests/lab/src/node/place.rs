@@ -82,11 +82,7 @@ impl Place {
 
     /// The directory's own name, which no other node of this machine has.
     pub fn id(&self) -> String {
-        self.dir()
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned()
+        self.dir().file_name().unwrap_or_default().to_string_lossy().into_owned()
     }
 
     /// Where a path of the node (below /etc, /var, /run, /tmp or /root) is on this machine.
@@ -131,22 +127,13 @@ impl Place {
         mode(&self.path("/var/lib/etcd"), 0o700)?;
         mode(&self.path("/var/tmp"), 0o1777)?;
         symlink("/run", self.path("/var/run")).context("cannot link the node's /var/run")?;
-        let present = FROM_ETC
-            .iter()
-            .map(|name| Path::new("/etc").join(name))
-            .filter(|path| path.exists());
+        let present = FROM_ETC.iter().map(|name| Path::new("/etc").join(name)).filter(|path| path.exists());
         copy(present, &self.path("/etc"), Links::Copied)?;
         write(&self.path("/etc/hostname"), &format!("{node}\n"))?;
-        write(
-            &self.path("/etc/hosts"),
-            &format!("127.0.0.1 localhost {node}\n::1 localhost ip6-localhost\n"),
-        )?;
+        write(&self.path("/etc/hosts"), &format!("127.0.0.1 localhost {node}\n::1 localhost ip6-localhost\n"))?;
         // Nobody listens there: a question for a name fails at once, as it should on a node without DNS.
         write(&self.path("/etc/resolv.conf"), "nameserver 127.0.0.1\n")?;
-        write(
-            &self.path("/etc/machine-id"),
-            &format!("{}\n", random_uuid()?.trim().replace('-', "")),
-        )?;
+        write(&self.path("/etc/machine-id"), &format!("{}\n", random_uuid()?.trim().replace('-', "")))?;
         self.new_boot()
     }
 }
@@ -170,23 +157,14 @@ pub fn copy(what: impl Iterator<Item = PathBuf>, into: &Path, links: Links) -> R
         return Ok(());
     }
     let run = |flags: &str| {
-        std::process::Command::new("cp")
-            .arg(flags)
-            .args(["--target-directory"])
-            .arg(into)
-            .args(&what)
-            .output()
+        std::process::Command::new("cp").arg(flags).args(["--target-directory"]).arg(into).args(&what).output()
     };
     let mut done = run(if links == Links::Hard { "-al" } else { "-a" }).context("cannot run cp")?;
     if !done.status.success() && links == Links::Hard {
         done = run("-a").context("cannot run cp")?;
     }
     if !done.status.success() {
-        return Err(anyhow!(
-            "cp into {}: {}",
-            into.display(),
-            String::from_utf8_lossy(&done.stderr).trim()
-        ));
+        return Err(anyhow!("cp into {}: {}", into.display(), String::from_utf8_lossy(&done.stderr).trim()));
     }
     Ok(())
 }

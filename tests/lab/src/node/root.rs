@@ -28,14 +28,8 @@ const OWN: [&str; 5] = ["etc", "var", "run", "tmp", "root"];
 /// When a mount fails, with both paths.
 pub(super) fn enter(spec: &Spec) -> Result<()> {
     let new = spec.dir.join("mnt");
-    mount(
-        Some("tmpfs"),
-        &new,
-        Some("tmpfs"),
-        MsFlags::empty(),
-        Some("size=16m,mode=755"),
-    )
-    .with_context(|| format!("cannot mount a tmpfs on {}", new.display()))?;
+    mount(Some("tmpfs"), &new, Some("tmpfs"), MsFlags::empty(), Some("size=16m,mode=755"))
+        .with_context(|| format!("cannot mount a tmpfs on {}", new.display()))?;
     for item in fs::read_dir("/").context("cannot list /")?.flatten() {
         let name = item.file_name();
         let text = name.to_string_lossy();
@@ -61,23 +55,11 @@ pub(super) fn enter(spec: &Spec) -> Result<()> {
 
     let proc = new.join("proc");
     make_dir(&proc)?;
-    mount(
-        Some("proc"),
-        &proc,
-        Some("proc"),
-        MsFlags::MS_NOSUID | MsFlags::MS_NODEV,
-        None::<&str>,
-    )
-    .context("cannot mount the node's /proc")?;
+    mount(Some("proc"), &proc, Some("proc"), MsFlags::MS_NOSUID | MsFlags::MS_NODEV, None::<&str>)
+        .context("cannot mount the node's /proc")?;
     let boot_id = proc.join("sys/kernel/random/boot_id");
-    mount(
-        Some(&spec.dir.join("boot_id")),
-        &boot_id,
-        None::<&str>,
-        MsFlags::MS_BIND,
-        None::<&str>,
-    )
-    .context("cannot give the node its boot id")?;
+    mount(Some(&spec.dir.join("boot_id")), &boot_id, None::<&str>, MsFlags::MS_BIND, None::<&str>)
+        .context("cannot give the node its boot id")?;
 
     // `pivot_root(".", ".")` stacks the old root on the new one, so it needs no directory to go to (pivot_root(2)).
     chdir(&new).with_context(|| format!("cannot enter {}", new.display()))?;
@@ -96,14 +78,7 @@ enum Access {
 fn bind(from: &Path, to: &Path, access: Access) -> Result<()> {
     make_dir(to)?;
     let what = || format!("cannot bind {} to {}", from.display(), to.display());
-    mount(
-        Some(from),
-        to,
-        None::<&str>,
-        MsFlags::MS_BIND | MsFlags::MS_REC,
-        None::<&str>,
-    )
-    .with_context(what)?;
+    mount(Some(from), to, None::<&str>, MsFlags::MS_BIND | MsFlags::MS_REC, None::<&str>).with_context(what)?;
     if access == Access::Read {
         let flags = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY;
         mount(None::<&str>, to, None::<&str>, flags, None::<&str>).with_context(what)?;

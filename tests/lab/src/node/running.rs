@@ -33,17 +33,7 @@ impl Running {
         let log_path = spec.dir.join("init.log");
         let log = fs::File::create(&log_path).with_context(|| format!("cannot make {}", log_path.display()))?;
         let mut outer = Command::new("unshare")
-            .args([
-                "--mount",
-                "--pid",
-                "--net",
-                "--uts",
-                "--ipc",
-                "--fork",
-                "--kill-child",
-                "--propagation",
-                "private",
-            ])
+            .args(["--mount", "--pid", "--net", "--uts", "--ipc", "--fork", "--kill-child", "--propagation", "private"])
             .args(new_clock())
             .arg(&lab)
             .arg("init")
@@ -64,19 +54,11 @@ impl Running {
             }
             let children = format!("/proc/{0}/task/{0}/children", outer.id());
             let children = fs::read_to_string(&children).with_context(|| format!("cannot read {children}"))?;
-            let init: i32 = children
-                .trim()
-                .parse()
-                .with_context(|| format!("unshare has children {children:?}"))?;
+            let init: i32 = children.trim().parse().with_context(|| format!("unshare has children {children:?}"))?;
             Ok((pipe, init, Network::of(init)?))
         })();
         match begun {
-            Ok((pipe, init, network)) => Ok(Self {
-                outer,
-                init,
-                network,
-                _pipe: pipe,
-            }),
+            Ok((pipe, init, network)) => Ok(Self { outer, init, network, _pipe: pipe }),
             Err(e) => {
                 let _ = outer.kill();
                 let _ = outer.wait();
@@ -108,9 +90,5 @@ fn new_clock() -> Vec<String> {
     let seconds: i64 = uptime.split('.').next().and_then(|text| text.parse().ok()).unwrap_or(0);
     // A second is kept: a clock below zero is refused.
     let back = (1 - seconds).min(0);
-    vec![
-        "--time".to_owned(),
-        format!("--boottime={back}"),
-        format!("--monotonic={back}"),
-    ]
+    vec!["--time".to_owned(), format!("--boottime={back}"), format!("--monotonic={back}")]
 }

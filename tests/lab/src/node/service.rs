@@ -33,12 +33,7 @@ impl Handle<'_> {
     /// When it survives even that.
     pub async fn stop(&self) -> Result<()> {
         let grace_ms = u64::try_from(GRACE.as_millis())?;
-        self.ask(Request::Stop {
-            service: self.name.to_owned(),
-            grace_ms,
-        })
-        .await
-        .map(drop)
+        self.ask(Request::Stop { service: self.name.to_owned(), grace_ms }).await.map(drop)
     }
 
     /// SIGKILL, and it stays away until it is started.
@@ -46,12 +41,7 @@ impl Handle<'_> {
     /// # Errors
     /// When it survives that.
     pub async fn kill(&self) -> Result<()> {
-        self.ask(Request::Stop {
-            service: self.name.to_owned(),
-            grace_ms: 0,
-        })
-        .await
-        .map(drop)
+        self.ask(Request::Stop { service: self.name.to_owned(), grace_ms: 0 }).await.map(drop)
     }
 
     /// Stop, then start.
@@ -68,12 +58,7 @@ impl Handle<'_> {
     /// # Errors
     /// When it does not run.
     pub async fn signal(&self, signal: nix::sys::signal::Signal) -> Result<()> {
-        self.ask(Request::Signal {
-            service: self.name.to_owned(),
-            signal: signal as i32,
-        })
-        .await
-        .map(drop)
+        self.ask(Request::Signal { service: self.name.to_owned(), signal: signal as i32 }).await.map(drop)
     }
 
     /// How it stands.
@@ -117,14 +102,7 @@ impl Handle<'_> {
     }
 
     async fn ask(&self, request: Request) -> Result<State> {
-        let states = self
-            .node
-            .ask(&request)
-            .await
-            .with_context(|| format!("{} of {}", self.name, self.node.name()))?;
-        states
-            .get(self.name)
-            .copied()
-            .with_context(|| format!("the node has no service {}", self.name))
+        let states = self.node.ask(&request).await.with_context(|| format!("{} of {}", self.name, self.node.name()))?;
+        states.get(self.name).copied().with_context(|| format!("the node has no service {}", self.name))
     }
 }

@@ -18,10 +18,7 @@ const SUGGESTIONS: [(&str, &str); 5] = [
     ),
     ("garbage for etcd", "echo garbage > /etc/kubernetes/manifests/etcd.yaml"),
     ("no scheduler", "rm /etc/kubernetes/manifests/kube-scheduler.yaml"),
-    (
-        "a backup that takes the pod over",
-        "cd /etc/kubernetes/manifests && cp kube-apiserver.yaml kube-apiserver.yaml~",
-    ),
+    ("a backup that takes the pod over", "cd /etc/kubernetes/manifests && cp kube-apiserver.yaml kube-apiserver.yaml~"),
     ("a hung API server", "lab tell kube-apiserver hang"),
 ];
 

@@ -97,10 +97,7 @@ impl Node {
             "--key=/etc/kubernetes/pki/etcd/healthcheck-client.key",
         ];
         command.extend(args);
-        self.exec(&command)
-            .await?
-            .success()
-            .with_context(|| format!("etcdctl {}", args.join(" ")))
+        self.exec(&command).await?.success().with_context(|| format!("etcdctl {}", args.join(" ")))
     }
 
     /// Writes a key through the quorum.

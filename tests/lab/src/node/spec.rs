@@ -128,10 +128,7 @@ pub fn log(service: &str) -> String {
 /// The environment of everything in the node: what a service manager would give, nothing of ours.
 pub fn environment() -> [(&'static str, &'static str); 5] {
     [
-        (
-            "PATH",
-            "/lab/bin:/lab/etcd:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-        ),
+        ("PATH", "/lab/bin:/lab/etcd:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
         ("HOME", "/root"),
         ("LANG", "C.UTF-8"),
         ("RUST_BACKTRACE", "1"),

@@ -33,11 +33,7 @@ impl Snapshotter {
         // From linux/magic.h.
         const OVERLAYFS_SUPER_MAGIC: i64 = 0x794c_7630;
         let kind = nix::sys::statfs::statfs(dir).map(|s| s.filesystem_type().0);
-        if kind.is_ok_and(|kind| kind == OVERLAYFS_SUPER_MAGIC) {
-            Self::Native
-        } else {
-            Self::Overlay
-        }
+        if kind.is_ok_and(|kind| kind == OVERLAYFS_SUPER_MAGIC) { Self::Native } else { Self::Overlay }
     }
 
     fn name(self) -> &'static str {
@@ -105,10 +101,7 @@ pub fn furnish(cache: &Cache, images: &[Image], root: &Path) -> Result<()> {
     let hosts = root.join("etc/containerd/certs.d/_default");
     fs::create_dir_all(&hosts).with_context(|| format!("cannot make {}", hosts.display()))?;
     // Port 1: nothing listens there, least of all in a network of its own.
-    write(
-        &hosts.join("hosts.toml"),
-        "server = \"http://127.0.0.1:1\"\n[host.\"http://127.0.0.1:1\"]\n",
-    )?;
+    write(&hosts.join("hosts.toml"), "server = \"http://127.0.0.1:1\"\n[host.\"http://127.0.0.1:1\"]\n")?;
 
     let store = store(cache, images, snapshotter)?;
     let content = fs::read_dir(store.path()).with_context(|| format!("cannot list {}", store.path().display()))?;
@@ -136,28 +129,14 @@ fn store(cache: &Cache, images: &[Image], snapshotter: Snapshotter) -> Result<En
 /// Runs a containerd in namespaces of its own on `root` and has it import the images.
 fn import(images: &[Image], snapshotter: Snapshotter, root: &Path) -> Result<()> {
     // Not below `root`: a socket's path has 108 bytes, and the checkout may lie deep.
-    let work = tempfile::Builder::new()
-        .prefix("lab-")
-        .tempdir()
-        .context("cannot make a temp directory")?;
+    let work = tempfile::Builder::new().prefix("lab-").tempdir().context("cannot make a temp directory")?;
     let archive = work.path().join("images.tar");
     images::write_archive(images, work.path(), &archive)?;
     let (config, socket) = (work.path().join("config.toml"), work.path().join("s"));
-    write(
-        &config,
-        &configuration(root, &work.path().join("state"), &socket, snapshotter),
-    )?;
+    write(&config, &configuration(root, &work.path().join("state"), &socket, snapshotter))?;
     let log = fs::File::create(work.path().join("log")).context("cannot make a log file")?;
     let mut containerd = Command::new("unshare")
-        .args([
-            "--mount",
-            "--pid",
-            "--fork",
-            "--kill-child",
-            "--mount-proc",
-            "containerd",
-            "--config",
-        ])
+        .args(["--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "containerd", "--config"])
         .arg(&config)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
@@ -193,20 +172,13 @@ fn import_into(socket: &Path, snapshotter: Snapshotter, archive: &Path) -> Resul
         .output()
         .context("cannot run ctr (package containerd)")?;
     if !out.status.success() {
-        bail!(
-            "ctr images import failed: {}",
-            String::from_utf8_lossy(&out.stderr).trim()
-        );
+        bail!("ctr images import failed: {}", String::from_utf8_lossy(&out.stderr).trim());
     }
     Ok(())
 }
 
 fn databases(store: &Path) -> Vec<PathBuf> {
-    let plugins = fs::read_dir(store)
-        .into_iter()
-        .flatten()
-        .flatten()
-        .map(|item| item.path());
+    let plugins = fs::read_dir(store).into_iter().flatten().flatten().map(|item| item.path());
     plugins
         .flat_map(|plugin| fs::read_dir(plugin).into_iter().flatten().flatten())
         .map(|item| item.path())

@@ -21,20 +21,13 @@ impl Traces {
     /// Of the node in this directory.
     pub(crate) fn at(dir: &Path) -> Self {
         let id = dir.file_name().unwrap_or_default().to_string_lossy();
-        Self {
-            dir: dir.to_path_buf(),
-            cgroups: Cgroups::named(&id),
-        }
+        Self { dir: dir.to_path_buf(), cgroups: Cgroups::named(&id) }
     }
 
     /// Fails if anything of it is left: directory, cgroups, mounts, processes.
     pub(crate) fn check(&self) -> Result<()> {
         ensure!(!self.dir.exists(), "{} is left", self.dir.display());
-        ensure!(
-            self.cgroups.left().is_empty(),
-            "cgroups are left: {:?}",
-            self.cgroups.left()
-        );
+        ensure!(self.cgroups.left().is_empty(), "cgroups are left: {:?}", self.cgroups.left());
         let name = self.dir.to_string_lossy().into_owned();
         let mounts = std::fs::read_to_string("/proc/self/mounts")?;
         ensure!(!mounts.contains(&name), "mounts are left:\n{mounts}");
@@ -43,10 +36,7 @@ impl Traces {
             let of = |file: &str| std::fs::read(item.path().join(file)).unwrap_or_default();
             let said = [of("cmdline"), of("cgroup"), of("mountinfo")].concat();
             let said = String::from_utf8_lossy(&said);
-            ensure!(
-                !said.contains(&name) && !said.contains(&self.cgroups.parent()),
-                "a process is left: {said}"
-            );
+            ensure!(!said.contains(&name) && !said.contains(&self.cgroups.parent()), "a process is left: {said}");
         }
         Ok(())
     }
