@@ -204,7 +204,7 @@ mod tests {
     fn hands(socket: &Path) -> Hands {
         let mut settings = Settings::default();
         settings.runtime.timeout = Duration::from_millis(300);
-        let look = Arc::new(|_: &Path| FileState::Missing);
+        let look = Arc::new(|_: &crate::model::ClosureFile| FileState::Missing);
         let runtime = Some(format!("unix://{}", socket.display()));
         Hands::new(&settings, Surroundings { manifests: "/nonexistent".into(), runtime, look })
     }

@@ -1,0 +1,27 @@
+//! The agent on a node: broken on purpose, and looked at from outside.
+//!
+//! Every test begins with a node the agent has adopted without being told anything about it, and ends with a restart of
+//! the agent and the same end ([`Stage::the_same_after_a_restart`]).
+//!
+//! | Module | What is broken |
+//! |---|---|
+//! | `changes` | a manifest is changed for the worse |
+//! | `files` | what lies in the manifest directory is no manifest, or one too many |
+//! | `absence` | manifests are deleted, moved away, reset |
+//! | `closures` | a file that a manifest mounts is changed |
+//! | `etcd` | etcd's manifest, while the API server runs |
+//! | `boots` | the node starts with a bad manifest on disk |
+//! | `crashes` | the agent itself: killed, its state damaged, its disk full |
+//! | `hands` | what a person does with the command line |
+
+#[allow(dead_code, reason = "more tests than these stand on it")]
+mod stage;
+
+mod absence;
+mod boots;
+mod changes;
+mod closures;
+mod crashes;
+mod etcd;
+mod files;
+mod hands;
