@@ -406,7 +406,7 @@ mod tests {
         node.write("audit.yaml", "kind: Policy\n");
         node.write("pki/sa.key", "-----BEGIN PRIVATE KEY-----\nA\n");
         let manifest = node.manifest(&["--audit-policy-file=/c/audit.yaml".into()], &[("", "/c")]);
-        let mut digest = |node: &mut Node| {
+        let digest = |node: &mut Node| {
             let scope = Scope { root: node.root.path().to_owned(), excluded: Vec::new() };
             let files: Vec<_> = node.closures.of(&manifest, &scope).into_iter().map(|looked| looked.file).collect();
             generation_digest(manifest.digest, &files)
