@@ -296,3 +296,98 @@ fn words_of_environment(text: &str) -> Vec<String> {
         .map(|word| word.trim_matches(['"', '\'']).to_owned())
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Lab {
+        root: tempfile::TempDir,
+        settings: Settings,
+        flags: Flags,
+    }
+
+    impl Lab {
+        fn new() -> Self {
+            let root = tempfile::tempdir().unwrap();
+            let mut settings = Settings::default();
+            settings.kubelet.config = root.path().join("config.yaml");
+            Self { root, settings, flags: Flags::default() }
+        }
+
+        fn write(&self, name: &str, text: &str) {
+            fs::write(self.root.path().join(name), text).unwrap();
+        }
+
+        fn find(&mut self) -> Surroundings {
+            find(&self.settings, &mut self.flags)
+        }
+    }
+
+    #[test]
+    fn each_source_gives_way_to_the_one_before_it() {
+        let mut lab = Lab::new();
+        let bare = lab.find();
+        assert_eq!(bare.manifests, Found { value: MANIFESTS.into(), from: Source::WellKnown });
+        assert_eq!(bare.kubelet_healthz.unwrap().value, HEALTHZ);
+        assert_eq!(bare.node_name.from, Source::HostName);
+        assert_eq!(bare.kubelet_address, "127.0.0.1:10250");
+
+        lab.write(
+            "kubeadm-flags.env",
+            "KUBELET_KUBEADM_ARGS=\"--container-runtime-endpoint=unix:///env.sock --hostname-override=M1\"\n",
+        );
+        lab.write("config.yaml", "kind: KubeletConfiguration\nstaticPodPath: /from/config\nhealthzPort: 0\nport: 11250\ncontainerRuntimeEndpoint: \"\"\n");
+        let found = lab.find();
+        assert_eq!(found.manifests.value, Path::new("/from/config"));
+        assert_eq!(found.kubelet_healthz, None, "switched off");
+        assert_eq!(found.runtime.unwrap().value, "unix:///env.sock");
+        assert_eq!(found.node_name.value, "m1");
+        assert_eq!(found.kubelet_address, "127.0.0.1:11250");
+        assert_eq!(found.kubelet_files.len(), 2);
+
+        fs::create_dir(lab.root.path().join("d")).unwrap();
+        lab.write("d/10.conf", "healthzPort: 1\nhealthzBindAddress: 0.0.0.0\n");
+        lab.write("d/20.conf", "healthzPort: 2\n");
+        lab.write("d/30.yaml", "healthzPort: 3\n");
+        let args = ["kubelet", "--container-runtime-endpoint", "unix:///flag.sock", "--config-dir"].map(String::from);
+        let args = args.into_iter().chain([lab.root.path().join("d").display().to_string()]).collect();
+        lab.flags.take(Some(&Process { pid: 1, uid: 0, args }));
+        lab.flags.take(None);
+        let found = lab.find();
+        assert_eq!(found.kubelet_healthz.unwrap().value, "http://127.0.0.1:2/healthz", "the last drop-in");
+        let runtime = found.runtime.unwrap();
+        assert_eq!(runtime.value, "unix:///flag.sock", "remembered while no kubelet runs");
+        assert_eq!(runtime.from, Source::KubeletFlag("container-runtime-endpoint".into()));
+
+        lab.settings.paths.manifests = Some("/set".into());
+        lab.settings.node_name = Some("named".into());
+        lab.settings.runtime.endpoint = Some("unix:///set.sock".into());
+        let found = lab.find();
+        assert_eq!(found.manifests, Found { value: "/set".into(), from: Source::Settings });
+        assert_eq!(found.node_name.value, "named");
+        assert_eq!(found.runtime.unwrap().value, "unix:///set.sock");
+    }
+
+    #[test]
+    fn a_broken_configuration_is_no_reason_to_stop_looking() {
+        let mut lab = Lab::new();
+        lab.write("config.yaml", "staticPodPath: [");
+        assert_eq!(lab.find().manifests.from, Source::WellKnown);
+        lab.write("config.yaml", "staticPodPath: relative\nhealthzPort: 99999\n");
+        assert_eq!(lab.find().manifests.from, Source::WellKnown);
+    }
+
+    #[test]
+    fn what_is_bound_to_everything_is_reached_on_loopback() {
+        for (bound, reached) in [
+            ("", "127.0.0.1"),
+            ("0.0.0.0", "127.0.0.1"),
+            ("::", "[::1]"),
+            ("[fd00::1]", "[fd00::1]"),
+            ("10.0.0.1", "10.0.0.1"),
+        ] {
+            assert_eq!(reachable(bound), reached);
+        }
+    }
+}
