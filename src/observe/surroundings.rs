@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::file;
+use super::{credentials, file};
 use crate::config::settings::{KUBELET_CONFIG, Settings};
 use crate::sys::proc::{self, Process};
 
@@ -240,16 +240,28 @@ fn runtime(settings: &Settings, flags: &Flags, config: &KubeletConfig) -> Option
     set.or_else(said).or_else(known)
 }
 
-/// As the kubelet does it (`pkg/util/node`): the host name, trimmed and in lower case, unless overridden.
+/// As the kubelet does it (`pkg/util/node`): the host name, trimmed and in lower case, unless overridden. Before any
+/// kubelet was seen to run, its certificate says under which name it joined: a flag in its unit is not known then, and
+/// memory is bound to the name.
 fn node_name(settings: &Settings, flags: &Flags) -> Found<String> {
     if let Some(value) = settings.node_name.clone() {
         return Found { value, from: Source::Settings };
     }
-    let found = flags.get("hostname-override").unwrap_or_else(|| {
+    let joined = || if flags.words.is_empty() { joined_as(&settings.kubelet.config) } else { None };
+    let found = flags.get("hostname-override").or_else(joined).unwrap_or_else(|| {
         let name = nix::unistd::gethostname().map(|name| name.to_string_lossy().into_owned());
         Found { value: name.unwrap_or_default(), from: Source::HostName }
     });
     Found { value: found.value.trim().to_ascii_lowercase(), from: found.from }
+}
+
+/// The name in the kubelet's client certificate, `system:node:NAME`, which lies beside its configuration.
+fn joined_as(config: &Path) -> Option<Found<String>> {
+    let path = config.with_file_name("pki").join("kubelet-client-current.pem");
+    let (pem, _) = file::read(&path, MAX_CONFIG).ok()?;
+    let name = credentials::common_name(credentials::certificates(&pem).ok()?.first()?)?;
+    let value = name.strip_prefix("system:node:")?.to_owned();
+    Some(Found { value, from: Source::File(path) })
 }
 
 fn healthz(settings: &Settings, flags: &Flags, config: &KubeletConfig) -> Option<Found<String>> {
@@ -300,6 +312,7 @@ fn words_of_environment(text: &str) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::observe::testing::Pki;
 
     struct Lab {
         root: tempfile::TempDir,
@@ -367,6 +380,19 @@ mod tests {
         assert_eq!(found.manifests, Found { value: "/set".into(), from: Source::Settings });
         assert_eq!(found.node_name.value, "named");
         assert_eq!(found.runtime.unwrap().value, "unix:///set.sock");
+    }
+
+    #[test]
+    fn before_a_kubelet_was_seen_its_certificate_tells_the_name() {
+        let mut lab = Lab::new();
+        let pki = lab.root.path().join("pki");
+        fs::create_dir(&pki).unwrap();
+        let made = Pki::new(&pki);
+        made.authority("system:node:m7");
+        fs::rename(made.path("system:node:m7.crt"), made.path("kubelet-client-current.pem")).unwrap();
+        assert_eq!(lab.find().node_name.value, "m7");
+        lab.flags.take(Some(&Process { pid: 1, uid: 0, args: vec!["kubelet".into()] }));
+        assert_eq!(lab.find().node_name.from, Source::HostName, "a kubelet that runs goes by the host name");
     }
 
     #[test]
