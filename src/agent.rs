@@ -4,7 +4,7 @@
 //! ```text
 //!   pass:  observe ─▶ judge ─▶ decide ─▶ save the memory (the intent) ─▶ take each step ─▶ save ─▶ tell
 //!                                                   │ cannot be saved
-//!                                                   └▶ nothing of the node is touched
+//!                                                   └▶ nothing is begun that could be left half done
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -60,6 +60,8 @@ pub struct Agent {
     judgement: Option<Judgement>,
     /// Failures told, by component, so that the same one is told once and not ten times a second.
     failures: BTreeMap<Option<ComponentId>, String>,
+    /// What the last pass said of renewed kubeconfigs.
+    renewals: Vec<String>,
 }
 
 /// The memory as it lies on disk.
@@ -107,6 +109,7 @@ impl Agent {
             last: None,
             judgement: None,
             failures: BTreeMap::new(),
+            renewals: Vec::new(),
         };
         Ok((agent, events))
     }
@@ -135,9 +138,12 @@ impl Agent {
         if !decision.plan.is_empty() {
             self.save(seen.at, true, &mut events);
         }
-        for sentence in self.guard.refresh_kubeconfigs(&self.memory, &seen) {
-            events.push(event(seen.at, EventKind::Notice, None, &sentence, ""));
+        let renewed = self.guard.refresh_kubeconfigs(&self.memory, &seen);
+        // What was renewed is told as it happens; what could not be kept would be told again at every pass.
+        for sentence in renewed.iter().filter(|sentence| !self.renewals.contains(*sentence)) {
+            events.push(event(seen.at, EventKind::Notice, None, sentence, ""));
         }
+        self.renewals = renewed;
         if let Err(error) = self.guard.append(&events) {
             self.fail(seen.at, None, format!("the history cannot be written: {error}"), &mut events);
         }
@@ -161,7 +167,7 @@ impl Agent {
         let mut well: BTreeSet<Option<ComponentId>> = BTreeSet::new();
         for step in &decision.plan {
             let whose = step.component().cloned();
-            if ended.contains(&whose) || (self.saved.trouble.is_some() && step.touches_node()) {
+            if ended.contains(&whose) || (self.saved.trouble.is_some() && step.needs_intent()) {
                 continue;
             }
             let outcome = self.hands.take(&self.guard, step, &self.memory, seen).await;
@@ -214,7 +220,8 @@ impl Agent {
                 self.failures.remove(&None);
             }
             Err(error) => {
-                let sentence = format!("the memory cannot be saved, so nothing of the node is touched: {error}");
+                let sentence =
+                    format!("the memory cannot be saved, so nothing is begun that could be left half done: {error}");
                 self.saved.trouble = Some(sentence.clone());
                 self.fail(now, None, sentence, events);
             }

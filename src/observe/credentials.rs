@@ -49,6 +49,13 @@ pub(super) fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, S
     }
 }
 
+/// The common name in a certificate's subject.
+pub(super) fn common_name(certificate: &CertificateDer<'_>) -> Option<String> {
+    let (_, certificate) = parse_x509_certificate(certificate).ok()?;
+    let name = certificate.subject().iter_common_name().next()?.as_str().ok()?;
+    Some(name.to_owned())
+}
+
 /// A certificate and its key that fit each other, and the certificate's dates.
 pub(super) fn pair(certificate: &[u8], key: &[u8]) -> Result<(CertifiedKey, Dates), String> {
     let chain = certificates(certificate).map_err(|error| format!("the client certificate {error}"))?;

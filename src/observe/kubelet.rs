@@ -209,3 +209,50 @@ fn waiting_of(pod: Pod, node: &str) -> Option<(ComponentId, Waiting)> {
     let waiting = Waiting { uid, reason: reason.reason, message: reason.message };
     Some((ComponentId::new(pod.metadata.namespace, name), waiting))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::observe::testing::fixture;
+
+    #[test]
+    fn what_the_kubelet_waits_with_is_read_off_its_pods() {
+        let healthy = parse(&fixture("kubelet/pods.json"), "vm").unwrap();
+        assert_eq!(healthy, BTreeMap::new());
+        assert_eq!(parse(b"{\"items\": null}", "vm"), Some(BTreeMap::new()), "a kubelet that has just started");
+        assert_eq!(parse(b"Authorization error", "vm"), None);
+
+        let pod = String::from_utf8(fixture("kubelet/kubelet-pod-apiserver-crashloop.json")).unwrap();
+        let list = format!("{{\"kind\": \"PodList\", \"items\": [{pod}]}}");
+        let waiting = parse(list.as_bytes(), "vm").unwrap();
+        let api = &waiting[&ComponentId::system("kube-apiserver")];
+        assert_eq!((api.uid.as_str(), api.reason.as_str()), ("ccf6c4036cc7b73f038caef698a734f5", "CrashLoopBackOff"));
+        assert!(api.message.starts_with("back-off 10s"));
+        let on_its_way = list.replace("CrashLoopBackOff", "ContainerCreating");
+        assert_eq!(parse(on_its_way.as_bytes(), "vm"), Some(BTreeMap::new()));
+        assert_eq!(parse(list.as_bytes(), "other"), Some(BTreeMap::new()), "another node's name");
+    }
+
+    fn process(args: &[&str], uid: u32) -> Process {
+        let pid = i32::try_from(std::process::id()).unwrap();
+        Process { pid, uid, args: args.iter().map(|word| (*word).to_owned()).collect() }
+    }
+
+    #[test]
+    fn the_kubelet_that_is_meant_is_found() {
+        let usual = Found { value: PathBuf::from("/var/lib/kubelet/config.yaml"), from: Source::WellKnown };
+        let set = Found { value: PathBuf::from("/lab/config.yaml"), from: Source::Settings };
+        let lab = process(&["/opt/kubelet", "--config", "/lab/config.yaml"], 0);
+        let other = process(&["/usr/bin/kubelet", "--config=/var/lib/kubelet/config.yaml"], 0);
+        assert_eq!(find(&[other.clone(), lab.clone()], &set), Some(&lab));
+        assert_eq!(find(std::slice::from_ref(&other), &set), None);
+        assert_eq!(find(std::slice::from_ref(&other), &usual), Some(&other));
+        assert_eq!(
+            find(
+                &[process(&["kubelet"], 1000), process(&["kubelet-proxy"], 0), process(&["vi", "kubelet"], 0)],
+                &usual
+            ),
+            None
+        );
+    }
+}

@@ -53,9 +53,10 @@ use crate::model::{ClosureFile, ComponentId, FileState, Manifest, Memory, Moment
 pub use crate::sys::clock::now;
 use crate::sys::proc::{self, Process};
 
-/// For everything that is read from disks and /proc in one pass: an unchanged node takes some milliseconds; a disk that
-/// takes longer than this is the trouble itself.
-const DISK_DEADLINE: Duration = Duration::from_secs(5);
+/// For what is read from disks, and from /proc, in one pass: an unchanged node takes some milliseconds; a disk that takes
+/// longer than this is the trouble itself. Together with the runtime's time-out it stays below the longest gap between two
+/// passes that still counts as watched (Q14).
+const DISK_DEADLINE: Duration = Duration::from_secs(3);
 
 /// The node, watched. Long-lived: it holds descriptors, the runtime's channel, the probes' tasks and caches.
 #[derive(Debug)]
@@ -410,4 +411,84 @@ fn surroundings_now(settings: &Settings, flags: &mut Flags, processes: &[Process
 fn standing(directory: &Directory) -> BTreeMap<ComponentId, Arc<ManifestFile>> {
     let pods = directory.files().filter_map(|file| Some((file.content.as_ref().ok()?.id.clone(), Arc::clone(file))));
     pods.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::model::observation::{Gone, Settled};
+    use crate::model::reading::Question;
+
+    /// A node of which nothing works: no kubelet, no runtime, no certificates; only files.
+    fn lab() -> (tempfile::TempDir, Settings) {
+        let root = tempfile::tempdir().unwrap();
+        let at = |name: &str| root.path().join(name);
+        fs::create_dir_all(at("manifests")).unwrap();
+        let mut settings = Settings::default();
+        settings.paths.manifests = Some(at("manifests"));
+        settings.paths.inactive_manifests = at("inactive-manifests");
+        settings.paths.staging = at(".lastgood");
+        settings.paths.kubernetes = root.path().to_owned();
+        settings.paths.state = at("state");
+        settings.kubelet.config = at("kubelet.yaml");
+        settings.kubelet.kubeconfig = at("kubelet.conf");
+        settings.kubelet.healthz = Some("http://127.0.0.1:1/healthz".into());
+        settings.runtime.endpoint = Some(format!("unix://{}", at("no.sock").display()));
+        settings.node_name = Some("vm".into());
+        (root, settings)
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_node_of_which_nothing_works_is_looked_at_all_the_same() {
+        let (root, settings) = lab();
+        let manifest = root.path().join("manifests/etcd.yaml");
+        fs::write(&manifest, testing::fixture("manifests/etcd.yaml")).unwrap();
+        fs::write(root.path().join("manifests/etcd.yaml~"), "").unwrap();
+        let mut observer = Observer::start(&settings).await;
+        assert_eq!(observer.machine().node_name, "vm");
+        let memory = Memory::default();
+        let began = std::time::Instant::now();
+        let seen = observer.observe(&memory).await;
+        assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+        assert_eq!(seen.manifests.files().count(), 2);
+        assert!(seen.runtime.is_err(), "unknown, not empty");
+        assert!(seen.images.is_empty());
+        assert_eq!(seen.kubelet.process, None);
+        assert_ne!(seen.kubelet.healthz, Reading::Good);
+        assert_eq!(seen.node.master.missing.len(), 2);
+        assert!(!seen.node.boot_id.is_empty());
+        assert!(seen.node.data_dirs.contains_key(Path::new("/var/lib/etcd")));
+        assert_eq!(observer.surroundings().watching, Ok(()));
+        let etcd = &seen.probes[&ComponentId::system("etcd")];
+        assert!(etcd.iter().any(|probe| probe.question == Question::Live));
+
+        observer.woken().await;
+        tokio::fs::remove_file(&manifest).await.unwrap();
+        tokio::time::timeout(Duration::from_secs(5), observer.woken()).await.unwrap();
+        let seen = observer.observe(&memory).await;
+        assert_eq!(seen.manifests.fate("etcd.yaml"), Gone::Deleted);
+        assert_ne!(seen.kubelet.healthz, Reading::Good);
+        assert!(!seen.probes.contains_key(&ComponentId::system("etcd")), "nobody remembers it");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn an_unchanged_node_costs_little_and_wakes_nobody() {
+        let (root, settings) = lab();
+        fs::write(root.path().join("manifests/etcd.yaml"), testing::fixture("manifests/etcd.yaml")).unwrap();
+        let mut observer = Observer::start(&settings).await;
+        let memory = Memory::default();
+        observer.observe(&memory).await;
+        observer.woken().await;
+        let seen = observer.observe(&memory).await;
+        let first = Arc::clone(seen.manifests.file("etcd.yaml").unwrap());
+        for _ in 0..3 {
+            let seen = observer.observe(&memory).await;
+            let again = seen.manifests.file("etcd.yaml").unwrap();
+            assert!(Arc::ptr_eq(&first, again) || again.settled == Settled::Yes);
+        }
+        let woken = tokio::time::timeout(Duration::from_millis(300), observer.woken()).await;
+        assert!(woken.is_err(), "our own looking");
+    }
 }

@@ -158,3 +158,97 @@ pub(super) fn read_only(dir: &Path) -> Option<String> {
     let flags = statvfs(there).ok()?.flags();
     flags.contains(FsFlags::ST_RDONLY).then(|| format!("{} lies on a read-only file system", there.display()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kind(line: &str) -> Option<BusyKind> {
+        kind_of(&line.split(' ').map(str::to_owned).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn who_works_on_the_control_plane_is_told_from_who_only_looks() {
+        for line in [
+            "kubeadm init",
+            "/usr/bin/kubeadm join 10.0.0.1:6443 --token x",
+            "kubeadm reset -f",
+            "kubeadm --v=5 upgrade apply v1.34.2",
+            "kubeadm upgrade node",
+            "/bin/sh /opt/kubeadm upgrade node",
+        ] {
+            assert_eq!(kind(line), Some(BusyKind::Kubeadm), "{line}");
+        }
+        for line in [
+            "kubeadm upgrade plan",
+            "kubeadm upgrade diff",
+            "kubeadm version",
+            "kubeadm",
+            "kubeadm upgrade apply v1 --dry-run",
+            "vi kubeadm init",
+            "bash",
+        ] {
+            assert_eq!(kind(line), None, "{line}");
+        }
+        assert_eq!(kind("etcdutl snapshot restore x"), Some(BusyKind::EtcdTool));
+        let plain = Process { pid: 1, uid: 1000, args: vec!["kubeadm".into(), "init".into()] };
+        assert!(busy(&[plain]).is_empty(), "not root's");
+    }
+
+    #[test]
+    fn a_data_directory_tells_its_incarnation_and_its_lock() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = root.path().join("etcd");
+        assert_eq!(data_dir(&dir).member, None);
+        fs::create_dir_all(dir.join("member/snap")).unwrap();
+        fs::create_dir_all(dir.join("member/wal")).unwrap();
+        let empty = data_dir(&dir);
+        assert_eq!((empty.changed, empty.lock), (None, LockState::CannotTell));
+        let db = dir.join("member/snap/db");
+        fs::write(&db, "x").unwrap();
+        assert_eq!(data_dir(&dir).lock, LockState::Free);
+        let held = Flock::lock(fs::File::open(&db).unwrap(), FlockArg::LockExclusiveNonblock).unwrap();
+        assert_eq!(data_dir(&dir).lock, LockState::Held);
+        drop(held);
+        let seen = data_dir(&dir);
+        assert_eq!(seen.lock, LockState::Free);
+        assert!(seen.changed.is_some());
+        fs::rename(dir.join("member"), dir.join("aside")).unwrap();
+        fs::create_dir(dir.join("member")).unwrap();
+        assert_ne!(data_dir(&dir).member, seen.member, "another incarnation");
+    }
+
+    #[test]
+    fn a_listener_is_found_with_its_process() {
+        let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = socket.local_addr().unwrap().port();
+        let mut listeners = Listeners::default();
+        let found = listeners.look(&[port].into());
+        assert_eq!(found[&port].pid, i32::try_from(std::process::id()).ok());
+        assert_eq!(listeners.look(&[port].into()), found, "from memory");
+        drop(socket);
+        assert_eq!(listeners.look(&[port].into()), BTreeMap::new());
+    }
+
+    #[test]
+    fn what_a_reset_takes_away_is_missed() {
+        let root = tempfile::tempdir().unwrap();
+        let mut settings = Settings::default();
+        settings.paths.kubernetes = root.path().to_owned();
+        settings.kubelet.kubeconfig = root.path().join("kubelet.conf");
+        fs::create_dir(root.path().join("pki")).unwrap();
+        for sign in ["kubelet.conf", "pki/ca.crt", "pki/sa.key"] {
+            fs::write(root.path().join(sign), "x").unwrap();
+        }
+        let signs = Signs::at_first_sight(&settings);
+        assert_eq!(signs.look().missing, Vec::<PathBuf>::new());
+        fs::remove_dir_all(root.path().join("pki")).unwrap();
+        assert_eq!(signs.look().missing.len(), 2);
+        assert_eq!(
+            Signs::at_first_sight(&settings).look().missing,
+            [root.path().join("pki/ca.crt")],
+            "also for a newcomer"
+        );
+        assert_eq!(read_only(root.path()), None);
+    }
+}

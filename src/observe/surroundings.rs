@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::file;
+use super::{credentials, file};
 use crate::config::settings::{KUBELET_CONFIG, Settings};
 use crate::sys::proc::{self, Process};
 
@@ -240,16 +240,28 @@ fn runtime(settings: &Settings, flags: &Flags, config: &KubeletConfig) -> Option
     set.or_else(said).or_else(known)
 }
 
-/// As the kubelet does it (`pkg/util/node`): the host name, trimmed and in lower case, unless overridden.
+/// As the kubelet does it (`pkg/util/node`): the host name, trimmed and in lower case, unless overridden. Before any
+/// kubelet was seen to run, its certificate says under which name it joined: a flag in its unit is not known then, and
+/// memory is bound to the name.
 fn node_name(settings: &Settings, flags: &Flags) -> Found<String> {
     if let Some(value) = settings.node_name.clone() {
         return Found { value, from: Source::Settings };
     }
-    let found = flags.get("hostname-override").unwrap_or_else(|| {
+    let joined = || if flags.words.is_empty() { joined_as(&settings.kubelet.config) } else { None };
+    let found = flags.get("hostname-override").or_else(joined).unwrap_or_else(|| {
         let name = nix::unistd::gethostname().map(|name| name.to_string_lossy().into_owned());
         Found { value: name.unwrap_or_default(), from: Source::HostName }
     });
     Found { value: found.value.trim().to_ascii_lowercase(), from: found.from }
+}
+
+/// The name in the kubelet's client certificate, `system:node:NAME`, which lies beside its configuration.
+fn joined_as(config: &Path) -> Option<Found<String>> {
+    let path = config.with_file_name("pki").join("kubelet-client-current.pem");
+    let (pem, _) = file::read(&path, MAX_CONFIG).ok()?;
+    let name = credentials::common_name(credentials::certificates(&pem).ok()?.first()?)?;
+    let value = name.strip_prefix("system:node:")?.to_owned();
+    Some(Found { value, from: Source::File(path) })
 }
 
 fn healthz(settings: &Settings, flags: &Flags, config: &KubeletConfig) -> Option<Found<String>> {
@@ -295,4 +307,113 @@ fn words_of_environment(text: &str) -> Vec<String> {
         .flat_map(|value| value.trim_matches(['"', '\'']).split_whitespace())
         .map(|word| word.trim_matches(['"', '\'']).to_owned())
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::observe::testing::Pki;
+
+    struct Lab {
+        root: tempfile::TempDir,
+        settings: Settings,
+        flags: Flags,
+    }
+
+    impl Lab {
+        fn new() -> Self {
+            let root = tempfile::tempdir().unwrap();
+            let mut settings = Settings::default();
+            settings.kubelet.config = root.path().join("config.yaml");
+            Self { root, settings, flags: Flags::default() }
+        }
+
+        fn write(&self, name: &str, text: &str) {
+            fs::write(self.root.path().join(name), text).unwrap();
+        }
+
+        fn find(&mut self) -> Surroundings {
+            find(&self.settings, &mut self.flags)
+        }
+    }
+
+    #[test]
+    fn each_source_gives_way_to_the_one_before_it() {
+        let mut lab = Lab::new();
+        let bare = lab.find();
+        assert_eq!(bare.manifests, Found { value: MANIFESTS.into(), from: Source::WellKnown });
+        assert_eq!(bare.kubelet_healthz.unwrap().value, HEALTHZ);
+        assert_eq!(bare.node_name.from, Source::HostName);
+        assert_eq!(bare.kubelet_address, "127.0.0.1:10250");
+
+        lab.write(
+            "kubeadm-flags.env",
+            "KUBELET_KUBEADM_ARGS=\"--container-runtime-endpoint=unix:///env.sock --hostname-override=M1\"\n",
+        );
+        lab.write("config.yaml", "kind: KubeletConfiguration\nstaticPodPath: /from/config\nhealthzPort: 0\nport: 11250\ncontainerRuntimeEndpoint: \"\"\n");
+        let found = lab.find();
+        assert_eq!(found.manifests.value, Path::new("/from/config"));
+        assert_eq!(found.kubelet_healthz, None, "switched off");
+        assert_eq!(found.runtime.unwrap().value, "unix:///env.sock");
+        assert_eq!(found.node_name.value, "m1");
+        assert_eq!(found.kubelet_address, "127.0.0.1:11250");
+        assert_eq!(found.kubelet_files.len(), 2);
+
+        fs::create_dir(lab.root.path().join("d")).unwrap();
+        lab.write("d/10.conf", "healthzPort: 1\nhealthzBindAddress: 0.0.0.0\n");
+        lab.write("d/20.conf", "healthzPort: 2\n");
+        lab.write("d/30.yaml", "healthzPort: 3\n");
+        let args = ["kubelet", "--container-runtime-endpoint", "unix:///flag.sock", "--config-dir"].map(String::from);
+        let args = args.into_iter().chain([lab.root.path().join("d").display().to_string()]).collect();
+        lab.flags.take(Some(&Process { pid: 1, uid: 0, args }));
+        lab.flags.take(None);
+        let found = lab.find();
+        assert_eq!(found.kubelet_healthz.unwrap().value, "http://127.0.0.1:2/healthz", "the last drop-in");
+        let runtime = found.runtime.unwrap();
+        assert_eq!(runtime.value, "unix:///flag.sock", "remembered while no kubelet runs");
+        assert_eq!(runtime.from, Source::KubeletFlag("container-runtime-endpoint".into()));
+
+        lab.settings.paths.manifests = Some("/set".into());
+        lab.settings.node_name = Some("named".into());
+        lab.settings.runtime.endpoint = Some("unix:///set.sock".into());
+        let found = lab.find();
+        assert_eq!(found.manifests, Found { value: "/set".into(), from: Source::Settings });
+        assert_eq!(found.node_name.value, "named");
+        assert_eq!(found.runtime.unwrap().value, "unix:///set.sock");
+    }
+
+    #[test]
+    fn before_a_kubelet_was_seen_its_certificate_tells_the_name() {
+        let mut lab = Lab::new();
+        let pki = lab.root.path().join("pki");
+        fs::create_dir(&pki).unwrap();
+        let made = Pki::new(&pki);
+        made.authority("system:node:m7");
+        fs::rename(made.path("system:node:m7.crt"), made.path("kubelet-client-current.pem")).unwrap();
+        assert_eq!(lab.find().node_name.value, "m7");
+        lab.flags.take(Some(&Process { pid: 1, uid: 0, args: vec!["kubelet".into()] }));
+        assert_eq!(lab.find().node_name.from, Source::HostName, "a kubelet that runs goes by the host name");
+    }
+
+    #[test]
+    fn a_broken_configuration_is_no_reason_to_stop_looking() {
+        let mut lab = Lab::new();
+        lab.write("config.yaml", "staticPodPath: [");
+        assert_eq!(lab.find().manifests.from, Source::WellKnown);
+        lab.write("config.yaml", "staticPodPath: relative\nhealthzPort: 99999\n");
+        assert_eq!(lab.find().manifests.from, Source::WellKnown);
+    }
+
+    #[test]
+    fn what_is_bound_to_everything_is_reached_on_loopback() {
+        for (bound, reached) in [
+            ("", "127.0.0.1"),
+            ("0.0.0.0", "127.0.0.1"),
+            ("::", "[::1]"),
+            ("[fd00::1]", "[fd00::1]"),
+            ("10.0.0.1", "10.0.0.1"),
+        ] {
+            assert_eq!(reachable(bound), reached);
+        }
+    }
 }

@@ -110,3 +110,91 @@ impl Pki {
         std::fs::read(self.path(name)).unwrap()
     }
 }
+
+/// An answer a test server gives: its status and body.
+pub(super) type Canned = (u16, &'static str);
+
+/// A server on a loopback port that answers every request with what its function says of the path.
+pub(super) struct Server {
+    /// Its port.
+    pub(super) port: u16,
+    _task: tokio::task::JoinSet<()>,
+}
+
+impl Server {
+    /// Over plain HTTP, or TLS with this configuration.
+    pub(super) async fn start(tls: Option<rustls::ServerConfig>, answer: fn(&str) -> Canned) -> Self {
+        use http_body_util::Full;
+        use hyper::body::{Bytes, Incoming};
+        use hyper::service::service_fn;
+        use hyper::{Request, Response};
+        use hyper_util::rt::TokioIo;
+
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let acceptor = tls.map(|config| tokio_rustls::TlsAcceptor::from(std::sync::Arc::new(config)));
+        let mut task = tokio::task::JoinSet::new();
+        task.spawn(async move {
+            let mut connections = tokio::task::JoinSet::new();
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                let acceptor = acceptor.clone();
+                connections.spawn(async move {
+                    let service = service_fn(move |request: Request<Incoming>| async move {
+                        let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
+                        let (status, body) = answer(path);
+                        let body = Full::new(Bytes::from_static(body.as_bytes()));
+                        Response::builder().status(status).body(body)
+                    });
+                    let http = hyper::server::conn::http1::Builder::new();
+                    match acceptor {
+                        Some(acceptor) => {
+                            if let Ok(stream) = acceptor.accept(stream).await {
+                                let _ = http.serve_connection(TokioIo::new(stream), service).await;
+                            }
+                        }
+                        None => {
+                            let _ = http.serve_connection(TokioIo::new(stream), service).await;
+                        }
+                    }
+                });
+            }
+        });
+        Self { port, _task: task }
+    }
+}
+
+impl Pki {
+    /// A server's side of TLS; with an authority, it wants clients' certificates signed by it.
+    pub(super) fn server(&self, name: &str, clients: Option<&str>) -> rustls::ServerConfig {
+        use rustls::pki_types::pem::PemObject;
+        use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+        use std::sync::Arc;
+
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let certificates = |name: &str| -> Vec<CertificateDer<'static>> {
+            CertificateDer::pem_slice_iter(&self.read(name)).map(Result::unwrap).collect()
+        };
+        let builder = rustls::ServerConfig::builder_with_provider(Arc::clone(&provider));
+        let builder = builder.with_safe_default_protocol_versions().unwrap();
+        let builder = match clients {
+            None => builder.with_no_client_auth(),
+            Some(authority) => {
+                let mut roots = rustls::RootCertStore::empty();
+                roots.add_parsable_certificates(certificates(&format!("{authority}.crt")));
+                let verifier = rustls::server::WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+                builder.with_client_cert_verifier(verifier.build().unwrap())
+            }
+        };
+        let key = PrivateKeyDer::from_pem_slice(&self.read(&format!("{name}.key"))).unwrap();
+        builder.with_single_cert(certificates(&format!("{name}.crt")), key).unwrap()
+    }
+
+    /// As whom a probe comes.
+    pub(super) fn identity(&self, name: &str) -> super::probes::tls::Identity {
+        super::probes::tls::Identity {
+            certificate: self.path(&format!("{name}.crt")),
+            key: self.path(&format!("{name}.key")),
+        }
+    }
+}

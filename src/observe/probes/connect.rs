@@ -18,6 +18,7 @@ use tokio::net::{TcpStream, lookup_host};
 use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsConnector;
 
+use super::listening::{Heard, Listening};
 use super::tls::{self, Identity};
 use crate::model::reading::SymptomKind;
 use crate::model::{Reading, Symptom};
@@ -90,8 +91,16 @@ pub(super) struct Connection {
     pub(super) stream: Box<dyn Stream>,
     /// What is wrong with the dates of the server's certificate.
     pub(super) theirs: Option<String>,
+    /// What it takes to say why it broke off, if it does.
+    pub(super) trail: Trail,
+}
+
+/// What an error is to be read with.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Trail {
     /// What is wrong with the dates of the certificate we came with.
-    pub(super) ours: Option<String>,
+    ours: Option<String>,
+    heard: Heard,
 }
 
 /// Opens a TCP connection.
@@ -140,7 +149,7 @@ pub(super) async fn connect(
     let (identities, trust) = match security {
         Security::Plain => {
             let stream = Box::new(tcp(address, deadline).await?);
-            return Ok(Connection { stream, theirs: None, ours: None });
+            return Ok(Connection { stream, theirs: None, trail: Trail::default() });
         }
         Security::Tls { identities, trust } => (identities, trust),
     };
@@ -156,27 +165,30 @@ pub(super) async fn connect(
         .map_err(|_| no_means(format!("{} is no name a certificate could have", address.bare())))?;
     let stream = tcp(address, deadline).await?;
     let handshake = TlsConnector::from(Arc::new(config)).connect(name, stream);
+    let trail = Trail { ours, heard: Heard::default() };
     match timeout_at(deadline, handshake).await {
         Ok(Ok(stream)) => {
             let theirs = tls::trouble_of(stream.get_ref().1.peer_certificates());
-            Ok(Connection { stream: Box::new(stream), theirs, ours })
+            let stream = Box::new(Listening { stream, heard: trail.heard.clone() });
+            Ok(Connection { stream, theirs, trail })
         }
-        Ok(Err(error)) => Err(broken(&error, address, ours.as_deref())),
+        Ok(Err(error)) => Err(broken(&error, address, &trail)),
         Err(_) => Err(timed_out(address, "took the connection and did not finish the TLS handshake in time")),
     }
 }
 
 /// What an error after the connection stood means.
-pub(super) fn broken(error: &(dyn std::error::Error + 'static), address: &Address, ours: Option<&str>) -> Reading {
-    tls::meaning(error, &address.to_string(), ours).unwrap_or_else(|| {
-        let mut words = error.to_string();
-        let mut cause = error.source();
-        while let Some(deeper) = cause {
-            words = deeper.to_string();
-            cause = deeper.source();
-        }
-        Reading::Bad(Symptom::new(SymptomKind::Broken, format!("{address}: the connection broke off: {words}")))
-    })
+pub(super) fn broken(error: &(dyn std::error::Error + 'static), address: &Address, trail: &Trail) -> Reading {
+    if let Some(error) = tls::innermost(error).cloned().or_else(|| trail.heard.get()) {
+        return tls::meaning(&error, &address.to_string(), trail.ours.as_deref());
+    }
+    let mut words = error.to_string();
+    let mut cause = error.source();
+    while let Some(deeper) = cause {
+        words = deeper.to_string();
+        cause = deeper.source();
+    }
+    Reading::Bad(Symptom::new(SymptomKind::Broken, format!("{address}: the connection broke off: {words}")))
 }
 
 /// The reading of a deadline that passed.

@@ -14,7 +14,7 @@ use tonic::transport::{Endpoint, Uri};
 use tonic::{Code, Status};
 use tower::service_fn;
 
-use super::connect::{self, Address, Security};
+use super::connect::{self, Address, Security, Trail};
 use crate::model::reading::SymptomKind;
 use crate::model::{Reading, Symptom};
 
@@ -40,8 +40,7 @@ impl fmt::Display for Way {
 pub(super) struct Etcd<'a> {
     way: &'a Way,
     client: Client,
-    /// What is wrong with the dates of the certificate we came with.
-    ours: Option<String>,
+    trail: Trail,
 }
 
 /// Which of the two reads.
@@ -62,16 +61,14 @@ impl<'a> Etcd<'a> {
             let stream = stream.lock().unwrap_or_else(PoisonError::into_inner).take();
             std::future::ready(stream.map(TokioIo::new).ok_or_else(|| io::Error::other("the connection was lost")))
         });
-        let ours = connection.ours;
+        let trail = connection.trail;
         let open = async {
             let channel = Endpoint::from_static("http://etcd").connect_with_connector(once).await;
-            let channel = channel.map_err(|error| connect::broken(&error, &way.address, ours.as_deref()))?;
-            Client::from_channel(Channel::Tonic(channel), None)
-                .await
-                .map_err(|error| meaning(way, error, ours.as_deref()))
+            let channel = channel.map_err(|error| connect::broken(&error, &way.address, &trail))?;
+            Client::from_channel(Channel::Tonic(channel), None).await.map_err(|error| meaning(way, error, &trail))
         };
         match timeout_at(deadline, open).await {
-            Ok(client) => Ok(Self { client: client?, way, ours }),
+            Ok(client) => Ok(Self { client: client?, way, trail }),
             Err(_) => Err(connect::timed_out(&way.address, "took the connection and did not speak HTTP/2 in time")),
         }
     }
@@ -85,7 +82,7 @@ impl<'a> Etcd<'a> {
         let mut client = self.client.kv_client();
         match timeout_at(deadline, client.get(KEY, Some(options))).await {
             Ok(Ok(_)) => Reading::Good,
-            Ok(Err(error)) => meaning(self.way, error, self.ours.as_deref()),
+            Ok(Err(error)) => meaning(self.way, error, &self.trail),
             Err(_) => connect::timed_out(&self.way.address, "took a read and did not answer it in time"),
         }
     }
@@ -142,18 +139,18 @@ pub(super) async fn as_dependent(ways: &[Way], deadline: Instant) -> Reading {
     }
 }
 
-fn meaning(way: &Way, error: Error, ours: Option<&str>) -> Reading {
+fn meaning(way: &Way, error: Error, trail: &Trail) -> Reading {
     match error {
-        Error::GRpcStatus(status) => of_status(way, &status, ours),
-        Error::TransportError(error) => connect::broken(&error, &way.address, ours),
+        Error::GRpcStatus(status) => of_status(way, &status, trail),
+        Error::TransportError(error) => connect::broken(&error, &way.address, trail),
         error => Reading::Bad(Symptom::new(SymptomKind::Broken, format!("{way}: {error}"))),
     }
 }
 
-fn of_status(way: &Way, status: &Status, ours: Option<&str>) -> Reading {
+fn of_status(way: &Way, status: &Status, trail: &Trail) -> Reading {
     // A status with a cause was made on our side, of a transport that broke.
     if let Some(cause) = std::error::Error::source(status) {
-        return connect::broken(cause, &way.address, ours);
+        return connect::broken(cause, &way.address, trail);
     }
     let words = format!("{way} answered a read with {:?}: {}", status.code(), status.message());
     match status.code() {
@@ -164,5 +161,214 @@ fn of_status(way: &Way, status: &Status, ours: Option<&str>) -> Reading {
         _ if status.message().contains("learner") => Reading::CannotTell(Symptom::new(SymptomKind::NoMeans, words)),
         Code::Unimplemented => Reading::Bad(Symptom::new(SymptomKind::WrongBody, words)),
         _ => Reading::Bad(Symptom::new(SymptomKind::Unhealthy, words)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::process::{Child, Command, Stdio};
+    use std::time::Duration;
+
+    use nix::sys::signal::{Signal, kill};
+    use nix::unistd::Pid;
+
+    use super::*;
+    use crate::observe::probes::connect::Trust;
+    use crate::observe::probes::tls::Identity;
+    use crate::observe::testing::Pki;
+
+    const TIMEOUT: Duration = Duration::from_millis(1500);
+
+    /// A real etcd on free loopback ports, killed with this value.
+    struct Member {
+        child: Child,
+        port: u16,
+        _dir: tempfile::TempDir,
+    }
+
+    impl Drop for Member {
+        fn drop(&mut self) {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+    }
+
+    fn free_port() -> u16 {
+        std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    }
+
+    impl Member {
+        fn start(scheme: &str, flags: &[String]) -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            let (port, peer) = (free_port(), free_port());
+            let client = format!("{scheme}://127.0.0.1:{port}");
+            let cluster = format!("m0=http://127.0.0.1:{peer}");
+            let child = Command::new("etcd")
+                .args(["--name=m0", "--log-level=error"])
+                .arg(format!("--data-dir={}", dir.path().join("data").display()))
+                .args([format!("--listen-client-urls={client}"), format!("--advertise-client-urls={client}")])
+                .args([
+                    format!("--listen-peer-urls=http://127.0.0.1:{peer}"),
+                    format!("--initial-advertise-peer-urls=http://127.0.0.1:{peer}"),
+                ])
+                .arg(format!("--initial-cluster={cluster}"))
+                .args(flags)
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn()
+                .unwrap();
+            Self { child, port, _dir: dir }
+        }
+
+        fn signal(&self, signal: Signal) {
+            kill(Pid::from_raw(self.child.id() as i32), signal).unwrap();
+        }
+
+        /// Returns once no thread of it runs any more.
+        async fn stop(&self) {
+            self.signal(Signal::SIGSTOP);
+            let threads = format!("/proc/{}/task", self.child.id());
+            let runs = || {
+                let states = std::fs::read_dir(&threads).unwrap().flatten();
+                let mut states = states.filter_map(|thread| std::fs::read_to_string(thread.path().join("stat")).ok());
+                states.any(|stat| !stat.rsplit_once(')').unwrap().1.trim_start().starts_with('T'))
+            };
+            while runs() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        }
+
+        fn way(&self, security: Security) -> Way {
+            Way { address: Address { host: "127.0.0.1".into(), port: self.port }, security }
+        }
+    }
+
+    fn soon() -> Instant {
+        Instant::now() + TIMEOUT
+    }
+
+    /// Answers alone and with its quorum: a fresh member elects itself first.
+    async fn serving(way: &Way) {
+        let until = Instant::now() + Duration::from_secs(20);
+        while live(way, soon()).await != Reading::Good || quorum(way, soon()).await != Reading::Good {
+            assert!(Instant::now() < until, "etcd did not come up: {:?}", live(way, soon()).await);
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    fn kind(reading: &Reading) -> (bool, SymptomKind) {
+        match reading {
+            Reading::Good => panic!("good"),
+            Reading::Bad(symptom) => (true, symptom.kind),
+            Reading::CannotTell(symptom) => (false, symptom.kind),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_stopped_etcd_times_out_every_time_and_answers_when_it_goes_on() {
+        let member = Member::start("http", &[]);
+        let way = member.way(Security::Plain);
+        serving(&way).await;
+        member.stop().await;
+        for _ in 0..2 {
+            let began = Instant::now();
+            assert_eq!(kind(&live(&way, soon()).await), (true, SymptomKind::TimedOut));
+            assert_eq!(kind(&quorum(&way, soon()).await), (false, SymptomKind::TimedOut), "of itself it says nothing");
+            assert!(began.elapsed() < 2 * TIMEOUT + Duration::from_millis(500), "{:?}", began.elapsed());
+        }
+        member.signal(Signal::SIGCONT);
+        serving(&way).await;
+        drop(member);
+        assert_eq!(kind(&live(&way, soon()).await), (true, SymptomKind::Refused));
+    }
+
+    #[tokio::test]
+    async fn a_member_without_its_quorum_is_well_by_itself() {
+        // It was a cluster of one that had served, and then lost its quorum to a member that never came.
+        let member = Member::start("http", &[]);
+        let way = member.way(Security::Plain);
+        serving(&way).await;
+        let added = Command::new("etcdctl")
+            .env("ETCDCTL_API", "3")
+            .args([
+                format!("--endpoints=http://127.0.0.1:{}", member.port),
+                "member".into(),
+                "add".into(),
+                "ghost".into(),
+            ])
+            .arg(format!("--peer-urls=http://127.0.0.1:{}", free_port()))
+            .output();
+        match added {
+            Ok(out) if out.status.success() => {}
+            // Only a quorum takes this away from it; without the tool nothing can be shown here.
+            other => return eprintln!("not shown: etcdctl: {other:?}"),
+        }
+        let until = Instant::now() + Duration::from_secs(15);
+        let reading = loop {
+            let reading = quorum(&way, soon()).await;
+            if reading != Reading::Good {
+                break reading;
+            }
+            assert!(Instant::now() < until, "it never lost its quorum");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        };
+        assert_eq!(kind(&reading), (true, SymptomKind::ClusterWide), "{reading:?}");
+        assert_eq!(live(&way, soon()).await, Reading::Good);
+    }
+
+    fn mutual(pki: &Pki, certificate: &str) -> Vec<String> {
+        let path = |name: &str| pki.path(name).display().to_string();
+        vec![
+            format!("--cert-file={}", path(&format!("{certificate}.crt"))),
+            format!("--key-file={}", path(&format!("{certificate}.key"))),
+            format!("--trusted-ca-file={}", path("ca.crt")),
+            "--client-cert-auth=true".into(),
+        ]
+    }
+
+    #[tokio::test]
+    async fn mutual_tls_is_looked_at_with_the_dependents_eyes() {
+        let dir = tempfile::tempdir().unwrap();
+        let pki = Pki::new(dir.path());
+        for name in ["server", "client"] {
+            pki.sign(name, "ca", 5);
+        }
+        pki.authority("other");
+        pki.sign("stranger", "other", 5);
+        pki.sign("expired", "ca", -1);
+        let member = Member::start("https", &mutual(&pki, "server"));
+        let way = |identities: Vec<Identity>, trust: Trust| member.way(Security::Tls { identities, trust });
+        let authority = |name: &str| Trust::Authority(pki.path(name));
+        serving(&way(vec![pki.identity("client")], Trust::Anyone)).await;
+
+        let good = way(vec![pki.identity("client")], authority("ca.crt"));
+        assert_eq!(as_dependent(std::slice::from_ref(&good), soon()).await, Reading::Good);
+        let mistrusting = way(vec![pki.identity("client")], authority("other.crt"));
+        assert_eq!(kind(&as_dependent(std::slice::from_ref(&mistrusting), soon()).await), (true, SymptomKind::Tls));
+        assert_eq!(as_dependent(&[mistrusting, good], soon()).await, Reading::Good, "one way that works is enough");
+
+        let stranger = way(vec![pki.identity("stranger")], authority("ca.crt"));
+        assert_eq!(kind(&live(&stranger, soon()).await), (false, SymptomKind::Tls), "whoever refuses us lives");
+        assert_eq!(
+            kind(&as_dependent(&[stranger], soon()).await),
+            (true, SymptomKind::Tls),
+            "to a dependent it does not serve"
+        );
+        let late = way(vec![pki.identity("expired")], authority("ca.crt"));
+        assert_eq!(kind(&as_dependent(&[late], soon()).await), (true, SymptomKind::CertificateDates));
+        let keyless = Identity { certificate: pki.path("client.crt"), key: Path::new("/nowhere.key").into() };
+        assert_eq!(
+            kind(&as_dependent(&[way(vec![keyless], authority("ca.crt"))], soon()).await),
+            (false, SymptomKind::NoMeans)
+        );
+        assert!(kind(&live(&member.way(Security::Plain), soon()).await).0);
+
+        member.stop().await;
+        let began = Instant::now();
+        let stopped = live(&way(vec![pki.identity("client")], Trust::Anyone), soon()).await;
+        assert_eq!(kind(&stopped), (true, SymptomKind::TimedOut), "the handshake has a deadline too");
+        assert!(began.elapsed() < TIMEOUT + Duration::from_millis(500), "{:?}", began.elapsed());
+        member.signal(Signal::SIGCONT);
     }
 }

@@ -76,8 +76,8 @@ impl Answer {
 /// The reading it comes to when there is no answer.
 pub(in crate::observe) async fn get(get: &Get, deadline: Instant) -> Result<Answer, Reading> {
     let connection = connect::connect(&get.address, &get.security, b"", deadline).await?;
-    let (certificate, ours) = (connection.theirs, connection.ours);
-    let broken = |error: hyper::Error| connect::broken(&error, &get.address, ours.as_deref());
+    let (certificate, trail) = (connection.theirs, connection.trail);
+    let broken = |error: hyper::Error| connect::broken(&error, &get.address, &trail);
     let mut request = Request::get(&get.path).header(header::CONNECTION, "close");
     if !get.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("host")) {
         request = request.header(header::HOST, get.address.to_string());

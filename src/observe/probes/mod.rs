@@ -10,6 +10,7 @@
 pub(super) mod connect;
 pub(super) mod etcd;
 pub(super) mod http;
+mod listening;
 pub(super) mod plan;
 pub(super) mod tls;
 
@@ -193,5 +194,207 @@ impl fmt::Display for How {
             Self::Tcp(address) => write!(f, "tcp://{address}"),
             Self::NoMeans(_) => f.write_str("nothing to ask"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::connect::{Address, Trust};
+    use super::http::{Expect, MAX_BODY};
+    use super::*;
+    use crate::observe::testing::{Canned, Pki, Server};
+
+    /// Short, and still long enough for a busy machine.
+    const TIMEOUT: Duration = Duration::from_millis(1500);
+
+    fn get(port: u16, path: &str, security: Security) -> Get {
+        let address = Address { host: "127.0.0.1".into(), port };
+        Get { address, security, path: path.into(), headers: Vec::new(), max_body: MAX_BODY }
+    }
+
+    fn tls() -> Security {
+        Security::Tls { identities: Vec::new(), trust: Trust::Anyone }
+    }
+
+    async fn ask(question: Question, get: Get, expect: Expect) -> Reading {
+        let how = How::Http { get, expect, more: More::Kubernetes };
+        put(&Ask { question, how }, TIMEOUT).await.reading
+    }
+
+    fn bad(reading: &Reading) -> SymptomKind {
+        match reading {
+            Reading::Bad(symptom) => symptom.kind,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn unknown(reading: &Reading) -> SymptomKind {
+        match reading {
+            Reading::CannotTell(symptom) => symptom.kind,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn answers(path: &str) -> Canned {
+        match path {
+            "/livez" => (200, "ok"),
+            "/verbose" => (200, "[+]ping ok\n[+]etcd ok\nreadyz check passed\n"),
+            "/readyz" => (500, "not ready"),
+            "/readyz?verbose" => {
+                (500, "[+]ping ok\n[-]etcd failed: reason withheld\n[-]kms-provider-0 failed\nreadyz check failed")
+            }
+            "/wrong" => (200, "<html>welcome to nginx</html>"),
+            "/moved" => (302, ""),
+            "/health" => (200, "{\"health\":\"true\",\"reason\":\"\"}"),
+            "/health-old" => (200, "{\"health\": true}"),
+            "/leaderless" => (503, "{\"health\":\"false\",\"reason\":\"RAFT NO LEADER\"}"),
+            "/etcd-readyz" => (503, "[+]data_corruption ok\n[+]serializable_read ok\n[-]linearizable_read failed: x\n"),
+            "/corrupt" => (503, "{\"health\":\"false\",\"reason\":\"ALARM CORRUPT\"}"),
+            "/secret" => (403, "Forbidden"),
+            "/busy" => (429, "Too many requests"),
+            _ => (404, "404 page not found"),
+        }
+    }
+
+    #[tokio::test]
+    async fn an_answer_means_what_it_says() {
+        let server = Server::start(None, answers).await;
+        let at = |path: &str| get(server.port, path, Security::Plain);
+        assert_eq!(ask(Question::Live, at("/livez"), Expect::Ok).await, Reading::Good);
+        assert_eq!(ask(Question::Live, at("/verbose"), Expect::Ok).await, Reading::Good);
+        assert_eq!(ask(Question::Live, at("/moved"), Expect::Success).await, Reading::Good);
+        assert_eq!(ask(Question::Live, at("/wrong"), Expect::Success).await, Reading::Good);
+        assert_eq!(ask(Question::Ready, at("/health"), Expect::EtcdHealth).await, Reading::Good);
+        assert_eq!(ask(Question::Ready, at("/health-old"), Expect::EtcdHealth).await, Reading::Good);
+
+        let ready = ask(Question::Ready, at("/readyz"), Expect::Ok).await;
+        assert_eq!(bad(&ready), SymptomKind::Unhealthy);
+        let words = ready.symptom().unwrap().to_string();
+        assert!(words.contains("etcd, kms-provider-0"), "{words}");
+        assert_eq!(bad(&ask(Question::Live, at("/wrong"), Expect::Ok).await), SymptomKind::WrongBody);
+        assert_eq!(bad(&ask(Question::Live, at("/nothing"), Expect::Ok).await), SymptomKind::WrongBody);
+        assert_eq!(bad(&ask(Question::Live, at("/busy"), Expect::Ok).await), SymptomKind::Unhealthy);
+        assert_eq!(bad(&ask(Question::Live, at("/nothing"), Expect::Success).await), SymptomKind::Unhealthy);
+        assert_eq!(bad(&ask(Question::Ready, at("/leaderless"), Expect::EtcdHealth).await), SymptomKind::ClusterWide);
+        assert_eq!(bad(&ask(Question::Ready, at("/etcd-readyz"), Expect::EtcdHealth).await), SymptomKind::ClusterWide);
+        assert_eq!(bad(&ask(Question::Ready, at("/corrupt"), Expect::EtcdHealth).await), SymptomKind::Unhealthy);
+        assert_eq!(unknown(&ask(Question::Live, at("/secret"), Expect::Ok).await), SymptomKind::Unauthorized);
+    }
+
+    #[tokio::test]
+    async fn each_stage_has_its_own_word() {
+        let free = {
+            let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+            listener.local_addr().unwrap().port()
+        };
+        assert_eq!(bad(&ask(Question::Live, get(free, "/", tls()), Expect::Ok).await), SymptomKind::Refused);
+
+        // The kernel takes the connection, and nobody is there: a stopped process.
+        let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = silent.local_addr().unwrap().port();
+        for security in [tls(), Security::Plain] {
+            let began = Instant::now();
+            assert_eq!(bad(&ask(Question::Live, get(port, "/", security), Expect::Ok).await), SymptomKind::TimedOut);
+            assert!(began.elapsed() < TIMEOUT + Duration::from_millis(500), "{:?}", began.elapsed());
+        }
+
+        let plain = Server::start(None, answers).await;
+        let crossed = ask(Question::Live, get(plain.port, "/livez", tls()), Expect::Ok).await;
+        assert_eq!(bad(&crossed), SymptomKind::Tls, "{crossed:?}");
+
+        let closing = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = closing.local_addr().unwrap().port();
+        let closer = tokio::spawn(async move { closing.accept().await.map(drop) });
+        let cut = ask(Question::Live, get(port, "/livez", Security::Plain), Expect::Ok).await;
+        assert_eq!(bad(&cut), SymptomKind::Broken, "{cut:?}");
+        closer.await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn certificates_are_taken_as_they_are_and_looked_at() {
+        let dir = tempfile::tempdir().unwrap();
+        let pki = Pki::new(dir.path());
+        pki.sign("server", "ca", 5);
+        pki.sign("expired", "ca", -1);
+        pki.sign("client", "ca", 5);
+        pki.authority("other");
+        pki.sign("stranger", "other", 5);
+
+        let server = Server::start(Some(pki.server("server", None)), answers).await;
+        let ready = |port| get(port, "/livez", tls());
+        assert_eq!(ask(Question::Ready, ready(server.port), Expect::Ok).await, Reading::Good, "signed by whomever");
+        let verified =
+            |authority: &str| Security::Tls { identities: Vec::new(), trust: Trust::Authority(pki.path(authority)) };
+        assert_eq!(
+            ask(Question::Live, get(server.port, "/livez", verified("ca.crt")), Expect::Ok).await,
+            Reading::Good
+        );
+        let foreign = ask(Question::Live, get(server.port, "/livez", verified("other.crt")), Expect::Ok).await;
+        assert_eq!(bad(&foreign), SymptomKind::Tls, "{foreign:?}");
+        let absent = ask(Question::Live, get(server.port, "/livez", verified("none.crt")), Expect::Ok).await;
+        assert_eq!(unknown(&absent), SymptomKind::NoMeans, "{absent:?}");
+
+        let stale = Server::start(Some(pki.server("expired", None)), answers).await;
+        assert_eq!(ask(Question::Live, ready(stale.port), Expect::Ok).await, Reading::Good, "it lives");
+        let symptom = ask(Question::Ready, ready(stale.port), Expect::Ok).await;
+        assert_eq!(bad(&symptom), SymptomKind::CertificateDates);
+        assert!(symptom.symptom().unwrap().detail.contains("expired on"), "{symptom:?}");
+        let symptom = ask(Question::Live, get(stale.port, "/livez", verified("ca.crt")), Expect::Ok).await;
+        assert_eq!(bad(&symptom), SymptomKind::CertificateDates, "{symptom:?}");
+
+        let strict = Server::start(Some(pki.server("server", Some("ca"))), answers).await;
+        let as_whom = |names: &[&str]| Security::Tls {
+            identities: names.iter().map(|name| pki.identity(name)).collect(),
+            trust: Trust::Anyone,
+        };
+        let ask_as =
+            async |names: &[&str]| ask(Question::Live, get(strict.port, "/livez", as_whom(names)), Expect::Ok).await;
+        assert_eq!(ask_as(&["client"]).await, Reading::Good);
+        assert_eq!(ask_as(&["missing", "expired", "client"]).await, Reading::Good, "the first that can be used");
+        assert_eq!(unknown(&ask_as(&["stranger"]).await), SymptomKind::Tls, "not taken, but alive");
+        assert_eq!(unknown(&ask_as(&["expired"]).await), SymptomKind::CertificateDates);
+        assert_eq!(unknown(&ask_as(&[]).await), SymptomKind::Tls);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_grew_old_says_nothing() {
+        let settings = settings::Probes { interval: Duration::from_secs(2), timeout: Duration::from_secs(5) };
+        let probe = Probe {
+            question: Question::Live,
+            target: "x".into(),
+            reading: Reading::Good,
+            at: Duration::from_secs(100),
+            took: Duration::ZERO,
+        };
+        let ask = Ask { question: Question::Live, how: How::NoMeans("x".into()) };
+        let asking = Asking { ask, answer: Arc::new(Mutex::new(Some(probe))), _task: JoinSet::new() };
+        let oldest = ROUNDS * (settings.interval + settings.timeout);
+        assert_eq!(asking.latest(Duration::from_secs(121), oldest).reading, Reading::Good);
+        assert_eq!(unknown(&asking.latest(Duration::from_secs(122), oldest).reading), SymptomKind::TimedOut);
+    }
+
+    #[tokio::test]
+    async fn a_question_that_stays_goes_on_and_one_that_goes_ends() {
+        let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let server = Server::start(None, answers).await;
+        let settings = settings::Probes { interval: Duration::from_millis(20), timeout: Duration::from_secs(30) };
+        let mut probes = Probes::new(settings);
+        let ask = |port| Ask {
+            question: Question::Live,
+            how: How::Http { get: get(port, "/livez", Security::Plain), expect: Expect::Ok, more: More::Nothing },
+        };
+        let (a, b) = (ComponentId::system("a"), ComponentId::system("b"));
+        let hung = silent.local_addr().unwrap().port();
+        probes.plan([(a.clone(), vec![ask(server.port)]), (b.clone(), vec![ask(hung)])].into());
+        assert_eq!(unknown(&probes.answers()[&a][0].reading), SymptomKind::TimedOut, "not asked yet");
+        let until = Instant::now() + Duration::from_secs(10);
+        while probes.answers()[&a][0].reading != Reading::Good {
+            assert!(Instant::now() < until, "a hung peer delays nobody");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        assert_eq!(unknown(&probes.answers()[&b][0].reading), SymptomKind::TimedOut);
+        probes.plan([(a.clone(), vec![ask(server.port)])].into());
+        assert_eq!(probes.answers()[&a][0].reading, Reading::Good, "it was not begun anew");
+        assert!(!probes.answers().contains_key(&b));
     }
 }

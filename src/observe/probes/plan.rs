@@ -344,3 +344,185 @@ pub(in crate::observe) fn get_of_url(url: &str) -> Option<Get> {
         if parsed.https { Security::Tls { identities: Vec::new(), trust: Trust::Anyone } } else { Security::Plain };
     Some(Get { address: parsed.address, security, path, headers: Vec::new(), max_body: MAX_BODY })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::observe::testing::fixture;
+
+    fn manifest(name: &str) -> Manifest {
+        Manifest::parse(fixture(&format!("manifests/{name}.yaml")).into()).unwrap()
+    }
+
+    fn edited(name: &str, edits: &[(&str, &str)]) -> Manifest {
+        let mut text = String::from_utf8(fixture(&format!("manifests/{name}.yaml"))).unwrap();
+        for (from, to) in edits {
+            assert!(text.contains(from), "{name} says nothing of {from}");
+            text = text.replace(from, to);
+        }
+        Manifest::parse(text.into_bytes().into()).unwrap()
+    }
+
+    fn told(manifests: &[&Manifest], proven: &[&Manifest], of: &str) -> Vec<String> {
+        let standing = manifests.iter().map(|manifest| (manifest.id.clone(), *manifest)).collect();
+        let all = Manifests { standing, proven: proven.to_vec() };
+        let plan = plan(&all, Path::new("/etc/kubernetes"));
+        plan[&ComponentId::system(of)].iter().map(|ask| format!("{:?} {}", ask.question, ask.how)).collect()
+    }
+
+    #[test]
+    fn a_kubeadm_node_is_asked_where_its_own_probes_ask() {
+        let all = ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"].map(manifest);
+        let all: Vec<&Manifest> = all.iter().collect();
+        assert_eq!(
+            told(&all, &[], "kube-apiserver"),
+            ["Live https://127.0.0.1:6443/livez", "Ready https://127.0.0.1:6443/readyz"]
+        );
+        assert_eq!(
+            told(&all, &[], "etcd"),
+            [
+                "Live https://127.0.0.1:2379",
+                "Quorum https://127.0.0.1:2379",
+                "Ready http://127.0.0.1:2381/readyz",
+                "AsDependent https://127.0.0.1:2379"
+            ]
+        );
+        assert_eq!(
+            told(&all, &[], "kube-scheduler"),
+            ["Live https://127.0.0.1:10259/livez", "Ready https://127.0.0.1:10259/readyz"]
+        );
+        assert_eq!(told(&all, &[], "kube-controller-manager")[0].split("//").nth(1), Some("127.0.0.1:10257/healthz"));
+        assert_eq!(kubelet_client(all[1]).unwrap().key, Path::new("/etc/kubernetes/pki/apiserver-kubelet-client.key"));
+    }
+
+    #[test]
+    fn as_a_dependent_means_with_its_credentials_and_verified() {
+        let (etcd, api) = (manifest("etcd"), manifest("kube-apiserver"));
+        let manifests =
+            Manifests { standing: [(etcd.id.clone(), &etcd), (api.id.clone(), &api)].into(), proven: vec![&api] };
+        let plan = plan(&manifests, Path::new("/etc/kubernetes"));
+        let asks = &plan[&etcd.id];
+        match &asks.iter().find(|ask| ask.question == Question::AsDependent).unwrap().how {
+            How::EtcdAsDependent(ways) => {
+                assert_eq!(ways.len(), 1, "what stands and what is proven say the same");
+                assert_eq!(
+                    ways[0].security,
+                    Security::Tls {
+                        identities: vec![Identity {
+                            certificate: "/etc/kubernetes/pki/apiserver-etcd-client.crt".into(),
+                            key: "/etc/kubernetes/pki/apiserver-etcd-client.key".into()
+                        }],
+                        trust: Trust::Authority("/etc/kubernetes/pki/etcd/ca.crt".into())
+                    }
+                );
+            }
+            other => panic!("{other:?}"),
+        }
+        match &asks[0].how {
+            How::EtcdAlone(Way { security: Security::Tls { identities, trust: Trust::Anyone }, .. }) => {
+                assert_eq!(identities.len(), 3, "the API server's, the health check's, its own");
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_dependents_mistake_is_asked_beside_what_is_proven() {
+        let (etcd, proven) = (manifest("etcd"), manifest("kube-apiserver"));
+        let wrong =
+            edited("kube-apiserver", &[("etcd-servers=https://127.0.0.1:2379", "etcd-servers=https://127.0.0.1:9999")]);
+        let standing = Manifests {
+            standing: [(etcd.id.clone(), &etcd), (wrong.id.clone(), &wrong)].into(),
+            proven: vec![&proven],
+        };
+        let plan = plan(&standing, Path::new("/etc/kubernetes"));
+        let ways = plan[&etcd.id].iter().find_map(|ask| match &ask.how {
+            How::EtcdAsDependent(ways) => Some(ways.len()),
+            _ => None,
+        });
+        assert_eq!(ways, Some(2));
+        let elsewhere = edited(
+            "kube-apiserver",
+            &[("etcd-servers=https://127.0.0.1:2379", "etcd-servers=https://192.0.2.77:2379")],
+        );
+        assert!(
+            !told(&[&etcd, &elsewhere], &[], "etcd").iter().any(|ask| ask.starts_with("AsDependent")),
+            "another machine's"
+        );
+    }
+
+    #[test]
+    fn without_probes_the_flags_say_where() {
+        let bare = edited(
+            "kube-scheduler",
+            &[
+                ("livenessProbe:", "x-live:"),
+                ("readinessProbe:", "x-ready:"),
+                ("startupProbe:", "x-start:"),
+                ("--bind-address=127.0.0.1", "--bind-address=0.0.0.0\n    - --secure-port=11259"),
+            ],
+        );
+        assert_eq!(
+            told(&[&bare], &[], "kube-scheduler"),
+            ["Live https://127.0.0.1:11259/healthz", "Ready https://127.0.0.1:11259/healthz"]
+        );
+        let etcd = edited(
+            "etcd",
+            &[
+                ("livenessProbe:", "x-live:"),
+                ("readinessProbe:", "x-ready:"),
+                ("startupProbe:", "x-start:"),
+                (
+                    "--listen-client-urls=https://127.0.0.1:2379",
+                    "--listen-client-urls=https://192.0.2.2:2379,https://[::1]:2379",
+                ),
+            ],
+        );
+        assert_eq!(
+            told(&[&etcd], &[], "etcd"),
+            [
+                "Live https://[::1]:2379",
+                "Quorum https://[::1]:2379",
+                "Ready http://127.0.0.1:2381/health?serializable=true"
+            ]
+        );
+    }
+
+    #[test]
+    fn any_other_pod_is_asked_what_it_declares_if_it_can_be_reached() {
+        let pod = |network: &str, probe: &str| {
+            let text = format!(
+                "{{apiVersion: v1, kind: Pod, metadata: {{name: vip, namespace: kube-system}}, spec: {{{network} containers: [\
+                 {{name: a, image: i, ports: [{{name: web, containerPort: 8080}}], {probe}}}]}}}}"
+            );
+            Manifest::parse(text.into_bytes().into()).unwrap()
+        };
+        let host = "hostNetwork: true,";
+        let told = |manifest: Manifest| told(&[&manifest], &[], "vip");
+        assert_eq!(
+            told(pod(host, "livenessProbe: {httpGet: {port: web, path: healthy}}")),
+            ["Live http://127.0.0.1:8080/healthy"]
+        );
+        assert_eq!(told(pod(host, "readinessProbe: {tcpSocket: {port: 6443}}")), ["Ready tcp://127.0.0.1:6443"]);
+        assert_eq!(told(pod(host, "startupProbe: {grpc: {port: 9000}}")), ["Live tcp://127.0.0.1:9000"]);
+        for unasked in [
+            pod(host, ""),
+            pod("", "livenessProbe: {tcpSocket: {port: 1}}"),
+            pod(host, "livenessProbe: {exec: {command: [a]}}"),
+        ] {
+            assert_eq!(told(unasked), ["Live nothing to ask"]);
+        }
+    }
+
+    #[test]
+    fn urls_of_flags_are_read() {
+        let url = |text: &str| Url::parse(text).map(|url| (url.https, url.address.to_string()));
+        assert_eq!(url(" https://127.0.0.1:2379/ "), Some((true, "127.0.0.1:2379".into())));
+        assert_eq!(url("http://[::1]"), Some((false, "[::1]:80".into())));
+        assert_eq!(url("http://0.0.0.0:2381"), Some((false, "127.0.0.1:2381".into())));
+        assert_eq!(url("unix:///run/x"), None);
+        assert_eq!(url("2379"), None);
+        let get = get_of_url("http://localhost:10248/healthz").unwrap();
+        assert_eq!(get.to_string(), "http://127.0.0.1:10248/healthz");
+    }
+}

@@ -150,13 +150,12 @@ pub(super) fn trouble_of(peer: Option<&[CertificateDer<'_>]>) -> Option<String> 
     Some(format!("its certificate {}", dates.trouble(jiff::Timestamp::now())?))
 }
 
-/// What a broken exchange means, if TLS broke it. `ours` is what is wrong with the certificate we came with.
+/// What a TLS error means. `ours` is what is wrong with the certificate we came with.
 ///
 /// A certificate of ours that the other side does not take says nothing about its health: whoever refuses us lives.
-pub(super) fn meaning(error: &(dyn Error + 'static), target: &str, ours: Option<&str>) -> Option<Reading> {
-    let error = innermost(error)?;
+pub(super) fn meaning(error: &TlsError, target: &str, ours: Option<&str>) -> Reading {
     let bad = |kind, words: String| Reading::Bad(Symptom::new(kind, format!("{target}: {words}")));
-    Some(match error {
+    match error {
         TlsError::AlertReceived(alert) if is_about_our_certificate(*alert) => {
             let kind = if ours.is_some() || *alert == AlertDescription::CertificateExpired {
                 SymptomKind::CertificateDates
@@ -176,7 +175,7 @@ pub(super) fn meaning(error: &(dyn Error + 'static), target: &str, ours: Option<
             | CertificateError::NotValidYetContext { .. },
         ) => bad(SymptomKind::CertificateDates, error.to_string()),
         _ => bad(SymptomKind::Tls, format!("the TLS handshake failed: {error}")),
-    })
+    }
 }
 
 fn is_about_our_certificate(alert: AlertDescription) -> bool {
@@ -196,7 +195,7 @@ fn is_about_our_certificate(alert: AlertDescription) -> bool {
 }
 
 /// The TLS error in a chain of causes; libraries wrap it in each other's errors, and io::Error hides it from `source`.
-fn innermost<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a TlsError> {
+pub(super) fn innermost<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a TlsError> {
     let mut next = Some(error);
     while let Some(error) = next {
         if let Some(found) = error.downcast_ref::<TlsError>() {

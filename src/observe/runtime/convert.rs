@@ -210,3 +210,169 @@ fn run_of(container: &Latest, details: &Details) -> ContainerRun {
         last_words: details.last_words.clone(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+    use crate::observe::testing::fixture;
+
+    fn json(name: &str) -> Value {
+        serde_json::from_slice(&fixture(&format!("cri/{name}"))).unwrap()
+    }
+
+    fn text(value: &Value, key: &str) -> String {
+        value[key].as_str().unwrap_or_default().to_owned()
+    }
+
+    fn map(value: &Value) -> HashMap<String, String> {
+        serde_json::from_value(value.clone()).unwrap()
+    }
+
+    fn sandboxes() -> Vec<cri::PodSandbox> {
+        let all = json("pods.json")["items"].as_array().unwrap().clone();
+        all.iter()
+            .map(|item| cri::PodSandbox {
+                id: text(item, "id"),
+                state: cri::PodSandboxState::from_str_name(&text(item, "state")).unwrap() as i32,
+                created_at: text(item, "createdAt").parse().unwrap(),
+                labels: map(&item["labels"]),
+                annotations: map(&item["annotations"]),
+                ..cri::PodSandbox::default()
+            })
+            .collect()
+    }
+
+    fn containers(name: &str) -> Vec<cri::Container> {
+        let all = json(name)["containers"].as_array().unwrap().clone();
+        all.iter()
+            .map(|item| cri::Container {
+                id: text(item, "id"),
+                pod_sandbox_id: text(item, "podSandboxId"),
+                metadata: Some(cri::ContainerMetadata {
+                    name: text(&item["metadata"], "name"),
+                    attempt: item["metadata"]["attempt"].as_u64().unwrap() as u32,
+                }),
+                image: Some(cri::ImageSpec {
+                    image: text(&item["image"], "image"),
+                    user_specified_image: text(&item["image"], "userSpecifiedImage"),
+                    ..cri::ImageSpec::default()
+                }),
+                image_ref: text(item, "imageRef"),
+                state: cri::ContainerState::from_str_name(&text(item, "state")).unwrap() as i32,
+                created_at: text(item, "createdAt").parse().unwrap(),
+                labels: map(&item["labels"]),
+                ..cri::Container::default()
+            })
+            .collect()
+    }
+
+    fn crashed() -> cri::ContainerStatusResponse {
+        let status = &json("cri-inspect-apiserver-crashloop.json")["status"];
+        let number = |key: &str| text(status, key).parse().unwrap();
+        cri::ContainerStatusResponse {
+            status: Some(cri::ContainerStatus {
+                id: text(status, "id"),
+                state: cri::ContainerState::from_str_name(&text(status, "state")).unwrap() as i32,
+                started_at: number("startedAt"),
+                finished_at: number("finishedAt"),
+                exit_code: status["exitCode"].as_i64().unwrap() as i32,
+                reason: text(status, "reason"),
+                image: Some(cri::ImageSpec { image: text(&status["image"], "image"), ..cri::ImageSpec::default() }),
+                log_path: text(status, "logPath"),
+                ..cri::ContainerStatus::default()
+            }),
+            info: [("info".to_owned(), "{\"sandboxID\":\"x\",\"pid\":4711}".to_owned())].into(),
+        }
+    }
+
+    #[test]
+    fn the_four_of_a_kubeadm_node_are_seen_with_their_containers() {
+        let sandboxes = sandboxes();
+        let latest = latest_containers(&sandboxes, containers("containers.json"), "vm");
+        let running = |container: &Latest| {
+            let status = cri::ContainerStatus {
+                id: container.id.clone(),
+                state: container.state,
+                started_at: 1,
+                ..Default::default()
+            };
+            let answer = cri::ContainerStatusResponse { status: Some(status), info: HashMap::new() };
+            (container.id.clone(), details_of(answer, container.state).unwrap())
+        };
+        let details = latest.iter().map(running).collect();
+        let seen = assemble(&sandboxes, &latest, &details, "vm");
+        let names: Vec<String> = seen.pods.iter().map(|pod| pod.component.to_string()).collect();
+        assert_eq!(names, ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"]);
+        let etcd = &seen.pods[0];
+        assert_eq!(etcd.uid, "9567c9afacbff3dd18c9ae8e153d59ae");
+        assert_eq!(etcd.ready, SandboxState::Ready);
+        assert_eq!(etcd.created.as_nanosecond(), 1_795_377_876_225_404_212);
+        assert_eq!(etcd.containers[0].image, "registry.k8s.io/etcd:3.6.13-0", "as the manifest named it");
+        assert!(matches!(etcd.containers[0].state, ContainerState::Running { .. }));
+        assert_eq!(seen.newest_from_api, None);
+
+        assert_eq!(assemble(&sandboxes, &latest, &details, "other").pods, [], "another node's name");
+        let mut from_api = sandboxes.clone();
+        from_api[1].annotations.insert(SOURCE.into(), "api".into());
+        let seen = assemble(&from_api, &latest, &details, "vm");
+        assert_eq!(seen.pods.len(), 3, "what an API server gave is no static pod");
+        assert_eq!(seen.newest_from_api, Some(clock::of_nanoseconds(from_api[1].created_at)));
+    }
+
+    #[test]
+    fn of_each_container_only_the_latest_attempt_counts() {
+        let mut sandboxes = sandboxes();
+        let containers = containers("cri-ps-crashloop.json");
+        let scheduler = containers.iter().find(|c| c.metadata.as_ref().unwrap().name == "kube-scheduler").unwrap();
+        sandboxes[3].id.clone_from(&scheduler.pod_sandbox_id);
+        let latest = latest_containers(&sandboxes, containers, "vm");
+        assert_eq!(latest.len(), 1, "the others' sandboxes are not there");
+        assert_eq!((latest[0].name.as_str(), latest[0].attempt), ("kube-scheduler", 4));
+    }
+
+    #[test]
+    fn a_crash_is_told_with_its_code_and_its_last_words() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut answer = crashed();
+        let log = dir.path().join("1.log");
+        std::fs::write(&log, "2026-11-22T19:33:50Z stderr F Error: unknown flag: --no-such-flag\n").unwrap();
+        if let Some(status) = &mut answer.status {
+            status.log_path = log.display().to_string();
+        }
+        let exited = cri::ContainerState::ContainerExited as i32;
+        let details = details_of(answer.clone(), exited).unwrap().with_traces();
+        assert_eq!((details.pid, details.listed), (Some(4711), exited));
+        assert_eq!(details.last_words.as_deref(), Some("Error: unknown flag: --no-such-flag"));
+        match &details.state {
+            ContainerState::Exited { started, finished, code, reason } => {
+                assert_eq!((*code, reason.as_str()), (1, "Error"));
+                assert!(started < finished);
+            }
+            other => panic!("{other:?}"),
+        }
+        assert!(details.is_final());
+        let running = cri::ContainerState::ContainerRunning as i32;
+        assert_ne!(
+            details_of(answer, running).unwrap().listed,
+            running,
+            "it changed since it was listed, and is asked again"
+        );
+    }
+
+    #[test]
+    fn a_command_line_is_only_read_of_a_process_that_is_in_the_container() {
+        let mut answer = crashed();
+        if let Some(status) = &mut answer.status {
+            status.state = cri::ContainerState::ContainerRunning as i32;
+        }
+        answer.info = [("info".to_owned(), format!("{{\"pid\":{}}}", std::process::id()))].into();
+        let details = details_of(answer, 1).unwrap().with_traces();
+        assert_eq!(details.command_line, None, "that number is us");
+        assert!(is_launcher(&["runc".into(), "init".into()]));
+        assert!(!is_launcher(&["kube-apiserver".into(), "--a".into()]));
+        assert_eq!(pid_of("no json"), None);
+        assert_eq!(pid_of("{\"pid\": 0}"), None);
+    }
+}

@@ -225,3 +225,35 @@ async fn images(
 fn presence(answer: cri::ImageStatusResponse) -> ImagePresence {
     answer.image.map_or(ImagePresence::Absent, |image| ImagePresence::Present { id: image.id })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wanted<'a>(endpoint: &'a str, deadline: Duration) -> Wanted<'a> {
+        Wanted { endpoint: Ok(endpoint), node: "vm", images: ["i:1".to_owned()].into(), deadline }
+    }
+
+    #[tokio::test]
+    async fn a_runtime_that_is_not_there_or_does_not_answer_is_an_error_and_soon() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("sock");
+        let endpoint = format!("unix://{}", path.display());
+        let mut runtime = Runtime::default();
+        let (pods, images) = runtime.look(wanted(&endpoint, Duration::from_secs(5))).await;
+        let sentence = pods.unwrap_err();
+        assert!(sentence.contains("No such file"), "{sentence}");
+        assert!(images.is_empty(), "unknown, not absent");
+
+        // Takes connections and says nothing: a stopped containerd.
+        let _silent = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        for _ in 0..2 {
+            let began = std::time::Instant::now();
+            let (pods, _) = runtime.look(wanted(&endpoint, Duration::from_millis(200))).await;
+            assert!(pods.unwrap_err().contains("did not answer"));
+            assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+        }
+        let (pods, _) = runtime.look(wanted("tcp://1.2.3.4:5", Duration::from_secs(5))).await;
+        assert!(pods.unwrap_err().contains("no unix socket"));
+    }
+}
