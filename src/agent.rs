@@ -60,6 +60,8 @@ pub struct Agent {
     judgement: Option<Judgement>,
     /// Failures told, by component, so that the same one is told once and not ten times a second.
     failures: BTreeMap<Option<ComponentId>, String>,
+    /// What the last pass said of renewed kubeconfigs.
+    renewals: Vec<String>,
 }
 
 /// The memory as it lies on disk.
@@ -107,6 +109,7 @@ impl Agent {
             last: None,
             judgement: None,
             failures: BTreeMap::new(),
+            renewals: Vec::new(),
         };
         Ok((agent, events))
     }
@@ -135,9 +138,12 @@ impl Agent {
         if !decision.plan.is_empty() {
             self.save(seen.at, true, &mut events);
         }
-        for sentence in self.guard.refresh_kubeconfigs(&self.memory, &seen) {
-            events.push(event(seen.at, EventKind::Notice, None, &sentence, ""));
+        let renewed = self.guard.refresh_kubeconfigs(&self.memory, &seen);
+        // What was renewed is told as it happens; what could not be kept would be told again at every pass.
+        for sentence in renewed.iter().filter(|sentence| !self.renewals.contains(*sentence)) {
+            events.push(event(seen.at, EventKind::Notice, None, sentence, ""));
         }
+        self.renewals = renewed;
         if let Err(error) = self.guard.append(&events) {
             self.fail(seen.at, None, format!("the history cannot be written: {error}"), &mut events);
         }

@@ -207,8 +207,9 @@ fn with_runtime(
         ContainerState::Created => Finding::plain(Verdict::Starting, "its container is created and not started"),
         ContainerState::Unknown => Finding::plain(Verdict::Unknown, "the runtime does not know its container's state"),
         ContainerState::Exited { code, reason, .. } => {
-            let words =
-                container.last_words.as_ref().map(|words| format!(": {}", last_line(words))).unwrap_or_default();
+            // One that ended well has only ordinary things to say.
+            let words = container.last_words.as_ref().filter(|_| *code != 0);
+            let words = words.map(|words| format!(": {}", last_line(words))).unwrap_or_default();
             Finding::plain(
                 Verdict::Down,
                 format!("its container exited with code {code} ({reason}), attempt {}{words}", container.attempt),

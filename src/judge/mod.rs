@@ -86,3 +86,6 @@ fn containers_of(seen: &Observation, id: &ComponentId) -> BTreeSet<String> {
     let runs = seen.runtime.iter().flatten().filter(|run| run.component == *id);
     runs.flat_map(|run| run.containers.iter().map(|container| container.id.clone())).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,419 @@
+//! Situations of one component and of several, each with the verdict and the cause they must come to.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::*;
+use crate::model::closure::generation_digest;
+use crate::model::generation::Stored;
+use crate::model::memory::Record;
+use crate::model::observation::*;
+use crate::model::reading::{Probe, Question, Symptom, SymptomKind};
+use crate::model::verdict::{Assessment, Cause, Reads};
+use crate::model::{
+    ClosureFile, Digest, FileKind, FileState, Generation, Manifest, Moment, Reading, Role, Slot, Standing,
+};
+
+const NOW: i64 = 1_800_000_000;
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(NOW + second).unwrap()
+}
+
+fn manifest(name: &str) -> String {
+    format!(
+        "{{apiVersion: v1, kind: Pod, metadata: {{name: {name}, namespace: kube-system}}, spec: {{hostNetwork: true, containers: \
+         [{{name: {name}, image: i, command: [{name}, --secure-port=1000, '--etcd-servers=https://127.0.0.1:2379', \
+         '--listen-client-urls=https://127.0.0.1:2379'], startupProbe: {{failureThreshold: 24, periodSeconds: 10}}}}]}}}}"
+    )
+}
+
+fn file(name: &str, changed: i64) -> ManifestFile {
+    let parsed = Manifest::parse(manifest(name).as_bytes().into()).unwrap();
+    let digest = generation_digest(parsed.digest, &[]);
+    let name = format!("{name}.yaml");
+    ManifestFile {
+        name,
+        content: Ok(parsed),
+        closure: vec![],
+        digest,
+        changed: at(changed),
+        uid: 0,
+        settled: Settled::Yes,
+    }
+}
+
+/// Manifests changed an hour ago; nothing else is seen yet.
+fn nothing_runs(names: &[&str]) -> Observation {
+    let files = names.iter().map(|name| (format!("{name}.yaml"), Arc::new(file(name, -3600)))).collect();
+    Observation {
+        at: Moment { wall: at(0), boot: Duration::from_secs(10_000) },
+        manifests: Directory::Present { files, gone: BTreeMap::new() },
+        inactive: BTreeMap::new(),
+        files: BTreeMap::new(),
+        runtime: Ok(vec![]),
+        probes: BTreeMap::new(),
+        images: BTreeMap::new(),
+        kubelet: Kubelet {
+            process: Some(KubeletProcess {
+                pid: 1,
+                started: Duration::ZERO,
+                changed_since: None,
+                heard_api: HeardApi::Yes,
+            }),
+            healthz: Reading::Good,
+            waiting: BTreeMap::new(),
+        },
+        node: Node::default(),
+    }
+}
+
+fn container(seen: &mut Observation, name: &str, state: ContainerState) {
+    let run = PodRun {
+        component: ComponentId::system(name),
+        uid: "uid".to_owned(),
+        sandbox: "sandbox".to_owned(),
+        created: at(-3000),
+        ready: SandboxState::Ready,
+        containers: vec![ContainerRun {
+            id: format!("{name}-0"),
+            name: name.to_owned(),
+            attempt: 0,
+            image: "i".to_owned(),
+            image_id: String::new(),
+            state,
+            command_line: None,
+            last_words: None,
+        }],
+    };
+    seen.runtime.as_mut().unwrap().push(run);
+}
+
+fn running(seen: &mut Observation, name: &str, since: i64) {
+    container(seen, name, ContainerState::Running { started: at(since) });
+}
+
+fn answers(seen: &mut Observation, name: &str, questions: &[(Question, Reading)]) {
+    let probes = questions.iter().map(|(question, reading)| Probe {
+        question: *question,
+        target: format!("{question:?}"),
+        reading: reading.clone(),
+        at: seen.at.boot,
+        took: Duration::ZERO,
+    });
+    seen.probes.insert(ComponentId::system(name), probes.collect());
+}
+
+fn bad(kind: SymptomKind) -> Reading {
+    Reading::Bad(Symptom::new(kind, "as it was told"))
+}
+
+fn cannot(kind: SymptomKind) -> Reading {
+    Reading::CannotTell(Symptom::new(kind, "as it was told"))
+}
+
+/// Judges the same picture for some passes, two seconds apart, each with a new answer.
+fn passes(seen: &Observation, memory: &Memory, history: History, passes: u64) -> (Judgement, History) {
+    let mut history = history;
+    let mut judgement = Judgement::default();
+    for pass in 0..passes {
+        let mut seen = seen.clone();
+        let later = Duration::from_secs(2 * pass);
+        seen.at.boot += later;
+        seen.probes.values_mut().flatten().for_each(|probe| probe.at += later);
+        let tick = Tick { now: seen.at, credit: Duration::from_secs(2) };
+        (judgement, history) = judge(tick, &seen, memory, history, &Policy::default());
+    }
+    (judgement, history)
+}
+
+fn judged(seen: &Observation, name: &str) -> Assessment {
+    let (judgement, _) = passes(seen, &Memory::default(), History::default(), 3);
+    judgement.components[&ComponentId::system(name)].clone()
+}
+
+#[test]
+fn what_a_running_containers_answers_mean() {
+    use Question::{AsDependent, Live, Quorum, Ready};
+    use SymptomKind::{ClusterWide, NoMeans, Refused, TimedOut, Unauthorized, Unhealthy};
+    const OLD: i64 = -2000;
+    const YOUNG: i64 = -100;
+    let good = || Reading::Good;
+    let rows: [(&str, i64, Vec<(Question, Reading)>, Verdict, bool); 14] = [
+        ("answers live and ready", OLD, vec![(Live, good()), (Ready, good())], Verdict::Healthy, true),
+        (
+            "is alive and not ready, past its start-up",
+            OLD,
+            vec![(Live, good()), (Ready, bad(Unhealthy))],
+            Verdict::Failing,
+            false,
+        ),
+        (
+            "is alive and not ready, within its start-up",
+            YOUNG,
+            vec![(Live, good()), (Ready, bad(Unhealthy))],
+            Verdict::Starting,
+            false,
+        ),
+        ("refuses connections, within its start-up", YOUNG, vec![(Live, bad(Refused))], Verdict::Starting, false),
+        ("refuses connections, past its start-up", OLD, vec![(Live, bad(Refused))], Verdict::Failing, false),
+        ("takes connections and answers nobody", OLD, vec![(Live, bad(TimedOut))], Verdict::Stalled, false),
+        ("answers 500", OLD, vec![(Live, bad(Unhealthy))], Verdict::Failing, false),
+        (
+            "n6: answers 401: alive, and no more can be told",
+            OLD,
+            vec![(Live, cannot(Unauthorized))],
+            Verdict::Unknown,
+            false,
+        ),
+        ("cannot be asked at all and runs", OLD, vec![(Live, cannot(NoMeans))], Verdict::Healthy, true),
+        ("cannot be asked at all and has just started", -5, vec![(Live, cannot(NoMeans))], Verdict::Starting, false),
+        ("was not asked yet", OLD, vec![], Verdict::Starting, false),
+        (
+            "answers itself while the cluster does not",
+            OLD,
+            vec![(Live, good()), (Quorum, bad(ClusterWide))],
+            Verdict::Failing,
+            false,
+        ),
+        (
+            "q13: does not serve its dependents",
+            OLD,
+            vec![(Live, good()), (AsDependent, bad(Refused))],
+            Verdict::Failing,
+            false,
+        ),
+        (
+            "answers, its quorum not asked",
+            OLD,
+            vec![(Live, good()), (Quorum, cannot(TimedOut))],
+            Verdict::Healthy,
+            true,
+        ),
+    ];
+    for (situation, since, questions, verdict, serving) in rows {
+        let mut seen = nothing_runs(&["etcd"]);
+        running(&mut seen, "etcd", since);
+        answers(&mut seen, "etcd", &questions);
+        let found = judged(&seen, "etcd");
+        assert_eq!(
+            (found.verdict, found.serving),
+            (verdict, serving),
+            "a process that {situation}: {:?}",
+            found.evidence
+        );
+    }
+}
+
+#[test]
+fn what_is_there_without_a_running_container() {
+    let exited =
+        |code| ContainerState::Exited { started: at(-2000), finished: at(-1), code, reason: "Error".to_owned() };
+    let rows: [(&str, Option<ContainerState>, Verdict); 5] = [
+        ("no pod", None, Verdict::Down),
+        ("a container that exited", Some(exited(1)), Verdict::Down),
+        ("a container that ended well", Some(exited(0)), Verdict::Down),
+        ("a container not started yet", Some(ContainerState::Created), Verdict::Starting),
+        ("a container the runtime cannot tell about", Some(ContainerState::Unknown), Verdict::Unknown),
+    ];
+    for (situation, state, verdict) in rows {
+        let mut seen = nothing_runs(&["etcd"]);
+        if let Some(state) = state {
+            container(&mut seen, "etcd", state);
+        }
+        assert_eq!(judged(&seen, "etcd").verdict, verdict, "{situation}");
+    }
+}
+
+#[test]
+fn one_bad_answer_does_not_unmake_healthy_and_two_do() {
+    let mut seen = nothing_runs(&["etcd"]);
+    running(&mut seen, "etcd", -2000);
+    answers(&mut seen, "etcd", &[(Question::Live, Reading::Good)]);
+    let (_, history) = passes(&seen, &Memory::default(), History::default(), 3);
+    seen.at.boot += Duration::from_secs(100);
+    answers(&mut seen, "etcd", &[(Question::Live, bad(SymptomKind::Refused))]);
+    let id = ComponentId::system("etcd");
+    let (once, _) = passes(&seen, &Memory::default(), history.clone(), 1);
+    assert_eq!(once.verdict(&id), Verdict::Healthy);
+    let (twice, _) = passes(&seen, &Memory::default(), history, 2);
+    assert_eq!(twice.verdict(&id), Verdict::Failing);
+}
+
+#[test]
+fn an_answer_given_before_the_process_started_says_nothing_of_it() {
+    let mut seen = nothing_runs(&["etcd"]);
+    running(&mut seen, "etcd", -10);
+    answers(&mut seen, "etcd", &[(Question::Live, Reading::Good)]);
+    seen.probes.values_mut().flatten().for_each(|probe| probe.at -= Duration::from_secs(20));
+    let tick = Tick { now: seen.at, credit: Duration::ZERO };
+    let (judgement, _) = judge(tick, &seen, &Memory::default(), History::default(), &Policy::default());
+    assert_eq!(judgement.verdict(&ComponentId::system("etcd")), Verdict::Starting);
+}
+
+#[test]
+fn n5_without_a_runtime_everything_is_unknown_though_it_answers() {
+    let mut seen = nothing_runs(&["etcd"]);
+    seen.runtime = Err("connection refused".to_owned());
+    answers(&mut seen, "etcd", &[(Question::Live, Reading::Good)]);
+    let found = judged(&seen, "etcd");
+    assert_eq!(found.verdict, Verdict::Unknown);
+    assert!(matches!(found.cause, Some(Cause::Runtime { .. })));
+}
+
+#[test]
+fn what_lies_beneath_explains_what_lies_above() {
+    let mut seen = nothing_runs(&["etcd", "kube-apiserver", "kube-scheduler"]);
+    for name in ["kube-apiserver", "kube-scheduler"] {
+        running(&mut seen, name, -2000);
+        answers(&mut seen, name, &[(Question::Live, bad(SymptomKind::Unhealthy))]);
+    }
+    let cause_of = |seen: &Observation, name: &str| judged(seen, name).cause;
+    let waits_for = |cause: Option<Cause>| match cause {
+        Some(Cause::Component { id, .. }) => id.to_string(),
+        other => format!("{other:?}"),
+    };
+    assert_eq!(waits_for(cause_of(&seen, "kube-apiserver")), "etcd");
+    assert_eq!(waits_for(cause_of(&seen, "kube-scheduler")), "kube-apiserver");
+    running(&mut seen, "etcd", -2000);
+    answers(&mut seen, "etcd", &[(Question::Live, Reading::Good)]);
+    assert_eq!(cause_of(&seen, "kube-apiserver"), None, "a healthy etcd explains nothing");
+    seen.kubelet.process = None;
+    seen.runtime.as_mut().unwrap().retain(|run| run.component.name == "etcd");
+    assert!(matches!(cause_of(&seen, "kube-apiserver"), Some(Cause::Kubelet { .. })));
+}
+
+#[test]
+fn n18_a_foreign_listener_explains_only_whom_it_hits() {
+    let mut seen = nothing_runs(&["kube-apiserver"]);
+    let foreign = Listener { pid: Some(7), program: "nc".to_owned(), container: None };
+    seen.node.listeners.insert(1000, foreign);
+    assert!(matches!(judged(&seen, "kube-apiserver").cause, Some(Cause::Port { port: 1000, .. })));
+    let own =
+        Listener { pid: Some(8), program: "kube-apiserver".to_owned(), container: Some("kube-apiserver-0".to_owned()) };
+    seen.node.listeners.insert(1000, own);
+    running(&mut seen, "kube-apiserver", -2000);
+    answers(&mut seen, "kube-apiserver", &[(Question::Live, bad(SymptomKind::Unhealthy))]);
+    assert_eq!(judged(&seen, "kube-apiserver").cause, None);
+}
+
+#[test]
+fn q5_a_process_has_read_only_what_stood_before_it_started() {
+    let rows: [(&str, i64, &str, Option<&str>, bool); 5] = [
+        ("started after its files changed", -3000, "i", Some("etcd"), true),
+        ("started before", -4000, "i", Some("etcd"), false),
+        ("runs another image", -3000, "j", Some("etcd"), false),
+        ("runs another command line", -3000, "i", Some("sh"), false),
+        ("runs a command line that cannot be read", -3000, "i", None, true),
+    ];
+    for (situation, started, image, program, reads) in rows {
+        let mut seen = nothing_runs(&["etcd"]);
+        running(&mut seen, "etcd", started);
+        seen.images.insert("i".to_owned(), ImagePresence::Present { id: "sha256:i".to_owned() });
+        let wanted = Manifest::parse(manifest("etcd").as_bytes().into()).unwrap().command_line().unwrap();
+        for container in seen.runtime.iter_mut().flatten().flat_map(|run| &mut run.containers) {
+            container.image = image.to_owned();
+            container.image_id = format!("sha256:{image}");
+            container.command_line =
+                program.map(|program| [program.to_owned()].into_iter().chain(wanted.iter().skip(1).cloned()).collect());
+        }
+        assert_eq!(judged(&seen, "etcd").reads == Reads::All, reads, "a process that {situation}");
+    }
+}
+
+#[test]
+fn only_exits_seen_to_happen_of_what_stands_are_crashes() {
+    let id = ComponentId::system("etcd");
+    let exited = |started| ContainerState::Exited {
+        started: at(started),
+        finished: at(-1),
+        code: 1,
+        reason: "Error".to_owned(),
+    };
+    // What stood before we looked is not held against it.
+    let mut seen = nothing_runs(&["etcd"]);
+    container(&mut seen, "etcd", exited(-2000));
+    let (first, history) = passes(&seen, &Memory::default(), History::default(), 1);
+    assert_eq!(first.components[&id].crash, None, "at first sight");
+    // One more attempt is.
+    seen.runtime.as_mut().unwrap()[0].containers[0].attempt = 1;
+    let (next, history) = passes(&seen, &Memory::default(), history, 1);
+    assert_eq!(next.components[&id].crash.as_ref().map(|crash| crash.count), Some(1));
+    // The same exit is not counted twice.
+    let (again, history) = passes(&seen, &Memory::default(), history, 2);
+    assert_eq!(again.components[&id].crash, None);
+    // Nor is that of a process older than what stands now.
+    let run = &mut seen.runtime.as_mut().unwrap()[0];
+    run.containers[0].attempt = 2;
+    run.containers[0].state = exited(-9000);
+    let (older, _) = passes(&seen, &Memory::default(), history, 1);
+    assert_eq!(older.components[&id].crash, None, "of an older process");
+    assert_eq!(older.components[&id].role, Role::Etcd);
+}
+
+#[test]
+fn q4_changed_key_material_is_diagnosed_by_name() {
+    let key = |digest: &[u8]| FileState::Present {
+        kind: FileKind::KeyMaterial,
+        digest: Digest::of(digest),
+        mode: 0o600,
+        uid: 0,
+        gid: 0,
+    };
+    let path = "/etc/kubernetes/pki/sa.key";
+    let file = file("kube-apiserver", -3600);
+    let parsed = file.content.as_ref().unwrap();
+    let good = Generation {
+        number: 1,
+        digest: file.digest,
+        pod_digest: parsed.digest,
+        raw_digest: file.digest,
+        startup_budget: Duration::ZERO,
+        termination_grace: Duration::ZERO,
+        file_name: file.name.clone(),
+        closure: vec![ClosureFile { path: path.into(), state: key(b"kept") }],
+        images: parsed.images(),
+        ports: parsed.ports(),
+        data: None,
+        minor: None,
+        first_seen: at(-3600),
+        served: None,
+        rewritten: 0,
+        standing: Standing::Candidate,
+        stored: Stored::Yes,
+    };
+    let record = Record {
+        role: Role::ApiServer,
+        slot: Slot::Steady { good: 1 },
+        stands: None,
+        generations: [(1, good)].into(),
+        next_number: 2,
+        last_served: None,
+        actions: Default::default(),
+        notices: BTreeMap::new(),
+        verdict: None,
+        data_dir: None,
+    };
+    let memory = Memory { components: [(parsed.id.clone(), record)].into(), ..Memory::default() };
+    let rows = [
+        ("as it was", key(b"kept"), None),
+        ("another one", key(b"other"), Some("is not the one")),
+        ("gone", FileState::Missing, Some("is missing")),
+    ];
+    for (situation, stands, word) in rows {
+        let mut seen = nothing_runs(&["kube-apiserver"]);
+        seen.files.insert(path.into(), stands);
+        let (judgement, _) = passes(&seen, &memory, History::default(), 2);
+        let cause = judgement.components[&parsed.id].cause.as_ref().map(ToString::to_string);
+        match word {
+            None => assert_eq!(cause, None, "a key that is {situation}"),
+            Some(word) => {
+                let cause = cause.unwrap_or_default();
+                assert!(cause.contains(path) && cause.contains(word), "a key that is {situation}: {cause}");
+            }
+        }
+    }
+}
