@@ -161,11 +161,11 @@ fn count_exits(
     let ContainerState::Exited { started, code, .. } = container.state else {
         // It was restarted between two looks: how it ended is not known any more, but that it did is.
         let restarted_after = since.is_some_and(|since| run.created >= since);
-        return restarted_after.then(|| Crash { uid: run.uid.clone(), code: -1, count, last_words: None });
+        return restarted_after.then(|| Crash { uid: run.uid.clone(), code: None, count, last_words: None });
     };
     since.is_some_and(|since| started >= since).then(|| Crash {
         uid: run.uid.clone(),
-        code,
+        code: Some(code),
         count,
         last_words: container.last_words.clone(),
     })
