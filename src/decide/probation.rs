@@ -129,13 +129,17 @@ fn tell_crash(
     crash: &crate::model::verdict::Crash,
     excuse: Option<&Cause>,
 ) {
-    let words = crash.last_words.as_deref().map(|words| format!(": {}", words.trim())).unwrap_or_default();
+    let code = crash.code.map_or("; its end was not seen".to_owned(), |code| format!(" with exit code {code}"));
     let counted = match excuse {
         Some(cause) => format!("not held against it: {cause}"),
-        None => format!("{} of {} that decide", trial.crashes, draft.scene.policy.crashes),
+        None => format!("crash {} of the {} that decide", trial.crashes, draft.scene.policy.crashes),
     };
-    let to = format!("generation {} crashed with exit code {}", trial.candidate, crash.code);
-    draft.tell(id, EventKind::Notice, Some(trial.candidate), &to, &format!("{counted}{words}"));
+    let to = format!("generation {} crashed{code} ({counted})", trial.candidate);
+    let because = match crash.last_words.as_deref().map(str::trim) {
+        Some(words) => format!("it said: {words}"),
+        None => String::new(),
+    };
+    draft.tell(id, EventKind::Notice, Some(trial.candidate), &to, &because);
 }
 
 /// What, if anything, is decided against it now.

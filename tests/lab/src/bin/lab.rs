@@ -10,7 +10,7 @@ use lastgood_lab::manifests::{Component, EtcdVersion};
 use lastgood_lab::node::cache::Cache;
 use lastgood_lab::node::shell::Agent;
 use lastgood_lab::node::spec::{Request, SOCKET};
-use lastgood_lab::node::{self, Node, demo, furnish, shell, supervisor};
+use lastgood_lab::node::{self, Node, bench, demo, furnish, shell, supervisor};
 
 /// A Kubernetes master in namespaces: real etcd, containerd and runc, stand-ins for the rest.
 #[derive(Parser)]
@@ -34,6 +34,18 @@ enum Cmd {
     Demo {
         #[command(flatten)]
         kind: Kind,
+    },
+    /// Measure how long a crash lasts, with the agent and with a person at the first crash; prints a table
+    Bench {
+        /// Rounds of each
+        #[arg(long, default_value_t = 10)]
+        rounds: usize,
+        /// Nodes at a time
+        #[arg(long, default_value_t = 3)]
+        at_once: usize,
+        /// Where every figure is appended, one JSON object a line
+        #[arg(long, default_value = "target/bench.jsonl")]
+        raw: PathBuf,
     },
     /// Tell a stand-in's fault switch something, inside the node: `lab tell kube-apiserver hang`
     Tell {
@@ -100,6 +112,10 @@ fn run(command: Cmd) -> Result<()> {
             // Interrupted, the node is dropped like at any other end.
             Cmd::Demo { kind } => tokio::select! {
                 played = demo::play(kind.scale, kind.etcd) => played,
+                stop = interrupted() => { stop?; bail!("interrupted") }
+            },
+            Cmd::Bench { rounds, at_once, raw } => tokio::select! {
+                done = bench::bench(rounds, at_once, &raw) => done,
                 stop = interrupted() => { stop?; bail!("interrupted") }
             },
             Cmd::Tell { process, command } => control::tell(&process, &command.join(" ")).await,

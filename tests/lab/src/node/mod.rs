@@ -21,8 +21,9 @@
 //! | `cgroup` | its cgroups |
 //! | `furnish`, `cache`, `store`, `kubeadm` | what it is furnished with |
 //! | `service`, `journal`, `manifest_dir`, `sight`, `containers`, `health`, `dial` | what a test holds in hand |
-//! | `shell`, `demo` | what a person does with it |
+//! | `shell`, `demo`, `bench` | what a person does with it |
 
+pub mod bench;
 mod builder;
 pub mod cache;
 pub mod cgroup;
