@@ -73,6 +73,16 @@ fn a_candidate_that_is_merely_not_ready_gets_its_deadline() {
 }
 
 #[test]
+fn livez_that_answers_before_readyz_was_asked_does_not_make_an_unready_candidate_one_that_served() {
+    let mut world = World::adopted();
+    world.write(FILE, &manifest(API, "--unready-unasked"));
+    world.run(280);
+    assert!(matches!(world.slot(API), Slot::Probation(_)), "{}", world.story());
+    world.until(90, "known-good back", |w| back_to_good(w, API));
+    assert!(world.says("it did not serve within"), "{}", world.story());
+}
+
+#[test]
 fn n2_a_candidate_that_serves_and_turns_bad_within_the_soak_is_rolled_back() {
     let mut world = World::adopted();
     world.write(FILE, &manifest(API, "--sour=180"));
