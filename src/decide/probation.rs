@@ -115,9 +115,10 @@ fn excuses(draft: &Draft<'_>, id: &ComponentId, trial: &Probation, cause: &Cause
     }
 }
 
-/// How long a dependent has done badly under this candidate; a crash of one counts half of what decides.
+/// How long a dependent has done badly under this candidate; a crash of one counts half of what decides. It adds up: a
+/// dependent that crashes over and over answers for a while after each start.
 fn harm(trial: &Probation, draft: &Draft<'_>, assessment: &Assessment) -> Duration {
-    let Some(harmed) = &assessment.harms else { return Duration::ZERO };
+    let Some(harmed) = &assessment.harms else { return trial.harm };
     let crashed = draft.scene.judged.components.get(harmed).is_some_and(|a| a.crash.is_some());
     trial.harm + if crashed { draft.scene.policy.relapse / 2 } else { draft.credit() }
 }
