@@ -114,7 +114,7 @@ const RUINS: [Ruin; 8] = [
     },
     Ruin {
         component: Component::Scheduler,
-        called: "more than the kubelet reads",
+        called: "is 20971520 bytes, more than the kubelet reads",
         deed: |path| Ok(File::create(path)?.set_len(20 << 20)?),
     },
     Ruin {
@@ -209,8 +209,8 @@ async fn a_directory_in_a_manifests_place_and_a_link_to_a_good_file() -> Result<
 async fn a_torn_manifest_that_is_still_a_pod_fails_its_probation() -> Result<()> {
     let stage = Stage::adopted().await?;
     let good = stage.manifest(Component::ApiServer)?;
-    // Behind the image: no probes, no volumes, no host network.
-    let at = good.find("    image: ").context("no image")?;
+    // Behind the container's name: no probes, no volumes, no host network.
+    let at = good.find("\n    name: kube-apiserver\n").context("no name")? + 1;
     let end = at + good[at..].find('\n').context("no line")? + 1;
     stage.write(&Component::ApiServer.file(), &good[..end])?;
     stage.told("generation 2 is on probation").await?;
