@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::super::Pace;
 use super::world::{FOUR, Up, World, id, manifest};
 use crate::model::observation::{BusyKind, BusyProcess, Gone, Listener};
 use crate::model::plan::Refusal;
@@ -136,6 +137,28 @@ fn a_file_still_being_written_is_left_alone() {
     world.unsettled.insert(FILE.to_owned());
     world.run(5);
     world.assert_untouched();
+}
+
+#[test]
+fn the_next_look_comes_soon_while_something_is_about_to_be_decided() {
+    let pace = |world: &World| Pace::of(&world.memory, &world.observe(world.moment()));
+    let mut world = World::adopted();
+    assert_eq!(pace(&world), Pace::Quiet);
+    world.write(FILE, "apiVers");
+    world.unsettled.insert(FILE.to_owned());
+    world.run(1);
+    assert_eq!(pace(&world), Pace::Watchful, "a file in writing");
+    world.unsettled.clear();
+    world.write(FILE, &manifest(API, "--unready"));
+    world.run(3);
+    assert_eq!(pace(&world), Pace::Watchful, "a candidate that has not served: {}", world.slot(API));
+    world.write(FILE, &manifest(API, "--crash"));
+    world.until(60, "going back", |w| matches!(w.slot(API), Slot::RollingBack(_)));
+    assert_eq!(pace(&world), Pace::Busy, "a replacement");
+    world.until(60, "known-good back", |w| back_to_good(w, API));
+    world.write(FILE, &manifest(API, "--v=3"));
+    world.run(30);
+    assert_eq!(pace(&world), Pace::Quiet, "a candidate that serves soaks at leisure: {}", world.slot(API));
 }
 
 #[test]
@@ -444,4 +467,32 @@ fn an_operators_rollback_goes_through_while_paused() {
     world.ask(&Request::Pause { seconds: 1800, reason: String::new() }).unwrap();
     world.ask(&Request::Rollback { component: id(API), to: None }).unwrap();
     world.until(60, "on 1", |w| matches!(w.slot(API), Slot::Steady { good: 1 }));
+}
+
+#[test]
+fn a_person_may_vouch_for_what_is_unproven() {
+    let mut world = World::new();
+    for (_, changed) in world.files.values_mut() {
+        *changed = jiff::Timestamp::from_second(1_800_000_400).unwrap();
+    }
+    world.run(5);
+    world.ask(&Request::Checkpoint { component: id(API), reason: "I wrote it".to_owned() }).unwrap();
+    assert!(matches!(world.slot(API), Slot::Steady { good: 1 }), "{}", world.story());
+    world.write(FILE, "");
+    world.run(2);
+    assert_eq!(world.files[FILE].0, manifest(API, ""), "what was vouched for is put back");
+}
+
+#[test]
+fn a_released_generation_gets_another_trial() {
+    let mut world = World::adopted();
+    world.write(FILE, &manifest(API, "--crash"));
+    world.run(2);
+    world.until(60, "known-good back", |w| back_to_good(w, API));
+    let none = world.ask(&Request::Release { component: id(API), number: Some(1) });
+    assert!(matches!(none, Err(Refusal::NotThisGeneration { .. })), "{none:?}");
+    world.ask(&Request::Release { component: id(API), number: None }).unwrap();
+    world.write(FILE, &manifest(API, "--crash"));
+    world.run(2);
+    assert!(matches!(world.slot(API), Slot::Probation(_)), "{}\n{}", world.slot(API), world.story());
 }
