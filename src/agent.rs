@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use crate::act::{self, Hands, Outcome};
 use crate::config::Settings;
-use crate::decide::{self, Scene};
+use crate::decide::{self, Pace, Scene};
 use crate::judge::{self, History};
 use crate::model::event::EventKind;
 use crate::model::plan::Refusal;
@@ -58,6 +58,8 @@ pub struct Agent {
     history: History,
     last: Option<Moment>,
     judgement: Option<Judgement>,
+    /// What the last pass left under way.
+    pace: Pace,
     /// Failures told, by component, so that the same one is told once and not ten times a second.
     failures: BTreeMap<Option<ComponentId>, String>,
     /// What the last pass said of renewed kubeconfigs.
@@ -108,6 +110,7 @@ impl Agent {
             history: History::default(),
             last: None,
             judgement: None,
+            pace: Pace::Quiet,
             failures: BTreeMap::new(),
             renewals: Vec::new(),
         };
@@ -147,6 +150,7 @@ impl Agent {
         if let Err(error) = self.guard.append(&events) {
             self.fail(seen.at, None, format!("the history cannot be written: {error}"), &mut events);
         }
+        self.pace = Pace::of(&self.memory, &seen);
         self.judgement = Some(judged);
         Pass { events, answer: granted.map(|granted| (before, decision, granted)) }
     }
@@ -230,11 +234,13 @@ impl Agent {
 
     /// How long to wait for the next pass when nothing wakes the agent.
     pub fn rest(&self) -> Duration {
-        let troubled = !self.failures.is_empty();
-        if decide::is_busy(&self.memory) && !troubled {
-            self.settings.passes.busy_interval
-        } else {
-            self.settings.passes.interval
+        let passes = &self.settings.passes;
+        match self.pace {
+            // What fails is not hammered on.
+            Pace::Watchful | Pace::Busy if !self.failures.is_empty() => passes.interval,
+            Pace::Quiet => passes.interval,
+            Pace::Watchful => decide::WATCHFUL.clamp(passes.busy_interval, passes.interval),
+            Pace::Busy => passes.busy_interval,
         }
     }
 

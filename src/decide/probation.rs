@@ -129,13 +129,17 @@ fn tell_crash(
     crash: &crate::model::verdict::Crash,
     excuse: Option<&Cause>,
 ) {
-    let words = crash.last_words.as_deref().map(|words| format!(": {}", words.trim())).unwrap_or_default();
+    let code = crash.code.map_or("; its end was not seen".to_owned(), |code| format!(" with exit code {code}"));
     let counted = match excuse {
         Some(cause) => format!("not held against it: {cause}"),
-        None => format!("{} of {} that decide", trial.crashes, draft.scene.policy.crashes),
+        None => format!("crash {} of the {} that decide", trial.crashes, draft.scene.policy.crashes),
     };
-    let to = format!("generation {} crashed with exit code {}", trial.candidate, crash.code);
-    draft.tell(id, EventKind::Notice, Some(trial.candidate), &to, &format!("{counted}{words}"));
+    let to = format!("generation {} crashed{code} ({counted})", trial.candidate);
+    let because = match crash.last_words.as_deref().map(str::trim) {
+        Some(words) => format!("it said: {words}"),
+        None => String::new(),
+    };
+    draft.tell(id, EventKind::Notice, Some(trial.candidate), &to, &because);
 }
 
 /// What, if anything, is decided against it now.
@@ -231,7 +235,7 @@ fn quarantine(draft: &mut Draft<'_>, id: &ComponentId, number: u32, why: &str) {
 /// A kubelet that started without an API server starts no changed pod: it waits behind the old one for ever. One restart
 /// cures it, for a person's candidate as for a generation of ours.
 fn nudge_deaf_kubelet(draft: &mut Draft<'_>, id: &ComponentId, mut trial: Probation) {
-    if trial.unstarted < draft.scene.policy.appear || rollback::kubelet_hears(draft) || draft.hold.is_some() {
+    if trial.unstarted < rollback::patience(draft) || draft.hold.is_some() {
         return;
     }
     let old: Vec<Step> = rollback::ready_sandboxes(draft, id)
@@ -245,5 +249,5 @@ fn nudge_deaf_kubelet(draft: &mut Draft<'_>, id: &ComponentId, mut trial: Probat
         record.slot = Slot::Probation(trial);
     }
     draft.plan.extend(old);
-    rollback::restart_kubelet(draft, id, "it started without an API server and does not start the changed pod");
+    rollback::restart_kubelet(draft, id, "it does not start the changed pod");
 }

@@ -124,8 +124,8 @@ pub enum Reads {
 pub struct Crash {
     /// The pod's UID.
     pub uid: String,
-    /// The exit code of the last one.
-    pub code: i32,
+    /// The exit code of the last one; unknown where it was restarted between two looks.
+    pub code: Option<i32>,
     /// How many exits these were.
     pub count: u32,
     /// The last words of the container's log, where they could be read.

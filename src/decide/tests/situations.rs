@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::super::Pace;
 use super::world::{FOUR, Up, World, id, manifest};
 use crate::model::observation::{BusyKind, BusyProcess, Gone, Listener};
 use crate::model::plan::Refusal;
@@ -136,6 +137,28 @@ fn a_file_still_being_written_is_left_alone() {
     world.unsettled.insert(FILE.to_owned());
     world.run(5);
     world.assert_untouched();
+}
+
+#[test]
+fn the_next_look_comes_soon_while_something_is_about_to_be_decided() {
+    let pace = |world: &World| Pace::of(&world.memory, &world.observe(world.moment()));
+    let mut world = World::adopted();
+    assert_eq!(pace(&world), Pace::Quiet);
+    world.write(FILE, "apiVers");
+    world.unsettled.insert(FILE.to_owned());
+    world.run(1);
+    assert_eq!(pace(&world), Pace::Watchful, "a file in writing");
+    world.unsettled.clear();
+    world.write(FILE, &manifest(API, "--unready"));
+    world.run(3);
+    assert_eq!(pace(&world), Pace::Watchful, "a candidate that has not served: {}", world.slot(API));
+    world.write(FILE, &manifest(API, "--crash"));
+    world.until(60, "going back", |w| matches!(w.slot(API), Slot::RollingBack(_)));
+    assert_eq!(pace(&world), Pace::Busy, "a replacement");
+    world.until(60, "known-good back", |w| back_to_good(w, API));
+    world.write(FILE, &manifest(API, "--v=3"));
+    world.run(30);
+    assert_eq!(pace(&world), Pace::Quiet, "a candidate that serves soaks at leisure: {}", world.slot(API));
 }
 
 #[test]
