@@ -4,7 +4,7 @@
 //! ```text
 //!   pass:  observe ─▶ judge ─▶ decide ─▶ save the memory (the intent) ─▶ take each step ─▶ save ─▶ tell
 //!                                                   │ cannot be saved
-//!                                                   └▶ nothing of the node is touched
+//!                                                   └▶ nothing is begun that could be left half done
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -171,7 +171,7 @@ impl Agent {
         let mut well: BTreeSet<Option<ComponentId>> = BTreeSet::new();
         for step in &decision.plan {
             let whose = step.component().cloned();
-            if ended.contains(&whose) || (self.saved.trouble.is_some() && step.touches_node()) {
+            if ended.contains(&whose) || (self.saved.trouble.is_some() && step.needs_intent()) {
                 continue;
             }
             let outcome = self.hands.take(&self.guard, step, &self.memory, seen).await;
@@ -226,7 +226,8 @@ impl Agent {
                 self.failures.remove(&None);
             }
             Err(error) => {
-                let sentence = format!("the memory cannot be saved, so nothing of the node is touched: {error}");
+                let sentence =
+                    format!("the memory cannot be saved, so nothing is begun that could be left half done: {error}");
                 self.saved.trouble = Some(sentence.clone());
                 self.fail(now, None, sentence, events);
             }

@@ -28,7 +28,7 @@ use clap::{Args, CommandFactory as _, Parser, Subcommand};
 pub use exit::{Exit, Failure};
 
 use crate::config::{Loaded, duration};
-use crate::model::ComponentId;
+use crate::model::{ComponentId, Request};
 use crate::report::Format;
 
 /// Keeps the last known-good state of a Kubernetes control plane on the node itself, and puts it back.
@@ -107,6 +107,27 @@ pub enum Command {
         /// Why, for those who wonder
         #[arg(long, default_value = "")]
         reason: String,
+        /// Show what would happen, and do nothing
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Vouch for what stands: it is known-good from now on, without a soak
+    Checkpoint {
+        /// The component
+        component: ComponentId,
+        /// Why, for the history
+        #[arg(long, default_value = "")]
+        reason: String,
+        /// Show what would happen, and do nothing
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Permit a quarantined generation another trial
+    Release {
+        /// The component
+        component: ComponentId,
+        /// The generation; the newest quarantined one when absent
+        number: Option<u32>,
         /// Show what would happen, and do nothing
         #[arg(long)]
         dry_run: bool,
@@ -232,6 +253,12 @@ async fn command(command: Command, loaded: Loaded) -> Result<Exit, Failure> {
         Command::Diff { component, a, b } => diff::diff(settings, &component, a, b),
         Command::Rollback { component, to, care } => rollback::rollback(settings, component, to, care).await,
         Command::Pause { length, reason, dry_run } => pause::pause(settings, length, reason, dry_run.into()).await,
+        Command::Checkpoint { component, reason, dry_run } => {
+            pause::perform(settings, Request::Checkpoint { component, reason }, dry_run.into()).await
+        }
+        Command::Release { component, number, dry_run } => {
+            pause::perform(settings, Request::Release { component, number }, dry_run.into()).await
+        }
         Command::Resume { component, dry_run } => pause::resume(settings, component, dry_run.into()).await,
         Command::Config(config) => config::config(&loaded, &config),
         Command::FillSlots => slots::fill(settings),

@@ -1,4 +1,4 @@
-//! `lastgood pause` and `lastgood resume`.
+//! `lastgood pause`, `resume` and the other requests that are done at once.
 
 use std::time::Duration;
 
@@ -20,7 +20,8 @@ pub(super) async fn resume(settings: &Settings, component: Option<ComponentId>, 
     perform(settings, Request::Resume { component }, how).await
 }
 
-async fn perform(settings: &Settings, request: Request, how: How) -> Result<Exit, Failure> {
+/// Asks for a change that is done at once, and prints what it comes to.
+pub(super) async fn perform(settings: &Settings, request: Request, how: How) -> Result<Exit, Failure> {
     let mut backend = Backend::open(settings).await?;
     let planned = backend.perform(request, how, &mut |_| {}).await?;
     let prefix = if how == How::DryRun { "would: " } else { "" };

@@ -235,7 +235,7 @@ fn quarantine(draft: &mut Draft<'_>, id: &ComponentId, number: u32, why: &str) {
 /// A kubelet that started without an API server starts no changed pod: it waits behind the old one for ever. One restart
 /// cures it, for a person's candidate as for a generation of ours.
 fn nudge_deaf_kubelet(draft: &mut Draft<'_>, id: &ComponentId, mut trial: Probation) {
-    if trial.unstarted < draft.scene.policy.appear || rollback::kubelet_hears(draft) || draft.hold.is_some() {
+    if trial.unstarted < rollback::patience(draft) || draft.hold.is_some() {
         return;
     }
     let old: Vec<Step> = rollback::ready_sandboxes(draft, id)
@@ -249,5 +249,5 @@ fn nudge_deaf_kubelet(draft: &mut Draft<'_>, id: &ComponentId, mut trial: Probat
         record.slot = Slot::Probation(trial);
     }
     draft.plan.extend(old);
-    rollback::restart_kubelet(draft, id, "it started without an API server and does not start the changed pod");
+    rollback::restart_kubelet(draft, id, "it does not start the changed pod");
 }

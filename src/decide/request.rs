@@ -7,7 +7,7 @@ use super::rollback::{self, Begin};
 use super::standing::Standing;
 use super::{Hold, generations};
 use crate::model::event::EventKind;
-use crate::model::generation::Standing as Held;
+use crate::model::generation::{Proof, Standing as Held, Stored};
 use crate::model::memory::Pause;
 use crate::model::plan::Refusal;
 use crate::model::slot::Wish;
@@ -21,6 +21,8 @@ pub(super) fn take(draft: &mut Draft<'_>, request: &Request) -> Result<(), Refus
             pause(draft, Duration::from_secs(*seconds), reason);
             Ok(())
         }
+        Request::Checkpoint { component, reason } => checkpoint(draft, component, reason),
+        Request::Release { component, number } => release(draft, component, *number),
         Request::Resume { component } => resume(draft, component.as_ref()),
     }
 }
@@ -119,13 +121,63 @@ fn resume(draft: &mut Draft<'_>, component: Option<&ComponentId>) -> Result<(), 
         .map(|(id, _)| id.clone())
         .collect();
     for id in held {
-        release(draft, &id);
+        look_anew(draft, &id);
     }
     Ok(())
 }
 
+/// A person vouches for what stands. It still has to be kept before it can replace anything.
+fn checkpoint(draft: &mut Draft<'_>, id: &ComponentId, reason: &str) -> Result<(), Refusal> {
+    known(draft, id)?;
+    let Some(record) = draft.record(id) else { return Ok(()) };
+    let not_now =
+        |why: &str| Refusal::NotNow { component: id.clone(), state: record.slot.to_string(), why: why.to_owned() };
+    if matches!(record.slot, Slot::RollingBack(_)) {
+        return Err(not_now("it is being replaced at this moment"));
+    }
+    let Standing::Here(file) = Standing::of(draft.scene.seen, id, record) else {
+        return Err(not_now("not exactly one settled manifest of it stands in the manifest directory"));
+    };
+    let not_kept = not_now("what stands is not kept yet; ask again in a moment");
+    let number = generations::register(draft, id, &file);
+    let since = draft.scene.tick.now.wall;
+    let generation = draft.record_mut(id).and_then(|record| record.generations.get_mut(&number?));
+    let Some(generation) = generation.filter(|generation| generation.stored == Stored::Yes) else {
+        return Err(not_kept);
+    };
+    let number = generation.number;
+    generation.standing = Held::KnownGood { proof: Proof::Asserted { reason: reason.to_owned() }, since };
+    draft.tell(id, EventKind::Request, Some(number), &format!("generation {number} is known-good"), "a person says so");
+    draft.clear_notice(id, "unproven");
+    draft.enter(id, Slot::Steady { good: number }, "a person vouches for what stands");
+    Ok(())
+}
+
+/// A quarantined generation becomes a candidate like any other.
+fn release(draft: &mut Draft<'_>, id: &ComponentId, number: Option<u32>) -> Result<(), Refusal> {
+    known(draft, id)?;
+    let Some(record) = draft.record_mut(id) else { return Ok(()) };
+    let mut quarantined = record.generations.values_mut().rev();
+    let found = quarantined
+        .find(|g| matches!(g.standing, Held::Quarantined { .. }) && number.is_none_or(|number| g.number == number));
+    let Some(generation) = found else {
+        return Err(match number {
+            Some(number) => {
+                Refusal::NotThisGeneration { component: id.clone(), number, why: "it is not quarantined".to_owned() }
+            }
+            None => Refusal::NoTarget { component: id.clone(), why: "no generation of it is quarantined".to_owned() },
+        });
+    };
+    let number = generation.number;
+    generation.standing = Held::Candidate;
+    generation.rewritten = 0;
+    let to = format!("generation {number} may be tried again");
+    draft.tell(id, EventKind::Request, Some(number), &to, "a person released it from quarantine");
+    Ok(())
+}
+
 /// A held component is looked at anew: what stands decides where it goes, and its budget begins afresh.
-fn release(draft: &mut Draft<'_>, id: &ComponentId) {
+fn look_anew(draft: &mut Draft<'_>, id: &ComponentId) {
     let Some(record) = draft.record_mut(id) else { return };
     record.actions.clear();
     for generation in record.generations.values_mut() {

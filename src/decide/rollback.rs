@@ -364,6 +364,13 @@ fn nudge(draft: &mut Draft<'_>, id: &ComponentId, r: &mut Rollback) {
     go(r, Stage::AwaitingServing);
 }
 
+/// How long a kubelet may take to start what stands before it is taken to be deaf. One that has heard from an API server
+/// gets longer: a freshly started one hears of it up to a minute after it came back.
+pub(super) fn patience(draft: &Draft<'_>) -> Duration {
+    let appear = draft.scene.policy.appear;
+    if kubelet_hears(draft) { appear * 2 } else { appear }
+}
+
 /// Whether the kubelet may be restarted: within its budget, and only if the restart brings nothing new in (Q15).
 pub(super) fn may_restart_kubelet(draft: &Draft<'_>) -> bool {
     let unchanged = draft.scene.seen.kubelet.process.as_ref().is_none_or(|process| process.changed_since.is_none());
@@ -417,7 +424,7 @@ fn await_serving(draft: &mut Draft<'_>, id: &ComponentId, mut r: Rollback, to: &
         return draft.hold_back(id, Some(r.to), why, next, Until::Person);
     }
     let unstarted = matches!(assessment.reads, Reads::Nothing | Reads::Other { .. }) && assessment.crash.is_none();
-    if unstarted && r.in_stage >= policy.appear && r.nudged == Nudged::NotYet && !kubelet_hears(draft) {
+    if unstarted && r.in_stage >= patience(draft) && r.nudged == Nudged::NotYet {
         go(&mut r, Stage::StoppingOld);
     }
     if let Some(record) = draft.record_mut(id) {

@@ -142,7 +142,8 @@ fn what_a_running_containers_answers_mean() {
     const OLD: i64 = -2000;
     const YOUNG: i64 = -100;
     let good = || Reading::Good;
-    let rows: [(&str, i64, Vec<(Question, Reading)>, Verdict, bool); 14] = [
+    type Row = (&'static str, i64, Vec<(Question, Reading)>, Verdict, bool);
+    let rows: [Row; 14] = [
         ("answers live and ready", OLD, vec![(Live, good()), (Ready, good())], Verdict::Healthy, true),
         (
             "is alive and not ready, past its start-up",

@@ -111,6 +111,12 @@ impl Step {
         !matches!(self, Self::Capture { .. } | Self::Publish { .. } | Self::Forget { .. })
     }
 
+    /// Whether the step must not be taken unless the memory that wants it is on disk: one that leaves something undone
+    /// behind it. A good file put in by one rename leaves nothing undone, and a full disk must not keep it away.
+    pub fn needs_intent(&self) -> bool {
+        self.touches_node() && !matches!(self, Self::PutIn { .. } | Self::RestoreFile { .. })
+    }
+
     /// Whose step it is.
     pub fn component(&self) -> Option<&ComponentId> {
         match self {
@@ -175,6 +181,20 @@ pub enum Request {
         seconds: u64,
         /// Why.
         reason: String,
+    },
+    /// What stands is good: a person says so, without a soak.
+    Checkpoint {
+        /// Whose.
+        component: ComponentId,
+        /// Why they think so.
+        reason: String,
+    },
+    /// A quarantined generation may be tried again.
+    Release {
+        /// Whose.
+        component: ComponentId,
+        /// Which; the newest quarantined one, when absent.
+        number: Option<u32>,
     },
     /// Act again; releases what is held, one component or all.
     Resume {

@@ -58,6 +58,14 @@ impl Planned {
                 let length = crate::config::duration::roughly(std::time::Duration::from_secs(*seconds));
                 planned.effects.push(format!("lastgood goes on observing and changes nothing for {length}"));
             }
+            Request::Checkpoint { component, .. } => planned.effects.push(format!(
+                "what stands of {component} is known-good from now on, and is what a failed change goes back to"
+            )),
+            Request::Release { component, number } => {
+                let which =
+                    number.map_or("its newest quarantined generation".to_owned(), |n| format!("generation {n}"));
+                planned.effects.push(format!("{component}: {which} may be tried again"));
+            }
             Request::Resume { component } => {
                 let whom = component.as_ref().map_or("everything that is held".to_owned(), ToString::to_string);
                 planned.effects.push(format!("lastgood acts again; released: {whom}"));

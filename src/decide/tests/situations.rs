@@ -468,3 +468,31 @@ fn an_operators_rollback_goes_through_while_paused() {
     world.ask(&Request::Rollback { component: id(API), to: None }).unwrap();
     world.until(60, "on 1", |w| matches!(w.slot(API), Slot::Steady { good: 1 }));
 }
+
+#[test]
+fn a_person_may_vouch_for_what_is_unproven() {
+    let mut world = World::new();
+    for (_, changed) in world.files.values_mut() {
+        *changed = jiff::Timestamp::from_second(1_800_000_400).unwrap();
+    }
+    world.run(5);
+    world.ask(&Request::Checkpoint { component: id(API), reason: "I wrote it".to_owned() }).unwrap();
+    assert!(matches!(world.slot(API), Slot::Steady { good: 1 }), "{}", world.story());
+    world.write(FILE, "");
+    world.run(2);
+    assert_eq!(world.files[FILE].0, manifest(API, ""), "what was vouched for is put back");
+}
+
+#[test]
+fn a_released_generation_gets_another_trial() {
+    let mut world = World::adopted();
+    world.write(FILE, &manifest(API, "--crash"));
+    world.run(2);
+    world.until(60, "known-good back", |w| back_to_good(w, API));
+    let none = world.ask(&Request::Release { component: id(API), number: Some(1) });
+    assert!(matches!(none, Err(Refusal::NotThisGeneration { .. })), "{none:?}");
+    world.ask(&Request::Release { component: id(API), number: None }).unwrap();
+    world.write(FILE, &manifest(API, "--crash"));
+    world.run(2);
+    assert!(matches!(world.slot(API), Slot::Probation(_)), "{}\n{}", world.slot(API), world.story());
+}
