@@ -517,3 +517,19 @@ fn a_released_generation_gets_another_trial() {
     world.run(2);
     assert!(matches!(world.slot(API), Slot::Probation(_)), "{}\n{}", world.slot(API), world.story());
 }
+
+/// The agent ends while a slot is empty; whoever fills it from staging (ExecStopPost, the next start) does not write the
+/// memory, and the pod runs before the agent looks again.
+#[test]
+fn q11_a_slot_that_was_filled_while_the_agent_was_away_ends_the_rollback() {
+    const FILE: &str = "kube-scheduler.yaml";
+    let mut world = World::adopted();
+    world.write(FILE, &manifest("kube-scheduler", "--crash"));
+    world.until(60, "taken out", |w| !w.files.contains_key(FILE));
+    world.run(1);
+    assert!(matches!(world.slot("kube-scheduler"), Slot::RollingBack(_)), "{}", world.story());
+    world.write(FILE, &manifest("kube-scheduler", ""));
+    world.seconds += 20;
+    world.restart_agent();
+    world.until(60, "back", |w| back_to_good(w, "kube-scheduler"));
+}
