@@ -236,7 +236,7 @@ fn quarantine(draft: &mut Draft<'_>, id: &ComponentId, number: u32, why: &str) {
 /// A kubelet that started without an API server starts no changed pod: it waits behind the old one for ever. One restart
 /// cures it, for a person's candidate as for a generation of ours.
 fn nudge_deaf_kubelet(draft: &mut Draft<'_>, id: &ComponentId, mut trial: Probation) {
-    if trial.unstarted < rollback::patience(draft) || draft.hold.is_some() {
+    if trial.unstarted < rollback::patience(draft) || rollback::has_reacted(draft, id) || draft.hold.is_some() {
         return;
     }
     let old: Vec<Step> = rollback::ready_sandboxes(draft, id)

@@ -385,6 +385,13 @@ pub(super) fn patience(draft: &Draft<'_>) -> Duration {
     if kubelet_hears(draft) { appear * 2 } else { appear }
 }
 
+/// Whether the kubelet has made a sandbox since what stands came to stand: then it is not deaf, whatever its container
+/// waits for (an image on its way, say).
+pub(super) fn has_reacted(draft: &Draft<'_>, id: &ComponentId) -> bool {
+    let since = draft.record(id).and_then(|record| record.stands.as_ref()).map(|stands| stands.changed);
+    since.is_some_and(|since| runs_of(draft, id).any(|run| run.created >= since))
+}
+
 /// Whether the kubelet may be restarted: within its budget, and only if the restart brings nothing new in (Q15).
 pub(super) fn may_restart_kubelet(draft: &Draft<'_>) -> bool {
     let unchanged = draft.scene.seen.kubelet.process.as_ref().is_none_or(|process| process.changed_since.is_none());
@@ -438,7 +445,7 @@ fn await_serving(draft: &mut Draft<'_>, id: &ComponentId, mut r: Rollback, to: &
         return draft.hold_back(id, Some(r.to), why, next, Until::Person);
     }
     let unstarted = matches!(assessment.reads, Reads::Nothing | Reads::Other { .. }) && assessment.crash.is_none();
-    if unstarted && r.in_stage >= patience(draft) && r.nudged == Nudged::NotYet {
+    if unstarted && r.in_stage >= patience(draft) && r.nudged == Nudged::NotYet && !has_reacted(draft, id) {
         go(&mut r, Stage::StoppingOld);
     }
     if let Some(record) = draft.record_mut(id) {
