@@ -178,7 +178,9 @@ impl Agent {
             match outcome {
                 Outcome::Done(sentence) => {
                     decide::concluded(&mut self.memory, step);
-                    events.push(event(sys::clock::now(), EventKind::Action, whose.as_ref(), &sentence, ""));
+                    // What is kept and published is our own bookkeeping; whoever asks what was done means the node.
+                    let kind = if step.touches_node() { EventKind::Action } else { EventKind::Generation };
+                    events.push(event(sys::clock::now(), kind, whose.as_ref(), &sentence, ""));
                     well.insert(whose);
                 }
                 Outcome::Nothing(_) => {

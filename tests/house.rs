@@ -37,11 +37,11 @@ fn rust_files() -> impl Iterator<Item = (String, String)> {
 }
 
 fn read(name: &str) -> String {
-    fs::read_to_string(root().join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+    fs::read_to_string(root().join(name)).expect(name)
 }
 
 fn manifest(name: &str) -> toml::Table {
-    read(name).parse().unwrap_or_else(|error| panic!("{name}: {error}"))
+    read(name).parse().expect(name)
 }
 
 #[test]

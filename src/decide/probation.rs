@@ -115,9 +115,10 @@ fn excuses(draft: &Draft<'_>, id: &ComponentId, trial: &Probation, cause: &Cause
     }
 }
 
-/// How long a dependent has done badly under this candidate; a crash of one counts half of what decides.
+/// How long a dependent has done badly under this candidate; a crash of one counts half of what decides. It adds up: a
+/// dependent that crashes over and over answers for a while after each start.
 fn harm(trial: &Probation, draft: &Draft<'_>, assessment: &Assessment) -> Duration {
-    let Some(harmed) = &assessment.harms else { return Duration::ZERO };
+    let Some(harmed) = &assessment.harms else { return trial.harm };
     let crashed = draft.scene.judged.components.get(harmed).is_some_and(|a| a.crash.is_some());
     trial.harm + if crashed { draft.scene.policy.relapse / 2 } else { draft.credit() }
 }
@@ -230,7 +231,7 @@ fn quarantine(draft: &mut Draft<'_>, id: &ComponentId, number: u32, why: &str) {
 /// A kubelet that started without an API server starts no changed pod: it waits behind the old one for ever. One restart
 /// cures it, for a person's candidate as for a generation of ours.
 fn nudge_deaf_kubelet(draft: &mut Draft<'_>, id: &ComponentId, mut trial: Probation) {
-    if trial.unstarted < rollback::patience(draft) || draft.hold.is_some() {
+    if trial.unstarted < rollback::patience(draft) || rollback::has_reacted(draft, id) || draft.hold.is_some() {
         return;
     }
     let old: Vec<Step> = rollback::ready_sandboxes(draft, id)

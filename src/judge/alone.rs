@@ -232,8 +232,8 @@ fn running(
     let up_for = Duration::try_from(tick.now.wall.duration_since(started)).unwrap_or(Duration::ZERO);
     let answers: Vec<&Probe> = seen.probes.get(id).into_iter().flatten().collect();
     // An answer from before this process was given by another one.
-    let fresh = |probe: &&&Probe| tick.now.boot.saturating_sub(probe.at) <= up_for;
-    let of = |question| answers.iter().filter(fresh).find(|p| p.question == question).copied();
+    let fresh = |probe: &&Probe| tick.now.boot.saturating_sub(probe.at) <= up_for;
+    let of = |question| answers.iter().copied().find(|p| fresh(p) && p.question == question);
     let budget = manifest.map_or(Duration::ZERO, Manifest::startup_budget).max(LEAST_STARTUP);
     let may_be_starting = up_for < budget && past.served_by.as_ref() != Some(&container.id);
 
@@ -281,6 +281,14 @@ fn running(
         finding.evidence.push(format!("{} answers", live.target));
         return finding;
     }
+    // A process that has not served yet is taken to serve only when it has answered everything it is asked: livez
+    // answers first, and says nothing about readyz.
+    let open = answers.iter().find(|probe| probe.question != Question::Live && !(fresh(probe) && answered(probe)));
+    if may_be_starting && let Some(open) = open {
+        let mut finding = Finding::plain(Verdict::Starting, format!("{}: not answered yet", open.target));
+        finding.evidence.push(format!("{} answers", live.target));
+        return finding;
+    }
     let asked: BTreeSet<&str> = answers.iter().map(|probe| probe.target.as_str()).collect();
     let asked: Vec<&str> = asked.into_iter().collect();
     Finding {
@@ -290,6 +298,11 @@ fn running(
         cause: None,
         answer: Some((live.at, Answer::Good)),
     }
+}
+
+/// Whether a question was put to the end. One that cannot be put at all is none that could be waited for.
+fn answered(probe: &Probe) -> bool {
+    !matches!(&probe.reading, Reading::CannotTell(symptom) if symptom.kind == SymptomKind::TimedOut)
 }
 
 fn certificate(kind: SymptomKind, detail: &str) -> Option<Cause> {

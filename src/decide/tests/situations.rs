@@ -74,6 +74,27 @@ fn a_candidate_that_is_merely_not_ready_gets_its_deadline() {
 }
 
 #[test]
+fn livez_that_answers_before_readyz_was_asked_does_not_make_an_unready_candidate_one_that_served() {
+    let mut world = World::adopted();
+    world.write(FILE, &manifest(API, "--unready-unasked"));
+    world.run(280);
+    assert!(matches!(world.slot(API), Slot::Probation(_)), "{}", world.story());
+    world.until(90, "known-good back", |w| back_to_good(w, API));
+    assert!(world.says("it did not serve within"), "{}", world.story());
+}
+
+#[test]
+fn q13_dependents_that_crash_again_and_again_under_a_healthy_candidate_count_against_it() {
+    let mut world = World::adopted();
+    world.write(FILE, &manifest(API, "--refuse"));
+    world.until(300, "known-good back", |w| w.says("does badly since it changed"));
+    world.until(60, "known-good back", |w| back_to_good(w, API));
+    assert!(matches!(world.generation(API, 2).standing, Standing::Quarantined { .. }));
+    world.until(600, "its dependent too", |w| w.serves("kube-controller-manager"));
+    assert!(matches!(world.slot("kube-controller-manager"), Slot::Steady { good: 1 }), "{}", world.story());
+}
+
+#[test]
 fn n2_a_candidate_that_serves_and_turns_bad_within_the_soak_is_rolled_back() {
     let mut world = World::adopted();
     world.write(FILE, &manifest(API, "--sour=180"));
@@ -520,4 +541,20 @@ fn a_released_generation_gets_another_trial() {
     world.write(FILE, &manifest(API, "--crash"));
     world.run(2);
     assert!(matches!(world.slot(API), Slot::Probation(_)), "{}\n{}", world.slot(API), world.story());
+}
+
+/// The agent ends while a slot is empty; whoever fills it from staging (ExecStopPost, the next start) does not write the
+/// memory, and the pod runs before the agent looks again.
+#[test]
+fn q11_a_slot_that_was_filled_while_the_agent_was_away_ends_the_rollback() {
+    const FILE: &str = "kube-scheduler.yaml";
+    let mut world = World::adopted();
+    world.write(FILE, &manifest("kube-scheduler", "--crash"));
+    world.until(60, "taken out", |w| !w.files.contains_key(FILE));
+    world.run(1);
+    assert!(matches!(world.slot("kube-scheduler"), Slot::RollingBack(_)), "{}", world.story());
+    world.write(FILE, &manifest("kube-scheduler", ""));
+    world.seconds += 20;
+    world.restart_agent();
+    world.until(60, "back", |w| back_to_good(w, "kube-scheduler"));
 }

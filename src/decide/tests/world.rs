@@ -1,5 +1,6 @@
-//! A node made of values. What a pod does is written in its command line: `--crash`, `--unready`, `--sour=N` (healthy for
-//! N seconds, then bad), `--data-dir=…`.
+//! A node made of values. What a pod does is written in its command line: `--crash`, `--unready`, `--unready-unasked` (the same,
+//! and livez answers before readyz was asked), `--refuse` (its dependents crash on it, its own probes are well),
+//! `--sour=N` (healthy for N seconds, then bad), `--data-dir=…`.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -303,11 +304,13 @@ impl World {
             }
         }
         let (etcd, api) = (self.serves("etcd"), self.serves("kube-apiserver"));
+        let refused = self.pods.get(&id("kube-apiserver")).is_some_and(|pod| pod.text.contains("--refuse"));
         for (component, pod) in &mut self.pods {
             let dies = pod.text.contains("--crash")
                 || component.name == "kube-apiserver" && !etcd
                 || component.name.starts_with("kube-c") && !api
                 || component.name == "kube-scheduler" && !api
+                || component.name.starts_with("kube-c") && refused
                 || self.absent_images.iter().any(|image| pod.text.contains(image.as_str()));
             if dies && pod.up == Up::Running {
                 pod.up = Up::Exited;
@@ -426,8 +429,11 @@ impl World {
         let dead = self.serves(&component.name);
         let refused = Reading::Bad(Symptom::new(SymptomKind::Refused, "connection refused"));
         let not_ready = Reading::Bad(Symptom::new(SymptomKind::Unhealthy, "500"));
+        let unasked = Reading::CannotTell(Symptom::new(SymptomKind::TimedOut, "not asked to the end yet"));
+        let young = self.wall_at(self.seconds).as_second() - pod.started.as_second() < 3;
         let (live, ready) = match (pod.up, dead) {
             (Up::Running, true) => (Reading::Good, Reading::Good),
+            (Up::Running, false) if pod.text.contains("--unready-unasked") && young => (Reading::Good, unasked),
             (Up::Running, false) if pod.text.contains("--unready") => (Reading::Good, not_ready),
             _ => (refused.clone(), refused),
         };
