@@ -21,7 +21,7 @@ use crate::model::event::EventKind;
 use crate::model::generation::Standing;
 use crate::model::observation::{ImagePresence, ManifestFile};
 use crate::model::slot::{Probation, Served, Until, Wish};
-use crate::model::verdict::{Assessment, Cause, Reads};
+use crate::model::verdict::{Assessment, Cause, Crash, Reads};
 use crate::model::{ComponentId, Slot, Step, Verdict};
 
 /// Whose fault a failure is. Only its own quarantines a generation (Q12).
@@ -65,7 +65,7 @@ pub(super) fn step(draft: &mut Draft<'_>, id: &ComponentId, mut trial: Probation
             Reads::Nothing | Reads::Other { .. } => trial.unstarted + credit,
             Reads::All | Reads::CannotTell { .. } => Duration::ZERO,
         };
-        trial.crashes += assessment.crash.as_ref().map_or(0, |crash| crash.count);
+        trial.crashes += assessment.crash.as_ref().map_or(0, Crash::own);
     }
     if let Some(crash) = &assessment.crash {
         tell_crash(draft, id, &trial, crash, excuse);
@@ -123,16 +123,11 @@ fn harm(trial: &Probation, draft: &Draft<'_>, assessment: &Assessment) -> Durati
     trial.harm + if crashed { draft.scene.policy.relapse / 2 } else { draft.credit() }
 }
 
-fn tell_crash(
-    draft: &mut Draft<'_>,
-    id: &ComponentId,
-    trial: &Probation,
-    crash: &crate::model::verdict::Crash,
-    excuse: Option<&Cause>,
-) {
+fn tell_crash(draft: &mut Draft<'_>, id: &ComponentId, trial: &Probation, crash: &Crash, excuse: Option<&Cause>) {
     let code = crash.code.map_or("; its end was not seen".to_owned(), |code| format!(" with exit code {code}"));
     let counted = match excuse {
         Some(cause) => format!("not held against it: {cause}"),
+        None if crash.lost_its_lease() => "not held against it: it lost its lease".to_owned(),
         None => format!("crash {} of the {} that decide", trial.crashes, draft.scene.policy.crashes),
     };
     let to = format!("generation {} crashed{code} ({counted})", trial.candidate);

@@ -20,7 +20,7 @@ use crate::model::generation::{Generation, Stored};
 use crate::model::manifest::DataIdentity;
 use crate::model::observation::{ContainerState, HeardApi, SandboxState};
 use crate::model::slot::{Nudged, Probation, Rollback, Stage, Until, Way, Wish};
-use crate::model::verdict::{Reads, Verdict};
+use crate::model::verdict::{Crash, Reads, Verdict};
 use crate::model::{ComponentId, Role, Slot, Step};
 
 /// What a rollback is begun with.
@@ -431,7 +431,7 @@ fn await_serving(draft: &mut Draft<'_>, id: &ComponentId, mut r: Rollback, to: &
     }
     let Some(assessment) = draft.assessment(id) else { return };
     if assessment.cause.is_none() {
-        r.crashes += assessment.crash.as_ref().map_or(0, |crash| crash.count);
+        r.crashes += assessment.crash.as_ref().map_or(0, Crash::own);
     }
     let reads = matches!(assessment.reads, Reads::All | Reads::CannotTell { .. });
     if good_stands && assessment.serving && reads {

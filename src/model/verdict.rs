@@ -132,6 +132,21 @@ pub struct Crash {
     pub last_words: Option<String>,
 }
 
+impl Crash {
+    /// Whether it ended because it could not renew its lease in time: controller manager and scheduler end themselves
+    /// then. An API server that was slow for ten seconds is enough for that, and may answer every probe of ours.
+    pub fn lost_its_lease(&self) -> bool {
+        // "leaderelection lost" (both), "lost lease" (kube-scheduler's error behind it).
+        let words = self.last_words.as_deref().unwrap_or_default().to_lowercase();
+        words.contains("leaderelection lost") || words.contains("lost lease")
+    }
+
+    /// How many of these exits are its own doing. One that lost its lease is judged by whether it comes back.
+    pub fn own(&self) -> u32 {
+        if self.lost_its_lease() { self.count.saturating_sub(1) } else { self.count }
+    }
+}
+
 /// One component, judged.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Assessment {

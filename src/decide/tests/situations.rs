@@ -127,6 +127,31 @@ fn a_dead_etcd_is_not_held_against_a_new_api_server() {
 }
 
 #[test]
+fn a_candidate_that_loses_its_lease_and_comes_back_has_not_failed() {
+    let mut world = World::adopted();
+    world.write("kube-scheduler.yaml", &manifest("kube-scheduler", "--v=3"));
+    world.run(30);
+    for _ in 0..3 {
+        let comes_back = world.seconds + 2;
+        let pod = world.pods.get_mut(&id("kube-scheduler")).unwrap();
+        (pod.up, pod.next_start) = (Up::Exited, comes_back);
+        world.run(20);
+    }
+    match world.slot("kube-scheduler") {
+        Slot::Probation(trial) => assert_eq!(trial.crashes, 0, "{}", world.story()),
+        other => panic!("{other}\n{}", world.story()),
+    }
+    assert!(world.says("not held against it: it lost its lease"), "{}", world.story());
+    world.until(400, "steady on 2", |w| matches!(w.slot("kube-scheduler"), Slot::Steady { good: 2 }));
+    // One that loses it for good does not serve, whatever it says.
+    world.write("kube-scheduler.yaml", &manifest("kube-scheduler", "--v=4"));
+    world.run(30);
+    let pod = world.pods.get_mut(&id("kube-scheduler")).unwrap();
+    (pod.up, pod.next_start) = (Up::Exited, u64::MAX);
+    world.until(400, "back on 2", |w| matches!(w.slot("kube-scheduler"), Slot::Steady { good: 2 }));
+}
+
+#[test]
 fn controller_manager_and_scheduler_die_with_the_api_server_and_nothing_is_done_about_them() {
     let mut world = World::adopted();
     world.write(FILE, &manifest(API, "--crash"));
