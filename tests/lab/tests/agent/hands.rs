@@ -166,10 +166,9 @@ async fn explain_answers_why_it_did_and_why_it_did_not() -> Result<()> {
     }
     stage.write(&SCHEDULER.file(), &bad)?;
     stage.in_state(SCHEDULER, "held").await?;
-    says(node, 0, "explain kube-scheduler", &["next: a person: ", "lastgood resume kube-scheduler"]).await?;
+    says(node, 0, "explain kube-scheduler", &["next: a person: ", "`lastgood rollback kube-scheduler`"]).await?;
     says(node, 5, "status", &["Held: waiting for a person: kube-scheduler", "next step: "]).await?;
     stage.node.write_manifest(&SCHEDULER.file(), &good, Writing::Atomic)?;
-    says(node, 0, "resume kube-scheduler", &["released: kube-scheduler"]).await?;
     stage.steady_on(SCHEDULER, 1).await?;
 
     // A dependency is at fault: nothing is done to whoever waits for it.
@@ -192,15 +191,19 @@ async fn explain_answers_why_it_did_and_why_it_did_not() -> Result<()> {
 async fn q5_what_no_process_has_read_is_called_unproven_and_says_what_would_prove_it() -> Result<()> {
     let mut node = Node::builder().scale(0.1).start().await?;
     node.up().await?;
-    // The same bytes, written anew: newer than the process that stands beside them.
-    let conf = node.path("/etc/kubernetes/scheduler.conf");
-    fs::write(&conf, fs::read(&conf)?)?;
+    node.put_data("/lab/kept", "written before").await?;
+    // Changed while no kubelet looked: what runs is the old manifest, what stands beside it nobody has tried.
+    node.kubelet().stop().await?;
+    let flag = |text: &str| text.replacen("- kube-scheduler\n", "- kube-scheduler\n    - --v=3\n", 1);
+    node.edit_manifest(&SCHEDULER.file(), flag)?;
     node.spawn_agent(QUICK).await?;
     let stage = Stage { node };
     stage.steady_on(Component::ApiServer, 1).await?;
-    let words = ["unproven: ", "scheduler.conf", "becomes known-good once a process that read it"];
+    let words = ["unproven: ", "becomes known-good once a process that read it"];
     says(&stage.node, 0, "explain kube-scheduler", &words).await?;
     says(&stage.node, 0, "status", &["Changing: unproven: kube-scheduler"]).await?;
     complains(&stage.node, 3, "rollback kube-scheduler --yes", &["no generation of it is known-good"]).await?;
-    Ok(())
+    stage.node.kubelet().start().await?;
+    stage.steady_on(SCHEDULER, 1).await?;
+    stage.the_same_after_a_restart().await
 }
