@@ -77,7 +77,7 @@ pub(super) fn step(draft: &mut Draft<'_>, id: &ComponentId, mut trial: Probation
     }
     match fault {
         Some(fault) => fail(draft, id, &trial, fault),
-        None if trial.healthy >= soak => steady::prove(draft, id, trial.candidate, trial.healthy),
+        None if trial.healthy >= soak && assessment.serving => steady::prove(draft, id, trial.candidate, trial.healthy),
         None => nudge_deaf_kubelet(draft, id, trial),
     }
 }
