@@ -260,8 +260,12 @@ fn running(
             finding.serving = finding.verdict == Verdict::Healthy;
             return finding;
         }
+        // That it does not let us in says nothing; that it does not let its dependents in says enough (Q13).
         Reading::CannotTell(symptom) => {
-            return Finding::plain(Verdict::Unknown, format!("{}: {symptom}", live.target));
+            let shut_out = of(Question::AsDependent).is_some_and(|probe| matches!(probe.reading, Reading::Bad(_)));
+            if !shut_out {
+                return Finding::plain(Verdict::Unknown, format!("{}: {symptom}", live.target));
+            }
         }
         Reading::Bad(symptom) => {
             let verdict = if symptom.kind == SymptomKind::TimedOut { Verdict::Stalled } else { Verdict::Failing };
@@ -278,7 +282,9 @@ fn running(
             SymptomKind::ClusterWide => Some(Cause::Cluster { detail: symptom.detail.clone() }),
             kind => certificate(kind, &symptom.detail),
         };
-        finding.evidence.push(format!("{} answers", live.target));
+        if live.reading == Reading::Good {
+            finding.evidence.push(format!("{} answers", live.target));
+        }
         return finding;
     }
     // A process that has not served yet is taken to serve only when it has answered everything it is asked: livez
