@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use crate::act::{self, Hands, Outcome};
 use crate::config::Settings;
-use crate::decide::{self, Scene};
+use crate::decide::{self, Pace, Scene};
 use crate::judge::{self, History};
 use crate::model::event::EventKind;
 use crate::model::plan::Refusal;
@@ -58,10 +58,32 @@ pub struct Agent {
     history: History,
     last: Option<Moment>,
     judgement: Option<Judgement>,
-    /// Failures told, by component, so that the same one is told once and not ten times a second.
-    failures: BTreeMap<Option<ComponentId>, String>,
+    /// What the last pass left under way.
+    pace: Pace,
+    /// Failures told, by what they are about, so that the same one is told once and not ten times a second.
+    failures: BTreeMap<Trouble, String>,
     /// What the last pass said of renewed kubeconfigs.
     renewals: Vec<String>,
+}
+
+/// What a failure is about. Each is told on its own: two that come together must not take turns in being news.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Trouble {
+    /// The memory cannot be saved.
+    Memory,
+    /// The history cannot be written.
+    History,
+    /// A step of a component, or of nobody, did not come about.
+    Step(Option<ComponentId>),
+}
+
+impl Trouble {
+    fn component(&self) -> Option<&ComponentId> {
+        match self {
+            Self::Memory | Self::History => None,
+            Self::Step(whose) => whose.as_ref(),
+        }
+    }
 }
 
 /// The memory as it lies on disk.
@@ -108,6 +130,7 @@ impl Agent {
             history: History::default(),
             last: None,
             judgement: None,
+            pace: Pace::Quiet,
             failures: BTreeMap::new(),
             renewals: Vec::new(),
         };
@@ -144,9 +167,15 @@ impl Agent {
             events.push(event(seen.at, EventKind::Notice, None, sentence, ""));
         }
         self.renewals = renewed;
-        if let Err(error) = self.guard.append(&events) {
-            self.fail(seen.at, None, format!("the history cannot be written: {error}"), &mut events);
+        match self.guard.append(&events) {
+            Ok(()) if events.is_empty() => {}
+            Ok(()) => drop(self.failures.remove(&Trouble::History)),
+            Err(error) => {
+                let sentence = format!("the history cannot be written: {error}");
+                self.fail(seen.at, Trouble::History, sentence, &mut events);
+            }
         }
+        self.pace = Pace::of(&self.memory, &seen);
         self.judgement = Some(judged);
         Pass { events, answer: granted.map(|granted| (before, decision, granted)) }
     }
@@ -174,7 +203,9 @@ impl Agent {
             match outcome {
                 Outcome::Done(sentence) => {
                     decide::concluded(&mut self.memory, step);
-                    events.push(event(sys::clock::now(), EventKind::Action, whose.as_ref(), &sentence, ""));
+                    // What is kept and published is our own bookkeeping; whoever asks what was done means the node.
+                    let kind = if step.touches_node() { EventKind::Action } else { EventKind::Generation };
+                    events.push(event(sys::clock::now(), kind, whose.as_ref(), &sentence, ""));
                     well.insert(whose);
                 }
                 Outcome::Nothing(_) => {
@@ -182,27 +213,24 @@ impl Agent {
                     well.insert(whose);
                 }
                 Outcome::Refused(sentence) | Outcome::Failed(sentence) => {
-                    self.fail(seen.at, whose.clone(), format!("could not {step}: {sentence}"), events);
+                    let sentence = format!("could not {step}: {sentence}");
+                    self.fail(seen.at, Trouble::Step(whose.clone()), sentence, events);
                     well.remove(&whose);
                     ended.insert(whose);
                 }
             }
         }
         for whose in well {
-            self.failures.remove(&whose);
+            self.failures.remove(&Trouble::Step(whose));
         }
     }
 
     /// Tells a failure, unless it is the one that was told last.
-    fn fail(&mut self, now: Moment, whose: Option<ComponentId>, sentence: String, events: &mut Vec<Event>) {
-        if self.failures.insert(whose.clone(), sentence.clone()).as_ref() != Some(&sentence) {
-            events.push(event(
-                now,
-                EventKind::Failure,
-                whose.as_ref(),
-                &sentence,
-                "it is tried again at the next pass",
-            ));
+    fn fail(&mut self, now: Moment, trouble: Trouble, sentence: String, events: &mut Vec<Event>) {
+        if self.failures.get(&trouble) != Some(&sentence) {
+            let because = "it is tried again at the next pass";
+            events.push(event(now, EventKind::Failure, trouble.component(), &sentence, because));
+            self.failures.insert(trouble, sentence);
         }
     }
 
@@ -217,24 +245,26 @@ impl Agent {
         match result {
             Ok(()) => {
                 self.saved = Saved { memory: self.memory.clone(), at: now.boot, trouble: None };
-                self.failures.remove(&None);
+                self.failures.remove(&Trouble::Memory);
             }
             Err(error) => {
                 let sentence =
                     format!("the memory cannot be saved, so nothing is begun that could be left half done: {error}");
                 self.saved.trouble = Some(sentence.clone());
-                self.fail(now, None, sentence, events);
+                self.fail(now, Trouble::Memory, sentence, events);
             }
         }
     }
 
     /// How long to wait for the next pass when nothing wakes the agent.
     pub fn rest(&self) -> Duration {
-        let troubled = !self.failures.is_empty();
-        if decide::is_busy(&self.memory) && !troubled {
-            self.settings.passes.busy_interval
-        } else {
-            self.settings.passes.interval
+        let passes = &self.settings.passes;
+        match self.pace {
+            // What fails is not hammered on.
+            Pace::Watchful | Pace::Busy if !self.failures.is_empty() => passes.interval,
+            Pace::Quiet => passes.interval,
+            Pace::Watchful => decide::WATCHFUL.clamp(passes.busy_interval, passes.interval),
+            Pace::Busy => passes.busy_interval,
         }
     }
 

@@ -148,6 +148,16 @@ impl Staging {
         self.keep(path, why, files::link_aside)
     }
 
+    /// Lets go whoever waits for somebody to write into a fifo that was kept: a kubelet that opened one it found among its
+    /// manifests reads nothing else ever after, also when the fifo is gone from there.
+    fn release_readers(kept: &Path) {
+        use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _};
+        if fs::symlink_metadata(kept).is_ok_and(|metadata| metadata.file_type().is_fifo()) {
+            // Without a reader there is nobody to let go, and the open fails.
+            let _ = fs::OpenOptions::new().write(true).custom_flags(nix::libc::O_NONBLOCK).open(kept);
+        }
+    }
+
     fn keep(&self, path: &Path, why: Why, how: fn(&Path, &Path) -> io::Result<()>) -> io::Result<PathBuf> {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let name = cut(&name);
@@ -161,6 +171,7 @@ impl Staging {
                 kept => break kept.map(|()| to)?,
             }
         };
+        Self::release_readers(&to);
         self.prune(&to);
         Ok(to)
     }
@@ -276,5 +287,27 @@ mod tests {
         let file = dir.path().join("manifests").join("ä".repeat(120));
         fs::write(&file, "x").unwrap();
         assert!(staging.move_aside(&file, Why::MovedOut).unwrap().exists());
+    }
+
+    #[test]
+    fn whoever_waits_for_a_fifo_is_let_go_when_it_is_moved_aside() {
+        let (dir, staging) = staging();
+        let fifo = dir.path().join("manifests/etcd.yaml");
+        nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRUSR).unwrap();
+        let (tell, told) = std::sync::mpsc::channel();
+        let reader = {
+            let fifo = fifo.clone();
+            std::thread::spawn(move || {
+                tell.send(nix::unistd::gettid()).unwrap();
+                fs::read(fifo)
+            })
+        };
+        // It hangs in its open when it sleeps.
+        let stat = format!("/proc/self/task/{}/stat", told.recv().unwrap());
+        while !fs::read_to_string(&stat).unwrap().contains(") S ") {
+            std::thread::yield_now();
+        }
+        staging.move_aside(&fifo, Why::Replaced).unwrap();
+        assert!(matches!(reader.join().unwrap(), Ok(read) if read.is_empty()));
     }
 }

@@ -20,7 +20,7 @@ impl From<bool> for How {
 
 /// How many events an explanation shows.
 const EVENTS_EXPLAINED: usize = 10;
-/// How many actions a status shows.
+/// How many events of note a status shows.
 const EVENTS_OF_STATUS: usize = 5;
 
 /// Who answers.
@@ -48,7 +48,7 @@ impl Backend {
                 other => Err(unexpected(other)),
             },
             Self::Stopped(offline) => {
-                let last = offline.actions(EVENTS_OF_STATUS)?;
+                let last = offline.of_note(EVENTS_OF_STATUS)?;
                 offline.with_material(&last, Status::new)
             }
         }

@@ -13,11 +13,10 @@ use crate::act;
 use crate::agent::Agent;
 use crate::config::Settings;
 use crate::control::How;
-use crate::model::event::EventKind;
 use crate::model::{ComponentId, Event, Memory, Request, Slot};
 use crate::observe;
 use crate::record::Store;
-use crate::report::Planned;
+use crate::report::{Planned, is_of_note};
 
 /// The longest a request is carried on without an agent: parking, ending, starting and the slowest start-up probe.
 const LONGEST: Duration = Duration::from_secs(15 * 60);
@@ -66,11 +65,11 @@ impl Offline {
         Ok(self.store.history(component, limit).events)
     }
 
-    /// The newest actions and failures, the newest last.
-    pub(super) fn actions(&self, limit: usize) -> Result<Vec<Event>, Failure> {
+    /// The newest events of note, the newest last.
+    pub(super) fn of_note(&self, limit: usize) -> Result<Vec<Event>, Failure> {
         // Enough to find a few among the changes of state around them.
         let mut events = self.events(None, limit * 20)?;
-        events.retain(|event| matches!(event.kind, EventKind::Action | EventKind::Failure));
+        events.retain(is_of_note);
         Ok(events.split_off(events.len().saturating_sub(limit)))
     }
 

@@ -14,7 +14,7 @@ use crate::control::{Answer, Ask, Asked, How, Listener, serve};
 use crate::journal::{self, systemd::Notifier};
 use crate::model::event::EventKind;
 use crate::model::{Event, Policy, Request};
-use crate::report::{self, Explanation, Material, Planned, Process, Status, systemd_line};
+use crate::report::{self, Explanation, Material, Planned, Process, Status, is_of_note, systemd_line};
 
 /// Events that a client that follows may lag behind.
 const EVENTS_KEPT: usize = 256;
@@ -22,8 +22,8 @@ const EVENTS_KEPT: usize = 256;
 const QUESTIONS: usize = 16;
 /// Events an explanation shows.
 const EVENTS_EXPLAINED: usize = 10;
-/// Actions a status shows.
-const ACTIONS_SHOWN: usize = 5;
+/// Events of note a status shows.
+const SHOWN: usize = 5;
 
 pub(super) async fn run(loaded: Loaded) -> Result<Exit, Failure> {
     let settings = loaded.settings;
@@ -40,6 +40,10 @@ pub(super) async fn run(loaded: Loaded) -> Result<Exit, Failure> {
         version: env!("CARGO_PKG_VERSION").to_owned(),
     };
     let mut service = Service { agent, about, policy: settings.policy.clone(), events, last: Vec::new() };
+    // A restart is no reason to forget what was done an hour ago.
+    let mut before = service.agent.store().history(None, SHOWN * 20).events;
+    before.retain(is_of_note);
+    service.last = before.split_off(before.len().saturating_sub(SHOWN));
     let started = format!("started, version {}", service.about.version);
     let place = service.agent.surroundings();
     let because = format!("it watches {} ({})", place.manifests.value.display(), place.manifests.from);
@@ -97,7 +101,7 @@ struct Service {
     about: report::Agent,
     policy: Policy,
     events: broadcast::Sender<Event>,
-    /// The latest actions, for the status.
+    /// The latest events of note, for the status.
     last: Vec<Event>,
 }
 
@@ -122,9 +126,9 @@ impl Service {
             if keep == Keep::InHistory {
                 self.agent.remember(&event);
             }
-            if matches!(event.kind, EventKind::Action | EventKind::Failure) {
+            if is_of_note(&event) {
                 self.last.push(event.clone());
-                let over = self.last.len().saturating_sub(ACTIONS_SHOWN);
+                let over = self.last.len().saturating_sub(SHOWN);
                 self.last.drain(..over);
             }
             // Nobody may follow.

@@ -7,6 +7,7 @@
 //!   steady.rs      Adopting, Steady, Unread, Missing, Held: what a look changes
 //!   probation.rs   a candidate's trial, and what ends it
 //!   rollback.rs    a replacement, stage by stage; parking.rs: kube-apiserver out of etcd's way
+//!   pace.rs        how soon to look again
 //!   generations.rs what is kept of what was seen, published, and forgotten
 //! ```
 //!
@@ -16,6 +17,7 @@
 mod draft;
 mod generations;
 mod hold;
+mod pace;
 mod parking;
 mod probation;
 mod request;
@@ -24,12 +26,13 @@ mod standing;
 mod steady;
 
 pub use hold::Hold;
+pub use pace::{Pace, WATCHFUL};
 
 use crate::model::generation::Stored;
 use crate::model::memory::ApiServed;
 use crate::model::observation::Directory;
 use crate::model::plan::Refusal;
-use crate::model::{ComponentId, Decision, Judgement, Memory, Observation, Policy, Request, Role, Slot, Step, Tick};
+use crate::model::{ComponentId, Decision, Judgement, Memory, Observation, Policy, Request, Role, Step, Tick};
 use draft::Draft;
 use std::time::Duration;
 
@@ -82,11 +85,6 @@ pub fn concluded(memory: &mut Memory, step: &Step) {
     {
         generation.stored = Stored::Yes;
     }
-}
-
-/// Whether something is under way that wants short passes.
-pub fn is_busy(memory: &Memory) -> bool {
-    memory.parked.is_some() || memory.components.values().any(|record| matches!(record.slot, Slot::RollingBack(_)))
 }
 
 /// The components in the order of dependence: whoever is needed first is decided first.

@@ -21,7 +21,7 @@ use crate::model::event::EventKind;
 use crate::model::generation::Standing;
 use crate::model::observation::{ImagePresence, ManifestFile};
 use crate::model::slot::{Probation, Served, Until, Wish};
-use crate::model::verdict::{Assessment, Cause, Reads};
+use crate::model::verdict::{Assessment, Cause, Crash, Reads};
 use crate::model::{ComponentId, Slot, Step, Verdict};
 
 /// Whose fault a failure is. Only its own quarantines a generation (Q12).
@@ -65,7 +65,7 @@ pub(super) fn step(draft: &mut Draft<'_>, id: &ComponentId, mut trial: Probation
             Reads::Nothing | Reads::Other { .. } => trial.unstarted + credit,
             Reads::All | Reads::CannotTell { .. } => Duration::ZERO,
         };
-        trial.crashes += assessment.crash.as_ref().map_or(0, |crash| crash.count);
+        trial.crashes += assessment.crash.as_ref().map_or(0, Crash::own);
     }
     if let Some(crash) = &assessment.crash {
         tell_crash(draft, id, &trial, crash, excuse);
@@ -123,20 +123,19 @@ fn harm(trial: &Probation, draft: &Draft<'_>, assessment: &Assessment) -> Durati
     trial.harm + if crashed { draft.scene.policy.relapse / 2 } else { draft.credit() }
 }
 
-fn tell_crash(
-    draft: &mut Draft<'_>,
-    id: &ComponentId,
-    trial: &Probation,
-    crash: &crate::model::verdict::Crash,
-    excuse: Option<&Cause>,
-) {
-    let words = crash.last_words.as_deref().map(|words| format!(": {}", words.trim())).unwrap_or_default();
+fn tell_crash(draft: &mut Draft<'_>, id: &ComponentId, trial: &Probation, crash: &Crash, excuse: Option<&Cause>) {
+    let code = crash.code.map_or("; its end was not seen".to_owned(), |code| format!(" with exit code {code}"));
     let counted = match excuse {
         Some(cause) => format!("not held against it: {cause}"),
-        None => format!("{} of {} that decide", trial.crashes, draft.scene.policy.crashes),
+        None if crash.lost_its_lease() => "not held against it: it lost its lease".to_owned(),
+        None => format!("crash {} of the {} that decide", trial.crashes, draft.scene.policy.crashes),
     };
-    let to = format!("generation {} crashed with exit code {}", trial.candidate, crash.code);
-    draft.tell(id, EventKind::Notice, Some(trial.candidate), &to, &format!("{counted}{words}"));
+    let to = format!("generation {} crashed{code} ({counted})", trial.candidate);
+    let because = match crash.last_words.as_deref().map(str::trim) {
+        Some(words) => format!("it said: {words}"),
+        None => String::new(),
+    };
+    draft.tell(id, EventKind::Notice, Some(trial.candidate), &to, &because);
 }
 
 /// What, if anything, is decided against it now.
@@ -232,7 +231,7 @@ fn quarantine(draft: &mut Draft<'_>, id: &ComponentId, number: u32, why: &str) {
 /// A kubelet that started without an API server starts no changed pod: it waits behind the old one for ever. One restart
 /// cures it, for a person's candidate as for a generation of ours.
 fn nudge_deaf_kubelet(draft: &mut Draft<'_>, id: &ComponentId, mut trial: Probation) {
-    if trial.unstarted < draft.scene.policy.appear || rollback::kubelet_hears(draft) || draft.hold.is_some() {
+    if trial.unstarted < rollback::patience(draft) || rollback::has_reacted(draft, id) || draft.hold.is_some() {
         return;
     }
     let old: Vec<Step> = rollback::ready_sandboxes(draft, id)
@@ -246,5 +245,5 @@ fn nudge_deaf_kubelet(draft: &mut Draft<'_>, id: &ComponentId, mut trial: Probat
         record.slot = Slot::Probation(trial);
     }
     draft.plan.extend(old);
-    rollback::restart_kubelet(draft, id, "it started without an API server and does not start the changed pod");
+    rollback::restart_kubelet(draft, id, "it does not start the changed pod");
 }

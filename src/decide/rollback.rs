@@ -20,7 +20,7 @@ use crate::model::generation::{Generation, Stored};
 use crate::model::manifest::DataIdentity;
 use crate::model::observation::{ContainerState, HeardApi, SandboxState};
 use crate::model::slot::{Nudged, Probation, Rollback, Stage, Until, Way, Wish};
-use crate::model::verdict::{Reads, Verdict};
+use crate::model::verdict::{Crash, Reads, Verdict};
 use crate::model::{ComponentId, Role, Slot, Step};
 
 /// What a rollback is begun with.
@@ -205,6 +205,9 @@ pub(super) fn advance(draft: &mut Draft<'_>, id: &ComponentId, mut r: Rollback, 
     if r.stage < Stage::AwaitingServing || !explained {
         r.in_stage += draft.credit();
     }
+    if matches!(r.stage, Stage::AwaitingGone | Stage::Settling) && filled(&r, &to, &standing) {
+        go(&mut r, Stage::AwaitingServing);
+    }
     loop {
         let before = r.stage;
         match r.stage {
@@ -212,7 +215,10 @@ pub(super) fn advance(draft: &mut Draft<'_>, id: &ComponentId, mut r: Rollback, 
             Stage::TakingOut => take_out(draft, id, &mut r, &to),
             Stage::AwaitingGone => await_gone(draft, id, &mut r, &to),
             Stage::Settling => {
-                if !runs(draft, id) && r.in_stage >= draft.scene.policy.after_gone {
+                let policy = draft.scene.policy;
+                // Something may have started meanwhile, which is no reason to leave the slot empty.
+                let due = r.in_stage >= policy.after_gone + policy.gone_margin;
+                if due || !runs(draft, id) && r.in_stage >= policy.after_gone {
                     go(&mut r, Stage::PuttingIn);
                 }
             }
@@ -234,6 +240,14 @@ pub(super) fn advance(draft: &mut Draft<'_>, id: &ComponentId, mut r: Rollback, 
     {
         record.slot = Slot::RollingBack(r);
     }
+}
+
+/// Whether the emptied slot holds the good file already: whoever came after an interrupted run filled it from staging
+/// (Q11), and that writes no memory. Where intruders were moved out, the good file may have stood beside them all along.
+fn filled(r: &Rollback, to: &Generation, standing: &Standing) -> bool {
+    let Standing::Here(file) = standing else { return false };
+    let good = file.content.as_ref().is_ok_and(|pod| pod.digest == to.pod_digest);
+    good && file.name == to.file_name && r.intruders.is_empty()
 }
 
 fn go(r: &mut Rollback, stage: Stage) {
@@ -364,6 +378,20 @@ fn nudge(draft: &mut Draft<'_>, id: &ComponentId, r: &mut Rollback) {
     go(r, Stage::AwaitingServing);
 }
 
+/// How long a kubelet may take to start what stands before it is taken to be deaf. One that has heard from an API server
+/// gets longer: a freshly started one hears of it up to a minute after it came back.
+pub(super) fn patience(draft: &Draft<'_>) -> Duration {
+    let appear = draft.scene.policy.appear;
+    if kubelet_hears(draft) { appear * 2 } else { appear }
+}
+
+/// Whether the kubelet has made a sandbox since what stands came to stand: then it is not deaf, whatever its container
+/// waits for (an image on its way, say).
+pub(super) fn has_reacted(draft: &Draft<'_>, id: &ComponentId) -> bool {
+    let since = draft.record(id).and_then(|record| record.stands.as_ref()).map(|stands| stands.changed);
+    since.is_some_and(|since| runs_of(draft, id).any(|run| run.created >= since))
+}
+
 /// Whether the kubelet may be restarted: within its budget, and only if the restart brings nothing new in (Q15).
 pub(super) fn may_restart_kubelet(draft: &Draft<'_>) -> bool {
     let unchanged = draft.scene.seen.kubelet.process.as_ref().is_none_or(|process| process.changed_since.is_none());
@@ -403,7 +431,7 @@ fn await_serving(draft: &mut Draft<'_>, id: &ComponentId, mut r: Rollback, to: &
     }
     let Some(assessment) = draft.assessment(id) else { return };
     if assessment.cause.is_none() {
-        r.crashes += assessment.crash.as_ref().map_or(0, |crash| crash.count);
+        r.crashes += assessment.crash.as_ref().map_or(0, Crash::own);
     }
     let reads = matches!(assessment.reads, Reads::All | Reads::CannotTell { .. });
     if good_stands && assessment.serving && reads {
@@ -417,7 +445,7 @@ fn await_serving(draft: &mut Draft<'_>, id: &ComponentId, mut r: Rollback, to: &
         return draft.hold_back(id, Some(r.to), why, next, Until::Person);
     }
     let unstarted = matches!(assessment.reads, Reads::Nothing | Reads::Other { .. }) && assessment.crash.is_none();
-    if unstarted && r.in_stage >= policy.appear && r.nudged == Nudged::NotYet && !kubelet_hears(draft) {
+    if unstarted && r.in_stage >= patience(draft) && r.nudged == Nudged::NotYet && !has_reacted(draft, id) {
         go(&mut r, Stage::StoppingOld);
     }
     if let Some(record) = draft.record_mut(id) {

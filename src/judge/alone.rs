@@ -161,11 +161,11 @@ fn count_exits(
     let ContainerState::Exited { started, code, .. } = container.state else {
         // It was restarted between two looks: how it ended is not known any more, but that it did is.
         let restarted_after = since.is_some_and(|since| run.created >= since);
-        return restarted_after.then(|| Crash { uid: run.uid.clone(), code: -1, count, last_words: None });
+        return restarted_after.then(|| Crash { uid: run.uid.clone(), code: None, count, last_words: None });
     };
     since.is_some_and(|since| started >= since).then(|| Crash {
         uid: run.uid.clone(),
-        code,
+        code: Some(code),
         count,
         last_words: container.last_words.clone(),
     })
@@ -315,8 +315,18 @@ fn certificate(kind: SymptomKind, detail: &str) -> Option<Cause> {
     (kind == SymptomKind::CertificateDates).then(|| Cause::Certificate { detail: detail.to_owned() })
 }
 
-fn last_line(words: &str) -> &str {
-    words.lines().rfind(|line| !line.trim().is_empty()).unwrap_or(words).trim()
+/// Of a long line its beginning and its end: Go's errors name the deed first and the reason last.
+fn last_line(words: &str) -> String {
+    const BEGINNING: usize = 100;
+    const END: usize = 180;
+    let line = words.lines().rfind(|line| !line.trim().is_empty()).unwrap_or(words).trim();
+    let chars = line.chars().count();
+    if chars <= BEGINNING + END {
+        return line.to_owned();
+    }
+    let beginning: String = line.chars().take(BEGINNING).collect();
+    let end: String = line.chars().skip(chars - END).collect();
+    format!("{} … {}", beginning.trim_end(), end.trim_start())
 }
 
 impl History {
@@ -331,5 +341,19 @@ impl History {
             served_by: None,
             exits: std::collections::BTreeMap::new(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::last_line;
+
+    #[test]
+    fn a_long_last_line_keeps_the_deed_and_the_reason() {
+        assert_eq!(last_line("one\nError: unknown flag: --x\n\n"), "Error: unknown flag: --x");
+        let long = format!("E1122 \"command failed\" {} bind: address already in use", "x".repeat(900));
+        let cut = last_line(&long);
+        assert!(cut.starts_with("E1122 \"command failed\"") && cut.ends_with("address already in use"), "{cut}");
+        assert!(cut.chars().count() < 300, "{cut}");
     }
 }

@@ -124,12 +124,27 @@ pub enum Reads {
 pub struct Crash {
     /// The pod's UID.
     pub uid: String,
-    /// The exit code of the last one.
-    pub code: i32,
+    /// The exit code of the last one; unknown where it was restarted between two looks.
+    pub code: Option<i32>,
     /// How many exits these were.
     pub count: u32,
     /// The last words of the container's log, where they could be read.
     pub last_words: Option<String>,
+}
+
+impl Crash {
+    /// Whether it ended because it could not renew its lease in time: controller manager and scheduler end themselves
+    /// then. An API server that was slow for ten seconds is enough for that, and may answer every probe of ours.
+    pub fn lost_its_lease(&self) -> bool {
+        // "leaderelection lost" (both), "lost lease" (kube-scheduler's error behind it).
+        let words = self.last_words.as_deref().unwrap_or_default().to_lowercase();
+        words.contains("leaderelection lost") || words.contains("lost lease")
+    }
+
+    /// How many of these exits are its own doing. One that lost its lease is judged by whether it comes back.
+    pub fn own(&self) -> u32 {
+        if self.lost_its_lease() { self.count.saturating_sub(1) } else { self.count }
+    }
 }
 
 /// One component, judged.

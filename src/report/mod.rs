@@ -24,5 +24,5 @@ pub use explain::Explanation;
 pub use history::{GenerationRow, History};
 pub use line::systemd_line;
 pub use planned::Planned;
-pub use status::{Agent, Material, Process, Status};
+pub use status::{Agent, Material, Process, Status, is_of_note};
 pub use text::{Format, Paint};

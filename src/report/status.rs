@@ -7,9 +7,20 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::next;
+use crate::model::event::EventKind;
 use crate::model::memory::Record;
 use crate::model::policy::Mode;
 use crate::model::{Assessment, ComponentId, Event, Judgement, Memory, Policy, Role, Slot, Verdict};
+
+/// Whether an event is one of those a status ends with: what was asked for and done, and what led to it or came of it.
+pub fn is_of_note(event: &Event) -> bool {
+    let turn = |word: &str| ["RollingBack", "Held", "Missing"].iter().any(|turn| word.starts_with(turn));
+    match event.kind {
+        EventKind::Action | EventKind::Failure | EventKind::Request => true,
+        EventKind::State => turn(&event.to) || event.from.as_deref().is_some_and(turn),
+        EventKind::Agent | EventKind::Verdict | EventKind::Generation | EventKind::Notice => false,
+    }
+}
 
 /// The version of the printed form: raised when a field changes its meaning, not when one is added.
 pub const VERSION: u32 = 1;
@@ -29,7 +40,7 @@ pub struct Material<'m> {
     pub policy: &'m Policy,
     /// What keeps the agent from acting at present, as sentences: a running kubeadm, a read-only /etc.
     pub holds: &'m [String],
-    /// The latest actions, the newest last.
+    /// The latest events of note, the newest last.
     pub last: &'m [Event],
 }
 
@@ -110,7 +121,7 @@ pub struct Status {
     pub components: Vec<Component>,
     /// What a person should know.
     pub notices: Vec<Notice>,
-    /// The latest actions, the newest last.
+    /// The latest events of note, the newest last: [`is_of_note`].
     pub last: Vec<Event>,
 }
 

@@ -170,12 +170,12 @@ fn a_good_node() {
         scene.text(),
         "\
 master-1: Good: 3 components are healthy and known-good
-agent: 0.1.0 runs as pid 812 since 10m, acts
+agent: lastgood 0.1.0 acts; pid 812, up 10m
 
-COMPONENT       VERDICT  STATE   GENERATION  KNOWN-GOOD  SINCE  NOTE
-etcd            Healthy  Steady  1           1           9m50s
-kube-apiserver  Healthy  Steady  1           1           9m50s
-kube-scheduler  Healthy  Steady  1           1           9m50s
+COMPONENT       VERDICT  FOR    STATE   GENERATION  KNOWN-GOOD  NOTE
+etcd            Healthy  9m50s  Steady  1           1
+kube-apiserver  Healthy  9m50s  Steady  1           1
+kube-scheduler  Healthy  9m50s  Steady  1           1
 "
     );
     assert!(scene.status().is_well());
@@ -199,13 +199,13 @@ fn a_candidate_on_probation_that_waits_for_etcd() {
         scene.text(),
         "\
 master-1: Ailing: not healthy: etcd, kube-apiserver
-agent: 0.1.0 runs as pid 812 since 10m, acts
+agent: lastgood 0.1.0 acts; pid 812, up 10m
 
-COMPONENT       VERDICT  STATE      GENERATION  KNOWN-GOOD  SINCE  NOTE
-etcd            Down     Steady     1           1           1m10s  its container exited with code 1
-kube-apiserver  Failing  Probation  2           1           1m     \
+COMPONENT       VERDICT  FOR    STATE      GENERATION  KNOWN-GOOD  NOTE
+etcd            Down     1m10s  Steady     1           1           its container exited with code 1
+kube-apiserver  Failing  1m     Probation  2           1           \
 on probation: 3m20s left to become healthy, 1 crash; waiting: etcd is Down
-kube-scheduler  Healthy  Steady     1           1           9m50s
+kube-scheduler  Healthy  9m50s  Steady     1           1
 "
     );
     assert_eq!(
@@ -247,14 +247,14 @@ fn held_with_its_next_step_paused_and_with_actions_and_notices() {
         scene.text(),
         "\
 master-1: Held: waiting for a person: kube-apiserver
-agent: 0.1.0 runs as pid 812 since 10m, acts
+agent: lastgood 0.1.0 acts; pid 812, up 10m
 paused: 25m30s to go, until 2026-11-22T20:35:30Z: upgrade
 not acting: kubeadm upgrade runs (pid 77)
 
-COMPONENT       VERDICT  STATE   GENERATION  KNOWN-GOOD  SINCE  NOTE
-etcd            Healthy  Steady  1           1           9m50s  image etcd:3.6 is not on the node
-kube-apiserver  Healthy  Held    1           1           9m50s  held
-kube-scheduler  Healthy  Steady  1           1           9m50s
+COMPONENT       VERDICT  FOR    STATE   GENERATION  KNOWN-GOOD  NOTE
+etcd            Healthy  9m50s  Steady  1           1           image etcd:3.6 is not on the node
+kube-apiserver  Healthy  9m50s  Held    1           1           held
+kube-scheduler  Healthy  9m50s  Steady  1           1
 
 Held:
   kube-apiserver: 4 actions within the hour did not help
@@ -264,7 +264,7 @@ To be known:
   /etc/kubernetes/manifests/a.bak is taken for a pod
   etcd: image etcd:3.6 is not on the node
 
-Done lately:
+Lately:
   2026-11-22T20:05:00Z kube-apiserver: put generation 1 in place as kube-apiserver.yaml, because generation 2 crashed 2 \
 times
 "
@@ -319,7 +319,7 @@ fn without_an_agent_it_is_what_was_known_last() {
     scene.agent.process = Process::Stopped;
     let text = scene.text();
     assert!(text.starts_with("master-1: Unknown: the agent does not run; this is what it knew last\n"), "{text}");
-    assert!(text.contains("etcd            Healthy  Steady"), "{text}");
+    assert!(text.contains("etcd            Healthy  9m50s  Steady"), "{text}");
     assert!(!scene.status().is_well());
 }
 

@@ -85,7 +85,7 @@ impl Status {
             Process::Running { pid, since } => {
                 let does = if self.mode == "observe" { "observes only (mode = \"observe\")" } else { "acts" };
                 let since = roughly(between(*since, self.at));
-                writeln!(out, "agent: {} runs as pid {pid} since {since}, {does}", self.agent.version)
+                writeln!(out, "agent: lastgood {} {does}; pid {pid}, up {since}", self.agent.version)
             }
             Process::Stopped => writeln!(out, "agent: does not run; `systemctl start lastgood` starts it"),
         };
@@ -98,16 +98,16 @@ impl Status {
             let _ = writeln!(out, "not acting: {hold}");
         }
         if !self.components.is_empty() {
-            let mut table = table(&["COMPONENT", "VERDICT", "STATE", "GENERATION", "KNOWN-GOOD", "SINCE", "NOTE"]);
+            let mut table = table(&["COMPONENT", "VERDICT", "FOR", "STATE", "GENERATION", "KNOWN-GOOD", "NOTE"]);
             for c in &self.components {
                 let number = |number: Option<u32>| number.map_or("-".to_owned(), |number| number.to_string());
                 table.add_row([
                     c.component.to_string(),
                     c.verdict.to_string(),
+                    c.since.map_or("-".to_owned(), |since| roughly(between(since, self.at))),
                     c.state.clone(),
                     number(c.generation),
                     number(c.known_good),
-                    c.since.map_or("-".to_owned(), |since| roughly(between(since, self.at))),
                     // The whole sentence stands below.
                     if c.held.is_some() { "held".to_owned() } else { c.note.clone() },
                 ]);
@@ -128,7 +128,7 @@ impl Status {
                 None => notice.text.clone(),
             }),
         );
-        section(&mut out, "Done lately", self.last.iter().map(event));
+        section(&mut out, "Lately", self.last.iter().map(event));
         out
     }
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::super::Pace;
 use super::world::{FOUR, Up, World, id, manifest};
 use crate::model::observation::{BusyKind, BusyProcess, Gone, Listener};
 use crate::model::plan::Refusal;
@@ -136,6 +137,31 @@ fn a_dead_etcd_is_not_held_against_a_new_api_server() {
 }
 
 #[test]
+fn a_candidate_that_loses_its_lease_and_comes_back_has_not_failed() {
+    let mut world = World::adopted();
+    world.write("kube-scheduler.yaml", &manifest("kube-scheduler", "--v=3"));
+    world.run(30);
+    for _ in 0..3 {
+        let comes_back = world.seconds + 2;
+        let pod = world.pods.get_mut(&id("kube-scheduler")).unwrap();
+        (pod.up, pod.next_start) = (Up::Exited, comes_back);
+        world.run(20);
+    }
+    match world.slot("kube-scheduler") {
+        Slot::Probation(trial) => assert_eq!(trial.crashes, 0, "{}", world.story()),
+        other => panic!("{other}\n{}", world.story()),
+    }
+    assert!(world.says("not held against it: it lost its lease"), "{}", world.story());
+    world.until(400, "steady on 2", |w| matches!(w.slot("kube-scheduler"), Slot::Steady { good: 2 }));
+    // One that loses it for good does not serve, whatever it says.
+    world.write("kube-scheduler.yaml", &manifest("kube-scheduler", "--v=4"));
+    world.run(30);
+    let pod = world.pods.get_mut(&id("kube-scheduler")).unwrap();
+    (pod.up, pod.next_start) = (Up::Exited, u64::MAX);
+    world.until(400, "back on 2", |w| matches!(w.slot("kube-scheduler"), Slot::Steady { good: 2 }));
+}
+
+#[test]
 fn controller_manager_and_scheduler_die_with_the_api_server_and_nothing_is_done_about_them() {
     let mut world = World::adopted();
     world.write(FILE, &manifest(API, "--crash"));
@@ -167,6 +193,28 @@ fn a_file_still_being_written_is_left_alone() {
     world.unsettled.insert(FILE.to_owned());
     world.run(5);
     world.assert_untouched();
+}
+
+#[test]
+fn the_next_look_comes_soon_while_something_is_about_to_be_decided() {
+    let pace = |world: &World| Pace::of(&world.memory, &world.observe(world.moment()));
+    let mut world = World::adopted();
+    assert_eq!(pace(&world), Pace::Quiet);
+    world.write(FILE, "apiVers");
+    world.unsettled.insert(FILE.to_owned());
+    world.run(1);
+    assert_eq!(pace(&world), Pace::Watchful, "a file in writing");
+    world.unsettled.clear();
+    world.write(FILE, &manifest(API, "--unready"));
+    world.run(3);
+    assert_eq!(pace(&world), Pace::Watchful, "a candidate that has not served: {}", world.slot(API));
+    world.write(FILE, &manifest(API, "--crash"));
+    world.until(60, "going back", |w| matches!(w.slot(API), Slot::RollingBack(_)));
+    assert_eq!(pace(&world), Pace::Busy, "a replacement");
+    world.until(60, "known-good back", |w| back_to_good(w, API));
+    world.write(FILE, &manifest(API, "--v=3"));
+    world.run(30);
+    assert_eq!(pace(&world), Pace::Quiet, "a candidate that serves soaks at leisure: {}", world.slot(API));
 }
 
 #[test]
@@ -210,6 +258,17 @@ fn q3_what_was_moved_away_or_went_unwitnessed_stays_away() {
         world.assert_untouched();
         assert!(matches!(world.slot(API), Slot::Missing { .. }));
     }
+}
+
+#[test]
+fn q14_what_was_deleted_in_a_gap_that_nobody_watched_stays_away() {
+    let mut world = World::adopted();
+    world.remove(FILE, Gone::Deleted);
+    // The agent was stopped, or the machine slept: longer than the longest gap between two passes.
+    world.seconds += 300;
+    world.run(1500);
+    world.assert_untouched();
+    assert!(world.says("went while nobody watched"), "{}", world.story());
 }
 
 #[test]
@@ -503,4 +562,20 @@ fn a_released_generation_gets_another_trial() {
     world.write(FILE, &manifest(API, "--crash"));
     world.run(2);
     assert!(matches!(world.slot(API), Slot::Probation(_)), "{}\n{}", world.slot(API), world.story());
+}
+
+/// The agent ends while a slot is empty; whoever fills it from staging (ExecStopPost, the next start) does not write the
+/// memory, and the pod runs before the agent looks again.
+#[test]
+fn q11_a_slot_that_was_filled_while_the_agent_was_away_ends_the_rollback() {
+    const FILE: &str = "kube-scheduler.yaml";
+    let mut world = World::adopted();
+    world.write(FILE, &manifest("kube-scheduler", "--crash"));
+    world.until(60, "taken out", |w| !w.files.contains_key(FILE));
+    world.run(1);
+    assert!(matches!(world.slot("kube-scheduler"), Slot::RollingBack(_)), "{}", world.story());
+    world.write(FILE, &manifest("kube-scheduler", ""));
+    world.seconds += 20;
+    world.restart_agent();
+    world.until(60, "back", |w| back_to_good(w, "kube-scheduler"));
 }

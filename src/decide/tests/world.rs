@@ -418,7 +418,7 @@ impl World {
             image_id: String::new(),
             state,
             command_line: None,
-            last_words: Some("Error: unknown flag: --crash".to_owned()),
+            last_words: Some(last_words(pod).to_owned()),
         };
         PodRun {
             component: component.clone(),
@@ -458,5 +458,13 @@ impl World {
             ];
         }
         vec![probe(Question::Live, live), probe(Question::Ready, ready)]
+    }
+}
+
+/// What a container says before it ends: those that hold a lease end when they cannot renew it.
+fn last_words(pod: &Pod) -> &'static str {
+    match pod.text.contains("--crash") {
+        true => "Error: unknown flag: --crash",
+        false => "\"command failed\" err=\"leaderelection lost\"",
     }
 }

@@ -6,10 +6,11 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail};
 use clap::{Args, Parser, Subcommand};
 use lastgood_lab::control;
-use lastgood_lab::manifests::EtcdVersion;
+use lastgood_lab::manifests::{Component, EtcdVersion};
+use lastgood_lab::node::cache::Cache;
 use lastgood_lab::node::shell::Agent;
 use lastgood_lab::node::spec::{Request, SOCKET};
-use lastgood_lab::node::{self, Node, demo, shell, supervisor};
+use lastgood_lab::node::{self, Node, bench, demo, furnish, shell, supervisor};
 
 /// A Kubernetes master in namespaces: real etcd, containerd and runc, stand-ins for the rest.
 #[derive(Parser)]
@@ -34,6 +35,18 @@ enum Cmd {
         #[command(flatten)]
         kind: Kind,
     },
+    /// Measure how long a crash lasts, with the agent and with a person at the first crash; prints a table
+    Bench {
+        /// Rounds of each
+        #[arg(long, default_value_t = 10)]
+        rounds: usize,
+        /// Nodes at a time
+        #[arg(long, default_value_t = 3)]
+        at_once: usize,
+        /// Where every figure is appended, one JSON object a line
+        #[arg(long, default_value = "target/bench.jsonl")]
+        raw: PathBuf,
+    },
     /// Tell a stand-in's fault switch something, inside the node: `lab tell kube-apiserver hang`
     Tell {
         /// For example kube-apiserver, kube-scheduler, kubelet
@@ -44,6 +57,18 @@ enum Cmd {
     },
     /// Restart the kubelet, inside the node, where no systemd does
     RestartKubelet,
+    /// Make a directory the root of a master that something else boots, without its kubelet's unit
+    #[command(hide = true)]
+    Furnish {
+        /// What becomes the machine's /
+        root: PathBuf,
+        /// Its host name
+        #[arg(long, default_value = "master-1")]
+        name: String,
+        /// etcd's series: 3.4 or 3.5
+        #[arg(long, default_value = "3.5", value_name = "SERIES")]
+        etcd: EtcdVersion,
+    },
     /// The node's first process; started by the lab itself
     #[command(hide = true)]
     Init {
@@ -77,6 +102,9 @@ fn run(command: Cmd) -> Result<()> {
         // Without a runtime: it reaps by itself.
         return node::init::run(&dir);
     }
+    if let Cmd::Furnish { root, name, etcd } = &command {
+        return furnish::furnish(&Cache::open()?, root, name, *etcd, &Component::ALL).map(drop);
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(async {
         match command {
@@ -86,9 +114,13 @@ fn run(command: Cmd) -> Result<()> {
                 played = demo::play(kind.scale, kind.etcd) => played,
                 stop = interrupted() => { stop?; bail!("interrupted") }
             },
+            Cmd::Bench { rounds, at_once, raw } => tokio::select! {
+                done = bench::bench(rounds, at_once, &raw) => done,
+                stop = interrupted() => { stop?; bail!("interrupted") }
+            },
             Cmd::Tell { process, command } => control::tell(&process, &command.join(" ")).await,
             Cmd::RestartKubelet => restart_kubelet().await,
-            Cmd::Init { .. } => Ok(()),
+            Cmd::Init { .. } | Cmd::Furnish { .. } => Ok(()),
         }
     })
 }

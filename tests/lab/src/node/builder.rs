@@ -1,8 +1,7 @@
 //! Making a node: what is chosen, and what it is furnished with before its first boot.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -10,20 +9,16 @@ use tokio::task::spawn_blocking;
 
 use super::cache::{self, Cache};
 use super::cgroup::Cgroups;
-use super::place::{Links, Place, copy, write};
+use super::furnish::furnish;
+use super::place::{Place, write};
 use super::running::Running;
 use super::spec::{self, Restart, Service};
-use super::{Node, kubeadm, store};
-use crate::images::{self, Image};
-use crate::manifests::{Cluster, Component, EtcdVersion};
-use crate::pki;
+use super::{Node, kubeadm};
+use crate::manifests::{Component, EtcdVersion};
 
 /// The agent's configuration that only the lab needs: how to restart a kubelet that no systemd runs. The key's name
 /// is the agent's; this is the one place that knows it.
 const AGENT_CONFIG: &str = "[kubelet]\nrestart = [\"/lab/bin/lab\", \"restart-kubelet\"]\n";
-
-/// Certificates older than this are made anew; they are valid for a year.
-const CERTIFICATES_FOR: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// How a node is to be.
 #[derive(Debug, Clone)]
@@ -109,26 +104,9 @@ impl Builder {
         let cache = Cache::open()?;
         let binaries = cache::binaries_dir()?;
         let tools = cache.path("etcd").join(self.etcd.series());
-        let release = etcd_release(&cache, self.etcd)?;
         let place = Place::new(&self.name)?;
 
-        let name = self.name.clone();
-        let certificates = cache.entry(&format!("pki-{name}"), CERTIFICATES_FOR, |to| pki::write(to, &name))?;
-        let files = fs::read_dir(certificates.path()).context("cannot list the certificates")?;
-        copy(files.flatten().map(|file| file.path()), &place.path("/etc/kubernetes"), Links::Copied)?;
-        kubeadm::write_kubelet(&place.path("/"))?;
-        store::furnish(&cache, &catalog(&cache, &binaries, &self.components)?, &place.path("/"))?;
-
-        let cluster = Cluster {
-            node: self.name,
-            etcd: self.etcd,
-            etcd_release: release,
-            kubernetes: images::KUBERNETES.to_owned(),
-        };
-        for component in &self.components {
-            let path = place.path("/etc/kubernetes/manifests").join(component.file());
-            write(&path, &cluster.manifest(*component))?;
-        }
+        let cluster = furnish(&cache, &place.path("/"), &self.name, self.etcd, &self.components)?;
         write(&place.path("/etc/lastgood/config.d/lab.toml"), AGENT_CONFIG)?;
 
         let cgroups = Cgroups::named(&place.id());
@@ -176,32 +154,4 @@ impl Node {
         self.services.insert("kubelet", (kubelet_service, kubelet));
         self.services.insert("lastgood", (agent, AtBoot::Absent));
     }
-}
-
-/// The release of an unpacked etcd series, for example `3.5.16`.
-///
-/// # Errors
-/// When it is not unpacked.
-fn etcd_release(cache: &Cache, series: EtcdVersion) -> Result<String> {
-    let path = cache.path("etcd").join(series.series()).join("version");
-    let text =
-        fs::read_to_string(&path).with_context(|| format!("{} is missing: run tests/install", path.display()))?;
-    Ok(text.trim().to_owned())
-}
-
-/// All images: both etcd series, and each Kubernetes component in two patch versions. Stand-ins that no component of
-/// the node needs may be unbuilt.
-fn catalog(cache: &Cache, binaries: &Path, needed: &[Component]) -> Result<Vec<Image>> {
-    let mut all = vec![Image::pause(binaries.join("pause"))];
-    for series in EtcdVersion::ALL {
-        let dir = cache.path("etcd").join(series.series());
-        all.push(Image::etcd(&etcd_release(cache, series)?, &dir));
-    }
-    for component in [Component::ApiServer, Component::ControllerManager, Component::Scheduler] {
-        let binary = binaries.join(component.name());
-        if binary.exists() || needed.contains(&component) {
-            all.push(Image::kubernetes(component.name(), binary));
-        }
-    }
-    Ok(all)
 }

@@ -93,6 +93,14 @@ pub async fn play(scale: f64, etcd: EtcdVersion) -> Result<()> {
     Ok(())
 }
 
+/// Waits until the agent of a node calls every component steady.
+///
+/// # Errors
+/// When it does not in time: which one, and the agent's last lines.
+pub async fn await_steady(node: &Node, limit: Duration) -> Result<()> {
+    Face { node }.await_steady(limit).await
+}
+
 impl Breakage {
     fn apply(&self, node: &Node) -> Result<()> {
         let file = self.component.file();

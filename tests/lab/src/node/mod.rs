@@ -19,16 +19,18 @@
 //! | `builder`, `place` | making it; its directory |
 //! | `running`, `init`, `root`, `spec`, `supervisor` | its processes, its file system, and how to talk to it |
 //! | `cgroup` | its cgroups |
-//! | `cache`, `store`, `kubeadm` | what it is furnished with |
+//! | `furnish`, `cache`, `store`, `kubeadm` | what it is furnished with |
 //! | `service`, `journal`, `manifest_dir`, `sight`, `containers`, `health`, `dial` | what a test holds in hand |
-//! | `shell`, `demo` | what a person does with it |
+//! | `shell`, `demo`, `bench` | what a person does with it |
 
+pub mod bench;
 mod builder;
 pub mod cache;
 pub mod cgroup;
 pub mod containers;
 pub mod demo;
 pub mod dial;
+pub mod furnish;
 pub mod health;
 pub mod init;
 pub mod journal;

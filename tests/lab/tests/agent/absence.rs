@@ -107,7 +107,6 @@ async fn q3_all_four_deleted_or_their_directory_come_back_after_the_longer_grace
     }
     let deleted = Instant::now();
     for (component, text) in &good {
-        stage.told(&format!("kube-system/{component}")).await?;
         stage.back(*component, text).await?;
         ensure!(deleted.elapsed() >= LONG_GRACE, "{component}: back after {:?}", deleted.elapsed());
     }
@@ -310,7 +309,7 @@ async fn q3_a_deleted_etcd_comes_back_last_and_only_over_the_data_it_left() -> R
         sleep(Duration::from_millis(50)).await;
     }
     replace_member(&stage.node.path("/var/lib/etcd"))?;
-    stage.told("is not the directory it served from: `lastgood rollback kube-system/etcd` brings it back").await?;
+    stage.told("is not the directory it served from: `lastgood rollback etcd` brings it back").await?;
     nothing_happens(&stage, &[Component::Etcd]).await?;
     stage.node.agent().restart().await?;
     nothing_happens(&stage, &[Component::Etcd]).await?;

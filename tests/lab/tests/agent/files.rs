@@ -1,7 +1,7 @@
 //! What lies in the manifest directory is no manifest, or one too many; and what lies in inactive-manifests.
 
 use std::fs::{self, File};
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -114,7 +114,7 @@ const RUINS: [Ruin; 8] = [
     },
     Ruin {
         component: Component::Scheduler,
-        called: "more than the kubelet reads",
+        called: "is 20971520 bytes, more than the kubelet reads",
         deed: |path| Ok(File::create(path)?.set_len(20 << 20)?),
     },
     Ruin {
@@ -177,6 +177,8 @@ async fn a_directory_in_a_manifests_place_and_a_link_to_a_good_file() -> Result<
     let file = Component::Scheduler.file();
     let good = stage.manifest(Component::Scheduler)?;
     let path = stage.node.manifest_path(&file);
+    let mode = |path: &Path| Ok::<u32, std::io::Error>(fs::metadata(path)?.permissions().mode() & 0o777);
+    let had = mode(&path)?;
     fs::remove_file(&path)?;
     fs::create_dir(&path)?;
     fs::write(path.join("note"), "mine")?;
@@ -186,8 +188,7 @@ async fn a_directory_in_a_manifests_place_and_a_link_to_a_good_file() -> Result<
     stage.node.await_serving(Component::Scheduler, SOON).await?;
     let kept = kept(&stage.node, &file)?;
     ensure!(fs::read_to_string(kept[0].join("note"))? == "mine", "{kept:?}");
-    let mode = std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&path)?.permissions()) & 0o777;
-    ensure!(mode == 0o600, "the manifest has the mode of the directory: {mode:o}");
+    ensure!(mode(&path)? == had, "the manifest has the mode {:o}, not {had:o}", mode(&path)?);
 
     // A link to the same bytes elsewhere is the same pod under the same name: nothing happens to it.
     let before = running(&stage.node, Component::ControllerManager).await?;
@@ -208,8 +209,8 @@ async fn a_directory_in_a_manifests_place_and_a_link_to_a_good_file() -> Result<
 async fn a_torn_manifest_that_is_still_a_pod_fails_its_probation() -> Result<()> {
     let stage = Stage::adopted().await?;
     let good = stage.manifest(Component::ApiServer)?;
-    // Behind the image: no probes, no volumes, no host network.
-    let at = good.find("    image: ").context("no image")?;
+    // Behind the container's name: no probes, no volumes, no host network.
+    let at = good.find("\n    name: kube-apiserver\n").context("no name")? + 1;
     let end = at + good[at..].find('\n').context("no line")? + 1;
     stage.write(&Component::ApiServer.file(), &good[..end])?;
     stage.told("generation 2 is on probation").await?;
@@ -255,7 +256,7 @@ async fn a_second_file_of_a_pod_is_named_moved_out_and_kept() -> Result<()> {
         let intruder = if name == "a-copy.yaml" { good.clone() } else { older(&good, component) };
         stage.write(name, &intruder)?;
         left(&stage, name).await?;
-        stage.told(&format!("{name} in the manifest directory claims the pod of kube-system/{component}")).await?;
+        stage.told(&format!("{name} in the manifest directory claims the pod of {component}")).await?;
         stage.told(&format!("moved {name}, which claimed the pod")).await?;
         stage.steady_on(component, 1).await?;
         stage.node.await_serving(component, SOON).await?;
@@ -292,9 +293,7 @@ async fn where_intruders_are_only_reported_they_stay() -> Result<()> {
     let good = stage.manifest(Component::Scheduler)?;
     let own = uid(&stage.node, Component::Scheduler).await?;
     stage.write("kube-scheduler.yaml.bak", &older(&good, Component::Scheduler))?;
-    stage
-        .told("kube-scheduler.yaml.bak in the manifest directory claims the pod of kube-system/kube-scheduler")
-        .await?;
+    stage.told("kube-scheduler.yaml.bak in the manifest directory claims the pod of kube-scheduler").await?;
     let began = Instant::now();
     while uid(&stage.node, Component::Scheduler).await? == own {
         ensure!(began.elapsed() < SOON, "the kubelet does not run the intruder");
@@ -367,7 +366,7 @@ async fn n12_an_inactive_manifest_edited_by_hand_is_kept_offered_and_tried_on_re
     let edited = older(&good, Component::Scheduler);
     fs::write(&inactive, &edited)?;
     stage.told("inactive-manifests/kube-scheduler.yaml was edited by hand: kept as generation 2").await?;
-    stage.told("`lastgood rollback kube-system/kube-scheduler --to 2` tries it").await?;
+    stage.told("`lastgood rollback kube-scheduler --to 2` tries it").await?;
     ensure!(fs::read_to_string(&inactive)? == edited, "the edit was overwritten");
     ensure!(stage.manifest(Component::Scheduler)? == good, "the edit was put in place unasked");
     stage.node.agent().restart().await?;
@@ -398,7 +397,7 @@ async fn n23_a_manifest_that_flaps_is_held_after_a_few_actions_until_a_person_re
         }
         sleep(Duration::from_millis(100)).await;
     }
-    let acted = stage.story().matches("put generation 1 of kube-system/kube-scheduler in place").count();
+    let acted = stage.story().matches("put generation 1 of kube-scheduler in place").count();
     ensure!(acted == 4, "{acted} actions, not the 4 an hour that are the default:\n{}", stage.story());
     let held = stage.component(Component::Scheduler).await?;
     ensure!(held["next"].as_str().unwrap_or_default().contains("lastgood resume"), "no next step: {held}");

@@ -1,1 +1,209 @@
-//! To be written.
+//! What a person does with the command line, with the agent running and stopped.
+
+use std::fs;
+
+use anyhow::{Context, Result, ensure};
+use lastgood_lab::manifests::Component;
+use lastgood_lab::node::demo::QUICK;
+use lastgood_lab::node::{Node, Output, Writing};
+use serde_json::Value;
+
+use crate::stage::Stage;
+
+const SCHEDULER: Component = Component::Scheduler;
+
+/// Runs a command line that must end with `code`, and gives back what it said.
+async fn said(node: &Node, code: i32, line: &str) -> Result<Output> {
+    let args: Vec<&str> = line.split(' ').collect();
+    let out = node.lastgood(&args).await?;
+    ensure!(out.code == code, "`lastgood {line}` ended with {}, not {code}:\n{}{}", out.code, out.stdout, out.stderr);
+    Ok(out)
+}
+
+/// The same, whose standard output must hold all of these words.
+async fn says(node: &Node, code: i32, line: &str, words: &[&str]) -> Result<String> {
+    let out = said(node, code, line).await?;
+    for word in words {
+        ensure!(out.stdout.contains(word), "`lastgood {line}` does not say {word:?}:\n{}{}", out.stdout, out.stderr);
+    }
+    Ok(out.stdout)
+}
+
+/// The same for what is said on standard error.
+async fn complains(node: &Node, code: i32, line: &str, words: &[&str]) -> Result<()> {
+    let out = said(node, code, line).await?;
+    for word in words {
+        ensure!(out.stderr.contains(word), "`lastgood {line}` does not say {word:?}:\n{}", out.stderr);
+    }
+    Ok(())
+}
+
+/// A second known-good generation of the scheduler.
+async fn second_generation(stage: &Stage) -> Result<(String, String)> {
+    let first = stage.manifest(SCHEDULER)?;
+    let second = stage.add_flag(SCHEDULER, "--v=3")?;
+    stage.steady_on(SCHEDULER, 2).await?;
+    Ok((first, second))
+}
+
+/// What is only read, in the same words whether the agent runs or not.
+async fn reading(node: &Node) -> Result<()> {
+    let history = says(node, 0, "history kube-scheduler", &["GENERATION", "known-good", "stands"]).await?;
+    ensure!(history.lines().nth(1).is_some_and(|line| line.starts_with("GENERATION")), "{history}");
+    says(node, 0, "history", &["etcd\n", "kube-apiserver\n", "kube-controller-manager\n", "kube-scheduler\n"]).await?;
+    let json = said(node, 0, "history kube-scheduler -o json -n 3").await?.stdout;
+    let json: Value = serde_json::from_str(&json).context("history as JSON")?;
+    ensure!(json[0]["events"].as_array().is_some_and(|events| events.len() == 3), "{json}");
+    says(node, 0, "diff kube-scheduler 1 2", &["(generation 1)", "(generation 2)", "+    - --v=3"]).await?;
+    says(node, 0, "diff kube-scheduler", &["do not differ"]).await?;
+    says(node, 0, "explain kube-scheduler", &["next: ", "kube-scheduler: "]).await?;
+    says(node, 0, "config show", &["[adoption]", "soak = \"6s\"  # /etc/lastgood/config.d/test.toml:"]).await?;
+    says(node, 0, "config check", &["no mistake in", "/etc/lastgood/config.d/lab.toml"]).await?;
+    says(node, 0, "completions bash", &["complete", "rollback"]).await?;
+    complains(node, 3, "diff kube-scheduler 1 9", &["no generation 9; there are: 1, 2"]).await?;
+    complains(node, 3, "explain kube-schedular", &["kube-schedular", "kube-scheduler"]).await?;
+    complains(node, 2, "rollback", &["Usage"]).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_person_reads_how_the_node_is_with_the_agent_running_and_stopped() -> Result<()> {
+    let stage = Stage::adopted().await?;
+    let node = &stage.node;
+    second_generation(&stage).await?;
+
+    says(node, 0, "status", &["master-1: Good: 4 components", "lastgood 0.1.0 acts", "kube-scheduler", "KNOWN-GOOD"])
+        .await?;
+    let json: Value = serde_json::from_str(&said(node, 0, "status -o json").await?.stdout).context("JSON")?;
+    ensure!(json["overall"] == "good" && json["agent"]["process"]["is"] == "running", "{json}");
+    says(node, 0, "status -o yaml", &["overall: good", "- component: etcd"]).await?;
+    reading(node).await?;
+
+    // Whoever is not root is told so, and nothing else.
+    let lastgood = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "/lab/bin/lastgood", "status"];
+    let nobody = node.exec(&lastgood).await?;
+    ensure!(nobody.code == 4 && nobody.stderr.contains("sudo"), "not root: {nobody:?}");
+
+    // All mistakes at once, each with its place; and nothing that needs the configuration runs with a broken one.
+    let broken = "[candidate]\nsoak = \"5 parsecs\"\ncrashs = 2\n[passes]\ninterval = \"0s\"\n";
+    let fragment = node.path("/etc/lastgood/config.d/zz.toml");
+    fs::write(&fragment, broken)?;
+    for line in ["config check", "status"] {
+        complains(node, 1, line, &["zz.toml:2", "5 parsecs", "zz.toml:3", "crashs", "zz.toml:5"]).await?;
+    }
+    fs::remove_file(&fragment)?;
+
+    node.agent().stop().await?;
+    says(node, 5, "status", &["Unknown: the agent does not run", "systemctl start lastgood"]).await?;
+    reading(node).await?;
+    node.agent().start().await?;
+    stage.the_same_after_a_restart().await
+}
+
+#[tokio::test]
+async fn a_person_rolls_back_with_the_agent_running_and_stopped() -> Result<()> {
+    let stage = Stage::adopted().await?;
+    let node = &stage.node;
+    complains(node, 3, "rollback kube-scheduler --yes", &["no known-good generation but 1, which stands"]).await?;
+    let (first, second) = second_generation(&stage).await?;
+
+    let plan = ["in place of generation 2", "away for about", "wait for kube-scheduler to serve"];
+    says(node, 0, "rollback kube-scheduler --dry-run", &plan).await?;
+    let json = said(node, 0, "rollback kube-scheduler --to 1 --dry-run -o json").await?.stdout;
+    let json: Value = serde_json::from_str(&json).context("a plan as JSON")?;
+    ensure!(json["steps"].as_array().is_some_and(|steps| steps.len() > 1) && json["away_seconds"].is_array(), "{json}");
+    complains(node, 3, "rollback kube-scheduler", &["no terminal", "--yes"]).await?;
+    ensure!(stage.manifest(SCHEDULER)? == second, "nothing was agreed to, and something was done");
+    complains(node, 3, "rollback kube-scheduler --to 2 --yes", &["it stands already"]).await?;
+    complains(node, 3, "rollback kube-scheduler --to 9 --yes", &["there is none; there are 1, 2"]).await?;
+    complains(node, 3, "rollback nobody --yes", &["nobody", "kube-scheduler"]).await?;
+
+    says(node, 0, "rollback kube-scheduler --yes", &["kube-scheduler serves generation 1"]).await?;
+    node.serving(SCHEDULER).await.context("it was said to serve")?;
+    ensure!(stage.manifest(SCHEDULER)? == first, "generation 1 does not stand");
+    stage.steady_on(SCHEDULER, 1).await?;
+    let asked = "rollback to generation 1, because a person asked for it";
+    says(node, 0, "explain kube-scheduler", &[asked, "put generation 1 of kube-scheduler in place"]).await?;
+
+    node.agent().stop().await?;
+    complains(node, 3, "rollback kube-scheduler --to 1 --yes", &["it stands already"]).await?;
+    says(node, 0, "rollback kube-scheduler --to 2 --dry-run", &["in place of generation 1"]).await?;
+    says(node, 0, "rollback kube-scheduler --to 2 --yes", &["kube-scheduler serves"]).await?;
+    node.serving(SCHEDULER).await.context("it was said to serve, with the agent stopped")?;
+    ensure!(stage.manifest(SCHEDULER)? == second, "generation 2 does not stand");
+    node.agent().start().await?;
+    stage.steady_on(SCHEDULER, 2).await?;
+    stage.the_same_after_a_restart().await
+}
+
+#[tokio::test]
+async fn explain_answers_why_it_did_and_why_it_did_not() -> Result<()> {
+    let stage = Stage::adopted().await?;
+    let node = &stage.node;
+    let good = stage.manifest(SCHEDULER)?;
+
+    // Paused: it says what it would do, and does it when the pause ends.
+    says(node, 0, "pause --for 20m --reason upgrade --dry-run", &["would: ", "20m"]).await?;
+    says(node, 0, "pause --for 20m --reason upgrade", &["changes nothing for 20m"]).await?;
+    says(node, 0, "status", &["paused: ", ": upgrade"]).await?;
+    let bad = stage.add_flag(SCHEDULER, "--no-such-flag=1")?;
+    stage.told("would go back to generation 1").await?;
+    let paused = ["nothing, as it is paused until", "(upgrade)", "`lastgood resume` ends that", "unknown flag"];
+    says(node, 0, "explain kube-scheduler", &paused).await?;
+    ensure!(stage.manifest(SCHEDULER)? == bad, "paused, and something was changed");
+    says(node, 0, "resume", &["acts again"]).await?;
+    stage.back(SCHEDULER, &good).await?;
+    stage.steady_on(SCHEDULER, 1).await?;
+    let rolled_back = ["quarantined", "unknown flag: --no-such-flag", "put generation 1 of kube-scheduler in place"];
+    says(node, 0, "explain kube-scheduler", &rolled_back).await?;
+    says(node, 0, "status", &["put generation 1 of kube-scheduler in place"]).await?;
+
+    // Written again by somebody who does not give up: held, with what to do.
+    for _ in 0..2 {
+        stage.write(&SCHEDULER.file(), &bad)?;
+        stage.back(SCHEDULER, &good).await?;
+        stage.steady_on(SCHEDULER, 1).await?;
+    }
+    stage.write(&SCHEDULER.file(), &bad)?;
+    stage.in_state(SCHEDULER, "held").await?;
+    says(node, 0, "explain kube-scheduler", &["next: a person: ", "`lastgood rollback kube-scheduler`"]).await?;
+    says(node, 5, "status", &["Held: waiting for a person: kube-scheduler", "next step: "]).await?;
+    stage.node.write_manifest(&SCHEDULER.file(), &good, Writing::Atomic)?;
+    stage.steady_on(SCHEDULER, 1).await?;
+
+    // A dependency is at fault: nothing is done to whoever waits for it.
+    let (etcd, aside) = (node.manifest_path("etcd.yaml"), node.path("/root/etcd.yaml"));
+    fs::rename(&etcd, &aside)?;
+    stage.until(Component::Etcd, "missing", |c| c["state"] == "Missing").await?;
+    says(node, 0, "explain etcd", &["moved it to /root/etcd.yaml", "`lastgood rollback"]).await?;
+    let api = Component::ApiServer;
+    stage.until(api, "not healthy", |c| c["verdict"] != "healthy" && c["note"].to_string().contains("etcd")).await?;
+    says(node, 0, "explain kube-apiserver", &["explained by: etcd is ", "nothing here: it waits, as etcd is "]).await?;
+    fs::rename(&aside, &etcd)?;
+    stage.all_serve().await?;
+    for component in Component::ALL {
+        stage.steady_on(component, 1).await?;
+    }
+    stage.the_same_after_a_restart().await
+}
+
+#[tokio::test]
+async fn q5_what_no_process_has_read_is_called_unproven_and_says_what_would_prove_it() -> Result<()> {
+    let mut node = Node::builder().scale(0.1).start().await?;
+    node.up().await?;
+    node.put_data("/lab/kept", "written before").await?;
+    // Changed while no kubelet looked: what runs is the old manifest, what stands beside it nobody has tried.
+    node.kubelet().stop().await?;
+    let flag = |text: &str| text.replacen("- kube-scheduler\n", "- kube-scheduler\n    - --v=3\n", 1);
+    node.edit_manifest(&SCHEDULER.file(), flag)?;
+    node.spawn_agent(QUICK).await?;
+    let stage = Stage { node };
+    stage.steady_on(Component::ApiServer, 1).await?;
+    let words = ["unproven: ", "becomes known-good once a process that read it"];
+    says(&stage.node, 0, "explain kube-scheduler", &words).await?;
+    says(&stage.node, 0, "status", &["Changing: unproven: kube-scheduler"]).await?;
+    complains(&stage.node, 3, "rollback kube-scheduler --yes", &["no generation of it is known-good"]).await?;
+    stage.node.kubelet().start().await?;
+    stage.steady_on(SCHEDULER, 1).await?;
+    stage.the_same_after_a_restart().await
+}

@@ -1,0 +1,43 @@
+//! How soon to look again when nothing wakes the agent.
+//!
+//! ```text
+//!   Quiet      nothing is under way                                      passes.interval
+//!   Watchful   a candidate has not served yet, a file is in writing      WATCHFUL
+//!   Busy       a replacement is under way, or kube-apiserver is parked   passes.busy-interval
+//! ```
+
+use std::time::Duration;
+
+use crate::model::observation::{Observation, Settled};
+use crate::model::slot::Served;
+use crate::model::{Memory, Slot};
+
+/// Between two passes while something is about to be decided. Nothing announces that a container crashed; measured, a
+/// candidate's second crash comes 0.5 s after its first, and looking every 2 s cost up to 2 s of an outage.
+pub const WATCHFUL: Duration = Duration::from_millis(250);
+
+/// See the drawing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Pace {
+    /// Nothing is under way.
+    Quiet,
+    /// Something is about to be decided.
+    Watchful,
+    /// Steps are being taken.
+    Busy,
+}
+
+impl Pace {
+    /// What the memory and the last look ask for.
+    pub fn of(memory: &Memory, seen: &Observation) -> Self {
+        let slots = || memory.components.values().map(|record| &record.slot);
+        if memory.parked.is_some() || slots().any(|slot| matches!(slot, Slot::RollingBack(_))) {
+            return Self::Busy;
+        }
+        let untried = |slot: &Slot| matches!(slot, Slot::Probation(trial) if trial.served == Served::NotYet);
+        if slots().any(untried) || seen.manifests.files().any(|file| file.settled == Settled::NotYet) {
+            return Self::Watchful;
+        }
+        Self::Quiet
+    }
+}
