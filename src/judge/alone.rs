@@ -61,7 +61,7 @@ pub(super) fn assess(
 
     let run = newest_run(seen, id);
     let container = run.and_then(|run| main_container(run, manifest));
-    let since = manifest.zip(file).map(|(manifest, file)| standing_since(memory, manifest, file));
+    let since = manifest.zip(file).map(|(manifest, file)| standing_since(tick.now.wall, memory, manifest, file));
     let reads = match (manifest, since, container) {
         (Some(manifest), Some(since), Some(container)) => reads::reads(seen, manifest, since, container),
         _ => Reads::Nothing,
