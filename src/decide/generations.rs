@@ -47,7 +47,8 @@ pub(super) fn register(draft: &mut Draft<'_>, id: &ComponentId, file: &Arc<Manif
     let digest = standing::digest(record, manifest, file);
     record.role = manifest.role;
     if record.stands.as_ref().is_none_or(|stands| stands.digest != digest) {
-        record.stands = Some(Stands { digest, changed: file.changed });
+        let changed = record.standing_since(digest, file.changed, now);
+        record.stands = Some(Stands { digest, changed });
     }
     let number = number_of(record, manifest, file, digest, now);
     let generation = record.generations.get(&number)?;

@@ -1,6 +1,5 @@
 //! What the manifest directory says of one component.
 
-use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -58,18 +57,9 @@ impl Standing {
     }
 }
 
-/// The digest that names what a file holds, for this component: files that are known as key material take no part, also
-/// when they are missing (Q4: they are never rolled back, so they must not make a generation).
+/// The digest that names what a file holds, for this component.
 pub(super) fn digest(record: &Record, manifest: &Manifest, file: &ManifestFile) -> Digest {
-    let keys = known_keys(record);
-    let closure: Vec<_> = file.closure.iter().filter(|file| !keys.contains(&file.path)).cloned().collect();
-    closure::generation_digest(manifest.digest, &closure)
-}
-
-fn known_keys(record: &Record) -> BTreeSet<PathBuf> {
-    let files = record.generations.values().flat_map(|generation| &generation.closure);
-    let keys = files.filter(|file| matches!(file.state, FileState::Present { kind: FileKind::KeyMaterial, .. }));
-    keys.map(|file| file.path.clone()).collect()
+    record.digest_of(manifest.digest, &file.closure)
 }
 
 /// Whether a generation can be had back over what stands in one of its files.

@@ -61,7 +61,7 @@ pub(super) fn assess(
 
     let run = newest_run(seen, id);
     let container = run.and_then(|run| main_container(run, manifest));
-    let since = manifest.zip(file).map(|(manifest, file)| standing_since(memory, manifest, file));
+    let since = manifest.zip(file).map(|(manifest, file)| standing_since(tick.now.wall, memory, manifest, file));
     let reads = match (manifest, since, container) {
         (Some(manifest), Some(since), Some(container)) => reads::reads(seen, manifest, since, container),
         _ => Reads::Nothing,
@@ -264,8 +264,12 @@ fn running(
             finding.serving = finding.verdict == Verdict::Healthy;
             return finding;
         }
+        // That it does not let us in says nothing; that it does not let its dependents in says enough (Q13).
         Reading::CannotTell(symptom) => {
-            return Finding::plain(Verdict::Unknown, format!("{}: {symptom}", live.target));
+            let shut_out = of(Question::AsDependent).is_some_and(|probe| matches!(probe.reading, Reading::Bad(_)));
+            if !shut_out {
+                return Finding::plain(Verdict::Unknown, format!("{}: {symptom}", live.target));
+            }
         }
         Reading::Bad(symptom) => {
             let verdict = if symptom.kind == SymptomKind::TimedOut { Verdict::Stalled } else { Verdict::Failing };
@@ -282,7 +286,9 @@ fn running(
             SymptomKind::ClusterWide => Some(Cause::Cluster { detail: symptom.detail.clone() }),
             kind => certificate(kind, &symptom.detail),
         };
-        finding.evidence.push(format!("{} answers", live.target));
+        if live.reading == Reading::Good {
+            finding.evidence.push(format!("{} answers", live.target));
+        }
         return finding;
     }
     // A process that has not served yet is taken to serve only when it has answered everything it is asked: livez

@@ -16,9 +16,10 @@ pub(super) fn main_container<'a>(run: &'a PodRun, manifest: Option<&Manifest>) -
 }
 
 /// When what stands now came to stand: as first noticed, where it was noticed before.
-pub(super) fn standing_since(memory: &Memory, manifest: &Manifest, file: &ManifestFile) -> Timestamp {
-    let noticed = memory.components.get(&manifest.id).and_then(|record| record.stands.as_ref());
-    noticed.filter(|stands| stands.digest == file.digest).map_or(file.changed, |stands| stands.changed)
+pub(super) fn standing_since(now: Timestamp, memory: &Memory, manifest: &Manifest, file: &ManifestFile) -> Timestamp {
+    memory.components.get(&manifest.id).map_or(file.changed, |record| {
+        record.standing_since(record.digest_of(manifest.digest, &file.closure), file.changed, now)
+    })
 }
 
 /// When a container's process started, if it ever did.

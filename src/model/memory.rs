@@ -1,14 +1,15 @@
 //! The memory: what the agent knows from earlier passes, also across restarts and reboots. One value, saved whole.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::path::PathBuf;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::closure::generation_digest;
 use super::observation::DataDir;
-use super::{ComponentId, Digest, Generation, Role, Slot, Verdict};
+use super::{ClosureFile, ComponentId, Digest, FileKind, FileState, Generation, Role, Slot, Verdict};
 
 /// The format this program writes. A file of a higher version is set aside, unread; every version ever written has a
 /// fixture.
@@ -123,6 +124,27 @@ impl Record {
         self.generations.values().find(|generation| generation.digest == digest)
     }
 
+    /// The digest that names what a file holds, for this component: files that are known as key material take no part,
+    /// also when they are missing (Q4: they are never rolled back, so they must not make a generation).
+    pub fn digest_of(&self, pod: Digest, closure: &[ClosureFile]) -> Digest {
+        let kept = self.generations.values().flat_map(|generation| &generation.closure);
+        let keys = kept.filter(|file| matches!(file.state, FileState::Present { kind: FileKind::KeyMaterial, .. }));
+        let keys: BTreeSet<&Path> = keys.map(|file| file.path.as_path()).collect();
+        let closure: Vec<_> = closure.iter().filter(|file| !keys.contains(file.path.as_path())).cloned().collect();
+        generation_digest(pod, &closure)
+    }
+
+    /// Since when what has this digest stands: as first noticed, where it was noticed before. What is new and bears no
+    /// newer time than what stood before (a file that was removed, or cannot be read) changed since the last look, so a
+    /// process from before has not read it (Q5).
+    pub fn standing_since(&self, digest: Digest, changed: Timestamp, now: Timestamp) -> Timestamp {
+        match &self.stands {
+            Some(stands) if stands.digest == digest => stands.changed,
+            Some(stands) if changed <= stands.changed => now,
+            _ => changed,
+        }
+    }
+
     /// Its known-good generations, the newest first.
     pub fn known_good(&self) -> impl Iterator<Item = &Generation> {
         self.generations.values().rev().filter(|generation| generation.standing.is_known_good())
@@ -148,5 +170,33 @@ impl Memory {
         if let Some(parked) = &mut self.parked {
             parked.age += credit;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn q5_what_changed_without_a_newer_time_stands_since_it_was_noticed() {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let (known, new) = (Digest::of(b"known"), Digest::of(b"new"));
+        let record = Record {
+            role: Role::Other,
+            slot: Slot::Steady { good: 1 },
+            stands: Some(Stands { digest: known, changed: at(100) }),
+            generations: BTreeMap::new(),
+            next_number: 2,
+            last_served: None,
+            actions: VecDeque::new(),
+            notices: BTreeMap::new(),
+            verdict: None,
+            data_dir: None,
+        };
+        assert_eq!(record.standing_since(known, at(150), at(200)), at(100), "rewritten with the same content");
+        assert_eq!(record.standing_since(new, at(150), at(200)), at(150), "written anew");
+        assert_eq!(record.standing_since(new, at(100), at(200)), at(200), "a file of its closure was removed");
+        let fresh = Record { stands: None, ..record };
+        assert_eq!(fresh.standing_since(new, at(100), at(200)), at(100), "first sight");
     }
 }

@@ -84,6 +84,16 @@ fn livez_that_answers_before_readyz_was_asked_does_not_make_an_unready_candidate
 }
 
 #[test]
+fn q13_an_etcd_that_lets_nobody_in_is_not_unknown_but_failed() {
+    let mut world = World::adopted();
+    world.write("etcd.yaml", &manifest("etcd", "--shut-out"));
+    world.run(2);
+    world.until(420, "given up", |w| matches!(w.generation("etcd", 2).standing, Standing::Quarantined { .. }));
+    world.until(120, "known-good back", |w| back_to_good(w, "etcd"));
+    assert!(world.says("does not take our certificate"), "{}", world.story());
+}
+
+#[test]
 fn q13_dependents_that_crash_again_and_again_under_a_healthy_candidate_count_against_it() {
     let mut world = World::adopted();
     world.write(FILE, &manifest(API, "--refuse"));

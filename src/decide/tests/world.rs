@@ -1,5 +1,6 @@
 //! A node made of values. What a pod does is written in its command line: `--crash`, `--unready`, `--unready-unasked` (the same,
 //! and livez answers before readyz was asked), `--refuse` (its dependents crash on it, its own probes are well),
+//! `--shut-out` (its own readiness is well, and it takes nobody's certificate),
 //! `--sour=N` (healthy for N seconds, then bad), `--data-dir=…`.
 
 use std::cell::RefCell;
@@ -321,7 +322,11 @@ impl World {
 
     pub(super) fn serves(&self, name: &str) -> bool {
         let Some(pod) = self.pods.get(&id(name)) else { return false };
-        pod.up == Up::Running && !pod.text.contains("--crash") && !pod.text.contains("--unready") && !self.sour(pod)
+        pod.up == Up::Running
+            && !pod.text.contains("--crash")
+            && !pod.text.contains("--unready")
+            && !pod.text.contains("--shut-out")
+            && !self.sour(pod)
     }
 
     fn sour(&self, pod: &Pod) -> bool {
@@ -444,6 +449,14 @@ impl World {
             at: Duration::from_secs(self.seconds),
             took: Duration::from_millis(2),
         };
+        if pod.text.contains("--shut-out") && pod.up == Up::Running {
+            let words = || Symptom::new(SymptomKind::Tls, "does not take our certificate");
+            return vec![
+                probe(Question::Live, Reading::CannotTell(words())),
+                probe(Question::Ready, Reading::Good),
+                probe(Question::AsDependent, Reading::Bad(words())),
+            ];
+        }
         vec![probe(Question::Live, live), probe(Question::Ready, ready)]
     }
 }

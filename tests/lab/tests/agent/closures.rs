@@ -74,11 +74,16 @@ impl Stage {
         self.node.path(path)
     }
 
-    /// Writes a file of the node, its directory too.
+    /// Writes a file of the node, its directory too, keeping the mode of one that stands. By one rename, as the tools
+    /// do that write such files: a look between truncating and writing would see another change.
     fn put(&self, path: &str, text: &str) -> Result<()> {
         let path = self.file(path);
+        let mode = fs::metadata(&path).map_or(0o600, |meta| meta.mode() & 0o7777);
         fs::create_dir_all(path.parent().context("a file has a directory")?)?;
-        fs::write(&path, text).with_context(|| path.display().to_string())
+        let beside = self.file("/etc/kubernetes/.lab-new");
+        fs::write(&beside, text).with_context(|| beside.display().to_string())?;
+        fs::set_permissions(&beside, fs::Permissions::from_mode(mode))?;
+        fs::rename(&beside, &path).with_context(|| path.display().to_string())
     }
 
     /// Waits until a file holds this text.
@@ -95,6 +100,16 @@ impl Stage {
     async fn adopt(&self, flags: &[&str], mounts: &[(&str, &str)]) -> Result<()> {
         self.node.edit_manifest(&API.file(), |text| with(text, flags, mounts))?;
         self.steady_on(API, 2).await
+    }
+
+    /// Has a component's process end as a panic would; it may be between two lives already on a busy machine.
+    async fn crash(&self, component: Component) -> Result<()> {
+        let began = std::time::Instant::now();
+        while let Err(error) = self.node.tell(component.name(), "crash").await {
+            ensure!(began.elapsed() < SOON, "{error:#}\n{}", self.story());
+            sleep(Duration::from_millis(50)).await;
+        }
+        Ok(())
     }
 
     /// Waits until the newest container of a component has exited by itself.
@@ -125,10 +140,10 @@ async fn a_broken_audit_policy_is_recognised_as_the_change_and_put_back_as_it_wa
     stage.in_state(API, "unread").await?;
     stage.node.serving(API).await?;
     ensure!(fs::read_to_string(&file)? == broken, "nothing is put back before it has done harm");
-    stage.node.tell("kube-apiserver", "crash").await?;
+    stage.crash(API).await?;
     stage.told("a process started that reads the changed files").await?;
     stage.told("generation 3 is quarantined").await?;
-    stage.told("Unsupported value: \"Everything\"").await?;
+    stage.told("rules[0].level: Unsupported value").await?;
     stage.holds(path, AUDIT).await?;
     let meta = fs::metadata(&file)?;
     ensure!((meta.mode() & 0o7777, meta.uid(), meta.gid()) == (0o640, 0, 42), "{meta:?}");
@@ -149,7 +164,7 @@ async fn a_broken_audit_policy_is_recognised_as_the_change_and_put_back_as_it_wa
     // A change for the better is proven by a process that reads it.
     stage.put(path, &AUDIT.replace("Metadata", "Request"))?;
     stage.in_state(API, "unread").await?;
-    stage.node.tell("kube-apiserver", "crash").await?;
+    stage.crash(API).await?;
     stage.steady_on(API, 4).await?;
     stage.the_same_after_a_restart().await
 }
@@ -166,11 +181,13 @@ async fn an_admission_directory_is_put_back_with_the_files_that_its_configuratio
     let flags = ["--admission-control-config-file=/etc/kubernetes/admission/config.yaml"];
     stage.adopt(&flags, &[("/etc/kubernetes/admission", "Directory")]).await?;
 
-    // One is broken, the other gone: both belong to the generation.
-    stage.put(config, &admission.replace("plugins", "plugin"))?;
+    // One goes, and no time of any file tells that it did; the process has not read that it is gone all the same.
     fs::remove_file(stage.file(named))?;
     stage.in_state(API, "unread").await?;
-    stage.node.tell("kube-apiserver", "crash").await?;
+    // The other is broken as well: both belong to the generation.
+    stage.put(config, &admission.replace("plugins", "plugin"))?;
+    stage.told("Unread(generation 4)").await?;
+    stage.crash(API).await?;
     stage.told("is quarantined").await?;
     stage.holds(config, admission).await?;
     stage.holds(named, limits).await?;
@@ -194,7 +211,7 @@ async fn q4_a_kubeconfig_that_cannot_work_is_put_back_and_a_renewed_one_is_the_s
         sleep(Duration::from_millis(100)).await;
     }
     stage.steady_on(manager, 1).await?;
-    stage.node.tell("kube-controller-manager", "crash").await?;
+    stage.crash(Component::ControllerManager).await?;
     stage.crashes_on(manager, 1).await?;
     stage.all_serve().await?;
     stage.until(manager, "healthy", |c| is(c, "verdict", "healthy") && is(c, "state", "steady")).await?;
@@ -203,7 +220,7 @@ async fn q4_a_kubeconfig_that_cannot_work_is_put_back_and_a_renewed_one_is_the_s
     // Torn: it cannot work, and what is put back is the renewed one.
     stage.put(path, renewed.split_at(renewed.len() / 2).0)?;
     stage.in_state(manager, "unread").await?;
-    stage.node.tell("kube-controller-manager", "crash").await?;
+    stage.crash(Component::ControllerManager).await?;
     stage.told("generation 2 is quarantined").await?;
     stage.holds(path, &renewed).await?;
     let mode = fs::metadata(stage.file(path))?.mode() & 0o7777;
@@ -218,11 +235,13 @@ async fn q4_a_kubeconfig_that_works_with_another_credential_is_left_and_named() 
     let manager = Component::ControllerManager;
     let path = "/etc/kubernetes/controller-manager.conf";
     let good = fs::read_to_string(stage.file(path))?;
-    // Valid in itself, and nobody who may hold the controller manager's lease.
-    let other = fs::read_to_string(stage.file("/etc/kubernetes/kubelet.conf"))?;
+    // It parses, its key fits its certificate, and another authority made both.
+    let etcd = stage.file("/etc/kubernetes/pki/etcd/healthcheck-client");
+    let pair = (encoded(&etcd.with_extension("crt"))?, encoded(&etcd.with_extension("key"))?);
+    let other = with_pair(&good, &pair).replace("system:kube-controller-manager", "somebody-else");
     stage.put(path, &other)?;
     stage.in_state(manager, "unread").await?;
-    stage.node.tell("kube-controller-manager", "crash").await?;
+    stage.crash(Component::ControllerManager).await?;
     let held = stage.in_state(manager, "held").await?;
     ensure!(held.to_string().contains(path), "the file is not named: {held}");
     ensure!(fs::read_to_string(stage.file(path))? == other, "what works elsewhere is not overwritten");
@@ -262,7 +281,7 @@ async fn q4_secrets_that_are_broken_or_gone_are_named_and_never_put_back_nor_kep
             Some(text) => stage.put(path, text)?,
             None => fs::remove_file(stage.file(path))?,
         }
-        stage.node.tell("kube-apiserver", "crash").await?;
+        stage.crash(API).await?;
         let named = |c: &serde_json::Value| is(c, "state", "steady") && c.to_string().contains(path);
         stage.until(API, &format!("{path} named"), named).await?;
         let attempt = stage.node.containers(API).await?.last().map_or(0, |c| c.attempt);
@@ -307,12 +326,12 @@ async fn q5_what_is_newer_than_its_process_at_first_sight_is_unproven_and_replac
     // It replaces nothing: the broken file stays what it is, and that is said.
     let good = stage.manifest(scheduler)?;
     stage.write(&scheduler.file(), "no manifest at all: {\n")?;
-    stage.told("nothing of kube-system/kube-scheduler is known-good yet").await?;
+    stage.told("nothing of kube-scheduler is known-good yet").await?;
     ensure!(stage.manifest(scheduler)? != good, "put back by whom?");
     stage.write(&scheduler.file(), &good)?;
 
     // A process that has read it proves it.
-    stage.node.tell("kube-controller-manager", "crash").await?;
+    stage.crash(Component::ControllerManager).await?;
     for component in [Component::ControllerManager, scheduler] {
         stage.steady_on(component, 1).await?;
     }
@@ -321,7 +340,6 @@ async fn q5_what_is_newer_than_its_process_at_first_sight_is_unproven_and_replac
 
 /// The kubeconfig with a new key, and a certificate for it of the same name by the same authority.
 fn renewed(stage: &Stage, path: &str) -> Result<String> {
-    use base64::Engine as _;
     let dir = stage.node.path("/tmp/renewed");
     fs::create_dir_all(&dir)?;
     let pki = stage.node.path("/etc/kubernetes/pki");
@@ -363,15 +381,22 @@ fn renewed(stage: &Stage, path: &str) -> Result<String> {
         "-out",
         "crt",
     ])?;
-    let encode = |name: &str| -> Result<String> {
-        Ok(base64::engine::general_purpose::STANDARD.encode(fs::read(dir.join(name))?))
-    };
-    let (certificate, key) = (encode("crt")?, encode("key")?);
-    let text = fs::read_to_string(stage.file(path))?;
+    let pair = (encoded(&dir.join("crt"))?, encoded(&dir.join("key"))?);
+    Ok(with_pair(&fs::read_to_string(stage.file(path))?, &pair))
+}
+
+fn encoded(path: &Path) -> Result<String> {
+    use base64::Engine as _;
+    let bytes = fs::read(path).with_context(|| path.display().to_string())?;
+    Ok(base64::engine::general_purpose::STANDARD.encode(bytes))
+}
+
+/// The kubeconfig with another certificate and key.
+fn with_pair(text: &str, (certificate, key): &(String, String)) -> String {
     let lines = text.lines().map(|line| match line.trim_start() {
         line if line.starts_with("client-certificate-data:") => format!("    client-certificate-data: {certificate}\n"),
         line if line.starts_with("client-key-data:") => format!("    client-key-data: {key}\n"),
         _ => format!("{line}\n"),
     });
-    Ok(lines.collect())
+    lines.collect()
 }
