@@ -60,10 +60,30 @@ pub struct Agent {
     judgement: Option<Judgement>,
     /// What the last pass left under way.
     pace: Pace,
-    /// Failures told, by component, so that the same one is told once and not ten times a second.
-    failures: BTreeMap<Option<ComponentId>, String>,
+    /// Failures told, by what they are about, so that the same one is told once and not ten times a second.
+    failures: BTreeMap<Trouble, String>,
     /// What the last pass said of renewed kubeconfigs.
     renewals: Vec<String>,
+}
+
+/// What a failure is about. Each is told on its own: two that come together must not take turns in being news.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Trouble {
+    /// The memory cannot be saved.
+    Memory,
+    /// The history cannot be written.
+    History,
+    /// A step of a component, or of nobody, did not come about.
+    Step(Option<ComponentId>),
+}
+
+impl Trouble {
+    fn component(&self) -> Option<&ComponentId> {
+        match self {
+            Self::Memory | Self::History => None,
+            Self::Step(whose) => whose.as_ref(),
+        }
+    }
 }
 
 /// The memory as it lies on disk.
@@ -147,8 +167,13 @@ impl Agent {
             events.push(event(seen.at, EventKind::Notice, None, sentence, ""));
         }
         self.renewals = renewed;
-        if let Err(error) = self.guard.append(&events) {
-            self.fail(seen.at, None, format!("the history cannot be written: {error}"), &mut events);
+        match self.guard.append(&events) {
+            Ok(()) if events.is_empty() => {}
+            Ok(()) => drop(self.failures.remove(&Trouble::History)),
+            Err(error) => {
+                let sentence = format!("the history cannot be written: {error}");
+                self.fail(seen.at, Trouble::History, sentence, &mut events);
+            }
         }
         self.pace = Pace::of(&self.memory, &seen);
         self.judgement = Some(judged);
@@ -188,27 +213,24 @@ impl Agent {
                     well.insert(whose);
                 }
                 Outcome::Refused(sentence) | Outcome::Failed(sentence) => {
-                    self.fail(seen.at, whose.clone(), format!("could not {step}: {sentence}"), events);
+                    let sentence = format!("could not {step}: {sentence}");
+                    self.fail(seen.at, Trouble::Step(whose.clone()), sentence, events);
                     well.remove(&whose);
                     ended.insert(whose);
                 }
             }
         }
         for whose in well {
-            self.failures.remove(&whose);
+            self.failures.remove(&Trouble::Step(whose));
         }
     }
 
     /// Tells a failure, unless it is the one that was told last.
-    fn fail(&mut self, now: Moment, whose: Option<ComponentId>, sentence: String, events: &mut Vec<Event>) {
-        if self.failures.insert(whose.clone(), sentence.clone()).as_ref() != Some(&sentence) {
-            events.push(event(
-                now,
-                EventKind::Failure,
-                whose.as_ref(),
-                &sentence,
-                "it is tried again at the next pass",
-            ));
+    fn fail(&mut self, now: Moment, trouble: Trouble, sentence: String, events: &mut Vec<Event>) {
+        if self.failures.get(&trouble) != Some(&sentence) {
+            let because = "it is tried again at the next pass";
+            events.push(event(now, EventKind::Failure, trouble.component(), &sentence, because));
+            self.failures.insert(trouble, sentence);
         }
     }
 
@@ -223,13 +245,13 @@ impl Agent {
         match result {
             Ok(()) => {
                 self.saved = Saved { memory: self.memory.clone(), at: now.boot, trouble: None };
-                self.failures.remove(&None);
+                self.failures.remove(&Trouble::Memory);
             }
             Err(error) => {
                 let sentence =
                     format!("the memory cannot be saved, so nothing is begun that could be left half done: {error}");
                 self.saved.trouble = Some(sentence.clone());
-                self.fail(now, None, sentence, events);
+                self.fail(now, Trouble::Memory, sentence, events);
             }
         }
     }

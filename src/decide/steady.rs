@@ -283,6 +283,9 @@ fn absent(draft: &mut Draft<'_>, id: &ComponentId, how: Gone) {
         Slot::Held(_) | Slot::RollingBack(_) => {}
         Slot::Steady { .. } | Slot::Unread { .. } | Slot::Probation(_) => {
             let Some(good) = slot.good() else { return };
+            // Q14: a file that went in a gap that nobody watched (we were stopped, the machine suspended) went unwitnessed,
+            // whatever its inode tells afterwards.
+            let how = if how == Gone::Deleted && draft.credit().is_zero() { Gone::Unwitnessed } else { how };
             let grace = grace(draft, id).as_secs();
             let because = match &how {
                 Gone::Deleted => format!(

@@ -251,6 +251,17 @@ fn q3_what_was_moved_away_or_went_unwitnessed_stays_away() {
 }
 
 #[test]
+fn q14_what_was_deleted_in_a_gap_that_nobody_watched_stays_away() {
+    let mut world = World::adopted();
+    world.remove(FILE, Gone::Deleted);
+    // The agent was stopped, or the machine slept: longer than the longest gap between two passes.
+    world.seconds += 300;
+    world.run(1500);
+    world.assert_untouched();
+    assert!(world.says("went while nobody watched"), "{}", world.story());
+}
+
+#[test]
 fn q3_all_four_deleted_wait_longer_and_a_reset_is_left_alone() {
     let mut world = World::adopted();
     for name in FOUR {

@@ -143,7 +143,7 @@ async fn a_persons_own_cure_written_into_the_deadlock_gets_the_kubelet_restarted
     stage.node.agent().start().await?;
     recovers_with_one_kubelet_restart(&stage, starts + 1).await?;
     let found = stage.in_state(Component::ApiServer, "Steady").await?;
-    ensure!(stage.manifest(Component::ApiServer)? == cure, "a person's cure was undone: {found}");
+    ensure!(stage.manifest(Component::ApiServer)? == cure, "a person's cure was undone: {found}\n{}", stage.story());
     stage.the_same_after_a_restart().await
 }
 

@@ -1,1 +1,377 @@
-//! To be written.
+//! A file that a manifest mounts is changed: configuration comes back with its generation, key material never does (Q4).
+//!
+//! ```text
+//!   changed ─▶ Unread ─▶ a process reads it ─▶ Probation ─▶ its crashes ─▶ put back byte for byte, mode and owner
+//!              key material: no generation, nothing put back, the file named, no copy of it anywhere
+//! ```
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use lastgood_lab::manifests::Component;
+use lastgood_lab::node::Node;
+use tokio::time::sleep;
+
+use crate::changes::{is, quick};
+use crate::stage::{SOON, Stage};
+
+const API: Component = Component::ApiServer;
+
+/// No secret of a test is anything else, so that a copy of one is found wherever it lies.
+const MARKER: &str = "bWFya2VyLW9mLWEtc2VjcmV0LW9mLXRoZS10ZXN0ISE=";
+
+const AUDIT: &str = "apiVersion: audit.k8s.io/v1\nkind: Policy\nrules:\n- level: Metadata # as it was\n";
+
+/// A deadline that no test waits for.
+const NO_DEADLINE: (&str, &str) = ("deadline = \"30s\"", "deadline = \"1h\"");
+
+/// A manifest with these flags and host paths mounted where they are.
+fn with(text: &str, flags: &[&str], mounts: &[(&str, &str)]) -> String {
+    let mut text = text.to_owned();
+    for flag in flags {
+        text = text.replacen("    - --advertise-address", &format!("    - {flag}\n    - --advertise-address"), 1);
+    }
+    for (number, (path, kind)) in mounts.iter().enumerate() {
+        let mount =
+            format!("    volumeMounts:\n    - mountPath: {path}\n      name: lab-{number}\n      readOnly: true\n");
+        let volume =
+            format!("  volumes:\n  - hostPath:\n      path: {path}\n      type: {kind}\n    name: lab-{number}\n");
+        text = text.replacen("    volumeMounts:\n", &mount, 1).replacen("  volumes:\n", &volume, 1);
+    }
+    text
+}
+
+/// Everything below the agent's directories that holds these bytes.
+fn copies(node: &Node, what: &str) -> Result<Vec<PathBuf>> {
+    fn look(path: &Path, what: &[u8], found: &mut Vec<PathBuf>) -> Result<()> {
+        for entry in fs::read_dir(path).with_context(|| path.display().to_string())? {
+            let path = entry?.path();
+            let meta = fs::symlink_metadata(&path)?;
+            if meta.is_dir() {
+                look(&path, what, found)?;
+            } else if meta.is_file() && fs::read(&path)?.windows(what.len()).any(|window| window == what) {
+                found.push(path);
+            }
+        }
+        Ok(())
+    }
+    let mut found = Vec::new();
+    for dir in ["/var/lib/lastgood", "/etc/kubernetes/.lastgood", "/etc/kubernetes/inactive-manifests"] {
+        let dir = node.path(dir);
+        if dir.exists() {
+            look(&dir, what.as_bytes(), &mut found)?;
+        }
+    }
+    Ok(found)
+}
+
+impl Stage {
+    fn file(&self, path: &str) -> PathBuf {
+        self.node.path(path)
+    }
+
+    /// Writes a file of the node, its directory too.
+    fn put(&self, path: &str, text: &str) -> Result<()> {
+        let path = self.file(path);
+        fs::create_dir_all(path.parent().context("a file has a directory")?)?;
+        fs::write(&path, text).with_context(|| path.display().to_string())
+    }
+
+    /// Waits until a file holds this text.
+    async fn holds(&self, path: &str, text: &str) -> Result<()> {
+        let began = std::time::Instant::now();
+        while fs::read_to_string(self.file(path)).ok().as_deref() != Some(text) {
+            ensure!(began.elapsed() < SOON, "{path} is not put back:\n{}", self.story());
+            sleep(Duration::from_millis(50)).await;
+        }
+        Ok(())
+    }
+
+    /// The API server's manifest with more flags and mounts becomes known-good as its second generation.
+    async fn adopt(&self, flags: &[&str], mounts: &[(&str, &str)]) -> Result<()> {
+        self.node.edit_manifest(&API.file(), |text| with(text, flags, mounts))?;
+        self.steady_on(API, 2).await
+    }
+
+    /// Waits until the newest container of a component has exited by itself.
+    async fn crashes_on(&self, component: Component, attempts: u32) -> Result<()> {
+        let began = std::time::Instant::now();
+        while self.node.containers(component).await?.last().is_none_or(|c| c.attempt < attempts) {
+            ensure!(began.elapsed() < SOON, "{component} does not crash:\n{}", self.story());
+            sleep(Duration::from_millis(100)).await;
+        }
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_broken_audit_policy_is_recognised_as_the_change_and_put_back_as_it_was() -> Result<()> {
+    let stage = Stage::with(&quick(&[NO_DEADLINE])).await?;
+    let path = "/etc/kubernetes/audit/policy.yaml";
+    stage.put(path, AUDIT)?;
+    let file = stage.file(path);
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o640))?;
+    std::os::unix::fs::chown(&file, Some(0), Some(42))?;
+    stage.adopt(&["--audit-policy-file=/etc/kubernetes/audit/policy.yaml"], &[(path, "File")]).await?;
+    let manifest = stage.manifest(API)?;
+
+    // Changed under a process that has read the old one: nothing is proven or disproven until another reads it.
+    let broken = AUDIT.replace("Metadata", "Everything");
+    stage.put(path, &broken)?;
+    stage.in_state(API, "unread").await?;
+    stage.node.serving(API).await?;
+    ensure!(fs::read_to_string(&file)? == broken, "nothing is put back before it has done harm");
+    stage.node.tell("kube-apiserver", "crash").await?;
+    stage.told("a process started that reads the changed files").await?;
+    stage.told("generation 3 is quarantined").await?;
+    stage.told("Unsupported value: \"Everything\"").await?;
+    stage.holds(path, AUDIT).await?;
+    let meta = fs::metadata(&file)?;
+    ensure!((meta.mode() & 0o7777, meta.uid(), meta.gid()) == (0o640, 0, 42), "{meta:?}");
+    stage.back(API, &manifest).await?;
+    stage.steady_on(API, 2).await?;
+    stage.all_serve().await?;
+
+    // Written again it is reverted at once, under the process that serves.
+    let pod = stage.running_pod(API).await?;
+    let attempt = stage.node.containers(API).await?.last().map(|c| c.id.clone());
+    fs::write(&file, &broken)?;
+    stage.told("quarantined generation 3 stands again").await?;
+    stage.holds(path, AUDIT).await?;
+    stage.steady_on(API, 2).await?;
+    ensure!(stage.running_pod(API).await? == pod, "a pod that serves is not replaced for a file it never read");
+    ensure!(stage.node.containers(API).await?.last().map(|c| c.id.clone()) == attempt, "{}", stage.story());
+
+    // A change for the better is proven by a process that reads it.
+    stage.put(path, &AUDIT.replace("Metadata", "Request"))?;
+    stage.in_state(API, "unread").await?;
+    stage.node.tell("kube-apiserver", "crash").await?;
+    stage.steady_on(API, 4).await?;
+    stage.the_same_after_a_restart().await
+}
+
+#[tokio::test]
+async fn an_admission_directory_is_put_back_with_the_files_that_its_configuration_names() -> Result<()> {
+    let stage = Stage::with(&quick(&[NO_DEADLINE])).await?;
+    let (config, named) = ("/etc/kubernetes/admission/config.yaml", "/etc/kubernetes/admission/limits/event.yaml");
+    let admission = "apiVersion: apiserver.config.k8s.io/v1\nkind: AdmissionConfiguration\nplugins:\n\
+                     - name: EventRateLimit\n  path: limits/event.yaml\n";
+    let limits = "apiVersion: eventratelimit.admission.k8s.io/v1alpha1\nkind: Configuration\nlimits: []\n";
+    stage.put(config, admission)?;
+    stage.put(named, limits)?;
+    let flags = ["--admission-control-config-file=/etc/kubernetes/admission/config.yaml"];
+    stage.adopt(&flags, &[("/etc/kubernetes/admission", "Directory")]).await?;
+
+    // One is broken, the other gone: both belong to the generation.
+    stage.put(config, &admission.replace("plugins", "plugin"))?;
+    fs::remove_file(stage.file(named))?;
+    stage.in_state(API, "unread").await?;
+    stage.node.tell("kube-apiserver", "crash").await?;
+    stage.told("is quarantined").await?;
+    stage.holds(config, admission).await?;
+    stage.holds(named, limits).await?;
+    stage.steady_on(API, 2).await?;
+    stage.the_same_after_a_restart().await
+}
+
+#[tokio::test]
+async fn q4_a_kubeconfig_that_cannot_work_is_put_back_and_a_renewed_one_is_the_same_generation() -> Result<()> {
+    let stage = Stage::with(&quick(&[NO_DEADLINE])).await?;
+    let manager = Component::ControllerManager;
+    let path = "/etc/kubernetes/controller-manager.conf";
+
+    // Renewed: another key and certificate for the same user. The kept copy follows, the generation stays.
+    let renewed = renewed(&stage, path)?;
+    stage.put(path, &renewed)?;
+    let key = renewed.lines().find(|line| line.contains("client-key-data")).context("it has a key")?.trim().to_owned();
+    let began = std::time::Instant::now();
+    while copies(&stage.node, &key)?.is_empty() {
+        ensure!(began.elapsed() < SOON, "the kept copy does not follow:\n{}", stage.story());
+        sleep(Duration::from_millis(100)).await;
+    }
+    stage.steady_on(manager, 1).await?;
+    stage.node.tell("kube-controller-manager", "crash").await?;
+    stage.crashes_on(manager, 1).await?;
+    stage.all_serve().await?;
+    stage.until(manager, "healthy", |c| is(c, "verdict", "healthy") && is(c, "state", "steady")).await?;
+    ensure!(stage.component(manager).await?["generation"] == 1, "{}", stage.story());
+
+    // Torn: it cannot work, and what is put back is the renewed one.
+    stage.put(path, renewed.split_at(renewed.len() / 2).0)?;
+    stage.in_state(manager, "unread").await?;
+    stage.node.tell("kube-controller-manager", "crash").await?;
+    stage.told("generation 2 is quarantined").await?;
+    stage.holds(path, &renewed).await?;
+    let mode = fs::metadata(stage.file(path))?.mode() & 0o7777;
+    ensure!(mode == 0o600, "mode {mode:o}");
+    stage.steady_on(manager, 1).await?;
+    stage.the_same_after_a_restart().await
+}
+
+#[tokio::test]
+async fn q4_a_kubeconfig_that_works_with_another_credential_is_left_and_named() -> Result<()> {
+    let stage = Stage::with(&quick(&[NO_DEADLINE])).await?;
+    let manager = Component::ControllerManager;
+    let path = "/etc/kubernetes/controller-manager.conf";
+    let good = fs::read_to_string(stage.file(path))?;
+    // Valid in itself, and nobody who may hold the controller manager's lease.
+    let other = fs::read_to_string(stage.file("/etc/kubernetes/kubelet.conf"))?;
+    stage.put(path, &other)?;
+    stage.in_state(manager, "unread").await?;
+    stage.node.tell("kube-controller-manager", "crash").await?;
+    let held = stage.in_state(manager, "held").await?;
+    ensure!(held.to_string().contains(path), "the file is not named: {held}");
+    ensure!(fs::read_to_string(stage.file(path))? == other, "what works elsewhere is not overwritten");
+    stage.put(path, &good)?;
+    stage.steady_on(manager, 1).await?;
+    stage.the_same_after_a_restart().await
+}
+
+#[tokio::test]
+async fn q4_secrets_that_are_broken_or_gone_are_named_and_never_put_back_nor_kept() -> Result<()> {
+    let stage = Stage::with(&quick(&[NO_DEADLINE])).await?;
+    let encryption = "/etc/kubernetes/enc/config.yaml";
+    let tokens = "/etc/kubernetes/enc/tokens.csv";
+    let key = "/etc/kubernetes/pki/apiserver.key";
+    let encrypting = format!(
+        "apiVersion: apiserver.config.k8s.io/v1\nkind: EncryptionConfiguration\nresources:\n- resources: [secrets]\n  \
+         providers:\n  - secretbox:\n      keys:\n      - name: one\n        secret: {MARKER}\n  - identity: {{}}\n"
+    );
+    stage.put(encryption, &encrypting)?;
+    stage.put(tokens, &format!("{MARKER},robot,1001,\"system:masters\"\n"))?;
+    let flags = [
+        "--encryption-provider-config=/etc/kubernetes/enc/config.yaml",
+        "--token-auth-file=/etc/kubernetes/enc/tokens.csv",
+    ];
+    stage.adopt(&flags, &[("/etc/kubernetes/enc", "Directory")]).await?;
+    let rollbacks = stage.times_told("RollingBack");
+
+    let broken = [
+        (encryption, Some(format!("{encrypting} - torn: {{"))),
+        (tokens, Some(format!("{MARKER}\n"))),
+        (key, Some(format!("-----BEGIN RSA PRIVATE KEY-----\n{MARKER}\n"))),
+        (key, None),
+    ];
+    for (path, text) in broken {
+        let good = fs::read(stage.file(path))?;
+        match &text {
+            Some(text) => stage.put(path, text)?,
+            None => fs::remove_file(stage.file(path))?,
+        }
+        stage.node.tell("kube-apiserver", "crash").await?;
+        let named = |c: &serde_json::Value| is(c, "state", "steady") && c.to_string().contains(path);
+        stage.until(API, &format!("{path} named"), named).await?;
+        let attempt = stage.node.containers(API).await?.last().map_or(0, |c| c.attempt);
+        stage.crashes_on(API, attempt + 1).await?;
+        let standing = fs::read(stage.file(path)).ok();
+        ensure!(standing == text.map(String::into_bytes), "{path} was touched:\n{}", stage.story());
+        fs::write(stage.file(path), good)?;
+        stage.node.await_serving(API, SOON).await.with_context(|| stage.story())?;
+        stage.until(API, "healthy", |c| is(c, "verdict", "healthy") && is(c, "state", "steady")).await?;
+    }
+    ensure!(stage.times_told("RollingBack") == rollbacks, "{}", stage.story());
+    ensure!(stage.component(API).await?["generation"] == 2, "key material makes no generation:\n{}", stage.story());
+    let kept = copies(&stage.node, MARKER)?;
+    ensure!(kept.is_empty(), "copies of a secret: {kept:?}");
+    let private = copies(&stage.node, "BEGIN RSA PRIVATE KEY")?;
+    ensure!(private.is_empty(), "copies of a private key: {private:?}");
+    ensure!(!stage.story().contains(MARKER), "a secret in the journal:\n{}", stage.story());
+    stage.the_same_after_a_restart().await
+}
+
+#[tokio::test]
+async fn q5_what_is_newer_than_its_process_at_first_sight_is_unproven_and_replaces_nothing() -> Result<()> {
+    let node = Node::builder().scale(0.1).start().await?;
+    node.up().await?;
+    node.put_data("/lab/kept", "written before").await?;
+    let scheduler = Component::Scheduler;
+    // Two things changed beside processes that go on: a kubeconfig, and a manifest rewritten to the same pod.
+    let path = node.path("/etc/kubernetes/controller-manager.conf");
+    let text = fs::read_to_string(&path)?;
+    fs::write(&path, &text)?;
+    node.edit_manifest(&scheduler.file(), |text| format!("# looked at by a person\n{text}"))?;
+    let mut stage = Stage { node };
+    stage.node.spawn_agent(&quick(&[])).await?;
+    for proven in [Component::Etcd, API] {
+        stage.steady_on(proven, 1).await?;
+    }
+    for unproven in [Component::ControllerManager, scheduler] {
+        let seen = stage.until(unproven, "unproven", |c| c.to_string().contains("unproven")).await?;
+        ensure!(is(&seen, "state", "adopting"), "{seen}");
+    }
+
+    // It replaces nothing: the broken file stays what it is, and that is said.
+    let good = stage.manifest(scheduler)?;
+    stage.write(&scheduler.file(), "no manifest at all: {\n")?;
+    stage.told("nothing of kube-system/kube-scheduler is known-good yet").await?;
+    ensure!(stage.manifest(scheduler)? != good, "put back by whom?");
+    stage.write(&scheduler.file(), &good)?;
+
+    // A process that has read it proves it.
+    stage.node.tell("kube-controller-manager", "crash").await?;
+    for component in [Component::ControllerManager, scheduler] {
+        stage.steady_on(component, 1).await?;
+    }
+    stage.the_same_after_a_restart().await
+}
+
+/// The kubeconfig with a new key, and a certificate for it of the same name by the same authority.
+fn renewed(stage: &Stage, path: &str) -> Result<String> {
+    use base64::Engine as _;
+    let dir = stage.node.path("/tmp/renewed");
+    fs::create_dir_all(&dir)?;
+    let pki = stage.node.path("/etc/kubernetes/pki");
+    let run = |args: &[&str]| -> Result<()> {
+        let out = Command::new("openssl").args(args).current_dir(&dir).output().context("cannot run openssl")?;
+        ensure!(out.status.success(), "openssl {args:?}: {}", String::from_utf8_lossy(&out.stderr));
+        Ok(())
+    };
+    let (ca, ca_key) = (pki.join("ca.crt").display().to_string(), pki.join("ca.key").display().to_string());
+    fs::write(dir.join("ext"), "extendedKeyUsage=clientAuth\n")?;
+    run(&[
+        "req",
+        "-new",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-keyout",
+        "key",
+        "-out",
+        "csr",
+        "-subj",
+        "/CN=system:kube-controller-manager",
+    ])?;
+    run(&[
+        "x509",
+        "-req",
+        "-in",
+        "csr",
+        "-CA",
+        &ca,
+        "-CAkey",
+        &ca_key,
+        "-set_serial",
+        "4711",
+        "-days",
+        "300",
+        "-extfile",
+        "ext",
+        "-out",
+        "crt",
+    ])?;
+    let encode = |name: &str| -> Result<String> {
+        Ok(base64::engine::general_purpose::STANDARD.encode(fs::read(dir.join(name))?))
+    };
+    let (certificate, key) = (encode("crt")?, encode("key")?);
+    let text = fs::read_to_string(stage.file(path))?;
+    let lines = text.lines().map(|line| match line.trim_start() {
+        line if line.starts_with("client-certificate-data:") => format!("    client-certificate-data: {certificate}\n"),
+        line if line.starts_with("client-key-data:") => format!("    client-key-data: {key}\n"),
+        _ => format!("{line}\n"),
+    });
+    Ok(lines.collect())
+}

@@ -41,7 +41,10 @@ async fn complains(node: &Node, code: i32, line: &str, words: &[&str]) -> Result
 /// A second known-good generation of the scheduler.
 async fn second_generation(stage: &Stage) -> Result<(String, String)> {
     let first = stage.manifest(SCHEDULER)?;
-    let second = stage.add_flag(SCHEDULER, "--v=3")?;
+    // Without elections: on a busy machine a lease of a second is lost now and then, which is no part of this.
+    let elects = "- --leader-elect=true";
+    let second =
+        stage.node.edit_manifest(&SCHEDULER.file(), |text| text.replacen(elects, "- --leader-elect=false", 1))?;
     stage.steady_on(SCHEDULER, 2).await?;
     Ok((first, second))
 }
@@ -54,7 +57,8 @@ async fn reading(node: &Node) -> Result<()> {
     let json = said(node, 0, "history kube-scheduler -o json -n 3").await?.stdout;
     let json: Value = serde_json::from_str(&json).context("history as JSON")?;
     ensure!(json[0]["events"].as_array().is_some_and(|events| events.len() == 3), "{json}");
-    says(node, 0, "diff kube-scheduler 1 2", &["(generation 1)", "(generation 2)", "+    - --v=3"]).await?;
+    says(node, 0, "diff kube-scheduler 1 2", &["(generation 1)", "(generation 2)", "+    - --leader-elect=false"])
+        .await?;
     says(node, 0, "diff kube-scheduler", &["do not differ"]).await?;
     says(node, 0, "explain kube-scheduler", &["next: ", "kube-scheduler: "]).await?;
     says(node, 0, "config show", &["[adoption]", "soak = \"6s\"  # /etc/lastgood/config.d/test.toml:"]).await?;
@@ -166,17 +170,16 @@ async fn explain_answers_why_it_did_and_why_it_did_not() -> Result<()> {
     }
     stage.write(&SCHEDULER.file(), &bad)?;
     stage.in_state(SCHEDULER, "held").await?;
-    says(node, 0, "explain kube-scheduler", &["next: a person: ", "lastgood resume kube-scheduler"]).await?;
+    says(node, 0, "explain kube-scheduler", &["next: a person: ", "`lastgood rollback kube-scheduler`"]).await?;
     says(node, 5, "status", &["Held: waiting for a person: kube-scheduler", "next step: "]).await?;
     stage.node.write_manifest(&SCHEDULER.file(), &good, Writing::Atomic)?;
-    says(node, 0, "resume kube-scheduler", &["released: kube-scheduler"]).await?;
     stage.steady_on(SCHEDULER, 1).await?;
 
     // A dependency is at fault: nothing is done to whoever waits for it.
-    let (etcd, aside) = (node.manifest_path("etcd.yaml"), node.path("/root/etcd.yaml"));
+    let (etcd, aside) = (node.manifest_path("etcd.yaml"), node.path("/etc/kubernetes/etcd.yaml.aside"));
     fs::rename(&etcd, &aside)?;
     stage.until(Component::Etcd, "missing", |c| c["state"] == "Missing").await?;
-    says(node, 0, "explain etcd", &["moved it to /root/etcd.yaml", "`lastgood rollback"]).await?;
+    says(node, 0, "explain etcd", &["moved it to /etc/kubernetes/etcd.yaml.aside", "`lastgood rollback"]).await?;
     let api = Component::ApiServer;
     stage.until(api, "not healthy", |c| c["verdict"] != "healthy" && c["note"].to_string().contains("etcd")).await?;
     says(node, 0, "explain kube-apiserver", &["explained by: etcd is ", "nothing here: it waits, as etcd is "]).await?;
@@ -192,15 +195,19 @@ async fn explain_answers_why_it_did_and_why_it_did_not() -> Result<()> {
 async fn q5_what_no_process_has_read_is_called_unproven_and_says_what_would_prove_it() -> Result<()> {
     let mut node = Node::builder().scale(0.1).start().await?;
     node.up().await?;
-    // The same bytes, written anew: newer than the process that stands beside them.
-    let conf = node.path("/etc/kubernetes/scheduler.conf");
-    fs::write(&conf, fs::read(&conf)?)?;
+    node.put_data("/lab/kept", "written before").await?;
+    // Changed while no kubelet looked: what runs is the old manifest, what stands beside it nobody has tried.
+    node.kubelet().stop().await?;
+    let flag = |text: &str| text.replacen("- kube-scheduler\n", "- kube-scheduler\n    - --v=3\n", 1);
+    node.edit_manifest(&SCHEDULER.file(), flag)?;
     node.spawn_agent(QUICK).await?;
     let stage = Stage { node };
     stage.steady_on(Component::ApiServer, 1).await?;
-    let words = ["unproven: ", "scheduler.conf", "becomes known-good once a process that read it"];
+    let words = ["unproven: ", "becomes known-good once a process that read it"];
     says(&stage.node, 0, "explain kube-scheduler", &words).await?;
     says(&stage.node, 0, "status", &["Changing: unproven: kube-scheduler"]).await?;
     complains(&stage.node, 3, "rollback kube-scheduler --yes", &["no generation of it is known-good"]).await?;
-    Ok(())
+    stage.node.kubelet().start().await?;
+    stage.steady_on(SCHEDULER, 1).await?;
+    stage.the_same_after_a_restart().await
 }
