@@ -261,6 +261,19 @@ fn q3_what_was_moved_away_or_went_unwitnessed_stays_away() {
 }
 
 #[test]
+fn that_a_kubelet_has_heard_from_an_api_server_is_noted_as_soon_as_it_must_have() {
+    let mut world = World::adopted();
+    let noted = |world: &World| world.memory.api_served.as_ref().expect("it serves").at;
+    let before = noted(&world);
+    world.until(20, "a new note", |world| noted(world) > before);
+    // A kubelet that started 3 s before that note: two more seconds, and it has heard.
+    world.kubelet_started = noted(&world).as_secs() - 3;
+    world.run(4);
+    let must_have = Duration::from_secs(world.kubelet_started + 5);
+    assert!(noted(&world) >= must_have, "{:?}, {must_have:?}", noted(&world));
+}
+
+#[test]
 fn q14_what_was_deleted_in_a_gap_that_nobody_watched_stays_away() {
     let mut world = World::adopted();
     world.remove(FILE, Gone::Deleted);
