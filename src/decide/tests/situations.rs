@@ -137,6 +137,16 @@ fn a_dead_etcd_is_not_held_against_a_new_api_server() {
 }
 
 #[test]
+fn a_candidate_without_a_sandbox_leaves_the_last_kubelet_restart_to_what_is_put_back() {
+    let mut world = World::adopted();
+    world.write(FILE, &manifest(API, "--no-sandbox"));
+    world.run(2);
+    world.until(700, "known-good back", |w| back_to_good(w, API));
+    let restarts = world.steps.iter().filter(|step| matches!(step, Step::RestartKubelet)).count();
+    assert!(restarts <= 2, "{}", world.story());
+}
+
+#[test]
 fn a_candidate_that_loses_its_lease_and_comes_back_has_not_failed() {
     let mut world = World::adopted();
     world.write("kube-scheduler.yaml", &manifest("kube-scheduler", "--v=3"));
