@@ -102,7 +102,12 @@ const API_SERVED_EVERY: Duration = Duration::from_secs(10);
 fn remember_api(draft: &mut Draft<'_>) {
     let serving = draft.scene.judged.components.values().any(|a| a.role == Role::ApiServer && a.serving);
     let (boot, now) = (&draft.scene.seen.node.boot_id, draft.scene.tick.now.boot);
-    let fresh = draft.memory.api_served.as_ref().is_some_and(|s| s.boot_id == *boot && now < s.at + API_SERVED_EVERY);
+    // A note from before the kubelet could have heard says nothing of it; the first one that does is not put off.
+    let kubelet = draft.scene.seen.kubelet.process.as_ref();
+    let tells = kubelet.map(|process| process.started + rollback::HEARD_AFTER).filter(|tells| *tells <= now);
+    let fresh = draft.memory.api_served.as_ref().is_some_and(|s| {
+        s.boot_id == *boot && now < s.at + API_SERVED_EVERY && tells.is_none_or(|tells| s.at >= tells)
+    });
     if serving && !fresh {
         draft.memory.api_served =
             Some(ApiServed { boot_id: draft.scene.seen.node.boot_id.clone(), at: draft.scene.tick.now.boot });

@@ -77,7 +77,7 @@ pub(super) fn step(draft: &mut Draft<'_>, id: &ComponentId, mut trial: Probation
     }
     match fault {
         Some(fault) => fail(draft, id, &trial, fault),
-        None if trial.healthy >= soak => steady::prove(draft, id, trial.candidate, trial.healthy),
+        None if trial.healthy >= soak && assessment.serving => steady::prove(draft, id, trial.candidate, trial.healthy),
         None => nudge_deaf_kubelet(draft, id, trial),
     }
 }
@@ -237,7 +237,11 @@ fn nudge_deaf_kubelet(draft: &mut Draft<'_>, id: &ComponentId, mut trial: Probat
     let old: Vec<Step> = rollback::ready_sandboxes(draft, id)
         .map(|sandbox| Step::StopSandbox { component: id.clone(), sandbox })
         .collect();
-    if !rollback::may_restart_kubelet(draft) {
+    // The last one of the hour belongs to what is put back if this trial fails: whatever keeps the candidate's sandbox
+    // from being made may not be deafness, and a kubelet restarted without an API server surely is deaf afterwards.
+    if !rollback::may_restart_kubelet(draft)
+        || draft.memory.kubelet_restarts.len() + 1 >= draft.scene.policy.kubelet_restarts_per_hour
+    {
         return;
     }
     trial.unstarted = Duration::ZERO;

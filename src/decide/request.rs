@@ -60,8 +60,10 @@ fn roll_back(draft: &mut Draft<'_>, id: &ComponentId, to: Option<u32>) -> Result
             let mut good = record.known_good().filter(|generation| Some(generation.number) != stands);
             let Some(target) = good.next() else {
                 let why = match stands {
-                    Some(number) => format!("no known-good generation but {number}, which stands"),
-                    None => "no generation of it is known-good".to_owned(),
+                    Some(number) if record.known_good().any(|generation| generation.number == number) => {
+                        format!("no known-good generation but {number}, which stands")
+                    }
+                    _ => "no generation of it is known-good".to_owned(),
                 };
                 return Err(Refusal::NoTarget { component: id.clone(), why });
             };

@@ -40,7 +40,7 @@ pub(super) struct Begin {
 const HASTENED_GRACE: Duration = Duration::from_secs(2);
 
 /// The least time a kubelet must have had with a serving API server to have heard from it.
-const HEARD_AFTER: Duration = Duration::from_secs(5);
+pub(super) const HEARD_AFTER: Duration = Duration::from_secs(5);
 
 /// Begins a rollback, or says why not. True if it has begun.
 pub(super) fn begin(draft: &mut Draft<'_>, id: &ComponentId, begin: Begin) -> bool {

@@ -131,7 +131,8 @@ fn adopt(draft: &mut Draft<'_>, id: &ComponentId, number: u32, candidate: u32, h
     if let Some(record) = draft.record_mut(id) {
         record.slot = Slot::Adopting { candidate, healthy };
     }
-    if healthy >= draft.scene.policy.adoption_soak {
+    // Healthy outlasts one bad answer; a proof does not rest on one.
+    if healthy >= draft.scene.policy.adoption_soak && assessment.serving {
         prove(draft, id, candidate, healthy);
     }
 }

@@ -152,9 +152,13 @@ fn count_exits(
         _ => 0,
     };
     let total = container.attempt + exited;
-    // A pod that appeared under our eyes starts at zero; what stood before we looked is not held against it.
+    // A pod that appeared under our eyes starts with its sandbox's first container; what stood before we looked is not
+    // held against it. That first one need not be attempt 0: a manifest that returns is the same pod again, by its UID, and
+    // the kubelet goes on counting from its earlier sandboxes.
     let born_watched = !first_sight && since.is_some_and(|since| run.created >= since);
-    let before = past.exits.get(&run.uid).copied().unwrap_or(if born_watched { 0 } else { total });
+    let first = run.containers.iter().filter(|other| other.name == container.name).map(|other| other.attempt).min();
+    let fresh = if born_watched { first.unwrap_or(0) } else { total };
+    let before = past.exits.get(&run.uid).copied().unwrap_or(fresh);
     past.exits.retain(|uid, _| *uid == run.uid);
     past.exits.insert(run.uid.clone(), total);
     let count = total.checked_sub(before).filter(|count| *count > 0)?;

@@ -356,6 +356,24 @@ fn only_exits_seen_to_happen_of_what_stands_are_crashes() {
 }
 
 #[test]
+fn what_a_returning_pod_counted_in_earlier_sandboxes_is_no_crash_of_this_one() {
+    let id = ComponentId::system("etcd");
+    // Some pass saw nothing of it: the manifest was another.
+    let mut seen = nothing_runs(&["etcd"]);
+    let (_, history) = passes(&seen, &Memory::default(), History::default(), 1);
+    container(&mut seen, "etcd", ContainerState::Running { started: at(-1) });
+    let run = &mut seen.runtime.as_mut().unwrap()[0];
+    run.created = at(-1);
+    run.containers[0].attempt = 5;
+    let (first, history) = passes(&seen, &Memory::default(), history, 1);
+    assert_eq!(first.components[&id].crash, None, "the fifth start of the pod, the first of this sandbox");
+    let exited = ContainerState::Exited { started: at(-1), finished: at(-1), code: 1, reason: "Error".to_owned() };
+    seen.runtime.as_mut().unwrap()[0].containers[0].state = exited;
+    let (next, _) = passes(&seen, &Memory::default(), history, 1);
+    assert_eq!(next.components[&id].crash.as_ref().map(|crash| crash.count), Some(1), "its own end is one");
+}
+
+#[test]
 fn q4_changed_key_material_is_diagnosed_by_name() {
     let key = |digest: &[u8]| FileState::Present {
         kind: FileKind::KeyMaterial,

@@ -89,11 +89,26 @@ impl Looker {
             Err(error) => return Directory::Unreadable(format!("{} cannot be read: {error}", dir.display())),
         };
         self.note_gone(&names);
+        self.visit(&names, closures, scope, quiet)
+    }
+
+    /// Looks at what was listed. What went since then is gone in this very look: a pass that saw it neither here nor
+    /// gone would take it for something that went unwatched.
+    fn visit(
+        &mut self,
+        names: &BTreeMap<String, PathBuf>,
+        closures: &mut Closures,
+        scope: &Scope,
+        quiet: Quiet,
+    ) -> Directory {
         let mut files = BTreeMap::new();
-        for (name, path) in &names {
-            if let Some(shown) = self.look_at(name, path, closures, scope, quiet) {
-                self.gone.remove(name);
-                files.insert(name.clone(), shown);
+        for (name, path) in names {
+            match self.look_at(name, path, closures, scope, quiet) {
+                Some(shown) => {
+                    self.gone.remove(name);
+                    files.insert(name.clone(), shown);
+                }
+                None => self.settle(name),
             }
         }
         Directory::Present { files, gone: self.gone.clone() }
@@ -103,10 +118,14 @@ impl Looker {
     fn note_gone(&mut self, names: &BTreeMap<String, PathBuf>) {
         let left: Vec<String> = self.entries.keys().filter(|name| !names.contains_key(*name)).cloned().collect();
         for name in left {
-            let entry = self.entries.remove(&name);
-            if let Some((held, path)) = entry.and_then(|entry| entry.held) {
-                self.gone.insert(name, fate(&held, &path));
-            }
+            self.settle(&name);
+        }
+    }
+
+    /// Settles the fate of one that is gone.
+    fn settle(&mut self, name: &str) {
+        if let Some((held, path)) = self.entries.remove(name).and_then(|entry| entry.held) {
+            self.gone.insert(name.to_owned(), fate(&held, &path));
         }
     }
 
@@ -121,7 +140,7 @@ impl Looker {
         // Of the name itself: a link is changed by pointing it elsewhere.
         let link = match fs::symlink_metadata(path) {
             Ok(meta) => meta,
-            // It went between the listing and now: the next look will settle its fate.
+            // It went between the listing and now.
             Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
             Err(error) => {
                 let fault = FileFault::Unreadable { error: error.to_string() };
@@ -135,6 +154,12 @@ impl Looker {
             .is_some_and(|entry| entry.stamp.is_some() && entry.stamp == stamp.as_ref().ok().cloned());
         if !known {
             let fresh = self.read(path, stamp, &link, quiet);
+            // It went while it was read: that is no file without a pod, which would be put right at once.
+            if fresh.content.is_err()
+                && matches!(fs::symlink_metadata(path), Err(e) if e.kind() == io::ErrorKind::NotFound)
+            {
+                return None;
+            }
             let old = self.entries.remove(name);
             // The same bytes again are the same file, whether they were read again for caution or written again.
             let (since, shown) = match &old {
@@ -447,6 +472,25 @@ mod tests {
         assert_eq!(seen.fate("back"), Gone::Unwitnessed, "it stands, and has no fate");
         assert_eq!(seen.fate("moved"), Gone::Moved { to: aside }, "what was decided stays");
         assert_eq!(seen.fate("replaced"), Gone::Deleted, "the one that replaced it was held too");
+    }
+
+    #[test]
+    fn what_goes_between_the_listing_and_the_look_is_gone_in_the_same_look() {
+        let mut bench = Bench::new();
+        bench.write("deleted", pod("deleted", "x"));
+        bench.write("moved", pod("moved", "x"));
+        bench.look();
+        let listed = names(&bench.dir).unwrap();
+        fs::remove_file(bench.dir.join("deleted")).unwrap();
+        let aside = bench.root.path().join("aside");
+        fs::rename(bench.dir.join("moved"), &aside).unwrap();
+        let scope = Scope { root: bench.root.path().to_owned(), excluded: vec![bench.dir.clone()] };
+        let quiet = Quiet { now: now(), quiet: Duration::from_secs(1) };
+        bench.closures.begin();
+        let seen = bench.looker.visit(&listed, &mut bench.closures, &scope, quiet);
+        assert_eq!(seen.files().count(), 0);
+        assert_eq!(seen.fate("deleted"), Gone::Deleted);
+        assert_eq!(seen.fate("moved"), Gone::Moved { to: aside });
     }
 
     #[test]

@@ -80,7 +80,7 @@ fn check(world: &World) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, max_shrink_iters: 400, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 20, max_shrink_iters: 400, ..ProptestConfig::default() })]
 
     #[test]
     fn whatever_happens_the_promises_hold(deeds in prop::collection::vec(deed(), 1..40)) {

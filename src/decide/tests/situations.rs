@@ -137,6 +137,16 @@ fn a_dead_etcd_is_not_held_against_a_new_api_server() {
 }
 
 #[test]
+fn a_candidate_without_a_sandbox_leaves_the_last_kubelet_restart_to_what_is_put_back() {
+    let mut world = World::adopted();
+    world.write(FILE, &manifest(API, "--no-sandbox"));
+    world.run(2);
+    world.until(700, "known-good back", |w| back_to_good(w, API));
+    let restarts = world.steps.iter().filter(|step| matches!(step, Step::RestartKubelet)).count();
+    assert!(restarts <= 2, "{}", world.story());
+}
+
+#[test]
 fn a_candidate_that_loses_its_lease_and_comes_back_has_not_failed() {
     let mut world = World::adopted();
     world.write("kube-scheduler.yaml", &manifest("kube-scheduler", "--v=3"));
@@ -258,6 +268,19 @@ fn q3_what_was_moved_away_or_went_unwitnessed_stays_away() {
         world.assert_untouched();
         assert!(matches!(world.slot(API), Slot::Missing { .. }));
     }
+}
+
+#[test]
+fn that_a_kubelet_has_heard_from_an_api_server_is_noted_as_soon_as_it_must_have() {
+    let mut world = World::adopted();
+    let noted = |world: &World| world.memory.api_served.as_ref().expect("it serves").at;
+    let before = noted(&world);
+    world.until(20, "a new note", |world| noted(world) > before);
+    // A kubelet that started 3 s before that note: two more seconds, and it has heard.
+    world.kubelet_started = noted(&world).as_secs() - 3;
+    world.run(4);
+    let must_have = Duration::from_secs(world.kubelet_started + 5);
+    assert!(noted(&world) >= must_have, "{:?}, {must_have:?}", noted(&world));
 }
 
 #[test]

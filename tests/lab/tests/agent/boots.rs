@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use lastgood_lab::manifests::Component;
-use lastgood_lab::node::Writing;
 use lastgood_lab::node::containers::Life;
+use lastgood_lab::node::{Node, Writing};
 use tokio::time::sleep;
 
 use crate::stage::{SOON, Stage};
@@ -207,6 +207,46 @@ async fn a_candidate_is_still_on_probation_after_a_reboot_with_the_time_that_was
     stage.node.agent().start().await?;
     stage.steady_on(Component::ApiServer, 2).await?;
     stage.the_same_after_a_restart().await
+}
+
+#[tokio::test]
+#[ignore = "minutes long: true to life, with the agent's own defaults"]
+async fn true_to_life_a_bad_manifest_at_boot() -> Result<()> {
+    let mut node = Node::builder().scale(1.0).start().await?;
+    node.up().await?;
+    node.spawn_agent("[adoption]\nsoak = \"10s\"\n").await?;
+    let mut stage = Stage { node };
+    for component in Component::ALL {
+        stage.steady_on(component, 1).await?;
+    }
+    let good = stage.manifest(Component::ApiServer)?;
+    stage.node.power_off();
+    stage.node.write_manifest(
+        &Component::ApiServer.file(),
+        &with_unknown_flag(&good, Component::ApiServer),
+        Writing::Atomic,
+    )?;
+    let power = Instant::now();
+    stage.node.power_on().await?;
+    println!("booted {:?}", power.elapsed());
+    let limit = Duration::from_secs(300);
+    for (what, words) in [
+        ("two crashes have decided", "-> RollingBack"),
+        ("the good file is in place", "put generation 1 of kube-apiserver in place"),
+        ("the kubelet is restarted", "restarted the kubelet"),
+    ] {
+        while !stage.story().contains(words) {
+            ensure!(power.elapsed() < limit, "{what}: not told\n{}", stage.story());
+            sleep(LOOK).await;
+        }
+        println!("{what} {:?}", power.elapsed());
+    }
+    for component in Component::ALL {
+        stage.node.await_serving(component, limit).await.with_context(|| stage.story())?;
+        println!("{component} serves {:?}", power.elapsed());
+    }
+    println!("{}", stage.story());
+    Ok(())
 }
 
 /// The first object that has such a key, at any depth.
