@@ -409,6 +409,8 @@ async fn whatever_it_finds_in_its_state_it_starts_says_so_and_does_no_harm() -> 
         damage(&stage.node.path(STATE)).context(what)?;
         let before = stage.story().len();
         stage.node.agent().start().await?;
+        // Until it runs, the status is what the disk says.
+        until(&stage, "its first pass", || stage.story()[before..].contains("started, version")).await?;
         for component in Component::ALL {
             let steady = |c: &serde_json::Value| c["state"].as_str().is_some_and(|s| s.eq_ignore_ascii_case("steady"));
             stage.until(component, &format!("steady again after {what}"), steady).await?;
@@ -418,8 +420,10 @@ async fn whatever_it_finds_in_its_state_it_starts_says_so_and_does_no_harm() -> 
         println!("--- {what}\n{}", said.join("\n"));
         let named = said.iter().any(|line| line.contains(STATE) && !line.contains("started, version"));
         // Nothing left is nothing found: adopting anew says so by itself. A torn line of the history is cut off by the
-        // next.
-        let by_itself = what.contains("history") || said.iter().any(|line| line.contains("is known-good"));
+        // next; what was published is asked when something is published.
+        let by_itself = what.contains("history")
+            || what.contains("published")
+            || said.iter().any(|line| line.contains("is known-good"));
         ensure!(named || by_itself, "{what} was not told: {said:#?}");
         stage.node.lastgood(&["history"]).await?.success().context(what)?;
         ensure!(manifests(&stage)? == standing, "{what}: a manifest was touched");
