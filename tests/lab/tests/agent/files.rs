@@ -9,6 +9,7 @@ use anyhow::{Context, Result, ensure};
 use lastgood_lab::manifests::Component;
 use lastgood_lab::node::containers::Life;
 use lastgood_lab::node::demo::QUICK;
+use lastgood_lab::node::journal::From;
 use lastgood_lab::node::{Node, Writing};
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
@@ -67,7 +68,12 @@ async fn scan_seldom(stage: &Stage) -> Result<()> {
     let seldom = text.replace("fileCheckFrequency: 0s", "fileCheckFrequency: 10m");
     ensure!(seldom != text, "the kubelet's configuration has no fileCheckFrequency");
     fs::write(&path, seldom)?;
+    let mut journal = stage.node.kubelet().journal(From::Now)?;
     stage.node.kubelet().restart().await?;
+    // Its first scan has to be over: a pod that it does not find there is one to be killed.
+    for _ in Component::ALL {
+        journal.wait_for_line("SyncLoop ADD", SOON).await?;
+    }
     stage.all_serve().await
 }
 
