@@ -384,6 +384,12 @@ async fn n12_an_inactive_manifest_edited_by_hand_is_kept_offered_and_tried_on_re
     ensure!(fs::read_to_string(&inactive)? == edited, "the edit was overwritten");
     ensure!(stage.manifest(Component::Scheduler)? == good, "the edit was put in place unasked");
     stage.node.agent().restart().await?;
+    // A status is also had of an agent that does not answer yet; a request is not.
+    let began = Instant::now();
+    while stage.status().await?["agent"]["process"]["is"] != "running" {
+        ensure!(began.elapsed() < SOON, "the agent does not answer:\n{}", stage.story());
+        sleep(Duration::from_millis(50)).await;
+    }
     stage.steady_on(Component::Scheduler, 1).await?;
     ensure!(fs::read_to_string(&inactive)? == edited, "the edit was overwritten after a restart");
     let said = stage.node.lastgood(&["rollback", "kube-scheduler", "--to", "2", "--yes"]).await?;
