@@ -91,6 +91,7 @@ pub(super) fn begin(draft: &mut Draft<'_>, id: &ComponentId, begin: Begin) -> bo
         nudged: Nudged::NotYet,
     };
     draft.enter(id, Slot::RollingBack(rollback.clone()), &begin.why);
+    draft.begun.insert(id.clone());
     // The first deed belongs to this very pass: a broken file has seconds until the kubelet's next scan.
     let standing = draft.record(id).map(|record| Standing::of(draft.scene.seen, id, record));
     if let Some(standing) = standing {
