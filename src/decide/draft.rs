@@ -1,5 +1,6 @@
 //! A decision in the making: the memory being changed, the steps and events so far.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::{Hold, Scene};
@@ -15,11 +16,14 @@ pub(super) struct Draft<'a> {
     pub(super) hold: Option<Hold>,
     pub(super) plan: Vec<Step>,
     pub(super) events: Vec<Event>,
+    /// Whose replacement began in this pass: what it wants has not been done yet, so that looking at the directory once
+    /// more would take what still stands for somebody's intervention.
+    pub(super) begun: BTreeSet<ComponentId>,
 }
 
 impl<'a> Draft<'a> {
     pub(super) fn new(scene: Scene<'a>, memory: Memory) -> Self {
-        Self { scene, memory, hold: None, plan: Vec::new(), events: Vec::new() }
+        Self { scene, memory, hold: None, plan: Vec::new(), events: Vec::new(), begun: BTreeSet::new() }
     }
 
     pub(super) fn finish(self) -> Decision {

@@ -67,7 +67,9 @@ pub fn decide(scene: Scene<'_>, memory: &Memory, request: Option<&Request>) -> (
         draft.clear_node_notice("directory");
         generations::meet(&mut draft);
         for id in in_order(&draft.memory) {
-            steady::step(&mut draft, &id);
+            if !draft.begun.contains(&id) {
+                steady::step(&mut draft, &id);
+            }
         }
         parking::release(&mut draft);
     }

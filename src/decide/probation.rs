@@ -49,6 +49,12 @@ pub(super) fn step(draft: &mut Draft<'_>, id: &ComponentId, mut trial: Probation
     if assessment.serving && assessment.reads == Reads::All {
         trial.served = Served::Yes;
     }
+    // Also of one that is back before the next look: Healthy outlasts it, the count does not forget it.
+    let crashes = assessment.crash.as_ref().filter(|_| excuse.is_none()).map_or(0, Crash::own);
+    if crashes > 0 {
+        trial.crashes += crashes;
+        trial.healthy = Duration::ZERO;
+    }
     if assessment.verdict == Verdict::Healthy && assessment.reads == Reads::All {
         trial.healthy += credit;
         trial.failing = Duration::ZERO;
@@ -65,7 +71,6 @@ pub(super) fn step(draft: &mut Draft<'_>, id: &ComponentId, mut trial: Probation
             Reads::Nothing | Reads::Other { .. } => trial.unstarted + credit,
             Reads::All | Reads::CannotTell { .. } => Duration::ZERO,
         };
-        trial.crashes += assessment.crash.as_ref().map_or(0, Crash::own);
     }
     if let Some(crash) = &assessment.crash {
         tell_crash(draft, id, &trial, crash, excuse);

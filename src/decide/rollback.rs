@@ -91,6 +91,7 @@ pub(super) fn begin(draft: &mut Draft<'_>, id: &ComponentId, begin: Begin) -> bo
         nudged: Nudged::NotYet,
     };
     draft.enter(id, Slot::RollingBack(rollback.clone()), &begin.why);
+    draft.begun.insert(id.clone());
     // The first deed belongs to this very pass: a broken file has seconds until the kubelet's next scan.
     let standing = draft.record(id).map(|record| Standing::of(draft.scene.seen, id, record));
     if let Some(standing) = standing {
@@ -433,7 +434,11 @@ fn await_serving(draft: &mut Draft<'_>, id: &ComponentId, mut r: Rollback, to: &
     if assessment.cause.is_none() {
         r.crashes += assessment.crash.as_ref().map_or(0, Crash::own);
     }
-    let reads = matches!(assessment.reads, Reads::All | Reads::CannotTell { .. });
+    // Where only files were put back under a process that served all along, nothing starts anew to read them: waiting for
+    // that would end in stopping what serves (Q8).
+    let failed = r.from.and_then(|from| draft.record(id)?.generations.get(&from));
+    let only_files = r.way == Way::InPlace && failed.is_some_and(|failed| failed.pod_digest == to.pod_digest);
+    let reads = only_files || matches!(assessment.reads, Reads::All | Reads::CannotTell { .. });
     if good_stands && assessment.serving && reads {
         return finish(draft, id, &r);
     }

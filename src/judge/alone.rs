@@ -62,11 +62,18 @@ pub(super) fn assess(
     let run = newest_run(seen, id);
     let container = run.and_then(|run| main_container(run, manifest));
     let since = manifest.zip(file).map(|(manifest, file)| standing_since(tick.now.wall, memory, manifest, file));
+    let older = manifest
+        .zip(since)
+        .zip(run)
+        .is_some_and(|((manifest, since), run)| !reads::may_be_of(memory, manifest, since, run));
     let reads = match (manifest, since, container) {
+        (Some(_), Some(_), Some(_)) if older => {
+            Reads::Other { why: "its pod is older than the manifest that stands".to_owned() }
+        }
         (Some(manifest), Some(since), Some(container)) => reads::reads(seen, manifest, since, container),
         _ => Reads::Nothing,
     };
-    let crash = count_exits(&mut past, first_sight, since, run, container);
+    let crash = count_exits(&mut past, first_sight, since, run, container).filter(|_| !older);
 
     let finding = match &seen.runtime {
         Err(error) => without_runtime(seen, id, error),

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use crate::model::observation::{ContainerRun, ContainerState, ImagePresence, ManifestFile, PodRun};
 use crate::model::verdict::Reads;
-use crate::model::{Manifest, Memory, Observation, Role};
+use crate::model::{Manifest, Memory, Observation, Role, Slot};
 
 /// The container that makes the pod what it is.
 pub(super) fn main_container<'a>(run: &'a PodRun, manifest: Option<&Manifest>) -> Option<&'a ContainerRun> {
@@ -28,6 +28,20 @@ pub(super) fn started(container: &ContainerRun) -> Option<Timestamp> {
         ContainerState::Running { started } | ContainerState::Exited { started, .. } => Some(started),
         ContainerState::Created | ContainerState::Unknown => None,
     }
+}
+
+/// Whether this pod can be one of what stands. Another decoded pod has another UID, so its sandbox is made after the
+/// manifest came to stand: an older pod that is restarted once more in between is not it. A changed file alone lets the
+/// sandbox be.
+pub(super) fn may_be_of(memory: &Memory, manifest: &Manifest, since: Timestamp, run: &PodRun) -> bool {
+    let before = memory.components.get(&manifest.id).and_then(|record| {
+        let number = match &record.slot {
+            Slot::RollingBack(rollback) => rollback.from,
+            slot => slot.good(),
+        };
+        record.generations.get(&number?)
+    });
+    before.is_none_or(|before| before.pod_digest == manifest.digest) || run.created >= since
 }
 
 /// Whether this container's process is one of what stands.

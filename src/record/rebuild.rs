@@ -117,10 +117,17 @@ impl Guard {
     /// The memory, as far as it can be read, and what was wrong with it. What is damaged, foreign or of the future is
     /// set aside and kept.
     pub fn load_memory(&self, machine: &Machine) -> (Memory, Vec<Finding>) {
-        self.load(machine, &mut |path| match self.set_aside(path) {
+        let mut keep = |path: &Path| match self.set_aside(path) {
             Ok(to) => format!("it is kept as {}", to.display()),
             Err(error) => format!("it could not be set aside: {error}"),
-        })
+        };
+        let (memory, mut findings) = self.load(machine, &mut keep);
+        // What we published is known again from the generations; what lies in its list's place must not be in the way.
+        if let (_, Some(mut finding)) = self.published() {
+            finding.sentence = format!("{}; {}", finding.sentence, keep(&finding.path));
+            findings.push(finding);
+        }
+        (memory, findings)
     }
 }
 

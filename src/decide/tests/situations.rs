@@ -556,7 +556,9 @@ fn an_operators_rollback_goes_through_while_paused() {
     world.until(400, "steady on 2", |w| matches!(w.slot(API), Slot::Steady { good: 2 }));
     world.ask(&Request::Pause { seconds: 1800, reason: String::new() }).unwrap();
     world.ask(&Request::Rollback { component: id(API), to: None }).unwrap();
+    assert!(matches!(world.slot(API), Slot::RollingBack(_)), "under way at once: {}", world.slot(API));
     world.until(60, "on 1", |w| matches!(w.slot(API), Slot::Steady { good: 1 }));
+    assert!(!world.says("by somebody else"), "{}", world.story());
 }
 
 #[test]

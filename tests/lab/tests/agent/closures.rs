@@ -331,8 +331,8 @@ async fn q5_what_is_newer_than_its_process_at_first_sight_is_unproven_and_replac
     stage.write(&scheduler.file(), &good)?;
 
     // A process that has read it proves it.
-    stage.crash(Component::ControllerManager).await?;
     for component in [Component::ControllerManager, scheduler] {
+        stage.crash(component).await?;
         stage.steady_on(component, 1).await?;
     }
     stage.the_same_after_a_restart().await
