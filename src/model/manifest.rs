@@ -344,6 +344,8 @@ fn validate(pod: &Pod) -> Result<ComponentId, String> {
         return Err(format!("metadata.namespace: {namespace:?} is not a DNS name"));
     }
     let containers = pod.spec.as_ref().map(|spec| spec.containers.as_slice()).unwrap_or_default();
+    let volumes: BTreeSet<&str> =
+        pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten()).map(|volume| volume.name.as_str()).collect();
     if containers.is_empty() {
         return Err("spec.containers: at least one is required".to_owned());
     }
@@ -353,6 +355,11 @@ fn validate(pod: &Pod) -> Result<ComponentId, String> {
         }
         if container.image.as_ref().is_none_or(|image| image.trim().is_empty()) {
             return Err(format!("spec.containers[{at}].image: required"));
+        }
+        // A manifest that was cut within its volumes, which kubeadm writes last. The kubelet takes it for no pod at all.
+        let mut mounts = container.volume_mounts.iter().flatten();
+        if let Some(mount) = mounts.find(|mount| !volumes.contains(mount.name.as_str())) {
+            return Err(format!("spec.containers[{at}].volumeMounts: there is no volume {:?}", mount.name));
         }
     }
     Ok(ComponentId::new(namespace, name))
@@ -478,6 +485,11 @@ status: {}
                 Err(FileFault::InvalidPod { error }) => assert!(error.contains(field) || field == "image", "{error}"),
                 other => panic!("cut before {cut:?}: {other:?}"),
             }
+        }
+        let text = &ETCD[..ETCD.find("  volumes:").unwrap()];
+        match parse(text) {
+            Err(FileFault::InvalidPod { error }) => assert!(error.contains("there is no volume"), "{error}"),
+            other => panic!("cut within the volumes: {other:?}"),
         }
         let large = vec![b' '; MAX_BYTES as usize + 1];
         assert!(matches!(Manifest::parse(large.into()).unwrap_err(), FileFault::TooLarge { .. }));

@@ -51,6 +51,17 @@ pub(super) struct Looker {
     hold: Hold,
 }
 
+/// How what a file holds was met.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sight {
+    /// With the name: how long it has stood before, only its time stamps tell.
+    First,
+    /// In place of something else: it is newer than the look before, whatever its time stamps say. They are not to be
+    /// believed in the middle of a write: those read before the bytes are of the file before, and some file systems cut a
+    /// file first and stamp it afterwards.
+    Changed,
+}
+
 #[derive(Debug)]
 struct Entry {
     /// Absent for what is no regular file, and for what has to be read again.
@@ -60,6 +71,7 @@ struct Entry {
     held: Option<(File, PathBuf)>,
     /// Since when it is as it is, on the boot clock.
     since: Duration,
+    sight: Sight,
     shown: Option<Arc<ManifestFile>>,
 }
 
@@ -162,12 +174,13 @@ impl Looker {
             }
             let old = self.entries.remove(name);
             // The same bytes again are the same file, whether they were read again for caution or written again.
-            let (since, shown) = match &old {
-                Some(old) if old.bytes == fresh.bytes => (old.since, old.shown.clone()),
-                _ => (fresh.since, None),
+            let (since, sight, shown) = match &old {
+                Some(old) if old.bytes == fresh.bytes => (old.since, old.sight, old.shown.clone()),
+                Some(_) => (fresh.since, Sight::Changed, None),
+                None => (fresh.since, Sight::First, None),
             };
             let held = self.rehold(old.and_then(|old| old.held), path);
-            self.entries.insert(name.to_owned(), Entry { held, since, shown, ..fresh });
+            self.entries.insert(name.to_owned(), Entry { held, since, sight, shown, ..fresh });
         }
         let entry = self.entries.get_mut(name)?;
         let own = Stamp::of(&link).changed();
@@ -189,7 +202,7 @@ impl Looker {
         if !same && entry.shown.is_some() {
             entry.since = quiet.now.boot;
         }
-        let settled = settled(changed, entry.since, quiet);
+        let settled = settled(changed, entry.since, entry.sight, quiet);
         match &entry.shown {
             Some(shown) if same && shown.settled == settled => Some(Arc::clone(shown)),
             _ => {
@@ -209,8 +222,15 @@ impl Looker {
     }
 
     fn read(&self, path: &Path, stamp: Result<Stamp, Fault>, link: &fs::Metadata, quiet: Quiet) -> Entry {
-        let entry =
-            |stamp, bytes, content| Entry { stamp, content, bytes, held: None, since: quiet.now.boot, shown: None };
+        let entry = |stamp, bytes, content| Entry {
+            stamp,
+            content,
+            bytes,
+            held: None,
+            since: quiet.now.boot,
+            sight: Sight::First,
+            shown: None,
+        };
         let fault = |fault: FileFault| entry(None, Digest::of(fault.to_string().as_bytes()), Err(fault));
         match stamp.and_then(|_| file::read(path, MAX_BYTES)) {
             Ok((raw, stamp)) => {
@@ -287,8 +307,9 @@ fn newest(own: Timestamp, looked: &[Looked]) -> Timestamp {
 }
 
 /// By either clock: the wall clock tells of changes before our first look, the boot clock does not jump.
-fn settled(changed: Timestamp, since: Duration, quiet: Quiet) -> Settled {
-    let by_wall = Duration::try_from(quiet.now.wall.duration_since(changed)).is_ok_and(|age| age >= quiet.quiet);
+fn settled(changed: Timestamp, since: Duration, sight: Sight, quiet: Quiet) -> Settled {
+    let by_wall = sight == Sight::First
+        && Duration::try_from(quiet.now.wall.duration_since(changed)).is_ok_and(|age| age >= quiet.quiet);
     let by_boot = quiet.now.boot.saturating_sub(since) >= quiet.quiet;
     if by_wall || by_boot { Settled::Yes } else { Settled::NotYet }
 }
@@ -472,6 +493,38 @@ mod tests {
         assert_eq!(seen.fate("back"), Gone::Unwitnessed, "it stands, and has no fate");
         assert_eq!(seen.fate("moved"), Gone::Moved { to: aside }, "what was decided stays");
         assert_eq!(seen.fate("replaced"), Gone::Deleted, "the one that replaced it was held too");
+    }
+
+    #[test]
+    fn a_file_that_is_being_written_is_never_one_that_has_been_broken_for_long() {
+        const QUIET: Duration = Duration::from_millis(40);
+        let mut bench = Bench::new();
+        bench.write("a.yaml", pod("a", "x"));
+        let path = bench.dir.join("a.yaml");
+        // Truncated and written, as an editor does, after it has stood for long enough to be settled.
+        let writer = std::thread::spawn(move || {
+            let mut slowest = Duration::ZERO;
+            for round in 0..25 {
+                std::thread::sleep(QUIET + QUIET / 4);
+                let began = std::time::Instant::now();
+                fs::write(&path, pod("a", &round.to_string())).unwrap();
+                slowest = slowest.max(began.elapsed());
+            }
+            slowest
+        });
+        let scope = Scope { root: bench.root.path().to_owned(), excluded: vec![bench.dir.clone()] };
+        let mut broken = Vec::new();
+        while !writer.is_finished() {
+            bench.closures.begin();
+            let quiet = Quiet { now: now(), quiet: QUIET };
+            let seen = bench.looker.look(&bench.dir, &mut bench.closures, &scope, quiet);
+            let settled = seen.files().filter(|file| file.content.is_err() && file.settled == Settled::Yes);
+            broken.extend(settled.cloned());
+        }
+        // On a machine so busy that a write takes as long as a file must stand, nothing can be said.
+        if writer.join().unwrap() < QUIET / 2 {
+            assert!(broken.is_empty(), "{:?}", broken[0].content);
+        }
     }
 
     #[test]

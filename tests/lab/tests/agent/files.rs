@@ -9,6 +9,7 @@ use anyhow::{Context, Result, ensure};
 use lastgood_lab::manifests::Component;
 use lastgood_lab::node::containers::Life;
 use lastgood_lab::node::demo::QUICK;
+use lastgood_lab::node::journal::From;
 use lastgood_lab::node::{Node, Writing};
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
@@ -67,7 +68,12 @@ async fn scan_seldom(stage: &Stage) -> Result<()> {
     let seldom = text.replace("fileCheckFrequency: 0s", "fileCheckFrequency: 10m");
     ensure!(seldom != text, "the kubelet's configuration has no fileCheckFrequency");
     fs::write(&path, seldom)?;
+    let mut journal = stage.node.kubelet().journal(From::Now)?;
     stage.node.kubelet().restart().await?;
+    // Its first scan has to be over: a pod that it does not find there is one to be killed.
+    for _ in Component::ALL {
+        journal.wait_for_line("SyncLoop ADD", SOON).await?;
+    }
     stage.all_serve().await
 }
 
@@ -378,6 +384,12 @@ async fn n12_an_inactive_manifest_edited_by_hand_is_kept_offered_and_tried_on_re
     ensure!(fs::read_to_string(&inactive)? == edited, "the edit was overwritten");
     ensure!(stage.manifest(Component::Scheduler)? == good, "the edit was put in place unasked");
     stage.node.agent().restart().await?;
+    // A status is also had of an agent that does not answer yet; a request is not.
+    let began = Instant::now();
+    while stage.status().await?["agent"]["process"]["is"] != "running" {
+        ensure!(began.elapsed() < SOON, "the agent does not answer:\n{}", stage.story());
+        sleep(Duration::from_millis(50)).await;
+    }
     stage.steady_on(Component::Scheduler, 1).await?;
     ensure!(fs::read_to_string(&inactive)? == edited, "the edit was overwritten after a restart");
     let said = stage.node.lastgood(&["rollback", "kube-scheduler", "--to", "2", "--yes"]).await?;
