@@ -1,4 +1,4 @@
-//! For this room's tests: certificates made by openssl, as a cluster has them, and where the fixtures lie.
+//! For tests: certificates made by openssl, as a cluster has them, a real etcd's binaries, and where the fixtures lie.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -7,6 +7,16 @@ use std::process::{Command, Stdio};
 pub(super) fn fixture(path: &str) -> Vec<u8> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/cluster").join(path);
     std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// A binary of a real etcd of this series (3.4, 3.5), from where `tests/install` unpacks both: `$LASTGOOD_LAB_CACHE`, or
+/// `lab/cache` in the build's target directory.
+pub(crate) fn etcd_binary(series: &str, name: &str) -> PathBuf {
+    let cache = std::env::var_os("LASTGOOD_LAB_CACHE").map(PathBuf::from);
+    let built = std::env::current_exe().unwrap();
+    let cache = cache.into_iter().chain(built.ancestors().map(|target| target.join("lab/cache")));
+    let mut binaries = cache.map(|cache| cache.join("etcd").join(series).join(name));
+    binaries.find(|path| path.exists()).unwrap_or_else(|| panic!("there is no {name} {series}: run tests/install"))
 }
 
 fn openssl(dir: &Path, args: &[&str]) {
