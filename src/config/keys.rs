@@ -74,6 +74,11 @@ pub const KEYS: &[Key] = &[
         "from the change to the first healthy moment; never less than the pod's own startup probe allows",
     ),
     key(
+        "candidate.image-grace",
+        Field::Duration(Refused, |s| &mut s.policy.image_grace),
+        "how long a candidate's image may take to come to the node while nothing else is known of it",
+    ),
+    key(
         "candidate.relapse",
         Field::Duration(Refused, |s| &mut s.policy.relapse),
         "how long a candidate that served and turned bad may take to recover by itself",

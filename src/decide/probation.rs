@@ -5,7 +5,7 @@
 //!                            the deadline           it never served; never less than its own startup budget
 //!                            relapse                it served and turned bad for longer than a hiccup
 //!                            harm                   a dependent turned bad although nothing of its own changed (Q13)
-//!                            the kubelet's word     its image cannot be had
+//!                            the kubelet's word     its image cannot be had; or a sandbox that waits for it too long
 //!   decided for it by        the soak               healthy all the while
 //! ```
 //!
@@ -19,7 +19,7 @@ use super::rollback::{self, Begin};
 use super::steady;
 use crate::model::event::EventKind;
 use crate::model::generation::Standing;
-use crate::model::observation::{ImagePresence, ManifestFile};
+use crate::model::observation::{ImagePresence, ManifestFile, SandboxState};
 use crate::model::slot::{Probation, Served, Until, Wish};
 use crate::model::verdict::{Assessment, Cause, Crash, Reads};
 use crate::model::{ComponentId, Slot, Step, Verdict};
@@ -40,11 +40,16 @@ pub(super) fn step(draft: &mut Draft<'_>, id: &ComponentId, mut trial: Probation
         return revert_quarantined(draft, id, trial.candidate, &why);
     }
     let Some(assessment) = draft.assessment(id) else { return };
-    let word = image_trouble(draft, id, file, assessment);
+    let absent = absent_image(draft, id, file);
     if assessment.verdict == Verdict::Unknown {
         return;
     }
     let credit = draft.credit();
+    trial.imageless = match &absent {
+        Some(_) if waits_in_its_sandbox(draft, id) => trial.imageless + credit,
+        _ => Duration::ZERO,
+    };
+    let word = absent.and_then(|image| image_trouble(draft, id, &trial, &image, assessment));
     let excuse = assessment.cause.as_ref().filter(|cause| excuses(draft, id, &trial, cause));
     if assessment.serving && assessment.reads == Reads::All {
         trial.served = Served::Yes;
@@ -87,22 +92,46 @@ pub(super) fn step(draft: &mut Draft<'_>, id: &ComponentId, mut trial: Probation
     }
 }
 
-/// The kubelet's word, or ours, that an image of the candidate cannot be had.
-fn image_trouble(
-    draft: &mut Draft<'_>,
-    id: &ComponentId,
-    file: &ManifestFile,
-    assessment: &Assessment,
-) -> Option<String> {
+/// An image of the candidate that is not on this node.
+fn absent_image(draft: &mut Draft<'_>, id: &ComponentId, file: &ManifestFile) -> Option<String> {
     let images = file.content.as_ref().ok()?.images();
     let seen = &draft.scene.seen.images;
     let absent = images.into_iter().find(|image| seen.get(image) == Some(&ImagePresence::Absent));
     let notice = absent.as_ref().map(|image| format!("image {image} is not on this node; the kubelet has to pull it"));
     draft.notice_if(id, "candidate-image", notice);
-    let absent = absent?;
-    let waiting = draft.scene.seen.kubelet.waiting.get(id)?;
-    let about_it = assessment.uid.as_ref() == Some(&waiting.uid) && IMAGE_REASONS.contains(&waiting.reason.as_str());
-    about_it.then(|| format!("its image {absent} cannot be had: {}: {}", waiting.reason, waiting.message))
+    absent
+}
+
+/// Whether the kubelet has made the candidate's sandbox and no container in it yet.
+fn waits_in_its_sandbox(draft: &Draft<'_>, id: &ComponentId) -> bool {
+    let since = draft.record(id).and_then(|record| record.stands.as_ref()).map(|stands| stands.changed);
+    let newest = rollback::runs_of(draft, id).max_by_key(|run| run.created);
+    since.zip(newest).is_some_and(|(since, run)| {
+        run.created >= since && run.ready == SandboxState::Ready && run.containers.is_empty()
+    })
+}
+
+/// Why the candidate is given up for its image: the kubelet has said that it cannot have it, or has been at it for too
+/// long. Its word is soon had, but not of an API server or an etcd: whether we may ask it, it asks the API server.
+fn image_trouble(
+    draft: &Draft<'_>,
+    id: &ComponentId,
+    trial: &Probation,
+    image: &str,
+    assessment: &Assessment,
+) -> Option<String> {
+    let waiting = draft.scene.seen.kubelet.waiting.get(id);
+    let about_it = |reason: &str| IMAGE_REASONS.contains(&reason);
+    if let Some(waiting) = waiting.filter(|w| assessment.uid.as_ref() == Some(&w.uid) && about_it(&w.reason)) {
+        return Some(format!("its image {image} cannot be had: {}: {}", waiting.reason, waiting.message));
+    }
+    let seconds = trial.imageless.as_secs();
+    (trial.imageless >= draft.scene.policy.image_grace).then(|| {
+        format!(
+            "its image {image} did not come to this node within {seconds} s of its sandbox; `crictl pull {image}` first, \
+             then write the manifest again"
+        )
+    })
 }
 
 /// Whether a cause lies outside of the candidate, so that nothing counts against it.
@@ -120,12 +149,13 @@ fn excuses(draft: &Draft<'_>, id: &ComponentId, trial: &Probation, cause: &Cause
     }
 }
 
-/// How long a dependent has done badly under this candidate; a crash of one counts half of what decides. It adds up: a
+/// How long a dependent has done badly under this candidate; a crash of one counts a third of what
+/// decides, so that controller manager and scheduler, crashing once each over one hiccup, condemn nobody. It adds up: a
 /// dependent that crashes over and over answers for a while after each start.
 fn harm(trial: &Probation, draft: &Draft<'_>, assessment: &Assessment) -> Duration {
     let Some(harmed) = &assessment.harms else { return trial.harm };
     let crashed = draft.scene.judged.components.get(harmed).is_some_and(|a| a.crash.is_some());
-    trial.harm + if crashed { draft.scene.policy.relapse / 2 } else { draft.credit() }
+    trial.harm + if crashed { draft.scene.policy.relapse / 3 } else { draft.credit() }
 }
 
 fn tell_crash(draft: &mut Draft<'_>, id: &ComponentId, trial: &Probation, crash: &Crash, excuse: Option<&Cause>) {

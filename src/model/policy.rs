@@ -9,6 +9,10 @@ pub const CANDIDATE_SOAK: Duration = Duration::from_secs(300);
 /// From the change to the first healthy moment. A kubelet parks a change for 15 s and kubeadm's startup probe allows
 /// 250 s; never less than the pod's own startup budget.
 pub const DEADLINE: Duration = Duration::from_secs(300);
+/// A candidate whose sandbox stands this long with its image not on the node is given up, where the kubelet's own word
+/// cannot be had: its /pods go dark with the API server. Longer than its first back-off between two pulls (10 s, then 20 s),
+/// and enough for a control-plane image of 30 MB over 5 Mbit/s.
+pub const IMAGE_GRACE: Duration = Duration::from_secs(60);
 /// A candidate that served and turned bad is given this long to recover by itself: two periods of kubeadm's liveness
 /// probe and then some.
 pub const RELAPSE: Duration = Duration::from_secs(30);
@@ -75,6 +79,8 @@ pub struct Policy {
     pub candidate_soak: Duration,
     /// See [`DEADLINE`].
     pub deadline: Duration,
+    /// See [`IMAGE_GRACE`].
+    pub image_grace: Duration,
     /// See [`RELAPSE`].
     pub relapse: Duration,
     /// See [`CRASHES`].
@@ -116,6 +122,7 @@ impl Default for Policy {
             adoption_soak: ADOPTION_SOAK,
             candidate_soak: CANDIDATE_SOAK,
             deadline: DEADLINE,
+            image_grace: IMAGE_GRACE,
             relapse: RELAPSE,
             crashes: CRASHES,
             keep_generations: KEEP_GENERATIONS,

@@ -93,6 +93,9 @@ pub struct Probation {
     pub harm: Duration,
     /// How long the kubelet has not started it at all.
     pub unstarted: Duration,
+    /// How long its sandbox has stood without a container while its image was not on the node.
+    #[serde(default)]
+    pub imageless: Duration,
 }
 
 /// Whether a candidate ever answered as it should.
@@ -118,6 +121,7 @@ impl Probation {
             served: Served::NotYet,
             harm: Duration::ZERO,
             unstarted: Duration::ZERO,
+            imageless: Duration::ZERO,
         }
     }
 }

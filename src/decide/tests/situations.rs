@@ -476,6 +476,19 @@ fn n15_a_known_good_image_that_is_gone_is_said_before_the_outage() {
     assert!(world.says("could not be put back: its image kube-scheduler:v1.34.2"), "{}", world.story());
 }
 
+/// The kubelet's word cannot be had (its /pods go dark with the API server): the sandbox that waits is evidence enough.
+#[test]
+fn an_image_that_does_not_come_is_given_up_long_before_the_deadline_and_not_held_against_the_manifest() {
+    let mut world = World::adopted();
+    world.absent_images.insert("kube-apiserver:v9".to_owned());
+    world.write(FILE, &manifest(API, "").replace("kube-apiserver:v1.34.2", "kube-apiserver:v9"));
+    world.run(12 + 55);
+    assert!(matches!(world.slot(API), Slot::Probation(_)), "it may still come: {}", world.story());
+    world.until(30, "known-good back", |w| back_to_good(w, API));
+    assert!(world.says("did not come to this node within 60 s"), "{}", world.story());
+    assert!(!matches!(world.generation(API, 2).standing, Standing::Quarantined { .. }), "{}", world.story());
+}
+
 #[test]
 fn n18_a_foreign_process_on_the_port_is_diagnosed_and_nothing_thrashes() {
     let mut world = World::adopted();

@@ -32,6 +32,8 @@ pub(super) enum Up {
     Parked,
     Running,
     Exited,
+    /// Its sandbox is up, its image is not on the node.
+    Imageless,
 }
 
 pub(super) struct World {
@@ -308,12 +310,14 @@ impl World {
         let (etcd, api) = (self.serves("etcd"), self.serves("kube-apiserver"));
         let refused = self.pods.get(&id("kube-apiserver")).is_some_and(|pod| pod.text.contains("--refuse"));
         for (component, pod) in &mut self.pods {
+            if pod.up != Up::Parked && self.absent_images.iter().any(|image| pod.text.contains(image.as_str())) {
+                pod.up = Up::Imageless;
+            }
             let dies = pod.text.contains("--crash")
                 || component.name == "kube-apiserver" && !etcd
                 || component.name.starts_with("kube-c") && !api
                 || component.name == "kube-scheduler" && !api
-                || component.name.starts_with("kube-c") && refused
-                || self.absent_images.iter().any(|image| pod.text.contains(image.as_str()));
+                || component.name.starts_with("kube-c") && refused;
             if dies && pod.up == Up::Running {
                 pod.up = Up::Exited;
                 pod.next_start = self.seconds + 10 * u64::from(pod.attempt.min(6));
@@ -427,7 +431,7 @@ impl World {
             sandbox: format!("sandbox-of-{component}"),
             created: pod.started,
             ready: SandboxState::Ready,
-            containers: vec![container],
+            containers: if pod.up == Up::Imageless { Vec::new() } else { vec![container] },
         }
     }
 

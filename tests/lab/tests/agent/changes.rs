@@ -172,11 +172,12 @@ async fn an_image_that_cannot_be_had_is_rolled_back_and_not_held_against_the_man
     stage.back(scheduler, &good).await?;
     stage.steady_on(scheduler, 1).await?;
 
-    // The same where the kubelet cannot be asked for long: its /pods goes dark with the API server.
+    // The same where the kubelet cannot be asked for long: its /pods goes dark with the API server. Then the sandbox that
+    // waits for its container tells.
     let api = Component::ApiServer;
     let good = stage.manifest(api)?;
     stage.node.edit_manifest(&api.file(), elsewhere)?;
-    stage.in_state(api, "rollingback").await?;
+    stage.told("kube-apiserver: Probation(generation 2) -> RollingBack(to generation 1)").await?;
     stage.back(api, &good).await?;
     stage.steady_on(api, 1).await?;
     ensure!(stage.times_told("is quarantined") == 0, "an image fault lapses:\n{}", stage.story());
