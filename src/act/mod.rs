@@ -13,10 +13,10 @@
 mod closure;
 #[cfg(test)]
 mod crash_tests;
-mod kubelet;
 mod manifests;
 mod publish;
 mod runtime;
+mod services;
 mod slots;
 mod staging;
 #[cfg(test)]
@@ -111,6 +111,7 @@ impl Hands {
             }
             Step::StopSandbox { component, sandbox } => self.stop_sandbox(component, sandbox).await,
             Step::RestartKubelet => self.restart_kubelet(observation).await,
+            Step::RestartRuntime => self.restart_runtime().await,
             Step::Forget { component, number } => forget(guard, component, *number),
         };
         deed.unwrap_or_else(|error| Outcome::Failed(error.to_string()))

@@ -70,6 +70,7 @@ impl Node {
             notices: BTreeMap::new(),
             verdict: None,
             data_dir: None,
+            restart: None,
         };
         let components = BTreeMap::from([(id.clone(), record)]);
         let memory = Memory { machine, components, ..Memory::default() };
@@ -153,7 +154,8 @@ impl Node {
             runtime: Ok(Vec::new()),
             probes: BTreeMap::new(),
             images: BTreeMap::new(),
-            kubelet: Kubelet { process: None, healthz: nothing(), waiting: BTreeMap::new() },
+            runtime_work: None,
+            kubelet: Kubelet { process: None, healthz: nothing(), answered: Duration::ZERO, waiting: BTreeMap::new() },
             node: Host::default(),
         }
     }
@@ -543,7 +545,9 @@ async fn q15_the_kubelet_is_restarted_only_as_it_was() {
     let mut seen = node.observe();
     let changed = Some(PathBuf::from("/usr/bin/kubelet"));
     let heard_api = HeardApi::CannotTell;
-    seen.kubelet.process = Some(KubeletProcess { pid: 1, started: Duration::ZERO, changed_since: changed, heard_api });
+    let state = crate::model::observation::ProcessState::Runs;
+    seen.kubelet.process =
+        Some(KubeletProcess { pid: 1, started: Duration::ZERO, changed_since: changed, heard_api, state });
     let why = refused(node.hands().take(&guard, &Step::RestartKubelet, &node.memory, &seen).await);
     assert!(why.contains("/usr/bin/kubelet changed"), "{why}");
     assert!(!mark.exists());

@@ -149,9 +149,19 @@ pub const KEYS: &[Key] = &[
         "restarts of the kubelet an hour",
     ),
     key(
+        "limits.runtime-restarts-per-hour",
+        Field::Count(0, |s| &mut s.policy.runtime_restarts_per_hour),
+        "restarts of the container runtime an hour",
+    ),
+    key(
         "limits.generations",
         Field::Count(2, |s| &mut s.policy.keep_generations),
         "generations kept per component, known-good ones last to go",
+    ),
+    key(
+        "stall.after",
+        Field::Duration(Refused, |s| &mut s.policy.stall_after),
+        "how long a process that was found to stand still is left to go on by itself",
     ),
     key(
         "intruders.action",
@@ -178,6 +188,16 @@ pub const KEYS: &[Key] = &[
     key("paths.run", Field::Path(|s| &mut s.paths.run), "the directory of the socket"),
     key("runtime.endpoint", Field::Found(endpoint, |s| &mut s.runtime.endpoint), "the container runtime's CRI socket"),
     key("runtime.timeout", Field::Duration(Refused, |s| &mut s.runtime.timeout), "for one call to the runtime"),
+    key(
+        "runtime.restart",
+        Field::Words(|s| &mut s.runtime.restart),
+        "the command that restarts the runtime when it stands still",
+    ),
+    key(
+        "runtime.restart-timeout",
+        Field::Duration(Refused, |s| &mut s.runtime.restart_timeout),
+        "a restart that takes longer has failed",
+    ),
     key("kubelet.config", Field::Path(|s| &mut s.kubelet.config), "the kubelet's `--config`"),
     key("kubelet.kubeconfig", Field::Path(|s| &mut s.kubelet.kubeconfig), "the kubelet's `--kubeconfig`"),
     key("kubelet.healthz", Field::Found(url, |s| &mut s.kubelet.healthz), "the kubelet's health URL"),

@@ -27,6 +27,10 @@ pub const KUBELET_RESTART: [&str; 3] = ["systemctl", "restart", "kubelet"];
 pub const KUBELET_RESTART_TIMEOUT: Duration = Duration::from_secs(60);
 /// A runtime that answers later than this cannot tell.
 pub const RUNTIME_TIMEOUT: Duration = Duration::from_secs(5);
+/// How the runtime is restarted: kubeadm's usual one.
+pub const RUNTIME_RESTART: [&str; 3] = ["systemctl", "restart", "containerd"];
+/// A restart that takes longer than this has failed: systemd gives a unit 90 s to end.
+pub const RUNTIME_RESTART_TIMEOUT: Duration = Duration::from_secs(120);
 /// Between two questions to one component.
 pub const PROBE_INTERVAL: Duration = Duration::from_secs(2);
 /// A component that answers later than this has not answered: etcd's own /readyz takes 7 s to say no, but a process that
@@ -82,6 +86,10 @@ pub struct Runtime {
     pub endpoint: Option<String>,
     /// For one call.
     pub timeout: Duration,
+    /// The command that restarts it.
+    pub restart: Vec<String>,
+    /// For that command.
+    pub restart_timeout: Duration,
 }
 
 /// The kubelet.
@@ -131,7 +139,12 @@ impl Default for Settings {
                 state: STATE_DIR.into(),
                 run: RUN_DIR.into(),
             },
-            runtime: Runtime { endpoint: None, timeout: RUNTIME_TIMEOUT },
+            runtime: Runtime {
+                endpoint: None,
+                timeout: RUNTIME_TIMEOUT,
+                restart: RUNTIME_RESTART.map(String::from).into(),
+                restart_timeout: RUNTIME_RESTART_TIMEOUT,
+            },
             kubelet: Kubelet {
                 config: KUBELET_CONFIG.into(),
                 kubeconfig: KUBELET_KUBECONFIG.into(),

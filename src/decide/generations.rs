@@ -31,6 +31,7 @@ pub(super) fn meet(draft: &mut Draft<'_>) {
             notices: BTreeMap::new(),
             verdict: None,
             data_dir: None,
+            restart: None,
         };
         draft.memory.components.insert(manifest.id.clone(), record);
         let because = format!("{} holds it; it is watched until it has proven itself", file.name);

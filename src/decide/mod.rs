@@ -7,6 +7,7 @@
 //!   steady.rs      Adopting, Steady, Unread, Missing, Held: what a look changes
 //!   probation.rs   a candidate's trial, and what ends it
 //!   rollback.rs    a replacement, stage by stage; parking.rs: kube-apiserver out of etcd's way
+//!   stall.rs       a process that stands still; services.rs: the same of the kubelet and the container runtime
 //!   pace.rs        how soon to look again
 //!   generations.rs what is kept of what was seen, published, and forgotten
 //! ```
@@ -22,6 +23,8 @@ mod parking;
 mod probation;
 mod request;
 mod rollback;
+mod services;
+mod stall;
 mod standing;
 mod steady;
 
@@ -73,6 +76,7 @@ pub fn decide(scene: Scene<'_>, memory: &Memory, request: Option<&Request>) -> (
         }
         parking::release(&mut draft);
     }
+    services::step(&mut draft);
     draft.tell_verdicts();
     generations::publish(&mut draft);
     generations::forget(&mut draft);

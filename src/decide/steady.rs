@@ -7,7 +7,7 @@ use super::draft::Draft;
 use super::probation;
 use super::rollback::{self, Begin};
 use super::standing::Standing;
-use super::{Hold, generations};
+use super::{Hold, generations, stall};
 use crate::model::event::EventKind;
 use crate::model::generation::{Proof, Standing as Held_};
 use crate::model::observation::{BusyKind, DataDir, Gone, ImagePresence, LockState, ManifestFile};
@@ -178,6 +178,7 @@ fn ailing(draft: &mut Draft<'_>, id: &ComponentId) {
         (None, _) => draft.clear_notice(id, "ailing"),
         (Some(_), true) => {}
     }
+    stall::step(draft, id);
 }
 
 /// Another generation stands than the known-good one.

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::pursuit::Watched;
 use super::reads::{self, main_container, standing_since};
 use super::{History, Past};
 use crate::model::observation::{ContainerRun, ContainerState, ManifestFile, PodRun, SandboxState};
 use crate::model::reading::{Question, SymptomKind};
-use crate::model::verdict::{Assessment, Cause, Crash, Reads, Verdict};
+use crate::model::verdict::{Assessment, Cause, Crash, Pursuit, Reads, Standstill, Verdict};
 use crate::model::{ComponentId, Manifest, Memory, Observation, Policy, Probe, Reading, Role, Tick};
 
 /// Answers in a row that make or unmake Healthy: one may be luck, or a lost packet.
@@ -76,7 +77,7 @@ pub(super) fn assess(
     let crash = count_exits(&mut past, first_sight, since, run, container).filter(|_| !older);
 
     let finding = match &seen.runtime {
-        Err(error) => without_runtime(seen, id, error),
+        Err(symptom) => without_runtime(seen, id, &symptom.detail),
         Ok(_) => with_runtime(tick, seen, id, manifest, run, container, &past),
     };
     let container_id = container.map(|c| c.id.clone());
@@ -87,6 +88,14 @@ pub(super) fn assess(
         past.verdict = verdict;
         past.since = tick.now.wall;
         past.watched = Duration::ZERO;
+    }
+    let standstill = standstill(&mut past, verdict, container);
+    let mut finding = finding;
+    if let Some(standstill) = &standstill {
+        finding.evidence.push(standstill.at.to_string());
+        if standstill.at == Pursuit::WaitsForDisk {
+            finding.cause = Some(Cause::Disk { detail: standstill.at.to_string() });
+        }
     }
     let assessment = Assessment {
         role,
@@ -100,6 +109,7 @@ pub(super) fn assess(
         uid: run.map(|run| run.uid.clone()),
         reads,
         harms: None,
+        standstill,
     };
     (assessment, past)
 }
@@ -137,6 +147,15 @@ fn steady(
         }
         (_, found) => found,
     }
+}
+
+/// The process that stands still, and what it is at.
+fn standstill(past: &mut Past, verdict: Verdict, container: Option<&ContainerRun>) -> Option<Standstill> {
+    let Some(container) = container.filter(|_| verdict == Verdict::Stalled) else {
+        past.stood_still = Watched::default();
+        return None;
+    };
+    Some(Standstill { container: container.id.clone(), at: past.stood_still.at(container.work) })
 }
 
 /// The newest sandbox of a component: a ready one before one that is not.
@@ -351,6 +370,7 @@ impl History {
             answered: None,
             served_by: None,
             exits: std::collections::BTreeMap::new(),
+            stood_still: Watched::default(),
         }
     }
 }

@@ -3,13 +3,16 @@
 //! ```text
 //!   for each component          alone.rs    its container and its probes  ─▶ verdict, with hysteresis both ways
 //!   for all of them together    causes.rs   what lies beneath explains what lies above; only the root is acted upon
+//!   for what runs them          services.rs the kubelet and the container runtime
 //! ```
 //!
 //! A cluster-wide symptom is never a local fault, "cannot tell" moves nothing, and what answers 401 is alive.
 
 mod alone;
 mod causes;
+mod pursuit;
 mod reads;
+mod services;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -24,6 +27,8 @@ use crate::model::{ComponentId, Judgement, Memory, Observation, Policy, Tick, Ve
 #[derive(Clone, Debug, Default)]
 pub struct History {
     components: BTreeMap<ComponentId, Past>,
+    kubelet: services::Past,
+    runtime: services::Past,
 }
 
 /// One component's past.
@@ -41,6 +46,8 @@ struct Past {
     served_by: Option<String>,
     /// Exits counted so far, by pod UID.
     exits: BTreeMap<String, u32>,
+    /// Its process, since it was first seen to be stalled.
+    stood_still: pursuit::Watched,
 }
 
 /// Judges one look at the node.
@@ -60,6 +67,8 @@ pub fn judge(
     }
     history.components.retain(|id, _| judgement.components.contains_key(id));
     causes::explain(&mut judgement, seen, memory);
+    judgement.kubelet = services::kubelet(tick, seen, &mut history.kubelet);
+    judgement.runtime = services::runtime(tick, seen, &mut history.runtime);
     (judgement, history)
 }
 

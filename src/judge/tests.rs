@@ -55,6 +55,7 @@ fn nothing_runs(names: &[&str]) -> Observation {
         inactive: BTreeMap::new(),
         files: BTreeMap::new(),
         runtime: Ok(vec![]),
+        runtime_work: None,
         probes: BTreeMap::new(),
         images: BTreeMap::new(),
         kubelet: Kubelet {
@@ -63,8 +64,10 @@ fn nothing_runs(names: &[&str]) -> Observation {
                 started: Duration::ZERO,
                 changed_since: None,
                 heard_api: HeardApi::Yes,
+                state: ProcessState::Runs,
             }),
             healthz: Reading::Good,
+            answered: Duration::ZERO,
             waiting: BTreeMap::new(),
         },
         node: Node::default(),
@@ -87,6 +90,7 @@ fn container(seen: &mut Observation, name: &str, state: ContainerState) {
             state,
             command_line: None,
             last_words: None,
+            work: None,
         }],
     };
     seen.runtime.as_mut().unwrap().push(run);
@@ -258,7 +262,7 @@ fn an_answer_given_before_the_process_started_says_nothing_of_it() {
 #[test]
 fn n5_without_a_runtime_everything_is_unknown_though_it_answers() {
     let mut seen = nothing_runs(&["etcd"]);
-    seen.runtime = Err("connection refused".to_owned());
+    seen.runtime = Err(Symptom::new(SymptomKind::Refused, "connection refused"));
     answers(&mut seen, "etcd", &[(Question::Live, Reading::Good)]);
     let found = judged(&seen, "etcd");
     assert_eq!(found.verdict, Verdict::Unknown);
@@ -415,6 +419,7 @@ fn q4_changed_key_material_is_diagnosed_by_name() {
         notices: BTreeMap::new(),
         verdict: None,
         data_dir: None,
+        restart: None,
     };
     let memory = Memory { components: [(parsed.id.clone(), record)].into(), ..Memory::default() };
     let rows = [

@@ -29,6 +29,9 @@ pub struct Memory {
     pub parked: Option<Parked>,
     /// How long ago each restart of the kubelet was that still counts.
     pub kubelet_restarts: VecDeque<Duration>,
+    /// The same of the container runtime.
+    #[serde(default)]
+    pub runtime_restarts: VecDeque<Duration>,
     /// When the API server was last seen to serve: in which boot, and when on its clock.
     pub api_served: Option<ApiServed>,
     /// What is to be known about the node as a whole, by a key; told once, shown while it lasts.
@@ -105,6 +108,19 @@ pub struct Record {
     pub verdict: Option<(Verdict, Timestamp)>,
     /// etcd's data directory as it was while etcd served (Q3).
     pub data_dir: Option<(PathBuf, DataDir)>,
+    /// The container that is being stopped because its process stands still.
+    #[serde(default)]
+    pub restart: Option<Restart>,
+}
+
+/// A container that is stopped for the kubelet to start it anew.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Restart {
+    /// Its ID: another container is another restart.
+    pub container: String,
+    /// How long ago it was told to stop, last.
+    pub age: Duration,
 }
 
 /// The generation that stands, and the newest change among its files when it was first seen to stand. Kept while the
@@ -166,6 +182,7 @@ impl Memory {
             list.retain(|age| *age < HOUR);
         };
         age(&mut self.kubelet_restarts);
+        age(&mut self.runtime_restarts);
         self.components.values_mut().for_each(|record| age(&mut record.actions));
         if let Some(parked) = &mut self.parked {
             parked.age += credit;
@@ -192,6 +209,7 @@ mod tests {
             notices: BTreeMap::new(),
             verdict: None,
             data_dir: None,
+            restart: None,
         };
         assert_eq!(record.standing_since(known, at(150), at(200)), at(100), "rewritten with the same content");
         assert_eq!(record.standing_since(new, at(150), at(200)), at(150), "written anew");

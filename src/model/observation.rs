@@ -8,7 +8,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{ClosureFile, ComponentId, Digest, FileFault, FileState, Manifest, Moment, Probe, Reading};
+use super::{ClosureFile, ComponentId, Digest, FileFault, FileState, Manifest, Moment, Probe, Reading, Symptom};
 
 /// One look at the node.
 #[derive(Clone, Debug)]
@@ -21,8 +21,11 @@ pub struct Observation {
     pub inactive: BTreeMap<String, Arc<ManifestFile>>,
     /// The files generations of the past brought with them, as they stand now.
     pub files: BTreeMap<PathBuf, FileState>,
-    /// The static pods the container runtime knows; a sentence when it cannot be asked.
-    pub runtime: Result<Vec<PodRun>, String>,
+    /// The static pods the container runtime knows; why not, when it cannot be asked: one that takes the question and does
+    /// not answer is another matter than one that is not there.
+    pub runtime: Result<Vec<PodRun>, Symptom>,
+    /// What the container runtime's own process is at, where it can be told which one it is.
+    pub runtime_work: Option<Work>,
     /// The latest answer to each question, by component.
     pub probes: BTreeMap<ComponentId, Vec<Probe>>,
     /// Whether an image is on the node, by reference; an image that could not be asked for is not in here.
@@ -169,6 +172,32 @@ pub struct ContainerRun {
     pub command_line: Option<Vec<String>>,
     /// The last words of its log, when it has exited.
     pub last_words: Option<String>,
+    /// What its process was at, when it runs and can be seen.
+    pub work: Option<Work>,
+}
+
+/// What a process was at when it was looked at. Between two looks it tells one that works from one that hangs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Work {
+    /// The state of its threads.
+    pub state: ProcessState,
+    /// The processor time it has taken since its start.
+    pub cpu: Duration,
+    /// The bytes it has had read from and written to disks since its start.
+    pub io: u64,
+    /// When it was looked at, on the boot clock.
+    pub at: Duration,
+}
+
+/// The state of a process' threads, as `/proc/PID/task/*/stat` tells it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProcessState {
+    /// Each of them runs, or waits for something to do.
+    Runs,
+    /// It was stopped by a signal or a tracer (T, t).
+    Stopped,
+    /// A thread is in uninterruptible sleep (D): it waits for a disk, and no signal ends that.
+    WaitsForDisk,
 }
 
 /// A container's state.
@@ -215,6 +244,8 @@ pub struct Kubelet {
     pub process: Option<KubeletProcess>,
     /// `/healthz` of its health port.
     pub healthz: Reading,
+    /// When that was answered, on the boot clock: each answer is one sample, however often it is looked at.
+    pub answered: Duration,
     /// What it says about containers it cannot start (`ErrImagePull`, `CreateContainerConfigError` …), by component:
     /// from its `/pods`, which goes dark with the API server.
     pub waiting: BTreeMap<ComponentId, Waiting>,
@@ -242,6 +273,8 @@ pub struct KubeletProcess {
     pub changed_since: Option<PathBuf>,
     /// Whether it is known to have heard from an API server since its start, by pods it runs that no file gave it.
     pub heard_api: HeardApi,
+    /// The state of its threads.
+    pub state: ProcessState,
 }
 
 /// Whether the kubelet has reached an API server since it started. Until then it deletes no pod, and a changed static

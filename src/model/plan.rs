@@ -96,6 +96,8 @@ pub enum Step {
     },
     /// Restart the kubelet by the configured command.
     RestartKubelet,
+    /// Restart the container runtime by the configured command. Containers run on.
+    RestartRuntime,
     /// Forget a generation's bytes: it is beyond what is kept.
     Forget {
         /// Whose.
@@ -129,7 +131,7 @@ impl Step {
             | Self::StopContainer { component, .. }
             | Self::StopSandbox { component, .. }
             | Self::Forget { component, .. } => Some(component),
-            Self::RestartKubelet => None,
+            Self::RestartKubelet | Self::RestartRuntime => None,
         }
     }
 }
@@ -154,6 +156,7 @@ impl fmt::Display for Step {
             }
             Self::StopSandbox { sandbox, .. } => write!(f, "stop sandbox {}", short(sandbox)),
             Self::RestartKubelet => f.write_str("restart the kubelet"),
+            Self::RestartRuntime => f.write_str("restart the container runtime"),
             Self::Forget { number, .. } => write!(f, "forget generation {number}"),
         }
     }

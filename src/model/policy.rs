@@ -24,6 +24,11 @@ pub const KEEP_GENERATIONS: usize = 5;
 pub const ACTIONS_PER_HOUR: usize = 4;
 /// Restarts of the kubelet an hour.
 pub const KUBELET_RESTARTS_PER_HOUR: usize = 2;
+/// Restarts of the container runtime an hour: what one does not cure, a second does not.
+pub const RUNTIME_RESTARTS_PER_HOUR: usize = 1;
+/// A process that was found to stand still is given this much longer. With two questions of 5 s each that found it, it is
+/// stopped some 20 s after it hung; a kubelet with kubeadm's probes takes 115 s and more.
+pub const STALL_AFTER: Duration = Duration::from_secs(5);
 /// A deleted manifest comes back after this long, announced at once.
 pub const DELETED_GRACE: Duration = Duration::from_secs(60);
 /// Several deleted at once look like a decision of somebody: wait longer. etcd's, alone or not, waits as long.
@@ -91,6 +96,10 @@ pub struct Policy {
     pub actions_per_hour: usize,
     /// See [`KUBELET_RESTARTS_PER_HOUR`].
     pub kubelet_restarts_per_hour: usize,
+    /// See [`RUNTIME_RESTARTS_PER_HOUR`].
+    pub runtime_restarts_per_hour: usize,
+    /// See [`STALL_AFTER`].
+    pub stall_after: Duration,
     /// See [`DELETED_GRACE`].
     pub deleted_grace: Duration,
     /// See [`ALL_DELETED_GRACE`].
@@ -128,6 +137,8 @@ impl Default for Policy {
             keep_generations: KEEP_GENERATIONS,
             actions_per_hour: ACTIONS_PER_HOUR,
             kubelet_restarts_per_hour: KUBELET_RESTARTS_PER_HOUR,
+            runtime_restarts_per_hour: RUNTIME_RESTARTS_PER_HOUR,
+            stall_after: STALL_AFTER,
             deleted_grace: DELETED_GRACE,
             all_deleted_grace: ALL_DELETED_GRACE,
             quiet: QUIET,

@@ -78,6 +78,11 @@ pub enum Cause {
         /// The sentence.
         detail: String,
     },
+    /// The disk does not answer: nothing that waits for it can be stopped, nor would it do better anew.
+    Disk {
+        /// The sentence.
+        detail: String,
+    },
     /// Key material changed or is missing: never rolled back, so a person has to look (Q4).
     KeyMaterial {
         /// Which file, and what is wrong with it.
@@ -94,6 +99,7 @@ impl fmt::Display for Cause {
             Self::Port { port, holder } => write!(f, "port {port} is held by {holder}"),
             Self::Cluster { detail } => write!(f, "the etcd cluster does not serve: {detail}"),
             Self::Certificate { detail } => write!(f, "a certificate is out of its dates: {detail}"),
+            Self::Disk { detail } => write!(f, "the disk does not answer: {detail}"),
             Self::KeyMaterial { detail } => write!(f, "key material does not fit: {detail}"),
         }
     }
@@ -147,6 +153,60 @@ impl Crash {
     }
 }
 
+/// A process that runs and does not get on: which, and what it is at instead. What may be done about it goes by that.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Standstill {
+    /// Its container: stopped, the kubelet starts it anew.
+    pub container: String,
+    /// What it is at.
+    pub at: Pursuit,
+}
+
+/// What a process that does not answer is at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Pursuit {
+    /// It was stopped by a signal.
+    Stopped,
+    /// It takes no processor time and touches no disk.
+    Idle,
+    /// It works at something.
+    Busy,
+    /// A thread of it waits for its disk.
+    WaitsForDisk,
+    /// It cannot be seen.
+    Unseen,
+}
+
+impl fmt::Display for Pursuit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Stopped => "its process is stopped by a signal",
+            Self::Idle => "its process takes no processor time and touches no disk",
+            Self::Busy => "its process works at something",
+            Self::WaitsForDisk => "its process waits for its disk",
+            Self::Unseen => "what its process is at cannot be seen",
+        })
+    }
+}
+
+/// The kubelet, or the container runtime, judged.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceState {
+    /// How it does.
+    pub verdict: Verdict,
+    /// How long it has done so, in watched time.
+    pub watched: Duration,
+    /// The sentence the verdict stands on.
+    pub evidence: String,
+}
+
+impl Default for ServiceState {
+    fn default() -> Self {
+        Self { verdict: Verdict::Unknown, watched: Duration::ZERO, evidence: String::new() }
+    }
+}
+
 /// One component, judged.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Assessment {
@@ -172,6 +232,8 @@ pub struct Assessment {
     pub reads: Reads,
     /// A dependent that does badly although nothing of its own changed (Q13).
     pub harms: Option<ComponentId>,
+    /// The process that stands still, while the verdict is Stalled.
+    pub standstill: Option<Standstill>,
 }
 
 /// What one pass means.
@@ -179,6 +241,10 @@ pub struct Assessment {
 pub struct Judgement {
     /// Every component of the manifest directory and of the memory.
     pub components: BTreeMap<ComponentId, Assessment>,
+    /// The kubelet.
+    pub kubelet: ServiceState,
+    /// The container runtime.
+    pub runtime: ServiceState,
 }
 
 impl Judgement {

@@ -59,6 +59,7 @@ pub(super) fn describe(
         started,
         changed_since: changed_since(kubelet, surroundings, on_wall),
         heard_api: if heard { HeardApi::Yes } else { HeardApi::CannotTell },
+        state: proc::process_state(kubelet.pid)?,
     })
 }
 

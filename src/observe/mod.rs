@@ -47,7 +47,7 @@ use self::wake::{Wake, Watches};
 use crate::config::Settings;
 use crate::model::manifest::DataIdentity;
 use crate::model::memory::Machine;
-use crate::model::observation::{self, Directory, ManifestFile, Node};
+use crate::model::observation::{self, Directory, KubeletProcess, ManifestFile, Node, Work};
 use crate::model::reading::{Question, SymptomKind};
 use crate::model::{ClosureFile, ComponentId, FileState, Manifest, Memory, Moment, Observation, Reading, Symptom};
 pub use crate::sys::clock::now;
@@ -211,10 +211,12 @@ impl Observer {
         let on_machine = self.machine.run(DISK_DEADLINE, move |proc| proc.look(&settings, &ports, &data_dirs));
         let ((seen, images), on_machine) = tokio::join!(self.runtime.look(wanted), on_machine);
 
+        let mut runtime_work = None;
         let node = match on_machine {
-            Ok(Looked { surroundings, kubelet, node }) => {
+            Ok(Looked { surroundings, kubelet, runtime, node }) => {
                 self.surroundings = Surroundings { watching: self.surroundings.watching.clone(), ..surroundings };
                 self.kubelet = kubelet;
+                runtime_work = runtime;
                 node
             }
             // Signs that could not be looked at are not missing, but nobody may act on what was not seen either.
@@ -229,9 +231,10 @@ impl Observer {
             inactive: files.inactive,
             files: files.files,
             runtime: seen.map(|seen| seen.pods),
+            runtime_work,
             probes: self.probes.answers(),
             images,
-            kubelet: observation::Kubelet { process, healthz: self.kubelet_reading(), waiting: self.pods.waiting() },
+            kubelet: self.kubelet_seen(process),
             node,
         }
     }
@@ -316,13 +319,11 @@ impl Observer {
         Ask { question: Question::Live, how }
     }
 
-    fn kubelet_reading(&self) -> Reading {
-        let answers = self.kubelet_health.answers();
-        let probe = answers.into_values().flatten().next();
-        probe.map_or_else(
-            || Reading::CannotTell(Symptom::new(SymptomKind::NoMeans, "the kubelet has not been asked yet")),
-            |probe| probe.reading,
-        )
+    fn kubelet_seen(&self, process: Option<KubeletProcess>) -> observation::Kubelet {
+        let probe = self.kubelet_health.answers().into_values().flatten().next();
+        let unasked = || Reading::CannotTell(Symptom::new(SymptomKind::NoMeans, "the kubelet has not been asked yet"));
+        let (healthz, answered) = probe.map_or_else(|| (unasked(), Duration::ZERO), |probe| (probe.reading, probe.at));
+        observation::Kubelet { process, healthz, answered, waiting: self.pods.waiting() }
     }
 }
 
@@ -380,6 +381,7 @@ impl Disk {
 struct Looked {
     surroundings: Surroundings,
     kubelet: Option<Process>,
+    runtime: Option<Work>,
     node: Node,
 }
 
@@ -396,7 +398,8 @@ impl Proc {
             read_only: node::read_only(&surroundings.manifests.value),
         };
         let kubelet = kubelet::find(&processes, &surroundings.kubelet_config).cloned();
-        Looked { surroundings, kubelet, node }
+        let runtime = node::runtime(&processes, surroundings.runtime.as_ref().map(|found| found.value.as_str()));
+        Looked { surroundings, kubelet, runtime: runtime.and_then(proc::work), node }
     }
 }
 

@@ -52,6 +52,19 @@ pub(super) fn busy(processes: &[Process]) -> Vec<BusyProcess> {
         .collect()
 }
 
+/// The container runtime's own process: the oldest of root's in our namespace that has one of the runtimes' names. The
+/// socket's name says which where several runtimes are installed.
+pub(super) fn runtime(processes: &[Process], endpoint: Option<&str>) -> Option<i32> {
+    let wanted: Vec<&str> = match endpoint {
+        Some(socket) if socket.contains("crio") => vec!["crio"],
+        Some(socket) if socket.contains("containerd") => vec!["containerd"],
+        _ => vec!["containerd", "crio", "cri-dockerd"],
+    };
+    let named = processes.iter().filter(|process| process.uid == 0 && wanted.contains(&process.program()));
+    let ours = named.filter(|process| proc::in_our_namespace(process.pid));
+    ours.map(|process| process.pid).min_by_key(|pid| proc::started(*pid))
+}
+
 fn kind_of(args: &[String]) -> Option<BusyKind> {
     let base = |word: &str| word.rsplit('/').next().unwrap_or(word).to_owned();
     // A wrapper script runs as its shell, with its own name second.

@@ -12,7 +12,7 @@ use super::*;
 use crate::model::closure::KubeconfigHealth;
 use crate::model::generation::Stored;
 use crate::model::manifest::DataIdentity;
-use crate::model::memory::{ApiServed, Machine, Parked, Pause, Record, Stands};
+use crate::model::memory::{ApiServed, Machine, Parked, Pause, Record, Restart, Stands};
 use crate::model::observation::{DataDir, Gone, LockState, ManifestFile, Settled};
 use crate::model::slot::{Held, Nudged, Probation, Rollback, Served, Stage, Until, Way, Wish};
 use crate::model::{
@@ -164,6 +164,7 @@ fn full_memory() -> Memory {
             PathBuf::from("/var/lib/etcd"),
             DataDir { member: Some((2049, 131_074)), changed: Some(since), lock: LockState::Held },
         )),
+        restart: Some(Restart { container: "77e1b0".into(), age: seconds(3) }),
     };
     Memory {
         machine: machine(),
@@ -176,6 +177,7 @@ fn full_memory() -> Memory {
             age: seconds(9),
         }),
         kubelet_restarts: VecDeque::from([seconds(1200)]),
+        runtime_restarts: VecDeque::from([seconds(30)]),
         api_served: Some(ApiServed { boot_id: "6a1d".into(), at: seconds(3600) }),
         notices: BTreeMap::from([("conflict".into(), "two files hold one pod".into())]),
     }
@@ -230,6 +232,7 @@ fn kept(guard: &Guard, name: &str, generations: &[(u32, Standing)]) -> Memory {
         notices: BTreeMap::new(),
         verdict: None,
         data_dir: None,
+        restart: None,
     };
     Memory { machine: machine(), components: BTreeMap::from([(id, record)]), ..Memory::default() }
 }

@@ -100,6 +100,7 @@ impl Scene {
             notices: BTreeMap::new(),
             verdict: Some((Verdict::Healthy, at("20:00:10"))),
             data_dir: None,
+            restart: None,
         };
         self.memory.components.insert(id(name), record);
         let assessment = Assessment {
@@ -114,6 +115,7 @@ impl Scene {
             uid: Some("abc".to_owned()),
             reads: Reads::All,
             harms: None,
+            standstill: None,
         };
         self.judgement.components.insert(id(name), assessment);
     }

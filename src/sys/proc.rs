@@ -9,6 +9,9 @@ use std::time::Duration;
 
 use nix::unistd::{SysconfVar, sysconf};
 
+use super::clock;
+use crate::model::observation::{ProcessState, Work};
+
 /// The clock of `/proc/PID/stat`, in ticks a second, where the system does not tell: it has been 100 on every Linux.
 const TICKS: u64 = 100;
 
@@ -78,17 +81,50 @@ pub fn command_line(pid: i32) -> Option<Vec<String>> {
     Some(raw.split(|byte| *byte == 0).map(|word| String::from_utf8_lossy(word).into_owned()).collect())
 }
 
-/// When a process started, on the boot clock: field 22 of its stat, counted behind the closing parenthesis, since the
-/// program's name before it may hold anything.
+/// When a process started, on the boot clock: field 22 of its stat.
 pub fn started(pid: i32) -> Option<Duration> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let ticks: u64 = stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()?;
+    Some(of_ticks(stat_field(&stat, 22)?.parse().ok()?))
+}
+
+/// A field of a stat by its number in proc(5), from 3 on: counted behind the closing parenthesis, since the program's name
+/// before it may hold anything.
+fn stat_field(stat: &str, number: usize) -> Option<&str> {
+    stat.rsplit_once(')')?.1.split_whitespace().nth(number.checked_sub(3)?)
+}
+
+fn of_ticks(ticks: u64) -> Duration {
     let per_second = sysconf(SysconfVar::CLK_TCK).ok().flatten().and_then(|hz| u64::try_from(hz).ok());
     let per_second = per_second.filter(|hz| *hz > 0).unwrap_or(TICKS);
-    Some(
-        Duration::from_secs(ticks / per_second)
-            + Duration::from_secs(1) * (ticks % per_second) as u32 / per_second as u32,
-    )
+    Duration::from_secs(ticks / per_second) + Duration::from_secs(1) * (ticks % per_second) as u32 / per_second as u32
+}
+
+/// What a process is at now.
+pub fn work(pid: i32) -> Option<Work> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let ticks = |number| stat_field(&stat, number).and_then(|field| field.parse::<u64>().ok()).unwrap_or(0);
+    let cpu = of_ticks(ticks(14) + ticks(15));
+    // Another owner's may not be read without its consent; the processor time then has to do.
+    let io = fs::read_to_string(format!("/proc/{pid}/io")).unwrap_or_default();
+    let bytes =
+        |line: &str| line.strip_prefix("read_bytes: ").or(line.strip_prefix("write_bytes: "))?.parse::<u64>().ok();
+    let io = io.lines().filter_map(bytes).sum();
+    Some(Work { state: state(pid, &stat)?, cpu, io, at: clock::since_boot() })
+}
+
+/// The state of a process' threads.
+pub fn process_state(pid: i32) -> Option<ProcessState> {
+    state(pid, &fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+}
+
+fn state(pid: i32, stat: &str) -> Option<ProcessState> {
+    if let "T" | "t" = stat_field(stat, 3)? {
+        return Some(ProcessState::Stopped);
+    }
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).ok()?.flatten();
+    let mut states = threads.filter_map(|thread| fs::read_to_string(thread.path().join("stat")).ok());
+    let waits = states.any(|stat| stat_field(&stat, 3) == Some("D"));
+    Some(if waits { ProcessState::WaitsForDisk } else { ProcessState::Runs })
 }
 
 /// Whether a process lives in our own PID namespace: one of a nested container is another node's business.
@@ -189,6 +225,29 @@ fn socket_inode(descriptor: &Path) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_process_that_is_stopped_or_works_is_seen_to_be() {
+        let child = std::process::Command::new("sh").args(["-c", "while :; do :; done"]).spawn();
+        let mut child = child.unwrap();
+        let pid = i32::try_from(child.id()).unwrap();
+        let until = |what: &str, holds: &dyn Fn(Work) -> bool| {
+            let began = std::time::Instant::now();
+            while !work(pid).is_some_and(holds) {
+                assert!(began.elapsed() < Duration::from_secs(20), "{what}: {:?}", work(pid));
+                std::thread::sleep(Duration::from_millis(10));
+            }
+        };
+        until("it works", &|work| work.state == ProcessState::Runs && work.cpu > Duration::from_millis(50));
+        let signal = |signal| nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), signal).unwrap();
+        signal(nix::sys::signal::Signal::SIGSTOP);
+        until("it is stopped", &|work| work.state == ProcessState::Stopped);
+        let (one, other) = (work(pid).unwrap(), work(pid).unwrap());
+        assert_eq!((one.cpu, one.io), (other.cpu, other.io), "it stands still");
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(work(pid), None, "it is gone");
+    }
 
     #[test]
     fn this_very_process_is_found_with_its_socket() {

@@ -165,6 +165,7 @@ fn assessment(verdict: Verdict, explained: bool) -> Assessment {
         uid: Some("uid".to_owned()),
         reads: if matches!(verdict, Verdict::Down) { Reads::Nothing } else { Reads::All },
         harms: None,
+        standstill: None,
     }
 }
 

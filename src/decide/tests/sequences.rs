@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::world::{FOUR, World, id, manifest};
 use crate::model::observation::Gone;
+use crate::model::reading::{Symptom, SymptomKind};
 use crate::model::{Request, Slot, Step};
 
 #[derive(Clone, Debug)]
@@ -53,7 +54,7 @@ fn carry_out(world: &mut World, deed: &Deed) {
         Deed::Resume => drop(world.ask(&Request::Resume { component: None })),
         Deed::RollBack(who) => drop(world.ask(&Request::Rollback { component: id(FOUR[*who]), to: None })),
         Deed::KillAgent => world.restart_agent(),
-        Deed::RuntimeDies => world.runtime_dead = Some("gone".to_owned()),
+        Deed::RuntimeDies => world.runtime_dead = Some(Symptom::new(SymptomKind::Refused, "gone")),
         Deed::RuntimeReturns => world.runtime_dead = None,
         Deed::HandsFail => world.hands_fail = true,
         Deed::HandsWork => world.hands_fail = false,

@@ -7,6 +7,8 @@ use super::world::{FOUR, Up, World, id, manifest};
 use crate::model::observation::{BusyKind, BusyProcess, Gone, Listener};
 use crate::model::plan::Refusal;
 use crate::model::policy::Mode;
+use crate::model::reading::{Symptom, SymptomKind};
+use crate::model::verdict::Pursuit;
 use crate::model::{Request, Slot, Standing, Step};
 
 const API: &str = "kube-apiserver";
@@ -375,7 +377,7 @@ fn observe_mode_keeps_and_tells_and_touches_nothing() {
 fn n5_a_runtime_that_does_not_answer_moves_nothing() {
     let mut world = World::adopted();
     world.write(FILE, &manifest(API, "--crash"));
-    world.runtime_dead = Some("connection refused".to_owned());
+    world.runtime_dead = Some(Symptom::new(SymptomKind::Refused, "connection refused"));
     world.run(1200);
     world.assert_untouched();
     world.runtime_dead = None;
@@ -616,4 +618,110 @@ fn q11_a_slot_that_was_filled_while_the_agent_was_away_ends_the_rollback() {
     world.seconds += 20;
     world.restart_agent();
     world.until(60, "back", |w| back_to_good(w, "kube-scheduler"));
+}
+
+/// Whether this step stops a container of that component.
+fn stops(step: &Step, name: &str) -> bool {
+    matches!(step, Step::StopContainer { component, .. } if *component == id(name))
+}
+
+#[test]
+fn a_process_that_stands_still_is_restarted_once_and_its_dependents_are_not() {
+    for (at, name) in [(Pursuit::Stopped, API), (Pursuit::Idle, API), (Pursuit::Idle, "etcd")] {
+        let mut world = World::adopted();
+        world.hung.insert(name.to_owned(), at);
+        world.until(30, "serves again", |w| w.steps.iter().any(|step| stops(step, name)) && w.serves(name));
+        world.run(120);
+        let stopped = world.steps.iter().filter(|step| step.touches_node()).count();
+        assert_eq!(stopped, 1, "{name}, {at:?}: {:?}\n{}", world.steps, world.story());
+        assert!(world.says("restarting its container"), "{}", world.story());
+        assert!(matches!(world.slot(name), Slot::Steady { good: 1 }), "{}", world.slot(name));
+    }
+}
+
+#[test]
+fn q8_what_works_at_something_or_waits_for_its_disk_is_left_to_the_kubelet() {
+    for at in [Pursuit::Busy, Pursuit::WaitsForDisk, Pursuit::Unseen] {
+        let mut world = World::adopted();
+        world.hung.insert("etcd".to_owned(), at);
+        world.run(300);
+        world.assert_untouched();
+        assert!(at == Pursuit::WaitsForDisk || world.says("left to the kubelet's own probes"), "{}", world.story());
+    }
+}
+
+#[test]
+fn q8_an_api_server_that_hangs_on_a_hung_etcd_is_not_the_one_that_is_restarted() {
+    let mut world = World::adopted();
+    // etcd works at something, so nothing is done about it; nor about whoever waits for it.
+    world.hung.insert("etcd".to_owned(), Pursuit::Busy);
+    world.hung.insert(API.to_owned(), Pursuit::Idle);
+    world.run(300);
+    world.assert_untouched();
+}
+
+#[test]
+fn a_process_that_stands_still_again_and_again_is_held_until_a_person_resumes() {
+    let mut world = World::adopted();
+    let hang = |world: &mut World| world.hung.insert("kube-scheduler".to_owned(), Pursuit::Idle);
+    for _ in 0..world.policy.actions_per_hour + 1 {
+        hang(&mut world);
+        world.run(60);
+    }
+    let stopped = world.steps.iter().filter(|step| stops(step, "kube-scheduler")).count();
+    assert_eq!(stopped, world.policy.actions_per_hour, "{}", world.story());
+    assert!(matches!(world.slot("kube-scheduler"), Slot::Held(_)), "{}", world.story());
+    world.ask(&Request::Resume { component: None }).unwrap();
+    world.until(60, "serves again", |w| w.serves("kube-scheduler"));
+}
+
+#[test]
+fn a_stop_that_fails_is_tried_again_and_spends_nothing() {
+    let mut world = World::adopted();
+    world.hands_fail = true;
+    world.hung.insert("kube-scheduler".to_owned(), Pursuit::Stopped);
+    world.run(120);
+    world.hands_fail = false;
+    world.until(60, "serves again", |w| w.serves("kube-scheduler"));
+    assert!(matches!(world.slot("kube-scheduler"), Slot::Steady { .. }), "{}", world.story());
+}
+
+#[test]
+fn a_kubelet_or_a_runtime_that_stands_still_is_restarted_within_its_budget() {
+    for name in ["kubelet", "containerd"] {
+        let is_restart = |step: &Step| match name {
+            "kubelet" => matches!(step, Step::RestartKubelet),
+            _ => matches!(step, Step::RestartRuntime),
+        };
+        let mut world = World::adopted();
+        let budget = match name {
+            "kubelet" => world.policy.kubelet_restarts_per_hour,
+            _ => world.policy.runtime_restarts_per_hour,
+        };
+        for _ in 0..budget + 2 {
+            world.hung.insert(name.to_owned(), Pursuit::Idle);
+            world.run(120);
+        }
+        let restarts = world.steps.iter().filter(|step| is_restart(step)).count();
+        let others = world.steps.iter().filter(|step| step.touches_node() && !is_restart(step)).count();
+        assert_eq!((restarts, others), (budget, 0), "{name}: {:?}\n{}", world.steps, world.story());
+        assert!(world.says("is not restarted") && world.says("within the hour"), "{name}: {}", world.story());
+    }
+    let mut world = World::adopted();
+    world.hung.insert("containerd".to_owned(), Pursuit::Busy);
+    world.run(300);
+    world.assert_untouched();
+}
+
+#[test]
+fn t21_nothing_that_stands_still_is_restarted_while_paused() {
+    let mut world = World::adopted();
+    world.ask(&Request::Pause { seconds: 3600, reason: String::new() }).unwrap();
+    for name in [API, "kubelet", "containerd"] {
+        world.hung.insert(name.to_owned(), Pursuit::Stopped);
+        world.run(60);
+        world.assert_untouched();
+        world.hung.clear();
+    }
+    assert!(world.says("it stands still and is not restarted: paused until"), "{}", world.story());
 }

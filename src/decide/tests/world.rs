@@ -16,6 +16,7 @@ use crate::model::closure::generation_digest;
 use crate::model::observation::*;
 use crate::model::plan::Refusal;
 use crate::model::reading::{Probe, Question, Symptom, SymptomKind};
+use crate::model::verdict::Pursuit;
 use crate::model::*;
 
 pub(super) struct Pod {
@@ -48,7 +49,7 @@ pub(super) struct World {
     pub(super) inactive: BTreeMap<String, String>,
     pub(super) events: Vec<Event>,
     pub(super) steps: Vec<Step>,
-    pub(super) runtime_dead: Option<String>,
+    pub(super) runtime_dead: Option<Symptom>,
     pub(super) busy: Vec<BusyProcess>,
     pub(super) missing_signs: Vec<std::path::PathBuf>,
     pub(super) absent_images: BTreeSet<String>,
@@ -57,6 +58,8 @@ pub(super) struct World {
     pub(super) kubelet_started: u64,
     pub(super) kubelet_heard: bool,
     pub(super) hands_fail: bool,
+    /// Who answers nobody, by the name of the component, `kubelet` or `containerd`, and what the process is at.
+    pub(super) hung: BTreeMap<String, Pursuit>,
     pub(super) listeners: BTreeMap<u16, Listener>,
     pub(super) data_changed: u64,
     parsed: RefCell<BTreeMap<String, Result<Manifest, FileFault>>>,
@@ -105,6 +108,7 @@ impl World {
             kubelet_started: 100,
             kubelet_heard: true,
             hands_fail: false,
+            hung: BTreeMap::new(),
             listeners: BTreeMap::new(),
             data_changed: 100,
             parsed: RefCell::default(),
@@ -252,11 +256,20 @@ impl World {
                 let text = self.store[&(component.clone(), *number)].clone();
                 self.files.insert(file_name.clone(), (text, now));
             }
-            Step::StopContainer { .. } => {}
+            Step::StopContainer { component, .. } => {
+                if self.hung.remove(&component.name).is_some() {
+                    let next_start = self.seconds + 1;
+                    self.pods
+                        .entry(component.clone())
+                        .and_modify(|pod| (pod.up, pod.next_start) = (Up::Exited, next_start));
+                }
+            }
+            Step::RestartRuntime => drop(self.hung.remove("containerd")),
             Step::StopSandbox { component, .. } => {
                 self.pods.remove(component);
             }
             Step::RestartKubelet => {
+                self.hung.remove("kubelet");
                 self.kubelet_started = self.seconds;
                 self.kubelet_heard = false;
                 self.pods.retain(|_, pod| self.files.get(&pod.file).is_some_and(|(text, _)| *text == pod.text));
@@ -268,9 +281,24 @@ impl World {
         }
     }
 
+    fn work(&self, name: &str) -> Option<Work> {
+        let (state, busy) = match self.hung.get(name) {
+            Some(Pursuit::Unseen) => return None,
+            Some(Pursuit::Stopped) => (ProcessState::Stopped, false),
+            Some(Pursuit::WaitsForDisk) => (ProcessState::WaitsForDisk, false),
+            Some(Pursuit::Idle) => (ProcessState::Runs, false),
+            Some(Pursuit::Busy) | None => (ProcessState::Runs, true),
+        };
+        let cpu = Duration::from_secs(if busy { self.seconds } else { 1 });
+        Some(Work { state, cpu, io: 0, at: Duration::from_secs(self.seconds) })
+    }
+
     /// One second of a kubelet: the last file by name wins, the old pod goes first, the new one is parked for 12 s unless
     /// nothing stood before.
     fn kubelet(&mut self) {
+        if self.hung.contains_key("kubelet") || self.hung.contains_key("containerd") {
+            return;
+        }
         let now = self.wall_at(self.seconds);
         let mut wanted: BTreeMap<ComponentId, (String, String)> = BTreeMap::new();
         for (file, (text, _)) in &self.files {
@@ -326,6 +354,9 @@ impl World {
     }
 
     pub(super) fn serves(&self, name: &str) -> bool {
+        if self.hung.contains_key(name) {
+            return false;
+        }
         let Some(pod) = self.pods.get(&id(name)) else { return false };
         pod.up == Up::Running
             && !pod.text.contains("--crash")
@@ -379,7 +410,12 @@ impl World {
             manifests: Directory::Present { files, gone: self.gone.clone() },
             inactive,
             files: BTreeMap::new(),
-            runtime: self.runtime_dead.clone().map_or(Ok(runs.collect()), Err),
+            runtime: match (&self.runtime_dead, self.hung.contains_key("containerd")) {
+                (Some(symptom), _) => Err(symptom.clone()),
+                (None, true) => Err(Symptom::new(SymptomKind::TimedOut, "did not answer within 5 s")),
+                (None, false) => Ok(runs.collect()),
+            },
+            runtime_work: self.work("containerd"),
             probes: self.pods.iter().map(|(component, pod)| (component.clone(), self.probes(component, pod))).collect(),
             images,
             kubelet: Kubelet {
@@ -388,8 +424,13 @@ impl World {
                     started: Duration::from_secs(self.kubelet_started),
                     changed_since: None,
                     heard_api: if self.kubelet_heard { HeardApi::Yes } else { HeardApi::CannotTell },
+                    state: self.work("kubelet").map_or(ProcessState::Runs, |work| work.state),
                 }),
-                healthz: Reading::Good,
+                healthz: match self.hung.contains_key("kubelet") {
+                    true => Reading::Bad(Symptom::new(SymptomKind::TimedOut, "did not answer in time")),
+                    false => Reading::Good,
+                },
+                answered: Duration::from_secs(self.seconds),
                 waiting: BTreeMap::new(),
             },
             node: Node {
@@ -424,6 +465,7 @@ impl World {
             state,
             command_line: None,
             last_words: Some(last_words(pod).to_owned()),
+            work: self.work(&component.name),
         };
         PodRun {
             component: component.clone(),
@@ -441,7 +483,9 @@ impl World {
         let not_ready = Reading::Bad(Symptom::new(SymptomKind::Unhealthy, "500"));
         let unasked = Reading::CannotTell(Symptom::new(SymptomKind::TimedOut, "not asked to the end yet"));
         let young = self.wall_at(self.seconds).as_second() - pod.started.as_second() < 3;
+        let silent = Reading::Bad(Symptom::new(SymptomKind::TimedOut, "took the question and did not answer in time"));
         let (live, ready) = match (pod.up, dead) {
+            (Up::Running, false) if self.hung.contains_key(&component.name) => (silent.clone(), silent),
             (Up::Running, true) => (Reading::Good, Reading::Good),
             (Up::Running, false) if pod.text.contains("--unready-unasked") && young => (Reading::Good, unasked),
             (Up::Running, false) if pod.text.contains("--unready") => (Reading::Good, not_ready),

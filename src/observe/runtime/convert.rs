@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use k8s_cri::v1::{self as cri};
 
 use super::log;
-use crate::model::observation::{ContainerRun, ContainerState, PodRun, SandboxState};
+use crate::model::observation::{ContainerRun, ContainerState, PodRun, SandboxState, Work};
 use crate::model::{ComponentId, component};
 use crate::sys::{clock, proc};
 
@@ -46,6 +46,7 @@ pub(super) struct Details {
     pub(super) state: ContainerState,
     id: String,
     image: String,
+    /// Of its first process, if it runs in our PID namespace.
     pid: Option<i32>,
     log: PathBuf,
     command_line: Option<Vec<String>>,
@@ -141,13 +142,19 @@ impl Details {
             ContainerState::Running { .. } => {
                 // In another PID namespace the number is another process; its control group tells.
                 let ours = |pid: &i32| proc::container_of(*pid).is_some_and(|container| container == self.id);
-                let line = self.pid.filter(ours).and_then(proc::command_line);
+                self.pid = self.pid.filter(ours);
+                let line = self.pid.and_then(proc::command_line);
                 self.command_line = line.filter(|line| !is_launcher(line));
             }
             ContainerState::Exited { .. } => self.last_words = log::last_words(&self.log),
             ContainerState::Created | ContainerState::Unknown => {}
         }
         self
+    }
+
+    /// The process that is to be looked at in each pass, while it runs.
+    pub(super) fn process(&self) -> Option<i32> {
+        matches!(self.state, ContainerState::Running { .. }).then_some(self.pid).flatten()
     }
 }
 
@@ -161,6 +168,7 @@ pub(super) fn assemble(
     sandboxes: &[cri::PodSandbox],
     latest: &[Latest],
     details: &HashMap<String, Details>,
+    work: &HashMap<String, Work>,
     node: &str,
 ) -> Seen {
     let mut pods: Vec<PodRun> = sandboxes
@@ -175,7 +183,10 @@ pub(super) fn assemble(
                 containers: latest
                     .iter()
                     .filter(|container| container.sandbox == sandbox.id)
-                    .filter_map(|container| run_of(container, details.get(&container.id)?).into())
+                    .filter_map(|container| {
+                        let work = work.get(&container.id).copied();
+                        Some(ContainerRun { work, ..run_of(container, details.get(&container.id)?) })
+                    })
                     .collect(),
             })
         })
@@ -208,6 +219,7 @@ fn run_of(container: &Latest, details: &Details) -> ContainerRun {
         state: details.state.clone(),
         command_line: details.command_line.clone(),
         last_words: details.last_words.clone(),
+        work: None,
     }
 }
 
@@ -302,7 +314,7 @@ mod tests {
             (container.id.clone(), details_of(answer, container.state).unwrap())
         };
         let details = latest.iter().map(running).collect();
-        let seen = assemble(&sandboxes, &latest, &details, "vm");
+        let seen = assemble(&sandboxes, &latest, &details, &HashMap::new(), "vm");
         let names: Vec<String> = seen.pods.iter().map(|pod| pod.component.to_string()).collect();
         assert_eq!(names, ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"]);
         let etcd = &seen.pods[0];
@@ -313,10 +325,10 @@ mod tests {
         assert!(matches!(etcd.containers[0].state, ContainerState::Running { .. }));
         assert_eq!(seen.newest_from_api, None);
 
-        assert_eq!(assemble(&sandboxes, &latest, &details, "other").pods, [], "another node's name");
+        assert_eq!(assemble(&sandboxes, &latest, &details, &HashMap::new(), "other").pods, [], "another node's name");
         let mut from_api = sandboxes.clone();
         from_api[1].annotations.insert(SOURCE.into(), "api".into());
-        let seen = assemble(&from_api, &latest, &details, "vm");
+        let seen = assemble(&from_api, &latest, &details, &HashMap::new(), "vm");
         assert_eq!(seen.pods.len(), 3, "what an API server gave is no static pod");
         assert_eq!(seen.newest_from_api, Some(clock::of_nanoseconds(from_api[1].created_at)));
     }

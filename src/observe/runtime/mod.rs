@@ -27,8 +27,10 @@ use tower::service_fn;
 
 pub(super) use self::convert::Seen;
 use self::convert::{Details, Latest, assemble, details_of, latest_containers};
-use crate::model::observation::{ContainerState, ImagePresence};
-use crate::sys::clock;
+use crate::model::Symptom;
+use crate::model::observation::{ContainerState, ImagePresence, Work};
+use crate::model::reading::SymptomKind;
+use crate::sys::{clock, proc};
 
 /// The kubelet's own limit for answers of the runtime (`pkg/kubelet/cri/remote`, 16 MiB).
 const MAX_ANSWER: usize = 16 << 20;
@@ -62,17 +64,24 @@ pub(super) struct Wanted<'a> {
 
 impl Runtime {
     /// Asks for pods and images at the same time.
-    pub(super) async fn look(&mut self, wanted: Wanted<'_>) -> (Result<Seen, String>, BTreeMap<String, ImagePresence>) {
+    pub(super) async fn look(
+        &mut self,
+        wanted: Wanted<'_>,
+    ) -> (Result<Seen, Symptom>, BTreeMap<String, ImagePresence>) {
         let channel = match wanted.endpoint.and_then(|endpoint| self.channel(endpoint)) {
             Ok(channel) => channel,
-            Err(sentence) => return (Err(sentence), BTreeMap::new()),
+            Err(sentence) => return (Err(Symptom::new(SymptomKind::NoMeans, sentence)), BTreeMap::new()),
         };
         let images = images(channel.clone(), Arc::clone(&self.images), wanted.images, wanted.deadline);
         let pods = timeout(wanted.deadline, self.pods(channel, wanted.node));
         let (pods, images) = tokio::join!(pods, images);
-        let pods = pods.unwrap_or_else(|_| {
-            Err(format!("the container runtime did not answer within {} s", wanted.deadline.as_secs_f32()))
-        });
+        let pods = match pods {
+            Ok(pods) => pods.map_err(|sentence| Symptom::new(SymptomKind::Broken, sentence)),
+            Err(_) => {
+                let words = format!("the container runtime did not answer within {} s", wanted.deadline.as_secs_f32());
+                Err(Symptom::new(SymptomKind::TimedOut, words))
+            }
+        };
         if pods.is_err() {
             // A connection that failed once may never answer again; a new one costs nothing.
             self.channel = None;
@@ -103,7 +112,16 @@ impl Runtime {
         let latest = latest_containers(&sandboxes, containers, node);
         self.containers.retain(|id, _| latest.iter().any(|container| container.id == *id));
         self.learn(&client, &latest).await?;
-        Ok(assemble(&sandboxes, &latest, &self.containers, node))
+        let work = self.watch().await;
+        Ok(assemble(&sandboxes, &latest, &self.containers, &work, node))
+    }
+
+    /// Looks at what every running container's process is at. What cannot be seen is left out.
+    async fn watch(&self) -> HashMap<String, Work> {
+        let running = self.containers.iter().filter_map(|(id, details)| Some((id.clone(), details.process()?)));
+        let running: Vec<(String, i32)> = running.collect();
+        let look = move || running.into_iter().filter_map(|(id, pid)| Some((id, proc::work(pid)?))).collect();
+        tokio::task::spawn_blocking(look).await.unwrap_or_default()
     }
 
     /// Asks for the details of every container whose state is not the one known.
@@ -241,8 +259,9 @@ mod tests {
         let endpoint = format!("unix://{}", path.display());
         let mut runtime = Runtime::default();
         let (pods, images) = runtime.look(wanted(&endpoint, Duration::from_secs(5))).await;
-        let sentence = pods.unwrap_err();
-        assert!(sentence.contains("No such file"), "{sentence}");
+        let symptom = pods.unwrap_err();
+        assert!(symptom.detail.contains("No such file"), "{symptom}");
+        assert_ne!(symptom.kind, SymptomKind::TimedOut, "it is not there, which is no silence");
         assert!(images.is_empty(), "unknown, not absent");
 
         // Takes connections and says nothing: a stopped containerd.
@@ -250,10 +269,10 @@ mod tests {
         for _ in 0..2 {
             let began = std::time::Instant::now();
             let (pods, _) = runtime.look(wanted(&endpoint, Duration::from_millis(200))).await;
-            assert!(pods.unwrap_err().contains("did not answer"));
+            assert_eq!(pods.unwrap_err().kind, SymptomKind::TimedOut);
             assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
         }
         let (pods, _) = runtime.look(wanted("tcp://1.2.3.4:5", Duration::from_secs(5))).await;
-        assert!(pods.unwrap_err().contains("no unix socket"));
+        assert!(pods.unwrap_err().detail.contains("no unix socket"));
     }
 }

@@ -1,4 +1,5 @@
-//! Restarting the kubelet: the last resort against one that started without an API server and waits for ever.
+//! Restarting the kubelet or the container runtime, by the configured commands: the last resort against one that stands
+//! still, and against a kubelet that started without an API server and waits for ever.
 
 use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -33,11 +34,21 @@ impl Hands {
             Err(why) => Outcome::Failed(format!("{command} failed: {why}")),
         })
     }
+
+    pub(super) async fn restart_runtime(&self) -> Deed {
+        let runtime = &self.settings.runtime;
+        let command = runtime.restart.join(" ");
+        Ok(match run(&runtime.restart, runtime.restart_timeout).await {
+            Ok(()) => Outcome::Done(format!("restarted the container runtime: {command}")),
+            Err(why) => Outcome::Failed(format!("{command} failed: {why}")),
+        })
+    }
 }
 
 /// Runs a command to its end, or ends it and all it started at the deadline.
 async fn run(line: &[String], limit: Duration) -> Result<(), String> {
-    let (program, arguments) = line.split_first().ok_or("no command is configured (kubelet.restart)")?;
+    let (program, arguments) =
+        line.split_first().ok_or("no command is configured (kubelet.restart, runtime.restart)")?;
     let mut command = Command::new(program);
     command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
     let mut child = command.process_group(0).kill_on_drop(true).spawn().map_err(|error| error.to_string())?;

@@ -1,0 +1,94 @@
+//! What runs the components and stands still: the kubelet and the container runtime, restarted by the configured commands.
+//! Neither restart touches a running container.
+//!
+//! ```text
+//!   Stalled for stall.after, or a kubelet that calls itself unwell for a minute
+//!      │  held, budget of the hour spent, a kubelet whose files changed since it started (Q15) ─▶ told, with the command
+//!      ▼
+//!   restarted once; the time begins anew
+//! ```
+//!
+//! One that does not run at all is its service manager's business, or was stopped by a person.
+
+use std::time::Duration;
+
+use super::draft::Draft;
+use crate::model::event::EventKind;
+use crate::model::verdict::ServiceState;
+use crate::model::{Step, Verdict};
+
+/// A kubelet whose own health check fails (its sync loop has not turned for two minutes and more) is given this long.
+const UNWELL: Duration = Duration::from_secs(60);
+
+/// One pass.
+pub(super) fn step(draft: &mut Draft<'_>) {
+    kubelet(draft);
+    runtime(draft);
+}
+
+/// Whether it has stood still for long enough; sets and clears what is to be known of it.
+fn is_due(draft: &mut Draft<'_>, key: &str, name: &str, state: &ServiceState) -> bool {
+    let (patience, word) = match state.verdict {
+        Verdict::Stalled => (draft.scene.policy.stall_after, "stands still"),
+        Verdict::Failing => (UNWELL, "calls itself unwell"),
+        _ => {
+            draft.clear_node_notice(key);
+            draft.clear_node_notice(&format!("{key}-left"));
+            return false;
+        }
+    };
+    // Its words change from look to look; that it stands still is said once.
+    if !draft.memory.notices.contains_key(key) {
+        draft.node_notice(key, format!("{name} {word}: {}", state.evidence));
+    }
+    state.watched >= patience
+}
+
+fn leave(draft: &mut Draft<'_>, key: &str, name: &str, why: &str, command: &str) {
+    draft.node_notice(&format!("{key}-left"), format!("{name} is not restarted: {why}; `{command}` does it"));
+}
+
+fn kubelet(draft: &mut Draft<'_>) {
+    let (key, name, command) = ("kubelet", "the kubelet", "systemctl restart kubelet");
+    let state = draft.scene.judged.kubelet.clone();
+    if !is_due(draft, key, name, &state) {
+        return;
+    }
+    if let Some(hold) = draft.hold.as_ref().map(ToString::to_string) {
+        return leave(draft, key, name, &hold, command);
+    }
+    let process = draft.scene.seen.kubelet.process.as_ref();
+    if let Some(changed) = process.and_then(|process| process.changed_since.as_ref()) {
+        let why = format!("{} changed since it started, and a restart would bring that in", changed.display());
+        return leave(draft, key, name, &why, command);
+    }
+    let limit = draft.scene.policy.kubelet_restarts_per_hour;
+    if draft.memory.kubelet_restarts.len() >= limit {
+        return leave(draft, key, name, &format!("{limit} restarts within the hour are the limit"), command);
+    }
+    // A rollback may want the same in this pass.
+    if draft.plan.iter().any(|step| matches!(step, Step::RestartKubelet)) {
+        return;
+    }
+    draft.memory.kubelet_restarts.push_back(Duration::ZERO);
+    draft.tell_node(EventKind::State, "the kubelet is restarted", &state.evidence);
+    draft.want(Step::RestartKubelet);
+}
+
+fn runtime(draft: &mut Draft<'_>) {
+    let (key, name, command) = ("runtime", "the container runtime", "systemctl restart containerd");
+    let state = draft.scene.judged.runtime.clone();
+    if !is_due(draft, key, name, &state) {
+        return;
+    }
+    if let Some(hold) = draft.hold.as_ref().map(ToString::to_string) {
+        return leave(draft, key, name, &hold, command);
+    }
+    let limit = draft.scene.policy.runtime_restarts_per_hour;
+    if draft.memory.runtime_restarts.len() >= limit {
+        return leave(draft, key, name, &format!("{limit} restart within the hour is the limit"), command);
+    }
+    draft.memory.runtime_restarts.push_back(Duration::ZERO);
+    draft.tell_node(EventKind::State, "the container runtime is restarted", &state.evidence);
+    draft.want(Step::RestartRuntime);
+}

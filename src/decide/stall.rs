@@ -1,0 +1,115 @@
+//! A process that stands still is stopped, so that the kubelet starts it anew: long before the kubelet's own probes would.
+//!
+//! ```text
+//!   Stalled, and nothing lies beneath it
+//!      │  what it is at    works at something, waits for its disk, cannot be seen ─▶ left to the kubelet's probes, and told
+//!      ▼  stopped, idle
+//!   left for stall.after to go on by itself
+//!      │  held, no kubelet that would start it, budget spent                      ─▶ told
+//!      ▼
+//!   its container is stopped ──▶ the kubelet starts another ──▶ judged like any process
+//! ```
+//!
+//! Only what does not even answer whether it lives is stopped (Q8). Whose dependency does badly waits for that, and so does
+//! one whose dependency has not just answered: etcd that hangs is noticed a moment later than the API server that hangs
+//! on it.
+
+use std::time::Duration;
+
+use super::draft::Draft;
+use crate::model::event::EventKind;
+use crate::model::memory::Restart;
+use crate::model::slot::Until;
+use crate::model::verdict::{Assessment, Pursuit, Standstill};
+use crate::model::{ComponentId, Verdict};
+
+/// Between SIGTERM and SIGKILL: what hangs hears neither, and what is stopped by a signal cannot hear.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// A container that still runs this long after it was told to stop is told again.
+const AGAIN: Duration = Duration::from_secs(15);
+
+/// One pass of a component that stands on its known-good generation.
+pub(super) fn step(draft: &mut Draft<'_>, id: &ComponentId) {
+    let Some(assessment) = draft.assessment(id) else { return };
+    let Some(standstill) = assessment.standstill.as_ref().filter(|_| assessment.verdict == Verdict::Stalled) else {
+        draft.clear_notice(id, "stall");
+        if let Some(record) = draft.record_mut(id) {
+            record.restart = None;
+        }
+        return;
+    };
+    if assessment.cause.is_some() || !dependency_answers(draft, assessment) {
+        return;
+    }
+    if assessment.watched < draft.scene.policy.stall_after {
+        return;
+    }
+    let why_not = why_not(draft, standstill);
+    draft.notice_if(id, "stall", why_not.as_ref().map(|why| format!("it stands still and is not restarted: {why}")));
+    if why_not.is_none() {
+        restart(draft, id, standstill, assessment);
+    }
+}
+
+/// Whether the component it cannot work without answered at this very pass.
+fn dependency_answers(draft: &Draft<'_>, assessment: &Assessment) -> bool {
+    let Some(needed) = assessment.role.depends_on() else { return true };
+    let mut needed = draft.scene.judged.components.values().filter(|other| other.role == needed);
+    // None here: it runs on another machine, and says nothing of this one.
+    needed.next().is_none_or(|other| other.serving)
+}
+
+fn why_not(draft: &Draft<'_>, standstill: &Standstill) -> Option<String> {
+    let left = |why: &str| Some(format!("{why}, so it is left to the kubelet's own probes"));
+    match standstill.at {
+        Pursuit::Stopped | Pursuit::Idle => {}
+        Pursuit::Busy | Pursuit::WaitsForDisk | Pursuit::Unseen => return left(&standstill.at.to_string()),
+    }
+    if let Some(hold) = &draft.hold {
+        return Some(hold.to_string());
+    }
+    match draft.scene.judged.kubelet.verdict {
+        Verdict::Down => Some("no kubelet runs that would start it anew".to_owned()),
+        Verdict::Stalled => Some("the kubelet, which would start it anew, stands still itself".to_owned()),
+        _ => None,
+    }
+}
+
+fn restart(draft: &mut Draft<'_>, id: &ComponentId, standstill: &Standstill, assessment: &Assessment) {
+    let credit = draft.credit();
+    let Some(record) = draft.record_mut(id) else { return };
+    let known = record.restart.take().filter(|restart| restart.container == standstill.container);
+    let told_before = known.is_some();
+    if let Some(restart) = known {
+        let age = restart.age + credit;
+        if age < AGAIN {
+            record.restart = Some(Restart { age, ..restart });
+            return;
+        }
+    } else if !draft.spend(id) {
+        let limit = draft.scene.policy.actions_per_hour;
+        let why = format!("it stands still again, and {limit} actions within the hour are the limit");
+        let next = format!("look at `lastgood explain {id}`, mend the cause, then `lastgood resume {id}`");
+        // Over what stands: another manifest would be another matter.
+        let stands = draft.record(id).and_then(|record| record.slot.good());
+        return draft.hold_back(id, stands, why, next, Until::Person);
+    }
+    if let Some(record) = draft.record_mut(id) {
+        record.restart = Some(Restart { container: standstill.container.clone(), age: Duration::ZERO });
+    }
+    if !told_before {
+        let because = format!(
+            "it answers nobody for {} s, and {}: {}",
+            assessment.watched.as_secs(),
+            standstill.at,
+            assessment.evidence.first().map_or("", String::as_str)
+        );
+        draft.tell(id, EventKind::State, None, "restarting its container", &because);
+    }
+    draft.want(crate::model::Step::StopContainer {
+        component: id.clone(),
+        container: standstill.container.clone(),
+        grace: GRACE,
+    });
+}

@@ -1,0 +1,67 @@
+//! What a process that does not answer is at, told by how far it has come since it was first seen not to.
+
+use std::time::Duration;
+
+use crate::model::observation::{ProcessState, Work};
+use crate::model::verdict::Pursuit;
+
+/// A process that takes less than a fiftieth of one processor is idle: a Go program that hangs still wakes up for its
+/// timers and for our questions.
+const IDLE_SHARE: u32 = 50;
+
+/// What a process is at is told over at least this long.
+const LEAST_WATCH: Duration = Duration::from_secs(2);
+
+/// A process that is watched.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Watched {
+    since: Option<Work>,
+}
+
+impl Watched {
+    /// What it is at now.
+    pub(super) fn at(&mut self, now: Option<Work>) -> Pursuit {
+        let Some(now) = now else { return Pursuit::Unseen };
+        // Counters that went back are another process'.
+        let since = self.since.filter(|since| since.cpu <= now.cpu && since.io <= now.io).unwrap_or(now);
+        self.since = Some(since);
+        match now.state {
+            ProcessState::Stopped => Pursuit::Stopped,
+            ProcessState::WaitsForDisk => Pursuit::WaitsForDisk,
+            ProcessState::Runs => {
+                let span = now.at.saturating_sub(since.at);
+                let idle = now.cpu.saturating_sub(since.cpu) * IDLE_SHARE <= span && now.io == since.io;
+                if span >= LEAST_WATCH && idle { Pursuit::Idle } else { Pursuit::Busy }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_that_works_is_told_from_one_that_hangs() {
+        let work = |state, cpu: u64, io, at| {
+            Some(Work { state, cpu: Duration::from_millis(cpu), io, at: Duration::from_secs(at) })
+        };
+        use ProcessState::{Runs, Stopped, WaitsForDisk};
+        let rows = [
+            ("takes no time", work(Runs, 1000, 7, 10), Pursuit::Idle),
+            ("wakes up for its timers", work(Runs, 1150, 7, 10), Pursuit::Idle),
+            ("takes time", work(Runs, 3000, 7, 10), Pursuit::Busy),
+            ("writes", work(Runs, 1000, 4103, 10), Pursuit::Busy),
+            ("was seen for a moment only", work(Runs, 1000, 7, 1), Pursuit::Busy),
+            ("is another one by now", work(Runs, 10, 7, 10), Pursuit::Busy),
+            ("is stopped", work(Stopped, 1000, 7, 1), Pursuit::Stopped),
+            ("waits for its disk", work(WaitsForDisk, 1000, 7, 1), Pursuit::WaitsForDisk),
+            ("cannot be seen", None, Pursuit::Unseen),
+        ];
+        for (situation, now, expected) in rows {
+            let mut watched = Watched::default();
+            watched.at(work(Runs, 1000, 7, 0));
+            assert_eq!(watched.at(now), expected, "a process that {situation}");
+        }
+    }
+}

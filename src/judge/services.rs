@@ -1,0 +1,103 @@
+//! What runs the components: the kubelet and the container runtime. One bad answer is luck, two are a verdict.
+//!
+//! ```text
+//!                 a process    healthz / CRI              verdict
+//!   kubelet       none                                    Down       its service manager's business, or a person's
+//!                 stopped      (whatever it said last)    Stalled
+//!                 runs         times out, twice           Stalled
+//!                              says it is unwell, twice   Failing    ping, log, syncloop: its own liveness
+//!   runtime       stopped      does not answer, twice     Stalled
+//!                 idle         does not answer, twice     Stalled
+//!                 works        does not answer            Unknown
+//!                              is not there               Down
+//! ```
+
+use std::time::Duration;
+
+use super::pursuit::Watched;
+use crate::model::observation::ProcessState;
+use crate::model::reading::SymptomKind;
+use crate::model::verdict::{Pursuit, ServiceState};
+use crate::model::{Observation, Reading, Tick, Verdict};
+
+/// Samples in a row that make a verdict of ill.
+const ENOUGH: u32 = 2;
+
+/// What is remembered of a service.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Past {
+    state: ServiceState,
+    /// What was found last, and in how many samples in a row.
+    found: Option<(Verdict, u32)>,
+    /// When the last sample was taken.
+    sampled: Duration,
+    /// Its process, since it was first seen not to answer.
+    process: Watched,
+}
+
+impl Past {
+    /// Counts a sample, and says what holds now.
+    fn judge(&mut self, tick: Tick, sampled: Duration, found: Verdict, evidence: String) -> ServiceState {
+        let fresh = self.sampled != sampled;
+        self.sampled = sampled;
+        let count = match self.found {
+            Some((before, count)) if before == found => count + u32::from(fresh),
+            _ => 1,
+        };
+        self.found = Some((found, count));
+        let ill = matches!(found, Verdict::Stalled | Verdict::Failing);
+        if ill && count < ENOUGH {
+            // Not known to be ill yet, and not what it was either.
+            self.state.watched += tick.credit;
+            return self.state.clone();
+        }
+        let watched = if found == self.state.verdict { self.state.watched + tick.credit } else { Duration::ZERO };
+        self.state = ServiceState { verdict: found, watched, evidence };
+        self.state.clone()
+    }
+}
+
+/// The kubelet.
+pub(super) fn kubelet(tick: Tick, seen: &Observation, past: &mut Past) -> ServiceState {
+    let kubelet = &seen.kubelet;
+    let (sampled, found, evidence) = match (&kubelet.process, &kubelet.healthz) {
+        (None, _) => (tick.now.boot, Verdict::Down, "no kubelet process runs on this node".to_owned()),
+        (Some(process), _) if process.state == ProcessState::Stopped => {
+            let evidence = format!("its process (pid {}) is stopped by a signal", process.pid);
+            (tick.now.boot, Verdict::Stalled, evidence)
+        }
+        (_, Reading::Good) => (kubelet.answered, Verdict::Healthy, "it answers".to_owned()),
+        (_, Reading::CannotTell(symptom)) => (kubelet.answered, Verdict::Unknown, symptom.detail.clone()),
+        (_, Reading::Bad(symptom)) => {
+            let verdict = match symptom.kind {
+                SymptomKind::TimedOut => Verdict::Stalled,
+                SymptomKind::Unhealthy => Verdict::Failing,
+                // It has only just been started, or its health is served elsewhere.
+                _ => Verdict::Unknown,
+            };
+            (kubelet.answered, verdict, symptom.detail.clone())
+        }
+    };
+    past.judge(tick, sampled, found, evidence)
+}
+
+/// The container runtime. One that does not answer because it unpacks an image is at work, and not stalled.
+pub(super) fn runtime(tick: Tick, seen: &Observation, past: &mut Past) -> ServiceState {
+    let silent = seen.runtime.as_ref().err().filter(|symptom| symptom.kind == SymptomKind::TimedOut);
+    let (found, evidence) = match (&seen.runtime, silent) {
+        (Ok(_), _) => (Verdict::Healthy, "it answers".to_owned()),
+        (Err(symptom), None) => (Verdict::Down, symptom.detail.clone()),
+        (Err(_), Some(symptom)) => {
+            let at = past.process.at(seen.runtime_work);
+            let verdict = match at {
+                Pursuit::Stopped | Pursuit::Idle => Verdict::Stalled,
+                Pursuit::Busy | Pursuit::WaitsForDisk | Pursuit::Unseen => Verdict::Unknown,
+            };
+            (verdict, format!("{symptom}; {at}"))
+        }
+    };
+    if silent.is_none() {
+        past.process = Watched::default();
+    }
+    past.judge(tick, tick.now.boot, found, evidence)
+}
