@@ -121,7 +121,7 @@ async fn the_kubelet_is_restarted_from_inside_and_leaves_containers_alone() -> R
     node.up().await?;
     let before = node.kubelet().pid().await?;
     let running = node.containers(Component::Etcd).await?;
-    node.exec(&["lab", "restart-kubelet"]).await?.success()?;
+    node.exec(&["lab", "restart", "kubelet"]).await?.success()?;
     assert_ne!(node.kubelet().pid().await?, before);
     node.up().await?;
     assert_eq!(node.containers(Component::Etcd).await?, running);

@@ -55,8 +55,11 @@ enum Cmd {
         #[arg(required = true)]
         command: Vec<String>,
     },
-    /// Restart the kubelet, inside the node, where no systemd does
-    RestartKubelet,
+    /// Restart a service, inside the node, where no systemd does
+    Restart {
+        /// kubelet or containerd
+        service: String,
+    },
     /// Make a directory the root of a master that something else boots, without its kubelet's unit
     #[command(hide = true)]
     Furnish {
@@ -119,7 +122,7 @@ fn run(command: Cmd) -> Result<()> {
                 stop = interrupted() => { stop?; bail!("interrupted") }
             },
             Cmd::Tell { process, command } => control::tell(&process, &command.join(" ")).await,
-            Cmd::RestartKubelet => restart_kubelet().await,
+            Cmd::Restart { service } => restart(&service).await,
             Cmd::Init { .. } | Cmd::Furnish { .. } => Ok(()),
         }
     })
@@ -154,10 +157,10 @@ async fn interrupted() -> Result<()> {
     Ok(())
 }
 
-async fn restart_kubelet() -> Result<()> {
+async fn restart(service: &str) -> Result<()> {
     let socket = Path::new(SOCKET);
-    let stop = Request::Stop { service: "kubelet".to_owned(), grace_ms: 20_000 };
+    let stop = Request::Stop { service: service.to_owned(), grace_ms: 20_000 };
     supervisor::ask(socket, &stop).await.context("is this the inside of a node?")?;
-    supervisor::ask(socket, &Request::Start("kubelet".to_owned())).await?;
+    supervisor::ask(socket, &Request::Start(service.to_owned())).await?;
     Ok(())
 }

@@ -16,9 +16,10 @@ use super::spec::{self, Restart, Service};
 use super::{Node, kubeadm};
 use crate::manifests::{Component, EtcdVersion};
 
-/// The agent's configuration that only the lab needs: how to restart a kubelet that no systemd runs. The key's name
-/// is the agent's; this is the one place that knows it.
-const AGENT_CONFIG: &str = "[kubelet]\nrestart = [\"/lab/bin/lab\", \"restart-kubelet\"]\n";
+/// The agent's configuration that only the lab needs: how to restart what no systemd runs. The keys' names are the agent's;
+/// this is the one place that knows them.
+const AGENT_CONFIG: &str = "[kubelet]\nrestart = [\"/lab/bin/lab\", \"restart\", \"kubelet\"]\n\
+                            [runtime]\nrestart = [\"/lab/bin/lab\", \"restart\", \"containerd\"]\n";
 
 /// How a node is to be.
 #[derive(Debug, Clone)]

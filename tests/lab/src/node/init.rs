@@ -252,6 +252,8 @@ impl Supervisor {
             |units: &Units| !units.get(name).is_some_and(|u| u.starts == start && u.state == State::Running { pid });
         if !grace.is_zero() {
             let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
+            // As systemd does it: what a signal has stopped could not end otherwise.
+            let _ = kill(Pid::from_raw(pid), Signal::SIGCONT);
             units = self.wait(units, grace, gone);
         }
         if !gone(&units) {
