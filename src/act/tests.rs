@@ -153,6 +153,7 @@ impl Node {
             files: BTreeMap::new(),
             runtime: Ok(Vec::new()),
             probes: BTreeMap::new(),
+            leases: BTreeMap::new(),
             images: BTreeMap::new(),
             runtime_work: None,
             kubelet: Kubelet { process: None, healthz: nothing(), answered: Duration::ZERO, waiting: BTreeMap::new() },

@@ -164,6 +164,11 @@ pub const KEYS: &[Key] = &[
         "how long a process that was found to stand still is left to go on by itself",
     ),
     key(
+        "stall.lease",
+        Field::Duration(Refused, |s| &mut s.policy.lease_still),
+        "a lease not renewed for this long, while others are, means that its holder does nothing",
+    ),
+    key(
         "intruders.action",
         Field::Intruders(|s| &mut s.policy.intruders),
         "a second file of one pod: `move-out` of the directory (kept and recorded), or `report`",

@@ -63,7 +63,7 @@ fn dependency_answers(draft: &Draft<'_>, assessment: &Assessment) -> bool {
 fn why_not(draft: &Draft<'_>, standstill: &Standstill) -> Option<String> {
     let left = |why: &str| Some(format!("{why}, so it is left to the kubelet's own probes"));
     match standstill.at {
-        Pursuit::Stopped | Pursuit::Idle => {}
+        Pursuit::Stopped | Pursuit::Idle | Pursuit::Nothing => {}
         Pursuit::Busy | Pursuit::WaitsForDisk | Pursuit::Unseen => return left(&standstill.at.to_string()),
     }
     if let Some(hold) = &draft.hold {
@@ -100,7 +100,7 @@ fn restart(draft: &mut Draft<'_>, id: &ComponentId, standstill: &Standstill, ass
     }
     if !told_before {
         let because = format!(
-            "it answers nobody for {} s, and {}: {}",
+            "it has stood still for {} s, and {}: {}",
             assessment.watched.as_secs(),
             standstill.at,
             assessment.evidence.first().map_or("", String::as_str)

@@ -11,7 +11,7 @@ use super::{History, Past};
 use crate::model::observation::{ContainerRun, ContainerState, ManifestFile, PodRun, SandboxState};
 use crate::model::reading::{Question, SymptomKind};
 use crate::model::verdict::{Assessment, Cause, Crash, Pursuit, Reads, Standstill, Verdict};
-use crate::model::{ComponentId, Manifest, Memory, Observation, Policy, Probe, Reading, Role, Tick};
+use crate::model::{ComponentId, Manifest, Memory, Observation, Probe, Reading, Role, Tick};
 
 /// Answers in a row that make or unmake Healthy: one may be luck, or a lost packet.
 const ENOUGH_ANSWERS: u32 = 2;
@@ -45,18 +45,33 @@ impl Finding {
     }
 }
 
+/// Whom to judge.
+#[derive(Clone, Copy)]
+pub(super) struct Subject<'a> {
+    pub(super) id: &'a ComponentId,
+    /// The file that holds it, where one does.
+    pub(super) file: Option<&'a ManifestFile>,
+    /// Why it does not get on, however well it answers.
+    pub(super) stuck: Option<&'a str>,
+}
+
+/// What it is to the others.
+pub(super) fn role(memory: &Memory, id: &ComponentId, file: Option<&ManifestFile>) -> Role {
+    let manifest = file.and_then(|file| file.content.as_ref().ok());
+    manifest.map(|m| m.role).or_else(|| Some(memory.components.get(id)?.role)).unwrap_or(Role::Other)
+}
+
 /// Judges one component without looking at the others.
 pub(super) fn assess(
     tick: Tick,
     seen: &Observation,
     memory: &Memory,
-    id: &ComponentId,
-    file: Option<&ManifestFile>,
+    subject: Subject<'_>,
     past: Option<Past>,
-    _policy: &Policy,
 ) -> (Assessment, Past) {
+    let Subject { id, file, stuck } = subject;
     let manifest = file.and_then(|file| file.content.as_ref().ok());
-    let role = manifest.map(|m| m.role).or_else(|| Some(memory.components.get(id)?.role)).unwrap_or(Role::Other);
+    let role = role(memory, id, file);
     let first_sight = past.is_none();
     let mut past = past.unwrap_or_else(|| History::fresh(tick));
 
@@ -82,6 +97,8 @@ pub(super) fn assess(
     };
     let container_id = container.map(|c| c.id.clone());
     let verdict = steady(&mut past, finding.verdict, finding.answer, finding.serving, container_id);
+    let stuck = stuck.filter(|_| verdict == Verdict::Healthy);
+    let verdict = if stuck.is_some() { Verdict::Stalled } else { verdict };
     if verdict == past.verdict {
         past.watched += tick.credit;
     } else {
@@ -89,8 +106,14 @@ pub(super) fn assess(
         past.since = tick.now.wall;
         past.watched = Duration::ZERO;
     }
-    let standstill = standstill(&mut past, verdict, container);
     let mut finding = finding;
+    let standstill = match (stuck, container) {
+        (Some(why), Some(container)) => {
+            finding.evidence.insert(0, why.to_owned());
+            Some(Standstill { container: container.id.clone(), at: Pursuit::Nothing })
+        }
+        _ => standstill(&mut past, verdict, container),
+    };
     if let Some(standstill) = &standstill {
         finding.evidence.push(standstill.at.to_string());
         if standstill.at == Pursuit::WaitsForDisk {

@@ -3,6 +3,7 @@
 //! ```text
 //!   for each component          alone.rs    its container and its probes  ─▶ verdict, with hysteresis both ways
 //!   for all of them together    causes.rs   what lies beneath explains what lies above; only the root is acted upon
+//!   for those that answer       progress.rs who gets on with it: leases, reads with the quorum
 //!   for what runs them          services.rs the kubelet and the container runtime
 //! ```
 //!
@@ -10,6 +11,7 @@
 
 mod alone;
 mod causes;
+mod progress;
 mod pursuit;
 mod reads;
 mod services;
@@ -21,12 +23,13 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::model::observation::{Directory, ManifestFile};
-use crate::model::{ComponentId, Judgement, Memory, Observation, Policy, Tick, Verdict};
+use crate::model::{ComponentId, Judgement, Memory, Observation, Policy, Role, Tick, Verdict};
 
 /// What judging remembers from pass to pass. It is not kept over a restart: every streak begins anew.
 #[derive(Clone, Debug, Default)]
 pub struct History {
     components: BTreeMap<ComponentId, Past>,
+    progress: progress::Past,
     kubelet: services::Past,
     runtime: services::Past,
 }
@@ -59,15 +62,20 @@ pub fn judge(
     policy: &Policy,
 ) -> (Judgement, History) {
     let mut judgement = Judgement::default();
-    for (id, file) in subjects(seen, memory) {
+    let subjects = subjects(seen, memory);
+    let roles: Vec<(ComponentId, Role)> =
+        subjects.iter().map(|(id, file)| (id.clone(), alone::role(memory, id, file.as_deref()))).collect();
+    let stuck = progress::look(tick, seen, &roles, policy, &mut history.progress);
+    for (id, file) in subjects {
         let past = history.components.remove(&id);
-        let (assessment, past) = alone::assess(tick, seen, memory, &id, file.as_deref(), past, policy);
+        let subject = alone::Subject { id: &id, file: file.as_deref(), stuck: stuck.get(&id).map(String::as_str) };
+        let (assessment, past) = alone::assess(tick, seen, memory, subject, past);
         judgement.components.insert(id.clone(), assessment);
         history.components.insert(id, past);
     }
     history.components.retain(|id, _| judgement.components.contains_key(id));
     causes::explain(&mut judgement, seen, memory);
-    judgement.kubelet = services::kubelet(tick, seen, &mut history.kubelet);
+    judgement.kubelet = services::kubelet(tick, seen, stuck.get(&ComponentId::system("kubelet")), &mut history.kubelet);
     judgement.runtime = services::runtime(tick, seen, &mut history.runtime);
     (judgement, history)
 }

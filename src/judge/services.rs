@@ -5,6 +5,7 @@
 //!   kubelet       none                                    Down       its service manager's business, or a person's
 //!                 stopped      (whatever it said last)    Stalled
 //!                 runs         times out, twice           Stalled
+//!                 runs         answers, and the node's lease stands still   Stalled
 //!                              says it is unwell, twice   Failing    ping, log, syncloop: its own liveness
 //!   runtime       stopped      does not answer, twice     Stalled
 //!                 idle         does not answer, twice     Stalled
@@ -58,7 +59,7 @@ impl Past {
 }
 
 /// The kubelet.
-pub(super) fn kubelet(tick: Tick, seen: &Observation, past: &mut Past) -> ServiceState {
+pub(super) fn kubelet(tick: Tick, seen: &Observation, stuck: Option<&String>, past: &mut Past) -> ServiceState {
     let kubelet = &seen.kubelet;
     let (sampled, found, evidence) = match (&kubelet.process, &kubelet.healthz) {
         (None, _) => (tick.now.boot, Verdict::Down, "no kubelet process runs on this node".to_owned()),
@@ -66,7 +67,10 @@ pub(super) fn kubelet(tick: Tick, seen: &Observation, past: &mut Past) -> Servic
             let evidence = format!("its process (pid {}) is stopped by a signal", process.pid);
             (tick.now.boot, Verdict::Stalled, evidence)
         }
-        (_, Reading::Good) => (kubelet.answered, Verdict::Healthy, "it answers".to_owned()),
+        (_, Reading::Good) => match stuck {
+            Some(why) => (kubelet.answered, Verdict::Stalled, format!("it answers, and {why}")),
+            None => (kubelet.answered, Verdict::Healthy, "it answers".to_owned()),
+        },
         (_, Reading::CannotTell(symptom)) => (kubelet.answered, Verdict::Unknown, symptom.detail.clone()),
         (_, Reading::Bad(symptom)) => {
             let verdict = match symptom.kind {
@@ -91,7 +95,7 @@ pub(super) fn runtime(tick: Tick, seen: &Observation, past: &mut Past) -> Servic
             let at = past.process.at(seen.runtime_work);
             let verdict = match at {
                 Pursuit::Stopped | Pursuit::Idle => Verdict::Stalled,
-                Pursuit::Busy | Pursuit::WaitsForDisk | Pursuit::Unseen => Verdict::Unknown,
+                Pursuit::Busy | Pursuit::Nothing | Pursuit::WaitsForDisk | Pursuit::Unseen => Verdict::Unknown,
             };
             (verdict, format!("{symptom}; {at}"))
         }

@@ -12,9 +12,10 @@ use crate::model::generation::Stored;
 use crate::model::memory::Record;
 use crate::model::observation::*;
 use crate::model::reading::{Probe, Question, Symptom, SymptomKind};
-use crate::model::verdict::{Assessment, Cause, Reads};
+use crate::model::verdict::{Assessment, Cause, Pursuit, Reads};
 use crate::model::{
-    ClosureFile, Digest, FileKind, FileState, Generation, Manifest, Moment, Reading, Role, Slot, Standing,
+    ClosureFile, Digest, FileKind, FileState, Generation, Lease, LeaseLook, Manifest, Moment, Reading, Role, Slot,
+    Standing,
 };
 
 const NOW: i64 = 1_800_000_000;
@@ -57,6 +58,7 @@ fn nothing_runs(names: &[&str]) -> Observation {
         runtime: Ok(vec![]),
         runtime_work: None,
         probes: BTreeMap::new(),
+        leases: BTreeMap::new(),
         images: BTreeMap::new(),
         kubelet: Kubelet {
             process: Some(KubeletProcess {
@@ -440,4 +442,169 @@ fn q4_changed_key_material_is_diagnosed_by_name() {
             }
         }
     }
+}
+
+const LEASE_STILL: u64 = 60;
+
+/// A node whose controller manager, scheduler and kubelet answer, each with a lease it holds.
+fn leaseholders() -> Observation {
+    let mut seen = nothing_runs(&["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"]);
+    seen.node.host = "m1".to_owned();
+    for name in ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"] {
+        running(&mut seen, name, -2000);
+        let questions = [(Question::Live, Reading::Good), (Question::Quorum, Reading::Good)];
+        answers(&mut seen, name, if name == "etcd" { &questions } else { &questions[..1] });
+    }
+    for (name, holder) in [("kube-controller-manager", "m1_a"), ("kube-scheduler", "m1_b"), ("kubelet", "m1")] {
+        let lease = Lease { holder: Some(holder.to_owned()), renewed: Some("0".to_owned()) };
+        seen.leases.insert(ComponentId::system(name), LeaseLook { said: Ok(lease), at: seen.at.boot });
+    }
+    seen
+}
+
+/// Passes a second apart, in which the leases of these names are renewed and the others are not.
+fn leases(seen: &Observation, moving: &[&str], seconds: u64, change: impl Fn(&mut Observation, u64)) -> Judgement {
+    let (mut history, mut judgement) = (History::default(), Judgement::default());
+    for second in 0..seconds {
+        let mut seen = seen.clone();
+        let later = Duration::from_secs(second);
+        seen.at.boot += later;
+        seen.kubelet.answered = seen.at.boot;
+        seen.probes.values_mut().flatten().for_each(|probe| probe.at += later);
+        for (id, look) in &mut seen.leases {
+            look.at = seen.at.boot;
+            if let Ok(lease) = &mut look.said
+                && moving.contains(&id.name.as_str())
+            {
+                lease.renewed = Some(second.to_string());
+            }
+        }
+        change(&mut seen, second);
+        let tick = Tick { now: seen.at, credit: Duration::from_secs(1) };
+        (judgement, history) = judge(tick, &seen, &Memory::default(), history, &Policy::default());
+    }
+    judgement
+}
+
+fn stalled(judgement: &Judgement) -> Vec<String> {
+    let stalled = judgement.components.iter().filter(|(_, a)| a.verdict == Verdict::Stalled && a.cause.is_none());
+    let mut names: Vec<String> = stalled.map(|(id, _)| id.name.clone()).collect();
+    names.extend((judgement.kubelet.verdict == Verdict::Stalled).then(|| "kubelet".to_owned()));
+    names
+}
+
+#[test]
+fn who_answers_and_leaves_its_lease_alone_stands_still() {
+    let (controllers, scheduler, kubelet) = ("kube-controller-manager", "kube-scheduler", "kubelet");
+    let long = LEASE_STILL + 10;
+    let seen = leaseholders();
+    let nothing = |_: &mut Observation, _: u64| {};
+    let rows: [(&str, &[&str], u64, &[&str]); 6] = [
+        ("all are renewed", &[controllers, scheduler, kubelet], long, &[]),
+        ("the scheduler's is not, for a moment", &[controllers, kubelet], LEASE_STILL - 10, &[]),
+        ("the scheduler's is not", &[controllers, kubelet], long, &[scheduler]),
+        ("two are not", &[kubelet], long, &[controllers, scheduler]),
+        ("the node's is not", &[controllers, scheduler], long, &[kubelet]),
+        ("none is: nobody can write, and no restart here cures that", &[], long, &[]),
+    ];
+    for (situation, moving, seconds, expected) in rows {
+        assert_eq!(stalled(&leases(&seen, moving, seconds, nothing)), expected, "{situation}");
+    }
+    let judgement = leases(&seen, &[controllers, kubelet], long, nothing);
+    let found = &judgement.components[&ComponentId::system(scheduler)];
+    assert!(found.evidence[0].contains("it holds its lease and has not renewed it"), "{:?}", found.evidence);
+    assert_eq!(
+        found.standstill.as_ref().map(|s| (s.container.as_str(), s.at)),
+        Some(("kube-scheduler-0", Pursuit::Nothing))
+    );
+}
+
+#[test]
+fn a_lease_that_cannot_be_read_or_has_a_new_holder_says_nothing() {
+    let (controllers, kubelet) = ("kube-controller-manager", "kubelet");
+    let scheduler = ComponentId::system("kube-scheduler");
+    let long = LEASE_STILL * 3;
+    let seen = leaseholders();
+    let unread = |seen: &mut Observation, _: u64| {
+        let said = Err(Symptom::new(SymptomKind::Unauthorized, "403"));
+        seen.leases.insert(scheduler.clone(), LeaseLook { said, at: seen.at.boot });
+    };
+    assert_eq!(stalled(&leases(&seen, &[controllers, kubelet], long, unread)), [] as [&str; 0], "not for our eyes");
+    // A process that was restarted is given the whole time, and one that is not the first of its kind begins anew.
+    let restarted = |seen: &mut Observation, second: u64| {
+        for run in seen.runtime.iter_mut().flatten().filter(|run| run.component == scheduler) {
+            run.containers[0].id = format!("kube-scheduler-{}", second / (LEASE_STILL - 10));
+        }
+    };
+    assert_eq!(stalled(&leases(&seen, &[controllers, kubelet], long, restarted)), [] as [&str; 0], "another process");
+    // Somebody elsewhere holds it and does nothing: ours ought to have taken it over.
+    let elsewhere = |seen: &mut Observation, _: u64| {
+        let lease = Lease { holder: Some("m2_c".to_owned()), renewed: Some("0".to_owned()) };
+        seen.leases.insert(scheduler.clone(), LeaseLook { said: Ok(lease), at: seen.at.boot });
+    };
+    let judgement = leases(&seen, &[controllers, kubelet], LEASE_STILL + 10, elsewhere);
+    let evidence = &judgement.components[&scheduler].evidence;
+    assert!(evidence[0].contains("held by m2_c") && evidence[0].contains("does not take it over"), "{evidence:?}");
+}
+
+#[test]
+fn an_api_server_that_answers_its_health_checks_and_no_read_stands_still_while_etcd_answers() {
+    let seen = leaseholders();
+    let hang = |seen: &mut Observation, _: u64| {
+        for look in seen.leases.values_mut() {
+            look.said = Err(Symptom::new(SymptomKind::TimedOut, "took the question and did not answer in time"));
+        }
+    };
+    assert_eq!(stalled(&leases(&seen, &[], LEASE_STILL - 10, hang)), [] as [&str; 0], "for a moment");
+    assert_eq!(stalled(&leases(&seen, &[], LEASE_STILL + 10, hang)), ["kube-apiserver"]);
+    let and_etcd = |seen: &mut Observation, second: u64| {
+        hang(seen, second);
+        let quorum = seen.probes.get_mut(&ComponentId::system("etcd")).unwrap().iter_mut();
+        quorum.filter(|p| p.question == Question::Quorum).for_each(|p| p.reading = bad(SymptomKind::ClusterWide));
+    };
+    assert_eq!(stalled(&leases(&seen, &[], LEASE_STILL * 3, and_etcd)), [] as [&str; 0], "etcd's own trouble");
+}
+
+/// A look at the kubelet or the runtime, a second apart.
+fn service(change: impl Fn(&mut Observation, u64), seconds: u64) -> (Verdict, Verdict) {
+    let judgement = leases(&nothing_runs(&["etcd"]), &[], seconds, change);
+    (judgement.kubelet.verdict, judgement.runtime.verdict)
+}
+
+#[test]
+fn a_kubelet_or_runtime_is_ill_after_two_samples_and_not_for_being_busy_or_gone() {
+    use ProcessState::{Runs, Stopped};
+    let silent = || Symptom::new(SymptomKind::TimedOut, "did not answer in time");
+    let healthz = |kind| {
+        move |seen: &mut Observation, _: u64| {
+            seen.kubelet.healthz = Reading::Bad(Symptom::new(kind, "as it was told"));
+        }
+    };
+    assert_eq!(service(|_, _| {}, 3), (Verdict::Healthy, Verdict::Healthy));
+    assert_eq!(service(healthz(SymptomKind::TimedOut), 1).0, Verdict::Unknown, "one sample");
+    assert_eq!(service(healthz(SymptomKind::TimedOut), 2).0, Verdict::Stalled);
+    let one_answer = |seen: &mut Observation, _: u64| {
+        seen.kubelet.healthz = Reading::Bad(silent());
+        seen.kubelet.answered = Duration::from_secs(10_000);
+    };
+    assert_eq!(service(one_answer, 30).0, Verdict::Unknown, "one answer, looked at thirty times");
+    assert_eq!(service(healthz(SymptomKind::Unhealthy), 2).0, Verdict::Failing);
+    assert_eq!(service(healthz(SymptomKind::Refused), 9).0, Verdict::Unknown, "it may only just have started");
+    assert_eq!(service(|seen, _| seen.kubelet.process = None, 9).0, Verdict::Down);
+    let stopped = |seen: &mut Observation, _: u64| seen.kubelet.process.as_mut().unwrap().state = Stopped;
+    assert_eq!(service(stopped, 2).0, Verdict::Stalled, "whatever it answered before");
+
+    let runtime = |state, busy: bool| {
+        move |seen: &mut Observation, second: u64| {
+            seen.runtime = Err(silent());
+            let cpu = Duration::from_secs(if busy { second } else { 1 });
+            seen.runtime_work = Some(Work { state, cpu, io: 0, at: seen.at.boot });
+        }
+    };
+    assert_eq!(service(runtime(Stopped, false), 1).1, Verdict::Unknown, "one sample");
+    assert_eq!(service(runtime(Stopped, false), 2).1, Verdict::Stalled);
+    assert_eq!(service(runtime(Runs, false), 5).1, Verdict::Stalled);
+    assert_eq!(service(runtime(Runs, true), 30).1, Verdict::Unknown, "it unpacks an image, say");
+    let gone = |seen: &mut Observation, _: u64| seen.runtime = Err(Symptom::new(SymptomKind::Broken, "no such file"));
+    assert_eq!(service(gone, 9).1, Verdict::Down);
 }

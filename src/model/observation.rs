@@ -8,7 +8,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{ClosureFile, ComponentId, Digest, FileFault, FileState, Manifest, Moment, Probe, Reading, Symptom};
+use super::{
+    ClosureFile, ComponentId, Digest, FileFault, FileState, LeaseLook, Manifest, Moment, Probe, Reading, Symptom,
+};
 
 /// One look at the node.
 #[derive(Clone, Debug)]
@@ -28,6 +30,8 @@ pub struct Observation {
     pub runtime_work: Option<Work>,
     /// The latest answer to each question, by component.
     pub probes: BTreeMap<ComponentId, Vec<Probe>>,
+    /// The latest look at the leases of controller manager and scheduler, and at the node's own under `kubelet`.
+    pub leases: BTreeMap<ComponentId, LeaseLook>,
     /// Whether an image is on the node, by reference; an image that could not be asked for is not in here.
     pub images: BTreeMap<String, ImagePresence>,
     /// The kubelet.
@@ -293,6 +297,8 @@ pub enum HeardApi {
 pub struct Node {
     /// `/proc/sys/kernel/random/boot_id`.
     pub boot_id: String,
+    /// The host's name, which the holders of leases begin with.
+    pub host: String,
     /// What is left that makes this node a master: present or missing (Q3).
     pub master: MasterSigns,
     /// Processes of root that must not be disturbed, by what they are (Q6, Q3).

@@ -29,6 +29,9 @@ pub const RUNTIME_RESTARTS_PER_HOUR: usize = 1;
 /// A process that was found to stand still is given this much longer. With two questions of 5 s each that found it, it is
 /// stopped some 20 s after it hung; a kubelet with kubeadm's probes takes 115 s and more.
 pub const STALL_AFTER: Duration = Duration::from_secs(5);
+/// A lease that is not renewed for this long while others are: controller manager and scheduler give theirs up after 10 s
+/// and end themselves after 15 s, their own health check fails 20 s after that; a kubelet renews every 10 s.
+pub const LEASE_STILL: Duration = Duration::from_secs(60);
 /// A deleted manifest comes back after this long, announced at once.
 pub const DELETED_GRACE: Duration = Duration::from_secs(60);
 /// Several deleted at once look like a decision of somebody: wait longer. etcd's, alone or not, waits as long.
@@ -100,6 +103,8 @@ pub struct Policy {
     pub runtime_restarts_per_hour: usize,
     /// See [`STALL_AFTER`].
     pub stall_after: Duration,
+    /// See [`LEASE_STILL`].
+    pub lease_still: Duration,
     /// See [`DELETED_GRACE`].
     pub deleted_grace: Duration,
     /// See [`ALL_DELETED_GRACE`].
@@ -139,6 +144,7 @@ impl Default for Policy {
             kubelet_restarts_per_hour: KUBELET_RESTARTS_PER_HOUR,
             runtime_restarts_per_hour: RUNTIME_RESTARTS_PER_HOUR,
             stall_after: STALL_AFTER,
+            lease_still: LEASE_STILL,
             deleted_grace: DELETED_GRACE,
             all_deleted_grace: ALL_DELETED_GRACE,
             quiet: QUIET,

@@ -172,6 +172,8 @@ pub enum Pursuit {
     Idle,
     /// It works at something.
     Busy,
+    /// It answers, and does none of its work.
+    Nothing,
     /// A thread of it waits for its disk.
     WaitsForDisk,
     /// It cannot be seen.
@@ -184,6 +186,7 @@ impl fmt::Display for Pursuit {
             Self::Stopped => "its process is stopped by a signal",
             Self::Idle => "its process takes no processor time and touches no disk",
             Self::Busy => "its process works at something",
+            Self::Nothing => "its process answers and does not get on with its work",
             Self::WaitsForDisk => "its process waits for its disk",
             Self::Unseen => "what its process is at cannot be seen",
         })

@@ -3,6 +3,8 @@
 //! clientcmd's rules, as far as a file that breaks them stops the program at its start: it parses, its current context
 //! leads to a cluster with a server and to a user that exists, what it embeds decodes, and its key fits its certificate.
 
+use std::path::PathBuf;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
@@ -53,6 +55,35 @@ pub(super) fn read(bytes: &[u8], document: Option<&Value>) -> Kubeconfig {
         },
         (Err(reason), _) => cannot(reason, credentials, bytes, names),
         (Ok(_), None) => cannot("it does not parse".to_owned(), credentials, bytes, names),
+    }
+}
+
+/// With what its user comes to the API server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Client {
+    /// With a certificate and a key that it embeds, in PEM.
+    Embedded(Vec<u8>, Vec<u8>),
+    /// With a certificate and a key that lie in files.
+    Files(PathBuf, PathBuf),
+}
+
+/// Its user's certificate and key.
+///
+/// # Errors
+/// A sentence, where there are none: it may come with a token, or by a plugin.
+pub(super) fn client(bytes: &[u8]) -> Result<Client, String> {
+    let document: Value = serde_yaml::from_slice(bytes).map_err(|error| format!("is no kubeconfig: {error}"))?;
+    let none = || "names no client certificate".to_owned();
+    let current = text(&document, "current-context").ok_or_else(none)?;
+    let user = named(&document, "contexts", "context", current).and_then(|context| text(context, "user"));
+    let user = named(&document, "users", "user", user.ok_or_else(none)?).ok_or_else(none)?;
+    if let (Some(certificate), Some(key)) = (text(user, "client-certificate-data"), text(user, "client-key-data")) {
+        let certificate = decode(certificate, "client-certificate-data")?;
+        return Ok(Client::Embedded(certificate, decode(key, "client-key-data")?));
+    }
+    match (text(user, "client-certificate"), text(user, "client-key")) {
+        (Some(certificate), Some(key)) => Ok(Client::Files(certificate.into(), key.into())),
+        _ => Err(none()),
     }
 }
 

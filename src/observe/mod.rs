@@ -19,6 +19,7 @@ mod directory;
 mod file;
 mod kubeconfig;
 mod kubelet;
+mod leases;
 mod node;
 mod probes;
 mod runtime;
@@ -37,6 +38,7 @@ use self::closure::{Closures, Scope};
 use self::content::Hint;
 use self::directory::{Hold, Looker, Quiet};
 use self::kubelet::{Pods, PodsAsk};
+use self::leases::Leases;
 use self::node::{Listeners, Signs};
 use self::probes::plan::{self, Ask, How, Manifests, More};
 use self::probes::{Probes, http};
@@ -67,6 +69,7 @@ pub struct Observer {
     runtime: Runtime,
     probes: Probes,
     kubelet_health: Probes,
+    leases: Leases,
     pods: Pods,
     wake: Wake,
     surroundings: Surroundings,
@@ -168,6 +171,7 @@ impl Observer {
             runtime: Runtime::default(),
             probes: Probes::new(settings.probes.clone()),
             kubelet_health: Probes::new(settings.probes.clone()),
+            leases: Leases::new(settings.probes.clone()),
             pods: Pods::default(),
             wake,
             surroundings,
@@ -233,6 +237,7 @@ impl Observer {
             runtime: seen.map(|seen| seen.pods),
             runtime_work,
             probes: self.probes.answers(),
+            leases: self.leases.looks(),
             images,
             kubelet: self.kubelet_seen(process),
             node,
@@ -300,7 +305,15 @@ impl Observer {
             proven: inactive.values().filter_map(|file| file.content.as_ref().ok()).filter(known_good).collect(),
         };
         let kubelet_client = manifests.standing.values().find_map(|manifest| plan::kubelet_client(manifest));
-        self.probes.plan(plan::plan(&manifests, &self.settings.paths.kubernetes));
+        let asks = plan::plan(&manifests, &self.settings.paths.kubernetes);
+        let leases = leases::plan(
+            manifests.standing.values().copied(),
+            &asks,
+            &self.surroundings.node_name.value,
+            &self.settings.kubelet.kubeconfig,
+        );
+        self.leases.plan(leases);
+        self.probes.plan(asks);
         self.pods.plan(kubelet_client.map(|identity| PodsAsk {
             address: self.surroundings.kubelet_address.clone(),
             identity,
@@ -337,6 +350,11 @@ pub fn find(settings: &Settings) -> (Machine, Surroundings) {
 /// `/etc/machine-id`; nothing where there is none.
 fn machine_id() -> String {
     std::fs::read_to_string("/etc/machine-id").unwrap_or_default().trim().to_owned()
+}
+
+/// The host's name, as programs ask for it.
+fn host_name() -> String {
+    nix::unistd::gethostname().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
 /// One file of a closure, looked at by itself: with the same eyes as every pass, for whoever has to look again.
@@ -391,6 +409,7 @@ impl Proc {
         let surroundings = surroundings_now(settings, &mut self.flags, &processes);
         let node = Node {
             boot_id: proc::boot_id(),
+            host: host_name(),
             master: self.signs.look(),
             busy: node::busy(&processes),
             listeners: self.listeners.look(ports),

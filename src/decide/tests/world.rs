@@ -287,7 +287,7 @@ impl World {
             Some(Pursuit::Stopped) => (ProcessState::Stopped, false),
             Some(Pursuit::WaitsForDisk) => (ProcessState::WaitsForDisk, false),
             Some(Pursuit::Idle) => (ProcessState::Runs, false),
-            Some(Pursuit::Busy) | None => (ProcessState::Runs, true),
+            Some(Pursuit::Busy | Pursuit::Nothing) | None => (ProcessState::Runs, true),
         };
         let cpu = Duration::from_secs(if busy { self.seconds } else { 1 });
         Some(Work { state, cpu, io: 0, at: Duration::from_secs(self.seconds) })
@@ -417,6 +417,7 @@ impl World {
             },
             runtime_work: self.work("containerd"),
             probes: self.pods.iter().map(|(component, pod)| (component.clone(), self.probes(component, pod))).collect(),
+            leases: BTreeMap::new(),
             images,
             kubelet: Kubelet {
                 process: Some(KubeletProcess {
@@ -435,6 +436,7 @@ impl World {
             },
             node: Node {
                 boot_id: "boot".to_owned(),
+                host: "master-1".to_owned(),
                 master: MasterSigns { missing: self.missing_signs.clone() },
                 busy: self.busy.clone(),
                 listeners: self.listeners.clone(),

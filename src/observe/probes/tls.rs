@@ -24,6 +24,7 @@ use crate::model::reading::SymptomKind;
 use crate::model::{Reading, Symptom};
 use crate::observe::credentials::{self, Dates};
 use crate::observe::file;
+use crate::observe::kubeconfig::{self, Client};
 
 static PROVIDER: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| Arc::new(aws_lc_rs::default_provider()));
 
@@ -33,10 +34,17 @@ const MAX_PEM: u64 = 1 << 20;
 /// As whom we come: a certificate and its key, by path, read anew for each connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::observe) struct Identity {
-    /// PEM, the chain.
+    /// PEM, the chain; or a kubeconfig, whose user it is.
     pub(in crate::observe) certificate: PathBuf,
-    /// PEM.
+    /// PEM; the same kubeconfig.
     pub(in crate::observe) key: PathBuf,
+}
+
+impl Identity {
+    /// The user of a kubeconfig.
+    pub(in crate::observe) fn of_kubeconfig(path: PathBuf) -> Self {
+        Self { certificate: path.clone(), key: path }
+    }
 }
 
 /// An identity that was read, and what is wrong with its dates.
@@ -63,8 +71,20 @@ async fn read(identity: &Identity) -> Result<Presented, String> {
     let read = async |path: &PathBuf| {
         file::read_async(path, MAX_PEM).await.map_err(|fault| format!("{} {fault}", path.display()))
     };
-    let certificate = read(&identity.certificate).await?;
-    let key = read(&identity.key).await?;
+    let mut certificate = read(&identity.certificate).await?;
+    let mut key = read(&identity.key).await?;
+    // A kubelet's PEM holds both and is named twice, too; what begins a PEM begins no kubeconfig.
+    if identity.certificate == identity.key && !certificate.starts_with(b"-----BEGIN") {
+        let client = kubeconfig::client(&certificate);
+        match client.map_err(|error| format!("{} {error}", identity.certificate.display()))? {
+            Client::Embedded(embedded, its_key) => (certificate, key) = (embedded, its_key),
+            Client::Files(path, its_key) => {
+                // Relative to the kubeconfig, as clientcmd has it.
+                let beside = |path: PathBuf| identity.certificate.parent().map_or(path.clone(), |dir| dir.join(&path));
+                (certificate, key) = (read(&beside(path)).await?, read(&beside(its_key)).await?);
+            }
+        }
+    }
     let (pair, dates) = credentials::pair(&certificate, &key)
         .map_err(|error| format!("{}: {error}", identity.certificate.display()))?;
     let trouble = dates.trouble(jiff::Timestamp::now());

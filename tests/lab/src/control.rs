@@ -10,6 +10,7 @@
 //!  healthy ─ slow MILLIS  ─▶ every answer comes that much later         ── ok ──▶ healthy
 //!            fail [livez|readyz|healthz] CHECK     the named check fails
 //!            freeze-lease    healthy, but the lease stands still
+//!            hang-requests   healthy, but no request for an object is answered
 //!            crash [CODE], crash-after MILLIS      gone (2 unless said otherwise, as a Go panic)
 //! ```
 //! Faults add up until `ok`. A hung process is modelled on SIGSTOP: connections are taken by the kernel's backlog.
@@ -102,6 +103,18 @@ pub struct Faults {
     pub failing: Vec<FailedCheck>,
     /// Whether the lease is renewed.
     pub lease: LeaseFault,
+    /// Whether requests for objects are answered.
+    pub requests: Requests,
+}
+
+/// What becomes of requests for objects, health checks aside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Requests {
+    /// They are answered.
+    #[default]
+    Answered,
+    /// They hang.
+    Hanging,
 }
 
 impl Faults {
@@ -123,6 +136,7 @@ enum Command {
     Fail(FailedCheck),
     Crash { code: i32, after: Duration },
     FreezeLease,
+    HangRequests,
     Ok,
 }
 
@@ -148,10 +162,12 @@ impl Command {
             }
             ["crash-after", wait] => Command::Crash { code: CRASH_CODE, after: millis(wait)? },
             ["freeze-lease"] => Command::FreezeLease,
+            ["hang-requests"] => Command::HangRequests,
             ["ok"] => Command::Ok,
             _ => bail!(
                 "`{line}` is not a command; there are hang, refuse, slow MILLIS, fail [livez|readyz|healthz] CHECK, \
-                 crash [CODE], crash-after MILLIS, freeze-lease, ok"
+                 crash [CODE], crash-after MILLIS, freeze-lease, \
+                 hang-requests, ok"
             ),
         })
     }
@@ -163,6 +179,7 @@ impl Command {
             Command::Slow(wait) => faults.slow = wait,
             Command::Fail(check) => faults.failing.push(check),
             Command::FreezeLease => faults.lease = LeaseFault::Frozen,
+            Command::HangRequests => faults.requests = Requests::Hanging,
             Command::Ok => *faults = Faults::default(),
             Command::Crash { code, after } => {
                 tokio::spawn(async move {

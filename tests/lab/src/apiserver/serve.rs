@@ -21,7 +21,7 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 
-use crate::control::{Faults, Reach};
+use crate::control::{Faults, Reach, Requests};
 
 /// A peer that does not finish its handshake in this time is dropped.
 const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(10);
@@ -253,6 +253,9 @@ async fn respond(
         Err(_) => Duration::ZERO,
     };
     sleep(slow).await;
+    if request.uri().path().starts_with("/api") {
+        drop(port.faults.wait_for(|faults| faults.requests == Requests::Answered).await);
+    }
     let (parts, body) = request.into_parts();
     let reply = match Limited::new(body, BODY_LIMIT).collect().await {
         Ok(body) => {
