@@ -99,3 +99,29 @@ async fn a_hung_kubelet_and_a_hung_runtime_are_restarted_and_the_pods_run_on() -
     stage.rolled_back(Component::Scheduler, 2, (&good, 1)).await?;
     stage.the_same_after_a_restart().await
 }
+
+#[tokio::test]
+async fn who_answers_and_does_nothing_is_restarted() -> Result<()> {
+    let stage = Stage::with(&quick(&[])).await?;
+    // Healthy by its own word, and its lease stands still.
+    let scheduler = Component::Scheduler;
+    let before = stage.runs(scheduler).await?;
+    stage.node.tell("kube-scheduler", "freeze-lease").await?;
+    stage.told("kube-scheduler: restarting its container").await?;
+    stage.told("it holds its lease and has not renewed it").await?;
+    stage.runs_anew(scheduler, &before).await?;
+
+    // Ready by its own word, and no read through it is answered.
+    let api = Component::ApiServer;
+    let before = stage.runs(api).await?;
+    stage.node.tell("kube-apiserver", "hang-requests").await?;
+    stage.told("kube-apiserver: restarting its container").await?;
+    stage.told("although etcd answers with its quorum").await?;
+    stage.runs_anew(api, &before).await?;
+    stage.all_serve().await?;
+    for whose in ["etcd", "kube-controller-manager"] {
+        let told = stage.times_told(&format!("{whose}: restarting its container"));
+        ensure!(told == 0, "{whose} did nothing wrong:\n{}", stage.story());
+    }
+    stage.the_same_after_a_restart().await
+}
