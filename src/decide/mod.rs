@@ -7,6 +7,7 @@
 //!   steady.rs      Adopting, Steady, Unread, Missing, Held: what a look changes
 //!   probation.rs   a candidate's trial, and what ends it
 //!   rollback.rs    a replacement, stage by stage; parking.rs: kube-apiserver out of etcd's way
+//!   surroundings.rs  certificates, disks, pressure, the clock, the way to the API server: told, no more
 //!   pace.rs        how soon to look again
 //!   generations.rs what is kept of what was seen, published, and forgotten
 //! ```
@@ -24,6 +25,7 @@ mod request;
 mod rollback;
 mod standing;
 mod steady;
+mod surroundings;
 
 pub use hold::Hold;
 pub use pace::{Pace, WATCHFUL};
@@ -58,6 +60,7 @@ pub fn decide(scene: Scene<'_>, memory: &Memory, request: Option<&Request>) -> (
     let hold = Hold::of(&draft);
     hold::tell(&mut draft, hold.as_ref());
     draft.hold = hold;
+    surroundings::tell(&mut draft);
     remember_api(&mut draft);
 
     // A directory that cannot be read says nothing about anybody.

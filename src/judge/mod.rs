@@ -3,6 +3,7 @@
 //! ```text
 //!   for each component          alone.rs    its container and its probes  ─▶ verdict, with hysteresis both ways
 //!   for all of them together    causes.rs   what lies beneath explains what lies above; only the root is acted upon
+//!                               surroundings.rs  certificates, disks, the way to the API server
 //! ```
 //!
 //! A cluster-wide symptom is never a local fault, "cannot tell" moves nothing, and what answers 401 is alive.
@@ -10,6 +11,7 @@
 mod alone;
 mod causes;
 mod reads;
+mod surroundings;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -83,6 +83,16 @@ pub enum Cause {
         /// Which file, and what is wrong with it.
         detail: String,
     },
+    /// There is no room on a disk it writes to, or that disk is read-only.
+    Disk {
+        /// The sentence.
+        detail: String,
+    },
+    /// The address its kubeconfig names for the API server does not answer, while the API server of this node serves.
+    Endpoint {
+        /// The sentence.
+        detail: String,
+    },
 }
 
 impl fmt::Display for Cause {
@@ -95,6 +105,8 @@ impl fmt::Display for Cause {
             Self::Cluster { detail } => write!(f, "the etcd cluster does not serve: {detail}"),
             Self::Certificate { detail } => write!(f, "a certificate is out of its dates: {detail}"),
             Self::KeyMaterial { detail } => write!(f, "key material does not fit: {detail}"),
+            Self::Disk { detail } => write!(f, "a disk is full or read-only: {detail}"),
+            Self::Endpoint { detail } => write!(f, "its way to the API server is broken: {detail}"),
         }
     }
 }
