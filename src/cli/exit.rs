@@ -47,9 +47,7 @@ impl Exit {
             Self::Usage => "the arguments cannot be understood",
             Self::Refused => "refused: the reason is printed",
             Self::Unreachable => "the agent cannot be reached, or this is not root",
-            Self::Unwell => {
-                "status: a component is unwell, held or cannot be told; certs check: one ends soon, or has"
-            }
+            Self::Unwell => "status: a component is unwell, held or cannot be told; certs check: one ends soon, or has",
         }
     }
 }

@@ -193,7 +193,7 @@ fn endpoints(draft: &mut Draft<'_>) {
     {
         let words = endpoint.reading.symptom().map_or_else(String::new, |symptom| format!(" ({symptom})"));
         let text = format!(
-            "{}, by which {} reach the API server, does not answer{words}, while the API server of this node serves; \
+            "{}, the way of {} to the API server, does not answer{words}, while the API server of this node serves; \
              next: look at the load balancer or the floating address",
             endpoint.server,
             endpoint.users()

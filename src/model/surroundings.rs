@@ -208,8 +208,10 @@ const FEW_INODES_PERCENT: u64 = 5;
 /// Elsewhere a tenth of a large disk is plenty: twice etcd's default quota (`--quota-backend-bytes`, 2 GiB) holds the
 /// largest database there may be, and the copy of it that defragmenting makes.
 const PLENTY: u64 = 4 << 30;
-/// etcd allots its next WAL segment whole (SegmentSizeBytes, 64 MB): it ends itself where that fails.
-const LEAST_FOR_ETCD: u64 = 64 * 1000 * 1000;
+/// etcd allots its next WAL segment whole (SegmentSizeBytes, 64 MB) and ends itself where that fails; its database grows
+/// by 16 MiB at a time (bbolt's DefaultAllocSize). The segment allotted ahead is given back when etcd ends, so that a full
+/// disk has just that much room while it does not run.
+const LEAST_FOR_ETCD: u64 = 64 * 1000 * 1000 + (16 << 20);
 /// Anything else needs this for its next file: the largest that is kept with a generation.
 const LEAST: u64 = super::closure::MAX_FILE_BYTES;
 
@@ -364,7 +366,11 @@ mod tests {
             ("the kubelet's, with a twelfth left", disk(DiskUse::Kubelet, 1200 * GIB, 100 * GIB), Room::Little),
             ("etcd's own, large, with a twelfth left", disk(DiskUse::Etcd, 1200 * GIB, 100 * GIB), Room::Enough),
             ("etcd's own, with 3 GiB left", disk(DiskUse::Etcd, 100 * GIB, 3 * GIB), Room::Little),
-            ("etcd's, without room for a WAL segment", disk(DiskUse::Etcd, 100 * GIB, 60_000_000), Room::None),
+            (
+                "etcd's, with room for no more than a WAL segment",
+                disk(DiskUse::Etcd, 100 * GIB, 64_000_000),
+                Room::None,
+            ),
             ("ours, with as much left", disk(DiskUse::State, 200_000_000, 60_000_000), Room::Enough),
             ("ours, full", disk(DiskUse::State, 200_000_000, 4096), Room::None),
             ("short of inodes", Disk { inodes_free: 40, ..disk(DiskUse::State, GIB, GIB / 2) }, Room::FewInodes),

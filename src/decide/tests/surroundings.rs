@@ -206,7 +206,7 @@ fn r17_a_dead_balancer_is_told_from_a_dead_api_server() {
         world.around.endpoints = vec![endpoint(60, words)];
         world.run(5);
     }
-    let words = "https://lb:6443, by which kube-scheduler, kubelet reach the API server, does not answer (refused)";
+    let words = "https://lb:6443, the way of kube-scheduler, kubelet to the API server, does not answer (refused)";
     assert_eq!(told(&world, words), 1, "{}", world.story());
     let pod = world.pods.get_mut(&id("kube-scheduler")).unwrap();
     (pod.up, pod.next_start) = (Up::Exited, u64::MAX);

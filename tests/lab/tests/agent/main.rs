@@ -12,6 +12,7 @@
 //! | `etcd` | etcd's manifest, while the API server runs |
 //! | `boots` | the node starts with a bad manifest on disk |
 //! | `crashes` | the agent itself: killed, its state damaged, its disk full |
+//! | `surroundings` | what lies around: a certificate ends, a disk fills, an address dies |
 //! | `hands` | what a person does with the command line |
 
 #[allow(dead_code, reason = "more tests than these stand on it")]
@@ -25,3 +26,4 @@ mod crashes;
 mod etcd;
 mod files;
 mod hands;
+mod surroundings;
