@@ -107,7 +107,9 @@ mod tests {
     #[test]
     fn the_page_has_every_command_key_and_exit_code() {
         let page = page(&crate::cli::Cli::command());
-        for part in ["rollback COMPONENT", "config show", "\\-\\-dry\\-run", "candidate.soak", "\\-\\-for TIME"] {
+        for part in
+            ["rollback COMPONENT", "certs check", "config show", "\\-\\-dry\\-run", "candidate.soak", "\\-\\-for TIME"]
+        {
             assert!(page.contains(part), "{part} in\n{page}");
         }
         assert_eq!(page.matches("Default: ").count(), KEYS.len());

@@ -6,6 +6,7 @@
 //! ```
 
 mod backend;
+mod certs;
 mod config;
 mod diff;
 mod exit;
@@ -140,6 +141,9 @@ pub enum Command {
         #[arg(long)]
         dry_run: bool,
     },
+    /// The certificates of this node
+    #[command(subcommand)]
+    Certs(CertsCommand),
     /// Check or show the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -168,6 +172,18 @@ pub struct Care {
     /// How to print the plan of a dry run
     #[arg(short, long, value_enum, default_value_t)]
     output: Format,
+}
+
+/// What can be done with certificates.
+#[derive(Debug, Subcommand)]
+pub enum CertsCommand {
+    /// Until when each is valid and who uses it; exit code 5 when one has ended, is not valid yet, or ends within a week
+    /// (of a short-lived one: is in the last tenth of its life)
+    Check {
+        /// How to print them
+        #[arg(short, long, value_enum, default_value_t)]
+        output: Format,
+    },
 }
 
 /// What can be done with the configuration.
@@ -260,6 +276,7 @@ async fn command(command: Command, loaded: Loaded) -> Result<Exit, Failure> {
             pause::perform(settings, Request::Release { component, number }, dry_run.into()).await
         }
         Command::Resume { component, dry_run } => pause::resume(settings, component, dry_run.into()).await,
+        Command::Certs(command) => certs::certs(settings, &command),
         Command::Config(config) => config::config(&loaded, &config),
         Command::FillSlots => slots::fill(settings),
         Command::Completions { .. } | Command::Man => without_settings(&command),
@@ -303,6 +320,7 @@ mod tests {
             "lastgood pause --for 1h30m --reason upgrade",
             "lastgood pause",
             "lastgood resume etcd",
+            "lastgood certs check -o yaml",
             "lastgood config check",
             "lastgood config show -o json",
             "lastgood completions bash",

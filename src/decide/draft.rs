@@ -1,6 +1,6 @@
 //! A decision in the making: the memory being changed, the steps and events so far.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::{Hold, Scene};
@@ -142,6 +142,15 @@ impl<'a> Draft<'a> {
     pub(super) fn node_notice(&mut self, key: &str, text: String) {
         if self.memory.notices.insert(key.to_owned(), text.clone()).as_ref() != Some(&text) {
             self.tell_node(EventKind::Notice, &text, "");
+        }
+    }
+
+    /// Has all of these to be known about the node, and nothing else whose key begins so.
+    pub(super) fn keep_node_notices(&mut self, prefix: &str, notices: BTreeMap<String, String>) {
+        let kept = |key: &str| key.strip_prefix(prefix).is_none_or(|rest| notices.contains_key(rest));
+        self.memory.notices.retain(|key, _| kept(key));
+        for (key, text) in notices {
+            self.node_notice(&format!("{prefix}{key}"), text);
         }
     }
 

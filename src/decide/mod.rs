@@ -8,6 +8,7 @@
 //!   probation.rs   a candidate's trial, and what ends it
 //!   rollback.rs    a replacement, stage by stage; parking.rs: kube-apiserver out of etcd's way
 //!   stall.rs       a process that stands still; services.rs: the same of the kubelet and the container runtime
+//!   surroundings.rs  certificates, disks, pressure, the clock, the way to the API server: told, no more
 //!   pace.rs        how soon to look again
 //!   generations.rs what is kept of what was seen, published, and forgotten
 //! ```
@@ -27,6 +28,7 @@ mod services;
 mod stall;
 mod standing;
 mod steady;
+mod surroundings;
 
 pub use hold::Hold;
 pub use pace::{Pace, WATCHFUL};
@@ -61,6 +63,7 @@ pub fn decide(scene: Scene<'_>, memory: &Memory, request: Option<&Request>) -> (
     let hold = Hold::of(&draft);
     hold::tell(&mut draft, hold.as_ref());
     draft.hold = hold;
+    surroundings::tell(&mut draft);
     remember_api(&mut draft);
 
     // A directory that cannot be read says nothing about anybody.

@@ -1,11 +1,12 @@
 //! All components together: what explains what.
 //!
 //! The order of dependence is runtime and kubelet under everything, etcd under kube-apiserver, kube-apiserver under
-//! controller manager and scheduler; a foreign process on the port and changed key material under whichever they hit.
+//! controller manager and scheduler; a full disk, a foreign process on the port, a certificate out of its dates, a broken
+//! way to the API server and changed key material under whichever they hit.
 
 use std::time::Duration;
 
-use super::containers_of;
+use super::{containers_of, surroundings};
 use crate::model::closure::{FileKind, FileState};
 use crate::model::manifest::DataIdentity;
 use crate::model::verdict::{Assessment, Cause, Judgement, Verdict};
@@ -20,8 +21,12 @@ pub(super) fn explain(judgement: &mut Judgement, seen: &Observation, memory: &Me
     let before = judgement.clone();
     for (id, assessment) in &mut judgement.components {
         if assessment.verdict == Verdict::Healthy {
-            assessment.harms = harmed_by(id, assessment, &before, memory);
+            assessment.harms = harmed_by(id, assessment, &before, seen, memory);
             continue;
+        }
+        let certificate = matches!(assessment.cause, Some(Cause::Certificate { .. }));
+        if certificate && surroundings::brought_a_bad_certificate(id, seen, memory) {
+            assessment.cause = None;
         }
         if assessment.cause.is_none() {
             assessment.cause = cause_of(id, assessment, &before, seen, memory);
@@ -38,7 +43,10 @@ fn cause_of(
 ) -> Option<Cause> {
     dependency(id, assessment.role, all, seen, memory)
         .or_else(|| no_kubelet(assessment, seen))
+        .or_else(|| surroundings::disk(id, assessment, seen, memory))
         .or_else(|| taken_port(id, seen, memory))
+        .or_else(|| surroundings::certificate(id, seen, memory))
+        .or_else(|| surroundings::endpoint(id, all, seen, memory))
         .or_else(|| changed_keys(id, seen, memory))
 }
 
@@ -83,8 +91,10 @@ fn uses_local_etcd(seen: &Observation, memory: &Memory) -> bool {
 
 fn no_kubelet(assessment: &Assessment, seen: &Observation) -> Option<Cause> {
     let stopped = matches!(assessment.verdict, Verdict::Down | Verdict::Starting);
-    (stopped && seen.kubelet.process.is_none())
-        .then(|| Cause::Kubelet { detail: "no kubelet process runs on this node".to_owned() })
+    (stopped && seen.kubelet.process.is_none()).then(|| {
+        let certificate = surroundings::kubelet_certificate(seen).map_or_else(String::new, |why| format!("; {why}"));
+        Cause::Kubelet { detail: format!("no kubelet process runs on this node{certificate}") }
+    })
 }
 
 /// A process that is none of this component's containers listens on a port that it needs.
@@ -136,7 +146,13 @@ fn key_trouble(kept: &ClosureFile, stands: &FileState) -> Option<Cause> {
 }
 
 /// A dependent that turned bad although nothing of its own changed, while this component is healthy (Q13).
-fn harmed_by(id: &ComponentId, own: &Assessment, all: &Judgement, memory: &Memory) -> Option<ComponentId> {
+fn harmed_by(
+    id: &ComponentId,
+    own: &Assessment,
+    all: &Judgement,
+    seen: &Observation,
+    memory: &Memory,
+) -> Option<ComponentId> {
     if own.watched < AFTERMATH {
         return None;
     }
@@ -144,8 +160,10 @@ fn harmed_by(id: &ComponentId, own: &Assessment, all: &Judgement, memory: &Memor
     let unchanged = |id: &ComponentId| matches!(memory.components.get(id).map(|r| &r.slot), Some(Slot::Steady { .. }));
     dependents
         .filter(|(id, _)| unchanged(id))
-        .find(|(_, a)| {
+        .filter(|(_, a)| {
             matches!(a.verdict, Verdict::Failing | Verdict::Stalled) && a.cause.is_none() || a.crash.is_some()
         })
-        .map(|(id, _)| id.clone())
+        .map(|(id, _)| id)
+        .find(|id| !surroundings::not_harmed(id, all, seen, memory))
+        .cloned()
 }

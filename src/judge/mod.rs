@@ -5,6 +5,7 @@
 //!   for all of them together    causes.rs   what lies beneath explains what lies above; only the root is acted upon
 //!   for those that answer       progress.rs who gets on with it: leases, reads with the quorum
 //!   for what runs them          services.rs the kubelet and the container runtime
+//!                               surroundings.rs  certificates, disks, the way to the API server
 //! ```
 //!
 //! A cluster-wide symptom is never a local fault, "cannot tell" moves nothing, and what answers 401 is alive.
@@ -15,6 +16,7 @@ mod progress;
 mod pursuit;
 mod reads;
 mod services;
+mod surroundings;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

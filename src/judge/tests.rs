@@ -12,6 +12,7 @@ use crate::model::generation::Stored;
 use crate::model::memory::Record;
 use crate::model::observation::*;
 use crate::model::reading::{Probe, Question, Symptom, SymptomKind};
+use crate::model::surroundings::{Certificate, Disk, DiskUse, Endpoint, Place, User};
 use crate::model::verdict::{Assessment, Cause, Pursuit, Reads};
 use crate::model::{
     ClosureFile, Digest, FileKind, FileState, Generation, Lease, LeaseLook, Manifest, Moment, Reading, Role, Slot,
@@ -389,7 +390,32 @@ fn q4_changed_key_material_is_diagnosed_by_name() {
         gid: 0,
     };
     let path = "/etc/kubernetes/pki/sa.key";
-    let file = file("kube-apiserver", -3600);
+    let closure = vec![ClosureFile { path: path.into(), state: key(b"kept") }];
+    let (id, record) = known_good("kube-apiserver", closure);
+    let memory = Memory { components: [(id.clone(), record)].into(), ..Memory::default() };
+    let rows = [
+        ("as it was", key(b"kept"), None),
+        ("another one", key(b"other"), Some("is not the one")),
+        ("gone", FileState::Missing, Some("is missing")),
+    ];
+    for (situation, stands, word) in rows {
+        let mut seen = nothing_runs(&["kube-apiserver"]);
+        seen.files.insert(path.into(), stands);
+        let (judgement, _) = passes(&seen, &memory, History::default(), 2);
+        let cause = judgement.components[&id].cause.as_ref().map(ToString::to_string);
+        match word {
+            None => assert_eq!(cause, None, "a key that is {situation}"),
+            Some(word) => {
+                let cause = cause.unwrap_or_default();
+                assert!(cause.contains(path) && cause.contains(word), "a key that is {situation}: {cause}");
+            }
+        }
+    }
+}
+
+/// What a generation of this component's manifest is known by, with this closure.
+fn known_good(name: &str, closure: Vec<ClosureFile>) -> (ComponentId, Record) {
+    let file = file(name, -3600);
     let parsed = file.content.as_ref().unwrap();
     let good = Generation {
         number: 1,
@@ -399,10 +425,10 @@ fn q4_changed_key_material_is_diagnosed_by_name() {
         startup_budget: Duration::ZERO,
         termination_grace: Duration::ZERO,
         file_name: file.name.clone(),
-        closure: vec![ClosureFile { path: path.into(), state: key(b"kept") }],
+        closure,
         images: parsed.images(),
         ports: parsed.ports(),
-        data: None,
+        data: parsed.data_identity(),
         minor: None,
         first_seen: at(-3600),
         served: None,
@@ -411,7 +437,7 @@ fn q4_changed_key_material_is_diagnosed_by_name() {
         stored: Stored::Yes,
     };
     let record = Record {
-        role: Role::ApiServer,
+        role: parsed.role,
         slot: Slot::Steady { good: 1 },
         stands: None,
         generations: [(1, good)].into(),
@@ -423,25 +449,192 @@ fn q4_changed_key_material_is_diagnosed_by_name() {
         data_dir: None,
         restart: None,
     };
-    let memory = Memory { components: [(parsed.id.clone(), record)].into(), ..Memory::default() };
+    (parsed.id.clone(), record)
+}
+
+fn certificate(path: &str, user: User, from: i64, to: i64) -> Certificate {
+    Certificate {
+        path: path.into(),
+        named: [path.into()].into(),
+        users: [user].into(),
+        subject: "kube-scheduler".into(),
+        issuer: "kubernetes".into(),
+        not_before: NOW + from,
+        not_after: NOW + to,
+        authority: false,
+        fingerprint: Digest::of(path.as_bytes()),
+    }
+}
+
+#[test]
+fn n16_a_certificate_out_of_its_dates_explains_whoever_goes_by_it() {
+    let scheduler = || User::Component(ComponentId::system("kube-scheduler"));
+    let conf = "/etc/kubernetes/scheduler.conf";
     let rows = [
-        ("as it was", key(b"kept"), None),
-        ("another one", key(b"other"), Some("is not the one")),
-        ("gone", FileState::Missing, Some("is missing")),
+        ("that has ended", conf, scheduler(), -900, -1, Some("scheduler.conf (kube-scheduler) ended at ")),
+        ("that is not valid yet", conf, scheduler(), 60, 900, Some("is not valid before ")),
+        ("that is valid", conf, scheduler(), -900, 60, None),
+        ("of the kubelet's", conf, User::Kubelet, -900, -1, None),
+        ("that its known-good generation does not go by", "/new.crt", scheduler(), -900, -1, None),
     ];
-    for (situation, stands, word) in rows {
-        let mut seen = nothing_runs(&["kube-apiserver"]);
-        seen.files.insert(path.into(), stands);
+    let kept = ClosureFile { path: conf.into(), state: FileState::Missing };
+    // Its manifest changed since, so that only the closure tells what the known-good generation goes by.
+    let (id, mut record) = known_good("kube-scheduler", vec![kept]);
+    record.generations.get_mut(&1).unwrap().pod_digest = Digest::of(b"another");
+    let memory = Memory { components: [(id.clone(), record)].into(), ..Memory::default() };
+    for (situation, path, user, from, to, word) in rows {
+        let mut seen = nothing_runs(&["kube-scheduler"]);
+        seen.node.certificates = vec![certificate(path, user, from, to)];
         let (judgement, _) = passes(&seen, &memory, History::default(), 2);
-        let cause = judgement.components[&parsed.id].cause.as_ref().map(ToString::to_string);
-        match word {
-            None => assert_eq!(cause, None, "a key that is {situation}"),
-            Some(word) => {
-                let cause = cause.unwrap_or_default();
-                assert!(cause.contains(path) && cause.contains(word), "a key that is {situation}: {cause}");
+        match (word, &judgement.components[&id].cause) {
+            (None, cause) => assert_eq!(*cause, None, "a certificate {situation}"),
+            (Some(word), Some(cause @ Cause::Certificate { .. })) => {
+                assert!(cause.to_string().contains(word), "a certificate {situation}: {cause}");
             }
+            (Some(_), other) => panic!("a certificate {situation}: {other:?}"),
         }
     }
+    let mut seen = nothing_runs(&["kube-scheduler"]);
+    seen.kubelet.process = None;
+    seen.node.certificates = vec![certificate("/kubelet.pem", User::Kubelet, -900, -1)];
+    let words = judged(&seen, "kube-scheduler").cause.map(|cause| cause.to_string()).unwrap_or_default();
+    assert!(words.contains("no kubelet process runs") && words.contains("/kubelet.pem"), "{words}");
+}
+
+#[test]
+fn n16_a_serving_certificate_that_a_candidate_brought_is_no_excuse() {
+    let (id, mut record) = known_good("kube-apiserver", Vec::new());
+    record.generations.get_mut(&1).unwrap().pod_digest = Digest::of(b"another");
+    record.slot = Slot::Probation(crate::model::slot::Probation::begin(2, 1));
+    let mut seen = nothing_runs(&["kube-apiserver"]);
+    running(&mut seen, "kube-apiserver", -2000);
+    answers(
+        &mut seen,
+        "kube-apiserver",
+        &[(Question::Live, Reading::Good), (Question::Ready, bad(SymptomKind::CertificateDates))],
+    );
+    let user = User::Component(id.clone());
+    seen.node.certificates = vec![certificate("/brought.crt", user, -900, -1)];
+    let cause = |record: &Record| {
+        let memory = Memory { components: [(id.clone(), record.clone())].into(), ..Memory::default() };
+        passes(&seen, &memory, History::default(), 2).0.components[&id].cause.clone()
+    };
+    assert_eq!(cause(&record), None, "the candidate's own");
+    let kept = ClosureFile { path: "/brought.crt".into(), state: FileState::Missing };
+    record.generations.get_mut(&1).unwrap().closure.push(kept);
+    assert!(matches!(cause(&record), Some(Cause::Certificate { .. })), "the known-good generation has it too");
+}
+
+fn disk(what: DiskUse, path: &str, free: u64) -> Disk {
+    let (size, inodes) = (100 << 30, 1000);
+    let holds = [(what, path.into())].into();
+    Disk { holds, size, available: free, free, inodes, inodes_free: inodes, read_only: false }
+}
+
+#[test]
+fn a_full_disk_explains_only_whom_it_hits() {
+    let with_data = manifest("etcd").replace("[etcd, ", "[etcd, --data-dir=/data, ");
+    let etcd = Manifest::parse(with_data.as_bytes().into()).unwrap();
+    let plenty = 50 << 30;
+    let read_only = Disk { read_only: true, ..disk(DiskUse::Etcd, "/data", plenty) };
+    let rows = [
+        ("etcd's own disk is full", "etcd", disk(DiskUse::Etcd, "/data", 1000), true),
+        ("etcd's own disk is read-only", "etcd", read_only, true),
+        ("etcd's own disk has room", "etcd", disk(DiskUse::Etcd, "/data", plenty), false),
+        ("the disk of other data is full", "etcd", disk(DiskUse::Etcd, "/other", 1000), false),
+        ("etcd's disk is full", "kube-scheduler", disk(DiskUse::Etcd, "/data", 1000), false),
+        ("the runtime's disk is full", "kube-scheduler", disk(DiskUse::Runtime, "/var/lib/containerd", 1000), true),
+        ("our own disk is full", "kube-scheduler", disk(DiskUse::State, "/var/lib/lastgood", 1000), false),
+    ];
+    for (situation, name, disk, explains) in rows {
+        let mut seen = nothing_runs(&["kube-scheduler"]);
+        if let Directory::Present { files, .. } = &mut seen.manifests {
+            let file = ManifestFile { content: Ok(etcd.clone()), ..file("etcd", -3600) };
+            files.insert("etcd.yaml".into(), Arc::new(file));
+        }
+        seen.node.disks = vec![disk];
+        let cause = judged(&seen, name).cause;
+        assert_eq!(matches!(cause, Some(Cause::Disk { .. })), explains, "{name}, when {situation}: {cause:?}");
+    }
+}
+
+#[test]
+fn r17_a_dead_way_to_the_api_server_explains_whoever_goes_that_way_while_the_local_one_serves() {
+    let conf = "/etc/kubernetes/scheduler.conf";
+    let kubeconfig = |server: &str| FileState::Present {
+        kind: FileKind::Kubeconfig {
+            works: crate::model::closure::KubeconfigHealth::Works { not_after: None },
+            credentials: Digest::of(b"c"),
+        },
+        digest: Digest::of(server.as_bytes()),
+        mode: 0o600,
+        uid: 0,
+        gid: 0,
+    };
+    let kept = ClosureFile { path: conf.into(), state: kubeconfig("vip") };
+    let (id, record) = known_good("kube-scheduler", vec![kept]);
+    let memory = Memory { components: [(id.clone(), record)].into(), ..Memory::default() };
+    let rows = [
+        ("does not answer", bad(SymptomKind::TimedOut), "vip", true, true),
+        ("answers", Reading::Good, "vip", true, false),
+        ("cannot be told about", cannot(SymptomKind::Unauthorized), "vip", true, false),
+        ("is dead, and so is the local API server", bad(SymptomKind::TimedOut), "vip", false, false),
+        ("is dead, and a candidate brought it", bad(SymptomKind::Refused), "elsewhere", true, false),
+    ];
+    for (situation, reading, stands, serves, explains) in rows {
+        let mut seen = nothing_runs(&["kube-apiserver", "kube-scheduler"]);
+        running(&mut seen, "kube-apiserver", -2000);
+        let answer = if serves { Reading::Good } else { bad(SymptomKind::Refused) };
+        answers(&mut seen, "kube-apiserver", &[(Question::Live, answer)]);
+        seen.files.insert(conf.into(), kubeconfig(stands));
+        seen.node.endpoints = vec![Endpoint {
+            server: "https://vip:6443".into(),
+            used: [(User::Component(id.clone()), conf.into())].into(),
+            place: Place::Elsewhere,
+            reading,
+            bad_for: Duration::from_secs(60),
+        }];
+        let (judgement, _) = passes(&seen, &memory, History::default(), 3);
+        let cause = &judgement.components[&id].cause;
+        assert_eq!(matches!(cause, Some(Cause::Endpoint { .. })), explains, "an address that {situation}: {cause:?}");
+    }
+}
+
+#[test]
+fn q13_a_dependent_whose_trouble_comes_from_around_it_is_not_harmed() {
+    let conf = "/etc/kubernetes/scheduler.conf";
+    let kept = ClosureFile { path: conf.into(), state: FileState::Missing };
+    let (scheduler, record) = known_good("kube-scheduler", vec![kept]);
+    let (api, api_record) = known_good("kube-apiserver", Vec::new());
+    let mut seen = nothing_runs(&["kube-apiserver", "kube-scheduler"]);
+    for (name, answer) in [("kube-apiserver", Reading::Good), ("kube-scheduler", bad(SymptomKind::Refused))] {
+        running(&mut seen, name, -2000);
+        answers(&mut seen, name, &[(Question::Live, answer)]);
+    }
+    let harmed = |seen: &Observation, ports: &[u16]| {
+        let mut api_record = api_record.clone();
+        api_record.generations.get_mut(&1).unwrap().ports = ports.iter().copied().collect();
+        let components = [(api.clone(), api_record), (scheduler.clone(), record.clone())].into();
+        let memory = Memory { components, ..Memory::default() };
+        passes(seen, &memory, History::default(), 20).0.components[&api].harms.clone()
+    };
+    assert_eq!(harmed(&seen, &[1000]), Some(scheduler.clone()));
+    let user = User::Component(scheduler.clone());
+    let endpoint = |place| Endpoint {
+        server: "https://vip:6443".into(),
+        used: [(user.clone(), conf.into())].into(),
+        place,
+        reading: bad(SymptomKind::Refused),
+        bad_for: Duration::from_secs(60),
+    };
+    seen.node.endpoints = vec![endpoint(Place::Elsewhere)];
+    assert_eq!(harmed(&seen, &[1000]), None, "a balancer elsewhere died");
+    assert_eq!(harmed(&seen, &[6443]), Some(scheduler.clone()), "the candidate left the port the balancer looks for");
+    seen.node.endpoints = vec![endpoint(Place::Here)];
+    assert_eq!(harmed(&seen, &[1000]), Some(scheduler.clone()), "an address of this node may be the candidate's doing");
+    seen.node.endpoints.clear();
+    seen.node.certificates = vec![certificate(conf, user.clone(), -900, -1)];
+    assert_eq!(harmed(&seen, &[1000]), None, "its own certificate ended");
 }
 
 const LEASE_STILL: u64 = 60;

@@ -21,6 +21,7 @@ pub mod plan;
 pub mod policy;
 pub mod reading;
 pub mod slot;
+pub mod surroundings;
 pub mod verdict;
 
 pub use closure::{ClosureFile, FileKind, FileState};

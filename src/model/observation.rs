@@ -8,6 +8,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::surroundings::{Certificate, ClockJump, Disk, Endpoint, Pressure};
 use super::{
     ClosureFile, ComponentId, Digest, FileFault, FileState, LeaseLook, Manifest, Moment, Probe, Reading, Symptom,
 };
@@ -309,6 +310,16 @@ pub struct Node {
     pub data_dirs: BTreeMap<PathBuf, DataDir>,
     /// Why the manifest directory cannot be written, when it cannot (a read-only /etc).
     pub read_only: Option<String>,
+    /// Every certificate the control plane and the kubelet go by.
+    pub certificates: Vec<Certificate>,
+    /// The file systems that hold what is needed; empty when they could not be asked.
+    pub disks: Vec<Disk>,
+    /// What tasks wait for.
+    pub pressure: Pressure,
+    /// The last jump of the wall clock, while it is recent.
+    pub clock_jump: Option<ClockJump>,
+    /// The addresses other than this node's own API server that its kubeconfigs name.
+    pub endpoints: Vec<Endpoint>,
 }
 
 /// What a master has that `kubeadm reset` takes away.

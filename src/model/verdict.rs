@@ -78,7 +78,8 @@ pub enum Cause {
         /// The sentence.
         detail: String,
     },
-    /// The disk does not answer: nothing that waits for it can be stopped, nor would it do better anew.
+    /// A disk it writes to has no room, is read-only, or does not answer: what waits for it cannot be stopped, nor would it
+    /// do better anew.
     Disk {
         /// The sentence.
         detail: String,
@@ -86,6 +87,11 @@ pub enum Cause {
     /// Key material changed or is missing: never rolled back, so a person has to look (Q4).
     KeyMaterial {
         /// Which file, and what is wrong with it.
+        detail: String,
+    },
+    /// The address its kubeconfig names for the API server does not answer, while the API server of this node serves.
+    Endpoint {
+        /// The sentence.
         detail: String,
     },
 }
@@ -99,8 +105,9 @@ impl fmt::Display for Cause {
             Self::Port { port, holder } => write!(f, "port {port} is held by {holder}"),
             Self::Cluster { detail } => write!(f, "the etcd cluster does not serve: {detail}"),
             Self::Certificate { detail } => write!(f, "a certificate is out of its dates: {detail}"),
-            Self::Disk { detail } => write!(f, "the disk does not answer: {detail}"),
             Self::KeyMaterial { detail } => write!(f, "key material does not fit: {detail}"),
+            Self::Disk { detail } => write!(f, "a disk does not take what it writes: {detail}"),
+            Self::Endpoint { detail } => write!(f, "its way to the API server is broken: {detail}"),
         }
     }
 }

@@ -6,6 +6,9 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 use rustls::{Error, InconsistentKeys};
 use x509_parser::parse_x509_certificate;
+use x509_parser::x509::X509Name;
+
+use crate::model::Digest;
 
 /// A certificate's dates, in seconds since the epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +39,39 @@ impl Dates {
         } else {
             None
         }
+    }
+}
+
+/// What is shown of a certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Described {
+    /// The common name of its subject; of one without, the whole subject.
+    pub(super) subject: String,
+    /// The same of who signed it.
+    pub(super) issuer: String,
+    /// Its dates.
+    pub(super) dates: Dates,
+    /// Whether it may sign others.
+    pub(super) authority: bool,
+    /// Of its bytes.
+    pub(super) fingerprint: Digest,
+}
+
+impl Described {
+    /// Of a certificate; absent when it does not parse.
+    pub(super) fn of(certificate: &CertificateDer<'_>) -> Option<Self> {
+        let (_, parsed) = parse_x509_certificate(certificate).ok()?;
+        let name = |name: &X509Name<'_>| {
+            let common = name.iter_common_name().next().and_then(|name| name.as_str().ok());
+            common.map_or_else(|| name.to_string(), str::to_owned)
+        };
+        Some(Self {
+            subject: name(parsed.subject()),
+            issuer: name(parsed.issuer()),
+            dates: Dates::of(certificate)?,
+            authority: parsed.is_ca(),
+            fingerprint: Digest::of(certificate),
+        })
     }
 }
 

@@ -137,6 +137,35 @@ fn client_pair(user: &Value) -> Result<Found, String> {
     }
 }
 
+/// What of a kubeconfig its current context leads to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Parts {
+    /// The URL of the API server.
+    pub(super) server: Option<String>,
+    /// The PEM of the certificates it embeds: the authority's, the client's.
+    pub(super) embedded: Vec<Vec<u8>>,
+    /// The paths of those it names instead.
+    pub(super) names: Vec<String>,
+}
+
+/// The cluster and the user of the current context; absent where it leads to no cluster. Embedded data win over paths.
+pub(super) fn parts(document: &Value) -> Option<Parts> {
+    let context = named(document, "contexts", "context", text(document, "current-context")?)?;
+    let cluster = named(document, "clusters", "cluster", text(context, "cluster")?)?;
+    let user = text(context, "user").and_then(|user| named(document, "users", "user", user));
+    let mut parts = Parts { server: text(cluster, "server").map(str::to_owned), ..Parts::default() };
+    for (body, field) in [(Some(cluster), "certificate-authority"), (user, "client-certificate")] {
+        let Some(body) = body else { continue };
+        let embedded = text(body, &format!("{field}-data")).and_then(|data| decode(data, field).ok());
+        match (embedded, text(body, field)) {
+            (Some(pem), _) => parts.embedded.push(pem),
+            (None, Some(path)) => parts.names.push(path.to_owned()),
+            (None, None) => {}
+        }
+    }
+    Some(parts)
+}
+
 fn decode(text: &str, field: &str) -> Result<Vec<u8>, String> {
     let text: String = text.split_whitespace().collect();
     STANDARD.decode(text).map_err(|error| format!("{field} is not base64: {error}"))

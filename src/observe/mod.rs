@@ -12,11 +12,14 @@
 //! it takes nothing from the others. Unknown is not absent.
 
 mod bounded;
+mod certificates;
 mod closure;
 mod content;
 mod credentials;
 mod directory;
+mod endpoints;
 mod file;
+mod host;
 mod kubeconfig;
 mod kubelet;
 mod leases;
@@ -34,9 +37,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use self::bounded::Bounded;
+use self::certificates::{Certificates, Places};
 use self::closure::{Closures, Scope};
 use self::content::Hint;
 use self::directory::{Hold, Looker, Quiet};
+use self::endpoints::Endpoints;
+use self::host::Clock;
 use self::kubelet::{Pods, PodsAsk};
 use self::leases::Leases;
 use self::node::{Listeners, Signs};
@@ -51,7 +57,10 @@ use crate::model::manifest::DataIdentity;
 use crate::model::memory::Machine;
 use crate::model::observation::{self, Directory, KubeletProcess, ManifestFile, Node, Work};
 use crate::model::reading::{Question, SymptomKind};
-use crate::model::{ClosureFile, ComponentId, FileState, Manifest, Memory, Moment, Observation, Reading, Symptom};
+use crate::model::surroundings::{Certificate, DiskUse};
+use crate::model::{
+    ClosureFile, ComponentId, FileState, Manifest, Memory, Moment, Observation, Reading, Role, Symptom,
+};
 pub use crate::sys::clock::now;
 use crate::sys::proc::{self, Process};
 
@@ -71,6 +80,10 @@ pub struct Observer {
     kubelet_health: Probes,
     leases: Leases,
     pods: Pods,
+    endpoints: Endpoints,
+    clock: Clock,
+    /// The certificates and servers of the last look that came back.
+    certificates: certificates::Found,
     wake: Wake,
     surroundings: Surroundings,
     machine_id: String,
@@ -95,6 +108,7 @@ struct Proc {
     flags: Flags,
     signs: Signs,
     listeners: Listeners,
+    certificates: Certificates,
 }
 
 /// What files a pass looks at.
@@ -167,12 +181,18 @@ impl Observer {
         };
         Self {
             disk: Bounded::new("reading the manifests", disk),
-            machine: Bounded::new("reading /proc", Proc { flags, signs, listeners: Listeners::default() }),
+            machine: Bounded::new(
+                "reading /proc",
+                Proc { flags, signs, listeners: Listeners::default(), certificates: Certificates::default() },
+            ),
             runtime: Runtime::default(),
             probes: Probes::new(settings.probes.clone()),
             kubelet_health: Probes::new(settings.probes.clone()),
             leases: Leases::new(settings.probes.clone()),
             pods: Pods::default(),
+            endpoints: Endpoints::new(settings.probes.clone()),
+            clock: Clock::default(),
+            certificates: certificates::Found::default(),
             wake,
             surroundings,
             machine_id,
@@ -212,12 +232,15 @@ impl Observer {
             deadline: self.settings.runtime.timeout,
         };
         let settings = Arc::clone(&self.settings);
-        let on_machine = self.machine.run(DISK_DEADLINE, move |proc| proc.look(&settings, &ports, &data_dirs));
+        let manifests: Vec<_> = self.last.values().cloned().collect();
+        let on_machine = move |proc: &mut Proc| proc.look(&settings, &manifests, &ports, &data_dirs);
+        let on_machine = self.machine.run(DISK_DEADLINE, on_machine);
         let ((seen, images), on_machine) = tokio::join!(self.runtime.look(wanted), on_machine);
 
         let mut runtime_work = None;
-        let node = match on_machine {
-            Ok(Looked { surroundings, kubelet, runtime, node }) => {
+        let mut node = match on_machine {
+            Ok(Looked { surroundings, kubelet, runtime, node, certificates }) => {
+                self.certificates = certificates;
                 self.surroundings = Surroundings { watching: self.surroundings.watching.clone(), ..surroundings };
                 self.kubelet = kubelet;
                 runtime_work = runtime;
@@ -226,6 +249,9 @@ impl Observer {
             // Signs that could not be looked at are not missing, but nobody may act on what was not seen either.
             Err(sentence) => Node { boot_id: proc::boot_id(), read_only: Some(sentence), ..Node::default() },
         };
+        node.certificates.clone_from(&self.certificates.certificates);
+        node.clock_jump = self.clock.look(at);
+        node.endpoints = self.endpoints.look(&self.certificates.servers, &self.api_ports(), at);
         let from_api = seen.as_ref().ok().and_then(|seen| seen.newest_from_api);
         let describe = |kubelet| kubelet::describe(kubelet, &self.surroundings, at, from_api);
         let process = self.kubelet.as_ref().and_then(describe);
@@ -322,6 +348,12 @@ impl Observer {
         self.kubelet_health.plan([(ComponentId::system("kubelet"), vec![self.kubelet_ask()])].into());
     }
 
+    /// The ports of this node's API server.
+    fn api_ports(&self) -> BTreeSet<u16> {
+        let manifests = self.last.values().filter_map(|file| file.content.as_ref().ok());
+        manifests.filter(|manifest| manifest.role == Role::ApiServer).flat_map(Manifest::ports).collect()
+    }
+
     fn kubelet_ask(&self) -> Ask {
         let url = self.surroundings.kubelet_healthz.as_ref().map(|found| found.value.as_str());
         let how = match url.map(plan::get_of_url) {
@@ -401,12 +433,21 @@ struct Looked {
     kubelet: Option<Process>,
     runtime: Option<Work>,
     node: Node,
+    certificates: certificates::Found,
 }
 
 impl Proc {
-    fn look(&mut self, settings: &Settings, ports: &BTreeSet<u16>, data_dirs: &BTreeSet<PathBuf>) -> Looked {
+    fn look(
+        &mut self,
+        settings: &Settings,
+        manifests: &[Arc<ManifestFile>],
+        ports: &BTreeSet<u16>,
+        data_dirs: &BTreeSet<PathBuf>,
+    ) -> Looked {
         let processes = proc::processes();
         let surroundings = surroundings_now(settings, &mut self.flags, &processes);
+        let manifests = manifests.iter().filter_map(|file| file.content.as_ref().ok());
+        let certificates = self.certificates.look(manifests, &places(settings, &surroundings));
         let node = Node {
             boot_id: proc::boot_id(),
             host: host_name(),
@@ -415,11 +456,65 @@ impl Proc {
             listeners: self.listeners.look(ports),
             data_dirs: data_dirs.iter().map(|dir| (dir.clone(), node::data_dir(dir))).collect(),
             read_only: node::read_only(&surroundings.manifests.value),
+            disks: host::disks(&disk_uses(settings, &surroundings, data_dirs)),
+            pressure: host::pressure(),
+            ..Node::default()
         };
         let kubelet = kubelet::find(&processes, &surroundings.kubelet_config).cloned();
         let runtime = node::runtime(&processes, surroundings.runtime.as_ref().map(|found| found.value.as_str()));
-        Looked { surroundings, kubelet, runtime: runtime.and_then(proc::work), node }
+        Looked { surroundings, kubelet, runtime: runtime.and_then(proc::work), node, certificates }
     }
+}
+
+/// Where certificates lie that no manifest names.
+fn places(settings: &Settings, surroundings: &Surroundings) -> Places {
+    Places {
+        kubernetes: settings.paths.kubernetes.clone(),
+        kubelet_kubeconfig: settings.kubelet.kubeconfig.clone(),
+        kubelet_pki: surroundings.kubelet_config.value.with_file_name("pki"),
+    }
+}
+
+/// The directories whose disks matter.
+fn disk_uses(
+    settings: &Settings,
+    surroundings: &Surroundings,
+    data_dirs: &BTreeSet<PathBuf>,
+) -> BTreeSet<(DiskUse, PathBuf)> {
+    let mut uses: BTreeSet<_> = data_dirs.iter().map(|dir| (DiskUse::Etcd, dir.clone())).collect();
+    uses.insert((DiskUse::State, settings.paths.state.clone()));
+    uses.insert((DiskUse::Manifests, surroundings.manifests.value.clone()));
+    let kubelet = surroundings.kubelet_config.value.parent().filter(|dir| dir.is_dir());
+    uses.extend(kubelet.map(|dir| (DiskUse::Kubelet, dir.to_owned())));
+    let runtime = surroundings.runtime.as_ref().and_then(|found| host::runtime_root(&found.value));
+    uses.extend(runtime.map(|root| (DiskUse::Runtime, root)));
+    uses
+}
+
+/// Every certificate of this node, looked at once; and what is named and cannot be read, with the reason.
+pub fn certificates(settings: &Settings) -> (Vec<Certificate>, BTreeMap<PathBuf, String>) {
+    let (_, surroundings) = find(settings);
+    let dir = &surroundings.manifests.value;
+    let mut unreadable = BTreeMap::new();
+    let mut manifests = Vec::new();
+    match std::fs::read_dir(dir) {
+        Ok(entries) => {
+            let paths = entries.flatten().filter(|entry| !entry.file_name().as_encoded_bytes().starts_with(b"."));
+            let mut paths: Vec<PathBuf> = paths.map(|entry| entry.path()).collect();
+            paths.sort();
+            for path in paths {
+                let read = file::read(&path, crate::model::manifest::MAX_BYTES).map_err(|fault| fault.to_string());
+                match read.and_then(|(bytes, _)| Manifest::parse(bytes.into()).map_err(|fault| fault.to_string())) {
+                    Ok(manifest) => manifests.push(manifest),
+                    Err(why) => drop(unreadable.insert(path, why)),
+                }
+            }
+        }
+        Err(error) => drop(unreadable.insert(dir.clone(), format!("cannot be read: {error}"))),
+    }
+    let found = Certificates::default().look(manifests.iter(), &places(settings, &surroundings));
+    unreadable.extend(found.unreadable);
+    (found.certificates, unreadable)
 }
 
 /// The kubelet tells where things are, and its own configuration tells which kubelet is meant.

@@ -6,10 +6,12 @@
 //!   Judgement ─┼─ Material ──▶ Status, Explanation, History ──▶ text | JSON | YAML | STATUS=
 //!   agent, policy ─┘
 //!   Memory + Decision ──▶ Planned ──▶ text | JSON
+//!   certificates ──▶ Certificates ──▶ text | JSON | YAML
 //! ```
 //!
 //! No I/O and no clock in here: the same material gives the same words.
 
+pub mod certificates;
 pub mod explain;
 pub mod history;
 pub mod line;
@@ -20,6 +22,7 @@ pub mod status;
 mod tests;
 pub mod text;
 
+pub use certificates::Certificates;
 pub use explain::Explanation;
 pub use history::{GenerationRow, History};
 pub use line::systemd_line;

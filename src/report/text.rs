@@ -202,7 +202,7 @@ fn section(out: &mut String, title: &str, entries: impl Iterator<Item = String>)
     }
 }
 
-fn table(header: &[&str]) -> Table {
+pub(super) fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
     table.load_preset(presets::NOTHING).set_header(header);
     for column in table.column_iter_mut() {
@@ -212,6 +212,6 @@ fn table(header: &[&str]) -> Table {
 }
 
 /// A table's lines, without the blanks at their ends.
-fn lines(table: &Table) -> String {
+pub(super) fn lines(table: &Table) -> String {
     table.lines().map(|line| format!("{}\n", line.trim_end())).collect()
 }

@@ -62,6 +62,8 @@ pub(super) struct World {
     pub(super) hung: BTreeMap<String, Pursuit>,
     pub(super) listeners: BTreeMap<u16, Listener>,
     pub(super) data_changed: u64,
+    /// Certificates, disks, pressure, the clock and endpoints: the rest of it is made anew at every look.
+    pub(super) around: Node,
     parsed: RefCell<BTreeMap<String, Result<Manifest, FileFault>>>,
 }
 
@@ -111,6 +113,7 @@ impl World {
             hung: BTreeMap::new(),
             listeners: BTreeMap::new(),
             data_changed: 100,
+            around: Node::default(),
             parsed: RefCell::default(),
         };
         for name in FOUR {
@@ -442,6 +445,7 @@ impl World {
                 listeners: self.listeners.clone(),
                 data_dirs: [("/var/lib/etcd".into(), member)].into(),
                 read_only: None,
+                ..self.around.clone()
             },
         }
     }

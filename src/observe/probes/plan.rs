@@ -1,7 +1,7 @@
 //! What to ask a component, read off its manifest: its own probes first, since the kubelet goes by them, then its flags,
 //! then what its role listens on by default.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 
@@ -13,6 +13,7 @@ use super::etcd::Way;
 use super::http::{Expect, Get, MAX_BODY};
 use super::tls::Identity;
 use crate::model::reading::Question;
+use crate::model::surroundings::Place;
 use crate::model::{ComponentId, Manifest, Role};
 use crate::observe::surroundings::reachable;
 
@@ -343,6 +344,21 @@ pub(in crate::observe) fn get_of_url(url: &str) -> Option<Get> {
     let security =
         if parsed.https { Security::Tls { identities: Vec::new(), trust: Trust::Anyone } } else { Security::Plain };
     Some(Get { address: parsed.address, security, path, headers: Vec::new(), max_body: MAX_BODY })
+}
+
+/// How an address that a kubeconfig names for the API server is asked, and where it is; absent where it is the API server
+/// of this node, which listens on these ports, or no address at all.
+pub(in crate::observe) fn endpoint(server: &str, own: &BTreeSet<u16>) -> Option<(Ask, Place)> {
+    let url = Url::parse(server)?;
+    let place = if url.is_of_this_node() { Place::Here } else { Place::Elsewhere };
+    // A load balancer of this node listens on a port of its own.
+    if place == Place::Here && (own.is_empty() || own.contains(&url.address.port)) {
+        return None;
+    }
+    let mut get = get_of_url(server)?;
+    get.path = format!("{}/livez", get.path.trim_end_matches('/'));
+    let how = How::Http { get, expect: Expect::Ok, more: More::Kubernetes };
+    Some((Ask { question: Question::Live, how }, place))
 }
 
 #[cfg(test)]

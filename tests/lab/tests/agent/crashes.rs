@@ -79,7 +79,7 @@ struct Watch {
 }
 
 impl Watch {
-    fn over(stage: &Stage, allowed: &[&str]) -> Self {
+    pub(crate) fn over(stage: &Stage, allowed: &[&str]) -> Self {
         let paths: Vec<PathBuf> =
             Component::ALL.iter().map(|c| stage.node.path("/etc/kubernetes/manifests").join(c.file())).collect();
         let mut whole: BTreeSet<String> = allowed.iter().map(|text| (*text).to_owned()).collect();
@@ -440,7 +440,7 @@ async fn whatever_it_finds_in_its_state_it_starts_says_so_and_does_no_harm() -> 
 }
 
 /// A small file system over a directory of the node, from outside, so that both see it; gone when dropped.
-struct Small(PathBuf);
+pub(crate) struct Small(PathBuf);
 
 impl Small {
     /// Over a directory of a node that is powered off, with what the directory holds.
@@ -463,7 +463,7 @@ impl Small {
     }
 
     /// Takes all the room there is.
-    fn fill(&self) -> Result<()> {
+    pub(crate) fn fill(&self) -> Result<()> {
         let mut block = 1 << 16;
         let mut file = fs::File::create(self.0.join(".filler"))?;
         while block > 0 {
@@ -475,7 +475,8 @@ impl Small {
         Ok(())
     }
 
-    fn free(&self) -> Result<()> {
+    /// Gives it back.
+    pub(crate) fn free(&self) -> Result<()> {
         Ok(fs::remove_file(self.0.join(".filler"))?)
     }
 
@@ -491,7 +492,7 @@ impl Drop for Small {
 }
 
 /// Powers the node off, lays a small file system over a directory, and boots it again.
-async fn on_a_small_disk(stage: &mut Stage, inside: &str, size: &str) -> Result<Small> {
+pub(crate) async fn on_a_small_disk(stage: &mut Stage, inside: &str, size: &str) -> Result<Small> {
     stage.node.agent().stop().await?;
     stage.node.power_off();
     let small = Small::over(stage, inside, size)?;

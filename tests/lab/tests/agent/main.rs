@@ -13,6 +13,7 @@
 //! | `boots` | the node starts with a bad manifest on disk |
 //! | `crashes` | the agent itself: killed, its state damaged, its disk full |
 //! | `stalls` | nothing: a process hangs, or looks well and does nothing |
+//! | `surroundings` | what lies around: a certificate ends, a disk fills, an address dies |
 //! | `hands` | what a person does with the command line |
 
 #[allow(dead_code, reason = "more tests than these stand on it")]
@@ -27,3 +28,4 @@ mod etcd;
 mod files;
 mod hands;
 mod stalls;
+mod surroundings;

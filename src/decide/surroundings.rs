@@ -1,0 +1,208 @@
+//! What is told of the surroundings, each once, with the next step, and shown while it lasts. Nothing here plans a step.
+//!
+//! ```text
+//!   certificates   in less than 30, 14, 7 days, 1 day ▶ ended         endpoints   bad for a while, our own API server serves
+//!   disks          little ▶ few inodes ▶ none ▶ read-only             clock       jumped
+//!   pressure       memory, disks: too much of the last minute
+//! ```
+//!
+//! A sentence names thresholds, never the figure of the day: while nothing changes, nothing is told.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::draft::Draft;
+use crate::model::Role;
+use crate::model::surroundings::{Certificate, Disk, Room, Stall, Validity, listed, second};
+
+/// A shortage that was told is over when there is this much more than what makes one, in percent.
+const MARGIN: u64 = 20;
+
+/// Of the last minute everything that wanted to run waited for memory in this share, in percent: the machine thrashes.
+/// etcd's election timeout is a second, so that a tenth of every minute already costs leaders.
+const MEMORY_STALLED: f64 = 10.0;
+
+/// The same of disks. A busy disk is no trouble by itself; one for which everything waits half of the time makes etcd's
+/// fsync, and with it every write of the cluster, take as long.
+const IO_STALLED: f64 = 50.0;
+
+/// Where it was told, pressure is over below this part of it.
+const RELIEVED: f64 = 0.5;
+
+/// An endpoint that has answered badly for this long is told of: two rounds of a balancer's own health check, or the
+/// moment a floating address takes to move.
+const UNREACHABLE: Duration = Duration::from_secs(10);
+
+/// Tells what is to be known of the surroundings.
+pub(super) fn tell(draft: &mut Draft<'_>) {
+    certificates(draft);
+    disks(draft);
+    pressure(draft);
+    endpoints(draft);
+    let jump = draft.scene.seen.node.clock_jump.map(|jump| {
+        let way = if jump.seconds < 0 { "back" } else { "forward" };
+        format!(
+            "the clock jumped {way} by {} s: certificates, leases and tokens go by it; next: see who set it \
+             (`timedatectl`, `chronyc tracking`)",
+            jump.seconds.unsigned_abs()
+        )
+    });
+    match jump {
+        Some(text) => draft.node_notice("clock", text),
+        None => draft.clear_node_notice("clock"),
+    }
+}
+
+/// One notice per file, of the worst in it.
+fn certificates(draft: &mut Draft<'_>) {
+    let now = draft.scene.tick.now.wall;
+    let all = &draft.scene.seen.node.certificates;
+    // Nothing was read yet: that is no reason to take back what was told.
+    if all.is_empty() {
+        return;
+    }
+    let mut worst: BTreeMap<String, &Certificate> = BTreeMap::new();
+    for certificate in all.iter().filter(|certificate| certificate.validity(now) != Validity::Valid) {
+        let known = worst.entry(certificate.path.display().to_string()).or_insert(certificate);
+        if certificate.not_after < known.not_after {
+            *known = certificate;
+        }
+    }
+    let notices = worst.into_iter().filter_map(|(path, one)| Some((path, dates(one, one.validity(now))?)));
+    let notices = notices.collect();
+    draft.keep_node_notices("certificate ", notices);
+}
+
+fn dates(certificate: &Certificate, validity: Validity) -> Option<String> {
+    let whose =
+        format!("{} ({}, used by {})", certificate.path.display(), certificate.subject, listed(&certificate.users));
+    let end = second(certificate.not_after);
+    let (how, next) = match validity {
+        Validity::Valid => return None,
+        Validity::Ending(1) => (format!("ends within a day, at {end}"), renewal(certificate)),
+        Validity::Ending(days) => (format!("ends within {days} days, at {end}"), renewal(certificate)),
+        Validity::Ended => (format!("ended at {end}"), renewal(certificate)),
+        Validity::NotYet => (
+            format!("is not valid before {}", second(certificate.not_before)),
+            "see whether the clock of this node is right (`timedatectl`)".to_owned(),
+        ),
+    };
+    Some(format!("the certificate {whose} {how}; next: {next}"))
+}
+
+/// What kubeadm calls the files it renews (`kubeadm certs renew NAME`), by how their paths end.
+const KUBEADM: [(&str, &str); 10] = [
+    ("pki/apiserver.crt", "apiserver"),
+    ("pki/apiserver-kubelet-client.crt", "apiserver-kubelet-client"),
+    ("pki/apiserver-etcd-client.crt", "apiserver-etcd-client"),
+    ("pki/front-proxy-client.crt", "front-proxy-client"),
+    ("pki/etcd/server.crt", "etcd-server"),
+    ("pki/etcd/peer.crt", "etcd-peer"),
+    ("controller-manager.conf", "controller-manager.conf"),
+    ("scheduler.conf", "scheduler.conf"),
+    ("admin.conf", "admin.conf"),
+    ("super-admin.conf", "super-admin.conf"),
+];
+
+fn renewal(certificate: &Certificate) -> String {
+    if certificate.authority {
+        return "no command renews an authority: bring a new one in beside it by hand before it ends".to_owned();
+    }
+    if certificate.path.ends_with("pki/kubelet-client-current.pem") {
+        return "the kubelet renews it by itself where it reaches the API server: see `journalctl -u kubelet`"
+            .to_owned();
+    }
+    if certificate.path.ends_with("pki/kubelet.crt") {
+        return "move it and its key aside and restart the kubelet, which signs itself another".to_owned();
+    }
+    match KUBEADM.iter().find(|(end, _)| certificate.path.ends_with(end)) {
+        Some((_, name)) if name.ends_with("admin.conf") => format!("`kubeadm certs renew {name}`"),
+        Some((_, name)) => {
+            format!("`kubeadm certs renew {name}`, then restart {}", listed(&certificate.users))
+        }
+        None => format!("renew it where it comes from, then restart {}", listed(&certificate.users)),
+    }
+}
+
+fn disks(draft: &mut Draft<'_>) {
+    let all = &draft.scene.seen.node.disks;
+    if all.is_empty() {
+        return;
+    }
+    let mut notices = BTreeMap::new();
+    for disk in all {
+        let Some((_, first)) = disk.holds.first() else { continue };
+        let key = first.display().to_string();
+        let told = draft.memory.notices.get(&format!("{DISK}{key}"));
+        let on_the_edge = shortage(disk, disk.room(MARGIN)).filter(|text| told == Some(text));
+        if let Some(text) = on_the_edge.or_else(|| shortage(disk, disk.room(0))) {
+            notices.insert(key, text);
+        }
+    }
+    draft.keep_node_notices(DISK, notices);
+}
+
+const DISK: &str = "disk ";
+
+fn shortage(disk: &Disk, room: Room) -> Option<String> {
+    let held = disk.held();
+    Some(match room {
+        Room::Enough => return None,
+        Room::Little => format!(
+            "little room is left on the disk of {held}: the kubelet evicts pods there, or etcd's database cannot grow; \
+             next: free some (`crictl rmi --prune`, `journalctl --vacuum-size=1G`, old backups), or enlarge it"
+        ),
+        Room::FewInodes => {
+            format!("few inodes are left on the disk of {held}; next: find and remove what made so many small files")
+        }
+        Room::None => format!(
+            "no room is left on the disk of {held}: what writes there fails; next: free some (`crictl rmi --prune`, \
+             `journalctl --vacuum-size=1G`, old backups), or enlarge it"
+        ),
+        Room::ReadOnly => format!(
+            "the file system of {held} is read-only; next: see in `dmesg` whether its disk failed, then check and \
+             remount it"
+        ),
+    })
+}
+
+fn pressure(draft: &mut Draft<'_>) {
+    let pressure = draft.scene.seen.node.pressure;
+    let rows = [
+        ("pressure memory", pressure.memory, MEMORY_STALLED, "memory", "find what takes it (`systemd-cgtop -m`)"),
+        ("pressure io", pressure.io, IO_STALLED, "its disks", "find what uses them (`iotop`, `systemd-cgtop -i`)"),
+    ];
+    for (key, stall, limit, what, next) in rows {
+        let Some(Stall { full_60, .. }) = stall else { continue };
+        let known = draft.memory.notices.contains_key(key);
+        if full_60 >= if known { limit * RELIEVED } else { limit } {
+            let text = format!(
+                "the machine waits for {what}: in more than {limit} % of the last minute nothing got on; next: {next}"
+            );
+            draft.node_notice(key, text);
+        } else {
+            draft.clear_node_notice(key);
+        }
+    }
+}
+
+fn endpoints(draft: &mut Draft<'_>) {
+    let serves = draft.scene.judged.components.values().any(|a| a.role == Role::ApiServer && a.serving);
+    let mut notices = BTreeMap::new();
+    for endpoint in draft.scene.seen.node.endpoints.iter().filter(|endpoint| serves && endpoint.bad_for >= UNREACHABLE)
+    {
+        let words = endpoint.reading.symptom().map_or_else(String::new, |symptom| format!(" ({symptom})"));
+        let text = format!(
+            "{}, the way of {} to the API server, does not answer{words}, while the API server of this node serves; \
+             next: look at the load balancer or the floating address",
+            endpoint.server,
+            endpoint.users()
+        );
+        // Refused at one look and timed out at the next is the same news.
+        let told = draft.memory.notices.get(&format!("{ENDPOINT}{}", endpoint.server)).cloned();
+        notices.insert(endpoint.server.clone(), told.unwrap_or(text));
+    }
+    draft.keep_node_notices(ENDPOINT, notices);
+}
+
+const ENDPOINT: &str = "endpoint ";

@@ -1,0 +1,189 @@
+//! The certificates of the node, as `certs check` shows them: kubeadm's columns, and who uses each.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::text::{lines, table};
+use crate::model::surroundings::{Certificate, URGENT_DAYS, Validity, second};
+
+const DAY: i64 = 24 * 3600;
+
+/// All certificates.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Certificates {
+    /// When they were looked at.
+    pub at: Timestamp,
+    /// The ones that could be read, the first to end first.
+    pub certificates: Vec<Row>,
+    /// What is named and could not be read, and why.
+    pub unreadable: BTreeMap<PathBuf, String>,
+}
+
+/// One of them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Row {
+    /// The file it stands in.
+    pub certificate: PathBuf,
+    /// The common name of its subject.
+    pub subject: String,
+    /// Valid from.
+    pub begins: String,
+    /// Valid until.
+    pub expires: String,
+    /// Seconds left; negative after the end.
+    pub residual_seconds: i64,
+    /// Who signed it.
+    pub authority: String,
+    /// Whether it is an authority's itself.
+    pub is_authority: bool,
+    /// Who uses it.
+    pub used_by: Vec<String>,
+    /// How its dates stand: `valid`, `ending`, `ended` or `not-yet-valid`.
+    pub state: State,
+}
+
+/// How a certificate's dates stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum State {
+    /// Valid for long enough.
+    Valid,
+    /// About to end: within a week, or in the last tenth of a short life.
+    Ending,
+    /// Past its end.
+    Ended,
+    /// Before its beginning.
+    NotYetValid,
+}
+
+impl Certificates {
+    /// Of what was found.
+    pub fn new(at: Timestamp, found: &[Certificate], unreadable: BTreeMap<PathBuf, String>) -> Self {
+        let mut found: Vec<&Certificate> = found.iter().collect();
+        found.sort_by_key(|certificate| certificate.not_after);
+        Self { at, certificates: found.into_iter().map(|certificate| Row::new(at, certificate)).collect(), unreadable }
+    }
+
+    /// Whether nothing has to be done about any of them soon.
+    pub fn are_well(&self) -> bool {
+        self.certificates.iter().all(|row| row.state == State::Valid)
+    }
+
+    /// The table for people.
+    pub fn text(&self) -> String {
+        let mut table = table(&["CERTIFICATE", "EXPIRES", "RESIDUAL TIME", "AUTHORITY", "USED BY"]);
+        for row in &self.certificates {
+            table.add_row([
+                row.certificate.display().to_string(),
+                row.expires.clone(),
+                residual(row),
+                if row.is_authority {
+                    format!("{} (an authority itself)", row.authority)
+                } else {
+                    row.authority.clone()
+                },
+                row.used_by.join(", "),
+            ]);
+        }
+        let mut out =
+            if self.certificates.is_empty() { "no certificate was found\n".to_owned() } else { lines(&table) };
+        if !self.unreadable.is_empty() {
+            out.push_str("\nNot read:\n");
+            for (path, why) in &self.unreadable {
+                let _ = writeln!(out, "  {} {why}", path.display());
+            }
+        }
+        out
+    }
+}
+
+impl Row {
+    fn new(at: Timestamp, certificate: &Certificate) -> Self {
+        let state = match certificate.validity(at) {
+            Validity::Ended => State::Ended,
+            Validity::NotYet => State::NotYetValid,
+            Validity::Ending(days) if days <= URGENT_DAYS => State::Ending,
+            Validity::Ending(_) | Validity::Valid => State::Valid,
+        };
+        Self {
+            certificate: certificate.path.clone(),
+            subject: certificate.subject.clone(),
+            begins: second(certificate.not_before),
+            expires: second(certificate.not_after),
+            residual_seconds: certificate.not_after.saturating_sub(at.as_second()),
+            authority: certificate.issuer.clone(),
+            is_authority: certificate.authority,
+            used_by: certificate.users.iter().map(ToString::to_string).collect(),
+            state,
+        }
+    }
+}
+
+fn residual(row: &Row) -> String {
+    let left = row.residual_seconds;
+    match row.state {
+        State::Ended => "ended".to_owned(),
+        State::NotYetValid => format!("not valid before {}", row.begins),
+        State::Valid | State::Ending if left >= 2 * DAY => format!("{}d", left / DAY),
+        State::Valid | State::Ending if left >= 2 * 3600 => format!("{}h", left / 3600),
+        State::Valid | State::Ending => format!("{}m", left / 60),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::surroundings::User;
+    use crate::model::{ComponentId, Digest};
+
+    const NOW: i64 = 1_800_000_000;
+
+    fn certificate(path: &str, days: i64, authority: bool) -> Certificate {
+        Certificate {
+            path: path.into(),
+            named: [path.into()].into(),
+            users: [User::Component(ComponentId::system("kube-apiserver")), User::Kubelet].into(),
+            subject: "kube-apiserver".into(),
+            issuer: "kubernetes".into(),
+            not_before: NOW - 300 * DAY,
+            not_after: NOW + days * DAY,
+            authority,
+            fingerprint: Digest::of(path.as_bytes()),
+        }
+    }
+
+    fn report(all: &[Certificate]) -> Certificates {
+        let unreadable = [(PathBuf::from("/etc/kubernetes/kubelet.conf"), "cannot be read: denied".to_owned())];
+        Certificates::new(Timestamp::from_second(NOW).unwrap(), all, unreadable.into())
+    }
+
+    #[test]
+    fn the_first_to_end_comes_first_and_the_rest_is_told() {
+        let all = [certificate("/pki/ca.crt", 3000, true), certificate("/pki/apiserver.crt", 65, false)];
+        let text = report(&all).text();
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(
+            lines,
+            [
+                "CERTIFICATE         EXPIRES               RESIDUAL TIME  AUTHORITY                         USED BY",
+                "/pki/apiserver.crt  2027-03-21 08:00:00Z  65d            kubernetes                        kube-apiserver, kubelet",
+                "/pki/ca.crt         2035-04-03 08:00:00Z  3000d          kubernetes (an authority itself)  kube-apiserver, kubelet",
+                "",
+                "Not read:",
+                "  /etc/kubernetes/kubelet.conf cannot be read: denied",
+            ]
+        );
+    }
+
+    #[test]
+    fn what_ends_within_a_week_is_not_well() {
+        for (days, well) in [(65, true), (20, true), (8, true), (6, false), (0, false), (-1, false)] {
+            assert_eq!(report(&[certificate("/pki/a.crt", days, false)]).are_well(), well, "{days} days to go");
+        }
+        assert!(report(&[certificate("/pki/a.crt", -1, false)]).text().contains("  ended  "));
+    }
+}
