@@ -70,6 +70,7 @@ impl Node {
             notices: BTreeMap::new(),
             verdict: None,
             data_dir: None,
+            pinned: None,
         };
         let components = BTreeMap::from([(id.clone(), record)]);
         let memory = Memory { machine, components, ..Memory::default() };

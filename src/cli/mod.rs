@@ -132,6 +132,40 @@ pub enum Command {
         #[arg(long)]
         dry_run: bool,
     },
+    /// Fix the generation to go back to: what proves itself meanwhile does not take its place, and it is never forgotten
+    Pin {
+        /// The component
+        component: ComponentId,
+        /// The generation; what stands if that is known-good, else the newest known-good one, when absent
+        number: Option<u32>,
+        /// Why, for the history
+        #[arg(long, default_value = "")]
+        reason: String,
+        /// Show what would happen, and do nothing
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Go back to the newest known-good generation again
+    Unpin {
+        /// The component
+        component: ComponentId,
+        /// Show what would happen, and do nothing
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Say that a generation is bad: if it stands, a known-good one is put in its place at once
+    Quarantine {
+        /// The component
+        component: ComponentId,
+        /// The generation; what stands when absent
+        number: Option<u32>,
+        /// Why, for the history
+        #[arg(long, default_value = "")]
+        reason: String,
+        /// How to go about it.
+        #[command(flatten)]
+        care: Care,
+    },
     /// Act again; releases what is held
     Resume {
         /// One component; all when absent
@@ -251,7 +285,20 @@ async fn command(command: Command, loaded: Loaded) -> Result<Exit, Failure> {
         Command::History { component, number, output } => history::history(settings, component, number, output),
         Command::Explain { component, output } => explain::explain(settings, component, output).await,
         Command::Diff { component, a, b } => diff::diff(settings, &component, a, b),
-        Command::Rollback { component, to, care } => rollback::rollback(settings, component, to, care).await,
+        Command::Rollback { component, to, care } => {
+            let request = Request::Rollback { component: component.clone(), to };
+            rollback::replace(settings, component, request, care).await
+        }
+        Command::Quarantine { component, number, reason, care } => {
+            let request = Request::Quarantine { component: component.clone(), number, reason };
+            rollback::replace(settings, component, request, care).await
+        }
+        Command::Pin { component, number, reason, dry_run } => {
+            pause::perform(settings, Request::Pin { component, number, reason }, dry_run.into()).await
+        }
+        Command::Unpin { component, dry_run } => {
+            pause::perform(settings, Request::Unpin { component }, dry_run.into()).await
+        }
         Command::Pause { length, reason, dry_run } => pause::pause(settings, length, reason, dry_run.into()).await,
         Command::Checkpoint { component, reason, dry_run } => {
             pause::perform(settings, Request::Checkpoint { component, reason }, dry_run.into()).await
@@ -300,6 +347,11 @@ mod tests {
             "lastgood diff kube-apiserver 1 3",
             "lastgood rollback kube-apiserver --to 2 --dry-run -o json",
             "lastgood rollback etcd -y",
+            "lastgood pin kube-apiserver 2 --reason audited",
+            "lastgood pin etcd --dry-run",
+            "lastgood unpin etcd",
+            "lastgood quarantine kube-scheduler --reason leaks -y",
+            "lastgood quarantine kube-scheduler 3 --dry-run -o yaml",
             "lastgood pause --for 1h30m --reason upgrade",
             "lastgood pause",
             "lastgood resume etcd",
@@ -316,6 +368,9 @@ mod tests {
             "lastgood rollback ../etc",
             "lastgood pause --for 5",
             "lastgood diff etcd one",
+            "lastgood pin",
+            "lastgood pin etcd newest",
+            "lastgood unpin etcd 2",
             "lastgood status -o xml",
         ] {
             let error = Cli::try_parse_from(line.split(' ')).unwrap_err();

@@ -115,7 +115,9 @@ impl Offline {
         };
         granted?;
         let planned = Planned::new(&request, &before, &decision);
-        if let Request::Rollback { component, .. } = &request {
+        if let Request::Rollback { component, .. } | Request::Quarantine { component, .. } = &request
+            && planned.replaces()
+        {
             conclude(&mut agent, component, tell).await?;
         }
         agent.settle().iter().for_each(&mut *tell);

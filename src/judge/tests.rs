@@ -415,6 +415,7 @@ fn q4_changed_key_material_is_diagnosed_by_name() {
         notices: BTreeMap::new(),
         verdict: None,
         data_dir: None,
+        pinned: None,
     };
     let memory = Memory { components: [(parsed.id.clone(), record)].into(), ..Memory::default() };
     let rows = [

@@ -204,6 +204,7 @@ fn rebuild(machine: &Machine, found: Sorted) -> Memory {
             notices: BTreeMap::new(),
             verdict: None,
             data_dir: None,
+            pinned: None,
         };
         memory.components.insert(component, record);
     }

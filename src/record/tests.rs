@@ -12,7 +12,7 @@ use super::*;
 use crate::model::closure::KubeconfigHealth;
 use crate::model::generation::Stored;
 use crate::model::manifest::DataIdentity;
-use crate::model::memory::{ApiServed, Machine, Parked, Pause, Record, Stands};
+use crate::model::memory::{ApiServed, Machine, Parked, Pause, Pin, Record, Stands};
 use crate::model::observation::{DataDir, Gone, LockState, ManifestFile, Settled};
 use crate::model::slot::{Held, Nudged, Probation, Rollback, Served, Stage, Until, Way, Wish};
 use crate::model::{
@@ -23,6 +23,9 @@ use crate::sys::files::{Attributes, Written};
 
 /// Every version of the format ever written has a file like this one, and stays readable.
 const GOLDEN: &str = include_str!("../../tests/fixtures/memory-v1.json");
+
+/// The same with what was added to the version since, where it is in use.
+const GOLDEN_PINNED: &str = include_str!("../../tests/fixtures/memory-v1-pinned.json");
 
 fn time(text: &str) -> Timestamp {
     text.parse().unwrap()
@@ -164,6 +167,7 @@ fn full_memory() -> Memory {
             PathBuf::from("/var/lib/etcd"),
             DataDir { member: Some((2049, 131_074)), changed: Some(since), lock: LockState::Held },
         )),
+        pinned: None,
     };
     Memory {
         machine: machine(),
@@ -179,6 +183,16 @@ fn full_memory() -> Memory {
         api_served: Some(ApiServed { boot_id: "6a1d".into(), at: seconds(3600) }),
         notices: BTreeMap::from([("conflict".into(), "two files hold one pod".into())]),
     }
+}
+
+/// The same memory with a pinned generation.
+fn pinned_memory() -> Memory {
+    let mut memory = full_memory();
+    let pin = Pin { generation: 1, reason: "audited".into(), since: time("2026-11-22T18:40:00Z") };
+    if let Some(record) = memory.components.get_mut(&ComponentId::system("steady")) {
+        record.pinned = Some(pin);
+    }
+    memory
 }
 
 fn guard() -> (tempfile::TempDir, Guard) {
@@ -230,6 +244,7 @@ fn kept(guard: &Guard, name: &str, generations: &[(u32, Standing)]) -> Memory {
         notices: BTreeMap::new(),
         verdict: None,
         data_dir: None,
+        pinned: None,
     };
     Memory { machine: machine(), components: BTreeMap::from([(id, record)]), ..Memory::default() }
 }
@@ -244,14 +259,17 @@ fn aside(guard: &Guard) -> Vec<String> {
 }
 
 #[test]
-fn the_golden_file_of_version_1_is_read_and_written_byte_for_byte() {
-    if std::env::var_os("LASTGOOD_WRITE_GOLDEN").is_some() {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/memory-v1.json");
-        fs::write(path, memory_file::encode(&full_memory()).unwrap()).unwrap();
-        return;
+fn the_golden_files_of_version_1_are_read_and_written_byte_for_byte() {
+    let golden = [("memory-v1.json", GOLDEN, full_memory()), ("memory-v1-pinned.json", GOLDEN_PINNED, pinned_memory())];
+    for (name, golden, memory) in golden {
+        if std::env::var_os("LASTGOOD_WRITE_GOLDEN").is_some() {
+            let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name);
+            fs::write(path, memory_file::encode(&memory).unwrap()).unwrap();
+            continue;
+        }
+        assert_eq!(memory_file::decode(golden.as_bytes()).unwrap(), memory, "{name}");
+        assert_eq!(String::from_utf8(memory_file::encode(&memory).unwrap()).unwrap(), golden, "{name}");
     }
-    assert_eq!(memory_file::decode(GOLDEN.as_bytes()).unwrap(), full_memory());
-    assert_eq!(String::from_utf8(memory_file::encode(&full_memory()).unwrap()).unwrap(), GOLDEN);
 }
 
 #[test]

@@ -118,13 +118,14 @@ fn undisturbed(material: Material<'_>, record: &Record, assessment: Option<&Asse
     let policy = material.policy;
     let cause = assessment.and_then(|a| a.cause.as_ref());
     let verdict = assessment.map_or(Verdict::Unknown, |a| a.verdict);
+    let back = record.goes_back_to().unwrap_or_default();
     match &record.slot {
         Slot::Held(held) => format!("a person: {}", held.next_step),
         Slot::RollingBack(rollback) => {
             format!("generation {} is put back: {}", rollback.to, stage(rollback.stage))
         }
         Slot::Probation(p) => {
-            let good = p.good;
+            let good = back;
             let decides = if p.served == Served::Yes {
                 format!("when it stays bad for {}", roughly(policy.relapse))
             } else {
@@ -157,20 +158,23 @@ fn undisturbed(material: Material<'_>, record: &Record, assessment: Option<&Asse
         Slot::Unread { candidate, good, .. } => format!(
             "nothing: generation {candidate} goes on trial when a process reads it; generation {good} still runs"
         ),
-        Slot::Missing { good, how, age, .. } => match how {
+        Slot::Missing { how, age, .. } => match how {
             Gone::Deleted => format!(
-                "generation {good} comes back in {}; `lastgood pause` prevents that",
+                "generation {back} comes back in {}; `lastgood pause` prevents that",
                 roughly(grace(material, record).saturating_sub(*age))
             ),
             Gone::Moved { to } => format!(
-                "nothing: a person moved it to {}, and may move it back; `lastgood rollback` brings generation {good} back",
+                "nothing: a person moved it to {}, and may move it back; `lastgood rollback` brings generation {back} back",
                 to.display()
             ),
             Gone::Unwitnessed => {
-                format!("nothing: it went while nobody watched; `lastgood rollback` brings generation {good} back")
+                format!("nothing: it went while nobody watched; `lastgood rollback` brings generation {back} back")
             }
         },
         Slot::Steady { good } => match (verdict, cause) {
+            (Verdict::Healthy, _) if back != *good => format!(
+                "nothing: it is healthy and known-good; a failed change goes back to generation {back}, which is pinned"
+            ),
             (Verdict::Healthy, _) => "nothing: it is healthy and known-good".to_owned(),
             (Verdict::Starting, _) => "nothing: it is coming up".to_owned(),
             (Verdict::Unknown, _) => "nothing: how it does cannot be told, and nothing follows from that".to_owned(),

@@ -107,7 +107,11 @@ impl Status {
                     c.since.map_or("-".to_owned(), |since| roughly(between(since, self.at))),
                     c.state.clone(),
                     number(c.generation),
-                    number(c.known_good),
+                    // Where a trial or a rollback goes elsewhere than to the pin, it is the number that counts.
+                    match &c.pinned {
+                        Some(pin) if c.known_good == Some(pin.generation) => format!("{} (pinned)", pin.generation),
+                        _ => number(c.known_good),
+                    },
                     // The whole sentence stands below.
                     if c.held.is_some() { "held".to_owned() } else { c.note.clone() },
                 ]);
@@ -140,6 +144,9 @@ impl Explanation {
         let since = self.since.map_or(String::new(), |since| format!(" for {}", roughly(between(since, now))));
         let _ = writeln!(out, "{}: {}{since}; {}", self.component, self.verdict, self.state);
         let _ = writeln!(out, "  next: {}", self.next);
+        if let Some(pinned) = &self.pinned {
+            let _ = writeln!(out, "  pinned: {pinned}");
+        }
         if let Some(cause) = &self.cause {
             let _ = writeln!(out, "  explained by: {cause}");
         }
@@ -177,7 +184,7 @@ fn generations(rows: &[GenerationRow]) -> String {
     for row in rows {
         table.add_row([
             row.number.to_string(),
-            row.standing.clone(),
+            if row.pinned { format!("{}, pinned", row.standing) } else { row.standing.clone() },
             row.place.clone(),
             format!("{:.0}", row.first_seen),
             row.images.join(" "),
