@@ -19,7 +19,7 @@ pub enum Exit {
     Refused,
     /// The agent or its state cannot be reached: it is silent, or this is not root.
     Unreachable,
-    /// Of `status`: something is not healthy.
+    /// Of `status`: something is not healthy. Of `doctor`: a recovery would not succeed, or that cannot be told.
     Unwell,
 }
 
@@ -47,7 +47,7 @@ impl Exit {
             Self::Usage => "the arguments cannot be understood",
             Self::Refused => "refused: the reason is printed",
             Self::Unreachable => "the agent cannot be reached, or this is not root",
-            Self::Unwell => "status: a component is not healthy, is held, or cannot be told",
+            Self::Unwell => "status: a component is unwell, held, or cannot be told; doctor: a recovery might fail",
         }
     }
 }

@@ -8,6 +8,7 @@
 mod backend;
 mod config;
 mod diff;
+mod doctor;
 mod exit;
 mod explain;
 mod history;
@@ -174,6 +175,12 @@ pub enum Command {
         #[arg(long)]
         dry_run: bool,
     },
+    /// Would a recovery succeed right now? Images, kept bytes, disks, runtime, kubelet; exit code 5 when not, or not to be told
+    Doctor {
+        /// How to print it
+        #[arg(short, long, value_enum, default_value_t)]
+        output: Format,
+    },
     /// Check or show the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -307,6 +314,7 @@ async fn command(command: Command, loaded: Loaded) -> Result<Exit, Failure> {
             pause::perform(settings, Request::Release { component, number }, dry_run.into()).await
         }
         Command::Resume { component, dry_run } => pause::resume(settings, component, dry_run.into()).await,
+        Command::Doctor { output } => doctor::doctor(settings, output).await,
         Command::Config(config) => config::config(&loaded, &config),
         Command::FillSlots => slots::fill(settings),
         Command::Completions { .. } | Command::Man => without_settings(&command),
@@ -355,6 +363,8 @@ mod tests {
             "lastgood pause --for 1h30m --reason upgrade",
             "lastgood pause",
             "lastgood resume etcd",
+            "lastgood doctor",
+            "lastgood doctor -o json",
             "lastgood config check",
             "lastgood config show -o json",
             "lastgood completions bash",

@@ -13,7 +13,7 @@ use crate::act;
 use crate::agent::Agent;
 use crate::config::Settings;
 use crate::control::How;
-use crate::model::{ComponentId, Event, Memory, Request, Slot};
+use crate::model::{ComponentId, Event, Generation, Memory, Request, Slot};
 use crate::observe;
 use crate::record::Store;
 use crate::report::{Planned, is_of_note};
@@ -87,6 +87,11 @@ impl Offline {
     /// The manifest directory: as configured, or as the kubelet's configuration says.
     pub(super) fn manifests_dir(&self) -> PathBuf {
         observe::find(&self.settings).1.manifests.value
+    }
+
+    /// Whether the bytes of a generation are whole: every one is read again, and nothing is mended.
+    pub(super) fn whole(&self, component: &ComponentId, generation: &Generation) -> Result<(), String> {
+        self.store.whole(component, generation).map_err(|error| error.to_string())
     }
 
     /// Carries a request out under the agent's lock, by the same decision, until it is concluded.

@@ -438,6 +438,24 @@ fn a_generation_whose_bytes_are_damaged_is_not_used_and_its_number_not_used_agai
 }
 
 #[test]
+fn a_generation_is_whole_or_it_is_said_what_is_missing() {
+    let (_dir, guard) = guard();
+    let id = ComponentId::system("etcd");
+    let memory = kept(&guard, "etcd", &[(1, good())]);
+    let mut known = memory.components[&id].generations[&1].clone();
+    known.raw_digest = guard.manifest_digest(&id, 1).unwrap();
+    guard.whole(&id, &known).unwrap();
+    let other = Generation { raw_digest: Digest::of(b"other"), ..known.clone() };
+    assert!(guard.whole(&id, &other).unwrap_err().to_string().contains("something else than the memory says"));
+    let more = Generation { closure: generation(1, good()).closure, ..known.clone() };
+    let missing = guard.whole(&id, &more).unwrap_err().to_string();
+    assert!(missing.contains("does not hold /etc/kubernetes/audit.yaml"), "{missing}");
+    fs::write(guard.generation_dir(&id, 1).join("manifest"), "half").unwrap();
+    assert!(guard.whole(&id, &known).unwrap_err().to_string().contains("manifest is damaged"));
+    assert!(guard.whole(&id, &Generation { number: 7, ..known }).is_err(), "there is none");
+}
+
+#[test]
 fn a_component_that_the_memory_has_given_up_is_not_brought_back_by_its_bytes() {
     let (_dir, guard) = guard();
     let mut memory = kept(&guard, "etcd", &[(1, good())]);

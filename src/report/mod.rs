@@ -6,10 +6,12 @@
 //!   Judgement ─┼─ Material ──▶ Status, Explanation, History ──▶ text | JSON | YAML | STATUS=
 //!   agent, policy ─┘
 //!   Memory + Decision ──▶ Planned ──▶ text | JSON
+//!   Observation + Memory + Places + the store re-read ──▶ Doctor ──▶ text | JSON | YAML
 //! ```
 //!
 //! No I/O and no clock in here: the same material gives the same words.
 
+pub mod doctor;
 pub mod explain;
 pub mod history;
 pub mod line;
@@ -20,6 +22,7 @@ pub mod status;
 mod tests;
 pub mod text;
 
+pub use doctor::{Doctor, Examined};
 pub use explain::Explanation;
 pub use history::{GenerationRow, History};
 pub use line::systemd_line;

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::status::{Overall, Process, between};
-use super::{Explanation, GenerationRow, History, Status};
+use super::{Doctor, Explanation, GenerationRow, History, Status};
 use crate::config::duration::roughly;
 use crate::model::Event;
 
@@ -172,6 +172,22 @@ impl History {
         let mut out = format!("{}\n", self.component);
         out.push_str(&generations(&self.generations));
         section(&mut out, "Decided", self.events.iter().map(event));
+        out
+    }
+}
+
+impl Doctor {
+    /// The examination for people: the worst first, what mends it, and the verdict as the last line.
+    pub fn text(&self) -> String {
+        let mut table = table(&["VERDICT", "CHECK", "FOUND"]);
+        for check in &self.checks {
+            table.add_row([check.verdict.to_string(), check.subject.clone(), check.detail.clone()]);
+        }
+        let mut out = lines(&table);
+        let fixes = self.checks.iter().filter_map(|check| Some(format!("{}: {}", check.subject, check.fix.as_ref()?)));
+        section(&mut out, "What to do", fixes);
+        let node = if self.node.is_empty() { "this node" } else { &self.node };
+        let _ = writeln!(out, "\n{node}: {}", self.sentence);
         out
     }
 }
