@@ -17,6 +17,7 @@ use crate::model::{ComponentId, Event, Generation, Memory, Request, Slot};
 use crate::observe;
 use crate::record::Store;
 use crate::report::{Planned, is_of_note};
+use crate::sys::proc;
 
 /// The longest a request is carried on without an agent: parking, ending, starting and the slowest start-up probe.
 const LONGEST: Duration = Duration::from_secs(15 * 60);
@@ -44,6 +45,13 @@ impl Offline {
             ))),
             Err(error) => Err(Failure::unreachable(format!("{} cannot be read: {error}; use sudo", dir.display()))),
         }
+    }
+
+    /// The agent that holds the lock. A command that does is none: it never listens.
+    pub(super) fn agent(settings: &Settings) -> Option<i32> {
+        let pid = Store::open(settings).ok()?.holder()?;
+        let words = proc::command_line(pid)?;
+        words.iter().skip(1).any(|word| word == "run").then_some(pid)
     }
 
     pub(super) fn settings(&self) -> &Settings {
