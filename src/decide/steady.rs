@@ -10,7 +10,7 @@ use super::standing::Standing;
 use super::{Hold, generations};
 use crate::model::event::EventKind;
 use crate::model::generation::{Proof, Standing as Held_};
-use crate::model::observation::{BusyKind, DataDir, Gone, ImagePresence, LockState, ManifestFile};
+use crate::model::observation::{BusyKind, DataDir, Gone, ImagePresence, LockState, ManifestFile, whither};
 use crate::model::policy::Intruders;
 use crate::model::slot::{Probation, Until, Wish};
 use crate::model::verdict::Reads;
@@ -295,7 +295,7 @@ fn absent(draft: &mut Draft<'_>, id: &ComponentId, how: Gone) {
                     "its manifest was deleted; generation {back} comes back in {grace} s unless `lastgood pause` holds it"
                 ),
                 Gone::Moved { to } => {
-                    format!("its manifest was moved to {}; it stays away until it is put back", to.display())
+                    format!("its manifest was {}; it stays away until it is put back", whither(to.as_deref()))
                 }
                 Gone::Unwitnessed => {
                     format!(

@@ -135,7 +135,7 @@ fn full_memory() -> Memory {
             "missing-moved",
             Slot::Missing {
                 good: 1,
-                how: Gone::Moved { to: "/root/x.yaml".into() },
+                how: Gone::Moved { to: Some("/root/x.yaml".into()) },
                 since: Timestamp::UNIX_EPOCH,
                 age: seconds(7),
             },

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::status::{Material, Process};
 use crate::config::duration::roughly;
 use crate::model::memory::Record;
-use crate::model::observation::Gone;
+use crate::model::observation::{Gone, whither};
 use crate::model::policy::Mode;
 use crate::model::slot::{Probation, Served, Stage};
 use crate::model::verdict::Reads;
@@ -55,7 +55,7 @@ pub(super) fn note(material: Material<'_>, record: &Record, assessment: Option<&
             Gone::Deleted => {
                 format!("deleted; comes back in {}", roughly(grace(material, record).saturating_sub(*age)))
             }
-            Gone::Moved { to } => format!("moved to {}; left alone", to.display()),
+            Gone::Moved { to } => format!("{}; left alone", whither(to.as_deref())),
             Gone::Unwitnessed => "absent since before lastgood looked; left alone".to_owned(),
         },
         Slot::Steady { .. } => match (because, assessment.map(|a| &a.reads)) {
@@ -163,9 +163,13 @@ fn undisturbed(material: Material<'_>, record: &Record, assessment: Option<&Asse
                 "generation {back} comes back in {}; `lastgood pause` prevents that",
                 roughly(grace(material, record).saturating_sub(*age))
             ),
-            Gone::Moved { to } => format!(
+            Gone::Moved { to: Some(to) } => format!(
                 "nothing: a person moved it to {}, and may move it back; `lastgood rollback` brings generation {back} back",
                 to.display()
+            ),
+            Gone::Moved { to: None } => format!(
+                "nothing: it was {}; whoever did it may move it back; `lastgood rollback` brings generation {back} back",
+                whither(None)
             ),
             Gone::Unwitnessed => {
                 format!("nothing: it went while nobody watched; `lastgood rollback` brings generation {back} back")

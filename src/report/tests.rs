@@ -301,8 +301,11 @@ fn what_is_missing_says_whether_it_comes_back() {
     assert_eq!(scene.note("kube-scheduler"), "deleted; comes back in 40s");
     scene.record("etcd").slot = missing(Gone::Deleted);
     assert_eq!(scene.note("kube-scheduler"), "deleted; comes back in 9m40s", "two at once");
-    scene.record("etcd").slot = missing(Gone::Moved { to: "/root/etcd.yaml".into() });
+    scene.record("etcd").slot = missing(Gone::Moved { to: Some("/root/etcd.yaml".into()) });
     assert_eq!(scene.note("etcd"), "moved to /root/etcd.yaml; left alone");
+    scene.record("etcd").slot = missing(Gone::Moved { to: None });
+    assert_eq!(scene.note("etcd"), "moved out of sight, to another mount; left alone");
+    assert!(scene.next("etcd").starts_with("nothing: it was moved out of sight, to another mount; "));
     scene.memory.pause = Some(Pause { until: at("21:00:00"), reason: String::new(), warned: false });
     assert!(
         scene.next("kube-scheduler").starts_with(

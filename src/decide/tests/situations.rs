@@ -261,7 +261,9 @@ fn t4_a_deleted_manifest_comes_back_after_the_announced_grace() {
 
 #[test]
 fn q3_what_was_moved_away_or_went_unwitnessed_stays_away() {
-    for how in [Gone::Moved { to: "/root/kube-apiserver.yaml".into() }, Gone::Unwitnessed] {
+    for how in
+        [Gone::Moved { to: Some("/root/kube-apiserver.yaml".into()) }, Gone::Moved { to: None }, Gone::Unwitnessed]
+    {
         let mut world = World::adopted();
         world.remove(FILE, how);
         world.run(1500);
