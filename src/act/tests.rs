@@ -71,6 +71,7 @@ impl Node {
             verdict: None,
             data_dir: None,
             restart: None,
+            pinned: None,
         };
         let components = BTreeMap::from([(id.clone(), record)]);
         let memory = Memory { machine, components, ..Memory::default() };

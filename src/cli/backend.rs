@@ -1,6 +1,16 @@
 //! Who answers a command: the agent, where one runs, or else what it left on disk.
+//!
+//! ```text
+//!   socket answers ──────────────────────────────────────────▶ Running
+//!      │ not                          ┌── socket answers ──▶ Running
+//!      ├─ an agent holds the lock ── waits for it to start ── not in time ──▶ said, Stopped
+//!      └─ nobody does, or a command ──▶ Stopped
+//! ```
+
+use std::time::Duration;
 
 use jiff::Timestamp;
+use tokio::time::{Instant, sleep};
 
 use super::Failure;
 use super::offline::Offline;
@@ -23,6 +33,12 @@ const EVENTS_EXPLAINED: usize = 10;
 /// How many events of note a status shows.
 const EVENTS_OF_STATUS: usize = 5;
 
+/// From the lock, which an agent takes first, to its socket: the first look at a node, of which the disks and the runtime
+/// take the longest.
+const START: Duration = Duration::from_secs(10);
+/// Between two looks for the socket of an agent that starts.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
 /// Who answers.
 pub(super) enum Backend {
     /// The agent.
@@ -34,10 +50,22 @@ pub(super) enum Backend {
 impl Backend {
     /// Finds out who answers.
     pub(super) async fn open(settings: &Settings) -> Result<Self, Failure> {
-        Ok(match Client::connect(settings).await? {
-            Reach::Running(client) => Self::Running(client),
-            Reach::Stopped => Self::Stopped(Box::new(Offline::open(settings)?)),
-        })
+        if let Reach::Running(client) = Client::connect(settings).await? {
+            return Ok(Self::Running(client));
+        }
+        let deadline = Instant::now() + START;
+        while let Some(pid) = Offline::agent(settings) {
+            sleep(LOOK_AGAIN).await;
+            if let Reach::Running(client) = Client::connect(settings).await? {
+                return Ok(Self::Running(client));
+            }
+            if Instant::now() >= deadline {
+                let waited = START.as_secs();
+                eprintln!("an agent (pid {pid}) holds the lock, and has not answered within {waited} s");
+                break;
+            }
+        }
+        Ok(Self::Stopped(Box::new(Offline::open(settings)?)))
     }
 
     /// The status.
@@ -122,6 +150,67 @@ impl Offline {
             None => Ok(known),
             Some(asked) if known.contains(asked) => Ok(vec![asked.clone()]),
             Some(asked) => Err(Refusal::no_such_component(asked, known.iter()).into()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Child, Command, Stdio};
+
+    use super::*;
+    use crate::control::socket_path;
+
+    struct Holder {
+        child: Child,
+        dir: tempfile::TempDir,
+        settings: Settings,
+    }
+
+    impl Drop for Holder {
+        fn drop(&mut self) {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+    }
+
+    /// A process that has the lock file open, under this name.
+    fn holder(word: &str) -> Holder {
+        let dir = tempfile::tempdir().unwrap();
+        let mut settings = Settings::default();
+        settings.paths.state = dir.path().to_owned();
+        settings.paths.run = dir.path().to_owned();
+        let lock = dir.path().join("lock");
+        let script = format!("exec 9<>{0}; echo $$ >{0}; read -r _", lock.display());
+        let mut holder = Command::new("sh");
+        let child = holder.args(["-c", &script, "lastgood", word]).stdin(Stdio::piped()).spawn().unwrap();
+        while std::fs::read_to_string(&lock).is_ok_and(|pid| pid.is_empty()) || !lock.exists() {
+            std::thread::yield_now();
+        }
+        Holder { child, dir, settings }
+    }
+
+    #[tokio::test]
+    async fn an_agent_that_is_starting_is_waited_for() {
+        let agent = holder("run");
+        let socket = socket_path(&agent.settings);
+        let listens = async {
+            // It has been asked in vain once when this runs.
+            sleep(LOOK_AGAIN * 2).await;
+            tokio::net::UnixListener::bind(socket).unwrap()
+        };
+        let (backend, _listener) = tokio::join!(Backend::open(&agent.settings), listens);
+        assert!(matches!(backend.unwrap(), Backend::Running(_)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_agent_that_never_answers_is_waited_for_so_long_and_a_command_not_at_all() {
+        let (agent, command) = (holder("run"), holder("rollback"));
+        for (holder, waited) in [(&agent, START), (&command, Duration::ZERO)] {
+            let began = Instant::now();
+            let backend = Backend::open(&holder.settings).await.unwrap();
+            assert!(matches!(backend, Backend::Stopped(_)));
+            assert_eq!(began.elapsed().as_secs(), waited.as_secs(), "{}", holder.dir.path().display());
         }
     }
 }

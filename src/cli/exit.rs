@@ -19,7 +19,8 @@ pub enum Exit {
     Refused,
     /// The agent or its state cannot be reached: it is silent, or this is not root.
     Unreachable,
-    /// Of `status`: something is not healthy. Of `certs check`: a certificate has ended, or soon will.
+    /// Of `status`: something is not healthy. Of `doctor`: a recovery would not succeed, or that cannot be told. Of `certs
+    /// check`: a certificate has ended, or soon will.
     Unwell,
 }
 
@@ -47,7 +48,9 @@ impl Exit {
             Self::Usage => "the arguments cannot be understood",
             Self::Refused => "refused: the reason is printed",
             Self::Unreachable => "the agent cannot be reached, or this is not root",
-            Self::Unwell => "status: a component is unwell, held or cannot be told; certs check: one ends soon, or has",
+            Self::Unwell => {
+                "status, doctor, certs check: something is unwell, or cannot be told"
+            }
         }
     }
 }

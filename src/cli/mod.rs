@@ -9,6 +9,7 @@ mod backend;
 mod certs;
 mod config;
 mod diff;
+mod doctor;
 mod exit;
 mod explain;
 mod history;
@@ -133,6 +134,40 @@ pub enum Command {
         #[arg(long)]
         dry_run: bool,
     },
+    /// Fix the generation to go back to: what proves itself meanwhile does not take its place, and it is never forgotten
+    Pin {
+        /// The component
+        component: ComponentId,
+        /// The generation; what stands if that is known-good, else the newest known-good one, when absent
+        number: Option<u32>,
+        /// Why, for the history
+        #[arg(long, default_value = "")]
+        reason: String,
+        /// Show what would happen, and do nothing
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Go back to the newest known-good generation again
+    Unpin {
+        /// The component
+        component: ComponentId,
+        /// Show what would happen, and do nothing
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Say that a generation is bad: if it stands, a known-good one is put in its place at once
+    Quarantine {
+        /// The component
+        component: ComponentId,
+        /// The generation; what stands when absent
+        number: Option<u32>,
+        /// Why, for the history
+        #[arg(long, default_value = "")]
+        reason: String,
+        /// How to go about it.
+        #[command(flatten)]
+        care: Care,
+    },
     /// Act again; releases what is held
     Resume {
         /// One component; all when absent
@@ -144,6 +179,12 @@ pub enum Command {
     /// The certificates of this node
     #[command(subcommand)]
     Certs(CertsCommand),
+    /// Would a recovery succeed right now? Images, kept bytes, disks, runtime, kubelet; exit code 5 when not, or not to be told
+    Doctor {
+        /// How to print it
+        #[arg(short, long, value_enum, default_value_t)]
+        output: Format,
+    },
     /// Check or show the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -267,7 +308,20 @@ async fn command(command: Command, loaded: Loaded) -> Result<Exit, Failure> {
         Command::History { component, number, output } => history::history(settings, component, number, output),
         Command::Explain { component, output } => explain::explain(settings, component, output).await,
         Command::Diff { component, a, b } => diff::diff(settings, &component, a, b),
-        Command::Rollback { component, to, care } => rollback::rollback(settings, component, to, care).await,
+        Command::Rollback { component, to, care } => {
+            let request = Request::Rollback { component: component.clone(), to };
+            rollback::replace(settings, component, request, care).await
+        }
+        Command::Quarantine { component, number, reason, care } => {
+            let request = Request::Quarantine { component: component.clone(), number, reason };
+            rollback::replace(settings, component, request, care).await
+        }
+        Command::Pin { component, number, reason, dry_run } => {
+            pause::perform(settings, Request::Pin { component, number, reason }, dry_run.into()).await
+        }
+        Command::Unpin { component, dry_run } => {
+            pause::perform(settings, Request::Unpin { component }, dry_run.into()).await
+        }
         Command::Pause { length, reason, dry_run } => pause::pause(settings, length, reason, dry_run.into()).await,
         Command::Checkpoint { component, reason, dry_run } => {
             pause::perform(settings, Request::Checkpoint { component, reason }, dry_run.into()).await
@@ -277,6 +331,7 @@ async fn command(command: Command, loaded: Loaded) -> Result<Exit, Failure> {
         }
         Command::Resume { component, dry_run } => pause::resume(settings, component, dry_run.into()).await,
         Command::Certs(command) => certs::certs(settings, &command),
+        Command::Doctor { output } => doctor::doctor(settings, output).await,
         Command::Config(config) => config::config(&loaded, &config),
         Command::FillSlots => slots::fill(settings),
         Command::Completions { .. } | Command::Man => without_settings(&command),
@@ -317,10 +372,17 @@ mod tests {
             "lastgood diff kube-apiserver 1 3",
             "lastgood rollback kube-apiserver --to 2 --dry-run -o json",
             "lastgood rollback etcd -y",
+            "lastgood pin kube-apiserver 2 --reason audited",
+            "lastgood pin etcd --dry-run",
+            "lastgood unpin etcd",
+            "lastgood quarantine kube-scheduler --reason leaks -y",
+            "lastgood quarantine kube-scheduler 3 --dry-run -o yaml",
             "lastgood pause --for 1h30m --reason upgrade",
             "lastgood pause",
             "lastgood resume etcd",
             "lastgood certs check -o yaml",
+            "lastgood doctor",
+            "lastgood doctor -o json",
             "lastgood config check",
             "lastgood config show -o json",
             "lastgood completions bash",
@@ -334,6 +396,9 @@ mod tests {
             "lastgood rollback ../etc",
             "lastgood pause --for 5",
             "lastgood diff etcd one",
+            "lastgood pin",
+            "lastgood pin etcd newest",
+            "lastgood unpin etcd 2",
             "lastgood status -o xml",
         ] {
             let error = Cli::try_parse_from(line.split(' ')).unwrap_err();

@@ -13,10 +13,11 @@ use crate::act;
 use crate::agent::Agent;
 use crate::config::Settings;
 use crate::control::How;
-use crate::model::{ComponentId, Event, Memory, Request, Slot};
+use crate::model::{ComponentId, Event, Generation, Memory, Request, Slot};
 use crate::observe;
 use crate::record::Store;
 use crate::report::{Planned, is_of_note};
+use crate::sys::proc;
 
 /// The longest a request is carried on without an agent: parking, ending, starting and the slowest start-up probe.
 const LONGEST: Duration = Duration::from_secs(15 * 60);
@@ -44,6 +45,13 @@ impl Offline {
             ))),
             Err(error) => Err(Failure::unreachable(format!("{} cannot be read: {error}; use sudo", dir.display()))),
         }
+    }
+
+    /// The agent that holds the lock. A command that does is none: it never listens.
+    pub(super) fn agent(settings: &Settings) -> Option<i32> {
+        let pid = Store::open(settings).ok()?.holder()?;
+        let words = proc::command_line(pid)?;
+        words.iter().skip(1).any(|word| word == "run").then_some(pid)
     }
 
     pub(super) fn settings(&self) -> &Settings {
@@ -89,6 +97,11 @@ impl Offline {
         observe::find(&self.settings).1.manifests.value
     }
 
+    /// Whether the bytes of a generation are whole: every one is read again, and nothing is mended.
+    pub(super) fn whole(&self, component: &ComponentId, generation: &Generation) -> Result<(), String> {
+        self.store.whole(component, generation).map_err(|error| error.to_string())
+    }
+
     /// Carries a request out under the agent's lock, by the same decision, until it is concluded.
     pub(super) async fn perform(
         &self,
@@ -115,7 +128,9 @@ impl Offline {
         };
         granted?;
         let planned = Planned::new(&request, &before, &decision);
-        if let Request::Rollback { component, .. } = &request {
+        if let Request::Rollback { component, .. } | Request::Quarantine { component, .. } = &request
+            && planned.replaces()
+        {
             conclude(&mut agent, component, tell).await?;
         }
         agent.settle().iter().for_each(&mut *tell);

@@ -1,4 +1,4 @@
-//! `lastgood rollback`: the plan first, then the deed, followed until the component serves.
+//! `lastgood rollback` and `quarantine`: the plan first, then the deed, followed until the component serves.
 
 use std::io::Write as _;
 use std::time::Duration;
@@ -18,14 +18,14 @@ const FOLLOW: Duration = Duration::from_secs(600);
 /// Between two looks at the component while it is followed; events come at once.
 const LOOK: Duration = Duration::from_millis(500);
 
-pub(super) async fn rollback(
+/// Asks for what puts another generation of this component in place, or may.
+pub(super) async fn replace(
     settings: &Settings,
     component: ComponentId,
-    to: Option<u32>,
+    request: Request,
     care: Care,
 ) -> Result<Exit, Failure> {
     let mut backend = Backend::open(settings).await?;
-    let request = Request::Rollback { component: component.clone(), to };
     let planned = backend.perform(request.clone(), How::DryRun, &mut tell).await?;
     if care.dry_run {
         return out::text(&care.output.print(&planned, |planned| show(&component, planned))?);
@@ -34,6 +34,10 @@ pub(super) async fn rollback(
         return Err(Failure { exit: Exit::Usage, sentence: "-o goes with --dry-run".to_owned() });
     }
     out::text(&show(&component, &planned))?;
+    // Nothing is taken down, so there is nothing to agree to, and nothing to follow.
+    if !planned.replaces() {
+        return backend.perform(request, How::ForReal, &mut tell).await.map(|_| Exit::Ok);
+    }
     if !care.yes && !agreed()? {
         return Err(Failure { exit: Exit::Refused, sentence: "nothing was done".to_owned() });
     }
@@ -197,7 +201,8 @@ mod tests {
             while let Some(asked) = questions.recv().await {
                 let answer = match asked.ask {
                     Ask::Do { request, how } => {
-                        let planned = Planned { request, steps: Vec::new(), effects: Vec::new(), away_seconds: None };
+                        let away_seconds = Some((2, 20));
+                        let planned = Planned { request, steps: Vec::new(), effects: Vec::new(), away_seconds };
                         if how == How::DryRun { Answer::Planned(planned) } else { Answer::Accepted(planned) }
                     }
                     _ if looks < 2 => Answer::Status(Box::new(status("RollingBack", under_way))),
@@ -217,7 +222,9 @@ mod tests {
             }
         });
         let care = Care { dry_run: false, yes: true, output: Format::Text };
-        Some(rollback(&settings, "etcd".parse().unwrap(), None, care).await)
+        let etcd: ComponentId = "etcd".parse().unwrap();
+        let request = Request::Rollback { component: etcd.clone(), to: None };
+        Some(replace(&settings, etcd, request, care).await)
     }
 
     #[tokio::test]

@@ -32,6 +32,7 @@ pub(super) fn meet(draft: &mut Draft<'_>) {
             verdict: None,
             data_dir: None,
             restart: None,
+            pinned: None,
         };
         draft.memory.components.insert(manifest.id.clone(), record);
         let because = format!("{} holds it; it is watched until it has proven itself", file.name);
@@ -112,13 +113,13 @@ pub(super) fn ready_to_return(draft: &Draft<'_>, generation: &Generation) -> Res
     Ok(())
 }
 
-/// Has inactive-manifests hold the last known-good manifest of every component. A file there that was edited by hand is
+/// Has inactive-manifests hold the pinned manifest of every component, or its last known-good one. A file there that was edited by hand is
 /// an offer: it is kept as a candidate, and not overwritten while it is one (N12).
 pub(super) fn publish(draft: &mut Draft<'_>) {
     let ids: Vec<ComponentId> = draft.memory.components.keys().cloned().collect();
     for id in ids {
         let Some(record) = draft.record(&id) else { continue };
-        let good = record.slot.good().and_then(|good| record.generations.get(&good));
+        let good = record.pin().or_else(|| record.slot.good()).and_then(|good| record.generations.get(&good));
         let good = good.filter(|g| g.standing.is_known_good()).or_else(|| record.known_good().next());
         let Some(good) = good.filter(|good| good.stored == Stored::Yes).cloned() else { continue };
         tell_if_unpromotable(draft, &id, &good);
@@ -153,7 +154,8 @@ fn offered(draft: &mut Draft<'_>, id: &ComponentId, good: &Generation, file: &Ar
     let now = draft.scene.tick.now.wall;
     let raw = Digest::of(&manifest.raw);
     let Some(record) = draft.memory.components.get_mut(id) else { return };
-    if record.generations.values().any(|g| g.raw_digest == raw && g.standing.is_known_good()) {
+    // One that was quarantined since would be a trap for whoever has nothing but `cp`; its bytes are kept.
+    if record.generations.values().any(|g| g.raw_digest == raw && !matches!(g.standing, Held::Candidate)) {
         draft.clear_notice(id, "offered");
         draft.want(Step::Publish { component: id.clone(), number: good.number, file_name: good.file_name.clone() });
         return;
@@ -185,8 +187,8 @@ fn tell_if_unpromotable(draft: &mut Draft<'_>, id: &ComponentId, good: &Generati
     draft.notice_if(id, "image", text);
 }
 
-/// Lets go of generations beyond what is kept: never what stands, never what the slot names, known-good ones last, and
-/// never the last known-good one.
+/// Lets go of generations beyond what is kept: never what stands, never what the slot names, never what is pinned,
+/// known-good ones last, and never the last known-good one.
 pub(super) fn forget(draft: &mut Draft<'_>) {
     let keep = keep(draft.scene.policy);
     let mut steps = Vec::new();
@@ -194,7 +196,8 @@ pub(super) fn forget(draft: &mut Draft<'_>) {
         while record.generations.len() > keep {
             let stands = record.stands.as_ref().and_then(|stands| record.by_digest(stands.digest)).map(|g| g.number);
             let newest_good = record.known_good().next().map(|g| g.number);
-            let bound = [stands, newest_good, record.slot.good(), in_trial(&record.slot), record.last_served];
+            let slot = &record.slot;
+            let bound = [stands, newest_good, slot.good(), in_trial(slot), record.last_served, record.pin()];
             let free = |g: &&Generation| !bound.contains(&Some(g.number));
             let worst = record.generations.values().filter(free).min_by_key(|g| (g.standing.is_known_good(), g.number));
             let Some(number) = worst.map(|g| g.number) else { break };

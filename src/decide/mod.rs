@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   hold.rs        is there a reason to change nothing (pause, observe mode, kubeadm at work, a read-only /etc)
-//!   request.rs     what a person asked for, granted or refused
+//!   request.rs     what a person asked for, granted or refused; pin.rs and quarantine.rs: their word on a generation
 //!   standing.rs    what the directory says of a component: one file, a broken one, several, none
 //!   steady.rs      Adopting, Steady, Unread, Missing, Held: what a look changes
 //!   probation.rs   a candidate's trial, and what ends it
@@ -21,7 +21,9 @@ mod generations;
 mod hold;
 mod pace;
 mod parking;
+mod pin;
 mod probation;
+mod quarantine;
 mod request;
 mod rollback;
 mod services;

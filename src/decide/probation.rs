@@ -226,7 +226,8 @@ fn fail(draft: &mut Draft<'_>, id: &ComponentId, trial: &Probation, fault: Fault
         Fault::Foreign(why) => (why, false),
     };
     if trial.age >= draft.scene.policy.change_memory {
-        let next = format!("`lastgood rollback {id}` goes back to generation {}", trial.good);
+        let (back, _) = rollback::aim(draft, id, trial.good, Some(trial.candidate));
+        let next = format!("`lastgood rollback {id}` goes back to generation {back}");
         let why = format!("{why}; the change is too old to be undone without a person");
         return draft.hold_back(id, Some(trial.candidate), why, next, Until::Person);
     }
@@ -257,6 +258,11 @@ pub(super) fn revert_quarantined(draft: &mut Draft<'_>, id: &ComponentId, number
 }
 
 fn quarantine(draft: &mut Draft<'_>, id: &ComponentId, number: u32, why: &str) {
+    if draft.record(id).is_some_and(|record| record.pin() == Some(number)) {
+        let text =
+            format!("pinned generation {number} failed a trial ({why}) and stays known-good, as a person pinned it");
+        return draft.tell(id, EventKind::Notice, Some(number), &text, "`lastgood unpin` lets go of it");
+    }
     let since = draft.scene.tick.now.wall;
     let Some(generation) = draft.record_mut(id).and_then(|record| record.generations.get_mut(&number)) else { return };
     generation.standing = Standing::Quarantined { why: why.to_owned(), since };

@@ -5,10 +5,10 @@ use std::time::Duration;
 use super::draft::Draft;
 use super::rollback::{self, Begin};
 use super::standing::Standing;
-use super::{Hold, generations};
+use super::{Hold, generations, pin, quarantine};
 use crate::model::event::EventKind;
 use crate::model::generation::{Proof, Standing as Held, Stored};
-use crate::model::memory::Pause;
+use crate::model::memory::{Pause, Record};
 use crate::model::plan::Refusal;
 use crate::model::slot::Wish;
 use crate::model::{ComponentId, Request, Slot};
@@ -23,15 +23,29 @@ pub(super) fn take(draft: &mut Draft<'_>, request: &Request) -> Result<(), Refus
         }
         Request::Checkpoint { component, reason } => checkpoint(draft, component, reason),
         Request::Release { component, number } => release(draft, component, *number),
+        Request::Pin { component, number, reason } => pin::pin(draft, component, *number, reason),
+        Request::Unpin { component } => pin::unpin(draft, component),
+        Request::Quarantine { component, number, reason } => quarantine::ask(draft, component, *number, reason),
         Request::Resume { component } => resume(draft, component.as_ref()),
     }
 }
 
-fn known(draft: &Draft<'_>, id: &ComponentId) -> Result<(), Refusal> {
-    if draft.record(id).is_some() {
-        return Ok(());
-    }
-    Err(Refusal::no_such_component(id, draft.memory.components.keys()))
+/// The record of a component that there is.
+pub(super) fn known<'d>(draft: &'d Draft<'_>, id: &ComponentId) -> Result<&'d Record, Refusal> {
+    draft.record(id).ok_or_else(|| Refusal::no_such_component(id, draft.memory.components.keys()))
+}
+
+/// The generation that stands, where exactly one file holds the component and what it holds is known.
+pub(super) fn stands(record: &Record, standing: &Standing) -> Option<u32> {
+    let Standing::Here(file) = standing else { return None };
+    let manifest = file.content.as_ref().ok()?;
+    record.by_digest(super::standing::digest(record, manifest, file)).map(|generation| generation.number)
+}
+
+/// The sentence for a number that no generation has.
+pub(super) fn there_are(record: &Record) -> String {
+    let numbers: Vec<String> = record.generations.keys().map(ToString::to_string).collect();
+    format!("there is none; there are {}", numbers.join(", "))
 }
 
 fn roll_back(draft: &mut Draft<'_>, id: &ComponentId, to: Option<u32>) -> Result<(), Refusal> {
@@ -48,15 +62,15 @@ fn roll_back(draft: &mut Draft<'_>, id: &ComponentId, to: Option<u32>) -> Result
         });
     }
     let standing = Standing::of(draft.scene.seen, id, record);
-    let stands = match &standing {
-        Standing::Here(file) => file.content.as_ref().ok().and_then(|manifest| {
-            record.by_digest(super::standing::digest(record, manifest, file)).map(|generation| generation.number)
-        }),
-        _ => None,
-    };
-    let target = match to {
-        Some(number) => number,
-        None => {
+    let stands = stands(record, &standing);
+    let target = match (to, record.pin()) {
+        (Some(number), _) => number,
+        (None, Some(pinned)) if stands == Some(pinned) => {
+            let why = format!("generation {pinned} is pinned, and stands; `--to` names another");
+            return Err(Refusal::NoTarget { component: id.clone(), why });
+        }
+        (None, Some(pinned)) => pinned,
+        (None, None) => {
             let mut good = record.known_good().filter(|generation| Some(generation.number) != stands);
             let Some(target) = good.next() else {
                 let why = match stands {
@@ -71,10 +85,7 @@ fn roll_back(draft: &mut Draft<'_>, id: &ComponentId, to: Option<u32>) -> Result
         }
     };
     let not_this = |why: String| Refusal::NotThisGeneration { component: id.clone(), number: target, why };
-    let Some(generation) = record.generations.get(&target) else {
-        let numbers: Vec<String> = record.generations.keys().map(ToString::to_string).collect();
-        return Err(not_this(format!("there is none; there are {}", numbers.join(", "))));
-    };
+    let Some(generation) = record.generations.get(&target) else { return Err(not_this(there_are(record))) };
     if stands == Some(target) {
         return Err(not_this("it stands already".to_owned()));
     }
@@ -149,6 +160,7 @@ fn checkpoint(draft: &mut Draft<'_>, id: &ComponentId, reason: &str) -> Result<(
     };
     let number = generation.number;
     generation.standing = Held::KnownGood { proof: Proof::Asserted { reason: reason.to_owned() }, since };
+    generation.rewritten = 0;
     draft.tell(id, EventKind::Request, Some(number), &format!("generation {number} is known-good"), "a person says so");
     draft.clear_notice(id, "unproven");
     draft.enter(id, Slot::Steady { good: number }, "a person vouches for what stands");
@@ -159,15 +171,21 @@ fn checkpoint(draft: &mut Draft<'_>, id: &ComponentId, reason: &str) -> Result<(
 fn release(draft: &mut Draft<'_>, id: &ComponentId, number: Option<u32>) -> Result<(), Refusal> {
     known(draft, id)?;
     let Some(record) = draft.record_mut(id) else { return Ok(()) };
+    let state = record.slot.to_string();
     let mut quarantined = record.generations.values_mut().rev();
     let found = quarantined
         .find(|g| matches!(g.standing, Held::Quarantined { .. }) && number.is_none_or(|number| g.number == number));
     let Some(generation) = found else {
         return Err(match number {
             Some(number) => {
-                Refusal::NotThisGeneration { component: id.clone(), number, why: "it is not quarantined".to_owned() }
+                let (asked, why) = ("released".to_owned(), "it is not quarantined".to_owned());
+                Refusal::NotSo { component: id.clone(), number, asked, why }
             }
-            None => Refusal::NoTarget { component: id.clone(), why: "no generation of it is quarantined".to_owned() },
+            None => Refusal::NotNow {
+                component: id.clone(),
+                state: state.clone(),
+                why: "no generation of it is quarantined".to_owned(),
+            },
         });
     };
     let number = generation.number;

@@ -18,6 +18,7 @@ use super::{generations, steady};
 use crate::model::event::EventKind;
 use crate::model::generation::{Generation, Stored};
 use crate::model::manifest::DataIdentity;
+use crate::model::memory::Record;
 use crate::model::observation::{ContainerState, HeardApi, SandboxState};
 use crate::model::slot::{Nudged, Probation, Rollback, Stage, Until, Way, Wish};
 use crate::model::verdict::{Crash, Reads, Verdict};
@@ -44,6 +45,7 @@ pub(super) const HEARD_AFTER: Duration = Duration::from_secs(5);
 
 /// Begins a rollback, or says why not. True if it has begun.
 pub(super) fn begin(draft: &mut Draft<'_>, id: &ComponentId, begin: Begin) -> bool {
+    let begin = aimed(draft, id, begin);
     if let Some(hold) = steady::held(draft.hold.as_ref(), begin.wish) {
         let text = format!("would go back to generation {}, because {}; not done: {hold}", begin.to, begin.why);
         if draft.record(id).is_some_and(|record| !record.notices.contains_key("would")) {
@@ -100,6 +102,60 @@ pub(super) fn begin(draft: &mut Draft<'_>, id: &ComponentId, begin: Begin) -> bo
     true
 }
 
+/// Our own rollbacks go to the pinned generation. A person has named theirs, and where intruders are moved out it is
+/// what stood beside them that stays.
+fn aimed(draft: &mut Draft<'_>, id: &ComponentId, begin: Begin) -> Begin {
+    if begin.wish == Wish::Operator || !begin.intruders.is_empty() {
+        return begin;
+    }
+    let (to, passed_over) = aim(draft, id, begin.to, begin.from);
+    draft.notice_if(id, "pin", passed_over);
+    Begin { to, ..begin }
+}
+
+/// Where to go back to instead of `otherwise`: to the pinned generation, if there is one and nothing forbids it; why it is
+/// passed over if something does.
+pub(super) fn aim(draft: &Draft<'_>, id: &ComponentId, otherwise: u32, from: Option<u32>) -> (u32, Option<String>) {
+    let pinned = draft.record(id).and_then(|record| Some((record, record.generations.get(&record.pin()?)?)));
+    let Some((record, pinned)) = pinned.filter(|(_, pinned)| pinned.number != otherwise) else {
+        return (otherwise, None);
+    };
+    let number = pinned.number;
+    let why = if from == Some(number) {
+        "it is what failed".to_owned()
+    } else {
+        match may_return(draft, record, pinned) {
+            Ok(()) => return (number, None),
+            Err(why) => why,
+        }
+    };
+    (otherwise, Some(format!("generation {number} is pinned, but is not gone back to: {why}; {otherwise} is instead")))
+}
+
+/// Whether a generation that nobody named may be gone back to and could be right now; the reason if not.
+pub(super) fn may_return(draft: &Draft<'_>, record: &Record, generation: &Generation) -> Result<(), String> {
+    if !generation.standing.is_known_good() {
+        return Err(format!("it is {}", generation.standing.word()));
+    }
+    forbidden(record, generation, Wish::Ours).map_or(Ok(()), Err)?;
+    generations::ready_to_return(draft, generation)
+}
+
+/// Why going back to a generation is not ours to do, whatever the node has ready.
+fn forbidden(record: &Record, generation: &Generation, wish: Wish) -> Option<String> {
+    let served = record.last_served.and_then(|number| record.generations.get(&number))?;
+    // Q1: which data is served is never changed by a rollback.
+    if wish == Wish::Ours && served.data != generation.data {
+        return Some(OTHER_DATA.to_owned());
+    }
+    // R9: an etcd that served a newer minor version may have moved the data on.
+    let older_etcd = record.role == Role::Etcd && served.minor > generation.minor;
+    older_etcd.then(|| "a newer etcd has served this data, and an older one may not be able to open it".to_owned())
+}
+
+/// Q1, as a sentence.
+const OTHER_DATA: &str = "going back would change which data is served";
+
 /// Which generation to go back to.
 fn target(draft: &Draft<'_>, id: &ComponentId, begin: &Begin) -> Result<u32, (String, String, Until)> {
     let none = |why: &str, next: String| Err((why.to_owned(), next, Until::Person));
@@ -107,20 +163,16 @@ fn target(draft: &Draft<'_>, id: &ComponentId, begin: &Begin) -> Result<u32, (St
     let Some(wanted) = record.generations.get(&begin.to) else {
         return none("nothing proven is left to go back to", "put a good manifest in place".to_owned());
     };
+    if let Some(why) = forbidden(record, wanted, begin.wish) {
+        let next = if why == OTHER_DATA {
+            format!("if generation {}'s data is the right one: `lastgood rollback {id} --to {}`", begin.to, begin.to)
+        } else {
+            "look at the data's version (`etcdutl snapshot status`), then decide by hand".to_owned()
+        };
+        return none(&why, next);
+    }
     let served = record.last_served.and_then(|number| record.generations.get(&number));
-    // Q1: which data is served is never changed by a rollback.
     let other_data = |generation: &Generation| served.is_some_and(|served| served.data != generation.data);
-    if begin.wish == Wish::Ours && other_data(wanted) {
-        let next =
-            format!("if generation {}'s data is the right one: `lastgood rollback {id} --to {}`", begin.to, begin.to);
-        return none("going back would change which data is served", next);
-    }
-    // R9: an etcd that served a newer minor version may have moved the data on.
-    let older_etcd = record.role == Role::Etcd && served.is_some_and(|served| served.minor > wanted.minor);
-    if older_etcd {
-        let next = "look at the data's version (`etcdutl snapshot status`), then decide by hand".to_owned();
-        return none("a newer etcd has served this data, and an older one may not be able to open it", next);
-    }
     let mut candidates: Vec<&Generation> = vec![wanted];
     if begin.wish == Wish::Ours {
         let others = record.known_good().filter(|g| g.number != begin.to && Some(g.number) != begin.from);
@@ -461,6 +513,9 @@ fn await_serving(draft: &mut Draft<'_>, id: &ComponentId, mut r: Rollback, to: &
 /// The good pod serves.
 fn finish(draft: &mut Draft<'_>, id: &ComponentId, r: &Rollback) {
     draft.clear_notice(id, "deaf-kubelet");
+    if draft.record(id).is_some_and(|record| record.pin() == Some(r.to)) {
+        draft.clear_notice(id, "pin");
+    }
     let because = format!("generation {} serves again; it was put back because {}", r.to, r.why);
     let known_good =
         draft.record(id).and_then(|rec| rec.generations.get(&r.to)).is_some_and(|g| g.standing.is_known_good());

@@ -10,7 +10,7 @@ use super::standing::Standing;
 use super::{Hold, generations, stall};
 use crate::model::event::EventKind;
 use crate::model::generation::{Proof, Standing as Held_};
-use crate::model::observation::{BusyKind, DataDir, Gone, ImagePresence, LockState, ManifestFile};
+use crate::model::observation::{BusyKind, DataDir, Gone, ImagePresence, LockState, ManifestFile, whither};
 use crate::model::policy::Intruders;
 use crate::model::slot::{Probation, Until, Wish};
 use crate::model::verdict::Reads;
@@ -258,6 +258,7 @@ fn claimed(
     let names: Vec<String> = intruders.iter().map(|file| file.name.clone()).collect();
     let listed = names.join(", ");
     let known = draft.record(id).and_then(|record| record.slot.good());
+    let known = known.map(|good| rollback::aim(draft, id, good, None).0);
     let stood = rightful.as_ref().and_then(|file| generations::register(draft, id, file));
     let stored = |number: &u32| {
         let generation = draft.record(id).and_then(|record| record.generations.get(number));
@@ -289,16 +290,17 @@ fn absent(draft: &mut Draft<'_>, id: &ComponentId, how: Gone) {
             // whatever its inode tells afterwards.
             let how = if how == Gone::Deleted && draft.credit().is_zero() { Gone::Unwitnessed } else { how };
             let grace = grace(draft, id).as_secs();
+            let back = rollback::aim(draft, id, good, None).0;
             let because = match &how {
                 Gone::Deleted => format!(
-                    "its manifest was deleted; generation {good} comes back in {grace} s unless `lastgood pause` holds it"
+                    "its manifest was deleted; generation {back} comes back in {grace} s unless `lastgood pause` holds it"
                 ),
                 Gone::Moved { to } => {
-                    format!("its manifest was moved to {}; it stays away until it is put back", to.display())
+                    format!("its manifest was {}; it stays away until it is put back", whither(to.as_deref()))
                 }
                 Gone::Unwitnessed => {
                     format!(
-                        "its manifest went while nobody watched; `lastgood rollback {id}` brings generation {good} back"
+                        "its manifest went while nobody watched; `lastgood rollback {id}` brings generation {back} back"
                     )
                 }
             };

@@ -448,6 +448,7 @@ fn known_good(name: &str, closure: Vec<ClosureFile>) -> (ComponentId, Record) {
         verdict: None,
         data_dir: None,
         restart: None,
+        pinned: None,
     };
     (parsed.id.clone(), record)
 }

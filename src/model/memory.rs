@@ -109,8 +109,12 @@ pub struct Record {
     /// etcd's data directory as it was while etcd served (Q3).
     pub data_dir: Option<(PathBuf, DataDir)>,
     /// The container that is being stopped because its process stands still.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restart: Option<Restart>,
+    /// The generation that a person fixed as the one to go back to. Left out where there is none: so a memory from before
+    /// there were pins is read and written as it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pinned: Option<Pin>,
 }
 
 /// A container that is stopped for the kubelet to start it anew.
@@ -121,6 +125,18 @@ pub struct Restart {
     pub container: String,
     /// How long ago it was told to stop, last.
     pub age: Duration,
+}
+
+/// A person's word on where to go back to: our rollbacks go there, inactive-manifests holds it, and it is never forgotten.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pin {
+    /// Which generation. It is known-good, and stays so while it is pinned.
+    pub generation: u32,
+    /// Why, where they said so.
+    pub reason: String,
+    /// Since when.
+    pub since: Timestamp,
 }
 
 /// The generation that stands, and the newest change among its files when it was first seen to stand. Kept while the
@@ -164,6 +180,23 @@ impl Record {
     /// Its known-good generations, the newest first.
     pub fn known_good(&self) -> impl Iterator<Item = &Generation> {
         self.generations.values().rev().filter(|generation| generation.standing.is_known_good())
+    }
+
+    /// The number of the pinned generation.
+    pub fn pin(&self) -> Option<u32> {
+        self.pinned.as_ref().map(|pin| pin.generation)
+    }
+
+    /// Where a rollback of ours would go, if everything allows it: the one under way goes where it goes; otherwise to the
+    /// pinned generation, unless that is the one on trial; otherwise to the slot's known-good one.
+    pub fn goes_back_to(&self) -> Option<u32> {
+        match &self.slot {
+            Slot::RollingBack(rollback) => Some(rollback.to),
+            slot => {
+                let tried = matches!(slot, Slot::Probation(p) if Some(p.candidate) == self.pin());
+                self.pin().filter(|_| !tried).or_else(|| slot.good())
+            }
+        }
     }
 
     /// The name its file has in the manifest directory: of the generation it would go back to, or of the newest.
@@ -210,6 +243,7 @@ mod tests {
             verdict: None,
             data_dir: None,
             restart: None,
+            pinned: None,
         };
         assert_eq!(record.standing_since(known, at(150), at(200)), at(100), "rewritten with the same content");
         assert_eq!(record.standing_since(new, at(150), at(200)), at(150), "written anew");

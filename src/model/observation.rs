@@ -95,11 +95,18 @@ pub enum Gone {
     Deleted,
     /// A person moved it away.
     Moved {
-        /// Where to.
-        to: PathBuf,
+        /// Where to; absent where that cannot be seen from here: another mount of our own mounts, though it is the same file
+        /// system, so that no path of ours leads there.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        to: Option<PathBuf>,
     },
     /// It went while nobody watched: before this run of the agent (Q14: what is absent stays absent).
     Unwitnessed,
+}
+
+/// Where a file was moved, for a sentence: `moved to PATH`, or what can be said without one.
+pub fn whither(to: Option<&std::path::Path>) -> String {
+    to.map_or("moved out of sight, to another mount".to_owned(), |to| format!("moved to {}", to.display()))
 }
 
 /// One entry of a manifest directory.

@@ -199,6 +199,29 @@ pub enum Request {
         /// Which; the newest quarantined one, when absent.
         number: Option<u32>,
     },
+    /// A rollback goes to this generation from now on, which is never forgotten.
+    Pin {
+        /// Whose.
+        component: ComponentId,
+        /// Which; what stands if that is known-good, else the newest known-good one, when absent.
+        number: Option<u32>,
+        /// Why.
+        reason: String,
+    },
+    /// A rollback goes to the newest known-good generation again.
+    Unpin {
+        /// Whose.
+        component: ComponentId,
+    },
+    /// A generation is bad: a person says so. If it stands, it is reverted at once.
+    Quarantine {
+        /// Whose.
+        component: ComponentId,
+        /// Which; what stands, when absent.
+        number: Option<u32>,
+        /// Why they think so.
+        reason: String,
+    },
     /// Act again; releases what is held, one component or all.
     Resume {
         /// Whom; all when absent.
@@ -225,6 +248,18 @@ pub enum Refusal {
         component: ComponentId,
         /// Which.
         number: u32,
+        /// Why not.
+        why: String,
+    },
+    /// A generation that this cannot be said of.
+    #[error("generation {number} of {component} cannot be {asked}: {why}")]
+    NotSo {
+        /// Whose.
+        component: ComponentId,
+        /// Which.
+        number: u32,
+        /// What it was to become: pinned, quarantined, released.
+        asked: String,
         /// Why not.
         why: String,
     },

@@ -17,7 +17,8 @@
 //!                               Held(why, next step): until `resume`, or another manifest
 //! ```
 //!
-//! Every duration here is watched time (Q14).
+//! Every duration here is watched time (Q14). `good` is what stood before; where a person pinned another generation, a
+//! rollback goes there instead (`memory::Record::goes_back_to`).
 
 use std::fmt;
 use std::time::Duration;

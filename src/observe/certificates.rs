@@ -34,7 +34,7 @@ const ADMIN: [&str; 2] = ["admin.conf", "super-admin.conf"];
 
 /// Where what no manifest names lies.
 #[derive(Clone, Debug)]
-pub(super) struct Places {
+pub(super) struct Sources {
     /// The Kubernetes directory.
     pub(super) kubernetes: PathBuf,
     /// The kubelet's kubeconfig.
@@ -85,7 +85,11 @@ struct Content {
 
 impl Certificates {
     /// Looks at everything these manifests and the kubelet go by.
-    pub(super) fn look<'a>(&mut self, manifests: impl Iterator<Item = &'a Manifest> + Clone, places: &Places) -> Found {
+    pub(super) fn look<'a>(
+        &mut self,
+        manifests: impl Iterator<Item = &'a Manifest> + Clone,
+        places: &Sources,
+    ) -> Found {
         let last = self.look;
         self.known.retain(|_, known| known.look == last);
         self.look += 1;
@@ -259,7 +263,7 @@ mod tests {
 
         fn look(&mut self, manifests: &[Manifest]) -> Found {
             let at = |name: &str| self.root.path().join(name);
-            let places = Places {
+            let places = Sources {
                 kubernetes: self.root.path().to_owned(),
                 kubelet_kubeconfig: at("kubelet.conf"),
                 kubelet_pki: at("kubelet"),

@@ -291,12 +291,17 @@ fn fate(held: &File, stood: &Path) -> Gone {
     if meta.nlink() == 0 {
         return Gone::Deleted;
     }
-    match fs::read_link(format!("/proc/self/fd/{}", held.as_raw_fd())) {
+    let named = || fs::read_link(format!("/proc/self/fd/{}", held.as_raw_fd()));
+    let it_is = |to: &Path| fs::metadata(to).is_ok_and(|there| (there.dev(), there.ino()) == (meta.dev(), meta.ino()));
+    match named() {
         // Another name of it lives on elsewhere; this one was unlinked.
         Ok(to) if to.to_string_lossy().ends_with(" (deleted)") => Gone::Deleted,
         // A link to it went, and it stays where it was.
         Ok(to) if to == stood => Gone::Deleted,
-        Ok(to) => Gone::Moved { to },
+        Ok(to) if it_is(&to) => Gone::Moved { to: Some(to) },
+        // It was moved on while we looked; or the descriptor is of a mount that the file has left, for which the kernel
+        // says "/" or a path that starts in the middle: not what any path of ours leads to.
+        Ok(_) => Gone::Moved { to: named().ok().filter(|to| it_is(to)) },
         Err(_) => Gone::Unwitnessed,
     }
 }
@@ -481,8 +486,8 @@ mod tests {
         fs::rename(bench.dir.join("back"), bench.root.path().join("back")).unwrap();
         let seen = bench.look();
         assert_eq!(seen.fate("deleted"), Gone::Deleted);
-        assert_eq!(seen.fate("moved"), Gone::Moved { to: aside.clone() });
-        assert_eq!(seen.fate("hidden"), Gone::Moved { to: bench.dir.join(".hidden") });
+        assert_eq!(seen.fate("moved"), Gone::Moved { to: Some(aside.clone()) });
+        assert_eq!(seen.fate("hidden"), Gone::Moved { to: Some(bench.dir.join(".hidden")) });
         assert!(seen.file("replaced").is_some());
         assert_eq!(seen.fate("never-seen"), Gone::Unwitnessed);
         fs::rename(bench.root.path().join("back"), bench.dir.join("back")).unwrap();
@@ -491,8 +496,31 @@ mod tests {
         let seen = bench.look();
         assert!(seen.file("back").is_some());
         assert_eq!(seen.fate("back"), Gone::Unwitnessed, "it stands, and has no fate");
-        assert_eq!(seen.fate("moved"), Gone::Moved { to: aside }, "what was decided stays");
+        assert_eq!(seen.fate("moved"), Gone::Moved { to: Some(aside) }, "what was decided stays");
         assert_eq!(seen.fate("replaced"), Gone::Deleted, "the one that replaced it was held too");
+    }
+
+    #[test]
+    fn what_leaves_our_mount_is_moved_out_of_sight_and_not_to_the_root() {
+        use nix::fcntl::renameat;
+        use nix::mount::{MsFlags, mount};
+        use nix::sched::{CloneFlags, unshare};
+
+        let mut bench = Bench::new();
+        bench.write("a.yaml", pod("a", "x"));
+        // As another process sees them: one mount.
+        let (outside, inside) = (File::open(bench.root.path()).unwrap(), File::open(&bench.dir).unwrap());
+        // As systemd's sandbox makes it: the directory is a mount of its own. Of this thread alone; who may not make one
+        // cannot try this.
+        if unshare(CloneFlags::CLONE_NEWNS).is_err() {
+            return;
+        }
+        let nothing = None::<&str>;
+        mount(nothing, "/", nothing, MsFlags::MS_REC | MsFlags::MS_PRIVATE, nothing).unwrap();
+        mount(Some(&bench.dir), &bench.dir, nothing, MsFlags::MS_BIND, nothing).unwrap();
+        bench.look();
+        renameat(&inside, "a.yaml", &outside, "aside").unwrap();
+        assert_eq!(bench.look().fate("a.yaml"), Gone::Moved { to: None });
     }
 
     #[test]
@@ -543,7 +571,7 @@ mod tests {
         let seen = bench.looker.visit(&listed, &mut bench.closures, &scope, quiet);
         assert_eq!(seen.files().count(), 0);
         assert_eq!(seen.fate("deleted"), Gone::Deleted);
-        assert_eq!(seen.fate("moved"), Gone::Moved { to: aside });
+        assert_eq!(seen.fate("moved"), Gone::Moved { to: Some(aside) });
     }
 
     #[test]

@@ -24,6 +24,7 @@ mod kubeconfig;
 mod kubelet;
 mod leases;
 mod node;
+mod places;
 mod probes;
 mod runtime;
 mod surroundings;
@@ -37,7 +38,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use self::bounded::Bounded;
-use self::certificates::{Certificates, Places};
+use self::certificates::{Certificates, Sources};
 use self::closure::{Closures, Scope};
 use self::content::Hint;
 use self::directory::{Hold, Looker, Quiet};
@@ -46,6 +47,7 @@ use self::host::Clock;
 use self::kubelet::{Pods, PodsAsk};
 use self::leases::Leases;
 use self::node::{Listeners, Signs};
+pub use self::places::{Place, Places, places};
 use self::probes::plan::{self, Ask, How, Manifests, More};
 use self::probes::{Probes, http};
 use self::runtime::{Runtime, Wanted};
@@ -447,7 +449,7 @@ impl Proc {
         let processes = proc::processes();
         let surroundings = surroundings_now(settings, &mut self.flags, &processes);
         let manifests = manifests.iter().filter_map(|file| file.content.as_ref().ok());
-        let certificates = self.certificates.look(manifests, &places(settings, &surroundings));
+        let certificates = self.certificates.look(manifests, &sources(settings, &surroundings));
         let node = Node {
             boot_id: proc::boot_id(),
             host: host_name(),
@@ -467,8 +469,8 @@ impl Proc {
 }
 
 /// Where certificates lie that no manifest names.
-fn places(settings: &Settings, surroundings: &Surroundings) -> Places {
-    Places {
+fn sources(settings: &Settings, surroundings: &Surroundings) -> Sources {
+    Sources {
         kubernetes: settings.paths.kubernetes.clone(),
         kubelet_kubeconfig: settings.kubelet.kubeconfig.clone(),
         kubelet_pki: surroundings.kubelet_config.value.with_file_name("pki"),
@@ -512,7 +514,7 @@ pub fn certificates(settings: &Settings) -> (Vec<Certificate>, BTreeMap<PathBuf,
         }
         Err(error) => drop(unreadable.insert(dir.clone(), format!("cannot be read: {error}"))),
     }
-    let found = Certificates::default().look(manifests.iter(), &places(settings, &surroundings));
+    let found = Certificates::default().look(manifests.iter(), &sources(settings, &surroundings));
     unreadable.extend(found.unreadable);
     (found.certificates, unreadable)
 }

@@ -189,6 +189,36 @@ impl Store {
         Ok(contents.files.into_iter().map(|entry| entry.path).collect())
     }
 
+    /// Reads all of a generation again, and compares it with what the memory says of it. Mends nothing.
+    ///
+    /// # Errors
+    /// Names what is missing, damaged, or of another generation.
+    pub fn whole(&self, component: &ComponentId, generation: &Generation) -> io::Result<()> {
+        let dir = self.generation_dir(component, generation.number);
+        let (described, manifest) = verify(&dir, component, generation.number)?;
+        if described.generation.digest != generation.digest || Digest::of(&manifest) != generation.raw_digest {
+            return Err(files::fault(io::ErrorKind::InvalidData, &dir, "holds something else than the memory says"));
+        }
+        let kept = self.files(component, generation.number)?;
+        let missing = generation.closure.iter().find(|file| {
+            let is_kept = matches!(
+                &file.state,
+                FileState::Present {
+                    kind: FileKind::Config | FileKind::Kubeconfig { works: KubeconfigHealth::Works { .. }, .. },
+                    ..
+                }
+            );
+            is_kept && !kept.contains(&file.path)
+        });
+        match missing {
+            None => Ok(()),
+            Some(file) => {
+                let sentence = format!("does not hold {}", file.path.display());
+                Err(files::fault(io::ErrorKind::NotFound, &dir, &sentence))
+            }
+        }
+    }
+
     /// The numbers of the generations on disk, verified or not.
     pub fn numbers(&self, component: &ComponentId) -> Vec<u32> {
         numbers_in(&self.component_dir(component))

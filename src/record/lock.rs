@@ -3,7 +3,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::ops::Deref;
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::PathBuf;
 
 use nix::errno::Errno;
@@ -48,6 +48,20 @@ impl Deref for Guard {
 }
 
 impl Store {
+    /// The process that has the lock file open, as the file names it: whoever holds the lock does. Asking for the lock
+    /// itself would keep an agent that starts at this moment from getting it.
+    pub fn holder(&self) -> Option<i32> {
+        let path = self.state.join("lock");
+        let lock = fs::metadata(&path).ok()?;
+        let pid: i32 = fs::read_to_string(&path).ok()?.trim().parse().ok()?;
+        let mut open = fs::read_dir(format!("/proc/{pid}/fd")).ok()?.flatten();
+        // By what it is and not by its path, which may be another one in the holder's mounts.
+        let same = |entry: fs::DirEntry| {
+            fs::metadata(entry.path()).is_ok_and(|file| (file.dev(), file.ino()) == (lock.dev(), lock.ino()))
+        };
+        open.any(same).then_some(pid)
+    }
+
     /// Takes the lock, without waiting, and tidies up what a crash left half written.
     ///
     /// Makes the state directory where it is missing. A full or read-only disk is no reason to fail if the lock file
@@ -117,7 +131,9 @@ mod tests {
         let refused = store.lock().unwrap_err();
         assert!(matches!(&refused, LockError::Held { pid: Some(pid), .. } if *pid == std::process::id().cast_signed()));
         assert!(refused.to_string().contains(&format!("another lastgood (pid {}) is running", std::process::id())));
+        assert_eq!(store.holder(), Some(std::process::id().cast_signed()));
         drop(guard);
+        assert_eq!(store.holder(), None, "its number still stands in the file");
         store.lock().unwrap();
     }
 

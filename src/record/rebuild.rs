@@ -205,6 +205,7 @@ fn rebuild(machine: &Machine, found: Sorted) -> Memory {
             verdict: None,
             data_dir: None,
             restart: None,
+            pinned: None,
         };
         memory.components.insert(component, record);
     }

@@ -12,7 +12,7 @@ use super::*;
 use crate::model::closure::KubeconfigHealth;
 use crate::model::generation::Stored;
 use crate::model::manifest::DataIdentity;
-use crate::model::memory::{ApiServed, Machine, Parked, Pause, Record, Restart, Stands};
+use crate::model::memory::{ApiServed, Machine, Parked, Pause, Pin, Record, Restart, Stands};
 use crate::model::observation::{DataDir, Gone, LockState, ManifestFile, Settled};
 use crate::model::slot::{Held, Nudged, Probation, Rollback, Served, Stage, Until, Way, Wish};
 use crate::model::{
@@ -23,6 +23,9 @@ use crate::sys::files::{Attributes, Written};
 
 /// Every version of the format ever written has a file like this one, and stays readable.
 const GOLDEN: &str = include_str!("../../tests/fixtures/memory-v1.json");
+
+/// The same with what was added to the version since, where it is in use.
+const GOLDEN_PINNED: &str = include_str!("../../tests/fixtures/memory-v1-pinned.json");
 
 fn time(text: &str) -> Timestamp {
     text.parse().unwrap()
@@ -132,7 +135,7 @@ fn full_memory() -> Memory {
             "missing-moved",
             Slot::Missing {
                 good: 1,
-                how: Gone::Moved { to: "/root/x.yaml".into() },
+                how: Gone::Moved { to: Some("/root/x.yaml".into()) },
                 since: Timestamp::UNIX_EPOCH,
                 age: seconds(7),
             },
@@ -165,6 +168,7 @@ fn full_memory() -> Memory {
             DataDir { member: Some((2049, 131_074)), changed: Some(since), lock: LockState::Held },
         )),
         restart: Some(Restart { container: "77e1b0".into(), age: seconds(3) }),
+        pinned: None,
     };
     Memory {
         machine: machine(),
@@ -181,6 +185,16 @@ fn full_memory() -> Memory {
         api_served: Some(ApiServed { boot_id: "6a1d".into(), at: seconds(3600) }),
         notices: BTreeMap::from([("conflict".into(), "two files hold one pod".into())]),
     }
+}
+
+/// The same memory with a pinned generation.
+fn pinned_memory() -> Memory {
+    let mut memory = full_memory();
+    let pin = Pin { generation: 1, reason: "audited".into(), since: time("2026-11-22T18:40:00Z") };
+    if let Some(record) = memory.components.get_mut(&ComponentId::system("steady")) {
+        record.pinned = Some(pin);
+    }
+    memory
 }
 
 fn guard() -> (tempfile::TempDir, Guard) {
@@ -233,6 +247,7 @@ fn kept(guard: &Guard, name: &str, generations: &[(u32, Standing)]) -> Memory {
         verdict: None,
         data_dir: None,
         restart: None,
+        pinned: None,
     };
     Memory { machine: machine(), components: BTreeMap::from([(id, record)]), ..Memory::default() }
 }
@@ -247,14 +262,17 @@ fn aside(guard: &Guard) -> Vec<String> {
 }
 
 #[test]
-fn the_golden_file_of_version_1_is_read_and_written_byte_for_byte() {
-    if std::env::var_os("LASTGOOD_WRITE_GOLDEN").is_some() {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/memory-v1.json");
-        fs::write(path, memory_file::encode(&full_memory()).unwrap()).unwrap();
-        return;
+fn the_golden_files_of_version_1_are_read_and_written_byte_for_byte() {
+    let golden = [("memory-v1.json", GOLDEN, full_memory()), ("memory-v1-pinned.json", GOLDEN_PINNED, pinned_memory())];
+    for (name, golden, memory) in golden {
+        if std::env::var_os("LASTGOOD_WRITE_GOLDEN").is_some() {
+            let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name);
+            fs::write(path, memory_file::encode(&memory).unwrap()).unwrap();
+            continue;
+        }
+        assert_eq!(memory_file::decode(golden.as_bytes()).unwrap(), memory, "{name}");
+        assert_eq!(String::from_utf8(memory_file::encode(&memory).unwrap()).unwrap(), golden, "{name}");
     }
-    assert_eq!(memory_file::decode(GOLDEN.as_bytes()).unwrap(), full_memory());
-    assert_eq!(String::from_utf8(memory_file::encode(&full_memory()).unwrap()).unwrap(), GOLDEN);
 }
 
 #[test]
@@ -420,6 +438,24 @@ fn a_generation_whose_bytes_are_damaged_is_not_used_and_its_number_not_used_agai
     assert_eq!(guard.numbers(&id), [1]);
     let error = guard.manifest(&id, 2).unwrap_err().to_string();
     assert!(error.contains("generations/kube-system_etcd/2/contents.json"), "{error}");
+}
+
+#[test]
+fn a_generation_is_whole_or_it_is_said_what_is_missing() {
+    let (_dir, guard) = guard();
+    let id = ComponentId::system("etcd");
+    let memory = kept(&guard, "etcd", &[(1, good())]);
+    let mut known = memory.components[&id].generations[&1].clone();
+    known.raw_digest = guard.manifest_digest(&id, 1).unwrap();
+    guard.whole(&id, &known).unwrap();
+    let other = Generation { raw_digest: Digest::of(b"other"), ..known.clone() };
+    assert!(guard.whole(&id, &other).unwrap_err().to_string().contains("something else than the memory says"));
+    let more = Generation { closure: generation(1, good()).closure, ..known.clone() };
+    let missing = guard.whole(&id, &more).unwrap_err().to_string();
+    assert!(missing.contains("does not hold /etc/kubernetes/audit.yaml"), "{missing}");
+    fs::write(guard.generation_dir(&id, 1).join("manifest"), "half").unwrap();
+    assert!(guard.whole(&id, &known).unwrap_err().to_string().contains("manifest is damaged"));
+    assert!(guard.whole(&id, &Generation { number: 7, ..known }).is_err(), "there is none");
 }
 
 #[test]

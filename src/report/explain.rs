@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::history::{GenerationRow, rows};
 use super::next;
-use super::status::Material;
+use super::status::{Material, PinView};
 use crate::model::verdict::Reads;
 use crate::model::{ComponentId, Event, Verdict};
 
@@ -30,6 +30,9 @@ pub struct Explanation {
     pub state: String,
     /// What happens next, and what keeps it from happening.
     pub next: String,
+    /// The generation that a person fixed as the one to go back to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pinned: Option<PinView>,
     /// What a person should know.
     pub notices: Vec<String>,
     /// Its generations, the newest first.
@@ -58,6 +61,7 @@ impl Explanation {
             harms: assessment.and_then(|a| a.harms.clone()),
             state: record.slot.to_string(),
             next: next::next(material, record, assessment),
+            pinned: PinView::of(record),
             notices: record.notices.values().cloned().collect(),
             generations: rows(record),
             events,

@@ -27,6 +27,9 @@ pub struct GenerationRow {
     pub standing: String,
     /// Where it is now: `stands`, `goes back to`, or nothing.
     pub place: String,
+    /// Whether a person fixed it as the one to go back to.
+    #[serde(default)]
+    pub pinned: bool,
     /// When it was first seen.
     pub first_seen: Timestamp,
     /// When it first served.
@@ -44,7 +47,7 @@ pub struct GenerationRow {
 impl GenerationRow {
     fn new(record: &Record, generation: &Generation) -> Self {
         let number = generation.number;
-        let place = match (stands(record) == Some(number), record.slot.good() == Some(number)) {
+        let place = match (stands(record) == Some(number), record.goes_back_to() == Some(number)) {
             (true, _) => "stands",
             (false, true) => "to go back to",
             (false, false) => "",
@@ -64,6 +67,7 @@ impl GenerationRow {
             number,
             standing: generation.standing.word().to_owned(),
             place: place.to_owned(),
+            pinned: record.pin() == Some(number),
             first_seen: generation.first_seen,
             served: generation.served,
             why,

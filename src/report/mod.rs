@@ -7,11 +7,13 @@
 //!   agent, policy ─┘
 //!   Memory + Decision ──▶ Planned ──▶ text | JSON
 //!   certificates ──▶ Certificates ──▶ text | JSON | YAML
+//!   Observation + Memory + Places + the store re-read ──▶ Doctor ──▶ text | JSON | YAML
 //! ```
 //!
 //! No I/O and no clock in here: the same material gives the same words.
 
 pub mod certificates;
+pub mod doctor;
 pub mod explain;
 pub mod history;
 pub mod line;
@@ -23,6 +25,7 @@ mod tests;
 pub mod text;
 
 pub use certificates::Certificates;
+pub use doctor::{Doctor, Examined};
 pub use explain::Explanation;
 pub use history::{GenerationRow, History};
 pub use line::systemd_line;

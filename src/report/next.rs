@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::status::{Material, Process};
 use crate::config::duration::roughly;
 use crate::model::memory::Record;
-use crate::model::observation::Gone;
+use crate::model::observation::{Gone, whither};
 use crate::model::policy::Mode;
 use crate::model::slot::{Probation, Served, Stage};
 use crate::model::verdict::Reads;
@@ -55,7 +55,7 @@ pub(super) fn note(material: Material<'_>, record: &Record, assessment: Option<&
             Gone::Deleted => {
                 format!("deleted; comes back in {}", roughly(grace(material, record).saturating_sub(*age)))
             }
-            Gone::Moved { to } => format!("moved to {}; left alone", to.display()),
+            Gone::Moved { to } => format!("{}; left alone", whither(to.as_deref())),
             Gone::Unwitnessed => "absent since before lastgood looked; left alone".to_owned(),
         },
         Slot::Steady { .. } => match (because, assessment.map(|a| &a.reads)) {
@@ -118,13 +118,14 @@ fn undisturbed(material: Material<'_>, record: &Record, assessment: Option<&Asse
     let policy = material.policy;
     let cause = assessment.and_then(|a| a.cause.as_ref());
     let verdict = assessment.map_or(Verdict::Unknown, |a| a.verdict);
+    let back = record.goes_back_to().unwrap_or_default();
     match &record.slot {
         Slot::Held(held) => format!("a person: {}", held.next_step),
         Slot::RollingBack(rollback) => {
             format!("generation {} is put back: {}", rollback.to, stage(rollback.stage))
         }
         Slot::Probation(p) => {
-            let good = p.good;
+            let good = back;
             let decides = if p.served == Served::Yes {
                 format!("when it stays bad for {}", roughly(policy.relapse))
             } else {
@@ -157,20 +158,27 @@ fn undisturbed(material: Material<'_>, record: &Record, assessment: Option<&Asse
         Slot::Unread { candidate, good, .. } => format!(
             "nothing: generation {candidate} goes on trial when a process reads it; generation {good} still runs"
         ),
-        Slot::Missing { good, how, age, .. } => match how {
+        Slot::Missing { how, age, .. } => match how {
             Gone::Deleted => format!(
-                "generation {good} comes back in {}; `lastgood pause` prevents that",
+                "generation {back} comes back in {}; `lastgood pause` prevents that",
                 roughly(grace(material, record).saturating_sub(*age))
             ),
-            Gone::Moved { to } => format!(
-                "nothing: a person moved it to {}, and may move it back; `lastgood rollback` brings generation {good} back",
+            Gone::Moved { to: Some(to) } => format!(
+                "nothing: a person moved it to {}, and may move it back; `lastgood rollback` brings generation {back} back",
                 to.display()
             ),
+            Gone::Moved { to: None } => format!(
+                "nothing: it was {}; whoever did it may move it back; `lastgood rollback` brings generation {back} back",
+                whither(None)
+            ),
             Gone::Unwitnessed => {
-                format!("nothing: it went while nobody watched; `lastgood rollback` brings generation {good} back")
+                format!("nothing: it went while nobody watched; `lastgood rollback` brings generation {back} back")
             }
         },
         Slot::Steady { good } => match (verdict, cause) {
+            (Verdict::Healthy, _) if back != *good => format!(
+                "nothing: it is healthy and known-good; a failed change goes back to generation {back}, which is pinned"
+            ),
             (Verdict::Healthy, _) => "nothing: it is healthy and known-good".to_owned(),
             (Verdict::Starting, _) => "nothing: it is coming up".to_owned(),
             (Verdict::Unknown, _) => "nothing: how it does cannot be told, and nothing follows from that".to_owned(),

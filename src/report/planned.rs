@@ -4,8 +4,9 @@ use std::fmt::Write as _;
 
 use serde::{Deserialize, Serialize};
 
+use crate::model::memory::Record;
 use crate::model::slot::{Rollback, Stage, Way};
-use crate::model::{Decision, FileKind, FileState, Generation, Memory, Request, Role, Slot};
+use crate::model::{ComponentId, Decision, FileKind, FileState, Generation, Memory, Request, Role, Slot, Standing};
 
 /// A plan for a person to agree to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,26 +42,55 @@ impl Planned {
     /// ones follow from the way the replacement takes.
     pub fn new(request: &Request, before: &Memory, decision: &Decision) -> Self {
         let mut planned = Self { request: request.clone(), steps: Vec::new(), effects: Vec::new(), away_seconds: None };
+        let after = |component| decision.memory.components.get(component).or_else(|| before.components.get(component));
         match request {
-            Request::Rollback { component, .. } => {
-                let after = decision.memory.components.get(component).or_else(|| before.components.get(component));
-                match after.map(|record| (record, &record.slot)) {
-                    Some((record, Slot::RollingBack(rollback))) => {
-                        let from = rollback.from.and_then(|number| record.generations.get(&number));
-                        let to = record.generations.get(&rollback.to);
-                        planned.replacement(component.to_string(), record.role, rollback, from, to);
-                    }
-                    Some((_, slot)) => planned.effects.push(format!("{component} is {slot}: nothing is to be done")),
-                    None => planned.effects.push(format!("{component} is not known: nothing is to be done")),
-                }
-            }
+            Request::Rollback { component, .. } => match after(component).map(|record| (record, &record.slot)) {
+                Some((record, Slot::RollingBack(rollback))) => planned.replaced(component, record, rollback),
+                Some((_, slot)) => planned.effects.push(format!("{component} is {slot}: nothing is to be done")),
+                None => planned.effects.push(format!("{component} is not known: nothing is to be done")),
+            },
             Request::Pause { seconds, .. } => {
                 let length = crate::config::duration::roughly(std::time::Duration::from_secs(*seconds));
                 planned.effects.push(format!("lastgood goes on observing and changes nothing for {length}"));
             }
-            Request::Checkpoint { component, .. } => planned.effects.push(format!(
-                "what stands of {component} is known-good from now on, and is what a failed change goes back to"
-            )),
+            Request::Checkpoint { component, .. } => planned.effects.push(match after(component).and_then(Record::pin) {
+                None => format!(
+                    "what stands of {component} is known-good from now on, and is what a failed change goes back to"
+                ),
+                Some(pinned) => format!(
+                    "what stands of {component} is known-good from now on; a failed change still goes back to generation \
+                     {pinned}, which is pinned"
+                ),
+            }),
+            Request::Pin { component, .. } => {
+                let number = after(component).and_then(Record::pin).unwrap_or_default();
+                planned.effects.push(format!(
+                    "a failed change of {component} goes back to generation {number}, until `lastgood unpin {component}`"
+                ));
+                planned.effects.push(format!("generation {number} is never forgotten, and inactive-manifests holds it"));
+            }
+            Request::Unpin { component } => {
+                let back = after(component).and_then(Record::goes_back_to).unwrap_or_default();
+                planned.effects.push(format!(
+                    "a failed change of {component} goes back to generation {back}, and later to the newest known-good one"
+                ));
+            }
+            Request::Quarantine { component, number, .. } => {
+                let quarantined = after(component).and_then(|after| {
+                    number.or_else(|| newly_quarantined(before.components.get(component), after))
+                });
+                planned.effects.push(format!(
+                    "generation {} of {component} is quarantined: it is reverted at once if it appears again, until \
+                     `lastgood release {component}`",
+                    quarantined.unwrap_or_default()
+                ));
+                if let Some((record, Slot::RollingBack(rollback))) = after(component).map(|record| (record, &record.slot))
+                    && rollback.from == quarantined
+                    && before.components.get(component).is_none_or(|before| before.slot != record.slot)
+                {
+                    planned.replaced(component, record, rollback);
+                }
+            }
             Request::Release { component, number } => {
                 let which =
                     number.map_or("its newest quarantined generation".to_owned(), |n| format!("generation {n}"));
@@ -75,6 +105,17 @@ impl Planned {
             planned.steps = decision.plan.iter().map(ToString::to_string).collect();
         }
         planned
+    }
+
+    /// Whether something is taken down for it.
+    pub fn replaces(&self) -> bool {
+        self.away_seconds.is_some()
+    }
+
+    fn replaced(&mut self, component: &ComponentId, record: &Record, rollback: &Rollback) {
+        let from = rollback.from.and_then(|number| record.generations.get(&number));
+        let to = record.generations.get(&rollback.to);
+        self.replacement(component.to_string(), record.role, rollback, from, to);
     }
 
     fn replacement(
@@ -141,6 +182,13 @@ impl Planned {
         }
         out
     }
+}
+
+/// The generation that a decision quarantined.
+fn newly_quarantined(before: Option<&Record>, after: &Record) -> Option<u32> {
+    let is = |generation: &&Generation| matches!(generation.standing, Standing::Quarantined { .. });
+    let was = |number| before.and_then(|before| before.generations.get(&number)).is_some_and(|was| is(&was));
+    after.generations.values().filter(is).map(|generation| generation.number).find(|number| !was(*number))
 }
 
 /// The configuration files that differ between two generations and come back with the second.

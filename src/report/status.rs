@@ -155,6 +155,9 @@ pub struct Component {
     pub generation: Option<u32>,
     /// The known-good generation it would go back to.
     pub known_good: Option<u32>,
+    /// A person fixed that one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pinned: Option<PinView>,
     /// What there is to say about it, in a few words; may be empty.
     pub note: String,
     /// What happens next, and when: a sentence.
@@ -184,6 +187,31 @@ pub enum ProofView {
     Quarantined,
     /// Nothing stands, or nothing that decodes to a pod.
     Nothing,
+}
+
+/// A person's word on where to go back to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PinView {
+    /// The generation.
+    pub generation: u32,
+    /// Why, where they said so.
+    pub reason: String,
+    /// Since when.
+    pub since: Timestamp,
+}
+
+impl PinView {
+    pub(super) fn of(record: &Record) -> Option<Self> {
+        let pin = record.pinned.as_ref()?;
+        Some(Self { generation: pin.generation, reason: pin.reason.clone(), since: pin.since })
+    }
+}
+
+impl fmt::Display for PinView {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "generation {}, by a person, since {:.0}", self.generation, self.since)?;
+        if self.reason.is_empty() { Ok(()) } else { write!(f, ": {}", self.reason) }
+    }
 }
 
 /// A candidate's trial. Seconds of watched time.
@@ -318,7 +346,8 @@ impl Component {
             state: record.slot.word().to_owned(),
             proof: proof(record, assessment),
             generation: stands(record),
-            known_good: record.slot.good().or_else(|| record.known_good().next().map(|g| g.number)),
+            known_good: record.goes_back_to().or_else(|| record.known_good().next().map(|g| g.number)),
+            pinned: PinView::of(record),
             note: next::note(material, record, assessment),
             next: next::next(material, record, assessment),
             trial,

@@ -9,7 +9,7 @@ use super::status::{Agent, Material, Overall, Process, ProofView, Status};
 use super::{Explanation, Format, History, Paint, Planned, systemd_line};
 use crate::model::event::EventKind;
 use crate::model::generation::Stored;
-use crate::model::memory::{Pause, Record, Stands};
+use crate::model::memory::{Pause, Pin, Record, Stands};
 use crate::model::observation::Gone;
 use crate::model::slot::{Held, Nudged, Probation, Rollback, Stage, Until, Way, Wish};
 use crate::model::verdict::{Cause, Reads};
@@ -101,6 +101,7 @@ impl Scene {
             verdict: Some((Verdict::Healthy, at("20:00:10"))),
             data_dir: None,
             restart: None,
+            pinned: None,
         };
         self.memory.components.insert(id(name), record);
         let assessment = Assessment {
@@ -302,8 +303,11 @@ fn what_is_missing_says_whether_it_comes_back() {
     assert_eq!(scene.note("kube-scheduler"), "deleted; comes back in 40s");
     scene.record("etcd").slot = missing(Gone::Deleted);
     assert_eq!(scene.note("kube-scheduler"), "deleted; comes back in 9m40s", "two at once");
-    scene.record("etcd").slot = missing(Gone::Moved { to: "/root/etcd.yaml".into() });
+    scene.record("etcd").slot = missing(Gone::Moved { to: Some("/root/etcd.yaml".into()) });
     assert_eq!(scene.note("etcd"), "moved to /root/etcd.yaml; left alone");
+    scene.record("etcd").slot = missing(Gone::Moved { to: None });
+    assert_eq!(scene.note("etcd"), "moved out of sight, to another mount; left alone");
+    assert!(scene.next("etcd").starts_with("nothing: it was moved out of sight, to another mount; "));
     scene.memory.pause = Some(Pause { until: at("21:00:00"), reason: String::new(), warned: false });
     assert!(
         scene.next("kube-scheduler").starts_with(
@@ -425,6 +429,90 @@ fn a_plan_shows_steps_effects_and_how_long_it_is_away() {
     let pause = Request::Pause { seconds: 5400, reason: String::new() };
     let planned = Planned::new(&pause, &before, &decision);
     assert_eq!(planned.text(), "  lastgood goes on observing and changes nothing for 1h30m.\n");
+}
+
+#[test]
+fn a_pinned_generation_is_shown_wherever_generations_are() {
+    let mut scene = Scene::new();
+    let record = scene.record("etcd");
+    record.generations.insert(2, generation("etcd", 2, good()));
+    record.slot = Slot::Steady { good: 2 };
+    record.stands = Some(Stands { digest: digest("etcd", 2), changed: at("20:08:00") });
+    record.pinned = Some(Pin { generation: 1, reason: "audited".to_owned(), since: at("20:09:00") });
+    assert!(
+        scene.text().contains("etcd            Healthy  9m50s  Steady  2           1 (pinned)\n"),
+        "{}",
+        scene.text()
+    );
+    let explanation = Explanation::new(scene.material(), &id("etcd"), Vec::new()).unwrap();
+    let text = explanation.text(now());
+    for line in [
+        "next: nothing: it is healthy and known-good; a failed change goes back to generation 1, which is pinned\n",
+        "pinned: generation 1, by a person, since 2026-11-22T20:09:00Z: audited\n",
+        "\n1           known-good, pinned  to go back to",
+        "\n2           known-good          stands",
+    ] {
+        assert!(text.contains(line), "{line:?} in\n{text}");
+    }
+    let json = serde_json::to_value(scene.status()).unwrap();
+    assert_eq!(json["components"][0]["pinned"]["generation"], 1);
+    assert_eq!(json["components"][0]["known_good"], 1);
+    assert!(json["components"][1].get("pinned").is_none());
+    // The pinned one is itself on trial: it goes back to the other.
+    scene.record("etcd").slot = Slot::Probation(Probation::begin(1, 2));
+    assert!(scene.next("etcd").contains("generation 2 comes back"), "{}", scene.next("etcd"));
+}
+
+#[test]
+fn a_plan_for_a_persons_word_on_a_generation() {
+    let mut scene = Scene::new();
+    let before = scene.memory.clone();
+    scene.record("etcd").pinned = Some(Pin { generation: 1, reason: String::new(), since: now() });
+    let pinned = scene.memory.clone();
+    let planned = |request: Request, before: &Memory, after: &Memory| {
+        let decision = Decision { memory: after.clone(), plan: Vec::new(), events: Vec::new() };
+        Planned::new(&request, before, &decision)
+    };
+    let pin = Request::Pin { component: id("etcd"), number: None, reason: String::new() };
+    assert_eq!(
+        planned(pin, &before, &pinned).text(),
+        "  a failed change of etcd goes back to generation 1, until `lastgood unpin etcd`.
+  generation 1 is never forgotten, and inactive-manifests holds it.
+"
+    );
+    let unpin = Request::Unpin { component: id("etcd") };
+    assert_eq!(
+        planned(unpin, &pinned, &before).text(),
+        "  a failed change of etcd goes back to generation 1, and later to the newest known-good one.\n"
+    );
+    let checkpoint = Request::Checkpoint { component: id("etcd"), reason: String::new() };
+    assert!(planned(checkpoint, &pinned, &pinned).text().contains("still goes back to generation 1, which is pinned"));
+
+    scene.candidate("etcd");
+    let before = scene.memory.clone();
+    let why = "a person says so".to_owned();
+    scene.record("etcd").generations.insert(2, generation("etcd", 2, Standing::Quarantined { why, since: now() }));
+    let quarantine = Request::Quarantine { component: id("etcd"), number: None, reason: String::new() };
+    let marked = planned(quarantine.clone(), &before, &scene.memory);
+    assert!(!marked.replaces());
+    let told = "generation 2 of etcd is quarantined: it is reverted at once if it appears again, until `lastgood release etcd`";
+    assert_eq!(marked.text(), format!("  {told}.\n"));
+    scene.record("etcd").slot = Slot::RollingBack(Rollback {
+        from: Some(2),
+        to: 1,
+        why: "asked for".to_owned(),
+        wish: Wish::Operator,
+        way: Way::InPlace,
+        intruders: Vec::new(),
+        stage: Stage::PuttingIn,
+        in_stage: Duration::ZERO,
+        crashes: 0,
+        nudged: Nudged::NotYet,
+    });
+    let reverted = planned(quarantine, &before, &scene.memory);
+    assert!(reverted.replaces());
+    assert!(reverted.text().contains(told), "{}", reverted.text());
+    assert!(reverted.text().contains("from generation 1 in place of generation 2"), "{}", reverted.text());
 }
 
 #[test]

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::status::{Overall, Process, between};
-use super::{Explanation, GenerationRow, History, Status};
+use super::{Doctor, Explanation, GenerationRow, History, Status};
 use crate::config::duration::roughly;
 use crate::model::Event;
 
@@ -107,7 +107,11 @@ impl Status {
                     c.since.map_or("-".to_owned(), |since| roughly(between(since, self.at))),
                     c.state.clone(),
                     number(c.generation),
-                    number(c.known_good),
+                    // Where a trial or a rollback goes elsewhere than to the pin, it is the number that counts.
+                    match &c.pinned {
+                        Some(pin) if c.known_good == Some(pin.generation) => format!("{} (pinned)", pin.generation),
+                        _ => number(c.known_good),
+                    },
                     // The whole sentence stands below.
                     if c.held.is_some() { "held".to_owned() } else { c.note.clone() },
                 ]);
@@ -140,6 +144,9 @@ impl Explanation {
         let since = self.since.map_or(String::new(), |since| format!(" for {}", roughly(between(since, now))));
         let _ = writeln!(out, "{}: {}{since}; {}", self.component, self.verdict, self.state);
         let _ = writeln!(out, "  next: {}", self.next);
+        if let Some(pinned) = &self.pinned {
+            let _ = writeln!(out, "  pinned: {pinned}");
+        }
         if let Some(cause) = &self.cause {
             let _ = writeln!(out, "  explained by: {cause}");
         }
@@ -169,6 +176,22 @@ impl History {
     }
 }
 
+impl Doctor {
+    /// The examination for people: the worst first, what mends it, and the verdict as the last line.
+    pub fn text(&self) -> String {
+        let mut table = table(&["VERDICT", "CHECK", "FOUND"]);
+        for check in &self.checks {
+            table.add_row([check.verdict.to_string(), check.subject.clone(), check.detail.clone()]);
+        }
+        let mut out = lines(&table);
+        let fixes = self.checks.iter().filter_map(|check| Some(format!("{}: {}", check.subject, check.fix.as_ref()?)));
+        section(&mut out, "What to do", fixes);
+        let node = if self.node.is_empty() { "this node" } else { &self.node };
+        let _ = writeln!(out, "\n{node}: {}", self.sentence);
+        out
+    }
+}
+
 fn generations(rows: &[GenerationRow]) -> String {
     if rows.is_empty() {
         return "no generation is known\n".to_owned();
@@ -177,7 +200,7 @@ fn generations(rows: &[GenerationRow]) -> String {
     for row in rows {
         table.add_row([
             row.number.to_string(),
-            row.standing.clone(),
+            if row.pinned { format!("{}, pinned", row.standing) } else { row.standing.clone() },
             row.place.clone(),
             format!("{:.0}", row.first_seen),
             row.images.join(" "),

@@ -1,4 +1,4 @@
-//! Every state with every standing, verdict, cause, hold and request: 13 × 8 × 6 × 2 × 3 × 4 decisions, each against the
+//! Every state with every standing, verdict, cause, hold and request: 13 × 8 × 6 × 2 × 3 × 8 decisions, each against the
 //! stated set of places it may lead to, and against what must never follow.
 
 use std::time::Duration;
@@ -176,6 +176,10 @@ fn every_state_leads_only_where_it_may() {
         Some(Request::Rollback { component: id(NAME), to: None }),
         Some(Request::Pause { seconds: 60, reason: String::new() }),
         Some(Request::Resume { component: None }),
+        Some(Request::Pin { component: id(NAME), number: None, reason: String::new() }),
+        Some(Request::Unpin { component: id(NAME) }),
+        Some(Request::Quarantine { component: id(NAME), number: None, reason: String::new() }),
+        Some(Request::Quarantine { component: id(NAME), number: Some(2), reason: String::new() }),
     ];
     let mut decisions = 0;
     for shows in SHOWS {
@@ -216,7 +220,7 @@ fn every_state_leads_only_where_it_may() {
             }
         }
     }
-    assert_eq!(decisions, 13 * 8 * 6 * 2 * 3 * 4);
+    assert_eq!(decisions, 13 * 8 * 6 * 2 * 3 * 8);
 }
 
 #[expect(clippy::too_many_arguments, reason = "one row of the product")]
@@ -242,13 +246,33 @@ fn check(
     };
     let to = record.slot.word();
     assert_eq!(request.is_some(), answer.is_some(), "{case}: a request is answered");
-    let asked = matches!(request, Some(Request::Rollback { .. } | Request::Resume { .. }));
+    let asked = matches!(request, Some(Request::Rollback { .. } | Request::Resume { .. } | Request::Quarantine { .. }));
     if !asked {
         assert!(to == from.word() || allowed(from, shows).contains(&to), "{case}: leads to {to}");
     }
     // A slot that may be empty is filled whatever holds us; nothing else moves then.
     let may_be_empty = matches!(from, Slot::RollingBack(r) if r.stage > Stage::TakingOut);
-    let operator = matches!((request, &answer), (Some(Request::Rollback { .. }), Some(Ok(()))));
+    let operator =
+        matches!((request, &answer), (Some(Request::Rollback { .. } | Request::Quarantine { .. }), Some(Ok(()))));
+    // Generation 1 is the only known-good one.
+    let known_good: Vec<u32> = record.known_good().map(|generation| generation.number).collect();
+    let proven = shows == Shows::Candidate && verdict == Verdict::Healthy;
+    assert!(known_good.contains(&1) && (known_good == [1] || proven), "{case}: known-good are {known_good:?}");
+    match (request, &answer) {
+        (Some(Request::Pin { .. }), Some(Ok(()))) => assert_eq!(record.pin(), Some(1), "{case}"),
+        (Some(Request::Pin { .. } | Request::Unpin { .. }), Some(Err(_))) if from.good().is_some() => {
+            assert!(matches!(request, Some(Request::Unpin { .. })), "{case}: refused");
+        }
+        (Some(Request::Quarantine { number: Some(2), .. }), Some(Ok(()))) => {
+            assert!(matches!(record.generations[&2].standing, Standing::Quarantined { .. }), "{case}");
+            assert!(!matches!(&record.slot, Slot::Steady { good: 2 }), "{case}: steady on what is quarantined");
+        }
+        (Some(Request::Quarantine { .. }), Some(Err(_))) => {
+            let stands = matches!(record.generations[&2].standing, Standing::Quarantined { .. });
+            assert!(!stands || allowed(from, shows).contains(&"RollingBack"), "{case}: refused, and done");
+        }
+        _ => {}
+    }
     let resumed = matches!(request, Some(Request::Resume { .. }));
     if holds == Holds::Kubeadm || holds == Holds::Pause && !operator && !resumed {
         assert!(touching.is_empty() || may_be_empty, "{case}: {touching:?} while held");

@@ -16,6 +16,9 @@ enum Deed {
     Pause,
     Resume,
     RollBack(usize),
+    Pin(usize),
+    Unpin(usize),
+    Quarantine(usize),
     KillAgent,
     RuntimeDies,
     RuntimeReturns,
@@ -34,7 +37,10 @@ fn deed() -> impl Strategy<Value = Deed> {
         1 => who.clone().prop_map(Deed::Delete),
         1 => Just(Deed::Pause),
         2 => Just(Deed::Resume),
-        1 => who.prop_map(Deed::RollBack),
+        1 => who.clone().prop_map(Deed::RollBack),
+        1 => who.clone().prop_map(Deed::Pin),
+        1 => who.clone().prop_map(Deed::Unpin),
+        1 => who.prop_map(Deed::Quarantine),
         1 => Just(Deed::KillAgent),
         1 => Just(Deed::RuntimeDies),
         2 => Just(Deed::RuntimeReturns),
@@ -53,6 +59,15 @@ fn carry_out(world: &mut World, deed: &Deed) {
         Deed::Pause => drop(world.ask(&Request::Pause { seconds: 900, reason: String::new() })),
         Deed::Resume => drop(world.ask(&Request::Resume { component: None })),
         Deed::RollBack(who) => drop(world.ask(&Request::Rollback { component: id(FOUR[*who]), to: None })),
+        Deed::Pin(who) => {
+            let request = Request::Pin { component: id(FOUR[*who]), number: None, reason: String::new() };
+            drop(world.ask(&request));
+        }
+        Deed::Unpin(who) => drop(world.ask(&Request::Unpin { component: id(FOUR[*who]) })),
+        Deed::Quarantine(who) => {
+            let request = Request::Quarantine { component: id(FOUR[*who]), number: None, reason: String::new() };
+            drop(world.ask(&request));
+        }
         Deed::KillAgent => world.restart_agent(),
         Deed::RuntimeDies => world.runtime_dead = Some(Symptom::new(SymptomKind::Refused, "gone")),
         Deed::RuntimeReturns => world.runtime_dead = None,
@@ -72,6 +87,15 @@ fn check(world: &World) {
             "{name}: the last known-good generation is gone\n{}",
             world.story()
         );
+        if let Some(pinned) = record.pin() {
+            let known_good = record.generations.get(&pinned).is_some_and(|pinned| pinned.standing.is_known_good());
+            assert!(known_good, "{name}: the pinned generation is not known-good\n{}", world.story());
+            assert!(
+                world.store.contains_key(&(id(name), pinned)),
+                "{name}: the pinned bytes are gone\n{}",
+                world.story()
+            );
+        }
         if let Some(good) = record.slot.good() {
             assert!(record.generations.contains_key(&good), "{name}: falls back to nothing\n{}", world.story());
             assert!(world.store.contains_key(&(id(name), good)), "{name}: its bytes are gone\n{}", world.story());

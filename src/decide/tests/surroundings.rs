@@ -139,7 +139,7 @@ fn a_full_disk_is_no_fault_of_a_candidate_and_a_broken_manifest_is_put_back_all_
     world.write("etcd.yaml", &manifest("etcd", "--crash"));
     world.run(1200);
     world.assert_untouched();
-    assert!(world.says("not held against it: a disk is full"), "{}", world.story());
+    assert!(world.says("not held against it: a disk does not take what it writes"), "{}", world.story());
     assert!(world.says("no room is left on the disk of etcd's data (/var/lib/etcd)"), "{}", world.story());
     world.write("etcd.yaml", "a: [");
     world.run(2);

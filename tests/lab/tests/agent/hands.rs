@@ -1,14 +1,16 @@
 //! What a person does with the command line, with the agent running and stopped.
 
 use std::fs;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use lastgood_lab::manifests::Component;
 use lastgood_lab::node::demo::QUICK;
 use lastgood_lab::node::{Node, Output, Writing};
 use serde_json::Value;
+use tokio::time::sleep;
 
-use crate::stage::Stage;
+use crate::stage::{SOON, Stage};
 
 const SCHEDULER: Component = Component::Scheduler;
 
@@ -208,6 +210,101 @@ async fn q5_what_no_process_has_read_is_called_unproven_and_says_what_would_prov
     says(&stage.node, 0, "status", &["Changing: unproven: kube-scheduler"]).await?;
     complains(&stage.node, 3, "rollback kube-scheduler --yes", &["no generation of it is known-good"]).await?;
     stage.node.kubelet().start().await?;
+    stage.steady_on(SCHEDULER, 1).await?;
+    stage.the_same_after_a_restart().await
+}
+
+/// Waits until inactive-manifests holds this manifest of the scheduler: a file there that was written a moment ago is left
+/// alone until it has settled.
+async fn offers(stage: &Stage, text: &str) -> Result<()> {
+    let path = stage.node.path("/etc/kubernetes/inactive-manifests/kube-scheduler.yaml");
+    let began = Instant::now();
+    while !fs::read_to_string(&path).is_ok_and(|found| found == text) {
+        ensure!(began.elapsed() < SOON, "{} does not hold what it should:\n{}", path.display(), stage.story());
+        sleep(Duration::from_millis(50)).await;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_person_pins_and_quarantines_with_the_agent_running_and_stopped() -> Result<()> {
+    let stage = Stage::adopted().await?;
+    let node = &stage.node;
+    let (first, second) = second_generation(&stage).await?;
+    offers(&stage, &second).await?;
+
+    says(node, 0, "pin kube-scheduler 1 --dry-run", &["would: ", "goes back to generation 1"]).await?;
+    complains(node, 3, "unpin kube-scheduler", &["no generation of it is pinned"]).await?;
+    says(node, 0, "pin kube-scheduler 1 --reason audited", &["goes back to generation 1", "never forgotten"]).await?;
+    offers(&stage, &first).await?;
+    says(node, 0, "status", &["1 (pinned)"]).await?;
+    says(node, 0, "history kube-scheduler", &["known-good, pinned"]).await?;
+    says(node, 0, "explain kube-scheduler", &["pinned: generation 1, by a person", ": audited"]).await?;
+    complains(node, 3, "quarantine kube-scheduler 1 --yes", &["it is pinned", "`lastgood unpin kube-scheduler`"])
+        .await?;
+    // A failed change goes back to the pinned generation, and not to the one that stood before.
+    stage.add_flag(SCHEDULER, "--no-such-flag=1")?;
+    stage.back(SCHEDULER, &first).await?;
+    stage.steady_on(SCHEDULER, 1).await?;
+    node.agent().stop().await?;
+    says(node, 0, "unpin kube-scheduler", &["goes back to generation 1, and later to the newest"]).await?;
+    complains(node, 3, "unpin kube-scheduler", &["no generation of it is pinned"]).await?;
+    node.agent().start().await?;
+    stage.steady_on(SCHEDULER, 1).await?;
+
+    says(node, 0, "rollback kube-scheduler --to 2 --yes", &["kube-scheduler serves generation 2"]).await?;
+    let plan = ["generation 2 of kube-scheduler is quarantined", "in place of generation 2", "away for about"];
+    says(node, 0, "quarantine kube-scheduler --dry-run", &plan).await?;
+    complains(node, 3, "quarantine kube-scheduler", &["no terminal", "--yes"]).await?;
+    ensure!(stage.manifest(SCHEDULER)? == second, "nothing was agreed to, and something was done");
+    says(node, 0, "quarantine kube-scheduler --reason leaks --yes", &["kube-scheduler serves generation 1"]).await?;
+    node.serving(SCHEDULER).await.context("it was said to serve")?;
+    ensure!(stage.manifest(SCHEDULER)? == first, "generation 1 does not stand");
+    offers(&stage, &first).await?;
+    says(node, 0, "history kube-scheduler", &["quarantined", "a person says so: leaks"]).await?;
+    complains(node, 3, "quarantine kube-scheduler --yes", &["the last known-good generation"]).await?;
+
+    node.agent().stop().await?;
+    says(node, 0, "release kube-scheduler 2", &["may be tried again"]).await?;
+    says(node, 0, "rollback kube-scheduler --to 2 --yes", &["kube-scheduler serves"]).await?;
+    ensure!(stage.manifest(SCHEDULER)? == second, "generation 2 does not stand");
+    says(node, 0, "quarantine kube-scheduler --yes", &["kube-scheduler serves"]).await?;
+    ensure!(stage.manifest(SCHEDULER)? == first, "it was not reverted, with the agent stopped");
+    node.agent().start().await?;
+    stage.steady_on(SCHEDULER, 1).await?;
+    stage.the_same_after_a_restart().await
+}
+
+#[tokio::test]
+async fn doctor_tells_before_the_outage_whether_a_recovery_would_succeed() -> Result<()> {
+    let stage = Stage::adopted().await?;
+    let node = &stage.node;
+    let well = ["master-1: a recovery would succeed right now", "every byte of generation 1", "/healthz is ok"];
+    says(node, 0, "doctor", &well).await?;
+    let json: Value = serde_json::from_str(&said(node, 0, "doctor -o json").await?.stdout).context("JSON")?;
+    ensure!(json["checks"].as_array().is_some_and(|checks| checks.iter().all(|c| c["verdict"] == "ok")), "{json}");
+
+    // Damaged where nobody looks until it is needed; nothing is mended.
+    let kept = node.path("/var/lib/lastgood/generations/kube-system_kube-scheduler/1/manifest");
+    let bytes = fs::read(&kept)?;
+    fs::write(&kept, "half")?;
+    says(node, 5, "doctor", &["failed", "kube-scheduler: kept", "manifest is damaged", "would not succeed"]).await?;
+    ensure!(fs::read(&kept)? == b"half", "doctor changed what it examined");
+    fs::write(&kept, bytes)?;
+
+    node.kubelet().stop().await?;
+    says(node, 5, "doctor", &["`systemctl start kubelet`", "would not succeed right now: kubelet; "]).await?;
+    node.kubelet().start().await?;
+    let began = Instant::now();
+    while node.lastgood(&["doctor"]).await?.code != 0 {
+        ensure!(began.elapsed() < SOON, "not well again: {}", node.lastgood(&["doctor"]).await?.stdout);
+    }
+    says(node, 0, "pause --for 5m", &["changes nothing for 5m"]).await?;
+    says(node, 0, "doctor", &["warning", "`lastgood resume` ends that", "there is 1 warning"]).await?;
+    says(node, 0, "resume", &["acts again"]).await?;
+    node.agent().stop().await?;
+    says(node, 0, "doctor", &["it does not run", "`systemctl start lastgood`", "there is 1 warning"]).await?;
+    node.agent().start().await?;
     stage.steady_on(SCHEDULER, 1).await?;
     stage.the_same_after_a_restart().await
 }

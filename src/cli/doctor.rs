@@ -1,0 +1,94 @@
+//! `lastgood doctor`: would a recovery succeed right now?
+//!
+//! One look by this process, whether the agent runs or not: with the eyes of the agent (the same observer), by the memory
+//! on disk, which the agent saves at every change, and by the kept bytes read again. All of that only reads, and takes no
+//! lock. So there is one truth in both cases, a check is not held up by a step the agent is in the middle of, and what the
+//! agent believes is not what is examined. Only the directories are looked at through the agent's own mounts, where one
+//! runs: systemd's sandbox may make some of them read-only to it.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::time::{Instant, sleep};
+
+use super::backend::Backend;
+use super::offline::Offline;
+use super::{Exit, Failure, out};
+use crate::config::Settings;
+use crate::model::reading::SymptomKind;
+use crate::model::{ComponentId, Memory, Observation, Reading};
+use crate::observe::{self, Observer};
+use crate::report::{Doctor, Examined, Format, Process, doctor};
+use crate::sys::proc;
+
+/// Between two looks while an answer is waited for.
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
+
+pub(super) async fn doctor(settings: &Settings, output: Format) -> Result<Exit, Failure> {
+    let agent = agent(Backend::open(settings).await?).await;
+    let offline = Offline::open(settings)?;
+    let mut memory = offline.memory()?;
+    let mut observer = Observer::start(settings).await;
+    let seen = look(settings, &mut observer, &memory).await;
+    let mut store = read_again(&offline, &memory);
+    if store.values().any(Result::is_err) {
+        // A running agent may have been keeping or forgetting one at this very moment.
+        sleep(LOOK_AGAIN).await;
+        memory = offline.memory()?;
+        store = read_again(&offline, &memory);
+    }
+    let found = observer.surroundings();
+    let places = observe::places(&root(&agent), settings, &found.manifests.value);
+    let examined = Examined {
+        now: Timestamp::now(),
+        seen: &seen,
+        memory: &memory,
+        policy: &settings.policy,
+        found: &found,
+        places: &places,
+        store: &store,
+        agent: &agent,
+    };
+    let doctor = Doctor::new(examined);
+    out::text(&output.print(&doctor, Doctor::text)?)?;
+    Ok(if doctor.is_well() { Exit::Ok } else { Exit::Unwell })
+}
+
+/// The agent, as it says itself.
+async fn agent(mut backend: Backend) -> Result<Process, String> {
+    match &backend {
+        Backend::Stopped(_) => Ok(Process::Stopped),
+        Backend::Running(_) => backend.status().await.map(|status| status.agent.process).map_err(|why| why.sentence),
+    }
+}
+
+/// The root of the agent's mounts; ours where none runs, or its own cannot be entered.
+fn root(agent: &Result<Process, String>) -> PathBuf {
+    let Ok(Process::Running { pid, .. }) = agent else { return "/".into() };
+    let its_own = i32::try_from(*pid).ok().and_then(proc::command_line);
+    let root = PathBuf::from(format!("/proc/{pid}/root"));
+    let is_agent = its_own.is_some_and(|words| words.iter().any(|word| word == "run"));
+    if is_agent && std::fs::read_dir(&root).is_ok() { root } else { Path::new("/").to_owned() }
+}
+
+/// Looks until the kubelet has been asked for its health, which takes as long as its answer does.
+async fn look(settings: &Settings, observer: &mut Observer, memory: &Memory) -> Observation {
+    let deadline = Instant::now() + settings.probes.timeout + Duration::from_secs(1);
+    loop {
+        let seen = observer.observe(memory).await;
+        let unasked = matches!(&seen.kubelet.healthz, Reading::CannotTell(why) if why.kind == SymptomKind::NoMeans)
+            && observer.surroundings().kubelet_healthz.is_some();
+        if !unasked || Instant::now() >= deadline {
+            return seen;
+        }
+        sleep(LOOK_AGAIN).await;
+    }
+}
+
+/// The generations that recoveries would put back, every byte of them.
+fn read_again(offline: &Offline, memory: &Memory) -> BTreeMap<(ComponentId, u32), Result<(), String>> {
+    let wanted = memory.components.iter().filter_map(|(id, record)| Some((id, doctor::wanted(record)?)));
+    wanted.map(|(id, generation)| ((id.clone(), generation.number), offline.whole(id, generation))).collect()
+}

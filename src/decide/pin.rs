@@ -1,0 +1,65 @@
+//! A person fixes where to go back to. While a generation is pinned, our own rollbacks go to it if they may, it is never
+//! forgotten, and inactive-manifests holds it: what proves itself meanwhile is known-good, and no more.
+
+use super::draft::Draft;
+use super::request::{known, stands, there_are};
+use super::standing::Standing;
+use crate::model::ComponentId;
+use crate::model::event::EventKind;
+use crate::model::generation::Stored;
+use crate::model::memory::Pin;
+use crate::model::plan::Refusal;
+
+/// Pins what stands if that is known-good, else the newest known-good generation, unless one is named.
+pub(super) fn pin(draft: &mut Draft<'_>, id: &ComponentId, number: Option<u32>, reason: &str) -> Result<(), Refusal> {
+    let record = known(draft, id)?;
+    let standing = Standing::of(draft.scene.seen, id, record);
+    let stood = stands(record, &standing).and_then(|number| record.generations.get(&number));
+    let good = stood.filter(|generation| generation.standing.is_known_good());
+    let chosen = number.or_else(|| good.or_else(|| record.known_good().next()).map(|generation| generation.number));
+    let Some(number) = chosen else {
+        let why = format!("nothing of it is known-good yet; `lastgood checkpoint {id}` vouches for what stands");
+        return Err(Refusal::NoTarget { component: id.clone(), why });
+    };
+    let not = |why: String| Refusal::NotSo { component: id.clone(), number, asked: "pinned".to_owned(), why };
+    let Some(generation) = record.generations.get(&number) else { return Err(not(there_are(record))) };
+    if !generation.standing.is_known_good() {
+        let word = generation.standing.word();
+        return Err(not(format!(
+            "it is {word}, not known-good; while it stands, `lastgood checkpoint {id}` vouches for it"
+        )));
+    }
+    if generation.stored == Stored::Pending {
+        return Err(not("its bytes are not in the store".to_owned()));
+    }
+    let before = record.pin().filter(|before| *before != number);
+    let since = draft.scene.tick.now.wall;
+    if let Some(record) = draft.record_mut(id) {
+        record.pinned = Some(Pin { generation: number, reason: reason.to_owned(), since });
+    }
+    draft.clear_notice(id, "pin");
+    let instead = before.map_or(String::new(), |before| format!(" in place of generation {before}"));
+    draft.tell(id, EventKind::Request, Some(number), &format!("generation {number} is pinned{instead}"), &said(reason));
+    Ok(())
+}
+
+/// Lets go of the pinned generation: it is one known-good generation among others again.
+pub(super) fn unpin(draft: &mut Draft<'_>, id: &ComponentId) -> Result<(), Refusal> {
+    let record = known(draft, id)?;
+    let Some(number) = record.pin() else {
+        let (state, why) = (record.slot.to_string(), "no generation of it is pinned".to_owned());
+        return Err(Refusal::NotNow { component: id.clone(), state, why });
+    };
+    if let Some(record) = draft.record_mut(id) {
+        record.pinned = None;
+    }
+    draft.clear_notice(id, "pin");
+    let to = format!("generation {number} is no longer pinned");
+    draft.tell(id, EventKind::Request, Some(number), &to, "a person asked for it");
+    Ok(())
+}
+
+/// A person's word, with their reason where they gave one.
+pub(super) fn said(reason: &str) -> String {
+    if reason.is_empty() { "a person says so".to_owned() } else { format!("a person says so: {reason}") }
+}

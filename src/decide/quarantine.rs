@@ -1,0 +1,131 @@
+//! A person says that a generation is bad. It is quarantined; if it stands, a known-good one takes its place at once.
+//!
+//! ```text
+//!   refused    the last known-good generation, what is pinned, what is being put in place at this moment
+//!   stands     begun as a person's rollback (their pause does not bind them), to one that may be gone back to (Q1, R9)
+//!   else       only marked: what would have gone back to it goes to another known-good one
+//! ```
+
+use super::Hold;
+use super::draft::Draft;
+use super::pin::said;
+use super::request::{known, stands, there_are};
+use super::rollback::{self, Begin};
+use super::standing::Standing;
+use crate::model::event::EventKind;
+use crate::model::generation::{Generation, Standing as Held};
+use crate::model::memory::Record;
+use crate::model::plan::Refusal;
+use crate::model::slot::Wish;
+use crate::model::{ComponentId, Slot};
+
+/// Grants or refuses.
+pub(super) fn ask(draft: &mut Draft<'_>, id: &ComponentId, number: Option<u32>, reason: &str) -> Result<(), Refusal> {
+    let record = known(draft, id)?;
+    let not_now = |why: String| Refusal::NotNow { component: id.clone(), state: record.slot.to_string(), why };
+    let stands = stands(record, &Standing::of(draft.scene.seen, id, record));
+    let Some(number) = number.or(stands) else {
+        return Err(not_now("which generation stands cannot be told at this moment; name one".to_owned()));
+    };
+    let not = |why: String| Refusal::NotSo { component: id.clone(), number, asked: "quarantined".to_owned(), why };
+    let Some(generation) = record.generations.get(&number) else { return Err(not(there_are(record))) };
+    if let Held::Quarantined { why, .. } = &generation.standing {
+        return Err(not(format!("it is already: {why}")));
+    }
+    if record.pin() == Some(number) {
+        return Err(not(format!("it is pinned; `lastgood unpin {id}` lets go of it")));
+    }
+    let Some(heir) = heirs(record, number).next().map(|heir| heir.number) else {
+        return Err(not(if generation.standing.is_known_good() {
+            "it is the last known-good generation, and nothing could take its place".to_owned()
+        } else {
+            "nothing of it is known-good, so nothing could take its place".to_owned()
+        }));
+    };
+    match &record.slot {
+        Slot::RollingBack(rollback) if rollback.to == number => {
+            return Err(not_now("that is the generation it goes back to".to_owned()));
+        }
+        Slot::RollingBack(_) => {}
+        _ if stands == Some(number) => return revert(draft, id, number, reason),
+        _ => {}
+    }
+    mark(draft, id, number, reason);
+    if let Some(record) = draft.record_mut(id) {
+        let slot = std::mem::replace(&mut record.slot, Slot::Steady { good: heir });
+        record.slot = without(slot, number, heir);
+    }
+    Ok(())
+}
+
+/// Who could take a generation's place: the pinned one, the one the slot falls back to, then the newest.
+fn heirs(record: &Record, number: u32) -> impl Iterator<Item = &Generation> {
+    let first =
+        [record.pin(), record.slot.good()].into_iter().flatten().filter_map(|number| record.generations.get(&number));
+    let good = first.filter(|generation| generation.standing.is_known_good()).chain(record.known_good());
+    good.filter(move |generation| generation.number != number)
+}
+
+/// What stands goes, and a known-good one comes.
+fn revert(draft: &mut Draft<'_>, id: &ComponentId, number: u32, reason: &str) -> Result<(), Refusal> {
+    if let Some(hold) = Hold::of(draft).filter(|hold| !hold.yields_to_operator()) {
+        return Err(Refusal::NotActing { why: hold.to_string() });
+    }
+    let record = known(draft, id)?;
+    let no_target = |why: String| Refusal::NoTarget { component: id.clone(), why };
+    let mut refused = None;
+    let mut to = None;
+    for heir in heirs(record, number) {
+        match rollback::may_return(draft, record, heir) {
+            Ok(()) => {
+                to = Some(heir.number);
+                break;
+            }
+            Err(why) => refused = refused.or(Some(format!("generation {}: {why}", heir.number))),
+        }
+    }
+    let Some(to) = to else { return Err(no_target(refused.unwrap_or_default())) };
+    let (memory, events, plan) = (draft.memory.clone(), draft.events.len(), draft.plan.len());
+    mark(draft, id, number, reason);
+    let why = format!("generation {number} is quarantined ({})", said(reason));
+    let begin = Begin { from: Some(number), to, why, wish: Wish::Operator, intruders: Vec::new(), in_place: false };
+    if rollback::begin(draft, id, begin) {
+        return Ok(());
+    }
+    let why = match draft.record(id).map(|record| &record.slot) {
+        Some(Slot::Held(held)) => held.why.clone(),
+        _ => "that cannot be begun now".to_owned(),
+    };
+    // What is refused has not happened.
+    draft.memory = memory;
+    draft.events.truncate(events);
+    draft.plan.truncate(plan);
+    Err(no_target(why))
+}
+
+fn mark(draft: &mut Draft<'_>, id: &ComponentId, number: u32, reason: &str) {
+    let since = draft.scene.tick.now.wall;
+    let Some(generation) = draft.record_mut(id).and_then(|record| record.generations.get_mut(&number)) else { return };
+    generation.standing = Held::Quarantined { why: said(reason), since };
+    let to = format!("generation {number} is quarantined");
+    draft.tell(id, EventKind::Request, Some(number), &to, &said(reason));
+}
+
+/// A slot that falls back to the heir where it fell back to what is quarantined now.
+fn without(mut slot: Slot, number: u32, heir: u32) -> Slot {
+    let good = match &mut slot {
+        Slot::Steady { good } | Slot::Unread { good, .. } | Slot::Missing { good, .. } => Some(good),
+        Slot::Probation(trial) => Some(&mut trial.good),
+        Slot::Held(held) => held.good.as_mut(),
+        Slot::Adopting { .. } | Slot::RollingBack(_) => None,
+    };
+    if let Some(good) = good.filter(|good| **good == number) {
+        *good = heir;
+    }
+    // Whoever was on trial and is the heir is known-good already.
+    match slot {
+        Slot::Probation(trial) if trial.candidate == heir && trial.good == heir => Slot::Steady { good: heir },
+        Slot::Unread { candidate, good, .. } if candidate == heir && good == heir => Slot::Steady { good: heir },
+        slot => slot,
+    }
+}

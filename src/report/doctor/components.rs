@@ -1,0 +1,153 @@
+//! What the recovery of one component hangs on: something known-good, its bytes, its images, its files, and a budget.
+
+use super::{Check, Examined, Mark};
+use crate::model::closure::{self, FileKind};
+use crate::model::memory::Record;
+use crate::model::observation::ImagePresence;
+use crate::model::{ComponentId, Digest, FileState, Generation, Proof, Slot, Standing};
+
+/// In the order of dependence, all of one component together.
+pub(super) fn checks(examined: &Examined<'_>) -> Vec<Check> {
+    let mut records: Vec<(&ComponentId, &Record)> = examined.memory.components.iter().collect();
+    if records.is_empty() {
+        let fix = "`systemctl start lastgood`, and a minute of health";
+        return vec![Check::bad("components", Mark::Failed, "none is known yet: nothing could be put back", fix)];
+    }
+    records.sort_by_key(|(id, record)| (record.role, *id));
+    records.into_iter().flat_map(|(id, record)| component(examined, id, record)).collect()
+}
+
+/// The generation that a recovery would put back.
+pub fn wanted(record: &Record) -> Option<&Generation> {
+    let aimed = record.goes_back_to().and_then(|number| record.generations.get(&number));
+    aimed.filter(|generation| generation.standing.is_known_good()).or_else(|| record.known_good().next())
+}
+
+fn component(examined: &Examined<'_>, id: &ComponentId, record: &Record) -> Vec<Check> {
+    let mut checks = Vec::new();
+    if let Slot::Held(held) = &record.slot {
+        checks.push(Check::bad(format!("{id}: held"), Mark::Failed, &held.why, &held.next_step));
+    }
+    let Some(generation) = wanted(record) else {
+        let detail = format!("nothing of it is known-good yet ({})", record.slot);
+        let fix = format!("`lastgood explain {id}` says what is waited for; `lastgood checkpoint {id}` vouches for it");
+        checks.push(Check::bad(format!("{id}: known-good"), Mark::Failed, detail, fix));
+        return checks;
+    };
+    checks.push(Check::ok(format!("{id}: known-good"), proven(record, generation)));
+    checks.push(stored(examined, id, generation));
+    checks.push(published(examined, id, generation));
+    checks.push(images(examined, id, generation));
+    checks.extend(files(examined, id, generation));
+    checks.push(budget(examined, id, record));
+    checks
+}
+
+fn proven(record: &Record, generation: &Generation) -> String {
+    let number = generation.number;
+    let pinned = if record.pin() == Some(number) { ", pinned" } else { "" };
+    match &generation.standing {
+        Standing::KnownGood { proof: Proof::Soak { seconds, .. }, since } => {
+            format!("generation {number}{pinned}, proven {since:.0} by {seconds} s of health")
+        }
+        Standing::KnownGood { proof: Proof::Asserted { reason }, since } => {
+            let reason = if reason.is_empty() { String::new() } else { format!(": {reason}") };
+            format!("generation {number}{pinned}, vouched for {since:.0} by a person{reason}")
+        }
+        Standing::Candidate | Standing::Quarantined { .. } => format!("generation {number}{pinned}"),
+    }
+}
+
+fn stored(examined: &Examined<'_>, id: &ComponentId, generation: &Generation) -> Check {
+    let subject = format!("{id}: kept");
+    let number = generation.number;
+    match examined.store.get(&(id.clone(), number)) {
+        Some(Ok(())) => Check::ok(subject, format!("every byte of generation {number} is what was kept")),
+        Some(Err(why)) => {
+            let fix = format!(
+                "while it stands and the agent runs, `systemctl restart lastgood` has it kept anew; else `lastgood history \
+                 {id}` shows what else there is"
+            );
+            Check::bad(subject, Mark::Failed, why, fix)
+        }
+        None => {
+            let detail = format!("generation {number} was not read");
+            Check::bad(subject, Mark::CannotTell, detail, "ask again")
+        }
+    }
+}
+
+fn published(examined: &Examined<'_>, id: &ComponentId, generation: &Generation) -> Check {
+    let subject = format!("{id}: inactive-manifests");
+    let (name, number) = (&generation.file_name, generation.number);
+    let warning = |detail: String, fix: String| Check::bad(subject.clone(), Mark::Warning, detail, fix);
+    let Some(file) = examined.seen.inactive.get(name) else {
+        let path = examined.places.inactive.path.join(name);
+        return warning(format!("{} is not there", path.display()), "a running agent writes it".to_owned());
+    };
+    let bytes = file.content.as_ref().map(|manifest| Digest::of(&manifest.raw));
+    if bytes == Ok(generation.raw_digest) {
+        return Check::ok(subject, format!("{name} is generation {number}, byte for byte"));
+    }
+    let detail = format!("{name} is not generation {number}");
+    warning(detail, format!("if nobody meant it, remove {name} from there: a running agent writes it anew"))
+}
+
+fn images(examined: &Examined<'_>, id: &ComponentId, generation: &Generation) -> Check {
+    let subject = format!("{id}: images");
+    let images = &examined.seen.images;
+    if let Some(absent) = generation.images.iter().find(|image| images.get(*image) == Some(&ImagePresence::Absent)) {
+        let detail = format!("{absent} is not on this node");
+        return Check::bad(subject, Mark::Failed, detail, format!("`crictl pull {absent}`"));
+    }
+    if let Some(unknown) = generation.images.iter().find(|image| !images.contains_key(*image)) {
+        let detail = format!("whether {unknown} is on this node cannot be told");
+        return Check::bad(subject, Mark::CannotTell, detail, "see to it that the container runtime answers");
+    }
+    let listed: Vec<&str> = generation.images.iter().map(String::as_str).collect();
+    Check::ok(subject, listed.join(", "))
+}
+
+/// Each file that differs and could not be put back, and each that could not be if it went (Q4).
+fn files(examined: &Examined<'_>, id: &ComponentId, generation: &Generation) -> Vec<Check> {
+    let subject = format!("{id}: files");
+    let second = examined.now.as_second();
+    let (mut bad, mut count) = (Vec::new(), 0);
+    for kept in &generation.closure {
+        let FileState::Present { kind, digest, .. } = &kept.state else { continue };
+        if *kind == FileKind::KeyMaterial {
+            continue;
+        }
+        count += 1;
+        let path = kept.path.display();
+        let stands = examined.seen.files.get(&kept.path).unwrap_or(&FileState::Missing);
+        if matches!(stands, FileState::Present { digest: standing, .. } if standing == digest) {
+            if let Err(why) = closure::may_replace(&FileState::Missing, &kept.state, second) {
+                let detail = format!("{path} stands as it was, and could not be put back if it went: {why}");
+                bad.push(Check::bad(subject.clone(), Mark::Warning, detail, format!("keep a copy of {path}")));
+            }
+        } else if let Err(why) = closure::may_replace(stands, &kept.state, second) {
+            let detail = format!("{path} is not as in generation {} and is not put back: {why}", generation.number);
+            bad.push(Check::bad(subject.clone(), Mark::Failed, detail, format!("put {path} right by hand")));
+        }
+    }
+    if bad.is_empty() {
+        let detail = match count {
+            0 => "it has none that would have to be put back".to_owned(),
+            1 => "the 1 file of it stands, or can be put back".to_owned(),
+            count => format!("all {count} of it stand, or can be put back"),
+        };
+        bad.push(Check::ok(subject, detail));
+    }
+    bad
+}
+
+fn budget(examined: &Examined<'_>, id: &ComponentId, record: &Record) -> Check {
+    let subject = format!("{id}: actions left");
+    let (spent, limit) = (record.actions.len(), examined.policy.actions_per_hour);
+    if spent < limit {
+        return Check::ok(subject, format!("{} of {limit} this hour", limit - spent));
+    }
+    let detail = format!("all {limit} of this hour are spent: the next failure would be held");
+    Check::bad(subject, Mark::Failed, detail, format!("mend the cause (`lastgood explain {id}`), or wait"))
+}

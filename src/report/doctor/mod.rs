@@ -1,0 +1,158 @@
+//! Would a recovery succeed right now? Every condition of one, looked at before it is needed.
+//!
+//! ```text
+//!   Observation, Memory, Policy, Places, the store re-read ── Examined ──▶ node.rs         agent, disks, runtime, kubelet, clock
+//!                                                                         components.rs   generation, bytes, images, files, budget
+//!                                                                         certificates.rs
+//!                                                                           └──▶ Checks, the worst first ──▶ text | JSON | YAML
+//! ```
+//!
+//! Pure, like all of this room: whoever asks has looked before. "Cannot tell" is no promise of success.
+
+mod certificates;
+mod components;
+mod node;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+pub use components::wanted;
+
+use super::Process;
+use crate::model::{ComponentId, Memory, Observation, Policy};
+use crate::observe::{Places, Surroundings};
+
+/// The version of the printed form: raised when a field changes its meaning, not when one is added.
+pub const VERSION: u32 = 1;
+
+/// All that is examined.
+#[derive(Clone, Copy, Debug)]
+pub struct Examined<'e> {
+    /// Now, by the wall clock.
+    pub now: Timestamp,
+    /// One look at the node.
+    pub seen: &'e Observation,
+    /// What is known.
+    pub memory: &'e Memory,
+    /// What holds.
+    pub policy: &'e Policy,
+    /// What was found of the node.
+    pub found: &'e Surroundings,
+    /// The directories a replacement needs.
+    pub places: &'e Places,
+    /// Of each generation that was read again: whether its bytes are whole, or why not.
+    pub store: &'e BTreeMap<(ComponentId, u32), Result<(), String>>,
+    /// The agent; a sentence when one is there and does not answer.
+    pub agent: &'e Result<Process, String>,
+}
+
+/// How one check came out, the best first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Mark {
+    /// As it should be.
+    Ok,
+    /// A recovery would succeed, and something should be known or mended all the same.
+    Warning,
+    /// It could not be looked at.
+    CannotTell,
+    /// A recovery would not succeed.
+    Failed,
+}
+
+impl fmt::Display for Mark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Ok => "ok",
+            Self::Warning => "warning",
+            Self::CannotTell => "cannot tell",
+            Self::Failed => "failed",
+        })
+    }
+}
+
+/// One check.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Check {
+    /// What was looked at.
+    pub subject: String,
+    /// How it came out.
+    pub verdict: Mark,
+    /// What was found.
+    pub detail: String,
+    /// What mends it; absent where nothing has to be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fix: Option<String>,
+}
+
+impl Check {
+    pub(super) fn ok(subject: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self { subject: subject.into(), verdict: Mark::Ok, detail: detail.into(), fix: None }
+    }
+
+    pub(super) fn bad(
+        subject: impl Into<String>,
+        verdict: Mark,
+        detail: impl Into<String>,
+        fix: impl Into<String>,
+    ) -> Self {
+        Self { subject: subject.into(), verdict, detail: detail.into(), fix: Some(fix.into()) }
+    }
+}
+
+/// The examination.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Doctor {
+    /// Of this form: [`VERSION`].
+    pub version: u32,
+    /// When it was made.
+    pub at: Timestamp,
+    /// The node's name.
+    pub node: String,
+    /// The worst of all.
+    pub verdict: Mark,
+    /// The same as a sentence.
+    pub sentence: String,
+    /// Every check, the worst first, then in the order of dependence.
+    pub checks: Vec<Check>,
+}
+
+impl Doctor {
+    /// Examines.
+    pub fn new(examined: Examined<'_>) -> Self {
+        let mut checks = node::checks(&examined);
+        checks.extend(components::checks(&examined));
+        checks.extend(certificates::checks(&examined));
+        checks.sort_by_key(|check| std::cmp::Reverse(check.verdict));
+        let verdict = checks.iter().map(|check| check.verdict).max().unwrap_or(Mark::CannotTell);
+        let sentence = sentence(&checks, verdict);
+        let node = examined.memory.machine.node_name.clone();
+        Self { version: VERSION, at: examined.now, node, verdict, sentence, checks }
+    }
+
+    /// Whether a recovery would succeed, as far as anybody can tell.
+    pub fn is_well(&self) -> bool {
+        self.verdict <= Mark::Warning
+    }
+}
+
+fn sentence(checks: &[Check], verdict: Mark) -> String {
+    let named = |mark: Mark| -> String {
+        let names: Vec<&str> =
+            checks.iter().filter(|check| check.verdict == mark).map(|check| check.subject.as_str()).collect();
+        names.join("; ")
+    };
+    let warnings = checks.iter().filter(|check| check.verdict == Mark::Warning).count();
+    match verdict {
+        Mark::Ok => "a recovery would succeed right now".to_owned(),
+        Mark::Warning if warnings == 1 => "a recovery would succeed right now; there is 1 warning".to_owned(),
+        Mark::Warning => format!("a recovery would succeed right now; there are {warnings} warnings"),
+        Mark::CannotTell => format!("whether a recovery would succeed cannot be told: {}", named(verdict)),
+        Mark::Failed => format!("a recovery would not succeed right now: {}", named(verdict)),
+    }
+}

@@ -1,0 +1,209 @@
+//! What every recovery on this node hangs on: an agent that acts, disks, the runtime, the kubelet, the clock.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::{Check, Examined, Mark};
+use crate::model::observation::{BusyKind, Directory};
+use crate::model::policy::Mode;
+use crate::model::reading::SymptomKind;
+use crate::model::{Memory, Reading};
+use crate::observe::Place;
+use crate::report::Process;
+
+/// The least room, in bytes: the largest manifest a kubelet reads has 10 MiB, real ones some kilobytes; a memory and its
+/// older copy, a generation and a line of history take less than this together.
+const MIN_BYTES: u64 = 4 << 20;
+/// The least inodes: a generation takes a dozen.
+const MIN_INODES: u64 = 64;
+/// A clock this far behind what was already written was set back.
+const CLOCK_SLACK: Duration = Duration::from_secs(60);
+
+/// In the order of dependence.
+pub(super) fn checks(examined: &Examined<'_>) -> Vec<Check> {
+    let places = examined.places;
+    let mut checks = vec![agent(examined), acting(examined), master(examined)];
+    for (name, place) in
+        [("state directory", &places.state), ("staging", &places.staging), ("manifest directory", &places.manifests)]
+    {
+        checks.push(room(name, place));
+    }
+    checks.extend([manifests(examined), renames(examined), clock(examined), runtime(examined)]);
+    checks.extend(kubelet(examined));
+    checks
+}
+
+fn agent(examined: &Examined<'_>) -> Check {
+    let start = "`systemctl start lastgood`";
+    match examined.agent {
+        Ok(Process::Running { pid, .. }) => Check::ok("agent", format!("it runs (pid {pid})")),
+        Ok(Process::Stopped) => {
+            Check::bad("agent", Mark::Warning, "it does not run: nothing is put back by itself", start)
+        }
+        Err(why) => Check::bad("agent", Mark::Failed, why, "`journalctl -u lastgood` shows what it does"),
+    }
+}
+
+/// Whether something keeps the agent from acting: in the same order as decide.
+fn acting(examined: &Examined<'_>) -> Check {
+    let Examined { seen, memory, policy, now, .. } = examined;
+    let bad = |mark, detail: String, fix: &str| Check::bad("acting", mark, detail, fix);
+    if let Some(why) = &seen.node.read_only {
+        let detail = format!("the manifest directory cannot be written: {why}");
+        return bad(Mark::Failed, detail, "make it writable; until then lastgood only watches");
+    }
+    if let Some(busy) = seen.node.busy.iter().find(|process| process.kind == BusyKind::Kubeadm) {
+        let detail = format!("kubeadm is at work (pid {}: {}): nothing is done meanwhile", busy.pid, busy.command);
+        return bad(Mark::Warning, detail, "let it end");
+    }
+    if policy.mode == Mode::Observe {
+        let detail = "mode = \"observe\": nothing is put back by itself".to_owned();
+        return bad(
+            Mark::Warning,
+            detail,
+            "set mode = \"act\" in /etc/lastgood/config.toml; `lastgood rollback` works",
+        );
+    }
+    match memory.pause.as_ref().filter(|pause| pause.until > *now) {
+        Some(pause) => {
+            let detail = format!("paused until {:.0}: nothing is put back by itself", pause.until);
+            bad(Mark::Warning, detail, "`lastgood resume` ends that")
+        }
+        None => Check::ok("acting", "nothing holds it back"),
+    }
+}
+
+fn master(examined: &Examined<'_>) -> Check {
+    match examined.seen.node.master.missing.first() {
+        None => Check::ok("master", "the signs of a master stand"),
+        Some(sign) => {
+            let detail = format!("{} is missing: a deleted manifest would not be brought back", sign.display());
+            Check::bad("master", Mark::Warning, detail, format!("bring {} back", sign.display()))
+        }
+    }
+}
+
+fn room(name: &str, place: &Place) -> Check {
+    let path = place.path.display();
+    if let Err(why) = &place.writable {
+        return Check::bad(name, Mark::Failed, why, format!("make {path} a directory that can be written"));
+    }
+    let Some(bytes) = place.bytes else {
+        let detail = format!("how much room {path} has cannot be told");
+        return Check::bad(name, Mark::CannotTell, detail, format!("`df {path}`"));
+    };
+    let inodes = place.inodes.unwrap_or(u64::MAX);
+    if bytes < MIN_BYTES || inodes < MIN_INODES {
+        let left = if bytes < MIN_BYTES { format!("{} KiB are", bytes >> 10) } else { format!("{inodes} inodes are") };
+        let detail = format!("{left} left in {path}");
+        return Check::bad(name, Mark::Failed, detail, format!("make room on the file system of {path}"));
+    }
+    Check::ok(name, format!("{path} can be written and has {} MiB left", bytes >> 20))
+}
+
+fn manifests(examined: &Examined<'_>) -> Check {
+    let subject = "manifests";
+    let dir = examined.found.manifests.value.display();
+    match &examined.seen.manifests {
+        Directory::Present { files, .. } => Check::ok(subject, format!("{} files stand in {dir}", files.len())),
+        Directory::Missing { .. } => {
+            let detail = format!("{dir} does not exist");
+            Check::bad(subject, Mark::Failed, detail, format!("`mkdir {dir}`, if this is still a master"))
+        }
+        Directory::Unreadable(why) => Check::bad(subject, Mark::Failed, why, format!("make {dir} readable")),
+    }
+}
+
+fn renames(examined: &Examined<'_>) -> Check {
+    match &examined.places.renames {
+        Ok(()) => Check::ok("rename", "staging and manifests are on one mount"),
+        Err(why) => {
+            let fix = "set paths.staging to a directory beside the manifests, on their mount";
+            Check::bad("rename", Mark::Failed, why, fix)
+        }
+    }
+}
+
+/// The newest time that was ever written down here. Until the next change, a clock that is behind it was set back: what
+/// is written then looks older than what was there before, and certificates look younger than they are.
+fn clock(examined: &Examined<'_>) -> Check {
+    let newest = newest(examined.memory);
+    match newest.filter(|newest| examined.now + CLOCK_SLACK < *newest) {
+        None => Check::ok("clock", format!("{:.0}", examined.now)),
+        Some(newest) => {
+            let detail = format!("it says {:.0}, and {newest:.0} was written down here before", examined.now);
+            Check::bad("clock", Mark::Warning, detail, "set the clock (`timedatectl`, `chronyc tracking`)")
+        }
+    }
+}
+
+fn newest(memory: &Memory) -> Option<Timestamp> {
+    let records = memory.components.values();
+    let times = records.flat_map(|record| {
+        let generations = record.generations.values().map(|generation| generation.first_seen);
+        let verdict = record.verdict.map(|(_, since)| since);
+        generations.chain(verdict).chain(record.pinned.as_ref().map(|pin| pin.since))
+    });
+    times.max()
+}
+
+fn runtime(examined: &Examined<'_>) -> Check {
+    match &examined.seen.runtime {
+        Ok(pods) => Check::ok("container runtime", format!("it answers and knows {} static pods", pods.len())),
+        Err(why) => {
+            let fix = "`systemctl status containerd` (or crio); runtime.endpoint names another socket";
+            Check::bad("container runtime", Mark::Failed, &why.detail, fix)
+        }
+    }
+}
+
+fn kubelet(examined: &Examined<'_>) -> Vec<Check> {
+    let Examined { seen, memory, policy, places, .. } = examined;
+    let kubelet = &seen.kubelet;
+    let mut checks = vec![match &kubelet.process {
+        Some(process) => Check::ok("kubelet", format!("it runs (pid {})", process.pid)),
+        None => {
+            let detail = "it does not run, so nothing that is put back is started";
+            Check::bad("kubelet", Mark::Failed, detail, "`systemctl start kubelet`")
+        }
+    }];
+    let look = "`journalctl -u kubelet`";
+    checks.push(match &kubelet.healthz {
+        Reading::Good => Check::ok("kubelet health", "/healthz is ok"),
+        Reading::Bad(symptom) => Check::bad("kubelet health", Mark::Failed, symptom.to_string(), look),
+        Reading::CannotTell(symptom) if symptom.kind == SymptomKind::NoMeans => {
+            let fix = "`healthzPort` in the kubelet's configuration switches it on; kubelet.healthz names the URL";
+            Check::bad("kubelet health", Mark::Warning, symptom.to_string(), fix)
+        }
+        Reading::CannotTell(symptom) => Check::bad("kubelet health", Mark::CannotTell, symptom.to_string(), look),
+    });
+    if let Some(process) = &kubelet.process {
+        checks.push(match &process.changed_since {
+            None => Check::ok("kubelet unchanged", "its binary and configuration are those it started with"),
+            Some(path) => {
+                let path = path.display();
+                let detail = format!("{path} changed since it started, so lastgood does not restart it");
+                Check::bad(
+                    "kubelet unchanged",
+                    Mark::Warning,
+                    detail,
+                    "`systemctl restart kubelet`, when that is wanted",
+                )
+            }
+        });
+    }
+    checks.push(match &places.restart {
+        Ok(program) => Check::ok("kubelet restart", format!("{} is there", program.display())),
+        Err(why) => Check::bad("kubelet restart", Mark::Failed, why, "set kubelet.restart to the command that does it"),
+    });
+    let (spent, limit) = (memory.kubelet_restarts.len(), policy.kubelet_restarts_per_hour);
+    checks.push(if spent < limit {
+        Check::ok("kubelet restarts left", format!("{} of {limit} this hour", limit - spent))
+    } else {
+        let detail = format!("all {limit} of this hour are spent");
+        let fix = "wait, or restart it by hand where it does not listen: `systemctl restart kubelet`";
+        Check::bad("kubelet restarts left", Mark::Warning, detail, fix)
+    });
+    checks
+}
