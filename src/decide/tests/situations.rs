@@ -702,6 +702,16 @@ fn an_intruder_is_moved_out_from_beside_what_stands_whatever_is_pinned() {
 }
 
 #[test]
+fn where_only_an_intruder_still_holds_the_pod_the_pinned_generation_takes_its_place() {
+    let mut world = with_two();
+    world.ask(&pin(Some(1))).unwrap();
+    world.write(FILE, "a: [");
+    world.write("kube-apiserver.yaml.bak", &manifest(API, "--v=9"));
+    world.run(2);
+    world.until(90, "the pinned one serves", |w| back_to_good(w, API) && w.files.len() == FOUR.len());
+}
+
+#[test]
 fn a_pinned_generation_is_never_forgotten() {
     let mut world = World::adopted();
     world.ask(&pin(Some(1))).unwrap();
