@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use super::draft::Draft;
 use super::standing::{self, Restorable};
+use crate::model::closure::KubeconfigHealth;
 use crate::model::event::EventKind;
 use crate::model::generation::{Generation, Standing as Held, Stored};
 use crate::model::memory::{Record, Stands};
 use crate::model::observation::{ImagePresence, ManifestFile, Settled};
 use crate::model::policy::Policy;
-use crate::model::{ComponentId, Digest, Manifest, Slot, Step};
+use crate::model::{ClosureFile, ComponentId, Digest, FileKind, FileState, Manifest, Slot, Step};
 use std::collections::{BTreeMap, VecDeque};
 
 /// Makes a record for every component that is seen for the first time.
@@ -53,11 +54,35 @@ pub(super) fn register(draft: &mut Draft<'_>, id: &ComponentId, file: &Arc<Manif
         record.stands = Some(Stands { digest, changed });
     }
     let number = number_of(record, manifest, file, digest, now);
-    let generation = record.generations.get(&number)?;
+    let generation = record.generations.get_mut(&number)?;
     if generation.stored == Stored::Pending {
         draft.want(Step::Capture { component: id.clone(), number, file: Arc::clone(file) });
+    } else {
+        follow_renewals(generation, &file.closure);
     }
     Some(number)
+}
+
+/// A renewed kubeconfig is no other generation, and its kept copy follows it (record's `refresh_kubeconfigs`): so must what
+/// is remembered of it, or the copy would be taken for one whose certificate ended long ago.
+fn follow_renewals(generation: &mut Generation, stands: &[ClosureFile]) {
+    for kept in &mut generation.closure {
+        let now = stands.iter().find(|file| file.path == kept.path).map(|file| &file.state);
+        let (FileState::Present { kind: FileKind::Kubeconfig { .. }, digest: was, .. }, Some(now)) = (&kept.state, now)
+        else {
+            continue;
+        };
+        if let FileState::Present {
+            kind: FileKind::Kubeconfig { works: KubeconfigHealth::Works { .. }, .. },
+            digest: is,
+            ..
+        } = now
+            && was == is
+            && kept.state != *now
+        {
+            kept.state = now.clone();
+        }
+    }
 }
 
 fn number_of(
@@ -229,4 +254,59 @@ pub(super) fn restore_files(draft: &Draft<'_>, id: &ComponentId, generation: &Ge
         .filter(|(_, restorable)| matches!(restorable, Restorable::Yes))
         .map(|(path, _)| Step::RestoreFile { component: id.clone(), number: generation.number, path })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn generation() -> Generation {
+        Generation {
+            number: 1,
+            digest: Digest::of(b"generation"),
+            pod_digest: Digest::of(b"pod"),
+            raw_digest: Digest::of(b"raw"),
+            startup_budget: std::time::Duration::ZERO,
+            termination_grace: std::time::Duration::ZERO,
+            file_name: "kube-scheduler.yaml".to_owned(),
+            closure: Vec::new(),
+            images: std::collections::BTreeSet::new(),
+            ports: std::collections::BTreeSet::new(),
+            data: None,
+            minor: None,
+            first_seen: jiff::Timestamp::UNIX_EPOCH,
+            served: None,
+            rewritten: 0,
+            standing: Held::Candidate,
+            stored: Stored::Yes,
+        }
+    }
+
+    #[test]
+    fn a_kept_kubeconfig_is_as_young_as_its_last_renewal() {
+        let state = |works, config: &[u8]| FileState::Present {
+            kind: FileKind::Kubeconfig { works, credentials: Digest::of(b"credentials") },
+            digest: Digest::of(config),
+            mode: 0o600,
+            uid: 0,
+            gid: 0,
+        };
+        let valid_to = |end| KubeconfigHealth::Works { not_after: Some(end) };
+        let file = |state| ClosureFile { path: "/etc/kubernetes/scheduler.conf".into(), state };
+        let kept = || file(state(valid_to(100), b"config"));
+        let broken = KubeconfigHealth::Cannot { reason: "its key does not fit".to_owned() };
+        let rows = [
+            ("renewed", state(valid_to(900), b"config"), 900),
+            ("as it was", state(valid_to(100), b"config"), 100),
+            ("another one", state(valid_to(900), b"other"), 100),
+            ("broken", state(broken, b"config"), 100),
+            ("gone", FileState::Missing, 100),
+        ];
+        let generation = generation();
+        for (situation, stands, expected) in rows {
+            let mut generation = Generation { closure: vec![kept()], ..generation.clone() };
+            follow_renewals(&mut generation, &[file(stands)]);
+            assert_eq!(generation.closure, [file(state(valid_to(expected), b"config"))], "one that is {situation}");
+        }
+    }
 }
