@@ -18,10 +18,12 @@ use super::{generations, steady};
 use crate::model::event::EventKind;
 use crate::model::generation::{Generation, Stored};
 use crate::model::manifest::DataIdentity;
+use crate::model::memory::Record;
 use crate::model::observation::{ContainerState, HeardApi, SandboxState};
 use crate::model::slot::{Nudged, Probation, Rollback, Stage, Until, Way, Wish};
 use crate::model::verdict::{Crash, Reads, Verdict};
-use crate::model::{ComponentId, Role, Slot, Step};
+use crate::model::versions::{self, Barred};
+use crate::model::{ComponentId, DataVersion, Role, Slot, Step};
 
 /// What a rollback is begun with.
 pub(super) struct Begin {
@@ -71,7 +73,7 @@ pub(super) fn begin(draft: &mut Draft<'_>, id: &ComponentId, begin: Begin) -> bo
         draft.hold_back(id, begin.from, why, next, Until::Person);
         return false;
     }
-    let way = way(draft, id, &begin);
+    let way = way(draft, id, &begin, target);
     let stage = match way {
         Way::TwoSteps if parks(draft, id) => Stage::Parking,
         Way::TwoSteps => Stage::TakingOut,
@@ -115,16 +117,15 @@ fn target(draft: &Draft<'_>, id: &ComponentId, begin: &Begin) -> Result<u32, (St
             format!("if generation {}'s data is the right one: `lastgood rollback {id} --to {}`", begin.to, begin.to);
         return none("going back would change which data is served", next);
     }
-    // R9: an etcd that served a newer minor version may have moved the data on.
-    let older_etcd = record.role == Role::Etcd && served.is_some_and(|served| served.minor > wanted.minor);
-    if older_etcd {
-        let next = "look at the data's version (`etcdutl snapshot status`), then decide by hand".to_owned();
-        return none("a newer etcd has served this data, and an older one may not be able to open it", next);
+    // R9: an older etcd over data that a newer one has moved on.
+    if let Err(barred) = may_return(draft, record, wanted) {
+        return none(&barred.why, barred.next_step);
     }
     let mut candidates: Vec<&Generation> = vec![wanted];
     if begin.wish == Wish::Ours {
         let others = record.known_good().filter(|g| g.number != begin.to && Some(g.number) != begin.from);
-        candidates.extend(others.filter(|g| g.minor == wanted.minor && !other_data(g)));
+        let same = others.filter(|g| g.minor == wanted.minor && !other_data(g));
+        candidates.extend(same.filter(|g| may_return(draft, record, g).is_ok()));
     }
     // Where no pod stands in the file there is nothing to lose, and no image to wait for.
     if begin.in_place && wanted.stored == Stored::Yes {
@@ -139,6 +140,14 @@ fn target(draft: &Draft<'_>, id: &ComponentId, begin: &Begin) -> Result<u32, (St
             Err((format!("generation {} cannot be put back: {why}", begin.to), next, Until::Images(images)))
         }
     }
+}
+
+/// Whether an etcd's generation may be put over the data as they were seen in this pass (R9); every other may.
+pub(super) fn may_return(draft: &Draft<'_>, record: &Record, target: &Generation) -> Result<(), Barred> {
+    let Some(DataIdentity::Etcd { data_dir }) = &target.data else { return Ok(()) };
+    let seen = draft.scene.seen.node.data_dirs.get(data_dir);
+    let unseen = DataVersion::Unknown { why: format!("{} was not seen", data_dir.display()) };
+    versions::may_return(record, target, seen.map_or(&unseen, |seen| &seen.versions))
 }
 
 /// Why going back would change nothing: the only difference is in files that are not ours to put back (Q4).
@@ -160,7 +169,7 @@ fn beyond_us(draft: &Draft<'_>, id: &ComponentId, begin: &Begin, target: u32) ->
 }
 
 /// How it is to be done.
-fn way(draft: &Draft<'_>, id: &ComponentId, begin: &Begin) -> Way {
+fn way(draft: &Draft<'_>, id: &ComponentId, begin: &Begin, target: u32) -> Way {
     let serving = draft.assessment(id).is_some_and(|assessment| assessment.serving);
     if begin.in_place || draft.scene.seen.kubelet.process.is_none() {
         return Way::InPlace;
@@ -171,7 +180,10 @@ fn way(draft: &Draft<'_>, id: &ComponentId, begin: &Begin) -> Way {
     if !kubelet_hears(draft) {
         return Way::Restart;
     }
-    if serving { Way::InPlace } else { Way::TwoSteps }
+    // Which etcd may open the data is only certain when the other one writes them no longer (Q15).
+    let followed = draft.record(id).and_then(|record| Some((record, record.generations.get(&target)?)));
+    let looks_again = followed.is_some_and(|(record, target)| versions::follows_another(record, target));
+    if serving && !looks_again { Way::InPlace } else { Way::TwoSteps }
 }
 
 fn parks(draft: &Draft<'_>, id: &ComponentId) -> bool {
@@ -196,6 +208,9 @@ pub(super) fn advance(draft: &mut Draft<'_>, id: &ComponentId, mut r: Rollback, 
         let next = "put a good manifest in place by hand".to_owned();
         return draft.hold_back(id, r.from, format!("generation {} is gone", r.to), next, Until::Person);
     };
+    if let Some(barred) = barred(draft, id, &to, &standing) {
+        return turn_back(draft, id, r, &standing, barred);
+    }
     if let Some(number) = intervened(draft, id, &r, &to, &standing) {
         let Standing::Here(file) = standing else { return };
         let back = Slot::Steady { good: fallback(draft, id, &r) };
@@ -249,6 +264,33 @@ fn filled(r: &Rollback, to: &Generation, standing: &Standing) -> bool {
     let Standing::Here(file) = standing else { return false };
     let good = file.content.as_ref().is_ok_and(|pod| pod.digest == to.pod_digest);
     good && file.name == to.file_name && r.intruders.is_empty()
+}
+
+/// Why what is to be put back must not be after all: the data were moved on since it was decided (R9). Once it stands, it
+/// is too late to ask; and data that cannot be read at this moment are asked again by act, before the deed.
+fn barred(draft: &Draft<'_>, id: &ComponentId, to: &Generation, standing: &Standing) -> Option<Barred> {
+    let stands = match standing {
+        Standing::Here(file) => file.content.as_ref().is_ok_and(|pod| pod.digest == to.pod_digest),
+        // Nothing is decided about a file that is being written.
+        Standing::Unsettled => true,
+        Standing::Claimed { .. } | Standing::Broken(..) | Standing::Absent(_) => false,
+    };
+    let record = draft.record(id).filter(|_| !stands)?;
+    let Some(DataIdentity::Etcd { data_dir }) = &to.data else { return None };
+    let known = draft.scene.seen.node.data_dirs.get(data_dir).is_some_and(|seen| !seen.versions.is_unknown());
+    may_return(draft, record, to).err().filter(|_| known)
+}
+
+/// Gives a rollback up. Where its slot was emptied already, what stood there comes back first: a slot is never left empty.
+fn turn_back(draft: &mut Draft<'_>, id: &ComponentId, r: Rollback, standing: &Standing, barred: Barred) {
+    let stood = r.from.and_then(|from| draft.record(id)?.generations.get(&from)).cloned();
+    if let (Standing::Absent(_), Some(stood)) = (standing, stood.filter(|stood| stood.stored == Stored::Yes)) {
+        return want_in(draft, id, &stood);
+    }
+    let why = format!("{}; {}", r.why, barred.why);
+    // What was to be put back is known-good all the same; it only may not open these data.
+    draft.enter(id, Slot::Steady { good: fallback(draft, id, &r) }, &barred.why);
+    draft.hold_back(id, r.from, why, barred.next_step, Until::Person);
 }
 
 fn go(r: &mut Rollback, stage: Stage) {

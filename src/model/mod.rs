@@ -21,6 +21,7 @@ pub mod policy;
 pub mod reading;
 pub mod slot;
 pub mod verdict;
+pub mod versions;
 
 pub use closure::{ClosureFile, FileKind, FileState};
 pub use component::{ComponentId, Role};
@@ -36,3 +37,4 @@ pub use policy::Policy;
 pub use reading::{Probe, Reading, Symptom};
 pub use slot::Slot;
 pub use verdict::{Assessment, Judgement, Verdict};
+pub use versions::DataVersion;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{ClosureFile, ComponentId, Digest, FileFault, FileState, Manifest, Moment, Probe, Reading};
+use super::{ClosureFile, ComponentId, DataVersion, Digest, FileFault, FileState, Manifest, Moment, Probe, Reading};
 
 /// One look at the node.
 #[derive(Clone, Debug)]
@@ -319,6 +319,9 @@ pub struct DataDir {
     pub changed: Option<Timestamp>,
     /// Whether a process holds the lock on its database.
     pub lock: LockState,
+    /// The versions that its database names: a hint while an etcd writes it (R9).
+    #[serde(default, skip_serializing_if = "DataVersion::is_unknown")]
+    pub versions: DataVersion,
 }
 
 /// The lock etcd holds on its database while it runs.

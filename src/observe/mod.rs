@@ -15,6 +15,7 @@ mod bounded;
 mod closure;
 mod content;
 mod credentials;
+mod data_dirs;
 mod directory;
 mod file;
 mod kubeconfig;
@@ -35,6 +36,7 @@ use std::time::Duration;
 use self::bounded::Bounded;
 use self::closure::{Closures, Scope};
 use self::content::Hint;
+use self::data_dirs::DataDirs;
 use self::directory::{Hold, Looker, Quiet};
 use self::kubelet::{Pods, PodsAsk};
 use self::node::{Listeners, Signs};
@@ -92,6 +94,7 @@ struct Proc {
     flags: Flags,
     signs: Signs,
     listeners: Listeners,
+    data_dirs: DataDirs,
 }
 
 /// What files a pass looks at.
@@ -162,9 +165,10 @@ impl Observer {
                 (flags, surroundings, Signs::at_first_sight(&settings), String::new())
             }
         };
+        let on_machine = Proc { flags, signs, listeners: Listeners::default(), data_dirs: DataDirs::default() };
         Self {
             disk: Bounded::new("reading the manifests", disk),
-            machine: Bounded::new("reading /proc", Proc { flags, signs, listeners: Listeners::default() }),
+            machine: Bounded::new("reading /proc", on_machine),
             runtime: Runtime::default(),
             probes: Probes::new(settings.probes.clone()),
             kubelet_health: Probes::new(settings.probes.clone()),
@@ -392,7 +396,7 @@ impl Proc {
             master: self.signs.look(),
             busy: node::busy(&processes),
             listeners: self.listeners.look(ports),
-            data_dirs: data_dirs.iter().map(|dir| (dir.clone(), node::data_dir(dir))).collect(),
+            data_dirs: self.data_dirs.look(data_dirs),
             read_only: node::read_only(&surroundings.manifests.value),
         };
         let kubelet = kubelet::find(&processes, &surroundings.kubelet_config).cloned();

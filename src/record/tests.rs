@@ -162,7 +162,12 @@ fn full_memory() -> Memory {
         verdict: Some((Verdict::Healthy, since)),
         data_dir: Some((
             PathBuf::from("/var/lib/etcd"),
-            DataDir { member: Some((2049, 131_074)), changed: Some(since), lock: LockState::Held },
+            DataDir {
+                member: Some((2049, 131_074)),
+                changed: Some(since),
+                lock: LockState::Held,
+                versions: crate::model::DataVersion::default(),
+            },
         )),
     };
     Memory {

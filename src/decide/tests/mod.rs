@@ -4,4 +4,5 @@
 mod product;
 mod sequences;
 mod situations;
+mod versions;
 mod world;

@@ -16,6 +16,7 @@ use crate::model::closure::generation_digest;
 use crate::model::observation::*;
 use crate::model::plan::Refusal;
 use crate::model::reading::{Probe, Question, Symptom, SymptomKind};
+use crate::model::versions::Versions;
 use crate::model::*;
 
 pub(super) struct Pod {
@@ -57,6 +58,7 @@ pub(super) struct World {
     pub(super) hands_fail: bool,
     pub(super) listeners: BTreeMap<u16, Listener>,
     pub(super) data_changed: u64,
+    pub(super) data: DataVersion,
     parsed: RefCell<BTreeMap<String, Result<Manifest, FileFault>>>,
 }
 
@@ -105,6 +107,7 @@ impl World {
             hands_fail: false,
             listeners: BTreeMap::new(),
             data_changed: 100,
+            data: DataVersion::Known(Versions { cluster: Some((1, 34)), ..Versions::default() }),
             parsed: RefCell::default(),
         };
         for name in FOUR {
@@ -131,6 +134,19 @@ impl World {
         for name in FOUR {
             assert!(matches!(world.slot(name), Slot::Steady { .. }), "{name} was not adopted: {}", world.slot(name));
         }
+        world.events.clear();
+        world.steps.clear();
+        world
+    }
+
+    /// The same with another etcd, whose image and data are of this version.
+    pub(super) fn adopted_with(etcd: &str, data: DataVersion) -> Self {
+        let mut world = Self::new();
+        world.data = data;
+        world.files.get_mut("etcd.yaml").unwrap().0 = etcd.to_owned();
+        world.pods.get_mut(&id("etcd")).unwrap().text = etcd.to_owned();
+        world.run(90);
+        assert!(matches!(world.slot("etcd"), Slot::Steady { good: 1 }), "{}", world.slot("etcd"));
         world.events.clear();
         world.steps.clear();
         world
@@ -368,8 +384,12 @@ impl World {
             };
             images.insert(image, presence);
         }
-        let member =
-            DataDir { member: Some((1, 2)), changed: Some(self.wall_at(self.data_changed)), lock: LockState::Free };
+        let member = DataDir {
+            member: Some((1, 2)),
+            changed: Some(self.wall_at(self.data_changed)),
+            lock: LockState::Free,
+            versions: self.data.clone(),
+        };
         Observation {
             at,
             manifests: Directory::Present { files, gone: self.gone.clone() },
