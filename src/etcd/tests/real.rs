@@ -19,8 +19,13 @@ fn what_is_read_is_what_it_says(series: &'static str, minor: u32) {
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().join("data");
     let member = Member::serving(series, &data);
+    let database = data.join("member/snap/db");
     for key in 0..30 {
         member.ctl(&["put", &format!("/key/{key:02}"), &"x".repeat(100 * key)]);
+        // Whatever it does to it meanwhile.
+        for _ in 0..20 {
+            backend::read(&database).unwrap();
+        }
     }
     // Over several pages each.
     member.ctl(&["put", "/large/1", &"y".repeat(100_000)]);
@@ -32,7 +37,6 @@ fn what_is_read_is_what_it_says(series: &'static str, minor: u32) {
     let revision = status["header"]["revision"].as_i64().unwrap();
     member.ctl(&["compact", &(revision - 5).to_string()]);
     let members = member.json(&["member", "list"]);
-    let database = data.join("member/snap/db");
     assert_eq!(versions::hint(&data), of_cluster(minor), "while it lives");
     // Its database is a tenth of a second behind.
     while backend::read(&database).unwrap().compacted.finished.is_none_or(|done| done.main != revision - 5) {
