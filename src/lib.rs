@@ -10,7 +10,7 @@
 //!  reads only               pure                 pure                 the hands        the memory
 //! ```
 //!
-//! [`model`] holds the nouns. Imports point from the shell to the core: judge and decide import only the model.
+//! [`model`] holds the nouns; [`etcd`] reads an etcd's files as they lie on disk. Imports point from the shell to the core: judge and decide import only the model.
 
 pub mod act;
 pub mod agent;
@@ -18,6 +18,7 @@ pub mod cli;
 pub mod config;
 pub mod control;
 pub mod decide;
+pub mod etcd;
 pub mod journal;
 pub mod judge;
 pub mod model;

@@ -14,7 +14,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::staging::{Staging, Why};
-use super::{Deed, Hands, Outcome, refuse};
+use super::{Deed, Hands, Outcome, data, refuse};
 use crate::model::manifest::MAX_BYTES;
 use crate::model::observation::ImagePresence;
 use crate::model::{ComponentId, Manifest, Memory, Observation};
@@ -31,6 +31,14 @@ pub(super) struct TakeOut<'a> {
     pub(super) file_name: &'a str,
     pub(super) successor: u32,
     pub(super) successor_name: &'a str,
+}
+
+/// Which slot is filled and with what.
+#[derive(Debug)]
+pub(super) struct PutIn<'a> {
+    pub(super) component: &'a ComponentId,
+    pub(super) number: u32,
+    pub(super) file_name: &'a str,
 }
 
 impl Hands {
@@ -71,11 +79,11 @@ impl Hands {
     pub(super) fn put_in(
         &mut self,
         store: &Store,
-        component: &ComponentId,
-        number: u32,
-        file_name: &str,
+        what: &PutIn<'_>,
+        memory: &Memory,
         observation: &Observation,
     ) -> Deed {
+        let PutIn { component, number, file_name } = *what;
         let path = self.manifest(file_name)?;
         let bytes = store.manifest(component, number)?;
         let standing = match self.look_again(file_name, observation) {
@@ -88,6 +96,10 @@ impl Hands {
         let seen = observation.manifests.file(file_name).is_some();
         if standing.is_none() && seen && !staged && !self.was_emptied(file_name, observation) {
             return refuse(format!("{file_name} went away since it was looked at"));
+        }
+        if let Err(barred) = data::may_be_put_in(component, number, memory) {
+            let back = data::put_back(&staging, &self.surroundings.manifests, file_name, component)?;
+            return refuse(format!("{}; {back}; next: {}", barred.why, barred.next_step));
         }
         files::make_dir(&self.surroundings.manifests, MANIFESTS_MODE)?;
         if !staged {

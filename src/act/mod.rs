@@ -13,6 +13,7 @@
 mod closure;
 #[cfg(test)]
 mod crash_tests;
+mod data;
 mod manifests;
 mod publish;
 mod runtime;
@@ -34,7 +35,7 @@ use crate::model::{ClosureFile, ComponentId, FileState, Memory, Moment, Observat
 use crate::record::{Captured, Capturing, Guard};
 use crate::sys::files::{Attributes, Written};
 
-use manifests::TakeOut;
+use manifests::{PutIn, TakeOut};
 
 pub use slots::{fill_slots, finish_interrupted};
 
@@ -100,7 +101,8 @@ impl Hands {
                 self.take_out(guard, &what, memory, observation)
             }
             Step::PutIn { component, number, file_name } => {
-                self.put_in(guard, component, *number, file_name, observation)
+                let what = PutIn { component, number: *number, file_name };
+                self.put_in(guard, &what, memory, observation)
             }
             Step::RestoreFile { component, number, path } => {
                 self.restore_file(guard, component, *number, path, observation)

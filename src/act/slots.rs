@@ -4,6 +4,7 @@
 use std::io;
 use std::path::Path;
 
+use super::data;
 use super::staging::Staging;
 use crate::config::Settings;
 use crate::model::manifest::MAX_BYTES;
@@ -38,7 +39,7 @@ pub fn finish_interrupted(settings: &Settings) -> Vec<String> {
             slots.display()
         )];
     };
-    names.iter().map(|name| fill(&slots, &manifests, name).unwrap_or_else(|error| error.to_string())).collect()
+    names.iter().map(|name| fill(&staging, &manifests, name).unwrap_or_else(|error| error.to_string())).collect()
 }
 
 /// [`finish_interrupted`], unless another lastgood holds the lock: that one knows better what it is doing. A lock that
@@ -51,7 +52,8 @@ pub fn fill_slots(settings: &Settings) -> Vec<String> {
     }
 }
 
-fn fill(slots: &Path, manifests: &Path, name: &str) -> io::Result<String> {
+fn fill(staging: &Staging, manifests: &Path, name: &str) -> io::Result<String> {
+    let slots = staging.slots();
     let (slot, target) = (slots.join(name), manifests.join(name));
     let dropped = |why: String| {
         files::remove(&slot)?;
@@ -69,6 +71,10 @@ fn fill(slots: &Path, manifests: &Path, name: &str) -> io::Result<String> {
     }
     if let Some(claimant) = claimant(manifests, pod_of(&slot).as_ref())? {
         return dropped(format!("{claimant} holds its pod"));
+    }
+    if let Err(barred) = data::may_fill(staging, &slot) {
+        let back = data::put_back(staging, manifests, name, &barred.pod)?;
+        return Ok(format!("the staged {name} stays out: {}; {back}; next: {}", barred.why.why, barred.why.next_step));
     }
     match files::rename_noreplace(&slot, &target) {
         // Somebody was quicker.

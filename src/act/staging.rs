@@ -176,6 +176,16 @@ impl Staging {
         Ok(to)
     }
 
+    /// What was taken out for a successor and is kept, the newest first: each with the name it had.
+    pub(super) fn taken_out(&self) -> Vec<(String, PathBuf)> {
+        let replaced = self.replaced();
+        let entries = files::names(&replaced).unwrap_or_default();
+        let taken_out = entries.iter().filter(|entry| entry.rsplit('.').next() == Some(Why::TakenOut.word()));
+        let mut kept: Vec<Kept> = taken_out.filter_map(|entry| Kept::of(&replaced, entry)).collect();
+        kept.sort_by(|a, b| b.stamp.cmp(&a.stamp));
+        kept.into_iter().map(|kept| (kept.name, kept.path)).collect()
+    }
+
     /// Removes the oldest of what is kept, beyond the bounds; never what was just kept. What cannot be removed stays.
     fn prune(&self, newest: &Path) {
         let replaced = self.replaced();

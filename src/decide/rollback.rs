@@ -22,7 +22,8 @@ use crate::model::memory::Record;
 use crate::model::observation::{ContainerState, HeardApi, SandboxState};
 use crate::model::slot::{Nudged, Probation, Rollback, Stage, Until, Way, Wish};
 use crate::model::verdict::{Crash, Reads, Verdict};
-use crate::model::{ComponentId, Role, Slot, Step};
+use crate::model::versions::{self, Barred};
+use crate::model::{ComponentId, DataVersion, Role, Slot, Step};
 
 /// What a rollback is begun with.
 pub(super) struct Begin {
@@ -73,7 +74,7 @@ pub(super) fn begin(draft: &mut Draft<'_>, id: &ComponentId, begin: Begin) -> bo
         draft.hold_back(id, begin.from, why, next, Until::Person);
         return false;
     }
-    let way = way(draft, id, &begin);
+    let way = way(draft, id, &begin, target);
     let stage = match way {
         Way::TwoSteps if parks(draft, id) => Stage::Parking,
         Way::TwoSteps => Stage::TakingOut,
@@ -137,24 +138,21 @@ pub(super) fn may_return(draft: &Draft<'_>, record: &Record, generation: &Genera
     if !generation.standing.is_known_good() {
         return Err(format!("it is {}", generation.standing.word()));
     }
-    forbidden(record, generation, Wish::Ours).map_or(Ok(()), Err)?;
-    generations::ready_to_return(draft, generation)
-}
-
-/// Why going back to a generation is not ours to do, whatever the node has ready.
-fn forbidden(record: &Record, generation: &Generation, wish: Wish) -> Option<String> {
-    let served = record.last_served.and_then(|number| record.generations.get(&number))?;
-    // Q1: which data is served is never changed by a rollback.
-    if wish == Wish::Ours && served.data != generation.data {
-        return Some(OTHER_DATA.to_owned());
+    if other_data(record, generation) {
+        return Err(OTHER_DATA.to_owned());
     }
-    // R9: an etcd that served a newer minor version may have moved the data on.
-    let older_etcd = record.role == Role::Etcd && served.minor > generation.minor;
-    older_etcd.then(|| "a newer etcd has served this data, and an older one may not be able to open it".to_owned())
+    data_allow(draft, record, generation).map_err(|barred| barred.to_string())?;
+    generations::ready_to_return(draft, generation)
 }
 
 /// Q1, as a sentence.
 const OTHER_DATA: &str = "going back would change which data is served";
+
+/// Q1: which data is served is never changed by a rollback of ours.
+fn other_data(record: &Record, generation: &Generation) -> bool {
+    let served = record.last_served.and_then(|number| record.generations.get(&number));
+    served.is_some_and(|served| served.data != generation.data)
+}
 
 /// Which generation to go back to.
 fn target(draft: &Draft<'_>, id: &ComponentId, begin: &Begin) -> Result<u32, (String, String, Until)> {
@@ -163,20 +161,20 @@ fn target(draft: &Draft<'_>, id: &ComponentId, begin: &Begin) -> Result<u32, (St
     let Some(wanted) = record.generations.get(&begin.to) else {
         return none("nothing proven is left to go back to", "put a good manifest in place".to_owned());
     };
-    if let Some(why) = forbidden(record, wanted, begin.wish) {
-        let next = if why == OTHER_DATA {
-            format!("if generation {}'s data is the right one: `lastgood rollback {id} --to {}`", begin.to, begin.to)
-        } else {
-            "look at the data's version (`etcdutl snapshot status`), then decide by hand".to_owned()
-        };
-        return none(&why, next);
+    if begin.wish == Wish::Ours && other_data(record, wanted) {
+        let next =
+            format!("if generation {}'s data is the right one: `lastgood rollback {id} --to {}`", begin.to, begin.to);
+        return none(OTHER_DATA, next);
     }
-    let served = record.last_served.and_then(|number| record.generations.get(&number));
-    let other_data = |generation: &Generation| served.is_some_and(|served| served.data != generation.data);
+    // R9: an older etcd over data that a newer one has moved on.
+    if let Err(barred) = data_allow(draft, record, wanted) {
+        return none(&barred.why, barred.next_step);
+    }
     let mut candidates: Vec<&Generation> = vec![wanted];
     if begin.wish == Wish::Ours {
         let others = record.known_good().filter(|g| g.number != begin.to && Some(g.number) != begin.from);
-        candidates.extend(others.filter(|g| g.minor == wanted.minor && !other_data(g)));
+        let same = others.filter(|g| g.minor == wanted.minor && !other_data(record, g));
+        candidates.extend(same.filter(|g| data_allow(draft, record, g).is_ok()));
     }
     // Where no pod stands in the file there is nothing to lose, and no image to wait for.
     if begin.in_place && wanted.stored == Stored::Yes {
@@ -191,6 +189,14 @@ fn target(draft: &Draft<'_>, id: &ComponentId, begin: &Begin) -> Result<u32, (St
             Err((format!("generation {} cannot be put back: {why}", begin.to), next, Until::Images(images)))
         }
     }
+}
+
+/// Whether an etcd's generation may be put over the data as they were seen in this pass (R9); every other may.
+pub(super) fn data_allow(draft: &Draft<'_>, record: &Record, target: &Generation) -> Result<(), Barred> {
+    let Some(DataIdentity::Etcd { data_dir }) = &target.data else { return Ok(()) };
+    let seen = draft.scene.seen.node.data_dirs.get(data_dir);
+    let unseen = DataVersion::Unknown { why: format!("{} was not seen", data_dir.display()) };
+    versions::may_return(record, target, seen.map_or(&unseen, |seen| &seen.versions))
 }
 
 /// Why going back would change nothing: the only difference is in files that are not ours to put back (Q4).
@@ -212,7 +218,7 @@ fn beyond_us(draft: &Draft<'_>, id: &ComponentId, begin: &Begin, target: u32) ->
 }
 
 /// How it is to be done.
-fn way(draft: &Draft<'_>, id: &ComponentId, begin: &Begin) -> Way {
+fn way(draft: &Draft<'_>, id: &ComponentId, begin: &Begin, target: u32) -> Way {
     let serving = draft.assessment(id).is_some_and(|assessment| assessment.serving);
     if begin.in_place || draft.scene.seen.kubelet.process.is_none() {
         return Way::InPlace;
@@ -223,7 +229,10 @@ fn way(draft: &Draft<'_>, id: &ComponentId, begin: &Begin) -> Way {
     if !kubelet_hears(draft) {
         return Way::Restart;
     }
-    if serving { Way::InPlace } else { Way::TwoSteps }
+    // Which etcd may open the data is only certain when the other one writes them no longer (Q15).
+    let followed = draft.record(id).and_then(|record| Some((record, record.generations.get(&target)?)));
+    let looks_again = followed.is_some_and(|(record, target)| versions::follows_another(record, target));
+    if serving && !looks_again { Way::InPlace } else { Way::TwoSteps }
 }
 
 fn parks(draft: &Draft<'_>, id: &ComponentId) -> bool {
@@ -248,6 +257,9 @@ pub(super) fn advance(draft: &mut Draft<'_>, id: &ComponentId, mut r: Rollback, 
         let next = "put a good manifest in place by hand".to_owned();
         return draft.hold_back(id, r.from, format!("generation {} is gone", r.to), next, Until::Person);
     };
+    if let Some(barred) = barred(draft, id, &to, &standing) {
+        return turn_back(draft, id, r, &standing, barred);
+    }
     if let Some(number) = intervened(draft, id, &r, &to, &standing) {
         let Standing::Here(file) = standing else { return };
         let back = Slot::Steady { good: fallback(draft, id, &r) };
@@ -301,6 +313,33 @@ fn filled(r: &Rollback, to: &Generation, standing: &Standing) -> bool {
     let Standing::Here(file) = standing else { return false };
     let good = file.content.as_ref().is_ok_and(|pod| pod.digest == to.pod_digest);
     good && file.name == to.file_name && r.intruders.is_empty()
+}
+
+/// Why what is to be put back must not be after all: the data were moved on since it was decided (R9). Once it stands, it
+/// is too late to ask; and data that cannot be read at this moment are asked again by act, before the deed.
+fn barred(draft: &Draft<'_>, id: &ComponentId, to: &Generation, standing: &Standing) -> Option<Barred> {
+    let stands = match standing {
+        Standing::Here(file) => file.content.as_ref().is_ok_and(|pod| pod.digest == to.pod_digest),
+        // Nothing is decided about a file that is being written.
+        Standing::Unsettled => true,
+        Standing::Claimed { .. } | Standing::Broken(..) | Standing::Absent(_) => false,
+    };
+    let record = draft.record(id).filter(|_| !stands)?;
+    let Some(DataIdentity::Etcd { data_dir }) = &to.data else { return None };
+    let known = draft.scene.seen.node.data_dirs.get(data_dir).is_some_and(|seen| !seen.versions.is_unknown());
+    data_allow(draft, record, to).err().filter(|_| known)
+}
+
+/// Gives a rollback up. Where its slot was emptied already, what stood there comes back first: a slot is never left empty.
+fn turn_back(draft: &mut Draft<'_>, id: &ComponentId, r: Rollback, standing: &Standing, barred: Barred) {
+    let stood = r.from.and_then(|from| draft.record(id)?.generations.get(&from)).cloned();
+    if let (Standing::Absent(_), Some(stood)) = (standing, stood.filter(|stood| stood.stored == Stored::Yes)) {
+        return want_in(draft, id, &stood);
+    }
+    let why = format!("{}; {}", r.why, barred.why);
+    // What was to be put back is known-good all the same; it only may not open these data.
+    draft.enter(id, Slot::Steady { good: fallback(draft, id, &r) }, &barred.why);
+    draft.hold_back(id, r.from, why, barred.next_step, Until::Person);
 }
 
 fn go(r: &mut Rollback, stage: Stage) {

@@ -103,9 +103,11 @@ fn note_service(draft: &mut Draft<'_>, id: &ComponentId, number: u32) {
     let Some(generation) = record.generations.get_mut(&number) else { return };
     generation.served.get_or_insert(now);
     if let Some(crate::model::manifest::DataIdentity::Etcd { data_dir }) = &generation.data {
-        let member = data_dirs.get(data_dir).and_then(|dir| dir.member);
-        let identity = DataDir { member, changed: None, lock: LockState::CannotTell };
-        record.data_dir = member.map(|_| (data_dir.clone(), identity));
+        let seen = data_dirs.get(data_dir).filter(|dir| dir.member.is_some());
+        record.data_dir = seen.map(|dir| {
+            let identity = DataDir { changed: None, lock: LockState::CannotTell, ..dir.clone() };
+            (data_dir.clone(), identity)
+        });
     }
 }
 

@@ -23,6 +23,7 @@ pub mod reading;
 pub mod slot;
 pub mod surroundings;
 pub mod verdict;
+pub mod versions;
 
 pub use closure::{ClosureFile, FileKind, FileState};
 pub use component::{ComponentId, Role};
@@ -39,3 +40,4 @@ pub use policy::Policy;
 pub use reading::{Probe, Reading, Symptom};
 pub use slot::Slot;
 pub use verdict::{Assessment, Judgement, Verdict};
+pub use versions::DataVersion;

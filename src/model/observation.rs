@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use super::surroundings::{Certificate, ClockJump, Disk, Endpoint, Pressure};
 use super::{
-    ClosureFile, ComponentId, Digest, FileFault, FileState, LeaseLook, Manifest, Moment, Probe, Reading, Symptom,
+    ClosureFile, ComponentId, DataVersion, Digest, FileFault, FileState, LeaseLook, Manifest, Moment, Probe, Reading,
+    Symptom,
 };
 
 /// One look at the node.
@@ -376,6 +377,9 @@ pub struct DataDir {
     pub changed: Option<Timestamp>,
     /// Whether a process holds the lock on its database.
     pub lock: LockState,
+    /// The versions that its database names: a hint while an etcd writes it (R9).
+    #[serde(default, skip_serializing_if = "DataVersion::is_unknown")]
+    pub versions: DataVersion,
 }
 
 /// The lock etcd holds on its database while it runs.

@@ -16,6 +16,7 @@ mod certificates;
 mod closure;
 mod content;
 mod credentials;
+mod data_dirs;
 mod directory;
 mod endpoints;
 mod file;
@@ -41,6 +42,7 @@ use self::bounded::Bounded;
 use self::certificates::{Certificates, Sources};
 use self::closure::{Closures, Scope};
 use self::content::Hint;
+use self::data_dirs::DataDirs;
 use self::directory::{Hold, Looker, Quiet};
 use self::endpoints::Endpoints;
 use self::host::Clock;
@@ -111,6 +113,7 @@ struct Proc {
     signs: Signs,
     listeners: Listeners,
     certificates: Certificates,
+    data_dirs: DataDirs,
 }
 
 /// What files a pass looks at.
@@ -181,12 +184,16 @@ impl Observer {
                 (flags, surroundings, Signs::at_first_sight(&settings), String::new())
             }
         };
+        let on_machine = Proc {
+            flags,
+            signs,
+            listeners: Listeners::default(),
+            certificates: Certificates::default(),
+            data_dirs: DataDirs::default(),
+        };
         Self {
             disk: Bounded::new("reading the manifests", disk),
-            machine: Bounded::new(
-                "reading /proc",
-                Proc { flags, signs, listeners: Listeners::default(), certificates: Certificates::default() },
-            ),
+            machine: Bounded::new("reading /proc", on_machine),
             runtime: Runtime::default(),
             probes: Probes::new(settings.probes.clone()),
             kubelet_health: Probes::new(settings.probes.clone()),
@@ -456,7 +463,7 @@ impl Proc {
             master: self.signs.look(),
             busy: node::busy(&processes),
             listeners: self.listeners.look(ports),
-            data_dirs: data_dirs.iter().map(|dir| (dir.clone(), node::data_dir(dir))).collect(),
+            data_dirs: self.data_dirs.look(data_dirs),
             read_only: node::read_only(&surroundings.manifests.value),
             disks: host::disks(&disk_uses(settings, &surroundings, data_dirs)),
             pressure: host::pressure(),

@@ -1,22 +1,14 @@
-//! The machine around the control plane: what still makes it a master, who works on it, who listens, what data lie here.
+//! The machine around the control plane: what still makes it a master, who works on it, who listens.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use jiff::Timestamp;
-use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg};
 use nix::sys::statvfs::{FsFlags, statvfs};
 
-use super::file::Stamp;
 use crate::config::settings::Settings;
-use crate::model::observation::{BusyKind, BusyProcess, DataDir, Listener, LockState, MasterSigns};
+use crate::model::observation::{BusyKind, BusyProcess, Listener, MasterSigns};
 use crate::sys::proc::{self, Process};
 
-/// How many files below `member` are looked at for the newest change: snapshots and WAL files are a dozen.
-const MAX_MEMBER_FILES: usize = 1000;
 /// What of a busy process' command line is kept.
 const MAX_COMMAND: usize = 200;
 /// Besides the two that every master has, signs that count where they stood when we first looked.
@@ -125,46 +117,6 @@ fn listener(pid: Option<i32>) -> Listener {
     Listener { pid, program, container: pid.and_then(proc::container_of) }
 }
 
-/// An etcd data directory, as it is on disk.
-pub(super) fn data_dir(path: &Path) -> DataDir {
-    let member = path.join("member");
-    let Ok(meta) = fs::metadata(&member) else {
-        return DataDir { member: None, changed: None, lock: LockState::CannotTell };
-    };
-    let mut changed = None;
-    let mut left = MAX_MEMBER_FILES;
-    newest(&member, 2, &mut left, &mut changed);
-    DataDir { member: Some((meta.dev(), meta.ino())), changed, lock: lock(&member.join("snap/db")) }
-}
-
-fn newest(dir: &Path, depth: usize, left: &mut usize, changed: &mut Option<Timestamp>) {
-    let Ok(entries) = fs::read_dir(dir) else { return };
-    for entry in entries.flatten() {
-        let Some(rest) = left.checked_sub(1) else { return };
-        *left = rest;
-        let Ok(meta) = entry.metadata() else { continue };
-        if meta.is_dir() && depth > 0 {
-            newest(&entry.path(), depth - 1, left, changed);
-        } else if meta.is_file() {
-            *changed = (*changed).max(Some(Stamp::of(&meta).changed()));
-        }
-    }
-}
-
-/// Whether somebody holds the lock on a bbolt database. Asked with a shared lock that is given back at once; bbolt itself
-/// waits for such a moment without a word.
-fn lock(database: &Path) -> LockState {
-    let regular = fs::symlink_metadata(database).is_ok_and(|meta| meta.is_file());
-    let Some(file) = regular.then(|| fs::File::open(database).ok()).flatten() else {
-        return LockState::CannotTell;
-    };
-    match Flock::lock(file, FlockArg::LockSharedNonblock) {
-        Ok(_given_back) => LockState::Free,
-        Err((_, Errno::EWOULDBLOCK)) => LockState::Held,
-        Err(_) => LockState::CannotTell,
-    }
-}
-
 /// Why a directory cannot be written, when its file system is read-only.
 pub(super) fn read_only(dir: &Path) -> Option<String> {
     let there = dir.ancestors().find(|path| path.exists())?;
@@ -174,6 +126,8 @@ pub(super) fn read_only(dir: &Path) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn kind(line: &str) -> Option<BusyKind> {
@@ -206,29 +160,6 @@ mod tests {
         assert_eq!(kind("etcdutl snapshot restore x"), Some(BusyKind::EtcdTool));
         let plain = Process { pid: 1, uid: 1000, args: vec!["kubeadm".into(), "init".into()] };
         assert!(busy(&[plain]).is_empty(), "not root's");
-    }
-
-    #[test]
-    fn a_data_directory_tells_its_incarnation_and_its_lock() {
-        let root = tempfile::tempdir().unwrap();
-        let dir = root.path().join("etcd");
-        assert_eq!(data_dir(&dir).member, None);
-        fs::create_dir_all(dir.join("member/snap")).unwrap();
-        fs::create_dir_all(dir.join("member/wal")).unwrap();
-        let empty = data_dir(&dir);
-        assert_eq!((empty.changed, empty.lock), (None, LockState::CannotTell));
-        let db = dir.join("member/snap/db");
-        fs::write(&db, "x").unwrap();
-        assert_eq!(data_dir(&dir).lock, LockState::Free);
-        let held = Flock::lock(fs::File::open(&db).unwrap(), FlockArg::LockExclusiveNonblock).unwrap();
-        assert_eq!(data_dir(&dir).lock, LockState::Held);
-        drop(held);
-        let seen = data_dir(&dir);
-        assert_eq!(seen.lock, LockState::Free);
-        assert!(seen.changed.is_some());
-        fs::rename(dir.join("member"), dir.join("aside")).unwrap();
-        fs::create_dir(dir.join("member")).unwrap();
-        assert_ne!(data_dir(&dir).member, seen.member, "another incarnation");
     }
 
     #[test]

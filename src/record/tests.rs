@@ -165,7 +165,12 @@ fn full_memory() -> Memory {
         verdict: Some((Verdict::Healthy, since)),
         data_dir: Some((
             PathBuf::from("/var/lib/etcd"),
-            DataDir { member: Some((2049, 131_074)), changed: Some(since), lock: LockState::Held },
+            DataDir {
+                member: Some((2049, 131_074)),
+                changed: Some(since),
+                lock: LockState::Held,
+                versions: crate::model::DataVersion::default(),
+            },
         )),
         restart: Some(Restart { container: "77e1b0".into(), age: seconds(3) }),
         pinned: None,

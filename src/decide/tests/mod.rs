@@ -5,4 +5,5 @@ mod product;
 mod sequences;
 mod situations;
 mod surroundings;
+mod versions;
 mod world;

@@ -17,6 +17,7 @@ use crate::model::observation::*;
 use crate::model::plan::Refusal;
 use crate::model::reading::{Probe, Question, Symptom, SymptomKind};
 use crate::model::verdict::Pursuit;
+use crate::model::versions::Versions;
 use crate::model::*;
 
 pub(super) struct Pod {
@@ -64,6 +65,7 @@ pub(super) struct World {
     pub(super) data_changed: u64,
     /// Certificates, disks, pressure, the clock and endpoints: the rest of it is made anew at every look.
     pub(super) around: Node,
+    pub(super) data: DataVersion,
     parsed: RefCell<BTreeMap<String, Result<Manifest, FileFault>>>,
 }
 
@@ -114,6 +116,7 @@ impl World {
             listeners: BTreeMap::new(),
             data_changed: 100,
             around: Node::default(),
+            data: DataVersion::Known(Versions { cluster: Some((1, 34)), ..Versions::default() }),
             parsed: RefCell::default(),
         };
         for name in FOUR {
@@ -140,6 +143,19 @@ impl World {
         for name in FOUR {
             assert!(matches!(world.slot(name), Slot::Steady { .. }), "{name} was not adopted: {}", world.slot(name));
         }
+        world.events.clear();
+        world.steps.clear();
+        world
+    }
+
+    /// The same with another etcd, whose image and data are of this version.
+    pub(super) fn adopted_with(etcd: &str, data: DataVersion) -> Self {
+        let mut world = Self::new();
+        world.data = data;
+        world.files.get_mut("etcd.yaml").unwrap().0 = etcd.to_owned();
+        world.pods.get_mut(&id("etcd")).unwrap().text = etcd.to_owned();
+        world.run(90);
+        assert!(matches!(world.slot("etcd"), Slot::Steady { good: 1 }), "{}", world.slot("etcd"));
         world.events.clear();
         world.steps.clear();
         world
@@ -406,8 +422,12 @@ impl World {
             };
             images.insert(image, presence);
         }
-        let member =
-            DataDir { member: Some((1, 2)), changed: Some(self.wall_at(self.data_changed)), lock: LockState::Free };
+        let member = DataDir {
+            member: Some((1, 2)),
+            changed: Some(self.wall_at(self.data_changed)),
+            lock: LockState::Free,
+            versions: self.data.clone(),
+        };
         Observation {
             at,
             manifests: Directory::Present { files, gone: self.gone.clone() },

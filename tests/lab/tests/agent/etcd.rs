@@ -19,7 +19,7 @@ const LOOK: Duration = Duration::from_millis(20);
 const HUNG: &str = "Timeout: request did not complete";
 
 /// A node with this etcd that the agent has adopted.
-async fn adopted(version: EtcdVersion, config: &str) -> Result<Stage> {
+pub(crate) async fn adopted(version: EtcdVersion, config: &str) -> Result<Stage> {
     if version == EtcdVersion::V35 {
         return Stage::with(config).await;
     }
@@ -40,7 +40,7 @@ fn place(story: &str, words: &str) -> Result<usize> {
 }
 
 /// Waits until the API server is parked for a broken etcd, and sees everything come back in the right order.
-async fn comes_back_behind_a_parked_api_server(stage: &Stage, good: &str) -> Result<()> {
+pub(crate) async fn comes_back_behind_a_parked_api_server(stage: &Stage, good: &str) -> Result<()> {
     let api = stage.manifest(Component::ApiServer)?;
     stage.told("parked").await?;
     let parked = Instant::now();

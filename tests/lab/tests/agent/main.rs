@@ -10,6 +10,7 @@
 //! | `absence` | manifests are deleted, moved away, reset |
 //! | `closures` | a file that a manifest mounts is changed |
 //! | `etcd` | etcd's manifest, while the API server runs |
+//! | `versions` | an upgrade of etcd, whose data may have been moved on |
 //! | `boots` | the node starts with a bad manifest on disk |
 //! | `crashes` | the agent itself: killed, its state damaged, its disk full |
 //! | `stalls` | nothing: a process hangs, or looks well and does nothing |
@@ -29,3 +30,4 @@ mod files;
 mod hands;
 mod stalls;
 mod surroundings;
+mod versions;

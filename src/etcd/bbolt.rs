@@ -1,0 +1,523 @@
+//! A bbolt database, read page by page. The format is that of `internal/common` in go.etcd.io/bbolt, version 2:
+//!
+//! ```text
+//!   page 0, 1   meta: magic, version, page size, root bucket, freelist, high-water mark, txid, FNV-1a over all of that
+//!   page        16 bytes: id u64, flags u16, count u16, overflow u32; then count elements of 16 bytes; then the data
+//!   branch      pos u32, ksize u32, child u64        pos counts from the element itself
+//!   leaf        flags u32 (1: a bucket), pos u32, ksize u32, vsize u32
+//!   bucket      root u64, sequence u64; root 0: its only page follows in the value
+//! ```
+//!
+//! Nothing in the file is believed: a page id is within the file and below the high-water mark, an element lies within its
+//! page run, keys ascend, a child holds no key below the one its parent names it by. A walk whose keys only ascend never
+//! meets a page twice, and its depth is limited, so a cycle ends it.
+//!
+//! A live etcd holds the file and writes it. bbolt reuses a page one committed transaction after it was freed, at the
+//! earliest; so what was read is whole if the transaction it began with is still the newest when it ends
+//! ([`Database::is_current`]).
+
+use std::cmp::Ordering;
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::ops::{ControlFlow, Range};
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use nix::libc;
+
+/// Of a page, an element, and a bucket's own value: all three are 16 bytes.
+const HEADER: usize = 16;
+/// From magic to txid, and the checksum after it.
+const META: usize = 64;
+const MAGIC: u32 = 0xED0C_DAED;
+const VERSION: u32 = 2;
+/// bbolt takes the system's page size: 4, 16 or 64 KiB; the least that holds a meta and something after it is allowed, too.
+const PAGE_SIZES: Range<u32> = 512..(64 << 10) + 1;
+/// The longest page run that is read: bbolt puts two items at least on a page, and an etcd request is 1.5 MB by default,
+/// some ten where it was raised.
+const MAX_RUN: u64 = 64 << 20;
+/// A branch holds keys alone, each at most 32 KiB (bbolt's `MaxKeySize`), and is split early.
+const MAX_BRANCH_RUN: u64 = 1 << 20;
+/// Two children a branch make 2^20 leaves at this depth; real ones hold dozens.
+const MAX_DEPTH: usize = 20;
+
+const BRANCH: u16 = 0x01;
+const LEAF: u16 = 0x02;
+/// Of a leaf element: its value is a bucket.
+const IS_BUCKET: u32 = 1;
+
+/// Why a database cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum Fault {
+    /// The system's word.
+    #[error("cannot read {}: {error}", path.display())]
+    Io {
+        /// Which file.
+        path: PathBuf,
+        /// The word.
+        error: io::Error,
+    },
+    /// Neither meta page is whole: this is no bbolt database, or not any more.
+    #[error("{} is no bbolt database: page 0: {zero}; page 1: {one}", path.display())]
+    NoMeta {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong with the first.
+        zero: String,
+        /// What is wrong with the second.
+        one: String,
+    },
+    /// A page is not as it must be.
+    #[error("{}: page {page}: {what}", path.display())]
+    Page {
+        /// Which file.
+        path: PathBuf,
+        /// Which page.
+        page: u64,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// The file went on being written: what was read may be of two transactions.
+    #[error("{} is being written at this moment", path.display())]
+    Moving {
+        /// Which file.
+        path: PathBuf,
+    },
+}
+
+/// One of the two meta pages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Meta {
+    /// Bytes.
+    pub page_size: u32,
+    /// The page of the root bucket, which holds the names of all others.
+    pub root: u64,
+    /// The first page that was never used.
+    pub high_water: u64,
+    /// The transaction that wrote it.
+    pub txid: u64,
+}
+
+/// A database, opened for reading as of its newest transaction.
+#[derive(Debug)]
+pub struct Database {
+    file: File,
+    path: PathBuf,
+    meta: Meta,
+    /// Page ids are below this: the high-water mark, or the pages that the file has.
+    pages: u64,
+}
+
+/// A bucket's root.
+#[derive(Clone, Debug)]
+pub struct Bucket(Root);
+
+#[derive(Clone, Debug)]
+enum Root {
+    Page(u64),
+    /// Its only page, in the value of its parent's element; the id is that of the page it lies on.
+    Inline(u64, Vec<u8>),
+}
+
+/// One key of a bucket and its value.
+pub type Item = (Vec<u8>, Vec<u8>);
+
+impl Database {
+    /// Opens a database and chooses the newest meta page that is whole.
+    ///
+    /// # Errors
+    /// [`Fault::Io`] where it is no readable regular file, [`Fault::NoMeta`] where neither meta page is whole.
+    pub fn open(path: &Path) -> Result<Self, Fault> {
+        let broken = |error| Fault::Io { path: path.to_owned(), error };
+        // Non-blocking: a fifo may stand there, which nobody writes to.
+        let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
+        let file = OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(broken)?;
+        let metadata = file.metadata().map_err(broken)?;
+        if !metadata.is_file() {
+            return Err(broken(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file")));
+        }
+        let meta = newest_meta(&file, path, metadata.len())?;
+        let pages = meta.high_water.min(metadata.len() / u64::from(meta.page_size));
+        Ok(Self { file, path: path.to_owned(), meta, pages })
+    }
+
+    /// The meta page that is read from.
+    pub fn meta(&self) -> Meta {
+        self.meta
+    }
+
+    /// Whether the transaction that is read from is still the newest: then everything read since [`Database::open`] is of
+    /// this one transaction.
+    pub fn is_current(&self) -> bool {
+        let length = self.file.metadata().map(|metadata| metadata.len());
+        length.is_ok_and(|length| newest_meta(&self.file, &self.path, length).is_ok_and(|meta| meta == self.meta))
+    }
+
+    /// A bucket by its name; `None` where there is none.
+    ///
+    /// # Errors
+    /// [`Fault::Page`] or [`Fault::Io`] for a page on the way.
+    pub fn bucket(&self, name: &[u8]) -> Result<Option<Bucket>, Fault> {
+        let root = Bucket(Root::Page(self.meta.root));
+        let Some((page, at)) = self.seek(&root, name)? else { return Ok(None) };
+        let leaf = page.leaf(at);
+        if !leaf.is_bucket {
+            return Err(self.fault(page.id, format!("{:?} is a plain key where a bucket belongs", text(name))));
+        }
+        self.bucket_of(&page, leaf.value).map(Some)
+    }
+
+    /// The value of a key; `None` where the bucket or the key is not there.
+    ///
+    /// # Errors
+    /// As [`Database::bucket`].
+    pub fn get(&self, bucket: &[u8], key: &[u8]) -> Result<Option<Vec<u8>>, Fault> {
+        let Some(bucket) = self.bucket(bucket)? else { return Ok(None) };
+        let Some((page, at)) = self.seek(&bucket, key)? else { return Ok(None) };
+        Ok(Some(page.bytes[page.leaf(at).value].to_vec()))
+    }
+
+    /// The last key of a bucket and its value; `None` where it is empty or not there.
+    ///
+    /// # Errors
+    /// As [`Database::bucket`].
+    pub fn last(&self, bucket: &[u8]) -> Result<Option<Item>, Fault> {
+        let Some(bucket) = self.bucket(bucket)? else { return Ok(None) };
+        let mut page = self.root_of(&bucket)?;
+        for _ in 0..MAX_DEPTH {
+            let Some(last) = page.count.checked_sub(1) else { return Ok(None) };
+            if page.kind == Kind::Leaf {
+                let leaf = page.leaf(last);
+                return Ok(Some((page.bytes[leaf.key].to_vec(), page.bytes[leaf.value].to_vec())));
+            }
+            let branch = page.branch(last);
+            page = self.child(&page, branch)?;
+        }
+        Err(self.too_deep(page.id))
+    }
+
+    /// Shows every key of a bucket, in order, until `show` breaks off. A bucket that is not there has no keys.
+    ///
+    /// # Errors
+    /// As [`Database::bucket`]. What was shown before the error was there.
+    pub fn walk<B>(
+        &self,
+        bucket: &[u8],
+        mut show: impl FnMut(&[u8], &[u8]) -> ControlFlow<B>,
+    ) -> Result<Option<B>, Fault> {
+        let Some(bucket) = self.bucket(bucket)? else { return Ok(None) };
+        let mut last: Option<Vec<u8>> = None;
+        // The pages from the root down, each with the next element to look at.
+        let mut path = vec![(self.root_of(&bucket)?, 0)];
+        while let Some((page, at)) = path.last_mut() {
+            if *at == page.count {
+                path.pop();
+                continue;
+            }
+            if page.kind == Kind::Branch {
+                let branch = page.branch(*at);
+                *at += 1;
+                let child = self.child(page, branch)?;
+                let id = child.id;
+                path.push((child, 0));
+                if path.len() > MAX_DEPTH {
+                    return Err(self.too_deep(id));
+                }
+                continue;
+            }
+            // Within a page keys ascend; from one to the next is told here.
+            if last.as_deref().is_some_and(|last| page.count > 0 && last >= page.key(0)) {
+                return Err(self.fault(page.id, "its keys do not follow those of the page before it".to_owned()));
+            }
+            for element in 0..page.count {
+                let leaf = page.leaf(element);
+                if let ControlFlow::Break(broken_off) = show(&page.bytes[leaf.key], &page.bytes[leaf.value]) {
+                    return Ok(Some(broken_off));
+                }
+            }
+            last = page.count.checked_sub(1).map(|at| page.key(at).to_vec()).or(last);
+            path.pop();
+        }
+        Ok(None)
+    }
+
+    /// The leaf element with this very key.
+    fn seek(&self, bucket: &Bucket, key: &[u8]) -> Result<Option<(Page, usize)>, Fault> {
+        let mut page = self.root_of(bucket)?;
+        for _ in 0..MAX_DEPTH {
+            let found = page.search(key);
+            if page.kind == Kind::Leaf {
+                return Ok(found.ok().map(|at| (page, at)));
+            }
+            // The child whose first key is not above; the first where all are.
+            let at = found.unwrap_or_else(|after| after.saturating_sub(1));
+            let branch = page.branch(at);
+            page = self.child(&page, branch)?;
+        }
+        Err(self.too_deep(page.id))
+    }
+
+    fn bucket_of(&self, page: &Page, value: Range<usize>) -> Result<Bucket, Fault> {
+        let value = &page.bytes[value];
+        let Some(root) = number64(value, 0).filter(|_| value.len() >= HEADER) else {
+            return Err(self.fault(page.id, format!("a bucket of {} bytes, {HEADER} are the least", value.len())));
+        };
+        Ok(Bucket(if root == 0 { Root::Inline(page.id, value[HEADER..].to_vec()) } else { Root::Page(root) }))
+    }
+
+    fn root_of(&self, bucket: &Bucket) -> Result<Page, Fault> {
+        match &bucket.0 {
+            Root::Page(id) => self.page(*id),
+            Root::Inline(on, bytes) => {
+                let page = Page::parse(*on, bytes.clone())
+                    .map_err(|what| self.fault(*on, format!("a bucket that lies in it: {what}")))?;
+                match page.kind {
+                    Kind::Leaf => Ok(page),
+                    Kind::Branch => Err(self.fault(*on, "a bucket that lies in it is a branch".to_owned())),
+                }
+            }
+        }
+    }
+
+    fn child(&self, parent: &Page, (key, id): (Range<usize>, u64)) -> Result<Page, Fault> {
+        let page = self.page(id)?;
+        if page.count == 0 {
+            return Err(self.fault(id, format!("it is empty, and page {} names it", parent.id)));
+        }
+        if page.key(0) < &parent.bytes[key] {
+            return Err(self.fault(id, format!("its first key is below the one that page {} names it by", parent.id)));
+        }
+        Ok(page)
+    }
+
+    /// Reads a page with all that overflows it.
+    fn page(&self, id: u64) -> Result<Page, Fault> {
+        // 0 and 1 are the metas.
+        if id < 2 || id >= self.pages {
+            return Err(self.fault(id, format!("it is named, and pages 2 to {} exist", self.pages.saturating_sub(1))));
+        }
+        let size = u64::from(self.meta.page_size);
+        let mut bytes = vec![0; self.meta.page_size as usize];
+        self.read(id, &mut bytes, id * size)?;
+        let (flags, overflow) = (number16(&bytes, 8), number32(&bytes, 12));
+        let (Some(says), Some(flags), Some(overflow)) = (number64(&bytes, 0), flags, overflow) else {
+            return Err(self.fault(id, "it is too short for a page".to_owned()));
+        };
+        if says != id {
+            return Err(self.fault(id, format!("it says that it is page {says}")));
+        }
+        let run = (u64::from(overflow) + 1) * size;
+        let most = if flags == BRANCH { MAX_BRANCH_RUN } else { MAX_RUN };
+        if u64::from(overflow) >= self.pages - id {
+            return Err(self.fault(id, format!("its {overflow} overflow pages reach beyond page {}", self.pages - 1)));
+        }
+        if run > most {
+            return Err(self.fault(id, format!("it is {run} bytes with what overflows it, more than is read ({most})")));
+        }
+        if overflow > 0 {
+            bytes.resize(usize::try_from(run).unwrap_or(usize::MAX), 0);
+            let (_, rest) = bytes.split_at_mut(self.meta.page_size as usize);
+            self.read(id, rest, (id + 1) * size)?;
+        }
+        Page::parse(id, bytes).map_err(|what| self.fault(id, what))
+    }
+
+    fn read(&self, page: u64, bytes: &mut [u8], at: u64) -> Result<(), Fault> {
+        self.file.read_exact_at(bytes, at).map_err(|error| match error.kind() {
+            io::ErrorKind::UnexpectedEof => self.fault(page, "the file ends within it".to_owned()),
+            _ => Fault::Io { path: self.path.clone(), error },
+        })
+    }
+
+    fn fault(&self, page: u64, what: String) -> Fault {
+        Fault::Page { path: self.path.clone(), page, what }
+    }
+
+    fn too_deep(&self, page: u64) -> Fault {
+        self.fault(page, format!("it lies more than {MAX_DEPTH} pages deep: the pages name each other in a circle"))
+    }
+}
+
+/// What a page is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Branch,
+    Leaf,
+}
+
+/// A page run, all of whose elements lie within it.
+#[derive(Debug)]
+struct Page {
+    id: u64,
+    kind: Kind,
+    count: usize,
+    bytes: Vec<u8>,
+}
+
+/// Where a leaf element's parts lie.
+struct Leaf {
+    is_bucket: bool,
+    key: Range<usize>,
+    value: Range<usize>,
+}
+
+impl Page {
+    fn parse(id: u64, bytes: Vec<u8>) -> Result<Self, String> {
+        let (Some(flags), Some(count)) = (number16(&bytes, 8), number16(&bytes, 10)) else {
+            return Err(format!("{} bytes, {HEADER} are the least", bytes.len()));
+        };
+        let kind = match flags {
+            BRANCH => Kind::Branch,
+            LEAF => Kind::Leaf,
+            other => return Err(format!("its flags are {other:#x}, neither a branch nor a leaf")),
+        };
+        let page = Self { id, kind, count: usize::from(count), bytes };
+        let data = HEADER * (page.count + 1);
+        if data > page.bytes.len() {
+            return Err(format!("{count} elements do not fit into {} bytes", page.bytes.len()));
+        }
+        if kind == Kind::Branch && count == 0 {
+            return Err("a branch without children".to_owned());
+        }
+        for at in 0..page.count {
+            let end = page.end(at);
+            let start = page.start(at);
+            if start < data as u64 || end > page.bytes.len() as u64 {
+                return Err(format!("element {at} lies at bytes {start} to {end}, outside of its {data}.."));
+            }
+            if at > 0 && page.key(at - 1) >= page.key(at) {
+                return Err(format!("element {at} does not follow the one before it: keys ascend"));
+            }
+        }
+        Ok(page)
+    }
+
+    /// One of the four numbers of an element. They are there: the count was checked.
+    fn word(&self, at: usize, word: usize) -> u64 {
+        number32(&self.bytes, HEADER * (at + 1) + 4 * word).map_or(0, u64::from)
+    }
+
+    /// pos, as the file has it.
+    fn start(&self, at: usize) -> u64 {
+        (HEADER * (at + 1)) as u64 + self.word(at, if self.kind == Kind::Leaf { 1 } else { 0 })
+    }
+
+    fn key_length(&self, at: usize) -> u64 {
+        self.word(at, if self.kind == Kind::Leaf { 2 } else { 1 })
+    }
+
+    fn end(&self, at: usize) -> u64 {
+        let value = if self.kind == Kind::Leaf { self.word(at, 3) } else { 0 };
+        self.start(at) + self.key_length(at) + value
+    }
+
+    /// Within the page: that was checked.
+    fn key_range(&self, at: usize) -> Range<usize> {
+        let start = self.start(at) as usize;
+        start..start + self.key_length(at) as usize
+    }
+
+    fn key(&self, at: usize) -> &[u8] {
+        self.bytes.get(self.key_range(at)).unwrap_or_default()
+    }
+
+    fn leaf(&self, at: usize) -> Leaf {
+        let key = self.key_range(at);
+        let value = key.end..self.end(at) as usize;
+        Leaf { is_bucket: self.word(at, 0) & u64::from(IS_BUCKET) != 0, key, value }
+    }
+
+    fn branch(&self, at: usize) -> (Range<usize>, u64) {
+        (self.key_range(at), number64(&self.bytes, HEADER * (at + 1) + 8).unwrap_or_default())
+    }
+
+    /// As [`slice::binary_search`].
+    fn search(&self, key: &[u8]) -> Result<usize, usize> {
+        let (mut low, mut high) = (0, self.count);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            match self.key(middle).cmp(key) {
+                Ordering::Less => low = middle + 1,
+                Ordering::Greater => high = middle,
+                Ordering::Equal => return Ok(middle),
+            }
+        }
+        Err(low)
+    }
+}
+
+/// The newer of the two metas that is whole. The second lies one page in: by the first's page size, or, where that one is
+/// torn, by the page size under which it is found.
+fn newest_meta(file: &File, path: &Path, length: u64) -> Result<Meta, Fault> {
+    let at = |offset: u64| -> Result<Result<Meta, String>, Fault> {
+        let mut bytes = [0; HEADER + META];
+        match file.read_exact_at(&mut bytes, offset) {
+            Ok(()) => Ok(parse_meta(&bytes)),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                Ok(Err(format!("the file ends before it, at {length} bytes")))
+            }
+            Err(error) => Err(Fault::Io { path: path.to_owned(), error }),
+        }
+    };
+    let zero = at(0)?;
+    let sizes = match &zero {
+        Ok(meta) => vec![meta.page_size],
+        Err(_) => (9..=16).map(|power| 1 << power).collect(),
+    };
+    let mut one = Err("it was not found".to_owned());
+    for size in sizes {
+        one = at(u64::from(size))?.and_then(|meta| match meta.page_size == size {
+            true => Ok(meta),
+            false => Err(format!("it says that pages have {} bytes, and lies at {size}", meta.page_size)),
+        });
+        if one.is_ok() {
+            break;
+        }
+    }
+    match (zero, one) {
+        (Ok(zero), Ok(one)) => Ok(if one.txid > zero.txid { one } else { zero }),
+        (Ok(meta), Err(_)) | (Err(_), Ok(meta)) => Ok(meta),
+        (Err(zero), Err(one)) => Err(Fault::NoMeta { path: path.to_owned(), zero, one }),
+    }
+}
+
+fn parse_meta(page: &[u8]) -> Result<Meta, String> {
+    let meta = page.get(HEADER..HEADER + META).ok_or("it is too short")?;
+    let word = |at| number32(meta, at).unwrap_or_default();
+    let long = |at| number64(meta, at).unwrap_or_default();
+    if word(0) != MAGIC {
+        return Err(format!("its magic number is {:#010x}, not {MAGIC:#010x}", word(0)));
+    }
+    if word(4) != VERSION {
+        return Err(format!("it is of version {}, not {VERSION}", word(4)));
+    }
+    let checksum = fnv1a(&meta[..META - 8]);
+    if long(META - 8) != checksum {
+        return Err(format!("its checksum is {:#018x}, and its bytes make {checksum:#018x}", long(META - 8)));
+    }
+    let page_size = word(8);
+    if !PAGE_SIZES.contains(&page_size) || !page_size.is_power_of_two() {
+        return Err(format!("it says that pages have {page_size} bytes"));
+    }
+    Ok(Meta { page_size, root: long(16), high_water: long(40), txid: long(48) })
+}
+
+fn fnv1a(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
+fn number16(bytes: &[u8], at: usize) -> Option<u16> {
+    Some(u16::from_le_bytes(bytes.get(at..at.checked_add(2)?)?.try_into().ok()?))
+}
+
+fn number32(bytes: &[u8], at: usize) -> Option<u32> {
+    Some(u32::from_le_bytes(bytes.get(at..at.checked_add(4)?)?.try_into().ok()?))
+}
+
+fn number64(bytes: &[u8], at: usize) -> Option<u64> {
+    Some(u64::from_le_bytes(bytes.get(at..at.checked_add(8)?)?.try_into().ok()?))
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}

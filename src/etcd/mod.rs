@@ -1,0 +1,20 @@
+//! etcd's files as they lie on disk, read without etcd: no lock is taken, nothing is mapped, nothing is written.
+//!
+//! ```text
+//!   DATA-DIR/member/snap/db ──bbolt.rs──▶ pages, buckets, keys ──backend.rs──▶ indexes, members, versions, revision
+//!   DATA-DIR/member/wal/*.wal ──wal.rs──▶ records ──requests.rs──▶ what an entry asks for
+//!                                                         │
+//!                        versions.rs: what both say of the versions that may open the data (R9)
+//! ```
+//!
+//! Whatever the bytes are, reading them ends in a value or in an error that names the file and the place in it; it takes
+//! no more memory than a few of the largest page runs or records there may be.
+
+pub mod backend;
+pub mod bbolt;
+mod proto;
+mod requests;
+#[cfg(test)]
+mod tests;
+pub mod versions;
+pub mod wal;

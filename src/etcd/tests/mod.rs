@@ -1,0 +1,19 @@
+//! This room over files that real etcds wrote, and over files that nobody should have.
+
+mod hostile;
+mod log;
+mod member;
+mod real;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// A snapshot that an etcd 3.6.13 made of a small cluster, unpacked into a directory.
+fn snapshot(dir: &Path) -> PathBuf {
+    let packed = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/etcd/snapshot-3.6.db.gz");
+    let out = Command::new("gzip").arg("-dc").arg(&packed).output().unwrap();
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    let path = dir.join("snapshot.db");
+    std::fs::write(&path, out.stdout).unwrap();
+    path
+}
