@@ -15,11 +15,17 @@ use crate::sys::files::{self, Attributes};
 pub(super) fn may_be_put_in(component: &ComponentId, number: u32, memory: &Memory) -> Result<(), Barred> {
     let Some(record) = memory.components.get(component) else { return Ok(()) };
     let Some(target) = record.generations.get(&number) else { return Ok(()) };
-    let Some(DataIdentity::Etcd { data_dir }) = &target.data else { return Ok(()) };
     if !versions::follows_another(record, target) {
         return Ok(());
     }
-    versions::may_return(record, target, &etcd::versions::at_rest(data_dir))
+    versions::may_return(record, target, &data_of(target.data.as_ref()))
+}
+
+fn data_of(identity: Option<&DataIdentity>) -> DataVersion {
+    match identity {
+        Some(DataIdentity::Etcd { data_dir }) => etcd::versions::at_rest(data_dir),
+        _ => DataVersion::unnamed(),
+    }
 }
 
 /// Why a staged manifest must not fill its slot.
@@ -32,12 +38,11 @@ pub(super) struct Staged {
 /// The same with nothing but the staging directory: what is staged is compared with what was taken out for it.
 pub(super) fn may_fill(staging: &Staging, slot: &Path) -> Result<(), Staged> {
     let Some(staged) = pod_at(slot).filter(|staged| staged.role == Role::Etcd) else { return Ok(()) };
-    let Some(DataIdentity::Etcd { data_dir }) = staged.data_identity() else { return Ok(()) };
     let stood = stood(staging, &staged.id).map(|(_, _, stood)| stood);
     if stood.as_ref().is_none_or(|stood| stood.images() == staged.images()) {
         return Ok(());
     }
-    let data = etcd::versions::at_rest(&data_dir);
+    let data = data_of(staged.data_identity().as_ref());
     let newer = stood.and_then(|stood| stood.minor_version()).zip(staged.minor_version());
     if matches!(data, DataVersion::Unknown { .. }) && newer.is_some_and(|(stood, staged)| stood <= staged) {
         return Ok(());

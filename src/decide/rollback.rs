@@ -193,10 +193,14 @@ fn target(draft: &Draft<'_>, id: &ComponentId, begin: &Begin) -> Result<u32, (St
 
 /// Whether an etcd's generation may be put over the data as they were seen in this pass (R9); every other may.
 pub(super) fn data_allow(draft: &Draft<'_>, record: &Record, target: &Generation) -> Result<(), Barred> {
-    let Some(DataIdentity::Etcd { data_dir }) = &target.data else { return Ok(()) };
-    let seen = draft.scene.seen.node.data_dirs.get(data_dir);
-    let unseen = DataVersion::Unknown { why: format!("{} was not seen", data_dir.display()) };
-    versions::may_return(record, target, seen.map_or(&unseen, |seen| &seen.versions))
+    versions::may_return(record, target, &data_of(draft, target))
+}
+
+/// The data that a generation serves, as they were seen in this pass.
+fn data_of(draft: &Draft<'_>, target: &Generation) -> DataVersion {
+    let Some(DataIdentity::Etcd { data_dir }) = &target.data else { return DataVersion::unnamed() };
+    let seen = draft.scene.seen.node.data_dirs.get(data_dir).map(|seen| seen.versions.clone());
+    seen.unwrap_or_else(|| DataVersion::Unknown { why: format!("{} was not seen", data_dir.display()) })
 }
 
 /// Why going back would change nothing: the only difference is in files that are not ours to put back (Q4).
@@ -257,7 +261,7 @@ pub(super) fn advance(draft: &mut Draft<'_>, id: &ComponentId, mut r: Rollback, 
         let next = "put a good manifest in place by hand".to_owned();
         return draft.hold_back(id, r.from, format!("generation {} is gone", r.to), next, Until::Person);
     };
-    if let Some(barred) = barred(draft, id, &to, &standing) {
+    if let Some(barred) = barred(draft, id, &r, &to, &standing) {
         return turn_back(draft, id, r, &standing, barred);
     }
     if let Some(number) = intervened(draft, id, &r, &to, &standing) {
@@ -317,7 +321,7 @@ fn filled(r: &Rollback, to: &Generation, standing: &Standing) -> bool {
 
 /// Why what is to be put back must not be after all: the data were moved on since it was decided (R9). Once it stands, it
 /// is too late to ask; and data that cannot be read at this moment are asked again by act, before the deed.
-fn barred(draft: &Draft<'_>, id: &ComponentId, to: &Generation, standing: &Standing) -> Option<Barred> {
+fn barred(draft: &Draft<'_>, id: &ComponentId, r: &Rollback, to: &Generation, standing: &Standing) -> Option<Barred> {
     let stands = match standing {
         Standing::Here(file) => file.content.as_ref().is_ok_and(|pod| pod.digest == to.pod_digest),
         // Nothing is decided about a file that is being written.
@@ -325,9 +329,10 @@ fn barred(draft: &Draft<'_>, id: &ComponentId, to: &Generation, standing: &Stand
         Standing::Claimed { .. } | Standing::Broken(..) | Standing::Absent(_) => false,
     };
     let record = draft.record(id).filter(|_| !stands)?;
-    let Some(DataIdentity::Etcd { data_dir }) = &to.data else { return None };
-    let known = draft.scene.seen.node.data_dirs.get(data_dir).is_some_and(|seen| !seen.versions.is_unknown());
-    data_allow(draft, record, to).err().filter(|_| known)
+    let data = data_of(draft, to);
+    // What was wanted in and does not stand, while a pod of it does, was refused by act.
+    let refused = r.stage == Stage::AwaitingServing && matches!(standing, Standing::Here(_));
+    versions::may_return(record, to, &data).err().filter(|_| refused || !data.is_unknown())
 }
 
 /// Gives a rollback up. Where its slot was emptied already, what stood there comes back first: a slot is never left empty.

@@ -38,6 +38,11 @@ impl Default for DataVersion {
 }
 
 impl DataVersion {
+    /// Of an etcd whose manifest does not say where its data lie (`--config-file`, the environment).
+    pub fn unnamed() -> Self {
+        Self::Unknown { why: "the manifest does not name the data directory (--data-dir)".to_owned() }
+    }
+
     /// Whether nothing is known: then nothing is kept of it either.
     pub fn is_unknown(&self) -> bool {
         matches!(self, Self::Unknown { .. })

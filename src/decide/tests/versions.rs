@@ -2,6 +2,7 @@
 
 use super::world::{World, id, manifest};
 use crate::model::plan::Refusal;
+use crate::model::slot::Stage;
 use crate::model::versions::Versions;
 use crate::model::{DataVersion, Request, Slot, Standing, Step};
 
@@ -87,6 +88,31 @@ fn r9_data_that_cannot_be_read_are_not_given_to_an_older_etcd() {
     world.run(200);
     held_with(&world, "whether etcd 3.4 can open the data cannot be told: /var/lib/etcd/member/snap/db: page 7");
     world.assert_untouched();
+}
+
+#[test]
+fn r9_data_whose_place_nobody_names_are_not_given_to_an_older_etcd() {
+    let anywhere = |text: String| text.replace("--data-dir=/var/lib/etcd", "--config-file=/etc/etcd.yaml");
+    let mut world = World::adopted_with(&anywhere(etcd("3.4.23-0", "")), of_cluster(4));
+    world.write(FILE, &anywhere(etcd("3.5.16-0", "--crash")));
+    world.run(200);
+    held_with(&world, "the manifest does not name the data directory");
+    world.write(FILE, &anywhere(etcd("3.4.27-0", "--crash")));
+    world.until(200, "back on 3.4", back_to_3_4);
+}
+
+#[test]
+fn r9_what_act_refused_by_data_that_cannot_be_read_is_held() {
+    let mut world = adopted();
+    let newer = etcd("3.5.16-0", "--crash");
+    world.write(FILE, &newer);
+    world.until(120, "put in", |w| matches!(w.slot("etcd"), Slot::RollingBack(r) if r.stage == Stage::AwaitingServing));
+    // It put back what stood, instead.
+    world.data = unreadable();
+    world.write(FILE, &newer);
+    world.run(2);
+    held_with(&world, "cannot be told");
+    assert!(!world.says("by somebody else"), "{}", world.story());
 }
 
 #[test]
