@@ -579,14 +579,15 @@ fn r17_a_dead_way_to_the_api_server_explains_whoever_goes_that_way_while_the_loc
         ("does not answer", bad(SymptomKind::TimedOut), "vip", true, true),
         ("answers", Reading::Good, "vip", true, false),
         ("cannot be told about", cannot(SymptomKind::Unauthorized), "vip", true, false),
-        ("is dead, and so is the local API server", bad(SymptomKind::TimedOut), "vip", false, false),
+        ("is dead, on a node without an API server", bad(SymptomKind::TimedOut), "vip", false, false),
         ("is dead, and a candidate brought it", bad(SymptomKind::Refused), "elsewhere", true, false),
     ];
     for (situation, reading, stands, serves, explains) in rows {
-        let mut seen = nothing_runs(&["kube-apiserver", "kube-scheduler"]);
-        running(&mut seen, "kube-apiserver", -2000);
-        let answer = if serves { Reading::Good } else { bad(SymptomKind::Refused) };
-        answers(&mut seen, "kube-apiserver", &[(Question::Live, answer)]);
+        let mut seen = nothing_runs(if serves { &["kube-apiserver", "kube-scheduler"] } else { &["kube-scheduler"] });
+        if serves {
+            running(&mut seen, "kube-apiserver", -2000);
+            answers(&mut seen, "kube-apiserver", &[(Question::Live, Reading::Good)]);
+        }
         seen.files.insert(conf.into(), kubeconfig(stands));
         seen.node.endpoints = vec![Endpoint {
             server: "https://vip:6443".into(),

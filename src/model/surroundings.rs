@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{ComponentId, Digest, Manifest, Reading};
 
-/// Days before its end at which a certificate is told of, the last first. The kubelet and kubeadm's upgrades renew in
-/// the last third of a year; a month leaves room for a change window, a day for a night shift.
+/// Days before its end at which a certificate is told of, the last first: a month leaves time for an upgrade, which
+/// renews what kubeadm made, a week for a change window, a day for a night shift.
 pub const WARN_DAYS: [i64; 4] = [1, 7, 14, 30];
 
 /// Within this many days of its end a certificate is urgent: `certs check` fails.

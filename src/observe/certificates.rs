@@ -101,8 +101,8 @@ impl Certificates {
             }
         }
         let kubelet = |name: &str| places.kubelet_pki.join(name);
-        let serves = if kubelet(KUBELET_SERVER).exists() { KUBELET_SERVER } else { KUBELET_SELF_SIGNED };
-        for path in [kubelet(KUBELET_CLIENT), kubelet(serves)].iter().filter(|path| path.exists()) {
+        let serves = if is_missing(&kubelet(KUBELET_SERVER)) { KUBELET_SELF_SIGNED } else { KUBELET_SERVER };
+        for path in [kubelet(KUBELET_CLIENT), kubelet(serves)].iter().filter(|path| !is_missing(path)) {
             self.pem(path, path, &User::Kubelet, &mut found);
         }
         for manifest in manifests {
@@ -113,7 +113,7 @@ impl Certificates {
         }
         let people = ADMIN.map(|name| (places.kubernetes.join(name), User::Administrators));
         for (path, user) in [(places.kubelet_kubeconfig.clone(), User::Kubelet)].into_iter().chain(people) {
-            if path.exists() {
+            if !is_missing(&path) {
                 self.kubeconfig(&path, &user, |outside| Some(outside.to_owned()), &mut found);
             }
         }
@@ -165,6 +165,11 @@ impl Certificates {
         }
         content
     }
+}
+
+/// Whether nothing is there; what may not be looked at may well be.
+fn is_missing(path: &Path) -> bool {
+    matches!(file::stat(path), Err(Fault::Missing))
 }
 
 /// The same certificate in several files is one, known by the first of them.

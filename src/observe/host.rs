@@ -6,11 +6,14 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use nix::sys::statvfs::{FsFlags, statvfs};
+use nix::sys::stat::{major, minor};
+use nix::sys::statvfs::statvfs;
 
 use crate::model::Moment;
 use crate::model::surroundings::{ClockJump, Disk, DiskUse, Pressure, Stall};
 
+/// What is mounted, and how.
+const MOUNTS: &str = "/proc/self/mountinfo";
 /// Where the kernel tells of waiting tasks.
 const PRESSURE: &str = "/proc/pressure";
 /// Where containerd keeps images and containers, by default (`root` in its configuration).
@@ -27,6 +30,7 @@ const RECENT: Duration = Duration::from_secs(600);
 /// The file systems behind these paths, each once. What cannot be asked is left out.
 pub(super) fn disks(paths: &BTreeSet<(DiskUse, PathBuf)>) -> Vec<Disk> {
     let mut disks: BTreeMap<u64, Disk> = BTreeMap::new();
+    let read_only = read_only_devices(&fs::read_to_string(MOUNTS).unwrap_or_default());
     for (what, path) in paths {
         // A directory that is to be made yet lies where its parent does.
         let Some(there) = path.ancestors().find(|path| path.exists()) else { continue };
@@ -43,13 +47,24 @@ pub(super) fn disks(paths: &BTreeSet<(DiskUse, PathBuf)>) -> Vec<Disk> {
             free: bytes(stat.blocks_free()),
             inodes: stat.files(),
             inodes_free: stat.files_free(),
-            read_only: false,
+            read_only: read_only.contains(&(major(meta.dev()), minor(meta.dev()))),
         });
         disk.holds.insert((*what, path.clone()));
-        // A bind mount may be read-only where its file system is not.
-        disk.read_only |= stat.flags().contains(FsFlags::ST_RDONLY);
     }
     disks.into_values().collect()
+}
+
+/// The devices whose file system itself is read-only, by the last field of each line (proc_pid_mountinfo(5)): what a
+/// mount of it says is true of us, whom a sandbox may keep from writing, and not of etcd.
+fn read_only_devices(mountinfo: &str) -> BTreeSet<(u64, u64)> {
+    let device = |line: &str| {
+        let (mount, file_system) = line.split_once(" - ")?;
+        let options = file_system.split_whitespace().nth(2)?;
+        let (major, minor) = mount.split_whitespace().nth(2)?.split_once(':')?;
+        let read_only = options.split(',').any(|option| option == "ro");
+        read_only.then_some((major.parse().ok()?, minor.parse().ok()?))
+    };
+    mountinfo.lines().filter_map(device).collect()
 }
 
 /// Where the runtime behind this endpoint keeps its images, if it lies where it usually does.
@@ -119,6 +134,13 @@ mod tests {
         let said = statvfs(root.path()).unwrap();
         assert_eq!(disk.size, said.blocks() * said.fragment_size());
         assert!(!disk.read_only);
+    }
+
+    #[test]
+    fn a_file_system_that_is_read_only_is_told_from_one_that_we_may_not_write() {
+        let text = "36 35 98:0 /mnt1 /mnt2 ro,noatime master:1 - ext3 /dev/root rw,errors=continue\n\
+                    37 35 98:1 / /var rw,noatime shared:1 - ext4 /dev/sdb ro,errors=remount-ro\nnonsense\n1 2 3 - 4 5 ro\n";
+        assert_eq!(read_only_devices(text), [(98, 1)].into());
     }
 
     #[test]

@@ -599,6 +599,26 @@ mod tests {
         assert!(!seen.probes.contains_key(&ComponentId::system("etcd")), "nobody remembers it");
     }
 
+    #[test]
+    fn the_certificates_are_found_by_one_look_and_what_cannot_be_read_is_named() {
+        let (root, settings) = lab();
+        let pki = testing::Pki::new(root.path());
+        pki.sign("server", "ca", 5);
+        let manifest = format!(
+            "{{apiVersion: v1, kind: Pod, metadata: {{name: etcd, namespace: kube-system}}, spec: {{volumes: [{{name: v, \
+             hostPath: {{path: {}}}}}], containers: [{{name: etcd, image: i, volumeMounts: [{{name: v, mountPath: /pki}}], \
+             command: [etcd, --cert-file=/pki/server.crt, --trusted-ca-file=/pki/none.crt]}}]}}}}",
+            root.path().display()
+        );
+        fs::write(root.path().join("manifests/etcd.yaml"), manifest).unwrap();
+        fs::write(root.path().join("manifests/torn.yaml"), "a: [").unwrap();
+        fs::write(root.path().join("manifests/.hidden"), "a: [").unwrap();
+        let (found, unreadable) = certificates(&settings);
+        assert_eq!(found.iter().map(|one| one.subject.as_str()).collect::<Vec<_>>(), ["server"]);
+        let names: Vec<_> = unreadable.keys().map(|path| path.file_name().unwrap().to_string_lossy()).collect();
+        assert_eq!(names, ["torn.yaml", "none.crt"]);
+    }
+
     #[tokio::test(flavor = "multi_thread")]
     async fn an_unchanged_node_costs_little_and_wakes_nobody() {
         let (root, settings) = lab();

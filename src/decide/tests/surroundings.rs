@@ -212,8 +212,17 @@ fn r17_a_dead_balancer_is_told_from_a_dead_api_server() {
     (pod.up, pod.next_start) = (Up::Exited, u64::MAX);
     world.run(600);
     assert!(world.says("waiting for its cause to pass: its way to the API server is broken"), "{}", world.story());
+    let shown = |world: &World| world.memory.notices.keys().any(|key| key.starts_with("endpoint"));
+    assert!(shown(&world));
+    let api = world.pods.get_mut(&id(API)).unwrap();
+    (api.up, api.next_start) = (Up::Exited, u64::MAX);
+    world.run(5);
+    assert!(!shown(&world), "without the API server of this node it is no news of the balancer's");
+    world.pods.get_mut(&id(API)).unwrap().next_start = 0;
+    world.run(30);
+    assert!(shown(&world));
     world.around.endpoints.clear();
     world.run(5);
-    assert!(!world.memory.notices.keys().any(|key| key.starts_with("endpoint")));
+    assert!(!shown(&world));
     world.assert_untouched();
 }
