@@ -152,6 +152,7 @@ impl Node {
             files: BTreeMap::new(),
             runtime: Ok(Vec::new()),
             probes: BTreeMap::new(),
+            etcd: BTreeMap::new(),
             images: BTreeMap::new(),
             kubelet: Kubelet { process: None, healthz: nothing(), waiting: BTreeMap::new() },
             node: Host::default(),

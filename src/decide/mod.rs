@@ -7,6 +7,8 @@
 //!   steady.rs      Adopting, Steady, Unread, Missing, Held: what a look changes
 //!   probation.rs   a candidate's trial, and what ends it
 //!   rollback.rs    a replacement, stage by stage; parking.rs: kube-apiserver out of etcd's way
+//!   members.rs     what etcd members say that a person has to know
+//!   incarnation.rs etcd's world went back: what remembers the one before is started anew
 //!   pace.rs        how soon to look again
 //!   generations.rs what is kept of what was seen, published, and forgotten
 //! ```
@@ -17,6 +19,8 @@
 mod draft;
 mod generations;
 mod hold;
+mod incarnation;
+mod members;
 mod pace;
 mod parking;
 mod probation;
@@ -72,6 +76,8 @@ pub fn decide(scene: Scene<'_>, memory: &Memory, request: Option<&Request>) -> (
             }
         }
         parking::release(&mut draft);
+        members::tell(&mut draft);
+        incarnation::follow(&mut draft);
     }
     draft.tell_verdicts();
     generations::publish(&mut draft);

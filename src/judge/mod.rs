@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   for each component          alone.rs    its container and its probes  ─▶ verdict, with hysteresis both ways
+//!                               etcd.rs     what an etcd member says of itself
 //!   for all of them together    causes.rs   what lies beneath explains what lies above; only the root is acted upon
 //! ```
 //!
@@ -9,6 +10,7 @@
 
 mod alone;
 mod causes;
+mod etcd;
 mod reads;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -51,7 +53,7 @@ pub fn judge(
     mut history: History,
     policy: &Policy,
 ) -> (Judgement, History) {
-    let mut judgement = Judgement::default();
+    let mut judgement = Judgement { etcd: seen.etcd.clone(), ..Judgement::default() };
     for (id, file) in subjects(seen, memory) {
         let past = history.components.remove(&id);
         let (assessment, past) = alone::assess(tick, seen, memory, &id, file.as_deref(), past, policy);

@@ -8,7 +8,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{ClosureFile, ComponentId, Digest, FileFault, FileState, Manifest, Moment, Probe, Reading};
+use super::{ClosureFile, ComponentId, Digest, EtcdStatus, FileFault, FileState, Manifest, Moment, Probe, Reading};
 
 /// One look at the node.
 #[derive(Clone, Debug)]
@@ -25,6 +25,8 @@ pub struct Observation {
     pub runtime: Result<Vec<PodRun>, String>,
     /// The latest answer to each question, by component.
     pub probes: BTreeMap<ComponentId, Vec<Probe>>,
+    /// What each etcd member said last about itself and its cluster.
+    pub etcd: BTreeMap<ComponentId, EtcdStatus>,
     /// Whether an image is on the node, by reference; an image that could not be asked for is not in here.
     pub images: BTreeMap<String, ImagePresence>,
     /// The kubelet.

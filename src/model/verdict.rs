@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{ComponentId, Role};
+use super::{ComponentId, EtcdStatus, Role};
 
 /// How a component does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -83,6 +83,16 @@ pub enum Cause {
         /// Which file, and what is wrong with it.
         detail: String,
     },
+    /// etcd raised an alarm, NOSPACE or CORRUPT: what is written fails, whoever writes it.
+    Alarm {
+        /// Which, who raised it, and what that means.
+        detail: String,
+    },
+    /// The disk is slow.
+    Disk {
+        /// The figure.
+        detail: String,
+    },
 }
 
 impl fmt::Display for Cause {
@@ -95,6 +105,8 @@ impl fmt::Display for Cause {
             Self::Cluster { detail } => write!(f, "the etcd cluster does not serve: {detail}"),
             Self::Certificate { detail } => write!(f, "a certificate is out of its dates: {detail}"),
             Self::KeyMaterial { detail } => write!(f, "key material does not fit: {detail}"),
+            Self::Alarm { detail } => write!(f, "etcd raised an alarm: {detail}"),
+            Self::Disk { detail } => write!(f, "the disk is slow: {detail}"),
         }
     }
 }
@@ -179,6 +191,9 @@ pub struct Assessment {
 pub struct Judgement {
     /// Every component of the manifest directory and of the memory.
     pub components: BTreeMap<ComponentId, Assessment>,
+    /// What each etcd member said of itself, beside the sentences made of it.
+    #[serde(default)]
+    pub etcd: BTreeMap<ComponentId, EtcdStatus>,
 }
 
 impl Judgement {

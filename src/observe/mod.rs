@@ -38,6 +38,7 @@ use self::content::Hint;
 use self::directory::{Hold, Looker, Quiet};
 use self::kubelet::{Pods, PodsAsk};
 use self::node::{Listeners, Signs};
+use self::probes::member::Members;
 use self::probes::plan::{self, Ask, How, Manifests, More};
 use self::probes::{Probes, http};
 use self::runtime::{Runtime, Wanted};
@@ -66,6 +67,7 @@ pub struct Observer {
     machine: Bounded<Proc>,
     runtime: Runtime,
     probes: Probes,
+    members: Members,
     kubelet_health: Probes,
     pods: Pods,
     wake: Wake,
@@ -167,6 +169,7 @@ impl Observer {
             machine: Bounded::new("reading /proc", Proc { flags, signs, listeners: Listeners::default() }),
             runtime: Runtime::default(),
             probes: Probes::new(settings.probes.clone()),
+            members: Members::new(settings.probes.clone()),
             kubelet_health: Probes::new(settings.probes.clone()),
             pods: Pods::default(),
             wake,
@@ -230,6 +233,7 @@ impl Observer {
             files: files.files,
             runtime: seen.map(|seen| seen.pods),
             probes: self.probes.answers(),
+            etcd: self.members.answers(),
             images,
             kubelet: observation::Kubelet { process, healthz: self.kubelet_reading(), waiting: self.pods.waiting() },
             node,
@@ -298,6 +302,7 @@ impl Observer {
         };
         let kubelet_client = manifests.standing.values().find_map(|manifest| plan::kubelet_client(manifest));
         self.probes.plan(plan::plan(&manifests, &self.settings.paths.kubernetes));
+        self.members.plan(plan::members(&manifests, &self.settings.paths.kubernetes));
         self.pods.plan(kubelet_client.map(|identity| PodsAsk {
             address: self.surroundings.kubelet_address.clone(),
             identity,

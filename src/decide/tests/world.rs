@@ -13,6 +13,7 @@ use jiff::Timestamp;
 use crate::decide::{Scene, concluded, decide};
 use crate::judge::{History, judge};
 use crate::model::closure::generation_digest;
+use crate::model::etcd::{Agreed, Member, MemberStatus};
 use crate::model::observation::*;
 use crate::model::plan::Refusal;
 use crate::model::reading::{Probe, Question, Symptom, SymptomKind};
@@ -57,6 +58,7 @@ pub(super) struct World {
     pub(super) hands_fail: bool,
     pub(super) listeners: BTreeMap<u16, Listener>,
     pub(super) data_changed: u64,
+    pub(super) etcd: BTreeMap<ComponentId, EtcdStatus>,
     parsed: RefCell<BTreeMap<String, Result<Manifest, FileFault>>>,
 }
 
@@ -105,6 +107,7 @@ impl World {
             hands_fail: false,
             listeners: BTreeMap::new(),
             data_changed: 100,
+            etcd: BTreeMap::new(),
             parsed: RefCell::default(),
         };
         for name in FOUR {
@@ -170,6 +173,13 @@ impl World {
 
     pub(super) fn story(&self) -> String {
         self.events.iter().map(|event| format!("{event}\n")).collect()
+    }
+
+    /// etcd answers, at every pass until it is said otherwise.
+    pub(super) fn etcd_says(&mut self, change: impl FnOnce(&mut EtcdStatus)) {
+        let mut status = self.etcd.remove(&id("etcd")).unwrap_or_else(single_member);
+        change(&mut status);
+        self.etcd.insert(id("etcd"), status);
     }
 
     fn touched(&self) -> usize {
@@ -250,7 +260,14 @@ impl World {
                 let text = self.store[&(component.clone(), *number)].clone();
                 self.files.insert(file_name.clone(), (text, now));
             }
-            Step::StopContainer { .. } => {}
+            Step::StopContainer { component, container, .. } => {
+                let next_start = self.seconds + 1;
+                if let Some(pod) = self.pods.get_mut(component)
+                    && *container == container_id(pod)
+                {
+                    (pod.up, pod.next_start) = (Up::Exited, next_start);
+                }
+            }
             Step::StopSandbox { component, .. } => {
                 self.pods.remove(component);
             }
@@ -377,6 +394,7 @@ impl World {
             files: BTreeMap::new(),
             runtime: self.runtime_dead.clone().map_or(Ok(runs.collect()), Err),
             probes: self.pods.iter().map(|(component, pod)| (component.clone(), self.probes(component, pod))).collect(),
+            etcd: self.etcd_answers(),
             images,
             kubelet: Kubelet {
                 process: Some(KubeletProcess {
@@ -399,8 +417,21 @@ impl World {
         }
     }
 
+    fn etcd_answers(&self) -> BTreeMap<ComponentId, EtcdStatus> {
+        let serves = self.serves("etcd");
+        let mut answers = self.etcd.clone();
+        for status in answers.values_mut() {
+            status.at = Duration::from_secs(self.seconds);
+            if !serves {
+                let silent = Some(Symptom::new(SymptomKind::Refused, "nothing listens there"));
+                *status = EtcdStatus { own: None, agreed: None, members: None, silent, ..status.clone() };
+            }
+        }
+        answers
+    }
+
     fn run_of(&self, component: &ComponentId, pod: &Pod) -> PodRun {
-        let uid = format!("{}{}", Digest::of(pod.text.as_bytes()).short(), pod.file);
+        let uid = uid(pod);
         let state = match pod.up {
             Up::Running => ContainerState::Running { started: pod.started },
             _ => ContainerState::Exited {
@@ -412,7 +443,7 @@ impl World {
         };
         let manifest = self.parse(&pod.text).unwrap();
         let container = ContainerRun {
-            id: format!("{uid}-{}", pod.attempt),
+            id: container_id(pod),
             name: component.name.clone(),
             attempt: pod.attempt,
             image: manifest.images().into_iter().next().unwrap(),
@@ -462,10 +493,57 @@ impl World {
     }
 }
 
+fn uid(pod: &Pod) -> String {
+    format!("{}{}", Digest::of(pod.text.as_bytes()).short(), pod.file)
+}
+
+fn container_id(pod: &Pod) -> String {
+    format!("{}-{}", uid(pod), pod.attempt)
+}
+
 /// What a container says before it ends: those that hold a lease end when they cannot renew it.
 fn last_words(pod: &Pod) -> &'static str {
     match pod.text.contains("--crash") {
         true => "Error: unknown flag: --crash",
         false => "\"command failed\" err=\"leaderelection lost\"",
+    }
+}
+
+/// A cluster of one, at revision 1000 in term 5.
+fn single_member() -> EtcdStatus {
+    EtcdStatus {
+        target: "https://127.0.0.1:2379".to_owned(),
+        at: Duration::ZERO,
+        own: Some(MemberStatus {
+            version: "3.5.16".to_owned(),
+            cluster: 0xc1,
+            member: 1,
+            leader: Some(1),
+            term: 5,
+            raft_index: 2000,
+            applied_index: Some(2000),
+            revision: 1000,
+            db_size: Some(20 << 20),
+            db_in_use: Some(10 << 20),
+            quota: None,
+            learner: false,
+            alarms: Vec::new(),
+            errors: Vec::new(),
+        }),
+        silent: None,
+        agreed: Some(Agreed { cluster: 0xc1, member: 1, term: 5, revision: 1000 }),
+        members: Some(vec![member(1)]),
+        others: BTreeMap::new(),
+        metrics: None,
+    }
+}
+
+pub(super) fn member(id: u64) -> Member {
+    Member {
+        id,
+        name: format!("m{id}"),
+        peer_urls: vec![format!("https://192.0.2.{id}:2380")],
+        client_urls: vec![format!("https://192.0.2.{id}:2379")],
+        learner: false,
     }
 }
