@@ -34,7 +34,7 @@ use crate::model::etcd::{Agreed, EtcdStatus, Incarnation, WentBack};
 use crate::model::event::EventKind;
 use crate::model::observation::ContainerState;
 use crate::model::policy::WentBackAction;
-use crate::model::{ComponentId, Role, Slot, Step};
+use crate::model::{ComponentId, Role, Slot, Step, Verdict};
 
 /// Grace for a container whose generation is not known: the kubelet's default.
 const GRACE: Duration = Duration::from_secs(30);
@@ -216,7 +216,7 @@ fn standing(draft: &Draft<'_>, back: &WentBack, id: &ComponentId) -> Standing {
     if matches!(record.slot, Slot::Missing { .. }) {
         return Standing::Fresh;
     }
-    let serving = draft.assessment(id).is_some_and(|assessment| assessment.serving);
+    let serving = draft.assessment(id).is_some_and(|a| a.serving && a.verdict == Verdict::Healthy);
     if serving && running(draft, id).next().is_some() { Standing::Fresh } else { Standing::Awaited(None) }
 }
 

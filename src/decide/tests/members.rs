@@ -80,7 +80,7 @@ fn each_is_stopped_once_and_the_next_only_when_it_serves_again() {
     // The agent dies in the middle of it.
     world.restart_agent();
     world.run(200);
-    assert_eq!(stopped(&world), [API], "the others ended with it, and it is stopped once: {}", world.story());
+    assert_eq!(stopped(&world), &FOUR[1..], "in order, and each once: {}", world.story());
     assert!(world.memory.went_back.is_none(), "{}", world.story());
     assert!(matches!(world.slot(API), Slot::Steady { good: 1 }), "it is no fault of its generation");
 }

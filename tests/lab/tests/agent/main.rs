@@ -10,6 +10,7 @@
 //! | `absence` | manifests are deleted, moved away, reset |
 //! | `closures` | a file that a manifest mounts is changed |
 //! | `etcd` | etcd's manifest, while the API server runs |
+//! | `members` | the etcd cluster, its alarms, and a restored world |
 //! | `boots` | the node starts with a bad manifest on disk |
 //! | `crashes` | the agent itself: killed, its state damaged, its disk full |
 //! | `hands` | what a person does with the command line |
@@ -25,3 +26,4 @@ mod crashes;
 mod etcd;
 mod files;
 mod hands;
+mod members;
