@@ -312,13 +312,15 @@ impl Agent {
     }
 }
 
-/// Whether a memory is worth writing: a note that the API server served a moment ago alone is not.
+/// Whether a memory is worth writing: a note that the API server served a moment ago alone is not, nor that etcd wrote.
 fn differs(now: &Memory, saved: &Memory, pressing: bool) -> bool {
     if pressing {
         return now != saved;
     }
-    let without = |memory: &Memory| Memory { api_served: None, ..memory.clone() };
-    without(now) != without(saved)
+    let without = |memory: &Memory| Memory { api_served: None, incarnations: BTreeMap::new(), ..memory.clone() };
+    let worlds = |memory: &Memory| memory.incarnations.keys().cloned().collect::<Vec<_>>();
+    let moved = now.incarnations.iter().zip(&saved.incarnations).any(|((_, now), (_, was))| now.is_worth_saving(was));
+    moved || worlds(now) != worlds(saved) || without(now) != without(saved)
 }
 
 /// What the hands need to know of the node.

@@ -155,6 +155,7 @@ impl Node {
             runtime: Ok(Vec::new()),
             probes: BTreeMap::new(),
             leases: BTreeMap::new(),
+            etcd: BTreeMap::new(),
             images: BTreeMap::new(),
             runtime_work: None,
             kubelet: Kubelet { process: None, healthz: nothing(), answered: Duration::ZERO, waiting: BTreeMap::new() },

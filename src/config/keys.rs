@@ -8,7 +8,7 @@ use toml::de::DeValue;
 
 use super::{Settings, duration};
 use crate::model::component::is_dns_name;
-use crate::model::policy::{Intruders, Mode};
+use crate::model::policy::{Intruders, Mode, WentBackAction};
 
 /// One key.
 pub struct Key {
@@ -33,6 +33,7 @@ pub(super) enum Field {
     Words(At<Vec<String>>),
     Mode(At<Mode>),
     Intruders(At<Intruders>),
+    WentBack(At<WentBackAction>),
 }
 
 /// The way to a field.
@@ -173,6 +174,11 @@ pub const KEYS: &[Key] = &[
         Field::Intruders(|s| &mut s.policy.intruders),
         "a second file of one pod: `move-out` of the directory (kept and recorded), or `report`",
     ),
+    key(
+        "etcd.revisions-went-back",
+        Field::WentBack(|s| &mut s.policy.went_back),
+        "etcd was restored to an earlier state: `restart` what remembers the later one, or `report`",
+    ),
     key("paths.manifests", Field::FoundPath(|s| &mut s.paths.manifests), "the kubelet's static pod directory"),
     key(
         "paths.inactive-manifests",
@@ -267,6 +273,10 @@ impl Key {
                 Intruders::MoveOut => "move-out",
                 Intruders::Report => "report",
             }),
+            Field::WentBack(at) => quoted(match at(s) {
+                WentBackAction::Restart => "restart",
+                WentBackAction::Report => "report",
+            }),
         })
     }
 
@@ -330,6 +340,13 @@ impl Key {
                     "move-out" => Intruders::MoveOut,
                     "report" => Intruders::Report,
                     other => return Err(format!("{other:?} is no action: write \"move-out\" or \"report\"")),
+                }
+            }
+            Field::WentBack(at) => {
+                *at(settings) = match text(value, "\"restart\" or \"report\"")? {
+                    "restart" => WentBackAction::Restart,
+                    "report" => WentBackAction::Report,
+                    other => return Err(format!("{other:?} is no action: write \"restart\" or \"report\"")),
                 }
             }
         }

@@ -128,7 +128,7 @@ mod tests {
             let default = key.print(&Settings::default());
             let value = match default.as_deref() {
                 Some("\"act\"") => "\"observe\"".to_owned(),
-                Some("\"move-out\"") => "\"report\"".to_owned(),
+                Some("\"move-out\"" | "\"restart\"") => "\"report\"".to_owned(),
                 Some(list) if list.starts_with('[') => "[\"true\"]".to_owned(),
                 Some(number) if number.parse::<u32>().is_ok() => "77".to_owned(),
                 Some(path) if path.starts_with("\"/") => "\"/elsewhere\"".to_owned(),

@@ -9,6 +9,8 @@
 //!   rollback.rs    a replacement, stage by stage; parking.rs: kube-apiserver out of etcd's way
 //!   stall.rs       a process that stands still; services.rs: the same of the kubelet and the container runtime
 //!   surroundings.rs  certificates, disks, pressure, the clock, the way to the API server: told, no more
+//!   members.rs     what etcd members say that a person has to know
+//!   incarnation.rs etcd's world went back: what remembers the one before is started anew
 //!   pace.rs        how soon to look again
 //!   generations.rs what is kept of what was seen, published, and forgotten
 //! ```
@@ -19,6 +21,8 @@
 mod draft;
 mod generations;
 mod hold;
+mod incarnation;
+mod members;
 mod pace;
 mod parking;
 mod pin;
@@ -80,6 +84,8 @@ pub fn decide(scene: Scene<'_>, memory: &Memory, request: Option<&Request>) -> (
             }
         }
         parking::release(&mut draft);
+        members::tell(&mut draft);
+        incarnation::follow(&mut draft);
     }
     services::step(&mut draft);
     draft.tell_verdicts();

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::etcd;
 use super::pursuit::Watched;
 use super::reads::{self, main_container, standing_since};
 use super::{History, Past};
@@ -24,17 +25,17 @@ const RUNNING_IS_HEALTHY_AFTER: Duration = Duration::from_secs(10);
 const LEAST_STARTUP: Duration = Duration::from_secs(30);
 
 /// The raw finding of one pass, before hysteresis.
-struct Finding {
-    verdict: Verdict,
-    serving: bool,
-    evidence: Vec<String>,
-    cause: Option<Cause>,
+pub(super) struct Finding {
+    pub(super) verdict: Verdict,
+    pub(super) serving: bool,
+    pub(super) evidence: Vec<String>,
+    pub(super) cause: Option<Cause>,
     /// Whether a new answer came for the streaks, and of which sort.
-    answer: Option<(Duration, Answer)>,
+    pub(super) answer: Option<(Duration, Answer)>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Answer {
+pub(super) enum Answer {
     Good,
     Bad,
 }
@@ -268,7 +269,11 @@ fn with_runtime(
                 format!("its container exited with code {code} ({reason}), attempt {}{words}", container.attempt),
             )
         }
-        ContainerState::Running { started } => running(tick, seen, id, manifest, container, *started, past),
+        ContainerState::Running { started } => {
+            let up_for = Duration::try_from(tick.now.wall.duration_since(*started)).unwrap_or(Duration::ZERO);
+            let finding = running(tick, seen, id, manifest, container, up_for, past);
+            etcd::look(tick, seen, id, up_for, finding)
+        }
     }
 }
 
@@ -279,10 +284,9 @@ fn running(
     id: &ComponentId,
     manifest: Option<&Manifest>,
     container: &ContainerRun,
-    started: Timestamp,
+    up_for: Duration,
     past: &Past,
 ) -> Finding {
-    let up_for = Duration::try_from(tick.now.wall.duration_since(started)).unwrap_or(Duration::ZERO);
     let answers: Vec<&Probe> = seen.probes.get(id).into_iter().flatten().collect();
     // An answer from before this process was given by another one.
     let fresh = |probe: &&Probe| tick.now.boot.saturating_sub(probe.at) <= up_for;

@@ -60,6 +60,10 @@ fn dependency(id: &ComponentId, role: Role, all: &Judgement, seen: &Observation,
     if needed == Role::Etcd && !uses_local_etcd(seen, memory) {
         return None;
     }
+    // Of an alarm a dependent's failure is the same failure: what it writes is refused.
+    if let Some(cause @ Cause::Alarm { .. }) = &assessment.cause {
+        return Some(cause.clone());
+    }
     Some(Cause::Component { id: id.clone(), verdict: assessment.verdict })
 }
 

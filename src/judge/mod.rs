@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   for each component          alone.rs    its container and its probes  ─▶ verdict, with hysteresis both ways
+//!                               etcd.rs     what an etcd member says of itself
 //!   for all of them together    causes.rs   what lies beneath explains what lies above; only the root is acted upon
 //!   for those that answer       progress.rs who gets on with it: leases, reads with the quorum
 //!   for what runs them          services.rs the kubelet and the container runtime
@@ -12,6 +13,7 @@
 
 mod alone;
 mod causes;
+mod etcd;
 mod progress;
 mod pursuit;
 mod reads;
@@ -63,7 +65,7 @@ pub fn judge(
     mut history: History,
     policy: &Policy,
 ) -> (Judgement, History) {
-    let mut judgement = Judgement::default();
+    let mut judgement = Judgement { etcd: seen.etcd.clone(), ..Judgement::default() };
     let subjects = subjects(seen, memory);
     let roles: Vec<(ComponentId, Role)> =
         subjects.iter().map(|(id, file)| (id.clone(), alone::role(memory, id, file.as_deref()))).collect();

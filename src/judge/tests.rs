@@ -8,6 +8,7 @@ use jiff::Timestamp;
 
 use super::*;
 use crate::model::closure::generation_digest;
+use crate::model::etcd::{Alarm, AlarmKind, Member, MemberStatus, Metrics, SLOW_FSYNC};
 use crate::model::generation::Stored;
 use crate::model::memory::Record;
 use crate::model::observation::*;
@@ -15,8 +16,8 @@ use crate::model::reading::{Probe, Question, Symptom, SymptomKind};
 use crate::model::surroundings::{Certificate, Disk, DiskUse, Endpoint, Place, User};
 use crate::model::verdict::{Assessment, Cause, Pursuit, Reads};
 use crate::model::{
-    ClosureFile, Digest, FileKind, FileState, Generation, Lease, LeaseLook, Manifest, Moment, Reading, Role, Slot,
-    Standing,
+    ClosureFile, Digest, EtcdStatus, FileKind, FileState, Generation, Lease, LeaseLook, Manifest, Moment, Reading,
+    Role, Slot, Standing,
 };
 
 const NOW: i64 = 1_800_000_000;
@@ -60,6 +61,7 @@ fn nothing_runs(names: &[&str]) -> Observation {
         runtime_work: None,
         probes: BTreeMap::new(),
         leases: BTreeMap::new(),
+        etcd: BTreeMap::new(),
         images: BTreeMap::new(),
         kubelet: Kubelet {
             process: Some(KubeletProcess {
@@ -802,4 +804,156 @@ fn a_kubelet_or_runtime_is_ill_after_two_samples_and_not_for_being_busy_or_gone(
     assert_eq!(service(runtime(Runs, true), 30).1, Verdict::Unknown, "it unpacks an image, say");
     let gone = |seen: &mut Observation, _: u64| seen.runtime = Err(Symptom::new(SymptomKind::Broken, "no such file"));
     assert_eq!(service(gone, 9).1, Verdict::Down);
+}
+
+/// etcd runs and has answered for itself; the other members as they are told.
+fn member_says(change: impl FnOnce(&mut EtcdStatus)) -> Observation {
+    let mut seen = nothing_runs(&["etcd"]);
+    running(&mut seen, "etcd", -3000);
+    answers(&mut seen, "etcd", &[(Question::Live, Reading::Good), (Question::Ready, Reading::Good)]);
+    let own = MemberStatus {
+        version: "3.5.16".to_owned(),
+        cluster: 7,
+        member: 1,
+        leader: Some(1),
+        term: 3,
+        raft_index: 50,
+        applied_index: Some(50),
+        revision: 40,
+        db_size: Some(30 << 20),
+        db_in_use: None,
+        quota: None,
+        learner: false,
+        alarms: vec![],
+        errors: vec![],
+    };
+    let member = |id: u64| Member {
+        id,
+        name: format!("m{id}"),
+        peer_urls: vec![],
+        client_urls: vec![format!("https://m{id}")],
+        learner: false,
+    };
+    let mut status = EtcdStatus {
+        target: "etcd".to_owned(),
+        at: seen.at.boot,
+        own: Some(own),
+        silent: None,
+        agreed: None,
+        members: Some(vec![member(1), member(2), member(3)]),
+        others: BTreeMap::new(),
+        metrics: None,
+    };
+    change(&mut status);
+    seen.etcd.insert(ComponentId::system("etcd"), status);
+    seen
+}
+
+#[test]
+fn a_member_with_an_alarm_fails_whoever_raised_it_and_its_probes_are_content() {
+    for (kind, member, words) in
+        [(AlarmKind::NoSpace, 1, "NOSPACE, raised by this member"), (AlarmKind::Corrupt, 3, "CORRUPT, raised for m3")]
+    {
+        let seen = member_says(|status| status.own.as_mut().unwrap().alarms = vec![Alarm { member, kind }]);
+        let assessment = judged(&seen, "etcd");
+        assert_eq!(assessment.verdict, Verdict::Failing, "{:?}", assessment.evidence);
+        assert!(assessment.serving, "it reads");
+        assert!(matches!(&assessment.cause, Some(Cause::Alarm { detail }) if detail.starts_with(words)));
+        assert!(assessment.evidence[0].contains(words), "{:?}", assessment.evidence);
+    }
+}
+
+#[test]
+fn one_answer_with_an_alarm_is_not_enough() {
+    let (_, history) = passes(&member_says(|_| {}), &Memory::default(), History::default(), 3);
+    let seen = member_says(|status| {
+        status.own.as_mut().unwrap().alarms = vec![Alarm { member: 1, kind: AlarmKind::NoSpace }];
+    });
+    let etcd = ComponentId::system("etcd");
+    let mut seen = seen;
+    seen.at.boot += Duration::from_secs(20);
+    seen.etcd.get_mut(&etcd).unwrap().at = seen.at.boot;
+    seen.probes.values_mut().flatten().for_each(|probe| probe.at += Duration::from_secs(20));
+    let (judgement, _) = passes(&seen, &Memory::default(), history.clone(), 1);
+    assert_eq!(judgement.verdict(&etcd), Verdict::Healthy);
+    let (judgement, _) = passes(&seen, &Memory::default(), history, 2);
+    assert_eq!(judgement.verdict(&etcd), Verdict::Failing);
+}
+
+#[test]
+fn n21_a_member_without_a_leader_names_the_cluster_and_who_does_not_answer() {
+    let mut seen = member_says(|status| {
+        status.own.as_mut().unwrap().leader = None;
+        for id in [2, 3] {
+            status.others.insert(id, Err(Symptom::new(SymptomKind::TimedOut, "no answer")));
+        }
+    });
+    // etcd's own /readyz takes longer to say no than we wait.
+    let answered = [(Question::Live, Reading::Good), (Question::Ready, bad(SymptomKind::TimedOut))];
+    answers(&mut seen, "etcd", &answered);
+    let assessment = judged(&seen, "etcd");
+    assert_eq!(assessment.verdict, Verdict::Failing);
+    let Some(Cause::Cluster { detail }) = &assessment.cause else { panic!("{:?}", assessment.cause) };
+    assert!(detail.contains("knows no leader") && detail.contains("2 of 3 members do not answer: m2"), "{detail}");
+}
+
+#[test]
+fn a_learner_is_alive_and_owes_no_linearizable_read() {
+    let learner = |status: &mut EtcdStatus| {
+        status.own.as_mut().unwrap().learner = true;
+        status.members = None;
+    };
+    let mut seen = member_says(learner);
+    let answered = [
+        (Question::Live, Reading::Good),
+        (Question::Ready, bad(SymptomKind::Unhealthy)),
+        (Question::Quorum, cannot(SymptomKind::NoMeans)),
+    ];
+    answers(&mut seen, "etcd", &answered);
+    let assessment = judged(&seen, "etcd");
+    assert_eq!((assessment.verdict, assessment.cause), (Verdict::Healthy, None));
+    assert!(assessment.evidence.iter().any(|line| line.contains("learner")), "{:?}", assessment.evidence);
+    answers(&mut seen, "etcd", &[(Question::Live, bad(SymptomKind::TimedOut))]);
+    assert_eq!(judged(&seen, "etcd").verdict, Verdict::Stalled, "one that hangs is none");
+}
+
+#[test]
+fn a_slow_disk_is_evidence_and_explains_only_what_is_wrong() {
+    let slow = |status: &mut EtcdStatus| {
+        status.metrics = Some(Metrics { fsync: vec![SLOW_FSYNC * 2, SLOW_FSYNC, SLOW_FSYNC], ..Metrics::default() });
+    };
+    let mut seen = member_says(slow);
+    let assessment = judged(&seen, "etcd");
+    assert_eq!((assessment.verdict, assessment.cause), (Verdict::Healthy, None));
+    assert!(assessment.evidence.iter().any(|line| line.contains("more than 512 ms")), "{:?}", assessment.evidence);
+    answers(&mut seen, "etcd", &[(Question::Live, bad(SymptomKind::TimedOut))]);
+    assert!(matches!(judged(&seen, "etcd").cause, Some(Cause::Disk { .. })));
+    let two = member_says(|status| {
+        let fsync = vec![SLOW_FSYNC, Duration::ZERO, SLOW_FSYNC];
+        status.metrics = Some(Metrics { fsync, ..Metrics::default() });
+    });
+    assert!(!judged(&two, "etcd").evidence.iter().any(|line| line.contains("slow")), "one good scrape between");
+}
+
+#[test]
+fn certificates_that_do_not_fit_are_named_in_either_direction() {
+    let mut seen = member_says(|_| {});
+    for answered in [
+        [(Question::Live, Reading::Good), (Question::AsDependent, bad(SymptomKind::Tls))],
+        [(Question::Live, cannot(SymptomKind::Tls)), (Question::AsDependent, bad(SymptomKind::Tls))],
+    ] {
+        answers(&mut seen, "etcd", &answered);
+        let assessment = judged(&seen, "etcd");
+        assert_eq!(assessment.verdict, Verdict::Failing);
+        assert!(matches!(assessment.cause, Some(Cause::KeyMaterial { .. })), "{:?}", assessment.cause);
+    }
+}
+
+#[test]
+fn what_a_process_before_this_one_said_is_not_held_against_it() {
+    let mut seen = member_says(|status| {
+        status.own.as_mut().unwrap().alarms = vec![Alarm { member: 1, kind: AlarmKind::NoSpace }];
+    });
+    seen.etcd.get_mut(&ComponentId::system("etcd")).unwrap().at = seen.at.boot - Duration::from_secs(3600);
+    assert_eq!(judged(&seen, "etcd").verdict, Verdict::Healthy);
 }

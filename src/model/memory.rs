@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::closure::generation_digest;
+use super::etcd::{Incarnation, WentBack};
 use super::observation::DataDir;
 use super::{ClosureFile, ComponentId, Digest, FileKind, FileState, Generation, Role, Slot, Verdict};
 
@@ -36,6 +37,12 @@ pub struct Memory {
     pub api_served: Option<ApiServed>,
     /// What is to be known about the node as a whole, by a key; told once, shown while it lasts.
     pub notices: BTreeMap<String, String>,
+    /// Which world each etcd of this node has served.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub incarnations: BTreeMap<ComponentId, Incarnation>,
+    /// An etcd world that went back, while somebody may still remember the one before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub went_back: Option<WentBack>,
 }
 
 /// What binds a memory to a machine.

@@ -10,6 +10,7 @@
 pub mod closure;
 pub mod component;
 pub mod digest;
+pub mod etcd;
 pub mod event;
 pub mod generation;
 pub mod lease;
@@ -28,6 +29,7 @@ pub mod versions;
 pub use closure::{ClosureFile, FileKind, FileState};
 pub use component::{ComponentId, Role};
 pub use digest::Digest;
+pub use etcd::EtcdStatus;
 pub use event::Event;
 pub use generation::{Generation, Proof, Standing};
 pub use lease::{Lease, LeaseLook};

@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use super::surroundings::{Certificate, ClockJump, Disk, Endpoint, Pressure};
 use super::{
-    ClosureFile, ComponentId, DataVersion, Digest, FileFault, FileState, LeaseLook, Manifest, Moment, Probe, Reading,
-    Symptom,
+    ClosureFile, ComponentId, DataVersion, Digest, EtcdStatus, FileFault, FileState, LeaseLook, Manifest, Moment,
+    Probe, Reading, Symptom,
 };
 
 /// One look at the node.
@@ -34,6 +34,8 @@ pub struct Observation {
     pub probes: BTreeMap<ComponentId, Vec<Probe>>,
     /// The latest look at the leases of controller manager and scheduler, and at the node's own under `kubelet`.
     pub leases: BTreeMap<ComponentId, LeaseLook>,
+    /// What each etcd member said last about itself and its cluster.
+    pub etcd: BTreeMap<ComponentId, EtcdStatus>,
     /// Whether an image is on the node, by reference; an image that could not be asked for is not in here.
     pub images: BTreeMap<String, ImagePresence>,
     /// The kubelet.

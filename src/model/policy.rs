@@ -76,6 +76,15 @@ pub enum Intruders {
     Report,
 }
 
+/// What is done where the revisions of etcd went back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WentBackAction {
+    /// What remembers the old world is started anew, one after the other.
+    Restart,
+    /// It is told, no more.
+    Report,
+}
+
 /// All of it. Durations are watched time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
@@ -127,6 +136,8 @@ pub struct Policy {
     pub rewrites: u32,
     /// What is done about a second file of one pod.
     pub intruders: Intruders,
+    /// What is done where the revisions of etcd went back.
+    pub went_back: WentBackAction,
 }
 
 impl Default for Policy {
@@ -156,6 +167,7 @@ impl Default for Policy {
             parking: PARKING,
             rewrites: REWRITES,
             intruders: Intruders::MoveOut,
+            went_back: WentBackAction::Restart,
         }
     }
 }

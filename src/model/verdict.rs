@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{ComponentId, Role};
+use super::{ComponentId, EtcdStatus, Role};
 
 /// How a component does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -89,6 +89,11 @@ pub enum Cause {
         /// Which file, and what is wrong with it.
         detail: String,
     },
+    /// etcd raised an alarm, NOSPACE or CORRUPT: what is written fails, whoever writes it.
+    Alarm {
+        /// Which, who raised it, and what that means.
+        detail: String,
+    },
     /// The address its kubeconfig names for the API server does not answer, while the API server of this node serves.
     Endpoint {
         /// The sentence.
@@ -106,6 +111,7 @@ impl fmt::Display for Cause {
             Self::Cluster { detail } => write!(f, "the etcd cluster does not serve: {detail}"),
             Self::Certificate { detail } => write!(f, "a certificate is out of its dates: {detail}"),
             Self::KeyMaterial { detail } => write!(f, "key material does not fit: {detail}"),
+            Self::Alarm { detail } => write!(f, "etcd raised an alarm: {detail}"),
             Self::Disk { detail } => write!(f, "a disk does not take what it writes: {detail}"),
             Self::Endpoint { detail } => write!(f, "its way to the API server is broken: {detail}"),
         }
@@ -255,6 +261,9 @@ pub struct Judgement {
     pub kubelet: ServiceState,
     /// The container runtime.
     pub runtime: ServiceState,
+    /// What each etcd member said of itself, beside the sentences made of it.
+    #[serde(default)]
+    pub etcd: BTreeMap<ComponentId, EtcdStatus>,
 }
 
 impl Judgement {

@@ -50,6 +50,7 @@ use self::kubelet::{Pods, PodsAsk};
 use self::leases::Leases;
 use self::node::{Listeners, Signs};
 pub use self::places::{Place, Places, places};
+use self::probes::member::Members;
 use self::probes::plan::{self, Ask, How, Manifests, More};
 use self::probes::{Probes, http};
 use self::runtime::{Runtime, Wanted};
@@ -81,6 +82,7 @@ pub struct Observer {
     machine: Bounded<Proc>,
     runtime: Runtime,
     probes: Probes,
+    members: Members,
     kubelet_health: Probes,
     leases: Leases,
     pods: Pods,
@@ -196,6 +198,7 @@ impl Observer {
             machine: Bounded::new("reading /proc", on_machine),
             runtime: Runtime::default(),
             probes: Probes::new(settings.probes.clone()),
+            members: Members::new(settings.probes.clone()),
             kubelet_health: Probes::new(settings.probes.clone()),
             leases: Leases::new(settings.probes.clone()),
             pods: Pods::default(),
@@ -273,6 +276,7 @@ impl Observer {
             runtime_work,
             probes: self.probes.answers(),
             leases: self.leases.looks(),
+            etcd: self.members.answers(),
             images,
             kubelet: self.kubelet_seen(process),
             node,
@@ -349,6 +353,7 @@ impl Observer {
         );
         self.leases.plan(leases);
         self.probes.plan(asks);
+        self.members.plan(plan::members(&manifests, &self.settings.paths.kubernetes));
         self.pods.plan(kubelet_client.map(|identity| PodsAsk {
             address: self.surroundings.kubelet_address.clone(),
             identity,

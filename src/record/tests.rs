@@ -10,6 +10,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::model::closure::KubeconfigHealth;
+use crate::model::etcd::{Incarnation, WentBack};
 use crate::model::generation::Stored;
 use crate::model::manifest::DataIdentity;
 use crate::model::memory::{ApiServed, Machine, Parked, Pause, Pin, Record, Restart, Stands};
@@ -189,6 +190,8 @@ fn full_memory() -> Memory {
         runtime_restarts: VecDeque::from([seconds(30)]),
         api_served: Some(ApiServed { boot_id: "6a1d".into(), at: seconds(3600) }),
         notices: BTreeMap::from([("conflict".into(), "two files hold one pod".into())]),
+        incarnations: BTreeMap::new(),
+        went_back: None,
     }
 }
 
@@ -301,6 +304,34 @@ fn a_memory_is_saved_once_and_comes_back() {
     let memory = kept(&guard, "etcd", &[(1, good())]);
     assert_eq!(guard.save_memory(&memory).unwrap(), Written::Changed);
     assert_eq!(guard.save_memory(&memory).unwrap(), Written::AlreadySo);
+    assert_eq!(guard.load_memory(&machine()), (memory, vec![]));
+}
+
+#[test]
+fn the_worlds_of_etcd_and_what_is_left_to_start_anew_come_back() {
+    let (_dir, guard) = guard();
+    let (etcd, at) = (ComponentId::system("etcd"), Timestamp::UNIX_EPOCH);
+    let mut memory = kept(&guard, "etcd", &[(1, good())]);
+    let world = Incarnation {
+        cluster: u64::MAX,
+        member: 2,
+        revision: 40_000,
+        term: 7,
+        at,
+        version: "3.5.16".into(),
+        members: 3,
+        away_since: Some(at),
+        doubted: Some(Duration::from_secs(9)),
+    };
+    memory.incarnations.insert(etcd.clone(), world);
+    memory.went_back = Some(WentBack {
+        etcd,
+        since: at,
+        what: "it went back".into(),
+        left: vec![ComponentId::system("kube-scheduler")],
+        stopping: Some("c1".into()),
+    });
+    guard.save_memory(&memory).unwrap();
     assert_eq!(guard.load_memory(&machine()), (memory, vec![]));
 }
 

@@ -7,7 +7,7 @@ use super::history::{GenerationRow, rows};
 use super::next;
 use super::status::{Material, PinView};
 use crate::model::verdict::Reads;
-use crate::model::{ComponentId, Event, Verdict};
+use crate::model::{ComponentId, EtcdStatus, Event, Verdict};
 
 /// An explanation of one component.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,6 +20,9 @@ pub struct Explanation {
     pub since: Option<Timestamp>,
     /// The sentences the verdict stands on; empty when no agent runs.
     pub evidence: Vec<String>,
+    /// What an etcd member says of itself and its cluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub etcd: Option<EtcdStatus>,
     /// What lies beneath its trouble.
     pub cause: Option<String>,
     /// Whether the process has read what stands, and why that is not so.
@@ -51,6 +54,7 @@ impl Explanation {
             verdict: assessment.map(|a| a.verdict).or(record.verdict.map(|(v, _)| v)).unwrap_or(Verdict::Unknown),
             since: assessment.map(|a| a.since).or(record.verdict.map(|(_, since)| since)),
             evidence: assessment.map(|a| a.evidence.clone()).unwrap_or_default(),
+            etcd: material.judgement.and_then(|judgement| judgement.etcd.get(component)).cloned(),
             cause: assessment.and_then(|a| a.cause.as_ref()).map(ToString::to_string),
             reads: assessment.map(|a| match &a.reads {
                 Reads::All => "the process has read all of what stands".to_owned(),

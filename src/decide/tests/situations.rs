@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::super::Pace;
-use super::world::{FOUR, Up, World, id, manifest};
+use super::world::{FOUR, Up, World, id, manifest, member};
 use crate::model::observation::{BusyKind, BusyProcess, Gone, Listener};
 use crate::model::plan::Refusal;
 use crate::model::policy::Mode;
@@ -917,6 +917,27 @@ fn q8_an_api_server_that_hangs_on_a_hung_etcd_is_not_the_one_that_is_restarted()
     world.hung.insert(API.to_owned(), Pursuit::Idle);
     world.run(300);
     world.assert_untouched();
+}
+
+#[test]
+fn q10_where_other_masters_exist_etcd_and_the_api_server_are_left_to_the_kubelet() {
+    for name in ["etcd", API] {
+        let mut world = World::adopted();
+        let status = world.etcd.get_mut(&id("etcd")).unwrap();
+        status.members = Some(vec![member(1), member(2), member(3)]);
+        world.run(5);
+        world.hung.insert(name.to_owned(), Pursuit::Stopped);
+        world.run(300);
+        world.assert_untouched();
+        assert!(world.says("etcd has 3 members"), "{name}: {}", world.story());
+    }
+    let mut world = World::adopted();
+    world.etcd.clear();
+    world.memory.incarnations.clear();
+    world.hung.insert(API.to_owned(), Pursuit::Stopped);
+    world.run(300);
+    world.assert_untouched();
+    assert!(world.says("whether other masters exist is not known"), "{}", world.story());
 }
 
 #[test]

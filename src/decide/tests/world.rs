@@ -13,6 +13,7 @@ use jiff::Timestamp;
 use crate::decide::{Scene, concluded, decide};
 use crate::judge::{History, judge};
 use crate::model::closure::generation_digest;
+use crate::model::etcd::{Agreed, Member, MemberStatus};
 use crate::model::observation::*;
 use crate::model::plan::Refusal;
 use crate::model::reading::{Probe, Question, Symptom, SymptomKind};
@@ -66,6 +67,7 @@ pub(super) struct World {
     /// Certificates, disks, pressure, the clock and endpoints: the rest of it is made anew at every look.
     pub(super) around: Node,
     pub(super) data: DataVersion,
+    pub(super) etcd: BTreeMap<ComponentId, EtcdStatus>,
     parsed: RefCell<BTreeMap<String, Result<Manifest, FileFault>>>,
 }
 
@@ -117,6 +119,7 @@ impl World {
             data_changed: 100,
             around: Node::default(),
             data: DataVersion::Known(Versions { cluster: Some((1, 34)), ..Versions::default() }),
+            etcd: [(id("etcd"), single_member())].into(),
             parsed: RefCell::default(),
         };
         for name in FOUR {
@@ -197,6 +200,13 @@ impl World {
         self.events.iter().map(|event| format!("{event}\n")).collect()
     }
 
+    /// etcd answers, at every pass until it is said otherwise.
+    pub(super) fn etcd_says(&mut self, change: impl FnOnce(&mut EtcdStatus)) {
+        let mut status = self.etcd.remove(&id("etcd")).unwrap_or_else(single_member);
+        change(&mut status);
+        self.etcd.insert(id("etcd"), status);
+    }
+
     fn touched(&self) -> usize {
         self.steps.iter().filter(|step| step.touches_node()).count()
     }
@@ -275,12 +285,13 @@ impl World {
                 let text = self.store[&(component.clone(), *number)].clone();
                 self.files.insert(file_name.clone(), (text, now));
             }
-            Step::StopContainer { component, .. } => {
-                if self.hung.remove(&component.name).is_some() {
-                    let next_start = self.seconds + 1;
-                    self.pods
-                        .entry(component.clone())
-                        .and_modify(|pod| (pod.up, pod.next_start) = (Up::Exited, next_start));
+            Step::StopContainer { component, container, .. } => {
+                self.hung.remove(&component.name);
+                let next_start = self.seconds + 1;
+                if let Some(pod) = self.pods.get_mut(component)
+                    && *container == container_id(pod)
+                {
+                    (pod.up, pod.next_start) = (Up::Exited, next_start);
                 }
             }
             Step::RestartRuntime => drop(self.hung.remove("containerd")),
@@ -441,6 +452,7 @@ impl World {
             runtime_work: self.work("containerd"),
             probes: self.pods.iter().map(|(component, pod)| (component.clone(), self.probes(component, pod))).collect(),
             leases: BTreeMap::new(),
+            etcd: self.etcd_answers(),
             images,
             kubelet: Kubelet {
                 process: Some(KubeletProcess {
@@ -470,8 +482,21 @@ impl World {
         }
     }
 
+    fn etcd_answers(&self) -> BTreeMap<ComponentId, EtcdStatus> {
+        let serves = self.serves("etcd");
+        let mut answers = self.etcd.clone();
+        for status in answers.values_mut() {
+            status.at = Duration::from_secs(self.seconds);
+            if !serves {
+                let silent = Some(Symptom::new(SymptomKind::Refused, "nothing listens there"));
+                *status = EtcdStatus { own: None, agreed: None, members: None, silent, ..status.clone() };
+            }
+        }
+        answers
+    }
+
     fn run_of(&self, component: &ComponentId, pod: &Pod) -> PodRun {
-        let uid = format!("{}{}", Digest::of(pod.text.as_bytes()).short(), pod.file);
+        let uid = uid(pod);
         let state = match pod.up {
             Up::Running => ContainerState::Running { started: pod.started },
             _ => ContainerState::Exited {
@@ -483,7 +508,7 @@ impl World {
         };
         let manifest = self.parse(&pod.text).unwrap();
         let container = ContainerRun {
-            id: format!("{uid}-{}", pod.attempt),
+            id: container_id(pod),
             name: component.name.clone(),
             attempt: pod.attempt,
             image: manifest.images().into_iter().next().unwrap(),
@@ -536,10 +561,57 @@ impl World {
     }
 }
 
+fn uid(pod: &Pod) -> String {
+    format!("{}{}", Digest::of(pod.text.as_bytes()).short(), pod.file)
+}
+
+fn container_id(pod: &Pod) -> String {
+    format!("{}-{}", uid(pod), pod.attempt)
+}
+
 /// What a container says before it ends: those that hold a lease end when they cannot renew it.
 fn last_words(pod: &Pod) -> &'static str {
     match pod.text.contains("--crash") {
         true => "Error: unknown flag: --crash",
         false => "\"command failed\" err=\"leaderelection lost\"",
+    }
+}
+
+/// A cluster of one, at revision 1000 in term 5.
+fn single_member() -> EtcdStatus {
+    EtcdStatus {
+        target: "https://127.0.0.1:2379".to_owned(),
+        at: Duration::ZERO,
+        own: Some(MemberStatus {
+            version: "3.5.16".to_owned(),
+            cluster: 0xc1,
+            member: 1,
+            leader: Some(1),
+            term: 5,
+            raft_index: 2000,
+            applied_index: Some(2000),
+            revision: 1000,
+            db_size: Some(20 << 20),
+            db_in_use: Some(10 << 20),
+            quota: None,
+            learner: false,
+            alarms: Vec::new(),
+            errors: Vec::new(),
+        }),
+        silent: None,
+        agreed: Some(Agreed { cluster: 0xc1, member: 1, term: 5, revision: 1000 }),
+        members: Some(vec![member(1)]),
+        others: BTreeMap::new(),
+        metrics: None,
+    }
+}
+
+pub(super) fn member(id: u64) -> Member {
+    Member {
+        id,
+        name: format!("m{id}"),
+        peer_urls: vec![format!("https://192.0.2.{id}:2380")],
+        client_urls: vec![format!("https://192.0.2.{id}:2379")],
+        learner: false,
     }
 }

@@ -15,6 +15,7 @@ use tonic::{Code, Status};
 use tower::service_fn;
 
 use super::connect::{self, Address, Security, Trail};
+use crate::model::etcd::Agreed;
 use crate::model::reading::SymptomKind;
 use crate::model::{Reading, Symptom};
 
@@ -71,6 +72,39 @@ impl<'a> Etcd<'a> {
             Ok(client) => Ok(Self { client: client?, way, trail }),
             Err(_) => Err(connect::timed_out(&way.address, "took the connection and did not speak HTTP/2 in time")),
         }
+    }
+
+    pub(super) fn way(&self) -> &Way {
+        self.way
+    }
+
+    pub(super) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// What an error of a call means.
+    pub(super) fn meaning(&self, error: Error) -> Reading {
+        meaning(self.way, error, &self.trail)
+    }
+
+    /// Where a linearizable read finds the cluster: its header holds for the moment in which the quorum agreed.
+    pub(super) async fn agreed(&self, deadline: Instant) -> Result<Agreed, Reading> {
+        let mut client = self.client.kv_client();
+        let response = match timeout_at(deadline, client.get(KEY, Some(GetOptions::new().with_count_only()))).await {
+            Ok(Ok(response)) => response,
+            Ok(Err(error)) => return Err(self.meaning(error)),
+            Err(_) => return Err(connect::timed_out(&self.way.address, "did not agree on a read in time")),
+        };
+        let Some(header) = response.header() else {
+            let words = format!("{} answered a read without a header", self.way);
+            return Err(Reading::Bad(Symptom::new(SymptomKind::WrongBody, words)));
+        };
+        Ok(Agreed {
+            cluster: header.cluster_id(),
+            member: header.member_id(),
+            term: header.raft_term(),
+            revision: header.revision(),
+        })
     }
 
     /// Reads once, within the deadline.

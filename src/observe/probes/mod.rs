@@ -11,7 +11,9 @@ pub(super) mod connect;
 pub(super) mod etcd;
 pub(super) mod http;
 mod listening;
+pub(super) mod member;
 pub(super) mod plan;
+pub(super) mod scrape;
 pub(super) mod tls;
 
 use std::collections::BTreeMap;

@@ -11,6 +11,8 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use super::connect::{Address, Security, Trust};
 use super::etcd::Way;
 use super::http::{Expect, Get, MAX_BODY};
+use super::member;
+use super::scrape::MAX_PAGE;
 use super::tls::Identity;
 use crate::model::reading::Question;
 use crate::model::surroundings::Place;
@@ -227,18 +229,44 @@ fn from_outside(question: Question, probe: &PodProbe, container: &Container) -> 
     Some(Ask { question, how: How::Tcp(Address { host: reachable(&host), port }) })
 }
 
-fn etcd(manifest: &Manifest, manifests: &Manifests<'_>, kubernetes: &Path) -> Vec<Ask> {
+/// What every etcd of this node is asked about itself and its cluster.
+pub(in crate::observe) fn members(manifests: &Manifests<'_>, kubernetes: &Path) -> BTreeMap<ComponentId, member::Ask> {
+    let etcds = manifests.standing.iter().filter(|(_, manifest)| manifest.role == Role::Etcd);
+    let ask = |manifest: &Manifest| {
+        let way = etcd_way(manifest, manifests, kubernetes)?;
+        let metrics = metrics_of(manifest, &way);
+        Some(member::Ask { way, metrics })
+    };
+    etcds.filter_map(|(id, manifest)| Some((id.clone(), ask(manifest)?))).collect()
+}
+
+/// Its metrics listener, or where it listens for clients: it has them there, too.
+fn metrics_of(manifest: &Manifest, way: &Way) -> Get {
+    let urls = manifest.flag("listen-metrics-urls").unwrap_or_default();
+    let listener = urls.split(',').filter_map(Url::parse).find(|url| !url.https);
+    let (address, security) = match listener {
+        Some(url) => (url.address, Security::Plain),
+        None => (way.address.clone(), way.security.clone()),
+    };
+    Get { address, security, path: "/metrics".to_owned(), headers: Vec::new(), max_body: MAX_PAGE }
+}
+
+/// The way to an etcd of this node.
+fn etcd_way(manifest: &Manifest, manifests: &Manifests<'_>, kubernetes: &Path) -> Option<Way> {
     let urls = manifest.flag("listen-client-urls").unwrap_or_else(|| "http://127.0.0.1:2379".to_owned());
     let urls: Vec<Url> = urls.split(',').filter_map(Url::parse).collect();
-    let loopback = urls.iter().find(|url| url.is_loopback());
+    let url = urls.iter().find(|url| url.is_loopback()).or(urls.first())?;
+    let security = if url.https {
+        Security::Tls { identities: etcd_identities(manifest, manifests, kubernetes), trust: Trust::Anyone }
+    } else {
+        Security::Plain
+    };
+    Some(Way { address: url.address.clone(), security })
+}
+
+fn etcd(manifest: &Manifest, manifests: &Manifests<'_>, kubernetes: &Path) -> Vec<Ask> {
     let mut asks = Vec::new();
-    if let Some(url) = loopback.or(urls.first()) {
-        let security = if url.https {
-            Security::Tls { identities: etcd_identities(manifest, manifests, kubernetes), trust: Trust::Anyone }
-        } else {
-            Security::Plain
-        };
-        let way = Way { address: url.address.clone(), security };
+    if let Some(way) = etcd_way(manifest, manifests, kubernetes) {
         asks.push(Ask { question: Question::Live, how: How::EtcdAlone(way.clone()) });
         asks.push(Ask { question: Question::Quorum, how: How::EtcdQuorum(way) });
     }
@@ -301,13 +329,13 @@ fn dependent_ways(api_server: &Manifest) -> Vec<Way> {
 
 /// `scheme://host:port`, all that flags of etcd hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Url {
-    https: bool,
-    address: Address,
+pub(super) struct Url {
+    pub(super) https: bool,
+    pub(super) address: Address,
 }
 
 impl Url {
-    fn parse(text: &str) -> Option<Self> {
+    pub(super) fn parse(text: &str) -> Option<Self> {
         let (scheme, rest) = text.trim().split_once("://")?;
         let https = match scheme {
             "https" => true,

@@ -128,6 +128,7 @@ impl Scene {
             runtime_work: None,
             probes: BTreeMap::new(),
             leases: BTreeMap::new(),
+            etcd: BTreeMap::new(),
             images: BTreeMap::from([("scheduler:v1".to_owned(), ImagePresence::Present { id: "x".to_owned() })]),
             kubelet: Kubelet {
                 process: Some(KubeletProcess {

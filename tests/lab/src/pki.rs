@@ -23,6 +23,8 @@ use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose, PKCS_RSA_SHA256, RsaKeySize, SanType, date_time_ymd,
 };
+use rustls::pki_types::PrivateKeyDer;
+use rustls::pki_types::pem::PemObject;
 
 /// A certificate with its key, both as PEM.
 #[derive(Debug, Clone)]
@@ -70,6 +72,21 @@ impl Authority {
         validity(&mut params, -1, AUTHORITY_DAYS)?;
         let pair = Pair { cert: params.self_signed(&key)?.pem(), key: pkcs1_pem(&key)? };
         Ok(Self { issuer: Issuer::new(params, key), pair })
+    }
+
+    /// The authority that lies in `PATH.crt` and `PATH.key`.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn load(path: &Path) -> Result<Self> {
+        let read = |ending: &str| {
+            let file = path.with_extension(ending);
+            fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))
+        };
+        let pair = Pair { cert: read("crt")?, key: read("key")? };
+        let key = PrivateKeyDer::from_pem_slice(pair.key.as_bytes()).context("cannot read an authority's key")?;
+        let key = KeyPair::try_from(&key).context("cannot use an authority's key")?;
+        Ok(Self { issuer: Issuer::from_ca_cert_pem(&pair.cert, key)?, pair })
     }
 
     /// The authority's own certificate and key.

@@ -20,7 +20,7 @@
 //! | `running`, `init`, `root`, `spec`, `supervisor` | its processes, its file system, and how to talk to it |
 //! | `cgroup` | its cgroups |
 //! | `furnish`, `cache`, `store`, `kubeadm` | what it is furnished with |
-//! | `service`, `journal`, `manifest_dir`, `sight`, `containers`, `health`, `dial` | what a test holds in hand |
+//! | `service`, `journal`, `manifest_dir`, `members`, `sight`, `containers`, `health`, `dial` | what a test holds in hand |
 //! | `shell`, `demo`, `bench` | what a person does with it |
 
 pub mod bench;
@@ -36,6 +36,7 @@ pub mod init;
 pub mod journal;
 pub mod kubeadm;
 mod manifest_dir;
+pub mod members;
 pub mod place;
 mod root;
 mod running;

@@ -11,6 +11,7 @@
 //! | `closures` | a file that a manifest mounts is changed |
 //! | `etcd` | etcd's manifest, while the API server runs |
 //! | `versions` | an upgrade of etcd, whose data may have been moved on |
+//! | `members` | the etcd cluster, its alarms, and a restored world |
 //! | `boots` | the node starts with a bad manifest on disk |
 //! | `crashes` | the agent itself: killed, its state damaged, its disk full |
 //! | `stalls` | nothing: a process hangs, or looks well and does nothing |
@@ -28,6 +29,7 @@ mod crashes;
 mod etcd;
 mod files;
 mod hands;
+mod members;
 mod stalls;
 mod surroundings;
 mod versions;

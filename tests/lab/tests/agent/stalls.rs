@@ -23,7 +23,7 @@ impl Stage {
     }
 
     /// The container that runs now.
-    async fn runs(&self, component: Component) -> Result<Option<String>> {
+    async fn running(&self, component: Component) -> Result<Option<String>> {
         let all = self.node.containers(component).await?;
         Ok(all.into_iter().rev().find(|c| c.state == Life::Running).map(|c| c.id))
     }
@@ -32,7 +32,7 @@ impl Stage {
     async fn runs_anew(&self, component: Component, before: &Option<String>) -> Result<()> {
         let began = Instant::now();
         loop {
-            let runs = self.runs(component).await.unwrap_or_default();
+            let runs = self.running(component).await.unwrap_or_default();
             if runs.is_some() && runs != *before {
                 break;
             }
@@ -55,7 +55,7 @@ async fn n3_n4_a_hung_process_is_restarted_and_nobody_else_is() -> Result<()> {
 
     let mut restarts = 0;
     for component in [Component::Scheduler, Component::ControllerManager, Component::ApiServer, Component::Etcd] {
-        let before = stage.runs(component).await?;
+        let before = stage.running(component).await?;
         let told = format!("{component}: restarting its container");
         let already = stage.times_told(&told);
         stage.signal(component, "STOP").await?;
@@ -75,7 +75,7 @@ async fn a_hung_kubelet_and_a_hung_runtime_are_restarted_and_the_pods_run_on() -
     let stage = Stage::with(&quick(&[])).await?;
     let mut before = Vec::new();
     for component in [Component::Etcd, Component::ApiServer] {
-        before.push((component, stage.runs(component).await?));
+        before.push((component, stage.running(component).await?));
     }
     stage.node.kubelet().signal(Signal::SIGSTOP).await?;
     stage.told("the kubelet is restarted").await?;
@@ -87,7 +87,7 @@ async fn a_hung_kubelet_and_a_hung_runtime_are_restarted_and_the_pods_run_on() -
     for (component, container) in before {
         let began = Instant::now();
         // containerd looks for its containers again after its start.
-        while stage.runs(component).await.unwrap_or_default() != container {
+        while stage.running(component).await.unwrap_or_default() != container {
             ensure!(began.elapsed() < SOON, "{component} did not run on:\n{}", stage.story());
             sleep(Duration::from_millis(100)).await;
         }
@@ -105,7 +105,7 @@ async fn who_answers_and_does_nothing_is_restarted() -> Result<()> {
     let stage = Stage::with(&quick(&[])).await?;
     // Healthy by its own word, and its lease stands still.
     let scheduler = Component::Scheduler;
-    let before = stage.runs(scheduler).await?;
+    let before = stage.running(scheduler).await?;
     stage.node.tell("kube-scheduler", "freeze-lease").await?;
     stage.told("kube-scheduler: restarting its container").await?;
     stage.told("it holds its lease and has not renewed it").await?;
@@ -113,7 +113,7 @@ async fn who_answers_and_does_nothing_is_restarted() -> Result<()> {
 
     // Ready by its own word, and no read through it is answered.
     let api = Component::ApiServer;
-    let before = stage.runs(api).await?;
+    let before = stage.running(api).await?;
     stage.node.tell("kube-apiserver", "hang-requests").await?;
     stage.told("kube-apiserver: restarting its container").await?;
     stage.told("although etcd answers with its quorum").await?;

@@ -1,0 +1,269 @@
+//! etcd's world, and what to do when it went back: somebody restored an earlier state, by whatever tool.
+//!
+//! ```text
+//!              an agreed read: same cluster, revision and term not lower
+//!        ┌──────┐
+//!        ▼      │    contradicted            contradicted by another answer, too
+//!     Known(highest) ───────────▶ Doubted ───────────────────────────────▶ told once, from and to
+//!        ▲                           │ not confirmed                            │
+//!        └───────────────────────────┘                                          ▼
+//!                                        for kube-apiserver, controller manager, scheduler, in this order:
+//!                                        an older process: stop its container, once ─▶ a younger one serves ─▶ the next
+//! ```
+//!
+//! Why the rule is right. What a member has applied was committed, so the highest revision seen, in whatever answer, was
+//! agreed upon by a quorum. A linearizable read waits until this member has applied all that was committed before the
+//! read began; so one that answers with less says that committed writes are gone. A lagging member cannot do that; its
+//! serializable reads can, and are not gone by. The same holds of the term of the last entry applied, which betrays a
+//! restore whose revisions have overtaken the old ones meanwhile.
+//!
+//! Another member ID in the same cluster, at no lower revision, is a member that was removed and joined anew: told, and
+//! nobody's memory of the cluster is wrong.
+//!
+//! A process that started when the old world had gone is as good as new. Where the old etcd was seen to be away, that is
+//! since then; else since the etcd that runs now started. Where other masters exist (Q10) it is only told: whether they
+//! would carry on meanwhile cannot be asked yet.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::draft::Draft;
+use super::rollback;
+use crate::model::etcd::{Agreed, EtcdStatus, Incarnation, WentBack};
+use crate::model::event::EventKind;
+use crate::model::observation::ContainerState;
+use crate::model::policy::WentBackAction;
+use crate::model::{ComponentId, Role, Slot, Step, Verdict};
+
+/// Grace for a container whose generation is not known: the kubelet's default.
+const GRACE: Duration = Duration::from_secs(30);
+/// Said once, from and to.
+const WENT_BACK: &str = "went-back";
+/// Why nothing is done about it at the moment.
+const WAITS: &str = "went-back-waits";
+
+/// Looks at every etcd of this node, and goes on with what an earlier pass began.
+pub(super) fn follow(draft: &mut Draft<'_>) {
+    let etcds: Vec<ComponentId> =
+        draft.memory.components.iter().filter(|(_, r)| r.role == Role::Etcd).map(|(id, _)| id.clone()).collect();
+    for id in &etcds {
+        remember(draft, id);
+    }
+    advance(draft);
+}
+
+fn remember(draft: &mut Draft<'_>, id: &ComponentId) {
+    let now = draft.scene.tick.now.wall;
+    if !rollback::runs(draft, id)
+        && let Some(known) = draft.memory.incarnations.get_mut(id)
+    {
+        known.away_since.get_or_insert(now);
+    }
+    let Some(status) = draft.scene.seen.etcd.get(id) else { return };
+    let known = draft.memory.incarnations.get(id).cloned();
+    let Some(agreed) = status.agreed else {
+        // Without a quorum it may learn nothing new, and what it had applied stays applied.
+        if let Some((known, own)) = draft.memory.incarnations.get_mut(id).zip(status.own.as_ref())
+            && (known.cluster, known.member) == (own.cluster, own.member)
+            && own.revision > known.revision
+        {
+            (known.revision, known.at) = (own.revision, now);
+        }
+        return;
+    };
+    let fresh = incarnation(status, agreed, now);
+    let Some(known) = known else {
+        draft.memory.incarnations.insert(id.clone(), fresh);
+        return;
+    };
+    if !contradicts(&known, agreed) {
+        if known.member != agreed.member {
+            let text = format!("it serves as member {:x} now, and was member {:x} before", agreed.member, known.member);
+            draft.tell(id, EventKind::Notice, None, &text, "it was removed from the cluster and joined it anew");
+        }
+        let grew = fresh.revision > known.revision || fresh.term > known.term;
+        let known = Incarnation {
+            revision: fresh.revision.max(known.revision),
+            term: fresh.term.max(known.term),
+            at: if grew { now } else { known.at },
+            members: if fresh.members > 0 { fresh.members } else { known.members },
+            ..fresh
+        };
+        draft.memory.incarnations.insert(id.clone(), known);
+        return;
+    }
+    match known.doubted {
+        Some(at) if at == status.at => {}
+        None => {
+            let known = Incarnation { doubted: Some(status.at), ..known };
+            draft.memory.incarnations.insert(id.clone(), known);
+        }
+        Some(_) => {
+            let started = running(draft, id).map(|(_, started)| started).max();
+            let since = known.away_since.or(started).unwrap_or(now);
+            let what = format!("it went back from {known} (seen {:.0}) to {fresh}", known.at);
+            tell(draft, id, since, what);
+            draft.memory.incarnations.insert(id.clone(), fresh);
+        }
+    }
+}
+
+fn incarnation(status: &EtcdStatus, agreed: Agreed, now: Timestamp) -> Incarnation {
+    let own = status.own.as_ref().filter(|own| (own.cluster, own.member) == (agreed.cluster, agreed.member));
+    Incarnation {
+        cluster: agreed.cluster,
+        member: agreed.member,
+        revision: own.map_or(agreed.revision, |own| own.revision.max(agreed.revision)),
+        term: agreed.term,
+        at: now,
+        version: status.own.as_ref().map(|own| own.version.clone()).unwrap_or_default(),
+        members: status.members.as_ref().map_or(0, Vec::len),
+        away_since: None,
+        doubted: None,
+    }
+}
+
+/// Whether an agreed read is of another world, or of an earlier state of this one.
+fn contradicts(known: &Incarnation, agreed: Agreed) -> bool {
+    agreed.cluster != known.cluster || agreed.revision < known.revision || agreed.term < known.term
+}
+
+/// The containers of a component that run, and since when.
+fn running(draft: &Draft<'_>, id: &ComponentId) -> impl Iterator<Item = (String, Timestamp)> {
+    let containers = rollback::runs_of(draft, id).flat_map(|run| &run.containers);
+    containers.filter_map(|container| match container.state {
+        ContainerState::Running { started } => Some((container.id.clone(), started)),
+        _ => None,
+    })
+}
+
+fn tell(draft: &mut Draft<'_>, id: &ComponentId, since: Timestamp, what: String) {
+    let left = dependents(draft, id);
+    let text = format!("{what}: somebody restored an earlier state");
+    draft.notice(id, WENT_BACK, text);
+    draft.memory.went_back = Some(WentBack { etcd: id.clone(), since, what, left, stopping: None });
+}
+
+/// Who may remember the old world, in the order in which they are started anew.
+fn dependents(draft: &Draft<'_>, etcd: &ComponentId) -> Vec<ComponentId> {
+    let components = &draft.memory.components;
+    let newest = |id: &ComponentId| {
+        let record = components.get(id)?;
+        let stands = record.stands.as_ref().and_then(|stands| record.by_digest(stands.digest));
+        stands.or_else(|| record.generations.values().next_back())
+    };
+    let ports = newest(etcd).map(|generation| generation.ports.clone()).unwrap_or_default();
+    let elsewhere = |id: &ComponentId| {
+        newest(id).is_some_and(|api| api.data.is_some() && !rollback::reads_from(api.data.as_ref(), &ports))
+    };
+    let mut left: Vec<(Role, ComponentId)> = components
+        .iter()
+        .filter(|(_, record)| record.role.depends_on().is_some())
+        .map(|(id, record)| (record.role, id.clone()))
+        .collect();
+    if left.iter().any(|(role, id)| *role == Role::ApiServer && elsewhere(id)) {
+        return Vec::new();
+    }
+    left.sort();
+    left.into_iter().map(|(_, id)| id).collect()
+}
+
+/// How one of them stands.
+enum Standing {
+    /// It serves, or will, from a process that never saw the old world.
+    Fresh,
+    /// It is waited for: why, where that is worth saying.
+    Awaited(Option<String>),
+    /// This container of it is older.
+    Old(String),
+}
+
+fn advance(draft: &mut Draft<'_>) {
+    let Some(mut back) = draft.memory.went_back.take() else { return };
+    let etcd = back.etcd.clone();
+    while let Some(id) = back.left.first().cloned() {
+        match standing(draft, &back, &id) {
+            Standing::Fresh => {
+                back.left.remove(0);
+                back.stopping = None;
+                continue;
+            }
+            Standing::Awaited(why) => draft.notice_if(&etcd, WAITS, why),
+            Standing::Old(container) => match may_stop(draft, &back, &id) {
+                Ok(()) => {
+                    draft.clear_notice(&etcd, WAITS);
+                    stop(draft, &mut back, &id, container);
+                }
+                Err(why) => draft.notice(&etcd, WAITS, why),
+            },
+        }
+        draft.memory.went_back = Some(back);
+        return;
+    }
+    draft.clear_notice(&etcd, WENT_BACK);
+    draft.clear_notice(&etcd, WAITS);
+    draft.tell(&etcd, EventKind::Notice, None, "nobody on this node remembers the state before any more", &back.what);
+}
+
+fn standing(draft: &Draft<'_>, back: &WentBack, id: &ComponentId) -> Standing {
+    let Some(record) = draft.record(id) else { return Standing::Fresh };
+    if draft.scene.seen.runtime.is_err() {
+        return Standing::Awaited(None);
+    }
+    if let Some((container, _)) = running(draft, id).find(|(_, started)| *started < back.since) {
+        return Standing::Old(container);
+    }
+    // One that is away starts anew whenever it comes back.
+    if matches!(record.slot, Slot::Missing { .. }) {
+        return Standing::Fresh;
+    }
+    let serving = draft.assessment(id).is_some_and(|a| a.serving && a.verdict == Verdict::Healthy);
+    if serving && running(draft, id).next().is_some() { Standing::Fresh } else { Standing::Awaited(None) }
+}
+
+/// Whether an older process may be stopped now, or why not.
+fn may_stop(draft: &Draft<'_>, back: &WentBack, id: &ComponentId) -> Result<(), String> {
+    let by_hand = || {
+        let names: Vec<String> = back.left.iter().map(ToString::to_string).collect();
+        format!("restart what remembers the state before, one after the other: {}", names.join(", then "))
+    };
+    if draft.scene.policy.went_back == WentBackAction::Report {
+        return Err(format!("{} (etcd.revisions-went-back = \"report\")", by_hand()));
+    }
+    let status = draft.scene.seen.etcd.get(&back.etcd);
+    let Some(members) = status.and_then(|status| status.members.as_ref()) else {
+        return Err(format!("waiting for etcd before {id} is started anew"));
+    };
+    if members.len() > 1 {
+        let others = members.len() - 1;
+        return Err(format!("{}; it is not done here, since {others} other members serve other masters", by_hand()));
+    }
+    if let Some(hold) = &draft.hold {
+        return Err(format!("{id} remembers the state before and is not started anew: {hold}"));
+    }
+    if !draft.assessment(&back.etcd).is_some_and(|assessment| assessment.serving) {
+        return Err(format!("waiting for etcd before {id} is started anew"));
+    }
+    let parked = draft.memory.parked.as_ref().is_some_and(|parked| parked.component == *id);
+    match draft.record(id).map(|record| &record.slot) {
+        Some(Slot::Steady { .. } | Slot::Adopting { .. } | Slot::Unread { .. }) if !parked => Ok(()),
+        // A stop of ours must not count as a crash of a candidate.
+        Some(slot) => Err(format!("{id} remembers the state before, and is {slot}: it is started anew after that")),
+        None => Err(format!("{id} is not known any more")),
+    }
+}
+
+fn stop(draft: &mut Draft<'_>, back: &mut WentBack, id: &ComponentId, container: String) {
+    if back.stopping.as_ref() != Some(&container) {
+        if !draft.spend(id) {
+            let why = format!("{id} remembers the state before; its actions of this hour are spent, so it waits");
+            return draft.notice(&back.etcd, WAITS, why);
+        }
+        back.stopping = Some(container.clone());
+        draft.tell(id, EventKind::Notice, None, "it is started anew: it remembers a state of etcd that is gone", "");
+    }
+    let stands = draft.record(id).and_then(|record| record.by_digest(record.stands.as_ref()?.digest));
+    let grace = stands.map_or(GRACE, |generation| generation.termination_grace);
+    draft.want(Step::StopContainer { component: id.clone(), container, grace });
+}

@@ -1,0 +1,317 @@
+//! What an etcd member says about itself and its cluster, and what of it is remembered.
+//!
+//! ```text
+//!   Maintenance.Status ─┐  version, IDs, leader, indexes, sizes, alarms (they stand among its errors)
+//!   member list ────────┤
+//!   linearizable read ──┼──▶ EtcdStatus ──▶ Incarnation: which world this is, and how far it had come
+//!   /metrics ───────────┤  fsync, commits, leader changes
+//!   the other members' ─┘  Status, each with its own deadline
+//! ```
+//!
+//! Absent is not zero: etcd 3.4 says less than 3.6, a learner answers little, and without a quorum nothing is agreed.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{ComponentId, Symptom};
+
+/// The 99th percentile of the WAL's fsync from which a disk is called slow. etcd's own alerts warn at 0.5 s; its
+/// histogram has no bound there, and this is the next one.
+pub const SLOW_FSYNC: Duration = Duration::from_millis(512);
+/// So many scrapes in a row make a disk slow: one may be a backup, or a defragmentation.
+pub const SLOW_SCRAPES: usize = 3;
+/// The share of its quota, in percent, from which a database is called close to it: NOSPACE comes at 100.
+pub const NEAR_QUOTA: u64 = 90;
+
+/// One look at a member.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EtcdStatus {
+    /// Whom we asked.
+    pub target: String,
+    /// When it had answered, on the boot clock.
+    pub at: Duration,
+    /// What it says of itself; absent where it did not say it, and then why.
+    pub own: Option<MemberStatus>,
+    /// Why it said nothing of itself.
+    pub silent: Option<Symptom>,
+    /// Where a linearizable read found the cluster; absent without a quorum, and on a learner.
+    pub agreed: Option<Agreed>,
+    /// The members, as this one knows them; absent on a learner.
+    pub members: Option<Vec<Member>>,
+    /// What the other members say, by their ID, as far as they were asked: a status, or why there is none. One that
+    /// cannot be reached from here may well be at work.
+    pub others: BTreeMap<u64, Result<MemberStatus, Symptom>>,
+    /// From its /metrics; absent where they cannot be read.
+    pub metrics: Option<Metrics>,
+}
+
+/// Maintenance.Status of one member.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemberStatus {
+    /// Its version, such as `3.5.16`.
+    pub version: String,
+    /// The cluster's ID.
+    pub cluster: u64,
+    /// Its own ID.
+    pub member: u64,
+    /// The leader's ID; absent where it knows none.
+    pub leader: Option<u64>,
+    /// The raft term.
+    pub term: u64,
+    /// The last committed raft index.
+    pub raft_index: u64,
+    /// The last applied raft index; absent before 3.4.
+    pub applied_index: Option<u64>,
+    /// The MVCC revision of its own store.
+    pub revision: i64,
+    /// Bytes of the database file.
+    pub db_size: Option<u64>,
+    /// Bytes of it in use.
+    pub db_in_use: Option<u64>,
+    /// The quota in bytes; told from 3.6 on.
+    pub quota: Option<u64>,
+    /// Whether it has no vote.
+    pub learner: bool,
+    /// The alarms it knows of, in the whole cluster.
+    pub alarms: Vec<Alarm>,
+    /// What else it complains about.
+    pub errors: Vec<String>,
+}
+
+/// An alarm, and who raised it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Alarm {
+    /// The member's ID.
+    pub member: u64,
+    /// Which.
+    pub kind: AlarmKind,
+}
+
+/// The alarms of etcd.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AlarmKind {
+    /// The database reached its quota: nothing is written any more.
+    NoSpace,
+    /// A member's data differ from the others'.
+    Corrupt,
+    /// Another one.
+    Other(String),
+}
+
+impl fmt::Display for AlarmKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NoSpace => "NOSPACE",
+            Self::Corrupt => "CORRUPT",
+            Self::Other(word) => word,
+        })
+    }
+}
+
+impl Alarm {
+    /// The alarm in an error of Status, which prints the message as protobuf's text: `memberID:17 alarm:NOSPACE`.
+    pub fn parse(error: &str) -> Option<Self> {
+        let field = |name: &str| error.split_whitespace().find_map(|word| word.strip_prefix(name));
+        let kind = match field("alarm:")? {
+            "NOSPACE" => AlarmKind::NoSpace,
+            "CORRUPT" => AlarmKind::Corrupt,
+            other => AlarmKind::Other(other.to_owned()),
+        };
+        // A member ID of nought is left out of the text.
+        let member = field("memberID:").map_or(Some(0), |id| id.parse().ok())?;
+        Some(Self { member, kind })
+    }
+}
+
+/// The header of a linearizable read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Agreed {
+    /// The cluster's ID.
+    pub cluster: u64,
+    /// The ID of the member that answered.
+    pub member: u64,
+    /// The raft term.
+    pub term: u64,
+    /// The MVCC revision.
+    pub revision: i64,
+}
+
+/// A member, as the member list has it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Member {
+    /// Its ID.
+    pub id: u64,
+    /// Its name; empty until it has started once.
+    pub name: String,
+    /// Where its peers reach it.
+    pub peer_urls: Vec<String>,
+    /// Where clients reach it; none until it has started once.
+    pub client_urls: Vec<String>,
+    /// Whether it has no vote.
+    pub learner: bool,
+}
+
+impl Member {
+    /// Whether it has ever started: it publishes its name and URLs then.
+    pub fn started(&self) -> bool {
+        !self.name.is_empty()
+    }
+}
+
+impl fmt::Display for Member {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = if self.started() { &self.name } else { "a member that never started" };
+        let urls = if self.client_urls.is_empty() { &self.peer_urls } else { &self.client_urls };
+        write!(f, "{name} ({})", urls.join(", "))
+    }
+}
+
+/// What /metrics tells.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Metrics {
+    /// Above what the 99th percentile of the WAL's fsync was between two scrapes (a bound of the histogram), the latest
+    /// last, of the last few scrapes between which there was any.
+    pub fsync: Vec<Duration>,
+    /// The same of the backend's commits.
+    pub commit: Vec<Duration>,
+    /// Changes of leader it has seen since it started.
+    pub leader_changes: Option<u64>,
+    /// Proposals that wait to be committed.
+    pub proposals_pending: Option<u64>,
+    /// Whether it knows a leader.
+    pub has_leader: Option<bool>,
+    /// The quota in bytes.
+    pub quota: Option<u64>,
+}
+
+impl Metrics {
+    /// What every one of the last few fsync figures exceeded, where that is slow.
+    fn slow(figures: &[Duration]) -> Option<Duration> {
+        let latest = figures.len().checked_sub(SLOW_SCRAPES).and_then(|from| figures.get(from..))?;
+        latest.iter().min().copied().filter(|least| *least >= SLOW_FSYNC)
+    }
+}
+
+impl EtcdStatus {
+    /// The first alarm of this kind.
+    pub fn alarm(&self, kind: &AlarmKind) -> Option<&Alarm> {
+        self.own.as_ref()?.alarms.iter().find(|alarm| alarm.kind == *kind)
+    }
+
+    /// A member by a name a person knows.
+    pub fn name_of(&self, id: u64) -> String {
+        if self.own.as_ref().is_some_and(|own| own.member == id) {
+            return "this member".to_owned();
+        }
+        let member = self.members.iter().flatten().find(|member| member.id == id);
+        member.map_or_else(|| format!("member {id:x}"), ToString::to_string)
+    }
+
+    /// Whether it is a learner: alive, and without a vote or linearizable reads.
+    pub fn is_learner(&self) -> bool {
+        self.own.as_ref().is_some_and(|own| own.learner)
+    }
+
+    /// Above what the fsync of the WAL has been for several scrapes, where that is slow.
+    pub fn slow_fsync(&self) -> Option<Duration> {
+        Metrics::slow(&self.metrics.as_ref()?.fsync)
+    }
+
+    /// The quota, from whoever tells it.
+    pub fn quota(&self) -> Option<u64> {
+        let told = self.own.as_ref().and_then(|own| own.quota);
+        told.or_else(|| self.metrics.as_ref()?.quota).filter(|quota| *quota > 0)
+    }
+
+    /// Size of the database and its quota, where it is close to it.
+    pub fn near_quota(&self) -> Option<(u64, u64)> {
+        let (size, quota) = (self.own.as_ref()?.db_size?, self.quota()?);
+        (u128::from(size) * 100 >= u128::from(quota) * u128::from(NEAR_QUOTA)).then_some((size, quota))
+    }
+
+    /// The members other than this one that were asked and gave no status, and why.
+    pub fn not_answering(&self) -> Vec<String> {
+        let silent = self.others.iter().filter_map(|(id, status)| Some((id, status.as_ref().err()?)));
+        silent.map(|(id, symptom)| format!("{}: {symptom}", self.name_of(*id))).collect()
+    }
+
+    /// The other members by name, of those that gave no status.
+    pub fn silent_names(&self) -> Vec<String> {
+        self.others.iter().filter(|(_, status)| status.is_err()).map(|(id, _)| self.name_of(*id)).collect()
+    }
+
+    /// Members whose minor version is another than this one's, with it.
+    pub fn other_versions(&self) -> Vec<String> {
+        let minor = |version: &str| version.splitn(3, '.').take(2).map(str::to_owned).collect::<Vec<_>>();
+        let Some(own) = &self.own else { return Vec::new() };
+        let answers = self.others.iter().filter_map(|(id, status)| Some((id, status.as_ref().ok()?)));
+        answers
+            .filter(|(_, status)| minor(&status.version) != minor(&own.version))
+            .map(|(id, status)| format!("{} runs {}", self.name_of(*id), status.version))
+            .collect()
+    }
+}
+
+/// Which etcd world a member has served, and how far that had come.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Incarnation {
+    /// The cluster's ID.
+    pub cluster: u64,
+    /// The member's ID.
+    pub member: u64,
+    /// The highest MVCC revision this member has applied under our eyes.
+    pub revision: i64,
+    /// The highest raft term.
+    pub term: u64,
+    /// When that was, by the wall clock.
+    pub at: Timestamp,
+    /// Its version then.
+    pub version: String,
+    /// How many members the cluster had when they were told last; nought where they never were.
+    #[serde(default)]
+    pub members: usize,
+    /// Since when no process of it has run, where it was seen so since then.
+    pub away_since: Option<Timestamp>,
+    /// The answer that contradicted this, on the boot clock: one alone decides nothing.
+    pub doubted: Option<Duration>,
+}
+
+impl Incarnation {
+    /// A revision grows all the time. Where nothing else changed, this much of it may be lost with a power cut, after
+    /// which no process is left to remember anything.
+    const UNSAVED_SECONDS: i64 = 60;
+
+    /// Whether this is worth a write, where `saved` lies on disk.
+    pub fn is_worth_saving(&self, saved: &Self) -> bool {
+        let grown = Self { revision: self.revision, at: self.at, ..saved.clone() };
+        *self != grown || self.at.as_second() - saved.at.as_second() >= Self::UNSAVED_SECONDS
+    }
+}
+
+impl fmt::Display for Incarnation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "revision {} in term {} of cluster {:x}", self.revision, self.term, self.cluster)
+    }
+}
+
+/// The world went back, and what remembers the old one is being started anew.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WentBack {
+    /// Whose data went back.
+    pub etcd: ComponentId,
+    /// A process that started before this may remember the old world.
+    pub since: Timestamp,
+    /// From what to what, as a sentence.
+    pub what: String,
+    /// Who has still to be seen serving from a process started since, in order.
+    pub left: Vec<ComponentId>,
+    /// The container that was asked to stop last: an action is spent once on it.
+    pub stopping: Option<String>,
+}
