@@ -59,6 +59,8 @@ pub(super) struct World {
     pub(super) listeners: BTreeMap<u16, Listener>,
     pub(super) data_changed: u64,
     pub(super) etcd: BTreeMap<ComponentId, EtcdStatus>,
+    /// When etcd answered last, where it gives no new answer at every pass.
+    pub(super) etcd_answered: Option<u64>,
     parsed: RefCell<BTreeMap<String, Result<Manifest, FileFault>>>,
 }
 
@@ -108,6 +110,7 @@ impl World {
             listeners: BTreeMap::new(),
             data_changed: 100,
             etcd: BTreeMap::new(),
+            etcd_answered: None,
             parsed: RefCell::default(),
         };
         for name in FOUR {
@@ -421,7 +424,7 @@ impl World {
         let serves = self.serves("etcd");
         let mut answers = self.etcd.clone();
         for status in answers.values_mut() {
-            status.at = Duration::from_secs(self.seconds);
+            status.at = Duration::from_secs(self.etcd_answered.unwrap_or(self.seconds));
             if !serves {
                 let silent = Some(Symptom::new(SymptomKind::Refused, "nothing listens there"));
                 *status = EtcdStatus { own: None, agreed: None, members: None, silent, ..status.clone() };
