@@ -68,6 +68,8 @@ pub(super) struct World {
     pub(super) around: Node,
     pub(super) data: DataVersion,
     pub(super) etcd: BTreeMap<ComponentId, EtcdStatus>,
+    /// When etcd answered last, where it gives no new answer at every pass.
+    pub(super) etcd_answered: Option<u64>,
     parsed: RefCell<BTreeMap<String, Result<Manifest, FileFault>>>,
 }
 
@@ -120,6 +122,7 @@ impl World {
             around: Node::default(),
             data: DataVersion::Known(Versions { cluster: Some((1, 34)), ..Versions::default() }),
             etcd: [(id("etcd"), single_member())].into(),
+            etcd_answered: None,
             parsed: RefCell::default(),
         };
         for name in FOUR {
@@ -486,7 +489,7 @@ impl World {
         let serves = self.serves("etcd");
         let mut answers = self.etcd.clone();
         for status in answers.values_mut() {
-            status.at = Duration::from_secs(self.seconds);
+            status.at = Duration::from_secs(self.etcd_answered.unwrap_or(self.seconds));
             if !serves {
                 let silent = Some(Symptom::new(SymptomKind::Refused, "nothing listens there"));
                 *status = EtcdStatus { own: None, agreed: None, members: None, silent, ..status.clone() };

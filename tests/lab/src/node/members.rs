@@ -66,8 +66,7 @@ impl Node {
         self.edit_manifest(&Component::Etcd.file(), |text| {
             text.replace(listen, &format!("{listen},https://10.77.0.1:2380"))
         })?;
-        let own =
-            self.until_known("its own ID", |node| async move { node.member_id(&node.name().to_owned()).await }).await?;
+        let own = self.until_known("its own ID", |node| async move { node.member_id(node.name()).await }).await?;
         self.until_known("listening for its peers", |node| async move {
             node.sh("ss -Htln | grep -q 10.77.0.1:2380").await
         })
