@@ -29,8 +29,9 @@ pub const KUBELET_RESTART_TIMEOUT: Duration = Duration::from_secs(60);
 pub const RUNTIME_TIMEOUT: Duration = Duration::from_secs(5);
 /// How the runtime is restarted: kubeadm's usual one.
 pub const RUNTIME_RESTART: [&str; 3] = ["systemctl", "restart", "containerd"];
-/// A restart that takes longer than this has failed: systemd gives a unit 90 s to end.
-pub const RUNTIME_RESTART_TIMEOUT: Duration = Duration::from_secs(120);
+/// A restart that takes longer than this has failed. With the kubelet's in the same pass it stays below the watchdog of our
+/// own unit.
+pub const RUNTIME_RESTART_TIMEOUT: Duration = Duration::from_secs(60);
 /// Between two questions to one component.
 pub const PROBE_INTERVAL: Duration = Duration::from_secs(2);
 /// A component that answers later than this has not answered: etcd's own /readyz takes 7 s to say no, but a process that
