@@ -48,8 +48,14 @@ impl Stage {
 
     /// What the agent did to the node so far.
     fn deeds(&self) -> Vec<String> {
-        let deeds =
-            ["put generation", "took ", "stopped container", "stopped sandbox", "moved ", "kubelet is restarted"];
+        let deeds = [
+            ": put generation",
+            ": took ",
+            ": stopped container",
+            ": stopped sandbox",
+            ": moved ",
+            "kubelet is restarted",
+        ];
         let story = self.story();
         story.lines().filter(|line| deeds.iter().any(|deed| line.contains(deed))).map(str::to_owned).collect()
     }
