@@ -1,6 +1,6 @@
 //! A node in a temp directory, and the hands at work on it.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
@@ -59,20 +59,7 @@ impl Node {
         fs::create_dir_all(settings.paths.manifests.as_ref().unwrap()).unwrap();
         let id = ComponentId::system("kube-apiserver");
         let machine = Machine { machine_id: "0123".into(), node_name: "n1".into() };
-        let record = Record {
-            role: Role::ApiServer,
-            slot: Slot::Steady { good: 1 },
-            stands: None,
-            generations: BTreeMap::new(),
-            next_number: 1,
-            last_served: None,
-            actions: VecDeque::new(),
-            notices: BTreeMap::new(),
-            verdict: None,
-            data_dir: None,
-            restart: None,
-            pinned: None,
-        };
+        let record = Record::new(Role::ApiServer, Slot::Steady { good: 1 });
         let components = BTreeMap::from([(id.clone(), record)]);
         let memory = Memory { machine, components, ..Memory::default() };
         Self { settings, id, memory }

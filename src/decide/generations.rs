@@ -11,7 +11,6 @@ use crate::model::memory::{Record, Stands};
 use crate::model::observation::{ImagePresence, ManifestFile, Settled};
 use crate::model::policy::Policy;
 use crate::model::{ClosureFile, ComponentId, Digest, FileKind, FileState, Manifest, Slot, Step};
-use std::collections::{BTreeMap, VecDeque};
 
 /// Makes a record for every component that is seen for the first time.
 pub(super) fn meet(draft: &mut Draft<'_>) {
@@ -21,20 +20,7 @@ pub(super) fn meet(draft: &mut Draft<'_>) {
         if draft.memory.components.contains_key(&manifest.id) || file.settled == Settled::NotYet {
             continue;
         }
-        let record = Record {
-            role: manifest.role,
-            slot: Slot::Adopting { candidate: 1, healthy: std::time::Duration::ZERO },
-            stands: None,
-            generations: BTreeMap::new(),
-            next_number: 1,
-            last_served: None,
-            actions: VecDeque::new(),
-            notices: BTreeMap::new(),
-            verdict: None,
-            data_dir: None,
-            restart: None,
-            pinned: None,
-        };
+        let record = Record::new(manifest.role, Slot::Adopting { candidate: 1, healthy: std::time::Duration::ZERO });
         draft.memory.components.insert(manifest.id.clone(), record);
         let because = format!("{} holds it; it is watched until it has proven itself", file.name);
         draft.tell(&manifest.id, EventKind::State, Some(1), "Adopting(generation 1)", &because);

@@ -439,18 +439,9 @@ fn known_good(name: &str, closure: Vec<ClosureFile>) -> (ComponentId, Record) {
         stored: Stored::Yes,
     };
     let record = Record {
-        role: parsed.role,
-        slot: Slot::Steady { good: 1 },
-        stands: None,
         generations: [(1, good)].into(),
         next_number: 2,
-        last_served: None,
-        actions: Default::default(),
-        notices: BTreeMap::new(),
-        verdict: None,
-        data_dir: None,
-        restart: None,
-        pinned: None,
+        ..Record::new(parsed.role, Slot::Steady { good: 1 })
     };
     (parsed.id.clone(), record)
 }

@@ -158,6 +158,24 @@ pub struct Stands {
 }
 
 impl Record {
+    /// Of a component that was just met: nothing is known of it but its place.
+    pub fn new(role: Role, slot: Slot) -> Self {
+        Self {
+            role,
+            slot,
+            stands: None,
+            generations: BTreeMap::new(),
+            next_number: 1,
+            last_served: None,
+            actions: VecDeque::new(),
+            notices: BTreeMap::new(),
+            verdict: None,
+            data_dir: None,
+            restart: None,
+            pinned: None,
+        }
+    }
+
     /// The generation of that digest.
     pub fn by_digest(&self, digest: Digest) -> Option<&Generation> {
         self.generations.values().find(|generation| generation.digest == digest)
@@ -239,18 +257,9 @@ mod tests {
         let at = |second| Timestamp::from_second(second).unwrap();
         let (known, new) = (Digest::of(b"known"), Digest::of(b"new"));
         let record = Record {
-            role: Role::Other,
-            slot: Slot::Steady { good: 1 },
             stands: Some(Stands { digest: known, changed: at(100) }),
-            generations: BTreeMap::new(),
             next_number: 2,
-            last_served: None,
-            actions: VecDeque::new(),
-            notices: BTreeMap::new(),
-            verdict: None,
-            data_dir: None,
-            restart: None,
-            pinned: None,
+            ..Record::new(Role::Other, Slot::Steady { good: 1 })
         };
         assert_eq!(record.standing_since(known, at(150), at(200)), at(100), "rewritten with the same content");
         assert_eq!(record.standing_since(new, at(150), at(200)), at(150), "written anew");

@@ -13,7 +13,7 @@
 //!
 //! What is not used is set aside when the lock is held, and a reader without the lock leaves everything where it is.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
 
@@ -193,20 +193,7 @@ fn rebuild(machine: &Machine, found: Sorted) -> Memory {
             .filter(|generation| generation.served.is_some())
             .max_by_key(|generation| (generation.served, generation.number))
             .map(|generation| generation.number);
-        let record = Record {
-            role,
-            slot,
-            stands: None,
-            generations,
-            next_number: highest + 1,
-            last_served,
-            actions: VecDeque::new(),
-            notices: BTreeMap::new(),
-            verdict: None,
-            data_dir: None,
-            restart: None,
-            pinned: None,
-        };
+        let record = Record { generations, next_number: highest + 1, last_served, ..Record::new(role, slot) };
         memory.components.insert(component, record);
     }
     memory

@@ -1,6 +1,6 @@
 //! Golden texts: what people see in the situations that matter.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -90,18 +90,12 @@ impl Scene {
 
     fn add(&mut self, name: &str, role: Role) {
         let record = Record {
-            role,
-            slot: Slot::Steady { good: 1 },
             stands: Some(Stands { digest: digest(name, 1), changed: at("19:00:00") }),
             generations: BTreeMap::from([(1, generation(name, 1, good()))]),
             next_number: 2,
             last_served: Some(1),
-            actions: VecDeque::new(),
-            notices: BTreeMap::new(),
             verdict: Some((Verdict::Healthy, at("20:00:10"))),
-            data_dir: None,
-            restart: None,
-            pinned: None,
+            ..Record::new(role, Slot::Steady { good: 1 })
         };
         self.memory.components.insert(id(name), record);
         let assessment = Assessment {

@@ -103,18 +103,10 @@ impl Scene {
             stored: Stored::Yes,
         };
         let record = Record {
-            role: Role::Scheduler,
-            slot: Slot::Steady { good: 1 },
-            stands: None,
             generations: BTreeMap::from([(1, generation)]),
             next_number: 2,
             last_served: Some(1),
-            actions: VecDeque::new(),
-            notices: BTreeMap::new(),
-            verdict: None,
-            data_dir: None,
-            pinned: None,
-            restart: None,
+            ..Record::new(Role::Scheduler, Slot::Steady { good: 1 })
         };
         let mut memory = Memory { components: BTreeMap::from([(id(), record)]), ..Memory::default() };
         memory.machine.node_name = "master-1".to_owned();
