@@ -236,6 +236,17 @@ impl World {
         self.gone.clear();
     }
 
+    /// Everything ends at once, and starts at once: containerd, kubelet and agent, no API server yet.
+    pub(super) fn power_cut(&mut self) {
+        self.seconds += 30;
+        self.pods.clear();
+        self.kubelet_started = self.seconds;
+        self.kubelet_heard = false;
+        // It was noted in another boot.
+        self.memory.api_served = None;
+        self.restart_agent();
+    }
+
     pub(super) fn pass(&mut self, request: Option<&Request>) -> Option<Result<(), Refusal>> {
         let now = self.moment();
         let tick = Tick::after(self.last.replace(now), now, Duration::from_secs(10));

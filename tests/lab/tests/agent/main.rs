@@ -11,6 +11,7 @@
 //! | `closures` | a file that a manifest mounts is changed |
 //! | `etcd` | etcd's manifest, while the API server runs |
 //! | `versions` | an upgrade of etcd, whose data may have been moved on |
+//! | `upgrades` | an upgrade by kubeadm, whole and cut short |
 //! | `boots` | the node starts with a bad manifest on disk |
 //! | `crashes` | the agent itself: killed, its state damaged, its disk full |
 //! | `stalls` | nothing: a process hangs, or looks well and does nothing |
@@ -30,4 +31,5 @@ mod files;
 mod hands;
 mod stalls;
 mod surroundings;
+mod upgrades;
 mod versions;
