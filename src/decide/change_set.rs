@@ -27,7 +27,7 @@ use crate::model::event::EventKind;
 use crate::model::generation::{Generation, Proof, Standing as Held};
 use crate::model::memory::ChangeSet;
 use crate::model::slot::{Probation, Rollback, Wish};
-use crate::model::{ComponentId, Role, Slot};
+use crate::model::{ComponentId, Role, Slot, Verdict};
 
 /// How long after a change another one still belongs to it. kubeadm changes one component after the other, and waits
 /// before the next: 5 min for the kubelet to have taken the manifest up and as long for the pod to be ready
@@ -103,6 +103,13 @@ pub(super) fn serves_again(draft: &mut Draft<'_>, id: &ComponentId, to: u32) {
             &because,
         );
     }
+}
+
+/// Whether a component's health says little at present: the one that it depends on is not healthy.
+pub(super) fn depends_on_the_unwell(draft: &Draft<'_>, id: &ComponentId) -> bool {
+    let needed = draft.record(id).and_then(|record| record.role.depends_on());
+    let judged = &draft.scene.judged.components;
+    judged.iter().any(|(other, a)| other != id && Some(a.role) == needed && a.verdict != Verdict::Healthy)
 }
 
 /// The API server that stands.

@@ -293,13 +293,25 @@ fn an_api_server_that_came_with_a_bad_etcd_gets_a_fresh_trial_when_etcd_is_back(
     }
 }
 
+#[test]
+fn health_without_an_api_server_proves_nothing() {
+    let mut world = World::adopted();
+    world.policy.candidate_soak = std::time::Duration::from_secs(60);
+    write(&mut world, API, &next(API, "--unready"));
+    write(&mut world, SCHEDULER, &manifest(SCHEDULER, "--outlive"));
+    world.run(250);
+    assert!(matches!(world.slot(SCHEDULER), Slot::Probation(_)), "{}", world.story());
+    world
+        .until(300, "the API server is old, the scheduler has proven itself", |w| on(w, API, 1) && on(w, SCHEDULER, 2));
+}
+
 /// What is bad about an upgrade.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Bad {
     Nothing,
     Etcd,
     ApiCrashes,
-    ApiTurnsBad,
+    ApiSours,
     Manager,
 }
 
@@ -307,7 +319,7 @@ impl Bad {
     fn text(self, name: &str) -> String {
         let flag = match (self, name) {
             (Self::Etcd, "etcd") | (Self::ApiCrashes, API) | (Self::Manager, MANAGER) => "--crash",
-            (Self::ApiTurnsBad, API) => "--sour=40",
+            (Self::ApiSours, API) => "--sour=40",
             _ => "",
         };
         if name == "etcd" { etcd("3.5.16-0", flag) } else { next(name, flag) }
@@ -317,7 +329,7 @@ impl Bad {
 /// The power goes after each step of kubeadm's, soon or late: everything is old, or new where that is well.
 #[test]
 fn n20_an_upgrade_that_a_power_cut_ends_leaves_old_or_new_and_nothing_newer_than_its_api_server() {
-    let all = [Bad::Nothing, Bad::Etcd, Bad::ApiCrashes, Bad::ApiTurnsBad, Bad::Manager];
+    let all = [Bad::Nothing, Bad::Etcd, Bad::ApiCrashes, Bad::ApiSours, Bad::Manager];
     for bad in all {
         for steps in 1..=FOUR.len() {
             for wait in [1, 45] {
@@ -361,7 +373,7 @@ fn n20_an_upgrade_that_a_power_cut_ends_leaves_old_or_new_and_nothing_newer_than
                         && match bad {
                             Bad::Nothing => true,
                             Bad::Etcd => name != "etcd",
-                            Bad::ApiCrashes | Bad::ApiTurnsBad => name == "etcd",
+                            Bad::ApiCrashes | Bad::ApiSours => name == "etcd",
                             Bad::Manager => name != MANAGER,
                         }
                 };

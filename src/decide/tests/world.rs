@@ -1,7 +1,7 @@
 //! A node made of values. What a pod does is written in its command line: `--no-sandbox` (none can be made), `--crash`, `--unready`, `--unready-unasked` (the same,
 //! and livez answers before readyz was asked), `--refuse` (its dependents crash on it, its own probes are well),
 //! `--shut-out` (its own readiness is well, and it takes nobody's certificate),
-//! `--sour=N` (healthy for N seconds, then bad), `--data-dir=…`.
+//! `--sour=N` (healthy for N seconds, then bad), `--outlive` (does not die with what it depends on), `--data-dir=…`.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -376,7 +376,7 @@ impl World {
                 || component.name.starts_with("kube-c") && !api
                 || component.name == "kube-scheduler" && !api
                 || component.name.starts_with("kube-c") && refused;
-            if dies && pod.up == Up::Running {
+            if dies && pod.up == Up::Running && !pod.text.contains("--outlive") {
                 pod.up = Up::Exited;
                 pod.next_start = self.seconds + 10 * u64::from(pod.attempt.min(6));
             }

@@ -95,7 +95,10 @@ async fn q6_an_upgrade_by_kubeadm_that_is_well_becomes_known_good_as_a_whole() -
 
 #[tokio::test]
 async fn n20_an_upgrade_that_a_power_cut_ends_is_undone_where_it_is_bad_and_kept_where_it_serves() -> Result<()> {
-    let mut stage = adopted(EtcdVersion::V34, &format!("{QUICK}[limits]\nactions-per-hour = 20\n")).await?;
+    // Each power cut costs a restart of the kubelet, and these are three within minutes.
+    let mut stage =
+        adopted(EtcdVersion::V34, &format!("{QUICK}[limits]\nactions-per-hour = 20\nkubelet-restarts-per-hour = 9\n"))
+            .await?;
     let old: Vec<String> = Component::ALL.iter().map(|component| stage.manifest(*component)).collect::<Result<_>>()?;
     let names = stage.names()?;
     // How far kubeadm comes before the power goes.
