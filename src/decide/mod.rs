@@ -6,6 +6,7 @@
 //!   standing.rs    what the directory says of a component: one file, a broken one, several, none
 //!   steady.rs      Adopting, Steady, Unread, Missing, Held: what a look changes
 //!   probation.rs   a candidate's trial, and what ends it
+//!   change_set.rs  what changed together: undone as far as needed, no component newer than its API server
 //!   rollback.rs    a replacement, stage by stage; parking.rs: kube-apiserver out of etcd's way
 //!   stall.rs       a process that stands still; services.rs: the same of the kubelet and the container runtime
 //!   surroundings.rs  certificates, disks, pressure, the clock, the way to the API server: told, no more
@@ -18,6 +19,7 @@
 //! Level-triggered: every pass looks at the gap between wanted and seen, so that a step that failed is simply wanted
 //! again. The memory in the decision is the intent; it is saved before the first step is taken.
 
+mod change_set;
 mod draft;
 mod generations;
 mod hold;
@@ -69,6 +71,7 @@ pub fn decide(scene: Scene<'_>, memory: &Memory, request: Option<&Request>) -> (
     let hold = Hold::of(&draft);
     hold::tell(&mut draft, hold.as_ref());
     draft.hold = hold;
+    change_set::grow_older(&mut draft);
     surroundings::tell(&mut draft);
     remember_api(&mut draft);
 
@@ -83,6 +86,7 @@ pub fn decide(scene: Scene<'_>, memory: &Memory, request: Option<&Request>) -> (
                 steady::step(&mut draft, &id);
             }
         }
+        change_set::step(&mut draft);
         parking::release(&mut draft);
         members::tell(&mut draft);
         incarnation::follow(&mut draft);

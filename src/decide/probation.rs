@@ -14,6 +14,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::change_set;
 use super::draft::Draft;
 use super::rollback::{self, Begin};
 use super::steady;
@@ -61,7 +62,8 @@ pub(super) fn step(draft: &mut Draft<'_>, id: &ComponentId, mut trial: Probation
         trial.healthy = Duration::ZERO;
     }
     if assessment.verdict == Verdict::Healthy && assessment.reads == Reads::All {
-        trial.healthy += credit;
+        // Without what it depends on, it can do nothing that would prove it, however well it looks.
+        trial.healthy += if change_set::depends_on_the_unwell(draft, id) { Duration::ZERO } else { credit };
         trial.failing = Duration::ZERO;
         trial.unstarted = Duration::ZERO;
         trial.harm = harm(&trial, draft, assessment);

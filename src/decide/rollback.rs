@@ -14,7 +14,7 @@ use std::time::Duration;
 use super::draft::Draft;
 use super::parking::{self, Parking};
 use super::standing::{self, Restorable, Standing};
-use super::{generations, steady};
+use super::{change_set, generations, steady};
 use crate::model::event::EventKind;
 use crate::model::generation::{Generation, Stored};
 use crate::model::manifest::DataIdentity;
@@ -95,6 +95,7 @@ pub(super) fn begin(draft: &mut Draft<'_>, id: &ComponentId, begin: Begin) -> bo
     };
     draft.enter(id, Slot::RollingBack(rollback.clone()), &begin.why);
     draft.begun.insert(id.clone());
+    change_set::begun(draft, id, &rollback);
     // The first deed belongs to this very pass: a broken file has seconds until the kubelet's next scan.
     let standing = draft.record(id).map(|record| Standing::of(draft.scene.seen, id, record));
     if let Some(standing) = standing {
@@ -569,6 +570,7 @@ fn finish(draft: &mut Draft<'_>, id: &ComponentId, r: &Rollback) {
         Slot::Probation(Probation::begin(r.to, fallback(draft, id, r)))
     };
     draft.enter(id, slot, &because);
+    change_set::serves_again(draft, id, r.to);
 }
 
 /// The sandboxes of a component.

@@ -7,7 +7,7 @@ use super::draft::Draft;
 use super::probation;
 use super::rollback::{self, Begin};
 use super::standing::Standing;
-use super::{Hold, generations, stall};
+use super::{Hold, change_set, generations, stall};
 use crate::model::event::EventKind;
 use crate::model::generation::{Proof, Standing as Held_};
 use crate::model::observation::{BusyKind, DataDir, Gone, ImagePresence, LockState, ManifestFile, whither};
@@ -185,6 +185,7 @@ fn ailing(draft: &mut Draft<'_>, id: &ComponentId) {
 
 /// Another generation stands than the known-good one.
 fn changed(draft: &mut Draft<'_>, id: &ComponentId, number: u32, good: u32, file: &Arc<ManifestFile>) {
+    change_set::join(draft, id, number);
     let rewrites = draft.scene.policy.rewrites;
     let older_process = draft.assessment(id).is_some_and(|a| matches!(a.reads, Reads::Other { .. }));
     let Some(record) = draft.memory.components.get_mut(id) else { return };

@@ -43,6 +43,21 @@ pub struct Memory {
     /// An etcd world that went back, while somebody may still remember the one before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub went_back: Option<WentBack>,
+    /// The components that changed together last. Left out where none has changed since there are change sets.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub change_set: Option<ChangeSet>,
+}
+
+/// Components that changed within a bounded time of each other, as an upgrade changes them (Q6).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ChangeSet {
+    /// Since the last of them changed: watched time in which nobody held us. It stops where no other joins any more.
+    pub age: Duration,
+    /// The generation that each of them changed to.
+    pub members: BTreeMap<ComponentId, u32>,
+    /// Those of them that we have begun to put back.
+    pub undone: BTreeSet<ComponentId>,
 }
 
 /// What binds a memory to a machine.

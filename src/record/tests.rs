@@ -13,7 +13,7 @@ use crate::model::closure::KubeconfigHealth;
 use crate::model::etcd::{Incarnation, WentBack};
 use crate::model::generation::Stored;
 use crate::model::manifest::DataIdentity;
-use crate::model::memory::{ApiServed, Machine, Parked, Pause, Pin, Record, Restart, Stands};
+use crate::model::memory::{ApiServed, ChangeSet, Machine, Parked, Pause, Pin, Record, Restart, Stands};
 use crate::model::observation::{DataDir, Gone, LockState, ManifestFile, Settled};
 use crate::model::slot::{Held, Nudged, Probation, Rollback, Served, Stage, Until, Way, Wish};
 use crate::model::{
@@ -27,6 +27,9 @@ const GOLDEN: &str = include_str!("../../tests/fixtures/memory-v1.json");
 
 /// The same with what was added to the version since, where it is in use.
 const GOLDEN_PINNED: &str = include_str!("../../tests/fixtures/memory-v1-pinned.json");
+
+/// Another addition, by itself.
+const GOLDEN_CHANGE_SET: &str = include_str!("../../tests/fixtures/memory-v1-change-set.json");
 
 fn time(text: &str) -> Timestamp {
     text.parse().unwrap()
@@ -192,6 +195,7 @@ fn full_memory() -> Memory {
         notices: BTreeMap::from([("conflict".into(), "two files hold one pod".into())]),
         incarnations: BTreeMap::new(),
         went_back: None,
+        change_set: None,
     }
 }
 
@@ -203,6 +207,17 @@ fn pinned_memory() -> Memory {
         record.pinned = Some(pin);
     }
     memory
+}
+
+/// A small memory with components that changed together.
+fn changed_memory() -> Memory {
+    let (api, manager) = (ComponentId::system("kube-apiserver"), ComponentId::system("kube-controller-manager"));
+    let set = ChangeSet {
+        age: Duration::from_secs(90),
+        members: BTreeMap::from([(api.clone(), 2), (manager, 3)]),
+        undone: BTreeSet::from([api]),
+    };
+    Memory { machine: machine(), change_set: Some(set), ..Memory::default() }
 }
 
 fn guard() -> (tempfile::TempDir, Guard) {
@@ -271,7 +286,11 @@ fn aside(guard: &Guard) -> Vec<String> {
 
 #[test]
 fn the_golden_files_of_version_1_are_read_and_written_byte_for_byte() {
-    let golden = [("memory-v1.json", GOLDEN, full_memory()), ("memory-v1-pinned.json", GOLDEN_PINNED, pinned_memory())];
+    let golden = [
+        ("memory-v1.json", GOLDEN, full_memory()),
+        ("memory-v1-pinned.json", GOLDEN_PINNED, pinned_memory()),
+        ("memory-v1-change-set.json", GOLDEN_CHANGE_SET, changed_memory()),
+    ];
     for (name, golden, memory) in golden {
         if std::env::var_os("LASTGOOD_WRITE_GOLDEN").is_some() {
             let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name);

@@ -6,5 +6,6 @@ mod product;
 mod sequences;
 mod situations;
 mod surroundings;
+mod upgrades;
 mod versions;
 mod world;

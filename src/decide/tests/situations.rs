@@ -403,12 +403,7 @@ fn a_broken_etcd_is_replaced_with_the_api_server_parked_first() {
 fn a_node_that_starts_with_a_bad_manifest_gets_one_kubelet_restart() {
     let mut world = World::adopted();
     world.write(FILE, &manifest(API, "--crash"));
-    // A power cut: everything starts anew, the kubelet without an API server.
-    world.pods.clear();
-    world.kubelet_started = world.seconds;
-    world.kubelet_heard = false;
-    world.memory.api_served = None;
-    world.restart_agent();
+    world.power_cut();
     world.until(120, "back", |w| back_to_good(w, API));
     let restarts = world.steps.iter().filter(|step| matches!(step, Step::RestartKubelet)).count();
     assert_eq!(restarts, 1, "{}", world.story());

@@ -1,7 +1,7 @@
 //! A node made of values. What a pod does is written in its command line: `--no-sandbox` (none can be made), `--crash`, `--unready`, `--unready-unasked` (the same,
 //! and livez answers before readyz was asked), `--refuse` (its dependents crash on it, its own probes are well),
 //! `--shut-out` (its own readiness is well, and it takes nobody's certificate),
-//! `--sour=N` (healthy for N seconds, then bad), `--data-dir=…`.
+//! `--sour=N` (healthy for N seconds, then bad), `--outlive` (does not die with what it depends on), `--data-dir=…`.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -249,6 +249,17 @@ impl World {
         self.gone.clear();
     }
 
+    /// Everything ends at once, and starts at once: containerd, kubelet and agent, no API server yet.
+    pub(super) fn power_cut(&mut self) {
+        self.seconds += 30;
+        self.pods.clear();
+        self.kubelet_started = self.seconds;
+        self.kubelet_heard = false;
+        // It was noted in another boot.
+        self.memory.api_served = None;
+        self.restart_agent();
+    }
+
     pub(super) fn pass(&mut self, request: Option<&Request>) -> Option<Result<(), Refusal>> {
         let now = self.moment();
         let tick = Tick::after(self.last.replace(now), now, Duration::from_secs(10));
@@ -379,7 +390,7 @@ impl World {
                 || component.name.starts_with("kube-c") && !api
                 || component.name == "kube-scheduler" && !api
                 || component.name.starts_with("kube-c") && refused;
-            if dies && pod.up == Up::Running {
+            if dies && pod.up == Up::Running && !pod.text.contains("--outlive") {
                 pod.up = Up::Exited;
                 pod.next_start = self.seconds + 10 * u64::from(pod.attempt.min(6));
             }

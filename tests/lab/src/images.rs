@@ -7,8 +7,8 @@
 //! binary ── strip, ldd ──▶ layer.tar ─┘
 //! ```
 //!
-//! Two patch versions of a component share a layer and differ in their configuration, so they have two digests, as
-//! real ones do.
+//! The versions of a component share a layer and differ in their configuration, so each has a digest of its own, as real
+//! ones do.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -24,6 +24,8 @@ use serde_json::json;
 pub const KUBERNETES: &str = "v1.34.2";
 /// The next patch version, present on every node, for upgrades.
 pub const KUBERNETES_NEXT: &str = "v1.34.3";
+/// The next minor version, present likewise: an API server of the one before is older than it.
+pub const KUBERNETES_MINOR: &str = "v1.35.0";
 /// The sandbox image, as kubeadm 1.34 and our containerd name it.
 pub const PAUSE: &str = "registry.k8s.io/pause:3.10.1";
 /// Where kubeadm's images come from; unreachable here, only a name.
@@ -52,9 +54,9 @@ pub struct Name {
 }
 
 impl Image {
-    /// A control plane component of Kubernetes in both patch versions.
+    /// A control plane component of Kubernetes in all three versions.
     pub fn kubernetes(component: &str, binary: PathBuf) -> Self {
-        let names = [KUBERNETES, KUBERNETES_NEXT]
+        let names = [KUBERNETES, KUBERNETES_NEXT, KUBERNETES_MINOR]
             .map(|version| Name { version: version.to_owned(), full: kubernetes(component, version) });
         Self { command: component.to_owned(), binary, names: names.to_vec(), extra: Vec::new() }
     }
@@ -302,7 +304,7 @@ mod tests {
             String::from_utf8_lossy(&out.stdout).into_owned()
         };
         let outer = list(&archive);
-        assert_eq!(outer.lines().filter(|l| l.ends_with(".json")).count(), 3, "{outer}");
+        assert_eq!(outer.lines().filter(|l| l.ends_with(".json")).count(), 4, "{outer}");
         let layer = list(&dir.path().join("registry.k8s.io_kube-scheduler_v1.34.2-layer"));
         assert!(layer.contains("usr/local/bin/kube-scheduler"), "{layer}");
         assert!(layer.contains("libc.so.6") && layer.contains("ld-linux"), "{layer}");

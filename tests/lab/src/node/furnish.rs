@@ -55,7 +55,7 @@ fn etcd_release(cache: &Cache, series: EtcdVersion) -> Result<String> {
     Ok(text.trim().to_owned())
 }
 
-/// All images: both etcd series, and each Kubernetes component in two patch versions. Stand-ins that no component of
+/// All images: both etcd series, and each Kubernetes component in three versions. Stand-ins that no component of
 /// the node needs may be unbuilt.
 fn catalog(cache: &Cache, binaries: &Path, needed: &[Component]) -> Result<Vec<Image>> {
     let mut all = vec![Image::pause(binaries.join("pause"))];

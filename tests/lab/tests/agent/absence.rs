@@ -41,13 +41,13 @@ async fn nothing_happens(stage: &Stage, absent: &[Component]) -> Result<()> {
 }
 
 /// A program of root's under a name, which works until the test lets it end.
-struct Busy {
+pub(crate) struct Busy {
     flag: std::path::PathBuf,
 }
 
 impl Busy {
     /// Starts it; it is at work when this returns.
-    async fn start(node: &Node, name: &str, words: &str) -> Result<Self> {
+    pub(crate) async fn start(node: &Node, name: &str, words: &str) -> Result<Self> {
         let script = node.path("/root").join(name);
         fs::write(&script, "#!/bin/sh\nwhile [ -e /root/busy ]; do sleep 0.1; done\n")?;
         fs::set_permissions(&script, fs::Permissions::from_mode(0o755))?;
@@ -59,7 +59,7 @@ impl Busy {
     }
 
     /// Has it end.
-    fn end(self) -> Result<()> {
+    pub(crate) fn end(self) -> Result<()> {
         fs::remove_file(&self.flag).context("it has ended before")
     }
 }

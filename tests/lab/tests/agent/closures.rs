@@ -339,7 +339,7 @@ async fn q5_what_is_newer_than_its_process_at_first_sight_is_unproven_and_replac
 }
 
 /// The kubeconfig with a new key, and a certificate for it of the same name by the same authority.
-fn renewed(stage: &Stage, path: &str) -> Result<String> {
+pub(crate) fn renewed(stage: &Stage, path: &str) -> Result<String> {
     let dir = stage.node.path("/tmp/renewed");
     fs::create_dir_all(&dir)?;
     let pki = stage.node.path("/etc/kubernetes/pki");

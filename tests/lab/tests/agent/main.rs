@@ -12,6 +12,7 @@
 //! | `etcd` | etcd's manifest, while the API server runs |
 //! | `versions` | an upgrade of etcd, whose data may have been moved on |
 //! | `members` | the etcd cluster, its alarms, and a restored world |
+//! | `upgrades` | an upgrade by kubeadm, whole and cut short |
 //! | `boots` | the node starts with a bad manifest on disk |
 //! | `crashes` | the agent itself: killed, its state damaged, its disk full |
 //! | `stalls` | nothing: a process hangs, or looks well and does nothing |
@@ -32,4 +33,5 @@ mod hands;
 mod members;
 mod stalls;
 mod surroundings;
+mod upgrades;
 mod versions;

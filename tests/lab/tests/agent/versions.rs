@@ -17,7 +17,7 @@ use crate::stage::{SOON, Stage};
 const LOOK: Duration = Duration::from_millis(50);
 
 /// The same node's manifest of an etcd 3.5.
-fn upgraded(stage: &Stage) -> Result<String> {
+pub(crate) fn upgraded(stage: &Stage) -> Result<String> {
     let version = Cache::open()?.path("etcd/3.5/version");
     let release = fs::read_to_string(&version).with_context(|| version.display().to_string())?;
     let etcd_release = release.trim().to_owned();
