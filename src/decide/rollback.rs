@@ -192,9 +192,29 @@ fn target(draft: &Draft<'_>, id: &ComponentId, begin: &Begin) -> Result<u32, (St
     }
 }
 
-/// Whether an etcd's generation may be put over the data as they were seen in this pass (R9); every other may.
+/// Whether an etcd's generation may be put over the data as they were seen in this pass (Q2, R9); every other may.
 pub(super) fn data_allow(draft: &Draft<'_>, record: &Record, target: &Generation) -> Result<(), Barred> {
+    own_data(draft, record, target)?;
     versions::may_return(record, target, &data_of(draft, target))
+}
+
+/// Q2: no step of ours starts etcd on an empty, unmounted or foreign directory: on an empty one it would begin a cluster of
+/// its own, as kubeadm's flags have it. Only the inode of `member` is compared: the number of its device may be another one
+/// after a boot.
+fn own_data(draft: &Draft<'_>, record: &Record, target: &Generation) -> Result<(), Barred> {
+    let Some(DataIdentity::Etcd { data_dir }) = &target.data else { return Ok(()) };
+    let Some(stands) = draft.scene.seen.node.data_dirs.get(data_dir) else { return Ok(()) };
+    let served = record.data_dir.as_ref().filter(|(path, _)| path == data_dir).and_then(|(_, kept)| kept.member);
+    let inode = |member: Option<(u64, u64)>| member.map(|(_, inode)| inode);
+    let what = match (inode(served), inode(stands.member)) {
+        (_, None) => "holds no data of etcd",
+        (Some(served), Some(stands)) if served != stands => "does not hold the data that etcd served here",
+        (None | Some(_), Some(_)) => return Ok(()),
+    };
+    Err(Barred {
+        why: format!("{} {what}: its disk may not be mounted, or somebody restored it", data_dir.display()),
+        next_step: format!("see what lies in {}; if it is right, put the manifest in by hand", data_dir.display()),
+    })
 }
 
 /// The data that a generation serves, as they were seen in this pass.

@@ -1000,3 +1000,49 @@ fn t21_nothing_that_stands_still_is_restarted_while_paused() {
     }
     assert!(world.says("it stands still and is not restarted: paused until"), "{}", world.story());
 }
+
+#[test]
+fn q2_no_etcd_is_put_over_an_empty_unmounted_or_foreign_directory() {
+    let rows = [
+        ("as it was", Some((1, 2)), true),
+        ("on a disk with another number since the boot", Some((9, 2)), true),
+        ("empty, or not mounted", None, false),
+        ("another one", Some((1, 77)), false),
+    ];
+    for (situation, member, goes_back) in rows {
+        let mut world = World::adopted();
+        world.write("etcd.yaml", &manifest("etcd", "--crash"));
+        world.data_member = member;
+        world.run(2);
+        if goes_back {
+            world.until(120, "known-good back", |w| back_to_good(w, "etcd"));
+            continue;
+        }
+        world.run(300);
+        assert!(matches!(world.slot("etcd"), Slot::Held(_)), "data {situation}: {}", world.slot("etcd"));
+        world.assert_untouched();
+        assert!(world.says("/var/lib/etcd"), "data {situation}: {}", world.story());
+        let asked = world.ask(&Request::Rollback { component: id("etcd"), to: Some(1) });
+        assert!(matches!(asked, Err(Refusal::NotThisGeneration { .. })), "data {situation}: {asked:?}");
+    }
+}
+
+#[test]
+fn t10_a_control_plane_that_hung_and_goes_on_is_not_started_a_second_time() {
+    let mut world = World::adopted();
+    // Both hang; before anything is decided they go on, as a machine that was suspended does.
+    world.hung.insert("etcd".to_owned(), Pursuit::Stopped);
+    world.hung.insert(API.to_owned(), Pursuit::Stopped);
+    world.run(4);
+    world.hung.clear();
+    world.run(120);
+    world.assert_untouched();
+    // etcd is the root; what hung on it goes on with it, and only one process of each ran at any time.
+    world.hung.insert("etcd".to_owned(), Pursuit::Stopped);
+    world.hung.insert(API.to_owned(), Pursuit::Stopped);
+    world.until(40, "etcd is stopped", |w| w.steps.iter().any(|step| stops(step, "etcd")));
+    world.hung.clear();
+    world.run(300);
+    let deeds = world.steps.iter().filter(|step| step.touches_node()).count();
+    assert_eq!(deeds, 1, "{:?}\n{}", world.steps, world.story());
+}

@@ -64,6 +64,8 @@ pub(super) struct World {
     pub(super) hung: BTreeMap<String, Pursuit>,
     pub(super) listeners: BTreeMap<u16, Listener>,
     pub(super) data_changed: u64,
+    /// Device and inode of etcd's `member` directory.
+    pub(super) data_member: Option<(u64, u64)>,
     /// Certificates, disks, pressure, the clock and endpoints: the rest of it is made anew at every look.
     pub(super) around: Node,
     pub(super) data: DataVersion,
@@ -119,6 +121,7 @@ impl World {
             hung: BTreeMap::new(),
             listeners: BTreeMap::new(),
             data_changed: 100,
+            data_member: Some((1, 2)),
             around: Node::default(),
             data: DataVersion::Known(Versions { cluster: Some((1, 34)), ..Versions::default() }),
             etcd: [(id("etcd"), single_member())].into(),
@@ -448,7 +451,7 @@ impl World {
             images.insert(image, presence);
         }
         let member = DataDir {
-            member: Some((1, 2)),
+            member: self.data_member,
             changed: Some(self.wall_at(self.data_changed)),
             lock: LockState::Free,
             versions: self.data.clone(),
