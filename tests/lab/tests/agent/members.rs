@@ -99,7 +99,11 @@ async fn t23_n21_a_cluster_of_three_is_told_apart_and_nothing_is_done_about_it()
         ensure!(began.elapsed() < SOON, "the kubelet did not restart it:\n{}", stage.node.kubelet().log());
         sleep(LOOK).await;
     }
-    stage.etcd_explained("the same member again", again).await?;
+    // A write is agreed upon by the new process; and the agent has to have seen it serve: Healthy outlasts a short absence.
+    stage.node.put_data("/lab/again", "written after the kill").await?;
+    let seen = |said: &Value| said["etcd"]["at"]["secs"].as_u64().unwrap_or(0);
+    let since = seen(&stage.etcd_explained("the same member again", again).await?);
+    stage.etcd_explained("seen to serve again", |said| again(said) && seen(said) >= since + 3).await?;
     stage.all_serve().await?;
     ensure!(stage.deeds().is_empty(), "{:?}", stage.deeds());
 
