@@ -163,7 +163,9 @@ impl Stage {
         ensure!(self.node.get_data(KEY).await?.as_deref() == Some("written before"), "what was written before is gone");
         let mut before = Vec::new();
         for component in Component::ALL {
-            let found = self.component(component).await?;
+            // What serves again is seen from outside a moment before the agent ends its replacement.
+            let ended = |c: &Value| !c["state"].as_str().is_some_and(|state| state.eq_ignore_ascii_case("rollingback"));
+            let found = self.until(component, "no longer being replaced", ended).await?;
             before.push((component, found["state"].clone(), found["generation"].clone()));
         }
         let names = self.names()?;
