@@ -22,7 +22,7 @@ use crate::model::event::EventKind;
 use crate::model::memory::Restart;
 use crate::model::slot::Until;
 use crate::model::verdict::{Assessment, Pursuit, Standstill};
-use crate::model::{ComponentId, Role, Verdict};
+use crate::model::{ComponentId, Role, Step, Verdict};
 
 /// Between SIGTERM and SIGKILL: what hangs hears neither, and what is stopped by a signal cannot hear.
 const GRACE: Duration = Duration::from_secs(2);
@@ -123,9 +123,5 @@ fn restart(draft: &mut Draft<'_>, id: &ComponentId, standstill: &Standstill, ass
         );
         draft.tell(id, EventKind::State, None, "restarting its container", &because);
     }
-    draft.want(crate::model::Step::StopContainer {
-        component: id.clone(),
-        container: standstill.container.clone(),
-        grace: GRACE,
-    });
+    draft.want(Step::StopContainer { component: id.clone(), container: standstill.container.clone(), grace: GRACE });
 }

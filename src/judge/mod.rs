@@ -4,9 +4,9 @@
 //!   for each component          alone.rs    its container and its probes  ─▶ verdict, with hysteresis both ways
 //!                               etcd.rs     what an etcd member says of itself
 //!   for all of them together    causes.rs   what lies beneath explains what lies above; only the root is acted upon
+//!                               surroundings.rs  certificates, disks, the way to the API server
 //!   for those that answer       progress.rs who gets on with it: leases, reads with the quorum
 //!   for what runs them          services.rs the kubelet and the container runtime
-//!                               surroundings.rs  certificates, disks, the way to the API server
 //! ```
 //!
 //! A cluster-wide symptom is never a local fault, "cannot tell" moves nothing, and what answers 401 is alive.
