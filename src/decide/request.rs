@@ -93,7 +93,7 @@ fn roll_back(draft: &mut Draft<'_>, id: &ComponentId, to: Option<u32>) -> Result
         return Err(not_this(format!("it is quarantined: {why}")));
     }
     generations::ready_to_return(draft, generation).map_err(not_this)?;
-    rollback::data_allow(draft, record, generation).map_err(|barred| not_this(barred.to_string()))?;
+    rollback::data_allow(draft, record, generation, Wish::Operator).map_err(|barred| not_this(barred.to_string()))?;
     let in_place = !matches!(standing, Standing::Here(_) | Standing::Unsettled | Standing::Claimed { .. });
     let why = "a person asked for it".to_owned();
     draft.tell(

@@ -142,7 +142,7 @@ pub(super) fn may_return(draft: &Draft<'_>, record: &Record, generation: &Genera
     if other_data(record, generation) {
         return Err(OTHER_DATA.to_owned());
     }
-    data_allow(draft, record, generation).map_err(|barred| barred.to_string())?;
+    data_allow(draft, record, generation, Wish::Ours).map_err(|barred| barred.to_string())?;
     generations::ready_to_return(draft, generation)
 }
 
@@ -168,14 +168,14 @@ fn target(draft: &Draft<'_>, id: &ComponentId, begin: &Begin) -> Result<u32, (St
         return none(OTHER_DATA, next);
     }
     // R9: an older etcd over data that a newer one has moved on.
-    if let Err(barred) = data_allow(draft, record, wanted) {
+    if let Err(barred) = data_allow(draft, record, wanted, begin.wish) {
         return none(&barred.why, barred.next_step);
     }
     let mut candidates: Vec<&Generation> = vec![wanted];
     if begin.wish == Wish::Ours {
         let others = record.known_good().filter(|g| g.number != begin.to && Some(g.number) != begin.from);
         let same = others.filter(|g| g.minor == wanted.minor && !other_data(record, g));
-        candidates.extend(same.filter(|g| data_allow(draft, record, g).is_ok()));
+        candidates.extend(same.filter(|g| data_allow(draft, record, g, begin.wish).is_ok()));
     }
     // Where no pod stands in the file there is nothing to lose, and no image to wait for.
     if begin.in_place && wanted.stored == Stored::Yes {
@@ -193,27 +193,33 @@ fn target(draft: &Draft<'_>, id: &ComponentId, begin: &Begin) -> Result<u32, (St
 }
 
 /// Whether an etcd's generation may be put over the data as they were seen in this pass (Q2, R9); every other may.
-pub(super) fn data_allow(draft: &Draft<'_>, record: &Record, target: &Generation) -> Result<(), Barred> {
-    own_data(draft, record, target)?;
+pub(super) fn data_allow(draft: &Draft<'_>, record: &Record, target: &Generation, wish: Wish) -> Result<(), Barred> {
+    own_data(draft, record, target, wish)?;
     versions::may_return(record, target, &data_of(draft, target))
 }
 
 /// Q2: no step of ours starts etcd on an empty, unmounted or foreign directory: on an empty one it would begin a cluster of
-/// its own, as kubeadm's flags have it. Only the inode of `member` is compared: the number of its device may be another one
-/// after a boot.
-fn own_data(draft: &Draft<'_>, record: &Record, target: &Generation) -> Result<(), Barred> {
+/// its own, as kubeadm's flags have it. A person says when other data are the right ones. Only the inode of `member` is
+/// compared: the number of its device may be another one after a boot.
+fn own_data(draft: &Draft<'_>, record: &Record, target: &Generation, wish: Wish) -> Result<(), Barred> {
     let Some(DataIdentity::Etcd { data_dir }) = &target.data else { return Ok(()) };
     let Some(stands) = draft.scene.seen.node.data_dirs.get(data_dir) else { return Ok(()) };
     let served = record.data_dir.as_ref().filter(|(path, _)| path == data_dir).and_then(|(_, kept)| kept.member);
     let inode = |member: Option<(u64, u64)>| member.map(|(_, inode)| inode);
     let what = match (inode(served), inode(stands.member)) {
         (_, None) => "holds no data of etcd",
-        (Some(served), Some(stands)) if served != stands => "does not hold the data that etcd served here",
+        (Some(served), Some(stands)) if served != stands && wish == Wish::Ours => {
+            "does not hold the data that etcd served here"
+        }
         (None | Some(_), Some(_)) => return Ok(()),
     };
     Err(Barred {
         why: format!("{} {what}: its disk may not be mounted, or somebody restored it", data_dir.display()),
-        next_step: format!("see what lies in {}; if it is right, put the manifest in by hand", data_dir.display()),
+        next_step: if stands.member.is_some() {
+            format!("see what lies in {}; if it is right, `lastgood rollback` of it", data_dir.display())
+        } else {
+            format!("see what lies in {}; if it is right, put the manifest in by hand", data_dir.display())
+        },
     })
 }
 
