@@ -5,6 +5,7 @@
 //!   request.rs     what a person asked for, granted or refused; pin.rs and quarantine.rs: their word on a generation
 //!   standing.rs    what the directory says of a component: one file, a broken one, several, none
 //!   steady.rs      Adopting, Steady, Unread, Missing, Held: what a look changes
+//!   interrupted.rs an upgrade that ended while a manifest was away
 //!   probation.rs   a candidate's trial, and what ends it
 //!   change_set.rs  what changed together: undone as far as needed, no component newer than its API server
 //!   rollback.rs    a replacement, stage by stage; parking.rs: kube-apiserver out of etcd's way
@@ -24,6 +25,7 @@ mod draft;
 mod generations;
 mod hold;
 mod incarnation;
+mod interrupted;
 mod members;
 mod pace;
 mod parking;

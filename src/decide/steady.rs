@@ -7,7 +7,7 @@ use super::draft::Draft;
 use super::probation;
 use super::rollback::{self, Begin};
 use super::standing::Standing;
-use super::{Hold, change_set, generations, stall};
+use super::{Hold, change_set, generations, interrupted, stall};
 use crate::model::event::EventKind;
 use crate::model::generation::{Proof, Standing as Held_};
 use crate::model::observation::{BusyKind, DataDir, Gone, ImagePresence, LockState, ManifestFile, whither};
@@ -19,6 +19,9 @@ use crate::model::{ComponentId, FileFault, Role, Slot, Step, Verdict};
 /// After the end of its termination grace, how much later a stopping etcd may still touch its data directory.
 const LAST_TOUCH: Duration = Duration::from_secs(5);
 
+/// The key of the notice that a deleted etcd does not come back by itself.
+const ETCD_STAYS: &str = "etcd-stays";
+
 /// Takes one component through this pass.
 pub(super) fn step(draft: &mut Draft<'_>, id: &ComponentId) {
     // kube-apiserver, taken out by us around an etcd change, is nobody's loss.
@@ -27,7 +30,12 @@ pub(super) fn step(draft: &mut Draft<'_>, id: &ComponentId) {
     }
     let Some(record) = draft.record(id) else { return };
     let standing = Standing::of(draft.scene.seen, id, record);
-    if let Slot::RollingBack(rollback) = record.slot.clone() {
+    let slot = record.slot.clone();
+    if matches!(slot, Slot::RollingBack(_)) || !matches!(standing, Standing::Absent(_)) {
+        draft.clear_notice(id, ETCD_STAYS);
+        interrupted::over(draft, id);
+    }
+    if let Slot::RollingBack(rollback) = slot {
         return rollback::advance(draft, id, rollback, standing);
     }
     if !matches!(standing, Standing::Claimed { .. }) {
@@ -295,6 +303,9 @@ fn absent(draft: &mut Draft<'_>, id: &ComponentId, how: Gone) {
             let grace = grace(draft, id).as_secs();
             let back = rollback::aim(draft, id, good, None).0;
             let because = match &how {
+                Gone::Moved { .. } | Gone::Unwitnessed if interrupted::set_aside(draft, id).is_some() => {
+                    "kubeadm moved its manifest to its backups, to put another in place".to_owned()
+                }
                 Gone::Deleted => format!(
                     "its manifest was deleted; generation {back} comes back in {grace} s unless `lastgood pause` holds it"
                 ),
@@ -338,13 +349,16 @@ fn grace(draft: &Draft<'_>, id: &ComponentId) -> Duration {
                     && !matches!(record.slot, Slot::RollingBack(_) | Slot::Held(_)))
     });
     let several = gone.count() > 1;
+    // A deletion of etcd's may be a move to another file system, by whoever is about to restore it; kubeadm's is none.
     let is_etcd = draft.record(id).is_some_and(|record| record.role == Role::Etcd);
+    let is_etcd = is_etcd && interrupted::set_aside(draft, id).is_none();
     if several || is_etcd { policy.all_deleted_grace.max(policy.deleted_grace) } else { policy.deleted_grace }
 }
 
 fn missing(draft: &mut Draft<'_>, id: &ComponentId, good: u32, how: Gone, since: jiff::Timestamp, age: Duration) {
-    if how != Gone::Deleted {
-        return;
+    let cut_short = how != Gone::Deleted && interrupted::set_aside(draft, id).is_some();
+    if how != Gone::Deleted && !cut_short {
+        return interrupted::over(draft, id);
     }
     if let Some(sign) = draft.scene.seen.node.master.missing.first() {
         let why = format!("its manifest is gone and so is {}: this node is no master any more", sign.display());
@@ -357,15 +371,20 @@ fn missing(draft: &mut Draft<'_>, id: &ComponentId, good: u32, how: Gone, since:
     if let Some(record) = draft.record_mut(id) {
         record.slot = Slot::Missing { good, how, since, age };
     }
+    if cut_short {
+        interrupted::tell(draft, id, good, grace);
+    }
     if age < grace {
         return;
     }
     let blocked = etcd_must_stay_away(draft, id, since);
-    draft.notice_if(id, "etcd-stays", blocked.clone());
+    draft.notice_if(id, ETCD_STAYS, blocked.clone());
     if blocked.is_some() {
         return;
     }
-    let why = format!("its manifest was deleted {} s ago and nobody put it back", age.as_secs());
+    interrupted::over(draft, id);
+    let went = if cut_short { "moved to kubeadm's backups" } else { "deleted" };
+    let why = format!("its manifest was {went} {} s ago and nobody put it back", age.as_secs());
     rollback::begin(
         draft,
         id,

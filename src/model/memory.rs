@@ -16,6 +16,12 @@ use super::{ClosureFile, ComponentId, Digest, FileKind, FileState, Generation, R
 /// fixture.
 pub const VERSION: u32 = 1;
 
+/// Keys of notices that reports go by.
+pub mod notice {
+    /// A manifest is away because an upgrade by kubeadm was cut short, and comes back.
+    pub const INTERRUPTED: &str = "interrupted";
+}
+
 /// Everything remembered.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

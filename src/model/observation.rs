@@ -316,6 +316,8 @@ pub struct Node {
     pub busy: Vec<BusyProcess>,
     /// Who listens on the ports that components need.
     pub listeners: BTreeMap<u16, Listener>,
+    /// What kubeadm keeps of manifests that ought to stand and do not, by file name.
+    pub set_aside: BTreeMap<String, Vec<SetAside>>,
     /// The etcd data directories that generations name, as they are on disk.
     pub data_dirs: BTreeMap<PathBuf, DataDir>,
     /// Why the manifest directory cannot be written, when it cannot (a read-only /etc).
@@ -357,6 +359,17 @@ pub enum BusyKind {
     Kubeadm,
     /// etcdctl or etcdutl: a hold on bringing etcd back (Q3).
     EtcdTool,
+}
+
+/// A manifest in one of kubeadm's backup directories: an upgrade moves the old file there before it moves the new one in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SetAside {
+    /// Where it lies.
+    pub path: PathBuf,
+    /// Of its bytes.
+    pub digest: Digest,
+    /// The later of mtime and ctime: the second tells when it was moved there.
+    pub changed: Timestamp,
 }
 
 /// Who listens on a port.

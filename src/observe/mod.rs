@@ -21,6 +21,7 @@ mod directory;
 mod endpoints;
 mod file;
 mod host;
+mod kubeadm;
 mod kubeconfig;
 mod kubelet;
 mod leases;
@@ -60,7 +61,7 @@ use self::wake::{Wake, Watches};
 use crate::config::Settings;
 use crate::model::manifest::DataIdentity;
 use crate::model::memory::Machine;
-use crate::model::observation::{self, Directory, KubeletProcess, ManifestFile, Node, Work};
+use crate::model::observation::{self, Directory, KubeletProcess, ManifestFile, Node, SetAside, Work};
 use crate::model::reading::{Question, SymptomKind};
 use crate::model::surroundings::{Certificate, DiskUse};
 use crate::model::{
@@ -123,6 +124,7 @@ struct Files {
     manifests: Directory,
     inactive: BTreeMap<String, Arc<ManifestFile>>,
     files: BTreeMap<PathBuf, FileState>,
+    set_aside: BTreeMap<String, Vec<SetAside>>,
     watching: Result<(), String>,
 }
 
@@ -134,11 +136,18 @@ struct Remembered {
     ports: BTreeSet<u16>,
     data_dirs: BTreeSet<PathBuf>,
     components: BTreeSet<ComponentId>,
+    /// The names their manifests have.
+    names: BTreeSet<String>,
 }
 
 impl Remembered {
     fn of(memory: &Memory) -> Self {
-        let mut all = Self { components: memory.components.keys().cloned().collect(), ..Self::default() };
+        let names = memory.components.values().filter_map(|record| record.file_name());
+        let mut all = Self {
+            components: memory.components.keys().cloned().collect(),
+            names: names.map(str::to_owned).collect(),
+            ..Self::default()
+        };
         for generation in memory.components.values().flat_map(|record| record.generations.values()) {
             for file in &generation.closure {
                 let hint = all.files.entry(file.path.clone()).or_insert(Hint::None);
@@ -261,6 +270,7 @@ impl Observer {
             // Signs that could not be looked at are not missing, but nobody may act on what was not seen either.
             Err(sentence) => Node { boot_id: proc::boot_id(), read_only: Some(sentence), ..Node::default() },
         };
+        node.set_aside = files.set_aside;
         node.certificates.clone_from(&self.certificates.certificates);
         node.clock_jump = self.clock.look(at);
         node.endpoints = self.endpoints.look(&self.certificates.servers, &self.api_ports(), at);
@@ -307,6 +317,7 @@ impl Observer {
             manifests: Directory::Unreadable(sentence),
             inactive: BTreeMap::new(),
             files: BTreeMap::new(),
+            set_aside: BTreeMap::new(),
             watching: self.surroundings.watching.clone(),
         })
     }
@@ -437,7 +448,9 @@ impl Disk {
         dirs.extend([dir.to_owned(), paths.inactive_manifests.clone()]);
         dirs.extend(dir.parent().map(Path::to_owned));
         let watching = self.watches.watch(&dirs);
-        Files { manifests, inactive, files, watching }
+        let absent = remembered.names.iter().filter(|name| manifests.file(name).is_none());
+        let set_aside = kubeadm::set_aside(&paths.kubernetes, absent.map(String::as_str));
+        Files { manifests, inactive, files, set_aside, watching }
     }
 }
 

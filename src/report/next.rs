@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::status::{Material, Process};
 use crate::config::duration::roughly;
-use crate::model::memory::Record;
+use crate::model::memory::{Record, notice};
 use crate::model::observation::{Gone, whither};
 use crate::model::policy::Mode;
 use crate::model::slot::{Probation, Served, Stage};
@@ -55,6 +55,10 @@ pub(super) fn note(material: Material<'_>, record: &Record, assessment: Option<&
             Gone::Deleted => {
                 format!("deleted; comes back in {}", roughly(grace(material, record).saturating_sub(*age)))
             }
+            Gone::Moved { .. } | Gone::Unwitnessed if interrupted(record) => {
+                let left = roughly(grace(material, record).saturating_sub(*age));
+                format!("an upgrade was cut short while it was away; comes back in {left}")
+            }
             Gone::Moved { to } => format!("{}; left alone", whither(to.as_deref())),
             Gone::Unwitnessed => "absent since before lastgood looked; left alone".to_owned(),
         },
@@ -80,12 +84,21 @@ fn trial(probation: &Probation, soak: Duration, deadline: Duration) -> String {
     format!("on probation: {left}{crashes}")
 }
 
+/// Whether what is missing went because an upgrade was cut short.
+fn interrupted(record: &Record) -> bool {
+    record.notices.contains_key(notice::INTERRUPTED)
+}
+
 /// How long a deleted manifest stays away: several at once, or etcd's, stay longer.
 fn grace(material: Material<'_>, record: &Record) -> Duration {
     let missing = |record: &&Record| matches!(record.slot, Slot::Missing { .. });
     let several = material.memory.components.values().filter(missing).count() > 1;
     let policy = material.policy;
-    if several || record.role == Role::Etcd { policy.all_deleted_grace } else { policy.deleted_grace }
+    if several || record.role == Role::Etcd && !interrupted(record) {
+        policy.all_deleted_grace
+    } else {
+        policy.deleted_grace
+    }
 }
 
 /// What happens next: a sentence. It begins with what keeps the agent from acting, if something does.
@@ -161,6 +174,11 @@ fn undisturbed(material: Material<'_>, record: &Record, assessment: Option<&Asse
         Slot::Missing { how, age, .. } => match how {
             Gone::Deleted => format!(
                 "generation {back} comes back in {}; `lastgood pause` prevents that",
+                roughly(grace(material, record).saturating_sub(*age))
+            ),
+            Gone::Moved { .. } | Gone::Unwitnessed if interrupted(record) => format!(
+                "generation {back}, which kubeadm had moved away to put another in place, comes back in {}; `lastgood \
+                 pause` prevents that",
                 roughly(grace(material, record).saturating_sub(*age))
             ),
             Gone::Moved { to: Some(to) } => format!(

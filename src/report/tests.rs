@@ -9,7 +9,7 @@ use super::status::{Agent, Material, Overall, Process, ProofView, Status};
 use super::{Explanation, Format, History, Paint, Planned, systemd_line};
 use crate::model::event::EventKind;
 use crate::model::generation::Stored;
-use crate::model::memory::{Pause, Pin, Record, Stands};
+use crate::model::memory::{Pause, Pin, Record, Stands, notice};
 use crate::model::observation::Gone;
 use crate::model::slot::{Held, Nudged, Probation, Rollback, Stage, Until, Way, Wish};
 use crate::model::verdict::{Cause, Reads};
@@ -302,6 +302,12 @@ fn what_is_missing_says_whether_it_comes_back() {
     scene.record("etcd").slot = missing(Gone::Moved { to: None });
     assert_eq!(scene.note("etcd"), "moved out of sight, to another mount; left alone");
     assert!(scene.next("etcd").starts_with("nothing: it was moved out of sight, to another mount; "));
+    scene.record("kube-scheduler").slot = Slot::Steady { good: 1 };
+    let text = "kubeadm had moved it".to_owned();
+    scene.record("etcd").notices.insert(notice::INTERRUPTED.to_owned(), text);
+    assert_eq!(scene.note("etcd"), "an upgrade was cut short while it was away; comes back in 40s");
+    assert!(scene.next("etcd").contains("comes back in 40s; `lastgood pause` prevents"), "{}", scene.next("etcd"));
+    scene.record("kube-scheduler").slot = missing(Gone::Deleted);
     scene.memory.pause = Some(Pause { until: at("21:00:00"), reason: String::new(), warned: false });
     assert!(
         scene.next("kube-scheduler").starts_with(

@@ -6,21 +6,21 @@ use crate::model::observation::{BusyKind, BusyProcess};
 use crate::model::versions::Versions;
 use crate::model::{DataVersion, Request, Slot, Standing, Step};
 
-const API: &str = "kube-apiserver";
-const MANAGER: &str = "kube-controller-manager";
-const SCHEDULER: &str = "kube-scheduler";
+pub(super) const API: &str = "kube-apiserver";
+pub(super) const MANAGER: &str = "kube-controller-manager";
+pub(super) const SCHEDULER: &str = "kube-scheduler";
 
 /// The minor version after the one that the node was adopted with.
-fn next(name: &str, flag: &str) -> String {
+pub(super) fn next(name: &str, flag: &str) -> String {
     manifest(name, flag).replace("v1.34.2", "v1.35.0")
 }
 
 /// etcd's versions are of its own.
-fn etcd(tag: &str, flag: &str) -> String {
+pub(super) fn etcd(tag: &str, flag: &str) -> String {
     manifest("etcd", flag).replace("etcd:v1.34.2", &format!("etcd:{tag}"))
 }
 
-fn of_cluster(minor: u32) -> DataVersion {
+pub(super) fn of_cluster(minor: u32) -> DataVersion {
     DataVersion::Known(Versions { cluster: Some((3, minor)), ..Versions::default() })
 }
 
@@ -32,7 +32,7 @@ fn on(world: &World, name: &str, number: u32) -> bool {
     matches!(world.slot(name), Slot::Steady { good } if *good == number) && world.serves(name)
 }
 
-fn kubeadm() -> BusyProcess {
+pub(super) fn kubeadm() -> BusyProcess {
     BusyProcess { pid: 9, command: "kubeadm upgrade apply v1.35.0".to_owned(), kind: BusyKind::Kubeadm }
 }
 
@@ -41,7 +41,7 @@ fn minor(world: &World, name: &str) -> u32 {
     if world.files[&format!("{name}.yaml")].0.contains(":v1.35.") { 35 } else { 34 }
 }
 
-fn assert_none_is_newer_than_its_api_server(world: &World) {
+pub(super) fn assert_none_is_newer_than_its_api_server(world: &World) {
     for name in [MANAGER, SCHEDULER] {
         assert!(minor(world, name) <= minor(world, API), "{name} is newer\n{}", world.story());
     }

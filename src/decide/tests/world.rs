@@ -53,6 +53,8 @@ pub(super) struct World {
     pub(super) steps: Vec<Step>,
     pub(super) runtime_dead: Option<Symptom>,
     pub(super) busy: Vec<BusyProcess>,
+    /// What kubeadm keeps of what it moved out of the manifest directory.
+    pub(super) set_aside: BTreeMap<String, Vec<SetAside>>,
     pub(super) missing_signs: Vec<std::path::PathBuf>,
     pub(super) absent_images: BTreeSet<String>,
     pub(super) unsettled: BTreeSet<String>,
@@ -111,6 +113,7 @@ impl World {
             steps: Vec::new(),
             runtime_dead: None,
             busy: Vec::new(),
+            set_aside: BTreeMap::new(),
             missing_signs: Vec::new(),
             absent_images: BTreeSet::new(),
             unsettled: BTreeSet::new(),
@@ -196,6 +199,15 @@ impl World {
     pub(super) fn remove(&mut self, file: &str, how: Gone) {
         self.files.remove(file);
         self.gone.insert(file.to_owned(), how);
+    }
+
+    /// kubeadm moves a file to its backups, the first half of replacing it; the second is [`World::write`].
+    pub(super) fn kubeadm_takes(&mut self, file: &str) {
+        let (text, _) = self.files.remove(file).unwrap();
+        let path = std::path::PathBuf::from(format!("/etc/kubernetes/tmp/kubeadm-backup-manifests-1/{file}"));
+        self.gone.insert(file.to_owned(), Gone::Moved { to: Some(path.clone()) });
+        let kept = SetAside { path, digest: Digest::of(text.as_bytes()), changed: self.wall_at(self.seconds) };
+        self.set_aside.insert(file.to_owned(), vec![kept]);
     }
 
     pub(super) fn says(&self, words: &str) -> bool {
@@ -491,6 +503,7 @@ impl World {
                 host: "master-1".to_owned(),
                 master: MasterSigns { missing: self.missing_signs.clone() },
                 busy: self.busy.clone(),
+                set_aside: self.set_aside.clone(),
                 listeners: self.listeners.clone(),
                 data_dirs: [("/var/lib/etcd".into(), member)].into(),
                 read_only: None,
