@@ -14,6 +14,7 @@
 //! | `members` | the etcd cluster, its alarms, and a restored world |
 //! | `upgrades` | an upgrade by kubeadm, whole and cut short |
 //! | `boots` | the node starts with a bad manifest on disk |
+//! | `power` | the whole node: its power is cut in the middle of anything |
 //! | `crashes` | the agent itself: killed, its state damaged, its disk full |
 //! | `stalls` | nothing: a process hangs, or looks well and does nothing |
 //! | `surroundings` | what lies around: a certificate ends, a disk fills, an address dies |
@@ -31,6 +32,7 @@ mod etcd;
 mod files;
 mod hands;
 mod members;
+mod power;
 mod stalls;
 mod surroundings;
 mod upgrades;

@@ -31,14 +31,20 @@ impl Stage {
 
     /// The same with more configuration, which must not repeat a key of the demonstration's.
     pub(crate) async fn with(config: &str) -> Result<Self> {
+        let stage = Self::fresh(config).await?;
+        for component in Component::ALL {
+            stage.steady_on(component, 1).await.context("it was not adopted")?;
+        }
+        Ok(stage)
+    }
+
+    /// The same with an agent that has only just been started.
+    pub(crate) async fn fresh(config: &str) -> Result<Self> {
         let node = Node::builder().scale(0.1).start().await?;
         node.up().await?;
         node.put_data(KEY, "written before").await?;
         let mut stage = Self { node };
         stage.node.spawn_agent(config).await?;
-        for component in Component::ALL {
-            stage.steady_on(component, 1).await.context("it was not adopted")?;
-        }
         Ok(stage)
     }
 

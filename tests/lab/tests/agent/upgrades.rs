@@ -57,14 +57,20 @@ impl Kubeadm {
 
     /// One component, without the wait.
     fn move_in(&self, stage: &Stage, component: Component) -> Result<()> {
+        self.take(stage, component)?;
+        let stands = stage.node.manifest_path(&component.file());
+        fs::rename(self.new.join(component.file()), &stands).context("the new manifest")
+    }
+
+    /// The first half of that: the old manifest is away, and the new one not yet in its place.
+    fn take(&self, stage: &Stage, component: Component) -> Result<()> {
         if component == Component::ControllerManager {
             let config = "/etc/kubernetes/controller-manager.conf";
             let text = renewed(stage, config)?;
             fs::write(stage.node.path(config), text).context(config)?;
         }
         let stands = stage.node.manifest_path(&component.file());
-        fs::rename(&stands, self.backup.join(component.file())).context("the old manifest")?;
-        fs::rename(self.new.join(component.file()), &stands).context("the new manifest")
+        fs::rename(&stands, self.backup.join(component.file())).context("the old manifest")
     }
 }
 
@@ -132,5 +138,52 @@ async fn n20_an_upgrade_that_a_power_cut_ends_is_undone_where_it_is_bad_and_kept
     let story = stage.story();
     ensure!(!story.contains("-> Held"), "something is held:\n{story}");
     ensure!(story.contains("no component is left newer than its API server"), "the reason was not told:\n{story}");
+    stage.the_same_after_a_restart().await
+}
+
+#[tokio::test]
+async fn n20_a_power_cut_between_kubeadms_two_renames_brings_the_old_manifest_back_after_its_grace() -> Result<()> {
+    let mut stage =
+        adopted(EtcdVersion::V34, &format!("{QUICK}[limits]\nactions-per-hour = 20\nkubelet-restarts-per-hour = 9\n"))
+            .await?;
+    let old: Vec<String> = Component::ALL.iter().map(|component| stage.manifest(*component)).collect::<Result<_>>()?;
+    let names = stage.names()?;
+    for (round, away) in (1..).zip(Component::ALL) {
+        let kubeadm = Kubeadm::begin(&stage, round, None).await?;
+        // What is up to date by an earlier round kubeadm leaves as it is.
+        for done in Component::ALL.into_iter().take_while(|done| *done < away) {
+            if stage.component(done).await?["generation"] == 1 {
+                kubeadm.move_in(&stage, done)?;
+                new_one_serves(&stage, done).await?;
+            }
+        }
+        kubeadm.take(&stage, away)?;
+        // Every other time the agent has seen the empty slot before the power goes.
+        if round % 2 == 0 {
+            stage.in_state(away, "missing").await?;
+        }
+        let before = stage.story().len();
+        stage.node.reboot().await?;
+        stage.back(away, &old[round as usize - 1]).await.with_context(|| format!("{away} was away"))?;
+        let story = stage.story();
+        ensure!(story[before..].contains("generation 1 comes back in 6 s unless"), "{away}: unannounced:\n{story}");
+        stage.all_serve().await.with_context(|| format!("{away} was away"))?;
+        stage.steady_on(away, 1).await?;
+        for done in Component::ALL.into_iter().take_while(|done| *done < away) {
+            stage.steady_on(done, 2).await?;
+        }
+        ensure!(stage.names()? == names, "{away} was away: {:?}", stage.names()?);
+        let data = stage.node.get_data("/lab/kept").await?;
+        ensure!(data.as_deref() == Some("written before"), "{away} was away: the data is {data:?}");
+    }
+    // And kubeadm alone is killed; the node runs on.
+    let kubeadm = Kubeadm::begin(&stage, 5, None).await?;
+    kubeadm.take(&stage, Component::Scheduler)?;
+    stage.in_state(Component::Scheduler, "missing").await?;
+    kubeadm.process.end()?;
+    stage.back(Component::Scheduler, &old[3]).await.context("kubeadm was killed")?;
+    stage.steady_on(Component::Scheduler, 1).await?;
+    let story = stage.story();
+    ensure!(!story.contains("-> Held"), "something is held:\n{story}");
     stage.the_same_after_a_restart().await
 }
