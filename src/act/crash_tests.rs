@@ -179,7 +179,7 @@ fn at_every(works: &[Work], calls: &[&str], fault: &str) -> usize {
 const MANIFESTS: [Work; 2] = [Work::TwoSteps, Work::InPlace];
 
 #[test]
-fn q11_killed_at_every_rename_link_and_sync_no_manifest_is_lost_or_torn() {
+fn never_1_q11_killed_at_every_rename_link_and_sync_no_manifest_is_lost_or_torn() {
     let calls = ["rename", "renameat", "renameat2", "linkat", "unlink", "unlinkat", "fsync", "fchmod"];
     let points = at_every(&MANIFESTS, &calls, "signal=KILL");
     println!("killed at {points} points");
@@ -187,14 +187,14 @@ fn q11_killed_at_every_rename_link_and_sync_no_manifest_is_lost_or_torn() {
 }
 
 #[test]
-fn q11_killed_at_every_open_and_write_no_manifest_is_lost_or_torn() {
+fn never_1_q11_killed_at_every_open_and_write_no_manifest_is_lost_or_torn() {
     let points = at_every(&MANIFESTS, &["openat", "write", "mkdir", "symlink"], "signal=KILL");
     println!("killed at {points} points");
     assert!(points >= 20, "only {points} points: is the work still done by these calls?");
 }
 
 #[test]
-fn a_disk_that_fails_at_any_call_leaves_the_old_manifest_or_the_new_one() {
+fn never_1_a_disk_that_fails_at_any_call_leaves_the_old_manifest_or_the_new_one() {
     let calls = ["rename", "renameat", "renameat2", "linkat", "fsync", "write"];
     let points = at_every(&MANIFESTS, &calls, "error=EIO") + at_every(&MANIFESTS, &["openat"], "error=ENOSPC");
     println!("failed at {points} points");
@@ -226,7 +226,7 @@ fn on_a_tmpfs(size: &str, test: impl FnOnce(&Path) + Send + 'static) {
 }
 
 #[test]
-fn a_full_disk_leaves_the_old_manifest_or_the_new_one_whatever_room_is_left() {
+fn never_1_a_full_disk_leaves_the_old_manifest_or_the_new_one_whatever_room_is_left() {
     on_a_tmpfs("600k", |root| {
         // A manifest takes three pages; so from none to more than enough.
         for pages in 0..16 {

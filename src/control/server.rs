@@ -327,14 +327,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_socket_is_for_its_owner_alone() {
+    async fn never_8_the_socket_is_for_its_owner_alone() {
         let bench = bench().await;
         let meta = std::fs::metadata(bench.path()).unwrap();
         assert_eq!(meta.permissions().mode() & 0o777, 0o600);
     }
 
     #[tokio::test]
-    async fn another_user_is_refused_with_a_sentence() {
+    async fn never_8_another_user_is_refused_with_a_sentence() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("lastgood.sock");
         let me = nix::unistd::geteuid().as_raw();

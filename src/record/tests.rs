@@ -428,14 +428,17 @@ fn a_component_without_anything_proven_is_adopted_anew() {
 
 #[test]
 fn q7_the_state_of_another_machine_is_set_aside_unused() {
-    let (_dir, guard) = guard();
-    guard.save_memory(&kept(&guard, "etcd", &[(1, good())])).unwrap();
-    let clone = Machine { machine_id: "another".into(), ..machine() };
-    let (memory, findings) = guard.load_memory(&clone);
-    assert_eq!(memory, Memory { machine: clone.clone(), ..Memory::default() });
-    assert!(findings[0].sentence.contains("another machine (master-1"), "{findings:?}");
-    assert_eq!(aside(&guard).len(), 2, "the memory and the generation");
-    assert_eq!(guard.load_memory(&clone).1, [], "told once");
+    let copied = Machine { machine_id: "another".into(), ..machine() };
+    let renamed = Machine { node_name: "another".into(), ..machine() };
+    for clone in [copied, renamed] {
+        let (_dir, guard) = guard();
+        guard.save_memory(&kept(&guard, "etcd", &[(1, good())])).unwrap();
+        let (memory, findings) = guard.load_memory(&clone);
+        assert_eq!(memory, Memory { machine: clone.clone(), ..Memory::default() });
+        assert!(findings[0].sentence.contains("another machine (master-1"), "{findings:?}");
+        assert_eq!(aside(&guard).len(), 2, "the memory and the generation");
+        assert_eq!(guard.load_memory(&clone).1, [], "told once");
+    }
 }
 
 #[test]

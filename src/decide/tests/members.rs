@@ -2,6 +2,7 @@
 
 use super::world::{FOUR, Up, World, id, manifest, member};
 use crate::model::etcd::{Alarm, AlarmKind, Metrics, SLOW_FSYNC};
+use crate::model::observation::Gone;
 use crate::model::policy::{Mode, WentBackAction};
 use crate::model::reading::{Symptom, SymptomKind};
 use crate::model::{Request, Slot, Step, Verdict};
@@ -102,7 +103,7 @@ fn one_answer_of_less_decides_nothing_nor_does_the_same_answer_again() {
 }
 
 #[test]
-fn a_member_that_lags_and_has_no_quorum_is_not_the_past() {
+fn never_5_a_member_that_lags_and_has_no_quorum_is_not_the_past() {
     let mut world = heard();
     world.etcd_says(|status| {
         (status.own.as_mut().unwrap().revision, status.agreed) = (10, None);
@@ -125,7 +126,7 @@ fn a_restore_whose_revisions_have_overtaken_is_betrayed_by_its_term() {
 }
 
 #[test]
-fn another_cluster_under_the_same_manifest_is_another_world_and_a_member_that_joined_anew_is_not() {
+fn q7_another_cluster_under_the_same_manifest_is_another_world_and_a_member_that_joined_anew_is_not() {
     let mut world = heard();
     world.etcd_says(|status| status.agreed.as_mut().unwrap().member = 9);
     world.run(20);
@@ -139,6 +140,21 @@ fn another_cluster_under_the_same_manifest_is_another_world_and_a_member_that_jo
     world.run(20);
     assert!(world.says("of cluster c1") && world.says("of cluster c2"), "{}", world.story());
     assert_eq!(stopped(&world).first().map(String::as_str), Some(API));
+}
+
+/// Whoever removed it may be about to take this node away: its etcd ends by itself, and stays as it is.
+#[test]
+fn q7_a_member_that_somebody_removed_is_not_helped_back() {
+    let mut world = heard();
+    let pod = world.pods.get_mut(&id("etcd")).unwrap();
+    (pod.up, pod.next_start) = (Up::Exited, u64::MAX);
+    world.run(300);
+    world.assert_untouched();
+    assert_eq!(world.slot("etcd").word(), "Steady", "{}", world.story());
+    // They take its manifest away, too.
+    world.remove("etcd.yaml", Gone::Moved { to: Some("/root/etcd.yaml".into()) });
+    world.run(300);
+    world.assert_untouched();
 }
 
 #[test]

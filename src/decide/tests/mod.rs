@@ -3,6 +3,7 @@
 
 mod interrupted;
 mod members;
+mod never;
 mod product;
 mod sequences;
 mod situations;

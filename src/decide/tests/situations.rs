@@ -502,10 +502,13 @@ fn n18_a_foreign_process_on_the_port_is_diagnosed_and_nothing_thrashes() {
 }
 
 #[test]
-fn n23_a_flapping_fault_meets_bounded_actions_and_then_a_hold() {
+fn n23_never_9_a_flapping_fault_meets_bounded_actions_and_then_a_hold_over_restarts_too() {
     let mut world = World::adopted();
     for round in 0..360 {
         world.write(FILE, if round % 2 == 0 { "" } else { "a: [" });
+        if round % 7 == 0 {
+            world.restart_agent();
+        }
         world.run(10);
     }
     let puts = world.steps.iter().filter(|step| matches!(step, Step::PutIn { .. })).count();
@@ -539,7 +542,7 @@ fn n12_a_hand_edited_inactive_manifest_is_kept_and_offered() {
 }
 
 #[test]
-fn a_person_who_puts_another_file_in_during_a_rollback_is_not_fought() {
+fn never_6_a_person_who_puts_another_file_in_during_a_rollback_is_not_fought() {
     let mut world = World::adopted();
     world.write(FILE, &manifest(API, "--crash"));
     world.run(2);
@@ -707,7 +710,7 @@ fn where_only_an_intruder_still_holds_the_pod_the_pinned_generation_takes_its_pl
 }
 
 #[test]
-fn a_pinned_generation_is_never_forgotten() {
+fn never_4_a_pinned_generation_is_never_forgotten() {
     let mut world = World::adopted();
     world.ask(&pin(Some(1))).unwrap();
     for round in 2..12 {

@@ -629,11 +629,16 @@ fn single_member() -> EtcdStatus {
             errors: Vec::new(),
         }),
         silent: None,
-        agreed: Some(Agreed { cluster: 0xc1, member: 1, term: 5, revision: 1000 }),
+        agreed: agreed(),
         members: Some(vec![member(1)]),
         others: BTreeMap::new(),
         metrics: None,
     }
+}
+
+/// What a linearizable read of it finds.
+pub(super) fn agreed() -> Option<Agreed> {
+    Some(Agreed { cluster: 0xc1, member: 1, term: 5, revision: 1000 })
 }
 
 pub(super) fn member(id: u64) -> Member {

@@ -73,7 +73,7 @@ async fn reading(node: &Node) -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_person_reads_how_the_node_is_with_the_agent_running_and_stopped() -> Result<()> {
+async fn never_8_a_person_reads_how_the_node_is_with_the_agent_running_and_stopped_and_only_root_does() -> Result<()> {
     let stage = Stage::adopted().await?;
     let node = &stage.node;
     second_generation(&stage).await?;

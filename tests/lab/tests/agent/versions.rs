@@ -57,7 +57,7 @@ async fn raised(stage: &Stage) -> Result<()> {
 }
 
 #[tokio::test]
-async fn r9_an_etcd_3_5_that_raised_the_version_and_broke_does_not_become_3_4_again() -> Result<()> {
+async fn t22_r9_an_etcd_3_5_that_raised_the_version_and_broke_does_not_become_3_4_again() -> Result<()> {
     let stage = adopted(EtcdVersion::V34, &QUICK.replace("soak = \"10s\"", "soak = \"10m\"")).await?;
     let file = Component::Etcd.file();
     let newer = upgraded(&stage)?;
@@ -93,7 +93,7 @@ async fn r9_an_etcd_3_5_that_raised_the_version_and_broke_does_not_become_3_4_ag
 }
 
 #[tokio::test]
-async fn r9_an_etcd_3_5_that_never_came_up_becomes_3_4_again() -> Result<()> {
+async fn t22_r9_an_etcd_3_5_that_never_came_up_becomes_3_4_again_over_the_same_data() -> Result<()> {
     let stage = adopted(EtcdVersion::V34, QUICK).await?;
     let good = stage.manifest(Component::Etcd)?;
     let broken = with_a_bad_flag(&upgraded(&stage)?);
