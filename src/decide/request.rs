@@ -127,6 +127,11 @@ fn resume(draft: &mut Draft<'_>, component: Option<&ComponentId>) -> Result<(), 
     if component.is_none() && draft.memory.pause.take().is_some() {
         draft.tell_node(EventKind::Request, "resumed", "a person ended the pause");
     }
+    if component.is_none() {
+        // Their budgets are the node's, and have no other name to be released by.
+        draft.memory.kubelet_restarts.clear();
+        draft.memory.runtime_restarts.clear();
+    }
     let held: Vec<ComponentId> = draft
         .memory
         .components
