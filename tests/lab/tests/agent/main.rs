@@ -15,6 +15,7 @@
 //! | `upgrades` | an upgrade by kubeadm, whole and cut short |
 //! | `boots` | the node starts with a bad manifest on disk |
 //! | `crashes` | the agent itself: killed, its state damaged, its disk full |
+//! | `flapping` | the same thing, again and again |
 //! | `stalls` | nothing: a process hangs, or looks well and does nothing |
 //! | `surroundings` | what lies around: a certificate ends, a disk fills, an address dies |
 //! | `random` | anything at all, by chance, with an observer outside |
@@ -30,6 +31,7 @@ mod closures;
 mod crashes;
 mod etcd;
 mod files;
+mod flapping;
 mod hands;
 mod members;
 mod random;

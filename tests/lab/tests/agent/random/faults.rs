@@ -249,7 +249,10 @@ impl Breaker {
             Fault::BadFlag(component, number) => outside.places(component, &self.bad(component, number)?, Worth::Bad),
             Fault::Empty(component) => outside.ruins(component, b""),
             Fault::Torn(component, hundredths) => {
-                let text = self.original(component).as_bytes();
+                // Before its start-up probe: what is cut behind it may be a pod that cannot start (without the host's network),
+                // and by its probe is to be waited for longer than anybody watches here.
+                let text = self.original(component);
+                let text = text.split("    startupProbe:").next().unwrap_or_default().as_bytes();
                 let end = text.len() * usize::try_from(hundredths)? / 100;
                 outside.ruins(component, &text[..end])
             }

@@ -60,7 +60,7 @@ pub(crate) enum Worth {
 }
 
 /// What was done to one slot by us, counted since a person last gave its budget back.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Deeds {
     /// Files of ours that came into the slot.
     pub(crate) arrivals: Vec<Instant>,
