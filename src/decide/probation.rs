@@ -199,9 +199,7 @@ fn fault(
         let harmed = assessment.harms.as_ref().map(ToString::to_string).unwrap_or_default();
         return Some(Fault::Own(format!("{harmed} does badly since it changed, and nothing else did")));
     }
-    let budget =
-        draft.record(id).and_then(|r| r.generations.get(&trial.candidate)).map_or(Duration::ZERO, |g| g.startup_budget);
-    let deadline = policy.deadline.max(budget);
+    let deadline = policy.deadline_of(draft.record(id).and_then(|record| record.generations.get(&trial.candidate)));
     if trial.served == Served::NotYet && trial.age >= deadline {
         let why = format!("it did not serve within {} s: {evidence}", deadline.as_secs());
         let absent = draft.record(id).is_some_and(|record| record.notices.contains_key("candidate-image"));

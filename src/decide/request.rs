@@ -124,8 +124,11 @@ fn resume(draft: &mut Draft<'_>, component: Option<&ComponentId>) -> Result<(), 
     if let Some(id) = component {
         known(draft, id)?;
     }
-    if component.is_none() && draft.memory.pause.take().is_some() {
+    let paused = component.is_none() && draft.memory.pause.take().is_some();
+    if paused {
         draft.tell_node(EventKind::Request, "resumed", "a person ended the pause");
+    } else {
+        give_back(draft, component);
     }
     let held: Vec<ComponentId> = draft
         .memory
@@ -138,6 +141,18 @@ fn resume(draft: &mut Draft<'_>, component: Option<&ComponentId>) -> Result<(), 
         look_anew(draft, &id);
     }
     Ok(())
+}
+
+/// Gives back what was spent within the hour: whoever mends the cause first, as they are told, finds nothing held any more
+/// that could be released. Who ends a pause asks for no more than that.
+fn give_back(draft: &mut Draft<'_>, component: Option<&ComponentId>) {
+    if component.is_none() {
+        draft.memory.kubelet_restarts.clear();
+        draft.memory.runtime_restarts.clear();
+    }
+    for (_, record) in draft.memory.components.iter_mut().filter(|(id, _)| component.is_none_or(|only| only == *id)) {
+        record.actions.clear();
+    }
 }
 
 /// A person vouches for what stands. It still has to be kept before it can replace anything.

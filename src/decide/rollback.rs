@@ -20,7 +20,7 @@ use crate::model::generation::{Generation, Stored};
 use crate::model::manifest::DataIdentity;
 use crate::model::memory::Record;
 use crate::model::observation::{ContainerState, HeardApi, SandboxState};
-use crate::model::slot::{Nudged, Probation, Rollback, Stage, Until, Way, Wish};
+use crate::model::slot::{Nudged, Probation, Rollback, Stage, Stood, Until, Way, Wish};
 use crate::model::verdict::{Crash, Reads, Verdict};
 use crate::model::versions::{self, Barred};
 use crate::model::{ComponentId, DataVersion, Role, Slot, Step};
@@ -92,6 +92,7 @@ pub(super) fn begin(draft: &mut Draft<'_>, id: &ComponentId, begin: Begin) -> bo
         in_stage: Duration::ZERO,
         crashes: 0,
         nudged: Nudged::NotYet,
+        stood: Stood::NotYet,
     };
     draft.enter(id, Slot::RollingBack(rollback.clone()), &begin.why);
     draft.begun.insert(id.clone());
@@ -537,13 +538,23 @@ fn await_serving(draft: &mut Draft<'_>, id: &ComponentId, mut r: Rollback, to: &
     let good_stands = match standing {
         Standing::Here(file) => {
             generations::register(draft, id, file);
+            if file.content.as_ref().is_ok_and(|pod| pod.digest == to.pod_digest) {
+                r.stood = Stood::Yes;
+            }
             true
         }
         Standing::Unsettled => true,
         Standing::Claimed { .. } | Standing::Broken(..) | Standing::Absent(_) => false,
     };
     if !good_stands {
-        // A failed write is wanted again; so is a good file over one that somebody broke in the meantime.
+        // It stood, and somebody broke it, took it away or put another beside it: that is a deed of its own, and meets the
+        // budget, the hold and the grace that it would meet at any other time.
+        if r.stood == Stood::Yes {
+            let because = format!("what was put back ({}) was changed by somebody else before it served", r.why);
+            draft.enter(id, Slot::Steady { good: fallback(draft, id, &r) }, &because);
+            return steady::step(draft, id);
+        }
+        // A failed write is wanted again.
         if let Standing::Claimed { intruders, .. } = standing {
             r.intruders = intruders.iter().map(|file| file.name.clone()).collect();
             for file_name in r.intruders.clone() {
@@ -565,7 +576,7 @@ fn await_serving(draft: &mut Draft<'_>, id: &ComponentId, mut r: Rollback, to: &
     if good_stands && assessment.serving && reads {
         return finish(draft, id, &r);
     }
-    let deadline = policy.deadline.max(to.startup_budget);
+    let deadline = policy.deadline_of(Some(to));
     if r.crashes >= policy.crashes || r.in_stage >= deadline {
         let evidence = assessment.evidence.join("; ");
         let why = format!("generation {} was put back ({}) and does not serve either: {evidence}", r.to, r.why);

@@ -5,7 +5,7 @@
 //!   Stalled for stall.after, or a kubelet that calls itself unwell for a minute
 //!      │  held, budget of the hour spent, a kubelet whose files changed since it started (Q15) ─▶ told, with the command
 //!      ▼
-//!   restarted once; the time begins anew
+//!   restarted once; the time begins anew. `lastgood resume` gives the budget back
 //! ```
 //!
 //! One that does not run at all is its service manager's business, or was stopped by a person.
@@ -19,6 +19,9 @@ use crate::model::{Step, Verdict};
 
 /// A kubelet whose own health check fails (its sync loop has not turned for two minutes and more) is given this long.
 const UNWELL: Duration = Duration::from_secs(60);
+
+/// Who gives the budget back.
+const RESUME: &str = "`lastgood resume` lets it be done again";
 
 /// One pass.
 pub(super) fn step(draft: &mut Draft<'_>) {
@@ -64,7 +67,8 @@ fn kubelet(draft: &mut Draft<'_>) {
     }
     let limit = draft.scene.policy.kubelet_restarts_per_hour;
     if draft.memory.kubelet_restarts.len() >= limit {
-        return leave(draft, key, name, &format!("{limit} restarts within the hour are the limit"), command);
+        let why = format!("{limit} restarts within the hour are the limit ({RESUME})");
+        return leave(draft, key, name, &why, command);
     }
     // A rollback may want the same in this pass.
     if draft.plan.iter().any(|step| matches!(step, Step::RestartKubelet)) {
@@ -86,7 +90,8 @@ fn runtime(draft: &mut Draft<'_>) {
     }
     let limit = draft.scene.policy.runtime_restarts_per_hour;
     if draft.memory.runtime_restarts.len() >= limit {
-        return leave(draft, key, name, &format!("{limit} restart within the hour is the limit"), command);
+        let why = format!("{limit} restart within the hour is the limit ({RESUME})");
+        return leave(draft, key, name, &why, command);
     }
     draft.memory.runtime_restarts.push_back(Duration::ZERO);
     draft.tell_node(EventKind::State, "the container runtime is restarted", &state.evidence);

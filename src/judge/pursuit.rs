@@ -28,6 +28,7 @@ impl Watched {
         match now.state {
             ProcessState::Stopped => Pursuit::Stopped,
             ProcessState::WaitsForDisk => Pursuit::WaitsForDisk,
+            ProcessState::AtWork => Pursuit::Busy,
             ProcessState::Runs => {
                 let span = now.at.saturating_sub(since.at);
                 let idle = now.cpu.saturating_sub(since.cpu) * IDLE_SHARE <= span && now.io == since.io;
@@ -46,11 +47,12 @@ mod tests {
         let work = |state, cpu: u64, io, at| {
             Some(Work { state, cpu: Duration::from_millis(cpu), io, at: Duration::from_secs(at) })
         };
-        use ProcessState::{Runs, Stopped, WaitsForDisk};
+        use ProcessState::{AtWork, Runs, Stopped, WaitsForDisk};
         let rows = [
             ("takes no time", work(Runs, 1000, 7, 10), Pursuit::Idle),
             ("wakes up for its timers", work(Runs, 1150, 7, 10), Pursuit::Idle),
             ("takes time", work(Runs, 3000, 7, 10), Pursuit::Busy),
+            ("waits for its turn on a processor", work(AtWork, 1000, 7, 10), Pursuit::Busy),
             ("writes", work(Runs, 1000, 4103, 10), Pursuit::Busy),
             ("was seen for a moment only", work(Runs, 1000, 7, 1), Pursuit::Busy),
             ("is another one by now", work(Runs, 10, 7, 10), Pursuit::Busy),

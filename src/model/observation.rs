@@ -207,8 +207,11 @@ pub struct Work {
 /// The state of a process' threads, as `/proc/PID/task/*/stat` tells it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProcessState {
-    /// Each of them runs, or waits for something to do.
+    /// Each of them waits for something to do.
     Runs,
+    /// One is on a processor, or waits for its turn on one (R): on a machine that is overloaded a process may get so little
+    /// of one that it looks idle.
+    AtWork,
     /// It was stopped by a signal or a tracer (T, t).
     Stopped,
     /// A thread is in uninterruptible sleep (D): it waits for a disk, and no signal ends that.

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::Generation;
+
 /// First adoption wants this much health: long enough for a kubeadm pod to fail its liveness probe twice.
 pub const ADOPTION_SOAK: Duration = Duration::from_secs(60);
 /// A candidate is proven after this much health: a slow poison (a leak, a cache, a lease) shows within minutes.
@@ -138,6 +140,13 @@ pub struct Policy {
     pub intruders: Intruders,
     /// What is done where the revisions of etcd went back.
     pub went_back: WentBackAction,
+}
+
+impl Policy {
+    /// How long a generation may take to become healthy: [`Policy::deadline`], and never less than its own startup budget.
+    pub fn deadline_of(&self, generation: Option<&Generation>) -> Duration {
+        self.deadline.max(generation.map_or(Duration::ZERO, |generation| generation.startup_budget))
+    }
 }
 
 impl Default for Policy {

@@ -151,6 +151,9 @@ pub struct Rollback {
     pub crashes: u32,
     /// Whether the kubelet was already nudged.
     pub nudged: Nudged,
+    /// Whether what was put in has been seen to stand. Left out until then, so that a memory from before is read as it was.
+    #[serde(default, skip_serializing_if = "Stood::is_not_yet")]
+    pub stood: Stood,
 }
 
 /// Who wants a rollback.
@@ -195,6 +198,23 @@ pub enum Stage {
     Nudging,
     /// The good pod is to serve.
     AwaitingServing,
+}
+
+/// Whether the good file has been seen in its place: what becomes of it afterwards is somebody else's deed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Stood {
+    /// It has.
+    Yes,
+    /// Not since it was to be put in.
+    #[default]
+    NotYet,
+}
+
+impl Stood {
+    fn is_not_yet(&self) -> bool {
+        *self == Self::NotYet
+    }
 }
 
 /// Whether the kubelet was restarted for this rollback.

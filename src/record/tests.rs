@@ -15,7 +15,7 @@ use crate::model::generation::Stored;
 use crate::model::manifest::DataIdentity;
 use crate::model::memory::{ApiServed, ChangeSet, Machine, Parked, Pause, Pin, Record, Restart, Stands};
 use crate::model::observation::{DataDir, Gone, LockState, ManifestFile, Settled};
-use crate::model::slot::{Held, Nudged, Probation, Rollback, Served, Stage, Until, Way, Wish};
+use crate::model::slot::{Held, Nudged, Probation, Rollback, Served, Stage, Stood, Until, Way, Wish};
 use crate::model::{
     ClosureFile, ComponentId, Digest, FileKind, FileState, Generation, Manifest, Memory, Proof, Role, Slot, Standing,
     Verdict,
@@ -116,6 +116,7 @@ fn full_memory() -> Memory {
             in_stage: seconds(5),
             crashes: 0,
             nudged,
+            stood: Stood::NotYet,
         })
     };
     let held = |until| {

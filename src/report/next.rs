@@ -39,7 +39,7 @@ pub(super) fn note(material: Material<'_>, record: &Record, assessment: Option<&
             format!("going back to generation {}: {}", rollback.to, stage(rollback.stage))
         }
         Slot::Probation(probation) => {
-            let trial = trial(probation, policy.candidate_soak, policy.deadline);
+            let trial = trial(probation, policy.candidate_soak, until_deadline(material, record, probation));
             because.map_or(trial.clone(), |because| format!("{trial}; {because}"))
         }
         Slot::Adopting { healthy, .. } => match (assessment.map(|a| &a.reads), because) {
@@ -70,7 +70,12 @@ pub(super) fn note(material: Material<'_>, record: &Record, assessment: Option<&
     }
 }
 
-fn trial(probation: &Probation, soak: Duration, deadline: Duration) -> String {
+/// How long a candidate may still take to become healthy.
+pub(super) fn until_deadline(material: Material<'_>, record: &Record, trial: &Probation) -> Duration {
+    material.policy.deadline_of(record.generations.get(&trial.candidate)).saturating_sub(trial.age)
+}
+
+fn trial(probation: &Probation, soak: Duration, until_deadline: Duration) -> String {
     let crashes = match probation.crashes {
         0 => String::new(),
         1 => ", 1 crash".to_owned(),
@@ -79,7 +84,7 @@ fn trial(probation: &Probation, soak: Duration, deadline: Duration) -> String {
     let left = if probation.healthy > Duration::ZERO || probation.served == Served::Yes {
         format!("{} more of health to go", roughly(soak.saturating_sub(probation.healthy)))
     } else {
-        format!("{} left to become healthy", roughly(deadline.saturating_sub(probation.age)))
+        format!("{} left to become healthy", roughly(until_deadline))
     };
     format!("on probation: {left}{crashes}")
 }
@@ -142,7 +147,7 @@ fn undisturbed(material: Material<'_>, record: &Record, assessment: Option<&Asse
             let decides = if p.served == Served::Yes {
                 format!("when it stays bad for {}", roughly(policy.relapse))
             } else {
-                format!("when it is not healthy within {}", roughly(policy.deadline.saturating_sub(p.age)))
+                format!("when it is not healthy within {}", roughly(until_deadline(material, record, p)))
             };
             let proven = format!(
                 "generation {} becomes known-good after {} more of health",

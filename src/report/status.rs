@@ -321,7 +321,7 @@ impl Component {
                 trial = Some(Trial {
                     healthy_seconds: probation.healthy.as_secs(),
                     soak_seconds: policy.candidate_soak.as_secs(),
-                    deadline_seconds_left: Some(policy.deadline.saturating_sub(probation.age).as_secs()),
+                    deadline_seconds_left: Some(next::until_deadline(material, record, probation).as_secs()),
                     crashes: probation.crashes,
                 });
             }

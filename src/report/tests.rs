@@ -11,7 +11,7 @@ use crate::model::event::EventKind;
 use crate::model::generation::Stored;
 use crate::model::memory::{Pause, Pin, Record, Stands, notice};
 use crate::model::observation::Gone;
-use crate::model::slot::{Held, Nudged, Probation, Rollback, Stage, Until, Way, Wish};
+use crate::model::slot::{Held, Nudged, Probation, Rollback, Stage, Stood, Until, Way, Wish};
 use crate::model::verdict::{Cause, Reads};
 use crate::model::{
     Assessment, ComponentId, Decision, Digest, Event, Generation, Judgement, Memory, Policy, Proof, Request, Role,
@@ -408,6 +408,7 @@ fn a_plan_shows_steps_effects_and_how_long_it_is_away() {
         in_stage: Duration::ZERO,
         crashes: 0,
         nudged: Nudged::NotYet,
+        stood: Stood::NotYet,
     });
     let decision = Decision { memory: scene.memory.clone(), plan: Vec::new(), events: Vec::new() };
     let request = Request::Rollback { component: id("etcd"), to: None };
@@ -508,6 +509,7 @@ fn a_plan_for_a_persons_word_on_a_generation() {
         in_stage: Duration::ZERO,
         crashes: 0,
         nudged: Nudged::NotYet,
+        stood: Stood::NotYet,
     });
     let reverted = planned(quarantine, &before, &scene.memory);
     assert!(reverted.replaces());

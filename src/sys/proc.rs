@@ -122,9 +122,13 @@ fn state(pid: i32, stat: &str) -> Option<ProcessState> {
         return Some(ProcessState::Stopped);
     }
     let threads = fs::read_dir(format!("/proc/{pid}/task")).ok()?.flatten();
-    let mut states = threads.filter_map(|thread| fs::read_to_string(thread.path().join("stat")).ok());
-    let waits = states.any(|stat| stat_field(&stat, 3) == Some("D"));
-    Some(if waits { ProcessState::WaitsForDisk } else { ProcessState::Runs })
+    let stats: Vec<String> = threads.filter_map(|thread| fs::read_to_string(thread.path().join("stat")).ok()).collect();
+    let any = |state| stats.iter().any(|stat| stat_field(stat, 3) == Some(state));
+    Some(match (any("D"), any("R")) {
+        (true, _) => ProcessState::WaitsForDisk,
+        (false, true) => ProcessState::AtWork,
+        (false, false) => ProcessState::Runs,
+    })
 }
 
 /// Whether a process lives in our own PID namespace: one of a nested container is another node's business.
@@ -238,7 +242,7 @@ mod tests {
                 std::thread::sleep(Duration::from_millis(10));
             }
         };
-        until("it works", &|work| work.state == ProcessState::Runs && work.cpu > Duration::from_millis(50));
+        until("it works", &|work| work.state == ProcessState::AtWork && work.cpu > Duration::from_millis(50));
         let signal = |signal| nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), signal).unwrap();
         signal(nix::sys::signal::Signal::SIGSTOP);
         until("it is stopped", &|work| work.state == ProcessState::Stopped);

@@ -58,6 +58,7 @@ fn slots() -> Vec<Slot> {
             in_stage: Duration::ZERO,
             crashes: 0,
             nudged: Nudged::NotYet,
+            stood: Stood::NotYet,
         })
     };
     let missing =

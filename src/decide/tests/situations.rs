@@ -520,6 +520,90 @@ fn n23_never_9_a_flapping_fault_meets_bounded_actions_and_then_a_hold_over_resta
 }
 
 #[test]
+fn n23_what_was_put_back_and_cannot_serve_yet_is_not_fought_over() {
+    // etcd hangs in a way that is left to the kubelet: the API server that is put back waits for it, for as long as it takes.
+    let deeds = |world: &World| {
+        let deed = |step: &&Step| matches!(step, Step::PutIn { .. } | Step::MoveOut { .. });
+        world.steps.iter().filter(deed).count()
+    };
+    type Breaks = fn(&mut World);
+    let breakages: [(&str, Breaks); 2] = [
+        ("torn", |world| world.write(FILE, "a: [")),
+        ("claimed", |world| world.write("kube-apiserver.yaml.bak", &manifest(API, "--v=9"))),
+    ];
+    for (what, breaks) in breakages {
+        let mut world = World::adopted();
+        world.hung.insert("etcd".to_owned(), Pursuit::Busy);
+        world.run(30);
+        for _ in 0..360 {
+            breaks(&mut world);
+            world.run(10);
+        }
+        // Each that is moved out may be followed by one put in.
+        let (deeds, most) = (deeds(&world), 2 * world.policy.actions_per_hour);
+        assert!(deeds <= most, "{what}: {deeds} deeds in an hour\n{}", world.story());
+        assert!(matches!(world.slot(API), Slot::Held(_)), "{what}: {}\n{}", world.slot(API), world.story());
+        world.hung.clear();
+        world.files.remove("kube-apiserver.yaml.bak");
+        world.write(FILE, &manifest(API, ""));
+        world.ask(&Request::Resume { component: Some(id(API)) }).unwrap();
+        world.until(300, "steady", |w| back_to_good(w, API) && w.serves(API));
+    }
+}
+
+#[test]
+fn t21_q3_what_was_put_back_and_went_or_broke_while_paused_is_left() {
+    for (what, breaks) in [("torn", true), ("deleted", false)] {
+        let mut world = World::adopted();
+        world.hung.insert("etcd".to_owned(), Pursuit::Busy);
+        world.run(30);
+        world.write(FILE, "a: [");
+        world.until(30, "put back", |w| w.files[FILE].0 == manifest(API, ""));
+        world.run(2);
+        assert!(matches!(world.slot(API), Slot::RollingBack(_)), "{what}: it serves: nothing was shown");
+        world.ask(&Request::Pause { seconds: 3600, reason: String::new() }).unwrap();
+        world.steps.clear();
+        if breaks {
+            world.write(FILE, "a: [");
+        } else {
+            world.remove(FILE, Gone::Deleted);
+        }
+        world.run(120);
+        world.assert_untouched();
+        world.ask(&Request::Resume { component: None }).unwrap();
+        world.hung.clear();
+        world.until(300, "steady", |w| back_to_good(w, API) && w.serves(API));
+    }
+}
+
+#[test]
+fn a_budget_is_given_back_to_who_mends_first_and_resumes_then_and_not_to_who_ends_a_pause() {
+    let spent = || {
+        let mut world = World::adopted();
+        for _ in 0..world.policy.actions_per_hour + 1 {
+            world.write(FILE, "a: [");
+            world.run(20);
+        }
+        assert!(matches!(world.slot(API), Slot::Held(_)), "{}", world.slot(API));
+        world.write(FILE, &manifest(API, ""));
+        world.until(30, "steady", |w| back_to_good(w, API));
+        world
+    };
+    for component in [Some(id(API)), None] {
+        let mut world = spent();
+        world.ask(&Request::Resume { component }).unwrap();
+        world.write(FILE, "a: [");
+        world.until(30, "put right again", |w| back_to_good(w, API));
+    }
+    let mut world = spent();
+    world.ask(&Request::Pause { seconds: 900, reason: String::new() }).unwrap();
+    world.ask(&Request::Resume { component: None }).unwrap();
+    world.write(FILE, "a: [");
+    world.run(20);
+    assert!(matches!(world.slot(API), Slot::Held(_)), "{}", world.slot(API));
+}
+
+#[test]
 fn n9_a_write_that_fails_is_wanted_again() {
     let mut world = World::adopted();
     world.hands_fail = true;
@@ -984,6 +1068,10 @@ fn a_kubelet_or_a_runtime_that_stands_still_is_restarted_within_its_budget() {
         let others = world.steps.iter().filter(|step| step.touches_node() && !is_restart(step)).count();
         assert_eq!((restarts, others), (budget, 0), "{name}: {:?}\n{}", world.steps, world.story());
         assert!(world.says("is not restarted") && world.says("within the hour"), "{name}: {}", world.story());
+        assert!(world.says("`lastgood resume` lets it be done again"), "{name}: {}", world.story());
+        // A person gives the budget back.
+        world.ask(&Request::Resume { component: None }).unwrap();
+        world.until(60, "restarted again", |w| w.steps.iter().filter(|step| is_restart(step)).count() > budget);
     }
     let mut world = World::adopted();
     world.hung.insert("containerd".to_owned(), Pursuit::Busy);

@@ -128,6 +128,18 @@ impl Runtime {
         Ok(found)
     }
 
+    /// Every container there is with the name its manifest gives it, and whether it runs: one question, whatever the number.
+    ///
+    /// # Errors
+    /// When the runtime does not answer.
+    pub async fn names(&mut self) -> Result<Vec<(String, String, bool)>> {
+        let listed = self.client.list_containers(ListContainersRequest { filter: None }).await?.into_inner().containers;
+        let runs = |state: i32| state == ContainerState::ContainerRunning as i32;
+        let name =
+            |labels: &std::collections::HashMap<String, String>| labels.get("io.kubernetes.container.name").cloned();
+        Ok(listed.into_iter().filter_map(|c| Some((c.id, name(&c.labels)?, runs(c.state)))).collect())
+    }
+
     /// All sandboxes, oldest first.
     ///
     /// # Errors

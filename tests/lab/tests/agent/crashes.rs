@@ -17,12 +17,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use lastgood_lab::manifests::Component;
-use lastgood_lab::node::Writing;
 use lastgood_lab::node::containers::Life;
 use lastgood_lab::node::demo::QUICK;
 use lastgood_lab::node::journal::From;
 use lastgood_lab::node::spec::{Request, Restart, Service, State};
 use lastgood_lab::node::supervisor;
+use lastgood_lab::node::{Node, Writing};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -444,8 +444,8 @@ pub(crate) struct Small(PathBuf);
 
 impl Small {
     /// Over a directory of a node that is powered off, with what the directory holds.
-    fn over(stage: &Stage, inside: &str, size: &str) -> Result<Self> {
-        let (path, held) = (stage.node.path(inside), stage.node.dir().join("held"));
+    pub(crate) fn over(node: &Node, inside: &str, size: &str) -> Result<Self> {
+        let (path, held) = (node.path(inside), node.dir().join("held"));
         let copy = |from: &Path, to: &Path| -> Result<()> {
             let done = std::process::Command::new("cp").arg("-a").arg(from.join(".")).arg(to).status()?;
             ensure!(done.success(), "cannot copy {} to {}", from.display(), to.display());
@@ -495,7 +495,7 @@ impl Drop for Small {
 pub(crate) async fn on_a_small_disk(stage: &mut Stage, inside: &str, size: &str) -> Result<Small> {
     stage.node.agent().stop().await?;
     stage.node.power_off();
-    let small = Small::over(stage, inside, size)?;
+    let small = Small::over(&stage.node, inside, size)?;
     stage.node.power_on().await?;
     stage.all_serve().await?;
     for component in Component::ALL {

@@ -16,8 +16,10 @@
 //! | `boots` | the node starts with a bad manifest on disk |
 //! | `power` | the whole node: its power is cut in the middle of anything |
 //! | `crashes` | the agent itself: killed, its state damaged, its disk full |
+//! | `flapping` | the same thing, again and again |
 //! | `stalls` | nothing: a process hangs, or looks well and does nothing |
 //! | `surroundings` | what lies around: a certificate ends, a disk fills, an address dies |
+//! | `random` | anything at all, by chance, with an observer outside |
 //! | `hands` | what a person does with the command line |
 
 #[allow(dead_code, reason = "more tests than these stand on it")]
@@ -30,9 +32,11 @@ mod closures;
 mod crashes;
 mod etcd;
 mod files;
+mod flapping;
 mod hands;
 mod members;
 mod power;
+mod random;
 mod stalls;
 mod surroundings;
 mod upgrades;
