@@ -110,7 +110,8 @@ fn grace(material: Material<'_>, record: &Record) -> Duration {
 pub(super) fn next(material: Material<'_>, record: &Record, assessment: Option<&Assessment>) -> String {
     let plain = undisturbed(material, record, assessment);
     // What waits for evidence alone goes on whatever holds the hands.
-    let acts = matches!(record.slot, Slot::Probation(_) | Slot::RollingBack(_) | Slot::Missing { .. });
+    let acts = matches!(record.slot, Slot::Probation(_) | Slot::RollingBack(_) | Slot::Missing { .. })
+        || stands_still(record, assessment);
     match (acts, hindrance(material)) {
         (true, Some(hindrance)) => format!("nothing, as {hindrance}. Otherwise: {plain}"),
         _ => plain,
@@ -130,6 +131,14 @@ fn hindrance(material: Material<'_>) -> Option<String> {
         return Some(format!("it is paused until {:.0}{reason}; `lastgood resume` ends that", pause.until));
     }
     material.holds.first().cloned()
+}
+
+/// Whether its process hangs, and nothing but time is between it and a restart of its container.
+fn stands_still(record: &Record, assessment: Option<&Assessment>) -> bool {
+    let stalled =
+        assessment.is_some_and(|a| a.verdict == Verdict::Stalled && a.standstill.is_some() && a.cause.is_none());
+    // Why it is left alone is told under the name by which deciding knows it.
+    stalled && matches!(record.slot, Slot::Steady { .. }) && !record.notices.contains_key("stall")
 }
 
 fn undisturbed(material: Material<'_>, record: &Record, assessment: Option<&Assessment>) -> String {
@@ -206,6 +215,11 @@ fn undisturbed(material: Material<'_>, record: &Record, assessment: Option<&Asse
             (Verdict::Starting, _) => "nothing: it is coming up".to_owned(),
             (Verdict::Unknown, _) => "nothing: how it does cannot be told, and nothing follows from that".to_owned(),
             (_, Some(cause)) => format!("nothing here: it waits, as {cause}"),
+            (_, None) if stands_still(record, assessment) => format!(
+                "its container is stopped once it has stood still for {}, and the kubelet starts another; nothing of it \
+                 changed, so generation {good} stays",
+                roughly(policy.stall_after)
+            ),
             (_, None) => format!(
                 "the kubelet restarts it: generation {good} has proven itself, and nothing of it changed, so there is \
                  nothing to go back to"

@@ -12,7 +12,7 @@ use crate::model::generation::Stored;
 use crate::model::memory::{Pause, Pin, Record, Stands, notice};
 use crate::model::observation::Gone;
 use crate::model::slot::{Held, Nudged, Probation, Rollback, Stage, Stood, Until, Way, Wish};
-use crate::model::verdict::{Cause, Reads};
+use crate::model::verdict::{Cause, Pursuit, Reads, Standstill};
 use crate::model::{
     Assessment, ComponentId, Decision, Digest, Event, Generation, Judgement, Memory, Policy, Proof, Request, Role,
     Slot, Standing, Verdict,
@@ -215,6 +215,21 @@ kube-scheduler  Healthy  9m50s  Steady     1           1
         "not healthy: etcd, kube-apiserver (1 of 3 healthy); kube-apiserver: generation 2 on trial"
     );
     assert!(!scene.status().is_well());
+}
+
+#[test]
+fn what_hangs_is_restarted_by_us_and_by_the_kubelet_where_we_leave_it() {
+    let mut scene = Scene::new();
+    let assessment = scene.assessment("etcd");
+    assessment.verdict = Verdict::Stalled;
+    assessment.standstill = Some(Standstill { container: "c1".to_owned(), at: Pursuit::Stopped });
+    let ours = "its container is stopped once it has stood still for 5s, and the kubelet starts another; nothing of it \
+                changed, so generation 1 stays";
+    assert_eq!(scene.next("etcd"), ours);
+    scene.holds.push("kubeadm upgrade runs (pid 77)".to_owned());
+    assert_eq!(scene.next("etcd"), format!("nothing, as kubeadm upgrade runs (pid 77). Otherwise: {ours}"));
+    scene.record("etcd").notices.insert("stall".to_owned(), "it stands still and is not restarted: …".to_owned());
+    assert!(scene.next("etcd").starts_with("the kubelet restarts it"), "{}", scene.next("etcd"));
 }
 
 #[test]
