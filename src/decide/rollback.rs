@@ -495,9 +495,11 @@ fn nudge(draft: &mut Draft<'_>, id: &ComponentId, r: &mut Rollback) {
     if may_restart_kubelet(draft) {
         restart_kubelet(draft, id, "it does not start the pod that was put back");
     } else {
-        let text = "the kubelet does not start what was put back, and must not be restarted by us now: \
-                    `systemctl restart kubelet` does it";
-        draft.notice(id, "deaf-kubelet", text.to_owned());
+        let text = format!(
+            "the kubelet does not start what was put back, and must not be restarted by us now: `{}` does it",
+            draft.scene.policy.kubelet_restart.join(" ")
+        );
+        draft.notice(id, "deaf-kubelet", text);
     }
     go(r, Stage::AwaitingServing);
 }
