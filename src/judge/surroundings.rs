@@ -52,6 +52,7 @@ pub(super) fn disk(id: &ComponentId, assessment: &Assessment, seen: &Observation
         })?;
         match disk.room(0) {
             Room::None => Some(format!("no room is left for {what} ({})", path.display())),
+            Room::NoInodes => Some(format!("no inodes are left for {what} ({})", path.display())),
             Room::ReadOnly => Some(format!("{what} ({}) lies on a read-only file system", path.display())),
             Room::Enough | Room::Little | Room::FewInodes => None,
         }
