@@ -295,6 +295,8 @@ pub struct Endpoint {
     pub place: Place,
     /// What it answered last.
     pub reading: Reading,
+    /// When that was, on the boot clock.
+    pub at: Duration,
     /// For how long it has answered nothing else but badly, by the boot clock; zero while it answers.
     pub bad_for: Duration,
 }

@@ -2,6 +2,7 @@
 //! the time a situation gives them.
 
 mod members;
+mod others;
 mod product;
 mod sequences;
 mod situations;

@@ -618,8 +618,7 @@ fn single_member() -> EtcdStatus {
         silent: None,
         agreed: Some(Agreed { cluster: 0xc1, member: 1, term: 5, revision: 1000 }),
         members: Some(vec![member(1)]),
-        others: BTreeMap::new(),
-        metrics: None,
+        ..EtcdStatus::default()
     }
 }
 
