@@ -70,7 +70,9 @@ pub(super) fn look(tick: Tick, seen: &Observation, id: &ComponentId, up_for: Dur
     }
     if let Some(above) = status.slow_fsync() {
         let detail = format!("99 in 100 syncs of its log are done only within more than {} ms", above.as_millis());
-        if !well && finding.cause.is_none() {
+        // A leader that cannot write its log in time gets no agreement either, and it is not the others' doing.
+        let by_it = finding.cause.as_ref().is_none_or(|cause| matches!(cause, Cause::Cluster { .. }) && !leaderless);
+        if !well && by_it {
             finding.cause = Some(Cause::Disk { detail: detail.clone() });
         }
         finding.evidence.push(format!("slow disk: {detail}"));

@@ -1001,6 +1001,10 @@ fn a_slow_disk_is_evidence_and_explains_only_what_is_wrong() {
     assert!(assessment.evidence.iter().any(|line| line.contains("more than 512 ms")), "{:?}", assessment.evidence);
     answers(&mut seen, "etcd", &[(Question::Live, bad(SymptomKind::TimedOut))]);
     assert!(matches!(judged(&seen, "etcd").cause, Some(Cause::Disk { .. })));
+    answers(&mut seen, "etcd", &[(Question::Live, Reading::Good), (Question::Quorum, bad(SymptomKind::ClusterWide))]);
+    assert!(matches!(judged(&seen, "etcd").cause, Some(Cause::Disk { .. })), "it writes its log too slowly to agree");
+    seen.etcd.values_mut().for_each(|status| status.own.as_mut().unwrap().leader = None);
+    assert!(matches!(judged(&seen, "etcd").cause, Some(Cause::Cluster { .. })), "without a leader it is not the disk");
     let two = member_says(|status| {
         let fsync = vec![SLOW_FSYNC, Duration::ZERO, SLOW_FSYNC];
         status.metrics = Some(Metrics { fsync, ..Metrics::default() });

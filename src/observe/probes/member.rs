@@ -102,6 +102,7 @@ async fn keep_asking(ask: Ask, answer: Arc<Mutex<Option<EtcdStatus>>>, interval:
     let mut scrapes = Scrapes::default();
     let (mut all, mut known): (Option<Vec<Member>>, Vec<Member>) = (None, Vec::new());
     let mut about = About::Themselves;
+    let mut own = None;
     loop {
         ticks.tick().await;
         let deadline = Instant::now() + timeout;
@@ -120,14 +121,15 @@ async fn keep_asking(ask: Ask, answer: Arc<Mutex<Option<EtcdStatus>>>, interval:
             }
         };
         let mut status = EtcdStatus { metrics, peers_refuse, ..with_others(status, about, others) };
-        let own = status.own.as_ref().map(|own| own.member);
-        if let Some(members) = &status.members {
+        // It lists itself even where it was too slow to say who it is.
+        own = status.own.as_ref().map(|own| own.member).or(status.agreed.map(|agreed| agreed.member)).or(own);
+        if let Some(members) = status.members.as_ref().filter(|_| own.is_some()) {
             known = members.iter().filter(|member| Some(member.id) != own).cloned().collect();
             all = Some(members.clone());
         } else if status.members_elsewhere.is_none() {
             status.members_elsewhere.clone_from(&all);
         }
-        about = if own.is_none() || status.is_leaderless() { About::TheCluster } else { About::Themselves };
+        about = if status.own.is_none() || status.is_leaderless() { About::TheCluster } else { About::Themselves };
         *answer.lock().unwrap_or_else(PoisonError::into_inner) = Some(status);
     }
 }
