@@ -23,7 +23,7 @@ pub(super) fn may_be_put_in(component: &ComponentId, number: u32, memory: &Memor
 
 fn data_of(identity: Option<&DataIdentity>) -> DataVersion {
     match identity {
-        Some(DataIdentity::Etcd { data_dir }) => etcd::versions::at_rest(data_dir),
+        Some(DataIdentity::Etcd { data_dir, wal_dir }) => etcd::versions::at_rest(data_dir, wal_dir.as_deref()),
         _ => DataVersion::unnamed(),
     }
 }

@@ -27,18 +27,18 @@ impl Hands {
                 changed.display()
             ));
         }
-        let kubelet = &self.settings.kubelet;
-        let command = kubelet.restart.join(" ");
-        Ok(match run(&kubelet.restart, kubelet.restart_timeout).await {
+        let restart = &self.settings.policy.kubelet_restart;
+        let command = restart.join(" ");
+        Ok(match run(restart, self.settings.kubelet.restart_timeout).await {
             Ok(()) => Outcome::Done(format!("restarted the kubelet: {command}")),
             Err(why) => Outcome::Failed(format!("{command} failed: {why}")),
         })
     }
 
     pub(super) async fn restart_runtime(&self) -> Deed {
-        let runtime = &self.settings.runtime;
-        let command = runtime.restart.join(" ");
-        Ok(match run(&runtime.restart, runtime.restart_timeout).await {
+        let restart = &self.settings.policy.runtime_restart;
+        let command = restart.join(" ");
+        Ok(match run(restart, self.settings.runtime.restart_timeout).await {
             Ok(()) => Outcome::Done(format!("restarted the container runtime: {command}")),
             Err(why) => Outcome::Failed(format!("{command} failed: {why}")),
         })

@@ -531,7 +531,7 @@ async fn q15_the_kubelet_is_restarted_only_as_it_was() {
     let mut node = Node::new(dir.path());
     let guard = node.guard();
     let mark = dir.path().join("restarted");
-    node.settings.kubelet.restart = vec!["touch".into(), mark.display().to_string()];
+    node.settings.policy.kubelet_restart = vec!["touch".into(), mark.display().to_string()];
     let mut seen = node.observe();
     let changed = Some(PathBuf::from("/usr/bin/kubelet"));
     let heard_api = HeardApi::CannotTell;

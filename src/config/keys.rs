@@ -201,7 +201,7 @@ pub const KEYS: &[Key] = &[
     key("runtime.timeout", Field::Duration(Refused, |s| &mut s.runtime.timeout), "for one call to the runtime"),
     key(
         "runtime.restart",
-        Field::Words(|s| &mut s.runtime.restart),
+        Field::Words(|s| &mut s.policy.runtime_restart),
         "the command that restarts the runtime when it stands still",
     ),
     key(
@@ -212,7 +212,7 @@ pub const KEYS: &[Key] = &[
     key("kubelet.config", Field::Path(|s| &mut s.kubelet.config), "the kubelet's `--config`"),
     key("kubelet.kubeconfig", Field::Path(|s| &mut s.kubelet.kubeconfig), "the kubelet's `--kubeconfig`"),
     key("kubelet.healthz", Field::Found(url, |s| &mut s.kubelet.healthz), "the kubelet's health URL"),
-    key("kubelet.restart", Field::Words(|s| &mut s.kubelet.restart), "the command that restarts the kubelet"),
+    key("kubelet.restart", Field::Words(|s| &mut s.policy.kubelet_restart), "the command that restarts the kubelet"),
     key(
         "kubelet.restart-timeout",
         Field::Duration(Refused, |s| &mut s.kubelet.restart_timeout),

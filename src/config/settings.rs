@@ -21,14 +21,10 @@ pub const RUN_DIR: &str = "/run/lastgood";
 pub const KUBELET_CONFIG: &str = "/var/lib/kubelet/config.yaml";
 /// The kubelet's credentials, and one of the signs of a master.
 pub const KUBELET_KUBECONFIG: &str = "/etc/kubernetes/kubelet.conf";
-/// How the kubelet is restarted.
-pub const KUBELET_RESTART: [&str; 3] = ["systemctl", "restart", "kubelet"];
 /// A restart that takes longer than this has failed.
 pub const KUBELET_RESTART_TIMEOUT: Duration = Duration::from_secs(60);
 /// A runtime that answers later than this cannot tell.
 pub const RUNTIME_TIMEOUT: Duration = Duration::from_secs(5);
-/// How the runtime is restarted: kubeadm's usual one.
-pub const RUNTIME_RESTART: [&str; 3] = ["systemctl", "restart", "containerd"];
 /// A restart that takes longer than this has failed. With the kubelet's in the same pass it stays below the watchdog of our
 /// own unit.
 pub const RUNTIME_RESTART_TIMEOUT: Duration = Duration::from_secs(60);
@@ -87,9 +83,7 @@ pub struct Runtime {
     pub endpoint: Option<String>,
     /// For one call.
     pub timeout: Duration,
-    /// The command that restarts it.
-    pub restart: Vec<String>,
-    /// For that command.
+    /// For the command that restarts it, which the policy names.
     pub restart_timeout: Duration,
 }
 
@@ -102,9 +96,7 @@ pub struct Kubelet {
     pub kubeconfig: PathBuf,
     /// Its health URL; from its configuration when absent.
     pub healthz: Option<String>,
-    /// The command that restarts it.
-    pub restart: Vec<String>,
-    /// For that command.
+    /// For the command that restarts it, which the policy names.
     pub restart_timeout: Duration,
 }
 
@@ -140,17 +132,11 @@ impl Default for Settings {
                 state: STATE_DIR.into(),
                 run: RUN_DIR.into(),
             },
-            runtime: Runtime {
-                endpoint: None,
-                timeout: RUNTIME_TIMEOUT,
-                restart: RUNTIME_RESTART.map(String::from).into(),
-                restart_timeout: RUNTIME_RESTART_TIMEOUT,
-            },
+            runtime: Runtime { endpoint: None, timeout: RUNTIME_TIMEOUT, restart_timeout: RUNTIME_RESTART_TIMEOUT },
             kubelet: Kubelet {
                 config: KUBELET_CONFIG.into(),
                 kubeconfig: KUBELET_KUBECONFIG.into(),
                 healthz: None,
-                restart: KUBELET_RESTART.map(String::from).into(),
                 restart_timeout: KUBELET_RESTART_TIMEOUT,
             },
             probes: Probes { interval: PROBE_INTERVAL, timeout: PROBE_TIMEOUT },

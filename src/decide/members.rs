@@ -5,6 +5,7 @@
 //!   NOSPACE ─────────────▶ notice                      CORRUPT ──────────────▶ notice, and etcd is held for a person
 //!   close to its quota ──▶ notice                      no leader, no quorum ─▶ notice: who does not answer
 //!   slow disk ───────────▶ notice                      versions apart ───────▶ notice
+//!   cut off from peers ──▶ notice: their ports and certificates
 //! ```
 
 use super::draft::Draft;
@@ -14,17 +15,31 @@ use crate::model::verdict::Cause;
 use crate::model::{ComponentId, EtcdStatus, Role, Slot, Verdict};
 
 /// Each thing that may have to be told.
-const KEYS: [&str; 6] = ["etcd-no-space", "etcd-corrupt", "etcd-quota", "etcd-disk", "etcd-cluster", "etcd-versions"];
+const KEYS: [&str; 5] = ["etcd-no-space", "etcd-corrupt", "etcd-quota", "etcd-disk", "etcd-versions"];
+/// What keeps it from having a leader: one at a time.
+const LEADERLESS: [&str; 3] = ["etcd-cluster", "etcd-peers", "etcd-cut-off"];
+const CERTIFICATES: &str = "etcd-certificates";
 
 /// Tells what the members said.
 pub(super) fn tell(draft: &mut Draft<'_>) {
     let etcds: Vec<ComponentId> =
         draft.memory.components.iter().filter(|(_, r)| r.role == Role::Etcd).map(|(id, _)| id.clone()).collect();
     for id in etcds {
+        let certificates = certificates(draft, &id);
+        once(draft, &id, CERTIFICATES, certificates);
+        let Some(status) = draft.scene.seen.etcd.get(&id) else { continue };
         // A member that says nothing takes nothing back.
-        let Some(status) = draft.scene.seen.etcd.get(&id).filter(|status| status.own.is_some()) else { continue };
-        let texts = [no_space(status), corrupt(status), quota(status), disk(status), cluster(draft, &id, status)];
-        let texts = texts.into_iter().chain([versions(status)]);
+        let why = leaderless(draft, &id, status);
+        if why.is_some() || status.own.is_some() {
+            for key in LEADERLESS {
+                let text = why.clone().and_then(|(of, text)| (of == key).then_some(text));
+                once(draft, &id, key, text);
+            }
+        }
+        if status.own.is_none() {
+            continue;
+        }
+        let texts = [no_space(status), corrupt(status), quota(status), disk(status), versions(status)];
         for (key, text) in KEYS.into_iter().zip(texts) {
             once(draft, &id, key, text);
         }
@@ -79,19 +94,47 @@ fn disk(status: &EtcdStatus) -> Option<String> {
     ))
 }
 
-fn cluster(draft: &Draft<'_>, id: &ComponentId, status: &EtcdStatus) -> Option<String> {
-    let assessment = draft.assessment(id)?;
-    let Some(Cause::Cluster { detail }) = assessment.cause.as_ref().filter(|_| assessment.verdict == Verdict::Failing)
-    else {
-        return None;
-    };
+/// Why it has no leader, where it has none, and the key of that notice.
+fn leaderless(draft: &Draft<'_>, id: &ComponentId, status: &EtcdStatus) -> Option<(&'static str, String)> {
+    let [cluster, peers, cut_off] = LEADERLESS;
+    let assessment = draft.assessment(id).filter(|assessment| assessment.verdict != Verdict::Healthy)?;
+    if status.is_cut_off() {
+        let alone = "the other members agree without this one, which knows no leader";
+        return Some(match status.peers_refuse.first_key_value() {
+            Some((other, symptom)) => {
+                let with = status.name_of(*other);
+                let text = format!(
+                    "{alone}; with {with}: {symptom}; next: see whether --peer-cert-file and --peer-trusted-ca-file of \
+                     this node are of the others' authority (`kubeadm certs renew etcd-peer`), then restart etcd"
+                );
+                (peers, text)
+            }
+            None => {
+                let next = "see whether this node reaches the others' peer ports, and they its own";
+                (cut_off, format!("{alone}; next: {next}"))
+            }
+        });
+    }
+    let Some(Cause::Cluster { detail }) = assessment.cause.as_ref() else { return None };
     let silent = status.not_answering();
     let next = if silent.is_empty() {
         "`etcdctl endpoint status --cluster` on the other masters".to_owned()
     } else {
         format!("bring back the members that do not answer, or the network to them: {}", silent.join("; "))
     };
-    Some(format!("{detail}; nothing is restarted or rolled back for that; next: {next}"))
+    Some((cluster, format!("{detail}; nothing is restarted or rolled back for that; next: {next}")))
+}
+
+/// Whoever does not take whose certificate, the files are to be compared in both directions; of peers it is told above.
+fn certificates(draft: &Draft<'_>, id: &ComponentId) -> Option<String> {
+    let cut_off = draft.scene.seen.etcd.get(id).is_some_and(EtcdStatus::is_cut_off);
+    let assessment = draft.assessment(id).filter(|assessment| assessment.verdict != Verdict::Healthy && !cut_off)?;
+    let Some(Cause::KeyMaterial { detail }) = &assessment.cause else { return None };
+    Some(format!(
+        "key material does not fit: {detail}; nothing is rolled back for that; next: compare --cert-file and \
+         --peer-cert-file of etcd, and --etcd-certfile of the API server, with the authority that the other side trusts \
+         (`openssl verify -CAfile`), put the right one in place, then restart whoever reads it"
+    ))
 }
 
 fn versions(status: &EtcdStatus) -> Option<String> {

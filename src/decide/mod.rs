@@ -10,6 +10,7 @@
 //!   change_set.rs  what changed together: undone as far as needed, no component newer than its API server
 //!   rollback.rs    a replacement, stage by stage; parking.rs: kube-apiserver out of etcd's way
 //!   stall.rs       a process that stands still; services.rs: the same of the kubelet and the container runtime
+//!   others.rs      whether the other masters carry on while one of this node is stopped
 //!   surroundings.rs  certificates, disks, pressure, the clock, the way to the API server: told, no more
 //!   members.rs     what etcd members say that a person has to know
 //!   incarnation.rs etcd's world went back: what remembers the one before is started anew
@@ -27,6 +28,7 @@ mod hold;
 mod incarnation;
 mod interrupted;
 mod members;
+mod others;
 mod pace;
 mod parking;
 mod pin;

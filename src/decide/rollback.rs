@@ -203,7 +203,7 @@ pub(super) fn data_allow(draft: &Draft<'_>, record: &Record, target: &Generation
 /// its own, as kubeadm's flags have it. A person says when other data are the right ones. Only the inode of `member` is
 /// compared: the number of its device may be another one after a boot.
 fn own_data(draft: &Draft<'_>, record: &Record, target: &Generation, wish: Wish) -> Result<(), Barred> {
-    let Some(DataIdentity::Etcd { data_dir }) = &target.data else { return Ok(()) };
+    let Some(DataIdentity::Etcd { data_dir, .. }) = &target.data else { return Ok(()) };
     let Some(stands) = draft.scene.seen.node.data_dirs.get(data_dir) else { return Ok(()) };
     let served = record.data_dir.as_ref().filter(|(path, _)| path == data_dir).and_then(|(_, kept)| kept.member);
     let inode = |member: Option<(u64, u64)>| member.map(|(_, inode)| inode);
@@ -226,7 +226,7 @@ fn own_data(draft: &Draft<'_>, record: &Record, target: &Generation, wish: Wish)
 
 /// The data that a generation serves, as they were seen in this pass.
 fn data_of(draft: &Draft<'_>, target: &Generation) -> DataVersion {
-    let Some(DataIdentity::Etcd { data_dir }) = &target.data else { return DataVersion::unnamed() };
+    let Some(DataIdentity::Etcd { data_dir, .. }) = &target.data else { return DataVersion::unnamed() };
     let seen = draft.scene.seen.node.data_dirs.get(data_dir).map(|seen| seen.versions.clone());
     seen.unwrap_or_else(|| DataVersion::Unknown { why: format!("{} was not seen", data_dir.display()) })
 }
@@ -496,9 +496,11 @@ fn nudge(draft: &mut Draft<'_>, id: &ComponentId, r: &mut Rollback) {
     if may_restart_kubelet(draft) {
         restart_kubelet(draft, id, "it does not start the pod that was put back");
     } else {
-        let text = "the kubelet does not start what was put back, and must not be restarted by us now: \
-                    `systemctl restart kubelet` does it";
-        draft.notice(id, "deaf-kubelet", text.to_owned());
+        let text = format!(
+            "the kubelet does not start what was put back, and must not be restarted by us now: `{}` does it",
+            draft.scene.policy.kubelet_restart.join(" ")
+        );
+        draft.notice(id, "deaf-kubelet", text);
     }
     go(r, Stage::AwaitingServing);
 }

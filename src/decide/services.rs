@@ -47,12 +47,14 @@ fn is_due(draft: &mut Draft<'_>, key: &str, name: &str, state: &ServiceState) ->
     state.watched >= patience
 }
 
-fn leave(draft: &mut Draft<'_>, key: &str, name: &str, why: &str, command: &str) {
+fn leave(draft: &mut Draft<'_>, key: &str, name: &str, why: &str, command: &[String]) {
+    let command = command.join(" ");
     draft.node_notice(&format!("{key}-left"), format!("{name} is not restarted: {why}; `{command}` does it"));
 }
 
 fn kubelet(draft: &mut Draft<'_>) {
-    let (key, name, command) = ("kubelet", "the kubelet", "systemctl restart kubelet");
+    let policy = draft.scene.policy;
+    let (key, name, command) = ("kubelet", "the kubelet", &policy.kubelet_restart);
     let state = draft.scene.judged.kubelet.clone();
     if !is_due(draft, key, name, &state) {
         return;
@@ -80,7 +82,8 @@ fn kubelet(draft: &mut Draft<'_>) {
 }
 
 fn runtime(draft: &mut Draft<'_>) {
-    let (key, name, command) = ("runtime", "the container runtime", "systemctl restart containerd");
+    let policy = draft.scene.policy;
+    let (key, name, command) = ("runtime", "the container runtime", &policy.runtime_restart);
     let state = draft.scene.judged.runtime.clone();
     if !is_due(draft, key, name, &state) {
         return;

@@ -12,17 +12,17 @@
 //!
 //! Only what does not even answer whether it lives is stopped (Q8). Whose dependency does badly waits for that, and so does
 //! one whose dependency has not just answered: etcd that hangs is noticed a moment later than the API server that hangs
-//! on it. etcd and the API server are stopped only where no other master exists: whether those would suffice meanwhile
-//! cannot be asked yet (Q10).
+//! on it. Where other masters exist, etcd and the API server are stopped only on proof that the others suffice (others.rs).
 
 use std::time::Duration;
 
 use super::draft::Draft;
+use super::others;
 use crate::model::event::EventKind;
 use crate::model::memory::Restart;
 use crate::model::slot::Until;
 use crate::model::verdict::{Assessment, Pursuit, Standstill};
-use crate::model::{ComponentId, Role, Step, Verdict};
+use crate::model::{ComponentId, Step, Verdict};
 
 /// Between SIGTERM and SIGKILL: what hangs hears neither, and what is stopped by a signal cannot hear.
 const GRACE: Duration = Duration::from_secs(2);
@@ -46,7 +46,7 @@ pub(super) fn step(draft: &mut Draft<'_>, id: &ComponentId) {
     if assessment.watched < draft.scene.policy.stall_after {
         return;
     }
-    let why_not = why_not(draft, standstill).or_else(|| other_masters(draft, assessment.role));
+    let why_not = why_not(draft, standstill).or_else(|| others::suffice(draft, id, assessment).err());
     draft.notice_if(id, "stall", why_not.as_ref().map(|why| format!("it stands still and is not restarted: {why}")));
     if why_not.is_none() {
         restart(draft, id, standstill, assessment);
@@ -74,21 +74,6 @@ fn why_not(draft: &Draft<'_>, standstill: &Standstill) -> Option<String> {
         Verdict::Down => Some("no kubelet runs that would start it anew".to_owned()),
         Verdict::Stalled => Some("the kubelet, which would start it anew, stands still itself".to_owned()),
         _ => None,
-    }
-}
-
-/// Whether others may hang on this one (Q10).
-fn other_masters(draft: &Draft<'_>, role: Role) -> Option<String> {
-    if !matches!(role, Role::Etcd | Role::ApiServer) {
-        return None;
-    }
-    match draft.memory.incarnations.values().map(|known| known.members).max().unwrap_or(0) {
-        1 => None,
-        0 => Some("whether other masters exist is not known, so it is left to the kubelet's own probes".to_owned()),
-        members => Some(format!(
-            "etcd has {members} members, and whether the other masters suffice meanwhile is not known, so it is left to \
-             the kubelet's own probes"
-        )),
     }
 }
 

@@ -110,7 +110,7 @@ fn note_service(draft: &mut Draft<'_>, id: &ComponentId, number: u32) {
     record.last_served = Some(number);
     let Some(generation) = record.generations.get_mut(&number) else { return };
     generation.served.get_or_insert(now);
-    if let Some(crate::model::manifest::DataIdentity::Etcd { data_dir }) = &generation.data {
+    if let Some(crate::model::manifest::DataIdentity::Etcd { data_dir, .. }) = &generation.data {
         let seen = data_dirs.get(data_dir).filter(|dir| dir.member.is_some());
         record.data_dir = seen.map(|dir| {
             let identity = DataDir { changed: None, lock: LockState::CannotTell, ..dir.clone() };

@@ -155,6 +155,10 @@ fn shortage(disk: &Disk, room: Room) -> Option<String> {
         Room::FewInodes => {
             format!("few inodes are left on the disk of {held}; next: find and remove what made so many small files")
         }
+        Room::NoInodes => format!(
+            "no inodes are left on the disk of {held}: no file can be made there; next: find and remove what made so many \
+             small files"
+        ),
         Room::None => format!(
             "no room is left on the disk of {held}: what writes there fails; next: free some (`crictl rmi --prune`, \
              `journalctl --vacuum-size=1G`, old backups), or enlarge it"

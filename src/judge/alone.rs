@@ -270,11 +270,20 @@ fn with_runtime(
             )
         }
         ContainerState::Running { started } => {
-            let up_for = Duration::try_from(tick.now.wall.duration_since(*started)).unwrap_or(Duration::ZERO);
+            let up_for = up_for(tick.now.wall, *started);
             let finding = running(tick, seen, id, manifest, container, up_for, past);
             etcd::look(tick, seen, id, up_for, finding)
         }
     }
+}
+
+/// How long a process has run. One that seems to start later than now is older than a clock that was set back since: for
+/// how long cannot be told any more, but not for a moment only, or nothing it answers would count until the clock has
+/// caught up. A moment ahead is the runtime's clock read after ours.
+fn up_for(now: Timestamp, started: Timestamp) -> Duration {
+    const AHEAD: i64 = 2;
+    let ran = now.duration_since(started);
+    Duration::try_from(ran).unwrap_or(if ran.as_secs() < -AHEAD { Duration::MAX } else { Duration::ZERO })
 }
 
 /// The container runs: the probes decide.

@@ -10,7 +10,7 @@ use super::{containers_of, surroundings};
 use crate::model::closure::{FileKind, FileState};
 use crate::model::manifest::DataIdentity;
 use crate::model::verdict::{Assessment, Cause, Judgement, Verdict};
-use crate::model::{ClosureFile, ComponentId, Memory, Observation, Role, Slot};
+use crate::model::{ClosureFile, ComponentId, EtcdStatus, Memory, Observation, Role, Slot};
 
 /// After a dependency has become healthy, a dependent's exit counts against it only this much later: until then it may
 /// be the tail of the outage before.
@@ -54,17 +54,22 @@ fn cause_of(
 fn dependency(id: &ComponentId, role: Role, all: &Judgement, seen: &Observation, memory: &Memory) -> Option<Cause> {
     let needed = role.depends_on()?;
     let (id, assessment) = all.components.iter().find(|(other, a)| a.role == needed && *other != id)?;
-    if assessment.verdict == Verdict::Healthy {
-        return None;
-    }
     if needed == Role::Etcd && !uses_local_etcd(seen, memory) {
         return None;
+    }
+    if assessment.verdict == Verdict::Healthy {
+        let detail = "the member of this node is a learner: it serves nobody's reads before it is promoted".to_owned();
+        return is_learner(id, seen).then_some(Cause::Cluster { detail });
     }
     // Of an alarm a dependent's failure is the same failure: what it writes is refused.
     if let Some(cause @ Cause::Alarm { .. }) = &assessment.cause {
         return Some(cause.clone());
     }
     Some(Cause::Component { id: id.clone(), verdict: assessment.verdict })
+}
+
+fn is_learner(id: &ComponentId, seen: &Observation) -> bool {
+    seen.etcd.get(id).is_some_and(EtcdStatus::is_learner)
 }
 
 /// Whether the API server of this node reads from an etcd of this node: a candidate that points elsewhere is not
@@ -157,7 +162,7 @@ fn harmed_by(
     seen: &Observation,
     memory: &Memory,
 ) -> Option<ComponentId> {
-    if own.watched < AFTERMATH {
+    if own.watched < AFTERMATH || is_learner(id, seen) {
         return None;
     }
     let dependents = all.components.iter().filter(|(other, a)| *other != id && a.role.depends_on() == Some(own.role));

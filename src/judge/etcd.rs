@@ -3,8 +3,8 @@
 //! ```text
 //!   learner ────────────▶ Healthy: it lives, and owes nobody a linearizable read
 //!   NOSPACE, CORRUPT ───▶ Failing, Cause::Alarm     whatever is written fails; no restart and no rollback helps
-//!   no leader, no quorum▶ Cause::Cluster            with the members that do not answer
-//!   TLS ────────────────▶ Cause::KeyMaterial        in either direction; dates are told apart before
+//!   no leader, no quorum▶ Cause::Cluster            with the members that do not answer; not where they agree without it
+//!   TLS ────────────────▶ Cause::KeyMaterial        in either direction, of clients or peers; dates are told apart before
 //!   slow fsync ─────────▶ Cause::Disk               where it does badly at all; else evidence alone
 //! ```
 
@@ -49,11 +49,15 @@ pub(super) fn look(tick: Tick, seen: &Observation, id: &ComponentId, up_for: Dur
         finding.cause = Some(Cause::Alarm { detail });
     }
     let well = finding.verdict == Verdict::Healthy;
-    let leaderless = status.own.as_ref().is_some_and(|own| own.leader.is_none());
+    let leaderless = status.is_leaderless();
     let no_quorum = bad(Question::Quorum).filter(|symptom| symptom.kind == SymptomKind::ClusterWide);
     let explained = |finding: &Finding| finding.cause.as_ref().is_some_and(|c| !matches!(c, Cause::Cluster { .. }));
     if !well && (leaderless || no_quorum.is_some()) && !explained(&finding) {
-        finding.cause = Some(Cause::Cluster { detail: cluster(status, leaderless) });
+        finding.cause = match status.is_cut_off() {
+            true => certificates_of_peers(status),
+            false => Some(Cause::Cluster { detail: cluster(status, leaderless) }),
+        };
+        finding.evidence.extend(status.is_cut_off().then(|| CUT_OFF.to_owned()));
     }
     let tls = [Question::Live, Question::AsDependent].into_iter().find_map(|question| match of(question)?.reading {
         Reading::Bad(ref symptom) | Reading::CannotTell(ref symptom) => {
@@ -66,13 +70,29 @@ pub(super) fn look(tick: Tick, seen: &Observation, id: &ComponentId, up_for: Dur
     }
     if let Some(above) = status.slow_fsync() {
         let detail = format!("99 in 100 syncs of its log are done only within more than {} ms", above.as_millis());
-        if !well && finding.cause.is_none() {
+        // A leader that cannot write its log in time gets no agreement either, and it is not the others' doing.
+        let by_it = finding.cause.as_ref().is_none_or(|cause| matches!(cause, Cause::Cluster { .. }) && !leaderless);
+        if !well && by_it {
             finding.cause = Some(Cause::Disk { detail: detail.clone() });
         }
         finding.evidence.push(format!("slow disk: {detail}"));
     }
     finding.evidence.extend(itself(status));
     finding
+}
+
+/// The cluster serves, and this member has no part in it.
+const CUT_OFF: &str = "the other members agree without this one, which knows no leader";
+
+/// What keeps a member that is cut off from its peers, where it is their certificates. Else it is not told: the network
+/// between the peers' ports, or what this very member was started with.
+fn certificates_of_peers(status: &EtcdStatus) -> Option<Cause> {
+    let (id, symptom) = status.peers_refuse.first_key_value()?;
+    let detail = format!("with {}: {symptom}", status.name_of(*id));
+    Some(match symptom.kind {
+        SymptomKind::CertificateDates => Cause::Certificate { detail },
+        _ => Cause::KeyMaterial { detail },
+    })
 }
 
 /// The alarm that counts: CORRUPT before NOSPACE, since a person has to look at data before they make room for more.
@@ -87,12 +107,15 @@ fn alarm(status: &EtcdStatus) -> Option<String> {
 }
 
 fn cluster(status: &EtcdStatus, leaderless: bool) -> String {
-    let mut words = if leaderless {
+    let mut words = if leaderless && status.own.is_none() {
+        "this member has started and finds no leader".to_owned()
+    } else if leaderless {
         "this member is well and knows no leader".to_owned()
     } else {
         "this member is well and gets no agreement from the others".to_owned()
     };
-    let (silent, all) = (status.silent_names(), status.members.as_ref().map_or(0, Vec::len));
+    let members = status.members.as_ref().or(status.members_elsewhere.as_ref());
+    let (silent, all) = (status.silent_names(), members.map_or(0, Vec::len));
     if !silent.is_empty() {
         words.push_str(&format!("; {} of {all} members do not answer: {}", silent.len(), silent.join(", ")));
     }

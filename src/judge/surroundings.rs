@@ -52,6 +52,7 @@ pub(super) fn disk(id: &ComponentId, assessment: &Assessment, seen: &Observation
         })?;
         match disk.room(0) {
             Room::None => Some(format!("no room is left for {what} ({})", path.display())),
+            Room::NoInodes => Some(format!("no inodes are left for {what} ({})", path.display())),
             Room::ReadOnly => Some(format!("{what} ({}) lies on a read-only file system", path.display())),
             Room::Enough | Room::Little | Room::FewInodes => None,
         }
@@ -62,7 +63,7 @@ pub(super) fn disk(id: &ComponentId, assessment: &Assessment, seen: &Observation
 /// Where its data lie: what stands and what is known-good must agree on it, or it is the candidate's choice.
 fn data_dir(id: &ComponentId, seen: &Observation, memory: &Memory) -> Option<PathBuf> {
     let of = |identity: Option<DataIdentity>| match identity {
-        Some(DataIdentity::Etcd { data_dir }) => Some(data_dir),
+        Some(DataIdentity::Etcd { data_dir, .. }) => Some(data_dir),
         _ => None,
     };
     let good = good(id, memory).map(|good| of(good.data.clone()));

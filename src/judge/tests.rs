@@ -335,6 +335,16 @@ fn q5_a_process_has_read_only_what_stood_before_it_started() {
 }
 
 #[test]
+fn what_started_before_the_clock_was_set_back_is_judged_all_the_same() {
+    for (since, verdict) in [(1, Verdict::Starting), (3600, Verdict::Stalled)] {
+        let mut seen = nothing_runs(&["kube-scheduler"]);
+        running(&mut seen, "kube-scheduler", since);
+        answers(&mut seen, "kube-scheduler", &[(Question::Live, bad(SymptomKind::TimedOut))]);
+        assert_eq!(judged(&seen, "kube-scheduler").verdict, verdict, "started {since} s after now");
+    }
+}
+
+#[test]
 fn only_exits_seen_to_happen_of_what_stands_are_crashes() {
     let id = ComponentId::system("etcd");
     let exited = |started| ContainerState::Exited {
@@ -534,6 +544,12 @@ fn a_full_disk_explains_only_whom_it_hits() {
     let rows = [
         ("etcd's own disk is full", "etcd", disk(DiskUse::Etcd, "/data", 1000), true),
         ("etcd's own disk is read-only", "etcd", read_only, true),
+        (
+            "etcd's own disk has no inodes",
+            "etcd",
+            Disk { inodes_free: 0, ..disk(DiskUse::Etcd, "/data", plenty) },
+            true,
+        ),
         ("etcd's own disk has room", "etcd", disk(DiskUse::Etcd, "/data", plenty), false),
         ("the disk of other data is full", "etcd", disk(DiskUse::Etcd, "/other", 1000), false),
         ("etcd's disk is full", "kube-scheduler", disk(DiskUse::Etcd, "/data", 1000), false),
@@ -587,6 +603,7 @@ fn r17_a_dead_way_to_the_api_server_explains_whoever_goes_that_way_while_the_loc
             used: [(User::Component(id.clone()), conf.into())].into(),
             place: Place::Elsewhere,
             reading,
+            at: Duration::ZERO,
             bad_for: Duration::from_secs(60),
         }];
         let (judgement, _) = passes(&seen, &memory, History::default(), 3);
@@ -620,6 +637,7 @@ fn q13_a_dependent_whose_trouble_comes_from_around_it_is_not_harmed() {
         used: [(user.clone(), conf.into())].into(),
         place,
         reading: bad(SymptomKind::Refused),
+        at: Duration::ZERO,
         bad_for: Duration::from_secs(60),
     };
     seen.node.endpoints = vec![endpoint(Place::Elsewhere)];
@@ -829,11 +847,8 @@ fn member_says(change: impl FnOnce(&mut EtcdStatus)) -> Observation {
         target: "etcd".to_owned(),
         at: seen.at.boot,
         own: Some(own),
-        silent: None,
-        agreed: None,
         members: Some(vec![member(1), member(2), member(3)]),
-        others: BTreeMap::new(),
-        metrics: None,
+        ..EtcdStatus::default()
     };
     change(&mut status);
     seen.etcd.insert(ComponentId::system("etcd"), status);
@@ -888,6 +903,73 @@ fn n21_a_member_without_a_leader_names_the_cluster_and_who_does_not_answer() {
     assert!(detail.contains("knows no leader") && detail.contains("2 of 3 members do not answer: m2"), "{detail}");
 }
 
+/// It has started, and takes no questions before it has a leader; the others say this of themselves.
+fn started_alone(leaderless: u64, change: impl FnOnce(&mut EtcdStatus)) -> Observation {
+    let mut seen = member_says(|status| {
+        status.own = None;
+        status.silent = Some(Symptom::new(SymptomKind::TimedOut, "took the connection and did not finish"));
+        let leaderless_for = Duration::from_secs(leaderless);
+        status.metrics = Some(Metrics { has_leader: Some(false), leaderless_for, ..Metrics::default() });
+        change(status);
+    });
+    seen.runtime.as_mut().unwrap().clear();
+    running(&mut seen, "etcd", -20);
+    answers(&mut seen, "etcd", &[(Question::Live, bad(SymptomKind::TimedOut))]);
+    seen
+}
+
+#[test]
+fn n21_a_member_that_starts_without_a_quorum_names_the_cluster_at_once() {
+    let silent = |status: &mut EtcdStatus| {
+        for id in [2, 3] {
+            status.others.insert(id, Err(Symptom::new(SymptomKind::TimedOut, "no answer")));
+        }
+    };
+    let assessment = judged(&started_alone(6, silent), "etcd");
+    assert_eq!(assessment.verdict, Verdict::Starting, "it has its startup budget");
+    let Some(Cause::Cluster { detail }) = &assessment.cause else { panic!("{:?}", assessment.cause) };
+    assert!(detail.contains("finds no leader") && detail.contains("2 of 3 members do not answer"), "{detail}");
+    assert_eq!(judged(&started_alone(2, silent), "etcd").cause, None, "an election takes its time");
+}
+
+#[test]
+fn a_member_that_is_cut_off_from_a_cluster_that_serves_does_not_name_the_cluster() {
+    let agreed = |id| crate::model::etcd::Agreed { cluster: 7, member: id, term: 3, revision: 40 };
+    let cut_off = |kind: Option<SymptomKind>, voters: &[u64]| {
+        let seen = started_alone(60, |status| {
+            status.elsewhere = Some(voters.iter().map(|id| (*id, agreed(*id))).collect());
+            status.peers_refuse = kind.map(|kind| (2, Symptom::new(kind, "UnknownCA"))).into_iter().collect();
+        });
+        judged(&seen, "etcd").cause
+    };
+    assert_eq!(cut_off(None, &[2, 3]), None, "whatever it is, it is of this member");
+    assert!(
+        matches!(cut_off(Some(SymptomKind::Tls), &[2, 3]), Some(Cause::KeyMaterial { detail }) if detail.contains("m2"))
+    );
+    assert!(matches!(cut_off(Some(SymptomKind::CertificateDates), &[2, 3]), Some(Cause::Certificate { .. })));
+    assert!(matches!(cut_off(None, &[2]), Some(Cause::Cluster { .. })), "one of three is no quorum");
+}
+
+#[test]
+fn whoever_reads_from_a_learner_waits_for_its_promotion() {
+    let mut seen = member_says(|status| status.own.as_mut().unwrap().learner = true);
+    if let Directory::Present { files, .. } = &mut seen.manifests {
+        files.insert("kube-apiserver.yaml".into(), Arc::new(file("kube-apiserver", -3600)));
+    }
+    running(&mut seen, "kube-apiserver", -3000);
+    answers(&mut seen, "kube-apiserver", &[(Question::Live, bad(SymptomKind::Unhealthy))]);
+    let (id, record) = known_good("kube-apiserver", Vec::new());
+    let memory = Memory { components: [(id.clone(), record)].into(), ..Memory::default() };
+    let (judgement, _) = passes(&seen, &memory, History::default(), 30);
+    let cause = judgement.components[&id].cause.as_ref().map(ToString::to_string).unwrap_or_default();
+    assert!(cause.contains("is a learner"), "{cause}");
+    let etcd = &judgement.components[&ComponentId::system("etcd")];
+    assert_eq!((etcd.verdict, &etcd.harms), (Verdict::Healthy, &None));
+    seen.etcd.get_mut(&ComponentId::system("etcd")).unwrap().own.as_mut().unwrap().learner = false;
+    let (judgement, _) = passes(&seen, &memory, History::default(), 30);
+    assert_eq!(judgement.components[&id].cause, None);
+}
+
 #[test]
 fn a_learner_is_alive_and_owes_no_linearizable_read() {
     let learner = |status: &mut EtcdStatus| {
@@ -919,6 +1001,10 @@ fn a_slow_disk_is_evidence_and_explains_only_what_is_wrong() {
     assert!(assessment.evidence.iter().any(|line| line.contains("more than 512 ms")), "{:?}", assessment.evidence);
     answers(&mut seen, "etcd", &[(Question::Live, bad(SymptomKind::TimedOut))]);
     assert!(matches!(judged(&seen, "etcd").cause, Some(Cause::Disk { .. })));
+    answers(&mut seen, "etcd", &[(Question::Live, Reading::Good), (Question::Quorum, bad(SymptomKind::ClusterWide))]);
+    assert!(matches!(judged(&seen, "etcd").cause, Some(Cause::Disk { .. })), "it writes its log too slowly to agree");
+    seen.etcd.values_mut().for_each(|status| status.own.as_mut().unwrap().leader = None);
+    assert!(matches!(judged(&seen, "etcd").cause, Some(Cause::Cluster { .. })), "without a leader it is not the disk");
     let two = member_says(|status| {
         let fsync = vec![SLOW_FSYNC, Duration::ZERO, SLOW_FSYNC];
         status.metrics = Some(Metrics { fsync, ..Metrics::default() });

@@ -26,9 +26,12 @@ pub const SLOW_FSYNC: Duration = Duration::from_millis(512);
 pub const SLOW_SCRAPES: usize = 3;
 /// The share of its quota, in percent, from which a database is called close to it: NOSPACE comes at 100.
 pub const NEAR_QUOTA: u64 = 90;
+/// A member that has just started elects or finds a leader within two election timeouts, 1 s each unless configured
+/// otherwise; with none after this long there is none to be had.
+pub const LEADER_WITHIN: Duration = Duration::from_secs(5);
 
 /// One look at a member.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EtcdStatus {
     /// Whom we asked.
     pub target: String,
@@ -45,8 +48,37 @@ pub struct EtcdStatus {
     /// What the other members say, by their ID, as far as they were asked: a status, or why there is none. One that
     /// cannot be reached from here may well be at work.
     pub others: BTreeMap<u64, Result<MemberStatus, Symptom>>,
+    /// Linearizable reads through other members, by the ID of the one that answered: whoever answers one has a quorum.
+    /// Asked while this member says nothing of itself or knows no leader; absent where nobody was asked.
+    #[serde(default)]
+    pub elsewhere: Option<BTreeMap<u64, Agreed>>,
+    /// The members, as one of those knows them, or else as this one told them last.
+    #[serde(default)]
+    pub members_elsewhere: Option<Vec<Member>>,
+    /// Why this member and another do not take each other's peer certificates, by the other's ID. Asked while this one
+    /// knows no leader.
+    #[serde(default)]
+    pub peers_refuse: BTreeMap<u64, Symptom>,
     /// From its /metrics; absent where they cannot be read.
     pub metrics: Option<Metrics>,
+}
+
+/// How a cluster does without one of its members.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Without {
+    /// How many votes a decision takes.
+    pub quorum: usize,
+    /// The other voters that have just read with a quorum.
+    pub well: Vec<u64>,
+    /// The other voters that have not.
+    pub ill: Vec<u64>,
+}
+
+impl Without {
+    /// Whether the others decide everything among themselves.
+    pub fn suffices(&self) -> bool {
+        self.well.len() >= self.quorum
+    }
 }
 
 /// Maintenance.Status of one member.
@@ -185,6 +217,9 @@ pub struct Metrics {
     pub proposals_pending: Option<u64>,
     /// Whether it knows a leader.
     pub has_leader: Option<bool>,
+    /// For how long it has known none, look after look.
+    #[serde(default)]
+    pub leaderless_for: Duration,
     /// The quota in bytes.
     pub quota: Option<u64>,
 }
@@ -208,8 +243,38 @@ impl EtcdStatus {
         if self.own.as_ref().is_some_and(|own| own.member == id) {
             return "this member".to_owned();
         }
-        let member = self.members.iter().flatten().find(|member| member.id == id);
+        let mut all = self.members.iter().chain(&self.members_elsewhere).flatten();
+        let member = all.find(|member| member.id == id);
         member.map_or_else(|| format!("member {id:x}"), ToString::to_string)
+    }
+
+    /// Whether it knows no leader. One that has started and not yet joined its peers takes no questions from clients
+    /// before it has a leader: only its metrics tell.
+    pub fn is_leaderless(&self) -> bool {
+        match &self.own {
+            Some(own) => own.leader.is_none(),
+            None => self.metrics.as_ref().is_some_and(|metrics| metrics.leaderless_for >= LEADER_WITHIN),
+        }
+    }
+
+    /// Whether it knows no leader while the others agree among themselves: then it is not the cluster that fails.
+    pub fn is_cut_off(&self) -> bool {
+        let ours = self.own.as_ref().map(|own| own.cluster);
+        let cluster = ours.or_else(|| Some(self.elsewhere.as_ref()?.values().next()?.cluster));
+        // Its own ID only tells who of them counts as ill.
+        self.is_leaderless()
+            && cluster.and_then(|cluster| self.without(0, cluster)).is_some_and(|others| others.suffices())
+    }
+
+    /// How its cluster does without this member, by what the others answered when this one did not; absent where nobody
+    /// told the members, or the others were not asked.
+    pub fn without(&self, own: u64, cluster: u64) -> Option<Without> {
+        let members = self.members_elsewhere.as_ref().or(self.members.as_ref())?;
+        let voters: Vec<u64> = members.iter().filter(|member| !member.learner).map(|member| member.id).collect();
+        let elsewhere = self.elsewhere.as_ref()?;
+        let is_well = |id: &u64| elsewhere.get(id).is_some_and(|agreed| agreed.cluster == cluster);
+        let (well, ill) = voters.iter().copied().filter(|id| *id != own).partition(is_well);
+        Some(Without { quorum: voters.len() / 2 + 1, well, ill })
     }
 
     /// Whether it is a learner: alive, and without a vote or linearizable reads.

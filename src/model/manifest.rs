@@ -96,6 +96,9 @@ pub enum DataIdentity {
     Etcd {
         /// The host path behind `--data-dir`.
         data_dir: PathBuf,
+        /// The host path behind `--wal-dir`, where its log lies apart.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        wal_dir: Option<PathBuf>,
     },
     /// What an API server reads and writes.
     ApiServer {
@@ -263,8 +266,12 @@ impl Manifest {
     pub fn data_identity(&self) -> Option<DataIdentity> {
         match self.role {
             Role::Etcd => {
-                let inside = PathBuf::from(self.flag("data-dir")?);
-                Some(DataIdentity::Etcd { data_dir: self.host_path(&inside).unwrap_or(inside) })
+                let on_host = |inside: PathBuf| self.host_path(&inside).unwrap_or(inside);
+                let wal_dir = self.flag("wal-dir").filter(|dir| !dir.is_empty());
+                Some(DataIdentity::Etcd {
+                    data_dir: on_host(self.flag("data-dir")?.into()),
+                    wal_dir: wal_dir.map(|dir| on_host(dir.into())),
+                })
             }
             Role::ApiServer => Some(DataIdentity::ApiServer {
                 servers: self
@@ -445,7 +452,10 @@ status: {}
         assert_eq!(etcd.role, Role::Etcd);
         assert_eq!(etcd.flag("name").as_deref(), Some("m1"), "a flag and its value in two words");
         assert_eq!(etcd.host_path(Path::new("/var/lib/etcd/member")), Some("/srv/etcd/member".into()));
-        assert_eq!(etcd.data_identity(), Some(DataIdentity::Etcd { data_dir: "/srv/etcd".into() }));
+        assert_eq!(etcd.data_identity(), Some(DataIdentity::Etcd { data_dir: "/srv/etcd".into(), wal_dir: None }));
+        let apart = parse(&ETCD.replace("--name, m1", "--wal-dir=/var/lib/etcd/log")).unwrap();
+        let wal_dir = Some("/srv/etcd/log".into());
+        assert_eq!(apart.data_identity(), Some(DataIdentity::Etcd { data_dir: "/srv/etcd".into(), wal_dir }));
         assert_eq!(etcd.startup_budget(), Duration::from_secs(250));
         assert_eq!(etcd.termination_grace(), Duration::from_secs(30));
         assert_eq!(etcd.minor_version(), Some((3, 5)));

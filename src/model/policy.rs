@@ -26,6 +26,10 @@ pub const KEEP_GENERATIONS: usize = 5;
 pub const ACTIONS_PER_HOUR: usize = 4;
 /// Restarts of the kubelet an hour.
 pub const KUBELET_RESTARTS_PER_HOUR: usize = 2;
+/// How the kubelet is restarted.
+pub const KUBELET_RESTART: [&str; 3] = ["systemctl", "restart", "kubelet"];
+/// How the runtime is restarted: kubeadm's usual one.
+pub const RUNTIME_RESTART: [&str; 3] = ["systemctl", "restart", "containerd"];
 /// Restarts of the container runtime an hour: what one does not cure, a second does not.
 pub const RUNTIME_RESTARTS_PER_HOUR: usize = 1;
 /// A process that was found to stand still is given this much longer. With two questions of 5 s each that found it, it is
@@ -112,6 +116,10 @@ pub struct Policy {
     pub kubelet_restarts_per_hour: usize,
     /// See [`RUNTIME_RESTARTS_PER_HOUR`].
     pub runtime_restarts_per_hour: usize,
+    /// The command that restarts the kubelet, told to people where the agent may not run it.
+    pub kubelet_restart: Vec<String>,
+    /// The same of the container runtime.
+    pub runtime_restart: Vec<String>,
     /// See [`STALL_AFTER`].
     pub stall_after: Duration,
     /// See [`LEASE_STILL`].
@@ -163,6 +171,8 @@ impl Default for Policy {
             actions_per_hour: ACTIONS_PER_HOUR,
             kubelet_restarts_per_hour: KUBELET_RESTARTS_PER_HOUR,
             runtime_restarts_per_hour: RUNTIME_RESTARTS_PER_HOUR,
+            kubelet_restart: KUBELET_RESTART.map(String::from).into(),
+            runtime_restart: RUNTIME_RESTART.map(String::from).into(),
             stall_after: STALL_AFTER,
             lease_still: LEASE_STILL,
             deleted_grace: DELETED_GRACE,

@@ -195,6 +195,8 @@ pub enum Room {
     Little,
     /// Few inodes.
     FewInodes,
+    /// Not one inode: no file can be made there.
+    NoInodes,
     /// None: what writes there fails, or will at its next step.
     None,
     /// It cannot be written at all.
@@ -225,8 +227,11 @@ impl Disk {
             return Room::ReadOnly;
         }
         let least = if holds(DiskUse::Etcd) { LEAST_FOR_ETCD } else { LEAST };
-        if self.free < more(least) || (self.inodes > 0 && self.inodes_free == 0) {
+        if self.free < more(least) {
             return Room::None;
+        }
+        if self.inodes > 0 && self.inodes_free == 0 {
+            return Room::NoInodes;
         }
         let tenth = self.size / 100 * LITTLE_PERCENT;
         let evicts = holds(DiskUse::Kubelet) || holds(DiskUse::Runtime);
@@ -290,6 +295,8 @@ pub struct Endpoint {
     pub place: Place,
     /// What it answered last.
     pub reading: Reading,
+    /// When that was, on the boot clock.
+    pub at: Duration,
     /// For how long it has answered nothing else but badly, by the boot clock; zero while it answers.
     pub bad_for: Duration,
 }
@@ -374,7 +381,7 @@ mod tests {
             ("ours, with as much left", disk(DiskUse::State, 200_000_000, 60_000_000), Room::Enough),
             ("ours, full", disk(DiskUse::State, 200_000_000, 4096), Room::None),
             ("short of inodes", Disk { inodes_free: 40, ..disk(DiskUse::State, GIB, GIB / 2) }, Room::FewInodes),
-            ("out of inodes", Disk { inodes_free: 0, ..disk(DiskUse::State, GIB, GIB / 2) }, Room::None),
+            ("out of inodes", Disk { inodes_free: 0, ..disk(DiskUse::State, GIB, GIB / 2) }, Room::NoInodes),
             (
                 "of a file system that makes inodes as needed",
                 Disk { inodes: 0, inodes_free: 0, ..disk(DiskUse::State, GIB, GIB / 2) },

@@ -79,8 +79,9 @@ impl Closures {
     /// The closure of a manifest, as it stands.
     pub(super) fn of(&mut self, manifest: &Manifest, scope: &Scope) -> Vec<Looked> {
         let mut scope = scope.clone();
-        if let Some(DataIdentity::Etcd { data_dir }) = manifest.data_identity() {
+        if let Some(DataIdentity::Etcd { data_dir, wal_dir }) = manifest.data_identity() {
             scope.excluded.push(data_dir);
+            scope.excluded.extend(wal_dir);
         }
         let scope = &scope;
         let mut named = Named::default();

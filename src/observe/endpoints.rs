@@ -54,7 +54,7 @@ impl Endpoints {
                     }
                 };
                 let used = servers.get(server).cloned().unwrap_or_default();
-                Endpoint { server: server.clone(), used, place, reading: answer.reading, bad_for }
+                Endpoint { server: server.clone(), used, place, reading: answer.reading, at: answer.at, bad_for }
             })
             .collect();
         self.bad_since.retain(|server, _| endpoints.iter().any(|endpoint| endpoint.server == *server));

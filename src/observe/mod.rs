@@ -156,7 +156,7 @@ impl Remembered {
             // Of every generation: a person may ask for any of them.
             all.images.extend(generation.images.iter().cloned());
             all.ports.extend(&generation.ports);
-            if let Some(DataIdentity::Etcd { data_dir }) = &generation.data {
+            if let Some(DataIdentity::Etcd { data_dir, .. }) = &generation.data {
                 all.data_dirs.insert(data_dir.clone());
             }
         }
@@ -239,7 +239,7 @@ impl Observer {
         for manifest in standing.values().filter_map(|file| file.content.as_ref().ok()) {
             images.extend(manifest.images());
             ports.extend(manifest.ports());
-            if let Some(DataIdentity::Etcd { data_dir }) = manifest.data_identity() {
+            if let Some(DataIdentity::Etcd { data_dir, .. }) = manifest.data_identity() {
                 data_dirs.insert(data_dir);
             }
         }

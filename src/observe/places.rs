@@ -49,7 +49,7 @@ pub fn places(root: &Path, settings: &Settings, manifests: &Path) -> Places {
         inactive: place(root, &paths.inactive_manifests),
         state: place(root, &paths.state),
         renames: renames(root, &paths.staging, manifests),
-        restart: program(root, settings.kubelet.restart.first().map_or("", String::as_str)),
+        restart: program(root, settings.policy.kubelet_restart.first().map_or("", String::as_str)),
     }
 }
 
@@ -122,7 +122,7 @@ mod tests {
         settings.paths.staging = root.join("kubernetes/.lastgood");
         settings.paths.inactive_manifests = root.join("kubernetes/inactive-manifests");
         settings.paths.state = root.join("state");
-        settings.kubelet.restart = vec!["sh".to_owned()];
+        settings.policy.kubelet_restart = vec!["sh".to_owned()];
         settings
     }
 
@@ -148,7 +148,7 @@ mod tests {
         settings.paths.staging = "/dev/shm/lastgood-staging".into();
         settings.paths.state = root.path().join("file/state");
         fs::write(root.path().join("file"), "").unwrap();
-        settings.kubelet.restart = vec!["/nonexistent/systemctl".to_owned()];
+        settings.policy.kubelet_restart = vec!["/nonexistent/systemctl".to_owned()];
         let found = places(Path::new("/"), &settings, &manifests);
         assert!(found.renames.unwrap_err().contains("/dev/shm/lastgood-staging is not on the file system"));
         assert!(found.state.writable.unwrap_err().contains("file is no directory"));

@@ -4,6 +4,7 @@
 mod interrupted;
 mod members;
 mod never;
+mod others;
 mod product;
 mod sequences;
 mod situations;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::super::Pace;
-use super::world::{FOUR, Up, World, id, manifest, member};
+use super::world::{FOUR, Up, World, id, manifest};
 use crate::model::observation::{BusyKind, BusyProcess, Gone, Listener};
 use crate::model::plan::Refusal;
 use crate::model::policy::Mode;
@@ -1002,27 +1002,6 @@ fn q8_an_api_server_that_hangs_on_a_hung_etcd_is_not_the_one_that_is_restarted()
 }
 
 #[test]
-fn q10_where_other_masters_exist_etcd_and_the_api_server_are_left_to_the_kubelet() {
-    for name in ["etcd", API] {
-        let mut world = World::adopted();
-        let status = world.etcd.get_mut(&id("etcd")).unwrap();
-        status.members = Some(vec![member(1), member(2), member(3)]);
-        world.run(5);
-        world.hung.insert(name.to_owned(), Pursuit::Stopped);
-        world.run(300);
-        world.assert_untouched();
-        assert!(world.says("etcd has 3 members"), "{name}: {}", world.story());
-    }
-    let mut world = World::adopted();
-    world.etcd.clear();
-    world.memory.incarnations.clear();
-    world.hung.insert(API.to_owned(), Pursuit::Stopped);
-    world.run(300);
-    world.assert_untouched();
-    assert!(world.says("whether other masters exist is not known"), "{}", world.story());
-}
-
-#[test]
 fn a_process_that_stands_still_again_and_again_is_held_until_a_person_resumes() {
     let mut world = World::adopted();
     let hang = |world: &mut World| world.hung.insert("kube-scheduler".to_owned(), Pursuit::Idle);
@@ -1056,6 +1035,8 @@ fn a_kubelet_or_a_runtime_that_stands_still_is_restarted_within_its_budget() {
             _ => matches!(step, Step::RestartRuntime),
         };
         let mut world = World::adopted();
+        world.policy.kubelet_restart = vec!["/usr/sbin/service".into(), "kubelet".into(), "restart".into()];
+        world.policy.runtime_restart = vec!["rc-service".into(), "crio".into(), "restart".into()];
         let budget = match name {
             "kubelet" => world.policy.kubelet_restarts_per_hour,
             _ => world.policy.runtime_restarts_per_hour,
@@ -1072,6 +1053,9 @@ fn a_kubelet_or_a_runtime_that_stands_still_is_restarted_within_its_budget() {
         // A person gives the budget back.
         world.ask(&Request::Resume { component: None }).unwrap();
         world.until(60, "restarted again", |w| w.steps.iter().filter(|step| is_restart(step)).count() > budget);
+        let command =
+            if name == "kubelet" { "`/usr/sbin/service kubelet restart` does it" } else { "`rc-service crio restart`" };
+        assert!(world.says(command), "{name}: as it is configured: {}", world.story());
     }
     let mut world = World::adopted();
     world.hung.insert("containerd".to_owned(), Pursuit::Busy);

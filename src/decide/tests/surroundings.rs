@@ -197,6 +197,7 @@ fn r17_a_dead_balancer_is_told_from_a_dead_api_server() {
         .into(),
         place: Place::Elsewhere,
         reading: Reading::Bad(Symptom::new(SymptomKind::Refused, words)),
+        at: Duration::ZERO,
         bad_for: Duration::from_secs(bad_for),
     };
     world.around.endpoints = vec![endpoint(2, "refused")];

@@ -631,8 +631,7 @@ fn single_member() -> EtcdStatus {
         silent: None,
         agreed: agreed(),
         members: Some(vec![member(1)]),
-        others: BTreeMap::new(),
-        metrics: None,
+        ..EtcdStatus::default()
     }
 }
 

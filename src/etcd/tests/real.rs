@@ -66,7 +66,7 @@ fn what_is_read_is_what_it_says(series: &'static str, minor: u32) {
     assert_eq!(log.hard_state.unwrap().term, term);
     assert!(index >= read.consistent_index.unwrap() && entries as u64 >= index, "{log:?}");
     assert_eq!((log.last_snapshot, log.tail), (Some((0, 0)), Tail::Whole));
-    assert_eq!(versions::at_rest(&data), of_cluster(minor));
+    assert_eq!(versions::at_rest(&data, None), of_cluster(minor));
 }
 
 #[test]
@@ -89,11 +89,11 @@ fn r9_an_older_etcd_that_is_refused_here_refuses_the_data_itself() {
         std::thread::yield_now();
     }
     drop(member);
-    assert_eq!(may_open(Some((3, 5)), &versions::at_rest(&data)), Ok(()));
+    assert_eq!(may_open(Some((3, 5)), &versions::at_rest(&data, None)), Ok(()));
     let database = data.join("member/snap/db");
     let before = fs::read(&database).unwrap();
     drop(Member::serving("3.5", &data));
-    let after = versions::at_rest(&data);
+    let after = versions::at_rest(&data, None);
     assert_eq!(after, of_cluster(5));
     assert!(may_open(Some((3, 4)), &after).is_err());
     let said = Member::refusing("3.4", &data);
@@ -102,7 +102,13 @@ fn r9_an_older_etcd_that_is_refused_here_refuses_the_data_itself() {
     // A power cut may lose what the database was told last, never what the log was.
     fs::write(&database, before).unwrap();
     assert_eq!(versions::hint(&data), of_cluster(4));
-    assert_eq!(versions::at_rest(&data), of_cluster(5), "the log tells");
+    assert_eq!(versions::at_rest(&data, None), of_cluster(5), "the log tells");
+    // A log that lies apart tells as much, and one that does not lie where it should tells nothing.
+    let (log, apart) = (data.join("member/wal"), dir.path().join("apart"));
+    fs::rename(&log, &apart).unwrap();
+    assert_eq!(versions::at_rest(&data, Some(&apart)), of_cluster(5), "wherever it lies");
+    assert!(matches!(versions::at_rest(&data, Some(&log)), DataVersion::Unknown { .. }));
+    fs::rename(&apart, &log).unwrap();
     let said = Member::refusing("3.4", &data);
     assert!(said.contains("invalid downgrade"), "{said}");
 }

@@ -3,8 +3,12 @@
 //! ```text
 //!   connect ─▶ Status, member list, linearizable read ─┐ each with the deadline of one answer, beside each other
 //!   /metrics ───────────────────────────────────────────┼─▶ EtcdStatus
-//!   Status of the members known since the last round ───┘
+//!   Status of the members known since the last round ───┤
+//!   of one that says nothing, or knows no leader: ──────┘
+//!     the others' own linearizable reads and member lists, and whether they take its peer certificate
 //! ```
+//!
+//! What the others agree upon while this one says nothing is the proof that they do without it (Q10).
 //!
 //! The alarms are taken from the errors of Status, which every version lists there from 3.4 on: an alarm list is a
 //! proposal to the whole cluster, and this room only reads.
@@ -24,7 +28,7 @@ use super::http::{self, Get};
 use super::plan::Url;
 use super::scrape::Scrapes;
 use crate::config::settings;
-use crate::model::etcd::{Alarm, EtcdStatus, Member, MemberStatus};
+use crate::model::etcd::{Agreed, Alarm, EtcdStatus, Member, MemberStatus};
 use crate::model::reading::SymptomKind;
 use crate::model::{ComponentId, Reading, Symptom};
 use crate::sys::clock;
@@ -36,6 +40,8 @@ pub(in crate::observe) struct Ask {
     pub(in crate::observe) way: Way,
     /// Its /metrics.
     pub(in crate::observe) metrics: Get,
+    /// As what it comes to its peers, and whom it takes there.
+    pub(in crate::observe) peer: Security,
 }
 
 /// The tasks, by component.
@@ -94,13 +100,16 @@ async fn keep_asking(ask: Ask, answer: Arc<Mutex<Option<EtcdStatus>>>, interval:
     let mut ticks = tokio::time::interval(interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut scrapes = Scrapes::default();
-    let mut known: Vec<Member> = Vec::new();
+    let (mut all, mut known): (Option<Vec<Member>>, Vec<Member>) = (None, Vec::new());
+    let mut about = About::Themselves;
+    let mut own = None;
     loop {
         ticks.tick().await;
         let deadline = Instant::now() + timeout;
-        let (status, others, metrics) = tokio::join!(
+        let (status, others, peers_refuse, metrics) = tokio::join!(
             look(&ask.way, deadline),
-            others(&ask.way, &known, deadline),
+            others(&ask.way, &known, about, deadline),
+            peers(&ask.peer, &known, about, deadline),
             http::get(&ask.metrics, deadline)
         );
         let metrics = match metrics {
@@ -111,27 +120,23 @@ async fn keep_asking(ask: Ask, answer: Arc<Mutex<Option<EtcdStatus>>>, interval:
                 None
             }
         };
-        if let Some(members) = &status.members {
-            let own = status.own.as_ref().map(|own| own.member);
+        let mut status = EtcdStatus { metrics, peers_refuse, ..with_others(status, about, others) };
+        // It lists itself even where it was too slow to say who it is.
+        own = status.own.as_ref().map(|own| own.member).or(status.agreed.map(|agreed| agreed.member)).or(own);
+        if let Some(members) = status.members.as_ref().filter(|_| own.is_some()) {
             known = members.iter().filter(|member| Some(member.id) != own).cloned().collect();
+            all = Some(members.clone());
+        } else if status.members_elsewhere.is_none() {
+            status.members_elsewhere.clone_from(&all);
         }
-        let status = EtcdStatus { others, metrics, ..status };
+        about = if status.own.is_none() || status.is_leaderless() { About::TheCluster } else { About::Themselves };
         *answer.lock().unwrap_or_else(PoisonError::into_inner) = Some(status);
     }
 }
 
 /// Asks the member itself once. Public to the probes for their tests.
 pub(super) async fn look(way: &Way, deadline: Instant) -> EtcdStatus {
-    let mut status = EtcdStatus {
-        target: way.to_string(),
-        at: clock::since_boot(),
-        own: None,
-        silent: None,
-        agreed: None,
-        members: None,
-        others: BTreeMap::new(),
-        metrics: None,
-    };
+    let mut status = EtcdStatus { target: way.to_string(), ..EtcdStatus::default() };
     match Etcd::connect(way, deadline).await {
         Ok(etcd) => {
             let (own, members, agreed) =
@@ -149,12 +154,29 @@ pub(super) async fn look(way: &Way, deadline: Instant) -> EtcdStatus {
     status
 }
 
+/// What the others are asked about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum About {
+    /// How they do.
+    Themselves,
+    /// Whether they have a quorum, and who belongs to the cluster, too.
+    TheCluster,
+}
+
+/// What another member said.
+#[derive(Debug)]
+struct Other {
+    status: MemberStatus,
+    agreed: Option<Agreed>,
+    members: Option<Vec<Member>>,
+}
+
 /// Asks the others, beside each other: the certificate of an API server is good for every member of its cluster.
-async fn others(way: &Way, known: &[Member], deadline: Instant) -> BTreeMap<u64, Result<MemberStatus, Symptom>> {
+async fn others(way: &Way, known: &[Member], about: About, deadline: Instant) -> BTreeMap<u64, Result<Other, Symptom>> {
     let mut asking = JoinSet::new();
     for member in known {
         let (id, ways) = (member.id, ways_to(way, member));
-        asking.spawn(async move { (id, other(&ways, deadline).await) });
+        asking.spawn(async move { (id, other(&ways, about, deadline).await) });
     }
     let mut answers = BTreeMap::new();
     while let Some(answer) = asking.join_next().await {
@@ -163,6 +185,24 @@ async fn others(way: &Way, known: &[Member], deadline: Instant) -> BTreeMap<u64,
         }
     }
     answers
+}
+
+fn with_others(status: EtcdStatus, about: About, others: BTreeMap<u64, Result<Other, Symptom>>) -> EtcdStatus {
+    let mut status = status;
+    let mut elsewhere = BTreeMap::new();
+    for (id, other) in others {
+        let other = other.map(|Other { status: said, agreed, members }| {
+            // A list counts from one that has a quorum: the others may be behind.
+            if let Some(agreed) = agreed {
+                elsewhere.insert(id, agreed);
+                status.members_elsewhere = members.or(status.members_elsewhere.take());
+            }
+            said
+        });
+        status.others.insert(id, other);
+    }
+    status.elsewhere = (about == About::TheCluster).then_some(elsewhere);
+    status
 }
 
 fn ways_to(way: &Way, member: &Member) -> Vec<Way> {
@@ -178,19 +218,52 @@ fn ways_to(way: &Way, member: &Member) -> Vec<Way> {
     .collect()
 }
 
-async fn other(ways: &[Way], deadline: Instant) -> Result<MemberStatus, Symptom> {
+async fn other(ways: &[Way], about: About, deadline: Instant) -> Result<Other, Symptom> {
     let mut why = Symptom::new(SymptomKind::NoMeans, "it has told no address for clients");
     for way in ways {
         let answer = match Etcd::connect(way, deadline).await {
-            Ok(etcd) => etcd.status(deadline).await,
+            Ok(etcd) => all_of(&etcd, about, deadline).await,
             Err(reading) => Err(reading),
         };
         match answer {
-            Ok(status) => return Ok(status),
+            Ok(other) => return Ok(other),
             Err(reading) => why = reading.symptom().cloned().unwrap_or(why),
         }
     }
     Err(why)
+}
+
+async fn all_of(etcd: &Etcd<'_>, about: About, deadline: Instant) -> Result<Other, Reading> {
+    if about == About::Themselves {
+        return Ok(Other { status: etcd.status(deadline).await?, agreed: None, members: None });
+    }
+    let (status, members, agreed) = tokio::join!(etcd.status(deadline), etcd.members(deadline), etcd.agreed(deadline));
+    Ok(Other { status: status?, agreed: agreed.ok(), members: members.ok() })
+}
+
+/// Who of the others and this member do not take each other's peer certificates. They are asked as it asks them.
+async fn peers(security: &Security, known: &[Member], about: About, deadline: Instant) -> BTreeMap<u64, Symptom> {
+    let mut refused = BTreeMap::new();
+    if about == About::Themselves || *security == Security::Plain {
+        return refused;
+    }
+    let mut asking = JoinSet::new();
+    for member in known {
+        for url in member.peer_urls.iter().filter_map(|url| Url::parse(url)).filter(|url| url.https) {
+            let (id, security) = (member.id, security.clone());
+            let (path, headers) = ("/version".to_owned(), Vec::new());
+            let get = Get { address: url.address, security, path, headers, max_body: http::MAX_BODY };
+            asking.spawn(async move { (id, http::get(&get, deadline).await) });
+        }
+    }
+    while let Some(asked) = asking.join_next().await {
+        let Ok((id, Err(Reading::Bad(symptom) | Reading::CannotTell(symptom)))) = asked else { continue };
+        // What does not answer at all has told nothing about certificates.
+        if matches!(symptom.kind, SymptomKind::Tls | SymptomKind::CertificateDates) {
+            refused.insert(id, symptom);
+        }
+    }
+    refused
 }
 
 /// A Status, read. Numbers that a version does not send arrive as nought.

@@ -235,7 +235,7 @@ pub(in crate::observe) fn members(manifests: &Manifests<'_>, kubernetes: &Path) 
     let ask = |manifest: &Manifest| {
         let way = etcd_way(manifest, manifests, kubernetes)?;
         let metrics = metrics_of(manifest, &way);
-        Some(member::Ask { way, metrics })
+        Some(member::Ask { way, metrics, peer: peer_security(manifest) })
     };
     etcds.filter_map(|(id, manifest)| Some((id.clone(), ask(manifest)?))).collect()
 }
@@ -249,6 +249,13 @@ fn metrics_of(manifest: &Manifest, way: &Way) -> Get {
         None => (way.address.clone(), way.security.clone()),
     };
     Get { address, security, path: "/metrics".to_owned(), headers: Vec::new(), max_body: MAX_PAGE }
+}
+
+/// As what an etcd comes to its peers, and whom it takes there.
+fn peer_security(manifest: &Manifest) -> Security {
+    let Some(identity) = flag_identity(manifest, "peer-cert-file", "peer-key-file") else { return Security::Plain };
+    let trust = flag_path(manifest, "peer-trusted-ca-file").map_or(Trust::Anyone, Trust::Authority);
+    Security::Tls { identities: vec![identity], trust }
 }
 
 /// The way to an etcd of this node.

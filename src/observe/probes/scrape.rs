@@ -5,6 +5,8 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use crate::model::etcd::Metrics;
 
 /// So many figures are kept: a few more than it takes to call a disk slow.
@@ -21,6 +23,8 @@ type Histogram = BTreeMap<u64, u64>;
 pub(super) struct Scrapes {
     fsync: Series,
     commit: Series,
+    /// Since when it has known no leader.
+    leaderless: Option<Instant>,
 }
 
 #[derive(Debug, Default)]
@@ -35,12 +39,15 @@ impl Scrapes {
         self.fsync.take(histogram(page, "etcd_disk_wal_fsync_duration_seconds"));
         self.commit.take(histogram(page, "etcd_disk_backend_commit_duration_seconds"));
         let count = |name| plain(page, name).filter(|value| *value >= 0.0).map(|value| value as u64);
+        let has_leader = count("etcd_server_has_leader").map(|has| has != 0);
+        self.leaderless = (has_leader == Some(false)).then(|| self.leaderless.unwrap_or_else(Instant::now));
         Metrics {
             fsync: self.fsync.figures.iter().copied().collect(),
             commit: self.commit.figures.iter().copied().collect(),
             leader_changes: count("etcd_server_leader_changes_seen_total"),
             proposals_pending: count("etcd_server_proposals_pending"),
-            has_leader: count("etcd_server_has_leader").map(|has| has != 0),
+            has_leader,
+            leaderless_for: self.leaderless.map_or(Duration::ZERO, |since| since.elapsed()),
             quota: count("etcd_server_quota_backend_bytes"),
         }
     }

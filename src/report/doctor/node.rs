@@ -178,18 +178,14 @@ fn kubelet(examined: &Examined<'_>) -> Vec<Check> {
         }
         Reading::CannotTell(symptom) => Check::bad("kubelet health", Mark::CannotTell, symptom.to_string(), look),
     });
+    let restart = format!("`{}`", policy.kubelet_restart.join(" "));
     if let Some(process) = &kubelet.process {
         checks.push(match &process.changed_since {
             None => Check::ok("kubelet unchanged", "its binary and configuration are those it started with"),
             Some(path) => {
                 let path = path.display();
                 let detail = format!("{path} changed since it started, so lastgood does not restart it");
-                Check::bad(
-                    "kubelet unchanged",
-                    Mark::Warning,
-                    detail,
-                    "`systemctl restart kubelet`, when that is wanted",
-                )
+                Check::bad("kubelet unchanged", Mark::Warning, detail, format!("{restart}, when that is wanted"))
             }
         });
     }
@@ -202,7 +198,7 @@ fn kubelet(examined: &Examined<'_>) -> Vec<Check> {
         Check::ok("kubelet restarts left", format!("{} of {limit} this hour", limit - spent))
     } else {
         let detail = format!("all {limit} of this hour are spent");
-        let fix = "wait, or restart it by hand where it does not listen: `systemctl restart kubelet`";
+        let fix = format!("wait, or restart it by hand where it does not listen: {restart}");
         Check::bad("kubelet restarts left", Mark::Warning, detail, fix)
     });
     checks

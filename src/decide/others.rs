@@ -1,0 +1,71 @@
+//! Whether the other masters carry on while something of this one is stopped (Q10).
+//!
+//! ```text
+//!   a single master ──────────────────────────────────────────▶ nobody else to ask: yes
+//!   etcd        the other voters' own reads with the quorum, ──▶ they are a quorum without this member,
+//!               of the round in which this member said nothing    and nobody of a lower ID waits for its turn
+//!   API server  an address of a kubeconfig, elsewhere ─────────▶ it answers while this node's API server does not
+//!   nothing of that ───────────────────────────────────────────▶ no: told, and left to the kubelet
+//! ```
+//!
+//! Why an address elsewhere is proof of an API server: it is none of this node's, whoever stands behind it answered the
+//! question for health after this node's API server had stopped to answer any, so another one did. Which of several API
+//! servers that hang is first cannot be known, and need not be: none of them serves anybody, and one that does was heard.
+
+use super::draft::Draft;
+use crate::model::surroundings::Place;
+use crate::model::verdict::Assessment;
+use crate::model::{ComponentId, Reading, Role};
+
+/// Whether this one, which stands still, may be stopped for the others' sake.
+///
+/// # Errors
+/// Why not, as a sentence that ends with what happens instead.
+pub(super) fn suffice(draft: &Draft<'_>, id: &ComponentId, assessment: &Assessment) -> Result<(), String> {
+    if !matches!(assessment.role, Role::Etcd | Role::ApiServer) {
+        return Ok(());
+    }
+    let left = |why: String| Err(format!("{why}, so it is left to the kubelet's own probes"));
+    match draft.memory.incarnations.values().map(|known| known.members).max().unwrap_or(0) {
+        1 => Ok(()),
+        0 => left("whether other masters exist is not known".to_owned()),
+        members => {
+            let proven = match assessment.role {
+                Role::Etcd => members_agree(draft, id),
+                _ => another_api_server_answers(draft, assessment),
+            };
+            proven.or_else(|why| left(format!("etcd has {members} members, and {why}")))
+        }
+    }
+}
+
+fn members_agree(draft: &Draft<'_>, id: &ComponentId) -> Result<(), String> {
+    let unknown = || "whether the other masters suffice meanwhile is not known".to_owned();
+    let known = draft.memory.incarnations.get(id).ok_or_else(unknown)?;
+    // What they said while this one answered says nothing of the time without it.
+    let status = draft.scene.seen.etcd.get(id).filter(|status| status.own.is_none()).ok_or_else(unknown)?;
+    let others = status.without(known.member, known.cluster).ok_or_else(unknown)?;
+    let name = |id: &u64| status.name_of(*id);
+    if !others.suffices() {
+        let ill: Vec<String> = others.ill.iter().map(name).collect();
+        return Err(format!(
+            "{} of the others have a quorum of {} without it (not {})",
+            others.well.len(),
+            others.quorum,
+            if ill.is_empty() { "any more".to_owned() } else { ill.join(", ") }
+        ));
+    }
+    match others.ill.iter().find(|other| **other < known.member) {
+        Some(first) => Err(format!("it is the turn of {} before this one", name(first))),
+        None => Ok(()),
+    }
+}
+
+fn another_api_server_answers(draft: &Draft<'_>, assessment: &Assessment) -> Result<(), String> {
+    let since = draft.scene.tick.now.boot.saturating_sub(assessment.watched);
+    let mut elsewhere = draft.scene.seen.node.endpoints.iter().filter(|endpoint| endpoint.place == Place::Elsewhere);
+    match elsewhere.any(|endpoint| endpoint.reading == Reading::Good && endpoint.at >= since) {
+        true => Ok(()),
+        false => Err("no address of a kubeconfig shows that the API server of another master answers".to_owned()),
+    }
+}
