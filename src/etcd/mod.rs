@@ -13,6 +13,7 @@
 
 pub mod backend;
 pub mod bbolt;
+pub mod key_value;
 mod proto;
 mod requests;
 pub mod snapshot;
