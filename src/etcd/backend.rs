@@ -106,7 +106,8 @@ pub struct Revision {
 }
 
 impl Revision {
-    fn of(key: &[u8]) -> Option<Self> {
+    /// Of a key of the bucket `key`, or of a mark of compaction: 17 bytes, 18 with a tombstone's.
+    pub(super) fn of(key: &[u8]) -> Option<Self> {
         let number = |at: usize| Some(i64::from_be_bytes(key.get(at..at + 8)?.try_into().ok()?));
         let whole = matches!(key.get(17..), Some([] | [b't'])) && key.get(8) == Some(&b'_');
         whole.then(|| Some(Self { main: number(0)?, sub: number(9)? })).flatten()
@@ -194,12 +195,12 @@ fn list<T>(db: &Database, bucket: &[u8], of: impl Fn(&[u8], &[u8]) -> Option<T>)
     Ok(found)
 }
 
-fn big_endian(value: Vec<u8>) -> Option<u64> {
+pub(super) fn big_endian(value: Vec<u8>) -> Option<u64> {
     Some(u64::from_be_bytes(value.try_into().ok()?))
 }
 
 /// `etcdserverpb.AlarmMember`: 1 the member's ID, 2 the alarm.
-fn alarm(key: &[u8]) -> Option<Alarm> {
+pub(super) fn alarm(key: &[u8]) -> Option<Alarm> {
     let mut alarm = Alarm { member: 0, kind: 0 };
     for field in fields(key) {
         match field.ok()? {

@@ -1,0 +1,253 @@
+//! Whether a snapshot is whole.
+//!
+//! ```text
+//!   FILE ─┬─ in the order of its bytes ──▶ SHA-256 ─────────────┬──▶ Verified
+//!         └─ in the order of its keys ──▶ pages, contents ──────┘
+//! ```
+//!
+//! Two threads and one file. The second mostly reads what the first has brought into memory, or the other way round. The
+//! file is not mapped: one that is cut off meanwhile would end the process by SIGBUS.
+
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+use std::time::Duration;
+
+use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
+use sha2::{Digest as _, Sha256};
+
+use super::contents::Gathering;
+use crate::etcd::backend::{Alarm, Compacted, Head, Member, Revision};
+use crate::etcd::bbolt::{Database, Fault};
+use crate::model::Digest;
+
+/// A SHA-256.
+const TRAILER: u64 = 32;
+/// bbolt's least page: `etcdutl` tells by the rest of a division by it whether there is a trailer.
+const SECTOR: u64 = 512;
+/// What is hashed at once: far below what a processor's cache holds together with its other work, far above a call's cost.
+const PIECE: usize = 256 << 10;
+/// Between two looks whether the walk has ended, where the hash came first.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
+/// What to do with a database that carries no SHA-256 of itself: a copy of `member/snap/db`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RawCopy {
+    /// Reject it: a damaged value looks like any other.
+    Refuse,
+    /// Take it, if everything else is whole (`--skip-hash-check`).
+    Allow,
+}
+
+/// A snapshot that is whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verified {
+    /// Of the database in bytes, its trailer not counted.
+    pub size: u64,
+    /// Of the database, its trailer not counted.
+    pub sha256: Digest,
+    /// What it says of itself.
+    pub trailer: Trailer,
+    /// What it holds.
+    pub contents: Contents,
+}
+
+/// The SHA-256 behind the database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trailer {
+    /// It is there, and fits.
+    Matches {
+        /// It.
+        sha256: Digest,
+    },
+    /// There is none: a raw copy.
+    Absent,
+}
+
+/// What a snapshot holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Contents {
+    /// CRC-32C over the names of all buckets, their keys and values, as `etcdutl snapshot status` shows it.
+    pub hash: u32,
+    /// The keys of all buckets, every revision counted: `totalKey` of `etcdutl` up to 3.5.
+    pub total_keys: u64,
+    /// The keys that a client would find; nothing where a compaction was under way, which leaves that open.
+    pub live_keys: Option<u64>,
+    /// The buckets, in their order.
+    pub buckets: Vec<Tally>,
+    /// The newest revision; nothing where nothing was ever written.
+    pub revision: Option<Revision>,
+    /// Up to where a compaction was asked for, and done.
+    pub compacted: Compacted,
+    /// How many leases there are.
+    pub leases: u64,
+    /// The members.
+    pub members: Vec<Member>,
+    /// The IDs of members that were removed.
+    pub removed: Vec<u64>,
+    /// The alarms that are raised.
+    pub alarms: Vec<Alarm>,
+    /// The versions, and a downgrade.
+    pub versions: Head,
+    /// The last entry of the log whose effect is in here.
+    pub consistent_index: Option<u64>,
+    /// The term of that entry; from 3.5 on.
+    pub term: Option<u64>,
+    /// Whether clients have to say who they are.
+    pub auth_enabled: bool,
+    /// Bytes of a page.
+    pub page_size: u32,
+    /// Bytes of the pages that something names, the metas and the freelist among them: what is left after a
+    /// defragmentation, more or less.
+    pub in_use: u64,
+    /// What does not make it unfit, and should be known.
+    pub remarks: Vec<String>,
+}
+
+/// A bucket and how much is in it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Its name; as text, whatever it is.
+    pub name: String,
+    /// How many keys.
+    pub keys: u64,
+    /// Bytes of its keys and values.
+    pub bytes: u64,
+}
+
+/// Why a snapshot is not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum Rejected {
+    /// It cannot be read, or a page of it is not as it must be.
+    #[error(transparent)]
+    Fault(#[from] Fault),
+    /// It has no SHA-256 behind it.
+    #[error(
+        "{} carries no SHA-256 behind its {size} bytes, as a copy of a database file does; --skip-hash-check takes it as it is",
+        path.display()
+    )]
+    NoTrailer {
+        /// Which file.
+        path: PathBuf,
+        /// Bytes.
+        size: u64,
+    },
+    /// What is behind it is not its SHA-256.
+    #[error("{}: its SHA-256 is {is}, and the one it ends with says {says}: it was damaged after it was made, \
+         in a value that no other check covers", path.display())]
+    Trailer {
+        /// Which file.
+        path: PathBuf,
+        /// What it ends with.
+        says: Digest,
+        /// What its bytes make.
+        is: Digest,
+    },
+    /// It is a database, and not one of etcd's.
+    #[error("{} is no database of etcd's: {what}", path.display())]
+    Foreign {
+        /// Which file.
+        path: PathBuf,
+        /// What is missing.
+        what: String,
+    },
+}
+
+/// Verifies a snapshot: its trailer, its pages, what it holds. `progress` is told how many bytes of how many are done.
+/// Takes less than 64 MiB, whatever the size.
+///
+/// # Errors
+/// [`Rejected`] names the file, the page, and what is wrong with it.
+pub fn verify(path: &Path, trust: RawCopy, progress: &mut dyn FnMut(u64, u64)) -> Result<Verified, Rejected> {
+    let db = Database::open(path)?;
+    // Said before anything else: what is cut off has lost its SHA-256 as well.
+    db.reaches()?;
+    let length = db.file().metadata().map_err(|error| Fault::Io { path: path.to_owned(), error })?.len();
+    let trailed = length % SECTOR == TRAILER;
+    if !trailed && trust == RawCopy::Refuse {
+        return Err(Rejected::NoTrailer { path: path.to_owned(), size: length });
+    }
+    let size = if trailed { length - TRAILER } else { length };
+    let (seen, stop) = (AtomicU64::new(0), AtomicBool::new(false));
+    // The bytes in their order, and the pages in theirs: neither waits for the other.
+    let (hashed, walked) = thread::scope(|scope| {
+        let (tell, told) = mpsc::channel();
+        let (db, seen, stop) = (&db, &seen, &stop);
+        let walk = thread::Builder::new().name("pages".to_owned()).spawn_scoped(scope, move || {
+            let walked = contents(db, path, seen);
+            stop.store(walked.is_err(), Ordering::Relaxed);
+            let _ = tell.send(walked);
+        });
+        if let Err(error) = walk {
+            return (
+                Err(Fault::Io { path: path.to_owned(), error }),
+                Err(Fault::Moving { path: path.to_owned() }.into()),
+            );
+        }
+        let half = |hashed: u64| (hashed + seen.load(Ordering::Relaxed).min(size)) / 2;
+        let hashed = hash(db, path, size, stop, &mut |done| progress(half(done), size));
+        let walked = loop {
+            match told.recv_timeout(LOOK_AGAIN) {
+                Ok(walked) => break walked,
+                Err(RecvTimeoutError::Timeout) => progress(half(size), size),
+                // It has panicked: the scope ends with that.
+                Err(RecvTimeoutError::Disconnected) => break Err(Fault::Moving { path: path.to_owned() }.into()),
+            }
+        };
+        (hashed, walked)
+    });
+    // What is written meanwhile may look damaged, or whole.
+    if !db.is_current() {
+        return Err(Fault::Moving { path: path.to_owned() }.into());
+    }
+    // A page that is not as it must be says more than a sum.
+    let (contents, (sha256, says)) = match (walked, hashed) {
+        (walked, Ok(hashed)) => (walked?, hashed),
+        (Err(rejected @ Rejected::Fault(Fault::Page { .. })), Err(_)) => return Err(rejected),
+        (_, Err(fault)) => return Err(fault.into()),
+    };
+    progress(size, size);
+    let trailer = match says.filter(|_| trailed) {
+        None => Trailer::Absent,
+        Some(says) if says == sha256 => Trailer::Matches { sha256 },
+        Some(says) => return Err(Rejected::Trailer { path: path.to_owned(), says, is: sha256 }),
+    };
+    Ok(Verified { size, sha256, trailer, contents })
+}
+
+fn contents(db: &Database, path: &Path, seen: &AtomicU64) -> Result<Contents, Rejected> {
+    let mut gathering = Gathering::before(db)?;
+    let pages = db.check(&mut gathering, &mut |bytes| seen.store(bytes, Ordering::Relaxed))?;
+    let contents = gathering.done().map_err(|what| Rejected::Foreign { path: path.to_owned(), what })?;
+    let page_size = db.meta().page_size;
+    Ok(Contents { page_size, in_use: pages.used * u64::from(page_size), ..contents })
+}
+
+/// The SHA-256 of so many bytes, and what the next 32 say, if they are there.
+fn hash(
+    db: &Database,
+    path: &Path,
+    size: u64,
+    stop: &AtomicBool,
+    progress: &mut dyn FnMut(u64),
+) -> Result<(Digest, Option<Digest>), Fault> {
+    let broken = |error| Fault::Io { path: path.to_owned(), error };
+    // Only advice: on a file system that takes none, it is read all the same.
+    let _ = posix_fadvise(db.file(), 0, 0, PosixFadviseAdvice::POSIX_FADV_SEQUENTIAL);
+    let mut hasher = Sha256::new();
+    let mut done = 0;
+    let mut piece = vec![0; PIECE];
+    while done < size && !stop.load(Ordering::Relaxed) {
+        let most = usize::try_from(size - done).unwrap_or(PIECE).min(PIECE);
+        let piece = piece.get_mut(..most).unwrap_or_default();
+        db.file().read_exact_at(piece, done).map_err(broken)?;
+        hasher.update(&*piece);
+        done += most as u64;
+        progress(done);
+    }
+    let mut says = [0; TRAILER as usize];
+    let says = db.file().read_exact_at(&mut says, size).ok().map(|()| Digest::from(says));
+    Ok((Digest::from(<[u8; 32]>::from(hasher.finalize())), says))
+}
