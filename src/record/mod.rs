@@ -17,7 +17,7 @@
 //! found here stops the agent: what cannot be read is set aside, kept and told.
 
 mod aside;
-mod envelope;
+pub(crate) mod envelope;
 mod generations;
 mod history;
 mod lock;
