@@ -10,6 +10,7 @@ mod certs;
 mod config;
 mod diff;
 mod doctor;
+mod etcd;
 mod exit;
 mod explain;
 mod history;
@@ -27,6 +28,7 @@ use std::time::Duration;
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
+pub use etcd::{EtcdCommand, SnapshotCommand};
 pub use exit::{Exit, Failure};
 
 use crate::config::{Loaded, duration};
@@ -179,6 +181,9 @@ pub enum Command {
     /// The certificates of this node
     #[command(subcommand)]
     Certs(CertsCommand),
+    /// etcd's snapshots
+    #[command(subcommand)]
+    Etcd(EtcdCommand),
     /// Would a recovery succeed right now? Images, kept bytes, disks, runtime, kubelet; exit code 5 when not, or not to be told
     Doctor {
         /// How to print it
@@ -264,6 +269,10 @@ impl Command {
             Self::Completions { .. } | Self::Man | Self::Config(ConfigCommand::Example | ConfigCommand::Table) => {
                 Needs::Nothing
             }
+            // A file is looked at on any machine, however that is configured.
+            Self::Etcd(EtcdCommand::Snapshot(SnapshotCommand::Verify { .. } | SnapshotCommand::Show { .. })) => {
+                Needs::Nothing
+            }
             Self::Run => Needs::Service,
             Self::FillSlots => Needs::WhatIsRight,
             _ => Needs::Settings,
@@ -334,7 +343,7 @@ async fn command(command: Command, loaded: Loaded) -> Result<Exit, Failure> {
         Command::Doctor { output } => doctor::doctor(settings, output).await,
         Command::Config(config) => config::config(&loaded, &config),
         Command::FillSlots => slots::fill(settings),
-        Command::Completions { .. } | Command::Man => without_settings(&command),
+        Command::Etcd(_) | Command::Completions { .. } | Command::Man => without_settings(&command),
     }
 }
 
@@ -345,6 +354,7 @@ fn without_settings(command: &Command) -> Result<Exit, Failure> {
             clap_complete::generate(*shell, &mut Cli::command(), "lastgood", &mut script);
             out::bytes(&script)
         }
+        Command::Etcd(command) => etcd::offline(command),
         Command::Man => out::text(&man::page(&Cli::command())),
         Command::Config(ConfigCommand::Example) => out::text(&crate::config::example()),
         Command::Config(ConfigCommand::Table) => out::text(&crate::config::table()),
@@ -381,6 +391,9 @@ mod tests {
             "lastgood pause",
             "lastgood resume etcd",
             "lastgood certs check -o yaml",
+            "lastgood etcd snapshot verify /backup/etcd.db",
+            "lastgood etcd snapshot verify --skip-hash-check db -o json",
+            "lastgood etcd snapshot show /backup/etcd.db -o yaml",
             "lastgood doctor",
             "lastgood doctor -o json",
             "lastgood config check",

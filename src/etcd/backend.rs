@@ -106,7 +106,8 @@ pub struct Revision {
 }
 
 impl Revision {
-    fn of(key: &[u8]) -> Option<Self> {
+    /// Of a key of the bucket `key`, or of a mark of compaction: 17 bytes, 18 with a tombstone's.
+    pub(super) fn of(key: &[u8]) -> Option<Self> {
         let number = |at: usize| Some(i64::from_be_bytes(key.get(at..at + 8)?.try_into().ok()?));
         let whole = matches!(key.get(17..), Some([] | [b't'])) && key.get(8) == Some(&b'_');
         whole.then(|| Some(Self { main: number(0)?, sub: number(9)? })).flatten()

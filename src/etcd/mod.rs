@@ -1,10 +1,11 @@
 //! etcd's files as they lie on disk, read without etcd: no lock is taken, nothing is mapped, nothing is written.
 //!
 //! ```text
-//!   DATA-DIR/member/snap/db ──bbolt.rs──▶ pages, buckets, keys ──backend.rs──▶ indexes, members, versions, revision
+//!   DATA-DIR/member/snap/db ──bbolt/──▶ pages, buckets, keys ──backend.rs──▶ indexes, members, versions, revision
 //!   DATA-DIR/member/wal/*.wal ──wal.rs──▶ records ──requests.rs──▶ what an entry asks for
 //!                                                         │
 //!                        versions.rs: what both say of the versions that may open the data (R9)
+//!   a snapshot, or a data directory that was built of one ──snapshot/──▶ whole, and what it holds; or where it is not
 //! ```
 //!
 //! Whatever the bytes are, reading them ends in a value or in an error that names the file and the place in it; it takes
@@ -14,6 +15,7 @@ pub mod backend;
 pub mod bbolt;
 mod proto;
 mod requests;
+pub mod snapshot;
 #[cfg(test)]
 mod tests;
 pub mod versions;

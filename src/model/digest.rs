@@ -72,6 +72,13 @@ impl FromStr for Digest {
     }
 }
 
+impl From<[u8; 32]> for Digest {
+    /// Of a digest that was made piece by piece, or read.
+    fn from(raw: [u8; 32]) -> Self {
+        Self(raw)
+    }
+}
+
 impl TryFrom<String> for Digest {
     type Error = NotADigest;
 

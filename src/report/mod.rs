@@ -7,6 +7,7 @@
 //!   agent, policy ─┘
 //!   Memory + Decision ──▶ Planned ──▶ text | JSON
 //!   certificates ──▶ Certificates ──▶ text | JSON | YAML
+//!   what was verified ──▶ Snapshot ──▶ text | JSON | YAML
 //!   Observation + Memory + Places + the store re-read ──▶ Doctor ──▶ text | JSON | YAML
 //! ```
 //!
@@ -19,6 +20,7 @@ pub mod history;
 pub mod line;
 pub mod next;
 pub mod planned;
+pub mod snapshot;
 pub mod status;
 #[cfg(test)]
 mod tests;
@@ -30,5 +32,6 @@ pub use explain::Explanation;
 pub use history::{GenerationRow, History};
 pub use line::systemd_line;
 pub use planned::Planned;
+pub use snapshot::Snapshot;
 pub use status::{Agent, Material, Process, Status, is_of_note};
 pub use text::{Format, Paint};

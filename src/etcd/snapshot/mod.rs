@@ -1,0 +1,14 @@
+//! Snapshots: whether one is whole, and what it holds.
+//!
+//! ```text
+//!   FILE = database + SHA-256 of it   (`etcdctl snapshot save`; a copy of member/snap/db lacks the last 32 bytes)
+//!     │
+//!     └─ verify.rs ──▶ Verified { size, sha256, trailer, contents }   or   Rejected: which page, and what is wrong
+//!
+//!   DATA-DIR that was built of one ── data_dir.rs ──▶ fit to be started, or why not
+//! ```
+
+pub mod data_dir;
+mod verify;
+
+pub use verify::{Contents, RawCopy, Rejected, Tally, Trailer, Verified, verify};
