@@ -241,7 +241,11 @@ pub const KEYS: &[Key] = &[
         Field::Duration(Refused, |s| &mut s.passes.longest_gap),
         "a longer gap between two passes was not watched and counts for nothing",
     ),
-    key("snapshots.enabled", Field::Switch(|s| &mut s.snapshots.enabled), "whether etcd's data is snapshotted by itself"),
+    key(
+        "snapshots.enabled",
+        Field::Switch(|s| &mut s.snapshots.enabled),
+        "whether etcd's data is snapshotted by itself",
+    ),
     key(
         "snapshots.interval",
         Field::Duration(Refused, |s| &mut s.snapshots.interval),

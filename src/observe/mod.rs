@@ -279,6 +279,8 @@ impl Observer {
             probes: self.probes.answers(),
             leases: self.leases.looks(),
             etcd: self.members.answers(),
+            growth: BTreeMap::new(),
+            snapshots: None,
             images,
             kubelet: self.kubelet_seen(process),
             node,

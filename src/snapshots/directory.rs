@@ -139,6 +139,7 @@ impl Locked {
         &self.directory
     }
 
+    #[cfg(test)]
     pub(super) fn stage(&self) -> io::Result<Staging> {
         Staging::create(&self.directory.path)
     }

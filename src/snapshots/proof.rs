@@ -85,8 +85,7 @@ impl Proof {
             io::ErrorKind::NotFound => "there is no proof beside it".to_owned(),
             _ => error.to_string(),
         })?;
-        let proof: Self =
-            envelope::decode(VERSION, "proof", &text).map_err(|fault| format!("its proof {fault}"))?;
+        let proof: Self = envelope::decode(VERSION, "proof", &text).map_err(|fault| format!("its proof {fault}"))?;
         let file = snapshot.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         if proof.file != file {
             return Err(format!("its proof is about {}", proof.file));

@@ -92,7 +92,8 @@ pub fn surplus(held: &[Held], rules: &Rules, now: Timestamp) -> Vec<(usize, Why)
     for lineage in &lineages {
         kept.extend(by_rules(held, lineage, rules));
     }
-    let sacred: BTreeSet<usize> = order.last().into_iter().chain(lineages.last().and_then(|l| l.last())).copied().collect();
+    let sacred: BTreeSet<usize> =
+        order.last().into_iter().chain(lineages.last().and_then(|l| l.last())).copied().collect();
     kept.extend(&sacred);
 
     let mut gone: Vec<(usize, Why)> =
@@ -123,7 +124,8 @@ fn lineages(held: &[Held], order: &[usize]) -> Vec<Vec<usize>> {
     let mut open: BTreeMap<u64, (usize, i64)> = BTreeMap::new();
     for at in order {
         let Some(name) = held.get(*at).map(|h| h.name) else { continue };
-        let goes_on = open.get(&name.cluster).filter(|(_, revision)| *revision <= name.revision).map(|(which, _)| *which);
+        let goes_on =
+            open.get(&name.cluster).filter(|(_, revision)| *revision <= name.revision).map(|(which, _)| *which);
         let which = goes_on.unwrap_or(lineages.len());
         match lineages.get_mut(which) {
             Some(lineage) => lineage.push(*at),
@@ -210,8 +212,7 @@ mod tests {
 
     #[test]
     fn beyond_the_total_the_oldest_go_and_the_last_verified_never() {
-        let all =
-            [held("2026-11-26T09:00:00Z", 1), held("2026-11-26T10:00:00Z", 2), held("2026-11-26T11:00:00Z", 3)];
+        let all = [held("2026-11-26T09:00:00Z", 1), held("2026-11-26T10:00:00Z", 2), held("2026-11-26T11:00:00Z", 3)];
         let rules = |total| Rules { last: 9, total, ..RULES };
         assert_eq!(stays(&all, &rules(30)), [1, 2, 3]);
         assert_eq!(stays(&all, &rules(25)), [2, 3]);

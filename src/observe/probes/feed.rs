@@ -67,9 +67,7 @@ impl Feed {
     /// A sentence: that it broke off, or that nothing came within the time of a stall.
     pub async fn next(&mut self) -> Result<Option<Part>, String> {
         match timeout(self.stall, self.stream.message()).await {
-            Ok(Ok(Some(part))) => {
-                Ok(Some(Part { bytes: part.blob().to_vec(), remaining: part.remaining_bytes() }))
-            }
+            Ok(Ok(Some(part))) => Ok(Some(Part { bytes: part.blob().to_vec(), remaining: part.remaining_bytes() })),
             Ok(Ok(None)) => Ok(None),
             Ok(Err(error)) => Err(format!("{}: the snapshot broke off: {error}", self.way)),
             Err(_) => Err(format!(
