@@ -151,7 +151,12 @@ impl Locked {
             return Err(files::fault(io::ErrorKind::AlreadyExists, &target, "stands already"));
         }
         proof.write(&target)?;
-        staging.put(&target).inspect_err(|_| drop(fs::remove_file(proof::path_of(&target))))?;
+        staging.put(&target).inspect_err(|_| {
+            // Where it stands all the same, only the directory's sync failed: it is whole, and its proof is true.
+            if matches!(files::standing(&target), Ok(None)) {
+                let _ = fs::remove_file(proof::path_of(&target));
+            }
+        })?;
         Ok(target)
     }
 

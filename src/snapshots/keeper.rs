@@ -8,17 +8,17 @@
 //! ```
 //!
 //! An etcd that does not answer is not asked: its probes tell that already, and that the newest snapshot grows old is
-//! told by the pass.
+//! told by the pass. What waits for a disk here gives its thread's other work away first (`block_in_place`).
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
+use tokio::task::{JoinSet, block_in_place};
 use tokio::time::{sleep, timeout};
 
-use super::directory::{Directory, LockError};
+use super::directory::{Directory, LockError, Locked};
 use super::retention::Rules;
 use super::save::{self, Limits, from_member, quietly};
 use super::{look, schedule};
@@ -171,7 +171,7 @@ impl Work {
     async fn take(&mut self, member: &LocalMember, why: &str) -> Tried {
         let directory = Directory::at(&self.settings.snapshot_dir());
         let began = clock::since_boot();
-        let locked = match directory.lock() {
+        let locked = match block_in_place(|| directory.lock()) {
             Ok(locked) => locked,
             Err(LockError::Busy(_)) => return Tried::Busy,
             Err(LockError::Io(error)) => {
@@ -184,7 +184,7 @@ impl Work {
             let proven =
                 from_member(&member.way, limits, directory.path(), &quietly()).await?.prove(&quietly()).await?;
             let (proof, remarks) = (proven.proof().clone(), proven.remarks().join("; "));
-            proven.keep(&locked)?;
+            block_in_place(|| proven.keep(&locked))?;
             Ok::<_, save::Fault>((proof, remarks))
         };
         match kept.await {
@@ -204,24 +204,28 @@ impl Work {
         }
         // Nothing goes where nothing came: on a full disk the old ones are the ones that count.
         if self.failed.is_none() {
-            match locked.surplus(&Rules::from(&self.settings.snapshots), clock::now().wall) {
-                Ok(surplus) => {
-                    for gone in surplus {
-                        match locked.remove(&gone.snapshot) {
-                            Ok(()) => {
-                                let to = format!("snapshot {} pruned", gone.snapshot.name);
-                                self.tell(EventKind::Snapshot, member, &to, &gone.why.to_string()).await;
-                            }
-                            Err(error) => self.tell(EventKind::Failure, member, &error.to_string(), "").await,
-                        }
-                    }
-                }
-                Err(error) => self.tell(EventKind::Failure, member, &error.to_string(), "").await,
+            for (kind, to, why) in block_in_place(|| self.prune(&locked)) {
+                self.tell(kind, member, &to, &why).await;
             }
         }
         drop(locked);
         self.look_anew().await;
         Tried::Done
+    }
+
+    /// Removes what the rules do not keep, and says what went, and why.
+    fn prune(&self, locked: &Locked) -> Vec<(EventKind, String, String)> {
+        let failed =
+            |error: std::io::Error| (EventKind::Failure, error.to_string(), "snapshots were to be pruned".to_owned());
+        let surplus = match locked.surplus(&Rules::from(&self.settings.snapshots), clock::now().wall) {
+            Ok(surplus) => surplus,
+            Err(error) => return vec![failed(error)],
+        };
+        let gone = surplus.into_iter().map(|gone| match locked.remove(&gone.snapshot) {
+            Ok(()) => (EventKind::Snapshot, format!("snapshot {} pruned", gone.snapshot.name), gone.why.to_string()),
+            Err(error) => failed(error),
+        });
+        gone.collect()
     }
 
     /// The same reason is told once, however often it is met.

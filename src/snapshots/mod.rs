@@ -15,6 +15,8 @@ pub mod retention;
 pub mod save;
 pub mod schedule;
 mod staging;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 use std::path::PathBuf;

@@ -56,16 +56,16 @@ pub fn back_off(interval: Duration, times: u32) -> Duration {
     (interval / BACK_OFF).saturating_mul(1 << doublings).min(interval)
 }
 
-/// The first moment after `from` that is this machine's.
+/// The first moment after `from` that is this machine's. In whole seconds, as names have them: a snapshot that is taken
+/// within its second must not leave that very second due.
 fn next_slot(from: Timestamp, slot: Duration, machine: &str) -> Timestamp {
-    let slot = i64::try_from(slot.as_millis()).unwrap_or(i64::MAX).max(1);
-    let phase = phase(machine, slot);
-    let from = from.as_millisecond();
-    let into = from.saturating_sub(phase).rem_euclid(slot);
-    Timestamp::from_millisecond(from.saturating_add(slot - into)).unwrap_or(Timestamp::MAX)
+    let slot = i64::try_from(slot.as_secs()).unwrap_or(i64::MAX).max(1);
+    let from = from.as_second();
+    let into = from.saturating_sub(phase(machine, slot)).rem_euclid(slot);
+    Timestamp::from_second(from.saturating_add(slot - into)).unwrap_or(Timestamp::MAX)
 }
 
-/// This machine's place in a slot, in milliseconds.
+/// This machine's place in a slot, in seconds.
 fn phase(machine: &str, slot: i64) -> i64 {
     let digest = Digest::of(machine.as_bytes());
     let first = digest.as_bytes().iter().take(7).fold(0_i64, |sum, byte| sum << 8 | i64::from(*byte));
@@ -103,6 +103,14 @@ mod tests {
         assert!(next > at(200) && next <= at(200 + 1800), "{next}");
         let after = due(&Known { newest: Some(next), ..known(None) }, HALF_HOUR, "a", next);
         assert_eq!(after.duration_since(next).as_secs(), 1800, "from then on one in each interval");
+    }
+
+    #[test]
+    fn one_that_is_taken_within_its_second_is_not_due_again() {
+        let first = due(&known(Some(0)), HALF_HOUR, "a", at(1));
+        let begun = Timestamp::from_millisecond(first.as_millisecond() + 700).unwrap();
+        let taken = Known { newest: Some(first), ..known(None) };
+        assert!(due(&taken, HALF_HOUR, "a", begun) > begun);
     }
 
     #[test]

@@ -518,3 +518,39 @@ fn machines_get_the_same_value_and_it_comes_back() {
     assert_eq!((&value["verdict"], &value["checks"][0]["subject"]), (&"ok".into(), &"agent".into()));
     assert!(value["checks"][0].get("fix").is_none());
 }
+
+#[test]
+fn a_recent_verified_snapshot_is_asked_for_where_the_node_has_an_etcd() {
+    let mut scene = Scene::new();
+    let check = |scene: &Scene| {
+        let checks = scene.examine().checks;
+        checks.into_iter().find(|check| check.subject == "snapshot of etcd")
+    };
+    assert_eq!(check(&scene), None, "no etcd of its own");
+    let mut kept = crate::model::Snapshots {
+        enabled: true,
+        interval: Duration::from_secs(1800),
+        directory: "/var/lib/lastgood/snapshots".into(),
+        newest: None,
+        verified: 0,
+        bytes: 0,
+        unverified: Vec::new(),
+        failed: None,
+        since: now(),
+        unreadable: None,
+    };
+    scene.snapshots = Some(kept.clone());
+    let none = check(&scene).unwrap();
+    assert_eq!(none.verdict, Mark::Warning);
+    assert_eq!(none.fix.as_deref(), Some("`lastgood etcd snapshot save`"));
+    for (minutes, mark) in [(20, Mark::Ok), (62, Mark::Warning)] {
+        let at = now() - Duration::from_secs(minutes * 60);
+        let newest = crate::model::snapshot::Newest { file: "a.db".into(), at, revision: 7, bytes: 1, verified: at };
+        kept.newest = Some(newest);
+        scene.snapshots = Some(kept.clone());
+        let found = check(&scene).unwrap();
+        assert_eq!(found.verdict, mark, "{found:?}");
+        assert!(found.detail.contains("a.db is verified") && found.detail.contains("revision 7"), "{found:?}");
+        assert!(scene.examine().is_well(), "it is no reason to fail");
+    }
+}

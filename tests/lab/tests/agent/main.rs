@@ -17,6 +17,7 @@
 //! | `crashes` | the agent itself: killed, its state damaged, its disk full |
 //! | `stalls` | nothing: a process hangs, or looks well and does nothing |
 //! | `surroundings` | what lies around: a certificate ends, a disk fills, an address dies |
+//! | `snapshots` | nothing: snapshots of etcd are taken, kept and shown |
 //! | `hands` | what a person does with the command line |
 
 #[allow(dead_code, reason = "more tests than these stand on it")]
@@ -31,6 +32,7 @@ mod etcd;
 mod files;
 mod hands;
 mod members;
+mod snapshots;
 mod stalls;
 mod surroundings;
 mod upgrades;
