@@ -1,23 +1,20 @@
 //! The hands are killed, and the disk fails under them, at every call they make: what stands afterwards is the old
 //! manifest or the new one, whole; or, between the two steps of a replacement, nothing, with the new one in staging.
 //!
-//! The work is done by a child process (this test binary again, [`the_child`]), under strace, which kills it at the N-th
-//! call of a kind or makes that call fail; N goes up until the work is done before it is reached.
+//! The work is done by a child process (this test binary again, [`the_child`]): [`crate::sys::crash`].
 
 use std::env;
 use std::fs;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::thread;
+use std::process::Command;
 
 use nix::mount::{MsFlags, mount};
-use nix::sched::{CloneFlags, unshare};
 
 use super::tests::{BAD, GOOD, Node, manifest};
 use super::*;
 use crate::model::Memory;
 use crate::record::Store;
+use crate::sys::crash::{self, fill, on_a_tmpfs};
 use crate::sys::files;
 
 const WORK: &str = "LASTGOOD_CRASH_WORK";
@@ -67,49 +64,15 @@ fn the_child() {
     let node = Node::at(Path::new(&root));
     let runtime = runtime();
     let guard = node.guard();
-    // Ready to be traced; goes on when told.
-    std::io::stderr().write_all(b"ready\n").unwrap();
-    let _ = std::io::stdin().read(&mut [0]).unwrap();
+    crash::ready();
     runtime.block_on(work(&node, &guard, Work::of(&what)));
     // At once: what the test harness still writes is not ours to break.
     std::process::exit(0);
 }
 
-/// Runs the child with a fault injected. True if the fault was met by the child itself: strace counts for each thread and
-/// process by itself, and what `cp` meets is not counted.
+/// Runs the child with a fault injected; true if it was met.
 fn run(work: Work, root: &Path, fault: &str) -> bool {
-    let mut child: Child = Command::new(env::current_exe().unwrap())
-        .args(["--exact", "act::crash_tests::the_child", "--ignored", "--nocapture", "--test-threads=1"])
-        .env(WORK, format!("{work:?}"))
-        .env(ROOT, root)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-    assert!(lines.by_ref().any(|line| line.unwrap() == "ready"), "the child did not start");
-    let call = fault.split(':').next().unwrap();
-    let log = root.join("strace.log");
-    let mut strace = Command::new("strace")
-        .args(["-f", "-o"])
-        .arg(&log)
-        .args(["-e", &format!("trace={call}"), "-e", &format!("inject={fault}"), "-p", &child.id().to_string()])
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("these tests need strace: apt-get install strace");
-    let mut said = BufReader::new(strace.stderr.take().unwrap()).lines();
-    let attached = said.by_ref().any(|line| line.is_ok_and(|line| line.contains("attached")));
-    assert!(attached, "strace cannot trace the child");
-    let threads = files::names(Path::new(&format!("/proc/{}/task", child.id()))).unwrap();
-    drop(child.stdin.take());
-    thread::spawn(move || said.for_each(drop));
-    let status = child.wait().unwrap();
-    strace.wait().unwrap();
-    assert!(status.success() || status.code().is_none(), "the child failed: {:?}", lines.collect::<Vec<_>>());
-    let own = |line: &str| threads.iter().any(|thread| line.split(' ').next() == Some(thread));
-    let met = |line: &str| line.contains("(INJECTED)") && own(line);
-    status.code().is_none() || fs::read_to_string(log).unwrap().lines().any(met)
+    crash::run("act::crash_tests::the_child", (WORK, &format!("{work:?}")), (ROOT, root), fault)
 }
 
 /// A directory with a node on it as it is before the work, to be copied.
@@ -209,22 +172,6 @@ fn a_memory_is_the_old_one_or_the_new_one_wherever_the_agent_is_killed() {
     assert!(points >= 8, "only {points} points");
 }
 
-/// Runs a test on a file system of its own, which only its thread sees, and which ends with it.
-fn on_a_tmpfs(size: &str, test: impl FnOnce(&Path) + Send + 'static) {
-    let dir = tempfile::tempdir().unwrap();
-    let (path, options) = (dir.path().to_owned(), format!("size={size}"));
-    let own = thread::spawn(move || {
-        let none = None::<&str>;
-        unshare(CloneFlags::CLONE_NEWNS).expect("this test mounts a file system and needs root");
-        mount(none, "/", none, MsFlags::MS_PRIVATE | MsFlags::MS_REC, none).unwrap();
-        mount(Some("tmpfs"), &path, Some("tmpfs"), MsFlags::empty(), Some(options.as_str())).unwrap();
-        test(&path);
-    });
-    if let Err(panic) = own.join() {
-        std::panic::resume_unwind(panic);
-    }
-}
-
 #[test]
 fn never_1_a_full_disk_leaves_the_old_manifest_or_the_new_one_whatever_room_is_left() {
     on_a_tmpfs("600k", |root| {
@@ -257,14 +204,6 @@ fn never_1_a_full_disk_leaves_the_old_manifest_or_the_new_one_whatever_room_is_l
             }
         }
     });
-}
-
-/// Fills the disk but for some pages.
-fn fill(filler: &Path, pages: u64) {
-    let mut file = fs::File::create(filler).unwrap();
-    while file.write_all(&[0; 4096]).is_ok() {}
-    let length = file.metadata().unwrap().len();
-    file.set_len(length.saturating_sub(pages * 4096) / 4096 * 4096).unwrap();
 }
 
 #[test]

@@ -37,6 +37,7 @@ mod quarantine;
 mod request;
 mod rollback;
 mod services;
+mod snapshots;
 mod stall;
 mod standing;
 mod steady;
@@ -93,6 +94,7 @@ pub fn decide(scene: Scene<'_>, memory: &Memory, request: Option<&Request>) -> (
         change_set::step(&mut draft);
         parking::release(&mut draft);
         members::tell(&mut draft);
+        snapshots::tell(&mut draft);
         incarnation::follow(&mut draft);
     }
     services::step(&mut draft);

@@ -67,6 +67,7 @@ struct Scene {
     policy: Policy,
     agent: Agent,
     holds: Vec<String>,
+    snapshots: Option<crate::model::Snapshots>,
     last: Vec<Event>,
 }
 
@@ -78,6 +79,7 @@ impl Scene {
             policy: Policy::default(),
             agent: Agent { process: Process::Running { pid: 812, since: at("20:00:00") }, version: "0.1.0".to_owned() },
             holds: Vec::new(),
+            snapshots: None,
             last: Vec::new(),
         };
         scene.memory.machine.node_name = "master-1".to_owned();
@@ -139,6 +141,7 @@ impl Scene {
             agent: &self.agent,
             policy: &self.policy,
             holds: &self.holds,
+            snapshots: self.snapshots.as_ref(),
             last: &self.last,
         }
     }
@@ -543,4 +546,34 @@ fn the_systemd_line_is_one_line_without_a_clock() {
     assert_eq!(first, systemd_line(&scene.status()), "it would be sent at every pass");
     scene.holds.push("kubeadm\nruns".to_owned());
     assert!(!systemd_line(&scene.status()).contains('\n'));
+}
+
+#[test]
+fn the_status_shows_the_newest_snapshot() {
+    use crate::model::snapshot::{Failed, Newest};
+    let mut scene = Scene::new();
+    assert_eq!(scene.status().snapshots, None, "no etcd of its own");
+    let at = now() - Duration::from_secs(720);
+    let kept = crate::model::Snapshots {
+        enabled: true,
+        interval: Duration::from_secs(1800),
+        directory: "/var/lib/lastgood/snapshots".into(),
+        newest: Some(Newest { file: "a.db".into(), at, revision: 123, bytes: 5 << 20, verified: at }),
+        verified: 14,
+        bytes: 70 << 20,
+        unverified: vec![("b.db".into(), "it is torn".into())],
+        failed: Some(Failed { at, times: 1, why: "no room".into() }),
+        since: at,
+        unreadable: None,
+    };
+    scene.snapshots = Some(kept);
+    let text = scene.text();
+    let line = "snapshots: newest 12m old, revision 123, verified; 14 kept, 70 MiB; 1 not verified; the last try failed: no room\n";
+    assert!(text.contains(line), "{text}");
+    let json = serde_json::to_value(scene.status()).unwrap();
+    assert_eq!(json["snapshots"]["newest"]["age_seconds"], 720);
+    assert_eq!(json["snapshots"]["newest"]["revision"], 123);
+    assert_eq!(json["snapshots"]["late"], false);
+    scene.snapshots.as_mut().unwrap().newest = None;
+    assert!(scene.text().contains("snapshots: none is verified yet"));
 }

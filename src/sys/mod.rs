@@ -1,5 +1,8 @@
 //! Thin hands on the operating system: no opinion here, only calls that name what they failed on.
 
 pub mod clock;
+#[cfg(test)]
+pub(crate) mod crash;
 pub mod files;
+pub mod idle;
 pub mod proc;

@@ -1,6 +1,8 @@
 //! `lastgood etcd`: etcd's own files, by people. What reads a file that is named needs neither agent nor configuration.
 
 mod progress;
+mod save;
+mod shelf;
 mod snapshot;
 
 use clap::Subcommand;
@@ -8,6 +10,7 @@ use clap::Subcommand;
 pub use snapshot::SnapshotCommand;
 
 use super::{Exit, Failure};
+use crate::config::Settings;
 
 /// What can be done about etcd.
 #[derive(Debug, Subcommand)]
@@ -21,5 +24,12 @@ pub enum EtcdCommand {
 pub(super) fn offline(command: &EtcdCommand) -> Result<Exit, Failure> {
     match command {
         EtcdCommand::Snapshot(command) => snapshot::offline(command),
+    }
+}
+
+/// Carries a command out.
+pub(super) async fn etcd(settings: &Settings, command: EtcdCommand) -> Result<Exit, Failure> {
+    match command {
+        EtcdCommand::Snapshot(command) => snapshot::snapshot(settings, command).await,
     }
 }

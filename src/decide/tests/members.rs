@@ -1,11 +1,15 @@
 //! What comes of an etcd member's words: what is told, what is never done, and a world that went back.
 
 use super::world::{FOUR, Up, World, id, manifest, member};
+use std::time::Duration;
+
 use crate::model::etcd::{Alarm, AlarmKind, Metrics, SLOW_FSYNC};
 use crate::model::observation::Gone;
+use crate::model::known::Growth;
 use crate::model::policy::{Mode, WentBackAction};
 use crate::model::reading::{Symptom, SymptomKind};
-use crate::model::{Request, Slot, Step, Verdict};
+use crate::model::snapshot::{Failed, Newest};
+use crate::model::{Request, Slot, Snapshots, Step, Verdict};
 
 const API: &str = "kube-apiserver";
 
@@ -293,4 +297,85 @@ fn a_slow_disk_a_full_database_and_versions_apart_are_told_once_and_cleared() {
     let left = &world.memory.components[&id("etcd")].notices;
     assert!(left.is_empty(), "{left:?}");
     assert_eq!(world.pods[&id("etcd")].up, Up::Running);
+}
+
+/// What is told of growth, when the database of a gigabyte's quota grew so many MiB within six hours.
+fn grown(mebibytes: u64) -> World {
+    let mut world = heard();
+    let (size, quota) = (500 << 20, 1 << 30);
+    world.etcd_says(|status| {
+        status.own.as_mut().unwrap().db_size = Some(size);
+        status.metrics = Some(Metrics { quota: Some(quota), ..Metrics::default() });
+    });
+    let over = Duration::from_secs(6 * 3600);
+    world.growth.insert(id("etcd"), Growth { from: size - (mebibytes << 20), to: size, over });
+    world.run(30);
+    world
+}
+
+#[test]
+fn growth_that_reaches_the_quota_within_days_is_told_once_with_the_next_step() {
+    let mut world = grown(60);
+    let told = |world: &World| {
+        world.events.iter().filter(|event| event.to_string().contains("at that rate it reaches its quota")).count()
+    };
+    assert_eq!(told(&world), 1, "{}", world.story());
+    assert!(world.says("grew from 440 to 500 MiB in 6 h") && world.says("in 52 h"), "{}", world.story());
+    world.growth.clear();
+    world.run(5);
+    assert!(!world.memory.components[&id("etcd")].notices.contains_key("etcd-growth"));
+    world.assert_untouched();
+    assert_eq!(told(&grown(1)), 0, "it takes weeks");
+    assert_eq!(told(&grown(0)), 0);
+}
+
+fn snapshots(world: &World) -> Snapshots {
+    Snapshots {
+        enabled: true,
+        interval: Duration::from_secs(600),
+        directory: "/var/lib/lastgood/snapshots".into(),
+        newest: None,
+        verified: 0,
+        bytes: 0,
+        unverified: Vec::new(),
+        failed: None,
+        since: world.moment().wall,
+        unreadable: None,
+    }
+}
+
+#[test]
+fn a_snapshot_that_grew_too_old_is_told_once_and_taken_back_by_a_new_one() {
+    let mut world = heard();
+    let mut kept = snapshots(&world);
+    let failed = Failed { at: kept.since, times: 3, why: "the disk is full".into() };
+    kept.failed = Some(failed);
+    world.snapshots = Some(kept.clone());
+    world.run(600);
+    assert!(!world.says("no verified snapshot"), "{}", world.story());
+    world.run(1000);
+    let told = world.events.iter().filter(|event| event.to_string().contains("no verified snapshot")).count();
+    assert_eq!(told, 1, "{}", world.story());
+    assert!(world.says("there is none at all; the last try failed: the disk is full"), "{}", world.story());
+    assert!(world.says("`lastgood etcd snapshot save`"));
+    let at = world.moment().wall;
+    kept.newest = Some(Newest { file: "a.db".into(), at, revision: 5, bytes: 1, verified: at });
+    world.snapshots = Some(kept);
+    world.run(5);
+    assert!(!world.memory.components[&id("etcd")].notices.contains_key("snapshot-old"));
+    world.assert_untouched();
+}
+
+#[test]
+fn a_snapshot_that_is_not_verified_is_told_with_its_name_and_why() {
+    let mut world = heard();
+    let unverified = vec![("a.db".to_owned(), "there is no proof beside it".to_owned()); 2];
+    world.snapshots = Some(Snapshots { unverified, ..snapshots(&world) });
+    world.run(10);
+    assert!(
+        world.says("snapshots/a.db is not verified: there is no proof beside it, and 1 more like it"),
+        "{}",
+        world.story()
+    );
+    world.assert_untouched();
 }

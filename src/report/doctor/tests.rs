@@ -71,6 +71,7 @@ struct Scene {
     found: Surroundings,
     places: Places,
     store: BTreeMap<(ComponentId, u32), Result<(), String>>,
+    snapshots: Option<crate::model::Snapshots>,
     agent: Result<Process, String>,
     now: Timestamp,
 }
@@ -121,6 +122,8 @@ impl Scene {
             probes: BTreeMap::new(),
             leases: BTreeMap::new(),
             etcd: BTreeMap::new(),
+            growth: BTreeMap::new(),
+            snapshots: None,
             images: BTreeMap::from([("scheduler:v1".to_owned(), ImagePresence::Present { id: "x".to_owned() })]),
             kubelet: Kubelet {
                 process: Some(KubeletProcess {
@@ -161,6 +164,7 @@ impl Scene {
                 restart: Ok("/usr/bin/systemctl".into()),
             },
             store: BTreeMap::from([((id(), 1), Ok(()))]),
+            snapshots: None,
             agent: Ok(Process::Running { pid: 812, since: now() }),
             now: now(),
         }
@@ -183,6 +187,7 @@ impl Scene {
             found: &self.found,
             places: &self.places,
             store: &self.store,
+            snapshots: self.snapshots.as_ref(),
             agent: &self.agent,
         })
     }
@@ -512,4 +517,40 @@ fn machines_get_the_same_value_and_it_comes_back() {
     let value: serde_json::Value = serde_json::from_str(&json).unwrap();
     assert_eq!((&value["verdict"], &value["checks"][0]["subject"]), (&"ok".into(), &"agent".into()));
     assert!(value["checks"][0].get("fix").is_none());
+}
+
+#[test]
+fn a_recent_verified_snapshot_is_asked_for_where_the_node_has_an_etcd() {
+    let mut scene = Scene::new();
+    let check = |scene: &Scene| {
+        let checks = scene.examine().checks;
+        checks.into_iter().find(|check| check.subject == "snapshot of etcd")
+    };
+    assert_eq!(check(&scene), None, "no etcd of its own");
+    let mut kept = crate::model::Snapshots {
+        enabled: true,
+        interval: Duration::from_secs(1800),
+        directory: "/var/lib/lastgood/snapshots".into(),
+        newest: None,
+        verified: 0,
+        bytes: 0,
+        unverified: Vec::new(),
+        failed: None,
+        since: now(),
+        unreadable: None,
+    };
+    scene.snapshots = Some(kept.clone());
+    let none = check(&scene).unwrap();
+    assert_eq!(none.verdict, Mark::Warning);
+    assert_eq!(none.fix.as_deref(), Some("`lastgood etcd snapshot save`"));
+    for (minutes, mark) in [(20, Mark::Ok), (62, Mark::Warning)] {
+        let at = now() - Duration::from_secs(minutes * 60);
+        let newest = crate::model::snapshot::Newest { file: "a.db".into(), at, revision: 7, bytes: 1, verified: at };
+        kept.newest = Some(newest);
+        scene.snapshots = Some(kept.clone());
+        let found = check(&scene).unwrap();
+        assert_eq!(found.verdict, mark, "{found:?}");
+        assert!(found.detail.contains("a.db is verified") && found.detail.contains("revision 7"), "{found:?}");
+        assert!(scene.examine().is_well(), "it is no reason to fail");
+    }
 }

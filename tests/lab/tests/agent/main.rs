@@ -20,6 +20,7 @@
 //! | `stalls` | nothing: a process hangs, or looks well and does nothing |
 //! | `surroundings` | what lies around: a certificate ends, a disk fills, an address dies |
 //! | `random` | anything at all, by chance, with an observer outside |
+//! | `snapshots` | nothing: snapshots of etcd are taken, kept and shown |
 //! | `hands` | what a person does with the command line |
 
 #[allow(dead_code, reason = "more tests than these stand on it")]
@@ -37,6 +38,7 @@ mod hands;
 mod members;
 mod power;
 mod random;
+mod snapshots;
 mod stalls;
 mod surroundings;
 mod upgrades;

@@ -1,0 +1,198 @@
+//! A save and a prune are killed, and the disk fails under them, at every call they make. Afterwards every snapshot that
+//! was verified is there, whatever stands under a snapshot's name is whole, and the next run comes to the same end.
+
+use std::collections::BTreeSet;
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use jiff::Timestamp;
+
+use super::super::retention::Rules;
+use super::super::save::{Fault, take_here};
+use super::super::{Directory, Locked, Origin};
+use super::{assert_honest, fixture, names};
+use crate::sys::{crash, files};
+
+const WORK: &str = "LASTGOOD_SNAPSHOT_WORK";
+const ROOT: &str = "LASTGOOD_SNAPSHOT_ROOT";
+
+/// Of four, the newest two stay.
+const RULES: Rules = Rules { last: 2, hourly: 0, daily: 0, weekly: 0, total: u64::MAX };
+/// When the three that stand at the beginning were taken, and the one that is saved.
+const TAKEN: [i64; 3] = [1_800_000_000, 1_800_000_100, 1_800_000_200];
+const NEXT: i64 = 1_800_000_300;
+
+/// What the child does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Work {
+    /// Takes one into the directory.
+    Save,
+    /// Copies a member's database into the directory.
+    SaveRaw,
+    /// Takes one into a file that a person named.
+    SaveAs,
+    /// Removes what the rules do not keep.
+    Prune,
+}
+
+const ALL: [Work; 4] = [Work::Save, Work::SaveRaw, Work::SaveAs, Work::Prune];
+
+fn file(root: &Path) -> PathBuf {
+    root.join("elsewhere/mine.db")
+}
+
+fn dir(root: &Path) -> PathBuf {
+    root.join("snapshots")
+}
+
+fn lock(root: &Path) -> Result<Locked, Fault> {
+    Directory::at(&dir(root)).lock().map_err(|error| Fault::Member(error.to_string()))
+}
+
+fn save(root: &Path, origin: Origin, at: i64, bytes: &[u8]) -> Result<(), Fault> {
+    let locked = lock(root)?;
+    let proven = take_here(locked.directory().path(), origin, Timestamp::from_second(at).unwrap(), bytes)?;
+    proven.keep(&locked).map(drop).map_err(Fault::Disk)
+}
+
+/// The work, all of it in this thread; an error where the disk failed.
+fn work(work: Work, root: &Path, bytes: &[u8]) -> Result<(), Fault> {
+    match work {
+        Work::Save => save(root, Origin::Stream, NEXT, bytes),
+        Work::SaveRaw => save(root, Origin::DataDir, NEXT, &bytes[..bytes.len() - 32]),
+        Work::SaveAs => {
+            let file = file(root);
+            let at = Timestamp::from_second(NEXT).unwrap();
+            take_here(files::dir_of(&file), Origin::Stream, at, bytes)?.keep_as(&file).map_err(Fault::Disk)
+        }
+        Work::Prune => {
+            let locked = lock(root)?;
+            for gone in locked.surplus(&RULES, Timestamp::from_second(NEXT).unwrap())? {
+                locked.remove(&gone.snapshot)?;
+            }
+            Ok(())
+        }
+    }
+}
+
+/// Does the work it is told in its environment. No test of its own.
+#[test]
+#[ignore = "run by the tests below"]
+fn the_child() {
+    let (Ok(what), Some(root)) = (env::var(WORK), env::var_os(ROOT)) else { return };
+    let what = ALL.into_iter().find(|work| format!("{work:?}") == what).unwrap();
+    let bytes = fixture();
+    crash::ready();
+    let _ = work(what, Path::new(&root), &bytes);
+    // At once: what the test harness still writes is not ours to break.
+    std::process::exit(0);
+}
+
+fn template(root: &Path, bytes: &[u8]) -> PathBuf {
+    let template = root.join("template");
+    fs::create_dir_all(template.join("elsewhere")).unwrap();
+    for at in TAKEN {
+        save(&template, Origin::Stream, at, bytes).unwrap();
+    }
+    template
+}
+
+fn verified(root: &Path) -> BTreeSet<i64> {
+    let all = Directory::at(&dir(root)).list().unwrap();
+    all.iter().filter(|snapshot| snapshot.proof.is_ok()).map(|snapshot| snapshot.name.at.as_second()).collect()
+}
+
+fn check(what: Work, root: &Path, bytes: &[u8], situation: &str) {
+    // As it was left, before anybody tidies up.
+    if what != Work::SaveRaw {
+        assert_honest(&dir(root), situation);
+    }
+    let must: BTreeSet<i64> = match what {
+        Work::Prune => TAKEN[1..].iter().copied().collect(),
+        _ => TAKEN.into(),
+    };
+    assert!(verified(root).is_superset(&must), "{situation}: a verified snapshot is lost: {:?}", verified(root));
+    let mine = file(root);
+    if mine.exists() {
+        assert!(fs::read(&mine).unwrap() == bytes, "{situation}: what a person finds is torn");
+    }
+    // Whoever comes next comes to the same end.
+    match work(what, root, bytes) {
+        Ok(()) => {}
+        Err(Fault::Disk(error)) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+        Err(error) => panic!("{situation}, again: {error}"),
+    }
+    let all = Directory::at(&dir(root));
+    drop(all.lock().unwrap());
+    let mut expected: BTreeSet<i64> = must;
+    if matches!(what, Work::Save | Work::SaveRaw) {
+        expected.insert(NEXT);
+    }
+    assert_eq!(verified(root), expected, "{situation}");
+    let left = files::names(&dir(root)).unwrap();
+    assert_eq!(left.len(), 1 + 2 * expected.len(), "{situation}: something was left behind: {left:?}");
+    let elsewhere = files::names(&root.join("elsewhere")).unwrap();
+    let wanted: &[&str] = if what == Work::SaveAs { &["mine.db"] } else { &[] };
+    assert_eq!(elsewhere, wanted, "{situation}");
+    assert_eq!(names(&dir(root)).len(), 2 * expected.len());
+}
+
+/// Meets every call of these kinds with a fault, one at a time, and tells how many there were.
+fn at_every(calls: &[&str], fault: &str) -> usize {
+    let home = tempfile::tempdir().unwrap();
+    let bytes = fixture();
+    let template = template(home.path(), &bytes);
+    let mut points = 0;
+    for what in ALL {
+        for call in calls {
+            for n in 1.. {
+                let root = home.path().join("run");
+                let copied = Command::new("cp").arg("-a").args([&template, &root]).status().unwrap();
+                assert!(copied.success());
+                let child = "snapshots::tests::crashes::the_child";
+                let met =
+                    crash::run(child, (WORK, &format!("{what:?}")), (ROOT, &root), &format!("{call}:{fault}:when={n}"));
+                if met {
+                    points += 1;
+                    check(what, &root, &bytes, &format!("{what:?}, {fault} at {call} {n}"));
+                }
+                fs::remove_dir_all(&root).unwrap();
+                if !met {
+                    break;
+                }
+            }
+        }
+    }
+    points
+}
+
+#[test]
+fn killed_at_every_rename_unlink_and_sync_nothing_verified_is_lost_and_nothing_half_looks_whole() {
+    let points =
+        at_every(&["rename", "renameat", "renameat2", "unlink", "unlinkat", "fsync", "fchmod", "flock"], "signal=KILL");
+    println!("killed at {points} points");
+    assert!(points >= 30, "only {points} points: is the work still done by these calls?");
+}
+
+#[test]
+fn killed_at_every_open_and_write_nothing_verified_is_lost_and_nothing_half_looks_whole() {
+    let points = at_every(&["openat", "write"], "signal=KILL");
+    println!("killed at {points} points");
+    assert!(points >= 40, "only {points} points: is the work still done by these calls?");
+}
+
+#[test]
+fn a_disk_that_fails_once_at_any_call_costs_a_try_and_no_snapshot() {
+    let points = at_every(&["rename", "renameat2", "unlink", "fsync", "write"], "error=EIO");
+    println!("failed with EIO at {points} points");
+    assert!(points >= 30, "only {points} points");
+}
+
+#[test]
+fn a_disk_that_is_full_once_at_any_call_costs_a_try_and_no_snapshot() {
+    let points = at_every(&["openat", "rename", "renameat2", "fsync", "write"], "error=ENOSPC");
+    println!("failed with ENOSPC at {points} points");
+    assert!(points >= 40, "only {points} points");
+}

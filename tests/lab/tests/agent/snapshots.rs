@@ -1,0 +1,133 @@
+//! Snapshots of etcd's data: taken by the agent without being told anything but how often, proven, pruned, shown; and by a
+//! person, beside it.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::time::Instant;
+
+use anyhow::{Context, Result, ensure};
+use lastgood_lab::manifests::Component;
+use lastgood_lab::node::Node;
+use lastgood_lab::node::demo::QUICK;
+use serde_json::Value;
+use tokio::time::sleep;
+
+use crate::stage::{SOON, Stage};
+
+/// Between two looks at what nothing announces.
+const LOOK: std::time::Duration = std::time::Duration::from_millis(100);
+const DIR: &str = "/var/lib/lastgood/snapshots";
+
+/// The snapshots, as `list` has them.
+async fn listed(node: &Node) -> Result<Vec<Value>> {
+    let said = node.lastgood(&["etcd", "snapshot", "list", "-o", "json"]).await?;
+    let list: Value = serde_json::from_str(&said.stdout).with_context(|| format!("{}{}", said.stdout, said.stderr))?;
+    Ok(list["snapshots"].as_array().cloned().unwrap_or_default())
+}
+
+/// Waits until something holds of the list.
+async fn until(stage: &Stage, what: &str, holds: impl Fn(&[Value]) -> bool) -> Result<Vec<Value>> {
+    let began = Instant::now();
+    loop {
+        let all = listed(&stage.node).await?;
+        if holds(&all) {
+            return Ok(all);
+        }
+        ensure!(began.elapsed() < SOON, "not within {SOON:?}: {what}: {all:?}\n{}", stage.story());
+        sleep(LOOK).await;
+    }
+}
+
+fn path(snapshot: &Value) -> String {
+    snapshot["path"].as_str().unwrap_or_default().to_owned()
+}
+
+#[tokio::test]
+async fn snapshots_are_taken_by_the_clock_proven_kept_by_the_rules_and_shown() -> Result<()> {
+    let rules = "\n[snapshots]\ninterval = \"4s\"\nkeep-last = 2\nkeep-hourly = 0\nkeep-daily = 0\nkeep-weekly = 0\n";
+    let stage = Stage::with(&format!("{QUICK}{rules}")).await?;
+    stage.told("taken and verified").await?;
+    // A person's own, beside it: into the same directory, and into a file.
+    let by_hand = stage.node.lastgood(&["etcd", "snapshot", "save", "-o", "json"]).await?;
+    ensure!(by_hand.code == 0, "{}{}", by_hand.stdout, by_hand.stderr);
+    let by_hand: Value = serde_json::from_str(&by_hand.stdout)?;
+    ensure!(by_hand["origin"] == "stream" && by_hand["verified"].is_string(), "{by_hand}");
+    let file = stage.node.lastgood(&["etcd", "snapshot", "save", "/root/mine.db"]).await?;
+    ensure!(file.code == 0 && file.stdout.contains("verified"), "{}{}", file.stdout, file.stderr);
+    let verified = stage.node.lastgood(&["etcd", "snapshot", "verify", "/root/mine.db"]).await?;
+    ensure!(verified.code == 0, "{}{}", verified.stdout, verified.stderr);
+    let over = stage.node.lastgood(&["etcd", "snapshot", "save", "/root/mine.db"]).await?;
+    ensure!(over.code == 3 && over.stderr.contains("stands there"), "{}: {}", over.code, over.stderr);
+
+    // The rules hold: never more than two once the agent has pruned, every one of them verified, and newer ones come.
+    stage.told("pruned").await?;
+    let two = until(&stage, "two are kept", |all| all.len() == 2).await?;
+    ensure!(two.iter().all(|snapshot| snapshot["verified"].is_string()), "{two:?}");
+    let first = path(&two[0]);
+    until(&stage, "the oldest goes", |all| all.iter().all(|snapshot| path(snapshot) != first)).await?;
+
+    let status = stage.status().await?;
+    let newest = &status["snapshots"]["newest"];
+    ensure!(newest["revision"].as_i64().is_some_and(|revision| revision > 0), "{}", status["snapshots"]);
+    ensure!(newest["age_seconds"].as_u64().is_some_and(|age| age < 60), "{}", status["snapshots"]);
+    let text = stage.node.lastgood(&["status"]).await?.stdout;
+    ensure!(text.contains("snapshots: newest ") && text.contains(", verified"), "{text}");
+    let doctor = stage.node.lastgood(&["doctor"]).await?.stdout;
+    let line = doctor.lines().find(|line| line.contains("snapshot of etcd")).context("doctor says nothing of it")?;
+    ensure!(line.starts_with("ok "), "{doctor}");
+
+    // Root alone reads them, and what a restore will want to know is written down.
+    let mode = |path: &str| -> Result<u32> { Ok(fs::metadata(stage.node.path(path))?.permissions().mode() & 0o7777) };
+    ensure!(mode(DIR)? == 0o700, "{:o}", mode(DIR)?);
+    for entry in fs::read_dir(stage.node.path(DIR))? {
+        let entry = entry?;
+        let mode = entry.metadata()?.permissions().mode() & 0o777;
+        ensure!(mode == 0o600, "{:?}: {mode:o}", entry.file_name());
+    }
+    let known = fs::read_to_string(stage.node.path("/var/lib/lastgood/known.json"))?;
+    ensure!(known.contains("\"highest_revision\":") && known.contains("https://"), "{known}");
+
+    // An unverified one is told of, shown, and left alone.
+    let foreign = format!("{DIR}/20200101T000000Z-00000000000000aa-r5.db");
+    fs::write(stage.node.path(&foreign), "torn")?;
+    let list = until(&stage, "the foreign one is shown", |all| all.len() >= 3).await?;
+    let shown = list.iter().find(|snapshot| path(snapshot).ends_with("-r5.db")).context("it is not listed")?;
+    ensure!(shown["verified"].is_null(), "{shown}");
+    stage.told("is not verified: there is no proof beside it").await?;
+    ensure!(stage.node.path(&foreign).exists(), "it was pruned");
+    fs::remove_file(stage.node.path(&foreign))?;
+
+    // They outlive the agent, and go on after it.
+    let before = path(listed(&stage.node).await?.last().context("none is left")?);
+    stage.node.agent().restart().await?;
+    let revision = |all: &[Value]| all.last().and_then(|snapshot| snapshot["revision"].as_i64()).unwrap_or_default();
+    let kept = listed(&stage.node).await?;
+    ensure!(kept.iter().any(|snapshot| path(snapshot) == before), "{before} is gone: {kept:?}");
+    until(&stage, "a newer one after the restart", |all| revision(all) > revision(&kept)).await?;
+    stage.the_same_after_a_restart().await
+}
+
+#[tokio::test]
+async fn a_node_whose_etcd_is_stopped_is_copied_on_request_and_labelled_so() -> Result<()> {
+    let stage = Stage::with(&format!("{QUICK}\n[snapshots]\nenabled = false\n")).await?;
+    let pause = stage.node.lastgood(&["pause", "--for", "10m"]).await?;
+    ensure!(pause.code == 0, "{}", pause.stderr);
+    let aside = stage.node.path("/root/etcd.yaml");
+    fs::rename(stage.node.path("/etc/kubernetes/manifests").join(Component::Etcd.file()), &aside)?;
+    let began = Instant::now();
+    let saved = loop {
+        let saved = stage.node.lastgood(&["etcd", "snapshot", "save", "--from-data-dir", "/var/lib/etcd"]).await?;
+        if saved.code == 0 {
+            break saved;
+        }
+        ensure!(saved.code == 3 && saved.stderr.contains("an etcd runs over it"), "{}: {}", saved.code, saved.stderr);
+        ensure!(began.elapsed() < SOON, "etcd does not end: {}", saved.stderr);
+        sleep(LOOK).await;
+    };
+    ensure!(saved.stdout.contains(".raw.db") && saved.stdout.contains("a raw copy"), "{}", saved.stdout);
+    let list = listed(&stage.node).await?;
+    ensure!(list.len() == 1 && list[0]["origin"] == "data directory", "{list:?}");
+    fs::rename(&aside, stage.node.path("/etc/kubernetes/manifests").join(Component::Etcd.file()))?;
+    ensure!(stage.node.lastgood(&["resume"]).await?.code == 0, "resume");
+    stage.the_same_after_a_restart().await
+}
