@@ -6,9 +6,9 @@
 
 use std::env;
 use std::fs;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::thread;
 
 use nix::mount::{MsFlags, mount};
@@ -18,7 +18,7 @@ use super::tests::{BAD, GOOD, Node, manifest};
 use super::*;
 use crate::model::Memory;
 use crate::record::Store;
-use crate::sys::files;
+use crate::sys::{faults, files};
 
 const WORK: &str = "LASTGOOD_CRASH_WORK";
 const ROOT: &str = "LASTGOOD_CRASH_ROOT";
@@ -67,49 +67,17 @@ fn the_child() {
     let node = Node::at(Path::new(&root));
     let runtime = runtime();
     let guard = node.guard();
-    // Ready to be traced; goes on when told.
-    std::io::stderr().write_all(b"ready\n").unwrap();
-    let _ = std::io::stdin().read(&mut [0]).unwrap();
+    faults::ready();
     runtime.block_on(work(&node, &guard, Work::of(&what)));
     // At once: what the test harness still writes is not ours to break.
     std::process::exit(0);
 }
 
-/// Runs the child with a fault injected. True if the fault was met by the child itself: strace counts for each thread and
-/// process by itself, and what `cp` meets is not counted.
+/// Runs the child with a fault injected. True if the fault was met.
 fn run(work: Work, root: &Path, fault: &str) -> bool {
-    let mut child: Child = Command::new(env::current_exe().unwrap())
-        .args(["--exact", "act::crash_tests::the_child", "--ignored", "--nocapture", "--test-threads=1"])
-        .env(WORK, format!("{work:?}"))
-        .env(ROOT, root)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-    assert!(lines.by_ref().any(|line| line.unwrap() == "ready"), "the child did not start");
-    let call = fault.split(':').next().unwrap();
-    let log = root.join("strace.log");
-    let mut strace = Command::new("strace")
-        .args(["-f", "-o"])
-        .arg(&log)
-        .args(["-e", &format!("trace={call}"), "-e", &format!("inject={fault}"), "-p", &child.id().to_string()])
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("these tests need strace: apt-get install strace");
-    let mut said = BufReader::new(strace.stderr.take().unwrap()).lines();
-    let attached = said.by_ref().any(|line| line.is_ok_and(|line| line.contains("attached")));
-    assert!(attached, "strace cannot trace the child");
-    let threads = files::names(Path::new(&format!("/proc/{}/task", child.id()))).unwrap();
-    drop(child.stdin.take());
-    thread::spawn(move || said.for_each(drop));
-    let status = child.wait().unwrap();
-    strace.wait().unwrap();
-    assert!(status.success() || status.code().is_none(), "the child failed: {:?}", lines.collect::<Vec<_>>());
-    let own = |line: &str| threads.iter().any(|thread| line.split(' ').next() == Some(thread));
-    let met = |line: &str| line.contains("(INJECTED)") && own(line);
-    status.code().is_none() || fs::read_to_string(log).unwrap().lines().any(met)
+    let word = format!("{work:?}");
+    let vars: [(&str, &std::ffi::OsStr); 2] = [(WORK, word.as_ref()), (ROOT, root.as_os_str())];
+    faults::met("act::crash_tests::the_child", &vars, root, fault)
 }
 
 /// A directory with a node on it as it is before the work, to be copied.

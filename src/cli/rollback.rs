@@ -58,7 +58,7 @@ fn show(component: &ComponentId, planned: &Planned) -> String {
 }
 
 /// Asks a person. Without one, nothing is done.
-fn agreed() -> Result<bool, Failure> {
+pub(super) fn agreed() -> Result<bool, Failure> {
     if !crate::journal::watched_by_a_person() {
         let sentence = "there is no terminal to ask at: give --yes if this is wanted".to_owned();
         return Err(Failure { exit: Exit::Refused, sentence });

@@ -30,7 +30,7 @@ mod probes;
 mod runtime;
 mod surroundings;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 mod wake;
 
 use std::collections::{BTreeMap, BTreeSet};

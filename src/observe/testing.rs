@@ -25,13 +25,13 @@ fn openssl(dir: &Path, args: &[&str]) {
 }
 
 /// A directory with authorities and the certificates they signed.
-pub(super) struct Pki {
+pub(crate) struct Pki {
     dir: PathBuf,
 }
 
 impl Pki {
     /// With one authority, `ca`.
-    pub(super) fn new(dir: &Path) -> Self {
+    pub(crate) fn new(dir: &Path) -> Self {
         let pki = Self { dir: dir.to_owned() };
         pki.authority("ca");
         pki
@@ -63,7 +63,7 @@ impl Pki {
     }
 
     /// Signs a certificate for server and client, for 127.0.0.1, valid for so many days (negative: expired).
-    pub(super) fn sign(&self, name: &str, authority: &str, days: i32) {
+    pub(crate) fn sign(&self, name: &str, authority: &str, days: i32) {
         let (key, csr, cert, ext) =
             (format!("{name}.key"), format!("{name}.csr"), format!("{name}.crt"), format!("{name}.ext"));
         let subject = format!("/CN={name}");
@@ -111,7 +111,7 @@ impl Pki {
     }
 
     /// Where a file of it lies.
-    pub(super) fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.join(name)
     }
 

@@ -1,5 +1,7 @@
 //! Thin hands on the operating system: no opinion here, only calls that name what they failed on.
 
 pub mod clock;
+#[cfg(test)]
+pub(crate) mod faults;
 pub mod files;
 pub mod proc;

@@ -1,10 +1,13 @@
 //! `lastgood etcd`: etcd's own files, by people. What reads a file that is named needs neither agent nor configuration.
 
 mod progress;
+mod restore;
 mod snapshot;
 
 use clap::Subcommand;
 
+pub(super) use restore::restore;
+pub use restore::RestoreArgs;
 pub use snapshot::SnapshotCommand;
 
 use super::{Exit, Failure};
@@ -15,11 +18,14 @@ pub enum EtcdCommand {
     /// Snapshots of etcd
     #[command(subcommand)]
     Snapshot(SnapshotCommand),
+    /// Make a data directory of a snapshot: the plan first; what stands there is kept
+    Restore(Box<RestoreArgs>),
 }
 
 /// Carries a command out that needs nothing but its arguments.
 pub(super) fn offline(command: &EtcdCommand) -> Result<Exit, Failure> {
     match command {
         EtcdCommand::Snapshot(command) => snapshot::offline(command),
+        EtcdCommand::Restore(_) => Err(Failure::failed("this command needs the configuration".to_owned())),
     }
 }

@@ -11,9 +11,11 @@
 //!
 //! ```text
 //!   reader.rs   pages, buckets, keys: what is asked for, page by page
+//!   writer.rs   a new one, from its first page to its last
 //! ```
 
 mod reader;
+pub mod writer;
 
 use std::io;
 use std::ops::Range;
