@@ -6,8 +6,8 @@ mod snapshot;
 
 use clap::Subcommand;
 
-pub(super) use restore::restore;
 pub use restore::RestoreArgs;
+pub(super) use restore::restore;
 pub use snapshot::SnapshotCommand;
 
 use super::{Exit, Failure};

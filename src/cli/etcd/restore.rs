@@ -14,7 +14,7 @@ use crate::model::versions::Minor;
 use crate::model::{ComponentId, Manifest, Role, manifest};
 use crate::observe;
 use crate::report::Format;
-use crate::sys::files;
+use crate::sys::{files, proc};
 
 /// How to restore. What is left out is taken from the etcd manifest of this node, where there is one.
 #[derive(Debug, Args)]
@@ -136,7 +136,7 @@ fn done(args: &RestoreArgs, data_dir: &Path, restored: &Restored) -> Result<Exit
 
 /// How a person stops the etcd that is in the way.
 fn stop(node: &Node) -> String {
-    match node.etcd.as_ref().map(|etcd| etcd.file.as_path()) {
+    match node.etcd.as_ref().map(|etcd| etcd.file.as_path()).filter(|file| file.exists()) {
         Some(file) => {
             let dir = file.parent().unwrap_or(file).display();
             format!(
@@ -171,7 +171,13 @@ impl RestoreArgs {
 /// What this node's etcd manifest and the agent's memory say.
 fn node(settings: &Settings) -> Node {
     let (_, surroundings) = observe::find(settings);
-    let Some((file, manifest)) = etcd_manifest(&surroundings.manifests.value) else { return Node::default() };
+    let dir = &surroundings.manifests.value;
+    let stands = etcd_manifest(dir);
+    let startable = stands.as_ref().and_then(|(file, _)| startable(file));
+    // Taken out for the restore, it lies where every known-good manifest does.
+    let Some((file, manifest)) = stands.or_else(|| etcd_manifest(&settings.paths.inactive_manifests)) else {
+        return Node::default();
+    };
     let on_host = |flag: &str| {
         let inside = PathBuf::from(manifest.flag(flag)?);
         Some(manifest.host_path(&inside).unwrap_or(inside))
@@ -183,6 +189,7 @@ fn node(settings: &Settings) -> Node {
         data_dir: on_host("data-dir"),
         wal_dir: on_host("wal-dir"),
         version: manifest.minor_version(),
+        startable,
     };
     Node { etcd: Some(etcd), recorded: recorded(settings, &manifest.id) }
 }
@@ -195,6 +202,13 @@ fn etcd_manifest(dir: &Path) -> Option<(PathBuf, Manifest)> {
         let manifest = Manifest::parse(bytes.into()).ok().filter(|manifest| manifest.role == Role::Etcd)?;
         Some((path, manifest))
     })
+}
+
+/// Why the etcd of a manifest that stands may be started at any moment.
+fn startable(file: &Path) -> Option<String> {
+    let mut processes = proc::processes().into_iter();
+    let kubelet = processes.find(|process| process.program() == "kubelet" && proc::in_our_namespace(process.pid))?;
+    Some(format!("{} stands, and the kubelet (pid {}) starts it whenever it likes", file.display(), kubelet.pid))
 }
 
 /// What the agent saw of it last. Without a memory there is none, which moves revisions as far as for the unknown.

@@ -147,11 +147,7 @@ impl Database {
     ///
     /// # Errors
     /// As [`Database::bucket`]. What was shown before the error was there.
-    pub fn walk<B>(
-        &self,
-        bucket: &[u8],
-        show: impl FnMut(&[u8], &[u8]) -> ControlFlow<B>,
-    ) -> Result<Option<B>, Fault> {
+    pub fn walk<B>(&self, bucket: &[u8], show: impl FnMut(&[u8], &[u8]) -> ControlFlow<B>) -> Result<Option<B>, Fault> {
         let Some(bucket) = self.bucket(bucket)? else { return Ok(None) };
         self.walk_in(&bucket, show)
     }

@@ -45,6 +45,9 @@ impl Planned {
     /// # Errors
     /// The file or directory, and why. What stands is not touched, and what was built is removed.
     pub fn build(self, progress: &mut dyn FnMut(u64, u64)) -> Result<Built, Fault> {
+        if let Some(why) = &self.startable {
+            return Err(Fault::refused(why, "take its manifest out of the manifest directory first"));
+        }
         // Kept until what stands is another one.
         let idle = idle::hold(&self.data_dir)?;
         self.prepare_data_dir()?;

@@ -204,7 +204,8 @@ mod tests {
             let said = new(initial, name, advertised).unwrap_err();
             assert!(said.contains(why), "{initial} {name} {advertised:?}: {said}");
         }
-        let cluster = new("a=HTTP://[::1]:2,b=https://h:1,a=http://h:1,", "a", Some("http://h:1,http://[::1]:2")).unwrap();
+        let cluster =
+            new("a=HTTP://[::1]:2,b=https://h:1,a=http://h:1,", "a", Some("http://h:1,http://[::1]:2")).unwrap();
         assert_eq!(cluster.size(), 2);
         assert!(cluster.initial().contains("a=http://[::1]:2,a=http://h:1"), "{}", cluster.initial());
     }

@@ -106,6 +106,9 @@ pub struct OfManifest {
     pub wal_dir: Option<PathBuf>,
     /// The etcd in its image.
     pub version: Option<Minor>,
+    /// Why it may be started at any moment, where it may be. A lock on the database does not keep it away: it would wait
+    /// for the lock on the file that is put aside, and then write there.
+    pub startable: Option<String>,
 }
 
 /// What was seen of an etcd while it served.

@@ -106,6 +106,8 @@ pub struct Planned {
     pub(super) stamp: Stamp,
     /// Whether the token was made here, and not given.
     pub(super) token_is_ours: bool,
+    /// Why an etcd may be started over it at any moment, where one may.
+    pub(super) startable: Option<String>,
 }
 
 /// A file, and that it was not written since.
@@ -160,7 +162,10 @@ impl Ask {
         };
         let cluster = NewCluster::new(&settled.initial, &token, &settled.name, settled.advertised.as_deref())
             .map_err(no_cluster)?;
-        if cluster.size() > 1 && self.token.as_deref().is_some_and(|token| Token::parse(token).is_none()) && self.bump.is_none() {
+        if cluster.size() > 1
+            && self.token.as_deref().is_some_and(|token| Token::parse(token).is_none())
+            && self.bump.is_none()
+        {
             return Err(Fault::refused(
                 "a token of your own does not tell the other members how far revisions move, and it must be equally far on \
                  each",
@@ -171,6 +176,7 @@ impl Ask {
         let room = room(data_dir, verified.size + LOG)?;
         let revisions = Revisions { snapshot, highest_known, moved_to };
         let told = Told { contents, proven: verified.trailer != Trailer::Absent, old: old.as_ref(), node, revisions };
+        let startable = node.etcd.as_ref().filter(|_| settled.of_manifest).and_then(|etcd| etcd.startable.clone());
         let plan = Plan {
             snapshot: Source {
                 file: self.from.clone(),
@@ -189,7 +195,7 @@ impl Ask {
             revisions,
             room,
             in_use: match idle::hold(data_dir) {
-                Ok(_given_back) => None,
+                Ok(_given_back) => startable.clone(),
                 Err(Fault::Refused { why, .. }) => Some(why),
                 Err(other) => return Err(other),
             },
@@ -201,6 +207,7 @@ impl Ask {
             owner: owner(data_dir)?,
             stamp,
             token_is_ours: self.token.is_none(),
+            startable,
         })
     }
 
@@ -225,9 +232,14 @@ impl Ask {
         let of_manifest = etcd.is_some_and(|etcd| etcd.data_dir.as_ref() == Some(&data_dir));
         // Another data directory than the node's own is another member's: nothing of the manifest goes for it.
         let etcd = etcd.filter(|_| of_manifest);
-        if let Some(wal_dir) = etcd.and_then(|etcd| etcd.wal_dir.as_ref()).filter(|dir| **dir != data_dir.join("member/wal")) {
+        if let Some(wal_dir) =
+            etcd.and_then(|etcd| etcd.wal_dir.as_ref()).filter(|dir| **dir != data_dir.join("member/wal"))
+        {
             return Err(Fault::refused(
-                format!("this etcd keeps its log in {} (--wal-dir), and only a whole data directory is exchanged at once", wal_dir.display()),
+                format!(
+                    "this etcd keeps its log in {} (--wal-dir), and only a whole data directory is exchanged at once",
+                    wal_dir.display()
+                ),
                 "take --wal-dir out of the manifest first, or restore with `etcdutl snapshot restore --wal-dir`",
             ));
         }
@@ -242,7 +254,9 @@ impl Ask {
         let advertised = self.advertised.clone().or_else(|| etcd?.advertised.clone());
         let initial = match (&self.initial_cluster, &advertised) {
             (Some(initial), _) => initial.clone(),
-            (None, Some(urls)) => urls.split(',').map(|url| format!("{name}={}", url.trim())).collect::<Vec<_>>().join(","),
+            (None, Some(urls)) => {
+                urls.split(',').map(|url| format!("{name}={}", url.trim())).collect::<Vec<_>>().join(",")
+            }
             (None, None) => {
                 return Err(Fault::refused("where the peers of this member would reach it is not known", FLAGS));
             }
@@ -265,7 +279,10 @@ impl Ask {
         };
         if !metadata.is_dir() {
             let what = files::kind_of(&metadata);
-            return Err(Fault::refused(format!("{} is a {what}, no directory", dir.display()), "give another --data-dir"));
+            return Err(Fault::refused(
+                format!("{} is a {what}, no directory", dir.display()),
+                "give another --data-dir",
+            ));
         }
         let others = files::names(dir)?;
         // Ours is not in the way, nor what a file system brings with it.
@@ -289,7 +306,8 @@ impl Ask {
         for part in settled.initial.split(',').filter_map(|part| part.split_once('=')) {
             mine.extend((part.0 == settled.name).then(|| peer_url(part.1).ok()).flatten());
         }
-        let mut others: Vec<&Member> = [snapshot, old].into_iter().flat_map(|members| not_me(members, &settled.name, &mine)).collect();
+        let mut others: Vec<&Member> =
+            [snapshot, old].into_iter().flat_map(|members| not_me(members, &settled.name, &mine)).collect();
         others.sort_by_key(|member| member.id);
         others.dedup_by_key(|member| member.id);
         let named = |member: &Member| {
@@ -304,7 +322,9 @@ impl Ask {
         }
         let who = match (running.as_slice(), unnamed) {
             ([], 0) => "it is not said who is to be in the new cluster (--initial-cluster)".to_owned(),
-            ([], more) => format!("its cluster had {recorded} members when it was last seen, {more} of them unknown here"),
+            ([], more) => {
+                format!("its cluster had {recorded} members when it was last seen, {more} of them unknown here")
+            }
             (running, _) => format!("the snapshot or the data name other members: {}", running.join(", ")),
         };
         Err(Fault::refused(
@@ -338,7 +358,10 @@ impl Ask {
             return Ok(());
         }
         may_open(Some(binary), &DataVersion::Known(known)).map_err(|barred| {
-            Fault::refused(barred.why, "restore it for an etcd that is at least as new (--etcd-version tells which one will open it)")
+            Fault::refused(
+                barred.why,
+                "restore it for an etcd that is at least as new (--etcd-version tells which one will open it)",
+            )
         })
     }
 
@@ -346,7 +369,11 @@ impl Ask {
     fn of_token(&self, token: &Token, snapshot: i64, highest_known: i64, sha256: Digest) -> Result<Option<i64>, Fault> {
         if !sha256.to_string().starts_with(&token.sha256) {
             return Err(Fault::refused(
-                format!("the token is of a snapshot whose SHA-256 begins with {}, and this one's with {}", token.sha256, sha256.short()),
+                format!(
+                    "the token is of a snapshot whose SHA-256 begins with {}, and this one's with {}",
+                    token.sha256,
+                    sha256.short()
+                ),
                 "restore every member from the same file",
             ));
         }
@@ -360,14 +387,20 @@ impl Ask {
         }
         match u64::try_from(bump) {
             Ok(bump) => revisions::moved_to(snapshot, highest_known, Some(bump)),
-            Err(_) => Err(Fault::refused("the token moves revisions backwards", "take the one that the first member shows")),
+            Err(_) => {
+                Err(Fault::refused("the token moves revisions backwards", "take the one that the first member shows"))
+            }
         }
     }
 
     fn afterwards(&self, cluster: &NewCluster, node: &Node, old: &[Member], contents: &Contents) -> Vec<String> {
         let mut afterwards = Vec::new();
-        let others: Vec<&str> =
-            cluster.members.iter().filter(|member| member.id != cluster.me).map(|member| member.name.as_str()).collect();
+        let others: Vec<&str> = cluster
+            .members
+            .iter()
+            .filter(|member| member.id != cluster.me)
+            .map(|member| member.name.as_str())
+            .collect();
         if !others.is_empty() {
             let stopped = if self.stopped.is_empty() { String::new() } else { " and --stopped".to_owned() };
             afterwards.push(format!(
@@ -378,8 +411,13 @@ impl Ask {
             ));
         }
         let kept: BTreeSet<&str> = cluster.members.iter().map(|member| member.name.as_str()).collect();
-        let mut gone: Vec<String> =
-            contents.members.iter().chain(old).filter(|member| !kept.contains(member.name.as_str())).map(called).collect();
+        let mut gone: Vec<String> = contents
+            .members
+            .iter()
+            .chain(old)
+            .filter(|member| !kept.contains(member.name.as_str()))
+            .map(called)
+            .collect();
         gone.sort();
         gone.dedup();
         if !gone.is_empty() {
@@ -416,10 +454,7 @@ impl Told<'_> {
             format!(" (revision {} was seen {} ago)", recorded.revision, ago(now, recorded.at))
         });
         lost.push(match highest_known > snapshot {
-            true => format!(
-                "the revisions {} to {highest_known}{seen}, and whatever was written since",
-                snapshot + 1
-            ),
+            true => format!("the revisions {} to {highest_known}{seen}, and whatever was written since", snapshot + 1),
             false => format!("whatever was written after revision {snapshot}{seen}"),
         });
         lost.push(match moved_to {
@@ -436,7 +471,9 @@ impl Told<'_> {
             );
         }
         if let Some(Err(fault)) = self.old {
-            lost.push(format!("what stands cannot be read, so which members and revisions it names is not known: {fault}"));
+            lost.push(format!(
+                "what stands cannot be read, so which members and revisions it names is not known: {fault}"
+            ));
         }
         if self.contents.leases > 0 {
             lost.push(format!("{} leases are kept; the time of each begins anew", self.contents.leases));

@@ -151,7 +151,9 @@ impl Staging {
         let intent: Intent = serde_json::from_slice(&files::read_bounded(&path, MAX_INTENT)?)
             .map_err(|error| self.by_hand(&format!("its {INTENT} cannot be read: {error}")))?;
         if intent.version != VERSION {
-            return Err(self.by_hand(&format!("its {INTENT} is of version {}, this one writes {VERSION}", intent.version)));
+            return Err(
+                self.by_hand(&format!("its {INTENT} is of version {}, this one writes {VERSION}", intent.version))
+            );
         }
         Ok(Some(intent))
     }

@@ -29,6 +29,7 @@ fn a_manifest(data: &Path) -> Node {
         data_dir: Some(data.to_owned()),
         wal_dir: None,
         version: Some((3, 6)),
+        startable: None,
     };
     Node { etcd: Some(etcd), recorded: None }
 }
@@ -77,10 +78,18 @@ fn each_reason_not_to_is_told_before_anything_is_touched() {
     says(&super::Ask { name: None, ..good() }, &none, "which member");
     says(&super::Ask { initial_cluster: None, ..good() }, &none, "where the peers of this member would reach it");
     says(&super::Ask { name: Some("m7".to_owned()), ..good() }, &none, "--name m7 is not in --initial-cluster");
-    says(&super::Ask { advertised: Some("https://h:1".to_owned()), ..good() }, &none, "is not what --initial-cluster says");
+    says(
+        &super::Ask { advertised: Some("https://h:1".to_owned()), ..good() },
+        &none,
+        "is not what --initial-cluster says",
+    );
     says(&super::Ask { data_dir: Some("/no/such/place".into()), ..good() }, &none, "/no/such does not exist");
     // R9.
-    says(&super::Ask { etcd_version: Some((3, 5)), ..good() }, &none, "etcd 3.5 cannot open data of storage version 3.6");
+    says(
+        &super::Ask { etcd_version: Some((3, 5)), ..good() },
+        &none,
+        "etcd 3.5 cannot open data of storage version 3.6",
+    );
     // Revisions.
     says(&super::Ask { bump: Some(u64::MAX), ..good() }, &none, "cannot be moved so far");
     let seen = Recorded { revision: 5000, at: jiff::Timestamp::UNIX_EPOCH, members: 1 };
@@ -93,7 +102,11 @@ fn each_reason_not_to_is_told_before_anything_is_touched() {
     let node = Node { recorded: Some(Recorded { members: 3, ..seen }), ..a_manifest(&data) };
     says(&bare(&from), &node, "had 3 members when it was last seen, 2 of them unknown here");
     // The agreement of several.
-    says(&super::Ask { token: Some("t".to_owned()), ..ask(&from, &data, three) }, &none, "give --bump-revision as well");
+    says(
+        &super::Ask { token: Some("t".to_owned()), ..ask(&from, &data, three) },
+        &none,
+        "give --bump-revision as well",
+    );
     let token = Some("lastgood-000000000000-1000000754-0123456789abcdef".to_owned());
     says(&super::Ask { token, ..ask(&from, &data, three) }, &none, "restore every member from the same file");
     // What stands.
@@ -133,10 +146,23 @@ fn a_data_directory_that_is_in_use_is_not_touched() {
     assert!(fault.to_string().contains("its database is locked"), "{fault}");
     drop(held);
     // Another process has it open, with or without a lock.
-    let mut reader = std::process::Command::new("tail").arg("-f").arg(&database).stdout(std::process::Stdio::null()).spawn().unwrap();
-    while !fs::read_dir(format!("/proc/{}/fd", reader.id())).unwrap().flatten().any(|fd| fs::read_link(fd.path()).is_ok_and(|to| to == database)) {
+    let mut reader = std::process::Command::new("tail")
+        .arg("-f")
+        .arg(&database)
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    while !fs::read_dir(format!("/proc/{}/fd", reader.id()))
+        .unwrap()
+        .flatten()
+        .any(|fd| fs::read_link(fd.path()).is_ok_and(|to| to == database))
+    {
         std::thread::yield_now();
     }
+    let mut node = a_manifest(&data);
+    node.etcd.as_mut().unwrap().startable = Some("its manifest stands".to_owned());
+    let fault = ask.plan(&node, &mut |_, _| {}).unwrap().build(&mut |_, _| {}).unwrap_err();
+    assert!(fault.to_string().contains("its manifest stands"), "{fault}");
     let busy = ask.plan(&Node::default(), &mut |_, _| {}).unwrap().plan.in_use;
     reader.kill().unwrap();
     reader.wait().unwrap();
@@ -193,7 +219,12 @@ fn leases_are_kept_and_what_would_hinder_the_new_cluster_is_cleared_and_told() {
     assert!(refused(&ask, &Node::default()).contains("name other members: lea (7, http://l:1)"));
     ask.stopped.push("lea".to_owned());
     let plan = ask.plan(&Node::default(), &mut |_, _| {}).unwrap().plan.text();
-    for words in ["the alarm NOSPACE of member 7 is cleared", "the downgrade to 3.5.0 is no longer", "learner lea (7", "leases are kept"] {
+    for words in [
+        "the alarm NOSPACE of member 7 is cleared",
+        "the downgrade to 3.5.0 is no longer",
+        "learner lea (7",
+        "leases are kept",
+    ] {
         assert!(plan.contains(words), "{words} in\n{plan}");
     }
     restore(&ask, &Node::default()).unwrap();
@@ -201,7 +232,10 @@ fn leases_are_kept_and_what_would_hinder_the_new_cluster_is_cleared_and_told() {
     assert_eq!((read["alarm"].len(), read["members_removed"].len(), read["members"].len()), (0, 0, 1));
     assert_eq!(read["cluster"].iter().map(|(key, _)| key.as_slice()).collect::<Vec<_>>(), [b"clusterVersion"]);
     assert!(read["lease"] == dump(&hindered)["lease"] && !read["lease"].is_empty());
-    let voters = format!("{{\"voters\":[{}],\"auto_leave\":false}}", u64::from_str_radix(std::str::from_utf8(&read["members"][0].0).unwrap(), 16).unwrap());
+    let voters = format!(
+        "{{\"voters\":[{}],\"auto_leave\":false}}",
+        u64::from_str_radix(std::str::from_utf8(&read["members"][0].0).unwrap(), 16).unwrap()
+    );
     assert!(read["meta"].contains(&(b"confState".to_vec(), voters.into_bytes())));
 }
 

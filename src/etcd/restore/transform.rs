@@ -111,7 +111,8 @@ fn changes(cluster: &NewCluster, moved_to: Option<i64>) -> BTreeMap<Vec<u8>, Cha
         meta.insert(b"scheduledCompactRev".to_vec(), Some(revision.clone()));
         key.insert(revision, Some(Vec::new()));
     }
-    let member = |member: &super::NewMember| (format!("{:x}", member.id).into_bytes(), Some(wal::json(member).into_bytes()));
+    let member =
+        |member: &super::NewMember| (format!("{:x}", member.id).into_bytes(), Some(wal::json(member).into_bytes()));
     BTreeMap::from([
         (b"key".to_vec(), key),
         (b"meta".to_vec(), meta),
