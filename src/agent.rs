@@ -16,11 +16,20 @@ use crate::config::Settings;
 use crate::decide::{self, Pace, Scene};
 use crate::judge::{self, History};
 use crate::model::event::EventKind;
+use crate::model::observation::BusyKind;
 use crate::model::plan::Refusal;
-use crate::model::{ComponentId, Decision, Event, Judgement, Memory, Moment, Observation, Request, Tick};
+use crate::model::{
+    ComponentId, Decision, Event, Judgement, Memory, Moment, Observation, Request, Snapshots, Step, Tick,
+};
 use crate::observe::{self, Observer, Surroundings};
 use crate::record::{Guard, LockError, Store};
+use crate::snapshots::Keeper;
+use crate::snapshots::keeper::Wanted;
 use crate::sys;
+
+mod knowing;
+
+use knowing::Knowing;
 
 /// How long a memory that only grew older may stay unsaved: what a kill costs of a soak.
 const SAVE_EVERY: Duration = Duration::from_secs(10);
@@ -64,6 +73,10 @@ pub struct Agent {
     failures: BTreeMap<Trouble, String>,
     /// What the last pass said of renewed kubeconfigs.
     renewals: Vec<String>,
+    /// What a restore will want to know of etcd.
+    knowing: Knowing,
+    /// The task that takes snapshots; a command that passes has none.
+    keeper: Option<Keeper>,
 }
 
 /// What a failure is about. Each is told on its own: two that come together must not take turns in being news.
@@ -73,6 +86,8 @@ enum Trouble {
     Memory,
     /// The history cannot be written.
     History,
+    /// What a restore will want to know cannot be written down.
+    Known,
     /// A step of a component, or of nobody, did not come about.
     Step(Option<ComponentId>),
 }
@@ -80,7 +95,7 @@ enum Trouble {
 impl Trouble {
     fn component(&self) -> Option<&ComponentId> {
         match self {
-            Self::Memory | Self::History => None,
+            Self::Memory | Self::History | Self::Known => None,
             Self::Step(whose) => whose.as_ref(),
         }
     }
@@ -133,13 +148,17 @@ impl Agent {
             pace: Pace::Quiet,
             failures: BTreeMap::new(),
             renewals: Vec::new(),
+            knowing: Knowing::of(settings),
+            keeper: None,
         };
         Ok((agent, events))
     }
 
     /// One round. A request is decided by it, under the same rules.
     pub async fn pass(&mut self, request: Option<&Request>) -> Pass {
-        let seen = self.observer.observe(&self.memory).await;
+        let mut seen = self.observer.observe(&self.memory).await;
+        seen.snapshots = self.keeper.as_ref().and_then(Keeper::known);
+        seen.growth = self.knowing.note(&seen);
         let found = self.observer.surroundings();
         if found != self.found {
             self.hands = Hands::new(&self.settings, hands_of(&found));
@@ -157,6 +176,7 @@ impl Agent {
 
         let pressing = !decision.plan.is_empty() || !decision.events.is_empty();
         self.save(seen.at, pressing, &mut events);
+        self.write_down(seen.at, decision.plan.iter().any(Step::touches_node), &mut events);
         self.act(&seen, &decision, &mut events).await;
         if !decision.plan.is_empty() {
             self.save(seen.at, true, &mut events);
@@ -175,6 +195,7 @@ impl Agent {
                 self.fail(seen.at, Trouble::History, sentence, &mut events);
             }
         }
+        self.look_ahead(&seen);
         self.pace = Pace::of(&self.memory, &seen);
         self.judgement = Some(judged);
         Pass { events, answer: granted.map(|granted| (before, decision, granted)) }
@@ -256,6 +277,57 @@ impl Agent {
         }
     }
 
+    /// Has what a restore will want to know written down, where that is due, or something is about to be changed.
+    fn write_down(&mut self, now: Moment, pressing: bool, events: &mut Vec<Event>) {
+        match self.knowing.write(&self.guard, now, pressing) {
+            Ok(()) => drop(self.failures.remove(&Trouble::Known)),
+            Err(error) => {
+                let sentence = format!("what a restore of etcd needs to know cannot be written down: {error}");
+                self.fail(now, Trouble::Known, sentence, events);
+            }
+        }
+    }
+
+    /// Has snapshots taken from now on.
+    pub fn keep_snapshots(&mut self) {
+        self.keeper = Some(Keeper::start(&self.settings, self.memory.machine.machine_id.clone()));
+    }
+
+    /// Tells the keeper of snapshots what it goes by.
+    fn look_ahead(&self, seen: &Observation) {
+        let Some(keeper) = &self.keeper else { return };
+        let member = self.observer.etcd_members().into_iter().next();
+        let status = member.as_ref().and_then(|member| seen.etcd.get(&member.component));
+        let kubeadm = seen.node.busy.iter().find(|process| process.kind == BusyKind::Kubeadm);
+        let work_ahead = match (&self.memory.pause, kubeadm) {
+            (_, Some(process)) => Some(format!("kubeadm is at work (pid {})", process.pid)),
+            (Some(_), None) => Some("a person is about to work on this node (paused)".to_owned()),
+            (None, None) => None,
+        };
+        keeper.want(Wanted { answers: status.is_some_and(|status| status.own.is_some()), member, work_ahead });
+    }
+
+    /// Resolves when something may have changed, or the keeper of snapshots did something: with that. Cancel-safe.
+    pub async fn woken_or_kept(&mut self) -> Option<Event> {
+        let keeper = &mut self.keeper;
+        let kept = async {
+            match keeper {
+                Some(keeper) => keeper.told().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = self.observer.woken() => None,
+            Some(event) = kept => Some(event),
+            else => std::future::pending().await,
+        }
+    }
+
+    /// What is known of the snapshots of this node's etcd.
+    pub fn snapshots(&self) -> Option<Snapshots> {
+        self.keeper.as_ref().and_then(Keeper::known)
+    }
+
     /// How long to wait for the next pass when nothing wakes the agent.
     pub fn rest(&self) -> Duration {
         let passes = &self.settings.passes;
@@ -307,7 +379,9 @@ impl Agent {
     /// Saves what only grew older since the last time, for a stop.
     pub fn settle(&mut self) -> Vec<Event> {
         let mut events = Vec::new();
-        self.save(sys::clock::now(), true, &mut events);
+        let now = sys::clock::now();
+        self.save(now, true, &mut events);
+        self.write_down(now, true, &mut events);
         events
     }
 }

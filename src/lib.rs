@@ -10,7 +10,8 @@
 //!  reads only               pure                 pure                 the hands        the memory
 //! ```
 //!
-//! [`model`] holds the nouns; [`etcd`] reads an etcd's files as they lie on disk. Imports point from the shell to the core: judge and decide import only the model.
+//! [`model`] holds the nouns; [`etcd`] reads an etcd's files as they lie on disk,
+//! [`snapshots`] takes and keeps copies of its data. Imports point from the shell to the core: judge and decide import only the model.
 
 pub mod act;
 pub mod agent;
@@ -25,4 +26,5 @@ pub mod model;
 pub mod observe;
 pub mod record;
 pub mod report;
+pub mod snapshots;
 pub mod sys;

@@ -143,6 +143,8 @@ impl Node {
             probes: BTreeMap::new(),
             leases: BTreeMap::new(),
             etcd: BTreeMap::new(),
+            growth: BTreeMap::new(),
+            snapshots: None,
             images: BTreeMap::new(),
             runtime_work: None,
             kubelet: Kubelet { process: None, healthz: nothing(), answered: Duration::ZERO, waiting: BTreeMap::new() },

@@ -139,6 +139,7 @@ impl Offline {
             agent: &agent,
             policy: &self.settings().policy,
             holds: &[],
+            snapshots: self.snapshots(&memory).as_ref(),
             last,
         }))
     }

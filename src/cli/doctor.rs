@@ -41,6 +41,7 @@ pub(super) async fn doctor(settings: &Settings, output: Format) -> Result<Exit, 
     }
     let found = observer.surroundings();
     let places = observe::places(&root(&agent), settings, &found.manifests.value);
+    let snapshots = offline.snapshots(&memory);
     let examined = Examined {
         now: Timestamp::now(),
         seen: &seen,
@@ -49,6 +50,7 @@ pub(super) async fn doctor(settings: &Settings, output: Format) -> Result<Exit, 
         found: &found,
         places: &places,
         store: &store,
+        snapshots: snapshots.as_ref(),
         agent: &agent,
     };
     let doctor = Doctor::new(examined);

@@ -344,8 +344,8 @@ async fn command(command: Command, loaded: Loaded) -> Result<Exit, Failure> {
         Command::Doctor { output } => doctor::doctor(settings, output).await,
         Command::Config(config) => config::config(&loaded, &config),
         Command::FillSlots => slots::fill(settings),
-        Command::Etcd(EtcdCommand::Restore(args)) => etcd::restore(settings, &args),
-        Command::Etcd(_) | Command::Completions { .. } | Command::Man => without_settings(&command),
+        Command::Etcd(command) => etcd::etcd(settings, command).await,
+        Command::Completions { .. } | Command::Man => without_settings(&command),
     }
 }
 
@@ -402,6 +402,12 @@ mod tests {
             "lastgood etcd restore --from f --skip-hash-check --etcd-version 3.5.16 --initial-cluster-token t",
             "lastgood doctor",
             "lastgood doctor -o json",
+            "lastgood etcd snapshot save",
+            "lastgood etcd snapshot save /root/before.db -o json",
+            "lastgood etcd snapshot save --from-data-dir /var/lib/etcd",
+            "lastgood etcd snapshot list -o yaml",
+            "lastgood etcd snapshot prune --dry-run",
+            "lastgood etcd snapshot prune -y",
             "lastgood config check",
             "lastgood config show -o json",
             "lastgood completions bash",

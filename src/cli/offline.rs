@@ -6,6 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio::time::{Instant, sleep};
 
 use super::{Exit, Failure};
@@ -13,10 +14,11 @@ use crate::act;
 use crate::agent::Agent;
 use crate::config::Settings;
 use crate::control::How;
-use crate::model::{ComponentId, Event, Generation, Memory, Request, Slot};
+use crate::model::{ComponentId, Event, Generation, Memory, Request, Role, Slot, Snapshots};
 use crate::observe;
 use crate::record::Store;
 use crate::report::{Planned, is_of_note};
+use crate::snapshots;
 use crate::sys::proc;
 
 /// The longest a request is carried on without an agent: parking, ending, starting and the slowest start-up probe.
@@ -66,6 +68,12 @@ impl Offline {
             eprintln!("{finding}");
         }
         Ok(memory)
+    }
+
+    /// The snapshots of this node's etcd, as they lie there; nothing where it has none of its own.
+    pub(super) fn snapshots(&self, memory: &Memory) -> Option<Snapshots> {
+        let has_etcd = memory.components.values().any(|record| record.role == Role::Etcd);
+        has_etcd.then(|| snapshots::look(&self.settings, Timestamp::now()))
     }
 
     /// The newest events of one component, or of all, the newest last.

@@ -29,7 +29,8 @@ pub(super) async fn run(loaded: Loaded) -> Result<Exit, Failure> {
     let settings = loaded.settings;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let (agent, found) = Agent::start(&settings).await.map_err(|error| Failure::failed(error.to_string()))?;
+    let (mut agent, found) = Agent::start(&settings).await.map_err(|error| Failure::failed(error.to_string()))?;
+    agent.keep_snapshots();
     let listener = Listener::bind(&settings).await?;
     let (tx, mut questions) = mpsc::channel::<Asked>(QUESTIONS);
     let (events, _) = broadcast::channel(EVENTS_KEPT);
@@ -65,7 +66,10 @@ pub(super) async fn run(loaded: Loaded) -> Result<Exit, Failure> {
         let next = Instant::now() + service.agent.rest();
         let end = tokio::select! {
             () = sleep_until(next) => None,
-            () = service.agent.woken() => None,
+            woken = service.agent.woken_or_kept() => {
+                service.tell(woken, Keep::InHistory);
+                None
+            }
             Some(asked) = questions.recv() => {
                 service.answer(asked).await;
                 None
@@ -184,6 +188,7 @@ impl Service {
             agent: &self.about,
             policy: &self.policy,
             holds: &holds,
+            snapshots: self.agent.snapshots().as_ref(),
             last: &self.last,
         })
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use toml::de::DeValue;
 
-use super::{Settings, duration};
+use super::{Settings, duration, size};
 use crate::model::component::is_dns_name;
 use crate::model::policy::{Intruders, Mode, WentBackAction};
 
@@ -22,7 +22,9 @@ pub struct Key {
 
 /// A key's kind, and the field behind it.
 pub(super) enum Field {
+    Switch(At<bool>),
     Duration(Zero, At<Duration>),
+    Size(At<u64>),
     Small(u32, At<u32>),
     Count(usize, At<usize>),
     Path(At<PathBuf>),
@@ -239,6 +241,36 @@ pub const KEYS: &[Key] = &[
         Field::Duration(Refused, |s| &mut s.passes.longest_gap),
         "a longer gap between two passes was not watched and counts for nothing",
     ),
+    key(
+        "snapshots.enabled",
+        Field::Switch(|s| &mut s.snapshots.enabled),
+        "whether etcd's data is snapshotted by itself",
+    ),
+    key(
+        "snapshots.interval",
+        Field::Duration(Refused, |s| &mut s.snapshots.interval),
+        "between two snapshots of etcd's data",
+    ),
+    key("snapshots.directory", Field::FoundPath(|s| &mut s.snapshots.directory), "where snapshots are kept"),
+    key("snapshots.keep-last", Field::Count(1, |s| &mut s.snapshots.keep_last), "the newest snapshots, kept"),
+    key(
+        "snapshots.keep-hourly",
+        Field::Count(0, |s| &mut s.snapshots.keep_hourly),
+        "the newest snapshot of each of so many hours, kept",
+    ),
+    key("snapshots.keep-daily", Field::Count(0, |s| &mut s.snapshots.keep_daily), "the same of days (UTC)"),
+    key("snapshots.keep-weekly", Field::Count(0, |s| &mut s.snapshots.keep_weekly), "the same of weeks"),
+    key(
+        "snapshots.max-total",
+        Field::Size(|s| &mut s.snapshots.max_total),
+        "all snapshots together; the oldest go first, the last verified one never",
+    ),
+    key(
+        "snapshots.stall-timeout",
+        Field::Duration(Refused, |s| &mut s.snapshots.stall_timeout),
+        "an etcd that sends nothing for this long in the middle of a snapshot has hung",
+    ),
+    key("snapshots.timeout", Field::Duration(Refused, |s| &mut s.snapshots.timeout), "for one whole snapshot"),
 ];
 
 impl Key {
@@ -256,7 +288,9 @@ impl Key {
     pub fn print(&self, settings: &Settings) -> Option<String> {
         let s = &mut settings.clone();
         Some(match &self.field {
+            Field::Switch(at) => at(s).to_string(),
             Field::Duration(_, at) => quoted(&duration::print(*at(s))),
+            Field::Size(at) => quoted(&size::print(*at(s))),
             Field::Small(_, at) => at(s).to_string(),
             Field::Count(_, at) => at(s).to_string(),
             Field::Path(at) => quoted(&at(s).to_string_lossy()),
@@ -285,6 +319,7 @@ impl Key {
         match self.name {
             "node-name" => "found as the kubelet finds it",
             "runtime.endpoint" => "the kubelet's",
+            "snapshots.directory" => "`snapshots` below paths.state",
             _ => "from the kubelet's configuration",
         }
     }
@@ -295,6 +330,7 @@ impl Key {
             "node-name" => "\"master-1\"",
             "runtime.endpoint" => "\"unix:///run/containerd/containerd.sock\"",
             "kubelet.healthz" => "\"http://127.0.0.1:10248/healthz\"",
+            "snapshots.directory" => "\"/var/lib/lastgood/snapshots\"",
             _ => "\"/etc/kubernetes/manifests\"",
         }
     }
@@ -305,6 +341,14 @@ impl Key {
     /// A sentence: what stands there, and what would be right.
     pub(super) fn set(&self, settings: &mut Settings, value: &DeValue<'_>) -> Result<(), String> {
         match &self.field {
+            Field::Switch(at) => {
+                let wrong = || format!("is {}, but true or false is wanted", article(value.type_str()));
+                *at(settings) = value.as_bool().ok_or_else(wrong)?;
+            }
+            Field::Size(at) => {
+                let given = text(value, "an amount of bytes such as \"10GB\"")?;
+                *at(settings) = size::parse(given).map_err(|error| error.to_string())?;
+            }
             Field::Duration(zero, at) => {
                 let parsed = duration::parse(text(value, "a duration such as \"60s\"")?).map_err(|e| e.to_string())?;
                 if parsed.is_zero() && *zero == Refused {

@@ -17,6 +17,7 @@ pub mod load;
 pub mod mistake;
 pub mod settings;
 pub mod show;
+pub mod size;
 mod validate;
 
 pub use keys::KEYS;

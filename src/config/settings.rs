@@ -44,6 +44,24 @@ pub const BUSY_INTERVAL: Duration = Duration::from_millis(100);
 /// A longer gap between two passes was not watched (Q14).
 pub const LONGEST_GAP: Duration = Duration::from_secs(10);
 
+/// Between two snapshots of etcd's data: what a lost disk costs.
+pub const SNAPSHOT_INTERVAL: Duration = Duration::from_secs(30 * 60);
+/// The newest ones, whatever their hour: two hours of them.
+pub const SNAPSHOTS_LAST: usize = 4;
+/// One an hour for a day.
+pub const SNAPSHOTS_HOURLY: usize = 24;
+/// One a day for a week: an outage over a long weekend is looked into on its fourth day.
+pub const SNAPSHOTS_DAILY: usize = 7;
+/// One a week for a month.
+pub const SNAPSHOTS_WEEKLY: usize = 4;
+/// Of all of them: the 35 that are kept at most, of a database of 280 MB.
+pub const SNAPSHOTS_TOTAL: u64 = 10_000_000_000;
+/// A stream of a snapshot has no deadline of its own: an etcd that stops in the middle would hold it for ever. etcd reads
+/// 32 KiB for each message, and a disk that needs longer than this for them does not come back.
+pub const SNAPSHOT_STALL: Duration = Duration::from_secs(30);
+/// A whole snapshot: 8 GB, etcd's largest quota, at 5 MB/s.
+pub const SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(30 * 60);
+
 /// All settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
@@ -59,6 +77,8 @@ pub struct Settings {
     pub probes: Probes,
     /// The passes.
     pub passes: Passes,
+    /// The snapshots of etcd's data.
+    pub snapshots: Snapshots,
     /// The node's name; found as the kubelet finds it when absent.
     pub node_name: Option<String>,
 }
@@ -128,6 +148,38 @@ pub struct Passes {
     pub longest_gap: Duration,
 }
 
+/// The snapshots of etcd's data.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Snapshots {
+    /// Whether the agent takes them.
+    pub enabled: bool,
+    /// Between two.
+    pub interval: Duration,
+    /// Where they are kept; below the state directory when absent.
+    pub directory: Option<PathBuf>,
+    /// The newest ones.
+    pub keep_last: usize,
+    /// One for each of so many hours.
+    pub keep_hourly: usize,
+    /// One for each of so many days.
+    pub keep_daily: usize,
+    /// One for each of so many weeks.
+    pub keep_weekly: usize,
+    /// Bytes of all of them.
+    pub max_total: u64,
+    /// For the next part of a stream.
+    pub stall_timeout: Duration,
+    /// For a whole snapshot.
+    pub timeout: Duration,
+}
+
+impl Settings {
+    /// Where the snapshots are kept.
+    pub fn snapshot_dir(&self) -> PathBuf {
+        self.snapshots.directory.clone().unwrap_or_else(|| self.paths.state.join("snapshots"))
+    }
+}
+
 impl Default for Settings {
     fn default() -> Self {
         Self {
@@ -155,6 +207,18 @@ impl Default for Settings {
             },
             probes: Probes { interval: PROBE_INTERVAL, timeout: PROBE_TIMEOUT },
             passes: Passes { interval: PASS_INTERVAL, busy_interval: BUSY_INTERVAL, longest_gap: LONGEST_GAP },
+            snapshots: Snapshots {
+                enabled: true,
+                interval: SNAPSHOT_INTERVAL,
+                directory: None,
+                keep_last: SNAPSHOTS_LAST,
+                keep_hourly: SNAPSHOTS_HOURLY,
+                keep_daily: SNAPSHOTS_DAILY,
+                keep_weekly: SNAPSHOTS_WEEKLY,
+                max_total: SNAPSHOTS_TOTAL,
+                stall_timeout: SNAPSHOT_STALL,
+                timeout: SNAPSHOT_TIMEOUT,
+            },
             node_name: None,
         }
     }

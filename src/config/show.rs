@@ -132,6 +132,8 @@ mod tests {
                 Some(list) if list.starts_with('[') => "[\"true\"]".to_owned(),
                 Some(number) if number.parse::<u32>().is_ok() => "77".to_owned(),
                 Some(path) if path.starts_with("\"/") => "\"/elsewhere\"".to_owned(),
+                Some("true") => "false".to_owned(),
+                Some("\"10GB\"") => "\"3GiB\"".to_owned(),
                 Some("\"100ms\"") => "\"90ms\"".to_owned(),
                 Some("\"10s\"") => "\"11s\"".to_owned(),
                 Some("\"10m\"") => "\"11m\"".to_owned(),

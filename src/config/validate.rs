@@ -68,12 +68,14 @@ impl Check<'_> {
 
     fn paths(&mut self) {
         let paths = &self.loaded.settings.paths;
+        let snapshots = self.loaded.settings.snapshot_dir();
         if let Some(manifests) = &paths.manifests {
             for (key, path) in [
                 ("paths.staging", &paths.staging),
                 ("paths.inactive-manifests", &paths.inactive_manifests),
                 ("paths.state", &paths.state),
                 ("paths.run", &paths.run),
+                ("snapshots.directory", &snapshots),
             ] {
                 if path.starts_with(manifests) {
                     self.wrong(
@@ -91,6 +93,7 @@ impl Check<'_> {
             ("paths.staging", &paths.staging),
             ("paths.inactive-manifests", &paths.inactive_manifests),
             ("paths.state", &paths.state),
+            ("snapshots.directory", &snapshots),
         ];
         for (at, (key, path)) in own.iter().enumerate() {
             for (other_key, other) in &own[at + 1..] {

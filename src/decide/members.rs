@@ -5,7 +5,10 @@
 //!   NOSPACE ─────────────▶ notice                      CORRUPT ──────────────▶ notice, and etcd is held for a person
 //!   close to its quota ──▶ notice                      no leader, no quorum ─▶ notice: who does not answer
 //!   slow disk ───────────▶ notice                      versions apart ───────▶ notice
+//!   grows into its quota ▶ notice
 //! ```
+
+use std::time::Duration;
 
 use super::draft::Draft;
 use crate::model::etcd::{AlarmKind, NEAR_QUOTA};
@@ -14,7 +17,10 @@ use crate::model::verdict::Cause;
 use crate::model::{ComponentId, EtcdStatus, Role, Slot, Verdict};
 
 /// Each thing that may have to be told.
-const KEYS: [&str; 6] = ["etcd-no-space", "etcd-corrupt", "etcd-quota", "etcd-disk", "etcd-cluster", "etcd-versions"];
+const KEYS: [&str; 7] =
+    ["etcd-no-space", "etcd-corrupt", "etcd-quota", "etcd-disk", "etcd-cluster", "etcd-versions", "etcd-growth"];
+/// A database that reaches its quota within this time is told of: a long weekend.
+const SOON: Duration = Duration::from_secs(4 * 24 * 3600);
 
 /// Tells what the members said.
 pub(super) fn tell(draft: &mut Draft<'_>) {
@@ -24,7 +30,7 @@ pub(super) fn tell(draft: &mut Draft<'_>) {
         // A member that says nothing takes nothing back.
         let Some(status) = draft.scene.seen.etcd.get(&id).filter(|status| status.own.is_some()) else { continue };
         let texts = [no_space(status), corrupt(status), quota(status), disk(status), cluster(draft, &id, status)];
-        let texts = texts.into_iter().chain([versions(status)]);
+        let texts = texts.into_iter().chain([versions(status), growth(draft, &id, status)]);
         for (key, text) in KEYS.into_iter().zip(texts) {
             once(draft, &id, key, text);
         }
@@ -33,7 +39,7 @@ pub(super) fn tell(draft: &mut Draft<'_>) {
 }
 
 /// Figures and names change from look to look; that something is so is said once while it is.
-fn once(draft: &mut Draft<'_>, id: &ComponentId, key: &str, text: Option<String>) {
+pub(super) fn once(draft: &mut Draft<'_>, id: &ComponentId, key: &str, text: Option<String>) {
     let known = draft.record(id).is_some_and(|record| record.notices.contains_key(key));
     if !(known && text.is_some()) {
         draft.notice_if(id, key, text);
@@ -67,6 +73,22 @@ fn quota(status: &EtcdStatus) -> Option<String> {
          written any more; next: `etcdctl defrag`, or a larger --quota-backend-bytes on all members",
         size >> 20,
         quota >> 20
+    ))
+}
+
+fn growth(draft: &Draft<'_>, id: &ComponentId, status: &EtcdStatus) -> Option<String> {
+    let growth = draft.scene.seen.growth.get(id)?;
+    let quota = status.quota()?;
+    let left = growth.reaches(quota).filter(|left| *left <= SOON && status.near_quota().is_none())?;
+    Some(format!(
+        "its database grew from {} to {} MiB in {} h: at that rate it reaches its quota of {} MiB in {} h, and nothing can \
+         be written any more; next: see what writes so much (`lastgood etcd snapshot show` on two snapshots), `etcdctl \
+         defrag`, or a larger --quota-backend-bytes on all members",
+        growth.from >> 20,
+        growth.to >> 20,
+        growth.over.as_secs() / 3600,
+        quota >> 20,
+        left.as_secs() / 3600
     ))
 }
 

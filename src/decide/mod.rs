@@ -33,6 +33,7 @@ mod quarantine;
 mod request;
 mod rollback;
 mod services;
+mod snapshots;
 mod stall;
 mod standing;
 mod steady;
@@ -89,6 +90,7 @@ pub fn decide(scene: Scene<'_>, memory: &Memory, request: Option<&Request>) -> (
         change_set::step(&mut draft);
         parking::release(&mut draft);
         members::tell(&mut draft);
+        snapshots::tell(&mut draft);
         incarnation::follow(&mut draft);
     }
     services::step(&mut draft);

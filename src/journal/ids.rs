@@ -3,7 +3,7 @@
 use crate::model::event::EventKind;
 
 /// Every kind with its word and its ID.
-pub const ALL: [(EventKind, &str, &str); 8] = [
+pub const ALL: [(EventKind, &str, &str); 9] = [
     (EventKind::Agent, "agent", "457e8a45171d474e86c1346a67ca3c0e"),
     (EventKind::Verdict, "verdict", "dfeed49f8d194013ad48f971711db652"),
     (EventKind::State, "state", "3aee1e281dd84e938ddc9c98e3b64980"),
@@ -12,6 +12,7 @@ pub const ALL: [(EventKind, &str, &str); 8] = [
     (EventKind::Failure, "failure", "d0669f7193ef4b3f9f4ffdeccd592669"),
     (EventKind::Notice, "notice", "6425d074798e41d1affa632603079ab1"),
     (EventKind::Request, "request", "56ecb84fc76446b987af5bce93d2c07c"),
+    (EventKind::Snapshot, "snapshot", "f005401070544c64bf21c528886ba4da"),
 ];
 
 /// The ID of a kind.
@@ -34,6 +35,7 @@ fn entry(kind: EventKind) -> &'static (EventKind, &'static str, &'static str) {
         EventKind::Failure => 5,
         EventKind::Notice => 6,
         EventKind::Request => 7,
+        EventKind::Snapshot => 8,
     }]
 }
 

@@ -131,7 +131,7 @@ fn priority(kind: EventKind) -> Priority {
         EventKind::Failure => Priority::Error,
         EventKind::Notice => Priority::Warning,
         EventKind::State | EventKind::Action | EventKind::Request => Priority::Notice,
-        EventKind::Agent | EventKind::Verdict | EventKind::Generation => Priority::Info,
+        EventKind::Agent | EventKind::Verdict | EventKind::Generation | EventKind::Snapshot => Priority::Info,
     }
 }
 

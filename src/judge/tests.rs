@@ -62,6 +62,8 @@ fn nothing_runs(names: &[&str]) -> Observation {
         probes: BTreeMap::new(),
         leases: BTreeMap::new(),
         etcd: BTreeMap::new(),
+        growth: BTreeMap::new(),
+        snapshots: None,
         images: BTreeMap::new(),
         kubelet: Kubelet {
             process: Some(KubeletProcess {

@@ -49,6 +49,8 @@ pub enum EventKind {
     Notice,
     /// A person asked for something.
     Request,
+    /// A snapshot of etcd's data was taken or pruned.
+    Snapshot,
 }
 
 impl fmt::Display for Event {

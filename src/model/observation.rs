@@ -8,10 +8,11 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::known::Growth;
 use super::surroundings::{Certificate, ClockJump, Disk, Endpoint, Pressure};
 use super::{
     ClosureFile, ComponentId, DataVersion, Digest, EtcdStatus, FileFault, FileState, LeaseLook, Manifest, Moment,
-    Probe, Reading, Symptom,
+    Probe, Reading, Snapshots, Symptom,
 };
 
 /// One look at the node.
@@ -36,6 +37,10 @@ pub struct Observation {
     pub leases: BTreeMap<ComponentId, LeaseLook>,
     /// What each etcd member said last about itself and its cluster.
     pub etcd: BTreeMap<ComponentId, EtcdStatus>,
+    /// How their databases grew, where that has been watched for some hours.
+    pub growth: BTreeMap<ComponentId, Growth>,
+    /// The snapshots of this node's etcd; nothing where it has none, or nobody looks after them.
+    pub snapshots: Option<Snapshots>,
     /// Whether an image is on the node, by reference; an image that could not be asked for is not in here.
     pub images: BTreeMap<String, ImagePresence>,
     /// The kubelet.

@@ -50,6 +50,8 @@ use self::kubelet::{Pods, PodsAsk};
 use self::leases::Leases;
 use self::node::{Listeners, Signs};
 pub use self::places::{Place, Places, places};
+pub use self::probes::etcd::Way;
+pub use self::probes::feed::{Feed, LocalMember, Part};
 use self::probes::member::Members;
 use self::probes::plan::{self, Ask, How, Manifests, More};
 use self::probes::{Probes, http};
@@ -277,6 +279,8 @@ impl Observer {
             probes: self.probes.answers(),
             leases: self.leases.looks(),
             etcd: self.members.answers(),
+            growth: BTreeMap::new(),
+            snapshots: None,
             images,
             kubelet: self.kubelet_seen(process),
             node,
@@ -287,6 +291,20 @@ impl Observer {
     /// watched.
     pub async fn woken(&mut self) {
         self.wake.woken().await;
+    }
+
+    /// The etcd members of this node, as the last look found their manifests.
+    pub fn etcd_members(&self) -> Vec<LocalMember> {
+        let data_dir = |id: &ComponentId| match self.last.get(id)?.content.as_ref().ok()?.data_identity()? {
+            DataIdentity::Etcd { data_dir } => Some(data_dir),
+            DataIdentity::ApiServer { .. } => None,
+        };
+        let member = |(id, way): (&ComponentId, &Way)| LocalMember {
+            component: id.clone(),
+            way: way.clone(),
+            data_dir: data_dir(id),
+        };
+        self.members.ways().map(member).collect()
     }
 
     /// What was found on this node, and from where.

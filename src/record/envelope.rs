@@ -12,7 +12,7 @@ use crate::model::Digest;
 
 /// Why a file is not believed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Fault {
+pub(crate) enum Fault {
     /// Written by a newer program.
     Future {
         /// Its format.
@@ -32,14 +32,14 @@ impl fmt::Display for Fault {
 }
 
 /// Wraps a body.
-pub(super) fn encode<T: Serialize>(version: u32, key: &str, body: &T) -> serde_json::Result<Vec<u8>> {
+pub(crate) fn encode<T: Serialize>(version: u32, key: &str, body: &T) -> serde_json::Result<Vec<u8>> {
     let body = serde_json::to_string(body)?;
     let checksum = Digest::of(body.as_bytes());
     Ok(format!("{{\"version\":{version},\"checksum\":\"{checksum}\",\"{key}\":{body}}}\n").into_bytes())
 }
 
 /// Unwraps a body, if it is the one that was wrapped.
-pub(super) fn decode<T: DeserializeOwned>(version: u32, key: &str, bytes: &[u8]) -> Result<T, Fault> {
+pub(crate) fn decode<T: DeserializeOwned>(version: u32, key: &str, bytes: &[u8]) -> Result<T, Fault> {
     /// Of a file of another version nothing else is looked at.
     #[derive(Deserialize)]
     struct Version {

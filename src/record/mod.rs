@@ -9,6 +9,7 @@
 //!                                   generation.json
 //!    history.jsonl, history.jsonl.old                                             history
 //!    published.json                 what we wrote to inactive-manifests           published
+//!    known.json                     what a restore will want to know of etcd      known
 //!    aside/                         what was damaged, foreign or of the future    aside
 //!    tmp/                           on their way; emptied by whoever locks
 //! ```
@@ -17,9 +18,10 @@
 //! found here stops the agent: what cannot be read is set aside, kept and told.
 
 mod aside;
-mod envelope;
+pub(crate) mod envelope;
 mod generations;
 mod history;
+mod known;
 mod lock;
 mod memory_file;
 mod published;
@@ -36,6 +38,7 @@ use crate::sys::files;
 
 pub use generations::{Captured, Capturing, KeptFile};
 pub use history::History;
+pub use known::last_known;
 pub use lock::{Guard, LockError};
 pub use published::{Published, PublishedFile};
 

@@ -7,7 +7,7 @@
 //!   agent, policy ─┘
 //!   Memory + Decision ──▶ Planned ──▶ text | JSON
 //!   certificates ──▶ Certificates ──▶ text | JSON | YAML
-//!   what was verified ──▶ Snapshot ──▶ text | JSON | YAML
+//!   what was verified ──▶ Snapshot ──▶ text | JSON | YAML        the snapshots that are kept ──▶ Shelf ──▶ the same
 //!   Observation + Memory + Places + the store re-read ──▶ Doctor ──▶ text | JSON | YAML
 //! ```
 //!
@@ -20,6 +20,7 @@ pub mod history;
 pub mod line;
 pub mod next;
 pub mod planned;
+pub mod shelf;
 pub mod snapshot;
 pub mod status;
 #[cfg(test)]
@@ -32,6 +33,7 @@ pub use explain::Explanation;
 pub use history::{GenerationRow, History};
 pub use line::systemd_line;
 pub use planned::Planned;
+pub use shelf::{Shelf, SnapshotRow};
 pub use snapshot::Snapshot;
 pub use status::{Agent, Material, Process, Status, is_of_note};
 pub use text::{Format, Paint};

@@ -7,10 +7,11 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::next;
+use super::shelf::SnapshotsView;
 use crate::model::event::EventKind;
 use crate::model::memory::Record;
 use crate::model::policy::Mode;
-use crate::model::{Assessment, ComponentId, Event, Judgement, Memory, Policy, Role, Slot, Verdict};
+use crate::model::{Assessment, ComponentId, Event, Judgement, Memory, Policy, Role, Slot, Snapshots, Verdict};
 
 /// Whether an event is one of those a status ends with: what was asked for and done, and what led to it or came of it.
 pub fn is_of_note(event: &Event) -> bool {
@@ -18,7 +19,9 @@ pub fn is_of_note(event: &Event) -> bool {
     match event.kind {
         EventKind::Action | EventKind::Failure | EventKind::Request => true,
         EventKind::State => turn(&event.to) || event.from.as_deref().is_some_and(turn),
-        EventKind::Agent | EventKind::Verdict | EventKind::Generation | EventKind::Notice => false,
+        EventKind::Agent | EventKind::Verdict | EventKind::Generation | EventKind::Notice | EventKind::Snapshot => {
+            false
+        }
     }
 }
 
@@ -40,6 +43,8 @@ pub struct Material<'m> {
     pub policy: &'m Policy,
     /// What keeps the agent from acting at present, as sentences: a running kubeadm, a read-only /etc.
     pub holds: &'m [String],
+    /// The snapshots of this node's etcd, where it has one and they were looked at.
+    pub snapshots: Option<&'m Snapshots>,
     /// The latest events of note, the newest last.
     pub last: &'m [Event],
 }
@@ -121,6 +126,9 @@ pub struct Status {
     pub components: Vec<Component>,
     /// What a person should know.
     pub notices: Vec<Notice>,
+    /// The snapshots of this node's etcd; absent where it has none of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshots: Option<SnapshotsView>,
     /// The latest events of note, the newest last: [`is_of_note`].
     pub last: Vec<Event>,
 }
@@ -290,6 +298,7 @@ impl Status {
             }),
             holds: material.holds.to_vec(),
             notices: node.chain(each).collect(),
+            snapshots: material.snapshots.map(|snapshots| SnapshotsView::new(snapshots, now)),
             components,
             last: material.last.to_vec(),
         }

@@ -67,6 +67,7 @@ struct Scene {
     policy: Policy,
     agent: Agent,
     holds: Vec<String>,
+    snapshots: Option<crate::model::Snapshots>,
     last: Vec<Event>,
 }
 
@@ -78,6 +79,7 @@ impl Scene {
             policy: Policy::default(),
             agent: Agent { process: Process::Running { pid: 812, since: at("20:00:00") }, version: "0.1.0".to_owned() },
             holds: Vec::new(),
+            snapshots: None,
             last: Vec::new(),
         };
         scene.memory.machine.node_name = "master-1".to_owned();
@@ -139,6 +141,7 @@ impl Scene {
             agent: &self.agent,
             policy: &self.policy,
             holds: &self.holds,
+            snapshots: self.snapshots.as_ref(),
             last: &self.last,
         }
     }

@@ -97,6 +97,9 @@ impl Status {
         for hold in &self.holds {
             let _ = writeln!(out, "not acting: {hold}");
         }
+        if let Some(snapshots) = &self.snapshots {
+            let _ = writeln!(out, "snapshots: {snapshots}");
+        }
         if !self.components.is_empty() {
             let mut table = table(&["COMPONENT", "VERDICT", "FOR", "STATE", "GENERATION", "KNOWN-GOOD", "NOTE"]);
             for c in &self.components {

@@ -108,6 +108,11 @@ pub fn make_dir(dir: &Path, mode: u32) -> io::Result<()> {
     parent(dir).map_or(Ok(()), fsync_dir)
 }
 
+/// The directory that a path is an entry of; `.` for a bare name.
+pub fn dir_of(path: &Path) -> &Path {
+    parent(path).unwrap_or(Path::new("."))
+}
+
 /// A path's directory.
 fn parent(path: &Path) -> Option<&Path> {
     path.parent().filter(|parent| !parent.as_os_str().is_empty())

@@ -4,4 +4,5 @@ pub mod clock;
 #[cfg(test)]
 pub(crate) mod faults;
 pub mod files;
+pub mod idle;
 pub mod proc;

@@ -2,15 +2,17 @@
 
 mod progress;
 mod restore;
+mod save;
+mod shelf;
 mod snapshot;
 
 use clap::Subcommand;
 
 pub use restore::RestoreArgs;
-pub(super) use restore::restore;
 pub use snapshot::SnapshotCommand;
 
 use super::{Exit, Failure};
+use crate::config::Settings;
 
 /// What can be done about etcd.
 #[derive(Debug, Subcommand)]
@@ -27,5 +29,13 @@ pub(super) fn offline(command: &EtcdCommand) -> Result<Exit, Failure> {
     match command {
         EtcdCommand::Snapshot(command) => snapshot::offline(command),
         EtcdCommand::Restore(_) => Err(Failure::failed("this command needs the configuration".to_owned())),
+    }
+}
+
+/// Carries a command out.
+pub(super) async fn etcd(settings: &Settings, command: EtcdCommand) -> Result<Exit, Failure> {
+    match command {
+        EtcdCommand::Snapshot(command) => snapshot::snapshot(settings, command).await,
+        EtcdCommand::Restore(args) => restore::restore(settings, &args),
     }
 }

@@ -5,22 +5,24 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::progress::Progress;
-use crate::cli::offline::Offline;
 use crate::cli::{Exit, Failure, out, rollback};
 use crate::config::Settings;
+use crate::etcd::backend::Member;
 use crate::etcd::restore::{Ask, Fault, Finished, Node, OfManifest, Planned, Recorded, Restored, finish};
 use crate::etcd::snapshot::RawCopy;
 use crate::model::versions::Minor;
-use crate::model::{ComponentId, Manifest, Role, manifest};
+use crate::model::{Manifest, Role, manifest};
 use crate::observe;
+use crate::record::last_known;
 use crate::report::Format;
+use crate::snapshots::Directory;
 use crate::sys::{files, proc};
 
 /// How to restore. What is left out is taken from the etcd manifest of this node, where there is one.
 #[derive(Debug, Args)]
 pub struct RestoreArgs {
-    /// The snapshot, as etcdctl, etcdutl or lastgood saved it
-    #[arg(long, value_name = "FILE")]
+    /// The snapshot, as etcdctl, etcdutl or lastgood saved it; `latest`: the newest of this node's own that is verified
+    #[arg(long, value_name = "FILE|latest")]
     from: PathBuf,
     /// The member's name
     #[arg(long)]
@@ -74,13 +76,9 @@ fn minor(text: &str) -> Result<Minor, String> {
     }
 }
 
-pub(in crate::cli) fn restore(settings: &Settings, args: &RestoreArgs) -> Result<Exit, Failure> {
-    if args.from == Path::new("latest") {
-        let sentence = "refused: lastgood keeps no snapshots of its own yet; next: name the file (--from FILE)";
-        return Err(Failure { exit: Exit::Refused, sentence: sentence.to_owned() });
-    }
+pub(super) fn restore(settings: &Settings, args: &RestoreArgs) -> Result<Exit, Failure> {
     let node = node(settings);
-    let ask = args.ask();
+    let ask = args.ask(args.file(settings)?);
     let data_dir = ask.data_dir(&node)?;
     let finished = if args.dry_run { Vec::new() } else { finish(&data_dir)? };
     let planned = {
@@ -151,9 +149,24 @@ fn stop(node: &Node) -> String {
 }
 
 impl RestoreArgs {
-    fn ask(&self) -> Ask {
+    /// The file that is meant.
+    fn file(&self, settings: &Settings) -> Result<PathBuf, Failure> {
+        if self.from != Path::new("latest") {
+            return Ok(self.from.clone());
+        }
+        let directory = Directory::at(&settings.snapshot_dir());
+        // By time, the latest last.
+        let proven = directory.list()?.into_iter().rev().find(|snapshot| snapshot.proof.is_ok());
+        proven.map(|snapshot| snapshot.path).ok_or_else(|| {
+            let dir = directory.path().display();
+            let sentence = format!("refused: no verified snapshot lies in {dir}; next: name a file (--from FILE)");
+            Failure { exit: Exit::Refused, sentence }
+        })
+    }
+
+    fn ask(&self, from: PathBuf) -> Ask {
         Ask {
-            from: self.from.clone(),
+            from,
             raw_copy: if self.skip_hash_check { RawCopy::Allow } else { RawCopy::Refuse },
             name: self.name.clone(),
             initial_cluster: self.initial_cluster.clone(),
@@ -191,7 +204,7 @@ fn node(settings: &Settings) -> Node {
         version: manifest.minor_version(),
         startable,
     };
-    Node { etcd: Some(etcd), recorded: recorded(settings, &manifest.id) }
+    Node { etcd: Some(etcd), recorded: recorded(settings) }
 }
 
 fn etcd_manifest(dir: &Path) -> Option<(PathBuf, Manifest)> {
@@ -211,11 +224,19 @@ fn startable(file: &Path) -> Option<String> {
     Some(format!("{} stands, and the kubelet (pid {}) starts it whenever it likes", file.display(), kubelet.pid))
 }
 
-/// What the agent saw of it last. Without a memory there is none, which moves revisions as far as for the unknown.
-fn recorded(settings: &Settings, etcd: &ComponentId) -> Option<Recorded> {
-    let memory = Offline::open(settings).ok()?.memory().ok()?;
-    let seen = memory.incarnations.get(etcd)?;
-    Some(Recorded { revision: seen.revision, at: seen.at, members: seen.members })
+/// What the agent saw of it last. Without that, revisions move as far as for the unknown.
+fn recorded(settings: &Settings) -> Option<Recorded> {
+    let (known, findings) = last_known(settings);
+    findings.iter().for_each(|finding| eprintln!("{finding}"));
+    let latest = known.latest()?;
+    let members = latest.members.iter().map(|member| Member {
+        id: member.id,
+        name: member.name.clone(),
+        peer_urls: member.peer_urls.clone(),
+        client_urls: member.client_urls.clone(),
+        is_learner: member.learner,
+    });
+    Some(Recorded { revision: known.highest_revision()?, at: latest.at, members: members.collect() })
 }
 
 impl From<Fault> for Failure {
@@ -226,5 +247,90 @@ impl From<Fault> for Failure {
             Fault::Io(error) => error.into(),
             Fault::Unfit(_) | Fault::Read(_) => Self::failed(fault.to_string()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::process::Command;
+
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::cli::{Cli, Command as What, EtcdCommand};
+
+    fn run(settings: &Settings, line: &str) -> Result<Exit, Failure> {
+        let words = ["lastgood", "etcd", "restore"].into_iter().chain(line.split(' '));
+        match Cli::try_parse_from(words).unwrap().command {
+            What::Etcd(EtcdCommand::Restore(args)) => restore(settings, &args),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// A node whose etcd manifest was taken out for a restore: it lies among the known-good ones.
+    fn node(root: &Path) -> Settings {
+        let mut settings = Settings::default();
+        for dir in ["manifests", "inactive", "state", "etcd"] {
+            fs::create_dir(root.join(dir)).unwrap();
+        }
+        settings.paths.manifests = Some(root.join("manifests"));
+        settings.paths.inactive_manifests = root.join("inactive");
+        settings.paths.state = root.join("state");
+        settings.paths.run = root.join("state");
+        let manifest = format!(
+            "apiVersion: v1\nkind: Pod\nmetadata: {{name: etcd, namespace: kube-system}}\nspec:\n  containers:\n  - name: \
+             etcd\n    image: registry.k8s.io/etcd:3.6.4-0\n    command: [etcd, --name=vm, --data-dir={0}, \
+             '--initial-advertise-peer-urls=https://127.0.0.1:2380']\n",
+            root.join("etcd").display()
+        );
+        fs::write(root.join("inactive/etcd.yaml"), manifest).unwrap();
+        settings
+    }
+
+    fn snapshot(root: &Path) -> String {
+        let packed = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/etcd/snapshot-3.6.db.gz");
+        let out = Command::new("gzip").arg("-dc").arg(packed).output().unwrap();
+        let path = root.join("snapshot.db");
+        fs::write(&path, out.stdout).unwrap();
+        path.to_str().unwrap().to_owned()
+    }
+
+    #[test]
+    fn a_file_is_all_that_is_needed_on_a_node_of_one_member() {
+        let dir = tempfile::tempdir().unwrap();
+        let settings = node(dir.path());
+        let from = snapshot(dir.path());
+        let member = dir.path().join("etcd/member");
+        assert_eq!(run(&settings, &format!("--from {from} --dry-run -o json")).unwrap(), Exit::Ok);
+        assert!(!member.exists(), "a dry run does nothing");
+        assert_eq!(run(&settings, &format!("--from {from} --yes")).unwrap(), Exit::Ok);
+        assert!(member.join("snap/db").exists());
+        // Over what stands, as the manifest names the place.
+        assert_eq!(run(&settings, &format!("--from {from} -y -o json")).unwrap(), Exit::Ok);
+        assert_eq!(files::names(&dir.path().join("etcd")).unwrap().len(), 2);
+    }
+
+    #[test]
+    fn what_is_refused_ends_with_its_own_code_and_the_next_step() {
+        let dir = tempfile::tempdir().unwrap();
+        let settings = node(dir.path());
+        let from = snapshot(dir.path());
+        for (line, words) in [
+            ("--from latest --yes".to_owned(), "no verified snapshot lies in"),
+            (
+                format!("--from {from} --yes --name other --initial-advertise-peer-urls https://10.0.0.9:2380"),
+                "name other members: vm (",
+            ),
+            (format!("--from {from} --yes --etcd-version 3.5.16"), "etcd 3.5 cannot open data of storage version 3.6"),
+            (format!("--from {from} --yes --data-dir {}", dir.path().join("state/x").display()), "which member"),
+        ] {
+            let failure = run(&settings, &line).unwrap_err();
+            assert_eq!(failure.exit, Exit::Refused, "{line}: {failure}");
+            assert!(failure.sentence.contains(words) && failure.sentence.contains("next: "), "{line}: {failure}");
+        }
+        fs::write(&from, "torn").unwrap();
+        assert_ne!(run(&settings, &format!("--from {from} --yes")).unwrap_err().exit, Exit::Ok);
+        assert_eq!(files::names(&dir.path().join("etcd")).unwrap(), Vec::<String>::new());
     }
 }

@@ -6,6 +6,7 @@ use clap::Subcommand;
 
 use super::progress::Progress;
 use crate::cli::{Exit, Failure, out};
+use crate::config::Settings;
 use crate::etcd::bbolt::Fault;
 use crate::etcd::snapshot::{RawCopy, Rejected, Verified, verify};
 use crate::report::{Format, Snapshot};
@@ -13,6 +14,35 @@ use crate::report::{Format, Snapshot};
 /// What can be done with snapshots.
 #[derive(Debug, Subcommand)]
 pub enum SnapshotCommand {
+    /// Take one from the member of this node, verify it whole, and keep it; needs no quorum and no API server
+    Save {
+        /// A file that does not exist yet; into the directory of snapshots, under a name of its own, when absent
+        file: Option<PathBuf>,
+        /// Copy the database of a member that does not run instead: no digest of its own, and without the last of its log
+        #[arg(long, value_name = "DIR")]
+        from_data_dir: Option<PathBuf>,
+        /// How to print it
+        #[arg(short, long, value_enum, default_value_t)]
+        output: Format,
+    },
+    /// The snapshots that are kept: age, revision, size, cluster, verified or not
+    List {
+        /// How to print them
+        #[arg(short, long, value_enum, default_value_t)]
+        output: Format,
+    },
+    /// Remove what the rules do not keep (snapshots.keep-…, snapshots.max-total); never the last that is verified
+    Prune {
+        /// Show what would go, and do nothing
+        #[arg(long)]
+        dry_run: bool,
+        /// Do not ask
+        #[arg(short, long)]
+        yes: bool,
+        /// How to print what goes
+        #[arg(short, long, value_enum, default_value_t)]
+        output: Format,
+    },
     /// Whether a snapshot is whole: its SHA-256, every page, what it holds; exit code 5 when it is not, 3 when it carries
     /// no SHA-256
     Verify {
@@ -45,6 +75,19 @@ pub(super) fn offline(command: &SnapshotCommand) -> Result<Exit, Failure> {
         SnapshotCommand::Show { file, output } => {
             out::text(&output.print(&verified(file, RawCopy::Allow)?, Snapshot::text)?)
         }
+        _ => Err(Failure::failed("this command needs the configuration".to_owned())),
+    }
+}
+
+/// Carries a command out.
+pub(super) async fn snapshot(settings: &Settings, command: SnapshotCommand) -> Result<Exit, Failure> {
+    match command {
+        SnapshotCommand::Save { file, from_data_dir, output } => {
+            super::save::save(settings, file, from_data_dir, output).await
+        }
+        SnapshotCommand::List { output } => super::shelf::list(settings, output),
+        SnapshotCommand::Prune { dry_run, yes, output } => super::shelf::prune(settings, dry_run, yes, output),
+        SnapshotCommand::Verify { .. } | SnapshotCommand::Show { .. } => offline(&command),
     }
 }
 

@@ -40,6 +40,10 @@ pub(super) enum Up {
 }
 
 pub(super) struct World {
+    /// How the databases grew.
+    pub(super) growth: BTreeMap<ComponentId, crate::model::known::Growth>,
+    /// What is known of the snapshots.
+    pub(super) snapshots: Option<crate::model::Snapshots>,
     pub(super) seconds: u64,
     pub(super) files: BTreeMap<String, (String, Timestamp)>,
     pub(super) gone: BTreeMap<String, Gone>,
@@ -125,6 +129,8 @@ impl World {
             around: Node::default(),
             data: DataVersion::Known(Versions { cluster: Some((1, 34)), ..Versions::default() }),
             etcd: [(id("etcd"), single_member())].into(),
+            growth: BTreeMap::new(),
+            snapshots: None,
             etcd_answered: None,
             parsed: RefCell::default(),
         };
@@ -470,6 +476,8 @@ impl World {
             probes: self.pods.iter().map(|(component, pod)| (component.clone(), self.probes(component, pod))).collect(),
             leases: BTreeMap::new(),
             etcd: self.etcd_answers(),
+            growth: self.growth.clone(),
+            snapshots: self.snapshots.clone(),
             images,
             kubelet: Kubelet {
                 process: Some(KubeletProcess {

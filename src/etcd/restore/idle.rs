@@ -21,11 +21,12 @@ pub(super) struct Idle {
 
 /// Takes the lock, or says who works there.
 pub(super) fn hold(data_dir: &Path) -> Result<Idle, Fault> {
-    let canonical = std::fs::canonicalize(data_dir).unwrap_or_else(|_| data_dir.to_owned());
+    // In a container it is known by another name perhaps; the lock tells then.
+    let real = |dir: &Path| std::fs::canonicalize(dir).unwrap_or_else(|_| dir.to_owned());
+    let here = real(data_dir);
     let named = proc::processes().into_iter().find(|process| {
         let dir = process.flag("data-dir").filter(|_| process.program() == "etcd");
-        dir.is_some_and(|dir| Path::new(&dir) == data_dir || Path::new(&dir) == canonical)
-            && proc::in_our_namespace(process.pid)
+        dir.is_some_and(|dir| real(Path::new(&dir)) == here) && proc::in_our_namespace(process.pid)
     });
     if let Some(process) = named {
         return Err(busy(data_dir, &format!("an etcd (pid {}) runs with it as its --data-dir", process.pid)));

@@ -45,6 +45,7 @@ use std::path::PathBuf;
 
 use jiff::Timestamp;
 
+use super::backend::Member;
 use super::bbolt;
 use super::snapshot::data_dir::Unfit;
 use super::snapshot::{RawCopy, Rejected};
@@ -112,14 +113,14 @@ pub struct OfManifest {
 }
 
 /// What was seen of an etcd while it served.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Recorded {
     /// The highest revision.
     pub revision: i64,
     /// When that was.
     pub at: Timestamp,
-    /// How many members its cluster had; nought where that is not known.
-    pub members: usize,
+    /// The members of its cluster, as it listed them last; none where it never did.
+    pub members: Vec<Member>,
 }
 
 /// Why it is not restored.

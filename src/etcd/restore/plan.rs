@@ -19,7 +19,7 @@ use serde::Serialize;
 
 use super::build::Owner;
 use super::cluster::{NewCluster, NoCluster, peer_url};
-use super::{Ask, Fault, Node, OfManifest, Recorded, idle, revisions, swap};
+use super::{Ask, Fault, Node, OfManifest, idle, revisions, swap};
 use crate::etcd::backend::{self, Member};
 use crate::etcd::snapshot::{Contents, Trailer, verify};
 use crate::etcd::versions;
@@ -150,7 +150,7 @@ impl Ask {
         // A new etcd begins at 1.
         let snapshot = contents.revision.map_or(1, |revision| revision.main).max(1);
         let of_old = old.as_ref().and_then(|old| old.as_ref().ok()?.revision).map_or(0, |revision| revision.main);
-        let recorded = node.recorded.map_or(0, |recorded| recorded.revision);
+        let recorded = node.recorded.as_ref().map_or(0, |recorded| recorded.revision);
         let highest_known = snapshot.max(of_old).max(recorded);
         let moved_to = match self.token.as_deref().and_then(Token::parse) {
             Some(token) => self.of_token(&token, snapshot, highest_known, verified.sha256)?,
@@ -224,12 +224,13 @@ impl Ask {
                 "give --data-dir",
             ),
         })?;
-        std::path::absolute(&dir).map_err(|error| files::named("find", &dir)(error).into())
+        real(&dir).map_err(|error| files::named("find", &dir)(error).into())
     }
 
     fn settled(&self, etcd: Option<&OfManifest>) -> Result<Settled, Fault> {
         let data_dir = self.data_dir(&Node { etcd: etcd.cloned(), recorded: None })?;
-        let of_manifest = etcd.is_some_and(|etcd| etcd.data_dir.as_ref() == Some(&data_dir));
+        let of_etcd = etcd.and_then(|etcd| real(etcd.data_dir.as_ref()?).ok());
+        let of_manifest = of_etcd.as_ref() == Some(&data_dir);
         // Another data directory than the node's own is another member's: nothing of the manifest goes for it.
         let etcd = etcd.filter(|_| of_manifest);
         if let Some(wal_dir) =
@@ -306,8 +307,9 @@ impl Ask {
         for part in settled.initial.split(',').filter_map(|part| part.split_once('=')) {
             mine.extend((part.0 == settled.name).then(|| peer_url(part.1).ok()).flatten());
         }
-        let mut others: Vec<&Member> =
-            [snapshot, old].into_iter().flat_map(|members| not_me(members, &settled.name, &mine)).collect();
+        let recorded = node.recorded.as_ref().map_or(&[][..], |recorded| &recorded.members);
+        let lists = [snapshot, old, recorded].into_iter();
+        let mut others: Vec<&Member> = lists.flat_map(|members| not_me(members, &settled.name, &mine)).collect();
         others.sort_by_key(|member| member.id);
         others.dedup_by_key(|member| member.id);
         let named = |member: &Member| {
@@ -315,17 +317,14 @@ impl Ask {
             self.stopped.iter().any(|said| *said == id || (!member.name.is_empty() && *said == member.name))
         };
         let running: Vec<String> = others.iter().filter(|member| !named(member)).map(|member| called(member)).collect();
-        let recorded = node.recorded.map_or(0, |recorded: Recorded| recorded.members);
-        let unnamed = recorded.saturating_sub(1).saturating_sub(others.len().max(self.stopped.len()));
-        if running.is_empty() && unnamed == 0 && (others.is_empty() || self.initial_cluster.is_some()) {
+        if running.is_empty() && (others.is_empty() || self.initial_cluster.is_some()) {
             return Ok(());
         }
-        let who = match (running.as_slice(), unnamed) {
-            ([], 0) => "it is not said who is to be in the new cluster (--initial-cluster)".to_owned(),
-            ([], more) => {
-                format!("its cluster had {recorded} members when it was last seen, {more} of them unknown here")
+        let who = match running.as_slice() {
+            [] => "it is not said who is to be in the new cluster (--initial-cluster)".to_owned(),
+            running => {
+                format!("the snapshot, the data or the agent's memory name other members: {}", running.join(", "))
             }
-            (running, _) => format!("the snapshot or the data name other members: {}", running.join(", ")),
         };
         Err(Fault::refused(
             format!(
@@ -450,7 +449,7 @@ impl Told<'_> {
     fn lost(&self, now: Timestamp) -> Vec<String> {
         let mut lost = Vec::new();
         let Revisions { snapshot, highest_known, moved_to } = self.revisions;
-        let seen = self.node.recorded.map_or(String::new(), |recorded| {
+        let seen = self.node.recorded.as_ref().map_or(String::new(), |recorded| {
             format!(" (revision {} was seen {} ago)", recorded.revision, ago(now, recorded.at))
         });
         lost.push(match highest_known > snapshot {
@@ -542,6 +541,14 @@ fn not_me<'a>(members: &'a [Member], name: &str, urls: &BTreeSet<String>) -> Vec
 fn called(member: &Member) -> String {
     let name = if member.name.is_empty() { "one that never started" } else { &member.name };
     format!("{name} ({:x}, {})", member.id, member.peer_urls.join(", "))
+}
+
+/// A directory by the one name it has: it may be reached through links, also of a place that is yet to be made.
+fn real(dir: &Path) -> std::io::Result<PathBuf> {
+    match std::fs::canonicalize(dir) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => std::path::absolute(dir),
+        real => real,
+    }
 }
 
 /// A token of ours.

@@ -131,18 +131,23 @@ impl Cluster {
         self.ctl(&["get", key, "--print-value-only"]).trim_end().to_owned()
     }
 
-    /// Writes as soon as it can, and returns the revision.
-    fn first_write(&self) -> i64 {
+    /// What it answers as soon as it does.
+    fn soon(&self, args: &[&str]) -> Value {
         let until = Instant::now() + SOON;
+        let args: Vec<&str> = args.iter().copied().chain(["-w", "json"]).collect();
         loop {
-            let out = self.try_ctl(&["put", "/first", "x", "-w", "json"]);
+            let out = self.try_ctl(&args);
             if out.status.success() {
-                let said: Value = serde_json::from_slice(&out.stdout).unwrap();
-                return said["header"]["revision"].as_i64().unwrap();
+                return serde_json::from_slice(&out.stdout).unwrap();
             }
             let why = String::from_utf8_lossy(&out.stderr).into_owned();
-            assert!(Instant::now() < until, "no write: {why}{}", self.logs());
+            assert!(Instant::now() < until, "etcdctl {args:?}: {why}{}", self.logs());
         }
+    }
+
+    /// Writes as soon as it can, and returns the revision.
+    fn first_write(&self) -> i64 {
+        self.soon(&["put", "/first", "x"])["header"]["revision"].as_i64().unwrap()
     }
 
     fn logs(&self) -> String {
@@ -196,7 +201,7 @@ fn it_serves(from: &'static str, by: &'static str, size: usize) {
         let minor = by.rsplit_once('.').unwrap().1.parse().unwrap();
         ask.etcd_version = Some((3, minor));
         // What the first one saw, the others move as far as.
-        let recorded = Recorded { revision: served, at: Timestamp::UNIX_EPOCH, members: 1 };
+        let recorded = Recorded { revision: served, at: Timestamp::UNIX_EPOCH, members: Vec::new() };
         let restored = restore(&ask, &Node { etcd: None, recorded: Some(recorded) }).unwrap();
         moved_to = restored.moved_to.unwrap();
         token = Some(restored.token);
@@ -231,7 +236,8 @@ fn it_serves(from: &'static str, by: &'static str, size: usize) {
         let said = String::from_utf8_lossy(&watch.stdout).into_owned() + &String::from_utf8_lossy(&watch.stderr);
         assert!(said.contains("required revision has been compacted"), "{said}");
     }
-    let learner = cluster.json(&["member", "add", "m9", "--learner", "--peer-urls=https://127.0.0.1:1"]);
+    // Refused until all members have been connected for five seconds.
+    let learner = cluster.soon(&["member", "add", "m9", "--learner", "--peer-urls=https://127.0.0.1:1"]);
     cluster.ctl(&["member", "remove", &format!("{:x}", learner["member"]["ID"].as_u64().unwrap())]);
     let now = cluster.json(&["put", "/second", "x"])["header"]["revision"].as_i64().unwrap();
     cluster.ctl(&["compact", &now.to_string()]);

@@ -92,15 +92,16 @@ fn each_reason_not_to_is_told_before_anything_is_touched() {
     );
     // Revisions.
     says(&super::Ask { bump: Some(u64::MAX), ..good() }, &none, "cannot be moved so far");
-    let seen = Recorded { revision: 5000, at: jiff::Timestamp::UNIX_EPOCH, members: 1 };
-    let node = Node { recorded: Some(seen), ..Node::default() };
+    let seen = Recorded { revision: 5000, at: jiff::Timestamp::UNIX_EPOCH, members: Vec::new() };
+    let node = Node { recorded: Some(seen.clone()), ..Node::default() };
     says(&super::Ask { bump: Some(10), ..good() }, &node, "revision 5000 was given out already");
     // Q2.
     let three = "m0=https://h:1,m1=https://i:1,m2=https://j:1";
     let foreign = super::Ask { stopped: Vec::new(), ..ask(&from, &data, three) };
     says(&foreign, &none, "name other members: vm (");
-    let node = Node { recorded: Some(Recorded { members: 3, ..seen }), ..a_manifest(&data) };
-    says(&bare(&from), &node, "had 3 members when it was last seen, 2 of them unknown here");
+    let m1 = Member { id: 7, name: "m1".to_owned(), peer_urls: vec!["https://i:1".to_owned()], ..Member::default() };
+    let node = Node { recorded: Some(Recorded { members: vec![m1], ..seen }), ..a_manifest(&data) };
+    says(&bare(&from), &node, "memory name other members: m1 (7, https://i:1)");
     // The agreement of several.
     says(
         &super::Ask { token: Some("t".to_owned()), ..ask(&from, &data, three) },
@@ -181,7 +182,7 @@ fn members_are_restored_alike_by_the_token_of_the_first() {
     let first = restore(&first, &Node::default()).unwrap();
     let mut second = ask(&from, &dir.path().join("m1"), three);
     (second.name, second.token) = (Some("m1".to_owned()), Some(first.token.clone()));
-    let seen = Recorded { revision: 900, at: jiff::Timestamp::UNIX_EPOCH, members: 1 };
+    let seen = Recorded { revision: 900, at: jiff::Timestamp::UNIX_EPOCH, members: Vec::new() };
     let second = restore(&second, &Node { recorded: Some(seen), etcd: None }).unwrap();
     assert_eq!((first.moved_to, &first.token), (second.moved_to, &second.token));
     let database = |name: &str| fs::read(dir.path().join(name).join("member/snap/db")).unwrap();

@@ -24,7 +24,7 @@ const KEY: &str = "health";
 
 /// One way to an etcd.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::observe) struct Way {
+pub struct Way {
     /// Where it listens for clients.
     pub(in crate::observe) address: Address,
     /// With which credentials, and whom we take.

@@ -69,6 +69,11 @@ impl Members {
         }
     }
 
+    /// How each of them is reached.
+    pub(in crate::observe) fn ways(&self) -> impl Iterator<Item = (&ComponentId, &Way)> {
+        self.tasks.iter().map(|(id, asking)| (id, &asking.ask.way))
+    }
+
     /// The latest answers that are not too old to say anything.
     pub(in crate::observe) fn answers(&self) -> BTreeMap<ComponentId, EtcdStatus> {
         let oldest = ROUNDS * (self.settings.interval + self.settings.timeout);

@@ -9,6 +9,7 @@
 
 pub(super) mod connect;
 pub(super) mod etcd;
+pub(super) mod feed;
 pub(super) mod http;
 mod listening;
 pub(super) mod member;

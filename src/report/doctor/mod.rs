@@ -12,6 +12,7 @@
 mod certificates;
 mod components;
 mod node;
+mod snapshots;
 #[cfg(test)]
 mod tests;
 
@@ -24,7 +25,7 @@ use serde::{Deserialize, Serialize};
 pub use components::wanted;
 
 use super::Process;
-use crate::model::{ComponentId, Memory, Observation, Policy};
+use crate::model::{ComponentId, Memory, Observation, Policy, Snapshots};
 use crate::observe::{Places, Surroundings};
 
 /// The version of the printed form: raised when a field changes its meaning, not when one is added.
@@ -47,6 +48,8 @@ pub struct Examined<'e> {
     pub places: &'e Places,
     /// Of each generation that was read again: whether its bytes are whole, or why not.
     pub store: &'e BTreeMap<(ComponentId, u32), Result<(), String>>,
+    /// The snapshots of this node's etcd; nothing where it has none of its own.
+    pub snapshots: Option<&'e Snapshots>,
     /// The agent; a sentence when one is there and does not answer.
     pub agent: &'e Result<Process, String>,
 }
@@ -128,6 +131,7 @@ impl Doctor {
         let mut checks = node::checks(&examined);
         checks.extend(components::checks(&examined));
         checks.extend(certificates::checks(&examined));
+        checks.extend(snapshots::check(&examined));
         checks.sort_by_key(|check| std::cmp::Reverse(check.verdict));
         let verdict = checks.iter().map(|check| check.verdict).max().unwrap_or(Mark::CannotTell);
         let sentence = sentence(&checks, verdict);

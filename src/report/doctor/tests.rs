@@ -71,6 +71,7 @@ struct Scene {
     found: Surroundings,
     places: Places,
     store: BTreeMap<(ComponentId, u32), Result<(), String>>,
+    snapshots: Option<crate::model::Snapshots>,
     agent: Result<Process, String>,
     now: Timestamp,
 }
@@ -121,6 +122,8 @@ impl Scene {
             probes: BTreeMap::new(),
             leases: BTreeMap::new(),
             etcd: BTreeMap::new(),
+            growth: BTreeMap::new(),
+            snapshots: None,
             images: BTreeMap::from([("scheduler:v1".to_owned(), ImagePresence::Present { id: "x".to_owned() })]),
             kubelet: Kubelet {
                 process: Some(KubeletProcess {
@@ -161,6 +164,7 @@ impl Scene {
                 restart: Ok("/usr/bin/systemctl".into()),
             },
             store: BTreeMap::from([((id(), 1), Ok(()))]),
+            snapshots: None,
             agent: Ok(Process::Running { pid: 812, since: now() }),
             now: now(),
         }
@@ -183,6 +187,7 @@ impl Scene {
             found: &self.found,
             places: &self.places,
             store: &self.store,
+            snapshots: self.snapshots.as_ref(),
             agent: &self.agent,
         })
     }

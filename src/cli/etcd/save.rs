@@ -1,0 +1,173 @@
+//! `lastgood etcd snapshot save`. By this process, whether the agent runs or not: the directory's lock keeps the two apart.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::{Instant, sleep};
+
+use super::progress::Progress as Line;
+use super::shelf::row;
+use crate::cli::{Exit, Failure, out};
+use crate::config::Settings;
+use crate::config::size::roughly;
+use crate::model::Memory;
+use crate::observe::{LocalMember, Observer};
+use crate::report::{Format, SnapshotRow};
+use crate::snapshots::directory::LockError;
+use crate::snapshots::save::{Doing, Fault, Limits, Progress, Proven, Taken, from_data_dir, from_member};
+use crate::snapshots::{Directory, Locked, Snapshot};
+use crate::sys::files;
+
+/// Between two looks whether another lastgood is still at the directory.
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
+
+pub(super) async fn save(
+    settings: &Settings,
+    file: Option<PathBuf>,
+    data_dir: Option<PathBuf>,
+    output: Format,
+) -> Result<Exit, Failure> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let saved = tokio::select! {
+        saved = saved(settings, file, data_dir) => saved?,
+        // What is half done goes with the future.
+        _ = terminate.recv() => return Err(Failure::failed("ended before the snapshot was there; nothing is left of it".to_owned())),
+        _ = interrupt.recv() => return Err(Failure::failed("interrupted before the snapshot was there; nothing is left of it".to_owned())),
+    };
+    out::text(&output.print(&row(&saved, Timestamp::now(), None), said)?)
+}
+
+fn said(row: &SnapshotRow) -> String {
+    let raw = match row.origin.as_str() {
+        "stream" => "",
+        _ => "; a raw copy: it carries no digest of its own, and the last of the member's log is not in it",
+    };
+    format!("{}: revision {}, {}, verified{raw}\n", row.path, row.revision, roughly(row.bytes))
+}
+
+async fn saved(settings: &Settings, file: Option<PathBuf>, data_dir: Option<PathBuf>) -> Result<Snapshot, Failure> {
+    let file = file.map(std::path::absolute).transpose()?;
+    let (dir, locked) = match &file {
+        Some(file) => {
+            if let Some(standing) = files::standing(file)? {
+                let what = files::kind_of(&standing);
+                return Err(refused(format!("{}: a {what} stands there; name another file", file.display())));
+            }
+            (files::dir_of(file).to_owned(), None)
+        }
+        None => {
+            let directory = Directory::at(&settings.snapshot_dir());
+            (directory.path().to_owned(), Some(lock(&directory, settings.snapshots.timeout).await?))
+        }
+    };
+    let progress = progress();
+    let taken = match data_dir {
+        Some(data_dir) => from_data_dir(&data_dir, &dir, &progress).await?,
+        None => of_this_node(settings, &dir, &progress).await?,
+    };
+    let proven = taken.prove(&progress).await?;
+    for remark in proven.remarks() {
+        eprintln!("{remark}");
+    }
+    keep(proven, file, locked.as_ref())
+}
+
+fn keep(proven: Proven, file: Option<PathBuf>, locked: Option<&Locked>) -> Result<Snapshot, Failure> {
+    let proof = proven.proof().clone();
+    let path = match (file, locked) {
+        (Some(file), _) => {
+            proven.keep_as(&file)?;
+            file
+        }
+        (None, Some(locked)) => proven.keep(locked)?,
+        (None, None) => return Err(Failure::failed("there is no place for the snapshot".to_owned())),
+    };
+    Ok(Snapshot { path, name: proof.name, bytes: proof.bytes, proof: Ok(proof) })
+}
+
+/// From the member of this node; from its files, where it does not run and nothing holds them.
+async fn of_this_node(settings: &Settings, dir: &Path, progress: &Progress) -> Result<Taken, Failure> {
+    let LocalMember { way, data_dir, .. } = member(settings).await?;
+    let why = match from_member(&way, Limits::from(&settings.snapshots), dir, progress).await {
+        Err(Fault::Member(why)) => why,
+        taken => return Ok(taken?),
+    };
+    let Some(data_dir) = data_dir else { return Err(Failure::failed(why)) };
+    eprintln!("{why}; copying its database in {} instead, if nothing holds it", data_dir.display());
+    Ok(from_data_dir(&data_dir, dir, progress).await?)
+}
+
+async fn member(settings: &Settings) -> Result<LocalMember, Failure> {
+    let mut observer = Observer::start(settings).await;
+    // What stands or stood last: the agent's memory knows the manifest of a member whose file is gone.
+    let memory = crate::record::Store::open(settings).map(|store| store.load_memory(&observer.machine()).0);
+    let _ = observer.observe(&memory.unwrap_or_else(|_| Memory::default())).await;
+    observer.etcd_members().into_iter().next().ok_or_else(|| {
+        refused(
+            "no etcd member runs on this node as a static pod; --from-data-dir DIR copies the database of one that is \
+             stopped, and `etcdctl snapshot save` asks an external one"
+                .to_owned(),
+        )
+    })
+}
+
+async fn lock(directory: &Directory, longest: Duration) -> Result<Locked, Failure> {
+    let deadline = Instant::now() + longest;
+    let mut told = false;
+    loop {
+        match directory.lock() {
+            Ok(locked) => return Ok(locked),
+            Err(LockError::Busy(_)) if Instant::now() < deadline => {
+                if !told {
+                    eprintln!("another snapshot is being taken there; waiting for it");
+                    told = true;
+                }
+                sleep(LOOK_AGAIN).await;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// Two lines after each other: of what comes, and of what is read again.
+fn progress() -> Progress {
+    let lines = Mutex::new((Some(Line::new("receiving")), Line::new("verifying")));
+    Arc::new(move |doing, done, of| {
+        let mut lines = lines.lock().unwrap_or_else(PoisonError::into_inner);
+        match doing {
+            Doing::Receiving => lines.0.iter_mut().for_each(|line| line.at(done, of)),
+            Doing::Verifying => {
+                lines.0 = None;
+                lines.1.at(done, of);
+            }
+        }
+    })
+}
+
+pub(super) fn refused(sentence: String) -> Failure {
+    Failure { exit: Exit::Refused, sentence }
+}
+
+impl From<LockError> for Failure {
+    fn from(error: LockError) -> Self {
+        match error {
+            LockError::Busy(_) => refused(format!("{error}; try again")),
+            LockError::Io(error) => error.into(),
+        }
+    }
+}
+
+impl From<Fault> for Failure {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Disk(error) if error.kind() == io::ErrorKind::PermissionDenied => error.into(),
+            Fault::NoRoom { .. } | Fault::InUse(_) => refused(fault.to_string()),
+            Fault::NotWhole(_) => Self { exit: Exit::Unwell, sentence: fault.to_string() },
+            _ => Self::failed(fault.to_string()),
+        }
+    }
+}

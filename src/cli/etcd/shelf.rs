@@ -1,0 +1,70 @@
+//! `lastgood etcd snapshot list` and `prune`.
+
+use jiff::Timestamp;
+
+use super::save::refused;
+use crate::cli::rollback::agreed;
+use crate::cli::{Exit, Failure, out};
+use crate::config::Settings;
+use crate::report::{Format, Shelf, SnapshotRow};
+use crate::snapshots::directory::{Pruned, surplus};
+use crate::snapshots::retention::Rules;
+use crate::snapshots::{Directory, Snapshot};
+
+/// One snapshot as it is printed; `why` it goes, where it does.
+pub(super) fn row(snapshot: &Snapshot, now: Timestamp, why: Option<String>) -> SnapshotRow {
+    SnapshotRow {
+        path: snapshot.path.display().to_string(),
+        at: snapshot.name.at,
+        age_seconds: now.duration_since(snapshot.name.at).as_secs().try_into().unwrap_or_default(),
+        revision: snapshot.name.revision,
+        cluster: format!("{:x}", snapshot.name.cluster),
+        bytes: snapshot.bytes,
+        origin: snapshot.name.origin.to_string(),
+        verified: snapshot.proof.as_ref().ok().map(|proof| proof.verified),
+        why: why.or_else(|| snapshot.proof.as_ref().err().map(|why| format!("not verified: {why}"))),
+    }
+}
+
+pub(super) fn list(settings: &Settings, output: Format) -> Result<Exit, Failure> {
+    let directory = Directory::at(&settings.snapshot_dir());
+    let now = Timestamp::now();
+    let rows = directory.list()?.iter().map(|snapshot| row(snapshot, now, None)).collect();
+    let shelf = Shelf::new(directory.path().display().to_string(), rows);
+    out::text(&output.print(&shelf, Shelf::text)?)
+}
+
+pub(super) fn prune(settings: &Settings, dry_run: bool, yes: bool, output: Format) -> Result<Exit, Failure> {
+    let directory = Directory::at(&settings.snapshot_dir());
+    let rules = Rules::from(&settings.snapshots);
+    let now = Timestamp::now();
+    let shelf = |gone: &[Pruned]| {
+        let rows = gone.iter().map(|gone| row(&gone.snapshot, now, Some(gone.why.to_string()))).collect();
+        Shelf::new(directory.path().display().to_string(), rows)
+    };
+    let planned = surplus(&directory, &rules, now)?;
+    if dry_run || planned.is_empty() {
+        let nothing = |shelf: &Shelf| match shelf.snapshots.is_empty() {
+            true => "nothing to prune\n".to_owned(),
+            false => format!("would go:\n{}", shelf.text()),
+        };
+        return out::text(&output.print(&shelf(&planned), nothing)?);
+    }
+    if !yes {
+        if output != Format::Text {
+            return Err(refused("-o goes with --dry-run or --yes".to_owned()));
+        }
+        out::text(&shelf(&planned).text())?;
+        if !agreed()? {
+            return Err(refused("nothing was done".to_owned()));
+        }
+    }
+    // What was shown may have changed while a person thought: only what goes by the rules now, and was shown, goes.
+    let locked = directory.lock()?;
+    let mut gone = locked.surplus(&rules, now)?;
+    gone.retain(|gone| planned.iter().any(|planned| planned.snapshot.path == gone.snapshot.path));
+    for gone in &gone {
+        locked.remove(&gone.snapshot)?;
+    }
+    out::text(&output.print(&shelf(&gone), |shelf| format!("pruned {} snapshots\n", shelf.snapshots.len()))?)
+}

@@ -1,0 +1,46 @@
+//! What the snapshots of etcd's data oblige a person to: told once, with the next step. The agent takes and prunes them by
+//! its own clock; nothing here waits for that.
+
+use super::draft::Draft;
+use super::members::once;
+use crate::model::snapshot::Snapshots;
+use crate::model::{ComponentId, Role};
+
+/// Tells what there is to be told.
+pub(super) fn tell(draft: &mut Draft<'_>) {
+    let Some(snapshots) = draft.scene.seen.snapshots.clone() else { return };
+    let etcd = draft.memory.components.iter().find(|(_, record)| record.role == Role::Etcd);
+    let Some(id): Option<ComponentId> = etcd.map(|(id, _)| id.clone()) else { return };
+    let old = late(draft, &snapshots);
+    once(draft, &id, "snapshot-old", old);
+    once(draft, &id, "snapshot-unverified", unverified(&snapshots));
+}
+
+fn late(draft: &Draft<'_>, snapshots: &Snapshots) -> Option<String> {
+    snapshots.is_late(draft.scene.tick.now.wall).then_some(())?;
+    let minutes = snapshots.longest().as_secs() / 60;
+    let newest = match &snapshots.newest {
+        Some(newest) => format!("the newest is of {:.0}, revision {}", newest.at, newest.revision),
+        None => "there is none at all".to_owned(),
+    };
+    let why = match (&snapshots.failed, &snapshots.unreadable) {
+        (_, Some(why)) => format!("; {why}"),
+        (Some(failed), None) => format!("; the last try failed: {}", failed.why),
+        (None, None) => String::new(),
+    };
+    Some(format!(
+        "no verified snapshot of etcd's data of the last {minutes} minutes: {newest}{why}; what was written since would \
+         be lost with the data; next: `lastgood etcd snapshot save` takes one, or says what is in its way"
+    ))
+}
+
+fn unverified(snapshots: &Snapshots) -> Option<String> {
+    let (file, why) = snapshots.unverified.first()?;
+    let more = snapshots.unverified.len() - 1;
+    let more = if more == 0 { String::new() } else { format!(", and {more} more like it") };
+    let dir = &snapshots.directory;
+    Some(format!(
+        "{dir}/{file} is not verified: {why}{more}; a restore does not take it by itself, and it is not pruned; next: \
+         `lastgood etcd snapshot verify {dir}/{file}`, then move it elsewhere or delete it"
+    ))
+}

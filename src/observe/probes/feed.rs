@@ -1,0 +1,80 @@
+//! The snapshot of a member, part by part as it sends it (`Maintenance.Snapshot`). It works without a quorum.
+//!
+//! The stream has no deadline of its own, and a client's time-out holds for its beginning alone: an etcd that stops in the
+//! middle would hold it for ever. So each part has to come in time.
+
+use std::time::Duration;
+
+use etcd_client::{Client, SnapshotStreaming};
+use tokio::time::{Instant, timeout};
+
+use super::etcd::{Etcd, Way};
+use crate::model::etcd::MemberStatus;
+use crate::model::{ComponentId, Reading};
+
+/// An etcd member of this node: a static pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LocalMember {
+    /// Its component.
+    pub component: ComponentId,
+    /// How it is reached.
+    pub way: Way,
+    /// Its data directory on the host, where its manifest names one.
+    pub data_dir: Option<std::path::PathBuf>,
+}
+
+/// A snapshot that is being sent.
+pub struct Feed {
+    stream: SnapshotStreaming,
+    way: Way,
+    stall: Duration,
+    /// The connection ends with it.
+    _client: Client,
+}
+
+/// One part of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// Its bytes.
+    pub bytes: Vec<u8>,
+    /// Bytes of the database that are still to come.
+    pub remaining: u64,
+}
+
+impl Feed {
+    /// Asks a member what it is, and for its snapshot.
+    ///
+    /// # Errors
+    /// A sentence: what it answered instead, or that it did not within `stall`.
+    pub async fn open(way: &Way, stall: Duration) -> Result<(MemberStatus, Self), String> {
+        let deadline = Instant::now() + stall;
+        let said = |reading: Reading| reading.symptom().map(ToString::to_string).unwrap_or_default();
+        let etcd = Etcd::connect(way, deadline).await.map_err(said)?;
+        let status = etcd.status(deadline).await.map_err(said)?;
+        let client = etcd.client().clone();
+        let mut maintenance = client.maintenance_client();
+        let stream = match timeout(stall, maintenance.snapshot()).await {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(error)) => return Err(said(etcd.meaning(error))),
+            Err(_) => return Err(format!("{way} was asked for a snapshot and did not answer within {stall:?}")),
+        };
+        Ok((status, Self { stream, way: way.clone(), stall, _client: client }))
+    }
+
+    /// The next part; `None` after the last.
+    ///
+    /// # Errors
+    /// A sentence: that it broke off, or that nothing came within the time of a stall.
+    pub async fn next(&mut self) -> Result<Option<Part>, String> {
+        match timeout(self.stall, self.stream.message()).await {
+            Ok(Ok(Some(part))) => Ok(Some(Part { bytes: part.blob().to_vec(), remaining: part.remaining_bytes() })),
+            Ok(Ok(None)) => Ok(None),
+            Ok(Err(error)) => Err(format!("{}: the snapshot broke off: {error}", self.way)),
+            Err(_) => Err(format!(
+                "{} has sent nothing of its snapshot for {} s: it hangs, or its disk does",
+                self.way,
+                self.stall.as_secs_f32()
+            )),
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! The snapshots that are kept, as status, `etcd snapshot list`, `save` and `prune` tell of them.
+
+use std::fmt::{self, Write as _};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::status::between;
+use super::text::{lines, table};
+use crate::config::duration::roughly;
+use crate::config::size;
+use crate::model::Snapshots;
+
+/// The version of the printed form: raised when a field changes its meaning, not when one is added.
+const VERSION: u32 = 1;
+
+/// A status's word on snapshots.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SnapshotsView {
+    /// Whether the agent takes them.
+    pub enabled: bool,
+    /// Where they are kept.
+    pub directory: String,
+    /// The newest that is verified.
+    pub newest: Option<NewestView>,
+    /// Whether there should be a newer one by now.
+    pub late: bool,
+    /// How many are verified.
+    pub verified: usize,
+    /// Files that are not verified.
+    pub unverified: Vec<String>,
+    /// Bytes of all of them.
+    pub bytes: u64,
+    /// Why the last try failed, where it did.
+    pub failed: Option<String>,
+}
+
+/// The newest snapshot that is verified.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NewestView {
+    /// The file's name.
+    pub file: String,
+    /// When it was taken.
+    pub at: Timestamp,
+    /// How long ago that is.
+    pub age_seconds: u64,
+    /// The newest MVCC revision in it.
+    pub revision: i64,
+    /// Bytes of it.
+    pub bytes: u64,
+    /// When it was verified.
+    pub verified: Timestamp,
+}
+
+impl SnapshotsView {
+    /// As of now.
+    pub fn new(snapshots: &Snapshots, now: Timestamp) -> Self {
+        let newest = snapshots.newest.as_ref().map(|newest| NewestView {
+            file: newest.file.clone(),
+            at: newest.at,
+            age_seconds: between(newest.at, now).as_secs(),
+            revision: newest.revision,
+            bytes: newest.bytes,
+            verified: newest.verified,
+        });
+        Self {
+            enabled: snapshots.enabled,
+            directory: snapshots.directory.clone(),
+            newest,
+            late: snapshots.is_late(now),
+            verified: snapshots.verified,
+            unverified: snapshots.unverified.iter().map(|(file, _)| file.clone()).collect(),
+            bytes: snapshots.bytes,
+            failed: snapshots.failed.as_ref().map(|failed| failed.why.clone()).or(snapshots.unreadable.clone()),
+        }
+    }
+}
+
+impl fmt::Display for SnapshotsView {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.newest {
+            Some(newest) => {
+                let (age, late) =
+                    (roughly(Duration::from_secs(newest.age_seconds)), if self.late { ", too old" } else { "" });
+                write!(f, "newest {age} old{late}, revision {}, verified", newest.revision)?;
+                write!(f, "; {} kept, {}", self.verified, size::roughly(self.bytes))?;
+            }
+            None => f.write_str("none is verified yet")?,
+        }
+        if !self.unverified.is_empty() {
+            write!(f, "; {} not verified", self.unverified.len())?;
+        }
+        if let Some(why) = &self.failed {
+            write!(f, "; the last try failed: {why}")?;
+        }
+        if self.enabled { Ok(()) } else { f.write_str("; none is taken by itself (snapshots.enabled = false)") }
+    }
+}
+
+/// One snapshot.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SnapshotRow {
+    /// The file.
+    pub path: String,
+    /// When it was taken.
+    pub at: Timestamp,
+    /// How long ago that is.
+    pub age_seconds: u64,
+    /// The newest MVCC revision in it.
+    pub revision: i64,
+    /// The cluster's ID in hex.
+    pub cluster: String,
+    /// Bytes of the file.
+    pub bytes: u64,
+    /// Where its bytes come from: `stream`, or `data directory` for a copy without a digest.
+    pub origin: String,
+    /// When it was verified; absent where it is not.
+    pub verified: Option<Timestamp>,
+    /// Why it is not verified, or why it goes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+}
+
+/// A list of snapshots.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shelf {
+    /// Of this form.
+    pub version: u32,
+    /// Where they lie.
+    pub directory: String,
+    /// The newest last.
+    pub snapshots: Vec<SnapshotRow>,
+}
+
+impl Shelf {
+    /// A list.
+    pub fn new(directory: String, snapshots: Vec<SnapshotRow>) -> Self {
+        Self { version: VERSION, directory, snapshots }
+    }
+
+    /// For people.
+    pub fn text(&self) -> String {
+        if self.snapshots.is_empty() {
+            return format!("no snapshots in {}\n", self.directory);
+        }
+        let mut table = table(&["AGE", "REVISION", "SIZE", "CLUSTER", "ORIGIN", "VERIFIED", "FILE"]);
+        for row in &self.snapshots {
+            table.add_row([
+                roughly(Duration::from_secs(row.age_seconds)),
+                row.revision.to_string(),
+                size::roughly(row.bytes),
+                row.cluster.clone(),
+                row.origin.clone(),
+                if row.verified.is_some() { "yes" } else { "no" }.to_owned(),
+                row.path.rsplit('/').next().unwrap_or(&row.path).to_owned(),
+            ]);
+        }
+        let mut out = lines(&table);
+        let _ = writeln!(out, "in {}", self.directory);
+        for (row, why) in self.snapshots.iter().filter_map(|row| Some((row, row.why.as_ref()?))) {
+            let _ = writeln!(out, "{}: {why}", row.path.rsplit('/').next().unwrap_or(&row.path));
+        }
+        out
+    }
+}

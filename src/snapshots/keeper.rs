@@ -1,0 +1,251 @@
+//! The agent's own hand on snapshots: one task beside the passes, which never waits for it, nor they for it.
+//!
+//! ```text
+//!   a pass ──Wanted (which member, does it answer, is work ahead)──▶ keeper
+//!   keeper: sleep until one is due ─▶ take ─▶ prove ─▶ keep ─▶ prune by the rules ─▶ look at the directory anew
+//!      │ taken, pruned, failed: events ──▶ journal, history         └─▶ Snapshots, for pass, status and doctor
+//!      └ another lastgood is at it: tried again in a moment
+//! ```
+//!
+//! An etcd that does not answer is not asked: its probes tell that already, and that the newest snapshot grows old is
+//! told by the pass.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+use super::directory::{Directory, LockError};
+use super::retention::Rules;
+use super::save::{self, Limits, from_member, quietly};
+use super::{look, schedule};
+use crate::agent::event;
+use crate::config::Settings;
+use crate::config::duration::roughly;
+use crate::config::size;
+use crate::model::event::EventKind;
+use crate::model::snapshot::Failed;
+use crate::model::{Event, Snapshots};
+use crate::observe::LocalMember;
+use crate::sys::clock;
+
+/// The directory is looked at this often: a person may have put something there, or taken it away.
+const LOOK: Duration = Duration::from_secs(60);
+/// While another lastgood is at the directory.
+const BUSY: Duration = Duration::from_secs(5);
+/// Before work on the node, one younger than this is new enough.
+const FRESH: Duration = Duration::from_secs(5 * 60);
+/// Events that wait to be told.
+const EVENTS: usize = 64;
+
+/// What a pass knows and the keeper wants to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// The etcd member of this node; nothing where it has none of its own.
+    pub member: Option<LocalMember>,
+    /// Whether it answers.
+    pub answers: bool,
+    /// Work that is about to be done on this node, such as an upgrade: one is taken before it, out of turn.
+    pub work_ahead: Option<String>,
+}
+
+/// The task.
+#[derive(Debug)]
+pub struct Keeper {
+    wanted: watch::Sender<Wanted>,
+    known: Arc<Mutex<Snapshots>>,
+    told: mpsc::Receiver<Event>,
+    /// Ends with this value; what it was writing is removed, or swept by the next one.
+    _task: JoinSet<()>,
+}
+
+impl Keeper {
+    /// Starts it.
+    pub fn start(settings: &Settings, machine: String) -> Self {
+        let (wanted, wants) = watch::channel(Wanted::default());
+        let (tell, told) = mpsc::channel(EVENTS);
+        let since = clock::now().wall;
+        let known = Arc::new(Mutex::new(look(settings, since)));
+        let work = Work {
+            settings: settings.clone(),
+            machine,
+            since,
+            wants,
+            tell,
+            known: Arc::clone(&known),
+            failed: None,
+            hurried: None,
+        };
+        let mut task = JoinSet::new();
+        task.spawn(work.go_on());
+        Self { wanted, known, told, _task: task }
+    }
+
+    /// Tells it what the last pass found.
+    pub fn want(&self, wanted: Wanted) {
+        self.wanted.send_if_modified(|before| {
+            let changed = *before != wanted;
+            *before = wanted;
+            changed
+        });
+    }
+
+    /// What is known of the snapshots; nothing where this node has no etcd of its own.
+    pub fn known(&self) -> Option<Snapshots> {
+        self.wanted.borrow().member.as_ref()?;
+        Some(self.known.lock().unwrap_or_else(PoisonError::into_inner).clone())
+    }
+
+    /// The next thing that happened. Cancel-safe.
+    pub async fn told(&mut self) -> Option<Event> {
+        self.told.recv().await
+    }
+}
+
+struct Work {
+    settings: Settings,
+    machine: String,
+    since: Timestamp,
+    wants: watch::Receiver<Wanted>,
+    tell: mpsc::Sender<Event>,
+    known: Arc<Mutex<Snapshots>>,
+    failed: Option<Failed>,
+    /// The work ahead that one was taken for.
+    hurried: Option<String>,
+}
+
+/// How a try ended.
+enum Tried {
+    Done,
+    Busy,
+}
+
+impl Work {
+    async fn go_on(mut self) {
+        loop {
+            let wanted = self.wants.borrow_and_update().clone();
+            let now = clock::now().wall;
+            let mut rest = LOOK;
+            if wanted.work_ahead.is_none() {
+                self.hurried = None;
+            }
+            if let (true, true, Some(member)) = (self.settings.snapshots.enabled, wanted.answers, &wanted.member) {
+                let hurry = self.hurry(&wanted, now);
+                let due = self.due(now);
+                if hurry.is_some() || due <= now {
+                    let why = hurry.clone().unwrap_or_else(|| "it was due".to_owned());
+                    match self.take(member, &why).await {
+                        Tried::Done => self.hurried = hurry.or(self.hurried.take()),
+                        Tried::Busy => sleep(BUSY).await,
+                    }
+                    continue;
+                }
+                rest = rest.min(due.duration_since(now).try_into().unwrap_or_default());
+            }
+            // At least a moment, whatever the clock says.
+            match timeout(rest.max(Duration::from_millis(50)), self.wants.changed()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) => return,
+                Err(_) => self.look_anew().await,
+            }
+        }
+    }
+
+    fn due(&self, now: Timestamp) -> Timestamp {
+        let newest = self.known.lock().unwrap_or_else(PoisonError::into_inner).newest.as_ref().map(|newest| newest.at);
+        let failed = self.failed.as_ref().map(|failed| (failed.at, failed.times));
+        let known = schedule::Known { newest, failed, since: self.since };
+        schedule::due(&known, self.settings.snapshots.interval, &self.machine, now)
+    }
+
+    /// Work ahead that nothing was taken for yet, and nothing new enough is there.
+    fn hurry(&self, wanted: &Wanted, now: Timestamp) -> Option<String> {
+        let work = wanted.work_ahead.clone().filter(|work| self.hurried.as_ref() != Some(work))?;
+        let age = self.known.lock().unwrap_or_else(PoisonError::into_inner).age(now);
+        (age.is_none_or(|age| age > FRESH) && self.failed.is_none()).then_some(work)
+    }
+
+    async fn take(&mut self, member: &LocalMember, why: &str) -> Tried {
+        let directory = Directory::at(&self.settings.snapshot_dir());
+        let began = clock::since_boot();
+        let locked = match directory.lock() {
+            Ok(locked) => locked,
+            Err(LockError::Busy(_)) => return Tried::Busy,
+            Err(LockError::Io(error)) => {
+                self.fail(member, error.to_string()).await;
+                return Tried::Done;
+            }
+        };
+        let limits = Limits::from(&self.settings.snapshots);
+        let kept = async {
+            let proven =
+                from_member(&member.way, limits, directory.path(), &quietly()).await?.prove(&quietly()).await?;
+            let (proof, remarks) = (proven.proof().clone(), proven.remarks().join("; "));
+            proven.keep(&locked)?;
+            Ok::<_, save::Fault>((proof, remarks))
+        };
+        match kept.await {
+            Ok((proof, remarks)) => {
+                let took = roughly(clock::since_boot().saturating_sub(began));
+                let size = size::roughly(proof.bytes);
+                let remarks = if remarks.is_empty() { remarks } else { format!("; {remarks}") };
+                let revision = proof.name.revision;
+                let to = format!(
+                    "snapshot {} taken and verified: revision {revision}, {size}, in {took}{remarks}",
+                    proof.file
+                );
+                self.failed = None;
+                self.tell(EventKind::Snapshot, member, &to, why).await;
+            }
+            Err(fault) => self.fail(member, fault.to_string()).await,
+        }
+        // Nothing goes where nothing came: on a full disk the old ones are the ones that count.
+        if self.failed.is_none() {
+            match locked.surplus(&Rules::from(&self.settings.snapshots), clock::now().wall) {
+                Ok(surplus) => {
+                    for gone in surplus {
+                        match locked.remove(&gone.snapshot) {
+                            Ok(()) => {
+                                let to = format!("snapshot {} pruned", gone.snapshot.name);
+                                self.tell(EventKind::Snapshot, member, &to, &gone.why.to_string()).await;
+                            }
+                            Err(error) => self.tell(EventKind::Failure, member, &error.to_string(), "").await,
+                        }
+                    }
+                }
+                Err(error) => self.tell(EventKind::Failure, member, &error.to_string(), "").await,
+            }
+        }
+        drop(locked);
+        self.look_anew().await;
+        Tried::Done
+    }
+
+    /// The same reason is told once, however often it is met.
+    async fn fail(&mut self, member: &LocalMember, why: String) {
+        let before = self.failed.take();
+        let times = before.as_ref().map_or(1, |failed| failed.times.saturating_add(1));
+        if before.is_none_or(|before| before.why != why) {
+            let again = roughly(schedule::back_off(self.settings.snapshots.interval, times));
+            let to = format!("no snapshot of etcd's data could be taken: {why}");
+            let because = format!("it is tried again after {again}");
+            self.tell(EventKind::Failure, member, &to, &because).await;
+        }
+        self.failed = Some(Failed { at: clock::now().wall, times, why });
+    }
+
+    async fn look_anew(&self) {
+        let (settings, since) = (self.settings.clone(), self.since);
+        let Ok(mut known) = tokio::task::spawn_blocking(move || look(&settings, since)).await else { return };
+        known.failed.clone_from(&self.failed);
+        *self.known.lock().unwrap_or_else(PoisonError::into_inner) = known;
+    }
+
+    async fn tell(&self, kind: EventKind, member: &LocalMember, to: &str, because: &str) {
+        // Nobody listens any more where the agent ends.
+        let _ = self.tell.send(event(clock::now(), kind, Some(&member.component), to, because)).await;
+    }
+}

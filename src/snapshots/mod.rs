@@ -1,0 +1,85 @@
+//! Snapshots of etcd's data: taken, proven, kept, pruned; by the agent by its clock and by a person. None of it needs an
+//! API server or a quorum.
+//!
+//! ```text
+//!   a running member's stream ─┐                       ┌─ staging (beside the target, locked, private)
+//!   a stopped member's files  ─┴──save──▶ write, hash ─┴─▶ fsync ─▶ verify whole ─▶ proof, rename ─▶ a snapshot
+//!   schedule ──due──▶ keeper (the agent's task) ──save, prune──▶ directory ◀── retention: which of them go
+//! ```
+
+pub mod directory;
+pub mod keeper;
+mod name;
+mod proof;
+pub mod retention;
+pub mod save;
+pub mod schedule;
+mod staging;
+mod writer;
+
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+
+pub use directory::{Directory, Locked};
+pub use keeper::Keeper;
+pub use name::{Name, NotAName, Origin};
+pub use proof::Proof;
+
+use retention::Held;
+
+use crate::config::Settings;
+use crate::model::Snapshots;
+use crate::model::snapshot::Newest;
+
+/// A snapshot in its place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Snapshot {
+    /// The file.
+    pub path: PathBuf,
+    /// What its name says.
+    pub name: Name,
+    /// Bytes of the file.
+    pub bytes: u64,
+    /// What was found when it was verified; a sentence where it is not.
+    pub proof: Result<Proof, String>,
+}
+
+impl Snapshot {
+    fn held(&self) -> Held {
+        Held { name: self.name, bytes: self.bytes, verified: self.proof.is_ok() }
+    }
+}
+
+/// What there is to know of the snapshots these settings keep, as they lie there now. `since`: since when somebody has
+/// looked after them.
+pub fn look(settings: &Settings, since: Timestamp) -> Snapshots {
+    let directory = settings.snapshot_dir();
+    let (all, unreadable) = match Directory::at(&directory).list() {
+        Ok(all) => (all, None),
+        Err(error) => (Vec::new(), Some(error.to_string())),
+    };
+    let proven = |snapshot: &Snapshot| {
+        let proof = snapshot.proof.as_ref().ok()?;
+        Some(Newest {
+            file: proof.file.clone(),
+            at: snapshot.name.at,
+            revision: snapshot.name.revision,
+            bytes: snapshot.bytes,
+            verified: proof.verified,
+        })
+    };
+    let unproven = |snapshot: &Snapshot| Some((snapshot.name.to_string(), snapshot.proof.as_ref().err()?.clone()));
+    Snapshots {
+        enabled: settings.snapshots.enabled,
+        interval: settings.snapshots.interval,
+        directory: directory.display().to_string(),
+        newest: all.iter().rev().find_map(proven),
+        verified: all.iter().filter(|snapshot| snapshot.proof.is_ok()).count(),
+        bytes: all.iter().fold(0, |sum, snapshot| sum.saturating_add(snapshot.bytes)),
+        unverified: all.iter().filter_map(unproven).collect(),
+        failed: None,
+        since,
+        unreadable,
+    }
+}

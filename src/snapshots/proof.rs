@@ -1,0 +1,109 @@
+//! What was found when a snapshot was verified, beside it under its name: `NAME.proof.json`.
+//!
+//! A snapshot counts as verified only where its proof stands, is whole (a checksum over its own text), is about a file of
+//! that name and length, and ends in the digest that this file ends in. So neither a torn file nor a foreign one that
+//! came to lie there is taken for one. A bit that flipped in the middle since is found by `lastgood etcd snapshot verify`
+//! alone, which reads every page again; so does a restore.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{Name, Origin};
+use crate::model::Digest;
+use crate::record::envelope;
+use crate::sys::files::{self, Attributes};
+
+/// The format. A file of a higher one proves nothing to this program.
+const VERSION: u32 = 1;
+/// A proof is some hundred bytes.
+const MAX_BYTES: u64 = 1 << 16;
+/// What follows the name of the snapshot.
+pub(super) const ENDING: &str = ".proof.json";
+/// etcd's own: a SHA-256 behind the database.
+pub(super) const TRAILER: u64 = 32;
+
+/// What was found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Proof {
+    /// The name it was given.
+    pub file: String,
+    /// What the name says.
+    pub name: Name,
+    /// Bytes of the file.
+    pub bytes: u64,
+    /// SHA-256 of the database, without what etcd puts behind it.
+    pub sha256: Digest,
+    /// The ID of the member it comes from; absent where a copied database does not tell.
+    pub member: Option<u64>,
+    /// The etcd that sent it, such as `3.5.16`; absent for a copy.
+    pub etcd: Option<String>,
+    /// The raft term then; absent for a copy of a database older than etcd 3.5.
+    pub term: Option<u64>,
+    /// The raft index then.
+    pub raft_index: Option<u64>,
+    /// Keys of clients in it.
+    pub keys: u64,
+    /// When it was verified.
+    pub verified: Timestamp,
+    /// By which version of lastgood.
+    pub by: String,
+}
+
+/// Where the proof of a snapshot stands.
+pub(super) fn path_of(snapshot: &Path) -> PathBuf {
+    let mut path = snapshot.as_os_str().to_owned();
+    path.push(ENDING);
+    path.into()
+}
+
+impl Proof {
+    /// Puts it beside the snapshot. On disk to stay when this returns.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub(super) fn write(&self, snapshot: &Path) -> io::Result<()> {
+        let bytes = envelope::encode(VERSION, "proof", self)
+            .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+        let path = path_of(snapshot);
+        let dir = files::dir_of(&path);
+        files::replace(dir, &path, &bytes, &Attributes::private())
+    }
+
+    /// The proof of a snapshot, if it is one for the file that stands there.
+    ///
+    /// # Errors
+    /// A sentence: why it is not verified.
+    pub(super) fn read(snapshot: &Path, bytes: u64) -> Result<Self, String> {
+        let path = path_of(snapshot);
+        let text = files::read_bounded(&path, MAX_BYTES).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => "there is no proof beside it".to_owned(),
+            _ => error.to_string(),
+        })?;
+        let proof: Self = envelope::decode(VERSION, "proof", &text).map_err(|fault| format!("its proof {fault}"))?;
+        let file = snapshot.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        if proof.file != file {
+            return Err(format!("its proof is about {}", proof.file));
+        }
+        if proof.bytes != bytes {
+            return Err(format!("it has {bytes} bytes, and had {} when it was verified", proof.bytes));
+        }
+        if proof.name.origin == Origin::Stream && trailer(snapshot, bytes)? != proof.sha256.as_bytes() {
+            return Err("it does not end in the digest that it ended in when it was verified".to_owned());
+        }
+        Ok(proof)
+    }
+}
+
+fn trailer(snapshot: &Path, bytes: u64) -> Result<[u8; TRAILER as usize], String> {
+    let mut trailer = [0; TRAILER as usize];
+    let at = bytes.checked_sub(TRAILER).ok_or("it is shorter than its digest")?;
+    let read = File::open(snapshot).and_then(|file| file.read_exact_at(&mut trailer, at));
+    read.map_err(|error| format!("{} cannot be read: {error}", snapshot.display()))?;
+    Ok(trailer)
+}
