@@ -195,12 +195,12 @@ fn list<T>(db: &Database, bucket: &[u8], of: impl Fn(&[u8], &[u8]) -> Option<T>)
     Ok(found)
 }
 
-fn big_endian(value: Vec<u8>) -> Option<u64> {
+pub(super) fn big_endian(value: Vec<u8>) -> Option<u64> {
     Some(u64::from_be_bytes(value.try_into().ok()?))
 }
 
 /// `etcdserverpb.AlarmMember`: 1 the member's ID, 2 the alarm.
-fn alarm(key: &[u8]) -> Option<Alarm> {
+pub(super) fn alarm(key: &[u8]) -> Option<Alarm> {
     let mut alarm = Alarm { member: 0, kind: 0 };
     for field in fields(key) {
         match field.ok()? {

@@ -14,6 +14,7 @@
 
 pub mod backend;
 pub mod bbolt;
+pub mod key_value;
 mod proto;
 mod requests;
 pub mod restore;

@@ -10,17 +10,23 @@
 //! ```
 //!
 //! ```text
+//!   page.rs     one page run, its elements checked
 //!   reader.rs   pages, buckets, keys: what is asked for, page by page
+//!   check.rs    all of it, once, through window.rs
 //!   writer.rs   a new one, from its first page to its last
 //! ```
 
+mod check;
+mod page;
 mod reader;
+mod window;
 pub mod writer;
 
 use std::io;
 use std::ops::Range;
 use std::path::PathBuf;
 
+pub use check::{Pages, Visitor};
 pub use reader::{Bucket, Database, Item};
 
 /// Of a page, an element, and a bucket's own value: all three are 16 bytes.
@@ -126,4 +132,8 @@ fn number32(bytes: &[u8], at: usize) -> Option<u32> {
 
 fn number64(bytes: &[u8], at: usize) -> Option<u64> {
     Some(u64::from_le_bytes(bytes.get(at..at.checked_add(8)?)?.try_into().ok()?))
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
 }

@@ -8,24 +8,25 @@
 //! earliest; so what was read is whole if the transaction it began with is still the newest when it ends
 //! ([`Database::is_current`]).
 
-use std::cmp::Ordering;
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::ops::{ControlFlow, Range};
+use std::ops::{ControlFlow, Deref, Range};
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use nix::libc;
 
-use super::{BRANCH, Fault, HEADER, IS_BUCKET, LEAF, META, Meta, number16, number32, number64, parse_meta};
+use super::page::{Kind, Page};
+use super::window::Window;
+use super::{BRANCH, Fault, HEADER, LEAF, META, Meta, number16, number32, number64, parse_meta, text};
 
-/// The longest page run that is read: bbolt puts two items at least on a page, and an etcd request is 1.5 MB by default,
-/// some ten where it was raised.
-const MAX_RUN: u64 = 64 << 20;
-/// A branch holds keys alone, each at most 32 KiB (bbolt's `MaxKeySize`), and is split early.
-const MAX_BRANCH_RUN: u64 = 1 << 20;
+/// The longest page run that is read: bbolt does not divide four items, and an etcd request is 1.5 MB by default, and 10 MB
+/// where it was raised as far as etcd itself advises.
+const MAX_RUN: u64 = 48 << 20;
+/// A branch holds keys alone, each at most 32 KiB (bbolt's `MaxKeySize`): four of them, or else a page of at most 64 KiB.
+const MAX_BRANCH_RUN: u64 = 256 << 10;
 /// Two children a branch make 2^20 leaves at this depth; real ones hold dozens.
-const MAX_DEPTH: usize = 20;
+pub(super) const MAX_DEPTH: usize = 20;
 /// etcd makes ten.
 const MAX_BUCKETS: usize = 1000;
 
@@ -44,7 +45,7 @@ pub struct Database {
 pub struct Bucket(Root);
 
 #[derive(Clone, Debug)]
-enum Root {
+pub(super) enum Root {
     Page(u64),
     /// Its only page, in the value of its parent's element; the id is that of the page it lies on.
     Inline(u64, Vec<u8>),
@@ -77,6 +78,15 @@ impl Database {
         self.meta
     }
 
+    /// The file, for those who read all of it.
+    pub(in crate::etcd) fn file(&self) -> &File {
+        &self.file
+    }
+
+    pub(super) fn pages(&self) -> u64 {
+        self.pages
+    }
+
     /// Whether the transaction that is read from is still the newest: then everything read since [`Database::open`] is of
     /// this one transaction.
     pub fn is_current(&self) -> bool {
@@ -95,7 +105,7 @@ impl Database {
         if !leaf.is_bucket {
             return Err(self.fault(page.id, format!("{:?} is a plain key where a bucket belongs", text(name))));
         }
-        self.bucket_of(&page, leaf.value).map(Some)
+        self.root_in(&page, leaf.value).map(|root| Some(Bucket(root)))
     }
 
     /// The names of all buckets, in order.
@@ -137,8 +147,7 @@ impl Database {
                 let leaf = page.leaf(last);
                 return Ok(Some((page.bytes[leaf.key].to_vec(), page.bytes[leaf.value].to_vec())));
             }
-            let branch = page.branch(last);
-            page = self.child(&page, branch)?;
+            page = self.child(&page, last)?;
         }
         Err(self.too_deep(page.id))
     }
@@ -166,9 +175,8 @@ impl Database {
                 continue;
             }
             if page.kind == Kind::Branch {
-                let branch = page.branch(*at);
+                let child = self.child(page, *at)?;
                 *at += 1;
-                let child = self.child(page, branch)?;
                 let id = child.id;
                 path.push((child, 0));
                 if path.len() > MAX_DEPTH {
@@ -178,7 +186,7 @@ impl Database {
             }
             // Within a page keys ascend; from one to the next is told here.
             if last.as_deref().is_some_and(|last| page.count > 0 && last >= page.key(0)) {
-                return Err(self.fault(page.id, "its keys do not follow those of the page before it".to_owned()));
+                return Err(self.misplaced(page.id));
             }
             for element in 0..page.count {
                 let leaf = page.leaf(element);
@@ -202,198 +210,134 @@ impl Database {
             }
             // The child whose first key is not above; the first where all are.
             let at = found.unwrap_or_else(|after| after.saturating_sub(1));
-            let branch = page.branch(at);
-            page = self.child(&page, branch)?;
+            page = self.child(&page, at)?;
         }
         Err(self.too_deep(page.id))
     }
 
-    fn bucket_of(&self, page: &Page, value: Range<usize>) -> Result<Bucket, Fault> {
+    /// The bucket whose value this is.
+    pub(super) fn root_in<B: Deref<Target = [u8]>>(&self, page: &Page<B>, value: Range<usize>) -> Result<Root, Fault> {
         let value = &page.bytes[value];
         let Some(root) = number64(value, 0).filter(|_| value.len() >= HEADER) else {
             return Err(self.fault(page.id, format!("a bucket of {} bytes, {HEADER} are the least", value.len())));
         };
-        Ok(Bucket(if root == 0 { Root::Inline(page.id, value[HEADER..].to_vec()) } else { Root::Page(root) }))
+        Ok(if root == 0 { Root::Inline(page.id, value[HEADER..].to_vec()) } else { Root::Page(root) })
     }
 
     fn root_of(&self, bucket: &Bucket) -> Result<Page, Fault> {
         match &bucket.0 {
             Root::Page(id) => self.page(*id),
-            Root::Inline(on, bytes) => {
-                let page = Page::parse(*on, bytes.clone())
-                    .map_err(|what| self.fault(*on, format!("a bucket that lies in it: {what}")))?;
-                match page.kind {
-                    Kind::Leaf => Ok(page),
-                    Kind::Branch => Err(self.fault(*on, "a bucket that lies in it is a branch".to_owned())),
-                }
-            }
+            Root::Inline(on, bytes) => self.inline(*on, bytes).map(|page| page.owned()),
         }
     }
 
-    fn child(&self, parent: &Page, (key, id): (Range<usize>, u64)) -> Result<Page, Fault> {
+    /// A bucket's only page, which lies in another.
+    pub(super) fn inline<'b>(&self, on: u64, bytes: &'b [u8]) -> Result<Page<&'b [u8]>, Fault> {
+        let page =
+            Page::parse(on, bytes).map_err(|what| self.fault(on, format!("a bucket that lies in it: {what}")))?;
+        match page.kind {
+            Kind::Leaf => Ok(page),
+            Kind::Branch => Err(self.fault(on, "a bucket that lies in it is a branch".to_owned())),
+        }
+    }
+
+    fn child(&self, parent: &Page, at: usize) -> Result<Page, Fault> {
+        let (_, id) = parent.branch(at);
         let page = self.page(id)?;
-        if page.count == 0 {
-            return Err(self.fault(id, format!("it is empty, and page {} names it", parent.id)));
-        }
-        if page.key(0) < &parent.bytes[key] {
-            return Err(self.fault(id, format!("its first key is below the one that page {} names it by", parent.id)));
-        }
+        self.fits(parent, at, &page)?;
         Ok(page)
+    }
+
+    /// A child is not empty, and begins where its parent says, or later.
+    pub(super) fn fits<B: Deref<Target = [u8]>>(&self, parent: &Page, at: usize, page: &Page<B>) -> Result<(), Fault> {
+        if page.count == 0 {
+            return Err(self.fault(page.id, format!("it is empty, and page {} names it", parent.id)));
+        }
+        if page.key(0) < parent.key(at) {
+            let what = format!("its first key is below the one that page {} names it by", parent.id);
+            return Err(self.fault(page.id, what));
+        }
+        Ok(())
     }
 
     /// Reads a page with all that overflows it.
     fn page(&self, id: u64) -> Result<Page, Fault> {
+        self.is_there(id)?;
+        let size = u64::from(self.meta.page_size);
+        let mut bytes = vec![0; self.meta.page_size as usize];
+        self.file.read_exact_at(&mut bytes, id * size).map_err(|error| self.unread(id, error))?;
+        let run = self.run(id, &bytes)?;
+        if run > 1 {
+            bytes.resize(usize::try_from(run * size).unwrap_or(usize::MAX), 0);
+            let (_, rest) = bytes.split_at_mut(self.meta.page_size as usize);
+            self.file.read_exact_at(rest, (id + 1) * size).map_err(|error| self.unread(id, error))?;
+        }
+        Page::parse(id, bytes).map_err(|what| self.fault(id, what))
+    }
+
+    /// The same through a window, for those who read many.
+    pub(super) fn page_in<'w>(&self, window: &'w mut Window<'_>, id: u64) -> Result<Page<&'w [u8]>, Fault> {
+        self.is_there(id)?;
+        let size = u64::from(self.meta.page_size);
+        let head = window.get(id * size, self.meta.page_size as usize).map_err(|error| self.unread(id, error))?;
+        let run = usize::try_from(self.run(id, head)? * size).unwrap_or(usize::MAX);
+        let bytes = window.get(id * size, run).map_err(|error| self.unread(id, error))?;
+        Page::parse(id, bytes).map_err(|what| self.fault(id, what))
+    }
+
+    pub(super) fn is_there(&self, id: u64) -> Result<(), Fault> {
         // 0 and 1 are the metas.
         if id < 2 || id >= self.pages {
             return Err(self.fault(id, format!("it is named, and pages 2 to {} exist", self.pages.saturating_sub(1))));
         }
-        let size = u64::from(self.meta.page_size);
-        let mut bytes = vec![0; self.meta.page_size as usize];
-        self.read(id, &mut bytes, id * size)?;
-        let (flags, overflow) = (number16(&bytes, 8), number32(&bytes, 12));
-        let (Some(says), Some(flags), Some(overflow)) = (number64(&bytes, 0), flags, overflow) else {
+        Ok(())
+    }
+
+    /// How many pages belong together, by the header of the first.
+    pub(super) fn run(&self, id: u64, head: &[u8]) -> Result<u64, Fault> {
+        let (flags, overflow) = (number16(head, 8), number32(head, 12));
+        let (Some(says), Some(flags), Some(overflow)) = (number64(head, 0), flags, overflow) else {
             return Err(self.fault(id, "it is too short for a page".to_owned()));
         };
         if says != id {
             return Err(self.fault(id, format!("it says that it is page {says}")));
         }
-        let run = (u64::from(overflow) + 1) * size;
-        let most = if flags == BRANCH { MAX_BRANCH_RUN } else { MAX_RUN };
+        let run = u64::from(overflow) + 1;
         if u64::from(overflow) >= self.pages - id {
             return Err(self.fault(id, format!("its {overflow} overflow pages reach beyond page {}", self.pages - 1)));
         }
-        if run > most {
-            return Err(self.fault(id, format!("it is {run} bytes with what overflows it, more than is read ({most})")));
+        let most = match flags {
+            BRANCH => MAX_BRANCH_RUN,
+            LEAF => MAX_RUN,
+            // The list of the free ones is as long as it is; it is not read at once.
+            _ => u64::MAX,
+        };
+        let bytes = run * u64::from(self.meta.page_size);
+        if bytes > most {
+            return Err(
+                self.fault(id, format!("it is {bytes} bytes with what overflows it, more than is read ({most})"))
+            );
         }
-        if overflow > 0 {
-            bytes.resize(usize::try_from(run).unwrap_or(usize::MAX), 0);
-            let (_, rest) = bytes.split_at_mut(self.meta.page_size as usize);
-            self.read(id, rest, (id + 1) * size)?;
-        }
-        Page::parse(id, bytes).map_err(|what| self.fault(id, what))
+        Ok(run)
     }
 
-    fn read(&self, page: u64, bytes: &mut [u8], at: u64) -> Result<(), Fault> {
-        self.file.read_exact_at(bytes, at).map_err(|error| match error.kind() {
+    pub(super) fn unread(&self, page: u64, error: io::Error) -> Fault {
+        match error.kind() {
             io::ErrorKind::UnexpectedEof => self.fault(page, "the file ends within it".to_owned()),
             _ => Fault::Io { path: self.path.clone(), error },
-        })
+        }
     }
 
-    fn fault(&self, page: u64, what: String) -> Fault {
+    pub(super) fn fault(&self, page: u64, what: String) -> Fault {
         Fault::Page { path: self.path.clone(), page, what }
     }
 
-    fn too_deep(&self, page: u64) -> Fault {
+    pub(super) fn misplaced(&self, page: u64) -> Fault {
+        self.fault(page, "its keys do not follow those of the page before it".to_owned())
+    }
+
+    pub(super) fn too_deep(&self, page: u64) -> Fault {
         self.fault(page, format!("it lies more than {MAX_DEPTH} pages deep: the pages name each other in a circle"))
-    }
-}
-
-/// What a page is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    Branch,
-    Leaf,
-}
-
-/// A page run, all of whose elements lie within it.
-#[derive(Debug)]
-struct Page {
-    id: u64,
-    kind: Kind,
-    count: usize,
-    bytes: Vec<u8>,
-}
-
-/// Where a leaf element's parts lie.
-struct Leaf {
-    is_bucket: bool,
-    key: Range<usize>,
-    value: Range<usize>,
-}
-
-impl Page {
-    fn parse(id: u64, bytes: Vec<u8>) -> Result<Self, String> {
-        let (Some(flags), Some(count)) = (number16(&bytes, 8), number16(&bytes, 10)) else {
-            return Err(format!("{} bytes, {HEADER} are the least", bytes.len()));
-        };
-        let kind = match flags {
-            BRANCH => Kind::Branch,
-            LEAF => Kind::Leaf,
-            other => return Err(format!("its flags are {other:#x}, neither a branch nor a leaf")),
-        };
-        let page = Self { id, kind, count: usize::from(count), bytes };
-        let data = HEADER * (page.count + 1);
-        if data > page.bytes.len() {
-            return Err(format!("{count} elements do not fit into {} bytes", page.bytes.len()));
-        }
-        if kind == Kind::Branch && count == 0 {
-            return Err("a branch without children".to_owned());
-        }
-        for at in 0..page.count {
-            let end = page.end(at);
-            let start = page.start(at);
-            if start < data as u64 || end > page.bytes.len() as u64 {
-                return Err(format!("element {at} lies at bytes {start} to {end}, outside of its {data}.."));
-            }
-            if at > 0 && page.key(at - 1) >= page.key(at) {
-                return Err(format!("element {at} does not follow the one before it: keys ascend"));
-            }
-        }
-        Ok(page)
-    }
-
-    /// One of the four numbers of an element. They are there: the count was checked.
-    fn word(&self, at: usize, word: usize) -> u64 {
-        number32(&self.bytes, HEADER * (at + 1) + 4 * word).map_or(0, u64::from)
-    }
-
-    /// pos, as the file has it.
-    fn start(&self, at: usize) -> u64 {
-        (HEADER * (at + 1)) as u64 + self.word(at, if self.kind == Kind::Leaf { 1 } else { 0 })
-    }
-
-    fn key_length(&self, at: usize) -> u64 {
-        self.word(at, if self.kind == Kind::Leaf { 2 } else { 1 })
-    }
-
-    fn end(&self, at: usize) -> u64 {
-        let value = if self.kind == Kind::Leaf { self.word(at, 3) } else { 0 };
-        self.start(at) + self.key_length(at) + value
-    }
-
-    /// Within the page: that was checked.
-    fn key_range(&self, at: usize) -> Range<usize> {
-        let start = self.start(at) as usize;
-        start..start + self.key_length(at) as usize
-    }
-
-    fn key(&self, at: usize) -> &[u8] {
-        self.bytes.get(self.key_range(at)).unwrap_or_default()
-    }
-
-    fn leaf(&self, at: usize) -> Leaf {
-        let key = self.key_range(at);
-        let value = key.end..self.end(at) as usize;
-        Leaf { is_bucket: self.word(at, 0) & u64::from(IS_BUCKET) != 0, key, value }
-    }
-
-    fn branch(&self, at: usize) -> (Range<usize>, u64) {
-        (self.key_range(at), number64(&self.bytes, HEADER * (at + 1) + 8).unwrap_or_default())
-    }
-
-    /// As [`slice::binary_search`].
-    fn search(&self, key: &[u8]) -> Result<usize, usize> {
-        let (mut low, mut high) = (0, self.count);
-        while low < high {
-            let middle = low + (high - low) / 2;
-            match self.key(middle).cmp(key) {
-                Ordering::Less => low = middle + 1,
-                Ordering::Greater => high = middle,
-                Ordering::Equal => return Ok(middle),
-            }
-        }
-        Err(low)
     }
 }
 
@@ -430,8 +374,4 @@ fn newest_meta(file: &File, path: &Path, length: u64) -> Result<Meta, Fault> {
         (Ok(meta), Err(_)) | (Err(_), Ok(meta)) => Ok(meta),
         (Err(zero), Err(one)) => Err(Fault::NoMeta { path: path.to_owned(), zero, one }),
     }
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
 }

@@ -1,13 +1,25 @@
 //! Whether a snapshot is whole.
+//!
+//! ```text
+//!   FILE ─┬─ in the order of its bytes ──▶ SHA-256 ─────────────┬──▶ Verified
+//!         └─ in the order of its keys ──▶ pages, contents ──────┘
+//! ```
+//!
+//! Two threads and one file. The second mostly reads what the first has brought into memory, or the other way round. The
+//! file is not mapped: one that is cut off meanwhile would end the process by SIGBUS.
 
-use std::fs::File;
-use std::io::{BufReader, Read as _};
-use std::ops::ControlFlow;
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+use std::time::Duration;
 
+use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 use sha2::{Digest as _, Sha256};
 
-use crate::etcd::backend::{self, Alarm, Compacted, Head, Member, Revision};
+use super::contents::Gathering;
+use crate::etcd::backend::{Alarm, Compacted, Head, Member, Revision};
 use crate::etcd::bbolt::{Database, Fault};
 use crate::model::Digest;
 
@@ -15,6 +27,10 @@ use crate::model::Digest;
 const TRAILER: u64 = 32;
 /// bbolt's least page: `etcdutl` tells by the rest of a division by it whether there is a trailer.
 const SECTOR: u64 = 512;
+/// What is hashed at once: far below what a processor's cache holds together with its other work, far above a call's cost.
+const PIECE: usize = 256 << 10;
+/// Between two looks whether the walk has ended, where the hash came first.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 /// What to do with a database that carries no SHA-256 of itself: a copy of `member/snap/db`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,7 +125,7 @@ pub enum Rejected {
     Fault(#[from] Fault),
     /// It has no SHA-256 behind it.
     #[error(
-        "{} carries no SHA-256: a copy of a database file, or cut off ({size} bytes); --skip-hash-check takes it as it is",
+        "{} carries no SHA-256 behind its {size} bytes, as a copy of a database file does; --skip-hash-check takes it as it is",
         path.display()
     )]
     NoTrailer {
@@ -119,7 +135,8 @@ pub enum Rejected {
         size: u64,
     },
     /// What is behind it is not its SHA-256.
-    #[error("{}: its SHA-256 is {is}, and the one it ends with says {says}: it was damaged after it was made", path.display())]
+    #[error("{}: its SHA-256 is {is}, and the one it ends with says {says}: it was damaged after it was made, \
+         in a value that no other check covers", path.display())]
     Trailer {
         /// Which file.
         path: PathBuf,
@@ -139,75 +156,98 @@ pub enum Rejected {
 }
 
 /// Verifies a snapshot: its trailer, its pages, what it holds. `progress` is told how many bytes of how many are done.
+/// Takes less than 64 MiB, whatever the size.
 ///
 /// # Errors
 /// [`Rejected`] names the file, the page, and what is wrong with it.
 pub fn verify(path: &Path, trust: RawCopy, progress: &mut dyn FnMut(u64, u64)) -> Result<Verified, Rejected> {
     let db = Database::open(path)?;
-    let broken = |error| Fault::Io { path: path.to_owned(), error };
-    let file = File::open(path).map_err(broken)?;
-    let length = file.metadata().map_err(broken)?.len();
+    // Said before anything else: what is cut off has lost its SHA-256 as well.
+    db.reaches()?;
+    let length = db.file().metadata().map_err(|error| Fault::Io { path: path.to_owned(), error })?.len();
     let trailed = length % SECTOR == TRAILER;
     if !trailed && trust == RawCopy::Refuse {
         return Err(Rejected::NoTrailer { path: path.to_owned(), size: length });
     }
     let size = if trailed { length - TRAILER } else { length };
-    let mut reader = BufReader::new(file);
-    let mut hasher = Sha256::new();
-    let mut done = 0;
-    let mut piece = vec![0; 1 << 20];
-    while done < size {
-        let most = usize::try_from(size - done).unwrap_or(usize::MAX).min(piece.len());
-        let read = reader.read(&mut piece[..most]).map_err(broken)?;
-        if read == 0 {
-            break;
+    let (seen, stop) = (AtomicU64::new(0), AtomicBool::new(false));
+    // The bytes in their order, and the pages in theirs: neither waits for the other.
+    let (hashed, walked) = thread::scope(|scope| {
+        let (tell, told) = mpsc::channel();
+        let (db, seen, stop) = (&db, &seen, &stop);
+        let walk = thread::Builder::new().name("pages".to_owned()).spawn_scoped(scope, move || {
+            let walked = contents(db, path, seen);
+            stop.store(walked.is_err(), Ordering::Relaxed);
+            let _ = tell.send(walked);
+        });
+        if let Err(error) = walk {
+            return (
+                Err(Fault::Io { path: path.to_owned(), error }),
+                Err(Fault::Moving { path: path.to_owned() }.into()),
+            );
         }
-        hasher.update(&piece[..read]);
-        done += read as u64;
-        progress(done, size);
+        let half = |hashed: u64| (hashed + seen.load(Ordering::Relaxed).min(size)) / 2;
+        let hashed = hash(db, path, size, stop, &mut |done| progress(half(done), size));
+        let walked = loop {
+            match told.recv_timeout(LOOK_AGAIN) {
+                Ok(walked) => break walked,
+                Err(RecvTimeoutError::Timeout) => progress(half(size), size),
+                // It has panicked: the scope ends with that.
+                Err(RecvTimeoutError::Disconnected) => break Err(Fault::Moving { path: path.to_owned() }.into()),
+            }
+        };
+        (hashed, walked)
+    });
+    // What is written meanwhile may look damaged, or whole.
+    if !db.is_current() {
+        return Err(Fault::Moving { path: path.to_owned() }.into());
     }
-    let sha256 = Digest::from(<[u8; 32]>::from(hasher.finalize()));
-    let mut trailer = Trailer::Absent;
-    if trailed {
-        let mut says = [0; TRAILER as usize];
-        reader.read_exact(&mut says).map_err(broken)?;
-        let says = Digest::from(says);
-        if says != sha256 {
-            return Err(Rejected::Trailer { path: path.to_owned(), says, is: sha256 });
-        }
-        trailer = Trailer::Matches { sha256 };
-    }
-    Ok(Verified { size, sha256, trailer, contents: contents(&db, path)? })
+    // A page that is not as it must be says more than a sum.
+    let (contents, (sha256, says)) = match (walked, hashed) {
+        (walked, Ok(hashed)) => (walked?, hashed),
+        (Err(rejected @ Rejected::Fault(Fault::Page { .. })), Err(_)) => return Err(rejected),
+        (_, Err(fault)) => return Err(fault.into()),
+    };
+    progress(size, size);
+    let trailer = match says.filter(|_| trailed) {
+        None => Trailer::Absent,
+        Some(says) if says == sha256 => Trailer::Matches { sha256 },
+        Some(says) => return Err(Rejected::Trailer { path: path.to_owned(), says, is: sha256 }),
+    };
+    Ok(Verified { size, sha256, trailer, contents })
 }
 
-fn contents(db: &Database, path: &Path) -> Result<Contents, Rejected> {
-    let read = backend::read(path)?;
-    let mut contents = Contents {
-        revision: read.revision,
-        compacted: read.compacted,
-        members: read.members,
-        removed: read.removed,
-        alarms: read.alarms,
-        consistent_index: read.consistent_index,
-        versions: read.head,
-        term: read.term,
-        page_size: db.meta().page_size,
-        ..Contents::default()
-    };
-    let names =
-        ["alarm", "auth", "authRoles", "authUsers", "cluster", "key", "lease", "members", "members_removed", "meta"];
-    for name in names.iter().filter(|name| matches!(db.bucket(name.as_bytes()), Ok(Some(_)))) {
-        let mut tally = Tally { name: (*name).to_owned(), ..Tally::default() };
-        contents.hash = crc32c::crc32c_append(contents.hash, name.as_bytes());
-        db.walk(name.as_bytes(), |key, value| -> ControlFlow<()> {
-            contents.hash = crc32c::crc32c_append(crc32c::crc32c_append(contents.hash, key), value);
-            tally.keys += 1;
-            tally.bytes += (key.len() + value.len()) as u64;
-            ControlFlow::Continue(())
-        })?;
-        contents.total_keys += tally.keys;
-        contents.leases += if *name == "lease" { tally.keys } else { 0 };
-        contents.buckets.push(tally);
+fn contents(db: &Database, path: &Path, seen: &AtomicU64) -> Result<Contents, Rejected> {
+    let mut gathering = Gathering::before(db)?;
+    let pages = db.check(&mut gathering, &mut |bytes| seen.store(bytes, Ordering::Relaxed))?;
+    let contents = gathering.done().map_err(|what| Rejected::Foreign { path: path.to_owned(), what })?;
+    let page_size = db.meta().page_size;
+    Ok(Contents { page_size, in_use: pages.used * u64::from(page_size), ..contents })
+}
+
+/// The SHA-256 of so many bytes, and what the next 32 say, if they are there.
+fn hash(
+    db: &Database,
+    path: &Path,
+    size: u64,
+    stop: &AtomicBool,
+    progress: &mut dyn FnMut(u64),
+) -> Result<(Digest, Option<Digest>), Fault> {
+    let broken = |error| Fault::Io { path: path.to_owned(), error };
+    // Only advice: on a file system that takes none, it is read all the same.
+    let _ = posix_fadvise(db.file(), 0, 0, PosixFadviseAdvice::POSIX_FADV_SEQUENTIAL);
+    let mut hasher = Sha256::new();
+    let mut done = 0;
+    let mut piece = vec![0; PIECE];
+    while done < size && !stop.load(Ordering::Relaxed) {
+        let most = usize::try_from(size - done).unwrap_or(PIECE).min(PIECE);
+        let piece = piece.get_mut(..most).unwrap_or_default();
+        db.file().read_exact_at(piece, done).map_err(broken)?;
+        hasher.update(&*piece);
+        done += most as u64;
+        progress(done);
     }
-    Ok(contents)
+    let mut says = [0; TRAILER as usize];
+    let says = db.file().read_exact_at(&mut says, size).ok().map(|()| Digest::from(says));
+    Ok((Digest::from(<[u8; 32]>::from(hasher.finalize())), says))
 }

@@ -2,66 +2,19 @@
 
 use std::fs;
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use proptest::prelude::*;
 
-use super::snapshot;
+use super::victim::{PAGE, Victim};
 use crate::etcd::backend;
 use crate::etcd::bbolt::{Database, Fault};
 
-const PAGE: usize = 4096;
-
-struct Victim {
-    dir: tempfile::TempDir,
-    whole: Vec<u8>,
-}
-
 impl Victim {
-    fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let whole = fs::read(snapshot(dir.path())).unwrap();
-        Self { dir, whole }
-    }
-
-    fn path(&self) -> PathBuf {
-        self.dir.path().join("db")
-    }
-
     /// Reads all there is of some bytes.
     fn read(&self, bytes: &[u8]) -> Result<usize, Fault> {
         fs::write(self.path(), bytes).unwrap();
         all(&self.path())
-    }
-
-    /// With one number of a page replaced.
-    fn with(&self, page: u64, at: usize, bytes: &[u8]) -> Vec<u8> {
-        let mut broken = self.whole.clone();
-        let at = page as usize * PAGE + at;
-        broken[at..at + bytes.len()].copy_from_slice(bytes);
-        broken
-    }
-
-    fn long(&self, page: u64, at: usize) -> u64 {
-        let at = page as usize * PAGE + at;
-        u64::from_le_bytes(self.whole[at..at + 8].try_into().unwrap())
-    }
-
-    fn newest(&self) -> u64 {
-        u64::from(self.long(1, 16 + 48) > self.long(0, 16 + 48))
-    }
-
-    /// The page of the root bucket.
-    fn root(&self) -> u64 {
-        self.long(self.newest(), 16 + 16)
-    }
-
-    /// A branch, and the leaf it names first: those of the bucket `key`.
-    fn branch(&self) -> (u64, u64) {
-        let flags = |page: u64| self.whole[page as usize * PAGE + 8];
-        let pages = self.whole.len() / PAGE;
-        let root = (2..pages as u64).find(|page| flags(*page) == 1 && self.long(*page, 0) == *page).unwrap();
-        (root, self.long(root, 16 + 8))
     }
 }
 

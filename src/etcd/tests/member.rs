@@ -24,7 +24,7 @@ impl Drop for Member {
 }
 
 /// A program of a series from the lab's cache.
-fn program(series: &str, name: &str) -> PathBuf {
+pub(super) fn program(series: &str, name: &str) -> PathBuf {
     let cache = std::env::var_os("LASTGOOD_LAB_CACHE").map(PathBuf::from).unwrap_or_else(|| {
         let me = std::env::current_exe().unwrap();
         let target = me.ancestors().find(|dir| dir.join("debug").is_dir() || dir.join("release").is_dir());
@@ -82,6 +82,10 @@ impl Member {
             std::thread::sleep(Duration::from_millis(20));
         }
         String::from_utf8_lossy(&child.wait_with_output().unwrap().stderr).into_owned()
+    }
+
+    pub(super) fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
     }
 
     pub(super) fn ctl(&self, args: &[&str]) -> Output {

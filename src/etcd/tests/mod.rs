@@ -1,9 +1,13 @@
 //! This room over files that real etcds wrote, and over files that nobody should have.
 
+mod built;
 mod hostile;
 mod log;
+mod matrix;
 mod member;
 mod real;
+mod verify;
+mod victim;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -1,0 +1,86 @@
+//! A piece of the file in memory: pages that lie one behind the other are read at once, and what is read grows while they
+//! do.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt as _;
+
+/// What is read for a page that lies elsewhere: it and some of its neighbours.
+const LEAST: usize = 16 << 10;
+/// What is read at most beyond what was asked for.
+const MOST: usize = 512 << 10;
+
+pub(super) struct Window<'a> {
+    file: &'a File,
+    /// Where the file ends; beyond that nothing is read ahead.
+    length: u64,
+    start: u64,
+    bytes: Vec<u8>,
+    ahead: usize,
+}
+
+impl<'a> Window<'a> {
+    pub(super) fn new(file: &'a File, length: u64) -> Self {
+        Self { file, length, start: 0, bytes: Vec::new(), ahead: LEAST }
+    }
+
+    /// Some bytes of the file; an error of the kind `UnexpectedEof` where it ends within them.
+    pub(super) fn get(&mut self, start: u64, length: usize) -> io::Result<&[u8]> {
+        if !self.holds(start, length) {
+            self.fill(start, length)?;
+        }
+        let at = (start - self.start) as usize;
+        self.bytes.get(at..at + length).ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
+    }
+
+    fn holds(&self, start: u64, length: usize) -> bool {
+        start >= self.start && start + length as u64 <= self.start + self.bytes.len() as u64
+    }
+
+    fn fill(&mut self, start: u64, length: usize) -> io::Result<()> {
+        let end = self.start + self.bytes.len() as u64;
+        let follows = start >= self.start && start <= end;
+        self.ahead = if follows { (self.ahead * 2).min(MOST) } else { LEAST };
+        let most = usize::try_from(self.length.saturating_sub(start)).unwrap_or(usize::MAX);
+        let wanted = length.max(self.ahead.min(most));
+        // A large run is rare: its memory is not kept for the pages after it.
+        if self.bytes.capacity() > wanted.max(MOST) {
+            self.bytes = Vec::new();
+        }
+        self.start = start;
+        self.bytes.clear();
+        self.bytes.reserve_exact(wanted);
+        self.bytes.resize(wanted, 0);
+        let read = self.file.read_exact_at(&mut self.bytes, start);
+        if read.is_err() {
+            self.bytes.clear();
+        }
+        read
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whatever_is_asked_for_is_what_the_file_holds() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        let bytes: Vec<u8> = (0..3_000_000u32).map(|at| (at * 7 >> 5) as u8).collect();
+        std::fs::write(&path, &bytes).unwrap();
+        let file = File::open(&path).unwrap();
+        let mut window = Window::new(&file, bytes.len() as u64);
+        let mut at = 1usize;
+        for step in [1, 4096, 4096, 4096, 70_000, 900_000, 5, 2_000_000, 1, 512 << 10, 1 << 20] {
+            for length in [1, 16, 4096, 100_000, 1_200_000] {
+                let asked = window.get(at as u64, length);
+                match bytes.get(at..at + length) {
+                    Some(holds) => assert!(asked.unwrap() == holds, "{at} {length}"),
+                    None => assert_eq!(asked.unwrap_err().kind(), io::ErrorKind::UnexpectedEof),
+                }
+            }
+            at = (at + step) % bytes.len();
+        }
+    }
+}
