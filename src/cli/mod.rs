@@ -28,7 +28,7 @@ use std::time::Duration;
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
-pub use etcd::{EtcdCommand, SnapshotCommand};
+pub use etcd::{EtcdCommand, RestoreArgs, SnapshotCommand};
 pub use exit::{Exit, Failure};
 
 use crate::config::{Loaded, duration};
@@ -274,7 +274,8 @@ impl Command {
                 Needs::Nothing
             }
             Self::Run => Needs::Service,
-            Self::FillSlots => Needs::WhatIsRight,
+            // A mistake in the configuration keeps nobody from their data.
+            Self::FillSlots | Self::Etcd(EtcdCommand::Restore(_)) => Needs::WhatIsRight,
             _ => Needs::Settings,
         }
     }
@@ -395,6 +396,10 @@ mod tests {
             "lastgood etcd snapshot verify /backup/etcd.db",
             "lastgood etcd snapshot verify --skip-hash-check db -o json",
             "lastgood etcd snapshot show /backup/etcd.db -o yaml",
+            "lastgood etcd restore --from latest",
+            "lastgood etcd restore --from f --name m0 --initial-cluster m0=http://h:1,m1=http://i:1 --stopped m1,m2 -y",
+            "lastgood etcd restore --from f --data-dir d --replace --bump-revision 5 --mark-compacted --dry-run -o json",
+            "lastgood etcd restore --from f --skip-hash-check --etcd-version 3.5.16 --initial-cluster-token t",
             "lastgood doctor",
             "lastgood doctor -o json",
             "lastgood etcd snapshot save",
@@ -420,6 +425,9 @@ mod tests {
             "lastgood pin etcd newest",
             "lastgood unpin etcd 2",
             "lastgood status -o xml",
+            "lastgood etcd restore",
+            "lastgood etcd restore --from f --mark-compacted",
+            "lastgood etcd restore --from f --etcd-version new",
         ] {
             let error = Cli::try_parse_from(line.split(' ')).unwrap_err();
             assert_eq!(error.exit_code(), i32::from(Exit::Usage.code()), "{line}");

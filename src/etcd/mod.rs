@@ -5,6 +5,7 @@
 //!   DATA-DIR/member/wal/*.wal ──wal.rs──▶ records ──requests.rs──▶ what an entry asks for
 //!                                                         │
 //!                        versions.rs: what both say of the versions that may open the data (R9)
+//!   a snapshot ──restore/──▶ a data directory
 //!   a snapshot, or a data directory that was built of one ──snapshot/──▶ whole, and what it holds; or where it is not
 //! ```
 //!
@@ -16,6 +17,7 @@ pub mod bbolt;
 pub mod key_value;
 mod proto;
 mod requests;
+pub mod restore;
 pub mod snapshot;
 #[cfg(test)]
 mod tests;

@@ -43,6 +43,11 @@ pub fn at_rest(data_dir: &Path, wal_dir: Option<&Path>) -> DataVersion {
     }
 }
 
+/// From what a snapshot says: there is no log behind it.
+pub fn of_snapshot(head: &backend::Head) -> DataVersion {
+    of(head, None)
+}
+
 fn database(data_dir: &Path) -> std::path::PathBuf {
     data_dir.join("member/snap/db")
 }

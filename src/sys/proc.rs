@@ -221,6 +221,18 @@ pub fn holders(inodes: &BTreeSet<u64>) -> BTreeMap<u64, i32> {
     found
 }
 
+/// The processes that have this very file open (device and inode), but for ourselves, as far as it can be found.
+pub fn having_open(file: (u64, u64)) -> Vec<i32> {
+    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
+    let pids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    let opens = |pid: &i32| {
+        let mut open = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+        open.any(|entry| fs::metadata(entry.path()).is_ok_and(|meta| (meta.dev(), meta.ino()) == file))
+    };
+    let own = i32::try_from(std::process::id()).ok();
+    pids.filter(|pid| Some(*pid) != own).filter(opens).collect()
+}
+
 fn socket_inode(descriptor: &Path) -> Option<u64> {
     let target = fs::read_link(descriptor).ok()?;
     target.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()

@@ -1,12 +1,14 @@
 //! `lastgood etcd`: etcd's own files, by people. What reads a file that is named needs neither agent nor configuration.
 
 mod progress;
+mod restore;
 mod save;
 mod shelf;
 mod snapshot;
 
 use clap::Subcommand;
 
+pub use restore::RestoreArgs;
 pub use snapshot::SnapshotCommand;
 
 use super::{Exit, Failure};
@@ -18,12 +20,15 @@ pub enum EtcdCommand {
     /// Snapshots of etcd
     #[command(subcommand)]
     Snapshot(SnapshotCommand),
+    /// Make a data directory of a snapshot: the plan first; what stands there is kept
+    Restore(Box<RestoreArgs>),
 }
 
 /// Carries a command out that needs nothing but its arguments.
 pub(super) fn offline(command: &EtcdCommand) -> Result<Exit, Failure> {
     match command {
         EtcdCommand::Snapshot(command) => snapshot::offline(command),
+        EtcdCommand::Restore(_) => Err(Failure::failed("this command needs the configuration".to_owned())),
     }
 }
 
@@ -31,5 +36,6 @@ pub(super) fn offline(command: &EtcdCommand) -> Result<Exit, Failure> {
 pub(super) async fn etcd(settings: &Settings, command: EtcdCommand) -> Result<Exit, Failure> {
     match command {
         EtcdCommand::Snapshot(command) => snapshot::snapshot(settings, command).await,
+        EtcdCommand::Restore(args) => restore::restore(settings, &args),
     }
 }

@@ -13,12 +13,14 @@
 //!   page.rs     one page run, its elements checked
 //!   reader.rs   pages, buckets, keys: what is asked for, page by page
 //!   check.rs    all of it, once, through window.rs
+//!   writer.rs   a new one, from its first page to its last
 //! ```
 
 mod check;
 mod page;
 mod reader;
 mod window;
+pub mod writer;
 
 use std::io;
 use std::ops::Range;

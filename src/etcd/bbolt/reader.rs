@@ -27,6 +27,8 @@ const MAX_RUN: u64 = 48 << 20;
 const MAX_BRANCH_RUN: u64 = 256 << 10;
 /// Two children a branch make 2^20 leaves at this depth; real ones hold dozens.
 pub(super) const MAX_DEPTH: usize = 20;
+/// etcd makes ten.
+const MAX_BUCKETS: usize = 1000;
 
 /// A database, opened for reading as of its newest transaction.
 #[derive(Debug)]
@@ -106,6 +108,22 @@ impl Database {
         self.root_in(&page, leaf.value).map(|root| Some(Bucket(root)))
     }
 
+    /// The names of all buckets, in order.
+    ///
+    /// # Errors
+    /// As [`Database::bucket`].
+    pub fn buckets(&self) -> Result<Vec<Vec<u8>>, Fault> {
+        let mut names = Vec::new();
+        self.walk_in(&Bucket(Root::Page(self.meta.root)), |name, _| -> ControlFlow<()> {
+            names.push(name.to_owned());
+            if names.len() < MAX_BUCKETS { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        })?;
+        if names.len() == MAX_BUCKETS {
+            return Err(self.fault(self.meta.root, format!("it names {MAX_BUCKETS} buckets and more")));
+        }
+        Ok(names)
+    }
+
     /// The value of a key; `None` where the bucket or the key is not there.
     ///
     /// # Errors
@@ -138,15 +156,19 @@ impl Database {
     ///
     /// # Errors
     /// As [`Database::bucket`]. What was shown before the error was there.
-    pub fn walk<B>(
+    pub fn walk<B>(&self, bucket: &[u8], show: impl FnMut(&[u8], &[u8]) -> ControlFlow<B>) -> Result<Option<B>, Fault> {
+        let Some(bucket) = self.bucket(bucket)? else { return Ok(None) };
+        self.walk_in(&bucket, show)
+    }
+
+    fn walk_in<B>(
         &self,
-        bucket: &[u8],
+        bucket: &Bucket,
         mut show: impl FnMut(&[u8], &[u8]) -> ControlFlow<B>,
     ) -> Result<Option<B>, Fault> {
-        let Some(bucket) = self.bucket(bucket)? else { return Ok(None) };
         let mut last: Option<Vec<u8>> = None;
         // The pages from the root down, each with the next element to look at.
-        let mut path = vec![(self.root_of(&bucket)?, 0)];
+        let mut path = vec![(self.root_of(bucket)?, 0)];
         while let Some((page, at)) = path.last_mut() {
             if *at == page.count {
                 path.pop();

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// A snapshot that an etcd 3.6.13 made of a small cluster, unpacked into a directory.
-fn snapshot(dir: &Path) -> PathBuf {
+pub(super) fn snapshot(dir: &Path) -> PathBuf {
     let packed = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/etcd/snapshot-3.6.db.gz");
     let out = Command::new("gzip").arg("-dc").arg(&packed).output().unwrap();
     assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));

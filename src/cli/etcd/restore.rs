@@ -1,0 +1,336 @@
+//! `lastgood etcd restore`: the plan first, then the deed. It needs no agent, no etcdutl and no running etcd.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+
+use super::progress::Progress;
+use crate::cli::{Exit, Failure, out, rollback};
+use crate::config::Settings;
+use crate::etcd::backend::Member;
+use crate::etcd::restore::{Ask, Fault, Finished, Node, OfManifest, Planned, Recorded, Restored, finish};
+use crate::etcd::snapshot::RawCopy;
+use crate::model::versions::Minor;
+use crate::model::{Manifest, Role, manifest};
+use crate::observe;
+use crate::record::last_known;
+use crate::report::Format;
+use crate::snapshots::Directory;
+use crate::sys::{files, proc};
+
+/// How to restore. What is left out is taken from the etcd manifest of this node, where there is one.
+#[derive(Debug, Args)]
+pub struct RestoreArgs {
+    /// The snapshot, as etcdctl, etcdutl or lastgood saved it; `latest`: the newest of this node's own that is verified
+    #[arg(long, value_name = "FILE|latest")]
+    from: PathBuf,
+    /// The member's name
+    #[arg(long)]
+    name: Option<String>,
+    /// All members of the new cluster: name=peer URL, name=peer URL …
+    #[arg(long, value_name = "MEMBERS")]
+    initial_cluster: Option<String>,
+    /// What the IDs of the new cluster are made with; a random one when absent, so that no old member joins by mistake
+    #[arg(long, value_name = "TOKEN")]
+    initial_cluster_token: Option<String>,
+    /// The peer URLs of this member [default: those of its name in --initial-cluster]
+    #[arg(long, value_name = "URLS")]
+    initial_advertise_peer_urls: Option<String>,
+    /// Where the data go
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// How far revisions move forward; 0: not at all [default: a billion above the highest that was seen]
+    #[arg(long, value_name = "N")]
+    bump_revision: Option<u64>,
+    /// Goes with --bump-revision, as with etcdutl: revisions that moved are always marked compacted
+    #[arg(long, requires = "bump_revision")]
+    mark_compacted: bool,
+    /// Take a file without a SHA-256 at its end, such as a copy of member/snap/db
+    #[arg(long)]
+    skip_hash_check: bool,
+    /// What stands in --data-dir may be put aside; it is kept
+    #[arg(long)]
+    replace: bool,
+    /// The other members that the snapshot or the data name: you say that their etcd is stopped, and stays so
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    stopped: Vec<String>,
+    /// The etcd that will open the data [default: the one in the manifest's image]
+    #[arg(long, value_name = "3.N", value_parser = minor)]
+    etcd_version: Option<Minor>,
+    /// Show the plan, and do nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Do not ask
+    #[arg(short, long)]
+    yes: bool,
+    /// How to print the plan, and what was done
+    #[arg(short, long, value_enum, default_value_t)]
+    output: Format,
+}
+
+fn minor(text: &str) -> Result<Minor, String> {
+    let mut numbers = text.trim_start_matches('v').split('.').map(str::parse);
+    match (numbers.next(), numbers.next()) {
+        (Some(Ok(major)), Some(Ok(minor))) => Ok((major, minor)),
+        _ => Err("3.5 and 3.5.16 are versions of etcd".to_owned()),
+    }
+}
+
+pub(super) fn restore(settings: &Settings, args: &RestoreArgs) -> Result<Exit, Failure> {
+    let node = node(settings);
+    let ask = args.ask(args.file(settings)?);
+    let data_dir = ask.data_dir(&node)?;
+    let finished = if args.dry_run { Vec::new() } else { finish(&data_dir)? };
+    let planned = {
+        let mut progress = Progress::new("verifying");
+        ask.plan(&node, &mut |done, of| progress.at(done, of))?
+    };
+    for finished in finished {
+        match finished {
+            Finished::Undone => eprintln!("a restore that was broken off is undone: what stood stands"),
+            Finished::Completed(restored) if restored.is(&planned) => {
+                eprintln!("this very restore was broken off when it was all but done, and is completed now");
+                return done(args, &data_dir, &restored);
+            }
+            Finished::Completed(_) => eprintln!("an earlier restore that was broken off is completed"),
+        }
+    }
+    if args.dry_run || args.output == Format::Text {
+        out::text(&args.output.print(&planned.plan, |plan| plan.text())?)?;
+    }
+    if let Some(who) = &planned.plan.in_use {
+        let next = stop(&node);
+        return match args.dry_run {
+            true => Ok(Exit::Ok),
+            false => Err(Failure { exit: Exit::Refused, sentence: format!("refused: {who}; next: {next}") }),
+        };
+    }
+    if args.dry_run {
+        return Ok(Exit::Ok);
+    }
+    if !args.yes && !rollback::agreed()? {
+        return Err(Failure { exit: Exit::Refused, sentence: "nothing was done".to_owned() });
+    }
+    let restored = carry_out(planned)?;
+    done(args, &data_dir, &restored)
+}
+
+fn carry_out(planned: Planned) -> Result<Restored, Fault> {
+    let mut progress = Progress::new("building");
+    let built = planned.build(&mut |done, of| progress.at(done, of))?;
+    let mut progress = Progress::new("checking");
+    built.check(&mut |done, of| progress.at(done, of))?.swap()
+}
+
+fn done(args: &RestoreArgs, data_dir: &Path, restored: &Restored) -> Result<Exit, Failure> {
+    out::text(&args.output.print(restored, |restored| {
+        let kept = match &restored.aside {
+            Some(aside) => format!("; what stood there is kept in {}", data_dir.join(aside).display()),
+            None => String::new(),
+        };
+        format!("{} is restored{kept}\nnow start its etcd\n", data_dir.join("member").display())
+    })?)
+}
+
+/// How a person stops the etcd that is in the way.
+fn stop(node: &Node) -> String {
+    match node.etcd.as_ref().map(|etcd| etcd.file.as_path()).filter(|file| file.exists()) {
+        Some(file) => {
+            let dir = file.parent().unwrap_or(file).display();
+            format!(
+                "`lastgood pause --for 1h --reason restore`; move kube-apiserver's manifest and then {} out of {dir} to a \
+                 directory beside it; when `crictl ps` shows neither any more, run this again; then move etcd's manifest \
+                 back, kube-apiserver's when etcd serves, and `lastgood resume`",
+                file.display()
+            )
+        }
+        None => "stop it, and run this again".to_owned(),
+    }
+}
+
+impl RestoreArgs {
+    /// The file that is meant.
+    fn file(&self, settings: &Settings) -> Result<PathBuf, Failure> {
+        if self.from != Path::new("latest") {
+            return Ok(self.from.clone());
+        }
+        let directory = Directory::at(&settings.snapshot_dir());
+        // By time, the latest last.
+        let proven = directory.list()?.into_iter().rev().find(|snapshot| snapshot.proof.is_ok());
+        proven.map(|snapshot| snapshot.path).ok_or_else(|| {
+            let dir = directory.path().display();
+            let sentence = format!("refused: no verified snapshot lies in {dir}; next: name a file (--from FILE)");
+            Failure { exit: Exit::Refused, sentence }
+        })
+    }
+
+    fn ask(&self, from: PathBuf) -> Ask {
+        Ask {
+            from,
+            raw_copy: if self.skip_hash_check { RawCopy::Allow } else { RawCopy::Refuse },
+            name: self.name.clone(),
+            initial_cluster: self.initial_cluster.clone(),
+            token: self.initial_cluster_token.clone(),
+            advertised: self.initial_advertise_peer_urls.clone(),
+            data_dir: self.data_dir.clone(),
+            bump: self.bump_revision,
+            replace: self.replace,
+            stopped: self.stopped.clone(),
+            etcd_version: self.etcd_version,
+        }
+    }
+}
+
+/// What this node's etcd manifest and the agent's memory say.
+fn node(settings: &Settings) -> Node {
+    let (_, surroundings) = observe::find(settings);
+    let dir = &surroundings.manifests.value;
+    let stands = etcd_manifest(dir);
+    let startable = stands.as_ref().and_then(|(file, _)| startable(file));
+    // Taken out for the restore, it lies where every known-good manifest does.
+    let Some((file, manifest)) = stands.or_else(|| etcd_manifest(&settings.paths.inactive_manifests)) else {
+        return Node::default();
+    };
+    let on_host = |flag: &str| {
+        let inside = PathBuf::from(manifest.flag(flag)?);
+        Some(manifest.host_path(&inside).unwrap_or(inside))
+    };
+    let etcd = OfManifest {
+        file,
+        name: manifest.flag("name"),
+        advertised: manifest.flag("initial-advertise-peer-urls"),
+        data_dir: on_host("data-dir"),
+        wal_dir: on_host("wal-dir"),
+        version: manifest.minor_version(),
+        startable,
+    };
+    Node { etcd: Some(etcd), recorded: recorded(settings) }
+}
+
+fn etcd_manifest(dir: &Path) -> Option<(PathBuf, Manifest)> {
+    let names = files::names(dir).unwrap_or_default();
+    let visible = names.iter().filter(|name| !name.starts_with('.')).map(|name| dir.join(name));
+    visible.into_iter().find_map(|path| {
+        let bytes = files::read_bounded(&path, manifest::MAX_BYTES).ok()?;
+        let manifest = Manifest::parse(bytes.into()).ok().filter(|manifest| manifest.role == Role::Etcd)?;
+        Some((path, manifest))
+    })
+}
+
+/// Why the etcd of a manifest that stands may be started at any moment.
+fn startable(file: &Path) -> Option<String> {
+    let mut processes = proc::processes().into_iter();
+    let kubelet = processes.find(|process| process.program() == "kubelet" && proc::in_our_namespace(process.pid))?;
+    Some(format!("{} stands, and the kubelet (pid {}) starts it whenever it likes", file.display(), kubelet.pid))
+}
+
+/// What the agent saw of it last. Without that, revisions move as far as for the unknown.
+fn recorded(settings: &Settings) -> Option<Recorded> {
+    let (known, findings) = last_known(settings);
+    findings.iter().for_each(|finding| eprintln!("{finding}"));
+    let latest = known.latest()?;
+    let members = latest.members.iter().map(|member| Member {
+        id: member.id,
+        name: member.name.clone(),
+        peer_urls: member.peer_urls.clone(),
+        client_urls: member.client_urls.clone(),
+        is_learner: member.learner,
+    });
+    Some(Recorded { revision: known.highest_revision()?, at: latest.at, members: members.collect() })
+}
+
+impl From<Fault> for Failure {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Refused { .. } => Self { exit: Exit::Refused, sentence: format!("refused: {fault}") },
+            Fault::Rejected(rejected) => rejected.into(),
+            Fault::Io(error) => error.into(),
+            Fault::Unfit(_) | Fault::Read(_) => Self::failed(fault.to_string()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::process::Command;
+
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::cli::{Cli, Command as What, EtcdCommand};
+
+    fn run(settings: &Settings, line: &str) -> Result<Exit, Failure> {
+        let words = ["lastgood", "etcd", "restore"].into_iter().chain(line.split(' '));
+        match Cli::try_parse_from(words).unwrap().command {
+            What::Etcd(EtcdCommand::Restore(args)) => restore(settings, &args),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// A node whose etcd manifest was taken out for a restore: it lies among the known-good ones.
+    fn node(root: &Path) -> Settings {
+        let mut settings = Settings::default();
+        for dir in ["manifests", "inactive", "state", "etcd"] {
+            fs::create_dir(root.join(dir)).unwrap();
+        }
+        settings.paths.manifests = Some(root.join("manifests"));
+        settings.paths.inactive_manifests = root.join("inactive");
+        settings.paths.state = root.join("state");
+        settings.paths.run = root.join("state");
+        let manifest = format!(
+            "apiVersion: v1\nkind: Pod\nmetadata: {{name: etcd, namespace: kube-system}}\nspec:\n  containers:\n  - name: \
+             etcd\n    image: registry.k8s.io/etcd:3.6.4-0\n    command: [etcd, --name=vm, --data-dir={0}, \
+             '--initial-advertise-peer-urls=https://127.0.0.1:2380']\n",
+            root.join("etcd").display()
+        );
+        fs::write(root.join("inactive/etcd.yaml"), manifest).unwrap();
+        settings
+    }
+
+    fn snapshot(root: &Path) -> String {
+        let packed = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/etcd/snapshot-3.6.db.gz");
+        let out = Command::new("gzip").arg("-dc").arg(packed).output().unwrap();
+        let path = root.join("snapshot.db");
+        fs::write(&path, out.stdout).unwrap();
+        path.to_str().unwrap().to_owned()
+    }
+
+    #[test]
+    fn a_file_is_all_that_is_needed_on_a_node_of_one_member() {
+        let dir = tempfile::tempdir().unwrap();
+        let settings = node(dir.path());
+        let from = snapshot(dir.path());
+        let member = dir.path().join("etcd/member");
+        assert_eq!(run(&settings, &format!("--from {from} --dry-run -o json")).unwrap(), Exit::Ok);
+        assert!(!member.exists(), "a dry run does nothing");
+        assert_eq!(run(&settings, &format!("--from {from} --yes")).unwrap(), Exit::Ok);
+        assert!(member.join("snap/db").exists());
+        // Over what stands, as the manifest names the place.
+        assert_eq!(run(&settings, &format!("--from {from} -y -o json")).unwrap(), Exit::Ok);
+        assert_eq!(files::names(&dir.path().join("etcd")).unwrap().len(), 2);
+    }
+
+    #[test]
+    fn what_is_refused_ends_with_its_own_code_and_the_next_step() {
+        let dir = tempfile::tempdir().unwrap();
+        let settings = node(dir.path());
+        let from = snapshot(dir.path());
+        for (line, words) in [
+            ("--from latest --yes".to_owned(), "no verified snapshot lies in"),
+            (
+                format!("--from {from} --yes --name other --initial-advertise-peer-urls https://10.0.0.9:2380"),
+                "name other members: vm (",
+            ),
+            (format!("--from {from} --yes --etcd-version 3.5.16"), "etcd 3.5 cannot open data of storage version 3.6"),
+            (format!("--from {from} --yes --data-dir {}", dir.path().join("state/x").display()), "which member"),
+        ] {
+            let failure = run(&settings, &line).unwrap_err();
+            assert_eq!(failure.exit, Exit::Refused, "{line}: {failure}");
+            assert!(failure.sentence.contains(words) && failure.sentence.contains("next: "), "{line}: {failure}");
+        }
+        fs::write(&from, "torn").unwrap();
+        assert_ne!(run(&settings, &format!("--from {from} --yes")).unwrap_err().exit, Exit::Ok);
+        assert_eq!(files::names(&dir.path().join("etcd")).unwrap(), Vec::<String>::new());
+    }
+}

@@ -1,0 +1,171 @@
+//! Builds what was planned beside what stands, and reads it again as if somebody else had made it.
+
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use super::idle::{self, Idle};
+use super::plan::Planned;
+use super::swap::{Intent, Staging};
+use super::transform::{self, Broken};
+use super::{Fault, NewMember, snap, wal};
+use crate::etcd::backend::Member;
+use crate::etcd::bbolt::Database;
+use crate::etcd::bbolt::writer::Writer;
+use crate::etcd::snapshot::data_dir;
+use crate::sys::files;
+
+/// What is built, and not looked at yet.
+#[derive(Debug)]
+pub struct Built {
+    pub(super) planned: Planned,
+    pub(super) staging: Staging,
+    pub(super) idle: Idle,
+}
+
+/// What is built and whole.
+#[derive(Debug)]
+pub struct Checked {
+    pub(super) planned: Planned,
+    pub(super) staging: Staging,
+    pub(super) idle: Idle,
+}
+
+/// Who owns what is built: whoever owns what stands.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Owner {
+    pub(super) uid: u32,
+    pub(super) gid: u32,
+}
+
+impl Planned {
+    /// Builds it in a directory of ours below the data directory. `progress` hears how many bytes of how many are written.
+    ///
+    /// # Errors
+    /// The file or directory, and why. What stands is not touched, and what was built is removed.
+    pub fn build(self, progress: &mut dyn FnMut(u64, u64)) -> Result<Built, Fault> {
+        if let Some(why) = &self.startable {
+            return Err(Fault::refused(why, "take its manifest out of the manifest directory first"));
+        }
+        // Kept until what stands is another one.
+        let idle = idle::hold(&self.data_dir)?;
+        self.prepare_data_dir()?;
+        let staging = Staging::new(&self.data_dir, &Intent::building(&self))?;
+        match self.write(&staging.member(), progress).and_then(|()| self.unchanged()) {
+            Ok(()) => Ok(Built { planned: self, staging, idle }),
+            Err(fault) => {
+                // What cannot be removed now is removed by the next run.
+                let _ = staging.discard();
+                Err(fault)
+            }
+        }
+    }
+
+    fn prepare_data_dir(&self) -> Result<(), Fault> {
+        if files::standing(&self.data_dir)?.is_some() {
+            return Ok(());
+        }
+        files::make_dir(&self.data_dir, DIR_MODE)?;
+        Ok(())
+    }
+
+    fn write(&self, member: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<(), Fault> {
+        let (snap, log) = (member.join("snap"), member.join("wal"));
+        for dir in [member, &snap, &log] {
+            self.owner.dir(dir)?;
+        }
+        let path = snap.join("db");
+        let from = Database::open(&self.source)?;
+        let of = self.plan.snapshot.size;
+        let copied = (|| -> Result<(), Broken> {
+            let mut to = Writer::new(self.owner.file(&path)?, from.meta().page_size)?;
+            transform::copy(&from, &mut to, &self.plan.cluster, self.plan.revisions.moved_to, &mut |done| {
+                progress(done, of);
+            })?;
+            Ok(to.finish()?)
+        })();
+        match copied {
+            Ok(()) => {}
+            Err(Broken::Read(fault)) => return Err(fault.into()),
+            Err(Broken::Write(error)) => return Err(files::named("write", &path)(error).into()),
+        }
+        self.owner.whole(&snap.join(snap::file_name(&self.plan.cluster)), &snap::file(&self.plan.cluster))?;
+        self.owner.whole(&log.join(wal::FILE_NAME), &wal::segment(&self.plan.cluster))?;
+        for dir in [&snap, &log, member] {
+            files::fsync_dir(dir)?;
+        }
+        Ok(())
+    }
+
+    /// The bytes that were copied are the ones that were verified.
+    fn unchanged(&self) -> Result<(), Fault> {
+        if super::plan::stamp(&self.source)? == self.stamp {
+            return Ok(());
+        }
+        Err(Fault::refused(
+            format!("{} was written while it was restored", self.source.display()),
+            "restore from a file that stays as it is",
+        ))
+    }
+}
+
+impl Built {
+    /// Reads it again, with the reader that takes nothing for granted.
+    ///
+    /// # Errors
+    /// [`Fault::Unfit`] says what is wrong; what stands is not touched, and what was built is removed.
+    pub fn check(self, progress: &mut dyn FnMut(u64, u64)) -> Result<Checked, Fault> {
+        let members: Vec<Member> = self.planned.plan.cluster.members.iter().map(intended).collect();
+        let Self { planned, staging, idle } = self;
+        match data_dir::check(staging.root(), &members, progress) {
+            Ok(_) => Ok(Checked { planned, staging, idle }),
+            Err(unfit) => {
+                let _ = staging.discard();
+                Err(Box::new(unfit).into())
+            }
+        }
+    }
+
+    /// Where it is built: a data directory.
+    pub fn root(&self) -> PathBuf {
+        self.staging.root().to_owned()
+    }
+}
+
+/// A member as it is to be found in the database.
+fn intended(member: &NewMember) -> Member {
+    Member { id: member.id, name: member.name.clone(), peer_urls: member.peer_urls.clone(), ..Member::default() }
+}
+
+/// As etcd makes its directories and its files.
+const DIR_MODE: u32 = 0o700;
+const FILE_MODE: u32 = 0o600;
+
+impl Owner {
+    pub(super) fn dir(self, path: &Path) -> io::Result<()> {
+        DirBuilder::new().mode(DIR_MODE).create(path).map_err(files::named("make directory", path))?;
+        self.own(path)
+    }
+
+    fn file(self, path: &Path) -> io::Result<File> {
+        let mut options = OpenOptions::new();
+        let file = options.write(true).create_new(true).mode(FILE_MODE).open(path);
+        let file = file.map_err(files::named("make", path))?;
+        self.own(path)?;
+        Ok(file)
+    }
+
+    fn whole(self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        let mut file = self.file(path)?;
+        file.write_all(bytes).and_then(|()| file.sync_all()).map_err(files::named("write", path))
+    }
+
+    fn own(self, path: &Path) -> io::Result<()> {
+        let (uid, gid) = (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw());
+        if (self.uid, self.gid) == (uid, gid) {
+            return Ok(());
+        }
+        std::os::unix::fs::lchown(path, Some(self.uid), Some(self.gid)).map_err(files::named("set the owner of", path))
+    }
+}

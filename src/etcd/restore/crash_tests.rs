@@ -1,0 +1,167 @@
+//! A restore is killed, and its disk fails, at every call by which it changes anything: what stands afterwards is the old
+//! member or the new one, whole; what stood is never lost; and a second run comes to the same end.
+
+use std::env;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use super::testing::{VM, ask, restore, snapshot};
+use super::{Ask, Finished, Node, finish};
+use crate::etcd::backend;
+use crate::sys::{crash, files};
+
+const WORK: &str = "LASTGOOD_RESTORE_WORK";
+const ROOT: &str = "LASTGOOD_RESTORE_ROOT";
+/// The calls by which files and directories change.
+const CALLS: [&str; 11] =
+    ["write", "pwrite64", "fsync", "rename", "renameat", "renameat2", "unlink", "unlinkat", "rmdir", "mkdir", "fchmod"];
+
+fn asked(root: &Path) -> Ask {
+    let ask = ask(&root.join("snapshot.db"), &root.join("data"), VM);
+    Ask { replace: true, token: Some("t".to_owned()), bump: Some(4_000_000_000), ..ask }
+}
+
+/// As the command does it: what was broken off first.
+fn run(root: &Path) -> Result<(), super::Fault> {
+    let ask = asked(root);
+    let finished = finish(&root.join("data"))?;
+    let planned = ask.plan(&Node::default(), &mut |_, _| {})?;
+    if finished.iter().any(|finished| matches!(finished, Finished::Completed(restored) if restored.is(&planned))) {
+        return Ok(());
+    }
+    planned.build(&mut |_, _| {})?.check(&mut |_, _| {})?.swap().map(drop)
+}
+
+/// Restores. No test of its own.
+#[test]
+#[ignore = "run by the tests below"]
+fn the_child() {
+    let Some(root) = env::var_os(ROOT) else { return };
+    crash::ready();
+    let _ = run(Path::new(&root));
+    std::process::exit(0);
+}
+
+/// Runs the child with a fault injected; true if it was met.
+fn met(root: &Path, fault: &str) -> bool {
+    crash::run("etcd::restore::crash_tests::the_child", (WORK, "restore"), (ROOT, root), fault)
+}
+
+/// A data directory that stands, marked, and another snapshot's way to it.
+fn template(root: &Path) {
+    fs::create_dir(root).unwrap();
+    let from = snapshot(root);
+    restore(&ask(&from, &root.join("data"), VM), &Node::default()).unwrap();
+    fs::write(root.join("data/member/mark"), "old").unwrap();
+}
+
+fn is_old(member: &Path) -> bool {
+    fs::read_to_string(member.join("mark")).is_ok_and(|mark| mark == "old")
+}
+
+/// Whole: its database can be read to the end. The old one goes up to a billion, the new one to four.
+fn revision(member: &Path) -> i64 {
+    backend::read(&member.join("snap/db")).unwrap().revision.unwrap().main
+}
+
+fn check(root: &Path, situation: &str) {
+    let data = root.join("data");
+    let member = data.join("member");
+    let between = !member.exists();
+    if !between {
+        let whole = revision(&member);
+        assert_eq!(is_old(&member), whole < 2_000_000_000, "{situation}: neither the old nor the new");
+    }
+    let kept = |data: &Path| {
+        let names = fs::read_dir(data).unwrap().flatten().map(|entry| entry.path());
+        let mut all: Vec<_> = names.filter(|path| path.is_dir()).collect();
+        all.extend(all.clone().iter().map(|dir| dir.join("member")));
+        all.iter().filter(|dir| is_old(dir)).count()
+    };
+    assert_eq!(kept(&data), 1, "{situation}: what stood is lost");
+    run(root).unwrap_or_else(|fault| panic!("{situation}: {fault}"));
+    assert!(revision(&member) > 4_000_000_000 && !is_old(&member), "{situation}: it does not come to its end");
+    assert_eq!(kept(&data), 1, "{situation}: what stood is lost by the second run");
+    let names: Vec<String> =
+        fs::read_dir(&data).unwrap().flatten().map(|entry| entry.file_name().into_string().unwrap()).collect();
+    assert!(
+        names.iter().all(|name| name == "member" || name.starts_with("member.before-restore-")),
+        "{situation}: {names:?}"
+    );
+}
+
+/// Meets every call of these kinds with a fault, one at a time, and tells how many there were.
+fn at_every(calls: &[&str], faults: &[&str]) -> usize {
+    let dir = tempfile::tempdir().unwrap();
+    let template_dir = dir.path().join("template");
+    template(&template_dir);
+    let mut points = 0;
+    for fault in faults {
+        for call in calls {
+            for n in 1.. {
+                let root = dir.path().join("run");
+                assert!(Command::new("cp").arg("-a").args([&template_dir, &root]).status().unwrap().success());
+                let fault = format!("{call}:{fault}:when={n}");
+                let met = met(&root, &fault);
+                if met {
+                    points += 1;
+                    check(&root, &fault);
+                }
+                fs::remove_dir_all(&root).unwrap();
+                if !met {
+                    break;
+                }
+            }
+        }
+    }
+    points
+}
+
+#[test]
+fn killed_at_every_call_it_is_finished_or_undone_and_what_stood_is_kept() {
+    let points = at_every(&CALLS, &["signal=KILL"]);
+    println!("killed at {points} points");
+    assert!(points >= 30, "only {points} points: is the work still done by these calls?");
+}
+
+#[test]
+fn a_disk_that_fails_at_any_call_leaves_the_old_member_or_the_new_one() {
+    let points = at_every(&CALLS, &["error=EIO"]);
+    println!("failed at {points} points");
+    assert!(points >= 30, "only {points} points");
+}
+
+#[test]
+fn a_disk_that_is_full_at_any_call_leaves_the_old_member_or_the_new_one() {
+    let points = at_every(&["write", "pwrite64", "fsync", "rename", "renameat2", "mkdir"], &["error=ENOSPC"]);
+    println!("full at {points} points");
+    assert!(points >= 25, "only {points} points");
+}
+
+#[test]
+fn a_file_system_that_cannot_exchange_is_done_by_two_renames_and_a_crash_between_them_is_finished() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("run");
+    template(&root);
+    // The second renameat2 of a run is the rename that follows what was not exchanged: nothing stands then.
+    assert!(met(&root, "renameat2:error=EINVAL:when=1"));
+    let data = root.join("data");
+    assert!(revision(&data.join("member")) > 4_000_000_000);
+    let aside = files::names(&data).unwrap().into_iter().find(|name| name.starts_with("member.before")).unwrap();
+    assert!(is_old(&data.join(&aside)));
+    // As a crash between the two leaves it.
+    let staging = data.join(".lastgood-restore-0123");
+    fs::create_dir(&staging).unwrap();
+    fs::rename(data.join("member"), staging.join("member")).unwrap();
+    let inode = std::os::unix::fs::MetadataExt::ino(&fs::metadata(staging.join("member")).unwrap());
+    let intent = format!(
+        r#"{{"version":1,"step":{{"is":"swapping","built":{inode}}},"restored":{{"snapshot":"{}","name":"vm","cluster":"c",
+        "token":"t","moved_to":null,"aside":"{aside}"}}}}"#,
+        "0".repeat(64)
+    );
+    fs::write(staging.join("intent.json"), intent).unwrap();
+    assert!(matches!(finish(&data).unwrap().as_slice(), [Finished::Completed(_)]));
+    assert!(revision(&data.join("member")) > 4_000_000_000 && is_old(&data.join(&aside)));
+    assert_eq!(files::names(&data).unwrap().len(), 2);
+}

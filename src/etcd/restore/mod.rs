@@ -1,0 +1,155 @@
+//! A data directory made of a snapshot, by this binary alone: no etcdutl, no image, no running etcd.
+//!
+//! ```text
+//!   Ask ─plan()▶ Planned ─build()▶ Built ─check()▶ Checked ─swap()▶ Restored
+//!    │             │ shown first      │               │ read again       │ by one rename; what stood is kept
+//!    └─ Refused    └ nothing touched  └ beside it     └ as if it were    └ and told where
+//!                                                       somebody else's
+//! ```
+//!
+//! Each step consumes the last, so that none is left out. On disk, below the data directory (a mount point cannot be
+//! renamed, its entries can):
+//!
+//! ```text
+//!   member                            what etcd opens
+//!   .lastgood-restore-ID/intent.json  what is being done, written before it is done        swap.rs
+//!   .lastgood-restore-ID/member       what is built; after the exchange, what stood
+//!   member.before-restore-TIME        what stood; never removed by us
+//! ```
+//!
+//! Killed anywhere, [`finish`] brings it to an end: what was not exchanged is as it was, what was is completed.
+
+mod build;
+mod cluster;
+#[cfg(test)]
+mod crash_tests;
+mod encode;
+#[cfg(test)]
+mod golden_tests;
+mod idle;
+mod plan;
+#[cfg(test)]
+mod real_tests;
+mod revisions;
+mod snap;
+mod swap;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+mod transform;
+mod wal;
+
+use std::io;
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+
+use super::backend::Member;
+use super::bbolt;
+use super::snapshot::data_dir::Unfit;
+use super::snapshot::{RawCopy, Rejected};
+use crate::model::versions::Minor;
+
+pub use build::{Built, Checked};
+pub use cluster::{NewCluster, NewMember, NoCluster};
+pub use plan::{Plan, Planned};
+pub use swap::{Finished, Restored, finish};
+
+/// What a person asks for. What is absent comes from the etcd manifest of the node, where there is one.
+#[derive(Clone, Debug)]
+pub struct Ask {
+    /// The snapshot.
+    pub from: PathBuf,
+    /// Whether it may lack its SHA-256 (`--skip-hash-check`).
+    pub raw_copy: RawCopy,
+    /// `--name`.
+    pub name: Option<String>,
+    /// `--initial-cluster`.
+    pub initial_cluster: Option<String>,
+    /// `--initial-cluster-token`; a random one when absent.
+    pub token: Option<String>,
+    /// `--initial-advertise-peer-urls`.
+    pub advertised: Option<String>,
+    /// `--data-dir`.
+    pub data_dir: Option<PathBuf>,
+    /// `--bump-revision`: how far revisions move forward.
+    pub bump: Option<u64>,
+    /// `--replace`: what stands in the data directory may be put aside.
+    pub replace: bool,
+    /// `--stopped`: the other members that a person says are stopped, by name or ID.
+    pub stopped: Vec<String>,
+    /// `--etcd-version`: the etcd that will open it.
+    pub etcd_version: Option<Minor>,
+}
+
+/// What is known of the node it is asked on.
+#[derive(Clone, Debug, Default)]
+pub struct Node {
+    /// The etcd of its manifest.
+    pub etcd: Option<OfManifest>,
+    /// The highest revision that was ever seen of this node's etcd.
+    pub recorded: Option<Recorded>,
+}
+
+/// What an etcd manifest says, as far as a restore needs it. Paths are those of the host.
+#[derive(Clone, Debug, Default)]
+pub struct OfManifest {
+    /// Its file.
+    pub file: PathBuf,
+    /// `--name`.
+    pub name: Option<String>,
+    /// `--initial-advertise-peer-urls`.
+    pub advertised: Option<String>,
+    /// `--data-dir`.
+    pub data_dir: Option<PathBuf>,
+    /// `--wal-dir`, where it has one.
+    pub wal_dir: Option<PathBuf>,
+    /// The etcd in its image.
+    pub version: Option<Minor>,
+    /// Why it may be started at any moment, where it may be. A lock on the database does not keep it away: it would wait
+    /// for the lock on the file that is put aside, and then write there.
+    pub startable: Option<String>,
+}
+
+/// What was seen of an etcd while it served.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recorded {
+    /// The highest revision.
+    pub revision: i64,
+    /// When that was.
+    pub at: Timestamp,
+    /// The members of its cluster, as it listed them last; none where it never did.
+    pub members: Vec<Member>,
+}
+
+/// Why it is not restored.
+#[derive(Debug, thiserror::Error)]
+pub enum Fault {
+    /// It must not be; nothing was touched.
+    #[error("{why}; next: {next}")]
+    Refused {
+        /// Why not.
+        why: String,
+        /// What a person can do.
+        next: String,
+    },
+    /// The snapshot is not taken; nothing was touched.
+    #[error(transparent)]
+    Rejected(#[from] Rejected),
+    /// What was built is not as it must be; what stood still stands.
+    #[error("what was built is not taken, and what stood still stands: {0}")]
+    Unfit(#[from] Box<Unfit>),
+    /// The snapshot cannot be read to its end; what stood still stands.
+    #[error(transparent)]
+    Read(#[from] bbolt::Fault),
+    /// The system's word, with the path.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+impl Fault {
+    fn refused(why: impl Into<String>, next: impl Into<String>) -> Self {
+        Self::Refused { why: why.into(), next: next.into() }
+    }
+}

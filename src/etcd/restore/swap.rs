@@ -1,0 +1,340 @@
+//! The exchange of what stands for what was built, and what to do where it was broken off.
+//!
+//! ```text
+//!   (nothing) ─▶ building ──────────────▶ swapping ──exchange──▶ what stood is moved aside ─▶ (nothing)
+//!                  │                         │                        │
+//!   killed:        └─ removed: as it was     └─ not exchanged yet:    └─ completed
+//!                                               removed, as it was
+//! ```
+//!
+//! The step stands in `intent.json`, written and synced before it is taken. Which side of the exchange it is on is told by
+//! the inode of the directory that was built, which no rename changes. Where the file system cannot exchange (NFS), what
+//! stands is renamed aside first, and between the two renames no `member` stands: then it is completed.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
+use serde::{Deserialize, Serialize};
+
+use super::Fault;
+use super::build::Checked;
+use super::plan::Planned;
+use crate::model::Digest;
+use crate::sys::files::{self, Attributes};
+
+/// How a directory of ours below a data directory begins.
+const PREFIX: &str = ".lastgood-restore-";
+const INTENT: &str = "intent.json";
+/// An intent is a few hundred bytes, and the members' names and URLs.
+const MAX_INTENT: u64 = 1 << 20;
+/// The version of the intent.
+const VERSION: u32 = 1;
+
+/// What is being done, as it lies on the disk.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Intent {
+    version: u32,
+    step: Step,
+    restored: Restored,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "is")]
+enum Step {
+    /// What lies beside the intent may be anything between nothing and a whole member.
+    Building,
+    /// It is whole, and takes the place of what stands.
+    Swapping {
+        /// The inode of what was built.
+        built: u64,
+    },
+}
+
+/// A data directory that was made of a snapshot.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Restored {
+    /// The SHA-256 of the database it was made of.
+    pub snapshot: Digest,
+    /// The member's name.
+    pub name: String,
+    /// The cluster, as `--initial-cluster`.
+    pub cluster: String,
+    /// The token its IDs are made with.
+    pub token: String,
+    /// The revision that was moved to, if any.
+    pub moved_to: Option<i64>,
+    /// The name, in the data directory, of what stood there before.
+    pub aside: Option<String>,
+}
+
+/// How a restore that was broken off came to an end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Finished {
+    /// It had not come to the exchange: what was built is removed, what stood stands.
+    Undone,
+    /// It had: it is completed.
+    Completed(Restored),
+}
+
+impl Intent {
+    pub(super) fn building(planned: &Planned) -> Self {
+        let plan = &planned.plan;
+        let me = plan.cluster.members.iter().find(|member| member.id == plan.cluster.me);
+        let restored = Restored {
+            snapshot: plan.snapshot.sha256,
+            name: me.map(|me| me.name.clone()).unwrap_or_default(),
+            cluster: plan.cluster.initial(),
+            token: plan.cluster.token.clone(),
+            moved_to: plan.revisions.moved_to,
+            aside: None,
+        };
+        Self { version: VERSION, step: Step::Building, restored }
+    }
+}
+
+impl Restored {
+    /// Whether this is what is planned once more: of the same snapshot for the same cluster, whatever its token is where
+    /// none was asked for.
+    pub fn is(&self, planned: &Planned) -> bool {
+        let other = Intent::building(planned).restored;
+        let token = planned.token_is_ours || self.token == other.token;
+        (self.snapshot, &self.name, &self.cluster) == (other.snapshot, &other.name, &other.cluster) && token
+    }
+}
+
+/// Our directory below a data directory.
+#[derive(Debug)]
+pub(super) struct Staging {
+    data_dir: PathBuf,
+    root: PathBuf,
+}
+
+impl Staging {
+    /// Makes it, the intent in it.
+    pub(super) fn new(data_dir: &Path, intent: &Intent) -> io::Result<Self> {
+        let id: String = random()?.chars().filter(char::is_ascii_alphanumeric).take(16).collect();
+        let staging = Self { data_dir: data_dir.to_owned(), root: data_dir.join(format!("{PREFIX}{id}")) };
+        files::make_dir(&staging.root, 0o700)?;
+        if let Err(error) = staging.write(intent) {
+            let _ = fs::remove_dir(&staging.root);
+            return Err(error);
+        }
+        Ok(staging)
+    }
+
+    /// It, as a data directory: what is built lies below.
+    pub(super) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    pub(super) fn member(&self) -> PathBuf {
+        self.root.join("member")
+    }
+
+    fn write(&self, intent: &Intent) -> io::Result<()> {
+        let bytes = serde_json::to_vec_pretty(intent).map_err(io::Error::other)?;
+        files::replace(&self.root, &self.root.join(INTENT), &bytes, &Attributes::private())
+    }
+
+    fn read(&self) -> Result<Option<Intent>, Fault> {
+        let path = self.root.join(INTENT);
+        if files::standing(&path)?.is_none() {
+            return Ok(None);
+        }
+        let intent: Intent = serde_json::from_slice(&files::read_bounded(&path, MAX_INTENT)?)
+            .map_err(|error| self.by_hand(&format!("its {INTENT} cannot be read: {error}")))?;
+        if intent.version != VERSION {
+            return Err(
+                self.by_hand(&format!("its {INTENT} is of version {}, this one writes {VERSION}", intent.version))
+            );
+        }
+        Ok(Some(intent))
+    }
+
+    fn by_hand(&self, why: &str) -> Fault {
+        Fault::refused(
+            format!("{} is left of a restore that was broken off, and {why}", self.root.display()),
+            "look which of its `member` and the one beside it is the right one, put that one in place, and move the \
+             directory away; nothing was touched",
+        )
+    }
+
+    /// Removes what was built.
+    pub(super) fn discard(&self) -> io::Result<()> {
+        let member = self.member();
+        if files::standing(&member)?.is_some() {
+            fs::remove_dir_all(&member).map_err(files::named("remove", &member))?;
+        }
+        self.close()
+    }
+
+    /// Removes the directory, which holds nothing but the intent; it fails where it holds more.
+    fn close(&self) -> io::Result<()> {
+        for name in files::names(&self.root)? {
+            if name == INTENT || name.starts_with(files::TEMP_PREFIX) {
+                files::remove(&self.root.join(name))?;
+            }
+        }
+        fs::remove_dir(&self.root).map_err(files::named("remove directory", &self.root))?;
+        files::fsync_dir(&self.data_dir)
+    }
+
+    /// Moves what stood to where it is kept, and ends.
+    fn complete(&self, restored: Restored) -> Result<Restored, Fault> {
+        let old = self.member();
+        if let Some(aside) = &restored.aside
+            && files::standing(&old)?.is_some()
+        {
+            move_dir(&old, &self.data_dir.join(aside))?;
+        }
+        self.close()?;
+        Ok(restored)
+    }
+}
+
+impl Checked {
+    /// Puts it in the place of what stands, which is kept.
+    ///
+    /// # Errors
+    /// What failed. Before the exchange, what stood stands. After it, what was built does, and the next run completes the
+    /// rest.
+    pub fn swap(self) -> Result<Restored, Fault> {
+        let Self { planned, staging, idle: _until_the_end } = self;
+        let swapped = swap(&planned, &staging);
+        if swapped.is_err() && inode(&staging.member())?.is_some() {
+            // Either side of it is known, so it is brought to its end here and now, if it can be.
+            if let Ok(Finished::Completed(restored)) = one(&planned.data_dir, &staging) {
+                return Ok(restored);
+            }
+        }
+        swapped
+    }
+}
+
+fn swap(planned: &Planned, staging: &Staging) -> Result<Restored, Fault> {
+    let (stands, built) = (planned.data_dir.join("member"), staging.member());
+    let mut intent = Intent::building(planned);
+    let Some(inode) = inode(&built)? else {
+        return Err(files::fault(io::ErrorKind::NotFound, &built, "is gone: nothing was exchanged").into());
+    };
+    intent.step = Step::Swapping { built: inode };
+    let aside = match files::standing(&stands)? {
+        Some(_) => Some(free_name(&planned.data_dir)?),
+        None => None,
+    };
+    intent.restored.aside.clone_from(&aside);
+    staging.write(&intent)?;
+    match aside {
+        None => move_dir(&built, &stands)?,
+        Some(aside) => match exchange(&built, &stands) {
+            Err(Errno::EINVAL | Errno::ENOSYS | Errno::EOPNOTSUPP) => {
+                move_dir(&stands, &planned.data_dir.join(aside))?;
+                move_dir(&built, &stands)?;
+            }
+            Err(errno) => {
+                let sentence = format!("cannot exchange {} and {}: {errno}", built.display(), stands.display());
+                return Err(io::Error::new(io::Error::from(errno).kind(), sentence).into());
+            }
+            Ok(()) => {
+                files::fsync_dir(&planned.data_dir)?;
+                files::fsync_dir(staging.root())?;
+            }
+        },
+    }
+    staging.complete(intent.restored)
+}
+
+fn exchange(one: &Path, other: &Path) -> nix::Result<()> {
+    renameat2(AT_FDCWD, one, AT_FDCWD, other, RenameFlags::RENAME_EXCHANGE)
+}
+
+/// Moves a directory to where nothing stands, and makes that last.
+fn move_dir(from: &Path, to: &Path) -> io::Result<()> {
+    match renameat2(AT_FDCWD, from, AT_FDCWD, to, RenameFlags::RENAME_NOREPLACE) {
+        Err(Errno::EINVAL | Errno::ENOSYS | Errno::EOPNOTSUPP) => {
+            if files::standing(to)?.is_some() {
+                return Err(files::fault(io::ErrorKind::AlreadyExists, to, "stands already"));
+            }
+            return files::rename(from, to);
+        }
+        moved => moved.map_err(|errno| {
+            let sentence = format!("cannot rename {} to {}: {errno}", from.display(), to.display());
+            io::Error::new(io::Error::from(errno).kind(), sentence)
+        })?,
+    }
+    for dir in [to.parent(), from.parent()].into_iter().flatten() {
+        files::fsync_dir(dir)?;
+    }
+    Ok(())
+}
+
+/// Under which name what stands is kept.
+fn free_name(data_dir: &Path) -> io::Result<String> {
+    let stamp = Timestamp::now().strftime("%Y%m%dT%H%M%SZ");
+    let mut name = format!("member.before-restore-{stamp}");
+    let mut number = 1;
+    while files::standing(&data_dir.join(&name))?.is_some() {
+        number += 1;
+        name = format!("member.before-restore-{stamp}-{number}");
+    }
+    Ok(name)
+}
+
+/// Brings every restore that was broken off below this data directory to an end.
+///
+/// # Errors
+/// [`Fault::Refused`] where what is left cannot be understood: nothing is touched then. [`Fault::Io`] where it cannot be
+/// brought to an end; the next run tries again.
+pub fn finish(data_dir: &Path) -> Result<Vec<Finished>, Fault> {
+    let mut finished = Vec::new();
+    let ours = files::names(data_dir)?.into_iter().filter(|name| name.starts_with(PREFIX));
+    for name in ours {
+        finished.push(one(data_dir, &Staging { data_dir: data_dir.to_owned(), root: data_dir.join(name) })?);
+    }
+    Ok(finished)
+}
+
+fn one(data_dir: &Path, staging: &Staging) -> Result<Finished, Fault> {
+    let stands = data_dir.join("member");
+    let Some(intent) = staging.read()? else {
+        // Made, and killed before the intent was written; or everything is done but removing it.
+        staging.close().map_err(|error| staging.by_hand(&format!("it has no {INTENT}: {error}")))?;
+        return Ok(Finished::Undone);
+    };
+    let Step::Swapping { built } = intent.step else {
+        staging.discard()?;
+        return Ok(Finished::Undone);
+    };
+    let (at_member, at_staging) = (inode(&stands)?, inode(&staging.member())?);
+    if at_member == Some(built) {
+        return staging.complete(intent.restored).map(Finished::Completed);
+    }
+    if at_staging != Some(built) {
+        return Err(staging.by_hand("what was built for it is neither there nor in place"));
+    }
+    let aside = intent.restored.aside.as_ref().map(|aside| data_dir.join(aside));
+    let between = at_member.is_none() && aside.is_some_and(|aside| aside.exists());
+    if between {
+        move_dir(&staging.member(), &stands)?;
+        return staging.complete(intent.restored).map(Finished::Completed);
+    }
+    staging.discard()?;
+    Ok(Finished::Undone)
+}
+
+fn inode(path: &Path) -> io::Result<Option<u64>> {
+    Ok(files::standing(path)?.map(|metadata| metadata.ino()))
+}
+
+/// A random text, as the kernel makes it.
+pub(super) fn random() -> io::Result<String> {
+    let bytes = files::read_bounded(Path::new("/proc/sys/kernel/random/uuid"), 64)?;
+    Ok(String::from_utf8_lossy(&bytes).trim().to_owned())
+}

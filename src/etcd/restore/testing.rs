@@ -1,0 +1,73 @@
+//! For tests: the recorded snapshot, what is asked of it, and the whole way from asking to the exchange.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use super::{Ask, Fault, Node, Restored};
+use crate::etcd::bbolt::Database;
+use crate::etcd::snapshot::RawCopy;
+use crate::observe::testing::etcd_binary;
+
+/// The snapshot of a cluster of one member, `vm`, at revision 754.
+pub(super) fn snapshot(dir: &Path) -> PathBuf {
+    crate::etcd::tests::snapshot(dir)
+}
+
+/// Who the recorded snapshot is of.
+pub(super) const VM: &str = "vm=https://127.0.0.1:2380";
+
+/// Restoring a snapshot into a directory, as this cluster's first member.
+pub(super) fn ask(from: &Path, data_dir: &Path, cluster: &str) -> Ask {
+    Ask {
+        from: from.to_owned(),
+        raw_copy: RawCopy::Refuse,
+        name: cluster.split_once('=').map(|(name, _)| name.to_owned()),
+        initial_cluster: Some(cluster.to_owned()),
+        token: None,
+        advertised: None,
+        data_dir: Some(data_dir.to_owned()),
+        bump: None,
+        replace: false,
+        stopped: vec!["vm".to_owned()],
+        etcd_version: None,
+    }
+}
+
+/// All of it, without a person in between.
+pub(super) fn restore(ask: &Ask, node: &Node) -> Result<Restored, Fault> {
+    let mut quiet = |_, _| {};
+    ask.plan(node, &mut quiet)?.build(&mut quiet)?.check(&mut quiet)?.swap()
+}
+
+/// Why it is refused.
+pub(super) fn refused(ask: &Ask, node: &Node) -> String {
+    match ask.plan(node, &mut |_, _| {}) {
+        Err(fault @ Fault::Refused { .. }) => fault.to_string(),
+        other => panic!("it is not refused: {other:?}"),
+    }
+}
+
+/// A program of etcd's, run to its end.
+pub(super) fn etcdutl(args: &[&str]) -> Output {
+    let out = Command::new(etcd_binary("3.5", "etcdutl")).args(args).output().unwrap();
+    assert!(out.status.success(), "etcdutl {args:?}: {}", String::from_utf8_lossy(&out.stderr));
+    out
+}
+
+/// Every bucket with all that is in it.
+pub(super) fn dump(path: &Path) -> BTreeMap<String, Vec<(Vec<u8>, Vec<u8>)>> {
+    let db = Database::open(path).unwrap();
+    let mut dump = BTreeMap::new();
+    for name in db.buckets().unwrap() {
+        let mut items = Vec::new();
+        db.walk(&name, |key, value| -> ControlFlow<()> {
+            items.push((key.to_vec(), value.to_vec()));
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+        dump.insert(String::from_utf8(name).unwrap(), items);
+    }
+    dump
+}

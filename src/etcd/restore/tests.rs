@@ -1,0 +1,311 @@
+//! What is refused and why, what is lost and kept, and what a restorer must not get wrong.
+
+use std::fs;
+use std::path::Path;
+
+use nix::fcntl::{Flock, FlockArg};
+
+use super::testing::{VM, ask, dump, refused, restore, snapshot};
+use super::{Fault, Finished, NewCluster, Node, OfManifest, Recorded, finish, transform};
+use crate::etcd::backend::{self, Member};
+use crate::etcd::bbolt::Database;
+use crate::etcd::bbolt::writer::Writer;
+use crate::etcd::snapshot::{RawCopy, Rejected, data_dir};
+use crate::sys::files;
+
+/// A data directory of this member, made by us.
+fn restored(dir: &Path, cluster: &str) -> std::path::PathBuf {
+    let from = snapshot(dir);
+    let data = dir.join("data");
+    restore(&ask(&from, &data, cluster), &Node::default()).unwrap();
+    data
+}
+
+fn a_manifest(data: &Path) -> Node {
+    let etcd = OfManifest {
+        file: "/etc/kubernetes/manifests/etcd.yaml".into(),
+        name: Some("vm".to_owned()),
+        advertised: Some("https://127.0.0.1:2380".to_owned()),
+        data_dir: Some(data.to_owned()),
+        wal_dir: None,
+        version: Some((3, 6)),
+        startable: None,
+    };
+    Node { etcd: Some(etcd), recorded: None }
+}
+
+/// Asked with nothing but the file.
+fn bare(from: &Path) -> super::Ask {
+    let mut ask = ask(from, Path::new(""), VM);
+    (ask.data_dir, ask.name, ask.initial_cluster, ask.stopped) = (None, None, None, Vec::new());
+    ask
+}
+
+#[test]
+fn a_manifest_tells_all_that_is_needed_and_what_stood_is_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = restored(dir.path(), VM);
+    fs::write(data.join("member/mark"), "old").unwrap();
+    let from = snapshot(dir.path());
+    let restored = restore(&bare(&from), &a_manifest(&data)).unwrap();
+    let kept = data.join(restored.aside.as_ref().unwrap());
+    assert_eq!(fs::read_to_string(kept.join("mark")).unwrap(), "old");
+    assert!(!data.join("member/mark").exists());
+    let mut names = files::names(&data).unwrap();
+    names.sort();
+    assert_eq!(names, ["member", restored.aside.as_deref().unwrap()]);
+    let read = backend::read(&data.join("member/snap/db")).unwrap();
+    assert_eq!(read.revision.unwrap().main, restored.moved_to.unwrap());
+    assert_eq!((read.consistent_index, read.term), (Some(1), Some(1)));
+    // What was restored first is what stood: its revisions were moved already.
+    assert!(restored.moved_to.unwrap() >= 754 + 2 * super::revisions::UNSEEN, "{restored:?}");
+    assert_eq!(finish(&data).unwrap(), []);
+}
+
+#[test]
+fn each_reason_not_to_is_told_before_anything_is_touched() {
+    let dir = tempfile::tempdir().unwrap();
+    let from = snapshot(dir.path());
+    let data = dir.path().join("data");
+    let none = Node::default();
+    let says = |ask: &super::Ask, node: &Node, words: &str| {
+        let said = refused(ask, node);
+        assert!(said.contains(words), "{said}, not {words}");
+        assert!(!data.exists() || files::names(&data).unwrap().iter().all(|name| !name.starts_with('.')), "{said}");
+    };
+    let good = || ask(&from, &data, VM);
+    says(&bare(&from), &none, "no etcd manifest is on this node; next: give --name, --initial-cluster");
+    says(&super::Ask { name: None, ..good() }, &none, "which member");
+    says(&super::Ask { initial_cluster: None, ..good() }, &none, "where the peers of this member would reach it");
+    says(&super::Ask { name: Some("m7".to_owned()), ..good() }, &none, "--name m7 is not in --initial-cluster");
+    says(
+        &super::Ask { advertised: Some("https://h:1".to_owned()), ..good() },
+        &none,
+        "is not what --initial-cluster says",
+    );
+    says(&super::Ask { data_dir: Some("/no/such/place".into()), ..good() }, &none, "/no/such does not exist");
+    // R9.
+    says(
+        &super::Ask { etcd_version: Some((3, 5)), ..good() },
+        &none,
+        "etcd 3.5 cannot open data of storage version 3.6",
+    );
+    // Revisions.
+    says(&super::Ask { bump: Some(u64::MAX), ..good() }, &none, "cannot be moved so far");
+    let seen = Recorded { revision: 5000, at: jiff::Timestamp::UNIX_EPOCH, members: Vec::new() };
+    let node = Node { recorded: Some(seen.clone()), ..Node::default() };
+    says(&super::Ask { bump: Some(10), ..good() }, &node, "revision 5000 was given out already");
+    // Q2.
+    let three = "m0=https://h:1,m1=https://i:1,m2=https://j:1";
+    let foreign = super::Ask { stopped: Vec::new(), ..ask(&from, &data, three) };
+    says(&foreign, &none, "name other members: vm (");
+    let m1 = Member { id: 7, name: "m1".to_owned(), peer_urls: vec!["https://i:1".to_owned()], ..Member::default() };
+    let node = Node { recorded: Some(Recorded { members: vec![m1], ..seen }), ..a_manifest(&data) };
+    says(&bare(&from), &node, "memory name other members: m1 (7, https://i:1)");
+    // The agreement of several.
+    says(
+        &super::Ask { token: Some("t".to_owned()), ..ask(&from, &data, three) },
+        &none,
+        "give --bump-revision as well",
+    );
+    let token = Some("lastgood-000000000000-1000000754-0123456789abcdef".to_owned());
+    says(&super::Ask { token, ..ask(&from, &data, three) }, &none, "restore every member from the same file");
+    // What stands.
+    fs::create_dir(&data).unwrap();
+    fs::write(data.join("precious"), "x").unwrap();
+    says(&good(), &none, "is not empty: precious is in it; next: if it may be put aside, add --replace");
+    fs::remove_file(data.join("precious")).unwrap();
+    let mut node = a_manifest(&data);
+    node.etcd.as_mut().unwrap().wal_dir = Some("/fast/wal".into());
+    says(&bare(&from), &node, "keeps its log in /fast/wal");
+    // The snapshot itself.
+    let whole = fs::read(&from).unwrap();
+    fs::write(&from, &whole[..whole.len() - 32]).unwrap();
+    let fault = good().plan(&none, &mut |_, _| {}).unwrap_err();
+    assert!(matches!(fault, Fault::Rejected(Rejected::NoTrailer { .. })), "{fault}");
+    let raw = super::Ask { raw_copy: RawCopy::Allow, ..good() };
+    let plan = raw.plan(&none, &mut |_, _| {}).unwrap().plan;
+    assert!(plan.text().contains("carries no SHA-256"), "{}", plan.text());
+    let mut flipped = whole;
+    flipped[100_000] ^= 1;
+    fs::write(&from, flipped).unwrap();
+    assert!(matches!(good().plan(&none, &mut |_, _| {}).unwrap_err(), Fault::Rejected(_)));
+}
+
+#[test]
+fn a_data_directory_that_is_in_use_is_not_touched() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = restored(dir.path(), VM);
+    let from = snapshot(dir.path());
+    let ask = super::Ask { replace: true, ..ask(&from, &data, VM) };
+    let database = data.join("member/snap/db");
+    let before = fs::read(&database).unwrap();
+    let held = Flock::lock(fs::File::open(&database).unwrap(), FlockArg::LockExclusiveNonblock).unwrap();
+    let planned = ask.plan(&Node::default(), &mut |_, _| {}).unwrap();
+    assert!(planned.plan.text().contains("stop etcd: "), "{}", planned.plan.text());
+    let fault = planned.build(&mut |_, _| {}).unwrap_err();
+    assert!(fault.to_string().contains("its database is locked"), "{fault}");
+    drop(held);
+    // Another process has it open, with or without a lock.
+    let mut reader = std::process::Command::new("tail")
+        .arg("-f")
+        .arg(&database)
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    while !fs::read_dir(format!("/proc/{}/fd", reader.id()))
+        .unwrap()
+        .flatten()
+        .any(|fd| fs::read_link(fd.path()).is_ok_and(|to| to == database))
+    {
+        std::thread::yield_now();
+    }
+    let mut node = a_manifest(&data);
+    node.etcd.as_mut().unwrap().startable = Some("its manifest stands".to_owned());
+    let fault = ask.plan(&node, &mut |_, _| {}).unwrap().build(&mut |_, _| {}).unwrap_err();
+    assert!(fault.to_string().contains("its manifest stands"), "{fault}");
+    let busy = ask.plan(&Node::default(), &mut |_, _| {}).unwrap().plan.in_use;
+    reader.kill().unwrap();
+    reader.wait().unwrap();
+    assert!(busy.unwrap().contains(&format!("process {} has its database open", reader.id())));
+    assert_eq!(fs::read(&database).unwrap(), before);
+    assert_eq!(files::names(&data).unwrap(), ["member"]);
+}
+
+#[test]
+fn members_are_restored_alike_by_the_token_of_the_first() {
+    let dir = tempfile::tempdir().unwrap();
+    let from = snapshot(dir.path());
+    let three = "m0=https://h:1,m1=https://i:1,m2=https://j:1";
+    // The second saw a later revision, and moves as far as the first.
+    let first = ask(&from, &dir.path().join("m0"), three);
+    let first = restore(&first, &Node::default()).unwrap();
+    let mut second = ask(&from, &dir.path().join("m1"), three);
+    (second.name, second.token) = (Some("m1".to_owned()), Some(first.token.clone()));
+    let seen = Recorded { revision: 900, at: jiff::Timestamp::UNIX_EPOCH, members: Vec::new() };
+    let second = restore(&second, &Node { recorded: Some(seen), etcd: None }).unwrap();
+    assert_eq!((first.moved_to, &first.token), (second.moved_to, &second.token));
+    let database = |name: &str| fs::read(dir.path().join(name).join("member/snap/db")).unwrap();
+    assert!(database("m0") == database("m1"));
+}
+
+#[test]
+fn leases_are_kept_and_what_would_hinder_the_new_cluster_is_cleared_and_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let whole = snapshot(dir.path());
+    // As an etcd leaves it that ran out of room in the middle of a downgrade, with a learner.
+    let hindered = dir.path().join("hindered.db");
+    let from = Database::open(&whole).unwrap();
+    let mut to = Writer::new(fs::File::create(&hindered).unwrap(), 4096).unwrap();
+    let learner = br#"{"id":7,"peerURLs":["http://l:1"],"isLearner":true,"name":"lea"}"#;
+    for (name, items) in dump(&whole) {
+        let mut items = items;
+        match name.as_str() {
+            "alarm" => items.push((vec![0x08, 7, 0x10, 1], Vec::new())),
+            "cluster" => items.push((b"downgrade".to_vec(), br#"{"target-version":"3.5.0","enabled":true}"#.to_vec())),
+            "lease" => items.insert(0, (7i64.to_be_bytes().to_vec(), vec![0x08, 7, 0x10, 60])),
+            "members" => items.push((b"7".to_vec(), learner.to_vec())),
+            "members_removed" => items.push((b"9".to_vec(), b"removed".to_vec())),
+            _ => {}
+        }
+        items.sort();
+        let mut bucket = to.bucket(name.as_bytes());
+        items.iter().for_each(|(key, value)| bucket.put(key, value).unwrap());
+        bucket.finish().unwrap();
+    }
+    to.finish().unwrap();
+    drop(from);
+    let data = dir.path().join("data");
+    let mut ask = super::Ask { raw_copy: RawCopy::Allow, ..ask(&hindered, &data, VM) };
+    assert!(refused(&ask, &Node::default()).contains("name other members: lea (7, http://l:1)"));
+    ask.stopped.push("lea".to_owned());
+    let plan = ask.plan(&Node::default(), &mut |_, _| {}).unwrap().plan.text();
+    for words in [
+        "the alarm NOSPACE of member 7 is cleared",
+        "the downgrade to 3.5.0 is no longer",
+        "learner lea (7",
+        "leases are kept",
+    ] {
+        assert!(plan.contains(words), "{words} in\n{plan}");
+    }
+    restore(&ask, &Node::default()).unwrap();
+    let read = dump(&data.join("member/snap/db"));
+    assert_eq!((read["alarm"].len(), read["members_removed"].len(), read["members"].len()), (0, 0, 1));
+    assert_eq!(read["cluster"].iter().map(|(key, _)| key.as_slice()).collect::<Vec<_>>(), [b"clusterVersion"]);
+    assert!(read["lease"] == dump(&hindered)["lease"] && !read["lease"].is_empty());
+    let voters = format!(
+        "{{\"voters\":[{}],\"auto_leave\":false}}",
+        u64::from_str_radix(std::str::from_utf8(&read["members"][0].0).unwrap(), 16).unwrap()
+    );
+    assert!(read["meta"].contains(&(b"confState".to_vec(), voters.into_bytes())));
+}
+
+#[test]
+fn v7_a_consistent_index_of_before_is_rejected() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = restored(dir.path(), VM);
+    let intended = members(&data);
+    data_dir::check(&data, &intended, &mut |_, _| {}).unwrap();
+    // The raw copy of a database as an etcd 3.4's tools leave it: everything right but the index.
+    let database = data.join("member/snap/db");
+    let right = dump(&database);
+    let mut to = Writer::new(fs::File::create(&database).unwrap(), 4096).unwrap();
+    for (name, items) in right {
+        let mut bucket = to.bucket(name.as_bytes());
+        for (key, value) in items {
+            let stale = if key == b"consistent_index" { 27u64.to_be_bytes().to_vec() } else { value };
+            bucket.put(&key, &stale).unwrap();
+        }
+        bucket.finish().unwrap();
+    }
+    to.finish().unwrap();
+    let said = data_dir::check(&data, &intended, &mut |_, _| {}).unwrap_err().to_string();
+    assert!(said.contains("consistent index of its database is 27"), "{said}");
+}
+
+#[test]
+fn v8_members_of_before_are_rejected() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = restored(dir.path(), VM);
+    let intended = members(&data);
+    // The log is of the new cluster, the members of another one.
+    let other = NewCluster::new(VM, "another token", "vm", None).unwrap();
+    let from = Database::open(&dir.path().join("snapshot.db")).unwrap();
+    let mut to = Writer::new(fs::File::create(data.join("member/snap/db")).unwrap(), 4096).unwrap();
+    transform::copy(&from, &mut to, &other, None, &mut |_| {}).unwrap();
+    to.finish().unwrap();
+    let said = data_dir::check(&data, &intended, &mut |_, _| {}).unwrap_err().to_string();
+    assert!(said.contains("are intended"), "{said}");
+}
+
+fn members(data: &Path) -> Vec<Member> {
+    backend::read(&data.join("member/snap/db")).unwrap().members
+}
+
+#[test]
+fn what_is_left_and_cannot_be_understood_is_left_to_a_person() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = restored(dir.path(), VM);
+    let left = data.join(".lastgood-restore-0123");
+    fs::create_dir_all(left.join("member")).unwrap();
+    let says = |words: &str| {
+        let said = finish(&data).unwrap_err().to_string();
+        assert!(said.contains(words) && said.contains("nothing was touched"), "{said}");
+        assert!(left.join("member").exists() && data.join("member/snap/db").exists());
+    };
+    says("it has no intent.json");
+    fs::write(left.join("intent.json"), "{").unwrap();
+    says("its intent.json cannot be read");
+    let intent = r#"{"version":1,"step":{"is":"swapping","built":1},"restored":{"snapshot":"SHA","name":"vm","cluster":"c",
+        "token":"t","moved-to":null,"moved_to":null,"aside":null}}"#;
+    let intent = intent.replace("SHA", &"0".repeat(64)).replace("\"moved-to\":null,", "");
+    fs::write(left.join("intent.json"), &intent).unwrap();
+    says("neither there nor in place");
+    fs::write(left.join("intent.json"), intent.replace("\"version\":1", "\"version\":2")).unwrap();
+    says("is of version 2");
+    // What is empty is ours, and nothing.
+    fs::remove_dir_all(&left).unwrap();
+    fs::create_dir(&left).unwrap();
+    assert_eq!(finish(&data).unwrap(), [Finished::Undone]);
+    assert_eq!(files::names(&data).unwrap(), ["member"]);
+}
