@@ -306,7 +306,7 @@ impl Observer {
     /// The etcd members of this node, as the last look found their manifests.
     pub fn etcd_members(&self) -> Vec<LocalMember> {
         let data_dir = |id: &ComponentId| match self.last.get(id)?.content.as_ref().ok()?.data_identity()? {
-            DataIdentity::Etcd { data_dir } => Some(data_dir),
+            DataIdentity::Etcd { data_dir, .. } => Some(data_dir),
             DataIdentity::ApiServer { .. } => None,
         };
         let member = |(id, way): (&ComponentId, &Way)| LocalMember {

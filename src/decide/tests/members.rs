@@ -4,8 +4,8 @@ use super::world::{FOUR, Up, World, id, manifest, member};
 use std::time::Duration;
 
 use crate::model::etcd::{Alarm, AlarmKind, Metrics, SLOW_FSYNC};
-use crate::model::observation::Gone;
 use crate::model::known::Growth;
+use crate::model::observation::Gone;
 use crate::model::policy::{Mode, WentBackAction};
 use crate::model::reading::{Symptom, SymptomKind};
 use crate::model::snapshot::{Failed, Newest};
