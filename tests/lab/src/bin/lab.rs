@@ -10,7 +10,7 @@ use lastgood_lab::manifests::{Component, EtcdVersion};
 use lastgood_lab::node::cache::Cache;
 use lastgood_lab::node::shell::Agent;
 use lastgood_lab::node::spec::{Request, SOCKET};
-use lastgood_lab::node::{self, Node, bench, demo, furnish, shell, supervisor};
+use lastgood_lab::node::{self, Node, bench, demo, furnish, matrix, shell, supervisor};
 
 /// A Kubernetes master in namespaces: real etcd, containerd and runc, stand-ins for the rest.
 #[derive(Parser)]
@@ -47,6 +47,8 @@ enum Cmd {
         #[arg(long, default_value = "target/bench.jsonl")]
         raw: PathBuf,
     },
+    /// Measure what the agent says and does about each fault, and how fast, beside the kubelet alone; writes a table
+    Matrix(matrix::Options),
     /// Tell a stand-in's fault switch something, inside the node: `lab tell kube-apiserver hang`
     Tell {
         /// For example kube-apiserver, kube-scheduler, kubelet
@@ -119,6 +121,10 @@ fn run(command: Cmd) -> Result<()> {
             },
             Cmd::Bench { rounds, at_once, raw } => tokio::select! {
                 done = bench::bench(rounds, at_once, &raw) => done,
+                stop = interrupted() => { stop?; bail!("interrupted") }
+            },
+            Cmd::Matrix(options) => tokio::select! {
+                done = matrix::matrix(&options) => done,
                 stop = interrupted() => { stop?; bail!("interrupted") }
             },
             Cmd::Tell { process, command } => control::tell(&process, &command.join(" ")).await,

@@ -20,12 +20,13 @@
 //! | `running`, `init`, `root`, `spec`, `supervisor` | its processes, its file system, and how to talk to it |
 //! | `cgroup` | its cgroups |
 //! | `furnish`, `cache`, `store`, `kubeadm` | what it is furnished with |
-//! | `service`, `journal`, `manifest_dir`, `members`, `sight`, `containers`, `health`, `dial` | what a test holds in hand |
-//! | `shell`, `demo`, `bench` | what a person does with it |
+//! | `service`, `journal`, `manifest_dir`, `certificates`, `small_disk`, `members`, `sight`, `containers`, `health`, `dial` | what a test holds in hand |
+//! | `shell`, `demo`, `bench`, `matrix` | what a person does with it |
 
 pub mod bench;
 mod builder;
 pub mod cache;
+mod certificates;
 pub mod cgroup;
 pub mod containers;
 pub mod demo;
@@ -36,6 +37,7 @@ pub mod init;
 pub mod journal;
 pub mod kubeadm;
 mod manifest_dir;
+pub mod matrix;
 pub mod members;
 pub mod place;
 mod root;
@@ -43,6 +45,7 @@ mod running;
 pub mod service;
 pub mod shell;
 mod sight;
+pub mod small_disk;
 pub mod spec;
 pub mod store;
 pub mod supervisor;

@@ -20,10 +20,11 @@ use lastgood_lab::manifests::Component;
 use lastgood_lab::node::containers::Life;
 use lastgood_lab::node::demo::QUICK;
 use lastgood_lab::node::journal::From;
+use lastgood_lab::node::small_disk::SmallDisk;
 use lastgood_lab::node::spec::{Request, Restart, Service, State};
 use lastgood_lab::node::supervisor;
-use lastgood_lab::node::{Node, Writing};
-use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use lastgood_lab::node::Writing;
+use nix::mount::MsFlags;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -439,63 +440,11 @@ async fn whatever_it_finds_in_its_state_it_starts_says_so_and_does_no_harm() -> 
     stage.the_same_after_a_restart().await
 }
 
-/// A small file system over a directory of the node, from outside, so that both see it; gone when dropped.
-pub(crate) struct Small(PathBuf);
-
-impl Small {
-    /// Over a directory of a node that is powered off, with what the directory holds.
-    pub(crate) fn over(node: &Node, inside: &str, size: &str) -> Result<Self> {
-        let (path, held) = (node.path(inside), node.dir().join("held"));
-        let copy = |from: &Path, to: &Path| -> Result<()> {
-            let done = std::process::Command::new("cp").arg("-a").arg(from.join(".")).arg(to).status()?;
-            ensure!(done.success(), "cannot copy {} to {}", from.display(), to.display());
-            Ok(())
-        };
-        let _ = fs::remove_dir_all(&held);
-        fs::create_dir(&held)?;
-        copy(&path, &held)?;
-        let options = format!("size={size},mode=755");
-        mount(Some("tmpfs"), &path, Some("tmpfs"), MsFlags::empty(), Some(options.as_str()))
-            .with_context(|| format!("cannot mount on {}", path.display()))?;
-        let small = Self(path);
-        copy(&held, &small.0)?;
-        Ok(small)
-    }
-
-    /// Takes all the room there is.
-    pub(crate) fn fill(&self) -> Result<()> {
-        let mut block = 1 << 16;
-        let mut file = fs::File::create(self.0.join(".filler"))?;
-        while block > 0 {
-            match std::io::Write::write(&mut file, &vec![b'x'; block]) {
-                Ok(1..) => {}
-                _ => block /= 2,
-            }
-        }
-        Ok(())
-    }
-
-    /// Gives it back.
-    pub(crate) fn free(&self) -> Result<()> {
-        Ok(fs::remove_file(self.0.join(".filler"))?)
-    }
-
-    fn access(&self, flags: MsFlags) -> Result<()> {
-        Ok(mount(None::<&str>, &self.0, None::<&str>, MsFlags::MS_REMOUNT | flags, None::<&str>)?)
-    }
-}
-
-impl Drop for Small {
-    fn drop(&mut self) {
-        let _ = umount2(&self.0, MntFlags::MNT_DETACH);
-    }
-}
-
 /// Powers the node off, lays a small file system over a directory, and boots it again.
-pub(crate) async fn on_a_small_disk(stage: &mut Stage, inside: &str, size: &str) -> Result<Small> {
+pub(crate) async fn on_a_small_disk(stage: &mut Stage, inside: &str, size: &str) -> Result<SmallDisk> {
     stage.node.agent().stop().await?;
     stage.node.power_off();
-    let small = Small::over(&stage.node, inside, size)?;
+    let small = SmallDisk::over(&stage.node, inside, size)?;
     stage.node.power_on().await?;
     stage.all_serve().await?;
     for component in Component::ALL {

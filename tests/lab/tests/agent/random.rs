@@ -38,7 +38,7 @@ use serde_json::Value;
 use tokio::sync::RwLock;
 use tokio::time::sleep;
 
-use crate::crashes::Small;
+use lastgood_lab::node::small_disk::SmallDisk;
 use crate::stage::{SOON, Stage};
 use chance::Chance;
 use faults::{Breaker, Disks, Fault};
@@ -74,9 +74,9 @@ pub(crate) async fn breakable() -> Result<Breaker> {
     let state = node.path("/var/lib/lastgood");
     fs::create_dir_all(&state).with_context(|| state.display().to_string())?;
     let disks = Disks {
-        data: Small::over(&node, "/var/lib/etcd", "400m")?,
-        state: Small::over(&node, "/var/lib/lastgood", "16m")?,
-        manifests: Small::over(&node, "/etc/kubernetes", "16m")?,
+        data: SmallDisk::over(&node, "/var/lib/etcd", "400m")?,
+        state: SmallDisk::over(&node, "/var/lib/lastgood", "16m")?,
+        manifests: SmallDisk::over(&node, "/etc/kubernetes", "16m")?,
     };
     node.power_on().await?;
     node.up().await?;

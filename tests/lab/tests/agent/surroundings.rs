@@ -5,7 +5,6 @@
 //! ```
 
 use std::fs;
-use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use lastgood_lab::manifests::Component;
@@ -18,23 +17,6 @@ use crate::crashes::on_a_small_disk;
 use crate::stage::{SOON, Stage};
 
 const PKI: &str = "/etc/kubernetes/pki";
-
-/// Signs a certificate anew, for the same key, that ended yesterday.
-fn end(stage: &Stage, name: &str) -> Result<()> {
-    let openssl = |args: &[&str]| -> Result<()> {
-        let out = Command::new("openssl").args(args).current_dir(stage.node.path(PKI)).output()?;
-        ensure!(out.status.success(), "openssl {args:?}: {}", String::from_utf8_lossy(&out.stderr));
-        Ok(())
-    };
-    let beside = |end: &str| stage.node.dir().join(format!("ended.{end}")).to_string_lossy().into_owned();
-    let (request, extensions, ended) = (beside("csr"), beside("ext"), beside("crt"));
-    fs::write(&extensions, "subjectAltName=IP:127.0.0.1\nextendedKeyUsage=serverAuth\n")?;
-    let key = format!("{name}.key");
-    openssl(&["req", "-new", "-key", &key, "-subj", &format!("/CN={name}"), "-out", &request])?;
-    let sign = ["x509", "-req", "-in", &request, "-CA", "ca.crt", "-CAkey", "ca.key", "-set_serial", "7"];
-    openssl(&[&sign[..], &["-days", "-1", "-extfile", &extensions, "-out", &ended]].concat())?;
-    Ok(fs::rename(&ended, stage.node.path(PKI).join(format!("{name}.crt")))?)
-}
 
 /// Has a component's process end; it may be between two lives already.
 async fn crash(stage: &Stage, component: Component) -> Result<()> {
@@ -86,7 +68,7 @@ async fn n16_an_ended_serving_certificate_is_named_and_nothing_is_rolled_back() 
     let manifests: Vec<String> = Component::ALL.iter().map(|c| stage.manifest(*c)).collect::<Result<_>>()?;
     let path = stage.node.path(PKI).join("apiserver.crt");
     let good = fs::read(&path)?;
-    end(&stage, "apiserver")?;
+    stage.node.end_certificate("apiserver")?;
     stage
         .told("the certificate /etc/kubernetes/pki/apiserver.crt (apiserver, used by kube-apiserver) ended at")
         .await?;

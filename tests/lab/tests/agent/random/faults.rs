@@ -16,7 +16,7 @@ use tokio::time::sleep;
 
 use super::chance::Chance;
 use super::outside::{Outside, Worth, variant};
-use crate::crashes::Small;
+use lastgood_lab::node::small_disk::SmallDisk;
 use crate::stage::Stage;
 
 /// One fault.
@@ -204,9 +204,9 @@ impl Fault {
 
 /// The file systems that can be filled.
 pub(crate) struct Disks {
-    pub(crate) data: Small,
-    pub(crate) state: Small,
-    pub(crate) manifests: Small,
+    pub(crate) data: SmallDisk,
+    pub(crate) state: SmallDisk,
+    pub(crate) manifests: SmallDisk,
 }
 
 /// Who breaks, and mends.
