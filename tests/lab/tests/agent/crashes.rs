@@ -480,7 +480,24 @@ impl Small {
         Ok(fs::remove_file(self.0.join(".filler"))?)
     }
 
-    fn access(&self, flags: MsFlags) -> Result<()> {
+    /// Takes all the inodes there are.
+    pub(crate) fn take_inodes(&self) -> Result<()> {
+        let dir = self.0.join(".filler");
+        fs::create_dir(&dir)?;
+        let mut number = 0;
+        while fs::write(dir.join(number.to_string()), "").is_ok() {
+            number += 1;
+        }
+        Ok(())
+    }
+
+    /// Gives them back.
+    pub(crate) fn free_inodes(&self) -> Result<()> {
+        Ok(fs::remove_dir_all(self.0.join(".filler"))?)
+    }
+
+    /// Remounts it.
+    pub(crate) fn access(&self, flags: MsFlags) -> Result<()> {
         Ok(mount(None::<&str>, &self.0, None::<&str>, MsFlags::MS_REMOUNT | flags, None::<&str>)?)
     }
 }

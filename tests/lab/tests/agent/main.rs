@@ -12,6 +12,8 @@
 //! | `etcd` | etcd's manifest, while the API server runs |
 //! | `versions` | an upgrade of etcd, whose data may have been moved on |
 //! | `members` | the etcd cluster, its alarms, and a restored world |
+//! | `peers` | one etcd member among others: it hangs, is cut off, is a learner, is older, has a slow disk |
+//! | `restored` | etcd went back to an earlier state: who remembers the later one |
 //! | `upgrades` | an upgrade by kubeadm, whole and cut short |
 //! | `boots` | the node starts with a bad manifest on disk |
 //! | `crashes` | the agent itself: killed, its state damaged, its disk full |
@@ -31,6 +33,8 @@ mod etcd;
 mod files;
 mod hands;
 mod members;
+mod peers;
+mod restored;
 mod stalls;
 mod surroundings;
 mod upgrades;
