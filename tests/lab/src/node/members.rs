@@ -17,10 +17,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use tokio::time::sleep;
 
+use super::cache::Cache;
 use super::place::write;
 use super::{LOOK_AGAIN, Node};
-use crate::manifests::Component;
-use crate::pki::{Authority, San, Usage};
+use crate::manifests::{Component, EtcdVersion};
+use crate::pki::{Authority, Pair, San, Usage};
 
 /// How long a cluster may take to take a member in: it elects, and the member catches up.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -32,12 +33,55 @@ fn address(number: u8) -> String {
     format!("10.77.0.{number}")
 }
 
+/// etcdctl's flag that asks this member instead of the node's own.
+pub fn endpoint(number: u8) -> String {
+    format!("--endpoints=https://{}:2379", address(number))
+}
+
+/// A peer's certificate and key; 1 is the node's own.
+///
+/// # Errors
+/// When the key cannot be made.
+pub fn peer_pair(authority: &Authority, number: u8) -> Result<Pair> {
+    let ip: IpAddr = address(number).parse().context("an address")?;
+    let sans = [San::Name("localhost"), San::Address(ip), San::Address(IpAddr::from([127, 0, 0, 1]))];
+    authority.leaf(&format!("m{number}"), None, Usage::Both, &sans)
+}
+
+/// A line of the member list, as `--initial-cluster` has it; none of a member that never started.
+fn named_url(line: &str) -> Option<String> {
+    let mut fields = line.split(", ").skip(2);
+    let (name, peer) = (fields.next()?, fields.next()?);
+    (!name.is_empty()).then(|| format!("{name}={peer}"))
+}
+
+/// As what a member joins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Joins {
+    /// With a vote.
+    Voter,
+    /// Without one, until it is promoted.
+    Learner,
+}
+
 impl Node {
     /// Makes the node's etcd, a cluster of one, one of three. Returns when all three serve.
     ///
     /// # Errors
     /// When a member does not join.
     pub async fn join_members(&self) -> Result<()> {
+        self.make_room_for_members().await?;
+        for number in OTHERS {
+            self.join_member(number, Joins::Voter).await?;
+        }
+        Ok(())
+    }
+
+    /// Networks and certificates for more members, and an address of the node's own that they can reach.
+    ///
+    /// # Errors
+    /// When one of them cannot be made, or etcd does not take its new address.
+    pub async fn make_room_for_members(&self) -> Result<()> {
         self.sh("set -e; ip link add etcd0 type bridge; ip addr add 10.77.0.1/24 dev etcd0; ip link set etcd0 up")
             .await?;
         for number in OTHERS {
@@ -51,14 +95,12 @@ impl Node {
         }
         let authority = Authority::load(&self.path("/etc/kubernetes/pki/etcd/ca"))?;
         for number in [1].iter().chain(&OTHERS) {
-            let ip: IpAddr = address(*number).parse().context("an address")?;
-            let sans = [San::Name("localhost"), San::Address(ip), San::Address(IpAddr::from([127, 0, 0, 1]))];
-            let pair = authority.leaf(&format!("m{number}"), None, Usage::Both, &sans)?;
             let base = if *number == 1 {
                 "/etc/kubernetes/pki/etcd/peer".to_owned()
             } else {
                 format!("/var/lib/m{number}-pki")
             };
+            let pair = peer_pair(&authority, *number)?;
             write(&self.path(format!("{base}.crt")), &pair.cert)?;
             write(&self.path(format!("{base}.key")), &pair.key)?;
         }
@@ -71,21 +113,48 @@ impl Node {
             node.sh("ss -Htln | grep -q 10.77.0.1:2380").await
         })
         .await?;
-        self.etcdctl(&["member", "update", &own, "--peer-urls=https://10.77.0.1:2380"]).await?;
-        let mut cluster = format!("{}=https://10.77.0.1:2380", self.name());
-        for number in OTHERS {
-            let (name, peer) = (format!("m{number}"), format!("https://{}:2380", address(number)));
-            let urls = format!("--peer-urls={peer}");
-            self.until_known("another member", |node| {
-                let (name, urls) = (name.clone(), urls.clone());
-                async move { node.etcdctl(&["member", "add", &name, &urls]).await.map(drop) }
-            })
-            .await?;
-            cluster.push_str(&format!(",{name}={peer}"));
-            self.start_member(number, &cluster).await?;
-            self.until_known("it serves", |node| async move { node.member_serves(number).await }).await?;
-        }
-        Ok(())
+        self.etcdctl(&["member", "update", &own, "--peer-urls=https://10.77.0.1:2380"]).await.map(drop)
+    }
+
+    /// Adds one member to the cluster and starts it. Returns when it serves, or, as a learner, when it answers.
+    ///
+    /// # Errors
+    /// When it does not join.
+    pub async fn join_member(&self, number: u8, joins: Joins) -> Result<()> {
+        let (name, peer) = (format!("m{number}"), format!("https://{}:2380", address(number)));
+        let listed = self.until_known("its members", |node| async move { node.etcdctl(&["member", "list"]).await });
+        let mut cluster: Vec<String> = listed.await?.lines().filter_map(named_url).collect();
+        let urls = format!("--peer-urls={peer}");
+        self.until_known("another member", |node| {
+            let (name, urls) = (name.clone(), urls.clone());
+            async move {
+                let mut command = vec!["member", "add", &name, &urls];
+                command.extend((joins == Joins::Learner).then_some("--learner"));
+                node.etcdctl(&command).await.map(drop)
+            }
+        })
+        .await?;
+        cluster.push(format!("{name}={peer}"));
+        self.start_member(number, &cluster.join(",")).await?;
+        let asked = if joins == Joins::Learner { "status" } else { "health" };
+        self.until_known("it serves", |node| async move { node.member_answers(number, asked).await }).await
+    }
+
+    /// Ends a member and starts it again, as another version of etcd.
+    ///
+    /// # Errors
+    /// When it does not serve afterwards.
+    pub async fn change_member(&self, number: u8, version: EtcdVersion) -> Result<()> {
+        let from = Cache::open()?.path("etcd").join(version.series()).join("etcd");
+        let to = self.path(format!("/var/lib/m{number}.etcd"));
+        self.sh(&format!(
+            "pid=$(cat /run/m{number}.pid); kill $pid; while kill -0 $pid 2>/dev/null; do sleep 0.05; done"
+        ))
+        .await?;
+        fs::copy(&from, &to).with_context(|| format!("{} to {}", from.display(), to.display()))?;
+        // It has its data, and with them its cluster.
+        self.start_member(number, &format!("m{number}=https://{}:2380", address(number))).await?;
+        self.until_known("it serves", |node| async move { node.member_answers(number, "health").await }).await
     }
 
     /// Kills a member at once. [`Node::start_member`] brings it back.
@@ -120,7 +189,8 @@ impl Node {
         let (address, pki) = (address(number), format!("/var/lib/m{number}-pki"));
         let ca = "/etc/kubernetes/pki/etcd/ca.crt";
         self.sh(&format!(
-            "nsenter --net=/run/netns/m{number} /lab/etcd/etcd --name=m{number} --data-dir=/var/lib/m{number} \
+            "etcd=/lab/etcd/etcd; [ -x /var/lib/m{number}.etcd ] && etcd=/var/lib/m{number}.etcd; \
+             nsenter --net=/run/netns/m{number} $etcd --name=m{number} --data-dir=/var/lib/m{number} \
              --listen-peer-urls=https://{address}:2380 --initial-advertise-peer-urls=https://{address}:2380 \
              --listen-client-urls=https://{address}:2379 --advertise-client-urls=https://{address}:2379 \
              --cert-file={pki}.crt --key-file={pki}.key --trusted-ca-file={ca} --client-cert-auth \
@@ -131,9 +201,9 @@ impl Node {
         .await
     }
 
-    async fn member_serves(&self, number: u8) -> Result<()> {
-        let endpoint = format!("--endpoints=https://{}:2379", address(number));
-        self.etcdctl(&[&endpoint, "endpoint", "health"]).await.map(drop).with_context(|| {
+    /// Asks a member for its `health`, which takes a quorum, or for its `status`, which does not.
+    async fn member_answers(&self, number: u8, what: &str) -> Result<()> {
+        self.etcdctl(&[&endpoint(number), "endpoint", what]).await.map(drop).with_context(|| {
             let log = fs::read_to_string(self.path(format!("/var/log/m{number}.log"))).unwrap_or_default();
             log.lines().rev().take(5).collect::<Vec<_>>().join("\n")
         })

@@ -65,6 +65,28 @@ impl SmallDisk {
         Ok(fs::remove_file(self.0.join(FILLER))?)
     }
 
+    /// Takes all the inodes there are.
+    ///
+    /// # Errors
+    /// When its directory cannot be made.
+    pub fn take_inodes(&self) -> Result<()> {
+        let dir = self.0.join(FILLER);
+        fs::create_dir(&dir).with_context(|| dir.display().to_string())?;
+        let mut number = 0;
+        while File::create(dir.join(number.to_string())).is_ok() {
+            number += 1;
+        }
+        Ok(())
+    }
+
+    /// Gives them back.
+    ///
+    /// # Errors
+    /// When they were not taken.
+    pub fn free_inodes(&self) -> Result<()> {
+        Ok(fs::remove_dir_all(self.0.join(FILLER))?)
+    }
+
     /// Mounts it anew with other flags, such as read-only.
     ///
     /// # Errors

@@ -12,6 +12,8 @@
 //! | `etcd` | etcd's manifest, while the API server runs |
 //! | `versions` | an upgrade of etcd, whose data may have been moved on |
 //! | `members` | the etcd cluster, its alarms, and a restored world |
+//! | `peers` | one etcd member among others: it hangs, is cut off, is a learner, is older, has a slow disk |
+//! | `restored` | etcd went back to an earlier state: who remembers the later one |
 //! | `upgrades` | an upgrade by kubeadm, whole and cut short |
 //! | `boots` | the node starts with a bad manifest on disk |
 //! | `power` | the whole node: its power is cut in the middle of anything |
@@ -36,8 +38,10 @@ mod files;
 mod flapping;
 mod hands;
 mod members;
+mod peers;
 mod power;
 mod random;
+mod restored;
 mod snapshots;
 mod stalls;
 mod surroundings;

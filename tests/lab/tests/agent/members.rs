@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, ensure};
-use lastgood_lab::manifests::Component;
+use lastgood_lab::manifests::{Component, EtcdVersion};
 use lastgood_lab::node::Node;
 use lastgood_lab::node::containers::Life;
 use lastgood_lab::node::demo::QUICK;
@@ -16,25 +16,34 @@ use crate::stage::{SOON, Stage};
 const LOOK: Duration = Duration::from_millis(100);
 
 /// A node whose agent has adopted it after something was made of it.
-async fn adopted(node: Node) -> Result<Stage> {
+pub(crate) async fn adopted_with(node: Node, config: &str) -> Result<Stage> {
     node.put_data("/lab/kept", "written before").await?;
     let mut stage = Stage { node };
-    stage.node.spawn_agent(QUICK).await?;
+    stage.node.spawn_agent(config).await?;
     for component in Component::ALL {
         stage.steady_on(component, 1).await.context("it was not adopted")?;
     }
     Ok(stage)
 }
 
+/// The same on a node whose etcd is one of three members.
+pub(crate) async fn one_of_three(version: EtcdVersion, config: &str) -> Result<Stage> {
+    let node = Node::builder().scale(0.1).etcd(version).start().await?;
+    node.up().await?;
+    node.join_members().await?;
+    node.up().await?;
+    adopted_with(node, config).await
+}
+
 impl Stage {
-    async fn explained(&self, component: Component) -> Result<Value> {
+    pub(crate) async fn explained(&self, component: Component) -> Result<Value> {
         let said = self.node.lastgood(&["explain", component.name(), "-o", "json"]).await?;
         let said: Value = serde_json::from_str(&said.stdout).with_context(|| format!("explain: {said:?}"))?;
         Ok(said.as_array().and_then(|all| all.first()).cloned().unwrap_or(said))
     }
 
     /// Waits until the explanation of etcd says something.
-    async fn etcd_explained(&self, what: &str, holds: impl Fn(&Value) -> bool) -> Result<Value> {
+    pub(crate) async fn etcd_explained(&self, what: &str, holds: impl Fn(&Value) -> bool) -> Result<Value> {
         let began = Instant::now();
         loop {
             let said = self.explained(Component::Etcd).await?;
@@ -47,7 +56,7 @@ impl Stage {
     }
 
     /// What the agent did to the node so far.
-    fn deeds(&self) -> Vec<String> {
+    pub(crate) fn deeds(&self) -> Vec<String> {
         let deeds = [
             ": put generation",
             ": took ",
@@ -61,24 +70,19 @@ impl Stage {
     }
 
     /// The container of a component that runs: its ID, attempt, and when it was made.
-    async fn runs(&self, component: Component) -> Result<(String, u32, i64)> {
+    pub(crate) async fn runs(&self, component: Component) -> Result<(String, u32, i64)> {
         let all = self.node.containers(component).await?;
         let running = all.iter().rev().find(|c| c.state == Life::Running);
         running.map(|c| (c.id.clone(), c.attempt, c.created_at)).with_context(|| format!("{component} does not run"))
     }
 }
 
-fn says(said: &Value, words: &str) -> bool {
+pub(crate) fn says(said: &Value, words: &str) -> bool {
     said.to_string().contains(words)
 }
 
-#[tokio::test]
-async fn t23_n21_a_cluster_of_three_is_told_apart_and_nothing_is_done_about_it() -> Result<()> {
-    let node = Node::builder().scale(0.1).start().await?;
-    node.up().await?;
-    node.join_members().await?;
-    node.up().await?;
-    let stage = adopted(node).await?;
+async fn a_cluster_of_three(version: EtcdVersion) -> Result<()> {
+    let stage = one_of_three(version, QUICK).await?;
     let well = |said: &Value| {
         said["verdict"] == "healthy"
             && said["etcd"]["others"].as_object().is_some_and(|others| {
@@ -151,13 +155,23 @@ async fn t23_n21_a_cluster_of_three_is_told_apart_and_nothing_is_done_about_it()
 }
 
 #[tokio::test]
+async fn t23_n21_a_cluster_of_three_is_told_apart_and_nothing_is_done_about_it() -> Result<()> {
+    a_cluster_of_three(EtcdVersion::V35).await
+}
+
+#[tokio::test]
+async fn t23_n21_so_is_one_of_etcd_3_4() -> Result<()> {
+    a_cluster_of_three(EtcdVersion::V34).await
+}
+
+#[tokio::test]
 async fn a_restored_world_is_noticed_once_and_n17_a_full_database_is_no_reason_to_roll_back() -> Result<()> {
     let node = Node::builder().scale(0.1).start().await?;
     node.edit_manifest(&Component::Etcd.file(), |text| {
         text.replacen("- etcd\n", "- etcd\n    - --quota-backend-bytes=20000000\n", 1)
     })?;
     node.up().await?;
-    let stage = adopted(node).await?;
+    let stage = adopted_with(node, QUICK).await?;
 
     // Somebody restores a snapshot, with etcd's own tool, while the API server stays.
     stage.node.etcdctl(&["snapshot", "save", "/root/saved.db"]).await?;

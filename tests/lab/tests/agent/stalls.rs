@@ -17,19 +17,19 @@ use crate::stage::{SOON, Stage};
 
 impl Stage {
     /// Sends a signal to a component's process, whatever its container.
-    async fn signal(&self, component: Component, signal: &str) -> Result<()> {
+    pub(crate) async fn signal(&self, component: Component, signal: &str) -> Result<()> {
         let line = format!("^{} ", component.name());
         self.node.exec(&["pkill", &format!("-{signal}"), "-f", &line]).await?.success().map(drop)
     }
 
     /// The container that runs now.
-    async fn running(&self, component: Component) -> Result<Option<String>> {
+    pub(crate) async fn running(&self, component: Component) -> Result<Option<String>> {
         let all = self.node.containers(component).await?;
         Ok(all.into_iter().rev().find(|c| c.state == Life::Running).map(|c| c.id))
     }
 
     /// Waits until another container of a component runs, and serves.
-    async fn runs_anew(&self, component: Component, before: &Option<String>) -> Result<()> {
+    pub(crate) async fn runs_anew(&self, component: Component, before: &Option<String>) -> Result<()> {
         let began = Instant::now();
         loop {
             let runs = self.running(component).await.unwrap_or_default();

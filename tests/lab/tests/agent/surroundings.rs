@@ -10,7 +10,10 @@ use anyhow::{Context, Result, ensure};
 use lastgood_lab::manifests::Component;
 use lastgood_lab::node::Node;
 use lastgood_lab::node::demo::QUICK;
+use lastgood_lab::node::spec::{Request, Restart, Service};
+use lastgood_lab::node::supervisor;
 use lastgood_lab::pki::API_SERVER;
+use nix::mount::MsFlags;
 use serde_json::Value;
 
 use crate::crashes::on_a_small_disk;
@@ -51,7 +54,7 @@ async fn explained_by(stage: &Stage, component: Component, words: &str) -> Resul
 /// That nothing was put back, taken out or restarted.
 fn nothing_was_done(stage: &Stage) -> Result<()> {
     let story = stage.story();
-    for deed in ["RollingBack", "is quarantined", "put generation", "took ", "stopped the", "kubelet is restarted"] {
+    for deed in ["RollingBack", "is quarantined", "put generation", ": took ", "stopped the", "kubelet is restarted"] {
         ensure!(!story.contains(deed), "{deed:?} was told:\n{story}");
     }
     Ok(())
@@ -155,5 +158,168 @@ async fn r17_a_floating_address_that_goes_is_told_from_the_api_server_that_serve
     stage.node.exec(&["ip", "address", "add", &address, "dev", "lo"]).await?.success()?;
     stage.all_serve().await?;
     nothing_was_done(&stage)?;
+    stage.the_same_after_a_restart().await
+}
+
+#[tokio::test]
+async fn without_inodes_under_etcd_a_candidate_is_excused_until_there_are_some() -> Result<()> {
+    let mut stage = Stage::adopted().await?;
+    let small = on_a_small_disk(&mut stage, "/var/lib/etcd", "400m,nr_inodes=400").await?;
+    let good = stage.manifest(Component::Etcd)?;
+    small.take_inodes()?;
+    stage.told("no inodes are left on the disk of etcd's data (/var/lib/etcd)").await?;
+    stage.told("next: find and remove what made so many small files").await?;
+    let bad = stage.add_flag(Component::Etcd, "--no-such-flag=1")?;
+    stage.told("not held against it: a disk does not take what it writes: no inodes are left for etcd's data").await?;
+    nothing_was_done(&stage)?;
+    ensure!(stage.manifest(Component::Etcd)? == bad, "it was put back");
+    // With inodes again its own fault counts.
+    small.free_inodes()?;
+    stage.back(Component::Etcd, &good).await?;
+    stage.all_serve().await?;
+    stage.steady_on(Component::Etcd, 1).await?;
+    stage.steady_on(Component::ApiServer, 1).await?;
+    let ended = stage.the_same_after_a_restart().await;
+    drop(small);
+    ended
+}
+
+#[tokio::test]
+async fn a_read_only_disk_under_etcd_is_named_and_nothing_is_rolled_back_for_it() -> Result<()> {
+    let mut stage = Stage::adopted().await?;
+    let small = on_a_small_disk(&mut stage, "/var/lib/etcd", "300m").await?;
+    let manifests: Vec<String> = Component::ALL.iter().map(|c| stage.manifest(*c)).collect::<Result<_>>()?;
+    // As the kernel does it after an error of the disk, but it asks first: nobody may be writing.
+    let began = std::time::Instant::now();
+    loop {
+        let killed = stage.node.sh("kill -9 $(pgrep -f -- '[-]-data-dir=/var/lib/etcd( |$)')").await;
+        let mut remounted = small.access(MsFlags::MS_RDONLY);
+        for _ in 0..100 {
+            if remounted.is_ok() {
+                break;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+            remounted = small.access(MsFlags::MS_RDONLY);
+        }
+        if remounted.is_ok() {
+            break;
+        }
+        ensure!(began.elapsed() < SOON, "{killed:?}, {remounted:?}");
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    stage.told("the file system of etcd's data (/var/lib/etcd) is read-only").await?;
+    stage.told("next: see in `dmesg` whether its disk failed, then check and remount it").await?;
+    explained_by(&stage, Component::Etcd, "etcd's data (/var/lib/etcd) lies on a read-only file system").await?;
+    explained_by(&stage, Component::ApiServer, "etcd is ").await?;
+    // A change beside it is not held to account for that.
+    let good = stage.manifest(Component::ApiServer)?;
+    stage.add_flag(Component::ApiServer, "--v=3")?;
+    stage.in_state(Component::ApiServer, "Probation").await?;
+    // Longer than what condemns a candidate of its own fault.
+    tokio::time::sleep(std::time::Duration::from_secs(8)).await;
+    nothing_was_done(&stage)?;
+    small.access(MsFlags::empty())?;
+    stage.all_serve().await?;
+    stage.steady_on(Component::ApiServer, 2).await?;
+    nothing_was_done(&stage)?;
+    ensure!(stage.manifest(Component::ApiServer)? != good, "the change was undone");
+    ensure!(stage.manifest(Component::Etcd)? == manifests[0], "etcd's manifest was changed");
+    let ended = stage.the_same_after_a_restart().await;
+    drop(small);
+    ended
+}
+
+#[tokio::test]
+async fn pressure_is_told_with_who_to_look_for_and_is_over_when_it_is() -> Result<()> {
+    let stage = Stage::adopted().await?;
+    // The kernel's own figures cannot be had to order on a machine that others use: laid over what the agent reads.
+    let page = |full: &str| {
+        format!(
+            "some avg10={full} avg60={full} avg300=0.00 total=1\nfull avg10={full} avg60={full} avg300=0.00 total=1\n"
+        )
+    };
+    let lay = async |of: &str, full: &str| {
+        let inside = format!("/run/pressure-{of}");
+        fs::write(stage.node.path(&inside), page(full))?;
+        let over = format!("mountpoint -q /proc/pressure/{of} || mount --bind {inside} /proc/pressure/{of}");
+        stage.node.sh(&over).await
+    };
+    for (of, full, words) in [
+        ("memory", "25.00", "the machine waits for memory: in more than 10 % of the last minute nothing got on"),
+        ("io", "80.00", "the machine waits for its disks: in more than 50 % of the last minute nothing got on"),
+    ] {
+        lay(of, full).await?;
+        stage.told(words).await?;
+        let notice = |status: &Value| status.to_string().contains(words);
+        ensure!(notice(&stage.status().await?), "{}", stage.status().await?);
+        lay(of, "0.00").await?;
+        let began = std::time::Instant::now();
+        while notice(&stage.status().await?) {
+            ensure!(began.elapsed() < SOON, "{words:?} is not over:\n{}", stage.story());
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        }
+        ensure!(stage.times_told(words) == 1, "{}", stage.story());
+    }
+    stage.told("`systemd-cgtop -m`").await?;
+    nothing_was_done(&stage)?;
+    stage.the_same_after_a_restart().await
+}
+
+/// Has the agent go by a clock of its own, which reads its offset in seconds from this file of the node. The machine's is
+/// everybody's, and stays.
+const OFFSET: &str = "/run/clock-offset";
+
+async fn with_a_clock_of_its_own(stage: &Stage) -> Result<()> {
+    let library = ["/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu"]
+        .map(|dir| format!("{dir}/faketime/libfaketimeMT.so.1"))
+        .into_iter()
+        .find(|path| std::path::Path::new(path).exists())
+        .context("no libfaketimeMT.so.1 (package libfaketime)")?;
+    fs::write(stage.node.path(OFFSET), "+0")?;
+    let pid = stage.node.agent().pid().await?;
+    let socket = std::path::PathBuf::from(format!("/proc/{pid}/root/run/lab/init.sock"));
+    // Only the wall clock: what time is watched goes by the boot clock, which does not jump.
+    let env = [
+        ("LD_PRELOAD", library.as_str()),
+        ("FAKETIME_TIMESTAMP_FILE", OFFSET),
+        ("FAKETIME_NO_CACHE", "1"),
+        ("FAKETIME_DONT_FAKE_MONOTONIC", "1"),
+        ("NO_FAKE_STAT", "1"),
+    ];
+    let service = Service {
+        name: "lastgood".to_owned(),
+        argv: vec!["/lab/bin/lastgood".to_owned(), "run".to_owned()],
+        env: env.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
+        restart: Restart::Never,
+        after: None,
+    };
+    supervisor::ask(&socket, &Request::Define(service)).await?;
+    stage.node.agent().restart().await
+}
+
+#[tokio::test]
+async fn a_clock_that_jumps_is_told_and_a_candidates_time_does_not_jump_with_it() -> Result<()> {
+    let stage = Stage::adopted().await?;
+    with_a_clock_of_its_own(&stage).await?;
+    for component in Component::ALL {
+        stage.steady_on(component, 1).await?;
+    }
+    // A candidate that does not serve, with half a minute to become healthy, and a day in which it counts as a change.
+    let good = stage.manifest(Component::Scheduler)?;
+    stage.add_flag(Component::Scheduler, "--v=3")?;
+    stage.in_state(Component::Scheduler, "Probation").await?;
+    fs::write(stage.node.path(OFFSET), "+7200")?;
+    stage.told("the clock jumped forward by 7200 s").await?;
+    stage.told("next: see who set it (`timedatectl`, `chronyc tracking`)").await?;
+    ensure!(stage.state(Component::Scheduler).await? == "probation", "{}", stage.status().await?);
+    stage.steady_on(Component::Scheduler, 2).await?;
+    fs::write(stage.node.path(OFFSET), "+0")?;
+    stage.told("the clock jumped back by 7200 s").await?;
+    ensure!(stage.manifest(Component::Scheduler)? != good, "it was put back");
+    nothing_was_done(&stage)?;
+    stage.all_serve().await?;
+    for component in [Component::Etcd, Component::ApiServer, Component::ControllerManager] {
+        stage.steady_on(component, 1).await?;
+    }
     stage.the_same_after_a_restart().await
 }
