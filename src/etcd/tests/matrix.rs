@@ -143,15 +143,16 @@ fn what_is_packed_or_something_else_is_no_database() {
 }
 
 /// One bit of every byte of every header and of every element, of every page that is in use. With its trailer it is always
-/// rejected. Without, what is not rejected either holds the same, or is the length of a page's last value: nothing follows
-/// by which that could be told.
+/// rejected. Without, what is not rejected holds the same, but for two places that nothing in the file speaks against: the
+/// lengths of a page's last key and value, behind which nothing lies, and a branch's child, where an earlier version of it
+/// is left over in a free page.
 #[test]
 fn a_bit_that_flips_in_any_structure_is_found() {
     let victim = Victim::new();
     let whole = victim.contents();
     let (mut flipped, mut found) = (0, 0);
     for (nth, page) in victim.used().into_iter().enumerate() {
-        let (_, count, _) = victim.header(page);
+        let (flags, count, _) = victim.header(page);
         let mut bytes = victim.whole.clone();
         for at in 0..16 * (usize::from(count) + 1) {
             // Each byte of the first pages, every seventh of the many that are like them.
@@ -169,12 +170,15 @@ fn a_bit_that_flips_in_any_structure_is_found() {
                     found += 1;
                 }
                 Ok(verified) => {
-                    let last_length = at >= 16 * usize::from(count) + 12;
-                    assert!(verified.contents == whole || last_length, "page {page}, byte {at}, bit {bit}");
+                    let last_length = flags == 2 && at >= 16 * usize::from(count) + 8;
+                    let child = flags == 1 && at >= 16 && at % 16 >= 8;
+                    let alike = verified.contents == whole;
+                    assert!(alike || last_length || child, "page {page}, byte {at}, bit {bit}");
+                    assert!(
+                        victim.verify(&bytes, RawCopy::Refuse).is_err(),
+                        "page {page}, byte {at}: with its trailer"
+                    );
                 }
-            }
-            if flipped % 50 == 0 {
-                assert!(victim.verify(&bytes, RawCopy::Refuse).is_err(), "page {page}, byte {at}: with its trailer");
             }
             bytes[place] ^= bit;
         }
@@ -186,12 +190,11 @@ fn a_bit_that_flips_in_any_structure_is_found() {
 fn a_meta_page_that_is_torn_is_made_up_for_and_two_are_named() {
     let victim = Victim::new();
     let newest = victim.newest() as usize;
-    for at in 16..16 + 64 {
+    for at in (16..16 + 64).step_by(3) {
         let mut bytes = victim.database().to_vec();
         bytes[newest * PAGE + at] ^= 0x40;
-        // The other one is of the transaction before, as a crash leaves it; that one's pages may be free by now.
-        let (first, second) = (victim.verify(&bytes, RawCopy::Allow), victim.verify(&bytes, RawCopy::Allow));
-        assert_eq!(first.is_ok(), second.is_ok());
+        // The other one is of the same pages: both are written into a snapshot.
+        assert_eq!(victim.verify(&bytes, RawCopy::Allow).unwrap().contents, victim.contents(), "byte {at}");
         bytes[(1 - newest) * PAGE + at] ^= 0x40;
         says(victim.verify(&bytes, RawCopy::Allow), 0, "page 1: ");
     }
