@@ -208,7 +208,7 @@ async fn without_a_quorum(series: &'static str) {
     let dir = cluster.home.path();
     let proven = from_member(&cluster.way(), LIMITS, dir, &quietly()).await.unwrap().prove(&quietly()).await.unwrap();
     assert!(proven.proof().name.revision >= revision);
-    assert_eq!(proven.proof().raft_index.is_some(), true);
+    assert!(proven.proof().raft_index.is_some());
 }
 
 #[tokio::test]
