@@ -211,6 +211,9 @@ mod tests {
             agreed: None,
             members: None,
             others: BTreeMap::new(),
+            elsewhere: None,
+            members_elsewhere: None,
+            peers_refuse: BTreeMap::new(),
             metrics: None,
         }
     }

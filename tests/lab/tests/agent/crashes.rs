@@ -17,13 +17,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use lastgood_lab::manifests::Component;
+use lastgood_lab::node::Writing;
 use lastgood_lab::node::containers::Life;
 use lastgood_lab::node::demo::QUICK;
 use lastgood_lab::node::journal::From;
 use lastgood_lab::node::small_disk::SmallDisk;
 use lastgood_lab::node::spec::{Request, Restart, Service, State};
 use lastgood_lab::node::supervisor;
-use lastgood_lab::node::Writing;
 use nix::mount::MsFlags;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;

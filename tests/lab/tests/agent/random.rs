@@ -38,10 +38,10 @@ use serde_json::Value;
 use tokio::sync::RwLock;
 use tokio::time::sleep;
 
-use lastgood_lab::node::small_disk::SmallDisk;
 use crate::stage::{SOON, Stage};
 use chance::Chance;
 use faults::{Breaker, Disks, Fault};
+use lastgood_lab::node::small_disk::SmallDisk;
 use outside::{Outside, Worth};
 
 /// How long without the variable.

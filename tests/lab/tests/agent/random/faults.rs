@@ -16,8 +16,8 @@ use tokio::time::sleep;
 
 use super::chance::Chance;
 use super::outside::{Outside, Worth, variant};
-use lastgood_lab::node::small_disk::SmallDisk;
 use crate::stage::Stage;
+use lastgood_lab::node::small_disk::SmallDisk;
 
 /// One fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
