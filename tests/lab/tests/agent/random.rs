@@ -375,10 +375,8 @@ async fn random_faults_never_break_what_must_hold() -> Result<()> {
     let Run { breaker, asked, .. } = run;
     let Breaker { stage, outside, disks, .. } = breaker;
     outside.nothing_broken()?;
-    let seen = outside.seen();
     let acknowledged = outside.end(&stage).await?;
     println!("{} episodes, {acknowledged} writes acknowledged and kept; persons: {asked:?}", episode - first);
-    println!("{}", seen.lines().filter(|line| line.contains("settled after")).count());
     let stage = Arc::into_inner(stage).context("somebody still looks")?.into_inner();
     for component in Component::ALL {
         stage.node.await_serving(component, SOON).await?;
