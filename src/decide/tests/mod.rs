@@ -1,14 +1,19 @@
 //! Judge and decide together, against a node that exists only here: its kubelet, its pods and its hands take no time but
 //! the time a situation gives them.
 
+mod files;
+mod holds;
 mod interrupted;
 mod members;
 mod never;
 mod others;
 mod product;
+mod replacing;
+mod requests;
 mod sequences;
-mod situations;
+mod stalls;
 mod surroundings;
+mod trials;
 mod upgrades;
 mod versions;
 mod world;

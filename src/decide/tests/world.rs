@@ -98,6 +98,11 @@ pub(super) fn id(name: &str) -> ComponentId {
     ComponentId::system(name)
 }
 
+/// The one that is broken most often.
+pub(super) const API: &str = "kube-apiserver";
+/// Its file.
+pub(super) const FILE: &str = "kube-apiserver.yaml";
+
 pub(super) const FOUR: [&str; 4] = ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"];
 
 impl World {
@@ -656,4 +661,9 @@ pub(super) fn member(id: u64) -> Member {
         client_urls: vec![format!("https://192.0.2.{id}:2379")],
         learner: false,
     }
+}
+
+/// Known-good serves; asked only after the fault has been noticed, or it would hold from the start.
+pub(super) fn back_to_good(world: &World, name: &str) -> bool {
+    matches!(world.slot(name), Slot::Steady { good: 1 }) && world.serves(name)
 }

@@ -1,0 +1,140 @@
+//! A process, the kubelet or the runtime stands still.
+
+use super::world::{API, World, id};
+use crate::model::verdict::Pursuit;
+use crate::model::{Request, Slot, Step};
+
+/// Whether this step stops a container of that component.
+fn stops(step: &Step, name: &str) -> bool {
+    matches!(step, Step::StopContainer { component, .. } if *component == id(name))
+}
+
+#[test]
+fn a_process_that_stands_still_is_restarted_once_and_its_dependents_are_not() {
+    for (at, name) in [(Pursuit::Stopped, API), (Pursuit::Idle, API), (Pursuit::Idle, "etcd")] {
+        let mut world = World::adopted();
+        world.hung.insert(name.to_owned(), at);
+        world.until(30, "serves again", |w| w.steps.iter().any(|step| stops(step, name)) && w.serves(name));
+        world.run(120);
+        let stopped = world.steps.iter().filter(|step| step.touches_node()).count();
+        assert_eq!(stopped, 1, "{name}, {at:?}: {:?}\n{}", world.steps, world.story());
+        assert!(world.says("restarting its container"), "{}", world.story());
+        assert!(matches!(world.slot(name), Slot::Steady { good: 1 }), "{}", world.slot(name));
+    }
+}
+
+#[test]
+fn a_process_that_stands_still_again_and_again_is_held_until_a_person_resumes() {
+    let mut world = World::adopted();
+    let hang = |world: &mut World| world.hung.insert("kube-scheduler".to_owned(), Pursuit::Idle);
+    for _ in 0..world.policy.actions_per_hour + 1 {
+        hang(&mut world);
+        world.run(60);
+    }
+    let stopped = world.steps.iter().filter(|step| stops(step, "kube-scheduler")).count();
+    assert_eq!(stopped, world.policy.actions_per_hour, "{}", world.story());
+    assert!(matches!(world.slot("kube-scheduler"), Slot::Held(_)), "{}", world.story());
+    world.ask(&Request::Resume { component: None }).unwrap();
+    world.until(60, "serves again", |w| w.serves("kube-scheduler"));
+}
+
+#[test]
+fn q8_what_works_at_something_or_waits_for_its_disk_is_left_to_the_kubelet() {
+    for at in [Pursuit::Busy, Pursuit::WaitsForDisk, Pursuit::Unseen] {
+        let mut world = World::adopted();
+        world.hung.insert("etcd".to_owned(), at);
+        world.run(300);
+        world.assert_untouched();
+        assert!(at == Pursuit::WaitsForDisk || world.says("left to the kubelet's own probes"), "{}", world.story());
+    }
+}
+
+#[test]
+fn q8_an_api_server_that_hangs_on_a_hung_etcd_is_not_the_one_that_is_restarted() {
+    let mut world = World::adopted();
+    // etcd works at something, so nothing is done about it; nor about whoever waits for it.
+    world.hung.insert("etcd".to_owned(), Pursuit::Busy);
+    world.hung.insert(API.to_owned(), Pursuit::Idle);
+    world.run(300);
+    world.assert_untouched();
+}
+
+#[test]
+fn a_stop_that_fails_is_tried_again_and_spends_nothing() {
+    let mut world = World::adopted();
+    world.hands_fail = true;
+    world.hung.insert("kube-scheduler".to_owned(), Pursuit::Stopped);
+    world.run(120);
+    world.hands_fail = false;
+    world.until(60, "serves again", |w| w.serves("kube-scheduler"));
+    assert!(matches!(world.slot("kube-scheduler"), Slot::Steady { .. }), "{}", world.story());
+}
+
+#[test]
+fn a_kubelet_or_a_runtime_that_stands_still_is_restarted_within_its_budget() {
+    for name in ["kubelet", "containerd"] {
+        let is_restart = |step: &Step| match name {
+            "kubelet" => matches!(step, Step::RestartKubelet),
+            _ => matches!(step, Step::RestartRuntime),
+        };
+        let mut world = World::adopted();
+        world.policy.kubelet_restart = vec!["/usr/sbin/service".into(), "kubelet".into(), "restart".into()];
+        world.policy.runtime_restart = vec!["rc-service".into(), "crio".into(), "restart".into()];
+        let budget = match name {
+            "kubelet" => world.policy.kubelet_restarts_per_hour,
+            _ => world.policy.runtime_restarts_per_hour,
+        };
+        for _ in 0..budget + 2 {
+            world.hung.insert(name.to_owned(), Pursuit::Idle);
+            world.run(120);
+        }
+        let restarts = world.steps.iter().filter(|step| is_restart(step)).count();
+        let others = world.steps.iter().filter(|step| step.touches_node() && !is_restart(step)).count();
+        assert_eq!((restarts, others), (budget, 0), "{name}: {:?}\n{}", world.steps, world.story());
+        assert!(world.says("is not restarted") && world.says("within the hour"), "{name}: {}", world.story());
+        assert!(world.says("`lastgood resume` lets it be done again"), "{name}: {}", world.story());
+        // A person gives the budget back.
+        world.ask(&Request::Resume { component: None }).unwrap();
+        world.until(60, "restarted again", |w| w.steps.iter().filter(|step| is_restart(step)).count() > budget);
+        let command =
+            if name == "kubelet" { "`/usr/sbin/service kubelet restart` does it" } else { "`rc-service crio restart`" };
+        assert!(world.says(command), "{name}: as it is configured: {}", world.story());
+    }
+    let mut world = World::adopted();
+    world.hung.insert("containerd".to_owned(), Pursuit::Busy);
+    world.run(300);
+    world.assert_untouched();
+}
+
+#[test]
+fn t21_nothing_that_stands_still_is_restarted_while_paused() {
+    let mut world = World::adopted();
+    world.ask(&Request::Pause { seconds: 3600, reason: String::new() }).unwrap();
+    for name in [API, "kubelet", "containerd"] {
+        world.hung.insert(name.to_owned(), Pursuit::Stopped);
+        world.run(60);
+        world.assert_untouched();
+        world.hung.clear();
+    }
+    assert!(world.says("it stands still and is not restarted: paused until"), "{}", world.story());
+}
+
+#[test]
+fn t10_a_control_plane_that_hung_and_goes_on_is_not_started_a_second_time() {
+    let mut world = World::adopted();
+    // Both hang; before anything is decided they go on, as a machine that was suspended does.
+    world.hung.insert("etcd".to_owned(), Pursuit::Stopped);
+    world.hung.insert(API.to_owned(), Pursuit::Stopped);
+    world.run(4);
+    world.hung.clear();
+    world.run(120);
+    world.assert_untouched();
+    // etcd is the root; what hung on it goes on with it, and only one process of each ran at any time.
+    world.hung.insert("etcd".to_owned(), Pursuit::Stopped);
+    world.hung.insert(API.to_owned(), Pursuit::Stopped);
+    world.until(40, "etcd is stopped", |w| w.steps.iter().any(|step| stops(step, "etcd")));
+    world.hung.clear();
+    world.run(300);
+    let deeds = world.steps.iter().filter(|step| step.touches_node()).count();
+    assert_eq!(deeds, 1, "{:?}\n{}", world.steps, world.story());
+}
