@@ -67,7 +67,7 @@ mod tests {
     fn whatever_is_asked_for_is_what_the_file_holds() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("file");
-        let bytes: Vec<u8> = (0..3_000_000u32).map(|at| (at * 7 >> 5) as u8).collect();
+        let bytes: Vec<u8> = (0..3_000_000u32).map(|at| ((at * 7) >> 5) as u8).collect();
         std::fs::write(&path, &bytes).unwrap();
         let file = File::open(&path).unwrap();
         let mut window = Window::new(&file, bytes.len() as u64);

@@ -228,7 +228,8 @@ fn it_serves(from: &'static str, by: &'static str, size: usize) {
     let mut listed: Vec<String> =
         listed["members"].as_array().unwrap().iter().map(|m| m["peerURLs"][0].as_str().unwrap().to_owned()).collect();
     let mut wanted: Vec<String> = cluster.members.iter().map(|member| url(member.peer)).collect();
-    (listed.sort(), wanted.sort());
+    listed.sort();
+    wanted.sort();
     assert_eq!(listed, wanted);
     // Who watched before is told to read anew. `etcdctl watch` ends when it is.
     for from in [revision, served + 1] {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use super::{Ask, Fault, Node, Restored};
-use crate::etcd::bbolt::Database;
+use crate::etcd::bbolt::{Database, Item};
 use crate::etcd::snapshot::RawCopy;
 use crate::observe::testing::etcd_binary;
 
@@ -57,7 +57,7 @@ pub(super) fn etcdutl(args: &[&str]) -> Output {
 }
 
 /// Every bucket with all that is in it.
-pub(super) fn dump(path: &Path) -> BTreeMap<String, Vec<(Vec<u8>, Vec<u8>)>> {
+pub(super) fn dump(path: &Path) -> BTreeMap<String, Vec<Item>> {
     let db = Database::open(path).unwrap();
     let mut dump = BTreeMap::new();
     for name in db.buckets().unwrap() {
