@@ -186,13 +186,13 @@ fn never_5_one_look_moves_nothing() {
     for on_trial in [false, true] {
         for who in FOUR {
             let mut world = World::adopted();
-            // No time stands between what is seen and what is done: only the number of looks.
-            (world.policy.stall_after, world.policy.relapse) = (Duration::ZERO, Duration::ZERO);
             if on_trial {
                 world.write(&format!("{who}.yaml"), &manifest(who, "--v=3"));
                 world.run(40);
                 assert!(matches!(world.slot(who), Slot::Probation(_)), "{who}: {}", world.slot(who));
             }
+            // No time stands between what is seen and what is done: only the number of looks.
+            (world.policy.stall_after, world.policy.relapse) = (Duration::ZERO, Duration::ZERO);
             for (what, begin, end) in &glimpses {
                 begin(&mut world, who);
                 world.seconds += 1;
