@@ -251,7 +251,9 @@ async fn what_a_member_says(version: EtcdVersion) -> Result<()> {
     stage.node.lastgood(&["resume", "etcd"]).await?.success()?;
     stage.steady_on(ETCD, 1).await?;
     stage.etcd_is_well_again().await?;
-    ensure!(stage.runs(ETCD).await? == before, "etcd was restarted");
+    // The /health of 3.4 asks the quorum whatever its caller wants, so on a slow disk the kubelet's own liveness probe may
+    // restart it.
+    ensure!(version == EtcdVersion::V34 || stage.runs(ETCD).await? == before, "etcd was restarted");
     stage.nobody_was_touched()?;
     ensure!(stage.names()? == manifests, "{:?}", stage.names()?);
     stage.the_same_after_a_restart().await
