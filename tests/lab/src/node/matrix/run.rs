@@ -28,6 +28,10 @@ pub(super) const LIMIT: Duration = Duration::from_secs(300);
 /// Who is still served this long after the agent has told of the fault is not hurt by it.
 const UNHURT: Duration = Duration::from_secs(60);
 
+/// How long a node serves before a fault that no agent watches, as long as an adoption takes. A fault within the start-up
+/// probe's time is another one: its budget is four minutes, and the liveness probe does not run yet.
+const SETTLED: Duration = Duration::from_secs(60);
+
 /// The agent's configuration: the defaults.
 const CONFIG: &str = "";
 
@@ -37,9 +41,12 @@ const CONFIG: &str = "";
 /// When the node does not come up, the agent does not adopt it, or the fault cannot be brought about.
 pub(super) async fn run(fault: &'static Fault, doer: Doer) -> Result<Run> {
     let mut site = Site::new(fault.ground).await.context("the ground")?;
-    if doer == Doer::Lastgood {
-        site.node.spawn_agent(CONFIG).await?;
-        demo::await_steady(&site.node, PATIENCE).await?;
+    match doer {
+        Doer::Lastgood => {
+            site.node.spawn_agent(CONFIG).await?;
+            demo::await_steady(&site.node, PATIENCE).await?;
+        }
+        Doer::Kubelet => sleep(SETTLED).await,
     }
     let mut client = Asking::new(&site.node, fault.client)?;
     served(&site.node, &mut client).await?;

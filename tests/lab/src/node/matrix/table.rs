@@ -142,12 +142,15 @@ fn caption(runs: &[Run]) -> String {
     let _ = write!(
         out,
         "\nMeasured by `tests/matrix` on {}: {}. Rounds of each: {} with lastgood, {} with the kubelet alone (where there \
-         are several: the median, and the worst in brackets); up to {at_once} nodes at a time. The measuring process itself \
-         was woken at most {:.1} ms late on a run's average, and {:.1} s at worst; a run above {} ms or {} s is done again.\n",
+         are several: the median, and the worst in brackets); up to {at_once} nodes at a time. The machine was shared: \
+         something waited for a processor {:.0} to {:.0} % of a run's time. The measuring process itself was woken at most \
+         {:.1} ms late on a run's average, and {:.1} s at worst; a run above {} ms or {} s is done again.\n",
         days.join(", "),
         of.join("; "),
         rounds(Doer::Lastgood),
         rounds(Doer::Kubelet),
+        runs.iter().map(|run| run.calm.waiting).fold(1.0, f64::min) * 100.0,
+        worst(|run| run.calm.waiting) * 100.0,
         worst(|run| run.calm.mean_late) * 1e3,
         worst(|run| run.calm.worst_late),
         LATE_MEAN.as_millis(),

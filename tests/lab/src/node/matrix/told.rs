@@ -168,27 +168,30 @@ fn verdicts(ours: &[&Event], deed: f64) -> String {
     if words.is_empty() { "-".to_owned() } else { words.join(", then ") }
 }
 
-/// What it named as the cause, and when: why a generation was given up, else what lies beneath, else why it changed its
-/// state, else the first that it had to tell.
+/// What it named as the cause, and when it first said so: why a generation was given up, else what lies beneath, else why
+/// it left its known-good state, else what the first verdict stands on, else the first that it had to tell.
 fn cause(ours: &[&Event], explained: &[Explained], deed: f64) -> (String, Option<f64>) {
-    let why = |kind: &str, last: f64| {
-        let given = ours.iter().find(|event| event.kind == kind && event.after <= last && !event.because.is_empty());
-        given.map(|event| (event.because.clone(), Some(event.after)))
+    let why = |kind: &str, words: &[&str]| {
+        let fits = |event: &&&Event| {
+            let said = words.is_empty() || words.iter().any(|word| event.to.starts_with(word));
+            event.kind == kind && said && !event.because.is_empty()
+        };
+        ours.iter().find(fits).map(|event| event.because.clone())
     };
-    let beneath = explained.iter().rev().filter(|explained| explained.after <= deed).find_map(|e| e.cause.clone());
-    let beneath = beneath.map(|cause| {
-        let since = explained.iter().find(|explained| explained.cause.as_ref() == Some(&cause));
-        let told = ours.iter().filter(|event| event.because.contains(&cause) || event.to.contains(&cause));
-        let told = told.map(|event| event.after).next();
-        (cause, since.map(|since| told.map_or(since.after, |told| told.min(since.after))))
-    });
-    let first = || ours.first().map(|event| (event.to.clone(), Some(event.after)));
-    why("generation", f64::INFINITY)
-        .or(beneath)
-        .or_else(|| why("state", f64::INFINITY))
-        .or_else(|| why("verdict", deed))
-        .or_else(first)
-        .unwrap_or_else(|| ("-".to_owned(), None))
+    let beneath = || explained.iter().rev().filter(|explained| explained.after <= deed).find_map(|e| e.cause.clone());
+    let first = || ours.first().map(|event| event.to.clone());
+    let cause = why("generation", &[])
+        .or_else(beneath)
+        .or_else(|| why("state", &["RollingBack", "Missing", "Held"]))
+        .or_else(|| why("verdict", &[]))
+        .or_else(|| why("state", &[]))
+        .or_else(first);
+    let Some(cause) = cause else { return ("-".to_owned(), None) };
+    let lines = ours.iter().filter(|event| event.because.contains(&cause) || event.to.contains(&cause));
+    let line = lines.map(|event| event.after).next();
+    let shown = explained.iter().find(|explained| explained.cause.as_ref() == Some(&cause)).map(|e| e.after);
+    let since = [line, shown].into_iter().flatten().reduce(f64::min);
+    (cause, since)
 }
 
 /// Whether a line names something as wrong: a verdict that is not good, a state that is none of health, a generation
@@ -256,19 +259,33 @@ mod tests {
         let told = Told::new(Some(Component::Etcd), &[], &[]);
         assert_eq!((told.verdict.as_str(), told.cause.as_str(), told.action.as_str()), ("-", "-", "-"));
         assert_eq!((told.detected, told.explained), (None, None));
-        assert_eq!(told.detected, None);
     }
 
     #[test]
     fn the_kubelet_is_no_component_and_what_is_told_of_the_node_is_told_of_it() {
         let events = [
+            event(2.1, "notice", "", "the kubelet stands still: it does not answer", ""),
             event(9.0, "notice", "kube-scheduler", "Unknown", ""),
             event(16.0, "state", "", "the kubelet is restarted", "it does not answer"),
             event(17.0, "action", "", "restarted the kubelet: systemctl restart kubelet", ""),
         ];
         let told = Told::new(None, &events, &[]);
         assert_eq!((told.verdict.as_str(), told.cause.as_str()), ("-", "it does not answer"));
-        assert_eq!(told.detected, Some(16.0));
+        assert_eq!((told.detected, told.explained), (Some(2.1), Some(2.1)));
+    }
+
+    #[test]
+    fn a_process_that_hangs_is_named_by_its_verdict_before_it_is_restarted() {
+        let events = [
+            event(8.3, "notice", "etcd", "Stalled although nothing of it changed", ""),
+            event(8.3, "verdict", "etcd", "Stalled", "its process is stopped by a signal"),
+            event(15.0, "state", "etcd", "restarting its container", "it has stood still for 6 s"),
+            event(17.4, "action", "etcd", "stopped container c1 of etcd", ""),
+            event(17.5, "verdict", "etcd", "Down", "its container exited with code 137"),
+        ];
+        let told = Told::new(Some(Component::Etcd), &events, &[explained(20.0, "of later")]);
+        assert_eq!((told.verdict.as_str(), told.cause.as_str()), ("Stalled", "its process is stopped by a signal"));
+        assert_eq!((told.detected, told.explained), (Some(8.3), Some(8.3)));
     }
 
     #[test]
