@@ -168,7 +168,7 @@ async fn q15_a_kubelet_whose_configuration_changed_since_it_started_is_not_resta
     std::fs::write(&config, format!("{text}# changed by a person\n"))?;
     stage.node.agent().start().await?;
     stage.back(Component::ApiServer, &good).await?;
-    stage.told("`systemctl restart kubelet` does it").await?;
+    stage.told("lab restart kubelet` does it").await?;
     ensure!(kubelet_starts(&stage) == starts + 1, "the kubelet was restarted");
     ensure!(told_times(&stage, "the kubelet is restarted") == 0, "it was to be restarted:\n{}", stage.story());
     // The person does it.
