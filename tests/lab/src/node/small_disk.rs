@@ -65,14 +65,14 @@ impl SmallDisk {
         Ok(fs::remove_file(self.0.join(FILLER))?)
     }
 
-    /// Takes all the inodes there are.
+    /// Takes all the inodes there are; once more, those that were given back meanwhile.
     ///
     /// # Errors
     /// When its directory cannot be made.
     pub fn take_inodes(&self) -> Result<()> {
         let dir = self.0.join(FILLER);
-        fs::create_dir(&dir).with_context(|| dir.display().to_string())?;
-        let mut number = 0;
+        fs::create_dir_all(&dir).with_context(|| dir.display().to_string())?;
+        let mut number = fs::read_dir(&dir)?.count();
         while File::create(dir.join(number.to_string())).is_ok() {
             number += 1;
         }

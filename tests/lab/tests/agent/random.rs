@@ -184,10 +184,10 @@ impl Run {
         let status = stage.status().await?;
         let mut wanted = Vec::new();
         let told = |words: &str| status["notices"].to_string().contains(words);
-        if told("`systemctl restart kubelet` does it") {
+        if told("restart kubelet` does it") {
             wanted.push(Wanted::KubeletRestart);
         }
-        if told("`systemctl restart containerd` does it") {
+        if told("restart containerd` does it") {
             wanted.push(Wanted::RuntimeRestart);
         }
         let names = stage.names()?;
