@@ -139,7 +139,9 @@ fn leaderless(draft: &Draft<'_>, id: &ComponentId, status: &EtcdStatus) -> Optio
     }
     let Some(Cause::Cluster { detail }) = assessment.cause.as_ref() else { return None };
     let silent = status.not_answering();
-    let next = if silent.is_empty() {
+    let next = if status.members.as_ref().is_some_and(|members| members.len() == 1) {
+        "see who else writes to the disk of its data directory (`iostat -x 1`)".to_owned()
+    } else if silent.is_empty() {
         "`etcdctl endpoint status --cluster` on the other masters".to_owned()
     } else {
         format!("bring back the members that do not answer, or the network to them: {}", silent.join("; "))

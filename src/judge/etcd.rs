@@ -107,15 +107,17 @@ fn alarm(status: &EtcdStatus) -> Option<String> {
 }
 
 fn cluster(status: &EtcdStatus, leaderless: bool) -> String {
-    let mut words = if leaderless && status.own.is_none() {
+    let members = status.members.as_ref().or(status.members_elsewhere.as_ref());
+    let (silent, all) = (status.silent_names(), members.map_or(0, Vec::len));
+    let mut words = if all == 1 && !leaderless {
+        "this member, the only one, answers and gets nothing into its log: its disk may be slow".to_owned()
+    } else if leaderless && status.own.is_none() {
         "this member has started and finds no leader".to_owned()
     } else if leaderless {
         "this member is well and knows no leader".to_owned()
     } else {
         "this member is well and gets no agreement from the others".to_owned()
     };
-    let members = status.members.as_ref().or(status.members_elsewhere.as_ref());
-    let (silent, all) = (status.silent_names(), members.map_or(0, Vec::len));
     if !silent.is_empty() {
         words.push_str(&format!("; {} of {all} members do not answer: {}", silent.len(), silent.join(", ")));
     }

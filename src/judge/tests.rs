@@ -993,6 +993,15 @@ fn a_learner_is_alive_and_owes_no_linearizable_read() {
 }
 
 #[test]
+fn a_member_without_others_is_not_left_alone_by_them() {
+    let mut seen =
+        member_says(|status| status.members = status.members.take().map(|all| all.into_iter().take(1).collect()));
+    answers(&mut seen, "etcd", &[(Question::Live, Reading::Good), (Question::Quorum, bad(SymptomKind::ClusterWide))]);
+    let Some(Cause::Cluster { detail }) = judged(&seen, "etcd").cause else { panic!("no cause") };
+    assert!(detail.contains("the only one"), "{detail}");
+}
+
+#[test]
 fn a_slow_disk_is_evidence_and_explains_only_what_is_wrong() {
     let slow = |status: &mut EtcdStatus| {
         status.metrics = Some(Metrics { fsync: vec![SLOW_FSYNC * 2, SLOW_FSYNC, SLOW_FSYNC], ..Metrics::default() });

@@ -191,8 +191,8 @@ fn never_5_one_look_moves_nothing() {
                 world.run(40);
                 assert!(matches!(world.slot(who), Slot::Probation(_)), "{who}: {}", world.slot(who));
             }
-            // No time stands between what is seen and what is done: only the number of looks.
-            (world.policy.stall_after, world.policy.relapse) = (Duration::ZERO, Duration::ZERO);
+            // Hardly any time stands between what is seen and what is done (none is refused): only the number of looks.
+            (world.policy.stall_after, world.policy.relapse) = (Duration::ZERO, Duration::from_millis(1));
             for (what, begin, end) in &glimpses {
                 begin(&mut world, who);
                 world.seconds += 1;

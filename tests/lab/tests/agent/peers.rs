@@ -193,6 +193,27 @@ async fn keep_writing(stage: &Stage) {
     }
 }
 
+/// A disk that is slow is told, look after look, and nothing comes of it.
+async fn a_slow_disk_is_told(stage: &Stage) -> Result<()> {
+    let mut slow = slow_down(stage, Duration::from_millis(1300)).await?;
+    let writes = Instant::now();
+    while !stage.story().contains("slow disk: 99 in 100 syncs") {
+        ensure!(writes.elapsed() < SOON, "not told:\n{}", stage.story());
+        // Whoever writes has to wait for it; a heartbeat of a lease would do as well.
+        let _ = stage.node.put_data("/lab/slow", "written slowly").await;
+    }
+    stage.etcd_explained("slow", |said| says(&said["evidence"], "slow disk")).await?;
+    stage.told("give etcd a disk of its own").await?;
+    // Ended in the node: what brought it there is another process.
+    stage.node.sh("pkill -x strace").await?;
+    slow.wait().await?;
+    tokio::select! {
+        over = stage.etcd_is_well_again() => over?,
+        () = keep_writing(stage) => {}
+    }
+    Ok(())
+}
+
 async fn what_a_member_says(version: EtcdVersion) -> Result<()> {
     let node = Node::builder().scale(0.1).etcd(version).start().await?;
     node.up().await?;
@@ -221,22 +242,10 @@ async fn what_a_member_says(version: EtcdVersion) -> Result<()> {
         .etcd_explained("alone again", |said| said["etcd"]["members"].as_array().is_some_and(|all| all.len() == 1))
         .await?;
 
-    // A disk that is slow is told, look after look, and nothing comes of it.
-    let mut slow = slow_down(&stage, Duration::from_millis(1300)).await?;
-    let writes = Instant::now();
-    while !stage.story().contains("slow disk: 99 in 100 syncs") {
-        ensure!(writes.elapsed() < SOON, "not told:\n{}", stage.story());
-        // Whoever writes has to wait for it; a heartbeat of a lease would do as well.
-        let _ = stage.node.put_data("/lab/slow", "written slowly").await;
-    }
-    stage.etcd_explained("slow", |said| says(&said["evidence"], "slow disk")).await?;
-    stage.told("give etcd a disk of its own").await?;
-    // Ended in the node: what brought it there is another process.
-    stage.node.sh("pkill -x strace").await?;
-    slow.wait().await?;
-    tokio::select! {
-        over = stage.etcd_is_well_again() => over?,
-        () = keep_writing(&stage) => {}
+    // The /health of 3.4 asks the quorum whatever its caller wants: its kubelet restarts it over a slow disk before it has
+    // told of that look after look.
+    if version == EtcdVersion::V35 {
+        a_slow_disk_is_told(&stage).await?;
     }
 
     // CORRUPT holds it for a person, and nothing else.
@@ -251,9 +260,7 @@ async fn what_a_member_says(version: EtcdVersion) -> Result<()> {
     stage.node.lastgood(&["resume", "etcd"]).await?.success()?;
     stage.steady_on(ETCD, 1).await?;
     stage.etcd_is_well_again().await?;
-    // The /health of 3.4 asks the quorum whatever its caller wants, so on a slow disk the kubelet's own liveness probe may
-    // restart it.
-    ensure!(version == EtcdVersion::V34 || stage.runs(ETCD).await? == before, "etcd was restarted");
+    ensure!(stage.runs(ETCD).await? == before, "etcd was restarted");
     stage.nobody_was_touched()?;
     ensure!(stage.names()? == manifests, "{:?}", stage.names()?);
     stage.the_same_after_a_restart().await
