@@ -27,6 +27,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::model::observation::{Directory, ManifestFile};
+use crate::model::verdict::Cause;
 use crate::model::{ComponentId, Judgement, Memory, Observation, Policy, Role, Tick, Verdict};
 
 /// What judging remembers from pass to pass. It is not kept over a restart: every streak begins anew.
@@ -79,7 +80,13 @@ pub fn judge(
     }
     history.components.retain(|id, _| judgement.components.contains_key(id));
     causes::explain(&mut judgement, seen, memory);
-    judgement.kubelet = services::kubelet(tick, seen, stuck.get(&ComponentId::system("kubelet")), &mut history.kubelet);
+    // Nobody who verifies it can renew a lease through an API server whose certificate has ended; no restart cures that.
+    let ended = roles.iter().filter(|(_, role)| *role == Role::ApiServer).any(|(id, _)| {
+        let assessment = judgement.components.get(id);
+        assessment.is_some_and(|assessment| matches!(assessment.cause, Some(Cause::Certificate { .. })))
+    });
+    let kubelet = stuck.get(&ComponentId::system("kubelet")).filter(|_| !ended);
+    judgement.kubelet = services::kubelet(tick, seen, kubelet, &mut history.kubelet);
     judgement.runtime = services::runtime(tick, seen, &mut history.runtime);
     (judgement, history)
 }

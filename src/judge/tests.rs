@@ -728,6 +728,18 @@ fn who_answers_and_leaves_its_lease_alone_stands_still() {
 }
 
 #[test]
+fn a_kubelet_is_not_to_blame_for_the_ended_certificate_of_its_api_server() {
+    let seen = leaseholders();
+    let ended = |seen: &mut Observation, _: u64| {
+        let at = seen.at.boot;
+        answers(seen, "kube-apiserver", &[(Question::Live, bad(SymptomKind::CertificateDates))]);
+        seen.probes.get_mut(&ComponentId::system("kube-apiserver")).unwrap().iter_mut().for_each(|probe| probe.at = at);
+    };
+    let moving = ["kube-controller-manager", "kube-scheduler"];
+    assert_eq!(stalled(&leases(&seen, &moving, LEASE_STILL * 2, ended)), [] as [&str; 0]);
+}
+
+#[test]
 fn a_lease_that_cannot_be_read_or_has_a_new_holder_says_nothing() {
     let (controllers, kubelet) = ("kube-controller-manager", "kubelet");
     let scheduler = ComponentId::system("kube-scheduler");
