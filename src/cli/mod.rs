@@ -215,7 +215,7 @@ pub struct Care {
     /// Do not ask
     #[arg(short, long)]
     yes: bool,
-    /// How to print the plan of a dry run
+    /// How to print the plan
     #[arg(short, long, value_enum, default_value_t)]
     output: Format,
 }

@@ -5,7 +5,7 @@
 //!   kubelet       none                                    Down       its service manager's business, or a person's
 //!                 stopped      (whatever it said last)    Stalled
 //!                 runs         times out, twice           Stalled
-//!                 runs         answers, and the node's lease stands still   Stalled
+//!                 runs         answers, and the node's lease stands still   Stalled; not behind an ended certificate
 //!                              says it is unwell, twice   Failing    ping, log, syncloop: its own liveness
 //!   runtime       stopped      does not answer, twice     Stalled
 //!                 idle         does not answer, twice     Stalled

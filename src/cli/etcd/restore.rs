@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::progress::Progress;
-use crate::cli::{Exit, Failure, out, rollback};
+use crate::cli::{Care, Exit, Failure, out, rollback};
 use crate::config::Settings;
 use crate::etcd::backend::Member;
 use crate::etcd::restore::{Ask, Fault, Finished, Node, OfManifest, Planned, Recorded, Restored, finish};
@@ -57,15 +57,8 @@ pub struct RestoreArgs {
     /// The etcd that will open the data [default: the one in the manifest's image]
     #[arg(long, value_name = "3.N", value_parser = minor)]
     etcd_version: Option<Minor>,
-    /// Show the plan, and do nothing
-    #[arg(long)]
-    dry_run: bool,
-    /// Do not ask
-    #[arg(short, long)]
-    yes: bool,
-    /// How to print the plan, and what was done
-    #[arg(short, long, value_enum, default_value_t)]
-    output: Format,
+    #[command(flatten)]
+    care: Care,
 }
 
 fn minor(text: &str) -> Result<Minor, String> {
@@ -80,7 +73,7 @@ pub(super) fn restore(settings: &Settings, args: &RestoreArgs) -> Result<Exit, F
     let node = node(settings);
     let ask = args.ask(args.file(settings)?);
     let data_dir = ask.data_dir(&node)?;
-    let finished = if args.dry_run { Vec::new() } else { finish(&data_dir)? };
+    let finished = if args.care.dry_run { Vec::new() } else { finish(&data_dir)? };
     let planned = {
         let mut progress = Progress::new("verifying");
         ask.plan(&node, &mut |done, of| progress.at(done, of))?
@@ -95,20 +88,20 @@ pub(super) fn restore(settings: &Settings, args: &RestoreArgs) -> Result<Exit, F
             Finished::Completed(_) => eprintln!("an earlier restore that was broken off is completed"),
         }
     }
-    if args.dry_run || args.output == Format::Text {
-        out::text(&args.output.print(&planned.plan, |plan| plan.text())?)?;
+    if args.care.dry_run || args.care.output == Format::Text {
+        out::text(&args.care.output.print(&planned.plan, |plan| plan.text())?)?;
     }
     if let Some(who) = &planned.plan.in_use {
         let next = stop(&node);
-        return match args.dry_run {
+        return match args.care.dry_run {
             true => Ok(Exit::Ok),
             false => Err(Failure { exit: Exit::Refused, sentence: format!("refused: {who}; next: {next}") }),
         };
     }
-    if args.dry_run {
+    if args.care.dry_run {
         return Ok(Exit::Ok);
     }
-    if !args.yes && !rollback::agreed()? {
+    if !args.care.yes && !rollback::agreed()? {
         return Err(Failure { exit: Exit::Refused, sentence: "nothing was done".to_owned() });
     }
     let restored = carry_out(planned)?;
@@ -123,7 +116,7 @@ fn carry_out(planned: Planned) -> Result<Restored, Fault> {
 }
 
 fn done(args: &RestoreArgs, data_dir: &Path, restored: &Restored) -> Result<Exit, Failure> {
-    out::text(&args.output.print(restored, |restored| {
+    out::text(&args.care.output.print(restored, |restored| {
         let kept = match &restored.aside {
             Some(aside) => format!("; what stood there is kept in {}", data_dir.join(aside).display()),
             None => String::new(),

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::save::refused;
 use crate::cli::rollback::agreed;
-use crate::cli::{Exit, Failure, out};
+use crate::cli::{Care, Exit, Failure, out};
 use crate::config::Settings;
 use crate::report::{Format, Shelf, SnapshotRow};
 use crate::snapshots::directory::{Pruned, surplus};
@@ -34,7 +34,8 @@ pub(super) fn list(settings: &Settings, output: Format) -> Result<Exit, Failure>
     out::text(&output.print(&shelf, Shelf::text)?)
 }
 
-pub(super) fn prune(settings: &Settings, dry_run: bool, yes: bool, output: Format) -> Result<Exit, Failure> {
+pub(super) fn prune(settings: &Settings, care: Care) -> Result<Exit, Failure> {
+    let Care { dry_run, yes, output } = care;
     let directory = Directory::at(&settings.snapshot_dir());
     let rules = Rules::from(&settings.snapshots);
     let now = Timestamp::now();

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Subcommand;
 
 use super::progress::Progress;
-use crate::cli::{Exit, Failure, out};
+use crate::cli::{Care, Exit, Failure, out};
 use crate::config::Settings;
 use crate::etcd::bbolt::Fault;
 use crate::etcd::snapshot::{RawCopy, Rejected, Verified, verify};
@@ -33,15 +33,9 @@ pub enum SnapshotCommand {
     },
     /// Remove what the rules do not keep (snapshots.keep-…, snapshots.max-total); never the last that is verified
     Prune {
-        /// Show what would go, and do nothing
-        #[arg(long)]
-        dry_run: bool,
-        /// Do not ask
-        #[arg(short, long)]
-        yes: bool,
-        /// How to print what goes
-        #[arg(short, long, value_enum, default_value_t)]
-        output: Format,
+        /// How to go about it.
+        #[command(flatten)]
+        care: Care,
     },
     /// Whether a snapshot is whole: its SHA-256, every page, what it holds; exit code 5 when it is not, 3 when it carries
     /// no SHA-256
@@ -86,7 +80,7 @@ pub(super) async fn snapshot(settings: &Settings, command: SnapshotCommand) -> R
             super::save::save(settings, file, from_data_dir, output).await
         }
         SnapshotCommand::List { output } => super::shelf::list(settings, output),
-        SnapshotCommand::Prune { dry_run, yes, output } => super::shelf::prune(settings, dry_run, yes, output),
+        SnapshotCommand::Prune { care } => super::shelf::prune(settings, care),
         SnapshotCommand::Verify { .. } | SnapshotCommand::Show { .. } => offline(&command),
     }
 }
