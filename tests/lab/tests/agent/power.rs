@@ -237,6 +237,8 @@ async fn n3_n4_a_power_cut_before_or_after_a_hung_process_is_restarted_ends_the_
     for component in [Component::Etcd, Component::ApiServer] {
         for told in ["-> Stalled", "restarting its container"] {
             let words = format!("{component}: {told}");
+            // One that was not seen healthy since the boot may still be coming up, for as long as its probes allow.
+            cut.stage.until(component, "healthy", |c| c["verdict"] == "healthy").await?;
             let before = cut.told(component, told);
             let line = format!("^{} ", component.name());
             cut.stage.node.exec(&["pkill", "-STOP", "-f", &line]).await?.success()?;

@@ -17,6 +17,8 @@ use crate::changes::quick;
 use crate::stage::{SOON, Stage};
 
 const LOOK: Duration = Duration::from_millis(100);
+/// Of a time in RFC 3339, to the second.
+const SECONDS: usize = "2026-01-01T00:00:00".len();
 const OVER: &str = "nobody on this node remembers the state before any more";
 
 /// Restores a snapshot from before some writes, so fast that whoever reads from etcd lives on. Returns the containers that
@@ -81,10 +83,15 @@ async fn what_remembers_a_later_state_is_started_anew_behind_its_api_server() ->
     let at = |words: &str| story.find(words);
     for component in [Component::ControllerManager, Component::Scheduler] {
         ensure!(made(&stage, component).await? > api, "{component} is older than the API server:\n{story}");
-        if let Some(stopped) = at(&format!("{component}: it is started anew")) {
-            let first = at("kube-apiserver: it is started anew").context("told above")?;
-            let serves = story[first..].find("kube-apiserver: Starting -> Healthy").map(|found| first + found);
-            ensure!(serves.is_some_and(|serves| serves < stopped), "{component} before it served:\n{story}");
+        // By its own log, since an API server that is back between two looks is told nothing of.
+        if let Some(told) = story.lines().find(|line| line.contains(&format!("{component}: it is started anew"))) {
+            let stopped = at("of kube-apiserver").context("its old container was stopped")?;
+            ensure!(Some(stopped) < at(told), "{component} before the API server:\n{story}");
+            let look =
+                "grep -h 'Serving securely' /var/log/pods/kube-system_kube-apiserver-*/kube-apiserver/*.log | sort";
+            let served = stage.node.exec(&["sh", "-c", look]).await?.success()?;
+            let served = served.lines().last().context("the API server's log says nothing")?;
+            ensure!(served[..SECONDS] <= told[..SECONDS], "{component} before {served}:\n{story}");
         }
     }
     stage.the_same_after_a_restart().await
