@@ -170,6 +170,12 @@ impl Settings {
     pub fn snapshot_dir(&self) -> PathBuf {
         self.snapshots.directory.clone().unwrap_or_else(|| self.paths.state.join("snapshots"))
     }
+
+    /// What whoever restores etcd's data holds meanwhile. It lies beside what fills emptied slots, which goes by it
+    /// without any other memory.
+    pub fn restore_lock(&self) -> PathBuf {
+        self.paths.staging.join("restore.lock")
+    }
 }
 
 impl Default for Settings {

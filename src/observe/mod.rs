@@ -52,7 +52,7 @@ use self::leases::Leases;
 use self::node::{Listeners, Signs};
 pub use self::places::{Place, Places, places};
 pub use self::probes::etcd::Way;
-pub use self::probes::feed::{Feed, LocalMember, Part};
+pub use self::probes::feed::{Feed, LocalMember, Part, client};
 use self::probes::member::Members;
 use self::probes::plan::{self, Ask, How, Manifests, More};
 use self::probes::{Probes, http};
@@ -497,7 +497,7 @@ impl Proc {
             boot_id: proc::boot_id(),
             host: host_name(),
             master: self.signs.look(),
-            busy: node::busy(&processes),
+            busy: node::busy(&processes).into_iter().chain(node::restores(&settings.restore_lock())).collect(),
             listeners: self.listeners.look(ports),
             data_dirs: self.data_dirs.look(data_dirs),
             read_only: node::read_only(&surroundings.manifests.value),

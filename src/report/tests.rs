@@ -427,6 +427,7 @@ fn a_plan_shows_steps_effects_and_how_long_it_is_away() {
         crashes: 0,
         nudged: Nudged::NotYet,
         stood: Stood::NotYet,
+        vacated: None,
     });
     let decision = Decision { memory: scene.memory.clone(), plan: Vec::new(), events: Vec::new() };
     let request = Request::Rollback { component: id("etcd"), to: None };
@@ -528,6 +529,7 @@ fn a_plan_for_a_persons_word_on_a_generation() {
         crashes: 0,
         nudged: Nudged::NotYet,
         stood: Stood::NotYet,
+        vacated: None,
     });
     let reverted = planned(quarantine, &before, &scene.memory);
     assert!(reverted.replaces());

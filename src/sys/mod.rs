@@ -5,4 +5,5 @@ pub mod clock;
 pub(crate) mod crash;
 pub mod files;
 pub mod idle;
+pub mod lock_file;
 pub mod proc;

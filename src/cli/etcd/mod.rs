@@ -3,8 +3,10 @@
 mod progress;
 mod restore;
 mod save;
+mod serves;
 mod shelf;
 mod snapshot;
+mod vacancy;
 
 use clap::Subcommand;
 
@@ -36,6 +38,6 @@ pub(super) fn offline(command: &EtcdCommand) -> Result<Exit, Failure> {
 pub(super) async fn etcd(settings: &Settings, command: EtcdCommand) -> Result<Exit, Failure> {
     match command {
         EtcdCommand::Snapshot(command) => snapshot::snapshot(settings, command).await,
-        EtcdCommand::Restore(args) => restore::restore(settings, &args),
+        EtcdCommand::Restore(args) => restore::restore(settings, &args).await,
     }
 }

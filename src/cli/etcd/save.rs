@@ -101,7 +101,7 @@ async fn of_this_node(settings: &Settings, dir: &Path, progress: &Progress) -> R
     Ok(from_data_dir(&data_dir, dir, progress).await?)
 }
 
-async fn member(settings: &Settings) -> Result<LocalMember, Failure> {
+pub(super) async fn member(settings: &Settings) -> Result<LocalMember, Failure> {
     let mut observer = Observer::start(settings).await;
     // What stands or stood last: the agent's memory knows the manifest of a member whose file is gone.
     let memory = crate::record::Store::open(settings).map(|store| store.load_memory(&observer.machine()).0);
