@@ -4,7 +4,6 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use tokio::task::block_in_place;
 
 use super::progress::Progress;
 use super::vacancy::{self, Vacancy};
@@ -78,10 +77,10 @@ pub(super) async fn restore(settings: &Settings, args: &RestoreArgs) -> Result<E
     let data_dir = ask.data_dir(&node)?;
     let lock = vacancy::lock(settings)?;
     let finished = if args.care.dry_run { Vec::new() } else { finish(&data_dir)? };
-    let mut planned = block_in_place(|| {
+    let mut planned = {
         let mut progress = Progress::new("verifying");
-        ask.plan(&node, &mut |done, of| progress.at(done, of))
-    })?;
+        ask.plan(&node, &mut |done, of| progress.at(done, of))?
+    };
     for finished in finished {
         match finished {
             Finished::Undone => eprintln!("a restore that was broken off is undone: what stood stands"),
@@ -119,14 +118,14 @@ pub(super) async fn restore(settings: &Settings, args: &RestoreArgs) -> Result<E
         return Err(Failure { exit: Exit::Refused, sentence: "nothing was done".to_owned() });
     }
     let Some(Ok(vacancy)) = &mut vacancy else {
-        let restored = block_in_place(|| carry_out(planned, &node))?;
+        let restored = carry_out(planned, &node)?;
         return done(args, &data_dir, &restored, None);
     };
     if let Err(failure) = vacancy.empty().await {
         drop(lock);
         return Err(failure);
     }
-    let restored = block_in_place(|| carry_out(planned, &node));
+    let restored = carry_out(planned, &node);
     drop(lock);
     let filled = vacancy.fill().await;
     // Why it was not restored comes before how the old data do.
@@ -331,7 +330,7 @@ mod tests {
         path.to_str().unwrap().to_owned()
     }
 
-    #[tokio::test(flavor = "multi_thread")]
+    #[tokio::test]
     async fn a_file_is_all_that_is_needed_on_a_node_of_one_member() {
         let dir = tempfile::tempdir().unwrap();
         let settings = node(dir.path());
@@ -346,7 +345,7 @@ mod tests {
         assert_eq!(files::names(&dir.path().join("etcd")).unwrap().len(), 2);
     }
 
-    #[tokio::test(flavor = "multi_thread")]
+    #[tokio::test]
     async fn what_is_refused_ends_with_its_own_code_and_the_next_step() {
         let dir = tempfile::tempdir().unwrap();
         let settings = node(dir.path());

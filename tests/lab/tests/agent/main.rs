@@ -42,6 +42,7 @@ mod peers;
 mod power;
 mod random;
 mod restored;
+mod restoring;
 mod snapshots;
 mod stalls;
 mod surroundings;
