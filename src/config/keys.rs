@@ -164,7 +164,7 @@ pub const KEYS: &[Key] = &[
     key(
         "stall.after",
         Field::Duration(Refused, |s| &mut s.policy.stall_after),
-        "how long a process that was found to stand still is left to go on by itself",
+        "how long a process that was found to stand still is left to go on by itself; one that a signal stopped is not",
     ),
     key(
         "stall.lease",

@@ -15,7 +15,7 @@ use crate::model::{Assessment, Role, Slot, Verdict};
 pub(super) fn stage(stage: Stage) -> &'static str {
     match stage {
         Stage::Parking => "kube-apiserver is taken out first",
-        Stage::TakingOut => "the failed file is taken out",
+        Stage::TakingOut => "the file that stands is taken out",
         Stage::AwaitingGone => "waiting for the old pod to end",
         Stage::Settling => "giving the kubelet a moment for its bookkeeping",
         Stage::Vacant => "its data are being restored",
