@@ -5,6 +5,7 @@ mod restore;
 mod save;
 mod shelf;
 mod snapshot;
+mod unpack;
 
 use clap::Subcommand;
 
