@@ -275,7 +275,10 @@ impl Command {
             }
             Self::Run => Needs::Service,
             // A mistake in the configuration keeps nobody from their data.
-            Self::FillSlots | Self::Etcd(EtcdCommand::Restore(_)) => Needs::WhatIsRight,
+            Self::FillSlots
+            | Self::Etcd(EtcdCommand::Restore(_) | EtcdCommand::Snapshot(SnapshotCommand::Unpack(_))) => {
+                Needs::WhatIsRight
+            }
             _ => Needs::Settings,
         }
     }
@@ -408,6 +411,8 @@ mod tests {
             "lastgood etcd snapshot list -o yaml",
             "lastgood etcd snapshot prune --dry-run",
             "lastgood etcd snapshot prune -y",
+            "lastgood etcd snapshot unpack latest --to /root/node",
+            "lastgood etcd snapshot unpack /backup/a.db --to node --identity key.txt --dry-run -o json",
             "lastgood config check",
             "lastgood config show -o json",
             "lastgood completions bash",
@@ -427,6 +432,7 @@ mod tests {
             "lastgood status -o xml",
             "lastgood etcd restore",
             "lastgood etcd restore --from f --mark-compacted",
+            "lastgood etcd snapshot unpack latest",
             "lastgood etcd restore --from f --etcd-version new",
         ] {
             let error = Cli::try_parse_from(line.split(' ')).unwrap_err();

@@ -159,6 +159,8 @@ pub struct Snapshots {
     pub keep_weekly: usize,
     /// Bytes of all of them.
     pub max_total: u64,
+    /// To whom key material is encrypted: age's public keys. None: no key leaves its place.
+    pub recipients: Vec<String>,
     /// For the next part of a stream.
     pub stall_timeout: Duration,
     /// For a whole snapshot.
@@ -208,6 +210,7 @@ impl Default for Settings {
                 keep_daily: SNAPSHOTS_DAILY,
                 keep_weekly: SNAPSHOTS_WEEKLY,
                 max_total: SNAPSHOTS_TOTAL,
+                recipients: Vec::new(),
                 stall_timeout: SNAPSHOT_STALL,
                 timeout: SNAPSHOT_TIMEOUT,
             },

@@ -48,6 +48,19 @@ pub struct Newest {
     pub bytes: u64,
     /// When it was verified.
     pub verified: Timestamp,
+    /// What travels with it; a sentence where nothing does.
+    pub bundle: Result<Bundled, String>,
+}
+
+/// What travels with a snapshot besides etcd's data.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bundled {
+    /// In a few words.
+    pub briefly: String,
+    /// Whether keys are in it, encrypted.
+    pub keys: bool,
+    /// What is left out of it: a sentence each.
+    pub left_out: Vec<String>,
 }
 
 /// Tries in vain.
@@ -86,8 +99,16 @@ mod tests {
     #[test]
     fn it_is_late_when_two_intervals_have_passed_under_our_eyes() {
         let at = |second| Timestamp::from_second(second).unwrap();
-        let newest =
-            |second| Some(Newest { file: "a".into(), at: at(second), revision: 1, bytes: 1, verified: at(second) });
+        let newest = |second| {
+            Some(Newest {
+                file: "a".into(),
+                at: at(second),
+                revision: 1,
+                bytes: 1,
+                verified: at(second),
+                bundle: Err("none".into()),
+            })
+        };
         let mut snapshots = Snapshots {
             enabled: true,
             interval: Duration::from_secs(1800),

@@ -67,7 +67,7 @@ use crate::model::observation::{self, Directory, KubeletProcess, ManifestFile, N
 use crate::model::reading::{Question, SymptomKind};
 use crate::model::surroundings::{Certificate, DiskUse};
 use crate::model::{
-    ClosureFile, ComponentId, FileState, Manifest, Memory, Moment, Observation, Reading, Role, Symptom,
+    ClosureFile, ComponentId, FileKind, FileState, Manifest, Memory, Moment, Observation, Reading, Role, Symptom,
 };
 pub use crate::sys::clock::now;
 use crate::sys::proc::{self, Process};
@@ -430,6 +430,11 @@ fn machine_id() -> String {
 /// The host's name, as programs ask for it.
 fn host_name() -> String {
     nix::unistd::gethostname().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+}
+
+/// Whether these bytes are, or hold, key material (Q4): a kubeconfig counts, whether a key is embedded in it or not.
+pub fn is_secret(path: &Path, bytes: &[u8]) -> bool {
+    content::classify(path, bytes, content::Hint::None).kind != FileKind::Config
 }
 
 /// One file of a closure, looked at by itself: with the same eyes as every pass, for whoever has to look again.

@@ -8,11 +8,13 @@
 //!   Memory + Decision ──▶ Planned ──▶ text | JSON
 //!   certificates ──▶ Certificates ──▶ text | JSON | YAML
 //!   what was verified ──▶ Snapshot ──▶ text | JSON | YAML        the snapshots that are kept ──▶ Shelf ──▶ the same
+//!   a bundle that was opened ──▶ Unpacked ──▶ the same
 //!   Observation + Memory + Places + the store re-read ──▶ Doctor ──▶ text | JSON | YAML
 //! ```
 //!
 //! No I/O and no clock in here: the same material gives the same words.
 
+pub mod bundle;
 pub mod certificates;
 pub mod doctor;
 pub mod explain;
@@ -27,6 +29,7 @@ pub mod status;
 mod tests;
 pub mod text;
 
+pub use bundle::Unpacked;
 pub use certificates::Certificates;
 pub use doctor::{Doctor, Examined};
 pub use explain::Explanation;

@@ -32,6 +32,8 @@ pub(super) struct Written {
     pub(super) bytes: u64,
     /// SHA-256 of all but the last 32 of them.
     pub(super) sha256: Digest,
+    /// Of all of them.
+    pub(super) whole: Digest,
     /// Those.
     pub(super) last: Vec<u8>,
 }
@@ -57,8 +59,9 @@ impl Writer {
 
     pub(super) fn finish(self) -> io::Result<Written> {
         self.file.sync_all().map_err(files::named("sync", &self.path))?;
-        let sha256 = Digest::from(<[u8; 32]>::from(self.hasher.finalize()));
-        Ok(Written { bytes: self.bytes, sha256, last: self.held_back })
+        let whole = self.hasher.clone().chain_update(&self.held_back);
+        let [sha256, whole] = [self.hasher, whole].map(|hasher| Digest::from(<[u8; 32]>::from(hasher.finalize())));
+        Ok(Written { bytes: self.bytes, sha256, whole, last: self.held_back })
     }
 }
 
@@ -82,7 +85,12 @@ mod tests {
             }
             let (database, last) = bytes.split_at(bytes.len() - 32);
             let written = writer.finish().unwrap();
-            let wanted = Written { bytes: bytes.len() as u64, sha256: Digest::of(database), last: last.to_vec() };
+            let wanted = Written {
+                bytes: bytes.len() as u64,
+                sha256: Digest::of(database),
+                whole: Digest::of(&bytes),
+                last: last.to_vec(),
+            };
             prop_assert_eq!(written, wanted);
             prop_assert_eq!(std::fs::read(&path).unwrap(), bytes);
         }

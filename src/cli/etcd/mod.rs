@@ -7,6 +7,7 @@ mod serves;
 mod shelf;
 mod snapshot;
 mod vacancy;
+mod unpack;
 
 use clap::Subcommand;
 

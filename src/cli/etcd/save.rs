@@ -15,11 +15,12 @@ use crate::cli::{Exit, Failure, out};
 use crate::config::Settings;
 use crate::config::size::roughly;
 use crate::model::Memory;
+use crate::model::snapshot::Bundled;
 use crate::observe::{LocalMember, Observer};
 use crate::report::{Format, SnapshotRow};
 use crate::snapshots::directory::LockError;
 use crate::snapshots::save::{Doing, Fault, Limits, Progress, Proven, Taken, from_data_dir, from_member};
-use crate::snapshots::{Directory, Locked, Snapshot};
+use crate::snapshots::{Directory, Locked, Snapshot, bundle};
 use crate::sys::files;
 
 /// Between two looks whether another lastgood is still at the directory.
@@ -73,17 +74,29 @@ async fn saved(settings: &Settings, file: Option<PathBuf>, data_dir: Option<Path
     for remark in proven.remarks() {
         eprintln!("{remark}");
     }
-    keep(proven, file, locked.as_ref())
+    keep(settings, proven, file, locked.as_ref())
 }
 
-fn keep(proven: Proven, file: Option<PathBuf>, locked: Option<&Locked>) -> Result<Snapshot, Failure> {
-    let proof = proven.proof().clone();
+fn keep(
+    settings: &Settings,
+    proven: Proven,
+    file: Option<PathBuf>,
+    locked: Option<&Locked>,
+) -> Result<Snapshot, Failure> {
+    let (proof, sha256) = (proven.proof().clone(), proven.sha256());
     let path = match (file, locked) {
         (Some(file), _) => {
             proven.keep_as(&file)?;
             file
         }
-        (None, Some(locked)) => proven.keep(locked)?,
+        (None, Some(locked)) => {
+            let path = proven.keep(locked)?;
+            match bundle::add(settings, locked, &proof, sha256) {
+                Ok(bundle) => eprintln!("in its bundle: {}", Bundled::from(bundle).briefly),
+                Err(why) => eprintln!("the snapshot stands without a bundle: {why}"),
+            }
+            path
+        }
         (None, None) => return Err(Failure::failed("there is no place for the snapshot".to_owned())),
     };
     Ok(Snapshot { path, name: proof.name, bytes: proof.bytes, proof: Ok(proof) })

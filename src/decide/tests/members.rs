@@ -359,7 +359,8 @@ fn a_snapshot_that_grew_too_old_is_told_once_and_taken_back_by_a_new_one() {
     assert!(world.says("there is none at all; the last try failed: the disk is full"), "{}", world.story());
     assert!(world.says("`lastgood etcd snapshot save`"));
     let at = world.moment().wall;
-    kept.newest = Some(Newest { file: "a.db".into(), at, revision: 5, bytes: 1, verified: at });
+    kept.newest =
+        Some(Newest { file: "a.db".into(), at, revision: 5, bytes: 1, verified: at, bundle: Err("none".into()) });
     world.snapshots = Some(kept);
     world.run(5);
     assert!(!world.memory.components[&id("etcd")].notices.contains_key("snapshot-old"));

@@ -545,7 +545,14 @@ fn a_recent_verified_snapshot_is_asked_for_where_the_node_has_an_etcd() {
     assert_eq!(none.fix.as_deref(), Some("`lastgood etcd snapshot save`"));
     for (minutes, mark) in [(20, Mark::Ok), (62, Mark::Warning)] {
         let at = now() - Duration::from_secs(minutes * 60);
-        let newest = crate::model::snapshot::Newest { file: "a.db".into(), at, revision: 7, bytes: 1, verified: at };
+        let newest = crate::model::snapshot::Newest {
+            file: "a.db".into(),
+            at,
+            revision: 7,
+            bytes: 1,
+            verified: at,
+            bundle: bundled(true),
+        };
         kept.newest = Some(newest);
         scene.snapshots = Some(kept.clone());
         let found = check(&scene).unwrap();
@@ -553,4 +560,41 @@ fn a_recent_verified_snapshot_is_asked_for_where_the_node_has_an_etcd() {
         assert!(found.detail.contains("a.db is verified") && found.detail.contains("revision 7"), "{found:?}");
         assert!(scene.examine().is_well(), "it is no reason to fail");
     }
+}
+
+fn bundled(keys: bool) -> Result<crate::model::snapshot::Bundled, String> {
+    Ok(crate::model::snapshot::Bundled { briefly: "4 manifests".into(), keys, left_out: Vec::new() })
+}
+
+#[test]
+fn what_a_bare_machine_would_lack_is_said() {
+    let at = now();
+    let mut scene = Scene::new();
+    let mut check = |bundle| {
+        let newest =
+            crate::model::snapshot::Newest { file: "a.db".into(), at, revision: 7, bytes: 1, verified: at, bundle };
+        scene.snapshots = Some(crate::model::Snapshots {
+            enabled: true,
+            interval: Duration::from_secs(1800),
+            directory: "/var/lib/lastgood/snapshots".into(),
+            newest: Some(newest),
+            verified: 1,
+            bytes: 1,
+            unverified: Vec::new(),
+            failed: None,
+            since: at,
+            unreadable: None,
+        });
+        let doctor = scene.examine();
+        assert!(doctor.is_well(), "it is no reason to fail");
+        doctor.checks.into_iter().find(|check| check.subject == "bundle of the snapshot").unwrap()
+    };
+    let whole = check(bundled(true));
+    assert_eq!((whole.verdict, whole.fix), (Mark::Ok, None));
+    let keyless = check(bundled(false));
+    assert_eq!(keyless.verdict, Mark::Ok, "a choice");
+    assert!(keyless.fix.is_some_and(|fix| fix.contains("keys are not in it") && fix.contains("snapshots.recipients")));
+    let torn = check(Err("a.bundle.json is damaged".into()));
+    assert_eq!(torn.verdict, Mark::Warning);
+    assert!(torn.detail.contains("is damaged") && torn.fix.is_some());
 }
