@@ -6,3 +6,4 @@ pub(crate) mod crash;
 pub mod files;
 pub mod idle;
 pub mod proc;
+pub mod sync_writes;
