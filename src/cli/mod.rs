@@ -28,7 +28,7 @@ use std::time::Duration;
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
-pub use etcd::{EtcdCommand, RestoreArgs, SnapshotCommand};
+pub use etcd::{EtcdCommand, RestoreArgs, SizingArgs, SnapshotCommand};
 pub use exit::{Exit, Failure};
 
 use crate::config::{Loaded, duration};
@@ -181,7 +181,7 @@ pub enum Command {
     /// The certificates of this node
     #[command(subcommand)]
     Certs(CertsCommand),
-    /// etcd's snapshots
+    /// etcd: how the member of this node does, whether its disk is fit for it, and its snapshots
     #[command(subcommand)]
     Etcd(EtcdCommand),
     /// Would a recovery succeed right now? Images, kept bytes, disks, runtime, kubelet; exit code 5 when not, or not to be told
@@ -396,6 +396,11 @@ mod tests {
             "lastgood pause",
             "lastgood resume etcd",
             "lastgood certs check -o yaml",
+            "lastgood etcd status",
+            "lastgood etcd status -o json",
+            "lastgood etcd sizing",
+            "lastgood etcd sizing --write-test -y -o yaml",
+            "lastgood etcd sizing --write-test --dir /mnt/disk --writes 500",
             "lastgood etcd snapshot verify /backup/etcd.db",
             "lastgood etcd snapshot verify --skip-hash-check db -o json",
             "lastgood etcd snapshot show /backup/etcd.db -o yaml",
@@ -430,6 +435,8 @@ mod tests {
             "lastgood pin etcd newest",
             "lastgood unpin etcd 2",
             "lastgood status -o xml",
+            "lastgood etcd sizing --dir /mnt/disk",
+            "lastgood etcd sizing --write-test --writes 1",
             "lastgood etcd restore",
             "lastgood etcd restore --from f --mark-compacted",
             "lastgood etcd snapshot unpack latest",

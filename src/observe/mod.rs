@@ -47,6 +47,7 @@ use self::data_dirs::DataDirs;
 use self::directory::{Hold, Looker, Quiet};
 use self::endpoints::Endpoints;
 use self::host::Clock;
+pub use self::host::{disk_of, memory};
 use self::kubelet::{Pods, PodsAsk};
 use self::leases::Leases;
 use self::node::{Listeners, Signs};
@@ -61,13 +62,15 @@ use self::surroundings::Flags;
 pub use self::surroundings::{Distribution, Found, Source, Surroundings};
 use self::wake::{Wake, Watches};
 use crate::config::Settings;
+use crate::model::known::Known;
 use crate::model::manifest::DataIdentity;
 use crate::model::memory::Machine;
 use crate::model::observation::{self, Directory, KubeletProcess, ManifestFile, Node, SetAside, Work};
 use crate::model::reading::{Question, SymptomKind};
 use crate::model::surroundings::{Certificate, DiskUse};
 use crate::model::{
-    ClosureFile, ComponentId, FileKind, FileState, Manifest, Memory, Moment, Observation, Reading, Role, Symptom,
+    ClosureFile, ComponentId, EtcdStatus, FileKind, FileState, Manifest, Memory, Moment, Observation, Reading, Role,
+    Symptom,
 };
 pub use crate::sys::clock::now;
 use crate::sys::proc::{self, Process};
@@ -315,6 +318,28 @@ impl Observer {
             data_dir: data_dir(id),
         };
         self.members.ways().map(member).collect()
+    }
+
+    /// Where a member of this node keeps its log, on the host: `--wal-dir`, or in its data directory.
+    pub fn etcd_log(&self, id: &ComponentId) -> Option<PathBuf> {
+        let manifest = self.last.get(id)?.content.as_ref().ok()?;
+        let apart = manifest.flag("wal-dir").filter(|dir| !dir.is_empty());
+        match apart {
+            Some(dir) => manifest.host_path(Path::new(&dir)),
+            None => match manifest.data_identity()? {
+                DataIdentity::Etcd { data_dir, .. } => Some(data_dir.join("member/wal")),
+                DataIdentity::ApiServer { .. } => None,
+            },
+        }
+    }
+
+    /// Asks an etcd member of this node about itself and its cluster, once, each question with its own deadline. `known`
+    /// is what was written down of its cluster before. Nothing where the last look found no such member.
+    pub fn ask_etcd(&self, id: &ComponentId, known: &Known) -> impl Future<Output = Option<EtcdStatus>> + use<> {
+        let ask = self.members.asks().find(|(member, _)| *member == id).map(|(_, ask)| ask.clone());
+        let known = known.latest().map(|world| (world.member, world.members.clone()));
+        let timeout = self.settings.probes.timeout;
+        async move { Some(probes::member::at_once(&ask?, known, timeout).await) }
     }
 
     /// What was found on this node, and from where.

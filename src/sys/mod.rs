@@ -7,3 +7,4 @@ pub mod files;
 pub mod idle;
 pub mod lock_file;
 pub mod proc;
+pub mod sync_writes;
