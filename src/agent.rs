@@ -23,6 +23,7 @@ use crate::model::{
 };
 use crate::observe::{self, Observer, Surroundings};
 use crate::record::{Guard, LockError, Store};
+use crate::report::Figures;
 use crate::snapshots::Keeper;
 use crate::snapshots::keeper::Wanted;
 use crate::sys;
@@ -77,6 +78,8 @@ pub struct Agent {
     knowing: Knowing,
     /// The task that takes snapshots; a command that passes has none.
     keeper: Option<Keeper>,
+    /// What it counts.
+    figures: Figures,
 }
 
 /// What a failure is about. Each is told on its own: two that come together must not take turns in being news.
@@ -150,12 +153,14 @@ impl Agent {
             renewals: Vec::new(),
             knowing: Knowing::of(settings),
             keeper: None,
+            figures: Figures::default(),
         };
         Ok((agent, events))
     }
 
     /// One round. A request is decided by it, under the same rules.
     pub async fn pass(&mut self, request: Option<&Request>) -> Pass {
+        let began = sys::clock::since_boot();
         let mut seen = self.observer.observe(&self.memory).await;
         seen.snapshots = self.keeper.as_ref().and_then(Keeper::known);
         seen.growth = self.knowing.note(&seen);
@@ -197,6 +202,9 @@ impl Agent {
         }
         self.look_ahead(&seen);
         self.pace = Pace::of(&self.memory, &seen);
+        self.figures.passed(seen.at.wall, sys::clock::since_boot().saturating_sub(began));
+        self.figures.etcd =
+            seen.etcd.iter().map(|(id, said)| (id.clone(), (said, seen.growth.get(id)).into())).collect();
         self.judgement = Some(judged);
         Pass { events, answer: granted.map(|granted| (before, decision, granted)) }
     }
@@ -226,6 +234,7 @@ impl Agent {
                     decide::concluded(&mut self.memory, step);
                     // What is kept and published is our own bookkeeping; whoever asks what was done means the node.
                     let kind = if step.touches_node() { EventKind::Action } else { EventKind::Generation };
+                    self.figures.done(step);
                     events.push(event(sys::clock::now(), kind, whose.as_ref(), &sentence, ""));
                     well.insert(whose);
                 }
@@ -235,6 +244,7 @@ impl Agent {
                 }
                 Outcome::Refused(sentence) | Outcome::Failed(sentence) => {
                     let sentence = format!("could not {step}: {sentence}");
+                    self.figures.failed(step);
                     self.fail(seen.at, Trouble::Step(whose.clone()), sentence, events);
                     well.remove(&whose);
                     ended.insert(whose);
@@ -348,6 +358,11 @@ impl Agent {
     /// What is known.
     pub fn memory(&self) -> &Memory {
         &self.memory
+    }
+
+    /// What was counted since it started.
+    pub fn figures(&self) -> &Figures {
+        &self.figures
     }
 
     /// What the last pass meant.

@@ -140,6 +140,7 @@ impl Offline {
             policy: &self.settings().policy,
             holds: &[],
             snapshots: self.snapshots(&memory).as_ref(),
+            figures: None,
             last,
         }))
     }

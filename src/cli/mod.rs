@@ -15,6 +15,7 @@ mod exit;
 mod explain;
 mod history;
 mod man;
+mod metrics;
 mod offline;
 mod out;
 mod pause;
@@ -190,6 +191,8 @@ pub enum Command {
         #[arg(short, long, value_enum, default_value_t)]
         output: Format,
     },
+    /// The status as metrics, in Prometheus' text format: what metrics.textfile holds
+    Metrics,
     /// Check or show the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -345,6 +348,7 @@ async fn command(command: Command, loaded: Loaded) -> Result<Exit, Failure> {
         Command::Resume { component, dry_run } => pause::resume(settings, component, dry_run.into()).await,
         Command::Certs(command) => certs::certs(settings, &command),
         Command::Doctor { output } => doctor::doctor(settings, output).await,
+        Command::Metrics => metrics::metrics(settings).await,
         Command::Config(config) => config::config(&loaded, &config),
         Command::FillSlots => slots::fill(settings),
         Command::Etcd(command) => etcd::etcd(settings, command).await,
@@ -408,6 +412,7 @@ mod tests {
             "lastgood etcd restore --from f --name m0 --initial-cluster m0=http://h:1,m1=http://i:1 --stopped m1,m2 -y",
             "lastgood etcd restore --from f --data-dir d --replace --bump-revision 5 --mark-compacted --dry-run -o json",
             "lastgood etcd restore --from f --skip-hash-check --etcd-version 3.5.16 --initial-cluster-token t",
+            "lastgood metrics",
             "lastgood doctor",
             "lastgood doctor -o json",
             "lastgood etcd snapshot save",

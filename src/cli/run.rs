@@ -11,10 +11,11 @@ use super::{Exit, Failure};
 use crate::agent::{self, Agent, Pass};
 use crate::config::Loaded;
 use crate::control::{Answer, Ask, Asked, How, Listener, serve};
-use crate::journal::{self, systemd::Notifier};
+use crate::journal::{self, systemd::Notifier, textfile::Textfile};
 use crate::model::event::EventKind;
 use crate::model::{Event, Policy, Request};
 use crate::report::{self, Explanation, Material, Planned, Process, Status, is_of_note, systemd_line};
+use crate::sys::clock;
 
 /// Events that a client that follows may lag behind.
 const EVENTS_KEPT: usize = 256;
@@ -52,10 +53,18 @@ pub(super) async fn run(loaded: Loaded) -> Result<Exit, Failure> {
     service.tell(found, Keep::InHistory);
 
     let mut notifier = Notifier::default();
+    let mut textfile = Textfile::wanted(&settings);
     let mut ready = false;
     let why = loop {
         service.pass(None).await;
-        let line = systemd_line(&service.status());
+        let status = service.status();
+        let line = systemd_line(&status);
+        if let Some(textfile) = &mut textfile {
+            let trouble = textfile.keep(&line, || status.metrics()).await;
+            let told = trouble
+                .map(|why| agent::event(clock::now(), EventKind::Failure, None, &unwritten(&why), WRITTEN_AGAIN));
+            service.tell(told, Keep::InHistory);
+        }
         if ready {
             notifier.status(&line);
         } else {
@@ -93,11 +102,21 @@ pub(super) async fn run(loaded: Loaded) -> Result<Exit, Failure> {
     let settled = service.agent.settle();
     service.tell(settled, Keep::InHistory);
     service.tell([happened("stopped", why)], Keep::InHistory);
+    if let Some(textfile) = textfile {
+        service.about.process = Process::Stopped;
+        textfile.end(service.status().metrics()).await;
+    }
     // The server ends when nobody takes its questions; its file goes with it.
     drop(questions);
     let _ = tokio::time::timeout(Duration::from_secs(1), server).await;
     Ok(Exit::Ok)
 }
+
+fn unwritten(why: &str) -> String {
+    format!("the metrics cannot be written: {why}; next: see whether metrics.textfile names a directory that is there")
+}
+
+const WRITTEN_AGAIN: &str = "they are written again when they are due";
 
 /// The agent with its listeners.
 struct Service {
@@ -189,6 +208,7 @@ impl Service {
             policy: &self.policy,
             holds: &holds,
             snapshots: self.agent.snapshots().as_ref(),
+            figures: matches!(self.about.process, Process::Running { .. }).then(|| self.agent.figures()),
             last: &self.last,
         })
     }
@@ -196,5 +216,5 @@ impl Service {
 
 /// Something that happened to the agent itself.
 fn happened(to: &str, because: &str) -> Event {
-    agent::event(crate::sys::clock::now(), EventKind::Agent, None, to, because)
+    agent::event(clock::now(), EventKind::Agent, None, to, because)
 }

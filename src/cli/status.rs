@@ -34,7 +34,7 @@ pub(super) async fn status(settings: &Settings, watch: Watch, output: Format) ->
             out::text(&printed)?;
             return Ok(if status.is_well() { Exit::Ok } else { Exit::Unwell });
         }
-        // The time of the status itself is no change.
+        // The time of the status itself is no change, and what is counted changes all the time.
         let content = content(&status);
         if content != shown {
             let clear = if std::io::stdout().is_terminal() { "\x1b[H\x1b[2J" } else { "" };
@@ -50,5 +50,6 @@ pub(super) async fn status(settings: &Settings, watch: Watch, output: Format) ->
 fn content(status: &Status) -> String {
     let mut status = status.clone();
     status.at = jiff::Timestamp::UNIX_EPOCH;
+    status.figures = None;
     serde_json::to_string(&status).unwrap_or_default()
 }

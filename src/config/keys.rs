@@ -277,6 +277,16 @@ pub const KEYS: &[Key] = &[
         "an etcd that sends nothing for this long in the middle of a snapshot has hung",
     ),
     key("snapshots.timeout", Field::Duration(Refused, |s| &mut s.snapshots.timeout), "for one whole snapshot"),
+    key(
+        "metrics.textfile",
+        Field::FoundPath(|s| &mut s.metrics.textfile),
+        "where the metrics are written for the textfile collector of Prometheus' node_exporter; ends in `.prom`",
+    ),
+    key(
+        "metrics.interval",
+        Field::Duration(Refused, |s| &mut s.metrics.interval),
+        "between two writes of them, while no verdict changes",
+    ),
 ];
 
 impl Key {
@@ -326,6 +336,7 @@ impl Key {
             "node-name" => "found as the kubelet finds it",
             "runtime.endpoint" => "the kubelet's",
             "snapshots.directory" => "`snapshots` below paths.state",
+            "metrics.textfile" => "none is written",
             _ => "from the kubelet's configuration",
         }
     }
@@ -337,6 +348,7 @@ impl Key {
             "runtime.endpoint" => "\"unix:///run/containerd/containerd.sock\"",
             "kubelet.healthz" => "\"http://127.0.0.1:10248/healthz\"",
             "snapshots.directory" => "\"/var/lib/lastgood/snapshots\"",
+            "metrics.textfile" => "\"/var/lib/prometheus/node-exporter/lastgood.prom\"",
             _ => "\"/etc/kubernetes/manifests\"",
         }
     }

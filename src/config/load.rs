@@ -310,7 +310,8 @@ mod tests {
         let told = mistakes_of(
             "[paths]\nmanifests = \"/etc/kubernetes/manifests\"\nstaging = \"/etc/kubernetes/manifests/.lastgood\"\n\
              inactive-manifests = \"/etc/kubernetes/manifests\"\n[passes]\nlongest-gap = \"1s\"\n\
-             [restore]\nall-deleted-grace = \"5s\"\n[candidate]\nquiet = \"20s\"\n",
+             [restore]\nall-deleted-grace = \"5s\"\n[candidate]\nquiet = \"20s\"\n\
+             [metrics]\ntextfile = \"/etc/kubernetes/manifests/lastgood.txt\"\n",
         );
         for (at, part) in [
             ("config.toml:3: paths.staging", "paths.manifests"),
@@ -318,10 +319,12 @@ mod tests {
             ("config.toml:6: passes.longest-gap", "passes.interval"),
             ("config.toml:8: restore.all-deleted-grace", "restore.deleted-grace"),
             ("config.toml:10: candidate.quiet", "20 s"),
+            ("config.toml:12: metrics.textfile", "paths.manifests"),
+            ("config.toml:12: metrics.textfile", ".prom"),
         ] {
             assert!(told.iter().any(|told| told.starts_with(at) && told.contains(part)), "{at}, {part}: {told:#?}");
         }
-        assert_eq!(told.len(), 5, "{told:#?}");
+        assert_eq!(told.len(), 7, "{told:#?}");
     }
 
     #[test]

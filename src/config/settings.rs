@@ -58,6 +58,10 @@ pub const SNAPSHOT_STALL: Duration = Duration::from_secs(30);
 /// A whole snapshot: 8 GB, etcd's largest quota, at 5 MB/s.
 pub const SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(30 * 60);
 
+/// Between two writes of the metrics: what Prometheus scrapes is rarely younger (its scrape_interval is 1 m by default, 15 s
+/// in its own example), and a verdict that changes is written at once.
+pub const METRICS_INTERVAL: Duration = Duration::from_secs(15);
+
 /// All settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
@@ -75,6 +79,8 @@ pub struct Settings {
     pub passes: Passes,
     /// The snapshots of etcd's data.
     pub snapshots: Snapshots,
+    /// The metrics.
+    pub metrics: Metrics,
     /// The node's name; found as the kubelet finds it when absent.
     pub node_name: Option<String>,
 }
@@ -167,6 +173,15 @@ pub struct Snapshots {
     pub timeout: Duration,
 }
 
+/// The metrics.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Metrics {
+    /// The file they are written to; none when absent.
+    pub textfile: Option<PathBuf>,
+    /// Between two writes of it.
+    pub interval: Duration,
+}
+
 impl Settings {
     /// Where the snapshots are kept.
     pub fn snapshot_dir(&self) -> PathBuf {
@@ -214,6 +229,7 @@ impl Default for Settings {
                 stall_timeout: SNAPSHOT_STALL,
                 timeout: SNAPSHOT_TIMEOUT,
             },
+            metrics: Metrics { textfile: None, interval: METRICS_INTERVAL },
             node_name: None,
         }
     }

@@ -13,6 +13,7 @@ pub(super) fn contradictions(loaded: &Loaded, first: &Path, mistakes: &mut Vec<M
     let mut check = Check { loaded, first, mistakes };
     check.durations();
     check.paths();
+    check.metrics();
 }
 
 struct Check<'c> {
@@ -66,6 +67,14 @@ impl Check<'_> {
         }
     }
 
+    fn metrics(&mut self) {
+        let Some(file) = &self.loaded.settings.metrics.textfile else { return };
+        if file.extension().is_none_or(|ending| ending != "prom") {
+            let told = format!("{} does not end in .prom: node_exporter reads no other file", file.display());
+            self.wrong(["metrics.textfile"; 2], told);
+        }
+    }
+
     fn paths(&mut self) {
         let paths = &self.loaded.settings.paths;
         let snapshots = self.loaded.settings.snapshot_dir();
@@ -76,7 +85,10 @@ impl Check<'_> {
                 ("paths.state", &paths.state),
                 ("paths.run", &paths.run),
                 ("snapshots.directory", &snapshots),
-            ] {
+            ]
+            .into_iter()
+            .chain(self.loaded.settings.metrics.textfile.iter().map(|file| ("metrics.textfile", file)))
+            {
                 if path.starts_with(manifests) {
                     self.wrong(
                         [key, "paths.manifests"],

@@ -5,6 +5,7 @@
 //!                   otherwise:      one line on stderr
 //!   tracing ──────▶ the same two ways (diagnostics; warnings and worse unless -v)
 //!   state ─────────▶ sd_notify: READY, STATUS, WATCHDOG, STOPPING
+//!   figures ───────▶ a file for Prometheus' node_exporter, where one is configured
 //! ```
 //!
 //! Telling never blocks and never fails: a line the journal does not take is counted, and the count is told with the
@@ -14,6 +15,7 @@ pub mod ids;
 mod journald;
 mod lines;
 pub mod systemd;
+pub mod textfile;
 
 use std::io::{IsTerminal as _, Write as _};
 use std::sync::OnceLock;

@@ -108,6 +108,35 @@ pub enum Step {
 }
 
 impl Step {
+    /// The kinds that change the node ([`Step::touches_node`]).
+    pub const KINDS_ON_NODE: [&str; 8] = [
+        "take-out",
+        "put-in",
+        "restore-file",
+        "move-out",
+        "stop-container",
+        "stop-sandbox",
+        "restart-kubelet",
+        "restart-runtime",
+    ];
+
+    /// Its kind as one word, for whoever counts them.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Capture { .. } => "capture",
+            Self::Publish { .. } => "publish",
+            Self::TakeOut { .. } => "take-out",
+            Self::PutIn { .. } => "put-in",
+            Self::RestoreFile { .. } => "restore-file",
+            Self::MoveOut { .. } => "move-out",
+            Self::StopContainer { .. } => "stop-container",
+            Self::StopSandbox { .. } => "stop-sandbox",
+            Self::RestartKubelet => "restart-kubelet",
+            Self::RestartRuntime => "restart-runtime",
+            Self::Forget { .. } => "forget",
+        }
+    }
+
     /// Whether the step changes the node, and not only what is ours.
     pub fn touches_node(&self) -> bool {
         !matches!(self, Self::Capture { .. } | Self::Publish { .. } | Self::Forget { .. })

@@ -4,6 +4,7 @@
 //! ```text
 //!   Memory ─┐
 //!   Judgement ─┼─ Material ──▶ Status, Explanation, History ──▶ text | JSON | YAML | STATUS=
+//!                                              Status ──▶ Prometheus' text, too
 //!   agent, policy ─┘
 //!   Memory + Decision ──▶ Planned ──▶ text | JSON
 //!   certificates ──▶ Certificates ──▶ text | JSON | YAML
@@ -21,8 +22,10 @@ pub mod certificates;
 pub mod doctor;
 pub mod etcd;
 pub mod explain;
+pub mod figures;
 pub mod history;
 pub mod line;
+pub mod metrics;
 pub mod next;
 pub mod planned;
 pub mod shelf;
@@ -38,6 +41,7 @@ pub use certificates::Certificates;
 pub use doctor::{Doctor, Examined};
 pub use etcd::EtcdView;
 pub use explain::Explanation;
+pub use figures::Figures;
 pub use history::{GenerationRow, History};
 pub use line::systemd_line;
 pub use planned::Planned;

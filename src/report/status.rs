@@ -6,6 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::figures::Figures;
 use super::next;
 use super::shelf::SnapshotsView;
 use crate::model::event::EventKind;
@@ -46,6 +47,8 @@ pub struct Material<'m> {
     pub holds: &'m [String],
     /// The snapshots of this node's etcd, where it has one and they were looked at.
     pub snapshots: Option<&'m Snapshots>,
+    /// What the agent counted; absent when none runs.
+    pub figures: Option<&'m Figures>,
     /// The latest events of note, the newest last.
     pub last: &'m [Event],
 }
@@ -130,6 +133,9 @@ pub struct Status {
     /// The snapshots of this node's etcd; absent where it has none of its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub snapshots: Option<SnapshotsView>,
+    /// What the agent counted since it started; absent when none runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub figures: Option<Figures>,
     /// The latest events of note, the newest last: [`is_of_note`].
     pub last: Vec<Event>,
 }
@@ -165,6 +171,9 @@ pub struct Component {
     pub generation: Option<u32>,
     /// The known-good generation it would go back to.
     pub known_good: Option<u32>,
+    /// How many more actions may be taken on it within the hour.
+    #[serde(default)]
+    pub actions_left: usize,
     /// A person fixed that one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pinned: Option<PinView>,
@@ -305,6 +314,7 @@ impl Status {
             notices: node.chain(each).collect(),
             snapshots: material.snapshots.map(|snapshots| SnapshotsView::new(snapshots, now)),
             components,
+            figures: material.figures.cloned(),
             last: material.last.to_vec(),
         }
     }
@@ -362,6 +372,7 @@ impl Component {
             proof: proof(record, assessment),
             generation: stands(record),
             known_good: record.goes_back_to().or_else(|| record.known_good().next().map(|g| g.number)),
+            actions_left: policy.actions_per_hour.saturating_sub(record.actions.len()),
             pinned: PinView::of(record),
             note: next::note(material, record, assessment),
             next: next::next(material, record, assessment),

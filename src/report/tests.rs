@@ -142,6 +142,7 @@ impl Scene {
             policy: &self.policy,
             holds: &self.holds,
             snapshots: self.snapshots.as_ref(),
+            figures: None,
             last: &self.last,
         }
     }

@@ -13,6 +13,7 @@ use crate::cli::{Exit, Failure, out};
 use crate::config::Settings;
 use crate::judge::{self, History};
 use crate::model::known::{Growth, Known, Size};
+use crate::model::observation::Directory;
 use crate::model::{ComponentId, EtcdStatus, Memory, Observation, Tick, Verdict};
 use crate::observe::{LocalMember, Observer};
 use crate::record::{self, Store};
@@ -74,6 +75,9 @@ impl Look {
 
     /// The member of this node.
     pub(super) fn member(&self) -> Result<LocalMember, Failure> {
+        if let Directory::Unreadable(why) = &self.seen.manifests {
+            return Err(Failure::unreachable(format!("{why}: use sudo")));
+        }
         self.observer.etcd_members().into_iter().next().ok_or_else(|| {
             refused(
                 "no etcd member runs on this node as a static pod; `etcdctl endpoint status --cluster` asks an external \

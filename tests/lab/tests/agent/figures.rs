@@ -1,13 +1,19 @@
-//! What is told in figures: the status of etcd and of its cluster, whether disk and database fit it.
+//! What is told in figures: the status of etcd and of its cluster, whether disk and database fit it, and the metrics.
+
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use lastgood_lab::manifests::EtcdVersion;
+use lastgood_lab::manifests::{Component, EtcdVersion};
 use lastgood_lab::node::demo::QUICK;
 use lastgood_lab::node::members::OTHERS;
 use serde_json::Value;
+use tokio::time::sleep;
 
 use crate::members::one_of_three;
-use crate::stage::Stage;
+use crate::stage::{SOON, Stage};
+
+/// Between two looks at what nothing announces.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// What a command says as JSON, and its exit code.
 async fn said(stage: &Stage, command: &[&str]) -> Result<(i32, Value)> {
@@ -129,5 +135,58 @@ async fn etcd_sizing_measures_only_when_asked_leaves_nothing_and_names_a_disk_th
     stage.node.sh("mount -o remount,size=1g /tmp/small").await?;
     let memory = stage.node.lastgood(&on("/tmp/small")).await?;
     ensure!(memory.code == 5 && memory.stdout.contains("a file system in memory"), "{memory:?}");
+    stage.the_same_after_a_restart().await
+}
+
+#[tokio::test]
+async fn metrics_are_what_the_status_says_in_a_file_and_on_request() -> Result<()> {
+    let textfile = "\n[metrics]\ntextfile = \"/var/lib/textfile/lastgood.prom\"\ninterval = \"1s\"\n";
+    let stage = Stage::with(&format!("{QUICK}{textfile}")).await?;
+    let file = || std::fs::read_to_string(stage.node.path("/var/lib/textfile/lastgood.prom")).unwrap_or_default();
+    let until = async |what: &str, holds: &dyn Fn(&str) -> bool| -> Result<String> {
+        let began = Instant::now();
+        loop {
+            let page = file();
+            if holds(&page) {
+                return Ok(page);
+            }
+            ensure!(began.elapsed() < SOON, "not within {SOON:?}: {what}:\n{page}\n{}", stage.story());
+            sleep(LOOK).await;
+        }
+    };
+    // The directory is made by whoever installs node_exporter.
+    stage.told("the metrics cannot be written").await?;
+    std::fs::create_dir(stage.node.path("/var/lib/textfile"))?;
+    let healthy = "lastgood_component_verdict{component=\"etcd\",verdict=\"healthy\"} 1\n";
+    let page = until("the page", &|page| page.contains(healthy)).await?;
+    for series in [
+        "lastgood_agent_running 1\n",
+        "lastgood_component_generation{component=\"kube-apiserver\"} 1\n",
+        "lastgood_component_known_good_generation{component=\"kube-apiserver\"} 1\n",
+        "lastgood_etcd_up{component=\"etcd\"} 1\n",
+        "lastgood_etcd_has_leader{component=\"etcd\"} 1\n",
+        "lastgood_etcd_database_bytes{component=\"etcd\"} ",
+        "lastgood_etcd_database_quota_bytes{component=\"etcd\"} ",
+        "lastgood_etcd_alarm{component=\"etcd\",alarm=\"NOSPACE\"} 0\n",
+        "lastgood_actions_total{action=\"put-in\"} 0\n",
+        "lastgood_last_pass_duration_seconds ",
+    ] {
+        ensure!(page.contains(series), "no {series:?} in\n{page}");
+    }
+    let asked = stage.node.lastgood(&["metrics"]).await?.success()?;
+    let names = |page: &str| -> Vec<String> {
+        page.lines().filter_map(|line| line.strip_prefix("# HELP ")?.split(' ').next()).map(str::to_owned).collect()
+    };
+    ensure!(names(&asked) == names(&file()), "{asked}\n{}", file());
+
+    // A rollback is counted.
+    let good = stage.manifest(Component::Scheduler)?;
+    stage.add_flag(Component::Scheduler, "--no-such-flag=1")?;
+    stage.back(Component::Scheduler, &good).await?;
+    until("the rollback is counted", &|page| page.contains("lastgood_actions_total{action=\"put-in\"} 1\n")).await?;
+    // Told to stop, it says so last.
+    stage.node.agent().stop().await?;
+    ensure!(file().contains("lastgood_agent_running 0\n"), "{}", file());
+    stage.node.agent().start().await?;
     stage.the_same_after_a_restart().await
 }

@@ -7,15 +7,16 @@
 //!   how the database grew ─────────────────────────┘
 //! ```
 
-use std::fmt::Write as _;
+#[cfg(test)]
+mod tests;
+mod text;
+
 use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::Explanation;
-use super::status::between;
-use super::text::{lines, section, table};
 use crate::config::duration::roughly;
 use crate::config::size;
 use crate::model::etcd::{Latency, Member, MemberStatus, Within};
@@ -230,23 +231,6 @@ impl LatencyView {
             p99_now_above_ms: now.last().copied().map(ms),
         })
     }
-
-    /// As a sentence.
-    pub fn sentence(&self) -> String {
-        let bound = |ms: Option<f64>| ms.map_or("beyond every bound".to_owned(), |ms| format!("at most {ms} ms"));
-        let mut out = match self.count {
-            Some(count) => format!(
-                "half {}, 99 in 100 {}, of {count} since it started",
-                bound(self.p50_at_most_ms),
-                bound(self.p99_at_most_ms)
-            ),
-            None => "none since it started".to_owned(),
-        };
-        if let Some(above) = self.p99_now_above_ms.filter(|above| *above > 0.0) {
-            let _ = write!(out, "; just now 99 in 100 only within more than {above} ms");
-        }
-        out
-    }
 }
 
 /// What a view is made of.
@@ -300,126 +284,6 @@ impl EtcdView {
     pub fn is_well(&self) -> bool {
         let starts = self.word.verdict == Verdict::Starting && self.word.by == Judge::Agent;
         self.word.verdict == Verdict::Healthy || starts
-    }
-
-    /// For people.
-    pub fn text(&self) -> String {
-        let mut out = String::new();
-        let node = if self.node.is_empty() { "this node" } else { &self.node };
-        let since = self.word.since.map_or(String::new(), |since| format!(" for {}", roughly(between(since, self.at))));
-        let by = match self.word.by {
-            Judge::Agent => "",
-            Judge::Command => " (the agent does not run: judged by these looks alone)",
-        };
-        let _ = writeln!(out, "{} of {node}: {}{since}{by}", self.component, self.word.verdict);
-        if let Some(cause) = &self.word.cause {
-            let _ = writeln!(out, "  explained by: {cause}");
-        }
-        let mut facts = table(&["", ""]);
-        for (name, value) in self.facts() {
-            facts.add_row([name.to_owned(), value]);
-        }
-        // The first line is the empty header.
-        out.extend(lines(&facts).lines().skip(1).map(|line| format!("  {line}\n")));
-        if !self.members.is_empty() {
-            let _ = write!(out, "\n{}", self.table());
-        }
-        let whose = |row: &MemberRow| if row.own { "this member".to_owned() } else { row.called() };
-        let silent = self.members.iter().filter_map(|row| Some(format!("{}: {}", whose(row), row.silent.as_ref()?)));
-        section(&mut out, "Cannot tell", silent);
-        section(&mut out, "Evidence", self.word.evidence.iter().cloned());
-        section(&mut out, "To be known", self.word.notices.iter().cloned());
-        out
-    }
-
-    fn facts(&self) -> Vec<(&'static str, String)> {
-        let mut facts = vec![("asked at", self.endpoint.clone())];
-        facts.extend(
-            self.cluster.iter().map(|cluster| ("cluster", format!("{cluster}, {} members", self.members.len()))),
-        );
-        facts.push(match &self.quorum {
-            Quorum::Agreed { revision } => {
-                ("quorum", format!("answers: a linearizable read found revision {revision}"))
-            }
-            Quorum::NotAgreed { why } => {
-                ("quorum", format!("does not answer: {why}; the rest here needs none, and may be behind"))
-            }
-        });
-        let own = self.members.iter().find(|row| row.own).and_then(|row| row.says.as_ref());
-        if let Some((bytes, own)) = own.and_then(|own| Some((own.db_bytes?, own))) {
-            let of = |part: u64, all: u64| part.saturating_mul(100).checked_div(all).unwrap_or_default();
-            let mut size = size::roughly(bytes);
-            if let Some(used) = own.db_in_use_bytes {
-                let _ = write!(size, ", {} of it in use ({} %)", size::roughly(used), of(used, bytes));
-            }
-            match self.quota {
-                Some(quota) => {
-                    let _ = write!(size, "; {} % of its quota of {}", of(bytes, quota), size::roughly(quota));
-                }
-                None => size.push_str("; its quota is not told"),
-            }
-            facts.push(("database", size));
-        }
-        facts.extend(self.growth.iter().map(|growth| ("growth", growth.sentence())));
-        facts.extend(self.fsync.iter().map(|latency| ("log on disk", latency.sentence())));
-        facts.extend(self.commit.iter().map(|latency| ("database commit", latency.sentence())));
-        let pending = self.proposals_pending.map(|pending| format!("{pending} proposals wait"));
-        let changes = self.leader_changes.map(|changes| format!("{changes} changes of leader since it started"));
-        let raft: Vec<String> = changes.into_iter().chain(pending).collect();
-        facts.extend((!raft.is_empty()).then(|| ("raft", raft.join(", "))));
-        let alarms: Vec<&str> = own.iter().flat_map(|own| &own.alarms).map(String::as_str).collect();
-        let none = own.is_some().then_some("none");
-        facts.extend(
-            if alarms.is_empty() { none.map(str::to_owned) } else { Some(alarms.join(", ")) }.map(|a| ("alarms", a)),
-        );
-        facts
-    }
-
-    fn table(&self) -> String {
-        let mut table = table(&[
-            "MEMBER",
-            "ID",
-            "ROLE",
-            "VERSION",
-            "TERM",
-            "RAFT INDEX",
-            "APPLIED",
-            "REVISION",
-            "SIZE",
-            "IN USE",
-            "ERRORS",
-        ]);
-        for row in &self.members {
-            let dash = || "-".to_owned();
-            let told = |of: &dyn Fn(&Says) -> Option<String>| row.says.as_ref().and_then(of).unwrap_or_else(dash);
-            table.add_row([
-                if row.own { format!("{} (here)", row.called()) } else { row.called() },
-                row.id.clone().unwrap_or_else(dash),
-                row.role.clone().unwrap_or_else(|| "does not answer".to_owned()),
-                told(&|says| Some(says.version.clone())),
-                told(&|says| Some(says.term.to_string())),
-                told(&|says| Some(says.raft_index.to_string())),
-                told(&|says| Some(says.applied_index?.to_string())),
-                told(&|says| Some(says.revision.to_string())),
-                told(&|says| Some(size::roughly(says.db_bytes?))),
-                told(&|says| Some(size::roughly(says.db_in_use_bytes?))),
-                told(&|says| {
-                    let all: Vec<&str> = says.alarms.iter().chain(&says.errors).map(String::as_str).collect();
-                    (!all.is_empty()).then(|| all.join("; "))
-                }),
-            ]);
-        }
-        lines(&table)
-    }
-}
-
-impl MemberRow {
-    fn called(&self) -> String {
-        match (self.name.as_str(), self.own) {
-            ("", true) => "this member".to_owned(),
-            ("", false) => self.peer_urls.first().cloned().unwrap_or("never started".to_owned()),
-            (name, _) => name.to_owned(),
-        }
     }
 }
 
@@ -503,155 +367,5 @@ fn says_of(says: &MemberStatus, status: &EtcdStatus) -> Says {
         db_in_use_bytes: says.db_in_use,
         alarms: says.alarms.iter().map(alarm).collect(),
         errors: says.errors.clone(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::model::etcd::{Agreed, Alarm, AlarmKind, Metrics};
-    use crate::model::reading::SymptomKind;
-
-    fn at(second: i64) -> Timestamp {
-        Timestamp::from_second(1_800_000_000 + second).unwrap()
-    }
-
-    fn member(id: u64, name: &str) -> Member {
-        let url = |port| vec![format!("https://10.0.0.{id}:{port}")];
-        Member { id, name: name.into(), peer_urls: url(2380), client_urls: url(2379), learner: false }
-    }
-
-    fn says(id: u64) -> MemberStatus {
-        MemberStatus {
-            version: "3.5.16".into(),
-            cluster: 0xc1,
-            member: id,
-            leader: Some(1),
-            term: 4,
-            raft_index: 120,
-            applied_index: Some(119),
-            revision: 90,
-            db_size: Some(40 << 20),
-            db_in_use: Some(10 << 20),
-            quota: None,
-            learner: false,
-            alarms: Vec::new(),
-            errors: Vec::new(),
-        }
-    }
-
-    fn word(verdict: Verdict) -> Word {
-        let evidence = vec!["it says so".to_owned()];
-        Word { verdict, since: Some(at(-7200)), by: Judge::Agent, evidence, cause: None, notices: Vec::new() }
-    }
-
-    /// Three members: the first leads, the second answers, the third hangs.
-    fn three() -> EtcdStatus {
-        let hung = Symptom::new(SymptomKind::TimedOut, "10.0.0.3:2379 took the connection and did not answer");
-        let every = Latency {
-            count: 5000,
-            p50: Within { above: Duration::ZERO, at_most: Some(Duration::from_millis(1)) },
-            p99: Within { above: Duration::from_millis(4), at_most: Some(Duration::from_millis(8)) },
-        };
-        EtcdStatus {
-            target: "https://127.0.0.1:2379".into(),
-            own: Some(says(1)),
-            agreed: Some(Agreed { cluster: 0xc1, member: 1, term: 4, revision: 91 }),
-            members: Some(vec![member(3, "m3"), member(2, "m2"), member(1, "m1")]),
-            others: [(2, Ok(says(2))), (3, Err(hung))].into(),
-            metrics: Some(Metrics {
-                every_fsync: Some(every),
-                quota: Some(2 << 30),
-                leader_changes: Some(2),
-                fsync: vec![Duration::from_millis(16)],
-                ..Metrics::default()
-            }),
-            ..EtcdStatus::default()
-        }
-    }
-
-    fn view(status: &EtcdStatus, known: Option<(u64, &[Member])>) -> EtcdView {
-        let component = ComponentId::system("etcd");
-        let growth = Some(Growth { from: 20 << 20, to: 40 << 20, over: Duration::from_secs(36000) });
-        let word = word(Verdict::Healthy);
-        EtcdView::new(Looked { at: at(0), node: "m1", component: &component, word, status, known, growth })
-    }
-
-    #[test]
-    fn every_member_has_a_row_and_one_that_hangs_has_its_reason() {
-        let view = view(&three(), None);
-        let rows: Vec<_> = view.members.iter().map(|row| (row.name.as_str(), row.own, row.role.as_deref())).collect();
-        assert_eq!(rows, [("m1", true, Some("leader")), ("m2", false, Some("follower")), ("m3", false, None)]);
-        assert!(view.members[2].silent.as_ref().unwrap().contains("did not answer"), "{:?}", view.members[2]);
-        assert_eq!(view.quorum, Quorum::Agreed { revision: 91 });
-        assert_eq!((view.cluster.as_deref(), view.quota), (Some("c1"), Some(2 << 30)));
-        assert_eq!(view.growth.as_ref().unwrap().reaches_quota_in_seconds, Some(2008 * 1800));
-        let text = view.text();
-        for words in [
-            "etcd of m1: Healthy for 2h\n",
-            "answers: a linearizable read found revision 91",
-            "40 MiB, 10 MiB of it in use (25 %); 1 % of its quota of 2.0 GiB",
-            "half at most 1 ms, 99 in 100 at most 8 ms, of 5000 since it started; just now 99 in 100 only within more \
-             than 16 ms",
-            "m1 (here)",
-            "does not answer",
-            "m3: 10.0.0.3:2379 took the connection",
-            "alarms       none",
-        ] {
-            assert!(text.contains(words), "{words:?} is not in\n{text}");
-        }
-        let json = serde_json::to_string(&view).unwrap();
-        assert_eq!(serde_json::from_str::<EtcdView>(&json).unwrap(), view);
-    }
-
-    #[test]
-    fn without_a_quorum_the_rest_is_told_all_the_same() {
-        let mut status = three();
-        let why = Symptom::new(SymptomKind::TimedOut, "127.0.0.1:2379 did not agree on a read in time");
-        (status.agreed, status.not_agreed) = (None, Some(why));
-        let own = status.own.as_mut().unwrap();
-        own.leader = None;
-        own.alarms = vec![Alarm { member: 2, kind: AlarmKind::NoSpace }];
-        let view = view(&status, None);
-        assert!(matches!(&view.quorum, Quorum::NotAgreed { why } if why.contains("did not agree")));
-        let own = &view.members[0];
-        assert_eq!(own.role.as_deref(), Some("no leader"));
-        assert_eq!(own.says.as_ref().unwrap().alarms, ["NOSPACE of m2 (https://10.0.0.2:2379)"]);
-        assert!(view.text().contains("does not answer: 127.0.0.1:2379 did not agree"), "{}", view.text());
-    }
-
-    #[test]
-    fn a_member_that_says_nothing_is_a_row_too_and_the_others_are_those_known_before() {
-        let refused = || Symptom::new(SymptomKind::Refused, "127.0.0.1:2379 refused the connection");
-        let status = EtcdStatus { target: "t".into(), silent: Some(refused()), ..EtcdStatus::default() };
-        let alone = view(&status, None);
-        assert_eq!(alone.members.len(), 1);
-        assert!(alone.members[0].own && alone.members[0].silent.as_ref().unwrap().contains("refused"));
-        assert_eq!((alone.cluster, alone.fsync), (None, None));
-
-        let before = [member(1, "m1"), member(2, "m2")];
-        let known = view(&status, Some((2, &before)));
-        let rows: Vec<_> = known.members.iter().map(|row| (row.name.as_str(), row.own)).collect();
-        assert_eq!(rows, [("m2", true), ("m1", false)]);
-        assert!(known.text().contains("m1: it was not asked"), "{}", known.text());
-    }
-
-    #[test]
-    fn a_learner_is_called_one_and_what_is_unwell_is_not_well() {
-        let mut status = three();
-        status.own.as_mut().unwrap().learner = true;
-        assert_eq!(view(&status, None).members[0].role.as_deref(), Some("learner"));
-        let mut view = view(&status, None);
-        for (verdict, by, well) in [
-            (Verdict::Healthy, Judge::Agent, true),
-            (Verdict::Healthy, Judge::Command, true),
-            (Verdict::Starting, Judge::Agent, true),
-            (Verdict::Starting, Judge::Command, false),
-            (Verdict::Failing, Judge::Agent, false),
-            (Verdict::Unknown, Judge::Agent, false),
-        ] {
-            (view.word.verdict, view.word.by) = (verdict, by);
-            assert_eq!(view.is_well(), well, "{verdict} by {by:?}");
-        }
     }
 }

@@ -1,0 +1,112 @@
+//! What the agent counts while it runs, for those who watch it by figures: part of the status, and of the metrics.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::model::known::Growth;
+use crate::model::{ComponentId, EtcdStatus, Step};
+
+/// Since the agent started.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Figures {
+    /// Passes.
+    pub passes: u64,
+    /// When the last one began.
+    pub last_pass: Option<Timestamp>,
+    /// How long it took, in microseconds.
+    pub last_pass_micros: u64,
+    /// Steps that changed the node, by kind.
+    pub done: BTreeMap<String, u64>,
+    /// Steps that were to, and did not come about.
+    pub failed: BTreeMap<String, u64>,
+    /// What the etcds of this node said last.
+    pub etcd: BTreeMap<ComponentId, EtcdFigures>,
+}
+
+/// What an etcd said last, in figures.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EtcdFigures {
+    /// Whether it said anything of itself.
+    pub answers: bool,
+    /// Whether a linearizable read through it succeeded.
+    pub quorum: bool,
+    /// Whether it knows a leader; absent where nobody told.
+    pub has_leader: Option<bool>,
+    /// Members of its cluster; absent where they were not listed.
+    pub members: Option<usize>,
+    /// Bytes of the database.
+    pub db_bytes: Option<u64>,
+    /// Bytes of it in use.
+    pub db_in_use_bytes: Option<u64>,
+    /// Bytes it may have.
+    pub quota_bytes: Option<u64>,
+    /// In which time it reaches its quota at the rate of the last hours; absent where it does not grow.
+    pub quota_reached_in_seconds: Option<u64>,
+    /// The alarms that are raised, by kind.
+    pub alarms: BTreeSet<String>,
+}
+
+impl Figures {
+    /// A pass came to its end.
+    pub fn passed(&mut self, began: Timestamp, took: Duration) {
+        self.passes += 1;
+        self.last_pass = Some(began);
+        self.last_pass_micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+    }
+
+    /// A step was taken.
+    pub fn done(&mut self, step: &Step) {
+        if step.touches_node() {
+            *self.done.entry(step.kind().to_owned()).or_default() += 1;
+        }
+    }
+
+    /// A step did not come about.
+    pub fn failed(&mut self, step: &Step) {
+        if step.touches_node() {
+            *self.failed.entry(step.kind().to_owned()).or_default() += 1;
+        }
+    }
+}
+
+impl From<(&EtcdStatus, Option<&Growth>)> for EtcdFigures {
+    fn from((said, growth): (&EtcdStatus, Option<&Growth>)) -> Self {
+        let own = said.own.as_ref();
+        let led = own.map(|own| own.leader.is_some());
+        let quota = said.quota();
+        Self {
+            answers: own.is_some(),
+            quorum: said.agreed.is_some(),
+            has_leader: led.or_else(|| said.metrics.as_ref()?.has_leader),
+            members: said.members.as_ref().map(Vec::len),
+            db_bytes: own.and_then(|own| own.db_size),
+            db_in_use_bytes: own.and_then(|own| own.db_in_use),
+            quota_bytes: quota,
+            quota_reached_in_seconds: growth.zip(quota).and_then(|(g, quota)| Some(g.reaches(quota)?.as_secs())),
+            alarms: own.iter().flat_map(|own| &own.alarms).map(|alarm| alarm.kind.to_string()).collect(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_changes_the_node_is_counted() {
+        let component = ComponentId::system("etcd");
+        let put = Step::PutIn { component: component.clone(), number: 1, file_name: "etcd.yaml".into() };
+        let forget = Step::Forget { component, number: 1 };
+        let mut figures = Figures::default();
+        for step in [&put, &put, &forget, &Step::RestartKubelet] {
+            figures.done(step);
+        }
+        figures.failed(&put);
+        assert_eq!(figures.done, [("put-in".to_owned(), 2), ("restart-kubelet".to_owned(), 1)].into());
+        assert_eq!(figures.failed, [("put-in".to_owned(), 1)].into());
+        assert!(figures.done.keys().all(|kind| Step::KINDS_ON_NODE.contains(&kind.as_str())));
+    }
+}

@@ -1,0 +1,389 @@
+//! The status as metrics, in Prometheus' text format (version 0.0.4).
+//!
+//! Names begin with `lastgood_` and end with their unit; a counter ends with `_total` and begins at nought with each start
+//! of the agent. What has several states has a series for each, of which one is 1. Times are told, never ages: a page may
+//! lie in a file for a while. What is not known has no series.
+
+use std::fmt::Write as _;
+
+use super::Status;
+use super::status::{Component, Process};
+use crate::model::etcd::AlarmKind;
+use crate::model::{Step, Verdict};
+
+/// Every verdict.
+const VERDICTS: [Verdict; 6] =
+    [Verdict::Healthy, Verdict::Starting, Verdict::Failing, Verdict::Stalled, Verdict::Down, Verdict::Unknown];
+/// Every place in the state machine, as [`Component::state`] has it.
+const STATES: [&str; 7] = ["Adopting", "Steady", "Unread", "Probation", "RollingBack", "Missing", "Held"];
+
+/// The kinds of metric.
+#[derive(Clone, Copy)]
+enum Kind {
+    Gauge,
+    Counter,
+}
+
+/// One series: its labels and its value.
+type Series<'s> = (Vec<(&'s str, String)>, String);
+
+/// A page being written.
+#[derive(Default)]
+struct Page(String);
+
+impl Page {
+    /// A metric with all its series; nothing where it has none.
+    fn metric<'s>(&mut self, name: &str, kind: Kind, help: &str, series: impl IntoIterator<Item = Series<'s>>) {
+        let mut series = series.into_iter().peekable();
+        if series.peek().is_none() {
+            return;
+        }
+        let kind = match kind {
+            Kind::Gauge => "gauge",
+            Kind::Counter => "counter",
+        };
+        let _ = writeln!(self.0, "# HELP lastgood_{name} {help}\n# TYPE lastgood_{name} {kind}");
+        for (labels, value) in series {
+            let labels: Vec<String> =
+                labels.iter().map(|(name, value)| format!("{name}=\"{}\"", escaped(value))).collect();
+            let labels = if labels.is_empty() { String::new() } else { format!("{{{}}}", labels.join(",")) };
+            let _ = writeln!(self.0, "lastgood_{name}{labels} {value}");
+        }
+    }
+
+    fn one(&mut self, name: &str, kind: Kind, help: &str, value: impl ToString) {
+        self.metric(name, kind, help, [(Vec::new(), value.to_string())]);
+    }
+}
+
+/// As it stands between the quotes of a label.
+fn escaped(value: &str) -> String {
+    value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+}
+
+fn yes(is: bool) -> String {
+    u8::from(is).to_string()
+}
+
+fn seconds(at: jiff::Timestamp) -> String {
+    format!("{:.3}", std::time::Duration::try_from(at.as_duration()).unwrap_or_default().as_secs_f64())
+}
+
+impl Status {
+    /// The page.
+    pub fn metrics(&self) -> String {
+        let mut page = Page::default();
+        self.agent(&mut page);
+        self.each_component(&mut page);
+        self.etcds(&mut page);
+        self.shelf(&mut page);
+        page.0
+    }
+
+    fn agent(&self, page: &mut Page) {
+        let info = vec![("version", self.agent.version.clone()), ("node", self.node.clone())];
+        page.metric("build_info", Kind::Gauge, "The version of the agent, and its node.", [(info, yes(true))]);
+        let running = matches!(self.agent.process, Process::Running { .. });
+        page.one(
+            "agent_running",
+            Kind::Gauge,
+            "Whether the agent runs: what it does not watch may be old.",
+            yes(running),
+        );
+        if let Process::Running { since, .. } = self.agent.process {
+            page.one("agent_start_time_seconds", Kind::Gauge, "When the agent started.", seconds(since));
+        }
+        page.one(
+            "observing_only",
+            Kind::Gauge,
+            "Whether it changes nothing (mode = \"observe\").",
+            yes(self.mode == "observe"),
+        );
+        page.one("paused", Kind::Gauge, "Whether a person paused it.", yes(self.pause.is_some()));
+        page.one("holds", Kind::Gauge, "What else keeps it from acting at present.", self.holds.len());
+        page.one("notices", Kind::Gauge, "What a person should know; `lastgood status` tells it.", self.notices.len());
+        let Some(figures) = &self.figures else { return };
+        page.one("passes_total", Kind::Counter, "Rounds of observe, judge, decide, act.", figures.passes);
+        if let Some(at) = figures.last_pass {
+            page.one("last_pass_timestamp_seconds", Kind::Gauge, "When the last pass began.", seconds(at));
+            let took = format!("{:.6}", std::time::Duration::from_micros(figures.last_pass_micros).as_secs_f64());
+            page.one("last_pass_duration_seconds", Kind::Gauge, "How long the last pass took.", took);
+        }
+        for (name, help, counted) in [
+            ("actions_total", "Steps that changed the node, by kind.", &figures.done),
+            ("action_failures_total", "Steps that were to change the node and did not come about.", &figures.failed),
+        ] {
+            let count = |kind: &str| counted.get(kind).copied().unwrap_or_default().to_string();
+            let series = Step::KINDS_ON_NODE.map(|kind| (vec![("action", kind.to_owned())], count(kind)));
+            page.metric(name, Kind::Counter, help, series);
+        }
+    }
+
+    fn each_component(&self, page: &mut Page) {
+        let named = |c: &Component| ("component", c.component.to_string());
+        let all = || self.components.iter();
+        let verdicts = all().flat_map(|c| {
+            VERDICTS.map(|verdict| {
+                (vec![named(c), ("verdict", verdict.to_string().to_lowercase())], yes(c.verdict == verdict))
+            })
+        });
+        page.metric("component_verdict", Kind::Gauge, "How it does: 1 for the verdict that holds.", verdicts);
+        let states = all()
+            .flat_map(|c| STATES.map(|state| (vec![named(c), ("state", state.to_owned())], yes(c.state == state))));
+        page.metric("component_state", Kind::Gauge, "Its place in the state machine: 1 for the one it has.", states);
+        let held = all().map(|c| (vec![named(c)], yes(c.held.is_some())));
+        page.metric("component_held", Kind::Gauge, "Whether it waits for a person.", held);
+        let number = |of: fn(&Component) -> Option<u32>| {
+            self.components.iter().filter_map(move |c| Some((vec![named(c)], of(c)?.to_string())))
+        };
+        page.metric(
+            "component_generation",
+            Kind::Gauge,
+            "The generation that stands in the manifest directory.",
+            number(|c| c.generation),
+        );
+        page.metric(
+            "component_known_good_generation",
+            Kind::Gauge,
+            "The known-good generation it would go back to.",
+            number(|c| c.known_good),
+        );
+        let left = all().map(|c| (vec![named(c)], c.actions_left.to_string()));
+        page.metric("component_actions_left", Kind::Gauge, "Actions that may be taken on it within the hour.", left);
+    }
+
+    fn etcds(&self, page: &mut Page) {
+        let Some(figures) = &self.figures else { return };
+        let all = || figures.etcd.iter().map(|(id, etcd)| (vec![("component", id.to_string())], etcd));
+        let up = all().map(|(labels, etcd)| (labels, yes(etcd.answers)));
+        page.metric("etcd_up", Kind::Gauge, "Whether the member of this node says how it is.", up);
+        let quorum = all().map(|(labels, etcd)| (labels, yes(etcd.quorum)));
+        page.metric("etcd_quorum", Kind::Gauge, "Whether a linearizable read through it succeeds.", quorum);
+        let led = all().filter_map(|(labels, etcd)| Some((labels, yes(etcd.has_leader?))));
+        page.metric("etcd_has_leader", Kind::Gauge, "Whether it knows a leader.", led);
+        let members = all().filter_map(|(labels, etcd)| Some((labels, etcd.members?.to_string())));
+        page.metric("etcd_members", Kind::Gauge, "Members of its cluster.", members);
+        let size = all().filter_map(|(labels, etcd)| Some((labels, etcd.db_bytes?.to_string())));
+        page.metric("etcd_database_bytes", Kind::Gauge, "The size of its database.", size);
+        let used = all().filter_map(|(labels, etcd)| Some((labels, etcd.db_in_use_bytes?.to_string())));
+        page.metric("etcd_database_in_use_bytes", Kind::Gauge, "What of it is in use.", used);
+        let quota = all().filter_map(|(labels, etcd)| Some((labels, etcd.quota_bytes?.to_string())));
+        page.metric("etcd_database_quota_bytes", Kind::Gauge, "The size at which nothing is written any more.", quota);
+        let forecast = all().filter_map(|(labels, etcd)| Some((labels, etcd.quota_reached_in_seconds?.to_string())));
+        page.metric(
+            "etcd_database_quota_reached_in_seconds",
+            Kind::Gauge,
+            "When it reaches that size at the rate of the last hours; absent where it does not grow.",
+            forecast,
+        );
+        let known = [AlarmKind::NoSpace, AlarmKind::Corrupt].map(|kind| kind.to_string());
+        let alarms = all().filter(|(_, etcd)| etcd.answers).flat_map(|(labels, etcd)| {
+            let kinds = known.iter().chain(etcd.alarms.iter().filter(|kind| !known.contains(kind)));
+            let one = |kind: &String| {
+                let labels = labels.iter().cloned().chain([("alarm", kind.clone())]).collect();
+                (labels, yes(etcd.alarms.contains(kind)))
+            };
+            kinds.map(one).collect::<Vec<_>>()
+        });
+        page.metric("etcd_alarm", Kind::Gauge, "Whether an alarm is raised, by any member.", alarms);
+    }
+
+    fn shelf(&self, page: &mut Page) {
+        let Some(snapshots) = &self.snapshots else { return };
+        page.one(
+            "snapshots_enabled",
+            Kind::Gauge,
+            "Whether the agent takes snapshots of etcd.",
+            yes(snapshots.enabled),
+        );
+        if let Some(newest) = &snapshots.newest {
+            page.one(
+                "snapshot_newest_verified_timestamp_seconds",
+                Kind::Gauge,
+                "When the newest verified snapshot was taken.",
+                seconds(newest.at),
+            );
+            page.one("snapshot_newest_verified_bytes", Kind::Gauge, "Its size.", newest.bytes);
+            page.one("snapshot_newest_verified_revision", Kind::Gauge, "The newest revision in it.", newest.revision);
+        }
+        page.one(
+            "snapshot_late",
+            Kind::Gauge,
+            "Whether there should be a newer verified one by now.",
+            yes(snapshots.late),
+        );
+        page.one("snapshots_verified", Kind::Gauge, "Verified snapshots that are kept.", snapshots.verified);
+        page.one("snapshots_unverified", Kind::Gauge, "Files there that are not verified.", snapshots.unverified.len());
+        page.one("snapshots_bytes", Kind::Gauge, "The size of all of them.", snapshots.bytes);
+        page.one("snapshot_failing", Kind::Gauge, "Whether the last try was in vain.", yes(snapshots.failed.is_some()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::{BTreeMap, BTreeSet};
+    use std::time::Duration;
+
+    use jiff::Timestamp;
+
+    use super::super::figures::{EtcdFigures, Figures};
+    use super::super::shelf::{NewestView, SnapshotsView};
+    use super::super::status::{Agent, Overall, ProofView};
+    use crate::model::{ComponentId, Role};
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(1_800_000_000 + second).unwrap()
+    }
+
+    fn status() -> Status {
+        let component = |name: &str, verdict, state: &str| Component {
+            component: ComponentId::system(name),
+            role: Role::Etcd,
+            verdict,
+            since: None,
+            state: state.into(),
+            proof: ProofView::KnownGood,
+            generation: Some(3),
+            known_good: Some(2),
+            actions_left: 4,
+            pinned: None,
+            note: String::new(),
+            next: String::new(),
+            trial: None,
+            replacement: None,
+            held: None,
+        };
+        let mut figures = Figures::default();
+        figures.passed(at(50), Duration::from_millis(12));
+        figures.done(&Step::RestartKubelet);
+        figures.etcd = BTreeMap::from([(
+            ComponentId::system("etcd"),
+            EtcdFigures {
+                answers: true,
+                quorum: true,
+                has_leader: Some(true),
+                members: Some(3),
+                db_bytes: Some(2048),
+                db_in_use_bytes: None,
+                quota_bytes: Some(4096),
+                quota_reached_in_seconds: Some(3600),
+                alarms: BTreeSet::from(["CORRUPT".to_owned(), "LATER".to_owned()]),
+            },
+        )]);
+        let newest =
+            NewestView { file: "a".into(), at: at(-60), age_seconds: 60, revision: 7, bytes: 99, verified: at(-50) };
+        Status {
+            version: 1,
+            at: at(60),
+            node: "m\"1\\\n".into(),
+            overall: Overall::Good,
+            sentence: String::new(),
+            agent: Agent { process: Process::Running { pid: 1, since: at(0) }, version: "0.1.0".into() },
+            mode: "act".into(),
+            pause: None,
+            holds: Vec::new(),
+            components: vec![
+                component("etcd", Verdict::Healthy, "Steady"),
+                component("kube-apiserver", Verdict::Down, "Held"),
+            ],
+            notices: Vec::new(),
+            snapshots: Some(SnapshotsView {
+                enabled: true,
+                directory: "/s".into(),
+                newest: Some(newest),
+                late: false,
+                verified: 2,
+                unverified: vec!["b".into()],
+                bytes: 400,
+                failed: None,
+            }),
+            figures: Some(figures),
+            last: Vec::new(),
+        }
+    }
+
+    /// The value of a series.
+    fn value<'p>(page: &'p str, series: &str) -> Option<&'p str> {
+        page.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '))
+    }
+
+    #[test]
+    fn every_figure_is_there_under_its_name() {
+        let page = status().metrics();
+        for (series, wanted) in [
+            (r#"lastgood_build_info{version="0.1.0",node="m\"1\\\n"}"#, "1"),
+            ("lastgood_agent_running", "1"),
+            ("lastgood_agent_start_time_seconds", "1800000000.000"),
+            ("lastgood_passes_total", "1"),
+            ("lastgood_last_pass_timestamp_seconds", "1800000050.000"),
+            ("lastgood_last_pass_duration_seconds", "0.012000"),
+            (r#"lastgood_actions_total{action="restart-kubelet"}"#, "1"),
+            (r#"lastgood_actions_total{action="put-in"}"#, "0"),
+            (r#"lastgood_component_verdict{component="etcd",verdict="healthy"}"#, "1"),
+            (r#"lastgood_component_verdict{component="kube-apiserver",verdict="healthy"}"#, "0"),
+            (r#"lastgood_component_verdict{component="kube-apiserver",verdict="down"}"#, "1"),
+            (r#"lastgood_component_state{component="kube-apiserver",state="Held"}"#, "1"),
+            (r#"lastgood_component_generation{component="etcd"}"#, "3"),
+            (r#"lastgood_component_known_good_generation{component="etcd"}"#, "2"),
+            (r#"lastgood_component_actions_left{component="etcd"}"#, "4"),
+            (r#"lastgood_etcd_up{component="etcd"}"#, "1"),
+            (r#"lastgood_etcd_has_leader{component="etcd"}"#, "1"),
+            (r#"lastgood_etcd_database_bytes{component="etcd"}"#, "2048"),
+            (r#"lastgood_etcd_database_quota_bytes{component="etcd"}"#, "4096"),
+            (r#"lastgood_etcd_database_quota_reached_in_seconds{component="etcd"}"#, "3600"),
+            (r#"lastgood_etcd_alarm{component="etcd",alarm="NOSPACE"}"#, "0"),
+            (r#"lastgood_etcd_alarm{component="etcd",alarm="CORRUPT"}"#, "1"),
+            (r#"lastgood_etcd_alarm{component="etcd",alarm="LATER"}"#, "1"),
+            ("lastgood_snapshot_newest_verified_timestamp_seconds", "1799999940.000"),
+            ("lastgood_snapshots_unverified", "1"),
+            ("lastgood_snapshots_bytes", "400"),
+            ("lastgood_snapshot_failing", "0"),
+        ] {
+            assert_eq!(value(&page, series), Some(wanted), "{series} in\n{page}");
+        }
+        assert!(!page.contains("database_in_use"), "what is not known has no series");
+    }
+
+    #[test]
+    fn one_verdict_and_one_state_of_each_component_holds() {
+        let page = status().metrics();
+        for metric in ["lastgood_component_verdict{", "lastgood_component_state{"] {
+            let holding = page.lines().filter(|line| line.starts_with(metric) && line.ends_with(" 1")).count();
+            assert_eq!(holding, 2, "of {metric}\n{page}");
+        }
+    }
+
+    #[test]
+    fn without_an_agent_nothing_is_counted() {
+        let mut status = status();
+        (status.figures, status.snapshots) = (None, None);
+        status.agent.process = Process::Stopped;
+        let page = status.metrics();
+        assert_eq!(value(&page, "lastgood_agent_running"), Some("0"));
+        assert!(!page.contains("_total") && !page.contains("lastgood_etcd") && !page.contains("snapshot"), "{page}");
+    }
+
+    /// The format's own rules: each metric once, with its help and type before it, named as Prometheus names them.
+    #[test]
+    fn the_page_is_well_formed() {
+        let page = status().metrics();
+        let mut seen = BTreeSet::new();
+        let mut current = String::new();
+        let mut lines = page.lines();
+        while let Some(line) = lines.next() {
+            if let Some(help) = line.strip_prefix("# HELP ") {
+                let (name, words) = help.split_once(' ').unwrap();
+                assert!(seen.insert(name.to_owned()) && !words.is_empty(), "{name} twice");
+                let kind = lines.next().unwrap().strip_prefix(&format!("# TYPE {name} ")).unwrap();
+                assert_eq!(kind == "counter", name.ends_with("_total"), "{name} is a {kind}");
+                current = name.to_owned();
+                continue;
+            }
+            let name = line.split(['{', ' ']).next().unwrap();
+            assert_eq!(name, current, "{line}");
+            assert!(line.rsplit(' ').next().unwrap().parse::<f64>().is_ok(), "{line}");
+        }
+        assert!(page.ends_with('\n'));
+    }
+}

@@ -1,0 +1,164 @@
+//! Whether a disk, a database and a node are fit for etcd, line by line against what etcd's own documentation asks for.
+//!
+//! ```text
+//!   the member's own histograms ─┐
+//!   writes measured by us ───────┤
+//!   size, quota, growth ─────────┼──▶ a Line each: found, wanted, by whose word, next ──▶ Sizing ──▶ text | JSON | YAML
+//!   disk, pressure, processors ──┘
+//! ```
+//!
+//! Pure, like all of this room. Where a histogram's bucket holds the limit, neither side of it is claimed.
+
+mod lines;
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::doctor::Mark;
+use super::text::{self, section, table};
+use crate::config::duration::roughly;
+use crate::model::known::Growth;
+use crate::model::surroundings::{Disk, Pressure};
+use crate::model::{ComponentId, EtcdStatus};
+use crate::sys::sync_writes::Measured;
+
+/// The version of the printed form: raised when a field changes its meaning, not when one is added.
+const VERSION: u32 = 1;
+
+/// The examination.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sizing {
+    /// Of this form.
+    pub version: u32,
+    /// When it was made.
+    pub at: Timestamp,
+    /// The node's name.
+    pub node: String,
+    /// The member; absent where the node has none.
+    pub component: Option<ComponentId>,
+    /// The directory whose file system counts.
+    pub directory: String,
+    /// The worst of all.
+    pub verdict: Mark,
+    /// The same as a sentence.
+    pub sentence: String,
+    /// Every line, the worst first.
+    pub lines: Vec<Line>,
+}
+
+/// One line.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Line {
+    /// What was looked at.
+    pub subject: String,
+    /// How it came out.
+    pub verdict: Mark,
+    /// What was found.
+    pub found: String,
+    /// What is wanted.
+    pub wanted: String,
+    /// Who says so: where to read it.
+    pub source: String,
+    /// What mends it; absent where nothing has to be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+}
+
+/// All that is examined.
+#[derive(Clone, Debug)]
+pub struct Examined<'e> {
+    /// When.
+    pub at: Timestamp,
+    /// The node's name.
+    pub node: &'e str,
+    /// The member of this node.
+    pub component: Option<&'e ComponentId>,
+    /// The directory whose file system counts: etcd's log, or another one that was named.
+    pub directory: String,
+    /// What the member says; absent where there is none.
+    pub status: Option<&'e EtcdStatus>,
+    /// Bytes of the database file, where the member does not say it.
+    pub db_bytes: Option<u64>,
+    /// How it grew, as far as that was watched.
+    pub growth: Option<Growth>,
+    /// The disk.
+    pub disk: Option<&'e Disk>,
+    /// Whether the file system lies in memory alone.
+    pub in_memory: bool,
+    /// What tasks wait for.
+    pub pressure: Pressure,
+    /// Processors of the node.
+    pub cores: Option<usize>,
+    /// Bytes of its memory.
+    pub memory: Option<u64>,
+    /// What was measured by writing; absent where nothing was.
+    pub measured: Option<Measured>,
+}
+
+impl Sizing {
+    /// Examines.
+    pub fn new(examined: &Examined<'_>) -> Self {
+        let mut all = lines::latencies(examined);
+        all.extend(lines::database(examined));
+        all.extend(lines::disk(examined));
+        all.extend(lines::pressure(&examined.pressure));
+        all.extend(lines::node(examined));
+        all.sort_by_key(|line| std::cmp::Reverse(line.verdict));
+        let verdict = all.iter().map(|line| line.verdict).max().unwrap_or(Mark::CannotTell);
+        let named: Vec<&str> = all.iter().filter(|l| l.verdict == verdict).map(|l| l.subject.as_str()).collect();
+        let named = named.join("; ");
+        let sentence = match verdict {
+            Mark::Ok => "fit for etcd".to_owned(),
+            Mark::Warning => format!("fit for etcd, with little to spare: {named}"),
+            Mark::CannotTell => format!("whether it is fit for etcd cannot be told: {named}"),
+            Mark::Failed => format!("not fit for etcd: {named}"),
+        };
+        Self {
+            version: VERSION,
+            at: examined.at,
+            node: examined.node.to_owned(),
+            component: examined.component.cloned(),
+            directory: examined.directory.clone(),
+            verdict,
+            sentence,
+            lines: all,
+        }
+    }
+
+    /// Whether it is fit, as far as anybody can tell.
+    pub fn is_well(&self) -> bool {
+        self.verdict <= Mark::Warning
+    }
+
+    /// For people: the worst first, what mends it, who asks for it, and the verdict as the last line.
+    pub fn text(&self) -> String {
+        let mut table = table(&["VERDICT", "WHAT", "FOUND", "WANTED"]);
+        for line in &self.lines {
+            table.add_row([line.verdict.to_string(), line.subject.clone(), line.found.clone(), line.wanted.clone()]);
+        }
+        let mut out = text::lines(&table);
+        let next = self.lines.iter().filter_map(|line| Some(format!("{}: {}", line.subject, line.next.as_ref()?)));
+        section(&mut out, "What to do", next);
+        let mut sources: Vec<&str> = self.lines.iter().map(|line| line.source.as_str()).collect();
+        sources.retain(|source| source.starts_with("https://"));
+        sources.sort_unstable();
+        sources.dedup();
+        section(&mut out, "By the word of", sources.into_iter().map(str::to_owned));
+        let node = if self.node.is_empty() { "this node" } else { &self.node };
+        out.push_str(&format!("\n{node}, {}: {}\n", self.directory, self.sentence));
+        out
+    }
+}
+
+/// That a measurement is about to be made beside an etcd that runs.
+pub fn beside_a_running_etcd(writes: u32, longest: Duration) -> String {
+    format!(
+        "An etcd runs on this disk. Up to {writes} writes, each followed by fdatasync, for {} at most, are made beside its \
+         own: it may answer slower meanwhile, and on a slow disk lose its leadership for a moment.",
+        roughly(longest)
+    )
+}
