@@ -1,6 +1,7 @@
 //! `lastgood etcd`: etcd's own files, by people. What reads a file that is named needs neither agent nor configuration.
 
 mod progress;
+mod remote;
 mod restore;
 mod save;
 mod shelf;
@@ -36,6 +37,16 @@ pub(super) fn offline(command: &EtcdCommand) -> Result<Exit, Failure> {
 pub(super) async fn etcd(settings: &Settings, command: EtcdCommand) -> Result<Exit, Failure> {
     match command {
         EtcdCommand::Snapshot(command) => snapshot::snapshot(settings, command).await,
-        EtcdCommand::Restore(args) => restore::restore(settings, &args),
+        EtcdCommand::Restore(mut args) => {
+            // What is fetched lies here as long as it is being restored.
+            let fetched = match remote::Where::of(args.from())? {
+                remote::Where::Place(place) => Some(remote::fetch(settings, &place).await?),
+                remote::Where::File(_) => None,
+            };
+            if let Some(fetched) = &fetched {
+                args.take_from(fetched.path());
+            }
+            restore::restore(settings, &args)
+        }
     }
 }
