@@ -273,9 +273,7 @@ impl Command {
                 Needs::Nothing
             }
             // A file is looked at on any machine, however that is configured.
-            Self::Etcd(EtcdCommand::Snapshot(SnapshotCommand::Verify { .. } | SnapshotCommand::Show { .. })) => {
-                Needs::Nothing
-            }
+            Self::Etcd(EtcdCommand::Snapshot(command)) if command.is_offline() => Needs::Nothing,
             Self::Run => Needs::Service,
             // A mistake in the configuration keeps nobody from their data.
             Self::FillSlots
@@ -418,6 +416,12 @@ mod tests {
             "lastgood etcd snapshot save",
             "lastgood etcd snapshot save /root/before.db -o json",
             "lastgood etcd snapshot save --from-data-dir /var/lib/etcd",
+            "lastgood etcd snapshot save s3://backups/etcd",
+            "lastgood etcd snapshot list --remote",
+            "lastgood etcd snapshot list gs://backups/etcd -o json",
+            "lastgood etcd snapshot prune --remote --dry-run",
+            "lastgood etcd snapshot verify s3://backups/etcd/x.db",
+            "lastgood etcd restore --from s3://backups/etcd --dry-run",
             "lastgood etcd snapshot list -o yaml",
             "lastgood etcd snapshot prune --dry-run",
             "lastgood etcd snapshot prune -y",

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use toml::de::DeValue;
 
+use super::place::Place;
 use super::{Settings, duration, recipient, size};
 use crate::model::component::is_dns_name;
 use crate::model::policy::{Intruders, Mode, WentBackAction};
@@ -278,6 +279,68 @@ pub const KEYS: &[Key] = &[
     ),
     key("snapshots.timeout", Field::Duration(Refused, |s| &mut s.snapshots.timeout), "for one whole snapshot"),
     key(
+        "snapshots.remote.url",
+        Field::Found(place, |s| &mut s.snapshots.remote.url),
+        "object storage that every snapshot is sent to as well: `s3://bucket/prefix`, `gs://…`, `az://…`",
+    ),
+    key(
+        "snapshots.remote.endpoint",
+        Field::Found(origin, |s| &mut s.snapshots.remote.endpoint),
+        "the object store's own address",
+    ),
+    key(
+        "snapshots.remote.region",
+        Field::Found(region, |s| &mut s.snapshots.remote.region),
+        "the region that S3 signatures are made for",
+    ),
+    key(
+        "snapshots.remote.path-style",
+        Field::Switch(|s| &mut s.snapshots.remote.path_style),
+        "whether the bucket stands in the path; `false`: in the host's name",
+    ),
+    key(
+        "snapshots.remote.ca-file",
+        Field::FoundPath(|s| &mut s.snapshots.remote.ca_file),
+        "authorities (PEM) to trust for the object store, instead of the system's",
+    ),
+    key(
+        "snapshots.remote.credentials-file",
+        Field::FoundPath(|s| &mut s.snapshots.remote.credentials_file),
+        "lines `key = value`, for root alone (0600): access-key-id, secret-access-key, session-token of S3; \
+         service-account (a file) of GCS; account, account-key, sas-token of Azure",
+    ),
+    key(
+        "snapshots.remote.allow-http",
+        Field::Switch(|s| &mut s.snapshots.remote.allow_http),
+        "whether an endpoint without TLS is used: everybody on the way could read every secret of the cluster",
+    ),
+    key(
+        "snapshots.remote.keep-last",
+        Field::Count(1, |s| &mut s.snapshots.remote.keep_last),
+        "the newest snapshots, kept there",
+    ),
+    key(
+        "snapshots.remote.keep-hourly",
+        Field::Count(0, |s| &mut s.snapshots.remote.keep_hourly),
+        "the newest snapshot of each of so many hours, kept there",
+    ),
+    key(
+        "snapshots.remote.keep-daily",
+        Field::Count(0, |s| &mut s.snapshots.remote.keep_daily),
+        "the same of days (UTC)",
+    ),
+    key("snapshots.remote.keep-weekly", Field::Count(0, |s| &mut s.snapshots.remote.keep_weekly), "the same of weeks"),
+    key(
+        "snapshots.remote.stall-timeout",
+        Field::Duration(Refused, |s| &mut s.snapshots.remote.stall_timeout),
+        "an object store that does not take 5 MiB, or says nothing, for this long has hung",
+    ),
+    key(
+        "snapshots.remote.timeout",
+        Field::Duration(Refused, |s| &mut s.snapshots.remote.timeout),
+        "for one whole snapshot, there and back to be compared",
+    ),
+    key(
         "metrics.textfile",
         Field::FoundPath(|s| &mut s.metrics.textfile),
         "where the metrics are written for the textfile collector of Prometheus' node_exporter; ends in `.prom`",
@@ -297,7 +360,7 @@ impl Key {
 
     /// Its table, empty for the top level, and its name there.
     pub fn split(&self) -> (&'static str, &'static str) {
-        self.name.split_once('.').unwrap_or(("", self.name))
+        self.name.rsplit_once('.').unwrap_or(("", self.name))
     }
 
     /// The value in these settings as TOML writes it; absent where it is found on the node.
@@ -337,6 +400,11 @@ impl Key {
             "runtime.endpoint" => "the kubelet's",
             "snapshots.directory" => "`snapshots` below paths.state",
             "metrics.textfile" => "none is written",
+            "snapshots.remote.url" => "nowhere else",
+            "snapshots.remote.endpoint" => "the provider's",
+            "snapshots.remote.region" => "`us-east-1`",
+            "snapshots.remote.ca-file" => "the system's",
+            "snapshots.remote.credentials-file" => "the environment, then the machine's own role",
             _ => "from the kubelet's configuration",
         }
     }
@@ -349,6 +417,11 @@ impl Key {
             "kubelet.healthz" => "\"http://127.0.0.1:10248/healthz\"",
             "snapshots.directory" => "\"/var/lib/lastgood/snapshots\"",
             "metrics.textfile" => "\"/var/lib/prometheus/node-exporter/lastgood.prom\"",
+            "snapshots.remote.url" => "\"s3://backups/etcd\"",
+            "snapshots.remote.endpoint" => "\"https://minio.example:9000\"",
+            "snapshots.remote.region" => "\"eu-central-1\"",
+            "snapshots.remote.ca-file" => "\"/etc/lastgood/minio-ca.crt\"",
+            "snapshots.remote.credentials-file" => "\"/etc/lastgood/remote.credentials\"",
             _ => "\"/etc/kubernetes/manifests\"",
         }
     }
@@ -502,6 +575,28 @@ fn endpoint(given: &str) -> Result<(), String> {
     match given.strip_prefix("unix://") {
         Some(path) if path.starts_with('/') => Ok(()),
         _ => Err(format!("{given:?} is no CRI endpoint: write it like \"unix:///run/containerd/containerd.sock\"")),
+    }
+}
+
+fn place(given: &str) -> Result<(), String> {
+    given.parse::<Place>().map(drop).map_err(|error| error.to_string())
+}
+
+/// A scheme, a host, a port: nothing that names a user or carries a key may stand in the configuration.
+fn origin(given: &str) -> Result<(), String> {
+    let rest = given.strip_prefix("http://").or_else(|| given.strip_prefix("https://"));
+    let of_host = |c: char| c.is_ascii_alphanumeric() || "-.:[]".contains(c);
+    match rest {
+        Some(rest) if !rest.is_empty() && rest.chars().all(of_host) => Ok(()),
+        _ => Err("is no address of an object store: write it like \"https://minio.example:9000\"".to_owned()),
+    }
+}
+
+fn region(given: &str) -> Result<(), String> {
+    let of_region = |c: char| c.is_ascii_alphanumeric() || c == '-';
+    match !given.is_empty() && given.chars().all(of_region) {
+        true => Ok(()),
+        false => Err(format!("{given:?} is no region: write it like \"eu-central-1\"")),
     }
 }
 

@@ -15,6 +15,7 @@ pub mod duration;
 pub mod keys;
 pub mod load;
 pub mod mistake;
+pub mod place;
 pub(crate) mod recipient;
 pub mod settings;
 pub mod show;

@@ -61,6 +61,10 @@ pub const SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(30 * 60);
 /// Between two writes of the metrics: what Prometheus scrapes is rarely younger (its scrape_interval is 1 m by default, 15 s
 /// in its own example), and a verdict that changes is written at once.
 pub const METRICS_INTERVAL: Duration = Duration::from_secs(15);
+/// An object store that says nothing for this long has hung. A part of 5 MiB has to get there in it: 90 KB/s.
+pub const REMOTE_STALL: Duration = Duration::from_secs(60);
+/// A snapshot on its way there, and back to be compared: 8 GB at 5 MB/s, twice.
+pub const REMOTE_TIMEOUT: Duration = Duration::from_secs(60 * 60);
 
 /// All settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -171,6 +175,40 @@ pub struct Snapshots {
     pub stall_timeout: Duration,
     /// For a whole snapshot.
     pub timeout: Duration,
+    /// Where else they go.
+    pub remote: Remote,
+}
+
+/// Object storage that snapshots are sent to. What opens it is not here: it lies in a file of its own, or in the
+/// environment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Remote {
+    /// `s3://bucket/prefix`, `gs://…`, `az://…`; nowhere when absent.
+    pub url: Option<String>,
+    /// The store's own address, where it is none of the provider's.
+    pub endpoint: Option<String>,
+    /// The region that S3 signatures are made for.
+    pub region: Option<String>,
+    /// The bucket is in the path, not in the host's name.
+    pub path_style: bool,
+    /// The authorities to trust instead of the system's.
+    pub ca_file: Option<PathBuf>,
+    /// Lines `key = value`.
+    pub credentials_file: Option<PathBuf>,
+    /// Without TLS.
+    pub allow_http: bool,
+    /// The newest ones.
+    pub keep_last: usize,
+    /// One for each of so many hours.
+    pub keep_hourly: usize,
+    /// One for each of so many days.
+    pub keep_daily: usize,
+    /// One for each of so many weeks.
+    pub keep_weekly: usize,
+    /// For the next word of the store.
+    pub stall_timeout: Duration,
+    /// For a whole snapshot, there and back.
+    pub timeout: Duration,
 }
 
 /// The metrics.
@@ -228,6 +266,21 @@ impl Default for Settings {
                 recipients: Vec::new(),
                 stall_timeout: SNAPSHOT_STALL,
                 timeout: SNAPSHOT_TIMEOUT,
+                remote: Remote {
+                    url: None,
+                    endpoint: None,
+                    region: None,
+                    path_style: true,
+                    ca_file: None,
+                    credentials_file: None,
+                    allow_http: false,
+                    keep_last: SNAPSHOTS_LAST,
+                    keep_hourly: SNAPSHOTS_HOURLY,
+                    keep_daily: SNAPSHOTS_DAILY,
+                    keep_weekly: SNAPSHOTS_WEEKLY,
+                    stall_timeout: REMOTE_STALL,
+                    timeout: REMOTE_TIMEOUT,
+                },
             },
             metrics: Metrics { textfile: None, interval: METRICS_INTERVAL },
             node_name: None,

@@ -134,6 +134,7 @@ mod tests {
                 Some(number) if number.parse::<u32>().is_ok() => "77".to_owned(),
                 Some(path) if path.starts_with("\"/") => "\"/elsewhere\"".to_owned(),
                 Some("true") => "false".to_owned(),
+                Some("false") => "true".to_owned(),
                 Some("\"10GB\"") => "\"3GiB\"".to_owned(),
                 Some("\"100ms\"") => "\"90ms\"".to_owned(),
                 Some("\"10s\"") => "\"11s\"".to_owned(),

@@ -14,6 +14,7 @@ pub(super) fn contradictions(loaded: &Loaded, first: &Path, mistakes: &mut Vec<M
     check.durations();
     check.paths();
     check.metrics();
+    check.remote();
 }
 
 struct Check<'c> {
@@ -116,6 +117,19 @@ impl Check<'_> {
                     );
                 }
             }
+        }
+    }
+
+    fn remote(&mut self) {
+        let remote = &self.loaded.settings.snapshots.remote;
+        let plain = remote.endpoint.as_deref().is_some_and(|endpoint| endpoint.starts_with("http://"));
+        if plain && !remote.allow_http {
+            self.wrong(
+                ["snapshots.remote.endpoint", "snapshots.remote.allow-http"],
+                "is without TLS, and whoever listens on the way could read every secret of the cluster: write \
+                 https://, or set snapshots.remote.allow-http = true"
+                    .to_owned(),
+            );
         }
     }
 

@@ -14,6 +14,8 @@ pub(super) fn tell(draft: &mut Draft<'_>) {
     let old = late(draft, &snapshots);
     once(draft, &id, "snapshot-old", old);
     once(draft, &id, "snapshot-unverified", unverified(&snapshots));
+    let behind = behind(draft, &snapshots);
+    once(draft, &id, "snapshot-remote-behind", behind);
 }
 
 fn late(draft: &Draft<'_>, snapshots: &Snapshots) -> Option<String> {
@@ -31,6 +33,24 @@ fn late(draft: &Draft<'_>, snapshots: &Snapshots) -> Option<String> {
     Some(format!(
         "no verified snapshot of etcd's data of the last {minutes} minutes: {newest}{why}; what was written since would \
          be lost with the data; next: `lastgood etcd snapshot save` takes one, or says what is in its way"
+    ))
+}
+
+fn behind(draft: &Draft<'_>, snapshots: &Snapshots) -> Option<String> {
+    snapshots.is_behind(draft.scene.tick.now.wall).then_some(())?;
+    let remote = snapshots.remote.as_ref()?;
+    let url = &remote.url;
+    let newest = match &remote.newest {
+        Some(newest) => format!("the newest verified one there is of {:.0}, revision {}", newest.at, newest.revision),
+        None => "no verified one is known to be there".to_owned(),
+    };
+    let why = match &remote.failing {
+        Some(failing) => format!("; nothing gets there since {:.0}: {}", failing.since, failing.why),
+        None => String::new(),
+    };
+    Some(format!(
+        "the snapshots in {url} are behind those on this node: {newest}{why}; with this node's disk they would be lost; \
+         next: `lastgood etcd snapshot list --remote` says what is in its way"
     ))
 }
 

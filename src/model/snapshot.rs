@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 
 /// So many intervals may pass without a new one before it is said: one of them may fail, and be made up for.
 pub const TOO_OLD: u32 = 2;
+/// So many may pass before it is said that object storage is behind: a snapshot gets there after it lies here.
+pub const BEHIND: u32 = 3;
 /// And as long as one may take.
 pub const GRACE: Duration = Duration::from_secs(60);
 
@@ -33,6 +35,48 @@ pub struct Snapshots {
     pub since: Timestamp,
     /// Why the directory cannot be read, where it cannot.
     pub unreadable: Option<String>,
+    /// What is known of those in object storage; nothing where none are sent there.
+    #[serde(default)]
+    pub remote: Option<Remote>,
+}
+
+/// The snapshots in object storage, as they were seen there last.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Remote {
+    /// Where: `s3://bucket/prefix`.
+    pub url: String,
+    /// The newest that is verified there, of this node's cluster.
+    pub newest: Option<Newest>,
+    /// How many of that cluster are verified there.
+    pub verified: usize,
+    /// Those that are not, by name, and why.
+    pub unverified: Vec<(String, String)>,
+    /// When it was looked at last.
+    pub looked: Option<Timestamp>,
+    /// Since when nothing gets there any more, where that is so.
+    pub failing: Option<Failing>,
+}
+
+/// Tries in vain, one after another.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Failing {
+    /// When the first of them was.
+    pub since: Timestamp,
+    /// When the last one was.
+    pub at: Timestamp,
+    /// How many.
+    pub times: u32,
+    /// Why the last one was in vain: a sentence.
+    pub why: String,
+}
+
+impl Remote {
+    /// A place of which nothing is known yet.
+    pub fn unseen(url: String) -> Self {
+        Self { url, newest: None, verified: 0, unverified: Vec::new(), looked: None, failing: None }
+    }
 }
 
 /// The newest snapshot that is verified.
@@ -85,6 +129,26 @@ impl Snapshots {
         self.newest.as_ref().map(|newest| now.duration_since(newest.at).try_into().unwrap_or_default())
     }
 
+    /// How old the newest one in object storage may become.
+    pub fn longest_remote(&self) -> Duration {
+        self.interval.saturating_mul(BEHIND).saturating_add(GRACE)
+    }
+
+    /// Whether object storage lacks what it should have by now. Where there is nothing newer here either, that is what is
+    /// to be told, and not this. Other masters may send theirs to the same place: that ours do not get there counts by
+    /// itself.
+    pub fn is_behind(&self, now: Timestamp) -> bool {
+        let Some(remote) = &self.remote else { return false };
+        let longer = |since: Timestamp| {
+            let passed: Duration = now.duration_since(since).try_into().unwrap_or_default();
+            passed > self.longest_remote()
+        };
+        let here = self.newest.as_ref().map(|newest| newest.at);
+        let there = remote.newest.as_ref().map(|newest| newest.at);
+        let lacks = here > there && there.is_none_or(longer) && longer(self.since);
+        lacks || remote.failing.as_ref().is_some_and(|failing| longer(failing.since))
+    }
+
     /// Whether there should be a newer one by now.
     pub fn is_late(&self, now: Timestamp) -> bool {
         let since: Duration = now.duration_since(self.since).try_into().unwrap_or_default();
@@ -120,6 +184,7 @@ mod tests {
             failed: None,
             since: at(10_000),
             unreadable: None,
+            remote: None,
         };
         assert!(!snapshots.is_late(at(13_600)), "it has had no time yet");
         assert!(snapshots.is_late(at(13_700)));
@@ -131,5 +196,52 @@ mod tests {
         snapshots.newest = None;
         snapshots.enabled = false;
         assert!(!snapshots.is_late(at(100_000)), "nobody wants one");
+    }
+
+    #[test]
+    fn object_storage_is_behind_when_three_intervals_have_passed_and_there_is_something_to_send() {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let newest = |second| {
+            Some(Newest {
+                file: "a".into(),
+                at: at(second),
+                revision: 1,
+                bytes: 1,
+                verified: at(second),
+                bundle: Err(String::new()),
+            })
+        };
+        let mut snapshots = Snapshots {
+            enabled: true,
+            interval: Duration::from_secs(1800),
+            directory: "/var/lib/lastgood/snapshots".into(),
+            newest: newest(19_000),
+            verified: 1,
+            bytes: 1,
+            unverified: Vec::new(),
+            failed: None,
+            since: at(10_000),
+            unreadable: None,
+            remote: None,
+        };
+        assert!(!snapshots.is_behind(at(1_000_000)), "none are sent anywhere");
+        let of = |second: Option<i64>, failing: Option<i64>| {
+            Some(Remote {
+                newest: second.and_then(newest),
+                failing: failing.map(|since| Failing { since: at(since), at: at(since), times: 1, why: "w".into() }),
+                ..Remote::unseen("s3://b".into())
+            })
+        };
+        snapshots.remote = of(Some(13_000), None);
+        assert!(!snapshots.is_behind(at(18_400)));
+        assert!(snapshots.is_behind(at(18_500)));
+        snapshots.remote = of(Some(19_000), None);
+        assert!(!snapshots.is_behind(at(100_000)), "nothing newer is here: that is told as such");
+        snapshots.remote = of(Some(19_000), Some(20_000));
+        assert!(!snapshots.is_behind(at(25_400)), "another master's may be there");
+        assert!(snapshots.is_behind(at(25_500)), "ours do not get there");
+        snapshots.remote = of(None, None);
+        assert!(!snapshots.is_behind(at(15_400)), "it has had no time yet");
+        assert!(snapshots.is_behind(at(15_500)));
     }
 }

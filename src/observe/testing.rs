@@ -12,11 +12,16 @@ pub(super) fn fixture(path: &str) -> Vec<u8> {
 /// A binary of a real etcd of this series (3.4, 3.5), from where `tests/install` unpacks both: `$LASTGOOD_LAB_CACHE`, or
 /// `lab/cache` in the build's target directory.
 pub(crate) fn etcd_binary(series: &str, name: &str) -> PathBuf {
+    installed(&format!("etcd/{series}/{name}"))
+}
+
+/// What `tests/install` put into the lab's cache under this name.
+pub(crate) fn installed(name: &str) -> PathBuf {
     let cache = std::env::var_os("LASTGOOD_LAB_CACHE").map(PathBuf::from);
     let built = std::env::current_exe().unwrap();
     let cache = cache.into_iter().chain(built.ancestors().map(|target| target.join("lab/cache")));
-    let mut binaries = cache.map(|cache| cache.join("etcd").join(series).join(name));
-    binaries.find(|path| path.exists()).unwrap_or_else(|| panic!("there is no {name} {series}: run tests/install"))
+    let mut found = cache.map(|cache| cache.join(name));
+    found.find(|path| path.exists()).unwrap_or_else(|| panic!("there is no {name}: run tests/install"))
 }
 
 fn openssl(dir: &Path, args: &[&str]) {
@@ -38,7 +43,7 @@ impl Pki {
     }
 
     /// Makes another authority.
-    pub(super) fn authority(&self, name: &str) {
+    pub(crate) fn authority(&self, name: &str) {
         let (key, cert, subject) = (format!("{name}.key"), format!("{name}.crt"), format!("/CN={name}"));
         openssl(
             &self.dir,

@@ -297,6 +297,7 @@ mod tests {
                 unverified: vec!["b".into()],
                 bytes: 400,
                 failed: None,
+                remote: None,
             }),
             figures: Some(figures),
             last: Vec::new(),

@@ -11,6 +11,7 @@ use super::text::{lines, table};
 use crate::config::duration::roughly;
 use crate::config::size;
 use crate::model::Snapshots;
+use crate::model::snapshot::Newest;
 
 /// The version of the printed form: raised when a field changes its meaning, not when one is added.
 const VERSION: u32 = 1;
@@ -34,6 +35,30 @@ pub struct SnapshotsView {
     pub bytes: u64,
     /// Why the last try failed, where it did.
     pub failed: Option<String>,
+    /// Those in object storage; absent where none are sent there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remote: Option<RemoteView>,
+}
+
+/// The snapshots in object storage.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RemoteView {
+    /// Where.
+    pub url: String,
+    /// The newest that is verified there, of this cluster.
+    pub newest: Option<NewestView>,
+    /// Whether there should be a newer one by now.
+    pub behind: bool,
+    /// How many are verified.
+    pub verified: usize,
+    /// Objects that are not verified.
+    pub unverified: Vec<String>,
+    /// When it was looked at last.
+    pub looked: Option<Timestamp>,
+    /// Since when nothing gets there, where that is so.
+    pub failing_since: Option<Timestamp>,
+    /// Why.
+    pub failed: Option<String>,
 }
 
 /// The newest snapshot that is verified.
@@ -53,16 +78,53 @@ pub struct NewestView {
     pub verified: Timestamp,
 }
 
-impl SnapshotsView {
-    /// As of now.
-    pub fn new(snapshots: &Snapshots, now: Timestamp) -> Self {
-        let newest = snapshots.newest.as_ref().map(|newest| NewestView {
+impl NewestView {
+    fn new(newest: &Newest, now: Timestamp) -> Self {
+        Self {
             file: newest.file.clone(),
             at: newest.at,
             age_seconds: between(newest.at, now).as_secs(),
             revision: newest.revision,
             bytes: newest.bytes,
             verified: newest.verified,
+        }
+    }
+}
+
+impl fmt::Display for RemoteView {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: ", self.url)?;
+        let behind = if self.behind { ", behind" } else { "" };
+        match &self.newest {
+            Some(newest) => {
+                let age = roughly(Duration::from_secs(newest.age_seconds));
+                write!(f, "newest {age} old{behind}, revision {}; {} verified", newest.revision, self.verified)?;
+            }
+            None => write!(f, "none is verified there yet{behind}")?,
+        }
+        if !self.unverified.is_empty() {
+            write!(f, "; {} not verified", self.unverified.len())?;
+        }
+        match (self.failing_since, &self.failed) {
+            (Some(since), Some(why)) => write!(f, "; failing since {since:.0}: {why}"),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl SnapshotsView {
+    /// As of now.
+    pub fn new(snapshots: &Snapshots, now: Timestamp) -> Self {
+        let newest = snapshots.newest.as_ref().map(|newest| NewestView::new(newest, now));
+        let remote = snapshots.remote.as_ref().map(|remote| RemoteView {
+            url: remote.url.clone(),
+            newest: remote.newest.as_ref().map(|newest| NewestView::new(newest, now)),
+            behind: snapshots.is_behind(now),
+            verified: remote.verified,
+            unverified: remote.unverified.iter().map(|(name, _)| name.clone()).collect(),
+            looked: remote.looked,
+            failing_since: remote.failing.as_ref().map(|failing| failing.since),
+            failed: remote.failing.as_ref().map(|failing| failing.why.clone()),
         });
         Self {
             enabled: snapshots.enabled,
@@ -73,6 +135,7 @@ impl SnapshotsView {
             unverified: snapshots.unverified.iter().map(|(file, _)| file.clone()).collect(),
             bytes: snapshots.bytes,
             failed: snapshots.failed.as_ref().map(|failed| failed.why.clone()).or(snapshots.unreadable.clone()),
+            remote,
         }
     }
 }

@@ -575,6 +575,7 @@ fn the_status_shows_the_newest_snapshot() {
         failed: Some(Failed { at, times: 1, why: "no room".into() }),
         since: at,
         unreadable: None,
+        remote: None,
     };
     scene.snapshots = Some(kept);
     let text = scene.text();
@@ -586,4 +587,23 @@ fn the_status_shows_the_newest_snapshot() {
     assert_eq!(json["snapshots"]["late"], false);
     scene.snapshots.as_mut().unwrap().newest = None;
     assert!(scene.text().contains("snapshots: none is verified yet"));
+    assert!(!scene.text().contains("remote snapshots"));
+    let failing = crate::model::snapshot::Failing { since: at, at, times: 2, why: "SlowDown".into() };
+    let newest = Some(Newest {
+        file: "a.db".into(),
+        at,
+        revision: 120,
+        bytes: 5 << 20,
+        verified: at,
+        bundle: Err(String::new()),
+    });
+    let remote = crate::model::snapshot::Remote::unseen("s3://backups".into());
+    let remote = crate::model::snapshot::Remote { newest, verified: 3, failing: Some(failing), ..remote };
+    scene.snapshots.as_mut().unwrap().remote = Some(remote);
+    let line = format!(
+        "remote snapshots: s3://backups: newest 12m old, revision 120; 3 verified; failing since {at:.0}: SlowDown\n"
+    );
+    assert!(scene.text().contains(&line), "{}", scene.text());
+    let json = serde_json::to_value(scene.status()).unwrap();
+    assert_eq!(json["snapshots"]["remote"]["behind"], false);
 }

@@ -99,6 +99,9 @@ impl Status {
         }
         if let Some(snapshots) = &self.snapshots {
             let _ = writeln!(out, "snapshots: {snapshots}");
+            if let Some(remote) = &snapshots.remote {
+                let _ = writeln!(out, "remote snapshots: {remote}");
+            }
         }
         if !self.components.is_empty() {
             let mut table = table(&["COMPONENT", "VERDICT", "FOR", "STATE", "GENERATION", "KNOWN-GOOD", "NOTE"]);

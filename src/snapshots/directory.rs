@@ -27,7 +27,7 @@ use super::{Name, Snapshot, bundle};
 use crate::sys::files;
 
 /// Only root reads it: a snapshot holds every secret of the cluster.
-const DIR_MODE: u32 = 0o700;
+pub(super) const DIR_MODE: u32 = 0o700;
 
 /// A directory of snapshots.
 #[derive(Clone, Debug, PartialEq, Eq)]

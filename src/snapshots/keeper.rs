@@ -7,6 +7,8 @@
 //!      └ another lastgood is at it: tried again in a moment
 //! ```
 //!
+//! What is kept is sent to object storage by another task ([`remote::task`](super::remote::task)), which is only told of it.
+//!
 //! An etcd that does not answer is not asked: its probes tell that already, and that the newest snapshot grows old is
 //! told by the pass. What waits for a disk here gives its thread's other work away first (`block_in_place`).
 
@@ -14,11 +16,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::{JoinSet, block_in_place};
 use tokio::time::{sleep, timeout};
 
 use super::directory::{Directory, LockError, Locked};
+use super::remote::Uploader;
 use super::retention::Rules;
 use super::save::{self, Limits, from_member, quietly};
 use super::{bundle, look, schedule};
@@ -58,6 +61,8 @@ pub struct Keeper {
     wanted: watch::Sender<Wanted>,
     known: Arc<Mutex<Snapshots>>,
     told: mpsc::Receiver<Event>,
+    /// Nothing where snapshots are sent nowhere.
+    uploader: Option<Uploader>,
     /// Ends with this value; what it was writing is removed, or swept by the next one.
     _task: JoinSet<()>,
 }
@@ -69,6 +74,7 @@ impl Keeper {
         let (tell, told) = mpsc::channel(EVENTS);
         let since = clock::now().wall;
         let known = Arc::new(Mutex::new(look(settings, since)));
+        let uploader = Uploader::start(settings, wants.clone(), tell.clone());
         let work = Work {
             settings: settings.clone(),
             machine,
@@ -79,10 +85,11 @@ impl Keeper {
             failed: None,
             unbundled: None,
             hurried: None,
+            kept: uploader.as_ref().map(Uploader::kept),
         };
         let mut task = JoinSet::new();
         task.spawn(work.go_on());
-        Self { wanted, known, told, _task: task }
+        Self { wanted, known, told, uploader, _task: task }
     }
 
     /// Tells it what the last pass found.
@@ -97,7 +104,8 @@ impl Keeper {
     /// What is known of the snapshots; nothing where this node has no etcd of its own.
     pub fn known(&self) -> Option<Snapshots> {
         self.wanted.borrow().member.as_ref()?;
-        Some(self.known.lock().unwrap_or_else(PoisonError::into_inner).clone())
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        Some(Snapshots { remote: self.uploader.as_ref().map(Uploader::known), ..known })
     }
 
     /// The next thing that happened. Cancel-safe.
@@ -118,6 +126,8 @@ struct Work {
     unbundled: Option<String>,
     /// The work ahead that one was taken for.
     hurried: Option<String>,
+    /// Whom to tell that one was kept.
+    kept: Option<Arc<Notify>>,
 }
 
 /// How a try ended.
@@ -217,6 +227,9 @@ impl Work {
             }
         }
         drop(locked);
+        if let Some(kept) = &self.kept {
+            kept.notify_one();
+        }
         self.look_anew().await;
         Tried::Done
     }

@@ -5,6 +5,7 @@
 //!   a running member's stream ─┐                       ┌─ staging (beside the target, locked, private)
 //!   a stopped member's files  ─┴──save──▶ write, hash ─┴─▶ fsync ─▶ verify whole ─▶ proof, rename ─▶ a snapshot
 //!                                                       bundle: what a bare machine needs besides, put beside it
+//!   a snapshot ──remote──▶ object storage (beside all that: it may hang)
 //!   schedule ──due──▶ keeper (the agent's task) ──save, prune──▶ directory ◀── retention: which of them go
 //! ```
 
@@ -13,10 +14,12 @@ pub mod directory;
 pub mod keeper;
 mod name;
 mod proof;
+pub mod remote;
 pub mod retention;
 pub mod save;
 pub mod schedule;
 mod staging;
+mod tally;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -88,5 +91,6 @@ pub fn look(settings: &Settings, since: Timestamp) -> Snapshots {
         failed: None,
         since,
         unreadable,
+        remote: remote::seen(settings),
     }
 }

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::tally::Sum;
 use super::{Name, Origin};
 use crate::model::Digest;
 use crate::record::envelope;
@@ -21,7 +22,7 @@ use crate::sys::files::{self, Attributes};
 /// The format. A file of a higher one proves nothing to this program.
 const VERSION: u32 = 1;
 /// A proof is some hundred bytes.
-const MAX_BYTES: u64 = 1 << 16;
+pub(super) const MAX_BYTES: u64 = 1 << 16;
 /// What follows the name of the snapshot.
 pub(super) const ENDING: &str = ".proof.json";
 /// etcd's own: a SHA-256 behind the database.
@@ -68,8 +69,7 @@ impl Proof {
     /// # Errors
     /// When it cannot be written.
     pub(super) fn write(&self, snapshot: &Path) -> io::Result<()> {
-        let bytes = envelope::encode(VERSION, "proof", self)
-            .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+        let bytes = self.encode()?;
         let path = path_of(snapshot);
         let dir = files::dir_of(&path);
         files::replace(dir, &path, &bytes, &Attributes::private())
@@ -85,18 +85,48 @@ impl Proof {
             io::ErrorKind::NotFound => "there is no proof beside it".to_owned(),
             _ => error.to_string(),
         })?;
-        let proof: Self = envelope::decode(VERSION, "proof", &text).map_err(|fault| format!("its proof {fault}"))?;
         let file = snapshot.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let proof = Self::decode(&text, &file, bytes)?;
+        if proof.trailer().is_some() {
+            proof.ends_in(&trailer(snapshot, bytes)?)?;
+        }
+        Ok(proof)
+    }
+
+    /// As it lies on the disk.
+    pub(super) fn encode(&self) -> io::Result<Vec<u8>> {
+        envelope::encode(VERSION, "proof", self).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+    }
+
+    /// The proof in a text, if it is one for a file of this name and length.
+    pub(super) fn decode(text: &[u8], file: &str, bytes: u64) -> Result<Self, String> {
+        let proof: Self = envelope::decode(VERSION, "proof", text).map_err(|fault| format!("its proof {fault}"))?;
         if proof.file != file {
             return Err(format!("its proof is about {}", proof.file));
         }
         if proof.bytes != bytes {
             return Err(format!("it has {bytes} bytes, and had {} when it was verified", proof.bytes));
         }
-        if proof.name.origin == Origin::Stream && trailer(snapshot, bytes)? != proof.sha256.as_bytes() {
-            return Err("it does not end in the digest that it ended in when it was verified".to_owned());
-        }
         Ok(proof)
+    }
+
+    /// How many bytes at its end are a digest of those before them, where it has such.
+    pub(super) fn trailer(&self) -> Option<u64> {
+        (self.name.origin == Origin::Stream).then_some(TRAILER)
+    }
+
+    /// Whether its last bytes are the digest that was found.
+    pub(super) fn ends_in(&self, last: &[u8]) -> Result<(), String> {
+        match last == self.sha256.as_bytes() {
+            true => Ok(()),
+            false => Err("it does not end in the digest that it ended in when it was verified".to_owned()),
+        }
+    }
+
+    /// What its bytes come to.
+    pub(super) fn sum(&self) -> Sum {
+        let last = self.trailer().map(|_| self.sha256.as_bytes().to_vec()).unwrap_or_default();
+        Sum { bytes: self.bytes, sha256: self.sha256, last }
     }
 }
 

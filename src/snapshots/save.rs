@@ -20,7 +20,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::directory::{self, Locked};
-use super::proof::Proof;
+use super::proof::{Proof, TRAILER};
 use super::staging::Staging;
 use super::writer::{Writer, Written};
 use super::{Name, Origin};
@@ -150,7 +150,7 @@ pub async fn from_member(way: &Way, limits: Limits, dir: &Path, progress: &Progr
     let database = status.db_size.unwrap_or_default();
     room(dir, database)?;
     let staging = Staging::create(dir)?;
-    let (parts, written) = writing(&staging)?;
+    let (parts, written) = writing(&staging, TRAILER)?;
     let mut done = 0;
     loop {
         let Ok(part) = timeout_at(deadline, feed.next()).await else { return Err(Fault::TooLong(limits.all)) };
@@ -172,7 +172,7 @@ pub async fn from_member(way: &Way, limits: Limits, dir: &Path, progress: &Progr
         Ok(written) => written.map_err(|_| io::Error::other("the thread that writes has ended"))??,
         Err(_) => return Err(Fault::TooLong(limits.all)),
     };
-    if written.last != written.sha256.as_bytes() {
+    if written.sum.last != written.sum.sha256.as_bytes() {
         return Err(Fault::Garbled(way.to_string()));
     }
     let source = Source {
@@ -208,7 +208,7 @@ pub async fn from_data_dir(data_dir: &Path, dir: &Path, progress: &Progress) -> 
     // Where the log lies elsewhere (--wal-dir), whose the data are is not known.
     let wal = wal::read(&data_dir.join("member/wal"), |_| {}).ok();
     let staging = Staging::create(dir)?;
-    let (parts, written) = writing(&staging)?;
+    let (parts, written) = writing(&staging, TRAILER)?;
     let (progress, path) = (Arc::clone(progress), database.clone());
     aside(move || -> io::Result<()> {
         let mut file = file;
@@ -251,11 +251,12 @@ fn room(dir: &Path, database: u64) -> Result<(), Fault> {
 }
 
 /// A thread that writes what it is sent, and what it wrote when nothing comes any more.
-type Writing = (mpsc::Sender<Vec<u8>>, oneshot::Receiver<io::Result<Written>>);
+pub(super) type Writing = (mpsc::Sender<Vec<u8>>, oneshot::Receiver<io::Result<Written>>);
 
-fn writing(staging: &Staging) -> io::Result<Writing> {
+/// So many of the last bytes are kept apart in its sum.
+pub(super) fn writing(staging: &Staging, hold: u64) -> io::Result<Writing> {
     let (parts, mut taken) = mpsc::channel::<Vec<u8>>(QUEUE);
-    let mut writer = Writer::new(staging.writer()?, staging.path());
+    let mut writer = Writer::new(staging.writer()?, staging.path(), hold);
     let written = spawn(move || {
         while let Some(part) = taken.blocking_recv() {
             writer.push(&part)?;
@@ -266,7 +267,7 @@ fn writing(staging: &Staging) -> io::Result<Writing> {
 }
 
 /// Work in a thread of its own, which comes last at the disk.
-fn spawn<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> io::Result<oneshot::Receiver<T>> {
+pub(super) fn spawn<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> io::Result<oneshot::Receiver<T>> {
     let (tell, told) = oneshot::channel();
     std::thread::Builder::new().name("snapshot".to_owned()).spawn(move || {
         yield_the_disk();
@@ -300,7 +301,7 @@ impl Taken {
         let Verified { size, sha256, trailer, contents } =
             verified.map_err(|rejected| Fault::NotWhole(rejected.to_string()))?;
         let trailer = match trailer {
-            Trailer::Matches { .. } => super::proof::TRAILER,
+            Trailer::Matches { .. } => TRAILER,
             Trailer::Absent => 0,
         };
         let name = Name {
@@ -337,6 +338,11 @@ impl Proven {
         self.whole
     }
 
+    /// Where its bytes lie.
+    pub fn path(&self) -> &Path {
+        self.staging.path()
+    }
+
     /// What does not make it unfit, and should be known.
     pub fn remarks(&self) -> &[String] {
         &self.remarks
@@ -369,7 +375,7 @@ impl Proven {
 #[cfg(test)]
 pub(super) fn take_here(dir: &Path, origin: Origin, at: Timestamp, bytes: &[u8]) -> Result<Proven, Fault> {
     let staging = Staging::create(dir)?;
-    let mut writer = Writer::new(staging.writer()?, staging.path());
+    let mut writer = Writer::new(staging.writer()?, staging.path(), TRAILER);
     for part in bytes.chunks(32 << 10) {
         writer.push(part)?;
     }

@@ -4,9 +4,7 @@ use std::fs::File;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
-use sha2::{Digest as _, Sha256};
-
-use super::proof::TRAILER;
+use super::tally::{Sum, Tally};
 use crate::model::Digest;
 use crate::sys::files;
 
@@ -18,56 +16,47 @@ const SYNC_EVERY: u64 = 32 << 20;
 pub(super) struct Writer {
     file: File,
     path: PathBuf,
-    hasher: Sha256,
-    /// The last bytes that came: of a stream they are no part of the database, and are known only when nothing follows.
-    held_back: Vec<u8>,
-    bytes: u64,
+    tally: Tally,
     synced: u64,
 }
 
 /// A file that was written, and lies on the disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Written {
-    /// Bytes of it.
-    pub(super) bytes: u64,
-    /// SHA-256 of all but the last 32 of them.
-    pub(super) sha256: Digest,
-    /// Of all of them.
+    /// What came, the last 32 bytes apart.
+    pub(super) sum: Sum,
+    /// SHA-256 of all of it.
     pub(super) whole: Digest,
-    /// Those.
-    pub(super) last: Vec<u8>,
 }
 
 impl Writer {
-    pub(super) fn new(file: File, path: &Path) -> Self {
-        Self { file, path: path.to_owned(), hasher: Sha256::new(), held_back: Vec::new(), bytes: 0, synced: 0 }
+    /// So many of the last bytes are kept apart in its sum.
+    pub(super) fn new(file: File, path: &Path, hold: u64) -> Self {
+        Self { file, path: path.to_owned(), tally: Tally::holding_back(hold), synced: 0 }
     }
 
     pub(super) fn push(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.file.write_all(bytes).map_err(files::named("write", &self.path))?;
-        self.bytes += bytes.len() as u64;
-        self.held_back.extend_from_slice(bytes);
-        let surplus = self.held_back.len().saturating_sub(TRAILER as usize);
-        self.hasher.update(self.held_back.get(..surplus).unwrap_or_default());
-        self.held_back.drain(..surplus);
-        if self.bytes - self.synced >= SYNC_EVERY {
+        self.tally.push(bytes);
+        if self.tally.bytes() - self.synced >= SYNC_EVERY {
             self.file.sync_data().map_err(files::named("sync", &self.path))?;
-            self.synced = self.bytes;
+            self.synced = self.tally.bytes();
         }
         Ok(())
     }
 
+    /// What was written, and lies on the disk.
     pub(super) fn finish(self) -> io::Result<Written> {
         self.file.sync_all().map_err(files::named("sync", &self.path))?;
-        let whole = self.hasher.clone().chain_update(&self.held_back);
-        let [sha256, whole] = [self.hasher, whole].map(|hasher| Digest::from(<[u8; 32]>::from(hasher.finalize())));
-        Ok(Written { bytes: self.bytes, sha256, whole, last: self.held_back })
+        let (sum, whole) = self.tally.sum_and_whole();
+        Ok(Written { sum, whole })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::snapshots::proof::TRAILER;
     use proptest::prelude::*;
 
     proptest! {
@@ -77,7 +66,7 @@ mod tests {
         ) {
             let dir = tempfile::tempdir().unwrap();
             let path = dir.path().join("a");
-            let mut writer = Writer::new(File::create(&path).unwrap(), &path);
+            let mut writer = Writer::new(File::create(&path).unwrap(), &path, TRAILER);
             let mut cuts: Vec<usize> = cuts.into_iter().map(|cut| cut.min(bytes.len())).chain([0, bytes.len()]).collect();
             cuts.sort_unstable();
             for pair in cuts.windows(2) {
@@ -85,12 +74,8 @@ mod tests {
             }
             let (database, last) = bytes.split_at(bytes.len() - 32);
             let written = writer.finish().unwrap();
-            let wanted = Written {
-                bytes: bytes.len() as u64,
-                sha256: Digest::of(database),
-                whole: Digest::of(&bytes),
-                last: last.to_vec(),
-            };
+            let sum = Sum { bytes: bytes.len() as u64, sha256: Digest::of(database), last: last.to_vec() };
+            let wanted = Written { sum, whole: Digest::of(&bytes) };
             prop_assert_eq!(written, wanted);
             prop_assert_eq!(std::fs::read(&path).unwrap(), bytes);
         }

@@ -2,6 +2,7 @@
 //! agent nor configuration.
 
 mod progress;
+mod remote;
 mod restore;
 mod save;
 mod serves;
@@ -58,6 +59,16 @@ pub(super) async fn etcd(settings: &Settings, command: EtcdCommand) -> Result<Ex
         EtcdCommand::Status { output } => status::status(settings, output).await,
         EtcdCommand::Sizing(args) => sizing::sizing(settings, args).await,
         EtcdCommand::Snapshot(command) => snapshot::snapshot(settings, command).await,
-        EtcdCommand::Restore(args) => restore::restore(settings, &args).await,
+        EtcdCommand::Restore(mut args) => {
+            // What is fetched lies here as long as it is being restored.
+            let fetched = match remote::Where::of(args.from())? {
+                remote::Where::Place(place) => Some(remote::fetch(settings, &place).await?),
+                remote::Where::File(_) => None,
+            };
+            if let Some(fetched) = &fetched {
+                args.take_from(fetched.path());
+            }
+            restore::restore(settings, &args).await
+        }
     }
 }

@@ -23,8 +23,9 @@ use crate::sys::{files, proc};
 /// How to restore. What is left out is taken from the etcd manifest of this node, where there is one.
 #[derive(Debug, Args)]
 pub struct RestoreArgs {
-    /// The snapshot, as etcdctl, etcdutl or lastgood saved it; `latest`: the newest of this node's own that is verified
-    #[arg(long, value_name = "FILE|latest")]
+    /// The snapshot, as etcdctl, etcdutl or lastgood saved it: a file, or s3://…/NAME.db; `latest`: the newest of this node's
+    /// own that is verified; s3://bucket/prefix: the newest verified one there
+    #[arg(long, value_name = "FILE|URL|latest")]
     from: PathBuf,
     /// The member's name
     #[arg(long)]
@@ -182,6 +183,16 @@ fn stop(node: &Node) -> String {
 }
 
 impl RestoreArgs {
+    /// What is to be restored, as it was named.
+    pub(super) fn from(&self) -> &Path {
+        &self.from
+    }
+
+    /// It lies here now.
+    pub(super) fn take_from(&mut self, file: &Path) {
+        self.from = file.to_owned();
+    }
+
     /// The file that is meant.
     fn file(&self, settings: &Settings) -> Result<PathBuf, Failure> {
         if self.from != Path::new("latest") {

@@ -10,9 +10,11 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, sleep};
 
 use super::progress::Progress as Line;
+use super::remote::{self, Where};
 use super::shelf::row;
 use crate::cli::{Exit, Failure, out};
 use crate::config::Settings;
+use crate::config::place::Place;
 use crate::config::size::roughly;
 use crate::model::Memory;
 use crate::model::snapshot::Bundled;
@@ -33,13 +35,42 @@ pub(super) async fn save(
     output: Format,
 ) -> Result<Exit, Failure> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let work = async {
+        match file.as_deref().map(Where::of).transpose()? {
+            Some(Where::Place(place)) => sent(settings, &place, data_dir).await,
+            _ => Ok(row(&saved(settings, file, data_dir).await?, Timestamp::now(), None)),
+        }
+    };
     let saved = tokio::select! {
-        saved = saved(settings, file, data_dir) => saved?,
+        saved = work => saved?,
         // What is half done goes with the future.
         _ = terminate.recv() => return Err(Failure::failed("ended before the snapshot was there; nothing is left of it".to_owned())),
         _ = interrupt.recv() => return Err(Failure::failed("interrupted before the snapshot was there; nothing is left of it".to_owned())),
     };
-    out::text(&output.print(&row(&saved, Timestamp::now(), None), said)?)
+    out::text(&output.print(&saved, said)?)
+}
+
+/// By a private file here, which goes when it is there.
+async fn sent(settings: &Settings, place: &Place, data_dir: Option<PathBuf>) -> Result<SnapshotRow, Failure> {
+    let directory = Directory::at(&settings.snapshot_dir());
+    // Makes the directory where it is missing; what is written into it has a lock of its own.
+    drop(lock(&directory, settings.snapshots.timeout).await?);
+    let proven = proven(settings, directory.path(), data_dir).await?;
+    remote::send(settings, place, &proven).await
+}
+
+/// Takes one into a private file, and reads all of it again.
+async fn proven(settings: &Settings, dir: &Path, data_dir: Option<PathBuf>) -> Result<Proven, Failure> {
+    let progress = progress();
+    let taken = match data_dir {
+        Some(data_dir) => from_data_dir(&data_dir, dir, &progress).await?,
+        None => of_this_node(settings, dir, &progress).await?,
+    };
+    let proven = taken.prove(&progress).await?;
+    for remark in proven.remarks() {
+        eprintln!("{remark}");
+    }
+    Ok(proven)
 }
 
 fn said(row: &SnapshotRow) -> String {
@@ -65,15 +96,7 @@ async fn saved(settings: &Settings, file: Option<PathBuf>, data_dir: Option<Path
             (directory.path().to_owned(), Some(lock(&directory, settings.snapshots.timeout).await?))
         }
     };
-    let progress = progress();
-    let taken = match data_dir {
-        Some(data_dir) => from_data_dir(&data_dir, &dir, &progress).await?,
-        None => of_this_node(settings, &dir, &progress).await?,
-    };
-    let proven = taken.prove(&progress).await?;
-    for remark in proven.remarks() {
-        eprintln!("{remark}");
-    }
+    let proven = proven(settings, &dir, data_dir).await?;
     keep(settings, proven, file, locked.as_ref())
 }
 

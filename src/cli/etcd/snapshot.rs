@@ -5,9 +5,11 @@ use std::path::{Path, PathBuf};
 use clap::Subcommand;
 
 use super::progress::Progress;
+use super::remote::{self, Where};
 use super::unpack::UnpackArgs;
 use crate::cli::{Care, Exit, Failure, out};
 use crate::config::Settings;
+use crate::config::place::Place;
 use crate::etcd::bbolt::Fault;
 use crate::etcd::snapshot::{RawCopy, Rejected, Verified, verify};
 use crate::report::{Format, Snapshot};
@@ -18,7 +20,9 @@ use crate::snapshots::bundle::{self, Bundle};
 pub enum SnapshotCommand {
     /// Take one from the member of this node, verify it whole, and keep it; needs no quorum and no API server
     Save {
-        /// A file that does not exist yet; into the directory of snapshots, under a name of its own, when absent
+        /// A file that does not exist yet, or a place in object storage (s3://bucket/prefix, s3://…/NAME.db); into the
+        /// directory of snapshots, under a name of its own, when absent
+        #[arg(value_name = "FILE|URL")]
         file: Option<PathBuf>,
         /// Copy the database of a member that does not run instead: no digest of its own, and without the last of its log
         #[arg(long, value_name = "DIR")]
@@ -29,12 +33,21 @@ pub enum SnapshotCommand {
     },
     /// The snapshots that are kept: age, revision, size, cluster, verified or not
     List {
+        /// Those of a place in object storage
+        #[arg(value_name = "URL", conflicts_with = "remote")]
+        place: Option<PathBuf>,
+        /// Those in object storage (snapshots.remote.url)
+        #[arg(long)]
+        remote: bool,
         /// How to print them
         #[arg(short, long, value_enum, default_value_t)]
         output: Format,
     },
     /// Remove what the rules do not keep (snapshots.keep-…, snapshots.max-total); never the last that is verified
     Prune {
+        /// In object storage, by snapshots.remote.keep-…: of the clusters whose snapshots lie on this node
+        #[arg(long)]
+        remote: bool,
         /// How to go about it.
         #[command(flatten)]
         care: Care,
@@ -45,7 +58,9 @@ pub enum SnapshotCommand {
     /// Whether a snapshot is whole: its SHA-256, every page, what it holds, every part of its bundle; exit code 5 when it is not, 3 when it carries
     /// no SHA-256
     Verify {
-        /// The snapshot, as etcdctl, etcdutl or lastgood saved it
+        /// The snapshot, as etcdctl, etcdutl or lastgood saved it; from object storage (s3://…/NAME.db, or a prefix: the newest
+        /// there) it is fetched into a private file first, and compared with its proof
+        #[arg(value_name = "FILE|URL")]
         file: PathBuf,
         /// Take a file without a SHA-256 at its end, such as a copy of member/snap/db: a damaged value cannot be told there
         #[arg(long)]
@@ -62,6 +77,17 @@ pub enum SnapshotCommand {
         #[arg(short, long, value_enum, default_value_t)]
         output: Format,
     },
+}
+
+impl SnapshotCommand {
+    /// Whether it is about a file alone, on whatever machine.
+    pub(in crate::cli) fn is_offline(&self) -> bool {
+        match self {
+            Self::Verify { file, .. } => !file.to_str().is_some_and(Place::is_meant),
+            Self::Show { .. } => true,
+            _ => false,
+        }
+    }
 }
 
 /// Carries a command out that needs nothing but its arguments.
@@ -101,10 +127,26 @@ pub(super) async fn snapshot(settings: &Settings, command: SnapshotCommand) -> R
         SnapshotCommand::Save { file, from_data_dir, output } => {
             super::save::save(settings, file, from_data_dir, output).await
         }
-        SnapshotCommand::List { output } => super::shelf::list(settings, output),
-        SnapshotCommand::Prune { care } => super::shelf::prune(settings, care),
         SnapshotCommand::Unpack(args) => super::unpack::unpack(settings, &args),
-        SnapshotCommand::Verify { .. } | SnapshotCommand::Show { .. } => offline(&command),
+        SnapshotCommand::List { place: None, remote: false, output } => super::shelf::list(settings, output),
+        SnapshotCommand::List { place, remote: _, output } => {
+            let place = match place.map(|place| Where::of(&place)).transpose()? {
+                Some(Where::Place(place)) => place,
+                Some(Where::File(file)) => return Err(Failure::failed(format!("{}: no URL", file.display()))),
+                None => remote::configured(settings)?,
+            };
+            remote::list(settings, &place, output).await
+        }
+        SnapshotCommand::Prune { remote: true, care } => remote::prune(settings, care).await,
+        SnapshotCommand::Prune { remote: false, care } => super::shelf::prune(settings, care),
+        SnapshotCommand::Verify { ref file, skip_hash_check, output } => match Where::of(file)? {
+            Where::Place(place) => {
+                let trust = if skip_hash_check { RawCopy::Allow } else { RawCopy::Refuse };
+                remote::verified(settings, &place, trust, output).await
+            }
+            Where::File(_) => offline(&command),
+        },
+        SnapshotCommand::Show { .. } => offline(&command),
     }
 }
 

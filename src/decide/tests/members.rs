@@ -8,7 +8,7 @@ use crate::model::known::Growth;
 use crate::model::observation::Gone;
 use crate::model::policy::{Mode, WentBackAction};
 use crate::model::reading::{Symptom, SymptomKind};
-use crate::model::snapshot::{Failed, Newest};
+use crate::model::snapshot::{Failed, Failing, Newest, Remote};
 use crate::model::{Request, Slot, Snapshots, Step, Verdict};
 
 const API: &str = "kube-apiserver";
@@ -341,6 +341,7 @@ fn snapshots(world: &World) -> Snapshots {
         failed: None,
         since: world.moment().wall,
         unreadable: None,
+        remote: None,
     }
 }
 
@@ -378,5 +379,32 @@ fn a_snapshot_that_is_not_verified_is_told_with_its_name_and_why() {
         "{}",
         world.story()
     );
+    world.assert_untouched();
+}
+
+#[test]
+fn object_storage_that_is_behind_is_told_once_with_why_and_taken_back() {
+    let mut world = heard();
+    let at = world.moment().wall;
+    let newest =
+        |at| Some(Newest { file: "a.db".into(), at, revision: 5, bytes: 1, verified: at, bundle: Err(String::new()) });
+    let failing = Some(Failing { since: at, at, times: 3, why: "SlowDown".into() });
+    let remote = Some(Remote { newest: newest(at), failing, ..Remote::unseen("s3://backups".into()) });
+    let mut kept = Snapshots { newest: newest(at), remote, ..snapshots(&world) };
+    world.snapshots = Some(kept.clone());
+    world.run(1800);
+    assert!(!world.says("are behind"), "{}", world.story());
+    kept.newest = newest(world.moment().wall);
+    world.snapshots = Some(kept.clone());
+    world.run(100);
+    let told = world.events.iter().filter(|event| event.to_string().contains("are behind")).count();
+    assert_eq!(told, 1, "{}", world.story());
+    assert!(world.says("s3://backups") && world.says("SlowDown"), "{}", world.story());
+    assert!(world.says("`lastgood etcd snapshot list --remote`"), "{}", world.story());
+    kept.newest = newest(world.moment().wall);
+    kept.remote = Some(Remote { newest: kept.newest.clone(), ..Remote::unseen("s3://backups".into()) });
+    world.snapshots = Some(kept);
+    world.run(5);
+    assert!(!world.memory.components[&id("etcd")].notices.contains_key("snapshot-remote-behind"));
     world.assert_untouched();
 }

@@ -5,7 +5,7 @@ use crate::config::duration::roughly;
 
 /// What is said of them, where this node has an etcd of its own.
 pub(super) fn checks(examined: &Examined<'_>) -> Vec<Check> {
-    data(examined).into_iter().chain(bundle(examined)).collect()
+    [data(examined), bundle(examined), remote(examined)].into_iter().flatten().collect()
 }
 
 /// What a bare machine needs besides the data. That keys are not in it is a choice; so it is no warning.
@@ -30,6 +30,30 @@ fn bundle(examined: &Examined<'_>) -> Option<Check> {
         check.fix = Some(fix.to_owned());
     }
     Some(check)
+}
+
+/// Whether they are in object storage as well, where they are to be. By what the agent saw there: a store may hang.
+fn remote(examined: &Examined<'_>) -> Option<Check> {
+    let snapshots = examined.snapshots?;
+    let remote = snapshots.remote.as_ref()?;
+    let subject = "snapshot in object storage";
+    let failing = remote.failing.as_ref().map(|failing| {
+        format!("; nothing gets there since {:.0} ({} tries): {}", failing.since, failing.times, failing.why)
+    });
+    let failing = failing.unwrap_or_default();
+    let next = "`lastgood etcd snapshot list --remote` says what is in its way";
+    let Some(newest) = &remote.newest else {
+        let detail = format!("no verified one is known to be in {}{failing}", remote.url);
+        return Some(Check::bad(subject, Mark::Warning, detail, next.to_owned()));
+    };
+    let detail = format!("{} is verified in {}, revision {}{failing}", newest.file, remote.url, newest.revision);
+    Some(match snapshots.is_behind(examined.now) {
+        true => {
+            let detail = format!("behind those on this node: the newest, {detail}");
+            Check::bad(subject, Mark::Warning, detail, next.to_owned())
+        }
+        false => Check::ok(subject, detail),
+    })
 }
 
 /// Whether there is a recent one.

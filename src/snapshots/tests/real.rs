@@ -11,12 +11,15 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use super::super::keeper::Wanted;
 use super::super::save::{Doing, Fault, Limits, Progress, from_data_dir, from_member, quietly};
-use super::super::{Directory, Origin};
+use super::super::{Directory, Keeper, Origin};
 use super::{assert_honest, names};
+use crate::config::Settings;
 use crate::etcd::snapshot::{RawCopy, Trailer, verify};
+use crate::model::event::EventKind;
 use crate::observe::testing::{Pki, etcd_binary};
-use crate::observe::{Feed, Way};
+use crate::observe::{Feed, LocalMember, Way};
 use crate::sys::crash::{fill, on_a_tmpfs};
 
 const LIMITS: Limits = Limits { stall: Duration::from_secs(10), all: Duration::from_secs(120) };
@@ -297,6 +300,40 @@ async fn a_stopped_member_is_copied_and_a_running_one_is_not() {
     assert!(Directory::at(&dir).list().unwrap()[0].proof.is_ok());
     verify(&path, RawCopy::Refuse, &mut |_, _| ()).unwrap_err();
     verify(&path, RawCopy::Allow, &mut |_, _| ()).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn object_storage_that_hangs_delays_no_snapshot_here() {
+    let cluster = Cluster::start("3.5", 1);
+    // Takes every connection, and says nothing on it.
+    let hung = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut settings = Settings::default();
+    settings.snapshots.directory = Some(cluster.home.path().join("snapshots"));
+    settings.snapshots.interval = Duration::from_secs(2);
+    let remote = &mut settings.snapshots.remote;
+    remote.url = Some("s3://backups/etcd".into());
+    remote.endpoint = Some(format!("http://{}", hung.local_addr().unwrap()));
+    remote.allow_http = true;
+    let credentials = cluster.home.path().join("credentials");
+    fs::write(&credentials, "access-key-id = a\nsecret-access-key = b\n").unwrap();
+    fs::set_permissions(&credentials, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    remote.credentials_file = Some(credentials);
+    // No deadline of its own ends it before the test.
+    (remote.stall_timeout, remote.timeout) = (Duration::from_secs(3600), Duration::from_secs(3600));
+    let mut keeper = Keeper::start(&settings, "a machine".into());
+    let component = "kube-system/etcd".parse().unwrap();
+    let member = LocalMember { component, way: cluster.way(), data_dir: None };
+    keeper.want(Wanted { member: Some(member), answers: true, work_ahead: None });
+    for taken in 1..=3 {
+        let event = tokio::time::timeout(SOON, keeper.told()).await.expect("one is taken in time").unwrap();
+        assert_eq!(event.kind, EventKind::Snapshot, "{event}");
+        assert!(event.to.contains("taken and verified"), "{taken}: {event}");
+    }
+    hung.set_nonblocking(true).unwrap();
+    hung.accept().expect("the store was asked meanwhile");
+    let known = keeper.known().unwrap();
+    assert!(known.verified >= 2);
+    assert_eq!(known.remote.unwrap().looked, None, "and has not answered");
 }
 
 #[test]

@@ -1,0 +1,195 @@
+//! Snapshots in object storage, for people: the same commands with a place instead of a file.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use jiff::Timestamp;
+
+use super::progress::Progress as Line;
+use super::save::refused;
+use crate::cli::rollback::agreed;
+use crate::cli::{Care, Exit, Failure, out};
+use crate::config::Settings;
+use crate::config::place::Place;
+use crate::etcd::snapshot::{RawCopy, Verified, verify};
+use crate::report::{Format, Shelf, Snapshot, SnapshotRow};
+use crate::snapshots::Directory;
+use crate::snapshots::remote::send::{Doing, Parcel, Progress};
+use crate::snapshots::remote::shelf::Proofs;
+use crate::snapshots::remote::{Fetched, Remote, Stored, Surplus, Trouble, surplus};
+use crate::snapshots::retention::Rules;
+use crate::snapshots::save::Proven;
+
+/// What a command names: a file, or a place in object storage.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Where {
+    File(PathBuf),
+    Place(Place),
+}
+
+impl Where {
+    /// What stands in an argument.
+    pub(super) fn of(given: &Path) -> Result<Self, Failure> {
+        match given.to_str().filter(|text| Place::is_meant(text)) {
+            Some(text) => text.parse().map(Self::Place).map_err(|error: crate::config::place::NotAPlace| Failure {
+                exit: Exit::Usage,
+                sentence: error.to_string(),
+            }),
+            None => Ok(Self::File(given.to_owned())),
+        }
+    }
+}
+
+/// Where snapshots are sent by themselves.
+pub(super) fn configured(settings: &Settings) -> Result<Place, Failure> {
+    let url = settings.snapshots.remote.url.as_deref();
+    let url = url.ok_or_else(|| refused("snapshots are sent nowhere: set snapshots.remote.url".to_owned()))?;
+    url.parse().map_err(|error: crate::config::place::NotAPlace| Failure::failed(error.to_string()))
+}
+
+fn open(settings: &Settings, place: &Place) -> Result<Remote, Failure> {
+    Ok(Remote::open(&settings.snapshots.remote, place)?)
+}
+
+fn row(place: &Place, stored: &Stored, now: Timestamp, why: Option<String>) -> SnapshotRow {
+    SnapshotRow {
+        path: format!("{place}/{}", stored.name),
+        at: stored.name.at,
+        age_seconds: now.duration_since(stored.name.at).as_secs().try_into().unwrap_or_default(),
+        revision: stored.name.revision,
+        cluster: format!("{:x}", stored.name.cluster),
+        bytes: stored.bytes,
+        origin: stored.name.origin.to_string(),
+        verified: stored.proof.as_ref().ok().map(|proof| proof.verified),
+        why: why.or_else(|| stored.proof.as_ref().err().map(|why| format!("not verified: {why}"))),
+    }
+}
+
+pub(super) async fn list(settings: &Settings, place: &Place, output: Format) -> Result<Exit, Failure> {
+    let shelf = open(settings, place)?.shelf(&mut Proofs::default()).await?;
+    let now = Timestamp::now();
+    let rows = shelf.stored.iter().map(|stored| row(place, stored, now, None)).collect();
+    out::text(&output.print(&Shelf::new(place.to_string(), rows), Shelf::text)?)
+}
+
+pub(super) async fn prune(settings: &Settings, care: Care) -> Result<Exit, Failure> {
+    let Care { dry_run, yes, output } = care;
+    let place = configured(settings)?;
+    let remote = open(settings, &place)?;
+    let now = Timestamp::now();
+    let clusters: BTreeSet<u64> =
+        Directory::at(&settings.snapshot_dir()).list()?.iter().map(|snapshot| snapshot.name.cluster).collect();
+    let rules = Rules::from(&settings.snapshots.remote);
+    let planned = surplus(&remote.shelf(&mut Proofs::default()).await?, &clusters, &rules, now);
+    let shelf = |gone: &[Surplus]| {
+        let rows = gone.iter().map(|(stored, why)| row(&place, stored, now, Some(why.to_string()))).collect();
+        Shelf::new(place.to_string(), rows)
+    };
+    if dry_run || planned.is_empty() {
+        let nothing = |shelf: &Shelf| match shelf.snapshots.is_empty() {
+            true => "nothing to prune of the clusters whose snapshots lie on this node\n".to_owned(),
+            false => format!("would go:\n{}", shelf.text()),
+        };
+        return out::text(&output.print(&shelf(&planned), nothing)?);
+    }
+    if !yes {
+        if output != Format::Text {
+            return Err(refused("-o goes with --dry-run or --yes".to_owned()));
+        }
+        out::text(&shelf(&planned).text())?;
+        if !agreed()? {
+            return Err(refused("nothing was done".to_owned()));
+        }
+    }
+    // What was shown may have changed while a person thought: only what goes by the rules now, and was shown, goes.
+    let remote = open(settings, &place)?;
+    let mut gone = surplus(&remote.shelf(&mut Proofs::default()).await?, &clusters, &rules, now);
+    gone.retain(|(gone, _)| planned.iter().any(|(planned, _)| planned.name == gone.name));
+    for (stored, _) in &gone {
+        remote.remove(stored).await?;
+    }
+    out::text(&output.print(&shelf(&gone), |shelf| format!("pruned {} snapshots\n", shelf.snapshots.len()))?)
+}
+
+/// Sends what was just proven, under the name that the place says, or else under its own.
+pub(super) async fn send(settings: &Settings, place: &Place, proven: &Proven) -> Result<SnapshotRow, Failure> {
+    let proof = proven.proof().clone();
+    let (dir, file) = place.object().unwrap_or_else(|| (place.clone(), proof.file.clone()));
+    let remote = open(settings, &dir)?;
+    let parcel = Parcel {
+        proof: crate::snapshots::Proof { file: file.clone(), ..proof },
+        database: proven.path().to_owned(),
+        parts: Vec::new(),
+    };
+    if remote.holds(&file).await? {
+        return Err(refused(format!("{dir}/{file} stands already; name another")));
+    }
+    remote.send(&parcel, None, &progress()).await?;
+    let proof = parcel.proof;
+    let stored = Stored { name: proof.name, bytes: proof.bytes, proof: Ok(proof), files: Default::default() };
+    Ok(SnapshotRow { path: format!("{dir}/{file}"), ..row(&dir, &stored, Timestamp::now(), None) })
+}
+
+/// Has a snapshot here, privately, as long as the value lives: the one that is named, or the newest verified of the place.
+pub(super) async fn fetch(settings: &Settings, place: &Place) -> Result<Fetched, Failure> {
+    let named = place.object();
+    let remote = open(settings, named.as_ref().map_or(place, |(dir, _)| dir))?;
+    let name = match named {
+        Some((_, name)) => name,
+        None => remote.newest().await?,
+    };
+    let line = Mutex::new(Line::new("fetching"));
+    let seen = |done, of| line.lock().unwrap_or_else(PoisonError::into_inner).at(done, of);
+    let fetched = remote.fetch(&name, &settings.snapshot_dir(), &seen).await?;
+    drop(line);
+    match &fetched.proof {
+        Some(proof) => eprintln!(
+            "fetched {}, of {:.0}, revision {}, cluster {:x}: it is what was verified",
+            fetched.from, proof.name.at, proof.name.revision, proof.name.cluster
+        ),
+        None => eprintln!("fetched {}; no proof of ours lies beside it", fetched.from),
+    }
+    Ok(fetched)
+}
+
+pub(super) async fn verified(
+    settings: &Settings,
+    place: &Place,
+    trust: RawCopy,
+    output: Format,
+) -> Result<Exit, Failure> {
+    let fetched = fetch(settings, place).await?;
+    let mut progress = Line::new("verifying");
+    let Verified { size, sha256, trailer, contents } =
+        verify(fetched.path(), trust, &mut |done, of| progress.at(done, of))?;
+    drop(progress);
+    let snapshot = Snapshot::new(Path::new(&fetched.from), size, sha256, trailer, contents);
+    out::text(&output.print(&snapshot, Snapshot::verdict)?)
+}
+
+/// Two lines after each other: of what goes, and of what comes back.
+fn progress() -> Progress {
+    let lines = Mutex::new((Some(Line::new("sending")), Line::new("comparing")));
+    Arc::new(move |doing, done, of| {
+        let mut lines = lines.lock().unwrap_or_else(PoisonError::into_inner);
+        match doing {
+            Doing::Sending => lines.0.iter_mut().for_each(|line| line.at(done, of)),
+            Doing::Comparing => {
+                lines.0 = None;
+                lines.1.at(done, of);
+            }
+        }
+    })
+}
+
+impl From<Trouble> for Failure {
+    fn from(trouble: Trouble) -> Self {
+        match trouble {
+            Trouble::Disk(error) => error.into(),
+            Trouble::NoRoom { .. } => refused(trouble.to_string()),
+            Trouble::Differs(_) => Self { exit: Exit::Unwell, sentence: trouble.to_string() },
+            _ => Self::failed(trouble.to_string()),
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! A snapshot on its way back: into a private file here, compared with its proof. It goes with the value that holds it.
+
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use super::shelf::Proofs;
+use super::store::Remote;
+use super::trouble::Trouble;
+use crate::snapshots::directory::{DIR_MODE, room};
+use crate::snapshots::proof::{ENDING, MAX_BYTES, Proof, TRAILER};
+use crate::snapshots::save::writing;
+use crate::snapshots::staging::Staging;
+use crate::sys::files;
+
+/// A disk that takes nothing for this long does not come back.
+const DISK: Duration = Duration::from_secs(60);
+
+/// What the disk is given at once.
+const PART: usize = 32 << 10;
+
+/// A snapshot that was fetched.
+#[derive(Debug)]
+pub struct Fetched {
+    staging: Staging,
+    /// What was found when it was verified, and fits; absent where no proof lies there: it has to speak for itself.
+    pub proof: Option<Proof>,
+    /// What it is called there, with its place.
+    pub from: String,
+}
+
+impl Fetched {
+    /// Where it lies, as long as this value lives.
+    pub fn path(&self) -> &Path {
+        self.staging.path()
+    }
+}
+
+impl Remote {
+    /// The name of the newest verified snapshot there.
+    ///
+    /// # Errors
+    /// [`Trouble::Absent`] where there is none.
+    pub async fn newest(&self) -> Result<String, Trouble> {
+        let shelf = self.shelf(&mut Proofs::default()).await?;
+        let newest = shelf.newest().map(|stored| stored.name.to_string());
+        newest.ok_or_else(|| {
+            let unproven = shelf.stored.len();
+            Trouble::Absent(format!("no verified snapshot lies in {} ({unproven} that are not)", self.place()))
+        })
+    }
+
+    /// Fetches the snapshot of this name into a directory, which is made where it is missing.
+    ///
+    /// # Errors
+    /// [`Trouble::Differs`] where it is not what was proven; nothing is left here then.
+    pub async fn fetch(&self, name: &str, dir: &Path, seen: &(dyn Fn(u64, u64) + Sync)) -> Result<Fetched, Trouble> {
+        let from = self.called(name);
+        let mut pieces = self.read(name).await?;
+        let size = pieces.size();
+        let proof = match self.read_all(&format!("{name}{ENDING}"), MAX_BYTES).await {
+            Ok(text) => {
+                let proof = Proof::decode(&text, name, size);
+                Some(proof.map_err(|why| Trouble::Differs(format!("{from} is not verified: {why}")))?)
+            }
+            Err(Trouble::Absent(_)) => None,
+            Err(trouble) => return Err(trouble),
+        };
+        files::make_dir(dir, DIR_MODE)?;
+        let (needed, left) = (size.saturating_add(size / 10), room(dir)?);
+        if left < needed {
+            return Err(Trouble::NoRoom { dir: dir.to_owned(), needed, left });
+        }
+        let staging = Staging::create(dir)?;
+        let hold = proof.as_ref().map_or(TRAILER, |proof| proof.trailer().unwrap_or_default());
+        let (parts, written) = writing(&staging, hold)?;
+        let mut done = 0;
+        'pieces: while let Some(piece) = pieces.next().await? {
+            // In parts as small as a member sends them: those that wait for the disk are counted, and not weighed.
+            for part in piece.chunks(PART) {
+                match timeout(DISK, parts.send(part.to_vec())).await {
+                    Ok(Ok(())) => {}
+                    // Its end, with the reason, is met below.
+                    Ok(Err(_)) => break 'pieces,
+                    Err(_) => {
+                        let words = format!("has taken nothing for {} s", DISK.as_secs());
+                        return Err(files::fault(io::ErrorKind::TimedOut, dir, &words).into());
+                    }
+                }
+            }
+            done += piece.len() as u64;
+            seen(done, size);
+        }
+        drop(parts);
+        let written = written.await.map_err(|_| io::Error::other("the thread that writes has ended"))??;
+        if let Some(proof) = &proof {
+            if written.sum != proof.sum() {
+                return Err(Trouble::Differs(format!("{from}: what came is not what was verified")));
+            }
+        }
+        Ok(Fetched { staging, proof, from })
+    }
+}

@@ -1,0 +1,155 @@
+//! A file on its way into object storage. It appears there at once and whole, or not at all.
+//!
+//! ```text
+//!   thread: read 5 MiB, tally ──▶ part ──▶ part (two on their way) ──▶ does it fit what was proven? ──▶ complete
+//!                                     any failure: abort; where even that fails, the parts are visible to nobody,
+//!                                     and the bucket's lifecycle rule for unfinished uploads removes them
+//! ```
+
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::Path;
+use std::time::Duration;
+
+use object_store::{MultipartUpload, ObjectStoreExt as _};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use super::store::Remote;
+use super::trouble::Trouble;
+use crate::snapshots::save::spawn;
+use crate::snapshots::tally::{Sum, Tally};
+use crate::sys::files;
+
+/// The smallest that S3 takes; ten thousand of them, as many as it takes, are 50 GB.
+const PART: usize = 5 << 20;
+/// Parts on their way at once.
+const FLYING: usize = 2;
+/// To take back what was begun.
+const ABORT: Duration = Duration::from_secs(10);
+
+/// A file that a thread reads.
+struct Reading {
+    parts: mpsc::Receiver<Vec<u8>>,
+    sum: oneshot::Receiver<io::Result<Sum>>,
+}
+
+impl Reading {
+    fn start(file: &Path, hold: u64) -> io::Result<Self> {
+        let (send, parts) = mpsc::channel(1);
+        let path = file.to_owned();
+        let sum = spawn(move || {
+            let mut file = File::open(&path).map_err(files::named("read", &path))?;
+            let mut tally = Tally::holding_back(hold);
+            loop {
+                let mut part = Vec::with_capacity(PART);
+                (&mut file).take(PART as u64).read_to_end(&mut part).map_err(files::named("read", &path))?;
+                if part.is_empty() {
+                    return Ok(tally.sum());
+                }
+                tally.push(&part);
+                if send.blocking_send(part).is_err() {
+                    return Err(io::Error::other("nobody takes it any more"));
+                }
+            }
+        })?;
+        Ok(Self { parts, sum })
+    }
+
+    async fn sum(self) -> io::Result<Sum> {
+        self.sum.await.map_err(|_| io::Error::other("the thread that reads has ended"))?
+    }
+}
+
+impl Remote {
+    /// Puts a file there, if its bytes come to what is expected of them: what they come to.
+    pub(super) async fn put(
+        &self,
+        name: &str,
+        file: &Path,
+        hold: u64,
+        expected: Option<&Sum>,
+        seen: &(dyn Fn(u64) + Sync),
+    ) -> Result<Sum, Trouble> {
+        let (path, what) = (self.path(name), format!("{}: sending it failed", self.called(name)));
+        let mut reading = Reading::start(file, hold)?;
+        let first = reading.parts.recv().await.unwrap_or_default();
+        let Some(second) = reading.parts.recv().await else {
+            let sum = fitting(file, reading.sum().await?, expected)?;
+            self.within(&what, self.store.put(&path, first.into())).await?;
+            return Ok(sum);
+        };
+        let mut upload = self.within(&what, self.store.put_multipart(&path)).await?;
+        let sent = async {
+            self.parts(&what, upload.as_mut(), [first, second], &mut reading, seen).await?;
+            let sum = fitting(file, reading.sum().await?, expected)?;
+            self.within(&what, upload.complete()).await?;
+            Ok(sum)
+        };
+        let sent: Result<Sum, Trouble> = sent.await;
+        if sent.is_err() {
+            // What cannot be taken back is visible to nobody.
+            let _ = timeout(ABORT, upload.abort()).await;
+        }
+        sent
+    }
+
+    /// Puts a few bytes there.
+    pub(super) async fn put_bytes(&self, name: &str, bytes: Vec<u8>) -> Result<(), Trouble> {
+        let (path, what) = (self.path(name), format!("{}: sending it failed", self.called(name)));
+        self.within(&what, self.store.put(&path, bytes.into())).await.map(drop)
+    }
+
+    async fn parts(
+        &self,
+        what: &str,
+        upload: &mut dyn MultipartUpload,
+        begun: [Vec<u8>; 2],
+        reading: &mut Reading,
+        seen: &(dyn Fn(u64) + Sync),
+    ) -> Result<(), Trouble> {
+        let mut flying = JoinSet::new();
+        let mut sent = 0;
+        let mut begun = begun.into_iter();
+        loop {
+            let part = match begun.next() {
+                Some(part) => Some(part),
+                None => reading.parts.recv().await,
+            };
+            let Some(part) = part else { break };
+            if flying.len() >= FLYING {
+                self.landed(what, &mut flying).await?;
+            }
+            sent += part.len() as u64;
+            flying.spawn(upload.put_part(part.into()));
+            seen(sent);
+        }
+        while !flying.is_empty() {
+            self.landed(what, &mut flying).await?;
+        }
+        Ok(())
+    }
+
+    async fn landed(&self, what: &str, flying: &mut JoinSet<object_store::Result<()>>) -> Result<(), Trouble> {
+        let landed = async {
+            match flying.join_next().await {
+                Some(Ok(landed)) => landed,
+                Some(Err(error)) => Err(error.into()),
+                None => Ok(()),
+            }
+        };
+        self.within(what, landed).await
+    }
+}
+
+/// Whether a local file is still what was proven.
+fn fitting(file: &Path, sum: Sum, expected: Option<&Sum>) -> Result<Sum, Trouble> {
+    match expected.is_none_or(|expected| *expected == sum) {
+        true => Ok(sum),
+        false => Err(Trouble::Differs(format!(
+            "{} is no longer what was verified: `lastgood etcd snapshot verify` says what is wrong with it",
+            file.display()
+        ))),
+    }
+}

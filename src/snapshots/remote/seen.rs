@@ -1,0 +1,70 @@
+//! What was seen of object storage last, in a file beside the snapshots: `.remote.json`. The agent writes it; a restart goes
+//! on with its back-off, and doctor and status need not ask a store that may hang.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::config::Settings;
+use crate::config::place::Place;
+use crate::model::snapshot::Remote;
+use crate::record::envelope;
+use crate::sys::files::{self, Attributes};
+
+/// The format.
+const VERSION: u32 = 1;
+/// Some hundred bytes, and a few for each snapshot that is not verified.
+const MAX_BYTES: u64 = 1 << 20;
+
+fn path_in(dir: &Path) -> PathBuf {
+    dir.join(".remote.json")
+}
+
+/// Where snapshots are to be sent, where they are.
+pub(super) fn place(settings: &Settings) -> Option<Place> {
+    // The configuration was checked when it was read.
+    settings.snapshots.remote.url.as_ref()?.parse().ok()
+}
+
+/// What is known of object storage; nothing where no snapshots are sent there.
+pub fn seen(settings: &Settings) -> Option<Remote> {
+    let url = place(settings)?.to_string();
+    let bytes = files::read_bounded(&path_in(&settings.snapshot_dir()), MAX_BYTES).ok();
+    // What cannot be read is looked at anew soon enough.
+    let read = bytes.and_then(|bytes| envelope::decode::<Remote>(VERSION, "remote", &bytes).ok());
+    // Of another place it says nothing.
+    Some(read.filter(|read| read.url == url).unwrap_or_else(|| Remote::unseen(url)))
+}
+
+/// Writes it down. Without a directory there is no snapshot yet, and nothing to write.
+pub(super) fn write(dir: &Path, remote: &Remote) -> io::Result<()> {
+    if files::standing(dir)?.is_none() {
+        return Ok(());
+    }
+    let bytes = envelope::encode(VERSION, "remote", remote)
+        .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+    files::replace(dir, &path_in(dir), &bytes, &Attributes::private())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_seen_is_known_again_and_nothing_of_another_place() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut settings = Settings::default();
+        settings.snapshots.directory = Some(dir.path().to_owned());
+        assert_eq!(seen(&settings), None);
+        settings.snapshots.remote.url = Some("s3://backups/etcd/".into());
+        assert_eq!(seen(&settings), Some(Remote::unseen("s3://backups/etcd".into())));
+        let known = Remote { verified: 3, ..Remote::unseen("s3://backups/etcd".into()) };
+        write(dir.path(), &known).unwrap();
+        assert_eq!(seen(&settings), Some(known.clone()));
+        settings.snapshots.remote.url = Some("s3://other".into());
+        assert_eq!(seen(&settings), Some(Remote::unseen("s3://other".into())));
+        settings.snapshots.remote.url = Some("s3://backups/etcd".into());
+        std::fs::write(path_in(dir.path()), "half").unwrap();
+        assert_eq!(seen(&settings), Some(Remote::unseen("s3://backups/etcd".into())));
+        write(&dir.path().join("none"), &known).unwrap();
+    }
+}

@@ -1,0 +1,249 @@
+//! The task that sends snapshots away: beside the keeper's, which it never holds up. It has one stretch of work at a time,
+//! each with a deadline.
+//!
+//! ```text
+//!   one was kept here, or an interval has passed ─▶ round: list there ─▶ newest of here lacks there? send it
+//!                                                                     ─▶ prune there (only where nothing failed)
+//!   round in vain ─▶ back-off: a minute, two, four … an interval; one sentence until the reason changes
+//! ```
+//!
+//! After an outage the newest goes first, and what was missed in between is not made up for: it is here, and an older one
+//! there is worth little beside the newest.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+use super::prune::surplus;
+use super::seen;
+use super::send::{Parcel, quietly};
+use super::shelf::{Proofs, Shelf, Stored};
+use super::store::Remote;
+use super::trouble::Trouble;
+use crate::agent::event;
+use crate::config::Settings;
+use crate::config::duration::roughly;
+use crate::config::place::Place;
+use crate::config::size;
+use crate::model::event::EventKind;
+use crate::model::snapshot::{self, Failing, Newest};
+use crate::model::{ComponentId, Event};
+use crate::snapshots::keeper::Wanted;
+use crate::snapshots::retention::Rules;
+use crate::snapshots::{Directory, schedule};
+use crate::sys::clock;
+
+/// The task.
+#[derive(Debug)]
+pub struct Uploader {
+    known: Arc<Mutex<snapshot::Remote>>,
+    kept: Arc<Notify>,
+    /// Ends with this value; what was on its way is visible to nobody.
+    _task: JoinSet<()>,
+}
+
+impl Uploader {
+    /// Starts it, where snapshots are to be sent anywhere.
+    pub(in crate::snapshots) fn start(
+        settings: &Settings,
+        wanted: watch::Receiver<Wanted>,
+        tell: mpsc::Sender<Event>,
+    ) -> Option<Self> {
+        let place = seen::place(settings)?;
+        let known = Arc::new(Mutex::new(seen::seen(settings)?));
+        let kept = Arc::new(Notify::new());
+        let work = Work {
+            settings: settings.clone(),
+            dir: settings.snapshot_dir(),
+            place,
+            wanted,
+            tell,
+            known: Arc::clone(&known),
+            kept: Arc::clone(&kept),
+            proofs: Proofs::default(),
+            told: None,
+        };
+        let mut task = JoinSet::new();
+        task.spawn(work.go_on());
+        Some(Self { known, kept, _task: task })
+    }
+
+    /// Tells it that there is something new.
+    pub(in crate::snapshots) fn kept(&self) -> Arc<Notify> {
+        Arc::clone(&self.kept)
+    }
+
+    /// What was seen there last.
+    pub fn known(&self) -> snapshot::Remote {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+struct Work {
+    settings: Settings,
+    dir: PathBuf,
+    place: Place,
+    wanted: watch::Receiver<Wanted>,
+    tell: mpsc::Sender<Event>,
+    known: Arc<Mutex<snapshot::Remote>>,
+    kept: Arc<Notify>,
+    proofs: Proofs,
+    /// The failure that was told last.
+    told: Option<String>,
+}
+
+/// Something that is to be told: what, and why.
+type Told = (EventKind, String, String);
+
+impl Work {
+    async fn go_on(mut self) {
+        let interval = self.settings.snapshots.interval;
+        // A restart does not hurry a store that failed a moment ago.
+        sleep(self.left()).await;
+        loop {
+            let mut told = Vec::new();
+            match self.round(&mut told).await {
+                Ok(()) => {
+                    self.told = None;
+                    self.note(|known| known.failing = None).await;
+                }
+                Err(trouble) => self.fail(trouble.to_string(), &mut told).await,
+            }
+            for (kind, to, because) in told {
+                self.tell(kind, &to, &because).await;
+            }
+            match self.left() {
+                Duration::ZERO => drop(timeout(interval, self.kept.notified()).await),
+                left => sleep(left).await,
+            }
+        }
+    }
+
+    /// How long the store is still left alone.
+    fn left(&self) -> Duration {
+        let failing = self.known.lock().unwrap_or_else(PoisonError::into_inner).failing.clone();
+        let Some(failing) = failing else { return Duration::ZERO };
+        let rest = schedule::back_off(self.settings.snapshots.interval, failing.times);
+        let passed = clock::now().wall.duration_since(failing.at);
+        // A clock that was set back does not put it off for longer.
+        rest.saturating_sub(passed.try_into().unwrap_or_default())
+    }
+
+    async fn round(&mut self, told: &mut Vec<Told>) -> Result<(), Trouble> {
+        let remote = Remote::open(&self.settings.snapshots.remote, &self.place)?;
+        let mut shelf = remote.shelf(&mut self.proofs).await?;
+        let dir = self.dir.clone();
+        let here = aside(move || Directory::at(&dir).list()).await?;
+        let clusters: BTreeSet<u64> = here.iter().map(|snapshot| snapshot.name.cluster).collect();
+        let newest = here.iter().rev().find_map(|snapshot| snapshot.proof.as_ref().ok());
+        let ours = newest.map(|proof| proof.name.cluster);
+        self.look(&shelf, ours).await;
+        if let Some(proof) = newest {
+            let parcel = Parcel::of(&self.dir, proof.clone())?;
+            if !parcel.is_in(shelf.get(parcel.name())) {
+                let began = clock::since_boot();
+                let sent = remote.send(&parcel, shelf.get(parcel.name()), &quietly()).await;
+                if sent.is_err() && !parcel.database.exists() {
+                    // Pruned here meanwhile: a newer one is there, or soon will be.
+                    return Ok(());
+                }
+                sent?;
+                let took = roughly(clock::since_boot().saturating_sub(began));
+                let (file, size) = (&parcel.proof.file, size::roughly(parcel.proof.bytes));
+                let to = format!("snapshot {file} is in {}: {size}, read back and compared, in {took}", self.place);
+                told.push((EventKind::Snapshot, to, "it was the newest that is not there yet".to_owned()));
+                shelf = remote.shelf(&mut self.proofs).await?;
+                self.look(&shelf, ours).await;
+            }
+        }
+        remote.sweep(&shelf).await?;
+        let rules = Rules::from(&self.settings.snapshots.remote);
+        for (stored, why) in surplus(&shelf, &clusters, &rules, clock::now().wall) {
+            remote.remove(&stored).await?;
+            let to = format!("snapshot {} pruned in {}", stored.name, self.place);
+            told.push((EventKind::Snapshot, to, why.to_string()));
+            shelf.stored.retain(|other| other.name != stored.name);
+        }
+        self.look(&shelf, ours).await;
+        Ok(())
+    }
+
+    /// What a listing says, for those who ask. `ours`: the cluster that counts.
+    async fn look(&self, shelf: &Shelf, ours: Option<u64>) {
+        let of_ours = |stored: &&Stored| ours.is_none_or(|ours| stored.name.cluster == ours);
+        let newest = shelf.stored.iter().rev().filter(of_ours).find_map(|stored| {
+            let proof = stored.proof.as_ref().ok()?;
+            Some(Newest {
+                file: proof.file.clone(),
+                at: stored.name.at,
+                revision: stored.name.revision,
+                bytes: stored.bytes,
+                verified: proof.verified,
+                bundle: Err("what travels with it is not looked at there".to_owned()),
+            })
+        });
+        let unverified = shelf.stored.iter().filter(of_ours);
+        let unverified = unverified.filter_map(|s| Some((s.name.to_string(), s.proof.as_ref().err()?.clone())));
+        let unverified = unverified.collect();
+        let verified = shelf.stored.iter().filter(of_ours).filter(|stored| stored.proof.is_ok()).count();
+        self.note(|known| {
+            (known.newest, known.verified, known.unverified) = (newest, verified, unverified);
+            known.looked = Some(clock::now().wall);
+        })
+        .await;
+    }
+
+    /// The same reason is told once, however often it is met.
+    async fn fail(&mut self, why: String, told: &mut Vec<Told>) {
+        let now = clock::now().wall;
+        let mut times = 1;
+        self.note(|known| {
+            let (since, before) = known.failing.as_ref().map_or((now, 0), |failing| (failing.since, failing.times));
+            times = before.saturating_add(1);
+            known.failing = Some(Failing { since, at: now, times, why: why.clone() });
+        })
+        .await;
+        if self.told.as_ref() != Some(&why) {
+            let again = roughly(schedule::back_off(self.settings.snapshots.interval, times));
+            let to = format!("the newest snapshot does not get to {}: {why}", self.place);
+            told.push((EventKind::Failure, to, format!("it is tried again after {again}; those on this node go on")));
+            self.told = Some(why);
+        }
+    }
+
+    /// Changes what is known, and writes it down.
+    async fn note(&self, change: impl FnOnce(&mut snapshot::Remote)) {
+        let known = {
+            let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+            let before = known.clone();
+            change(&mut known);
+            if *known == before {
+                return;
+            }
+            known.clone()
+        };
+        let dir = self.dir.clone();
+        if let Err(error) = aside(move || seen::write(&dir, &known)).await {
+            // It is known here all the same; only a restart would not know.
+            tracing::debug!(%error, "what was seen of object storage is not written down");
+        }
+    }
+
+    async fn tell(&self, kind: EventKind, to: &str, because: &str) {
+        let component: Option<ComponentId> = self.wanted.borrow().member.as_ref().map(|m| m.component.clone());
+        // Nobody listens any more where the agent ends.
+        let _ = self.tell.send(event(clock::now(), kind, component.as_ref(), to, because)).await;
+    }
+}
+
+/// Looks at the disk, which may hang, beside everybody else.
+async fn aside<T: Send + 'static>(work: impl FnOnce() -> std::io::Result<T> + Send + 'static) -> std::io::Result<T> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|_| std::io::Error::other("a thread ended before its work was done"))?
+}

@@ -1,0 +1,132 @@
+//! The task: by itself, in its own time, and never in anybody's way.
+
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio::time::timeout;
+
+use super::super::task::Uploader;
+use super::super::{seen, shelf::Proofs};
+use super::server::{Door, Server, Stands};
+use super::*;
+use crate::model::Event;
+use crate::model::event::EventKind;
+use crate::snapshots::keeper::Wanted;
+
+/// A machine that is busy with other tests takes its time.
+const SOON: Duration = Duration::from_secs(120);
+
+/// A task with its ends.
+struct Running {
+    uploader: Uploader,
+    told: mpsc::Receiver<Event>,
+    _wanted: watch::Sender<Wanted>,
+}
+
+fn run(settings: &Settings) -> Running {
+    let (wanted, wants) = watch::channel(Wanted::default());
+    let (tell, told) = mpsc::channel(64);
+    Running { uploader: Uploader::start(settings, wants, tell).unwrap(), told, _wanted: wanted }
+}
+
+impl Running {
+    async fn next(&mut self) -> Event {
+        timeout(SOON, self.told.recv()).await.expect("something is told in time").unwrap()
+    }
+}
+
+#[tokio::test]
+async fn the_newest_is_sent_when_it_is_kept_and_the_rules_are_kept_there_too() {
+    let (server, home) = (Server::start(&[]), home());
+    let mut settings = server.settings(home.path(), server.port);
+    settings.snapshots.interval = Duration::from_secs(3600);
+    let remote = &mut settings.snapshots.remote;
+    (remote.keep_last, remote.keep_hourly, remote.keep_daily, remote.keep_weekly) = (2, 0, 0, 0);
+    let mut running = run(&settings);
+    let mut sent = Vec::new();
+    for at in 1..4 {
+        let proof = keep(&settings, name(1_700_000_000 + at * 10, at), 1000);
+        running.uploader.kept().notify_one();
+        let event = running.next().await;
+        assert_eq!(event.kind, EventKind::Snapshot, "{event}");
+        assert!(event.to.contains(&proof.file) && event.to.contains("read back and compared"), "{event}");
+        sent.push(proof);
+    }
+    let event = running.next().await;
+    assert_eq!(event.to, format!("snapshot {} pruned in s3://backups/etcd", sent[0].file));
+    let shelf = open(&settings).shelf(&mut Proofs::default()).await.unwrap();
+    assert_eq!(shelf.stored.iter().map(|s| s.name).collect::<Vec<_>>(), [sent[1].name, sent[2].name]);
+    let known = running.uploader.known();
+    assert_eq!(known.newest.as_ref().map(|newest| newest.file.clone()), Some(sent[2].file.clone()));
+    assert_eq!((known.verified, known.failing), (2, None));
+}
+
+#[tokio::test]
+async fn what_fails_is_told_once_and_remembered_and_made_up_for() {
+    let (server, home) = (Server::start(&[]), home());
+    let settings = server.settings(home.path(), server.port);
+    let older = keep(&settings, name(1_700_000_000, 1), 1000);
+    let newest = keep(&settings, name(1_700_000_010, 2), 1000);
+    server.opens_by(home.path(), "hunter2hunter2");
+    let mut running = run(&settings);
+    let event = running.next().await;
+    assert_eq!(event.kind, EventKind::Failure);
+    assert!(event.to.contains("SignatureDoesNotMatch") && event.because.contains("again after 1s"), "{event}");
+    // Once more, and quietly.
+    let again = async {
+        while running.uploader.known().failing.is_none_or(|failing| failing.times < 2) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(SOON, again).await.unwrap();
+    assert!(running.told.is_empty());
+    let failing = running.uploader.known().failing.unwrap();
+    // Another process knows it, and a restart goes on with it.
+    drop(running);
+    let written = seen(&settings).unwrap().failing.unwrap();
+    assert_eq!(written.since, failing.since);
+    assert!(written.times >= 2 && !written.why.contains("hunter2"), "{written:?}");
+
+    server.opens_by(home.path(), &server.secret);
+    let mut running = run(&settings);
+    let event = running.next().await;
+    assert!(event.kind == EventKind::Snapshot && event.to.contains(&newest.file), "{event}");
+    let recovered = async {
+        while running.uploader.known().failing.is_some() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(SOON, recovered).await.unwrap();
+    let shelf = open(&settings).shelf(&mut Proofs::default()).await.unwrap();
+    assert!(shelf.get(&newest.name).is_some() && shelf.get(&older.name).is_none(), "the newest alone is made up for");
+}
+
+#[tokio::test]
+async fn a_server_that_is_killed_in_the_middle_and_comes_back_gets_it_all() {
+    let (mut server, home) = (Server::start(&[]), home());
+    let door = Door::to(server.port).await;
+    let settings = server.settings(home.path(), door.port);
+    let proof = keep(&settings, name(1_700_000_000, 1), LARGE);
+    door.shut_after(LARGE as u64 * 2 / 3);
+    let mut running = run(&settings);
+    timeout(SOON, door.stands(Stands::Shut)).await.unwrap();
+    server.kill();
+    let event = running.next().await;
+    assert_eq!(event.kind, EventKind::Failure, "{event}");
+    // It remembers nothing: not even what was half there.
+    let port = server.port.to_string();
+    let server = Server::start(&["--port", &port]);
+    server.opens_by(home.path(), &server.secret);
+    door.set(Stands::Open);
+    let sent = async {
+        loop {
+            let event = running.next().await;
+            if event.kind == EventKind::Snapshot {
+                return event;
+            }
+        }
+    };
+    let event = timeout(SOON, sent).await.unwrap();
+    assert!(event.to.contains(&proof.file), "{event}");
+    assert_eq!(open(&settings).newest().await.unwrap(), proof.file);
+}
