@@ -30,6 +30,8 @@ const LIGHT: f64 = 50.0;
 const HEAVY: f64 = 500.0;
 /// The largest quota suggested (FAQ); etcd warns beyond it.
 const LARGEST_QUOTA: u64 = 8 << 30;
+/// The quota of an etcd that is told none (`--quota-backend-bytes`).
+const DEFAULT_QUOTA: u64 = 2 << 30;
 /// Typical clusters need two to four cores (hardware).
 const CORES: usize = 2;
 /// Typically 8 GB of memory are enough (hardware); what the kernel and the firmware keep of them is left out of its total.
@@ -182,7 +184,7 @@ pub(super) fn disk(examined: &Examined<'_>) -> Vec<Line> {
     let own = examined.status.and_then(|status| status.own.as_ref()).and_then(|own| own.db_size);
     let bytes = own.or(examined.db_bytes).unwrap_or_default();
     // What it may grow by, and the copy of what there is that defragmenting makes beside it: the quota, together.
-    let wanted = quota.unwrap_or_default().max(bytes);
+    let wanted = quota.unwrap_or(DEFAULT_QUOTA).max(bytes);
     let mark = match disk.room(0) {
         Room::None | Room::NoInodes | Room::ReadOnly => Mark::Failed,
         _ if disk.available < wanted => Mark::Warning,

@@ -127,6 +127,8 @@ fn what_is_measured_is_held_against_etcds_own_numbers() {
     assert_eq!(mark(&nothing, "the disk's latency"), Mark::CannotTell);
     assert_eq!(mark(&nothing, "database"), Mark::CannotTell, "nobody tells its quota");
     assert!(!nothing.is_well());
+    let room = nothing.lines.iter().find(|line| line.subject == "free room").unwrap();
+    assert!(room.wanted.starts_with("2.0 GiB"), "as much as an etcd takes that is told nothing: {room:?}");
 }
 
 #[test]
