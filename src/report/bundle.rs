@@ -126,7 +126,7 @@ impl Unpacked {
             let key = if file.key { ", a key" } else { "" };
             let _ = writeln!(out, "  {} ({} bytes{key})", file.to.display(), file.bytes);
         }
-        for sentence in self.no_keys.iter() {
+        if let Some(sentence) = &self.no_keys {
             let _ = writeln!(out, "{sentence}");
         }
         for sentence in &self.left_out {

@@ -52,11 +52,6 @@ pub(crate) fn log(dir: &Path) -> Result<(), String> {
     }
 }
 
-/// Of what travels with a snapshot, read as the body of a manifest and as an archive.
-pub(crate) fn bundle(bytes: &[u8]) -> Result<(), String> {
-    manifest(bytes).and_then(|()| archive(bytes))
-}
-
 /// Of a bundle's manifest with this body, its checksum right: it is read, and then names nothing but parts beside it, no
 /// larger than what may be held; or the error says something.
 pub(crate) fn manifest(body: &[u8]) -> Result<(), String> {

@@ -199,11 +199,15 @@ pub fn read(archive: &[u8]) -> Result<Vec<Entry>, Fault> {
         let began = at + BLOCK;
         let ended = began.checked_add(size).ok_or_else(|| fault("a file is too large"))?;
         let bytes = archive.get(began..ended).ok_or_else(|| fault("it breaks off in a file"))?;
+        let next = ended.next_multiple_of(BLOCK);
+        if next > archive.len() {
+            return Err(fault("it breaks off behind a file"));
+        }
         if !names.insert(entry.path.clone()) {
             return Err(fault("a file is there twice"));
         }
         entries.push(Entry { bytes: bytes.to_vec(), ..entry });
-        at = ended.next_multiple_of(BLOCK);
+        at = next;
     }
 }
 
@@ -345,7 +349,8 @@ mod tests {
     fn every_cut_is_found() {
         let archive = write(&[entry("/a", b"one"), entry("/b", &[1; 600])], 0).unwrap();
         for end in 0..archive.len() {
-            assert!(read(&archive[..end]).is_err(), "cut at {end}");
+            let fault = read(&archive[..end]).unwrap_err();
+            assert!(fault.at <= end, "cut at {end}: {fault}");
         }
         let longer = [archive, vec![0]].concat();
         assert!(read(&longer).is_err());

@@ -8,4 +8,7 @@ mod targets;
 
 use libfuzzer_sys::fuzz_target;
 
-fuzz_target!(|bytes: &[u8]| targets::bundle(bytes).expect("a value or a place"));
+fuzz_target!(|bytes: &[u8]| {
+    targets::manifest(bytes).expect("a value or a reason");
+    targets::archive(bytes).expect("a value or a place");
+});
