@@ -1,15 +1,38 @@
 //! Data that an etcd is to be started over, looked at once more when nobody writes them any longer (R9, Q15). An etcd that
 //! would be older than its data is not put in; what stood in its slot comes back instead, so that no slot stays empty.
+//! While a restore works on them none is put in, and one that was broken off is brought to its end first.
 
 use std::io;
 use std::path::Path;
 
 use super::staging::Staging;
+use crate::config::Settings;
 use crate::etcd;
+use crate::etcd::restore::{self, Finished};
 use crate::model::manifest::{DataIdentity, MAX_BYTES};
 use crate::model::versions::{self, Barred};
 use crate::model::{ComponentId, DataVersion, Manifest, Memory, Role};
 use crate::sys::files::{self, Attributes};
+use crate::sys::lock_file;
+
+/// That nobody is restoring these data, and nobody left them in the middle of it: what was brought to an end, or why no
+/// etcd may be started over them.
+pub(super) fn settled(settings: &Settings, identity: Option<&DataIdentity>) -> Result<Vec<String>, String> {
+    let Some(DataIdentity::Etcd { data_dir, .. }) = identity else { return Ok(Vec::new()) };
+    let lock = settings.restore_lock();
+    if let Some(pid) = lock_file::holder(&lock) {
+        return Err(format!("a restore (pid {pid}) works on its data, and holds {}", lock.display()));
+    }
+    if files::standing(data_dir).map_err(|error| error.to_string())?.is_none() {
+        return Ok(Vec::new());
+    }
+    let finished = restore::finish(data_dir).map_err(|fault| fault.to_string())?;
+    let told = |finished| match finished {
+        Finished::Undone => "a restore that was broken off is undone: what stood stands",
+        Finished::Completed(_) => "a restore that was broken off when it was all but done is completed",
+    };
+    Ok(finished.into_iter().map(|finished| format!("{}: {}", data_dir.display(), told(finished))).collect())
+}
 
 /// Whether a generation may be put over its data as they are now. Only of an etcd that follows another is it asked.
 pub(super) fn may_be_put_in(component: &ComponentId, number: u32, memory: &Memory) -> Result<(), Barred> {
@@ -33,6 +56,12 @@ pub(super) struct Staged {
     /// Whose it is.
     pub(super) pod: ComponentId,
     pub(super) why: Barred,
+}
+
+/// [`settled`], of what is staged for a slot.
+pub(super) fn staged_settled(settings: &Settings, slot: &Path) -> Result<Vec<String>, String> {
+    let staged = pod_at(slot).filter(|staged| staged.role == Role::Etcd);
+    settled(settings, staged.and_then(|staged| staged.data_identity()).as_ref())
 }
 
 /// The same with nothing but the staging directory: what is staged is compared with what was taken out for it.

@@ -97,6 +97,11 @@ impl Hands {
         if standing.is_none() && seen && !staged && !self.was_emptied(file_name, observation) {
             return refuse(format!("{file_name} went away since it was looked at"));
         }
+        let generation = memory.components.get(component).and_then(|record| record.generations.get(&number));
+        let settled = match data::settled(&self.settings, generation.and_then(|generation| generation.data.as_ref())) {
+            Ok(told) => told,
+            Err(why) => return refuse(why),
+        };
         if let Err(barred) = data::may_be_put_in(component, number, memory) {
             let back = data::put_back(&staging, &self.surroundings.manifests, file_name, component)?;
             return refuse(format!("{}; {back}; next: {}", barred.why, barred.next_step));
@@ -124,7 +129,8 @@ impl Hands {
             files::replace(&staging.tmp(), &path, &bytes, &attributes)?;
         }
         let kept = kept.map_or(String::new(), |kept| format!("; what stood there is kept as {}", kept.display()));
-        Ok(Outcome::Done(format!("put generation {number} of {component} in place as {file_name}{kept}")))
+        let settled: String = settled.iter().map(|told| format!("; {told}")).collect();
+        Ok(Outcome::Done(format!("put generation {number} of {component} in place as {file_name}{kept}{settled}")))
     }
 
     pub(super) fn move_out(&mut self, component: &ComponentId, file_name: &str, observation: &Observation) -> Deed {

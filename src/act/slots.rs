@@ -39,7 +39,8 @@ pub fn finish_interrupted(settings: &Settings) -> Vec<String> {
             slots.display()
         )];
     };
-    names.iter().map(|name| fill(&staging, &manifests, name).unwrap_or_else(|error| error.to_string())).collect()
+    let fill = |name: &String| fill(settings, &staging, &manifests, name).unwrap_or_else(|error| error.to_string());
+    names.iter().map(fill).collect()
 }
 
 /// [`finish_interrupted`], unless another lastgood holds the lock: that one knows better what it is doing. A lock that
@@ -52,7 +53,7 @@ pub fn fill_slots(settings: &Settings) -> Vec<String> {
     }
 }
 
-fn fill(staging: &Staging, manifests: &Path, name: &str) -> io::Result<String> {
+fn fill(settings: &Settings, staging: &Staging, manifests: &Path, name: &str) -> io::Result<String> {
     let slots = staging.slots();
     let (slot, target) = (slots.join(name), manifests.join(name));
     let dropped = |why: String| {
@@ -72,6 +73,11 @@ fn fill(staging: &Staging, manifests: &Path, name: &str) -> io::Result<String> {
     if let Some(claimant) = claimant(manifests, pod_of(&slot).as_ref())? {
         return dropped(format!("{claimant} holds its pod"));
     }
+    let settled = match data::staged_settled(settings, &slot) {
+        Ok(told) => told,
+        // Whoever comes next fills it, or the restore itself at its end.
+        Err(why) => return Ok(format!("the staged {name} stays out: {why}")),
+    };
     if let Err(barred) = data::may_fill(staging, &slot) {
         let back = data::put_back(staging, manifests, name, &barred.pod)?;
         return Ok(format!("the staged {name} stays out: {}; {back}; next: {}", barred.why.why, barred.why.next_step));
@@ -79,7 +85,10 @@ fn fill(staging: &Staging, manifests: &Path, name: &str) -> io::Result<String> {
     match files::rename_noreplace(&slot, &target) {
         // Somebody was quicker.
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => dropped(format!("{} stands", target.display())),
-        renamed => renamed.map(|()| format!("filled the emptied slot {} from staging", target.display())),
+        renamed => renamed.map(|()| {
+            let settled: String = settled.iter().map(|told| format!("; {told}")).collect();
+            format!("filled the emptied slot {} from staging{settled}", target.display())
+        }),
     }
 }
 
@@ -102,6 +111,7 @@ mod tests {
     use std::path::PathBuf;
 
     use super::*;
+    use crate::sys::lock_file::LockFile;
 
     const POD: &str = "apiVersion: v1\nkind: Pod\nmetadata: {name: etcd, namespace: kube-system}\n\
                        spec: {containers: [{name: etcd, image: etcd}]}\n";
@@ -146,6 +156,23 @@ mod tests {
         assert!(!node.slot().exists());
         assert!(told[0].contains("filled the emptied slot"), "{told:?}");
         assert_eq!(finish_interrupted(&node.settings), Vec::<String>::new(), "once is enough");
+    }
+
+    #[test]
+    fn a_slot_stays_empty_while_a_restore_works_on_its_data_and_is_filled_after_it() {
+        let node = Node::with_an_empty_slot();
+        let data = node.dir.path().join("etcd");
+        fs::create_dir(&data).unwrap();
+        let pod = POD.replace("image: etcd", &format!("image: etcd, command: [etcd, --data-dir={}]", data.display()));
+        fs::write(node.slot(), &pod).unwrap();
+        let restore = LockFile::take(&node.settings.restore_lock()).unwrap();
+        let told = finish_interrupted(&node.settings);
+        let who = format!("a restore (pid {})", std::process::id());
+        assert!(told[0].contains("stays out") && told[0].contains(&who), "{told:?}");
+        assert_eq!(node.standing(), None);
+        drop(restore);
+        finish_interrupted(&node.settings);
+        assert_eq!(node.standing(), Some(pod));
     }
 
     #[test]

@@ -20,7 +20,8 @@ pub enum Exit {
     /// The agent or its state cannot be reached: it is silent, or this is not root.
     Unreachable,
     /// Of `status`: something is not healthy. Of `doctor`: a recovery would not succeed, or that cannot be told. Of `certs
-    /// check`: a certificate has ended, or soon will. Of `etcd snapshot`: a page or a checksum is not as it must be.
+    /// check`: a certificate has ended, or soon will. Of `etcd status`: the member of this node is
+    /// unwell. Of `etcd sizing`: something is not fit for it, or that cannot be told. Of `etcd snapshot`: a page or a checksum is not as it must be.
     Unwell,
 }
 
@@ -48,7 +49,7 @@ impl Exit {
             Self::Usage => "the arguments cannot be understood",
             Self::Refused => "refused: the reason is printed",
             Self::Unreachable => "the agent cannot be reached, or this is not root",
-            Self::Unwell => "status, doctor, certs check, etcd snapshot: unwell, or cannot be told",
+            Self::Unwell => "status, doctor, certs check, etcd: unwell, or cannot be told",
         }
     }
 }

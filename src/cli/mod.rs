@@ -28,7 +28,7 @@ use std::time::Duration;
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
-pub use etcd::{EtcdCommand, RestoreArgs, SnapshotCommand};
+pub use etcd::{EtcdCommand, RestoreArgs, SizingArgs, SnapshotCommand};
 pub use exit::{Exit, Failure};
 
 use crate::config::{Loaded, duration};
@@ -181,7 +181,7 @@ pub enum Command {
     /// The certificates of this node
     #[command(subcommand)]
     Certs(CertsCommand),
-    /// etcd's snapshots
+    /// etcd: how the member of this node does, whether its disk is fit for it, and its snapshots
     #[command(subcommand)]
     Etcd(EtcdCommand),
     /// Would a recovery succeed right now? Images, kept bytes, disks, runtime, kubelet; exit code 5 when not, or not to be told
@@ -273,7 +273,10 @@ impl Command {
             Self::Etcd(EtcdCommand::Snapshot(command)) if command.is_offline() => Needs::Nothing,
             Self::Run => Needs::Service,
             // A mistake in the configuration keeps nobody from their data.
-            Self::FillSlots | Self::Etcd(EtcdCommand::Restore(_)) => Needs::WhatIsRight,
+            Self::FillSlots
+            | Self::Etcd(EtcdCommand::Restore(_) | EtcdCommand::Snapshot(SnapshotCommand::Unpack(_))) => {
+                Needs::WhatIsRight
+            }
             _ => Needs::Settings,
         }
     }
@@ -391,6 +394,11 @@ mod tests {
             "lastgood pause",
             "lastgood resume etcd",
             "lastgood certs check -o yaml",
+            "lastgood etcd status",
+            "lastgood etcd status -o json",
+            "lastgood etcd sizing",
+            "lastgood etcd sizing --write-test -y -o yaml",
+            "lastgood etcd sizing --write-test --dir /mnt/disk --writes 500",
             "lastgood etcd snapshot verify /backup/etcd.db",
             "lastgood etcd snapshot verify --skip-hash-check db -o json",
             "lastgood etcd snapshot show /backup/etcd.db -o yaml",
@@ -412,6 +420,8 @@ mod tests {
             "lastgood etcd snapshot list -o yaml",
             "lastgood etcd snapshot prune --dry-run",
             "lastgood etcd snapshot prune -y",
+            "lastgood etcd snapshot unpack latest --to /root/node",
+            "lastgood etcd snapshot unpack /backup/a.db --to node --identity key.txt --dry-run -o json",
             "lastgood config check",
             "lastgood config show -o json",
             "lastgood completions bash",
@@ -429,8 +439,11 @@ mod tests {
             "lastgood pin etcd newest",
             "lastgood unpin etcd 2",
             "lastgood status -o xml",
+            "lastgood etcd sizing --dir /mnt/disk",
+            "lastgood etcd sizing --write-test --writes 1",
             "lastgood etcd restore",
             "lastgood etcd restore --from f --mark-compacted",
+            "lastgood etcd snapshot unpack latest",
             "lastgood etcd restore --from f --etcd-version new",
         ] {
             let error = Cli::try_parse_from(line.split(' ')).unwrap_err();

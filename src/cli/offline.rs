@@ -14,6 +14,7 @@ use crate::act;
 use crate::agent::Agent;
 use crate::config::Settings;
 use crate::control::How;
+use crate::model::slot::Stage;
 use crate::model::{ComponentId, Event, Generation, Memory, Request, Role, Slot, Snapshots};
 use crate::observe;
 use crate::record::Store;
@@ -139,10 +140,23 @@ impl Offline {
         if let Request::Rollback { component, .. } | Request::Quarantine { component, .. } = &request
             && planned.replaces()
         {
-            conclude(&mut agent, component, tell).await?;
+            conclude(&mut agent, component, is_over, tell).await?;
+        }
+        if let Request::Vacate { component, .. } = &request {
+            conclude(&mut agent, component, is_vacant, tell).await?;
         }
         agent.settle().iter().for_each(&mut *tell);
         Ok(planned)
+    }
+
+    /// Brings to its end what is under way about a component.
+    pub(super) async fn carry_on(&self, component: &ComponentId, tell: &mut dyn FnMut(&Event)) -> Result<(), Failure> {
+        let (mut agent, found) =
+            Agent::start(&self.settings).await.map_err(|error| Failure::unreachable(error.to_string()))?;
+        found.iter().for_each(&mut *tell);
+        conclude(&mut agent, component, is_over, tell).await?;
+        agent.settle().iter().for_each(&mut *tell);
+        Ok(())
     }
 
     /// Fills the slots of the manifest directory that an interrupted replacement left empty. Needs nothing but staging.
@@ -151,20 +165,36 @@ impl Offline {
     }
 }
 
-/// Passes until a replacement has come to an end, and nothing is parked any more.
-async fn conclude(agent: &mut Agent, component: &ComponentId, tell: &mut dyn FnMut(&Event)) -> Result<(), Failure> {
+/// Whether a replacement has come to an end, and nothing is parked any more.
+fn is_over(memory: &Memory, slot: Option<&Slot>) -> Result<bool, String> {
+    Ok(!matches!(slot, Some(Slot::RollingBack(_))) && memory.parked.is_none())
+}
+
+/// Whether a slot is empty, as a restore needs it.
+fn is_vacant(_: &Memory, slot: Option<&Slot>) -> Result<bool, String> {
+    match slot {
+        Some(Slot::RollingBack(rollback)) if rollback.stage <= Stage::Vacant => Ok(rollback.stage == Stage::Vacant),
+        _ => Err("it was put back: nothing was restored".to_owned()),
+    }
+}
+
+/// Passes until a component is where it is to be.
+async fn conclude(
+    agent: &mut Agent,
+    component: &ComponentId,
+    is_there: fn(&Memory, Option<&Slot>) -> Result<bool, String>,
+    tell: &mut dyn FnMut(&Event),
+) -> Result<(), Failure> {
     let deadline = Instant::now() + LONGEST;
     loop {
         let memory = agent.memory();
         let slot = memory.components.get(component).map(|record| &record.slot);
-        match slot {
-            Some(Slot::Held(held)) => {
-                let sentence = format!("{component} is held: {}; next step: {}", held.why, held.next_step);
-                return Err(Failure { exit: Exit::Failed, sentence });
-            }
-            Some(Slot::RollingBack(_)) => {}
-            _ if memory.parked.is_none() => return Ok(()),
-            _ => {}
+        if let Some(Slot::Held(held)) = slot {
+            let sentence = format!("{component} is held: {}; next step: {}", held.why, held.next_step);
+            return Err(Failure { exit: Exit::Failed, sentence });
+        }
+        if is_there(memory, slot).map_err(|why| Failure::failed(format!("{component}: {why}")))? {
+            return Ok(());
         }
         if Instant::now() >= deadline {
             return Err(Failure::failed(format!("{component} is still being replaced; start the agent to go on")));

@@ -70,12 +70,12 @@ pub(super) fn agreed() -> Result<bool, Failure> {
     Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }
 
-fn tell(event: &Event) {
+pub(super) fn tell(event: &Event) {
     eprintln!("{}", text::event(event));
 }
 
 /// The component's events, from now on.
-async fn follow(settings: &Settings, component: &ComponentId) -> Result<mpsc::Receiver<Event>, Failure> {
+pub(super) async fn follow(settings: &Settings, component: &ComponentId) -> Result<mpsc::Receiver<Event>, Failure> {
     let Reach::Running(mut client) = Client::connect(settings).await? else {
         return Err(Failure::unreachable("the agent has stopped: nothing was done".to_owned()));
     };
@@ -103,11 +103,23 @@ async fn until_serving(
     component: &ComponentId,
     mut events: mpsc::Receiver<Event>,
 ) -> Result<Exit, Failure> {
+    let found = until(backend, component, &mut events, outcome).await?;
+    let generation = found.generation.map_or(String::new(), |number| format!(" generation {number}"));
+    out::text(&format!("{component} serves{generation}\n"))
+}
+
+/// Shows progress until the component is somewhere.
+pub(super) async fn until(
+    backend: &mut Backend,
+    component: &ComponentId,
+    events: &mut mpsc::Receiver<Event>,
+    outcome: fn(&status::Component) -> Outcome,
+) -> Result<status::Component, Failure> {
     let deadline = Instant::now() + FOLLOW;
     let mut look = interval(LOOK);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut stage = String::new();
-    while let Ok(event) = timeout_at(deadline, next(&mut events, &mut look)).await {
+    while let Ok(event) = timeout_at(deadline, next(events, &mut look)).await {
         if let Some(event) = event {
             tell(&event);
             continue;
@@ -123,19 +135,18 @@ async fn until_serving(
                 stage = now;
             }
             Outcome::UnderWay(_) => {}
-            Outcome::Serving => {
-                let generation = found.generation.map_or(String::new(), |number| format!(" generation {number}"));
+            Outcome::There => {
                 // What was told between the last event and this look.
                 while let Ok(event) = events.try_recv() {
                     tell(&event);
                 }
-                return out::text(&format!("{component} serves{generation}\n"));
+                return Ok(found);
             }
             Outcome::Failed(why) => return Err(Failure::failed(why)),
         }
     }
     Err(Failure::failed(format!(
-        "{component} does not serve after {} s; the agent goes on: `lastgood status --watch` shows how",
+        "{component} is not there after {} s; the agent goes on: `lastgood status --watch` shows how",
         FOLLOW.as_secs()
     )))
 }
@@ -149,20 +160,25 @@ async fn next(events: &mut mpsc::Receiver<Event>, look: &mut tokio::time::Interv
     }
 }
 
-enum Outcome {
+/// How far a component is on its way.
+pub(super) enum Outcome {
+    /// On it, in words.
     UnderWay(String),
-    Serving,
+    /// At its end.
+    There,
+    /// It will not come there.
     Failed(String),
 }
 
-fn outcome(component: &status::Component) -> Outcome {
+/// Whether a replacement is over.
+pub(super) fn outcome(component: &status::Component) -> Outcome {
     let id = &component.component;
     if let Some(held) = &component.held {
         return Outcome::Failed(format!("{id} is held: {}; next step: {}", held.why, held.next_step));
     }
     match &component.replacement {
         Some(replacement) => Outcome::UnderWay(format!("{id}: {}", replacement.stage)),
-        None => Outcome::Serving,
+        None => Outcome::There,
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use toml::de::DeValue;
 
 use super::place::Place;
-use super::{Settings, duration, size};
+use super::{Settings, duration, recipient, size};
 use crate::model::component::is_dns_name;
 use crate::model::policy::{Intruders, Mode, WentBackAction};
 
@@ -34,6 +34,7 @@ pub(super) enum Field {
     /// Found on the node when absent; checked by the function, which says what would be right.
     Found(fn(&str) -> Result<(), String>, At<Option<String>>),
     Words(At<Vec<String>>),
+    Recipients(At<Vec<String>>),
     Mode(At<Mode>),
     Intruders(At<Intruders>),
     WentBack(At<WentBackAction>),
@@ -165,7 +166,7 @@ pub const KEYS: &[Key] = &[
     key(
         "stall.after",
         Field::Duration(Refused, |s| &mut s.policy.stall_after),
-        "how long a process that was found to stand still is left to go on by itself",
+        "how long a process that was found to stand still is left to go on by itself; one that a signal stopped is not",
     ),
     key(
         "stall.lease",
@@ -267,6 +268,11 @@ pub const KEYS: &[Key] = &[
         "all snapshots together; the oldest go first, the last verified one never",
     ),
     key(
+        "snapshots.recipients",
+        Field::Recipients(|s| &mut s.snapshots.recipients),
+        "age public keys (`age1…`) that the node's keys are encrypted to in a snapshot's bundle; without one they are not in it",
+    ),
+    key(
         "snapshots.stall-timeout",
         Field::Duration(Refused, |s| &mut s.snapshots.stall_timeout),
         "an etcd that sends nothing for this long in the middle of a snapshot has hung",
@@ -359,7 +365,7 @@ impl Key {
             Field::Path(at) => quoted(&at(s).to_string_lossy()),
             Field::FoundPath(at) => quoted(&at(s).as_ref()?.to_string_lossy()),
             Field::Found(_, at) => quoted(at(s).as_ref()?),
-            Field::Words(at) => {
+            Field::Words(at) | Field::Recipients(at) => {
                 format!("[{}]", at(s).iter().map(|word| quoted(word)).collect::<Vec<_>>().join(", "))
             }
             Field::Mode(at) => quoted(match at(s) {
@@ -445,6 +451,7 @@ impl Key {
                 *at(settings) = Some(given.to_owned());
             }
             Field::Words(at) => *at(settings) = words(value)?,
+            Field::Recipients(at) => *at(settings) = recipients(value)?,
             Field::Mode(at) => {
                 *at(settings) = match text(value, "\"act\" or \"observe\"")? {
                     "act" => Mode::Act,
@@ -529,6 +536,18 @@ fn words(value: &DeValue<'_>) -> Result<Vec<String>, String> {
         Some(program) if !program.trim().is_empty() => Ok(words),
         _ => Err(format!("names no program: {WANTED}")),
     }
+}
+
+fn recipients(value: &DeValue<'_>) -> Result<Vec<String>, String> {
+    const WANTED: &str = "write them as a list, such as [\"age1ql3z7…\"]";
+    let list = value.as_array().ok_or_else(|| format!("is {}: {WANTED}", article(value.type_str())))?;
+    let mut recipients = Vec::new();
+    for entry in list {
+        let text = entry.get_ref().as_str().ok_or_else(|| format!("has an entry that is not text: {WANTED}"))?;
+        recipient::parse(text)?;
+        recipients.push(text.to_owned());
+    }
+    Ok(recipients)
 }
 
 fn article(kind: &str) -> String {

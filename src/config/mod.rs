@@ -16,6 +16,7 @@ pub mod keys;
 pub mod load;
 pub mod mistake;
 pub mod place;
+pub(crate) mod recipient;
 pub mod settings;
 pub mod show;
 pub mod size;

@@ -164,6 +164,8 @@ pub struct Snapshots {
     pub keep_weekly: usize,
     /// Bytes of all of them.
     pub max_total: u64,
+    /// To whom key material is encrypted: age's public keys. None: no key leaves its place.
+    pub recipients: Vec<String>,
     /// For the next part of a stream.
     pub stall_timeout: Duration,
     /// For a whole snapshot.
@@ -209,6 +211,12 @@ impl Settings {
     pub fn snapshot_dir(&self) -> PathBuf {
         self.snapshots.directory.clone().unwrap_or_else(|| self.paths.state.join("snapshots"))
     }
+
+    /// What whoever restores etcd's data holds meanwhile. It lies beside what fills emptied slots, which goes by it
+    /// without any other memory.
+    pub fn restore_lock(&self) -> PathBuf {
+        self.paths.staging.join("restore.lock")
+    }
 }
 
 impl Default for Settings {
@@ -241,6 +249,7 @@ impl Default for Settings {
                 keep_daily: SNAPSHOTS_DAILY,
                 keep_weekly: SNAPSHOTS_WEEKLY,
                 max_total: SNAPSHOTS_TOTAL,
+                recipients: Vec::new(),
                 stall_timeout: SNAPSHOT_STALL,
                 timeout: SNAPSHOT_TIMEOUT,
                 remote: Remote {

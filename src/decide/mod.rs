@@ -9,6 +9,7 @@
 //!   probation.rs   a candidate's trial, and what ends it
 //!   change_set.rs  what changed together: undone as far as needed, no component newer than its API server
 //!   rollback.rs    a replacement, stage by stage; parking.rs: kube-apiserver out of etcd's way
+//!   vacancy.rs     the same with a pause in it, while a person restores etcd's data
 //!   stall.rs       a process that stands still; services.rs: the same of the kubelet and the container runtime
 //!   others.rs      whether the other masters carry on while one of this node is stopped
 //!   surroundings.rs  certificates, disks, pressure, the clock, the way to the API server: told, no more
@@ -42,6 +43,7 @@ mod stall;
 mod standing;
 mod steady;
 mod surroundings;
+mod vacancy;
 
 pub use hold::Hold;
 pub use pace::{Pace, WATCHFUL};

@@ -87,11 +87,14 @@ fn take_out(draft: &mut Draft<'_>, api: &ComponentId, number: u32) {
 /// away for long enough.
 pub(super) fn release(draft: &mut Draft<'_>) {
     let Some(parked) = draft.memory.parked.clone() else { return };
-    let under_way = draft.record(&parked.for_component).is_some_and(|record| match &record.slot {
-        Slot::RollingBack(rollback) => rollback.stage <= Stage::AwaitingServing,
-        _ => false,
+    let longest = draft.record(&parked.for_component).and_then(|record| match &record.slot {
+        Slot::RollingBack(rollback) if rollback.stage <= Stage::AwaitingServing => {
+            let vacated = rollback.vacated.as_ref().map_or(Duration::ZERO, |vacated| vacated.longest);
+            Some(draft.scene.policy.parking + vacated)
+        }
+        _ => None,
     });
-    if under_way && parked.age < draft.scene.policy.parking {
+    if longest.is_some_and(|longest| parked.age < longest) {
         return;
     }
     let Some(generation) = generation(draft, &parked) else {

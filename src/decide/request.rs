@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::draft::Draft;
 use super::rollback::{self, Begin};
 use super::standing::Standing;
-use super::{Hold, generations, pin, quarantine};
+use super::{Hold, generations, pin, quarantine, vacancy};
 use crate::model::event::EventKind;
 use crate::model::generation::{Proof, Standing as Held, Stored};
 use crate::model::memory::{Pause, Record};
@@ -26,6 +26,9 @@ pub(super) fn take(draft: &mut Draft<'_>, request: &Request) -> Result<(), Refus
         Request::Pin { component, number, reason } => pin::pin(draft, component, *number, reason),
         Request::Unpin { component } => pin::unpin(draft, component),
         Request::Quarantine { component, number, reason } => quarantine::ask(draft, component, *number, reason),
+        Request::Vacate { component, seconds, reason } => {
+            vacancy::ask(draft, component, Duration::from_secs(*seconds), reason)
+        }
         Request::Resume { component } => resume(draft, component.as_ref()),
     }
 }

@@ -7,14 +7,15 @@
 //!                 └────────────────────────────────────────-┘   └ StoppingOld ─▶ Nudging (a deaf kubelet, once)
 //! ```
 //!
-//! From TakingOut on the slot may be empty, so what follows is done whatever holds us back (Q11).
+//! From TakingOut on the slot may be empty, so what follows is done whatever holds us back (Q11). Between Settling and
+//! PuttingIn a restore may have it empty for as long as it works (vacancy.rs).
 
 use std::time::Duration;
 
 use super::draft::Draft;
 use super::parking::{self, Parking};
 use super::standing::{self, Restorable, Standing};
-use super::{change_set, generations, steady};
+use super::{change_set, generations, steady, vacancy};
 use crate::model::event::EventKind;
 use crate::model::generation::{Generation, Stored};
 use crate::model::manifest::DataIdentity;
@@ -93,16 +94,25 @@ pub(super) fn begin(draft: &mut Draft<'_>, id: &ComponentId, begin: Begin) -> bo
         crashes: 0,
         nudged: Nudged::NotYet,
         stood: Stood::NotYet,
+        vacated: None,
     };
-    draft.enter(id, Slot::RollingBack(rollback.clone()), &begin.why);
+    start(draft, id, rollback);
+    true
+}
+
+/// Enters it, and takes the first step.
+pub(super) fn start(draft: &mut Draft<'_>, id: &ComponentId, rollback: Rollback) {
+    let why = rollback.why.clone();
+    draft.enter(id, Slot::RollingBack(rollback.clone()), &why);
     draft.begun.insert(id.clone());
-    change_set::begun(draft, id, &rollback);
+    if rollback.vacated.is_none() {
+        change_set::begun(draft, id, &rollback);
+    }
     // The first deed belongs to this very pass: a broken file has seconds until the kubelet's next scan.
     let standing = draft.record(id).map(|record| Standing::of(draft.scene.seen, id, record));
     if let Some(standing) = standing {
         advance(draft, id, rollback, standing);
     }
-    true
 }
 
 /// Our own rollbacks go to the pinned generation. A person has named theirs, and where intruders are moved out it is
@@ -302,7 +312,7 @@ pub(super) fn advance(draft: &mut Draft<'_>, id: &ComponentId, mut r: Rollback, 
     if r.stage < Stage::AwaitingServing || !explained {
         r.in_stage += draft.credit();
     }
-    if matches!(r.stage, Stage::AwaitingGone | Stage::Settling) && filled(&r, &to, &standing) {
+    if matches!(r.stage, Stage::AwaitingGone | Stage::Settling | Stage::Vacant) && filled(&r, &to, &standing) {
         go(&mut r, Stage::AwaitingServing);
     }
     loop {
@@ -316,9 +326,11 @@ pub(super) fn advance(draft: &mut Draft<'_>, id: &ComponentId, mut r: Rollback, 
                 // Something may have started meanwhile, which is no reason to leave the slot empty.
                 let due = r.in_stage >= policy.after_gone + policy.gone_margin;
                 if due || !runs(draft, id) && r.in_stage >= policy.after_gone {
-                    go(&mut r, Stage::PuttingIn);
+                    let next = if r.vacated.is_some() { Stage::Vacant } else { Stage::PuttingIn };
+                    go(&mut r, next);
                 }
             }
+            Stage::Vacant => vacancy::look(draft, id, &mut r),
             Stage::PuttingIn => put_in(draft, id, &mut r, &to),
             Stage::StoppingOld => stop_old(draft, id, &mut r),
             Stage::Nudging => nudge(draft, id, &mut r),
@@ -375,7 +387,7 @@ fn turn_back(draft: &mut Draft<'_>, id: &ComponentId, r: Rollback, standing: &St
     draft.hold_back(id, r.from, why, barred.next_step, Until::Person);
 }
 
-fn go(r: &mut Rollback, stage: Stage) {
+pub(super) fn go(r: &mut Rollback, stage: Stage) {
     r.stage = stage;
     r.in_stage = Duration::ZERO;
 }
@@ -446,6 +458,9 @@ fn take_out(draft: &mut Draft<'_>, id: &ComponentId, r: &mut Rollback, to: &Gene
 fn await_gone(draft: &mut Draft<'_>, id: &ComponentId, r: &mut Rollback, to: &Generation) {
     if !runs(draft, id) {
         return go(r, Stage::Settling);
+    }
+    if r.vacated.is_some() {
+        return vacancy::await_gone(draft, id, r, to);
     }
     if r.in_stage >= to.termination_grace + draft.scene.policy.gone_margin {
         // It should have gone. The good file is written anyway: an empty slot helps nobody.
@@ -600,7 +615,10 @@ fn finish(draft: &mut Draft<'_>, id: &ComponentId, r: &Rollback) {
     if draft.record(id).is_some_and(|record| record.pin() == Some(r.to)) {
         draft.clear_notice(id, "pin");
     }
-    let because = format!("generation {} serves again; it was put back because {}", r.to, r.why);
+    let because = match r.vacated {
+        Some(_) => format!("generation {} serves again; it was away for a while: {}", r.to, r.why),
+        None => format!("generation {} serves again; it was put back because {}", r.to, r.why),
+    };
     let known_good =
         draft.record(id).and_then(|rec| rec.generations.get(&r.to)).is_some_and(|g| g.standing.is_known_good());
     let slot = if known_good {

@@ -3,8 +3,10 @@
 //! ```text
 //!   Stalled, and nothing lies beneath it
 //!      │  what it is at    works at something, waits for its disk, cannot be seen ─▶ left to the kubelet's probes, and told
-//!      ▼  stopped, idle
-//!   left for stall.after to go on by itself
+//!      ▼  stopped by a signal, which nothing but another one ends ────────┐
+//!      ▼  idle                                                            │
+//!   left for stall.after to go on by itself                               │
+//!      │ ◀────────────────────────────────────────────────────────────────┘
 //!      │  held, no kubelet that would start it, budget spent, other masters (Q10) ─▶ told
 //!      ▼
 //!   its container is stopped ──▶ the kubelet starts another ──▶ judged like any process
@@ -24,7 +26,8 @@ use crate::model::slot::Until;
 use crate::model::verdict::{Assessment, Pursuit, Standstill};
 use crate::model::{ComponentId, Step, Verdict};
 
-/// Between SIGTERM and SIGKILL: what hangs hears neither, and what is stopped by a signal cannot hear.
+/// Between SIGTERM and SIGKILL, for what hangs and may still hear. What is stopped by a signal cannot, and gets none: the
+/// wait would come on top of the 15 s for which its successor has to leave the lease to it.
 const GRACE: Duration = Duration::from_secs(2);
 
 /// A container that still runs this long after it was told to stop is told again.
@@ -43,7 +46,7 @@ pub(super) fn step(draft: &mut Draft<'_>, id: &ComponentId) {
     if assessment.cause.is_some() || !dependency_answers(draft, assessment) {
         return;
     }
-    if assessment.watched < draft.scene.policy.stall_after {
+    if standstill.at != Pursuit::Stopped && assessment.watched < draft.scene.policy.stall_after {
         return;
     }
     let why_not = why_not(draft, standstill).or_else(|| others::suffice(draft, id, assessment).err());
@@ -108,5 +111,6 @@ fn restart(draft: &mut Draft<'_>, id: &ComponentId, standstill: &Standstill, ass
         );
         draft.tell(id, EventKind::State, None, "restarting its container", &because);
     }
-    draft.want(Step::StopContainer { component: id.clone(), container: standstill.container.clone(), grace: GRACE });
+    let grace = if standstill.at == Pursuit::Stopped { Duration::ZERO } else { GRACE };
+    draft.want(Step::StopContainer { component: id.clone(), container: standstill.container.clone(), grace });
 }

@@ -43,6 +43,9 @@ pub struct EtcdStatus {
     pub silent: Option<Symptom>,
     /// Where a linearizable read found the cluster; absent without a quorum, and on a learner.
     pub agreed: Option<Agreed>,
+    /// Why there was no such read, where it answered at all.
+    #[serde(default)]
+    pub not_agreed: Option<Symptom>,
     /// The members, as this one knows them; absent on a learner.
     pub members: Option<Vec<Member>>,
     /// What the other members say, by their ID, as far as they were asked: a status, or why there is none. One that
@@ -203,6 +206,35 @@ impl fmt::Display for Member {
     }
 }
 
+/// How long something took, of all that a histogram counted since its process started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Latency {
+    /// How often it was done.
+    pub count: u64,
+    /// Half of them took no longer.
+    pub p50: Within,
+    /// 99 in 100 of them took no longer.
+    pub p99: Within,
+}
+
+/// The bucket of a histogram in which a percentile lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Within {
+    /// It is longer than this.
+    pub above: Duration,
+    /// And no longer than this; absent in the last bucket, which has no bound.
+    pub at_most: Option<Duration>,
+}
+
+impl fmt::Display for Within {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.at_most {
+            Some(at_most) => write!(f, "at most {} ms", at_most.as_millis()),
+            None => write!(f, "above {} ms", self.above.as_millis()),
+        }
+    }
+}
+
 /// What /metrics tells.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Metrics {
@@ -211,6 +243,12 @@ pub struct Metrics {
     pub fsync: Vec<Duration>,
     /// The same of the backend's commits.
     pub commit: Vec<Duration>,
+    /// Every fsync of the WAL since the member started; absent before the first.
+    #[serde(default)]
+    pub every_fsync: Option<Latency>,
+    /// The same of the backend's commits.
+    #[serde(default)]
+    pub every_commit: Option<Latency>,
     /// Changes of leader it has seen since it started.
     pub leader_changes: Option<u64>,
     /// Proposals that wait to be committed.

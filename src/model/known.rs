@@ -209,6 +209,7 @@ mod tests {
             }),
             silent: None,
             agreed: None,
+            not_agreed: None,
             members: None,
             others: BTreeMap::new(),
             elsewhere: None,

@@ -367,6 +367,8 @@ pub enum BusyKind {
     Kubeadm,
     /// etcdctl or etcdutl: a hold on bringing etcd back (Q3).
     EtcdTool,
+    /// `lastgood etcd restore`: etcd's slot stays empty until it ends.
+    Restore,
 }
 
 /// A manifest in one of kubeadm's backup directories: an upgrade moves the old file there before it moves the new one in.

@@ -222,6 +222,16 @@ pub enum Request {
         /// Why they think so.
         reason: String,
     },
+    /// Have etcd's slot empty, and kube-apiserver's, while a restore works on its data. What stands comes back when the
+    /// process that restores ends, however it does.
+    Vacate {
+        /// Whose.
+        component: ComponentId,
+        /// The longest, in seconds.
+        seconds: u64,
+        /// What for.
+        reason: String,
+    },
     /// Act again; releases what is held, one component or all.
     Resume {
         /// Whom; all when absent.

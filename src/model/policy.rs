@@ -32,8 +32,8 @@ pub const KUBELET_RESTART: [&str; 3] = ["systemctl", "restart", "kubelet"];
 pub const RUNTIME_RESTART: [&str; 3] = ["systemctl", "restart", "containerd"];
 /// Restarts of the container runtime an hour: what one does not cure, a second does not.
 pub const RUNTIME_RESTARTS_PER_HOUR: usize = 1;
-/// A process that was found to stand still is given this much longer. With two questions of 5 s each that found it, it is
-/// stopped some 20 s after it hung; a kubelet with kubeadm's probes takes 115 s and more.
+/// A process that was found to stand still is given this much longer, unless a signal stopped it. With two questions of
+/// 5 s each that found it, it is stopped some 20 s after it hung; a kubelet with kubeadm's probes takes 115 s and more.
 pub const STALL_AFTER: Duration = Duration::from_secs(5);
 /// A lease that is not renewed for this long while others are: controller manager and scheduler give theirs up after 10 s
 /// and end themselves after 15 s, their own health check fails 20 s after that; a kubelet renews every 10 s.

@@ -17,7 +17,8 @@
 //!                               Held(why, next step): until `resume`, or another manifest
 //! ```
 //!
-//! Every duration here is watched time (Q14). `good` is what stood before; where a person pinned another generation, a
+//! A restore has etcd take the way of RollingBack to what stands already, with a pause while its slot is empty: told as
+//! Vacated. Every duration here is watched time (Q14). `good` is what stood before; where a person pinned another generation, a
 //! rollback goes there instead (`memory::Record::goes_back_to`).
 
 use std::fmt;
@@ -154,6 +155,17 @@ pub struct Rollback {
     /// Whether what was put in has been seen to stand. Left out until then, so that a memory from before is read as it was.
     #[serde(default, skip_serializing_if = "Stood::is_not_yet")]
     pub stood: Stood,
+    /// Where it is no replacement, and the slot is empty for a while because a person needs it so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vacated: Option<Vacated>,
+}
+
+/// A slot that is empty for a person's work on the data (a restore), and filled again after it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Vacated {
+    /// The longest it stays empty, whatever becomes of the work (Q11).
+    pub longest: Duration,
 }
 
 /// Who wants a rollback.
@@ -190,6 +202,8 @@ pub enum Stage {
     AwaitingGone,
     /// It has gone; the kubelet needs a moment for its bookkeeping.
     Settling,
+    /// The slot is empty, and a person's work goes on.
+    Vacant,
     /// The good file is to be put in.
     PuttingIn,
     /// It stands; the old sandbox is stopped through CRI.
@@ -272,6 +286,7 @@ impl Slot {
             Self::Steady { .. } => "Steady",
             Self::Unread { .. } => "Unread",
             Self::Probation(_) => "Probation",
+            Self::RollingBack(Rollback { vacated: Some(_), .. }) => "Vacated",
             Self::RollingBack(_) => "RollingBack",
             Self::Missing { .. } => "Missing",
             Self::Held(_) => "Held",
@@ -286,6 +301,7 @@ impl fmt::Display for Slot {
             Self::Steady { good } => write!(f, "Steady(generation {good})"),
             Self::Unread { candidate, .. } => write!(f, "Unread(generation {candidate})"),
             Self::Probation(p) => write!(f, "Probation(generation {})", p.candidate),
+            Self::RollingBack(r) if r.vacated.is_some() => write!(f, "Vacated(generation {} comes back)", r.to),
             Self::RollingBack(r) => write!(f, "RollingBack(to generation {})", r.to),
             Self::Missing { .. } => f.write_str("Missing"),
             Self::Held(_) => f.write_str("Held"),

@@ -27,6 +27,11 @@ const JUMP: Duration = Duration::from_secs(3);
 /// How long a jump is shown.
 const RECENT: Duration = Duration::from_secs(600);
 
+/// The file system behind one directory of etcd's.
+pub fn disk_of(dir: &Path) -> Option<Disk> {
+    disks(&[(DiskUse::Etcd, dir.to_owned())].into()).pop()
+}
+
 /// The file systems behind these paths, each once. What cannot be asked is left out.
 pub(super) fn disks(paths: &BTreeSet<(DiskUse, PathBuf)>) -> Vec<Disk> {
     let mut disks: BTreeMap<u64, Disk> = BTreeMap::new();
@@ -71,6 +76,13 @@ fn read_only_devices(mountinfo: &str) -> BTreeSet<(u64, u64)> {
 pub(super) fn runtime_root(endpoint: &str) -> Option<PathBuf> {
     let root = if endpoint.contains("crio") { CRIO } else { CONTAINERD };
     Some(PathBuf::from(root)).filter(|root| root.is_dir())
+}
+
+/// Bytes of memory that the kernel has for everybody (`MemTotal` of proc_meminfo(5)).
+pub fn memory() -> Option<u64> {
+    let text = fs::read_to_string("/proc/meminfo").ok()?;
+    let kilobytes = text.lines().find_map(|line| line.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB"))?;
+    kilobytes.trim().parse::<u64>().ok()?.checked_mul(1024)
 }
 
 /// What tasks wait for, as the kernel tells it now.
@@ -141,6 +153,11 @@ mod tests {
         let text = "36 35 98:0 /mnt1 /mnt2 ro,noatime master:1 - ext3 /dev/root rw,errors=continue\n\
                     37 35 98:1 / /var rw,noatime shared:1 - ext4 /dev/sdb ro,errors=remount-ro\nnonsense\n1 2 3 - 4 5 ro\n";
         assert_eq!(read_only_devices(text), [(98, 1)].into());
+    }
+
+    #[test]
+    fn this_machine_has_memory() {
+        assert!(memory().unwrap() > 1 << 20);
     }
 
     #[test]

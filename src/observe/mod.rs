@@ -47,12 +47,13 @@ use self::data_dirs::DataDirs;
 use self::directory::{Hold, Looker, Quiet};
 use self::endpoints::Endpoints;
 use self::host::Clock;
+pub use self::host::{disk_of, memory};
 use self::kubelet::{Pods, PodsAsk};
 use self::leases::Leases;
 use self::node::{Listeners, Signs};
 pub use self::places::{Place, Places, places};
 pub use self::probes::etcd::Way;
-pub use self::probes::feed::{Feed, LocalMember, Part};
+pub use self::probes::feed::{Feed, LocalMember, Part, client};
 use self::probes::member::Members;
 use self::probes::plan::{self, Ask, How, Manifests, More};
 use self::probes::{Probes, http};
@@ -61,13 +62,15 @@ use self::surroundings::Flags;
 pub use self::surroundings::{Distribution, Found, Source, Surroundings};
 use self::wake::{Wake, Watches};
 use crate::config::Settings;
+use crate::model::known::Known;
 use crate::model::manifest::DataIdentity;
 use crate::model::memory::Machine;
 use crate::model::observation::{self, Directory, KubeletProcess, ManifestFile, Node, SetAside, Work};
 use crate::model::reading::{Question, SymptomKind};
 use crate::model::surroundings::{Certificate, DiskUse};
 use crate::model::{
-    ClosureFile, ComponentId, FileState, Manifest, Memory, Moment, Observation, Reading, Role, Symptom,
+    ClosureFile, ComponentId, EtcdStatus, FileKind, FileState, Manifest, Memory, Moment, Observation, Reading, Role,
+    Symptom,
 };
 pub use crate::sys::clock::now;
 use crate::sys::proc::{self, Process};
@@ -317,6 +320,28 @@ impl Observer {
         self.members.ways().map(member).collect()
     }
 
+    /// Where a member of this node keeps its log, on the host: `--wal-dir`, or in its data directory.
+    pub fn etcd_log(&self, id: &ComponentId) -> Option<PathBuf> {
+        let manifest = self.last.get(id)?.content.as_ref().ok()?;
+        let apart = manifest.flag("wal-dir").filter(|dir| !dir.is_empty());
+        match apart {
+            Some(dir) => manifest.host_path(Path::new(&dir)),
+            None => match manifest.data_identity()? {
+                DataIdentity::Etcd { data_dir, .. } => Some(data_dir.join("member/wal")),
+                DataIdentity::ApiServer { .. } => None,
+            },
+        }
+    }
+
+    /// Asks an etcd member of this node about itself and its cluster, once, each question with its own deadline. `known`
+    /// is what was written down of its cluster before. Nothing where the last look found no such member.
+    pub fn ask_etcd(&self, id: &ComponentId, known: &Known) -> impl Future<Output = Option<EtcdStatus>> + use<> {
+        let ask = self.members.asks().find(|(member, _)| *member == id).map(|(_, ask)| ask.clone());
+        let known = known.latest().map(|world| (world.member, world.members.clone()));
+        let timeout = self.settings.probes.timeout;
+        async move { Some(probes::member::at_once(&ask?, known, timeout).await) }
+    }
+
     /// What was found on this node, and from where.
     pub fn surroundings(&self) -> Surroundings {
         self.surroundings.clone()
@@ -432,6 +457,11 @@ fn host_name() -> String {
     nix::unistd::gethostname().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
+/// Whether these bytes are, or hold, key material (Q4): a kubeconfig counts, whether a key is embedded in it or not.
+pub fn is_secret(path: &Path, bytes: &[u8]) -> bool {
+    content::classify(path, bytes, content::Hint::None).kind != FileKind::Config
+}
+
 /// One file of a closure, looked at by itself: with the same eyes as every pass, for whoever has to look again.
 pub fn look_at(kept: &ClosureFile) -> FileState {
     Closures::default().one(&kept.path, closure::hint_of(kept))
@@ -497,7 +527,7 @@ impl Proc {
             boot_id: proc::boot_id(),
             host: host_name(),
             master: self.signs.look(),
-            busy: node::busy(&processes),
+            busy: node::busy(&processes).into_iter().chain(node::restores(&settings.restore_lock())).collect(),
             listeners: self.listeners.look(ports),
             data_dirs: self.data_dirs.look(data_dirs),
             read_only: node::read_only(&surroundings.manifests.value),

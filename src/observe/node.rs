@@ -7,6 +7,7 @@ use nix::sys::statvfs::{FsFlags, statvfs};
 
 use crate::config::settings::Settings;
 use crate::model::observation::{BusyKind, BusyProcess, Listener, MasterSigns};
+use crate::sys::lock_file;
 use crate::sys::proc::{self, Process};
 
 /// What of a busy process' command line is kept.
@@ -42,6 +43,14 @@ pub(super) fn busy(processes: &[Process]) -> Vec<BusyProcess> {
             Some(BusyProcess { pid: process.pid, command, kind })
         })
         .collect()
+}
+
+/// Whoever restores etcd's data, as the lock that it holds tells.
+pub(super) fn restores(lock: &Path) -> Option<BusyProcess> {
+    let pid = lock_file::holder(lock)?;
+    let words = proc::command_line(pid).unwrap_or_default();
+    let command = words.join(" ").chars().take(MAX_COMMAND).collect();
+    Some(BusyProcess { pid, command, kind: BusyKind::Restore })
 }
 
 /// The container runtime's own process: the oldest of root's in our namespace that has one of the runtimes' names. The

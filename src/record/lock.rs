@@ -1,42 +1,20 @@
-//! The lock: one lastgood at a time writes here. It is an flock, so it ends with its holder, however that one ends.
+//! The lock: one lastgood at a time writes here.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write as _};
+use std::fs;
+use std::io;
 use std::ops::Deref;
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
-
-use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg};
 
 use super::{DIR_MODE, Store};
 use crate::sys::files;
-
-/// Why the lock was not taken.
-#[derive(Debug, thiserror::Error)]
-pub enum LockError {
-    /// Somebody holds it.
-    #[error("another lastgood{} is running and holds {path}", of_pid(.pid))]
-    Held {
-        /// Who, if the file says so.
-        pid: Option<i32>,
-        /// The lock file.
-        path: PathBuf,
-    },
-    /// It could not be asked for.
-    #[error(transparent)]
-    Io(#[from] io::Error),
-}
-
-fn of_pid(pid: &Option<i32>) -> String {
-    pid.map_or(String::new(), |pid| format!(" (pid {pid})"))
-}
+use crate::sys::lock_file::{self, LockError, LockFile};
 
 /// The store, locked: all writing goes through here. The lock ends when this is dropped.
 #[derive(Debug)]
 pub struct Guard {
     store: Store,
-    _lock: Flock<File>,
+    _lock: LockFile,
 }
 
 impl Deref for Guard {
@@ -48,18 +26,9 @@ impl Deref for Guard {
 }
 
 impl Store {
-    /// The process that has the lock file open, as the file names it: whoever holds the lock does. Asking for the lock
-    /// itself would keep an agent that starts at this moment from getting it.
+    /// The process that holds the lock.
     pub fn holder(&self) -> Option<i32> {
-        let path = self.state.join("lock");
-        let lock = fs::metadata(&path).ok()?;
-        let pid: i32 = fs::read_to_string(&path).ok()?.trim().parse().ok()?;
-        let mut open = fs::read_dir(format!("/proc/{pid}/fd")).ok()?.flatten();
-        // By what it is and not by its path, which may be another one in the holder's mounts.
-        let same = |entry: fs::DirEntry| {
-            fs::metadata(entry.path()).is_ok_and(|file| (file.dev(), file.ino()) == (lock.dev(), lock.ino()))
-        };
-        open.any(same).then_some(pid)
+        lock_file::holder(&self.state.join("lock"))
     }
 
     /// Takes the lock, without waiting, and tidies up what a crash left half written.
@@ -76,25 +45,7 @@ impl Store {
             fs::set_permissions(state, fs::Permissions::from_mode(DIR_MODE))
                 .map_err(files::named("set the mode of", state))?;
         }
-        let path = state.join("lock");
-        let mut options = OpenOptions::new();
-        let open = options.read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
-        // flock asks for no right to write: a lock file on a disk that went read-only still locks.
-        let file = open.or_else(|error| match error.kind() {
-            io::ErrorKind::ReadOnlyFilesystem => File::open(&path),
-            _ => Err(error),
-        });
-        let file = file.map_err(files::named("open the lock", &path))?;
-        let mut lock = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-            Ok(lock) => lock,
-            Err((_, Errno::EWOULDBLOCK)) => {
-                let text = fs::read_to_string(&path).unwrap_or_default();
-                return Err(LockError::Held { pid: text.trim().parse().ok(), path });
-            }
-            Err((_, errno)) => return Err(files::named("lock", &path)(errno.into()).into()),
-        };
-        // Only for the sentence above; a full disk must not matter.
-        let _ = lock.set_len(0).and_then(|()| lock.write_all(format!("{}\n", std::process::id()).as_bytes()));
+        let lock = LockFile::take(&state.join("lock"))?;
         let guard = Guard { store: self.clone(), _lock: lock };
         guard.tidy();
         Ok(guard)

@@ -39,7 +39,9 @@ use crate::sys::files;
 pub use generations::{Captured, Capturing, KeptFile};
 pub use history::History;
 pub use known::last_known;
-pub use lock::{Guard, LockError};
+pub use lock::Guard;
+
+pub use crate::sys::lock_file::LockError;
 pub use published::{Published, PublishedFile};
 
 /// The mode of every directory of ours: configuration and kubeconfigs lie in them.

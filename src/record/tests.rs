@@ -117,6 +117,7 @@ fn full_memory() -> Memory {
             crashes: 0,
             nudged,
             stood: Stood::NotYet,
+            vacated: None,
         })
     };
     let held = |until| {

@@ -7,33 +7,42 @@
 //!   agent, policy ─┘
 //!   Memory + Decision ──▶ Planned ──▶ text | JSON
 //!   certificates ──▶ Certificates ──▶ text | JSON | YAML
+//!   what an etcd member and its cluster say ──▶ EtcdView ──▶ text | JSON | YAML
+//!   the same, the disk, what was measured ──▶ Sizing ──▶ text | JSON | YAML
 //!   what was verified ──▶ Snapshot ──▶ text | JSON | YAML        the snapshots that are kept ──▶ Shelf ──▶ the same
+//!   a bundle that was opened ──▶ Unpacked ──▶ the same
 //!   Observation + Memory + Places + the store re-read ──▶ Doctor ──▶ text | JSON | YAML
 //! ```
 //!
 //! No I/O and no clock in here: the same material gives the same words.
 
+pub mod bundle;
 pub mod certificates;
 pub mod doctor;
+pub mod etcd;
 pub mod explain;
 pub mod history;
 pub mod line;
 pub mod next;
 pub mod planned;
 pub mod shelf;
+pub mod sizing;
 pub mod snapshot;
 pub mod status;
 #[cfg(test)]
 mod tests;
 pub mod text;
 
+pub use bundle::Unpacked;
 pub use certificates::Certificates;
 pub use doctor::{Doctor, Examined};
+pub use etcd::EtcdView;
 pub use explain::Explanation;
 pub use history::{GenerationRow, History};
 pub use line::systemd_line;
 pub use planned::Planned;
 pub use shelf::{Shelf, SnapshotRow};
+pub use sizing::Sizing;
 pub use snapshot::Snapshot;
 pub use status::{Agent, Material, Process, Status, is_of_note};
 pub use text::{Format, Paint};

@@ -15,9 +15,10 @@ use crate::model::{Assessment, Role, Slot, Verdict};
 pub(super) fn stage(stage: Stage) -> &'static str {
     match stage {
         Stage::Parking => "kube-apiserver is taken out first",
-        Stage::TakingOut => "the failed file is taken out",
+        Stage::TakingOut => "the file that stands is taken out",
         Stage::AwaitingGone => "waiting for the old pod to end",
         Stage::Settling => "giving the kubelet a moment for its bookkeeping",
+        Stage::Vacant => "its data are being restored",
         Stage::PuttingIn => "the good file is put in",
         Stage::StoppingOld => "the old sandbox is stopped",
         Stage::Nudging => "the kubelet is restarted",
@@ -35,6 +36,9 @@ pub(super) fn note(material: Material<'_>, record: &Record, assessment: Option<&
     let policy = material.policy;
     match &record.slot {
         Slot::Held(held) => format!("held: {}", held.why),
+        Slot::RollingBack(rollback) if rollback.vacated.is_some() => {
+            format!("taken out: {}: {}", rollback.why, stage(rollback.stage))
+        }
         Slot::RollingBack(rollback) => {
             format!("going back to generation {}: {}", rollback.to, stage(rollback.stage))
         }
@@ -148,6 +152,9 @@ fn undisturbed(material: Material<'_>, record: &Record, assessment: Option<&Asse
     let back = record.goes_back_to().unwrap_or_default();
     match &record.slot {
         Slot::Held(held) => format!("a person: {}", held.next_step),
+        Slot::RollingBack(rollback) if rollback.vacated.is_some() => {
+            format!("generation {} comes back when the restore ends: {}", rollback.to, stage(rollback.stage))
+        }
         Slot::RollingBack(rollback) => {
             format!("generation {} is put back: {}", rollback.to, stage(rollback.stage))
         }

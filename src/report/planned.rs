@@ -49,6 +49,11 @@ impl Planned {
                 Some((_, slot)) => planned.effects.push(format!("{component} is {slot}: nothing is to be done")),
                 None => planned.effects.push(format!("{component} is not known: nothing is to be done")),
             },
+            Request::Vacate { component, seconds, .. } => {
+                if let Some((record, Slot::RollingBack(rollback))) = after(component).map(|record| (record, &record.slot)) {
+                    planned.vacated(component, record, rollback, *seconds);
+                }
+            }
             Request::Pause { seconds, .. } => {
                 let length = crate::config::duration::roughly(std::time::Duration::from_secs(*seconds));
                 planned.effects.push(format!("lastgood goes on observing and changes nothing for {length}"));
@@ -116,6 +121,23 @@ impl Planned {
         let from = rollback.from.and_then(|number| record.generations.get(&number));
         let to = record.generations.get(&rollback.to);
         self.replacement(component.to_string(), record.role, rollback, from, to);
+    }
+
+    fn vacated(&mut self, component: &ComponentId, record: &Record, rollback: &Rollback, seconds: u64) {
+        let file = record.generations.get(&rollback.to).map_or("its manifest", |to| to.file_name.as_str());
+        let parks = rollback.stage == Stage::Parking;
+        if parks {
+            self.steps.push("take kube-apiserver's manifest out and wait for its pod to end".to_owned());
+        }
+        self.steps.push(format!("take {file} out, and wait for its pod to end"));
+        self.steps.push("restore the data".to_owned());
+        self.steps.push(format!("put {file} back, and wait for {component} to serve"));
+        if parks {
+            self.steps.push("put kube-apiserver's manifest back".to_owned());
+        }
+        let longest = crate::config::duration::roughly(std::time::Duration::from_secs(seconds));
+        self.effects.push(format!("the control plane of this node is away meanwhile, for {longest} at the longest"));
+        self.effects.push("kube-controller-manager and kube-scheduler start anew after it".to_owned());
     }
 
     fn replacement(

@@ -9,6 +9,8 @@ use super::text::{lines, table};
 use crate::etcd::backend::{Alarm, Revision};
 use crate::etcd::snapshot::{Contents, Trailer};
 use crate::model::Digest;
+use crate::model::snapshot::Bundled;
+use crate::snapshots::bundle::Bundle;
 
 /// A snapshot.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -59,6 +61,9 @@ pub struct Snapshot {
     pub buckets: Vec<Bucket>,
     /// What does not make it unfit, and should be known.
     pub remarks: Vec<String>,
+    /// What travels with it; absent where nothing does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bundle: Option<Bundle>,
 }
 
 /// A member.
@@ -122,7 +127,14 @@ impl Snapshot {
             alarms: contents.alarms.into_iter().map(alarm).collect(),
             buckets: contents.buckets.into_iter().map(bucket).collect(),
             remarks: contents.remarks,
+            bundle: None,
         }
+    }
+
+    /// The same with what travels with it.
+    #[must_use]
+    pub fn with(self, bundle: Option<Bundle>) -> Self {
+        Self { bundle, ..self }
     }
 
     /// That it is whole, in a few lines.
@@ -130,6 +142,9 @@ impl Snapshot {
         let mut out = format!("{} is whole", self.file.display());
         if !self.has_trailer {
             out.push_str(", but for what no page can tell: it carries no SHA-256 of itself");
+        }
+        if let Some(bundle) = &self.bundle {
+            let _ = write!(out, "; so is its bundle: {}", Bundled::from(bundle.clone()).briefly);
         }
         out.push('\n');
         self.brief(&mut out);
@@ -153,6 +168,9 @@ impl Snapshot {
         let _ = write!(out, "\n{}\n{}", lines(&members), lines(&buckets));
         if !self.removed.is_empty() {
             let _ = writeln!(out, "\nremoved members: {}", self.removed.join(", "));
+        }
+        if let Some(bundle) = &self.bundle {
+            let _ = write!(out, "\n{}", super::bundle::text(bundle));
         }
         self.to_be_known(&mut out);
         out

@@ -11,11 +11,12 @@ use super::shelf::SnapshotsView;
 use crate::model::event::EventKind;
 use crate::model::memory::Record;
 use crate::model::policy::Mode;
+use crate::model::slot::Stage;
 use crate::model::{Assessment, ComponentId, Event, Judgement, Memory, Policy, Role, Slot, Snapshots, Verdict};
 
 /// Whether an event is one of those a status ends with: what was asked for and done, and what led to it or came of it.
 pub fn is_of_note(event: &Event) -> bool {
-    let turn = |word: &str| ["RollingBack", "Held", "Missing"].iter().any(|turn| word.starts_with(turn));
+    let turn = |word: &str| ["RollingBack", "Vacated", "Held", "Missing"].iter().any(|turn| word.starts_with(turn));
     match event.kind {
         EventKind::Action | EventKind::Failure | EventKind::Request => true,
         EventKind::State => turn(&event.to) || event.from.as_deref().is_some_and(turn),
@@ -155,7 +156,8 @@ pub struct Component {
     pub verdict: Verdict,
     /// Since when.
     pub since: Option<Timestamp>,
-    /// Its place in the state machine: Adopting, Steady, Unread, Probation, RollingBack, Missing, Held.
+    /// Its place in the state machine: Adopting, Steady, Unread, Probation, RollingBack, Vacated, Missing,
+    /// Held.
     pub state: String,
     /// How far what stands is proven.
     pub proof: ProofView,
@@ -246,6 +248,9 @@ pub struct Replacement {
     pub why: String,
     /// How far it is, in words.
     pub stage: String,
+    /// Whether its slot is empty by now for as long as a restore works on its data.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub vacant: bool,
 }
 
 /// Why a component waits for a person.
@@ -340,6 +345,7 @@ impl Component {
                     to: rollback.to,
                     why: rollback.why.clone(),
                     stage: next::stage(rollback.stage).to_owned(),
+                    vacant: rollback.stage == Stage::Vacant,
                 });
             }
             Slot::Held(slot) => {

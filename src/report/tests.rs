@@ -427,6 +427,7 @@ fn a_plan_shows_steps_effects_and_how_long_it_is_away() {
         crashes: 0,
         nudged: Nudged::NotYet,
         stood: Stood::NotYet,
+        vacated: None,
     });
     let decision = Decision { memory: scene.memory.clone(), plan: Vec::new(), events: Vec::new() };
     let request = Request::Rollback { component: id("etcd"), to: None };
@@ -528,6 +529,7 @@ fn a_plan_for_a_persons_word_on_a_generation() {
         crashes: 0,
         nudged: Nudged::NotYet,
         stood: Stood::NotYet,
+        vacated: None,
     });
     let reverted = planned(quarantine, &before, &scene.memory);
     assert!(reverted.replaces());
@@ -558,7 +560,14 @@ fn the_status_shows_the_newest_snapshot() {
         enabled: true,
         interval: Duration::from_secs(1800),
         directory: "/var/lib/lastgood/snapshots".into(),
-        newest: Some(Newest { file: "a.db".into(), at, revision: 123, bytes: 5 << 20, verified: at }),
+        newest: Some(Newest {
+            file: "a.db".into(),
+            at,
+            revision: 123,
+            bytes: 5 << 20,
+            verified: at,
+            bundle: Err("none".into()),
+        }),
         verified: 14,
         bytes: 70 << 20,
         unverified: vec![("b.db".into(), "it is torn".into())],
@@ -579,7 +588,8 @@ fn the_status_shows_the_newest_snapshot() {
     assert!(scene.text().contains("snapshots: none is verified yet"));
     assert!(!scene.text().contains("remote snapshots"));
     let failing = crate::model::snapshot::Failing { since: at, at, times: 2, why: "SlowDown".into() };
-    let newest = Some(Newest { file: "a.db".into(), at, revision: 120, bytes: 5 << 20, verified: at });
+    let newest =
+        Some(crate::model::snapshot::Sent { file: "a.db".into(), at, revision: 120, bytes: 5 << 20, verified: at });
     let remote = crate::model::snapshot::Remote::unseen("s3://backups".into());
     let remote = crate::model::snapshot::Remote { newest, verified: 3, failing: Some(failing), ..remote };
     scene.snapshots.as_mut().unwrap().remote = Some(remote);

@@ -221,7 +221,7 @@ pub fn event(event: &Event) -> String {
     format!("{:.0} {event}", event.at)
 }
 
-fn section(out: &mut String, title: &str, entries: impl Iterator<Item = String>) {
+pub(super) fn section(out: &mut String, title: &str, entries: impl Iterator<Item = String>) {
     let mut entries = entries.peekable();
     if entries.peek().is_some() {
         let _ = writeln!(out, "\n{title}:");

@@ -4,6 +4,7 @@
 //!   DIR/.lock                       flock: the agent, or a person's `save` or `prune`
 //!   DIR/NAME.db.proof.json          written first ┐ a proof without its snapshot is nothing, and swept
 //!   DIR/NAME.db                     renamed last  ┘ a snapshot without its proof is not verified
+//!   DIR/NAME.node.tar, …            then its bundle, whose manifest is the last of all (see `bundle`)
 //!   DIR/.lastgood-snapshot-…        on its way
 //! ```
 //!
@@ -22,7 +23,7 @@ use nix::sys::statvfs::statvfs;
 use super::proof::{self, Proof};
 use super::retention::{self, Held, Rules, Why};
 use super::staging::{self, Staging};
-use super::{Name, Snapshot};
+use super::{Name, Snapshot, bundle};
 use crate::sys::files;
 
 /// Only root reads it: a snapshot holds every secret of the cluster.
@@ -168,12 +169,13 @@ impl Locked {
         surplus(&self.directory, rules, now)
     }
 
-    /// Removes one of ours, its proof after it: what is left in between is a proof of nothing.
+    /// Removes one of ours, its bundle and its proof after it: what is left in between is of nothing, and swept.
     ///
     /// # Errors
     /// When it cannot be removed.
     pub fn remove(&self, snapshot: &Snapshot) -> io::Result<()> {
         files::remove(&snapshot.path)?;
+        bundle::remove(&snapshot.path)?;
         files::remove(&proof::path_of(&snapshot.path))
     }
 
@@ -186,7 +188,8 @@ impl Locked {
                 let _ = fs::remove_file(self.directory.path.join(&name));
             }
         }
-        // The temp files of proofs: nobody else writes here while we hold the lock. Those of snapshots have a lock each.
+        bundle::sweep(&self.directory.path);
+        // The temp files of proofs and bundles: nobody else writes here while we hold the lock. Those of snapshots have a lock each.
         let names = files::names(&self.directory.path).unwrap_or_default();
         let ours = |name: &&String| name.starts_with(files::TEMP_PREFIX) && !name.starts_with(staging::PREFIX);
         for name in names.iter().filter(ours) {

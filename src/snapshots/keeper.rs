@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   a pass ──Wanted (which member, does it answer, is work ahead)──▶ keeper
-//!   keeper: sleep until one is due ─▶ take ─▶ prove ─▶ keep ─▶ prune by the rules ─▶ look at the directory anew
+//!   keeper: sleep until one is due ─▶ take ─▶ prove ─▶ keep ─▶ bundle ─▶ prune by the rules ─▶ look at the directory anew
 //!      │ taken, pruned, failed: events ──▶ journal, history         └─▶ Snapshots, for pass, status and doctor
 //!      └ another lastgood is at it: tried again in a moment
 //! ```
@@ -24,13 +24,13 @@ use super::directory::{Directory, LockError, Locked};
 use super::remote::Uploader;
 use super::retention::Rules;
 use super::save::{self, Limits, from_member, quietly};
-use super::{look, schedule};
+use super::{bundle, look, schedule};
 use crate::agent::event;
 use crate::config::Settings;
 use crate::config::duration::roughly;
 use crate::config::size;
 use crate::model::event::EventKind;
-use crate::model::snapshot::Failed;
+use crate::model::snapshot::{Bundled, Failed};
 use crate::model::{Event, Snapshots};
 use crate::observe::LocalMember;
 use crate::sys::clock;
@@ -83,6 +83,7 @@ impl Keeper {
             tell,
             known: Arc::clone(&known),
             failed: None,
+            unbundled: None,
             hurried: None,
             kept: uploader.as_ref().map(Uploader::kept),
         };
@@ -121,6 +122,8 @@ struct Work {
     tell: mpsc::Sender<Event>,
     known: Arc<Mutex<Snapshots>>,
     failed: Option<Failed>,
+    /// Why the last snapshot has no bundle, where it has none.
+    unbundled: Option<String>,
     /// The work ahead that one was taken for.
     hurried: Option<String>,
     /// Whom to tell that one was kept.
@@ -194,21 +197,26 @@ impl Work {
             let proven =
                 from_member(&member.way, limits, directory.path(), &quietly()).await?.prove(&quietly()).await?;
             let (proof, remarks) = (proven.proof().clone(), proven.remarks().join("; "));
+            let sha256 = proven.sha256();
             block_in_place(|| proven.keep(&locked))?;
-            Ok::<_, save::Fault>((proof, remarks))
+            let bundle = block_in_place(|| bundle::add(&self.settings, &locked, &proof, sha256));
+            Ok::<_, save::Fault>((proof, remarks, bundle))
         };
         match kept.await {
-            Ok((proof, remarks)) => {
+            Ok((proof, remarks, bundle)) => {
                 let took = roughly(clock::since_boot().saturating_sub(began));
                 let size = size::roughly(proof.bytes);
                 let remarks = if remarks.is_empty() { remarks } else { format!("; {remarks}") };
                 let revision = proof.name.revision;
+                let with = bundle.as_ref().map(|bundle| format!("; with {}", Bundled::from(bundle.clone()).briefly));
                 let to = format!(
-                    "snapshot {} taken and verified: revision {revision}, {size}, in {took}{remarks}",
-                    proof.file
+                    "snapshot {} taken and verified: revision {revision}, {size}, in {took}{}{remarks}",
+                    proof.file,
+                    with.unwrap_or_default()
                 );
                 self.failed = None;
                 self.tell(EventKind::Snapshot, member, &to, why).await;
+                self.unbundled(member, bundle.err()).await;
             }
             Err(fault) => self.fail(member, fault.to_string()).await,
         }
@@ -239,6 +247,15 @@ impl Work {
             Err(error) => failed(error),
         });
         gone.collect()
+    }
+
+    /// A snapshot is as good without its bundle; the reason is told when it is another one than before.
+    async fn unbundled(&mut self, member: &LocalMember, why: Option<String>) {
+        if let Some(why) = why.as_ref().filter(|why| self.unbundled.as_ref() != Some(why)) {
+            let to = format!("the snapshot stands without a bundle: {why}");
+            self.tell(EventKind::Notice, member, &to, "the next one is tried with one again").await;
+        }
+        self.unbundled = why;
     }
 
     /// The same reason is told once, however often it is met.

@@ -4,10 +4,12 @@
 //! ```text
 //!   a running member's stream ─┐                       ┌─ staging (beside the target, locked, private)
 //!   a stopped member's files  ─┴──save──▶ write, hash ─┴─▶ fsync ─▶ verify whole ─▶ proof, rename ─▶ a snapshot
+//!                                                       bundle: what a bare machine needs besides, put beside it
 //!   a snapshot ──remote──▶ object storage (beside all that: it may hang)
 //!   schedule ──due──▶ keeper (the agent's task) ──save, prune──▶ directory ◀── retention: which of them go
 //! ```
 
+pub mod bundle;
 pub mod directory;
 pub mod keeper;
 mod name;
@@ -31,11 +33,12 @@ pub use keeper::Keeper;
 pub use name::{Name, NotAName, Origin};
 pub use proof::Proof;
 
+use bundle::Bundle;
 use retention::Held;
 
 use crate::config::Settings;
 use crate::model::Snapshots;
-use crate::model::snapshot::Newest;
+use crate::model::snapshot::{Bundled, Newest};
 
 /// A snapshot in its place.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,7 +55,8 @@ pub struct Snapshot {
 
 impl Snapshot {
     fn held(&self) -> Held {
-        Held { name: self.name, bytes: self.bytes, verified: self.proof.is_ok() }
+        let bytes = self.bytes.saturating_add(bundle::bytes_beside(&self.path));
+        Held { name: self.name, bytes, verified: self.proof.is_ok() }
     }
 }
 
@@ -72,6 +76,7 @@ pub fn look(settings: &Settings, since: Timestamp) -> Snapshots {
             revision: snapshot.name.revision,
             bytes: snapshot.bytes,
             verified: proof.verified,
+            bundle: Bundle::read(&snapshot.path).map(Bundled::from).map_err(|fault| fault.to_string()),
         })
     };
     let unproven = |snapshot: &Snapshot| Some((snapshot.name.to_string(), snapshot.proof.as_ref().err()?.clone()));

@@ -22,13 +22,13 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::directory::{self, Locked};
 use super::proof::{Proof, TRAILER};
 use super::staging::Staging;
-use super::tally::Sum;
-use super::writer::Writer;
+use super::writer::{Writer, Written};
 use super::{Name, Origin};
 use crate::config::settings;
 use crate::config::size::roughly;
 use crate::etcd::snapshot::{RawCopy, Trailer, Verified, verify};
 use crate::etcd::wal;
+use crate::model::Digest;
 use crate::observe::{Feed, Way};
 use crate::sys::clock;
 use crate::sys::idle::yield_the_disk;
@@ -126,6 +126,8 @@ struct Source {
 pub struct Taken {
     staging: Staging,
     source: Source,
+    /// SHA-256 of all that was written.
+    whole: Digest,
 }
 
 /// A snapshot that is whole, without a place yet.
@@ -133,6 +135,7 @@ pub struct Taken {
 pub struct Proven {
     staging: Staging,
     proof: Proof,
+    whole: Digest,
     remarks: Vec<String>,
 }
 
@@ -169,7 +172,7 @@ pub async fn from_member(way: &Way, limits: Limits, dir: &Path, progress: &Progr
         Ok(written) => written.map_err(|_| io::Error::other("the thread that writes has ended"))??,
         Err(_) => return Err(Fault::TooLong(limits.all)),
     };
-    if written.last != written.sha256.as_bytes() {
+    if written.sum.last != written.sum.sha256.as_bytes() {
         return Err(Fault::Garbled(way.to_string()));
     }
     let source = Source {
@@ -181,7 +184,7 @@ pub async fn from_member(way: &Way, limits: Limits, dir: &Path, progress: &Progr
         term: Some(status.term),
         raft_index: Some(status.raft_index),
     };
-    Ok(Taken { staging, source })
+    Ok(Taken { staging, source, whole: written.whole })
 }
 
 /// Copies it from the data directory of a member that does not run. Its lock is held meanwhile, as bbolt holds it. What
@@ -222,7 +225,7 @@ pub async fn from_data_dir(data_dir: &Path, dir: &Path, progress: &Progress) -> 
         }
     })
     .await??;
-    written.await.map_err(|_| io::Error::other("the thread that writes has ended"))??;
+    let written = written.await.map_err(|_| io::Error::other("the thread that writes has ended"))??;
     let changed = std::fs::metadata(&database).and_then(|metadata| metadata.modified()).ok();
     let source = Source {
         origin: Origin::DataDir,
@@ -234,7 +237,7 @@ pub async fn from_data_dir(data_dir: &Path, dir: &Path, progress: &Progress) -> 
         term: wal.as_ref().and_then(|wal| Some(wal.hard_state?.term)),
         raft_index: wal.as_ref().and_then(|wal| Some(wal.last_entry?.1)),
     };
-    Ok(Taken { staging, source })
+    Ok(Taken { staging, source, whole: written.whole })
 }
 
 /// Refuses where it would come close to filling the disk: the copy, another beside it before retention lets one go, and
@@ -248,7 +251,7 @@ fn room(dir: &Path, database: u64) -> Result<(), Fault> {
 }
 
 /// A thread that writes what it is sent, and what it wrote when nothing comes any more.
-pub(super) type Writing = (mpsc::Sender<Vec<u8>>, oneshot::Receiver<io::Result<Sum>>);
+pub(super) type Writing = (mpsc::Sender<Vec<u8>>, oneshot::Receiver<io::Result<Written>>);
 
 /// So many of the last bytes are kept apart in its sum.
 pub(super) fn writing(staging: &Staging, hold: u64) -> io::Result<Writing> {
@@ -289,7 +292,7 @@ impl Taken {
     }
 
     fn proven(self, progress: &dyn Fn(u64, u64)) -> Result<Proven, Fault> {
-        let Self { staging, source } = self;
+        let Self { staging, source, whole } = self;
         let trust = match source.origin {
             Origin::Stream => RawCopy::Refuse,
             Origin::DataDir => RawCopy::Allow,
@@ -320,7 +323,7 @@ impl Taken {
             verified: clock::now().wall,
             by: concat!("lastgood ", env!("CARGO_PKG_VERSION")).to_owned(),
         };
-        Ok(Proven { staging, proof, remarks: contents.remarks })
+        Ok(Proven { staging, proof, whole, remarks: contents.remarks })
     }
 }
 
@@ -333,6 +336,11 @@ impl Proven {
     /// Where its bytes lie.
     pub fn path(&self) -> &Path {
         self.staging.path()
+    }
+
+    /// SHA-256 of the whole file, what etcd puts behind the database included.
+    pub fn sha256(&self) -> Digest {
+        self.whole
     }
 
     /// What does not make it unfit, and should be known.
@@ -371,7 +379,7 @@ pub(super) fn take_here(dir: &Path, origin: Origin, at: Timestamp, bytes: &[u8])
     for part in bytes.chunks(32 << 10) {
         writer.push(part)?;
     }
-    writer.finish()?;
+    let whole = writer.finish()?.whole;
     let source = Source { origin, at, cluster: 7, member: Some(1), etcd: None, term: None, raft_index: None };
-    Taken { staging, source }.proven(&|_, _| ())
+    Taken { staging, source, whole }.proven(&|_, _| ())
 }

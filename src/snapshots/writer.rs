@@ -5,6 +5,7 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use super::tally::{Sum, Tally};
+use crate::model::Digest;
 use crate::sys::files;
 
 /// Bytes after which the disk is made to take what there is. Without it the kernel would gather a database in memory and
@@ -17,6 +18,15 @@ pub(super) struct Writer {
     path: PathBuf,
     tally: Tally,
     synced: u64,
+}
+
+/// A file that was written, and lies on the disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Written {
+    /// What its bytes come to.
+    pub(super) sum: Sum,
+    /// SHA-256 of all of them.
+    pub(super) whole: Digest,
 }
 
 impl Writer {
@@ -36,16 +46,16 @@ impl Writer {
     }
 
     /// What was written, and lies on the disk.
-    pub(super) fn finish(self) -> io::Result<Sum> {
+    pub(super) fn finish(self) -> io::Result<Written> {
         self.file.sync_all().map_err(files::named("sync", &self.path))?;
-        Ok(self.tally.sum())
+        let (sum, whole) = self.tally.sums();
+        Ok(Written { sum, whole })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Digest;
     use crate::snapshots::proof::TRAILER;
     use proptest::prelude::*;
 
@@ -64,7 +74,8 @@ mod tests {
             }
             let (database, last) = bytes.split_at(bytes.len() - 32);
             let written = writer.finish().unwrap();
-            let wanted = Sum { bytes: bytes.len() as u64, sha256: Digest::of(database), last: last.to_vec() };
+            let sum = Sum { bytes: bytes.len() as u64, sha256: Digest::of(database), last: last.to_vec() };
+            let wanted = Written { sum, whole: Digest::of(&bytes) };
             prop_assert_eq!(written, wanted);
             prop_assert_eq!(std::fs::read(&path).unwrap(), bytes);
         }

@@ -5,4 +5,6 @@ pub mod clock;
 pub(crate) mod crash;
 pub mod files;
 pub mod idle;
+pub mod lock_file;
 pub mod proc;
+pub mod sync_writes;

@@ -1,4 +1,4 @@
-//! Whatever the bytes of a database or of a log are, reading them ends, in a value or in an error that names the place.
+//! Whatever the bytes of a database, a log or a bundle are, reading them ends, in a value or in an error that names the place.
 //!
 //! Real seeds and a mutator that knows the formats, for a bounded time: two seconds each, as one test among the others, or
 //!
@@ -243,4 +243,147 @@ fn a_log_is_read_or_the_place_is_named() {
         let read = std::panic::catch_unwind(|| targets::log(dir.path()));
         assert!(matches!(read, Ok(Ok(()))), "{read:?} of {first:02x?} and {second:02x?}");
     });
+}
+
+/// A manifest that is believed.
+fn manifest() -> serde_json::Value {
+    let digest = "ab".repeat(32);
+    let part = |ending: &str| {
+        let name = format!("{}{ending}", targets::SNAPSHOT.trim_end_matches("db"));
+        serde_json::json!({"name": name, "bytes": 4096, "sha256": digest})
+    };
+    let id = u64::MAX;
+    serde_json::json!({
+        "parts": [part("db"), part("node.tar"), part("keys.tar.age")],
+        "node": "m0", "cluster": id, "highest_revision": 100, "etcd": "3.5.16",
+        "members": [{"id": id, "name": "m0", "peer_urls": ["https://10.0.0.1:2380"], "client_urls": [], "learner": false}],
+        "components": {"etcd": {"manifest": "/etc/kubernetes/manifests/etcd.yaml", "generation": 2, "minor": [3, 5],
+                                "images": ["etcd:3.5.16-0"]}},
+        "configuration": ["/etc/kubernetes/audit.yaml"],
+        "keys": [{"path": "/etc/kubernetes/pki/ca.key", "sha256": digest}],
+        "recipients": ["age1"], "left_out": [], "made": "2026-11-26T15:20:30Z", "by": "lastgood 0.1.0",
+    })
+}
+
+/// Changes some value anywhere in it: away, twice, another, one of another kind.
+fn distort(value: &mut serde_json::Value, random: &mut Random) {
+    use serde_json::Value;
+    let deeper = random.below(5) > 0;
+    match value {
+        Value::Object(map) if deeper && !map.is_empty() => {
+            let key = map.keys().nth(random.below(map.len() as u64) as usize).expect("below its length").clone();
+            match random.below(8) {
+                0 => drop(map.remove(&key)),
+                1 => drop(map.insert(format!("{key}x"), Value::Null)),
+                _ => distort(&mut map[&key], random),
+            }
+        }
+        Value::Array(list) if deeper && !list.is_empty() => {
+            let at = random.below(list.len() as u64) as usize;
+            match random.below(6) {
+                0 => drop(list.remove(at)),
+                1 => list.push(list[at].clone()),
+                2 => list.swap(0, at),
+                _ => distort(&mut list[at], random),
+            }
+        }
+        Value::String(text) if deeper => match random.below(6) {
+            0 => text.insert_str(0, "../"),
+            1 => text.insert(0, '/'),
+            2 => text.push('\u{1b}'),
+            3 => drop(text.pop()),
+            4 => *text = text.replace("node", "keys"),
+            _ => text.clear(),
+        },
+        other => {
+            *other = match random.below(4) {
+                0 => Value::Null,
+                1 => Value::from(random.number()),
+                2 => Value::from(-1),
+                _ => Value::String("x".repeat(random.below(40) as usize)),
+            }
+        }
+    }
+}
+
+#[test]
+fn a_manifest_of_a_bundle_names_its_own_parts_or_is_refused() {
+    targets::manifest(manifest().to_string().as_bytes()).expect("the seed");
+    let seed = manifest().to_string();
+    let digest = lastgood::model::Digest::of(seed.as_bytes());
+    let text = format!("{{\"version\":1,\"checksum\":\"{digest}\",\"bundle\":{seed}}}\n");
+    lastgood::snapshots::bundle::Bundle::decode(text.as_bytes(), targets::SNAPSHOT).expect("the seed is believed");
+    run("manifest", |random| {
+        let mut value = manifest();
+        (0..random.below(4)).for_each(|_| distort(&mut value, random));
+        let mut body = value.to_string().into_bytes();
+        for _ in 0..random.below(3) {
+            let at = random.below(body.len() as u64) as usize;
+            match random.below(3) {
+                0 => body[at] ^= 1 << random.below(8),
+                1 => body.truncate(at.max(1)),
+                _ => body.insert(at, random.next() as u8),
+            }
+        }
+        let read = std::panic::catch_unwind(|| targets::manifest(&body));
+        assert!(matches!(read, Ok(Ok(()))), "{read:?} of {}", String::from_utf8_lossy(&body));
+    });
+}
+
+/// An archive of anything with the right checksums: otherwise none would be looked into.
+fn archive(random: &mut Random) -> Vec<u8> {
+    const NAMES: [&str; 10] =
+        ["etc/a", "etc/b", "etc/a/b", "/etc/a", "../a", "a/../b", "etc//a", ".", "", "var/lib/kubelet/config.yaml"];
+    let mut archive = Vec::new();
+    for _ in 0..random.below(5) {
+        let mut header = [0; 512];
+        let mut put = |at: usize, bytes: &[u8]| header[at..at + bytes.len()].copy_from_slice(bytes);
+        // Mostly good ones: a file is to be followed by another.
+        let name = if random.below(3) == 0 { NAMES[random.below(10) as usize] } else { "" };
+        let plain = format!("etc/{}", random.below(30));
+        put(0, if name.is_empty() { plain.as_bytes() } else { name.as_bytes() });
+        let length = random.below(1500);
+        let size = if random.below(8) == 0 { random.number() & 0o77_777_777_777 } else { length };
+        for (at, width, number) in [(100, 7, random.number() & 0o7_777_777), (108, 7, 0), (116, 7, 0), (124, 11, size)]
+        {
+            put(at, format!("{number:0width$o}").as_bytes());
+        }
+        put(136, b"00000000000");
+        put(156, if random.below(10) == 0 { b"2" } else { b"0" });
+        put(257, b"ustar\x0000");
+        if random.below(4) == 0 {
+            put(345, NAMES[random.below(10) as usize].as_bytes());
+        }
+        if random.below(6) == 0 {
+            let at = random.below(512) as usize;
+            put(at, &[random.next() as u8]);
+        }
+        put(148, b"        ");
+        let sum: u64 = header.iter().map(|byte| u64::from(*byte)).sum();
+        header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+        archive.extend(header);
+        archive.resize(archive.len() + (length as usize).next_multiple_of(512), random.next() as u8);
+    }
+    archive.resize(archive.len() + 1024, 0);
+    match random.below(6) {
+        0 => archive.truncate(random.below(archive.len() as u64) as usize),
+        1 => {
+            let at = random.below(archive.len() as u64) as usize;
+            archive[at] ^= 1 << random.below(8);
+        }
+        _ => {}
+    }
+    archive
+}
+
+#[test]
+fn an_archive_is_read_into_its_own_directory_or_the_place_is_named() {
+    let mut read_whole = 0;
+    run("archive", |random| {
+        let archive = archive(random);
+        let read = std::panic::catch_unwind(|| targets::archive(&archive));
+        assert!(matches!(read, Ok(Ok(()))), "{read:?} of {archive:02x?}");
+        read_whole += u64::from(lastgood::snapshots::bundle::tar::read(&archive).is_ok_and(|files| files.len() > 1));
+    });
+    assert!(read_whole > 0, "none was one: nothing beyond the first header was looked at");
 }

@@ -6,6 +6,11 @@ use std::path::Path;
 use lastgood::etcd::bbolt::Database;
 use lastgood::etcd::snapshot::{RawCopy, Verified, verify};
 use lastgood::etcd::{backend, wal};
+use lastgood::model::Digest;
+use lastgood::snapshots::bundle::{Bundle, MAX_PART, tar, target};
+
+/// The snapshot whose bundle is read.
+pub(crate) const SNAPSHOT: &str = "20261126T152030Z-cdf818194e3a8c32-r123456.db";
 
 /// Of a database, with a trailer or without: it is whole, or the error names the page, or what it lacks. What is whole is
 /// read by the reader, too, and to the same end.
@@ -45,4 +50,47 @@ pub(crate) fn log(dir: &Path) -> Result<(), String> {
         Err(fault @ wal::Fault::Corrupt { .. }) if fault.to_string().contains(".wal at byte ") => Ok(()),
         Err(fault) => Err(fault.to_string()),
     }
+}
+
+/// Of what travels with a snapshot, read as the body of a manifest and as an archive.
+pub(crate) fn bundle(bytes: &[u8]) -> Result<(), String> {
+    manifest(bytes).and_then(|()| archive(bytes))
+}
+
+/// Of a bundle's manifest with this body, its checksum right: it is read, and then names nothing but parts beside it, no
+/// larger than what may be held; or the error says something.
+pub(crate) fn manifest(body: &[u8]) -> Result<(), String> {
+    let head = format!("{{\"version\":1,\"checksum\":\"{}\",\"bundle\":", Digest::of(body));
+    let text = [head.as_bytes(), body, b"}\n"].concat();
+    let bundle = match Bundle::decode(&text, SNAPSHOT) {
+        Ok(bundle) => bundle,
+        Err(why) if !why.is_empty() => return Ok(()),
+        Err(_) => return Err("it says nothing".to_owned()),
+    };
+    let stem = SNAPSHOT.trim_end_matches("db");
+    let names: Vec<&str> = bundle.parts.iter().map(|part| part.name.as_str()).collect();
+    let held = bundle.parts.iter().skip(1).all(|part| part.bytes <= MAX_PART);
+    let beside = names.iter().all(|name| name.starts_with(stem) && !name.contains('/'));
+    let each = names.iter().collect::<std::collections::BTreeSet<_>>().len() == names.len();
+    if held && beside && each && names.len() <= 3 { Ok(()) } else { Err(format!("{bundle:?} is believed")) }
+}
+
+/// Of an archive: it is read, and every file of it lies below the directory, once, and has come out of these bytes; or the
+/// error names the place.
+pub(crate) fn archive(bytes: &[u8]) -> Result<(), String> {
+    let entries = match tar::read(bytes) {
+        Ok(entries) => entries,
+        Err(fault) if fault.at <= bytes.len() && fault.to_string().starts_with("at byte ") => return Ok(()),
+        Err(fault) => return Err(fault.to_string()),
+    };
+    let mut seen = std::collections::BTreeSet::new();
+    for entry in &entries {
+        let to = target(Path::new("/to"), entry).map_err(|fault| fault.to_string())?;
+        let plain = to.components().all(|part| part != std::path::Component::ParentDir);
+        if !plain || !to.starts_with("/to") || to == Path::new("/to") || !seen.insert(to) {
+            return Err(format!("{entry:?} leads elsewhere, or is there twice"));
+        }
+    }
+    let held: usize = entries.iter().map(|entry| entry.bytes.len() + 512).sum();
+    if held <= bytes.len() { Ok(()) } else { Err(format!("{held} bytes of {}", bytes.len())) }
 }

@@ -1,23 +1,41 @@
-//! `lastgood etcd`: etcd's own files, by people. What reads a file that is named needs neither agent nor configuration.
+//! `lastgood etcd`: the member of this node, and etcd's own files, by people. What reads a file that is named needs neither
+//! agent nor configuration.
 
 mod progress;
 mod remote;
 mod restore;
 mod save;
+mod serves;
 mod shelf;
+mod sizing;
 mod snapshot;
+mod status;
+mod unpack;
+mod vacancy;
 
 use clap::Subcommand;
 
 pub use restore::RestoreArgs;
+pub use sizing::SizingArgs;
 pub use snapshot::SnapshotCommand;
 
 use super::{Exit, Failure};
 use crate::config::Settings;
+use crate::report::Format;
 
 /// What can be done about etcd.
 #[derive(Debug, Subcommand)]
 pub enum EtcdCommand {
+    /// The member of this node as it is, and its cluster: versions, leader, sizes, alarms, latencies; works without the agent
+    /// and without a quorum; exit code 5 when the member is unwell, or cannot be told
+    Status {
+        /// How to print it
+        #[arg(short, long, value_enum, default_value_t)]
+        output: Format,
+    },
+    /// Whether disk, database and node are fit for etcd, line by line against its own hardware guidance; exit code 5 when
+    /// not, or not to be told. Writes nothing unless --write-test is given
+    Sizing(SizingArgs),
     /// Snapshots of etcd
     #[command(subcommand)]
     Snapshot(SnapshotCommand),
@@ -29,13 +47,17 @@ pub enum EtcdCommand {
 pub(super) fn offline(command: &EtcdCommand) -> Result<Exit, Failure> {
     match command {
         EtcdCommand::Snapshot(command) => snapshot::offline(command),
-        EtcdCommand::Restore(_) => Err(Failure::failed("this command needs the configuration".to_owned())),
+        EtcdCommand::Status { .. } | EtcdCommand::Sizing(_) | EtcdCommand::Restore(_) => {
+            Err(Failure::failed("this command needs the configuration".to_owned()))
+        }
     }
 }
 
 /// Carries a command out.
 pub(super) async fn etcd(settings: &Settings, command: EtcdCommand) -> Result<Exit, Failure> {
     match command {
+        EtcdCommand::Status { output } => status::status(settings, output).await,
+        EtcdCommand::Sizing(args) => sizing::sizing(settings, args).await,
         EtcdCommand::Snapshot(command) => snapshot::snapshot(settings, command).await,
         EtcdCommand::Restore(mut args) => {
             // What is fetched lies here as long as it is being restored.
@@ -46,7 +68,7 @@ pub(super) async fn etcd(settings: &Settings, command: EtcdCommand) -> Result<Ex
             if let Some(fetched) = &fetched {
                 args.take_from(fetched.path());
             }
-            restore::restore(settings, &args)
+            restore::restore(settings, &args).await
         }
     }
 }

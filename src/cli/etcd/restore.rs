@@ -1,17 +1,19 @@
-//! `lastgood etcd restore`: the plan first, then the deed. It needs no agent, no etcdutl and no running etcd.
+//! `lastgood etcd restore`: the plan first, then the deed. It needs no agent, no etcdutl and no running etcd. Where etcd's
+//! manifest stands, its pod and kube-apiserver's are away meanwhile (vacancy.rs).
 
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 
 use super::progress::Progress;
+use super::vacancy::{self, Vacancy};
 use crate::cli::{Care, Exit, Failure, out, rollback};
 use crate::config::Settings;
 use crate::etcd::backend::Member;
 use crate::etcd::restore::{Ask, Fault, Finished, Node, OfManifest, Planned, Recorded, Restored, finish};
 use crate::etcd::snapshot::RawCopy;
 use crate::model::versions::Minor;
-use crate::model::{Manifest, Role, manifest};
+use crate::model::{ComponentId, Manifest, Role, manifest};
 use crate::observe;
 use crate::record::last_known;
 use crate::report::Format;
@@ -70,12 +72,13 @@ fn minor(text: &str) -> Result<Minor, String> {
     }
 }
 
-pub(super) fn restore(settings: &Settings, args: &RestoreArgs) -> Result<Exit, Failure> {
-    let node = node(settings);
+pub(super) async fn restore(settings: &Settings, args: &RestoreArgs) -> Result<Exit, Failure> {
+    let (node, etcd) = node(settings);
     let ask = args.ask(args.file(settings)?);
     let data_dir = ask.data_dir(&node)?;
+    let lock = vacancy::lock(settings)?;
     let finished = if args.care.dry_run { Vec::new() } else { finish(&data_dir)? };
-    let planned = {
+    let mut planned = {
         let mut progress = Progress::new("verifying");
         ask.plan(&node, &mut |done, of| progress.at(done, of))?
     };
@@ -84,20 +87,30 @@ pub(super) fn restore(settings: &Settings, args: &RestoreArgs) -> Result<Exit, F
             Finished::Undone => eprintln!("a restore that was broken off is undone: what stood stands"),
             Finished::Completed(restored) if restored.is(&planned) => {
                 eprintln!("this very restore was broken off when it was all but done, and is completed now");
-                return done(args, &data_dir, &restored);
+                return done(args, &data_dir, &restored, None);
             }
             Finished::Completed(_) => eprintln!("an earlier restore that was broken off is completed"),
         }
     }
+    let in_use = planned.plan.in_use.clone();
+    let mut vacancy = match etcd.filter(|_| planned.startable().is_some()) {
+        Some(etcd) => Some(Vacancy::plan(settings, etcd).await),
+        None => None,
+    };
+    if let Some(Ok(vacancy)) = &vacancy {
+        planned.plan.first = vacancy.planned.steps.clone();
+    }
     if args.care.dry_run || args.care.output == Format::Text {
         out::text(&args.care.output.print(&planned.plan, |plan| plan.text())?)?;
     }
-    if let Some(who) = &planned.plan.in_use {
-        let next = stop(&node);
-        return match args.care.dry_run {
-            true => Ok(Exit::Ok),
-            false => Err(Failure { exit: Exit::Refused, sentence: format!("refused: {who}; next: {next}") }),
-        };
+    if let (Some(who), None | Some(Err(_))) = (&in_use, &vacancy) {
+        if args.care.dry_run {
+            return Ok(Exit::Ok);
+        }
+        let why =
+            vacancy.and_then(Result::err).map(|failure| format!(", and lastgood cannot empty its slot: {failure}"));
+        let (why, next) = (why.unwrap_or_default(), stop(&node));
+        return Err(Failure { exit: Exit::Refused, sentence: format!("refused: {who}{why}; next: {next}") });
     }
     if args.care.dry_run {
         return Ok(Exit::Ok);
@@ -105,24 +118,51 @@ pub(super) fn restore(settings: &Settings, args: &RestoreArgs) -> Result<Exit, F
     if !args.care.yes && !rollback::agreed()? {
         return Err(Failure { exit: Exit::Refused, sentence: "nothing was done".to_owned() });
     }
-    let restored = carry_out(planned)?;
-    done(args, &data_dir, &restored)
+    let Some(Ok(vacancy)) = &mut vacancy else {
+        let restored = carry_out(planned, &node)?;
+        return done(args, &data_dir, &restored, None);
+    };
+    if let Err(failure) = vacancy.empty().await {
+        drop(lock);
+        return Err(failure);
+    }
+    let restored = carry_out(planned, &node);
+    drop(lock);
+    let filled = vacancy.fill().await;
+    // Why it was not restored comes before how the old data do.
+    let restored = restored?;
+    filled?;
+    let proven = vacancy.prove().await?;
+    done(args, &data_dir, &restored, Some(proven))
 }
 
-fn carry_out(planned: Planned) -> Result<Restored, Fault> {
+fn carry_out(planned: Planned, node: &Node) -> Result<Restored, Fault> {
+    // Only what was found to be startable over these data is looked for again.
+    let file = node.etcd.as_ref().map(|etcd| etcd.file.as_path()).filter(|_| planned.startable().is_some());
+    let stands = || file.filter(|file| file.exists()).and_then(startable);
+    let planned = planned.looked_again(stands());
     let mut progress = Progress::new("building");
     let built = planned.build(&mut |done, of| progress.at(done, of))?;
     let mut progress = Progress::new("checking");
-    built.check(&mut |done, of| progress.at(done, of))?.swap()
+    let checked = built.check(&mut |done, of| progress.at(done, of))?;
+    match stands() {
+        // Its pod would wait for the lock on what is about to be put aside, and then write there.
+        Some(why) => Err(checked.given_up(&why)),
+        None => checked.swap(),
+    }
 }
 
-fn done(args: &RestoreArgs, data_dir: &Path, restored: &Restored) -> Result<Exit, Failure> {
+fn done(args: &RestoreArgs, data_dir: &Path, restored: &Restored, proven: Option<i64>) -> Result<Exit, Failure> {
     out::text(&args.care.output.print(restored, |restored| {
         let kept = match &restored.aside {
             Some(aside) => format!("; what stood there is kept in {}", data_dir.join(aside).display()),
             None => String::new(),
         };
-        format!("{} is restored{kept}\nnow start its etcd\n", data_dir.join("member").display())
+        let now = match proven {
+            Some(revision) => format!("its etcd serves: a write was read back at revision {revision}"),
+            None => "now start its etcd".to_owned(),
+        };
+        format!("{} is restored{kept}\n{now}\n", data_dir.join("member").display())
     })?)
 }
 
@@ -185,15 +225,15 @@ impl RestoreArgs {
     }
 }
 
-/// What this node's etcd manifest and the agent's memory say.
-fn node(settings: &Settings) -> Node {
+/// What this node's etcd manifest and the agent's memory say, and whose manifest it is.
+fn node(settings: &Settings) -> (Node, Option<ComponentId>) {
     let (_, surroundings) = observe::find(settings);
     let dir = &surroundings.manifests.value;
     let stands = etcd_manifest(dir);
     let startable = stands.as_ref().and_then(|(file, _)| startable(file));
     // Taken out for the restore, it lies where every known-good manifest does.
     let Some((file, manifest)) = stands.or_else(|| etcd_manifest(&settings.paths.inactive_manifests)) else {
-        return Node::default();
+        return (Node::default(), None);
     };
     let on_host = |flag: &str| {
         let inside = PathBuf::from(manifest.flag(flag)?);
@@ -208,7 +248,7 @@ fn node(settings: &Settings) -> Node {
         version: manifest.minor_version(),
         startable,
     };
-    Node { etcd: Some(etcd), recorded: recorded(settings) }
+    (Node { etcd: Some(etcd), recorded: recorded(settings) }, Some(manifest.id))
 }
 
 fn etcd_manifest(dir: &Path) -> Option<(PathBuf, Manifest)> {
@@ -264,10 +304,10 @@ mod tests {
     use super::*;
     use crate::cli::{Cli, Command as What, EtcdCommand};
 
-    fn run(settings: &Settings, line: &str) -> Result<Exit, Failure> {
+    async fn run(settings: &Settings, line: &str) -> Result<Exit, Failure> {
         let words = ["lastgood", "etcd", "restore"].into_iter().chain(line.split(' '));
         match Cli::try_parse_from(words).unwrap().command {
-            What::Etcd(EtcdCommand::Restore(args)) => restore(settings, &args),
+            What::Etcd(EtcdCommand::Restore(args)) => restore(settings, &args).await,
             other => panic!("{other:?}"),
         }
     }
@@ -282,6 +322,7 @@ mod tests {
         settings.paths.inactive_manifests = root.join("inactive");
         settings.paths.state = root.join("state");
         settings.paths.run = root.join("state");
+        settings.paths.staging = root.join(".lastgood");
         let manifest = format!(
             "apiVersion: v1\nkind: Pod\nmetadata: {{name: etcd, namespace: kube-system}}\nspec:\n  containers:\n  - name: \
              etcd\n    image: registry.k8s.io/etcd:3.6.4-0\n    command: [etcd, --name=vm, --data-dir={0}, \
@@ -300,23 +341,23 @@ mod tests {
         path.to_str().unwrap().to_owned()
     }
 
-    #[test]
-    fn a_file_is_all_that_is_needed_on_a_node_of_one_member() {
+    #[tokio::test]
+    async fn a_file_is_all_that_is_needed_on_a_node_of_one_member() {
         let dir = tempfile::tempdir().unwrap();
         let settings = node(dir.path());
         let from = snapshot(dir.path());
         let member = dir.path().join("etcd/member");
-        assert_eq!(run(&settings, &format!("--from {from} --dry-run -o json")).unwrap(), Exit::Ok);
+        assert_eq!(run(&settings, &format!("--from {from} --dry-run -o json")).await.unwrap(), Exit::Ok);
         assert!(!member.exists(), "a dry run does nothing");
-        assert_eq!(run(&settings, &format!("--from {from} --yes")).unwrap(), Exit::Ok);
+        assert_eq!(run(&settings, &format!("--from {from} --yes")).await.unwrap(), Exit::Ok);
         assert!(member.join("snap/db").exists());
         // Over what stands, as the manifest names the place.
-        assert_eq!(run(&settings, &format!("--from {from} -y -o json")).unwrap(), Exit::Ok);
+        assert_eq!(run(&settings, &format!("--from {from} -y -o json")).await.unwrap(), Exit::Ok);
         assert_eq!(files::names(&dir.path().join("etcd")).unwrap().len(), 2);
     }
 
-    #[test]
-    fn what_is_refused_ends_with_its_own_code_and_the_next_step() {
+    #[tokio::test]
+    async fn what_is_refused_ends_with_its_own_code_and_the_next_step() {
         let dir = tempfile::tempdir().unwrap();
         let settings = node(dir.path());
         let from = snapshot(dir.path());
@@ -329,12 +370,12 @@ mod tests {
             (format!("--from {from} --yes --etcd-version 3.5.16"), "etcd 3.5 cannot open data of storage version 3.6"),
             (format!("--from {from} --yes --data-dir {}", dir.path().join("state/x").display()), "which member"),
         ] {
-            let failure = run(&settings, &line).unwrap_err();
+            let failure = run(&settings, &line).await.unwrap_err();
             assert_eq!(failure.exit, Exit::Refused, "{line}: {failure}");
             assert!(failure.sentence.contains(words) && failure.sentence.contains("next: "), "{line}: {failure}");
         }
         fs::write(&from, "torn").unwrap();
-        assert_ne!(run(&settings, &format!("--from {from} --yes")).unwrap_err().exit, Exit::Ok);
+        assert_ne!(run(&settings, &format!("--from {from} --yes")).await.unwrap_err().exit, Exit::Ok);
         assert_eq!(files::names(&dir.path().join("etcd")).unwrap(), Vec::<String>::new());
     }
 }

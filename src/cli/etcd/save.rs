@@ -17,11 +17,12 @@ use crate::config::Settings;
 use crate::config::place::Place;
 use crate::config::size::roughly;
 use crate::model::Memory;
+use crate::model::snapshot::Bundled;
 use crate::observe::{LocalMember, Observer};
 use crate::report::{Format, SnapshotRow};
 use crate::snapshots::directory::LockError;
 use crate::snapshots::save::{Doing, Fault, Limits, Progress, Proven, Taken, from_data_dir, from_member};
-use crate::snapshots::{Directory, Locked, Snapshot};
+use crate::snapshots::{Directory, Locked, Snapshot, bundle};
 use crate::sys::files;
 
 /// Between two looks whether another lastgood is still at the directory.
@@ -96,17 +97,29 @@ async fn saved(settings: &Settings, file: Option<PathBuf>, data_dir: Option<Path
         }
     };
     let proven = proven(settings, &dir, data_dir).await?;
-    keep(proven, file, locked.as_ref())
+    keep(settings, proven, file, locked.as_ref())
 }
 
-fn keep(proven: Proven, file: Option<PathBuf>, locked: Option<&Locked>) -> Result<Snapshot, Failure> {
-    let proof = proven.proof().clone();
+fn keep(
+    settings: &Settings,
+    proven: Proven,
+    file: Option<PathBuf>,
+    locked: Option<&Locked>,
+) -> Result<Snapshot, Failure> {
+    let (proof, sha256) = (proven.proof().clone(), proven.sha256());
     let path = match (file, locked) {
         (Some(file), _) => {
             proven.keep_as(&file)?;
             file
         }
-        (None, Some(locked)) => proven.keep(locked)?,
+        (None, Some(locked)) => {
+            let path = proven.keep(locked)?;
+            match bundle::add(settings, locked, &proof, sha256) {
+                Ok(bundle) => eprintln!("in its bundle: {}", Bundled::from(bundle).briefly),
+                Err(why) => eprintln!("the snapshot stands without a bundle: {why}"),
+            }
+            path
+        }
         (None, None) => return Err(Failure::failed("there is no place for the snapshot".to_owned())),
     };
     Ok(Snapshot { path, name: proof.name, bytes: proof.bytes, proof: Ok(proof) })
@@ -124,7 +137,7 @@ async fn of_this_node(settings: &Settings, dir: &Path, progress: &Progress) -> R
     Ok(from_data_dir(&data_dir, dir, progress).await?)
 }
 
-async fn member(settings: &Settings) -> Result<LocalMember, Failure> {
+pub(super) async fn member(settings: &Settings) -> Result<LocalMember, Failure> {
     let mut observer = Observer::start(settings).await;
     // What stands or stood last: the agent's memory knows the manifest of a member whose file is gone.
     let memory = crate::record::Store::open(settings).map(|store| store.load_memory(&observer.machine()).0);

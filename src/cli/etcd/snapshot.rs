@@ -6,12 +6,14 @@ use clap::Subcommand;
 
 use super::progress::Progress;
 use super::remote::{self, Where};
+use super::unpack::UnpackArgs;
 use crate::cli::{Care, Exit, Failure, out};
 use crate::config::Settings;
 use crate::config::place::Place;
 use crate::etcd::bbolt::Fault;
 use crate::etcd::snapshot::{RawCopy, Rejected, Verified, verify};
 use crate::report::{Format, Snapshot};
+use crate::snapshots::bundle::{self, Bundle};
 
 /// What can be done with snapshots.
 #[derive(Debug, Subcommand)]
@@ -50,7 +52,10 @@ pub enum SnapshotCommand {
         #[command(flatten)]
         care: Care,
     },
-    /// Whether a snapshot is whole: its SHA-256, every page, what it holds; exit code 5 when it is not, 3 when it carries
+    /// Write what travels with a snapshot below a directory, as it lay on the node: manifests, configuration, and keys where
+    /// an identity opens them
+    Unpack(UnpackArgs),
+    /// Whether a snapshot is whole: its SHA-256, every page, what it holds, every part of its bundle; exit code 5 when it is not, 3 when it carries
     /// no SHA-256
     Verify {
         /// The snapshot, as etcdctl, etcdutl or lastgood saved it; from object storage (s3://…/NAME.db, or a prefix: the newest
@@ -64,7 +69,7 @@ pub enum SnapshotCommand {
         #[arg(short, long, value_enum, default_value_t)]
         output: Format,
     },
-    /// What a snapshot holds: revisions, buckets, members, versions, alarms; with or without a SHA-256 at its end
+    /// What a snapshot holds: revisions, buckets, members, versions, alarms, and what travels with it; with or without a SHA-256 at its end
     Show {
         /// The snapshot, or a copy of member/snap/db
         file: PathBuf,
@@ -90,10 +95,27 @@ pub(super) fn offline(command: &SnapshotCommand) -> Result<Exit, Failure> {
     match command {
         SnapshotCommand::Verify { file, skip_hash_check, output } => {
             let trust = if *skip_hash_check { RawCopy::Allow } else { RawCopy::Refuse };
-            out::text(&output.print(&verified(file, trust)?, Snapshot::verdict)?)
+            let snapshot = verified(file, trust)?;
+            let mut progress = Progress::new("verifying its bundle");
+            let bundle = match bundle::verify(file, &mut |done, of| progress.at(done, of)) {
+                Ok(bundle) => Some(bundle),
+                Err(bundle::Fault::None(_)) => None,
+                Err(fault) => {
+                    out::text(&output.print(&snapshot, Snapshot::verdict)?)?;
+                    return Err(Failure { exit: Exit::Unwell, sentence: format!("but its bundle is not: {fault}") });
+                }
+            };
+            out::text(&output.print(&snapshot.with(bundle), Snapshot::verdict)?)
         }
         SnapshotCommand::Show { file, output } => {
-            out::text(&output.print(&verified(file, RawCopy::Allow)?, Snapshot::text)?)
+            let snapshot = verified(file, RawCopy::Allow)?;
+            let (bundle, torn) = match Bundle::read(file) {
+                Ok(bundle) => (Some(bundle), None),
+                Err(bundle::Fault::None(_)) => (None, None),
+                Err(fault) => (None, Some(fault.to_string())),
+            };
+            torn.iter().for_each(|why| eprintln!("{why}"));
+            out::text(&output.print(&snapshot.with(bundle), Snapshot::text)?)
         }
         _ => Err(Failure::failed("this command needs the configuration".to_owned())),
     }
@@ -123,6 +145,7 @@ pub(super) async fn snapshot(settings: &Settings, command: SnapshotCommand) -> R
             }
             Where::File(_) => offline(&command),
         },
+        SnapshotCommand::Unpack(args) => super::unpack::unpack(settings, &args),
         SnapshotCommand::Show { .. } => offline(&command),
     }
 }

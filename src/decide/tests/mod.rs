@@ -15,5 +15,6 @@ mod stalls;
 mod surroundings;
 mod trials;
 mod upgrades;
+mod vacancy;
 mod versions;
 mod world;

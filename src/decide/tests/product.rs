@@ -59,6 +59,7 @@ fn slots() -> Vec<Slot> {
             crashes: 0,
             nudged: Nudged::NotYet,
             stood: Stood::NotYet,
+            vacated: None,
         })
     };
     let missing =

@@ -54,6 +54,9 @@ pub struct Plan {
     pub room: Room,
     /// Who works at the data directory and has to be stopped first, if anybody does.
     pub in_use: Option<String>,
+    /// How that is done, where it is: step by step, the restore itself among them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub first: Vec<String>,
 }
 
 /// The snapshot, as far as it matters here.
@@ -116,6 +119,18 @@ pub(super) type Stamp = (u64, u64, u64, i64, i64);
 pub(super) fn stamp(path: &Path) -> std::io::Result<Stamp> {
     let meta = std::fs::metadata(path).map_err(files::named("look at", path))?;
     Ok((meta.dev(), meta.ino(), meta.len(), meta.mtime(), meta.mtime_nsec()))
+}
+
+impl Planned {
+    /// Why an etcd may be started over it at any moment, where one may: its manifest stands.
+    pub fn startable(&self) -> Option<&str> {
+        self.startable.as_deref()
+    }
+
+    /// The same plan, where the manifest was looked at once more since.
+    pub fn looked_again(self, startable: Option<String>) -> Self {
+        Self { startable, ..self }
+    }
 }
 
 /// Name, cluster and place, from the flags and the manifest.
@@ -199,6 +214,7 @@ impl Ask {
                 Err(Fault::Refused { why, .. }) => Some(why),
                 Err(other) => return Err(other),
             },
+            first: Vec::new(),
         };
         Ok(Planned {
             plan,
@@ -521,8 +537,13 @@ impl Plan {
         self.lost.iter().enumerate().for_each(|(at, lost)| line(if at == 0 { "lost" } else { "" }, lost.clone()));
         line("room", format!("{needed} MiB needed, {free} MiB free"));
         self.afterwards.iter().for_each(|then| line("afterwards", then.clone()));
-        if let Some(who) = &self.in_use {
-            line("first", format!("stop etcd: {who}"));
+        match &self.in_use {
+            Some(who) if self.first.is_empty() => line("first", format!("stop etcd: {who}")),
+            _ => {
+                for (at, step) in self.first.iter().enumerate() {
+                    line(if at == 0 { "steps" } else { "" }, format!("{}. {step}", at + 1));
+                }
+            }
         }
         out
     }

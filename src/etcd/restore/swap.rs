@@ -200,6 +200,13 @@ impl Staging {
 }
 
 impl Checked {
+    /// Removes it again, as it must not take the place of what stands: why.
+    pub fn given_up(self, why: &str) -> Fault {
+        // What cannot be removed now is removed by the next run.
+        let _ = self.staging.discard();
+        Fault::refused(why, "take its manifest out of the manifest directory first")
+    }
+
     /// Puts it in the place of what stands, which is kept.
     ///
     /// # Errors

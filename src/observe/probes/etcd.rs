@@ -349,6 +349,52 @@ mod tests {
         assert_eq!(live(&way, soon()).await, Reading::Good);
     }
 
+    #[tokio::test]
+    async fn one_look_tells_the_member_and_of_one_that_is_gone_what_the_others_say() {
+        use crate::model::etcd::Member as Listed;
+        use crate::observe::probes::http::Get;
+        use crate::observe::probes::member::{Ask, at_once};
+
+        let ask = |port: u16| {
+            let address = Address { host: "127.0.0.1".into(), port };
+            let metrics = Get {
+                address: address.clone(),
+                security: Security::Plain,
+                path: "/metrics".into(),
+                headers: Vec::new(),
+                max_body: 1 << 20,
+            };
+            Ask { way: Way { address, security: Security::Plain }, metrics, peer: Security::Plain }
+        };
+        let listed = |id: u64, port: u16| Listed {
+            id,
+            name: format!("m{id}"),
+            peer_urls: Vec::new(),
+            client_urls: vec![format!("http://127.0.0.1:{port}")],
+            learner: false,
+        };
+        let member = Member::start("http", &[]);
+        serving(&member.way(Security::Plain)).await;
+        let status = at_once(&ask(member.port), None, TIMEOUT).await;
+        let own = status.own.as_ref().unwrap();
+        assert!(own.version.starts_with("3.5.") && own.leader == Some(own.member), "{own:?}");
+        assert_eq!(status.agreed.map(|agreed| agreed.member), Some(own.member));
+        let every = status.metrics.as_ref().unwrap().every_fsync.unwrap();
+        assert!(every.count > 0 && every.p50.at_most <= every.p99.at_most, "{every:?}");
+
+        // A process that is stopped: the kernel takes its connections.
+        let hung = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let known = vec![listed(1, free_port()), listed(2, member.port), listed(3, hung.local_addr().unwrap().port())];
+        let away = ask(free_port());
+        let gone = at_once(&away, Some((1, known)), TIMEOUT);
+        let gone = tokio::time::timeout(20 * TIMEOUT, gone).await.expect("it hangs with a member that does");
+        assert_eq!(gone.silent.as_ref().map(|symptom| symptom.kind), Some(SymptomKind::Refused));
+        assert!(gone.others[&2].is_ok(), "{gone:?}");
+        assert_eq!(gone.others[&3].as_ref().unwrap_err().kind, SymptomKind::TimedOut);
+        assert!(!gone.others.contains_key(&1), "its own is no other");
+        assert!(gone.elsewhere.unwrap().contains_key(&2), "and it has a quorum of its own");
+    }
+
     fn mutual(pki: &Pki, certificate: &str) -> Vec<String> {
         let path = |name: &str| pki.path(name).display().to_string();
         vec![

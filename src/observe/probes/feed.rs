@@ -32,6 +32,16 @@ pub struct Feed {
     _client: Client,
 }
 
+/// Connects to a member of this node, for whoever wants more of it than a look.
+///
+/// # Errors
+/// A sentence: what it answered instead, or that it did not within this time.
+pub async fn client(way: &Way, within: Duration) -> Result<Client, String> {
+    let etcd = Etcd::connect(way, Instant::now() + within).await;
+    let etcd = etcd.map_err(|reading| reading.symptom().map(ToString::to_string).unwrap_or_default())?;
+    Ok(etcd.client().clone())
+}
+
 /// One part of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Part {

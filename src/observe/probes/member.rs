@@ -75,6 +75,11 @@ impl Members {
         }
     }
 
+    /// Whom is asked, and how.
+    pub(in crate::observe) fn asks(&self) -> impl Iterator<Item = (&ComponentId, &Ask)> {
+        self.tasks.iter().map(|(id, asking)| (id, &asking.ask))
+    }
+
     /// How each of them is reached.
     pub(in crate::observe) fn ways(&self) -> impl Iterator<Item = (&ComponentId, &Way)> {
         self.tasks.iter().map(|(id, asking)| (id, &asking.ask.way))
@@ -104,38 +109,73 @@ impl Asking {
 async fn keep_asking(ask: Ask, answer: Arc<Mutex<Option<EtcdStatus>>>, interval: Duration, timeout: Duration) {
     let mut ticks = tokio::time::interval(interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut scrapes = Scrapes::default();
-    let (mut all, mut known): (Option<Vec<Member>>, Vec<Member>) = (None, Vec::new());
-    let mut about = About::Themselves;
-    let mut own = None;
+    let mut rounds = Rounds::default();
     loop {
         ticks.tick().await;
-        let deadline = Instant::now() + timeout;
+        let status = rounds.next(&ask, timeout).await;
+        *answer.lock().unwrap_or_else(PoisonError::into_inner) = Some(status);
+    }
+}
+
+/// Between the two rounds of [`at_once`]: what etcd writes in a second tells how its disk does now.
+const APART: Duration = Duration::from_secs(1);
+
+/// Asks two rounds of questions and no more, for whoever does not stay to watch. `known` are the members as they were
+/// known before, and the ID of the one that is asked: a member that says nothing names nobody.
+pub(in crate::observe) async fn at_once(ask: &Ask, known: Option<(u64, Vec<Member>)>, timeout: Duration) -> EtcdStatus {
+    let mut rounds = Rounds::default();
+    if let Some((own, members)) = known.filter(|(_, members)| !members.is_empty()) {
+        rounds.known = members.iter().filter(|member| member.id != own).cloned().collect();
+        (rounds.own, rounds.all) = (Some(own), Some(members));
+    }
+    let first = rounds.next(ask, timeout).await;
+    tokio::time::sleep(APART).await;
+    let mut status = rounds.next(ask, timeout).await;
+    // What it said once it knows.
+    status.members = status.members.or(first.members);
+    status
+}
+
+/// What one round leaves for the next.
+#[derive(Debug, Default)]
+struct Rounds {
+    scrapes: Scrapes,
+    all: Option<Vec<Member>>,
+    known: Vec<Member>,
+    about: About,
+    own: Option<u64>,
+}
+
+impl Rounds {
+    /// Asks the member, the others and its metrics, beside each other.
+    async fn next(&mut self, ask: &Ask, timeout: Duration) -> EtcdStatus {
+        let (deadline, about) = (Instant::now() + timeout, self.about);
         let (status, others, peers_refuse, metrics) = tokio::join!(
             look(&ask.way, deadline),
-            others(&ask.way, &known, about, deadline),
-            peers(&ask.peer, &known, about, deadline),
+            others(&ask.way, &self.known, about, deadline),
+            peers(&ask.peer, &self.known, about, deadline),
             http::get(&ask.metrics, deadline)
         );
         let metrics = match metrics {
-            Ok(page) if page.status == 200 => Some(scrapes.take(&String::from_utf8_lossy(&page.body))),
+            Ok(page) if page.status == 200 => Some(self.scrapes.take(&String::from_utf8_lossy(&page.body))),
             // A process that does not answer is asked again, and then perhaps another one: no difference of the two.
             _ => {
-                scrapes = Scrapes::default();
+                self.scrapes = Scrapes::default();
                 None
             }
         };
         let mut status = EtcdStatus { metrics, peers_refuse, ..with_others(status, about, others) };
         // It lists itself even where it was too slow to say who it is.
-        own = status.own.as_ref().map(|own| own.member).or(status.agreed.map(|agreed| agreed.member)).or(own);
-        if let Some(members) = status.members.as_ref().filter(|_| own.is_some()) {
-            known = members.iter().filter(|member| Some(member.id) != own).cloned().collect();
-            all = Some(members.clone());
+        let own = status.own.as_ref().map(|own| own.member).or(status.agreed.map(|agreed| agreed.member));
+        self.own = own.or(self.own);
+        if let Some(members) = status.members.as_ref().filter(|_| self.own.is_some()) {
+            self.known = members.iter().filter(|member| Some(member.id) != self.own).cloned().collect();
+            self.all = Some(members.clone());
         } else if status.members_elsewhere.is_none() {
-            status.members_elsewhere.clone_from(&all);
+            status.members_elsewhere.clone_from(&self.all);
         }
-        about = if status.own.is_none() || status.is_leaderless() { About::TheCluster } else { About::Themselves };
-        *answer.lock().unwrap_or_else(PoisonError::into_inner) = Some(status);
+        self.about = if status.own.is_none() || status.is_leaderless() { About::TheCluster } else { About::Themselves };
+        status
     }
 }
 
@@ -147,7 +187,10 @@ pub(super) async fn look(way: &Way, deadline: Instant) -> EtcdStatus {
             let (own, members, agreed) =
                 tokio::join!(etcd.status(deadline), etcd.members(deadline), etcd.agreed(deadline));
             status.members = members.ok();
-            status.agreed = agreed.ok();
+            match agreed {
+                Ok(agreed) => status.agreed = Some(agreed),
+                Err(reading) => status.not_agreed = reading.symptom().cloned(),
+            }
             match own {
                 Ok(own) => status.own = Some(own),
                 Err(reading) => status.silent = reading.symptom().cloned(),
@@ -160,9 +203,10 @@ pub(super) async fn look(way: &Way, deadline: Instant) -> EtcdStatus {
 }
 
 /// What the others are asked about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum About {
     /// How they do.
+    #[default]
     Themselves,
     /// Whether they have a quorum, and who belongs to the cluster, too.
     TheCluster,

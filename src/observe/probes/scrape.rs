@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::model::etcd::Metrics;
+use crate::model::etcd::{Latency, Metrics, Within};
 
 /// So many figures are kept: a few more than it takes to call a disk slow.
 const KEPT: usize = 5;
@@ -44,6 +44,8 @@ impl Scrapes {
         Metrics {
             fsync: self.fsync.figures.iter().copied().collect(),
             commit: self.commit.figures.iter().copied().collect(),
+            every_fsync: self.fsync.every(),
+            every_commit: self.commit.every(),
             leader_changes: count("etcd_server_leader_changes_seen_total"),
             proposals_pending: count("etcd_server_proposals_pending"),
             has_leader,
@@ -64,6 +66,22 @@ impl Series {
                 self.figures.pop_front();
             }
         }
+    }
+}
+
+impl Series {
+    /// What the last scrape counted in all.
+    fn every(&self) -> Option<Latency> {
+        let histogram = self.before.as_ref()?;
+        let count = histogram.values().max().copied().filter(|count| *count > 0)?;
+        let within = |percent: u64| {
+            let wanted = count - count.saturating_mul(100 - percent) / 100;
+            let bound = |bound: u64| (bound != u64::MAX).then(|| Duration::from_micros(bound));
+            let at = histogram.iter().find(|(_, below)| **below >= wanted).map(|(bound, _)| *bound)?;
+            let above = histogram.range(..at).next_back().and_then(|(below, _)| bound(*below)).unwrap_or_default();
+            Some(Within { above, at_most: bound(at) })
+        };
+        Some(Latency { count, p50: within(50)?, p99: within(99)? })
     }
 }
 
@@ -139,6 +157,24 @@ mod tests {
         assert_eq!(scrapes.take(&page(1200, 900)).fsync, [Duration::ZERO], "nothing came");
         assert_eq!(scrapes.take(&page(1210, 905)).fsync, [Duration::ZERO, SLOW_FSYNC]);
         assert_eq!(scrapes.take(&page(5, 0)).fsync.len(), 2, "a process that started anew");
+    }
+
+    #[test]
+    fn all_that_one_scrape_counted_lies_in_its_buckets() {
+        let mut scrapes = Scrapes::default();
+        let at = |above, at_most: Option<u64>| Within {
+            above: Duration::from_millis(above),
+            at_most: at_most.map(Duration::from_millis),
+        };
+        let every = scrapes.take(&page(1000, 20)).every_fsync.unwrap();
+        assert_eq!(every, Latency { count: 1000, p50: at(0, Some(1)), p99: at(512, Some(1024)) });
+        assert_eq!(every.p99.to_string(), "at most 1024 ms");
+        assert_eq!(scrapes.take(&page(1000, 10)).every_fsync.unwrap().p99, at(0, Some(1)), "ten in a thousand");
+        assert_eq!(scrapes.take(&page(0, 0)).every_fsync, None, "nothing was counted");
+        let beyond = "etcd_disk_wal_fsync_duration_seconds_bucket{le=\"8.192\"} 0\n\
+                      etcd_disk_wal_fsync_duration_seconds_bucket{le=\"+Inf\"} 3\n";
+        assert_eq!(scrapes.take(beyond).every_fsync.unwrap().p50, at(8192, None));
+        assert_eq!(at(8192, None).to_string(), "above 8192 ms");
     }
 
     #[test]

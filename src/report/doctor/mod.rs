@@ -131,8 +131,7 @@ impl Doctor {
         let mut checks = node::checks(&examined);
         checks.extend(components::checks(&examined));
         checks.extend(certificates::checks(&examined));
-        checks.extend(snapshots::check(&examined));
-        checks.extend(snapshots::remote(&examined));
+        checks.extend(snapshots::checks(&examined));
         checks.sort_by_key(|check| std::cmp::Reverse(check.verdict));
         let verdict = checks.iter().map(|check| check.verdict).max().unwrap_or(Mark::CannotTell);
         let sentence = sentence(&checks, verdict);

@@ -3,8 +3,37 @@
 use super::{Check, Examined, Mark};
 use crate::config::duration::roughly;
 
+/// What is said of them, where this node has an etcd of its own.
+pub(super) fn checks(examined: &Examined<'_>) -> Vec<Check> {
+    data(examined).into_iter().chain(bundle(examined)).chain(remote(examined)).collect()
+}
+
+/// What a bare machine needs besides the data. That keys are not in it is a choice; so it is no warning.
+fn bundle(examined: &Examined<'_>) -> Option<Check> {
+    let newest = examined.snapshots?.newest.as_ref()?;
+    let subject = "bundle of the snapshot";
+    let bundled = match &newest.bundle {
+        Ok(bundled) => bundled,
+        Err(why) => {
+            let fix = "`lastgood etcd snapshot save` takes one with its bundle, or says what is in its way";
+            return Some(Check::bad(subject, Mark::Warning, why, fix));
+        }
+    };
+    let left_out = match bundled.left_out.len() {
+        0 => String::new(),
+        n => format!("; left out: {n} (`lastgood etcd snapshot show` names each)"),
+    };
+    let mut check = Check::ok(subject, format!("{}{left_out}", bundled.briefly));
+    if !bundled.keys {
+        let fix = "keys are not in it; `age-keygen -o FILE`, on another machine, makes a pair, and \
+                   snapshots.recipients = [\"age1…\"] with its public half lets them travel encrypted";
+        check.fix = Some(fix.to_owned());
+    }
+    Some(check)
+}
+
 /// Whether they are in object storage as well, where they are to be. By what the agent saw there: a store may hang.
-pub(super) fn remote(examined: &Examined<'_>) -> Option<Check> {
+fn remote(examined: &Examined<'_>) -> Option<Check> {
     let snapshots = examined.snapshots?;
     let remote = snapshots.remote.as_ref()?;
     let subject = "snapshot in object storage";
@@ -27,8 +56,8 @@ pub(super) fn remote(examined: &Examined<'_>) -> Option<Check> {
     })
 }
 
-/// One check, where this node has an etcd of its own.
-pub(super) fn check(examined: &Examined<'_>) -> Option<Check> {
+/// Whether there is a recent one.
+fn data(examined: &Examined<'_>) -> Option<Check> {
     let snapshots = examined.snapshots?;
     let subject = "snapshot of etcd";
     let dir = &snapshots.directory;

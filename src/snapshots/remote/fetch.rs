@@ -96,7 +96,7 @@ impl Remote {
         drop(parts);
         let written = written.await.map_err(|_| io::Error::other("the thread that writes has ended"))??;
         if let Some(proof) = &proof {
-            if written != proof.sum() {
+            if written.sum != proof.sum() {
                 return Err(Trouble::Differs(format!("{from}: what came is not what was verified")));
             }
         }

@@ -1,5 +1,6 @@
 //! A save and a prune are killed, and the disk fails under them, at every call they make. Afterwards every snapshot that
-//! was verified is there, whatever stands under a snapshot's name is whole, and the next run comes to the same end.
+//! was verified is there, whatever stands under a snapshot's name is whole, a bundle is whole or none, and the next run comes
+//! to the same end.
 
 use std::collections::BTreeSet;
 use std::env;
@@ -11,8 +12,8 @@ use jiff::Timestamp;
 
 use super::super::retention::Rules;
 use super::super::save::{Fault, take_here};
-use super::super::{Directory, Locked, Origin};
-use super::{assert_honest, fixture, names};
+use super::super::{Directory, Locked, Origin, bundle};
+use super::{assert_honest, fixture};
 use crate::sys::{crash, files};
 
 const WORK: &str = "LASTGOOD_SNAPSHOT_WORK";
@@ -23,6 +24,9 @@ const RULES: Rules = Rules { last: 2, hourly: 0, daily: 0, weekly: 0, total: u64
 /// When the three that stand at the beginning were taken, and the one that is saved.
 const TAKEN: [i64; 3] = [1_800_000_000, 1_800_000_100, 1_800_000_200];
 const NEXT: i64 = 1_800_000_300;
+
+/// Somebody's: nobody has to open it.
+const RECIPIENT: &str = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p";
 
 /// What the child does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,8 +57,13 @@ fn lock(root: &Path) -> Result<Locked, Fault> {
 
 fn save(root: &Path, origin: Origin, at: i64, bytes: &[u8]) -> Result<(), Fault> {
     let locked = lock(root)?;
-    let proven = take_here(locked.directory().path(), origin, Timestamp::from_second(at).unwrap(), bytes)?;
-    proven.keep(&locked).map(drop).map_err(Fault::Disk)
+    let at = Timestamp::from_second(at).unwrap();
+    let proven = take_here(locked.directory().path(), origin, at, bytes)?;
+    let (proof, sha256) = (proven.proof().clone(), proven.sha256());
+    let snapshot = proven.keep(&locked)?;
+    // Without one it is as good.
+    let _ = bundle::make(&snapshot, &proof, sha256, bundle::tests::gathered(), &[RECIPIENT.to_owned()], at);
+    Ok(())
 }
 
 /// The work, all of it in this thread; an error where the disk failed.
@@ -131,12 +140,21 @@ fn check(what: Work, root: &Path, bytes: &[u8], situation: &str) {
         expected.insert(NEXT);
     }
     assert_eq!(verified(root), expected, "{situation}");
+    // Those that stood before keep their bundles; the one that was saved has all of its own or nothing.
+    let mut with_bundle = 0;
+    for snapshot in all.list().unwrap() {
+        match bundle::verify(&snapshot.path, &mut |_, _| ()) {
+            Ok(_) => with_bundle += 1,
+            Err(bundle::Fault::None(_)) if snapshot.name.at.as_second() == NEXT => {}
+            Err(fault) => panic!("{situation}: {fault}"),
+        }
+    }
     let left = files::names(&dir(root)).unwrap();
-    assert_eq!(left.len(), 1 + 2 * expected.len(), "{situation}: something was left behind: {left:?}");
+    let whole = 1 + 2 * expected.len() + 3 * with_bundle;
+    assert_eq!(left.len(), whole, "{situation}: something was left behind: {left:?}");
     let elsewhere = files::names(&root.join("elsewhere")).unwrap();
     let wanted: &[&str] = if what == Work::SaveAs { &["mine.db"] } else { &[] };
     assert_eq!(elsewhere, wanted, "{situation}");
-    assert_eq!(names(&dir(root)).len(), 2 * expected.len());
 }
 
 /// Meets every call of these kinds with a fault, one at a time, and tells how many there were.

@@ -23,6 +23,7 @@
 //! | `surroundings` | what lies around: a certificate ends, a disk fills, an address dies |
 //! | `random` | anything at all, by chance, with an observer outside |
 //! | `snapshots` | nothing: snapshots of etcd are taken, kept and shown |
+//! | `figures` | nothing: etcd's status and sizing, and the metrics |
 //! | `hands` | what a person does with the command line |
 
 #[allow(dead_code, reason = "more tests than these stand on it")]
@@ -34,6 +35,7 @@ mod changes;
 mod closures;
 mod crashes;
 mod etcd;
+mod figures;
 mod files;
 mod flapping;
 mod hands;
@@ -42,6 +44,7 @@ mod peers;
 mod power;
 mod random;
 mod restored;
+mod restoring;
 mod snapshots;
 mod stalls;
 mod surroundings;

@@ -44,6 +44,9 @@ use faults::{Breaker, Disks, Fault};
 use lastgood_lab::node::small_disk::SmallDisk;
 use outside::{Outside, Worth};
 
+/// Where the agent keeps everything.
+const STATE: &str = "/var/lib/lastgood";
+
 /// How long without the variable.
 const TEN_MINUTES: Duration = Duration::from_secs(600);
 
@@ -71,11 +74,11 @@ pub(crate) async fn breakable() -> Result<Breaker> {
     node.up().await?;
     node.put_data("/lab/kept", "written before").await?;
     node.power_off();
-    let state = node.path("/var/lib/lastgood");
+    let state = node.path(STATE);
     fs::create_dir_all(&state).with_context(|| state.display().to_string())?;
     let disks = Disks {
         data: SmallDisk::over(&node, "/var/lib/etcd", "400m")?,
-        state: SmallDisk::over(&node, "/var/lib/lastgood", "16m")?,
+        state: SmallDisk::over(&node, STATE, "16m")?,
         manifests: SmallDisk::over(&node, "/etc/kubernetes", "16m")?,
     };
     node.power_on().await?;
@@ -200,7 +203,13 @@ impl Run {
             let found = found.clone().find(name).with_context(|| format!("no {component} in the status"))?;
             let state = found["state"].as_str().unwrap_or_default();
             let text = stage.manifest(component).unwrap_or_default();
+            // An agent that starts tells what the one before it knew until its first pass: it has to mean what stands.
+            let means = found["generation"].as_u64().map(|number| {
+                let kept = format!("{STATE}/generations/kube-system_{component}/{number}/manifest");
+                fs::read_to_string(stage.node.path(kept)).is_ok_and(|kept| kept == text)
+            });
             let well = state == "Steady"
+                && means == Some(true)
                 && stage.node.serving(component).await.is_ok()
                 && self.breaker.outside.is_good(component, &text);
             if well {
@@ -288,9 +297,11 @@ impl Run {
         sleep(Duration::from_secs(8)).await;
         let stage = self.breaker.stage.read().await;
         ensure!(deeds() == done, "something was done although nothing changed");
-        // On a busy machine a lease is lost now and then, or a question is not answered in time: that is news.
         let story = stage.story();
-        let silent = story[before..].is_empty() || story[before..].contains(" -> ");
+        // A snapshot that was due is no fault's doing. On a busy machine a lease is lost now and then, or a question is not
+        // answered in time: that is news.
+        let mut told = story[before..].lines().filter(|line| !line.contains("taken and verified"));
+        let silent = told.next().is_none() || story[before..].contains(" -> ");
         ensure!(silent, "said although nothing changed:\n{}", &story[before..]);
         ensure!(stage.names()? == names, "the manifest directory changed: {:?}", stage.names()?);
         Ok(())

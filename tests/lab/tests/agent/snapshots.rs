@@ -131,3 +131,78 @@ async fn a_node_whose_etcd_is_stopped_is_copied_on_request_and_labelled_so() -> 
     ensure!(stage.node.lastgood(&["resume"]).await?.code == 0, "resume");
     stage.the_same_after_a_restart().await
 }
+
+#[tokio::test]
+async fn what_a_bare_machine_needs_travels_with_a_snapshot_and_keys_only_encrypted() -> Result<()> {
+    // A pair, as a person makes one on another machine.
+    let home = tempfile::tempdir()?;
+    let key = home.path().join("key.txt");
+    let made =
+        std::process::Command::new("age-keygen").arg("-o").arg(&key).output().context("age-keygen: package age")?;
+    let said = String::from_utf8_lossy(&made.stderr).into_owned();
+    let recipient = said.split_whitespace().last().context("age-keygen names no public key")?.to_owned();
+    let config = format!("{QUICK}\n[snapshots]\nenabled = false\nrecipients = [\"{recipient}\"]\n");
+    let stage = Stage::with(&config).await?;
+    let node = &stage.node;
+    let run = async |words: &[&str]| -> Result<String> {
+        let said = node.lastgood(&[&["etcd", "snapshot"], words].concat()).await?;
+        ensure!(said.code == 0, "{words:?}: {}{}", said.stdout, said.stderr);
+        Ok(said.stdout)
+    };
+    run(&["save"]).await?;
+    let saved = path(listed(node).await?.last().context("none is listed")?);
+    let doctor = node.lastgood(&["doctor"]).await?.stdout;
+    let line =
+        doctor.lines().find(|line| line.contains("bundle of the snapshot")).context("doctor says nothing of it")?;
+    ensure!(line.starts_with("ok ") && line.contains("4 manifests") && line.contains("encrypted"), "{doctor}");
+    ensure!(run(&["verify", &saved]).await?.contains("so is its bundle"), "verify");
+    let shown = run(&["show", &saved]).await?;
+    ensure!(shown.contains(&recipient) && shown.contains("/etc/kubernetes/pki/ca.key"), "{shown}");
+
+    // No key lies plainly among the files that travel.
+    let secret = fs::read(node.path("/etc/kubernetes/pki/ca.key"))?;
+    let part = &secret[secret.len() / 2..secret.len() / 2 + 24];
+    for entry in fs::read_dir(node.path(DIR))? {
+        let entry = entry?;
+        let found = fs::read(entry.path())?.windows(part.len()).any(|window| window == part);
+        ensure!(!found, "a key lies in {:?}", entry.file_name());
+        ensure!(entry.metadata()?.permissions().mode() & 0o777 == 0o600, "{:?}", entry.file_name());
+    }
+
+    // Without the identity there are no keys; with it everything is there, byte for byte.
+    let dry = run(&["unpack", "latest", "--to", "/root/dry", "--dry-run"]).await?;
+    ensure!(dry.contains("--identity FILE opens them") && !node.path("/root/dry").exists(), "{dry}");
+    fs::copy(&key, node.path("/root/key.txt"))?;
+    run(&["unpack", "latest", "--to", "/root/node", "--identity", "/root/key.txt"]).await?;
+    let mut wanted: Vec<String> = Component::ALL
+        .iter()
+        .map(|component| format!("/etc/kubernetes/manifests/{}", component.file()))
+        .chain(["/var/lib/kubelet/config.yaml", "/etc/kubernetes/kubelet.conf"].map(str::to_owned))
+        .collect();
+    for dir in ["/etc/kubernetes/pki", "/etc/kubernetes/pki/etcd", "/etc/kubernetes"] {
+        for entry in fs::read_dir(node.path(dir))? {
+            let entry = entry?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let is_wanted = entry.file_type()?.is_file() && (dir.contains("pki") || name.ends_with(".conf"));
+            wanted.extend(is_wanted.then(|| format!("{dir}/{name}")));
+        }
+    }
+    ensure!(wanted.len() > 20, "a node has more than {wanted:?}");
+    for path in &wanted {
+        let unpacked = node.path(format!("/root/node{path}"));
+        ensure!(fs::read(&unpacked).with_context(|| path.clone())? == fs::read(node.path(path))?, "{path} differs");
+        let mode = fs::metadata(&unpacked)?.permissions().mode() & 0o777;
+        let is_key = path.contains("/pki/") || path.ends_with(".conf");
+        ensure!(!is_key || mode == 0o600, "{path}: {mode:o}");
+    }
+    let again = node.lastgood(&["etcd", "snapshot", "unpack", "latest", "--to", "/root/node"]).await?;
+    ensure!(again.code == 3 && again.stderr.contains("is not empty"), "{}: {}", again.code, again.stderr);
+
+    // A part that was touched is named, and the data are as good as they were.
+    let torn = saved.replace(".db", ".node.tar");
+    fs::write(node.path(&torn), "torn")?;
+    let verified = node.lastgood(&["etcd", "snapshot", "verify", &saved]).await?;
+    ensure!(verified.code == 5 && verified.stderr.contains(".node.tar has 4 bytes"), "{}", verified.stderr);
+    ensure!(listed(node).await?.iter().all(|snapshot| snapshot["verified"].is_string()), "it is proven no more");
+    stage.the_same_after_a_restart().await
+}

@@ -44,8 +44,8 @@ const BOTH_AT_MOST: Duration = Duration::from_secs(2);
 /// The most memory the agent may hold, in kB.
 const MEMORY: u64 = 100_000;
 
-/// The grace, in seconds, that only the agent gives a container: the kubelet of a compressed node gives its own.
-const OUR_GRACE: &str = " with timeout 2 (s)";
+/// The graces, in seconds, that only the agent gives a container: the kubelet of a compressed node gives its own.
+const OUR_GRACES: [&str; 2] = [" with timeout 2 (s)", " with timeout 0 (s)"];
 
 /// Where the counted keys lie.
 const COUNTED: &str = "/lab/count/";
@@ -534,7 +534,8 @@ impl Looks {
 
     fn logs(&mut self, shared: &Shared) {
         for line in self.logs.containerd.more() {
-            let Some((_, rest)) = line.split_once("StopContainer for \\\"").filter(|_| line.contains(OUR_GRACE)) else {
+            let ours = OUR_GRACES.iter().any(|grace| line.contains(grace));
+            let Some((_, rest)) = line.split_once("StopContainer for \\\"").filter(|_| ours) else {
                 continue;
             };
             let id = rest.split('\\').next().unwrap_or_default().to_owned();

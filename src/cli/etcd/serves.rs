@@ -1,0 +1,67 @@
+//! That a restored etcd serves: a write that it agreed to, and a read that has it.
+
+use std::time::Duration;
+
+use etcd_client::Client;
+use jiff::Timestamp;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::save::member;
+use crate::cli::Failure;
+use crate::config::Settings;
+use crate::observe;
+
+/// Beside what Kubernetes keeps, all of which begins with the API server's `--etcd-prefix`, `/registry` by default. It is
+/// deleted again.
+const KEY: &str = "lastgood/restored";
+/// A freshly started member elects itself, or joins the others, within seconds; the pod is ready by then.
+const LONGEST: Duration = Duration::from_secs(60);
+/// For one call.
+const CALL: Duration = Duration::from_secs(5);
+/// Between two tries.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
+
+/// The revision of a write that was read back by a linearizable read.
+pub(super) async fn proven(settings: &Settings) -> Result<i64, Failure> {
+    let way = member(settings).await?.way;
+    let deadline = Instant::now() + LONGEST;
+    loop {
+        let said = match observe::client(&way, CALL).await {
+            Ok(client) => match write_and_read(client).await {
+                Ok(revision) => return Ok(revision),
+                Err(said) => format!("{way}: {said}"),
+            },
+            Err(said) => said,
+        };
+        if Instant::now() >= deadline {
+            return Err(Failure::failed(format!(
+                "the data are restored and its etcd was started, but it took no write and gave no linearizable read \
+                 within {} s: {said}; next: `lastgood etcd status`, `lastgood explain etcd`",
+                LONGEST.as_secs()
+            )));
+        }
+        sleep(LOOK_AGAIN).await;
+    }
+}
+
+async fn write_and_read(client: Client) -> Result<i64, String> {
+    let value = format!("{:.0}", Timestamp::now());
+    let mut kv = client.kv_client();
+    let put = within("a write", kv.put(KEY, value.as_str(), None)).await?;
+    let revision =
+        put.header().map(etcd_client::ResponseHeader::revision).ok_or("a write was answered without a header")?;
+    let got = within("a read", kv.get(KEY, None)).await?;
+    let read = got.kvs().first().map(|kv| (kv.value(), kv.mod_revision()));
+    if read != Some((value.as_bytes(), revision)) {
+        return Err("what was written is not what is read".to_owned());
+    }
+    within("a deletion", kv.delete(KEY, None)).await?;
+    Ok(revision)
+}
+
+async fn within<T>(what: &str, call: impl Future<Output = Result<T, etcd_client::Error>>) -> Result<T, String> {
+    match timeout(CALL, call).await {
+        Ok(answer) => answer.map_err(|error| error.to_string()),
+        Err(_) => Err(format!("{what} was not answered within {} s", CALL.as_secs())),
+    }
+}

@@ -1,0 +1,220 @@
+//! `lastgood etcd sizing`: is this disk, this database and this node fit for etcd?
+//!
+//! ```text
+//!   nothing is written ── the member's own histograms, its sizes, what was written down of its growth, the node
+//!   --write-test       ── the same, and writes of our own on the file system of etcd's log
+//!        an etcd runs on that disk: said, and asked; refused where nobody can answer and there is no --yes
+//! ```
+//!
+//! The writes have the priority of any process: those of an idle one would measure who else is at the disk.
+
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use clap::Args;
+use jiff::Timestamp;
+use nix::sys::statfs::{TMPFS_MAGIC, statfs};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::timeout;
+
+use super::save::refused;
+use super::status::{Look, growth};
+use crate::cli::rollback::agreed;
+use crate::cli::{Exit, Failure, out};
+use crate::config::Settings;
+use crate::model::EtcdStatus;
+use crate::model::known::{Growth, Known};
+use crate::model::observation::LockState;
+use crate::observe::{self, LocalMember};
+use crate::record;
+use crate::report::sizing::{Examined, beside_a_running_etcd};
+use crate::report::{Format, Sizing};
+use crate::sys::sync_writes::{self, Limits, Measured};
+
+/// Writes that are made unless more or fewer are asked for: twenty of them lie beyond the 99th percentile.
+const WRITES: u32 = 2000;
+/// As many as the fio recipe makes: 22 MB.
+const MOST_WRITES: u32 = 10_000;
+/// The longest that a disk is kept busy.
+const LONGEST: Duration = Duration::from_secs(10);
+/// For the write that is under way when somebody interrupts.
+const LAST_WRITE: Duration = Duration::from_secs(5);
+
+/// How to size.
+#[derive(Clone, Debug, Args)]
+pub struct SizingArgs {
+    /// Measure the disk of etcd's log with writes of its own (2300 bytes each, followed by fdatasync, for 10 s at most) to a
+    /// file beside etcd's data, which is removed; asks first where an etcd runs on that disk
+    #[arg(long)]
+    write_test: bool,
+    /// The directory whose disk is measured, on a node without etcd for example; that of etcd's log when absent
+    #[arg(long, value_name = "DIR", requires = "write_test")]
+    dir: Option<PathBuf>,
+    /// How many writes at most
+    #[arg(long, value_name = "N", default_value_t = WRITES, value_parser = clap::value_parser!(u32).range(100..=i64::from(MOST_WRITES)), requires = "write_test")]
+    writes: u32,
+    /// Do not ask
+    #[arg(short, long, requires = "write_test")]
+    yes: bool,
+    /// How to print it
+    #[arg(short, long, value_enum, default_value_t)]
+    output: Format,
+}
+
+pub(super) async fn sizing(settings: &Settings, args: SizingArgs) -> Result<Exit, Failure> {
+    let look = Look::start(settings).await?;
+    let member = match look.member() {
+        Ok(member) => Some(member),
+        Err(_) if args.dir.is_some() => None,
+        Err(_) => {
+            return Err(refused(
+                "no etcd member runs on this node as a static pod; `--write-test --dir DIR` measures the disk that one \
+                 would get"
+                    .to_owned(),
+            ));
+        }
+    };
+    let (known, _) = record::last_known(settings);
+    let status = match &member {
+        Some(member) => look.observer.ask_etcd(&member.component, &known).await,
+        None => None,
+    };
+    let runs = member.as_ref().is_some_and(|member| runs(&look, member)) || answers(status.as_ref());
+    let place = Place::find(&look, member.as_ref(), args.dir.as_deref())?;
+    let measured = match args.write_test {
+        true => Some(measure(&place, runs, &args).await?),
+        false => None,
+    };
+    let at = Timestamp::now();
+    let found = look.observer.surroundings();
+    let database = member.as_ref().and_then(|member| member.data_dir.as_ref()).map(|dir| dir.join("member/snap/db"));
+    // Where the log lies apart, the database grows on a disk of its own.
+    let grows = member.as_ref().and_then(|member| member.data_dir.as_deref()).filter(|_| args.dir.is_none());
+    let disk = observe::disk_of(grows.unwrap_or(&place.of));
+    let examined = Examined {
+        at,
+        node: &found.node_name.value,
+        component: member.as_ref().map(|member| &member.component),
+        directory: place.of.display().to_string(),
+        status: status.as_ref(),
+        db_bytes: database.and_then(|database| Some(std::fs::metadata(database).ok()?.len())),
+        growth: status.as_ref().and_then(|status| growth(&known, status, at)).or_else(|| last_growth(&known)),
+        disk: disk.as_ref(),
+        in_memory: statfs(&place.of).is_ok_and(|stat| stat.filesystem_type() == TMPFS_MAGIC),
+        pressure: look.seen.node.pressure,
+        cores: std::thread::available_parallelism().ok().map(Into::into),
+        memory: observe::memory(),
+        measured,
+    };
+    let sizing = Sizing::new(&examined);
+    out::text(&args.output.print(&sizing, Sizing::text)?)?;
+    Ok(if sizing.is_well() { Exit::Ok } else { Exit::Unwell })
+}
+
+/// How it grew until it was seen last.
+fn last_growth(known: &Known) -> Option<Growth> {
+    let world = known.latest()?;
+    world.growth(*world.sizes.last()?)
+}
+
+fn answers(status: Option<&EtcdStatus>) -> bool {
+    status.is_some_and(|status| status.own.is_some() || status.agreed.is_some())
+}
+
+/// Whether something holds its database, as far as that can be told.
+fn runs(look: &Look, member: &LocalMember) -> bool {
+    let seen = member.data_dir.as_ref().and_then(|dir| look.seen.node.data_dirs.get(dir));
+    seen.is_some_and(|seen| seen.lock == LockState::Held)
+}
+
+/// Which file system counts, and where a file of our own may lie on it.
+struct Place {
+    /// The directory that is asked about.
+    of: PathBuf,
+    /// One on the same file system that is not etcd's own; none where there is only etcd's own.
+    ours: Option<PathBuf>,
+    /// Whether this node's etcd writes there.
+    etcds: bool,
+}
+
+impl Place {
+    fn find(look: &Look, member: Option<&LocalMember>, named: Option<&Path>) -> Result<Self, Failure> {
+        let device = |path: &Path| std::fs::metadata(path).map(|meta| meta.dev());
+        let log = member.and_then(|member| look.observer.etcd_log(&member.component));
+        let data = member.and_then(|member| member.data_dir.clone());
+        if let Some(named) = named {
+            let here = device(named).map_err(|error| failed(named, &error))?;
+            let etcds = [&log, &data].into_iter().flatten().any(|dir| device(dir).is_ok_and(|there| there == here));
+            return Ok(Self { of: named.to_owned(), ours: Some(named.to_owned()), etcds });
+        }
+        let Some(data) = data else {
+            return Err(refused(
+                "etcd's manifest names no data directory: name one with --write-test --dir DIR".to_owned(),
+            ));
+        };
+        // A log that is not there yet will lie where the data do.
+        let of = log.filter(|log| log.is_dir()).unwrap_or_else(|| data.clone());
+        let here = device(&of).map_err(|error| failed(&of, &error))?;
+        let inside = of.starts_with(data.join("member"));
+        let beside = if inside { Some(data.clone()) } else { of.parent().map(Path::to_owned) };
+        let ours = beside.filter(|dir| device(dir).is_ok_and(|there| there == here));
+        Ok(Self { of, ours, etcds: true })
+    }
+}
+
+fn failed(dir: &Path, error: &io::Error) -> Failure {
+    let sentence = format!("cannot look at {}: {error}", dir.display());
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => Failure::unreachable(format!("{sentence}: use sudo")),
+        _ => Failure::failed(sentence),
+    }
+}
+
+async fn measure(place: &Place, runs: bool, args: &SizingArgs) -> Result<Measured, Failure> {
+    let Some(dir) = place.ours.clone() else {
+        return Err(refused(format!(
+            "{} is a file system of its own, and nothing but etcd writes there: its own histograms tell how it does \
+             (without --write-test), or name another directory of that disk with --dir",
+            place.of.display()
+        )));
+    };
+    if runs && place.etcds && !args.yes {
+        if args.output != Format::Text {
+            return Err(refused("an etcd runs on this disk: -o goes with --yes there".to_owned()));
+        }
+        eprintln!("{}", beside_a_running_etcd(args.writes, LONGEST));
+        if !agreed()? {
+            return Err(refused("nothing was written".to_owned()));
+        }
+    }
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let stop = Arc::new(AtomicBool::new(false));
+    let limits = Limits { writes: args.writes, longest: LONGEST };
+    let (told, there) = (Arc::clone(&stop), dir.clone());
+    let mut task = tokio::task::spawn_blocking(move || sync_writes::measure(&there, limits, &told));
+    let measured = tokio::select! {
+        measured = &mut task => measured,
+        () = async { tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} } } => {
+            stop.store(true, Ordering::Relaxed);
+            match timeout(LAST_WRITE, task).await {
+                Ok(measured) => measured,
+                Err(_) => return Err(Failure::failed(format!(
+                    "interrupted; a write to {} has not come back for {} s, so its file in .lastgood-sizing is left: the \
+                     next run removes it",
+                    dir.display(),
+                    LAST_WRITE.as_secs()
+                ))),
+            }
+        }
+    };
+    let measured = measured.map_err(|error| Failure::failed(format!("the measurement was cut short: {error}")))?;
+    measured.map_err(|error| match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::ResourceBusy => refused(error.to_string()),
+        io::ErrorKind::Interrupted => Failure::failed(format!("interrupted: {error}; nothing is left of it")),
+        _ => error.into(),
+    })
+}

@@ -1,0 +1,76 @@
+//! `lastgood etcd snapshot unpack`: what travels with a snapshot, below a directory. Needs no agent and no configuration but
+//! the place of the snapshots.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+
+use crate::cli::{Exit, Failure, out};
+use crate::config::Settings;
+use crate::report::{Format, Unpacked};
+use crate::snapshots::bundle::{Fault, open, place, stands};
+use crate::snapshots::{Directory, Name};
+use crate::sys::files;
+
+/// What to unpack, and where to.
+#[derive(Debug, Args)]
+pub struct UnpackArgs {
+    /// The snapshot that it travels with: its name among those that are kept, a file, or `latest`: the newest verified one
+    /// that has a bundle
+    #[arg(value_name = "NAME|FILE|latest")]
+    snapshot: PathBuf,
+    /// A directory, made where it is missing, which has to be empty
+    #[arg(long, value_name = "DIR")]
+    to: PathBuf,
+    /// An identity of age's, as `age-keygen` writes it: opens the keys
+    #[arg(long, value_name = "FILE")]
+    identity: Option<PathBuf>,
+    /// Say what would be written, and write nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// How to print it
+    #[arg(short, long, value_enum, default_value_t)]
+    output: Format,
+}
+
+pub(super) fn unpack(settings: &Settings, args: &UnpackArgs) -> Result<Exit, Failure> {
+    let snapshot = found(settings, &args.snapshot)?;
+    let contents = open(&snapshot, args.identity.as_deref())?;
+    let dir = std::path::absolute(&args.to)?;
+    let unpacked = Unpacked::new(&snapshot, &contents, &dir)?;
+    if !args.dry_run {
+        place(&contents, &dir)?;
+    }
+    out::text(&args.output.print(&unpacked, Unpacked::text)?)
+}
+
+/// The snapshot that is meant.
+fn found(settings: &Settings, named: &Path) -> Result<PathBuf, Failure> {
+    let directory = Directory::at(&settings.snapshot_dir());
+    if named == Path::new("latest") {
+        let all = directory.list()?;
+        let latest = all.iter().rev().find(|snapshot| snapshot.proof.is_ok() && stands(&snapshot.path));
+        return latest.map(|snapshot| snapshot.path.clone()).ok_or_else(|| {
+            let dir = directory.path().display();
+            Failure::failed(format!(
+                "no verified snapshot in {dir} has a bundle; name the file of a snapshot that has one"
+            ))
+        });
+    }
+    let kept = named.to_str().filter(|name| name.parse::<Name>().is_ok()).map(|name| directory.path().join(name));
+    match kept {
+        Some(kept) if files::standing(named)?.is_none() => Ok(kept),
+        _ => Ok(std::path::absolute(named)?),
+    }
+}
+
+/// What is damaged is unwell; what is not there, or cannot be done with what is, is refused.
+impl From<Fault> for Failure {
+    fn from(fault: Fault) -> Self {
+        let exit = match &fault {
+            Fault::Damaged(_) => Exit::Unwell,
+            Fault::None(_) | Fault::Refused(_) => Exit::Refused,
+        };
+        Self { exit, sentence: fault.to_string() }
+    }
+}

@@ -1,0 +1,133 @@
+//! A restore where etcd's manifest stands: its slot and kube-apiserver's are emptied by the agent's own way, or by the same
+//! decision in this process where none runs, and filled again when the data are there.
+//!
+//! ```text
+//!   lock ─▶ ask for the vacancy ─▶ both pods have ended ─▶ build, check, exchange ─▶ lock given back
+//!                                                                                        │
+//!             a write, a linearizable read ◀─ kube-apiserver serves ◀─ etcd serves ◀─────┘
+//! ```
+//!
+//! The lock is what the slot stays empty for: whoever dies gives it back, and the agent puts back what stood.
+
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep};
+
+use super::serves;
+use crate::cli::backend::Backend;
+use crate::cli::rollback::{Outcome, follow, outcome, tell, until};
+use crate::cli::{Exit, Failure};
+use crate::config::Settings;
+use crate::control::How;
+use crate::model::{ComponentId, Event, Request, Role, Verdict};
+use crate::report::{Planned, status};
+use crate::sys::files;
+use crate::sys::lock_file::{LockError, LockFile};
+
+/// The longest the slot stays empty. What is verified before is built, read again and exchanged meanwhile: minutes, even
+/// for eight gigabytes on a slow disk.
+const LONGEST: Duration = Duration::from_secs(30 * 60);
+/// kube-apiserver, from its manifest to its first good answer.
+const SERVES: Duration = Duration::from_secs(300);
+const LOOK: Duration = Duration::from_millis(500);
+
+/// Keeps every other restore, and every start of etcd by a lastgood, away. Nothing where no lastgood has been here, and
+/// none could start one.
+pub(super) fn lock(settings: &Settings) -> Result<Option<LockFile>, Failure> {
+    let staging = &settings.paths.staging;
+    if !staging.parent().is_some_and(|dir| dir.is_dir()) {
+        return Ok(None);
+    }
+    files::make_dir(staging, 0o700)?;
+    match LockFile::take(&settings.restore_lock()) {
+        Ok(lock) => Ok(Some(lock)),
+        Err(held @ LockError::Held { .. }) => {
+            Err(Failure { exit: Exit::Refused, sentence: format!("refused: {held}; next: wait for that restore") })
+        }
+        Err(LockError::Io(error)) => Err(error.into()),
+    }
+}
+
+/// A slot that is to be empty.
+pub(super) struct Vacancy<'a> {
+    settings: &'a Settings,
+    component: ComponentId,
+    backend: Backend,
+    events: Option<mpsc::Receiver<Event>>,
+    /// What will be done.
+    pub(super) planned: Planned,
+}
+
+impl<'a> Vacancy<'a> {
+    /// What emptying it takes. The lock must be held.
+    pub(super) async fn plan(settings: &'a Settings, component: ComponentId) -> Result<Self, Failure> {
+        let mut backend = Backend::open(settings).await?;
+        let planned = backend.perform(request(&component), How::DryRun, &mut tell).await?;
+        Ok(Self { settings, component, backend, events: None, planned })
+    }
+
+    /// Has it emptied, and waits until its pod has ended.
+    pub(super) async fn empty(&mut self) -> Result<(), Failure> {
+        if let Backend::Running(_) = &self.backend {
+            self.events = Some(follow(self.settings, &self.component).await?);
+        }
+        self.backend.perform(request(&self.component), How::ForReal, &mut tell).await?;
+        if let Some(events) = &mut self.events {
+            until(&mut self.backend, &self.component, events, vacant).await?;
+        }
+        Ok(())
+    }
+
+    /// Waits until etcd and its API server serve again. The lock must have been given back.
+    pub(super) async fn fill(&mut self) -> Result<(), Failure> {
+        match (&self.backend, &mut self.events) {
+            (Backend::Stopped(offline), _) => offline.carry_on(&self.component, &mut tell).await,
+            (Backend::Running(_), Some(events)) => {
+                until(&mut self.backend, &self.component, events, outcome).await?;
+                self.apiserver().await
+            }
+            (Backend::Running(_), None) => Ok(()),
+        }
+    }
+
+    /// A write and a read.
+    pub(super) async fn prove(&self) -> Result<i64, Failure> {
+        serves::proven(self.settings).await
+    }
+
+    async fn apiserver(&mut self) -> Result<(), Failure> {
+        let deadline = Instant::now() + SERVES;
+        loop {
+            let status = self.backend.status().await?;
+            let api = status.components.into_iter().find(|component| component.role == Role::ApiServer);
+            let Some(api) = api.filter(|api| api.verdict != Verdict::Healthy) else { return Ok(()) };
+            if Instant::now() >= deadline {
+                let (who, note) = (&api.component, &api.note);
+                return Err(Failure::failed(format!(
+                    "etcd serves what was restored; {who} does not serve after {} s: {note}; next: `lastgood explain {who}`",
+                    SERVES.as_secs()
+                )));
+            }
+            sleep(LOOK).await;
+        }
+    }
+}
+
+fn request(component: &ComponentId) -> Request {
+    Request::Vacate {
+        component: component.clone(),
+        seconds: LONGEST.as_secs(),
+        reason: "its data are restored".to_owned(),
+    }
+}
+
+fn vacant(component: &status::Component) -> Outcome {
+    match (&component.replacement, outcome(component)) {
+        (Some(replacement), _) if replacement.vacant => Outcome::There,
+        (_, Outcome::There) => {
+            Outcome::Failed(format!("{} was put back before anything was restored: nothing was", component.component))
+        }
+        (_, other) => other,
+    }
+}

@@ -1,0 +1,216 @@
+//! `NAME.bundle.json`: what a bundle consists of, and what it is a bundle of.
+//!
+//! Its parts' names are not believed but compared with those that a snapshot of that name can have, so none leads elsewhere.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{KEYS, MANIFEST, MAX_PART, NODE, beside, stem, tar};
+use crate::model::etcd::Member;
+use crate::model::snapshot::Bundled;
+use crate::model::{ComponentId, Digest};
+use crate::record::envelope;
+use crate::sys::files;
+
+/// The format. One of a higher number is not understood by this program.
+const VERSION: u32 = 1;
+/// A manifest of a thousand keys has a tenth of it.
+const MAX_BYTES: u64 = 1 << 20;
+
+/// What a bundle consists of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Bundle {
+    /// Every part, the data first.
+    pub parts: Vec<Part>,
+    /// The node it was taken on.
+    pub node: String,
+    /// The cluster's ID.
+    pub cluster: u64,
+    /// The members of the cluster, as they were listed last; none where they never were.
+    pub members: Vec<Member>,
+    /// The highest MVCC revision that any cluster of this node was ever seen to serve.
+    pub highest_revision: i64,
+    /// The etcd that sent the data, such as `3.5.16`; absent for a copy.
+    pub etcd: Option<String>,
+    /// The components whose manifests are in it.
+    pub components: BTreeMap<ComponentId, Component>,
+    /// The files of configuration in it.
+    pub configuration: Vec<PathBuf>,
+    /// The key material of the node at that time, whether it is in it or not.
+    pub keys: Vec<Fingerprint>,
+    /// To whom the key material is encrypted: public keys. None: it is not in the bundle.
+    pub recipients: Vec<String>,
+    /// What is not in it and should be known: a sentence each.
+    pub left_out: Vec<String>,
+    /// When it was made.
+    pub made: Timestamp,
+    /// By which version of lastgood.
+    pub by: String,
+}
+
+/// One file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Part {
+    /// Its name, in the directory of the manifest.
+    pub name: String,
+    /// Bytes of it.
+    pub bytes: u64,
+    /// Of all of them.
+    pub sha256: Digest,
+}
+
+/// One component.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Component {
+    /// Where its manifest lay.
+    pub manifest: PathBuf,
+    /// Which generation it is.
+    pub generation: u32,
+    /// The minor version that its image names.
+    pub minor: Option<(u32, u32)>,
+    /// The images it needs.
+    pub images: BTreeSet<String>,
+}
+
+/// One file of key material.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Fingerprint {
+    /// Where it lay.
+    pub path: PathBuf,
+    /// Of what it held.
+    pub sha256: Digest,
+}
+
+/// Why there is no bundle to be had: a sentence that names the file.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    /// There is none.
+    #[error("{} has no bundle beside it ({MANIFEST})", .0.display())]
+    None(PathBuf),
+    /// It is damaged, or not one.
+    #[error("{0}")]
+    Damaged(String),
+    /// What is asked for cannot be done with it.
+    #[error("{0}")]
+    Refused(String),
+}
+
+impl Bundle {
+    /// Its text.
+    pub(super) fn encode(&self) -> Result<Vec<u8>, String> {
+        let bytes = envelope::encode(VERSION, "bundle", self).map_err(|error| error.to_string())?;
+        if bytes.len() as u64 > MAX_BYTES { Err("lists more than any node has".to_owned()) } else { Ok(bytes) }
+    }
+
+    /// Reads it from its text. `snapshot`: the name of the file it has to be about.
+    ///
+    /// # Errors
+    /// A clause: what is wrong with it.
+    pub fn decode(bytes: &[u8], snapshot: &str) -> Result<Self, String> {
+        if bytes.len() as u64 > MAX_BYTES {
+            return Err(format!("is larger than {MAX_BYTES} bytes"));
+        }
+        let bundle: Self = envelope::decode(VERSION, "bundle", bytes).map_err(|fault| fault.to_string())?;
+        bundle.fits(snapshot)?;
+        Ok(bundle)
+    }
+
+    /// The bundle beside a snapshot: its manifest alone is read.
+    ///
+    /// # Errors
+    /// [`Fault`]
+    pub fn read(snapshot: &Path) -> Result<Self, Fault> {
+        let none = || Fault::None(snapshot.to_owned());
+        let path = beside(snapshot, MANIFEST).ok_or_else(none)?;
+        let file = snapshot.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let bytes = files::read_bounded(&path, MAX_BYTES).map_err(|error| match error.kind() {
+            std::io::ErrorKind::NotFound => none(),
+            _ => Fault::Damaged(error.to_string()),
+        })?;
+        Self::decode(&bytes, &file).map_err(|why| Fault::Damaged(format!("{} {why}", path.display())))
+    }
+
+    /// Whether it can be the bundle of a snapshot of that name.
+    fn fits(&self, snapshot: &str) -> Result<(), String> {
+        let stem = stem(snapshot).ok_or("is about no snapshot")?;
+        let first = self.parts.first().ok_or("lists no part")?;
+        if first.name != snapshot {
+            let words = "give every file of a snapshot the name it had";
+            return Err(format!("is about {:?}, not {snapshot}: {words}", first.name));
+        }
+        let mut seen = BTreeSet::new();
+        for part in &self.parts {
+            if !seen.insert(part.name.as_str()) {
+                return Err(format!("lists {:?} twice", part.name));
+            }
+            let known = [NODE, KEYS].iter().any(|ending| part.name == format!("{stem}.{ending}"));
+            if part.name != snapshot && !known {
+                return Err(format!("lists {:?}, which is no part of a snapshot of that name", part.name));
+            }
+            if known && part.bytes > MAX_PART {
+                return Err(format!("lists {} with {} bytes: a part has {MAX_PART} at most", part.name, part.bytes));
+            }
+        }
+        if self.part(NODE).is_none() {
+            return Err(format!("does not list {stem}.{NODE}"));
+        }
+        if self.part(KEYS).is_some() == self.recipients.is_empty() {
+            return Err("does not say to whom its keys are encrypted".to_owned());
+        }
+        if self.keys.len() > tar::MAX_FILES || self.configuration.len() > tar::MAX_FILES {
+            return Err("lists more files than any node has".to_owned());
+        }
+        let own = [&self.node, &self.by].into_iter().chain(&self.etcd).chain(&self.recipients).chain(&self.left_out);
+        let members = self.members.iter().flat_map(|m| m.peer_urls.iter().chain(&m.client_urls).chain([&m.name]));
+        let images = self.components.values().flat_map(|component| &component.images);
+        let paths = self.keys.iter().map(|key| &key.path).chain(&self.configuration);
+        let mut paths = paths.chain(self.components.values().map(|component| &component.manifest));
+        // All of them are shown on terminals.
+        let mut texts = own.chain(members).chain(images);
+        let hostile = |text: &str| text.chars().any(char::is_control);
+        if texts.any(|text| hostile(text)) || paths.any(|path| hostile(&path.to_string_lossy())) {
+            return Err("holds control characters".to_owned());
+        }
+        Ok(())
+    }
+
+    /// The part with this ending.
+    fn part(&self, ending: &str) -> Option<&Part> {
+        self.parts.iter().skip(1).find(|part| part.name.strip_suffix(ending).is_some_and(|rest| rest.ends_with('.')))
+    }
+
+    /// Files of the node.
+    pub(super) fn node_part(&self) -> Option<&Part> {
+        self.part(NODE)
+    }
+
+    /// Keys of the node, encrypted; absent where there was nobody to encrypt them to.
+    pub fn keys_part(&self) -> Option<&Part> {
+        self.part(KEYS)
+    }
+
+    /// In a few words.
+    fn briefly(&self) -> String {
+        let count = |n: usize, one: &str, more: &str| if n == 1 { format!("1 {one}") } else { format!("{n} {more}") };
+        let manifests = count(self.components.len(), "manifest", "manifests");
+        let files = count(self.configuration.len(), "file of configuration", "files of configuration");
+        let keys = match self.keys_part() {
+            Some(_) => format!("{} encrypted", count(self.keys.len(), "key file,", "key files,")),
+            None => "no keys".to_owned(),
+        };
+        format!("{manifests}, {files}, {keys}")
+    }
+}
+
+impl From<Bundle> for Bundled {
+    fn from(bundle: Bundle) -> Self {
+        Self { briefly: bundle.briefly(), keys: bundle.keys_part().is_some(), left_out: bundle.left_out }
+    }
+}

@@ -1,0 +1,60 @@
+//! The bundle: what a bare machine needs besides etcd's data, beside the snapshot of them.
+//!
+//! ```text
+//!   NAME.db              the data, as etcd sent them: etcdctl, etcdutl and `lastgood etcd restore` take it alone
+//!   NAME.node.tar        known-good manifests, the configuration they name, the kubelet's: as they lay on the node
+//!   NAME.keys.tar.age    keys, certificates, kubeconfigs, tokens: encrypted to the operator's recipients, or absent (Q4)
+//!   NAME.bundle.json     written last: every part with its size and SHA-256, and what is known of node and cluster
+//!
+//!   record, known, node ──gather──▶ Gathered ──seal, write──▶ parts ──▶ bundle.json
+//!                                                              parts ──check, open──▶ files ──▶ unpack below a directory
+//! ```
+//!
+//! It is bound to its snapshot and never in its way: a snapshot without one, or with a torn one, is as good as it was. Parts
+//! without their snapshot, or without the manifest that lists them, are what a crash left, and swept.
+
+mod gather;
+mod manifest;
+mod open;
+mod seal;
+pub mod tar;
+#[cfg(test)]
+pub(super) mod tests;
+mod unpack;
+mod write;
+
+use std::path::{Path, PathBuf};
+
+pub use gather::{Gathered, gather};
+pub use manifest::{Bundle, Component, Fault, Fingerprint, Part};
+pub use open::{Contents, Keys, open, verify};
+pub use unpack::{place, target};
+pub use write::add;
+#[cfg(test)]
+pub(super) use write::make;
+pub(super) use write::{bytes_beside, remove, sweep};
+
+/// The most bytes that a part besides the data may have: some fifty times those of a large node's configuration and keys.
+/// Each is held in memory whole.
+pub const MAX_PART: u64 = 32 << 20;
+
+/// What follows the stem of a snapshot's name.
+const NODE: &str = "node.tar";
+const KEYS: &str = "keys.tar.age";
+const MANIFEST: &str = "bundle.json";
+
+/// The name of a snapshot's file without its `.db`: what the names of its parts begin with.
+fn stem(file: &str) -> Option<&str> {
+    file.strip_suffix(".db").filter(|stem| !stem.is_empty())
+}
+
+/// The file of a snapshot's bundle with this ending.
+fn beside(snapshot: &Path, ending: &str) -> Option<PathBuf> {
+    let file = snapshot.file_name()?.to_str()?;
+    Some(snapshot.with_file_name(format!("{}.{ending}", stem(file)?)))
+}
+
+/// Whether a bundle stands beside a snapshot: its manifest does, whatever it holds.
+pub fn stands(snapshot: &Path) -> bool {
+    beside(snapshot, MANIFEST).is_some_and(|path| path.symlink_metadata().is_ok())
+}

@@ -1,0 +1,265 @@
+//! A bundle, there and back, and what becomes of it when it is torn, foreign or hostile.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use age::secrecy::ExposeSecret as _;
+use jiff::Timestamp;
+
+use super::gather::Files;
+use super::manifest::Component;
+use super::tar::Entry;
+use super::*;
+use crate::model::known::{Known, World};
+use crate::model::{ComponentId, Digest};
+use crate::record::envelope;
+use crate::snapshots::{Directory, Name, Origin, Proof};
+use crate::sys::files as sys_files;
+
+/// In every key of [`gathered`].
+const SECRET: &str = "THE SECRET";
+
+/// What a small node has.
+pub(in crate::snapshots) fn gathered() -> Gathered {
+    let entry = |path: &str, text: &str| Entry { path: path.into(), mode: 0o644, uid: 0, gid: 0, bytes: text.into() };
+    let mut plain = Files::default();
+    let mut keys = Files::default();
+    plain.entries = vec![
+        entry("/etc/kubernetes/manifests/etcd.yaml", "kind: Pod\n"),
+        entry("/etc/kubernetes/audit.yaml", "kind: Policy\n"),
+        entry("/var/lib/kubelet/config.yaml", "kind: KubeletConfiguration\n"),
+    ];
+    keys.entries = vec![
+        entry("/etc/kubernetes/pki/ca.key", &format!("-----BEGIN PRIVATE KEY-----\n{SECRET}\n")),
+        entry("/etc/kubernetes/admin.conf", SECRET),
+    ];
+    let world = World {
+        cluster: 7,
+        member: 1,
+        members: Vec::new(),
+        term: 2,
+        raft_index: 3,
+        revision: 90,
+        highest_revision: 100,
+        at: Timestamp::UNIX_EPOCH,
+        version: "3.5.16".into(),
+        sizes: Vec::new(),
+    };
+    let etcd = Component {
+        manifest: "/etc/kubernetes/manifests/etcd.yaml".into(),
+        generation: 2,
+        minor: Some((3, 5)),
+        images: ["etcd:3.5.16-0".to_owned()].into(),
+    };
+    Gathered {
+        node: "m0".into(),
+        known: Known { worlds: vec![world] },
+        components: BTreeMap::from([(ComponentId::system("etcd"), etcd)]),
+        plain,
+        keys,
+        left_out: vec!["kube-scheduler: nothing of it was known-good yet".into()],
+    }
+}
+
+/// A pair: the identity's file, and the recipient.
+fn pair(dir: &Path, name: &str) -> (PathBuf, String) {
+    let identity = age::x25519::Identity::generate();
+    let path = dir.join(name);
+    fs::write(&path, identity.to_string().expose_secret()).unwrap();
+    (path, identity.to_public().to_string())
+}
+
+/// A snapshot with its proof, and a bundle.
+fn bundled(dir: &Path, recipients: &[String]) -> PathBuf {
+    let directory = Directory::at(&dir.join("snapshots"));
+    let locked = directory.lock().unwrap();
+    let name = Name { at: Timestamp::from_second(100).unwrap(), cluster: 7, revision: 95, origin: Origin::Stream };
+    let body = b"database";
+    let sha256 = Digest::of(body);
+    let whole = [body.as_slice(), sha256.as_bytes()].concat();
+    let staging = locked.stage().unwrap();
+    fs::write(staging.path(), &whole).unwrap();
+    let proof = Proof {
+        file: name.to_string(),
+        name,
+        bytes: whole.len() as u64,
+        sha256,
+        member: Some(1),
+        etcd: Some("3.5.16".into()),
+        term: Some(2),
+        raft_index: Some(3),
+        keys: 4,
+        verified: Timestamp::UNIX_EPOCH,
+        by: "test".into(),
+    };
+    let path = locked.put(staging, &proof).unwrap();
+    let now = Timestamp::from_second(200).unwrap();
+    make(&path, &proof, Digest::of(&whole), gathered(), recipients, now).unwrap();
+    path
+}
+
+fn quietly(snapshot: &Path) -> Result<Bundle, Fault> {
+    verify(snapshot, &mut |_, _| ())
+}
+
+#[test]
+fn what_was_bundled_is_unpacked_as_it_lay_on_the_node_and_no_key_was_ever_plain() {
+    let dir = tempfile::tempdir().unwrap();
+    let (identity, recipient) = pair(dir.path(), "identity");
+    let snapshot = bundled(dir.path(), &[recipient]);
+    let bundle = quietly(&snapshot).unwrap();
+    assert_eq!((bundle.highest_revision, bundle.node.as_str(), bundle.keys.len()), (100, "m0", 2));
+    assert_eq!(bundle.configuration.len(), 2);
+    assert_eq!(bundle.left_out.len(), 1);
+    for name in sys_files::names(&dir.path().join("snapshots")).unwrap() {
+        let path = dir.path().join("snapshots").join(&name);
+        let bytes = fs::read(&path).unwrap();
+        assert!(!bytes.windows(SECRET.len()).any(|window| window == SECRET.as_bytes()), "{name}");
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600, "{name}");
+    }
+    let to = dir.path().join("node");
+    place(&open(&snapshot, Some(&identity)).unwrap(), &to).unwrap();
+    let Gathered { plain, keys, .. } = gathered();
+    for (entry, mode) in plain.entries.iter().map(|e| (e, 0o644)).chain(keys.entries.iter().map(|e| (e, 0o600))) {
+        let path = target(&to, entry).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), entry.bytes, "{entry:?}");
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, mode, "{entry:?}");
+    }
+    assert_eq!(fs::metadata(to.join("etc/kubernetes")).unwrap().permissions().mode() & 0o777, 0o755);
+    assert_eq!(fs::metadata(&to).unwrap().permissions().mode() & 0o777, 0o700);
+
+    let again = place(&open(&snapshot, None).unwrap(), &to).unwrap_err();
+    assert!(again.to_string().contains("is not empty"), "{again}");
+    let file = place(&open(&snapshot, None).unwrap(), &identity).unwrap_err();
+    assert!(file.to_string().contains("is a regular file"), "{file}");
+}
+
+#[test]
+fn without_an_identity_or_without_a_recipient_there_are_no_keys() {
+    let dir = tempfile::tempdir().unwrap();
+    let (identity, recipient) = pair(dir.path(), "identity");
+    let (stranger, _) = pair(dir.path(), "stranger");
+    let sealed = bundled(dir.path(), &[recipient]);
+    assert_eq!(open(&sealed, None).unwrap().keys, Keys::Closed);
+    let wrong = open(&sealed, Some(&stranger)).unwrap_err();
+    assert!(matches!(&wrong, Fault::Refused(why) if why.contains("not encrypted to any identity")), "{wrong}");
+
+    let other = tempfile::tempdir().unwrap();
+    let keyless = bundled(other.path(), &[]);
+    let contents = open(&keyless, Some(&identity)).unwrap();
+    assert_eq!((contents.keys, contents.bundle.keys.len()), (Keys::Absent, 2), "known by fingerprint all the same");
+    assert!(!beside(&keyless, KEYS).unwrap().exists());
+}
+
+#[test]
+fn a_part_that_was_touched_is_named_and_the_data_stay_proven() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_, recipient) = pair(dir.path(), "identity");
+    let snapshot = bundled(dir.path(), &[recipient]);
+    for ending in [NODE, KEYS] {
+        let path = beside(&snapshot, ending).unwrap();
+        let whole = fs::read(&path).unwrap();
+        let mut flipped = whole.clone();
+        flipped[600.min(whole.len() - 1)] ^= 1;
+        for touched in [&flipped, &whole[..whole.len() - 1].to_vec(), &Vec::new()] {
+            fs::write(&path, touched).unwrap();
+            let fault = quietly(&snapshot).unwrap_err();
+            assert!(matches!(&fault, Fault::Damaged(why) if why.contains(ending)), "{fault}");
+        }
+        fs::remove_file(&path).unwrap();
+        assert!(quietly(&snapshot).unwrap_err().to_string().contains(ending));
+        fs::write(&path, &whole).unwrap();
+    }
+    let manifest = beside(&snapshot, MANIFEST).unwrap();
+    let whole = fs::read(&manifest).unwrap();
+    for end in 0..whole.len() {
+        fs::write(&manifest, &whole[..end]).unwrap();
+        assert!(matches!(quietly(&snapshot), Err(Fault::Damaged(_))), "cut at {end}");
+    }
+    let listed = Directory::at(&dir.path().join("snapshots")).list().unwrap();
+    assert!(listed.len() == 1 && listed[0].proof.is_ok(), "a torn bundle unproves nothing");
+    fs::write(&manifest, &whole).unwrap();
+    quietly(&snapshot).unwrap();
+    let mut data = fs::read(&snapshot).unwrap();
+    data[0] ^= 1;
+    fs::write(&snapshot, data).unwrap();
+    assert!(quietly(&snapshot).unwrap_err().to_string().contains(".db is not what it was"));
+}
+
+#[test]
+fn a_hostile_manifest_is_refused_by_what_is_wrong_with_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_, recipient) = pair(dir.path(), "identity");
+    let snapshot = bundled(dir.path(), &[recipient]);
+    let file = snapshot.file_name().unwrap().to_str().unwrap().to_owned();
+    let good = Bundle::read(&snapshot).unwrap();
+    let refused = |what: &str, change: &dyn Fn(&mut Bundle)| {
+        let mut bundle = good.clone();
+        change(&mut bundle);
+        let why = Bundle::decode(&bundle.encode().unwrap(), &file).unwrap_err();
+        assert!(why.contains(what), "{what}: {why}");
+    };
+    for name in ["../../etc/shadow", "/etc/shadow", "a/b.node.tar", "other.node.tar", ".node.tar", ""] {
+        refused("no part of a snapshot of that name", &|bundle| bundle.parts[1].name = name.to_owned());
+    }
+    refused("twice", &|bundle| bundle.parts.push(bundle.parts[1].clone()));
+    refused("twice", &|bundle| bundle.parts.push(bundle.parts[0].clone()));
+    refused("at most", &|bundle| bundle.parts[1].bytes = u64::MAX);
+    refused("does not list", &|bundle| drop(bundle.parts.remove(1)));
+    refused("to whom", &|bundle| bundle.recipients.clear());
+    refused("to whom", &|bundle| bundle.parts.truncate(2));
+    refused("lists no part", &|bundle| bundle.parts.clear());
+    refused("give every file", &|bundle| bundle.parts[0].name = "other.db".to_owned());
+    refused("control characters", &|bundle| bundle.left_out.push("\x1b[2J".to_owned()));
+    refused("control characters", &|bundle| bundle.keys[0].path = "/a\nb".into());
+
+    let mut json = serde_json::to_value(&good).unwrap();
+    assert_eq!(Bundle::decode(&envelope::encode(1, "bundle", &json).unwrap(), &file).unwrap(), good);
+    json["surprise"] = true.into();
+    let unknown = Bundle::decode(&envelope::encode(1, "bundle", &json).unwrap(), &file).unwrap_err();
+    assert!(unknown.contains("surprise"), "{unknown}");
+    let newer = envelope::encode(9, "bundle", &good).unwrap();
+    assert!(Bundle::decode(&newer, &file).unwrap_err().contains("newer lastgood"));
+    assert!(Bundle::decode(&vec![b' '; 2 << 20], &file).unwrap_err().contains("larger than"));
+}
+
+#[test]
+fn what_a_crash_left_of_a_bundle_is_swept_and_what_goes_goes_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_, recipient) = pair(dir.path(), "identity");
+    let snapshot = bundled(dir.path(), &[recipient]);
+    let directory = Directory::at(&dir.path().join("snapshots"));
+    let names = || {
+        let mut names = sys_files::names(directory.path()).unwrap();
+        names.retain(|name| name != ".lock");
+        names
+    };
+    let whole = names();
+    assert_eq!(whole.len(), 5);
+    assert!(bytes_beside(&snapshot) > 2000);
+    fs::write(directory.path().join("mine.bundle.json"), "x").unwrap();
+    drop(directory.lock().unwrap());
+    assert_eq!(names().len(), 6, "nothing of it is swept");
+    fs::remove_file(directory.path().join("mine.bundle.json")).unwrap();
+
+    let manifest = beside(&snapshot, MANIFEST).unwrap();
+    let bytes = fs::read(&manifest).unwrap();
+    fs::remove_file(&manifest).unwrap();
+    drop(directory.lock().unwrap());
+    assert_eq!(names().len(), 2, "parts that nothing lists");
+    assert!(directory.list().unwrap()[0].proof.is_ok());
+
+    fs::write(&manifest, bytes).unwrap();
+    fs::rename(&snapshot, dir.path().join("away")).unwrap();
+    drop(directory.lock().unwrap());
+    assert_eq!(names().len(), 0, "a bundle of nothing");
+
+    let other = tempfile::tempdir().unwrap();
+    bundled(other.path(), &[]);
+    let directory = Directory::at(&other.path().join("snapshots"));
+    let locked = directory.lock().unwrap();
+    locked.remove(&directory.list().unwrap()[0]).unwrap();
+    assert_eq!(sys_files::names(directory.path()).unwrap(), [".lock"]);
+}

@@ -1,0 +1,162 @@
+//! A restore by one command on a node whose etcd stands: with the agent running or stopped, with an etcd that serves or is
+//! beyond help, and killed in the middle.
+//!
+//! ```text
+//!   snapshot ─ writes ─ restore ─▶ kube-apiserver and etcd away ─▶ exchanged ─▶ etcd, kube-apiserver ─▶ a write, a read
+//!                          └ killed: what stood, or what was restored, whole either way
+//! ```
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use lastgood_lab::manifests::Component;
+use lastgood_lab::node::demo::QUICK;
+use serde_json::Value;
+use tokio::time::sleep;
+
+use crate::stage::{SOON, Stage};
+
+const LATEST: [&str; 5] = ["etcd", "restore", "--from", "latest", "--yes"];
+const DATA: &str = "/var/lib/etcd";
+
+/// A node with a snapshot, and writes that came after it.
+async fn later() -> Result<(Stage, i64)> {
+    // The snapshots of its own clock would be later ones.
+    let stage = Stage::with(&format!("{QUICK}\n[snapshots]\nenabled = false\n")).await?;
+    let saved = stage.node.lastgood(&["etcd", "snapshot", "save"]).await?;
+    ensure!(saved.code == 0, "{}{}", saved.stdout, saved.stderr);
+    for number in 0..20 {
+        stage.node.put_data("/lab/later", &number.to_string()).await?;
+    }
+    let high = revision(&stage).await?;
+    stage.etcd_explained("all seen", |said| said["etcd"]["agreed"]["revision"].as_i64() >= Some(high)).await?;
+    Ok((stage, high))
+}
+
+async fn revision(stage: &Stage) -> Result<i64> {
+    let read = stage.node.etcdctl(&["get", "/lab/kept", "--write-out=json"]).await?;
+    let read: Value = serde_json::from_str(&read)?;
+    read["header"]["revision"].as_i64().context("no revision")
+}
+
+/// What stands is of the snapshot, and goes on above all that was ever served.
+async fn is_restored(stage: &Stage, high: i64) -> Result<()> {
+    stage.all_serve().await?;
+    ensure!(stage.node.get_data("/lab/later").await?.is_none(), "this is not the restored world");
+    ensure!(stage.node.get_data("/lab/kept").await?.as_deref() == Some("written before"), "it is not whole");
+    let now = revision(stage).await?;
+    ensure!(now > high, "revision {now} after {high}");
+    ensure!(kept(stage)?.len() == 1, "what stood is kept: {:?}", kept(stage)?);
+    Ok(())
+}
+
+fn names(stage: &Stage) -> Result<Vec<String>> {
+    let entries = fs::read_dir(stage.node.path(DATA))?;
+    Ok(entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect())
+}
+
+/// What earlier restores put aside.
+fn kept(stage: &Stage) -> Result<Vec<String>> {
+    Ok(names(stage)?.into_iter().filter(|name| name.starts_with("member.before-restore-")).collect())
+}
+
+/// Nothing of a restore lies about, and every component stands on what it stood on.
+async fn whole_again(stage: Stage, good: &[(Component, String)]) -> Result<()> {
+    for (component, text) in good {
+        stage.back(*component, text).await?;
+        stage.steady_on(*component, 1).await?;
+    }
+    let left: Vec<String> = names(&stage)?.into_iter().filter(|name| name.starts_with(".lastgood")).collect();
+    ensure!(left.is_empty(), "left over: {left:?}");
+    ensure!(stage.times_told("RollingBack") == 0, "nothing was rolled back:\n{}", stage.story());
+    stage.the_same_after_a_restart().await
+}
+
+fn manifests(stage: &Stage) -> Result<Vec<(Component, String)>> {
+    Component::ALL.into_iter().map(|component| Ok((component, stage.manifest(component)?))).collect()
+}
+
+#[tokio::test]
+async fn one_command_restores_a_node_of_one_member_and_proves_that_it_serves() -> Result<()> {
+    let (stage, high) = later().await?;
+    let good = manifests(&stage)?;
+    // The plan first, with every step, and nothing is done.
+    let planned = stage.node.lastgood(&["etcd", "restore", "--from", "latest", "--dry-run"]).await?;
+    ensure!(planned.code == 0, "{}{}", planned.stdout, planned.stderr);
+    let steps = ["take kube-apiserver's manifest out", "take etcd.yaml out", "restore the data", "put etcd.yaml back"];
+    let mut rest = planned.stdout.as_str();
+    for step in steps {
+        let at =
+            rest.find(step).with_context(|| format!("{step:?} is not in order in the plan: {}", planned.stdout))?;
+        rest = &rest[at..];
+    }
+    ensure!(stage.deeds().is_empty() && manifests(&stage)? == good, "a dry run did something: {:?}", stage.deeds());
+
+    let said = stage.node.lastgood(&LATEST).await?;
+    ensure!(said.code == 0, "exit code {}: {}{}\n{}", said.code, said.stdout, said.stderr, stage.story());
+    ensure!(said.stdout.contains("its etcd serves: a write was read back at revision"), "{}", said.stdout);
+    is_restored(&stage, high).await?;
+    // kube-apiserver first out and last in, and who remembers the world before starts anew.
+    let story = stage.story();
+    let at = |words: &str| story.find(words).with_context(|| format!("not told: {words}\n{story}"));
+    ensure!(at("kube-apiserver: parked")? < at("took etcd.yaml out")?, "{story}");
+    ensure!(at("of etcd in place")? < at("of kube-apiserver in place")?, "{story}");
+    stage.told("nobody on this node remembers the state before any more").await?;
+    whole_again(stage, &good).await
+}
+
+#[tokio::test]
+async fn with_the_agent_stopped_and_an_etcd_that_is_beyond_help_it_is_the_same_command() -> Result<()> {
+    let (stage, high) = later().await?;
+    let good = manifests(&stage)?;
+    stage.node.agent().stop().await?;
+    // Its database is damaged, and it ends whenever it is started.
+    stage
+        .node
+        .exec(&[
+            "sh",
+            "-c",
+            "dd if=/dev/zero of=/var/lib/etcd/member/snap/db bs=4096 count=4 conv=notrunc && pkill -9 -x etcd",
+        ])
+        .await?
+        .success()?;
+    let said = stage.node.lastgood(&LATEST).await?;
+    ensure!(said.code == 0, "exit code {}: {}{}", said.code, said.stdout, said.stderr);
+    ensure!(said.stderr.contains("took etcd.yaml out"), "what is done is told: {}", said.stderr);
+    is_restored(&stage, high).await?;
+    stage.node.agent().start().await?;
+    whole_again(stage, &good).await
+}
+
+#[tokio::test]
+async fn a_restore_that_is_killed_leaves_one_whole_world_and_the_slot_is_filled_again() -> Result<()> {
+    for slot in ["Vacated", "its data are being restored"] {
+        let (stage, _) = later().await?;
+        let good = manifests(&stage)?;
+        let restore = stage.node.lastgood(&LATEST);
+        let kill = async {
+            let began = Instant::now();
+            loop {
+                let etcd = stage.component(Component::Etcd).await?;
+                if etcd["state"] == slot || etcd["replacement"]["stage"] == slot {
+                    break;
+                }
+                ensure!(began.elapsed() < SOON, "not within {SOON:?}: {slot}: {etcd}\n{}", stage.story());
+                sleep(Duration::from_millis(10)).await;
+            }
+            stage.node.exec(&["pkill", "-9", "-f", "^/lab/bin/lastgood.* etcd restore"]).await?;
+            anyhow::Ok(())
+        };
+        let (said, killed) = tokio::join!(restore, kill);
+        killed?;
+        let code = said.map(|said| said.code);
+        println!("killed at {slot}: {code:?}");
+        stage.all_serve().await?;
+        // Whichever of the two it is, it is whole, and the other is kept or was never made.
+        let later = stage.node.get_data("/lab/later").await?;
+        ensure!(later.is_some() == kept(&stage)?.is_empty(), "{later:?}, {:?}", kept(&stage)?);
+        whole_again(stage, &good).await?;
+    }
+    Ok(())
+}
