@@ -47,7 +47,7 @@ pub struct Remote {
     /// Where: `s3://bucket/prefix`.
     pub url: String,
     /// The newest that is verified there, of this node's cluster.
-    pub newest: Option<Newest>,
+    pub newest: Option<Sent>,
     /// How many of that cluster are verified there.
     pub verified: usize,
     /// Those that are not, by name, and why.
@@ -56,6 +56,22 @@ pub struct Remote {
     pub looked: Option<Timestamp>,
     /// Since when nothing gets there any more, where that is so.
     pub failing: Option<Failing>,
+}
+
+/// A verified snapshot in object storage.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sent {
+    /// Its name.
+    pub file: String,
+    /// When it was taken.
+    pub at: Timestamp,
+    /// The newest MVCC revision in it.
+    pub revision: i64,
+    /// Bytes of it.
+    pub bytes: u64,
+    /// When it was verified.
+    pub verified: Timestamp,
 }
 
 /// Tries in vain, one after another.
@@ -202,15 +218,10 @@ mod tests {
     fn object_storage_is_behind_when_three_intervals_have_passed_and_there_is_something_to_send() {
         let at = |second| Timestamp::from_second(second).unwrap();
         let newest = |second| {
-            Some(Newest {
-                file: "a".into(),
-                at: at(second),
-                revision: 1,
-                bytes: 1,
-                verified: at(second),
-                bundle: Err(String::new()),
-            })
+            let bundle = Err("none".to_owned());
+            Some(Newest { file: "a".into(), at: at(second), revision: 1, bytes: 1, verified: at(second), bundle })
         };
+        let sent = |second| Sent { file: "a".into(), at: at(second), revision: 1, bytes: 1, verified: at(second) };
         let mut snapshots = Snapshots {
             enabled: true,
             interval: Duration::from_secs(1800),
@@ -227,7 +238,7 @@ mod tests {
         assert!(!snapshots.is_behind(at(1_000_000)), "none are sent anywhere");
         let of = |second: Option<i64>, failing: Option<i64>| {
             Some(Remote {
-                newest: second.and_then(newest),
+                newest: second.map(sent),
                 failing: failing.map(|since| Failing { since: at(since), at: at(since), times: 1, why: "w".into() }),
                 ..Remote::unseen("s3://b".into())
             })

@@ -11,7 +11,7 @@ use super::text::{lines, table};
 use crate::config::duration::roughly;
 use crate::config::size;
 use crate::model::Snapshots;
-use crate::model::snapshot::Newest;
+use crate::model::snapshot::{Newest, Sent};
 
 /// The version of the printed form: raised when a field changes its meaning, not when one is added.
 const VERSION: u32 = 1;
@@ -89,6 +89,17 @@ impl NewestView {
             verified: newest.verified,
         }
     }
+
+    fn of_sent(sent: &Sent, now: Timestamp) -> Self {
+        Self {
+            file: sent.file.clone(),
+            at: sent.at,
+            age_seconds: between(sent.at, now).as_secs(),
+            revision: sent.revision,
+            bytes: sent.bytes,
+            verified: sent.verified,
+        }
+    }
 }
 
 impl fmt::Display for RemoteView {
@@ -118,7 +129,7 @@ impl SnapshotsView {
         let newest = snapshots.newest.as_ref().map(|newest| NewestView::new(newest, now));
         let remote = snapshots.remote.as_ref().map(|remote| RemoteView {
             url: remote.url.clone(),
-            newest: remote.newest.as_ref().map(|newest| NewestView::new(newest, now)),
+            newest: remote.newest.as_ref().map(|sent| NewestView::of_sent(sent, now)),
             behind: snapshots.is_behind(now),
             verified: remote.verified,
             unverified: remote.unverified.iter().map(|(name, _)| name.clone()).collect(),

@@ -589,14 +589,8 @@ fn the_status_shows_the_newest_snapshot() {
     assert!(scene.text().contains("snapshots: none is verified yet"));
     assert!(!scene.text().contains("remote snapshots"));
     let failing = crate::model::snapshot::Failing { since: at, at, times: 2, why: "SlowDown".into() };
-    let newest = Some(Newest {
-        file: "a.db".into(),
-        at,
-        revision: 120,
-        bytes: 5 << 20,
-        verified: at,
-        bundle: Err(String::new()),
-    });
+    let newest =
+        Some(crate::model::snapshot::Sent { file: "a.db".into(), at, revision: 120, bytes: 5 << 20, verified: at });
     let remote = crate::model::snapshot::Remote::unseen("s3://backups".into());
     let remote = crate::model::snapshot::Remote { newest, verified: 3, failing: Some(failing), ..remote };
     scene.snapshots.as_mut().unwrap().remote = Some(remote);

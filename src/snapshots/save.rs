@@ -333,14 +333,14 @@ impl Proven {
         &self.proof
     }
 
-    /// SHA-256 of the whole file, what etcd puts behind the database included.
-    pub fn sha256(&self) -> Digest {
-        self.whole
-    }
-
     /// Where its bytes lie.
     pub fn path(&self) -> &Path {
         self.staging.path()
+    }
+
+    /// SHA-256 of the whole file, what etcd puts behind the database included.
+    pub fn sha256(&self) -> Digest {
+        self.whole
     }
 
     /// What does not make it unfit, and should be known.

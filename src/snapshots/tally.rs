@@ -53,11 +53,11 @@ impl Tally {
     }
 
     pub(super) fn sum(self) -> Sum {
-        self.sum_and_whole().0
+        self.sums().0
     }
 
-    /// The sum, and the SHA-256 of all that came.
-    pub(super) fn sum_and_whole(self) -> (Sum, Digest) {
+    /// The sum, and the SHA-256 of all of it, what is kept apart included.
+    pub(super) fn sums(self) -> (Sum, Digest) {
         let whole = self.hasher.clone().chain_update(&self.held_back);
         let [sha256, whole] = [self.hasher, whole].map(|hasher| Digest::from(<[u8; 32]>::from(hasher.finalize())));
         (Sum { bytes: self.bytes, sha256, last: self.held_back }, whole)

@@ -23,9 +23,9 @@ pub(super) struct Writer {
 /// A file that was written, and lies on the disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Written {
-    /// What came, the last 32 bytes apart.
+    /// What its bytes come to.
     pub(super) sum: Sum,
-    /// SHA-256 of all of it.
+    /// SHA-256 of all of them.
     pub(super) whole: Digest,
 }
 
@@ -48,7 +48,7 @@ impl Writer {
     /// What was written, and lies on the disk.
     pub(super) fn finish(self) -> io::Result<Written> {
         self.file.sync_all().map_err(files::named("sync", &self.path))?;
-        let (sum, whole) = self.tally.sum_and_whole();
+        let (sum, whole) = self.tally.sums();
         Ok(Written { sum, whole })
     }
 }

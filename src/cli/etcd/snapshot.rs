@@ -127,7 +127,6 @@ pub(super) async fn snapshot(settings: &Settings, command: SnapshotCommand) -> R
         SnapshotCommand::Save { file, from_data_dir, output } => {
             super::save::save(settings, file, from_data_dir, output).await
         }
-        SnapshotCommand::Unpack(args) => super::unpack::unpack(settings, &args),
         SnapshotCommand::List { place: None, remote: false, output } => super::shelf::list(settings, output),
         SnapshotCommand::List { place, remote: _, output } => {
             let place = match place.map(|place| Where::of(&place)).transpose()? {
@@ -146,6 +145,7 @@ pub(super) async fn snapshot(settings: &Settings, command: SnapshotCommand) -> R
             }
             Where::File(_) => offline(&command),
         },
+        SnapshotCommand::Unpack(args) => super::unpack::unpack(settings, &args),
         SnapshotCommand::Show { .. } => offline(&command),
     }
 }

@@ -8,7 +8,7 @@ use crate::model::known::Growth;
 use crate::model::observation::Gone;
 use crate::model::policy::{Mode, WentBackAction};
 use crate::model::reading::{Symptom, SymptomKind};
-use crate::model::snapshot::{Failed, Failing, Newest, Remote};
+use crate::model::snapshot::{Failed, Failing, Newest, Remote, Sent};
 use crate::model::{Request, Slot, Snapshots, Step, Verdict};
 
 const API: &str = "kube-apiserver";
@@ -386,10 +386,11 @@ fn a_snapshot_that_is_not_verified_is_told_with_its_name_and_why() {
 fn object_storage_that_is_behind_is_told_once_with_why_and_taken_back() {
     let mut world = heard();
     let at = world.moment().wall;
-    let newest =
-        |at| Some(Newest { file: "a.db".into(), at, revision: 5, bytes: 1, verified: at, bundle: Err(String::new()) });
+    let bundle = || Err("none".to_owned());
+    let newest = |at| Some(Newest { file: "a.db".into(), at, revision: 5, bytes: 1, verified: at, bundle: bundle() });
+    let sent = |at| Some(Sent { file: "a.db".into(), at, revision: 5, bytes: 1, verified: at });
     let failing = Some(Failing { since: at, at, times: 3, why: "SlowDown".into() });
-    let remote = Some(Remote { newest: newest(at), failing, ..Remote::unseen("s3://backups".into()) });
+    let remote = Some(Remote { newest: sent(at), failing, ..Remote::unseen("s3://backups".into()) });
     let mut kept = Snapshots { newest: newest(at), remote, ..snapshots(&world) };
     world.snapshots = Some(kept.clone());
     world.run(1800);
@@ -402,7 +403,7 @@ fn object_storage_that_is_behind_is_told_once_with_why_and_taken_back() {
     assert!(world.says("s3://backups") && world.says("SlowDown"), "{}", world.story());
     assert!(world.says("`lastgood etcd snapshot list --remote`"), "{}", world.story());
     kept.newest = newest(world.moment().wall);
-    kept.remote = Some(Remote { newest: kept.newest.clone(), ..Remote::unseen("s3://backups".into()) });
+    kept.remote = Some(Remote { newest: sent(world.moment().wall), ..Remote::unseen("s3://backups".into()) });
     world.snapshots = Some(kept);
     world.run(5);
     assert!(!world.memory.components[&id("etcd")].notices.contains_key("snapshot-remote-behind"));

@@ -5,7 +5,7 @@ use crate::config::duration::roughly;
 
 /// What is said of them, where this node has an etcd of its own.
 pub(super) fn checks(examined: &Examined<'_>) -> Vec<Check> {
-    [data(examined), bundle(examined), remote(examined)].into_iter().flatten().collect()
+    data(examined).into_iter().chain(bundle(examined)).chain(remote(examined)).collect()
 }
 
 /// What a bare machine needs besides the data. That keys are not in it is a choice; so it is no warning.

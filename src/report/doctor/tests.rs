@@ -563,6 +563,48 @@ fn a_recent_verified_snapshot_is_asked_for_where_the_node_has_an_etcd() {
     }
 }
 
+#[test]
+fn snapshots_that_are_to_be_in_object_storage_are_looked_for_there_as_well() {
+    use crate::model::snapshot::{Failing, Newest, Remote, Sent};
+    let mut scene = Scene::new();
+    let check = |scene: &Scene| {
+        let checks = scene.examine().checks;
+        checks.into_iter().find(|check| check.subject == "snapshot in object storage")
+    };
+    let ago = |minutes: u64| now() - Duration::from_secs(minutes * 60);
+    let newest =
+        |at| Some(Newest { file: "a.db".into(), at, revision: 7, bytes: 1, verified: at, bundle: bundled(true) });
+    let mut kept = crate::model::Snapshots {
+        enabled: true,
+        interval: Duration::from_secs(1800),
+        directory: "/var/lib/lastgood/snapshots".into(),
+        newest: newest(ago(10)),
+        verified: 1,
+        bytes: 1,
+        unverified: Vec::new(),
+        failed: None,
+        // As of a command: it has looked for no time at all.
+        since: now(),
+        unreadable: None,
+        remote: None,
+    };
+    scene.snapshots = Some(kept.clone());
+    assert_eq!(check(&scene), None, "none are sent there");
+    let sent = |at| Some(Sent { file: "a.db".into(), at, revision: 7, bytes: 1, verified: at });
+    let failing = |at| Some(Failing { since: at, at, times: 4, why: "SlowDown".into() });
+    for (there, fails, mark, words) in [
+        (sent(ago(10)), None, Mark::Ok, "a.db is verified in s3://backups, revision 7"),
+        (sent(ago(10)), failing(ago(5)), Mark::Ok, "4 tries): SlowDown"),
+        (sent(ago(200)), failing(ago(190)), Mark::Warning, "behind those on this node"),
+        (None, None, Mark::Warning, "no verified one is known to be in s3://backups"),
+    ] {
+        kept.remote = Some(Remote { newest: there, failing: fails, ..Remote::unseen("s3://backups".into()) });
+        scene.snapshots = Some(kept.clone());
+        let found = check(&scene).unwrap();
+        assert!(found.verdict == mark && found.detail.contains(words), "{words}: {found:?}");
+    }
+}
+
 fn bundled(keys: bool) -> Result<crate::model::snapshot::Bundled, String> {
     Ok(crate::model::snapshot::Bundled { briefly: "4 manifests".into(), keys, left_out: Vec::new() })
 }
@@ -599,45 +641,4 @@ fn what_a_bare_machine_would_lack_is_said() {
     let torn = check(Err("a.bundle.json is damaged".into()));
     assert_eq!(torn.verdict, Mark::Warning);
     assert!(torn.detail.contains("is damaged") && torn.fix.is_some());
-}
-
-#[test]
-fn snapshots_that_are_to_be_in_object_storage_are_looked_for_there_as_well() {
-    use crate::model::snapshot::{Failing, Newest, Remote};
-    let mut scene = Scene::new();
-    let check = |scene: &Scene| {
-        let checks = scene.examine().checks;
-        checks.into_iter().find(|check| check.subject == "snapshot in object storage")
-    };
-    let ago = |minutes: u64| now() - Duration::from_secs(minutes * 60);
-    let newest =
-        |at| Some(Newest { file: "a.db".into(), at, revision: 7, bytes: 1, verified: at, bundle: Err(String::new()) });
-    let mut kept = crate::model::Snapshots {
-        enabled: true,
-        interval: Duration::from_secs(1800),
-        directory: "/var/lib/lastgood/snapshots".into(),
-        newest: newest(ago(10)),
-        verified: 1,
-        bytes: 1,
-        unverified: Vec::new(),
-        failed: None,
-        // As of a command: it has looked for no time at all.
-        since: now(),
-        unreadable: None,
-        remote: None,
-    };
-    scene.snapshots = Some(kept.clone());
-    assert_eq!(check(&scene), None, "none are sent there");
-    let failing = |at| Some(Failing { since: at, at, times: 4, why: "SlowDown".into() });
-    for (there, fails, mark, words) in [
-        (newest(ago(10)), None, Mark::Ok, "a.db is verified in s3://backups, revision 7"),
-        (newest(ago(10)), failing(ago(5)), Mark::Ok, "4 tries): SlowDown"),
-        (newest(ago(200)), failing(ago(190)), Mark::Warning, "behind those on this node"),
-        (None, None, Mark::Warning, "no verified one is known to be in s3://backups"),
-    ] {
-        kept.remote = Some(Remote { newest: there, failing: fails, ..Remote::unseen("s3://backups".into()) });
-        scene.snapshots = Some(kept.clone());
-        let found = check(&scene).unwrap();
-        assert!(found.verdict == mark && found.detail.contains(words), "{words}: {found:?}");
-    }
 }

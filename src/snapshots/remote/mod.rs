@@ -36,18 +36,15 @@ pub use task::Uploader;
 pub use trouble::Trouble;
 
 use super::Name;
-use super::proof::ENDING;
 
 /// How the names of all that travels with a snapshot begin.
 fn stem(name: &Name) -> String {
     let text = name.to_string();
-    text.strip_suffix(".raw.db").or(text.strip_suffix(".db")).unwrap_or(&text).to_owned()
+    text.strip_suffix(".db").unwrap_or(&text).to_owned()
 }
 
-/// Whether a file travels with a snapshot: its name begins as the snapshot's does, and it is none itself nor the proof of
-/// another one.
+/// Whether a file travels with a snapshot: its name begins as the snapshot's does.
 fn belongs(file: &str, to: &Name) -> bool {
-    let of = file.strip_suffix(ENDING).unwrap_or(file);
-    let another = of.parse::<Name>().is_ok_and(|of| of != *to);
-    file.strip_prefix(&stem(to)).is_some_and(|rest| rest.starts_with('.')) && !another
+    // A copy's name begins as that of a stream of the same moment.
+    file.strip_prefix(&stem(to)).is_some_and(|rest| rest.starts_with('.') && !rest.starts_with(".raw."))
 }

@@ -31,7 +31,7 @@ use crate::config::duration::roughly;
 use crate::config::place::Place;
 use crate::config::size;
 use crate::model::event::EventKind;
-use crate::model::snapshot::{self, Failing, Newest};
+use crate::model::snapshot::{self, Failing, Sent};
 use crate::model::{ComponentId, Event};
 use crate::snapshots::keeper::Wanted;
 use crate::snapshots::retention::Rules;
@@ -178,7 +178,7 @@ impl Work {
         let of_ours = |stored: &&Stored| ours.is_none_or(|ours| stored.name.cluster == ours);
         let newest = shelf.stored.iter().rev().filter(of_ours).find_map(|stored| {
             let proof = stored.proof.as_ref().ok()?;
-            Some(Newest {
+            Some(Sent {
                 file: proof.file.clone(),
                 at: stored.name.at,
                 revision: stored.name.revision,

@@ -26,9 +26,12 @@ fn all_that_begins_as_a_snapshot_does_travels_with_it() {
     for ours in [".db", ".db.proof.json", ".bundle.json", ".manifests.tar", ".x"] {
         assert!(belongs(&of(ours), &name), "{ours}");
     }
-    for theirs in [".raw.db", ".raw.db.proof.json", "", "0.db", "x"] {
+    for theirs in [".raw.db", ".raw.db.proof.json", ".raw.node.tar", "", "0.db", "x"] {
         assert!(!belongs(&of(theirs), &name), "{theirs}");
     }
+    let copy = Name { origin: Origin::DataDir, ..name };
+    assert!([".raw.db", ".raw.db.proof.json", ".raw.node.tar"].iter().all(|ours| belongs(&of(ours), &copy)));
+    assert!(!belongs(&of(".db"), &copy));
 }
 
 #[tokio::test]
