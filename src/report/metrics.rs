@@ -7,6 +7,7 @@
 use std::fmt::Write as _;
 
 use super::Status;
+use super::shelf::RemoteView;
 use super::status::{Component, Process};
 use crate::model::etcd::AlarmKind;
 use crate::model::{Step, Verdict};
@@ -15,7 +16,7 @@ use crate::model::{Step, Verdict};
 const VERDICTS: [Verdict; 6] =
     [Verdict::Healthy, Verdict::Starting, Verdict::Failing, Verdict::Stalled, Verdict::Down, Verdict::Unknown];
 /// Every place in the state machine, as [`Component::state`] has it.
-const STATES: [&str; 7] = ["Adopting", "Steady", "Unread", "Probation", "RollingBack", "Missing", "Held"];
+const STATES: [&str; 8] = ["Adopting", "Steady", "Unread", "Probation", "RollingBack", "Vacated", "Missing", "Held"];
 
 /// The kinds of metric.
 #[derive(Clone, Copy)]
@@ -216,7 +217,46 @@ impl Status {
         page.one("snapshots_unverified", Kind::Gauge, "Files there that are not verified.", snapshots.unverified.len());
         page.one("snapshots_bytes", Kind::Gauge, "The size of all of them.", snapshots.bytes);
         page.one("snapshot_failing", Kind::Gauge, "Whether the last try was in vain.", yes(snapshots.failed.is_some()));
+        if let Some(remote) = &snapshots.remote {
+            elsewhere(page, remote);
+        }
     }
+}
+
+/// The snapshots in object storage.
+fn elsewhere(page: &mut Page, remote: &RemoteView) {
+    if let Some(newest) = &remote.newest {
+        page.one(
+            "snapshot_remote_newest_verified_timestamp_seconds",
+            Kind::Gauge,
+            "When the newest snapshot that is verified in object storage was taken.",
+            seconds(newest.at),
+        );
+    }
+    page.one(
+        "snapshot_remote_behind",
+        Kind::Gauge,
+        "Whether there should be a newer verified one in object storage by now.",
+        yes(remote.behind),
+    );
+    page.one(
+        "snapshots_remote_verified",
+        Kind::Gauge,
+        "Verified snapshots that are kept in object storage.",
+        remote.verified,
+    );
+    page.one(
+        "snapshots_remote_unverified",
+        Kind::Gauge,
+        "Objects there that are not verified.",
+        remote.unverified.len(),
+    );
+    page.one(
+        "snapshot_remote_failing",
+        Kind::Gauge,
+        "Whether the last try to send one was in vain.",
+        yes(remote.failed.is_some()),
+    );
 }
 
 #[cfg(test)]
@@ -297,7 +337,16 @@ mod tests {
                 unverified: vec!["b".into()],
                 bytes: 400,
                 failed: None,
-                remote: None,
+                remote: Some(RemoteView {
+                    url: "s3://b".into(),
+                    newest: None,
+                    behind: true,
+                    verified: 0,
+                    unverified: vec!["c".into()],
+                    looked: None,
+                    failing_since: Some(at(5)),
+                    failed: Some("SlowDown".into()),
+                }),
             }),
             figures: Some(figures),
             last: Vec::new(),
@@ -340,6 +389,9 @@ mod tests {
             ("lastgood_snapshots_unverified", "1"),
             ("lastgood_snapshots_bytes", "400"),
             ("lastgood_snapshot_failing", "0"),
+            ("lastgood_snapshot_remote_behind", "1"),
+            ("lastgood_snapshots_remote_unverified", "1"),
+            ("lastgood_snapshot_remote_failing", "1"),
         ] {
             assert_eq!(value(&page, series), Some(wanted), "{series} in\n{page}");
         }

@@ -95,10 +95,8 @@ impl Remote {
         }
         drop(parts);
         let written = written.await.map_err(|_| io::Error::other("the thread that writes has ended"))??;
-        if let Some(proof) = &proof {
-            if written.sum != proof.sum() {
-                return Err(Trouble::Differs(format!("{from}: what came is not what was verified")));
-            }
+        if proof.as_ref().is_some_and(|proof| written.sum != proof.sum()) {
+            return Err(Trouble::Differs(format!("{from}: what came is not what was verified")));
         }
         Ok(Fetched { staging, proof, from })
     }

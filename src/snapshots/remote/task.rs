@@ -184,7 +184,6 @@ impl Work {
                 revision: stored.name.revision,
                 bytes: stored.bytes,
                 verified: proof.verified,
-                bundle: Err("what travels with it is not looked at there".to_owned()),
             })
         });
         let unverified = shelf.stored.iter().filter(of_ours);
