@@ -15,7 +15,7 @@ use std::io;
 use std::ops::Range;
 
 use super::page::{Kind, Page};
-use super::reader::{Database, MAX_DEPTH, Root};
+use super::reader::{Database, MAX_DEPTH, Root, next};
 use super::window::Window;
 use super::{Fault, HEADER, number16, number64, text};
 
@@ -181,18 +181,13 @@ impl Walk<'_> {
                 }
                 Kind::Leaf => {
                     below_the_next(db, &path, &page)?;
-                    follows(db, &mut last, &page)?;
+                    db.follows(&mut last, &page)?;
                     show(&page)?;
                 }
             }
-            loop {
-                let Some((branch, at)) = path.last_mut() else { return Ok(()) };
-                *at += 1;
-                if *at < branch.count {
-                    id = branch.branch(*at).1;
-                    break;
-                }
-                path.pop();
+            match next(&mut path) {
+                Some(child) => id = child,
+                None => return Ok(()),
             }
         }
     }
@@ -261,23 +256,6 @@ fn below_the_next(db: &Database, path: &[(Page, usize)], page: &Page<&[u8]>) -> 
         return Err(db.fault(page.id, what));
     }
     Ok(())
-}
-
-/// Within a page keys ascend; this is about the one before it.
-fn follows(db: &Database, last: &mut Option<Vec<u8>>, page: &Page<&[u8]>) -> Result<(), Fault> {
-    let Some(end) = page.count.checked_sub(1) else { return Ok(()) };
-    match last {
-        Some(last) if last.as_slice() >= page.key(0) => Err(db.misplaced(page.id)),
-        Some(last) => {
-            last.clear();
-            last.extend_from_slice(page.key(end));
-            Ok(())
-        }
-        None => {
-            *last = Some(page.key(end).to_vec());
-            Ok(())
-        }
-    }
 }
 
 /// One bit a page.

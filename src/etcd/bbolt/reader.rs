@@ -167,37 +167,53 @@ impl Database {
         mut show: impl FnMut(&[u8], &[u8]) -> ControlFlow<B>,
     ) -> Result<Option<B>, Fault> {
         let mut last: Option<Vec<u8>> = None;
-        // The pages from the root down, each with the next element to look at.
-        let mut path = vec![(self.root_of(bucket)?, 0)];
-        while let Some((page, at)) = path.last_mut() {
-            if *at == page.count {
-                path.pop();
-                continue;
+        let mut id = match &bucket.0 {
+            Root::Page(id) => *id,
+            Root::Inline(on, bytes) => return Ok(shown(&self.inline(*on, bytes)?, &mut show)),
+        };
+        let mut window = Window::new(&self.file, self.pages * u64::from(self.meta.page_size));
+        // The branches down to the page at hand, each with the child that is being walked.
+        let mut path: Vec<(Page, usize)> = Vec::new();
+        loop {
+            let page = self.page_in(&mut window, id)?;
+            if let Some((parent, at)) = path.last() {
+                self.fits(parent, *at, &page)?;
             }
-            if page.kind == Kind::Branch {
-                let child = self.child(page, *at)?;
-                *at += 1;
-                let id = child.id;
-                path.push((child, 0));
-                if path.len() > MAX_DEPTH {
-                    return Err(self.too_deep(id));
+            match page.kind {
+                Kind::Branch if path.len() == MAX_DEPTH => return Err(self.too_deep(id)),
+                Kind::Branch => {
+                    let page = page.owned();
+                    id = page.branch(0).1;
+                    path.push((page, 0));
+                    continue;
                 }
-                continue;
+                Kind::Leaf => {}
             }
-            // Within a page keys ascend; from one to the next is told here.
-            if last.as_deref().is_some_and(|last| page.count > 0 && last >= page.key(0)) {
-                return Err(self.misplaced(page.id));
+            self.follows(&mut last, &page)?;
+            if let Some(broken_off) = shown(&page, &mut show) {
+                return Ok(Some(broken_off));
             }
-            for element in 0..page.count {
-                let leaf = page.leaf(element);
-                if let ControlFlow::Break(broken_off) = show(&page.bytes[leaf.key], &page.bytes[leaf.value]) {
-                    return Ok(Some(broken_off));
-                }
+            match next(&mut path) {
+                Some(child) => id = child,
+                None => return Ok(None),
             }
-            last = page.count.checked_sub(1).map(|at| page.key(at).to_vec()).or(last);
-            path.pop();
         }
-        Ok(None)
+    }
+
+    /// Within a page keys ascend; this is about the one before it, whose last key is kept.
+    pub(super) fn follows<B: Deref<Target = [u8]>>(
+        &self,
+        last: &mut Option<Vec<u8>>,
+        page: &Page<B>,
+    ) -> Result<(), Fault> {
+        let Some(end) = page.count.checked_sub(1) else { return Ok(()) };
+        if last.as_deref().is_some_and(|last| last >= page.key(0)) {
+            return Err(self.misplaced(page.id));
+        }
+        let last = last.get_or_insert_default();
+        last.clear();
+        last.extend_from_slice(page.key(end));
+        Ok(())
     }
 
     /// The leaf element with this very key.
@@ -332,13 +348,36 @@ impl Database {
         Fault::Page { path: self.path.clone(), page, what }
     }
 
-    pub(super) fn misplaced(&self, page: u64) -> Fault {
+    fn misplaced(&self, page: u64) -> Fault {
         self.fault(page, "its keys do not follow those of the page before it".to_owned())
     }
 
     pub(super) fn too_deep(&self, page: u64) -> Fault {
         self.fault(page, format!("it lies more than {MAX_DEPTH} pages deep: the pages name each other in a circle"))
     }
+}
+
+/// The next child of the branches down to the page at hand, which was walked: the branches that are done are left.
+pub(super) fn next(path: &mut Vec<(Page, usize)>) -> Option<u64> {
+    loop {
+        let (branch, at) = path.last_mut()?;
+        *at += 1;
+        if *at < branch.count {
+            return Some(branch.branch(*at).1);
+        }
+        path.pop();
+    }
+}
+
+/// Shows a leaf's keys, until `show` breaks off.
+fn shown<B: Deref<Target = [u8]>, T>(
+    page: &Page<B>,
+    show: &mut impl FnMut(&[u8], &[u8]) -> ControlFlow<T>,
+) -> Option<T> {
+    (0..page.count).find_map(|element| {
+        let leaf = page.leaf(element);
+        show(&page.bytes[leaf.key], &page.bytes[leaf.value]).break_value()
+    })
 }
 
 /// The newer of the two metas that is whole. The second lies one page in: by the first's page size, or, where that one is

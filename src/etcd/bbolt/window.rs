@@ -1,5 +1,5 @@
 //! A piece of the file in memory: pages that lie one behind the other are read at once, and what is read grows while they
-//! do.
+//! do. What is held already is not read again.
 
 use std::fs::File;
 use std::io;
@@ -15,13 +15,15 @@ pub(super) struct Window<'a> {
     /// Where the file ends; beyond that nothing is read ahead.
     length: u64,
     start: u64,
+    /// Of these, what is held; what is behind it is room that was used before, so that it need not be cleared again.
     bytes: Vec<u8>,
+    held: usize,
     ahead: usize,
 }
 
 impl<'a> Window<'a> {
     pub(super) fn new(file: &'a File, length: u64) -> Self {
-        Self { file, length, start: 0, bytes: Vec::new(), ahead: LEAST }
+        Self { file, length, start: 0, bytes: Vec::new(), held: 0, ahead: LEAST }
     }
 
     /// Some bytes of the file; an error of the kind `UnexpectedEof` where it ends within them.
@@ -30,32 +32,40 @@ impl<'a> Window<'a> {
             self.fill(start, length)?;
         }
         let at = (start - self.start) as usize;
-        self.bytes.get(at..at + length).ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
+        self.bytes
+            .get(..self.held)
+            .and_then(|held| held.get(at..at + length))
+            .ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
     }
 
     fn holds(&self, start: u64, length: usize) -> bool {
-        start >= self.start && start + length as u64 <= self.start + self.bytes.len() as u64
+        start >= self.start && start + length as u64 <= self.start + self.held as u64
     }
 
     fn fill(&mut self, start: u64, length: usize) -> io::Result<()> {
-        let end = self.start + self.bytes.len() as u64;
+        let end = self.start + self.held as u64;
         let follows = start >= self.start && start <= end;
         self.ahead = if follows { (self.ahead * 2).min(MOST) } else { LEAST };
         let most = usize::try_from(self.length.saturating_sub(start)).unwrap_or(usize::MAX);
         let wanted = length.max(self.ahead.min(most));
+        let from = (start.saturating_sub(self.start) as usize).min(self.held);
+        let kept = if follows { from..self.held } else { 0..0 };
+        let count = kept.len();
         // A large run is rare: its memory is not kept for the pages after it.
         if self.bytes.capacity() > wanted.max(MOST) {
-            self.bytes = Vec::new();
+            self.bytes = self.bytes.get(kept).unwrap_or_default().to_vec();
+        } else {
+            self.bytes.copy_within(kept, 0);
         }
-        self.start = start;
-        self.bytes.clear();
-        self.bytes.reserve_exact(wanted);
-        self.bytes.resize(wanted, 0);
-        let read = self.file.read_exact_at(&mut self.bytes, start);
-        if read.is_err() {
-            self.bytes.clear();
+        if self.bytes.len() < wanted {
+            self.bytes.reserve_exact(wanted - self.bytes.len());
+            self.bytes.resize(wanted, 0);
         }
-        read
+        (self.start, self.held) = (start, 0);
+        let rest = self.bytes.get_mut(count..wanted).unwrap_or_default();
+        self.file.read_exact_at(rest, start + count as u64)?;
+        self.held = wanted;
+        Ok(())
     }
 }
 

@@ -1,19 +1,17 @@
 //! A bbolt database, written from its first page to its last: every leaf filled, no page free.
 //!
 //! ```text
-//!   0, 1   the metas: written last, so that what is cut off is no database
+//!   0, 1   the metas: handed out last, so that what is cut off is no database
 //!   2 ..   bucket by bucket: its leaves, and a branch as soon as it is full, up to its root
 //!   last   the root leaf: the buckets by name
 //! ```
 //!
-//! In memory there is one page of each level, and what is on its way to the disk; never more, however large the database.
+//! In memory there is one page of each level; never more, however large the database. It goes out in many small pieces.
 //! bbolt panics when it takes a key out below a branch with one child ("parent must have at least 2 children"), so a branch
 //! is written only when two more are there for the next one. The freelist is left out, as etcd does (`NoFreelistSync`):
 //! whoever opens the database makes it from the pages that nobody names.
 
-use std::fs::File;
-use std::io::{self, BufWriter, Write as _};
-use std::os::unix::fs::FileExt as _;
+use std::io::{self, Write};
 
 use super::{BRANCH, HEADER, IS_BUCKET, LEAF, MAGIC, META, VERSION, fnv1a};
 
@@ -21,18 +19,18 @@ use super::{BRANCH, HEADER, IS_BUCKET, LEAF, MAGIC, META, VERSION, fnv1a};
 const META_FLAG: u16 = 0x04;
 /// In a meta: there is no freelist page.
 const NO_FREELIST: u64 = u64::MAX;
-/// On its way to the disk at once.
-const BUFFER: usize = 1 << 20;
+/// What a page ends with.
+const ZEROS: [u8; 4096] = [0; 4096];
 /// bbolt's `MaxKeySize`; its `MaxValueSize` is a 31-bit number.
 const MAX_KEY: usize = 32_768;
 const MAX_VALUE: usize = (1 << 31) - 2;
 /// The least children of a branch.
 const LEAST: usize = 2;
 
-/// A database that is being written. Nothing can be read of it before [`Writer::finish`].
+/// A database that is being written. Nothing can be read of it before the metas are where they belong.
 #[derive(Debug)]
-pub struct Writer {
-    out: BufWriter<File>,
+pub struct Writer<W> {
+    out: W,
     page_size: usize,
     /// The next page.
     next: u64,
@@ -42,8 +40,8 @@ pub struct Writer {
 
 /// A bucket that is being written.
 #[derive(Debug)]
-pub struct BucketWriter<'a> {
-    to: &'a mut Writer,
+pub struct BucketWriter<'a, W> {
+    to: &'a mut Writer<W>,
     name: Vec<u8>,
     leaf: Leaf,
     /// The branches above, the lowest first.
@@ -82,29 +80,28 @@ impl Leaf {
     }
 }
 
-impl Writer {
-    /// Begins a database in an empty file. The page size is that of the system that will open it: the one of the database
+impl<W: Write> Writer<W> {
+    /// Begins a database in what is empty. The page size is that of the system that will open it: the one of the database
     /// it is made from.
     ///
     /// # Errors
     /// The system's word.
-    pub fn new(file: File, page_size: u32) -> io::Result<Self> {
+    pub fn new(mut out: W, page_size: u32) -> io::Result<Self> {
         let page_size = page_size as usize;
-        let mut out = BufWriter::with_capacity(BUFFER, file);
         out.write_all(&vec![0; 2 * page_size])?;
         Ok(Self { out, page_size, next: 2, roots: Vec::new() })
     }
 
     /// Begins a bucket. They may come in any order, each once.
-    pub fn bucket(&mut self, name: &[u8]) -> BucketWriter<'_> {
+    pub fn bucket(&mut self, name: &[u8]) -> BucketWriter<'_, W> {
         BucketWriter { to: self, name: name.to_owned(), leaf: Leaf::default(), levels: Vec::new(), last: None }
     }
 
-    /// Ends the database: the root, the metas, and all of it on the disk.
+    /// Ends the database but for the metas: what it was written to, and what its first two pages are to be.
     ///
     /// # Errors
     /// The system's word; a bucket that came twice.
-    pub fn finish(mut self) -> io::Result<()> {
+    pub fn finish(mut self) -> io::Result<(W, Vec<u8>)> {
         self.roots.sort();
         let mut leaf = Leaf::default();
         let mut before: Option<&[u8]> = None;
@@ -117,14 +114,13 @@ impl Writer {
             leaf.push(IS_BUCKET, name, &[root.to_le_bytes(), [0; 8]].concat());
         }
         let root = self.write_leaf(&leaf)?;
-        let file = self.out.into_inner().map_err(io::IntoInnerError::into_error)?;
-        // What the metas name is on the disk before they are.
-        file.sync_all()?;
-        for txid in 0..2u64 {
+        self.out.flush()?;
+        let mut metas = vec![0; 2 * self.page_size];
+        for (page, txid) in metas.chunks_exact_mut(self.page_size).zip(0..) {
             let meta = meta(self.page_size, root, self.next, txid);
-            file.write_all_at(&meta, txid * self.page_size as u64)?;
+            page.iter_mut().zip(meta).for_each(|(to, from)| *to = from);
         }
-        file.sync_all()
+        Ok((self.out, metas))
     }
 
     fn write_leaf(&mut self, leaf: &Leaf) -> io::Result<u64> {
@@ -166,14 +162,18 @@ impl Writer {
         self.out.write_all(&length(pages - 1)?.to_le_bytes())?;
         self.out.write_all(elements)?;
         self.out.write_all(data)?;
-        // Less than a page.
-        io::copy(&mut io::Read::take(io::repeat(0), (pages * self.page_size - size) as u64), &mut self.out)?;
+        let mut rest = pages * self.page_size - size;
+        while rest > 0 {
+            let zeros = ZEROS.get(..rest).unwrap_or(&ZEROS);
+            self.out.write_all(zeros)?;
+            rest -= zeros.len();
+        }
         self.next += pages as u64;
         Ok(id)
     }
 }
 
-impl BucketWriter<'_> {
+impl<W: Write> BucketWriter<'_, W> {
     /// Adds a key, above all before it.
     ///
     /// # Errors

@@ -1,15 +1,25 @@
 //! Builds what was planned beside what stands, and reads it again as if somebody else had made it.
+//!
+//! ```text
+//!   snapshot ──pages, transform.rs, writer.rs──▶ pipe.rs ──▶ member/snap/db ─┬─ fsync
+//!                one thread                        the caller's              └─ read again
+//! ```
+//!
+//! The one fsync of the database, which takes the longest of all, is done while it is read again: nothing of it counts
+//! before both have ended, since until then the intent says `building`, and what is there is removed.
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::thread::{self, ScopedJoinHandle};
 
 use super::idle::{self, Idle};
 use super::plan::Planned;
 use super::swap::{Intent, Staging};
 use super::transform::{self, Broken};
-use super::{Fault, NewMember, snap, wal};
+use super::{Fault, NewMember, pipe, snap, wal};
 use crate::etcd::backend::Member;
 use crate::etcd::bbolt::Database;
 use crate::etcd::bbolt::writer::Writer;
@@ -20,6 +30,8 @@ use crate::sys::files;
 #[derive(Debug)]
 pub struct Built {
     pub(super) planned: Planned,
+    /// Its database, which is not on the disk yet.
+    database: File,
     pub(super) staging: Staging,
     pub(super) idle: Idle,
 }
@@ -52,8 +64,8 @@ impl Planned {
         let idle = idle::hold(&self.data_dir)?;
         self.prepare_data_dir()?;
         let staging = Staging::new(&self.data_dir, &Intent::building(&self))?;
-        match self.write(&staging.member(), progress).and_then(|()| self.unchanged()) {
-            Ok(()) => Ok(Built { planned: self, staging, idle }),
+        match self.write(&staging.member(), progress).and_then(|database| self.unchanged().map(|()| database)) {
+            Ok(database) => Ok(Built { planned: self, database, staging, idle }),
             Err(fault) => {
                 // What cannot be removed now is removed by the next run.
                 let _ = staging.discard();
@@ -70,32 +82,50 @@ impl Planned {
         Ok(())
     }
 
-    fn write(&self, member: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<(), Fault> {
+    /// All of it; of the database, the bytes without the fsync.
+    fn write(&self, member: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<File, Fault> {
         let (snap, log) = (member.join("snap"), member.join("wal"));
         for dir in [member, &snap, &log] {
             self.owner.dir(dir)?;
         }
         let path = snap.join("db");
-        let from = Database::open(&self.source)?;
-        let of = self.plan.snapshot.size;
-        let copied = (|| -> Result<(), Broken> {
-            let mut to = Writer::new(self.owner.file(&path)?, from.meta().page_size)?;
-            transform::copy(&from, &mut to, &self.plan.cluster, self.plan.revisions.moved_to, &mut |done| {
-                progress(done, of);
-            })?;
-            Ok(to.finish()?)
-        })();
-        match copied {
-            Ok(()) => {}
-            Err(Broken::Read(fault)) => return Err(fault.into()),
-            Err(Broken::Write(error)) => return Err(files::named("write", &path)(error).into()),
-        }
+        let file = self.owner.file(&path)?;
+        // Before the database, whose bytes the disk would otherwise write first.
         self.owner.whole(&snap.join(snap::file_name(&self.plan.cluster)), &snap::file(&self.plan.cluster))?;
         self.owner.whole(&log.join(wal::FILE_NAME), &wal::segment(&self.plan.cluster))?;
         for dir in [&snap, &log, member] {
             files::fsync_dir(dir)?;
         }
-        Ok(())
+        match self.copy(&file, progress) {
+            Ok(()) => Ok(file),
+            Err(Broken::Read(fault)) => Err(fault.into()),
+            Err(Broken::Write(error)) => Err(files::named("write", &path)(error).into()),
+        }
+    }
+
+    /// The database: read and put together in a thread of its own, written in this one.
+    fn copy(&self, mut file: &File, progress: &mut dyn FnMut(u64, u64)) -> Result<(), Broken> {
+        let from = Database::open(&self.source)?;
+        let of = self.plan.snapshot.size;
+        let (copied, written) = thread::scope(|scope| {
+            let (to, mut blocks) = pipe::new();
+            let copying = thread::Builder::new().name("pages".to_owned()).spawn_scoped(scope, || {
+                let mut to = Writer::new(to, from.meta().page_size)?;
+                transform::copy(&from, &mut to, &self.plan.cluster, self.plan.revisions.moved_to)?;
+                Ok::<_, Broken>(to.finish()?.1)
+            })?;
+            let written = blocks.drain(|block, done| {
+                file.write_all(block)?;
+                progress(done.min(of), of);
+                Ok(())
+            });
+            // Where writing has failed, the other end is told so by that.
+            drop(blocks);
+            Ok::<_, io::Error>((joined(copying), written))
+        })?;
+        // Why it was not written says more than that nobody took it.
+        written?;
+        Ok(file.write_all_at(&copied?, 0)?)
     }
 
     /// The bytes that were copied are the ones that were verified.
@@ -117,12 +147,12 @@ impl Built {
     /// [`Fault::Unfit`] says what is wrong; what stands is not touched, and what was built is removed.
     pub fn check(self, progress: &mut dyn FnMut(u64, u64)) -> Result<Checked, Fault> {
         let members: Vec<Member> = self.planned.plan.cluster.members.iter().map(intended).collect();
-        let Self { planned, staging, idle } = self;
-        match data_dir::check(staging.root(), &members, progress) {
-            Ok(_) => Ok(Checked { planned, staging, idle }),
-            Err(unfit) => {
+        let Self { planned, database, staging, idle } = self;
+        match whole(&staging, &members, &database, progress) {
+            Ok(()) => Ok(Checked { planned, staging, idle }),
+            Err(fault) => {
                 let _ = staging.discard();
-                Err(Box::new(unfit).into())
+                Err(fault)
             }
         }
     }
@@ -133,11 +163,47 @@ impl Built {
     }
 }
 
+/// Whether what was built is whole, and on the disk. The disk's word goes first.
+fn whole(
+    staging: &Staging,
+    members: &[Member],
+    database: &File,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<(), Fault> {
+    let (checked, synced) = thread::scope(|scope| {
+        let (tell, told) = mpsc::channel();
+        let mut next = 0;
+        let mut tell = move |done: u64, of: u64| {
+            if done >= next || done == of {
+                next = done + TOLD;
+                // Nobody listens where the disk has failed.
+                let _ = tell.send((done, of));
+            }
+        };
+        let checking = thread::Builder::new()
+            .name("check".to_owned())
+            .spawn_scoped(scope, move || data_dir::check(staging.root(), members, &mut tell))?;
+        let synced = database.sync_all();
+        told.iter().for_each(|(done, of)| progress(done, of));
+        Ok::<_, io::Error>((joined(checking), synced))
+    })?;
+    synced.map_err(files::named("sync", &staging.member().join("snap/db")))?;
+    checked.map_err(Box::new)?;
+    Ok(())
+}
+
+/// What a thread has made; its panic is ours.
+fn joined<T>(thread: ScopedJoinHandle<'_, T>) -> T {
+    thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
+
 /// A member as it is to be found in the database.
 fn intended(member: &NewMember) -> Member {
     Member { id: member.id, name: member.name.clone(), peer_urls: member.peer_urls.clone(), ..Member::default() }
 }
 
+/// Bytes between two words about how far it is.
+const TOLD: u64 = 4 << 20;
 /// As etcd makes its directories and its files.
 const DIR_MODE: u32 = 0o700;
 const FILE_MODE: u32 = 0o600;

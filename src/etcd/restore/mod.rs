@@ -27,6 +27,7 @@ mod encode;
 #[cfg(test)]
 mod golden_tests;
 mod idle;
+mod pipe;
 mod plan;
 #[cfg(test)]
 mod real_tests;

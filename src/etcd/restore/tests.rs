@@ -196,7 +196,7 @@ fn leases_are_kept_and_what_would_hinder_the_new_cluster_is_cleared_and_told() {
     // As an etcd leaves it that ran out of room in the middle of a downgrade, with a learner.
     let hindered = dir.path().join("hindered.db");
     let from = Database::open(&whole).unwrap();
-    let mut to = Writer::new(fs::File::create(&hindered).unwrap(), 4096).unwrap();
+    let mut to = Writer::new(Vec::new(), 4096).unwrap();
     let learner = br#"{"id":7,"peerURLs":["http://l:1"],"isLearner":true,"name":"lea"}"#;
     for (name, items) in dump(&whole) {
         let mut items = items;
@@ -213,7 +213,7 @@ fn leases_are_kept_and_what_would_hinder_the_new_cluster_is_cleared_and_told() {
         items.iter().for_each(|(key, value)| bucket.put(key, value).unwrap());
         bucket.finish().unwrap();
     }
-    to.finish().unwrap();
+    write(to, &hindered);
     drop(from);
     let data = dir.path().join("data");
     let mut ask = super::Ask { raw_copy: RawCopy::Allow, ..ask(&hindered, &data, VM) };
@@ -249,7 +249,7 @@ fn v7_a_consistent_index_of_before_is_rejected() {
     // The raw copy of a database as an etcd 3.4's tools leave it: everything right but the index.
     let database = data.join("member/snap/db");
     let right = dump(&database);
-    let mut to = Writer::new(fs::File::create(&database).unwrap(), 4096).unwrap();
+    let mut to = Writer::new(Vec::new(), 4096).unwrap();
     for (name, items) in right {
         let mut bucket = to.bucket(name.as_bytes());
         for (key, value) in items {
@@ -258,7 +258,7 @@ fn v7_a_consistent_index_of_before_is_rejected() {
         }
         bucket.finish().unwrap();
     }
-    to.finish().unwrap();
+    write(to, &database);
     let said = data_dir::check(&data, &intended, &mut |_, _| {}).unwrap_err().to_string();
     assert!(said.contains("consistent index of its database is 27"), "{said}");
 }
@@ -271,11 +271,18 @@ fn v8_members_of_before_are_rejected() {
     // The log is of the new cluster, the members of another one.
     let other = NewCluster::new(VM, "another token", "vm", None).unwrap();
     let from = Database::open(&dir.path().join("snapshot.db")).unwrap();
-    let mut to = Writer::new(fs::File::create(data.join("member/snap/db")).unwrap(), 4096).unwrap();
-    transform::copy(&from, &mut to, &other, None, &mut |_| {}).unwrap();
-    to.finish().unwrap();
+    let mut to = Writer::new(Vec::new(), 4096).unwrap();
+    transform::copy(&from, &mut to, &other, None).unwrap();
+    write(to, &data.join("member/snap/db"));
     let said = data_dir::check(&data, &intended, &mut |_, _| {}).unwrap_err().to_string();
     assert!(said.contains("are intended"), "{said}");
+}
+
+/// The whole of what was written, into a file.
+fn write(database: Writer<Vec<u8>>, path: &Path) {
+    let (mut bytes, metas) = database.finish().unwrap();
+    bytes[..metas.len()].copy_from_slice(&metas);
+    fs::write(path, bytes).unwrap();
 }
 
 fn members(data: &Path) -> Vec<Member> {

@@ -12,7 +12,7 @@
 //! start, and whoever watches from an older revision is told so.
 
 use std::collections::BTreeMap;
-use std::io;
+use std::io::{self, Write};
 use std::ops::ControlFlow;
 
 use super::cluster::NewCluster;
@@ -34,25 +34,22 @@ pub(super) enum Broken {
     Write(#[from] io::Error),
 }
 
-/// Copies all buckets. `moved_to` is the revision that is written behind the last one, if any; `told` hears how many bytes
-/// are copied.
-pub(super) fn copy(
+/// Copies all buckets. `moved_to` is the revision that is written behind the last one, if any.
+pub(super) fn copy<W: Write>(
     from: &Database,
-    to: &mut Writer,
+    to: &mut Writer<W>,
     cluster: &NewCluster,
     moved_to: Option<i64>,
-    told: &mut dyn FnMut(u64),
 ) -> Result<(), Broken> {
     let mut changes = changes(cluster, moved_to);
     let mut names = from.buckets()?;
     // An etcd makes what is missing, but not what belongs in there.
     names.extend(changes.keys().filter(|name| !names.contains(name)).cloned().collect::<Vec<_>>());
-    let mut done = 0;
     for name in names {
         let changes = changes.remove(&name).unwrap_or_default();
         let mut bucket = to.bucket(&name);
         if !matches!(name.as_slice(), b"members" | b"members_removed" | b"alarm") {
-            one(from, &name, changes, &mut bucket, &mut done, told)?;
+            one(from, &name, changes, &mut bucket)?;
         } else {
             put_all(changes, &mut bucket)?;
         }
@@ -62,21 +59,17 @@ pub(super) fn copy(
 }
 
 /// Copies a bucket in order, its changes among its keys.
-fn one(
+fn one<W: Write>(
     from: &Database,
     name: &[u8],
     mut changes: Changes,
-    to: &mut BucketWriter<'_>,
-    done: &mut u64,
-    told: &mut dyn FnMut(u64),
+    to: &mut BucketWriter<'_, W>,
 ) -> Result<(), Broken> {
     let mut take = |key: &[u8], value: &[u8]| -> io::Result<()> {
         while let Some(change) = changes.first_entry().filter(|change| change.key().as_slice() < key) {
             let (key, value) = change.remove_entry();
             value.map_or(Ok(()), |value| to.put(&key, &value))?;
         }
-        *done += (key.len() + value.len()) as u64;
-        told(*done);
         match changes.remove(key) {
             Some(Some(changed)) => to.put(key, &changed),
             Some(None) => Ok(()),
@@ -93,7 +86,7 @@ fn one(
     Ok(put_all(changes, to)?)
 }
 
-fn put_all(changes: Changes, to: &mut BucketWriter<'_>) -> io::Result<()> {
+fn put_all<W: Write>(changes: Changes, to: &mut BucketWriter<'_, W>) -> io::Result<()> {
     let new = changes.into_iter().filter_map(|(key, value)| Some((key, value?)));
     new.into_iter().try_for_each(|(key, value)| to.put(&key, &value))
 }

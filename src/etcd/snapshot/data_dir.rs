@@ -8,7 +8,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::verify::{Contents, RawCopy, Rejected, verify};
+use super::verify::{Contents, Rejected, reread};
 use crate::etcd::backend::Member;
 use crate::etcd::wal::{self, Tail, Wal};
 
@@ -48,7 +48,7 @@ pub enum Unfit {
 pub fn check(data_dir: &Path, intended: &[Member], progress: &mut dyn FnMut(u64, u64)) -> Result<Checked, Unfit> {
     let unfit = |what: String| Unfit::Differs { path: data_dir.to_owned(), what };
     let wal = wal::read(&data_dir.join("member/wal"), |_| {})?;
-    let contents = verify(&data_dir.join("member/snap/db"), RawCopy::Allow, progress)?.contents;
+    let contents = reread(&data_dir.join("member/snap/db"), progress)?;
     let index = contents.consistent_index;
     let Some(state) = wal.hard_state else { return Err(unfit("its log holds no hard state".to_owned())) };
     if wal.tail != Tail::Whole {

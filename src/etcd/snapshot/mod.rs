@@ -3,13 +3,14 @@
 //! ```text
 //!   FILE = database + SHA-256 of it   (`etcdctl snapshot save`; a copy of member/snap/db lacks the last 32 bytes)
 //!     │
-//!     ├─ in order, byte by byte ──▶ SHA-256
+//!     ├─ bytes.rs: in order, byte by byte ──▶ SHA-256
 //!     └─ page by page, contents.rs ──▶ what it holds
 //!          verify.rs: both at once ──▶ Verified { size, sha256, trailer, contents }   or   Rejected: which page, and what is wrong
 //!
 //!   DATA-DIR that was built of one ── data_dir.rs ──▶ fit to be started, or why not
 //! ```
 
+mod bytes;
 mod contents;
 pub mod data_dir;
 mod verify;

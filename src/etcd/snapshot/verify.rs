@@ -1,34 +1,30 @@
 //! Whether a snapshot is whole.
 //!
 //! ```text
-//!   FILE ─┬─ in the order of its bytes ──▶ SHA-256 ─────────────┬──▶ Verified
+//!   FILE ─┬─ in the order of its bytes, bytes.rs ──▶ SHA-256 ───┬──▶ Verified
 //!         └─ in the order of its keys ──▶ pages, contents ──────┘
 //! ```
 //!
-//! Two threads and one file. The second mostly reads what the first has brought into memory, or the other way round. The
-//! file is not mapped: one that is cut off meanwhile would end the process by SIGBUS.
+//! Neither waits for the other; the second mostly reads what the first has brought into memory, or the other way round.
+//! The SHA-256 takes the longest, and cannot be divided: it has a processor to itself, and all else fits beside it. The file
+//! is not mapped: one that is cut off meanwhile would end the process by SIGBUS.
 
-use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
-use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
-use sha2::{Digest as _, Sha256};
-
+use super::bytes::hash;
 use super::contents::Gathering;
 use crate::etcd::backend::{Alarm, Compacted, Head, Member, Revision};
 use crate::etcd::bbolt::{Database, Fault};
 use crate::model::Digest;
 
 /// A SHA-256.
-const TRAILER: u64 = 32;
+pub(super) const TRAILER: u64 = 32;
 /// bbolt's least page: `etcdutl` tells by the rest of a division by it whether there is a trailer.
 const SECTOR: u64 = 512;
-/// What is hashed at once: far below what a processor's cache holds together with its other work, far above a call's cost.
-const PIECE: usize = 256 << 10;
 /// Between two looks whether the walk has ended, where the hash came first.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
@@ -176,7 +172,7 @@ pub fn verify(path: &Path, trust: RawCopy, progress: &mut dyn FnMut(u64, u64)) -
         let (tell, told) = mpsc::channel();
         let (db, seen, stop) = (&db, &seen, &stop);
         let walk = thread::Builder::new().name("pages".to_owned()).spawn_scoped(scope, move || {
-            let walked = contents(db, path, seen);
+            let walked = contents(db, path, &mut |bytes| seen.store(bytes, Ordering::Relaxed));
             stop.store(walked.is_err(), Ordering::Relaxed);
             let _ = tell.send(walked);
         });
@@ -217,37 +213,26 @@ pub fn verify(path: &Path, trust: RawCopy, progress: &mut dyn FnMut(u64, u64)) -
     Ok(Verified { size, sha256, trailer, contents })
 }
 
-fn contents(db: &Database, path: &Path, seen: &AtomicU64) -> Result<Contents, Rejected> {
+/// Reads a database that was built a moment ago, page by page: nobody said what its SHA-256 is to be. `progress` as that
+/// of [`verify`].
+///
+/// # Errors
+/// As [`verify`]'s.
+pub(super) fn reread(path: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<Contents, Rejected> {
+    let db = Database::open(path)?;
+    let all = db.meta().high_water.saturating_mul(u64::from(db.meta().page_size));
+    let read = contents(&db, path, &mut |bytes| progress(bytes.min(all), all));
+    if !db.is_current() {
+        return Err(Fault::Moving { path: path.to_owned() }.into());
+    }
+    progress(all, all);
+    read
+}
+
+fn contents(db: &Database, path: &Path, progress: &mut dyn FnMut(u64)) -> Result<Contents, Rejected> {
     let mut gathering = Gathering::before(db)?;
-    let pages = db.check(&mut gathering, &mut |bytes| seen.store(bytes, Ordering::Relaxed))?;
+    let pages = db.check(&mut gathering, progress)?;
     let contents = gathering.done().map_err(|what| Rejected::Foreign { path: path.to_owned(), what })?;
     let page_size = db.meta().page_size;
     Ok(Contents { page_size, in_use: pages.used * u64::from(page_size), ..contents })
-}
-
-/// The SHA-256 of so many bytes, and what the next 32 say, if they are there.
-fn hash(
-    db: &Database,
-    path: &Path,
-    size: u64,
-    stop: &AtomicBool,
-    progress: &mut dyn FnMut(u64),
-) -> Result<(Digest, Option<Digest>), Fault> {
-    let broken = |error| Fault::Io { path: path.to_owned(), error };
-    // Only advice: on a file system that takes none, it is read all the same.
-    let _ = posix_fadvise(db.file(), 0, 0, PosixFadviseAdvice::POSIX_FADV_SEQUENTIAL);
-    let mut hasher = Sha256::new();
-    let mut done = 0;
-    let mut piece = vec![0; PIECE];
-    while done < size && !stop.load(Ordering::Relaxed) {
-        let most = usize::try_from(size - done).unwrap_or(PIECE).min(PIECE);
-        let piece = piece.get_mut(..most).unwrap_or_default();
-        db.file().read_exact_at(piece, done).map_err(broken)?;
-        hasher.update(&*piece);
-        done += most as u64;
-        progress(done);
-    }
-    let mut says = [0; TRAILER as usize];
-    let says = db.file().read_exact_at(&mut says, size).ok().map(|()| Digest::from(says));
-    Ok((Digest::from(<[u8; 32]>::from(hasher.finalize())), says))
 }

@@ -68,12 +68,53 @@ impl Random {
     }
 }
 
-struct Etcd(Child);
+/// An etcd that is killed when it is not needed any more.
+pub(crate) struct Etcd {
+    child: Child,
+    pub(crate) url: String,
+}
+
+impl Etcd {
+    /// Starts one over a data directory, and waits until it serves.
+    pub(crate) fn start(data: &Path, tools: &Path) -> Result<Self> {
+        let free = || -> Result<u16> { Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port()) };
+        let url = format!("http://127.0.0.1:{}", free()?);
+        let child = Command::new(tools.join("etcd"))
+            .arg("--data-dir")
+            .arg(data)
+            .args(["--quota-backend-bytes=17179869184", "--unsafe-no-fsync", "--log-level=error"])
+            .args(["--snapshot-count=5000".to_owned(), format!("--listen-client-urls={url}")])
+            .args([
+                format!("--advertise-client-urls={url}"),
+                format!("--listen-peer-urls=http://127.0.0.1:{}", free()?),
+            ])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .with_context(|| format!("{}: run tests/install", tools.display()))?;
+        let etcd = Self { child, url };
+        let mut tries = 0;
+        while !etcd.ctl(tools, &["endpoint", "health"]).output()?.status.success() {
+            tries += 1;
+            ensure!(tries < 600, "etcd does not answer");
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        Ok(etcd)
+    }
+
+    /// Its own tool.
+    pub(crate) fn ctl(&self, tools: &Path, args: &[&str]) -> Command {
+        let mut command = Command::new(tools.join("etcdctl"));
+        command.env("ETCDCTL_API", "3").args(["--endpoints", &self.url]).args(args);
+        command
+    }
+}
 
 impl Drop for Etcd {
     fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
@@ -86,43 +127,19 @@ pub(crate) fn snapshot(dir: &Path, tools: &Path, mib: u64) -> Result<PathBuf> {
     fs::create_dir_all(dir)?;
     let data = dir.join("data");
     let _ = fs::remove_dir_all(&data);
+    let etcd = Etcd::start(&data, tools)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    runtime.block_on(make(&path, &data, tools, mib))?;
+    runtime.block_on(async {
+        let mut client = Client::connect([&etcd.url], None).await?;
+        fill(&mut client, mib).await
+    })?;
+    let part = path.with_extension("part");
+    let saved = etcd.ctl(tools, &["snapshot", "save"]).arg(&part).output()?;
+    ensure!(saved.status.success(), "{}", String::from_utf8_lossy(&saved.stderr));
+    fs::rename(part, &path)?;
+    drop(etcd);
     fs::remove_dir_all(&data)?;
     Ok(path)
-}
-
-async fn make(path: &Path, data: &Path, tools: &Path, mib: u64) -> Result<()> {
-    let free = || -> Result<u16> { Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port()) };
-    let url = format!("http://127.0.0.1:{}", free()?);
-    let child = Command::new(tools.join("etcd"))
-        .arg("--data-dir")
-        .arg(data)
-        .args(["--quota-backend-bytes=17179869184", "--unsafe-no-fsync", "--log-level=error", "--snapshot-count=5000"])
-        .args([format!("--listen-client-urls={url}"), format!("--advertise-client-urls={url}")])
-        .arg(format!("--listen-peer-urls=http://127.0.0.1:{}", free()?))
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .with_context(|| format!("{}: run tests/install", tools.display()))?;
-    let _etcd = Etcd(child);
-    let mut client = Client::connect([&url], None).await?;
-    let mut tries = 0;
-    while client.status().await.is_err() {
-        tries += 1;
-        ensure!(tries < 600, "etcd does not answer");
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-    fill(&mut client, mib).await?;
-    let part = path.with_extension("part");
-    let saved = Command::new(tools.join("etcdctl"))
-        .env("ETCDCTL_API", "3")
-        .args(["--endpoints", &url, "snapshot", "save"])
-        .arg(&part)
-        .output()?;
-    ensure!(saved.status.success(), "{}", String::from_utf8_lossy(&saved.stderr));
-    Ok(fs::rename(part, path)?)
 }
 
 async fn fill(client: &mut Client, mib: u64) -> Result<()> {

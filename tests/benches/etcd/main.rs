@@ -2,59 +2,33 @@
 //!
 //! ```text
 //!   database.rs   a real etcd 3.5, filled as Kubernetes fills one ──▶ target/bench-etcd/snapshot-MIB.db, kept
-//!   measure.rs    one command: wall time and peak memory
-//!   main.rs       the rows: theirs, ours, in turns; the medians
+//!   rows.rs       what is compared, and what both must have made alike
+//!   measure.rs    one command: wall time, processor time and peak memory
+//!   main.rs       theirs, ours, in turns; the medians; the table, into the README where that is asked for
 //! ```
 
 mod database;
 mod measure;
+mod rows;
 
+use std::fmt::Write as _;
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, ensure};
-use serde_json::Value;
 
 use measure::{Figure, measure};
+use rows::{Bench, ROWS, Row};
 
 /// The README's: a large cluster's, and more than a page cache's worth of luck.
 const MIB: u64 = 1200;
-const ROUNDS: usize = 5;
-
-/// What is compared: how each is asked for it.
-struct Row {
-    what: &'static str,
-    theirs: fn(&Bench) -> Command,
-    ours: fn(&Bench) -> Command,
-    /// What both must have said alike, of what they printed.
-    alike: fn(theirs: &Value, ours: &Value) -> bool,
-}
-
-const ROWS: &[Row] = &[Row {
-    what: "verify (etcdutl snapshot status)",
-    theirs: |bench| bench.command(&bench.etcdutl, &["snapshot", "status", "-w", "json"]),
-    ours: |bench| bench.command(&bench.lastgood, &["etcd", "snapshot", "verify", "-o", "json"]),
-    alike: |theirs, ours| {
-        theirs["hash"] == ours["hash"]
-            && theirs["totalKey"] == ours["total_keys"]
-            && theirs["revision"] == ours["revision"]
-            && !ours["hash"].is_null()
-    },
-}];
-
-struct Bench {
-    snapshot: PathBuf,
-    etcdutl: PathBuf,
-    lastgood: PathBuf,
-}
-
-impl Bench {
-    fn command(&self, program: &Path, args: &[&str]) -> Command {
-        let mut command = Command::new(program);
-        command.args(args).arg(&self.snapshot);
-        command
-    }
-}
+const ROUNDS: u64 = 5;
+/// Where memory is a file system.
+const MEMORY: &str = "/dev/shm";
+/// Between these lines of the README the table stands.
+const BEGIN: &str = "<!-- tests/bench-etcd --write -->\n";
+const END: &str = "<!-- end -->\n";
 
 fn main() -> ExitCode {
     match run() {
@@ -69,46 +43,79 @@ fn main() -> ExitCode {
 fn run() -> Result<()> {
     let number =
         |name: &str, default: u64| std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default);
-    let (mib, rounds) = (number("MIB", MIB), number("ROUNDS", ROUNDS as u64) as usize);
+    let (mib, rounds) = (number("MIB", MIB), number("ROUNDS", ROUNDS).max(1));
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let cache = std::env::var_os("LASTGOOD_LAB_CACHE").map_or(root.join("target/lab/cache"), PathBuf::from);
     let tools = cache.join("etcd/3.5");
     let lastgood = std::env::var_os("LASTGOOD").map_or(PathBuf::from(env!("CARGO_BIN_EXE_lastgood")), PathBuf::from);
-    let snapshot = database::snapshot(&root.join("target/bench-etcd"), &tools, mib)?;
-    let bench = Bench { snapshot, etcdutl: tools.join("etcdutl"), lastgood };
-    let bytes = bench.snapshot.metadata()?.len();
+    let dir = root.join("target/bench-etcd");
+    let snapshot = database::snapshot(&dir, &tools, mib)?;
+    let bytes = snapshot.metadata()?.len();
     // Into memory once: what is compared is the work, not which of the two came first.
-    std::io::copy(&mut std::fs::File::open(&bench.snapshot)?, &mut std::io::sink())?;
+    std::io::copy(&mut fs::File::open(&snapshot)?, &mut std::io::sink())?;
+    let bench = Bench::new(&dir, snapshot, tools, lastgood)?;
+    let disk = dir.join("out");
+    let memory = Path::new(MEMORY).join(format!("bench-etcd-{}", std::process::id()));
 
-    println!("{} of {} MiB, {rounds} rounds, medians", bench.snapshot.display(), bytes >> 20);
-    println!(
-        "\n| | etcd 3.5 | | lastgood | | |\n|---|---|---|---|---|---|\n| | time | memory | time | memory | faster |"
-    );
+    let began = load()?;
+    let mut lines = String::new();
     for row in ROWS {
-        let (mut theirs, mut ours) = (Vec::new(), Vec::new());
-        for _ in 0..rounds.max(1) {
-            let (figure, said) = measure((row.theirs)(&bench))?;
-            theirs.push(figure);
-            let (figure, says) = measure((row.ours)(&bench))?;
-            ours.push(figure);
-            let parsed = (serde_json::from_slice(&said)?, serde_json::from_slice(&says)?);
-            ensure!((row.alike)(&parsed.0, &parsed.1), "{}: {} and {}", row.what, parsed.0, parsed.1);
+        let memory = row.of_disk.then_some(("in memory", &memory));
+        for (place, out) in [(if row.of_disk { "on disk" } else { "" }, &disk)].into_iter().chain(memory) {
+            let compared = compare(&bench, row, out, rounds);
+            // Whatever came of it.
+            let _ = fs::remove_dir_all(out);
+            let (theirs, ours) = compared?;
+            let line = format!(
+                "| {} | {place} | {} | {} | {} | {} | {} | {} | {:.1} |",
+                row.what,
+                theirs.time(),
+                theirs.work(),
+                theirs.memory(),
+                ours.time(),
+                ours.work(),
+                ours.memory(),
+                theirs.wall.as_secs_f64() / ours.wall.as_secs_f64()
+            );
+            eprintln!("{line}");
+            writeln!(lines, "{line}")?;
         }
-        let (theirs, ours) = (median(theirs).context("no round")?, median(ours).context("no round")?);
-        println!(
-            "| {} | {} | {} | {} | {} | {:.1} |",
-            row.what,
-            theirs.time(),
-            theirs.memory(),
-            ours.time(),
-            ours.memory(),
-            theirs.wall.as_secs_f64() / ours.wall.as_secs_f64()
-        );
     }
-    println!(
-        "\nMemory is the peak of what is resident; in brackets what of it is the process's own, without mapped files."
+    let table = format!(
+        "| | | etcd 3.5: time | processor | memory | lastgood: time | processor | memory | times as fast |\n\
+         |---|---|---|---|---|---|---|---|---|\n{lines}\n\
+         Measured on {} by `tests/bench-etcd`: {} MiB, {rounds} rounds by turns, medians, {} processors; load {began} at\n\
+         the beginning and {} at the end. Memory is the peak of what was resident; in brackets what was seen of it as the\n\
+         process's own, without mapped files.\n",
+        jiff::Timestamp::now().strftime("%F"),
+        bytes >> 20,
+        std::thread::available_parallelism()?,
+        load()?
     );
+    println!("\n{table}");
+    if std::env::var_os("README").is_some() {
+        into_readme(&root.join("README.md"), &table)?;
+    }
     Ok(())
+}
+
+/// Theirs and ours, by turns, onto an emptied file system's cache; the medians.
+fn compare(bench: &Bench, row: &Row, out: &Path, rounds: u64) -> Result<(Figure, Figure)> {
+    let (mut theirs, mut ours) = (Vec::new(), Vec::new());
+    for _ in 0..rounds {
+        let mut say = Vec::new();
+        for (command, figures) in [(row.theirs, &mut theirs), (row.ours, &mut ours)] {
+            let _ = fs::remove_dir_all(out);
+            fs::create_dir_all(out)?;
+            // What the one before left to be written is not this one's.
+            std::process::Command::new("sync").arg("-f").arg(out).status()?;
+            let (figure, said) = measure(command(bench, out))?;
+            figures.push(figure);
+            say.push((row.made)(bench, out, &said)?);
+        }
+        ensure!(say.first() == say.last() && !say.contains(&serde_json::Value::Null), "{}: {say:?}", row.what);
+    }
+    Ok((median(theirs).context("no round")?, median(ours).context("no round")?))
 }
 
 /// The round of the middle time, with the most memory that any of them took.
@@ -116,5 +123,18 @@ fn median(mut figures: Vec<Figure>) -> Option<Figure> {
     figures.sort_by_key(|figure| figure.wall);
     let most = |of: fn(&Figure) -> u64| figures.iter().map(of).max().unwrap_or_default();
     let (resident, own) = (most(|figure| figure.resident), most(|figure| figure.own));
-    figures.get(figures.len() / 2).map(|middle| Figure { wall: middle.wall, resident, own })
+    figures.get(figures.len() / 2).map(|middle| Figure { resident, own, ..*middle })
+}
+
+/// How many processes wanted a processor within the last minute.
+fn load() -> Result<String> {
+    let text = fs::read_to_string("/proc/loadavg")?;
+    Ok(text.split(' ').next().unwrap_or_default().to_owned())
+}
+
+fn into_readme(path: &Path, table: &str) -> Result<()> {
+    let text = fs::read_to_string(path)?;
+    let (before, rest) = text.split_once(BEGIN).with_context(|| format!("no line {BEGIN}"))?;
+    let (_, after) = rest.split_once(END).with_context(|| format!("no line {END}"))?;
+    Ok(fs::write(path, format!("{before}{BEGIN}{table}{END}{after}"))?)
 }

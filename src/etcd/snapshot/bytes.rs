@@ -1,0 +1,77 @@
+//! The bytes of a file in their order, and their SHA-256: read by one thread, hashed by another.
+//!
+//! Reading costs a third of what hashing does, and whoever hashes is the one that all wait for.
+
+use std::io;
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread;
+
+use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
+use sha2::{Digest as _, Sha256};
+
+use super::verify::TRAILER;
+use crate::etcd::bbolt::{Database, Fault};
+use crate::model::Digest;
+
+/// What is read and hashed at once: far below what a processor's cache holds together with its other work, far above a
+/// call's cost.
+const PIECE: usize = 256 << 10;
+/// One that is read, one that is hashed, and what lies between them while one of the two has to wait for a processor.
+const PIECES: usize = 8;
+
+/// The SHA-256 of so many bytes, and what the next 32 say, if they are there. Ends early, with anything, when it is told
+/// to stop.
+pub(super) fn hash(
+    db: &Database,
+    path: &Path,
+    size: u64,
+    stop: &AtomicBool,
+    progress: &mut dyn FnMut(u64),
+) -> Result<(Digest, Option<Digest>), Fault> {
+    let broken = |error| Fault::Io { path: path.to_owned(), error };
+    // Only advice: on a file system that takes none, it is read all the same.
+    let _ = posix_fadvise(db.file(), 0, 0, PosixFadviseAdvice::POSIX_FADV_SEQUENTIAL);
+    let sha256 = thread::scope(|scope| {
+        let (to_full, full) = channel();
+        let (to_empty, empty) = channel();
+        for _ in 0..PIECES {
+            let _ = to_empty.send(Vec::new());
+        }
+        thread::Builder::new()
+            .name("bytes".to_owned())
+            .spawn_scoped(scope, move || read(db, size, stop, &empty, &to_full))?;
+        let mut hasher = Sha256::new();
+        let mut done = 0;
+        for piece in full {
+            let piece: Vec<u8> = piece?;
+            hasher.update(&piece);
+            done += piece.len() as u64;
+            progress(done);
+            // At the end nobody takes it.
+            let _ = to_empty.send(piece);
+        }
+        Ok(Digest::from(<[u8; 32]>::from(hasher.finalize())))
+    });
+    let mut says = [0; TRAILER as usize];
+    let says = db.file().read_exact_at(&mut says, size).ok().map(|()| Digest::from(says));
+    sha256.map(|sha256| (sha256, says)).map_err(broken)
+}
+
+/// Fills what is empty, in order, until all is read, or nobody wants it.
+fn read(db: &Database, size: u64, stop: &AtomicBool, empty: &Receiver<Vec<u8>>, full: &Sender<io::Result<Vec<u8>>>) {
+    let mut done = 0;
+    while done < size && !stop.load(Ordering::Relaxed) {
+        let Ok(mut piece) = empty.recv() else { return };
+        // All are of one size, but the last one.
+        piece.resize(usize::try_from(size - done).unwrap_or(PIECE).min(PIECE), 0);
+        let read = db.file().read_exact_at(&mut piece, done);
+        done += piece.len() as u64;
+        let failed = read.is_err();
+        if full.send(read.map(|()| piece)).is_err() || failed {
+            return;
+        }
+    }
+}
