@@ -19,7 +19,7 @@ use crate::model::event::EventKind;
 use crate::model::observation::BusyKind;
 use crate::model::plan::Refusal;
 use crate::model::{
-    ComponentId, Decision, Event, Judgement, Memory, Moment, Observation, Request, Snapshots, Step, Tick,
+    ComponentId, Decision, Event, Judgement, Memory, Moment, Observation, Request, Role, Slot, Snapshots, Step, Tick,
 };
 use crate::observe::{self, Observer, Surroundings};
 use crate::record::{Guard, LockError, Store};
@@ -309,10 +309,14 @@ impl Agent {
         let member = self.observer.etcd_members().into_iter().next();
         let status = member.as_ref().and_then(|member| seen.etcd.get(&member.component));
         let kubeadm = seen.node.busy.iter().find(|process| process.kind == BusyKind::Kubeadm);
-        let work_ahead = match (&self.memory.pause, kubeadm) {
-            (_, Some(process)) => Some(format!("kubeadm is at work (pid {})", process.pid)),
-            (Some(_), None) => Some("a person is about to work on this node (paused)".to_owned()),
-            (None, None) => None,
+        let changing =
+            self.memory.components.values().find(|record| record.role == Role::Etcd).map(|record| &record.slot);
+        let work_ahead = match (&self.memory.pause, kubeadm, changing) {
+            (_, Some(process), _) => Some(format!("kubeadm is at work (pid {})", process.pid)),
+            (Some(_), None, _) => Some("a person is about to work on this node (paused)".to_owned()),
+            // What comes of it may move the data on to where no older etcd opens them.
+            (None, None, Some(slot @ (Slot::Probation(_) | Slot::RollingBack(_)))) => Some(format!("etcd is {slot}")),
+            (None, None, _) => None,
         };
         keeper.want(Wanted { answers: status.is_some_and(|status| status.own.is_some()), member, work_ahead });
     }

@@ -13,7 +13,7 @@
 //! told by the pass. What waits for a disk here gives its thread's other work away first (`block_in_place`).
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
 use tokio::sync::{Notify, mpsc, watch};
@@ -37,6 +37,8 @@ use crate::sys::clock;
 
 /// The directory is looked at this often: a person may have put something there, or taken it away.
 const LOOK: Duration = Duration::from_secs(60);
+/// And this soon after names came or went there.
+const GLANCE: Duration = Duration::from_secs(5);
 /// While another lastgood is at the directory.
 const BUSY: Duration = Duration::from_secs(5);
 /// Before work on the node, one younger than this is new enough.
@@ -86,6 +88,7 @@ impl Keeper {
             unbundled: None,
             hurried: None,
             kept: uploader.as_ref().map(Uploader::kept),
+            looked: None,
         };
         let mut task = JoinSet::new();
         task.spawn(work.go_on());
@@ -128,6 +131,13 @@ struct Work {
     hurried: Option<String>,
     /// Whom to tell that one was kept.
     kept: Option<Arc<Notify>>,
+    /// When it was last looked whether the directory is another one, and when names had come or gone there then.
+    looked: Option<(Duration, Option<SystemTime>)>,
+}
+
+/// When names came or went in the directory last; nothing where that cannot be told.
+fn changed(settings: &Settings) -> Option<SystemTime> {
+    std::fs::metadata(settings.snapshot_dir()).and_then(|metadata| metadata.modified()).ok()
 }
 
 /// How a try ended.
@@ -141,7 +151,7 @@ impl Work {
         loop {
             let wanted = self.wants.borrow_and_update().clone();
             let now = clock::now().wall;
-            let mut rest = LOOK;
+            let mut rest = GLANCE;
             if wanted.work_ahead.is_none() {
                 self.hurried = None;
             }
@@ -162,9 +172,20 @@ impl Work {
             match timeout(rest.max(Duration::from_millis(50)), self.wants.changed()).await {
                 Ok(Ok(())) => {}
                 Ok(Err(_)) => return,
-                Err(_) => self.look_anew().await,
+                Err(_) if self.has_changed() => self.look_anew().await,
+                Err(_) => {}
             }
         }
+    }
+
+    /// Whether names came or went in the directory since it was looked at, or that is long ago.
+    fn has_changed(&mut self) -> bool {
+        let (now, changed) = (clock::since_boot(), changed(&self.settings));
+        let due = self.looked.is_none_or(|(at, was)| changed != was || now.saturating_sub(at) >= LOOK);
+        if due {
+            self.looked = Some((now, changed));
+        }
+        due
     }
 
     fn due(&self, now: Timestamp) -> Timestamp {
