@@ -72,9 +72,9 @@ async fn what_fails_is_told_once_and_remembered_and_made_up_for() {
     let event = running.next().await;
     assert_eq!(event.kind, EventKind::Failure);
     assert!(event.to.contains("SignatureDoesNotMatch") && event.because.contains("again after 1s"), "{event}");
-    // Once more, and quietly.
+    // Once more, and quietly. What is known is written down a moment later.
     let again = async {
-        while running.uploader.known().failing.is_none_or(|failing| failing.times < 2) {
+        while seen(&settings).and_then(|seen| seen.failing).is_none_or(|failing| failing.times < 2) {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
