@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use super::progress::Progress as Line;
 use super::save::refused;
-use crate::cli::rollback::agreed;
+use super::shelf::agreed_to;
 use crate::cli::{Care, Exit, Failure, out};
 use crate::config::Settings;
 use crate::config::place::Place;
@@ -74,7 +74,7 @@ pub(super) async fn list(settings: &Settings, place: &Place, output: Format) -> 
 }
 
 pub(super) async fn prune(settings: &Settings, care: Care) -> Result<Exit, Failure> {
-    let Care { dry_run, yes, output } = care;
+    let output = care.output;
     let place = configured(settings)?;
     let remote = open(settings, &place)?;
     let now = Timestamp::now();
@@ -86,21 +86,9 @@ pub(super) async fn prune(settings: &Settings, care: Care) -> Result<Exit, Failu
         let rows = gone.iter().map(|(stored, why)| row(&place, stored, now, Some(why.to_string()))).collect();
         Shelf::new(place.to_string(), rows)
     };
-    if dry_run || planned.is_empty() {
-        let nothing = |shelf: &Shelf| match shelf.snapshots.is_empty() {
-            true => "nothing to prune of the clusters whose snapshots lie on this node\n".to_owned(),
-            false => format!("would go:\n{}", shelf.text()),
-        };
-        return out::text(&output.print(&shelf(&planned), nothing)?);
-    }
-    if !yes {
-        if output != Format::Text {
-            return Err(refused("-o goes with --dry-run or --yes".to_owned()));
-        }
-        out::text(&shelf(&planned).text())?;
-        if !agreed()? {
-            return Err(refused("nothing was done".to_owned()));
-        }
+    let none = "nothing to prune of the clusters whose snapshots lie on this node";
+    if let Some(exit) = agreed_to(&shelf(&planned), care, none)? {
+        return Ok(exit);
     }
     // What was shown may have changed while a person thought: only what goes by the rules now, and was shown, goes.
     let remote = open(settings, &place)?;

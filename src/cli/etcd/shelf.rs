@@ -35,7 +35,7 @@ pub(super) fn list(settings: &Settings, output: Format) -> Result<Exit, Failure>
 }
 
 pub(super) fn prune(settings: &Settings, care: Care) -> Result<Exit, Failure> {
-    let Care { dry_run, yes, output } = care;
+    let output = care.output;
     let directory = Directory::at(&settings.snapshot_dir());
     let rules = Rules::from(&settings.snapshots);
     let now = Timestamp::now();
@@ -44,21 +44,8 @@ pub(super) fn prune(settings: &Settings, care: Care) -> Result<Exit, Failure> {
         Shelf::new(directory.path().display().to_string(), rows)
     };
     let planned = surplus(&directory, &rules, now)?;
-    if dry_run || planned.is_empty() {
-        let nothing = |shelf: &Shelf| match shelf.snapshots.is_empty() {
-            true => "nothing to prune\n".to_owned(),
-            false => format!("would go:\n{}", shelf.text()),
-        };
-        return out::text(&output.print(&shelf(&planned), nothing)?);
-    }
-    if !yes {
-        if output != Format::Text {
-            return Err(refused("-o goes with --dry-run or --yes".to_owned()));
-        }
-        out::text(&shelf(&planned).text())?;
-        if !agreed()? {
-            return Err(refused("nothing was done".to_owned()));
-        }
+    if let Some(exit) = agreed_to(&shelf(&planned), care, "nothing to prune")? {
+        return Ok(exit);
     }
     // What was shown may have changed while a person thought: only what goes by the rules now, and was shown, goes.
     let locked = directory.lock()?;
@@ -68,4 +55,22 @@ pub(super) fn prune(settings: &Settings, care: Care) -> Result<Exit, Failure> {
         locked.remove(&gone.snapshot)?;
     }
     out::text(&output.print(&shelf(&gone), |shelf| format!("pruned {} snapshots\n", shelf.snapshots.len()))?)
+}
+/// Shows what would go, and asks. How it ends, where nothing is to be done about it.
+pub(super) fn agreed_to(would_go: &Shelf, care: Care, none: &str) -> Result<Option<Exit>, Failure> {
+    let Care { dry_run, yes, output } = care;
+    let none_would = would_go.snapshots.is_empty();
+    if dry_run || none_would {
+        let text =
+            |shelf: &Shelf| if none_would { format!("{none}\n") } else { format!("would go:\n{}", shelf.text()) };
+        return out::text(&output.print(would_go, text)?).map(Some);
+    }
+    if yes {
+        return Ok(None);
+    }
+    if output != Format::Text {
+        return Err(refused("-o goes with --dry-run or --yes".to_owned()));
+    }
+    out::text(&would_go.text())?;
+    if agreed()? { Ok(None) } else { Err(refused("nothing was done".to_owned())) }
 }
