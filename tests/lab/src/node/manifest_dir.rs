@@ -1,9 +1,11 @@
 //! The manifest directory of a node in the hand of a test.
 
 use std::fs;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
+use nix::fcntl::OFlag;
 
 use super::Node;
 use super::place::write;
@@ -54,7 +56,10 @@ impl Node {
     /// When it cannot be read.
     pub fn manifest_text(&self, name: &str) -> Result<String> {
         let path = self.manifest_path(name);
-        fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
+        // A fifo that stands there for a moment must not be waited for.
+        let open = fs::OpenOptions::new().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(&path);
+        let text = open.and_then(std::io::read_to_string);
+        text.with_context(|| format!("cannot read {}", path.display()))
     }
 
     /// Changes a manifest and puts it in place atomically; returns the new text.
