@@ -119,15 +119,16 @@ pub(super) async fn restore(settings: &Settings, args: &RestoreArgs) -> Result<E
         return Err(Failure { exit: Exit::Refused, sentence: "nothing was done".to_owned() });
     }
     let Some(Ok(vacancy)) = &mut vacancy else {
-        let restored = carry_out(planned, &node)?;
-        return done(args, &data_dir, &restored, None);
+        let restored = carry_out(planned, &node);
+        vacancy::unlock(settings, lock);
+        return done(args, &data_dir, &restored?, None);
     };
     if let Err(failure) = vacancy.empty().await {
-        drop(lock);
+        vacancy::unlock(settings, lock);
         return Err(failure);
     }
     let restored = carry_out(planned, &node);
-    drop(lock);
+    vacancy::unlock(settings, lock);
     let filled = vacancy.fill().await;
     // Why it was not restored comes before how the old data do.
     let restored = restored?;
@@ -354,6 +355,20 @@ mod tests {
         // Over what stands, as the manifest names the place.
         assert_eq!(run(&settings, &format!("--from {from} -y -o json")).await.unwrap(), Exit::Ok);
         assert_eq!(files::names(&dir.path().join("etcd")).unwrap().len(), 2);
+    }
+
+    #[tokio::test]
+    async fn q11_a_slot_that_an_earlier_restore_left_empty_is_filled_at_the_end_of_the_next() {
+        let dir = tempfile::tempdir().unwrap();
+        let settings = node(dir.path());
+        let from = snapshot(dir.path());
+        let slots = settings.paths.staging.join("slots");
+        fs::create_dir_all(&slots).unwrap();
+        std::os::unix::fs::symlink(dir.path().join("manifests"), settings.paths.staging.join("manifests")).unwrap();
+        fs::copy(dir.path().join("inactive/etcd.yaml"), slots.join("etcd.yaml")).unwrap();
+        assert_eq!(run(&settings, &format!("--from {from} --yes")).await.unwrap(), Exit::Ok);
+        assert!(dir.path().join("manifests/etcd.yaml").exists(), "it is back");
+        assert!(!slots.join("etcd.yaml").exists());
     }
 
     #[tokio::test]

@@ -16,6 +16,7 @@ use tokio::time::{Instant, sleep};
 
 use super::serves;
 use crate::cli::backend::Backend;
+use crate::cli::offline::Offline;
 use crate::cli::rollback::{Outcome, follow, outcome, tell, until};
 use crate::cli::{Exit, Failure};
 use crate::config::Settings;
@@ -46,6 +47,15 @@ pub(super) fn lock(settings: &Settings) -> Result<Option<LockFile>, Failure> {
             Err(Failure { exit: Exit::Refused, sentence: format!("refused: {held}; next: wait for that restore") })
         }
         Err(LockError::Io(error)) => Err(error.into()),
+    }
+}
+
+/// Gives it back. Where no agent runs that would notice (it may have been stopped meanwhile, and its end leaves a slot
+/// empty that a restore works behind), what was emptied is filled here (Q11).
+pub(super) fn unlock(settings: &Settings, lock: Option<LockFile>) {
+    drop(lock);
+    if Offline::agent(settings).is_none() {
+        Offline::fill_slots(settings).iter().for_each(|filled| eprintln!("{filled}"));
     }
 }
 
