@@ -76,7 +76,7 @@ pub(super) async fn restore(settings: &Settings, args: &RestoreArgs) -> Result<E
     let (node, etcd) = node(settings);
     let ask = args.ask(args.file(settings)?);
     let data_dir = ask.data_dir(&node)?;
-    let lock = vacancy::lock(settings)?;
+    let lock = vacancy::lock(settings, args.care.dry_run)?;
     let finished = if args.care.dry_run { Vec::new() } else { finish(&data_dir)? };
     let mut planned = {
         let mut progress = Progress::new("verifying");
@@ -120,15 +120,15 @@ pub(super) async fn restore(settings: &Settings, args: &RestoreArgs) -> Result<E
     }
     let Some(Ok(vacancy)) = &mut vacancy else {
         let restored = carry_out(planned, &node);
-        vacancy::unlock(settings, lock);
+        drop(lock);
         return done(args, &data_dir, &restored?, None);
     };
     if let Err(failure) = vacancy.empty().await {
-        vacancy::unlock(settings, lock);
+        drop(lock);
         return Err(failure);
     }
     let restored = carry_out(planned, &node);
-    vacancy::unlock(settings, lock);
+    drop(lock);
     let filled = vacancy.fill().await;
     // Why it was not restored comes before how the old data do.
     let restored = restored?;

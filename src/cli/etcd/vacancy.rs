@@ -35,14 +35,14 @@ const LOOK: Duration = Duration::from_millis(500);
 
 /// Keeps every other restore, and every start of etcd by a lastgood, away. Nothing where no lastgood has been here, and
 /// none could start one.
-pub(super) fn lock(settings: &Settings) -> Result<Option<LockFile>, Failure> {
+pub(super) fn lock(settings: &Settings, dry_run: bool) -> Result<Lock<'_>, Failure> {
     let staging = &settings.paths.staging;
     if !staging.parent().is_some_and(|dir| dir.is_dir()) {
-        return Ok(None);
+        return Ok(Lock { settings, held: None, dry_run });
     }
     files::make_dir(staging, 0o700)?;
     match LockFile::take(&settings.restore_lock()) {
-        Ok(lock) => Ok(Some(lock)),
+        Ok(lock) => Ok(Lock { settings, held: Some(lock), dry_run }),
         Err(held @ LockError::Held { .. }) => {
             Err(Failure { exit: Exit::Refused, sentence: format!("refused: {held}; next: wait for that restore") })
         }
@@ -50,12 +50,21 @@ pub(super) fn lock(settings: &Settings) -> Result<Option<LockFile>, Failure> {
     }
 }
 
-/// Gives it back. Where no agent runs that would notice (it may have been stopped meanwhile, and its end leaves a slot
-/// empty that a restore works behind), what was emptied is filled here (Q11).
-pub(super) fn unlock(settings: &Settings, lock: Option<LockFile>) {
-    drop(lock);
-    if Offline::agent(settings).is_none() {
-        Offline::fill_slots(settings).iter().for_each(|filled| eprintln!("{filled}"));
+/// The lock of a restore. Where no agent runs that would notice its end (it may have been stopped meanwhile, and leaves a
+/// slot empty that a restore works behind), what was emptied is filled here (Q11), however the restore ends.
+pub(super) struct Lock<'a> {
+    settings: &'a Settings,
+    held: Option<LockFile>,
+    /// A dry run changes nothing.
+    dry_run: bool,
+}
+
+impl Drop for Lock<'_> {
+    fn drop(&mut self) {
+        self.held = None;
+        if !self.dry_run && Offline::agent(self.settings).is_none() {
+            Offline::fill_slots(self.settings).iter().for_each(|filled| eprintln!("{filled}"));
+        }
     }
 }
 
