@@ -10,7 +10,7 @@ use super::vacancy::{self, Vacancy};
 use crate::cli::{Care, Exit, Failure, out, rollback};
 use crate::config::Settings;
 use crate::etcd::backend::Member;
-use crate::etcd::restore::{Ask, Fault, Finished, Node, OfManifest, Planned, Recorded, Restored, finish};
+use crate::etcd::restore::{Ask, Fault, Finished, Log, Node, OfManifest, Planned, Recorded, Restored, finish};
 use crate::etcd::snapshot::RawCopy;
 use crate::model::versions::Minor;
 use crate::model::{ComponentId, Manifest, Role, manifest};
@@ -42,6 +42,9 @@ pub struct RestoreArgs {
     /// Where the data go
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
+    /// Where the log goes [default: as the manifest says, or in --data-dir]
+    #[arg(long, value_name = "DIR")]
+    wal_dir: Option<PathBuf>,
     /// How far revisions move forward; 0: not at all [default: a billion above the highest that was seen]
     #[arg(long, value_name = "N")]
     bump_revision: Option<u64>,
@@ -159,11 +162,15 @@ fn done(args: &RestoreArgs, data_dir: &Path, restored: &Restored, proven: Option
             Some(aside) => format!("; what stood there is kept in {}", data_dir.join(aside).display()),
             None => String::new(),
         };
+        let log = match &restored.log {
+            Some(Log { dir, aside: Some(aside) }) => format!(", its log in {}", dir.join(aside).display()),
+            _ => String::new(),
+        };
         let now = match proven {
             Some(revision) => format!("its etcd serves: a write was read back at revision {revision}"),
             None => "now start its etcd".to_owned(),
         };
-        format!("{} is restored{kept}\n{now}\n", data_dir.join("member").display())
+        format!("{} is restored{kept}{log}\n{now}\n", data_dir.join("member").display())
     })?)
 }
 
@@ -218,6 +225,7 @@ impl RestoreArgs {
             token: self.initial_cluster_token.clone(),
             advertised: self.initial_advertise_peer_urls.clone(),
             data_dir: self.data_dir.clone(),
+            wal_dir: self.wal_dir.clone(),
             bump: self.bump_revision,
             replace: self.replace,
             stopped: self.stopped.clone(),
@@ -237,7 +245,7 @@ fn node(settings: &Settings) -> (Node, Option<ComponentId>) {
         return (Node::default(), None);
     };
     let on_host = |flag: &str| {
-        let inside = PathBuf::from(manifest.flag(flag)?);
+        let inside = PathBuf::from(manifest.flag(flag).filter(|dir| !dir.is_empty())?);
         Some(manifest.host_path(&inside).unwrap_or(inside))
     };
     let etcd = OfManifest {

@@ -5,7 +5,7 @@
 //!                one thread                        the caller's              └─ read again
 //! ```
 //!
-//! The one fsync of the database, which takes the longest of all, is done while it is read again: nothing of it counts
+//! A log that lies apart is built there. The one fsync of the database, which takes the longest of all, is done while it is read again: nothing of it counts
 //! before both have ended, since until then the intent says `building`, and what is there is removed.
 
 use std::fs::{DirBuilder, File, OpenOptions};
@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::thread::{self, ScopedJoinHandle};
 
+use super::apart::Log;
 use super::idle::{self, Idle};
 use super::plan::Planned;
 use super::swap::{Intent, Staging};
@@ -64,11 +65,11 @@ impl Planned {
         let idle = idle::hold(&self.data_dir)?;
         self.prepare_data_dir()?;
         let staging = Staging::new(&self.data_dir, &Intent::building(&self))?;
-        match self.write(&staging.member(), progress).and_then(|database| self.unchanged().map(|()| database)) {
+        match self.write(&staging, progress).and_then(|database| self.unchanged().map(|()| database)) {
             Ok(database) => Ok(Built { planned: self, database, staging, idle }),
             Err(fault) => {
                 // What cannot be removed now is removed by the next run.
-                let _ = staging.discard();
+                let _ = staging.discard(self.log().as_ref());
                 Err(fault)
             }
         }
@@ -82,11 +83,26 @@ impl Planned {
         Ok(())
     }
 
+    /// Its log, where that lies apart.
+    pub(super) fn log(&self) -> Option<Log> {
+        self.plan.wal_dir.clone().map(|dir| Log { dir, aside: None })
+    }
+
+    /// Where its log is built.
+    fn log_in(&self, staging: &Staging) -> PathBuf {
+        self.log().map_or_else(|| staging.member().join("wal"), |log| log.staged(staging.name()))
+    }
+
     /// All of it; of the database, the bytes without the fsync.
-    fn write(&self, member: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<File, Fault> {
-        let (snap, log) = (member.join("snap"), member.join("wal"));
-        for dir in [member, &snap, &log] {
+    fn write(&self, staging: &Staging, progress: &mut dyn FnMut(u64, u64)) -> Result<File, Fault> {
+        let member = &staging.member();
+        let (snap, log) = (member.join("snap"), self.log_in(staging));
+        for dir in [member, &snap] {
             self.owner.dir(dir)?;
+        }
+        match self.log() {
+            Some(apart) => apart.make(staging.name(), self.owner)?,
+            None => self.owner.dir(&log)?,
         }
         let path = snap.join("db");
         let file = self.owner.file(&path)?;
@@ -148,10 +164,10 @@ impl Built {
     pub fn check(self, progress: &mut dyn FnMut(u64, u64)) -> Result<Checked, Fault> {
         let members: Vec<Member> = self.planned.plan.cluster.members.iter().map(intended).collect();
         let Self { planned, database, staging, idle } = self;
-        match whole(&staging, &members, &database, progress) {
+        match whole(&staging, &planned.log_in(&staging), &members, &database, progress) {
             Ok(()) => Ok(Checked { planned, staging, idle }),
             Err(fault) => {
-                let _ = staging.discard();
+                let _ = staging.discard(planned.log().as_ref());
                 Err(fault)
             }
         }
@@ -166,6 +182,7 @@ impl Built {
 /// Whether what was built is whole, and on the disk. The disk's word goes first.
 fn whole(
     staging: &Staging,
+    log: &Path,
     members: &[Member],
     database: &File,
     progress: &mut dyn FnMut(u64, u64),
@@ -182,7 +199,7 @@ fn whole(
         };
         let checking = thread::Builder::new()
             .name("check".to_owned())
-            .spawn_scoped(scope, move || data_dir::check(staging.root(), members, &mut tell))?;
+            .spawn_scoped(scope, move || data_dir::check(staging.root(), log, members, &mut tell))?;
         let synced = database.sync_all();
         told.iter().for_each(|(done, of)| progress(done, of));
         Ok::<_, io::Error>((joined(checking), synced))
@@ -222,7 +239,7 @@ impl Owner {
         Ok(file)
     }
 
-    fn whole(self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    pub(super) fn whole(self, path: &Path, bytes: &[u8]) -> io::Result<()> {
         let mut file = self.file(path)?;
         file.write_all(bytes).and_then(|()| file.sync_all()).map_err(files::named("write", path))
     }

@@ -3,23 +3,30 @@
 
 use std::env;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::testing::{VM, ask, restore, snapshot};
 use super::{Ask, Finished, Node, finish};
 use crate::etcd::backend;
+use crate::etcd::snapshot::data_dir;
 use crate::sys::{crash, files};
 
 const WORK: &str = "LASTGOOD_RESTORE_WORK";
 const ROOT: &str = "LASTGOOD_RESTORE_ROOT";
+/// Where this directory stands, it keeps its log in it.
+const LOG: &str = "log";
 /// The calls by which files and directories change.
 const CALLS: [&str; 11] =
     ["write", "pwrite64", "fsync", "rename", "renameat", "renameat2", "unlink", "unlinkat", "rmdir", "mkdir", "fchmod"];
 
 fn asked(root: &Path) -> Ask {
     let ask = ask(&root.join("snapshot.db"), &root.join("data"), VM);
-    Ask { replace: true, token: Some("t".to_owned()), bump: Some(4_000_000_000), ..ask }
+    Ask { replace: true, token: Some("t".to_owned()), bump: Some(4_000_000_000), wal_dir: log(root), ..ask }
+}
+
+fn log(root: &Path) -> Option<PathBuf> {
+    Some(root.join(LOG)).filter(|log| log.exists())
 }
 
 /// As the command does it: what was broken off first.
@@ -49,11 +56,17 @@ fn met(root: &Path, fault: &str) -> bool {
 }
 
 /// A data directory that stands, marked, and another snapshot's way to it.
-fn template(root: &Path) {
+fn template(root: &Path, apart: bool) {
     fs::create_dir(root).unwrap();
     let from = snapshot(root);
-    restore(&ask(&from, &root.join("data"), VM), &Node::default()).unwrap();
+    if apart {
+        fs::create_dir(root.join(LOG)).unwrap();
+    }
+    restore(&Ask { wal_dir: log(root), ..ask(&from, &root.join("data"), VM) }, &Node::default()).unwrap();
     fs::write(root.join("data/member/mark"), "old").unwrap();
+    if let Some(log) = log(root) {
+        fs::write(log.join("0.tmp"), "old").unwrap();
+    }
 }
 
 fn is_old(member: &Path) -> bool {
@@ -69,9 +82,15 @@ fn check(root: &Path, situation: &str) {
     let data = root.join("data");
     let member = data.join("member");
     let between = !member.exists();
-    if !between {
+    // No etcd opens what stands for a database until its log is there.
+    let hidden = member.join("snap/db.lastgood").exists();
+    if hidden {
+        assert!(log(root).is_some() && backend::read(&member.join("snap/db")).is_err(), "{situation}: it is in sight");
+    }
+    if !between && !hidden {
         let whole = revision(&member);
         assert_eq!(is_old(&member), whole < 2_000_000_000, "{situation}: neither the old nor the new");
+        fits(root, situation);
     }
     let kept = |data: &Path| {
         let names = fs::read_dir(data).unwrap().flatten().map(|entry| entry.path());
@@ -83,6 +102,17 @@ fn check(root: &Path, situation: &str) {
     run(root).unwrap_or_else(|fault| panic!("{situation}: {fault}"));
     assert!(revision(&member) > 4_000_000_000 && !is_old(&member), "{situation}: it does not come to its end");
     assert_eq!(kept(&data), 1, "{situation}: what stood is lost by the second run");
+    fits(root, situation);
+    if let Some(log) = log(root) {
+        let names = files::names(&log).unwrap();
+        let (asides, rest): (Vec<_>, Vec<_>) = names.iter().partition(|name| name.starts_with("wal.before-restore-"));
+        let whole =
+            asides.iter().filter(|aside| files::names(&log.join(aside)).unwrap().starts_with(&["0.tmp".into()]));
+        assert!(
+            whole.count() == 1 && rest.len() == 1,
+            "{situation}: {names:?}: the old log is lost, or something is left"
+        );
+    }
     let names: Vec<String> =
         fs::read_dir(&data).unwrap().flatten().map(|entry| entry.file_name().into_string().unwrap()).collect();
     assert!(
@@ -91,11 +121,19 @@ fn check(root: &Path, situation: &str) {
     );
 }
 
+/// The log is that of the database beside it.
+fn fits(root: &Path, situation: &str) {
+    let data = root.join("data");
+    let members = backend::read(&data.join("member/snap/db")).unwrap().members;
+    let log = log(root).unwrap_or_else(|| data.join("member/wal"));
+    data_dir::check(&data, &log, &members, &mut |_, _| {}).unwrap_or_else(|unfit| panic!("{situation}: {unfit}"));
+}
+
 /// Meets every call of these kinds with a fault, one at a time, and tells how many there were.
-fn at_every(calls: &[&str], faults: &[&str]) -> usize {
+fn at_every(apart: bool, calls: &[&str], faults: &[&str]) -> usize {
     let dir = tempfile::tempdir().unwrap();
     let template_dir = dir.path().join("template");
-    template(&template_dir);
+    template(&template_dir, apart);
     let mut points = 0;
     for fault in faults {
         for call in calls {
@@ -120,21 +158,28 @@ fn at_every(calls: &[&str], faults: &[&str]) -> usize {
 
 #[test]
 fn killed_at_every_call_it_is_finished_or_undone_and_what_stood_is_kept() {
-    let points = at_every(&CALLS, &["signal=KILL"]);
+    let points = at_every(false, &CALLS, &["signal=KILL"]);
     println!("killed at {points} points");
     assert!(points >= 30, "only {points} points: is the work still done by these calls?");
 }
 
 #[test]
+fn killed_at_every_call_a_log_that_lies_apart_is_never_that_of_another_database() {
+    let points = at_every(true, &CALLS, &["signal=KILL"]);
+    println!("killed at {points} points");
+    assert!(points >= 45, "only {points} points: is the work still done by these calls?");
+}
+
+#[test]
 fn a_disk_that_fails_at_any_call_leaves_the_old_member_or_the_new_one() {
-    let points = at_every(&CALLS, &["error=EIO"]);
+    let points = at_every(true, &CALLS, &["error=EIO"]);
     println!("failed at {points} points");
     assert!(points >= 30, "only {points} points");
 }
 
 #[test]
 fn a_disk_that_is_full_at_any_call_leaves_the_old_member_or_the_new_one() {
-    let points = at_every(&["write", "pwrite64", "fsync", "rename", "renameat2", "mkdir"], &["error=ENOSPC"]);
+    let points = at_every(true, &["write", "pwrite64", "fsync", "rename", "renameat2", "mkdir"], &["error=ENOSPC"]);
     println!("full at {points} points");
     assert!(points >= 25, "only {points} points");
 }
@@ -143,7 +188,7 @@ fn a_disk_that_is_full_at_any_call_leaves_the_old_member_or_the_new_one() {
 fn a_file_system_that_cannot_exchange_is_done_by_two_renames_and_a_crash_between_them_is_finished() {
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().join("run");
-    template(&root);
+    template(&root, false);
     // The second renameat2 of a run is the rename that follows what was not exchanged: nothing stands then.
     assert!(met(&root, "renameat2:error=EINVAL:when=1"));
     let data = root.join("data");

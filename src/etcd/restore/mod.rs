@@ -17,8 +17,11 @@
 //!   member.before-restore-TIME        what stood; never removed by us
 //! ```
 //!
+//! A log that lies apart (`--wal-dir`) has the same beside it: apart.rs.
+//!
 //! Killed anywhere, [`finish`] brings it to an end: what was not exchanged is as it was, what was is completed.
 
+mod apart;
 mod build;
 mod cluster;
 #[cfg(test)]
@@ -52,6 +55,7 @@ use super::snapshot::data_dir::Unfit;
 use super::snapshot::{RawCopy, Rejected};
 use crate::model::versions::Minor;
 
+pub use apart::Log;
 pub use build::{Built, Checked};
 pub use cluster::{NewCluster, NewMember, NoCluster};
 pub use plan::{Plan, Planned};
@@ -74,6 +78,8 @@ pub struct Ask {
     pub advertised: Option<String>,
     /// `--data-dir`.
     pub data_dir: Option<PathBuf>,
+    /// `--wal-dir`: where its log goes, where that is to lie apart.
+    pub wal_dir: Option<PathBuf>,
     /// `--bump-revision`: how far revisions move forward.
     pub bump: Option<u64>,
     /// `--replace`: what stands in the data directory may be put aside.

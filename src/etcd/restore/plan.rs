@@ -19,7 +19,7 @@ use serde::Serialize;
 
 use super::build::Owner;
 use super::cluster::{NewCluster, NoCluster, peer_url};
-use super::{Ask, Fault, Node, OfManifest, idle, revisions, swap};
+use super::{Ask, Fault, Node, OfManifest, apart, idle, revisions, swap};
 use crate::etcd::backend::{self, Member};
 use crate::etcd::snapshot::{Contents, Trailer, verify};
 use crate::etcd::versions;
@@ -44,6 +44,9 @@ pub struct Plan {
     pub data_dir: PathBuf,
     /// What stands there and is put aside, if anything does.
     pub stands: Option<PathBuf>,
+    /// Where its log goes, if apart from them (`--wal-dir`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub wal_dir: Option<PathBuf>,
     /// How far revisions move.
     pub revisions: Revisions,
     /// What is lost or changed by it, a sentence each.
@@ -139,6 +142,8 @@ struct Settled {
     initial: String,
     advertised: Option<String>,
     data_dir: PathBuf,
+    /// Where its log goes, if apart.
+    wal_dir: Option<PathBuf>,
     /// Whether the manifest names this data directory.
     of_manifest: bool,
 }
@@ -188,7 +193,10 @@ impl Ask {
                  shows the token for the others",
             ));
         }
-        let room = room(data_dir, verified.size + LOG)?;
+        let room = match &settled.wal_dir {
+            None => room(data_dir, verified.size + LOG)?,
+            Some(wal_dir) => room(wal_dir, LOG).and_then(|_| room(data_dir, verified.size))?,
+        };
         let revisions = Revisions { snapshot, highest_known, moved_to };
         let told = Told { contents, proven: verified.trailer != Trailer::Absent, old: old.as_ref(), node, revisions };
         let startable = node.etcd.as_ref().filter(|_| settled.of_manifest).and_then(|etcd| etcd.startable.clone());
@@ -207,6 +215,7 @@ impl Ask {
             cluster,
             data_dir: data_dir.clone(),
             stands,
+            wal_dir: settled.wal_dir.clone(),
             revisions,
             room,
             in_use: match idle::hold(data_dir) {
@@ -249,17 +258,11 @@ impl Ask {
         let of_manifest = of_etcd.as_ref() == Some(&data_dir);
         // Another data directory than the node's own is another member's: nothing of the manifest goes for it.
         let etcd = etcd.filter(|_| of_manifest);
-        if let Some(wal_dir) =
-            etcd.and_then(|etcd| etcd.wal_dir.as_ref()).filter(|dir| **dir != data_dir.join("member/wal"))
-        {
-            return Err(Fault::refused(
-                format!(
-                    "this etcd keeps its log in {} (--wal-dir), and only a whole data directory is exchanged at once",
-                    wal_dir.display()
-                ),
-                "take --wal-dir out of the manifest first, or restore with `etcdutl snapshot restore --wal-dir`",
-            ));
-        }
+        let wal_dir = match self.wal_dir.as_ref().or_else(|| etcd?.wal_dir.as_ref()) {
+            Some(dir) => real(dir).map_err(files::named("find", dir)).map(Some)?,
+            None => None,
+        };
+        let wal_dir = wal_dir.filter(|dir| *dir != data_dir.join("member/wal"));
         // etcd's own default.
         let of_etcd = etcd.map(|etcd| etcd.name.clone().unwrap_or_else(|| "default".to_owned()));
         let Some(name) = self.name.clone().or(of_etcd) else {
@@ -278,20 +281,14 @@ impl Ask {
                 return Err(Fault::refused("where the peers of this member would reach it is not known", FLAGS));
             }
         };
-        Ok(Settled { name, initial, advertised, data_dir, of_manifest })
+        Ok(Settled { name, initial, advertised, data_dir, wal_dir, of_manifest })
     }
 
     /// What stands in the data directory, where it may be put aside.
     fn stands(&self, settled: &Settled) -> Result<Option<PathBuf>, Fault> {
         let dir = &settled.data_dir;
         let Some(metadata) = files::standing(dir)? else {
-            let parent = dir.parent().unwrap_or(dir);
-            if files::standing(parent)?.is_none() {
-                return Err(Fault::refused(
-                    format!("{} does not exist", parent.display()),
-                    "mount it, or make it, if it is the right place",
-                ));
-            }
+            there(files::dir_of(dir))?;
             return Ok(None);
         };
         if !metadata.is_dir() {
@@ -308,13 +305,34 @@ impl Ask {
             && !settled.of_manifest
             && !self.replace
         {
-            return Err(Fault::refused(
-                format!("{} is not empty: {name} is in it", dir.display()),
-                "if it may be put aside, add --replace; it is kept",
-            ));
+            return Err(not_empty(dir, name));
         }
         let member = dir.join("member");
+        if let Some(wal_dir) = &settled.wal_dir {
+            self.log_stands(settled, wal_dir, &member)?;
+        }
         Ok(files::standing(&member)?.map(|_| member))
+    }
+
+    /// Whether a log may go into this directory, and what stands in it be put aside.
+    fn log_stands(&self, settled: &Settled, wal_dir: &Path, member: &Path) -> Result<(), Fault> {
+        let dir = wal_dir.display();
+        if wal_dir.starts_with(member) {
+            let why = format!("{dir} lies in {}, which is exchanged as a whole", member.display());
+            return Err(Fault::refused(why, "give a --wal-dir outside, as its etcd is given it"));
+        }
+        match files::standing(wal_dir)? {
+            Some(metadata) if metadata.is_dir() => {}
+            Some(metadata) => {
+                let why = format!("{dir} is a {}, no directory", files::kind_of(&metadata));
+                return Err(Fault::refused(why, "give another --wal-dir, as its etcd is given it"));
+            }
+            None => there(files::dir_of(wal_dir))?,
+        }
+        match apart::standing(wal_dir)?.first() {
+            Some(name) if !settled.of_manifest && !self.replace => Err(not_empty(wal_dir, name)),
+            _ => Ok(()),
+        }
     }
 
     /// Q2: who else is of this cluster has to be named, and stopped.
@@ -534,6 +552,9 @@ impl Plan {
             Some(member) => line("what stands", format!("{} is kept beside it, whole", member.display())),
             None => line("what stands", "nothing".to_owned()),
         }
+        if let Some(wal_dir) = &self.wal_dir {
+            line("log", format!("into {}; a log that stands there is kept in it", wal_dir.display()));
+        }
         self.lost.iter().enumerate().for_each(|(at, lost)| line(if at == 0 { "lost" } else { "" }, lost.clone()));
         line("room", format!("{needed} MiB needed, {free} MiB free"));
         self.afterwards.iter().for_each(|then| line("afterwards", then.clone()));
@@ -592,6 +613,24 @@ impl Token {
         let moved_to: i64 = moved_to.parse().ok()?;
         whole.then(|| Self { sha256: sha256.to_owned(), moved_to: (moved_to > 0).then_some(moved_to) })
     }
+}
+
+/// A directory that others are made in.
+fn there(parent: &Path) -> Result<(), Fault> {
+    match files::standing(parent)? {
+        Some(_) => Ok(()),
+        None => Err(Fault::refused(
+            format!("{} does not exist", parent.display()),
+            "mount it, or make it, if it is the right place",
+        )),
+    }
+}
+
+fn not_empty(dir: &Path, name: &str) -> Fault {
+    Fault::refused(
+        format!("{} is not empty: {name} is in it", dir.display()),
+        "if it may be put aside, add --replace; it is kept",
+    )
 }
 
 fn no_cluster(NoCluster(why): NoCluster) -> Fault {

@@ -11,8 +11,9 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::testing::{ask, restore};
-use super::{Node, Recorded};
+use super::{Ask, Finished, Node, Recorded, finish};
 use crate::observe::testing::{Pki, etcd_binary};
+use crate::sys::files;
 
 /// Starts and elections on a busy machine.
 const SOON: Duration = Duration::from_secs(120);
@@ -21,6 +22,8 @@ const SOON: Duration = Duration::from_secs(120);
 struct Member {
     name: String,
     data: PathBuf,
+    /// Where its log lies, if apart.
+    log: Option<PathBuf>,
     client: u16,
     peer: u16,
     process: Option<Child>,
@@ -60,7 +63,7 @@ impl Cluster {
     fn new(series: &'static str, dir: &Path, pki: &Path, size: usize) -> Self {
         let member = |number: usize| {
             let name = format!("m{number}");
-            Member { data: dir.join(&name), name, client: free_port(), peer: free_port(), process: None }
+            Member { data: dir.join(&name), log: None, name, client: free_port(), peer: free_port(), process: None }
         };
         Self { series, pki: pki.to_owned(), members: (0..size).map(member).collect() }
     }
@@ -89,6 +92,7 @@ impl Cluster {
                 .arg(format!("--initial-cluster={initial}"))
                 .args(["--client-cert-auth", "--peer-client-cert-auth", "--logger=zap"])
                 .args(["--heartbeat-interval=200", "--election-timeout=2000"]);
+            command.args(member.log.iter().map(|log| format!("--wal-dir={}", log.display())));
             for side in ["", "peer-"] {
                 command
                     .arg(format!("--{side}cert-file={}", pki.join("node.crt").display()))
@@ -264,6 +268,64 @@ fn it_serves(from: &'static str, by: &'static str, size: usize) {
     assert!(cluster.first_write() > now);
     has_what_was_there(&cluster);
     alike(&cluster);
+}
+
+/// Its log lies apart. Between the exchange of the one and of the other, an etcd that is started nevertheless ends, and
+/// leaves both as they are.
+fn a_log_apart(series: &'static str) {
+    println!("{}", version(series));
+    let dir = tempfile::tempdir().unwrap();
+    Pki::new(dir.path()).sign("node", "ca", 10);
+    let mut cluster = Cluster::new(series, dir.path(), dir.path(), 1);
+    let (data, log) = (cluster.members[0].data.clone(), dir.path().join("log"));
+    cluster.members[0].log = Some(log.clone());
+    cluster.start();
+    cluster.first_write();
+    cluster.ctl(&["put", "/kept", "x"]);
+    let snapshot = dir.path().join("snapshot.db");
+    cluster.ctl(&["snapshot", "save", snapshot.to_str().unwrap()]);
+    let served = cluster.json(&["put", "/lost", "x"])["header"]["revision"].as_i64().unwrap();
+    cluster.members[0].kill();
+
+    let ask = Ask { wal_dir: Some(log.clone()), replace: true, ..ask(&snapshot, &data, &cluster.initial()) };
+    let ask = Ask { stopped: vec!["m0".to_owned()], ..ask };
+    let quiet = &mut |_, _| {};
+    let checked = ask.plan(&Node::default(), quiet).unwrap().build(quiet).unwrap().check(quiet).unwrap();
+    // The log's disk is away at this very moment, and comes back.
+    let away = dir.path().join("away");
+    std::fs::rename(&log, &away).unwrap();
+    std::fs::create_dir(&log).unwrap();
+    checked.swap().unwrap_err();
+    std::fs::remove_dir(&log).unwrap();
+    std::fs::rename(&away, &log).unwrap();
+
+    let before = files::names(&log).unwrap();
+    cluster.start();
+    let ended = cluster.members[0].process.as_mut().unwrap().wait().unwrap();
+    assert!(!ended.success(), "it took a database for whole that is not in place{}", cluster.logs());
+    cluster.members[0].kill();
+    assert_eq!(files::names(&log).unwrap(), before);
+
+    let finished = finish(&data).unwrap();
+    assert!(matches!(finished.as_slice(), [Finished::Completed(_)]), "{finished:?}");
+    cluster.start();
+    assert!(cluster.first_write() > served);
+    assert_eq!((cluster.get("/kept").as_str(), cluster.get("/lost").as_str()), ("x", ""));
+    cluster.members[0].kill();
+    cluster.start();
+    cluster.first_write();
+    assert_eq!(cluster.get("/kept"), "x");
+    assert!(!data.join("member/wal").exists());
+}
+
+#[test]
+fn an_etcd_3_4_whose_log_lies_apart_is_restored_with_it() {
+    a_log_apart("3.4");
+}
+
+#[test]
+fn an_etcd_3_5_whose_log_lies_apart_is_restored_with_it() {
+    a_log_apart("3.5");
 }
 
 #[test]

@@ -9,7 +9,8 @@
 //!
 //! The step stands in `intent.json`, written and synced before it is taken. Which side of the exchange it is on is told by
 //! the inode of the directory that was built, which no rename changes. Where the file system cannot exchange (NFS), what
-//! stands is renamed aside first, and between the two renames no `member` stands: then it is completed.
+//! stands is renamed aside first, and between the two renames no `member` stands: then it is completed. A log that lies
+//! apart (`--wal-dir`) follows the exchange, and is completed with it: apart.rs.
 
 use std::fs;
 use std::io;
@@ -22,6 +23,7 @@ use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use serde::{Deserialize, Serialize};
 
 use super::Fault;
+use super::apart::{self, Log};
 use super::build::Checked;
 use super::plan::Planned;
 use crate::model::Digest;
@@ -72,6 +74,9 @@ pub struct Restored {
     pub moved_to: Option<i64>,
     /// The name, in the data directory, of what stood there before.
     pub aside: Option<String>,
+    /// Its log, where that lies apart.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log: Option<Log>,
 }
 
 /// How a restore that was broken off came to an end.
@@ -94,6 +99,7 @@ impl Intent {
             token: plan.cluster.token.clone(),
             moved_to: plan.revisions.moved_to,
             aside: None,
+            log: plan.wal_dir.clone().map(|dir| Log { dir, aside: None }),
         };
         Self { version: VERSION, step: Step::Building, restored }
     }
@@ -134,6 +140,11 @@ impl Staging {
         &self.root
     }
 
+    /// Its name: a log that lies apart is built under the same.
+    pub(super) fn name(&self) -> &str {
+        self.root.file_name().and_then(|name| name.to_str()).unwrap_or_default()
+    }
+
     pub(super) fn member(&self) -> PathBuf {
         self.root.join("member")
     }
@@ -166,8 +177,11 @@ impl Staging {
         )
     }
 
-    /// Removes what was built.
-    pub(super) fn discard(&self) -> io::Result<()> {
+    /// Removes what was built; the log, too, where it lies apart.
+    pub(super) fn discard(&self, log: Option<&Log>) -> io::Result<()> {
+        if let Some(log) = log {
+            log.discard(self.name())?;
+        }
         let member = self.member();
         if files::standing(&member)?.is_some() {
             fs::remove_dir_all(&member).map_err(files::named("remove", &member))?;
@@ -186,8 +200,11 @@ impl Staging {
         files::fsync_dir(&self.data_dir)
     }
 
-    /// Moves what stood to where it is kept, and ends.
+    /// Has the log follow, moves what stood to where it is kept, and ends.
     fn complete(&self, restored: Restored) -> Result<Restored, Fault> {
+        if let Some(log) = &restored.log {
+            log.exchange(self.name(), &self.data_dir.join("member"))?;
+        }
         let old = self.member();
         if let Some(aside) = &restored.aside
             && files::standing(&old)?.is_some()
@@ -195,7 +212,7 @@ impl Staging {
             move_dir(&old, &self.data_dir.join(aside))?;
         }
         self.close()?;
-        Ok(restored)
+        Ok(Restored { log: restored.log.map(Log::kept), ..restored })
     }
 }
 
@@ -203,7 +220,7 @@ impl Checked {
     /// Removes it again, as it must not take the place of what stands: why.
     pub fn given_up(self, why: &str) -> Fault {
         // What cannot be removed now is removed by the next run.
-        let _ = self.staging.discard();
+        let _ = self.staging.discard(self.planned.log().as_ref());
         Fault::refused(why, "take its manifest out of the manifest directory first")
     }
 
@@ -233,10 +250,14 @@ fn swap(planned: &Planned, staging: &Staging) -> Result<Restored, Fault> {
     };
     intent.step = Step::Swapping { built: inode };
     let aside = match files::standing(&stands)? {
-        Some(_) => Some(free_name(&planned.data_dir)?),
+        Some(_) => Some(free_name(&planned.data_dir, "member")?),
         None => None,
     };
     intent.restored.aside.clone_from(&aside);
+    if let Some(log) = intent.restored.log.take() {
+        apart::hide(&built, planned.owner)?;
+        intent.restored.log = Some(log.keeping()?);
+    }
     staging.write(&intent)?;
     match aside {
         None => move_dir(&built, &stands)?,
@@ -282,14 +303,14 @@ fn move_dir(from: &Path, to: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Under which name what stands is kept.
-fn free_name(data_dir: &Path) -> io::Result<String> {
+/// Under which name what stands in a directory is kept there.
+pub(super) fn free_name(dir: &Path, what: &str) -> io::Result<String> {
     let stamp = Timestamp::now().strftime("%Y%m%dT%H%M%SZ");
-    let mut name = format!("member.before-restore-{stamp}");
+    let mut name = format!("{what}.before-restore-{stamp}");
     let mut number = 1;
-    while files::standing(&data_dir.join(&name))?.is_some() {
+    while files::standing(&dir.join(&name))?.is_some() {
         number += 1;
-        name = format!("member.before-restore-{stamp}-{number}");
+        name = format!("{what}.before-restore-{stamp}-{number}");
     }
     Ok(name)
 }
@@ -315,8 +336,9 @@ fn one(data_dir: &Path, staging: &Staging) -> Result<Finished, Fault> {
         staging.close().map_err(|error| staging.by_hand(&format!("it has no {INTENT}: {error}")))?;
         return Ok(Finished::Undone);
     };
+    let log = intent.restored.log.clone();
     let Step::Swapping { built } = intent.step else {
-        staging.discard()?;
+        staging.discard(log.as_ref())?;
         return Ok(Finished::Undone);
     };
     let (at_member, at_staging) = (inode(&stands)?, inode(&staging.member())?);
@@ -332,7 +354,7 @@ fn one(data_dir: &Path, staging: &Staging) -> Result<Finished, Fault> {
         move_dir(&staging.member(), &stands)?;
         return staging.complete(intent.restored).map(Finished::Completed);
     }
-    staging.discard()?;
+    staging.discard(log.as_ref())?;
     Ok(Finished::Undone)
 }
 

@@ -28,6 +28,7 @@ pub(super) fn ask(from: &Path, data_dir: &Path, cluster: &str) -> Ask {
         token: None,
         advertised: None,
         data_dir: Some(data_dir.to_owned()),
+        wal_dir: None,
         bump: None,
         replace: false,
         stopped: vec!["vm".to_owned()],

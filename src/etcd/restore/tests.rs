@@ -11,6 +11,7 @@ use crate::etcd::backend::{self, Member};
 use crate::etcd::bbolt::Database;
 use crate::etcd::bbolt::writer::Writer;
 use crate::etcd::snapshot::{RawCopy, Rejected, data_dir};
+use crate::etcd::wal;
 use crate::sys::files;
 
 /// A data directory of this member, made by us.
@@ -115,9 +116,14 @@ fn each_reason_not_to_is_told_before_anything_is_touched() {
     fs::write(data.join("precious"), "x").unwrap();
     says(&good(), &none, "is not empty: precious is in it; next: if it may be put aside, add --replace");
     fs::remove_file(data.join("precious")).unwrap();
-    let mut node = a_manifest(&data);
-    node.etcd.as_mut().unwrap().wal_dir = Some("/fast/wal".into());
-    says(&bare(&from), &node, "keeps its log in /fast/wal");
+    let apart = |dir: &str| super::Ask { wal_dir: Some(dir.into()), ..good() };
+    says(&apart(data.join("member/log").to_str().unwrap()), &none, "which is exchanged as a whole");
+    says(&apart("/fast/wal"), &none, "/fast does not exist");
+    says(&apart(from.to_str().unwrap()), &none, "is a regular file, no directory");
+    let log = dir.path().join("log");
+    fs::create_dir(&log).unwrap();
+    fs::write(log.join("0.tmp"), "x").unwrap();
+    says(&apart(log.to_str().unwrap()), &none, "is not empty: 0.tmp is in it");
     // The snapshot itself.
     let whole = fs::read(&from).unwrap();
     fs::write(&from, &whole[..whole.len() - 32]).unwrap();
@@ -240,12 +246,69 @@ fn leases_are_kept_and_what_would_hinder_the_new_cluster_is_cleared_and_told() {
     assert!(read["meta"].contains(&(b"confState".to_vec(), voters.into_bytes())));
 }
 
+/// Whose log lies in a directory.
+fn cluster_of(log: &Path) -> u64 {
+    wal::read(log, |_| {}).unwrap().cluster_id
+}
+
+#[test]
+fn a_log_that_lies_apart_is_exchanged_with_its_data_and_the_old_one_is_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let (from, data, log) = (snapshot(dir.path()), dir.path().join("data"), dir.path().join("log"));
+    let mut node = a_manifest(&data);
+    node.etcd.as_mut().unwrap().wal_dir = Some(log.clone());
+    let first = restore(&bare(&from), &node).unwrap();
+    assert_eq!(first.log.unwrap().aside, None);
+    assert_eq!(files::names(&log).unwrap(), ["0000000000000000-0000000000000000.wal"]);
+    assert!(!data.join("member/wal").exists(), "an etcd with --wal-dir has none there");
+    let old = cluster_of(&log);
+    fs::write(log.join("0.tmp"), "allotted").unwrap();
+    fs::write(log.join("notes"), "a person's").unwrap();
+
+    let plan = bare(&from).plan(&node, &mut |_, _| {}).unwrap().plan;
+    assert!(plan.text().contains(&format!("into {}; a log", log.display())), "{}", plan.text());
+    let second = restore(&bare(&from), &node).unwrap();
+    let kept = second.log.unwrap().aside.unwrap();
+    assert!(cluster_of(&log.join(&kept)) == old && cluster_of(&log) != old);
+    assert_eq!(
+        files::names(&log.join(&kept)).unwrap(),
+        ["0.tmp", "0000000000000000-0000000000000000.wal"],
+        "all of the old log"
+    );
+    let mut names = files::names(&log).unwrap();
+    names.sort();
+    assert_eq!(names, ["0000000000000000-0000000000000000.wal", "notes", &kept], "and nothing else");
+    data_dir::check(&data, &log, &members(&data), &mut |_, _| {}).unwrap();
+    assert_eq!(files::names(&data.join("member/snap")).unwrap().len(), 2, "a database and a .snap");
+}
+
+#[test]
+fn a_log_whose_disk_is_gone_in_the_middle_of_it_leaves_a_database_that_no_etcd_opens() {
+    let dir = tempfile::tempdir().unwrap();
+    let (from, data, log) = (snapshot(dir.path()), dir.path().join("data"), dir.path().join("log"));
+    let asked = super::Ask { wal_dir: Some(log.clone()), replace: true, ..ask(&from, &data, VM) };
+    restore(&asked, &Node::default()).unwrap();
+    let quiet = &mut |_, _| {};
+    let checked = asked.plan(&Node::default(), quiet).unwrap().build(quiet).unwrap().check(quiet).unwrap();
+    let elsewhere = dir.path().join("unmounted");
+    fs::rename(&log, &elsewhere).unwrap();
+    fs::create_dir(&log).unwrap();
+    let said = checked.swap().unwrap_err().to_string();
+    assert!(said.contains("is gone: the data have no log"), "{said}");
+    assert!(backend::read(&data.join("member/snap/db")).is_err());
+    assert!(finish(&data).is_err(), "it is not there yet");
+    fs::remove_dir(&log).unwrap();
+    fs::rename(&elsewhere, &log).unwrap();
+    assert!(matches!(finish(&data).unwrap().as_slice(), [Finished::Completed(_)]));
+    data_dir::check(&data, &log, &members(&data), quiet).unwrap();
+}
+
 #[test]
 fn v7_a_consistent_index_of_before_is_rejected() {
     let dir = tempfile::tempdir().unwrap();
     let data = restored(dir.path(), VM);
     let intended = members(&data);
-    data_dir::check(&data, &intended, &mut |_, _| {}).unwrap();
+    data_dir::check(&data, &data.join("member/wal"), &intended, &mut |_, _| {}).unwrap();
     // The raw copy of a database as an etcd 3.4's tools leave it: everything right but the index.
     let database = data.join("member/snap/db");
     let right = dump(&database);
@@ -259,7 +322,7 @@ fn v7_a_consistent_index_of_before_is_rejected() {
         bucket.finish().unwrap();
     }
     write(to, &database);
-    let said = data_dir::check(&data, &intended, &mut |_, _| {}).unwrap_err().to_string();
+    let said = data_dir::check(&data, &data.join("member/wal"), &intended, &mut |_, _| {}).unwrap_err().to_string();
     assert!(said.contains("consistent index of its database is 27"), "{said}");
 }
 
@@ -274,7 +337,7 @@ fn v8_members_of_before_are_rejected() {
     let mut to = Writer::new(Vec::new(), 4096).unwrap();
     transform::copy(&from, &mut to, &other, None).unwrap();
     write(to, &data.join("member/snap/db"));
-    let said = data_dir::check(&data, &intended, &mut |_, _| {}).unwrap_err().to_string();
+    let said = data_dir::check(&data, &data.join("member/wal"), &intended, &mut |_, _| {}).unwrap_err().to_string();
     assert!(said.contains("are intended"), "{said}");
 }
 

@@ -45,9 +45,14 @@ pub enum Unfit {
 ///
 /// # Errors
 /// [`Unfit`] says what does not fit.
-pub fn check(data_dir: &Path, intended: &[Member], progress: &mut dyn FnMut(u64, u64)) -> Result<Checked, Unfit> {
+pub fn check(
+    data_dir: &Path,
+    log: &Path,
+    intended: &[Member],
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<Checked, Unfit> {
     let unfit = |what: String| Unfit::Differs { path: data_dir.to_owned(), what };
-    let wal = wal::read(&data_dir.join("member/wal"), |_| {})?;
+    let wal = wal::read(log, |_| {})?;
     let contents = reread(&data_dir.join("member/snap/db"), progress)?;
     let index = contents.consistent_index;
     let Some(state) = wal.hard_state else { return Err(unfit("its log holds no hard state".to_owned())) };

@@ -63,7 +63,7 @@ fn three(database: &Path) -> Vec<backend::Member> {
 }
 
 fn checked(data: &Path, intended: &[backend::Member]) -> Result<Checked, Unfit> {
-    check(data, intended, &mut |_, _| {})
+    check(data, &data.join("member/wal"), intended, &mut |_, _| {})
 }
 
 #[test]

@@ -1,0 +1,132 @@
+//! A log that lies apart from its data (`--wal-dir`), on a disk of its own perhaps.
+//!
+//! Two directories cannot be exchanged at once, and an etcd that started between the two would read one world's log onto
+//! the other's database. So the new database keeps its name back until the last rename:
+//!
+//! ```text
+//!   member/snap/db.lastgood              the new database
+//!   member/snap/db                       a sentence, which no etcd opens; and none touches a log before it has that open
+//!   WAL_DIR/.lastgood-restore-ID/*.wal   the new log
+//!   WAL_DIR/wal.before-restore-TIME/     the old one, for good; etcd passes over what is no log
+//!
+//!   exchange member ─▶ old log aside ─▶ new log in ─▶ db.lastgood becomes db
+//! ```
+//!
+//! Each step after the exchange finds out whether it was done, so that whoever comes next goes on with it.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::build::Owner;
+use super::{swap, wal};
+use crate::sys::files;
+
+/// The database, while its log is not in place.
+const HIDDEN: &str = "db.lastgood";
+/// What stands in its place meanwhile. bbolt takes no file below the size of two pages.
+const SENTENCE: &str = "lastgood has not finished restoring this member: run `lastgood etcd restore` again.\n";
+
+/// A log directory apart from the data directory.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Log {
+    /// It.
+    pub dir: PathBuf,
+    /// The name, in it, of the directory where what stood there before is kept.
+    pub aside: Option<String>,
+}
+
+impl Log {
+    /// Where it is built, by the name of the directory in which its data are.
+    pub(super) fn staged(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
+    }
+
+    /// Makes the directory where it is built, and the one it belongs to.
+    pub(super) fn make(&self, name: &str, owner: Owner) -> io::Result<()> {
+        if files::standing(&self.dir)?.is_none() {
+            owner.dir(&self.dir)?;
+            files::fsync_dir(files::dir_of(&self.dir))?;
+        }
+        owner.dir(&self.staged(name))
+    }
+
+    /// It, with a name under which what stands is to be kept, should anything.
+    pub(super) fn keeping(self) -> io::Result<Self> {
+        let aside = Some(swap::free_name(&self.dir, "wal")?);
+        Ok(Self { aside, ..self })
+    }
+
+    /// It, with that name only where anything is kept under it.
+    pub(super) fn kept(self) -> Self {
+        let aside = self.aside.filter(|aside| self.dir.join(aside).exists());
+        Self { aside, ..self }
+    }
+
+    /// Removes what was built.
+    pub(super) fn discard(&self, name: &str) -> io::Result<()> {
+        let staged = self.staged(name);
+        if files::standing(&staged)?.is_some() {
+            fs::remove_dir_all(&staged).map_err(files::named("remove", &staged))?;
+            files::fsync_dir(&self.dir)?;
+        }
+        Ok(())
+    }
+
+    /// Puts it in the place of what stands, and gives the database of `member` its name. Done already, it does nothing.
+    pub(super) fn exchange(&self, name: &str, member: &Path) -> io::Result<()> {
+        let (staged, segment) = (self.staged(name), self.dir.join(wal::FILE_NAME));
+        let built = staged.join(wal::FILE_NAME);
+        if files::standing(&built)?.is_some() {
+            self.put_aside()?;
+            files::rename_noreplace(&built, &segment)?;
+        }
+        let (snap, hidden) = (member.join("snap"), member.join("snap").join(HIDDEN));
+        if files::standing(&hidden)?.is_some() {
+            // Its disk may be gone.
+            if files::standing(&segment)?.is_none() {
+                return Err(files::fault(io::ErrorKind::NotFound, &segment, "is gone: the data have no log"));
+            }
+            files::rename(&hidden, &snap.join("db"))?;
+        }
+        if files::standing(&staged)?.is_some() {
+            fs::remove_dir(&staged).map_err(files::named("remove directory", &staged))?;
+            files::fsync_dir(&self.dir)?;
+        }
+        Ok(())
+    }
+
+    fn put_aside(&self) -> io::Result<()> {
+        let old = standing(&self.dir)?;
+        let Some(aside) = self.aside.as_ref().filter(|_| !old.is_empty()) else { return Ok(()) };
+        let aside = self.dir.join(aside);
+        if files::standing(&aside)?.is_none() {
+            files::make_dir(&aside, 0o700)?;
+        }
+        for name in old {
+            files::rename_noreplace(&self.dir.join(&name), &aside.join(&name))?;
+        }
+        Ok(())
+    }
+}
+
+/// Takes the database's name from it, until its log is in place.
+pub(super) fn hide(member: &Path, owner: Owner) -> io::Result<()> {
+    let snap = member.join("snap");
+    let database = snap.join("db");
+    files::rename(&database, &snap.join(HIDDEN))?;
+    owner.whole(&database, SENTENCE.as_bytes())?;
+    files::fsync_dir(&snap)
+}
+
+/// The files of the log in a directory: what etcd calls so (`server/storage/wal`).
+pub(super) fn standing(dir: &Path) -> io::Result<Vec<String>> {
+    if files::standing(dir)?.is_none() {
+        return Ok(Vec::new());
+    }
+    let of_log = |name: &String| [".wal", ".tmp", ".broken"].iter().any(|end| name.ends_with(end));
+    Ok(files::names(dir)?.into_iter().filter(|name| !name.starts_with('.') && of_log(name)).collect())
+}
