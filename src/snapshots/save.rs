@@ -26,15 +26,15 @@ use super::writer::{Writer, Written};
 use super::{Name, Origin};
 use crate::config::settings;
 use crate::config::size::roughly;
-use crate::etcd::snapshot::{RawCopy, Trailer, Verified, verify};
+use crate::etcd::snapshot::reread;
 use crate::etcd::wal;
 use crate::model::Digest;
 use crate::observe::{Feed, Way};
 use crate::sys::clock;
 use crate::sys::idle::yield_the_disk;
 
-/// Parts that wait for the disk: 2 MiB of etcd's 32 KiB.
-const QUEUE: usize = 64;
+/// Parts that wait for the disk: 8 MiB of etcd's 32 KiB, about as many as come while it syncs.
+const QUEUE: usize = 256;
 /// What is copied at once from a data directory.
 const PIECE: usize = 1 << 20;
 
@@ -126,8 +126,7 @@ struct Source {
 pub struct Taken {
     staging: Staging,
     source: Source,
-    /// SHA-256 of all that was written.
-    whole: Digest,
+    written: Written,
 }
 
 /// A snapshot that is whole, without a place yet.
@@ -184,7 +183,7 @@ pub async fn from_member(way: &Way, limits: Limits, dir: &Path, progress: &Progr
         term: Some(status.term),
         raft_index: Some(status.raft_index),
     };
-    Ok(Taken { staging, source, whole: written.whole })
+    Ok(Taken { staging, source, written })
 }
 
 /// Copies it from the data directory of a member that does not run. Its lock is held meanwhile, as bbolt holds it. What
@@ -237,7 +236,7 @@ pub async fn from_data_dir(data_dir: &Path, dir: &Path, progress: &Progress) -> 
         term: wal.as_ref().and_then(|wal| Some(wal.hard_state?.term)),
         raft_index: wal.as_ref().and_then(|wal| Some(wal.last_entry?.1)),
     };
-    Ok(Taken { staging, source, whole: written.whole })
+    Ok(Taken { staging, source, written })
 }
 
 /// Refuses where it would come close to filling the disk: the copy, another beside it before retention lets one go, and
@@ -282,7 +281,7 @@ async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> 
 }
 
 impl Taken {
-    /// Reads all of it again, page by page.
+    /// Reads all of it again, page by page. Its SHA-256 was taken of what lies in the file while that was written.
     ///
     /// # Errors
     /// [`Fault::NotWhole`]; nothing is left behind then.
@@ -292,18 +291,14 @@ impl Taken {
     }
 
     fn proven(self, progress: &dyn Fn(u64, u64)) -> Result<Proven, Fault> {
-        let Self { staging, source, whole } = self;
-        let trust = match source.origin {
-            Origin::Stream => RawCopy::Refuse,
-            Origin::DataDir => RawCopy::Allow,
+        let Self { staging, source, written: Written { sum, whole } } = self;
+        let sha256 = match source.origin {
+            Origin::Stream if sum.last == sum.sha256.as_bytes() => sum.sha256,
+            Origin::Stream => return Err(Fault::NotWhole("it does not fit the SHA-256 behind it".to_owned())),
+            Origin::DataDir => whole,
         };
-        let verified = verify(staging.path(), trust, &mut |done, of| progress(done, of));
-        let Verified { size, sha256, trailer, contents } =
-            verified.map_err(|rejected| Fault::NotWhole(rejected.to_string()))?;
-        let trailer = match trailer {
-            Trailer::Matches { .. } => TRAILER,
-            Trailer::Absent => 0,
-        };
+        let contents = reread(staging.path(), &mut |done, of| progress(done, of));
+        let contents = contents.map_err(|rejected| Fault::NotWhole(rejected.to_string()))?;
         let name = Name {
             at: Timestamp::from_second(source.at.as_second()).unwrap_or(source.at),
             cluster: source.cluster,
@@ -313,7 +308,7 @@ impl Taken {
         let proof = Proof {
             file: name.to_string(),
             name,
-            bytes: size + trailer,
+            bytes: sum.bytes,
             sha256,
             member: source.member,
             etcd: source.etcd,
@@ -379,7 +374,7 @@ pub(super) fn take_here(dir: &Path, origin: Origin, at: Timestamp, bytes: &[u8])
     for part in bytes.chunks(32 << 10) {
         writer.push(part)?;
     }
-    let whole = writer.finish()?.whole;
+    let written = writer.finish()?;
     let source = Source { origin, at, cluster: 7, member: Some(1), etcd: None, term: None, raft_index: None };
-    Taken { staging, source, whole }.proven(&|_, _| ())
+    Taken { staging, source, written }.proven(&|_, _| ())
 }

@@ -1,7 +1,9 @@
-//! The bytes of a snapshot on their way to disk: hashed as they come, given to the disk bit by bit.
+//! The bytes of a snapshot on their way to disk: given to it bit by bit, and each bit read back and hashed while the next
+//! comes. So what is compared with the sum that came behind them is what lies in the file.
 
 use std::fs::File;
 use std::io::{self, Write as _};
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 use super::tally::{Sum, Tally};
@@ -10,14 +12,19 @@ use crate::sys::files;
 
 /// Bytes after which the disk is made to take what there is. Without it the kernel would gather a database in memory and
 /// write it all at the end, and etcd's own log would wait behind that.
-const SYNC_EVERY: u64 = 32 << 20;
+const SYNC_EVERY: u64 = 16 << 20;
+/// What is read back at once.
+const PIECE: usize = 256 << 10;
 
 /// A file that is being written.
 pub(super) struct Writer {
     file: File,
     path: PathBuf,
+    /// Bytes of it.
+    written: u64,
+    /// What was read back.
     tally: Tally,
-    synced: u64,
+    piece: Vec<u8>,
 }
 
 /// A file that was written, and lies on the disk.
@@ -30,24 +37,35 @@ pub(super) struct Written {
 }
 
 impl Writer {
-    /// So many of the last bytes are kept apart in its sum.
+    /// So many of the last bytes are kept apart in its sum. The file is empty, and open for reading as well.
     pub(super) fn new(file: File, path: &Path, hold: u64) -> Self {
-        Self { file, path: path.to_owned(), tally: Tally::holding_back(hold), synced: 0 }
+        Self { file, path: path.to_owned(), written: 0, tally: Tally::holding_back(hold), piece: vec![0; PIECE] }
     }
 
     pub(super) fn push(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.file.write_all(bytes).map_err(files::named("write", &self.path))?;
-        self.tally.push(bytes);
-        if self.tally.bytes() - self.synced >= SYNC_EVERY {
+        self.written += bytes.len() as u64;
+        if self.written - self.tally.bytes() >= SYNC_EVERY {
             self.file.sync_data().map_err(files::named("sync", &self.path))?;
-            self.synced = self.tally.bytes();
+            self.read_back()?;
+        }
+        Ok(())
+    }
+
+    fn read_back(&mut self) -> io::Result<()> {
+        while let Some(left) = self.written.checked_sub(self.tally.bytes()).filter(|left| *left > 0) {
+            let next = usize::try_from(left).unwrap_or(PIECE).min(PIECE);
+            let piece = self.piece.get_mut(..next).unwrap_or_default();
+            self.file.read_exact_at(piece, self.tally.bytes()).map_err(files::named("read back", &self.path))?;
+            self.tally.push(piece);
         }
         Ok(())
     }
 
     /// What was written, and lies on the disk.
-    pub(super) fn finish(self) -> io::Result<Written> {
+    pub(super) fn finish(mut self) -> io::Result<Written> {
         self.file.sync_all().map_err(files::named("sync", &self.path))?;
+        self.read_back()?;
         let (sum, whole) = self.tally.sums();
         Ok(Written { sum, whole })
     }
@@ -66,7 +84,8 @@ mod tests {
         ) {
             let dir = tempfile::tempdir().unwrap();
             let path = dir.path().join("a");
-            let mut writer = Writer::new(File::create(&path).unwrap(), &path, TRAILER);
+            let file = File::options().read(true).write(true).create_new(true).open(&path).unwrap();
+            let mut writer = Writer::new(file, &path, TRAILER);
             let mut cuts: Vec<usize> = cuts.into_iter().map(|cut| cut.min(bytes.len())).chain([0, bytes.len()]).collect();
             cuts.sort_unstable();
             for pair in cuts.windows(2) {
@@ -79,5 +98,20 @@ mod tests {
             prop_assert_eq!(written, wanted);
             prop_assert_eq!(std::fs::read(&path).unwrap(), bytes);
         }
+    }
+
+    #[test]
+    fn the_digest_is_that_of_what_lies_in_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a");
+        let file = File::options().read(true).write(true).create_new(true).open(&path).unwrap();
+        let mut writer = Writer::new(file, &path, 0);
+        writer.push(&[7; 5000]).unwrap();
+        // As a disk that keeps another byte than it was given.
+        let disk = File::options().write(true).open(&path).unwrap();
+        disk.write_all_at(&[8], 4000).unwrap();
+        let whole = writer.finish().unwrap().whole;
+        assert_eq!(whole, Digest::of(&std::fs::read(&path).unwrap()));
+        assert_ne!(whole, Digest::of(&[7; 5000]));
     }
 }

@@ -15,4 +15,4 @@ mod contents;
 pub mod data_dir;
 mod verify;
 
-pub use verify::{Contents, RawCopy, Rejected, Tally, Trailer, Verified, verify};
+pub use verify::{Contents, RawCopy, Rejected, Tally, Trailer, Verified, reread, verify};

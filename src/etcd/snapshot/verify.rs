@@ -213,12 +213,12 @@ pub fn verify(path: &Path, trust: RawCopy, progress: &mut dyn FnMut(u64, u64)) -
     Ok(Verified { size, sha256, trailer, contents })
 }
 
-/// Reads a database that was built a moment ago, page by page: nobody said what its SHA-256 is to be. `progress` as that
-/// of [`verify`].
+/// Reads a database page by page, without its SHA-256: nobody said what that of one that was built a moment ago is to be,
+/// and that of one that is written is taken meanwhile. `progress` as that of [`verify`].
 ///
 /// # Errors
 /// As [`verify`]'s.
-pub(super) fn reread(path: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<Contents, Rejected> {
+pub fn reread(path: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<Contents, Rejected> {
     let db = Database::open(path)?;
     let all = db.meta().high_water.saturating_mul(u64::from(db.meta().page_size));
     let read = contents(&db, path, &mut |bytes| progress(bytes.min(all), all));
