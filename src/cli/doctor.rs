@@ -17,6 +17,7 @@ use super::backend::Backend;
 use super::offline::Offline;
 use super::{Exit, Failure, out};
 use crate::config::Settings;
+use crate::etcd::restore;
 use crate::model::reading::SymptomKind;
 use crate::model::{ComponentId, Memory, Observation, Reading};
 use crate::observe::{self, Observer};
@@ -42,6 +43,8 @@ pub(super) async fn doctor(settings: &Settings, output: Format) -> Result<Exit, 
     let found = observer.surroundings();
     let places = observe::places(&root(&agent), settings, &found.manifests.value);
     let snapshots = offline.snapshots(&memory);
+    let data_dirs = observer.etcd_members().into_iter().filter_map(|member| member.data_dir);
+    let unfinished: Vec<PathBuf> = data_dirs.flat_map(|dir| restore::unfinished(&dir).unwrap_or_default()).collect();
     let examined = Examined {
         now: Timestamp::now(),
         seen: &seen,
@@ -51,6 +54,7 @@ pub(super) async fn doctor(settings: &Settings, output: Format) -> Result<Exit, 
         places: &places,
         store: &store,
         snapshots: snapshots.as_ref(),
+        unfinished: &unfinished,
         agent: &agent,
     };
     let doctor = Doctor::new(examined);

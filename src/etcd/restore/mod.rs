@@ -59,7 +59,7 @@ pub use apart::Log;
 pub use build::{Built, Checked};
 pub use cluster::{NewCluster, NewMember, NoCluster};
 pub use plan::{Plan, Planned};
-pub use swap::{Finished, Restored, finish};
+pub use swap::{Finished, Restored, finish, unfinished};
 
 /// What a person asks for. What is absent comes from the etcd manifest of the node, where there is one.
 #[derive(Clone, Debug)]

@@ -315,6 +315,15 @@ pub(super) fn free_name(dir: &Path, what: &str) -> io::Result<String> {
     Ok(name)
 }
 
+/// The directories of ours below a data directory: of restores that were broken off, or of one that is under way.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn unfinished(data_dir: &Path) -> io::Result<Vec<PathBuf>> {
+    let names = files::names(data_dir)?.into_iter();
+    Ok(names.filter(|name| name.starts_with(PREFIX)).map(|name| data_dir.join(name)).collect())
+}
+
 /// Brings every restore that was broken off below this data directory to an end.
 ///
 /// # Errors
@@ -322,9 +331,8 @@ pub(super) fn free_name(dir: &Path, what: &str) -> io::Result<String> {
 /// brought to an end; the next run tries again.
 pub fn finish(data_dir: &Path) -> Result<Vec<Finished>, Fault> {
     let mut finished = Vec::new();
-    let ours = files::names(data_dir)?.into_iter().filter(|name| name.starts_with(PREFIX));
-    for name in ours {
-        finished.push(one(data_dir, &Staging { data_dir: data_dir.to_owned(), root: data_dir.join(name) })?);
+    for root in unfinished(data_dir)? {
+        finished.push(one(data_dir, &Staging { data_dir: data_dir.to_owned(), root })?);
     }
     Ok(finished)
 }

@@ -18,6 +18,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::PathBuf;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -50,6 +51,8 @@ pub struct Examined<'e> {
     pub store: &'e BTreeMap<(ComponentId, u32), Result<(), String>>,
     /// The snapshots of this node's etcd; nothing where it has none of its own.
     pub snapshots: Option<&'e Snapshots>,
+    /// What restores left below etcd's data directory, where they were broken off.
+    pub unfinished: &'e [PathBuf],
     /// The agent; a sentence when one is there and does not answer.
     pub agent: &'e Result<Process, String>,
 }

@@ -1,11 +1,26 @@
-//! Whether there is a recent verified snapshot of etcd's data: what a recovery from a lost disk hangs on.
+//! Whether there is a recent verified snapshot of etcd's data: what a recovery from a lost disk hangs on. And whether one
+//! that was begun has ended.
 
 use super::{Check, Examined, Mark};
 use crate::config::duration::roughly;
+use crate::model::observation::BusyKind;
 
 /// What is said of them, where this node has an etcd of its own.
 pub(super) fn checks(examined: &Examined<'_>) -> Vec<Check> {
-    data(examined).into_iter().chain(bundle(examined)).chain(remote(examined)).collect()
+    unfinished(examined).into_iter().chain(data(examined)).chain(bundle(examined)).chain(remote(examined)).collect()
+}
+
+/// A restore that nobody carries on with. Its etcd may not be able to start meanwhile, or serves what it did before.
+fn unfinished(examined: &Examined<'_>) -> Option<Check> {
+    let under_way = examined.seen.node.busy.iter().any(|process| process.kind == BusyKind::Restore);
+    let left = examined.unfinished.first().filter(|_| !under_way)?;
+    let detail = format!("{} is left of one that was broken off", left.display());
+    Some(Check::bad(
+        "restore of etcd",
+        Mark::Failed,
+        detail,
+        "`lastgood etcd restore`, as it was given, finishes or undoes it, and says which",
+    ))
 }
 
 /// What a bare machine needs besides the data. That keys are not in it is a choice; so it is no warning.

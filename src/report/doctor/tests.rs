@@ -72,6 +72,7 @@ struct Scene {
     places: Places,
     store: BTreeMap<(ComponentId, u32), Result<(), String>>,
     snapshots: Option<crate::model::Snapshots>,
+    unfinished: Vec<PathBuf>,
     agent: Result<Process, String>,
     now: Timestamp,
 }
@@ -165,6 +166,7 @@ impl Scene {
             },
             store: BTreeMap::from([((id(), 1), Ok(()))]),
             snapshots: None,
+            unfinished: Vec::new(),
             agent: Ok(Process::Running { pid: 812, since: now() }),
             now: now(),
         }
@@ -188,6 +190,7 @@ impl Scene {
             places: &self.places,
             store: &self.store,
             snapshots: self.snapshots.as_ref(),
+            unfinished: &self.unfinished,
             agent: &self.agent,
         })
     }
@@ -517,6 +520,19 @@ fn machines_get_the_same_value_and_it_comes_back() {
     let value: serde_json::Value = serde_json::from_str(&json).unwrap();
     assert_eq!((&value["verdict"], &value["checks"][0]["subject"]), (&"ok".into(), &"agent".into()));
     assert!(value["checks"][0].get("fix").is_none());
+}
+
+#[test]
+fn a_restore_that_was_broken_off_is_told_and_one_that_is_under_way_is_not() {
+    let mut scene = Scene::new();
+    scene.unfinished = vec!["/var/lib/etcd/.lastgood-restore-0123".into()];
+    let doctor = scene.examine();
+    let check = doctor.checks.iter().find(|check| check.subject == "restore of etcd").unwrap();
+    assert!(check.verdict == Mark::Failed && !doctor.is_well(), "{check:?}");
+    assert!(check.detail.starts_with("/var/lib/etcd/.lastgood-restore-0123 is left"), "{check:?}");
+    let (pid, command) = (7, "lastgood etcd restore".to_owned());
+    scene.seen.node.busy = vec![BusyProcess { pid, command, kind: BusyKind::Restore }];
+    assert!(scene.examine().checks.iter().all(|check| check.subject != "restore of etcd"));
 }
 
 #[test]
