@@ -9,10 +9,17 @@ pub(super) fn fixture(path: &str) -> Vec<u8> {
     std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// A binary of a real etcd of this series (3.4, 3.5), from where `tests/install` unpacks both: `$LASTGOOD_LAB_CACHE`, or
-/// `lab/cache` in the build's target directory.
+/// A binary of a real etcd of this series (3.4, 3.5, or the newest), from where `tests/install` unpacks them:
+/// `$LASTGOOD_LAB_CACHE`, or `lab/cache` in the build's target directory.
 pub(crate) fn etcd_binary(series: &str, name: &str) -> PathBuf {
     installed(&format!("etcd/{series}/{name}"))
+}
+
+/// The series of Debian's unstable, where that held one when `tests/install` looked.
+pub(crate) fn newest_etcd() -> Option<&'static str> {
+    let version = std::fs::read_to_string(etcd_binary("newest", "version")).unwrap();
+    println!("the newest etcd: {}", version.trim());
+    version.starts_with(|first: char| first.is_ascii_digit()).then_some("newest")
 }
 
 /// What `tests/install` put into the lab's cache under this name.

@@ -12,7 +12,8 @@ use serde_json::Value;
 
 use super::testing::{ask, restore};
 use super::{Ask, Finished, Node, Recorded, finish};
-use crate::observe::testing::{Pki, etcd_binary};
+use crate::model::versions::Minor;
+use crate::observe::testing::{Pki, etcd_binary, newest_etcd};
 use crate::sys::files;
 
 /// Starts and elections on a busy machine.
@@ -166,6 +167,13 @@ fn version(series: &str) -> String {
     String::from_utf8_lossy(&out.stdout).lines().next().unwrap_or_default().to_owned()
 }
 
+/// As `--etcd-version` takes it.
+fn minor(series: &str) -> Minor {
+    let version = version(series);
+    let mut numbers = version.trim_start_matches("etcd Version: ").split('.').map(|number| number.parse().unwrap());
+    (numbers.next().unwrap(), numbers.next().unwrap())
+}
+
 /// A snapshot of one series, restored to so many members, is opened by another.
 fn it_serves(from: &'static str, by: &'static str, size: usize) {
     println!("{}, restored to {size}, opened by {}", version(from), version(by));
@@ -202,8 +210,7 @@ fn it_serves(from: &'static str, by: &'static str, size: usize) {
         ask.name = Some(member.name.clone());
         ask.token.clone_from(&token);
         ask.stopped = vec!["m0".to_owned()];
-        let minor = by.rsplit_once('.').unwrap().1.parse().unwrap();
-        ask.etcd_version = Some((3, minor));
+        ask.etcd_version = Some(minor(by));
         // What the first one saw, the others move as far as.
         let recorded = Recorded { revision: served, at: Timestamp::UNIX_EPOCH, members: Vec::new() };
         let restored = restore(&ask, &Node { etcd: None, recorded: Some(recorded) }).unwrap();
@@ -356,6 +363,20 @@ fn an_etcd_3_5_is_restored_to_three_members() {
 #[test]
 fn an_etcd_3_5_is_restored_to_five_members() {
     it_serves("3.5", "3.5", 5);
+}
+
+#[test]
+fn the_newest_etcd_is_restored_to_three_members() {
+    if let Some(newest) = newest_etcd() {
+        it_serves(newest, newest, 3);
+    }
+}
+
+#[test]
+fn a_snapshot_of_an_etcd_3_5_is_opened_by_the_newest() {
+    if let Some(newest) = newest_etcd() {
+        it_serves("3.5", newest, 1);
+    }
 }
 
 #[test]
