@@ -18,7 +18,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
 use crate::config::Settings;
-use crate::sys::files::{TEMP_PREFIX, dir_of, named};
+use crate::sys::files::{TEMP_PREFIX, dir_of, named, temp_in};
 
 /// For the last page when the agent stops.
 const LAST: Duration = Duration::from_secs(1);
@@ -83,13 +83,10 @@ impl Textfile {
 /// Everybody may read it: there is no secret in it, and node_exporter is not root.
 fn write(path: &Path, page: &str) -> io::Result<()> {
     let dir = dir_of(path);
-    // Without the temp file's name, which is another one each time: the same trouble is told once.
-    let nameless = |error: io::Error| io::Error::from(error.kind());
-    let temp = tempfile::Builder::new().prefix(TEMP_PREFIX).tempfile_in(dir).map_err(nameless);
-    let mut temp = temp.map_err(named("make a file in", dir))?;
+    let mut temp = temp_in(dir, TEMP_PREFIX)?;
     temp.write_all(page.as_bytes()).map_err(named("write a file in", dir))?;
     temp.as_file().set_permissions(Permissions::from_mode(0o644)).map_err(named("set the mode of a file in", dir))?;
-    temp.persist(path).map_err(|error| named("put in place", path)(nameless(error.error)))?;
+    temp.persist(path).map_err(|error| named("put in place", path)(error.error))?;
     Ok(())
 }
 

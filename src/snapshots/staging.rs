@@ -38,7 +38,7 @@ impl Staging {
         let verb = "make a file for a snapshot in";
         for _ in 0..TRIES {
             // Private from the beginning: tempfile makes it 0600.
-            let temp = tempfile::Builder::new().prefix(PREFIX).tempfile_in(dir).map_err(files::named(verb, dir))?;
+            let temp = files::temp_in(dir, PREFIX)?;
             let file = temp.reopen().map_err(files::named(verb, dir))?;
             // Between its making and its locking a sweeper may have taken it for a stale one.
             if let Ok(lock) = Flock::lock(file, FlockArg::LockExclusiveNonblock)

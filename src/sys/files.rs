@@ -161,13 +161,27 @@ pub fn kind_of(metadata: &Metadata) -> &'static str {
     }
 }
 
+/// An empty file of ours in a directory, private, of a name that begins so; gone again unless it is kept.
+///
+/// # Errors
+/// When it cannot be made: by the directory, without its name, which is another one each time: the same trouble reads the
+/// same.
+pub fn temp_in(dir: &Path, prefix: &str) -> io::Result<NamedTempFile> {
+    tempfile::Builder::new().prefix(prefix).tempfile_in(dir).map_err(|error| {
+        let said = error.to_string();
+        // tempfile's own words, behind the system's.
+        let said = said.split_once(" at path ").map_or(said.as_str(), |(said, _)| said);
+        fault(error.kind(), dir, &format!("takes no new file: {said}"))
+    })
+}
+
 /// Writes a temp file whole, with its attributes, and syncs it. It is gone again unless it is [`put`].
 ///
 /// # Errors
 /// When any of that fails; nothing is left behind then.
 pub fn write_new(dir: &Path, bytes: &[u8], attributes: &Attributes) -> io::Result<NamedTempFile> {
     let verb = "write a file in";
-    let mut temp = tempfile::Builder::new().prefix(TEMP_PREFIX).tempfile_in(dir).map_err(named(verb, dir))?;
+    let mut temp = temp_in(dir, TEMP_PREFIX)?;
     if let Some(from) = &attributes.extended_from {
         copy_extended(from, temp.path());
     }
@@ -210,7 +224,9 @@ fn copy_extended(from: &Path, to: &Path) {
 /// old one again after a power cut.
 pub fn put(temp: NamedTempFile, target: &Path) -> io::Result<()> {
     let from = temp.path().to_owned();
-    temp.persist(target).map_err(|error| rename_failed(&from, target, error.error))?;
+    let put = temp.persist(target).map_err(|error| error.error);
+    // By the directory: the name is another one each time, and the same trouble would read like a new one.
+    put.map_err(|error| rename_failed(&dir_of(&from).join(format!("{TEMP_PREFIX}…")), target, error))?;
     fsync_both(&from, target)
 }
 
@@ -375,6 +391,22 @@ mod tests {
         let error = read_bounded(&fifo, 10).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
         assert!(error.to_string().contains("kube-apiserver.yaml is a fifo"), "{error}");
+    }
+
+    /// A reporter that compares sentences tells a trouble once.
+    #[test]
+    fn the_same_trouble_reads_the_same_each_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let said = |error: io::Error| error.to_string();
+        let missing = dir.path().join("missing");
+        let new = || said(write_new(&missing, b"x", &Attributes::private()).unwrap_err());
+        assert_eq!(new(), new());
+        assert!(new().contains("missing takes no new file: No such file or directory"), "{}", new());
+        let target = dir.path().join("target");
+        fs::create_dir(&target).unwrap();
+        let put = || said(replace(dir.path(), &target, b"x", &Attributes::private()).unwrap_err());
+        assert_eq!(put(), put());
+        assert!(put().contains("/.lastgood-… to ") && put().contains("target: Is a directory"), "{}", put());
     }
 
     #[test]
