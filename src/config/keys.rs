@@ -582,12 +582,16 @@ fn place(given: &str) -> Result<(), String> {
     given.parse::<Place>().map(drop).map_err(|error| error.to_string())
 }
 
-/// A scheme, a host, a port: nothing that names a user or carries a key may stand in the configuration.
+/// A scheme, a host, a port, and a path, where a store lies below one (as Azure's emulator has the account there): nothing
+/// that names a user or carries a key may stand in the configuration.
 fn origin(given: &str) -> Result<(), String> {
     let rest = given.strip_prefix("http://").or_else(|| given.strip_prefix("https://"));
     let of_host = |c: char| c.is_ascii_alphanumeric() || "-.:[]".contains(c);
-    match rest {
-        Some(rest) if !rest.is_empty() && rest.chars().all(of_host) => Ok(()),
+    let of_path = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
+    let mut parts = rest.unwrap_or_default().split('/');
+    let host = parts.next().filter(|host| !host.is_empty() && host.chars().all(of_host));
+    match host {
+        Some(_) if parts.all(|part| !part.is_empty() && part.chars().all(of_path)) => Ok(()),
         _ => Err("is no address of an object store: write it like \"https://minio.example:9000\"".to_owned()),
     }
 }
@@ -605,5 +609,28 @@ fn url(given: &str) -> Result<(), String> {
     match rest {
         Some(rest) if !rest.is_empty() && !rest.starts_with('/') => Ok(()),
         _ => Err(format!("{given:?} is no URL: write it like \"http://127.0.0.1:10248/healthz\"")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::origin;
+
+    #[test]
+    fn an_endpoint_is_an_address_perhaps_with_a_path_and_never_carries_a_secret() {
+        for right in ["https://minio.example:9000", "http://[::1]:9000", "http://127.0.0.1:10000/devstoreaccount1"] {
+            assert_eq!(origin(right), Ok(()), "{right}");
+        }
+        let wrong = [
+            "minio.example",
+            "https://",
+            "https://u:p@host",
+            "https://host/?key=x",
+            "https://host/",
+            "https://host//a",
+        ];
+        for wrong in wrong {
+            assert!(origin(wrong).is_err(), "{wrong}");
+        }
     }
 }
