@@ -5,6 +5,7 @@
 //!      └─▶ stand-ins: kubelet; apiserver, election (controller manager and scheduler), each with control's fault switch
 //! ```
 
+pub mod any_server;
 pub mod apiserver;
 pub mod control;
 pub mod election;

@@ -25,6 +25,13 @@ fn with_unknown_flag(text: &str, component: Component) -> String {
     text.replacen(&command, &format!("{command}    - --no-such-flag=1\n"), 1)
 }
 
+/// Writes that in the place of what stands, and returns what stood.
+fn break_manifest(stage: &Stage, component: Component) -> Result<String> {
+    let good = stage.manifest(component)?;
+    stage.node.write_manifest(&component.file(), &with_unknown_flag(&good, component), Writing::Atomic)?;
+    Ok(good)
+}
+
 fn kubelet_starts(stage: &Stage) -> usize {
     stage.node.kubelet().log().matches(KUBELET_STARTS).count()
 }
@@ -60,12 +67,7 @@ async fn recovers_with_one_kubelet_restart(stage: &Stage, starts: usize) -> Resu
 #[tokio::test]
 async fn a_bad_manifest_written_just_before_the_power_cut_is_undone_with_one_kubelet_restart() -> Result<()> {
     let mut stage = Stage::adopted().await?;
-    let good = stage.manifest(Component::ApiServer)?;
-    stage.node.write_manifest(
-        &Component::ApiServer.file(),
-        &with_unknown_flag(&good, Component::ApiServer),
-        Writing::Atomic,
-    )?;
+    let good = break_manifest(&stage, Component::ApiServer)?;
     let starts = kubelet_starts(&stage);
     stage.node.reboot().await?;
     stage.back(Component::ApiServer, &good).await?;
@@ -77,13 +79,8 @@ async fn a_bad_manifest_written_just_before_the_power_cut_is_undone_with_one_kub
 #[tokio::test]
 async fn a_bad_manifest_written_while_the_power_was_off_is_undone_with_one_kubelet_restart() -> Result<()> {
     let mut stage = Stage::adopted().await?;
-    let good = stage.manifest(Component::ApiServer)?;
     stage.node.power_off();
-    stage.node.write_manifest(
-        &Component::ApiServer.file(),
-        &with_unknown_flag(&good, Component::ApiServer),
-        Writing::Atomic,
-    )?;
+    let good = break_manifest(&stage, Component::ApiServer)?;
     let starts = kubelet_starts(&stage);
     stage.node.power_on().await?;
     stage.back(Component::ApiServer, &good).await?;
@@ -95,9 +92,8 @@ async fn a_bad_manifest_written_while_the_power_was_off_is_undone_with_one_kubel
 #[tokio::test]
 async fn a_bad_etcd_manifest_at_boot_is_undone() -> Result<()> {
     let mut stage = Stage::adopted().await?;
-    let good = stage.manifest(Component::Etcd)?;
     stage.node.power_off();
-    stage.node.write_manifest(&Component::Etcd.file(), &with_unknown_flag(&good, Component::Etcd), Writing::Atomic)?;
+    let good = break_manifest(&stage, Component::Etcd)?;
     stage.node.power_on().await?;
     stage.back(Component::Etcd, &good).await?;
     stage.all_serve().await?;
@@ -109,13 +105,8 @@ async fn a_bad_etcd_manifest_at_boot_is_undone() -> Result<()> {
 #[tokio::test]
 async fn an_agent_that_starts_after_the_kubelet_finds_the_deadlock_all_the_same() -> Result<()> {
     let mut stage = Stage::adopted().await?;
-    let good = stage.manifest(Component::ApiServer)?;
     stage.node.power_off();
-    stage.node.write_manifest(
-        &Component::ApiServer.file(),
-        &with_unknown_flag(&good, Component::ApiServer),
-        Writing::Atomic,
-    )?;
+    let good = break_manifest(&stage, Component::ApiServer)?;
     let starts = kubelet_starts(&stage);
     stage.node.power_on().await?;
     stage.node.agent().kill().await?;
@@ -131,9 +122,8 @@ async fn an_agent_that_starts_after_the_kubelet_finds_the_deadlock_all_the_same(
 async fn a_persons_own_cure_written_into_the_deadlock_gets_the_kubelet_restarted_too() -> Result<()> {
     let mut stage = Stage::adopted().await?;
     let file = Component::ApiServer.file();
-    let good = stage.manifest(Component::ApiServer)?;
     stage.node.power_off();
-    stage.node.write_manifest(&file, &with_unknown_flag(&good, Component::ApiServer), Writing::Atomic)?;
+    let good = break_manifest(&stage, Component::ApiServer)?;
     let starts = kubelet_starts(&stage);
     stage.node.power_on().await?;
     stage.node.agent().kill().await?;
@@ -150,13 +140,8 @@ async fn a_persons_own_cure_written_into_the_deadlock_gets_the_kubelet_restarted
 #[tokio::test]
 async fn q15_a_kubelet_whose_configuration_changed_since_it_started_is_not_restarted() -> Result<()> {
     let mut stage = Stage::adopted().await?;
-    let good = stage.manifest(Component::ApiServer)?;
     stage.node.power_off();
-    stage.node.write_manifest(
-        &Component::ApiServer.file(),
-        &with_unknown_flag(&good, Component::ApiServer),
-        Writing::Atomic,
-    )?;
+    let good = break_manifest(&stage, Component::ApiServer)?;
     let starts = kubelet_starts(&stage);
     stage.node.power_on().await?;
     stage.node.agent().kill().await?;
@@ -219,13 +204,8 @@ async fn true_to_life_a_bad_manifest_at_boot() -> Result<()> {
     for component in Component::ALL {
         stage.steady_on(component, 1).await?;
     }
-    let good = stage.manifest(Component::ApiServer)?;
     stage.node.power_off();
-    stage.node.write_manifest(
-        &Component::ApiServer.file(),
-        &with_unknown_flag(&good, Component::ApiServer),
-        Writing::Atomic,
-    )?;
+    break_manifest(&stage, Component::ApiServer)?;
     let power = Instant::now();
     stage.node.power_on().await?;
     println!("booted {:?}", power.elapsed());
