@@ -420,6 +420,7 @@ mod tests {
             "lastgood etcd snapshot list --remote",
             "lastgood etcd snapshot list gs://backups/etcd -o json",
             "lastgood etcd snapshot prune --remote --dry-run",
+            "lastgood etcd snapshot prune --remote --cluster cdf818194e3a8c32 --cluster aa -y",
             "lastgood etcd snapshot verify s3://backups/etcd/x.db",
             "lastgood etcd restore --from s3://backups/etcd --dry-run",
             "lastgood etcd snapshot list -o yaml",

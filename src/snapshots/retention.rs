@@ -1,7 +1,7 @@
 //! Which snapshots go. Pure; by what their names say, never by the order of the names.
 //!
 //! ```text
-//!   of each lineage        keep the newest n, and the newest of each of the last n hours, days, weeks that have one
+//!   of each lineage        keep the newest n, one at least, and the newest of each of the last n hours, days, weeks that have one
 //!   of all together        beyond the total the oldest go, what the rules keep included
 //!   never                  the newest verified of the newest lineage, and the newest verified of all
 //!   left alone             what is not verified: a person looks at it; and what claims to be of the future
@@ -139,7 +139,7 @@ fn lineages(held: &[Held], order: &[usize]) -> Vec<Vec<usize>> {
 
 /// What the rules keep of one lineage, which is in the order of time.
 fn by_rules(held: &[Held], lineage: &[usize], rules: &Rules) -> BTreeSet<usize> {
-    let mut kept: BTreeSet<usize> = lineage.iter().rev().take(rules.last).copied().collect();
+    let mut kept: BTreeSet<usize> = lineage.iter().rev().take(rules.last.max(1)).copied().collect();
     for (count, length, shift) in [(rules.hourly, HOUR, 0), (rules.daily, DAY, 0), (rules.weekly, WEEK, TO_MONDAY)] {
         let mut seen = BTreeSet::new();
         for at in lineage.iter().rev() {
@@ -256,6 +256,19 @@ mod tests {
             let equals = |at: usize| (0..all.len()).any(|o| !gone.contains(&o) && all[o].verified
                 && (all[o].name.at, all[o].name.revision) == (all[at].name.at, all[at].name.revision));
             prop_assert!(newest.is_none_or(equals));
+        }
+
+        #[test]
+        fn no_rule_gives_up_the_newest_verified_of_a_lineage(
+            all in prop::collection::vec(any_held(), 0..60), rules in any_rules(),
+        ) {
+            let mut order: Vec<usize> = (0..all.len()).filter(|at| ruled(&all[*at], now())).collect();
+            order.sort_by_key(|at| (all[*at].name.at, all[*at].name.revision));
+            let unkept: BTreeSet<usize> = surplus(&all, &rules, now())
+                .into_iter().filter(|(_, why)| *why == Why::Unkept).map(|(at, _)| at).collect();
+            for lineage in lineages(&all, &order) {
+                prop_assert!(!unkept.contains(lineage.last().unwrap()));
+            }
         }
 
         #[test]

@@ -17,7 +17,7 @@ use crate::report::{Format, Shelf, Snapshot, SnapshotRow};
 use crate::snapshots::Directory;
 use crate::snapshots::remote::send::{Doing, Parcel, Progress};
 use crate::snapshots::remote::shelf::Proofs;
-use crate::snapshots::remote::{Fetched, Remote, Stored, Surplus, Trouble, surplus};
+use crate::snapshots::remote::{Fetched, Remote, Stored, Surplus, Trouble, meant, own_clusters, surplus};
 use crate::snapshots::retention::Rules;
 use crate::snapshots::save::Proven;
 
@@ -73,21 +73,30 @@ pub(super) async fn list(settings: &Settings, place: &Place, output: Format) -> 
     out::text(&output.print(&Shelf::new(place.to_string(), rows), Shelf::text)?)
 }
 
-pub(super) async fn prune(settings: &Settings, care: Care) -> Result<Exit, Failure> {
+/// `named`: the clusters that a person names; none: this node's.
+pub(super) async fn prune(settings: &Settings, named: BTreeSet<u64>, care: Care) -> Result<Exit, Failure> {
     let output = care.output;
     let place = configured(settings)?;
-    let remote = open(settings, &place)?;
     let now = Timestamp::now();
-    let clusters: BTreeSet<u64> =
-        Directory::at(&settings.snapshot_dir()).list()?.iter().map(|snapshot| snapshot.name.cluster).collect();
     let rules = Rules::from(&settings.snapshots.remote);
-    let planned = surplus(&remote.shelf(&mut Proofs::default()).await?, &clusters, &rules, now);
+    let there = open(settings, &place)?.shelf(&mut Proofs::default()).await?;
+    let clusters = match named.is_empty() {
+        true => {
+            let own = own_clusters(settings, &Directory::at(&settings.snapshot_dir()).list()?);
+            meant(&there, own).map_err(|several| {
+                let words = "it is not known here which cluster is this node's, and snapshots of several lie there";
+                refused(format!("{words}: name those that are meant with --cluster, of {}", listed(&several)))
+            })?
+        }
+        false => named,
+    };
+    let planned = surplus(&there, &clusters, &rules, now);
     let shelf = |gone: &[Surplus]| {
         let rows = gone.iter().map(|(stored, why)| row(&place, stored, now, Some(why.to_string()))).collect();
         Shelf::new(place.to_string(), rows)
     };
-    let none = "nothing to prune of the clusters whose snapshots lie on this node";
-    if let Some(exit) = agreed_to(&shelf(&planned), care, none)? {
+    let of = if clusters.is_empty() { "any cluster".to_owned() } else { format!("cluster {}", listed(&clusters)) };
+    if let Some(exit) = agreed_to(&shelf(&planned), care, &format!("nothing to prune of {of}"))? {
         return Ok(exit);
     }
     // What was shown may have changed while a person thought: only what goes by the rules now, and was shown, goes.
@@ -98,6 +107,10 @@ pub(super) async fn prune(settings: &Settings, care: Care) -> Result<Exit, Failu
         remote.remove(stored).await?;
     }
     out::text(&output.print(&shelf(&gone), |shelf| format!("pruned {} snapshots\n", shelf.snapshots.len()))?)
+}
+
+fn listed(clusters: &BTreeSet<u64>) -> String {
+    clusters.iter().map(|cluster| format!("{cluster:x}")).collect::<Vec<_>>().join(", ")
 }
 
 /// Sends what was just proven, under the name that the place says, or else under its own.

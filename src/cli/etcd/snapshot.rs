@@ -45,9 +45,12 @@ pub enum SnapshotCommand {
     },
     /// Remove what the rules do not keep (snapshots.keep-…, snapshots.max-total); never the last that is verified
     Prune {
-        /// In object storage, by snapshots.remote.keep-…: of the clusters whose snapshots lie on this node
+        /// In object storage, by snapshots.remote.keep-…: of this node's clusters, whether their snapshots lie on it or not
         #[arg(long)]
         remote: bool,
+        /// Of this cluster there instead, as `list --remote` shows its ID; may be given again
+        #[arg(long, value_name = "ID", requires = "remote", value_parser = cluster)]
+        cluster: Vec<u64>,
         /// How to go about it.
         #[command(flatten)]
         care: Care,
@@ -88,6 +91,11 @@ impl SnapshotCommand {
             _ => false,
         }
     }
+}
+
+/// A cluster's ID, as it is shown.
+fn cluster(text: &str) -> Result<u64, String> {
+    u64::from_str_radix(text, 16).map_err(|error| format!("not the ID of a cluster: {error}"))
 }
 
 /// Carries a command out that needs nothing but its arguments.
@@ -136,8 +144,10 @@ pub(super) async fn snapshot(settings: &Settings, command: SnapshotCommand) -> R
             };
             remote::list(settings, &place, output).await
         }
-        SnapshotCommand::Prune { remote: true, care } => remote::prune(settings, care).await,
-        SnapshotCommand::Prune { remote: false, care } => super::shelf::prune(settings, care),
+        SnapshotCommand::Prune { remote: true, cluster, care } => {
+            remote::prune(settings, cluster.into_iter().collect(), care).await
+        }
+        SnapshotCommand::Prune { remote: false, cluster: _, care } => super::shelf::prune(settings, care),
         SnapshotCommand::Verify { ref file, skip_hash_check, output } => match Where::of(file)? {
             Where::Place(place) => {
                 let trust = if skip_hash_check { RawCopy::Allow } else { RawCopy::Refuse };

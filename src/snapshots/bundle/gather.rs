@@ -35,7 +35,7 @@ pub struct Gathered {
     /// The node's name.
     pub(super) node: String,
     /// What is known of its clusters.
-    pub(super) known: Known,
+    pub(in crate::snapshots) known: Known,
     /// The components whose manifests are there.
     pub(super) components: BTreeMap<ComponentId, Component>,
     /// Manifests and configuration.

@@ -24,11 +24,11 @@ pub mod shelf;
 mod store;
 pub mod task;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod trouble;
 
 pub use fetch::Fetched;
-pub use prune::{Surplus, surplus};
+pub use prune::{Surplus, meant, own_clusters, surplus};
 pub use seen::seen;
 pub use shelf::{Shelf, Stored};
 pub use store::Remote;

@@ -1,5 +1,10 @@
-//! Which of those in object storage go: by the same pure rules as here ([`retention`]), and of this node's clusters alone. A
-//! bucket may be shared, and what another cluster keeps there is not ours to judge.
+//! Which of those in object storage go: by the same pure rules as here ([`retention`]), each cluster by itself, and of this
+//! node's clusters alone. A bucket may be shared, and what another cluster keeps there is not ours to judge.
+//!
+//! ```text
+//!   this node's: those whose snapshots lie here, and those its etcd has served (known.json)
+//!   a person names others by their ID; where none is known here (a machine made anew), and one alone lies there, it is meant
+//! ```
 
 use std::collections::BTreeSet;
 
@@ -8,7 +13,9 @@ use jiff::Timestamp;
 use super::shelf::{Shelf, Stored};
 use super::store::Remote;
 use super::trouble::Trouble;
-use crate::config::settings;
+use crate::config::{Settings, settings};
+use crate::record;
+use crate::snapshots::Snapshot;
 use crate::snapshots::retention::{self, Held, Rules, Why};
 
 /// One that goes, or went, and why.
@@ -27,12 +34,33 @@ impl From<&settings::Remote> for Rules {
     }
 }
 
-/// What the rules do not keep, of these clusters.
+/// The clusters of this node, whether their snapshots lie on it or not.
+pub fn own_clusters(settings: &Settings, here: &[Snapshot]) -> BTreeSet<u64> {
+    let known = record::last_known(settings).0.worlds.into_iter().map(|world| world.cluster);
+    here.iter().map(|snapshot| snapshot.name.cluster).chain(known).collect()
+}
+
+/// The clusters of a shelf that a person means who names none. `own`: those of this node.
+///
+/// # Errors
+/// Where none is this node's, and several lie there: all of them.
+pub fn meant(shelf: &Shelf, own: BTreeSet<u64>) -> Result<BTreeSet<u64>, BTreeSet<u64>> {
+    if !own.is_empty() {
+        return Ok(own);
+    }
+    let there: BTreeSet<u64> = shelf.stored.iter().map(|stored| stored.name.cluster).collect();
+    if there.len() > 1 { Err(there) } else { Ok(there) }
+}
+
+/// What the rules do not keep, of these clusters: the last verified one of each stays, whatever lies there of the others.
 pub fn surplus(shelf: &Shelf, clusters: &BTreeSet<u64>, rules: &Rules, now: Timestamp) -> Vec<Surplus> {
-    let ours: Vec<&Stored> = shelf.stored.iter().filter(|stored| clusters.contains(&stored.name.cluster)).collect();
-    let held: Vec<Held> = ours.iter().map(|stored| stored.held()).collect();
-    let gone = retention::surplus(&held, rules, now).into_iter();
-    gone.filter_map(|(at, why)| Some(((*ours.get(at)?).clone(), why))).collect()
+    let of_one = |cluster: &u64| {
+        let its: Vec<&Stored> = shelf.stored.iter().filter(|stored| stored.name.cluster == *cluster).collect();
+        let held: Vec<Held> = its.iter().map(|stored| stored.held()).collect();
+        let gone = retention::surplus(&held, rules, now).into_iter();
+        gone.filter_map(|(at, why)| Some(((*its.get(at)?).clone(), why))).collect::<Vec<_>>()
+    };
+    clusters.iter().flat_map(of_one).collect()
 }
 
 impl Remote {

@@ -10,7 +10,6 @@
 //! After an outage the newest goes first, and what was missed in between is not made up for: it is here, and an older one
 //! there is worth little beside the newest.
 
-use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -19,7 +18,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use super::prune::surplus;
+use super::prune::{own_clusters, surplus};
 use super::seen;
 use super::send::{Parcel, quietly};
 use super::shelf::{Proofs, Shelf, Stored};
@@ -73,7 +72,7 @@ impl Uploader {
         Some(Self { known, kept, _task: task })
     }
 
-    /// Tells it that there is something new.
+    /// Tells it that there is something new here.
     pub(in crate::snapshots) fn kept(&self) -> Arc<Notify> {
         Arc::clone(&self.kept)
     }
@@ -138,8 +137,13 @@ impl Work {
         let remote = Remote::open(&self.settings.snapshots.remote, &self.place)?;
         let mut shelf = remote.shelf(&mut self.proofs).await?;
         let dir = self.dir.clone();
-        let here = aside(move || Directory::at(&dir).list()).await?;
-        let clusters: BTreeSet<u64> = here.iter().map(|snapshot| snapshot.name.cluster).collect();
+        let settings = self.settings.clone();
+        let looked = move || {
+            let here = Directory::at(&dir).list()?;
+            let clusters = own_clusters(&settings, &here);
+            Ok((here, clusters))
+        };
+        let (here, clusters) = aside(looked).await?;
         let newest = here.iter().rev().find_map(|snapshot| snapshot.proof.as_ref().ok());
         let ours = newest.map(|proof| proof.name.cluster);
         self.look(&shelf, ours).await;

@@ -11,12 +11,13 @@ use tokio_rustls::TlsAcceptor;
 
 use super::super::send::quietly;
 use super::super::shelf::Proofs;
-use super::super::{Trouble, belongs, surplus};
+use super::super::{Shelf, Stored, Trouble, belongs, meant, own_clusters, surplus};
 use super::server::{Door, Server, Stands};
 use super::*;
 use crate::observe::testing::Pki;
 use crate::snapshots::proof::ENDING;
 use crate::snapshots::retention::{Rules, Why};
+use crate::snapshots::{Snapshot, bundle};
 use crate::sys::files;
 
 #[test]
@@ -253,6 +254,59 @@ async fn pruning_goes_by_time_and_proof_and_keeps_to_our_own_clusters() {
     assert_eq!(left.len(), 2 + 1 + 2, "{left:?}");
     // A second time it is gone already.
     remote.remove(&gone[0].0).await.unwrap();
+}
+
+#[test]
+fn the_clusters_that_are_pruned_are_this_nodes_whether_their_snapshots_lie_here_or_not() {
+    let home = home();
+    let mut settings = Settings::default();
+    (settings.paths.state, settings.paths.run) = (home.path().join("state"), home.path().join("run"));
+    let of = |cluster: u64| Snapshot {
+        path: home.path().join("a.db"),
+        name: Name { cluster, ..name(1, 1) },
+        bytes: 1,
+        proof: Err("no matter".into()),
+    };
+    assert_eq!(own_clusters(&settings, &[]), BTreeSet::new());
+    assert_eq!(own_clusters(&settings, &[of(7), of(7), of(8)]), BTreeSet::from([7, 8]));
+    let known = bundle::tests::gathered().known;
+    std::fs::create_dir_all(&settings.paths.run).unwrap();
+    let text = crate::record::envelope::encode(1, "known", &known).unwrap();
+    std::fs::write(settings.paths.run.join("known.json"), text).unwrap();
+    assert_eq!(own_clusters(&settings, &[of(8)]), BTreeSet::from([7, 8]), "7 is what its etcd served");
+
+    let lies = |cluster: u64| Stored {
+        name: Name { cluster, ..name(1, 1) },
+        bytes: 1,
+        proof: Err("no matter".into()),
+        files: Default::default(),
+    };
+    let shelf = |clusters: &[u64]| Shelf { stored: clusters.iter().copied().map(lies).collect(), ..Shelf::default() };
+    assert_eq!(meant(&shelf(&[1, 2]), BTreeSet::from([2])), Ok(BTreeSet::from([2])));
+    assert_eq!(meant(&shelf(&[1, 2]), BTreeSet::from([3])), Ok(BTreeSet::from([3])), "never those of others");
+    assert_eq!(meant(&shelf(&[1, 1]), BTreeSet::new()), Ok(BTreeSet::from([1])));
+    assert_eq!(meant(&shelf(&[1, 2]), BTreeSet::new()), Err(BTreeSet::from([1, 2])));
+    assert_eq!(meant(&shelf(&[]), BTreeSet::new()), Ok(BTreeSet::new()));
+}
+
+#[tokio::test]
+async fn the_last_verified_one_of_every_cluster_stays_whatever_the_rules_say() {
+    let (server, home) = (Server::start(&[]), home());
+    let settings = server.settings(home.path(), server.port);
+    let remote = open(&settings);
+    let of = |cluster: u64, at: i64| Name { cluster, ..name(1_600_000_000 + at, at) };
+    let mut sent = Vec::new();
+    for name in [of(8, 1), of(8, 2), of(7, 3), of(7, 4), of(8, 5)] {
+        let proof = keep(&settings, name, 1000);
+        remote.send(&parcel(&settings, &proof), None, &quietly()).await.unwrap();
+        sent.push(proof);
+    }
+    // The newest of the one is none: its last is the one before.
+    remote.delete(&format!("{}{ENDING}", sent[4].file)).await.unwrap();
+    let nothing = Rules { last: 0, hourly: 0, daily: 0, weekly: 0, total: 0 };
+    let shelf = remote.shelf(&mut Proofs::default()).await.unwrap();
+    let gone = surplus(&shelf, &BTreeSet::from([7, 8]), &nothing, Timestamp::now());
+    assert_eq!(gone.iter().map(|(gone, _)| gone.name).collect::<Vec<_>>(), [sent[2].name, sent[0].name]);
 }
 
 #[tokio::test]
