@@ -21,7 +21,7 @@ pub mod schedule;
 mod staging;
 mod tally;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod writer;
 
 use std::path::PathBuf;

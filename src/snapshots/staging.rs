@@ -1,4 +1,4 @@
-//! A snapshot on its way: a file of ours beside its target, private, locked by whoever writes it, gone with its writer.
+//! A snapshot, or a part of its bundle, on its way: a file of ours beside its target, private, locked by whoever writes it, gone with its writer.
 //!
 //! ```text
 //!   create ─▶ lock ─▶ write ─▶ fsync ─▶ verify ─▶ rename to its name, unless something stands there
@@ -8,7 +8,7 @@
 //! Its name begins with a dot and is none of a snapshot, so nothing half written looks like one.
 
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
@@ -48,6 +48,14 @@ impl Staging {
             }
         }
         Err(files::fault(io::ErrorKind::Other, dir, "is swept all the time: no snapshot can be written there"))
+    }
+
+    /// Makes one of these bytes, which lie on the disk when this returns.
+    pub(super) fn of(dir: &Path, bytes: &[u8]) -> io::Result<Self> {
+        let staging = Self::create(dir)?;
+        let mut file = staging.writer()?;
+        file.write_all(bytes).and_then(|()| file.sync_all()).map_err(files::named("write", staging.path()))?;
+        Ok(staging)
     }
 
     /// Where it lies.

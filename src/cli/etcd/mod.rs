@@ -10,6 +10,8 @@ mod shelf;
 mod sizing;
 mod snapshot;
 mod status;
+#[cfg(test)]
+mod tests;
 mod unpack;
 mod vacancy;
 

@@ -1,25 +1,32 @@
 //! Snapshots in object storage, for people: the same commands with a place instead of a file.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
 use jiff::Timestamp;
+use tokio::time::timeout;
 
 use super::progress::Progress as Line;
 use super::save::refused;
 use super::shelf::agreed_to;
+use super::snapshot::but;
 use crate::cli::{Care, Exit, Failure, out};
 use crate::config::Settings;
-use crate::config::place::Place;
+use crate::config::place::{NotAPlace, Place};
 use crate::etcd::snapshot::{RawCopy, Verified, verify};
 use crate::report::{Format, Shelf, Snapshot, SnapshotRow};
-use crate::snapshots::Directory;
+use crate::snapshots::bundle::{self, Bundle, Staged};
 use crate::snapshots::remote::send::{Doing, Parcel, Progress};
 use crate::snapshots::remote::shelf::Proofs;
 use crate::snapshots::remote::{Fetched, Remote, Stored, Surplus, Trouble, meant, own_clusters, surplus};
 use crate::snapshots::retention::Rules;
 use crate::snapshots::save::Proven;
+use crate::snapshots::{Directory, Proof};
+
+/// For taking back what was sent, where the store may be what does not answer.
+const TAKE_BACK: Duration = Duration::from_secs(10);
 
 /// What a command names: a file, or a place in object storage.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,10 +39,10 @@ impl Where {
     /// What stands in an argument.
     pub(super) fn of(given: &Path) -> Result<Self, Failure> {
         match given.to_str().filter(|text| Place::is_meant(text)) {
-            Some(text) => text.parse().map(Self::Place).map_err(|error: crate::config::place::NotAPlace| Failure {
-                exit: Exit::Usage,
-                sentence: error.to_string(),
-            }),
+            Some(text) => text
+                .parse()
+                .map(Self::Place)
+                .map_err(|error: NotAPlace| Failure { exit: Exit::Usage, sentence: error.to_string() }),
             None => Ok(Self::File(given.to_owned())),
         }
     }
@@ -45,7 +52,7 @@ impl Where {
 pub(super) fn configured(settings: &Settings) -> Result<Place, Failure> {
     let url = settings.snapshots.remote.url.as_deref();
     let url = url.ok_or_else(|| refused("snapshots are sent nowhere: set snapshots.remote.url".to_owned()))?;
-    url.parse().map_err(|error: crate::config::place::NotAPlace| Failure::failed(error.to_string()))
+    url.parse().map_err(|error: NotAPlace| Failure::failed(error.to_string()))
 }
 
 fn open(settings: &Settings, place: &Place) -> Result<Remote, Failure> {
@@ -113,23 +120,81 @@ fn listed(clusters: &BTreeSet<u64>) -> String {
     clusters.iter().map(|cluster| format!("{cluster:x}")).collect::<Vec<_>>().join(", ")
 }
 
-/// Sends what was just proven, under the name that the place says, or else under its own.
-pub(super) async fn send(settings: &Settings, place: &Place, proven: &Proven) -> Result<SnapshotRow, Failure> {
-    let proof = proven.proof().clone();
-    let (dir, file) = place.object().unwrap_or_else(|| (place.clone(), proof.file.clone()));
-    let remote = open(settings, &dir)?;
-    let parcel = Parcel {
-        proof: crate::snapshots::Proof { file: file.clone(), ..proof },
-        database: proven.path().to_owned(),
-        parts: Vec::new(),
-    };
-    if remote.holds(&file).await? {
-        return Err(refused(format!("{dir}/{file} stands already; name another")));
+/// What a command has begun to send, which nobody else would take away or finish.
+#[derive(Debug)]
+pub(super) struct Begun {
+    place: Place,
+    /// In the order in which they go.
+    names: Vec<String>,
+}
+
+impl Begun {
+    /// How it ended, and what is left there where it could not be taken back.
+    pub(super) fn told(&self, failure: Failure, back: Result<(), String>) -> Failure {
+        let Err(why) = back else { return failure };
+        let (place, names) = (&self.place, self.names.join(", "));
+        let left = format!("what was sent could not be taken back ({why}); remove from {place}: {names}");
+        Failure { sentence: format!("{}; {left}", failure.sentence.replace("; nothing is left of it", "")), ..failure }
     }
+}
+
+/// Takes back what was begun.
+pub(super) async fn take_back(settings: &Settings, begun: &Begun) -> Result<(), String> {
+    let removed = async {
+        let remote = Remote::open(&settings.snapshots.remote, &begun.place)?;
+        remote.remove_all(begun.names.iter().cloned()).await
+    };
+    match timeout(TAKE_BACK, removed).await {
+        Ok(removed) => removed.map_err(|trouble| trouble.to_string()),
+        Err(_) => Err(format!("it was not done within {} s", TAKE_BACK.as_secs())),
+    }
+}
+
+/// Sends what was just proven, with its bundle, under the name that the place says, or else under its own. `dir`: where the
+/// bundle may lie meanwhile.
+pub(super) async fn send(
+    settings: &Settings,
+    place: &Place,
+    dir: &Path,
+    proven: &Proven,
+    begun: &OnceLock<Begun>,
+) -> Result<SnapshotRow, Failure> {
+    let proof = proven.proof().clone();
+    let (place, file) = place.object().unwrap_or_else(|| (place.clone(), proof.file.clone()));
+    let proof = Proof { file, ..proof };
+    let staged = bundle::stage(settings, dir, &proof, proven.sha256());
+    super::save::tell(staged.as_ref().map(Staged::bundle), "is sent");
+    let parts = staged.as_ref().map(Staged::files).unwrap_or_default();
+    let parcel = Parcel { proof, database: proven.path().to_owned(), parts };
+    let remote = open(settings, &place)?;
+    for name in parcel.names() {
+        if remote.holds(&name).await? {
+            return Err(refused(format!("{place}/{name} stands already; name another")));
+        }
+    }
+    let begun = begun.get_or_init(|| Begun { place: place.clone(), names: parcel.names() });
     remote.send(&parcel, None, &progress()).await?;
     let proof = parcel.proof;
+    let path = format!("{}/{}", begun.place, proof.file);
     let stored = Stored { name: proof.name, bytes: proof.bytes, proof: Ok(proof), files: Default::default() };
-    Ok(SnapshotRow { path: format!("{dir}/{file}"), ..row(&dir, &stored, Timestamp::now(), None) })
+    Ok(SnapshotRow { path, ..row(&place, &stored, Timestamp::now(), None) })
+}
+
+/// The bundle of a snapshot there: the one that is named, or the newest verified of the place that has one. What the snapshot
+/// is called, the manifest, and the bytes of the parts.
+pub(super) async fn bundle(
+    settings: &Settings,
+    place: &Place,
+) -> Result<(String, Bundle, BTreeMap<String, Vec<u8>>), Failure> {
+    let named = place.object();
+    let dir = named.as_ref().map_or(place, |(dir, _)| dir);
+    let remote = open(settings, dir)?;
+    let name = match &named {
+        Some((_, name)) => name.clone(),
+        None => remote.newest_with_bundle().await?,
+    };
+    let (bundle, parts) = remote.bundle(&name).await?;
+    Ok((format!("{dir}/{name}"), bundle, parts))
 }
 
 /// Has a snapshot here, privately, as long as the value lives: the one that is named, or the newest verified of the place.
@@ -166,7 +231,21 @@ pub(super) async fn verified(
         verify(fetched.path(), trust, &mut |done, of| progress.at(done, of))?;
     drop(progress);
     let snapshot = Snapshot::new(Path::new(&fetched.from), size, sha256, trailer, contents);
-    out::text(&output.print(&snapshot, Snapshot::verdict)?)
+    let (dir, name) = fetched.from.rsplit_once('/').unwrap_or_default();
+    let remote = open(settings, &dir.parse().map_err(|error: NotAPlace| Failure::failed(error.to_string()))?)?;
+    let bundle = match remote.bundle(name).await {
+        Ok((bundle, parts)) => {
+            let mut progress = Line::new("verifying its bundle");
+            match bundle::verify_fetched(bundle, &parts, fetched.path(), &mut |done, of| progress.at(done, of)) {
+                Ok(bundle) => Some(bundle),
+                Err(fault) => return but(&snapshot, &fault, output),
+            }
+        }
+        Err(Trouble::Absent(_)) => None,
+        Err(fault @ Trouble::Differs(_)) => return but(&snapshot, &fault, output),
+        Err(trouble) => return Err(trouble.into()),
+    };
+    out::text(&output.print(&snapshot.with(bundle), Snapshot::verdict)?)
 }
 
 /// Two lines after each other: of what goes, and of what comes back.

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -10,7 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, sleep};
 
 use super::progress::Progress as Line;
-use super::remote::{self, Where};
+use super::remote::{self, Begun, Where};
 use super::shelf::row;
 use crate::cli::{Exit, Failure, out};
 use crate::config::Settings;
@@ -20,43 +20,71 @@ use crate::model::Memory;
 use crate::model::snapshot::Bundled;
 use crate::observe::{LocalMember, Observer};
 use crate::report::{Format, SnapshotRow};
+use crate::snapshots::bundle::{self, Bundle};
 use crate::snapshots::directory::LockError;
 use crate::snapshots::save::{Doing, Fault, Limits, Progress, Proven, Taken, from_data_dir, from_member};
-use crate::snapshots::{Directory, Locked, Snapshot, bundle};
+use crate::snapshots::{Directory, Locked, Proof, Snapshot};
 use crate::sys::files;
 
 /// Between two looks whether another lastgood is still at the directory.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
+/// What is wanted of a save besides the data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum With {
+    /// What a bare machine needs, beside the FILE that is named.
+    Bundle,
+    /// The FILE alone. In the directory of snapshots, and in object storage, its bundle goes with every snapshot.
+    FileAlone,
+}
+
 pub(super) async fn save(
     settings: &Settings,
     file: Option<PathBuf>,
+    with: With,
     data_dir: Option<PathBuf>,
     output: Format,
 ) -> Result<Exit, Failure> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let begun = OnceLock::new();
     let work = async {
         match file.as_deref().map(Where::of).transpose()? {
-            Some(Where::Place(place)) => sent(settings, &place, data_dir).await,
-            _ => Ok(row(&saved(settings, file, data_dir).await?, Timestamp::now(), None)),
+            Some(Where::Place(place)) => sent(settings, &place, data_dir, &begun).await,
+            _ => Ok(row(&saved(settings, file, with, data_dir).await?, Timestamp::now(), None)),
         }
     };
+    let ended = |how: &str| Failure::failed(format!("{how} before the snapshot was there; nothing is left of it"));
     let saved = tokio::select! {
-        saved = work => saved?,
-        // What is half done goes with the future.
-        _ = terminate.recv() => return Err(Failure::failed("ended before the snapshot was there; nothing is left of it".to_owned())),
-        _ = interrupt.recv() => return Err(Failure::failed("interrupted before the snapshot was there; nothing is left of it".to_owned())),
+        saved = work => saved,
+        // What is half done here goes with the future.
+        _ = terminate.recv() => Err(ended("ended")),
+        _ = interrupt.recv() => Err(ended("interrupted")),
+    };
+    let saved = match (saved, begun.get()) {
+        (Ok(saved), _) => saved,
+        (Err(failure), None) => return Err(failure),
+        // And what is half done there does not.
+        (Err(failure), Some(begun)) => tokio::select! {
+            back = remote::take_back(settings, begun) => return Err(begun.told(failure, back)),
+            _ = terminate.recv() => return Err(begun.told(failure, Err("ended meanwhile".to_owned()))),
+            _ = interrupt.recv() => return Err(begun.told(failure, Err("interrupted meanwhile".to_owned()))),
+        },
     };
     out::text(&output.print(&saved, said)?)
 }
 
-/// By a private file here, which goes when it is there.
-async fn sent(settings: &Settings, place: &Place, data_dir: Option<PathBuf>) -> Result<SnapshotRow, Failure> {
+/// By private files here, which go when it is there.
+async fn sent(
+    settings: &Settings,
+    place: &Place,
+    data_dir: Option<PathBuf>,
+    begun: &OnceLock<Begun>,
+) -> Result<SnapshotRow, Failure> {
     let directory = Directory::at(&settings.snapshot_dir());
     // Makes the directory where it is missing; what is written into it has a lock of its own.
     drop(lock(&directory, settings.snapshots.timeout).await?);
     let proven = proven(settings, directory.path(), data_dir).await?;
-    remote::send(settings, place, &proven).await
+    remote::send(settings, place, directory.path(), &proven, begun).await
 }
 
 /// Takes one into a private file, and reads all of it again.
@@ -81,48 +109,69 @@ fn said(row: &SnapshotRow) -> String {
     format!("{}: revision {}, {}, verified{raw}\n", row.path, row.revision, roughly(row.bytes))
 }
 
-async fn saved(settings: &Settings, file: Option<PathBuf>, data_dir: Option<PathBuf>) -> Result<Snapshot, Failure> {
-    let file = file.map(std::path::absolute).transpose()?;
-    let (dir, locked) = match &file {
-        Some(file) => {
-            if let Some(standing) = files::standing(file)? {
-                let what = files::kind_of(&standing);
-                return Err(refused(format!("{}: a {what} stands there; name another file", file.display())));
-            }
-            (files::dir_of(file).to_owned(), None)
-        }
-        None => {
-            let directory = Directory::at(&settings.snapshot_dir());
-            (directory.path().to_owned(), Some(lock(&directory, settings.snapshots.timeout).await?))
-        }
+async fn saved(
+    settings: &Settings,
+    file: Option<PathBuf>,
+    with: With,
+    data_dir: Option<PathBuf>,
+) -> Result<Snapshot, Failure> {
+    let Some(file) = file.map(std::path::absolute).transpose()? else {
+        let directory = Directory::at(&settings.snapshot_dir());
+        let locked = lock(&directory, settings.snapshots.timeout).await?;
+        let proven = proven(settings, directory.path(), data_dir).await?;
+        return keep(settings, proven, &locked);
     };
-    let proven = proven(settings, &dir, data_dir).await?;
-    keep(settings, proven, file, locked.as_ref())
+    let beside: Vec<PathBuf> = match with {
+        With::Bundle => bundle::paths(&file).collect(),
+        With::FileAlone => Vec::new(),
+    };
+    if with == With::Bundle && beside.is_empty() {
+        return Err(refused(format!(
+            "{}: name a file that ends in .db for --bundle: the names of its parts begin as its own",
+            file.display()
+        )));
+    }
+    for path in [&file].into_iter().chain(&beside) {
+        if let Some(standing) = files::standing(path)? {
+            let what = files::kind_of(&standing);
+            return Err(refused(format!("{}: a {what} stands there; name another file", path.display())));
+        }
+    }
+    let proven = proven(settings, files::dir_of(&file), data_dir).await?;
+    keep_as(settings, proven, file, with)
 }
 
-fn keep(
-    settings: &Settings,
-    proven: Proven,
-    file: Option<PathBuf>,
-    locked: Option<&Locked>,
-) -> Result<Snapshot, Failure> {
+/// Into the directory of snapshots, with its bundle.
+fn keep(settings: &Settings, proven: Proven, locked: &Locked) -> Result<Snapshot, Failure> {
     let (proof, sha256) = (proven.proof().clone(), proven.sha256());
-    let path = match (file, locked) {
-        (Some(file), _) => {
-            proven.keep_as(&file)?;
-            file
-        }
-        (None, Some(locked)) => {
-            let path = proven.keep(locked)?;
-            match bundle::add(settings, locked, &proof, sha256) {
-                Ok(bundle) => eprintln!("in its bundle: {}", Bundled::from(bundle).briefly),
-                Err(why) => eprintln!("the snapshot stands without a bundle: {why}"),
-            }
-            path
-        }
-        (None, None) => return Err(Failure::failed("there is no place for the snapshot".to_owned())),
-    };
+    let path = proven.keep(locked)?;
+    tell(bundle::add(settings, locked, &proof, sha256).as_ref(), "stands");
     Ok(Snapshot { path, name: proof.name, bytes: proof.bytes, proof: Ok(proof) })
+}
+
+/// Under the name that a person wants. All of its bundle is written before any of it has a name: what can go wrong has by then.
+pub(super) fn keep_as(settings: &Settings, proven: Proven, path: PathBuf, with: With) -> Result<Snapshot, Failure> {
+    let (dir, proof) = (files::dir_of(&path), proven.proof().clone());
+    let staged = match with {
+        With::Bundle => {
+            let file = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+            Some(bundle::stage(settings, dir, &Proof { file, ..proof.clone() }, proven.sha256()))
+        }
+        With::FileAlone => None,
+    };
+    proven.keep_as(&path)?;
+    if let Some(staged) = staged {
+        tell(staged.and_then(|staged| staged.put(dir)).as_ref(), "stands");
+    }
+    Ok(Snapshot { path, name: proof.name, bytes: proof.bytes, proof: Ok(proof) })
+}
+
+/// Says what travels with a snapshot, or why nothing does. `how` the snapshot is all the same.
+pub(super) fn tell(bundle: Result<&Bundle, &String>, how: &str) {
+    match bundle {
+        Ok(bundle) => eprintln!("in its bundle: {}", Bundled::from(bundle.clone()).briefly),
+        Err(why) => eprintln!("the snapshot {how} without a bundle: {why}"),
+    }
 }
 
 /// From the member of this node; from its files, where it does not run and nothing holds them.

@@ -6,6 +6,7 @@ use clap::Subcommand;
 
 use super::progress::Progress;
 use super::remote::{self, Where};
+use super::save::With;
 use super::unpack::UnpackArgs;
 use crate::cli::{Care, Exit, Failure, out};
 use crate::config::Settings;
@@ -24,6 +25,9 @@ pub enum SnapshotCommand {
         /// directory of snapshots, under a name of its own, when absent
         #[arg(value_name = "FILE|URL")]
         file: Option<PathBuf>,
+        /// Beside FILE, write what a bare machine needs as well; in the directory and in object storage it always is
+        #[arg(long, requires = "file")]
+        bundle: bool,
         /// Copy the database of a member that does not run instead: no digest of its own, and without the last of its log
         #[arg(long, value_name = "DIR")]
         from_data_dir: Option<PathBuf>,
@@ -62,7 +66,7 @@ pub enum SnapshotCommand {
     /// no SHA-256
     Verify {
         /// The snapshot, as etcdctl, etcdutl or lastgood saved it; from object storage (s3://…/NAME.db, or a prefix: the newest
-        /// there) it is fetched into a private file first, and compared with its proof
+        /// there) it is fetched into a private file first, and compared with its proof, and its bundle is read there
         #[arg(value_name = "FILE|URL")]
         file: PathBuf,
         /// Take a file without a SHA-256 at its end, such as a copy of member/snap/db: a damaged value cannot be told there
@@ -108,10 +112,7 @@ pub(super) fn offline(command: &SnapshotCommand) -> Result<Exit, Failure> {
             let bundle = match bundle::verify(file, &mut |done, of| progress.at(done, of)) {
                 Ok(bundle) => Some(bundle),
                 Err(bundle::Fault::None(_)) => None,
-                Err(fault) => {
-                    out::text(&output.print(&snapshot, Snapshot::verdict)?)?;
-                    return Err(Failure { exit: Exit::Unwell, sentence: format!("but its bundle is not: {fault}") });
-                }
+                Err(fault) => return but(&snapshot, &fault, *output),
             };
             out::text(&output.print(&snapshot.with(bundle), Snapshot::verdict)?)
         }
@@ -129,11 +130,18 @@ pub(super) fn offline(command: &SnapshotCommand) -> Result<Exit, Failure> {
     }
 }
 
+/// The data are whole, and what travels with them is not.
+pub(super) fn but(snapshot: &Snapshot, fault: &dyn std::fmt::Display, output: Format) -> Result<Exit, Failure> {
+    out::text(&output.print(snapshot, Snapshot::verdict)?)?;
+    Err(Failure { exit: Exit::Unwell, sentence: format!("but its bundle is not: {fault}") })
+}
+
 /// Carries a command out.
 pub(super) async fn snapshot(settings: &Settings, command: SnapshotCommand) -> Result<Exit, Failure> {
     match command {
-        SnapshotCommand::Save { file, from_data_dir, output } => {
-            super::save::save(settings, file, from_data_dir, output).await
+        SnapshotCommand::Save { file, bundle, from_data_dir, output } => {
+            let with = if bundle { With::Bundle } else { With::FileAlone };
+            super::save::save(settings, file, with, from_data_dir, output).await
         }
         SnapshotCommand::List { place: None, remote: false, output } => super::shelf::list(settings, output),
         SnapshotCommand::List { place, remote: _, output } => {
@@ -155,7 +163,7 @@ pub(super) async fn snapshot(settings: &Settings, command: SnapshotCommand) -> R
             }
             Where::File(_) => offline(&command),
         },
-        SnapshotCommand::Unpack(args) => super::unpack::unpack(settings, &args),
+        SnapshotCommand::Unpack(args) => super::unpack::unpack(settings, &args).await,
         SnapshotCommand::Show { .. } => offline(&command),
     }
 }

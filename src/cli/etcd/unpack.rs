@@ -1,14 +1,15 @@
 //! `lastgood etcd snapshot unpack`: what travels with a snapshot, below a directory. Needs no agent and no configuration but
-//! the place of the snapshots.
+//! the place of the snapshots, and of object storage what opens it.
 
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 
+use super::remote::{self, Where};
 use crate::cli::{Exit, Failure, out};
 use crate::config::Settings;
 use crate::report::{Format, Unpacked};
-use crate::snapshots::bundle::{Fault, open, place, stands};
+use crate::snapshots::bundle::{Fault, open, open_fetched, place, stands};
 use crate::snapshots::{Directory, Name};
 use crate::sys::files;
 
@@ -16,26 +17,35 @@ use crate::sys::files;
 #[derive(Debug, Args)]
 pub struct UnpackArgs {
     /// The snapshot that it travels with: its name among those that are kept, a file, or `latest`: the newest verified one
-    /// that has a bundle
-    #[arg(value_name = "NAME|FILE|latest")]
-    snapshot: PathBuf,
+    /// that has a bundle; or in object storage: s3://…/NAME.db, or a prefix, and the newest such one there is meant
+    #[arg(value_name = "NAME|FILE|URL|latest")]
+    pub(super) snapshot: PathBuf,
     /// A directory, made where it is missing, which has to be empty
     #[arg(long, value_name = "DIR")]
-    to: PathBuf,
+    pub(super) to: PathBuf,
     /// An identity of age's, as `age-keygen` writes it: opens the keys
     #[arg(long, value_name = "FILE")]
-    identity: Option<PathBuf>,
+    pub(super) identity: Option<PathBuf>,
     /// Say what would be written, and write nothing
     #[arg(long)]
-    dry_run: bool,
+    pub(super) dry_run: bool,
     /// How to print it
     #[arg(short, long, value_enum, default_value_t)]
-    output: Format,
+    pub(super) output: Format,
 }
 
-pub(super) fn unpack(settings: &Settings, args: &UnpackArgs) -> Result<Exit, Failure> {
-    let snapshot = found(settings, &args.snapshot)?;
-    let contents = open(&snapshot, args.identity.as_deref())?;
+pub(super) async fn unpack(settings: &Settings, args: &UnpackArgs) -> Result<Exit, Failure> {
+    let (snapshot, contents) = match Where::of(&args.snapshot)? {
+        Where::Place(place) => {
+            let (called, bundle, parts) = remote::bundle(settings, &place).await?;
+            (called.into(), open_fetched(bundle, &parts, args.identity.as_deref())?)
+        }
+        Where::File(named) => {
+            let snapshot = found(settings, &named)?;
+            let contents = open(&snapshot, args.identity.as_deref())?;
+            (snapshot, contents)
+        }
+    };
     let dir = std::path::absolute(&args.to)?;
     let unpacked = Unpacked::new(&snapshot, &contents, &dir)?;
     if !args.dry_run {

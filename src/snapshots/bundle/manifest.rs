@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{KEYS, MANIFEST, MAX_PART, NODE, beside, stem, tar};
+use super::{KEYS, MANIFEST, MAX_MANIFEST, MAX_PART, NODE, beside, stem, tar};
 use crate::model::etcd::Member;
 use crate::model::snapshot::Bundled;
 use crate::model::{ComponentId, Digest};
@@ -17,8 +17,6 @@ use crate::sys::files;
 
 /// The format. One of a higher number is not understood by this program.
 const VERSION: u32 = 1;
-/// A manifest of a thousand keys has a tenth of it.
-const MAX_BYTES: u64 = 1 << 20;
 
 /// What a bundle consists of.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -106,7 +104,7 @@ impl Bundle {
     /// Its text.
     pub(super) fn encode(&self) -> Result<Vec<u8>, String> {
         let bytes = envelope::encode(VERSION, "bundle", self).map_err(|error| error.to_string())?;
-        if bytes.len() as u64 > MAX_BYTES { Err("lists more than any node has".to_owned()) } else { Ok(bytes) }
+        if bytes.len() as u64 > MAX_MANIFEST { Err("lists more than any node has".to_owned()) } else { Ok(bytes) }
     }
 
     /// Reads it from its text. `snapshot`: the name of the file it has to be about.
@@ -114,8 +112,8 @@ impl Bundle {
     /// # Errors
     /// A clause: what is wrong with it.
     pub fn decode(bytes: &[u8], snapshot: &str) -> Result<Self, String> {
-        if bytes.len() as u64 > MAX_BYTES {
-            return Err(format!("is larger than {MAX_BYTES} bytes"));
+        if bytes.len() as u64 > MAX_MANIFEST {
+            return Err(format!("is larger than {MAX_MANIFEST} bytes"));
         }
         let bundle: Self = envelope::decode(VERSION, "bundle", bytes).map_err(|fault| fault.to_string())?;
         bundle.fits(snapshot)?;
@@ -130,7 +128,7 @@ impl Bundle {
         let none = || Fault::None(snapshot.to_owned());
         let path = beside(snapshot, MANIFEST).ok_or_else(none)?;
         let file = snapshot.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        let bytes = files::read_bounded(&path, MAX_BYTES).map_err(|error| match error.kind() {
+        let bytes = files::read_bounded(&path, MAX_MANIFEST).map_err(|error| match error.kind() {
             std::io::ErrorKind::NotFound => none(),
             _ => Fault::Damaged(error.to_string()),
         })?;

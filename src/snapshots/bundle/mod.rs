@@ -27,21 +27,24 @@ use std::path::{Path, PathBuf};
 
 pub use gather::{Gathered, gather};
 pub use manifest::{Bundle, Component, Fault, Fingerprint, Part};
-pub use open::{Contents, Keys, open, verify};
+pub use open::{Contents, Keys, open, open_fetched, verify, verify_fetched};
 pub use unpack::{place, target};
-pub use write::add;
-#[cfg(test)]
-pub(super) use write::make;
+pub use write::{Staged, add, paths, stage};
 pub(super) use write::{bytes_beside, remove, sweep};
+#[cfg(test)]
+pub(super) use write::{make, staged};
 
 /// The most bytes that a part besides the data may have: some fifty times those of a large node's configuration and keys.
 /// Each is held in memory whole.
 pub const MAX_PART: u64 = 32 << 20;
 
+/// And its manifest: one of a thousand keys has a tenth of it.
+pub(super) const MAX_MANIFEST: u64 = 1 << 20;
+
 /// What follows the stem of a snapshot's name.
 const NODE: &str = "node.tar";
 const KEYS: &str = "keys.tar.age";
-const MANIFEST: &str = "bundle.json";
+pub(super) const MANIFEST: &str = "bundle.json";
 
 /// The name of a snapshot's file without its `.db`: what the names of its parts begin with.
 fn stem(file: &str) -> Option<&str> {

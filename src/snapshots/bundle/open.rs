@@ -1,5 +1,6 @@
 //! A bundle, read again: every part whole and as its manifest says, or the one that is not named.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
@@ -39,17 +40,42 @@ pub enum Keys {
 /// # Errors
 /// [`Fault`]: names the file, and what is wrong with it.
 pub fn open(snapshot: &Path, identities: Option<&Path>) -> Result<Contents, Fault> {
-    let bundle = Bundle::read(snapshot)?;
+    opened(Bundle::read(snapshot)?, &|listed| part(snapshot, listed), identities)
+}
+
+/// Opens a bundle whose parts were fetched: their bytes by name.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_fetched(
+    bundle: Bundle,
+    parts: &BTreeMap<String, Vec<u8>>,
+    identities: Option<&Path>,
+) -> Result<Contents, Fault> {
+    let part = |listed: &Part| {
+        let damaged = |why: String| Fault::Damaged(format!("{} {why}", listed.name));
+        let bytes = parts.get(&listed.name).ok_or_else(|| damaged("is not there".to_owned()))?;
+        compare(listed, bytes.len() as u64, || Ok(Digest::of(bytes))).map_err(damaged)?;
+        Ok(bytes.clone())
+    };
+    opened(bundle, &part, identities)
+}
+
+fn opened(
+    bundle: Bundle,
+    part: &dyn Fn(&Part) -> Result<Vec<u8>, Fault>,
+    identities: Option<&Path>,
+) -> Result<Contents, Fault> {
     let node = bundle.node_part().ok_or_else(|| Fault::Damaged("it lists no files of the node".to_owned()))?;
-    let plain = entries(&node.name, &part(snapshot, node)?)?;
+    let plain = entries(&node.name, &part(node)?)?;
     let keys = match (bundle.keys_part(), identities) {
         (None, _) => Keys::Absent,
         (Some(listed), None) => {
-            part(snapshot, listed)?;
+            part(listed)?;
             Keys::Closed
         }
         (Some(listed), Some(identities)) => {
-            let sealed = part(snapshot, listed)?;
+            let sealed = part(listed)?;
             let opened = seal::open(&sealed, identities);
             let opened = opened.map_err(|why| Fault::Refused(format!("{} {why}", listed.name)))?;
             let keys = entries(&listed.name, &opened)?;
@@ -93,12 +119,32 @@ fn compare(listed: &Part, bytes: u64, sha256: impl FnOnce() -> io::Result<Digest
 /// [`Fault`]: the first that is not as it was.
 pub fn verify(snapshot: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<Bundle, Fault> {
     let Contents { bundle, .. } = open(snapshot, None)?;
+    data(&bundle, snapshot, progress)?;
+    Ok(bundle)
+}
+
+/// The same of a bundle whose parts were fetched, the data into this file.
+///
+/// # Errors
+/// As [`verify`].
+pub fn verify_fetched(
+    bundle: Bundle,
+    parts: &BTreeMap<String, Vec<u8>>,
+    file: &Path,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<Bundle, Fault> {
+    let Contents { bundle, .. } = open_fetched(bundle, parts, None)?;
+    data(&bundle, file, progress)?;
+    Ok(bundle)
+}
+
+/// Whether the data are those that a bundle lists.
+fn data(bundle: &Bundle, snapshot: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<(), Fault> {
     let data = bundle.parts.first().ok_or_else(|| Fault::Damaged("it lists no part".to_owned()))?;
     let file = File::open(snapshot).and_then(|file| Ok((file.metadata()?.len(), file)));
     let (bytes, file) = file.map_err(|error| Fault::Damaged(files::named("read", snapshot)(error).to_string()))?;
     let digest = || hash(file, &mut |done| progress(done, bytes));
-    compare(data, bytes, digest).map_err(|why| Fault::Damaged(format!("{} {why}", snapshot.display())))?;
-    Ok(bundle)
+    compare(data, bytes, digest).map_err(|why| Fault::Damaged(format!("{} {why}", snapshot.display())))
 }
 
 fn hash(mut file: impl Read, progress: &mut dyn FnMut(u64)) -> io::Result<Digest> {

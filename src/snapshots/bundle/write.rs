@@ -1,8 +1,8 @@
-//! A bundle on its way to the disk, and off it: its parts first and its manifest last, each by one rename; and the manifest
-//! first when it goes. Plain keys are never on their way.
+//! A bundle on its way to the disk, and off it: all of it is written before any of it has a name; then its parts get theirs
+//! and its manifest is the last, each by one rename; and the manifest goes first. Plain keys are never on their way.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
@@ -11,21 +11,39 @@ use super::manifest::{Bundle, Fingerprint, Part};
 use super::{KEYS, MANIFEST, NODE, beside, seal, stem, tar};
 use crate::config::Settings;
 use crate::model::Digest;
+use crate::snapshots::staging::Staging;
 use crate::snapshots::{Locked, Name, Proof};
 use crate::sys::clock;
-use crate::sys::files::{self, Attributes};
+use crate::sys::files;
+
+/// A bundle that lies on the disk without names yet. Dropped, nothing is left of it.
+#[derive(Debug)]
+pub struct Staged {
+    bundle: Bundle,
+    /// What each is to be called, the manifest last.
+    files: Vec<(String, Staging)>,
+}
+
+/// Gathers a bundle and writes it into a directory, nameless. `proof`: of the snapshot that it travels with, under the name
+/// that it has or is about to have; `sha256`: of the whole file.
+///
+/// # Errors
+/// A sentence; nothing is left of it then.
+pub fn stage(settings: &Settings, dir: &Path, proof: &Proof, sha256: Digest) -> Result<Staged, String> {
+    staged(dir, proof, sha256, gather(settings)?, &settings.snapshots.recipients, clock::now().wall)
+}
 
 /// Puts a bundle beside a snapshot that lies in its place already. `sha256`: of the whole file.
 ///
 /// # Errors
 /// A sentence; the snapshot is as good as it was, and nothing half is left.
 pub fn add(settings: &Settings, locked: &Locked, proof: &Proof, sha256: Digest) -> Result<Bundle, String> {
-    let gathered = gather(settings)?;
-    let snapshot = locked.directory().path().join(&proof.file);
-    make(&snapshot, proof, sha256, gathered, &settings.snapshots.recipients, clock::now().wall)
+    let dir = locked.directory().path();
+    stage(settings, dir, proof, sha256)?.put(dir)
 }
 
 /// Makes one of what was gathered.
+#[cfg(test)]
 pub(in crate::snapshots) fn make(
     snapshot: &Path,
     proof: &Proof,
@@ -34,35 +52,32 @@ pub(in crate::snapshots) fn make(
     recipients: &[String],
     now: Timestamp,
 ) -> Result<Bundle, String> {
-    let written = written(snapshot, proof, sha256, gathered, recipients, now);
-    if written.is_err() {
-        // Best done now: on a full disk the half of a bundle is in the way.
-        let _ = remove(snapshot);
-    }
-    written
+    let dir = files::dir_of(snapshot);
+    staged(dir, proof, sha256, gathered, recipients, now)?.put(dir)
 }
 
-fn written(
-    snapshot: &Path,
+/// Writes what was gathered.
+pub(in crate::snapshots) fn staged(
+    dir: &Path,
     proof: &Proof,
     sha256: Digest,
     gathered: Gathered,
     recipients: &[String],
     now: Timestamp,
-) -> Result<Bundle, String> {
+) -> Result<Staged, String> {
     let Gathered { node, known, components, plain, keys, left_out } = gathered;
     let time = u64::try_from(now.as_second()).unwrap_or_default();
-    let name = stem(&proof.file).ok_or_else(|| format!("{} is no name of a snapshot", proof.file))?;
+    let name = stem(&proof.file).ok_or_else(|| format!("{} does not end in .db, as a snapshot does", proof.file))?;
     let mut parts = vec![Part { name: proof.file.clone(), bytes: proof.bytes, sha256 }];
-    let mut put = |ending: &str, bytes: &[u8]| {
-        put(snapshot, ending, bytes)?;
-        let (bytes, sha256) = (bytes.len() as u64, Digest::of(bytes));
-        parts.push(Part { name: format!("{name}.{ending}"), bytes, sha256 });
-        Ok::<_, String>(())
+    let mut files = Vec::new();
+    let mut write = |ending: &str, bytes: &[u8]| {
+        let name = format!("{name}.{ending}");
+        files.push((name.clone(), Staging::of(dir, bytes).map_err(|error| error.to_string())?));
+        Ok::<_, String>(Part { name, bytes: bytes.len() as u64, sha256: Digest::of(bytes) })
     };
-    put(NODE, &tar::write(&plain.entries, time)?)?;
+    parts.push(write(NODE, &tar::write(&plain.entries, time)?)?);
     if !recipients.is_empty() {
-        put(KEYS, &seal::seal(&tar::write(&keys.entries, time)?, recipients)?)?;
+        parts.push(write(KEYS, &seal::seal(&tar::write(&keys.entries, time)?, recipients)?)?);
     }
     let manifests: Vec<_> = components.values().map(|component| component.manifest.clone()).collect();
     let paths = plain.entries.iter().map(|entry| entry.path.clone());
@@ -85,31 +100,57 @@ fn written(
         made: now,
         by: concat!("lastgood ", env!("CARGO_PKG_VERSION")).to_owned(),
     };
-    put_manifest(snapshot, &bundle)?;
-    Ok(bundle)
+    write(MANIFEST, &bundle.encode()?)?;
+    Ok(Staged { bundle, files })
 }
 
-fn put_manifest(snapshot: &Path, bundle: &Bundle) -> Result<(), String> {
-    put(snapshot, MANIFEST, &bundle.encode()?)
+impl Staged {
+    /// What it consists of.
+    pub fn bundle(&self) -> &Bundle {
+        &self.bundle
+    }
+
+    /// What each of its files is to be called, and where it lies as long as this value lives; the manifest last.
+    pub fn files(&self) -> Vec<(String, PathBuf)> {
+        self.files.iter().map(|(name, staging)| (name.clone(), staging.path().to_owned())).collect()
+    }
+
+    /// Gives all of it its names in the directory that it was written into, where nothing stands under any of them.
+    ///
+    /// # Errors
+    /// A sentence; nothing of it is left then.
+    pub fn put(self, dir: &Path) -> Result<Bundle, String> {
+        let mut stand = Vec::new();
+        for (name, staging) in self.files {
+            let target = dir.join(name);
+            let put = staging.put(&target);
+            // What stood there before is not ours. With any other fault it may be ours that stands.
+            if put.as_ref().err().is_none_or(|error| error.kind() != io::ErrorKind::AlreadyExists) {
+                stand.push(target);
+            }
+            if let Err(error) = put {
+                // Best done now: on a full disk the half of a bundle is in the way.
+                stand.iter().rev().for_each(|path| drop(files::remove(path)));
+                return Err(error.to_string());
+            }
+        }
+        Ok(self.bundle)
+    }
 }
 
-/// One file, there to stay when this returns.
-fn put(snapshot: &Path, ending: &str, bytes: &[u8]) -> Result<(), String> {
-    let path = beside(snapshot, ending).ok_or_else(|| format!("{} is no snapshot", snapshot.display()))?;
-    let replaced = files::replace(files::dir_of(&path), &path, bytes, &Attributes::private());
-    replaced.map_err(|error| error.to_string())
+/// What the files of a snapshot's bundle are called, the manifest first; none where its own name is none of a snapshot.
+pub fn paths(snapshot: &Path) -> impl Iterator<Item = PathBuf> {
+    [MANIFEST, KEYS, NODE].into_iter().filter_map(move |ending| beside(snapshot, ending))
 }
 
 /// Removes a snapshot's bundle, its manifest first: what is left in between is a part that nothing lists.
 pub(in crate::snapshots) fn remove(snapshot: &Path) -> io::Result<()> {
-    let each = [MANIFEST, KEYS, NODE].into_iter().filter_map(|ending| beside(snapshot, ending));
-    each.map(|path| files::remove(&path)).fold(Ok(()), io::Result::and)
+    paths(snapshot).map(|path| files::remove(&path)).fold(Ok(()), io::Result::and)
 }
 
 /// Bytes of a snapshot's bundle on the disk.
 pub(in crate::snapshots) fn bytes_beside(snapshot: &Path) -> u64 {
-    let each = [MANIFEST, KEYS, NODE].into_iter().filter_map(|ending| beside(snapshot, ending));
-    each.filter_map(|path| files::standing(&path).ok().flatten()).map(|metadata| metadata.len()).sum()
+    paths(snapshot).filter_map(|path| files::standing(&path).ok().flatten()).map(|metadata| metadata.len()).sum()
 }
 
 /// Removes what a crash left in a directory whose lock is held: parts without their snapshot, or without their manifest.

@@ -1,14 +1,17 @@
-//! A snapshot on its way back: into a private file here, compared with its proof. It goes with the value that holds it.
+//! A snapshot on its way back: into a private file here, compared with its proof. It goes with the value that holds it. Its
+//! bundle comes into memory alone.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 use std::time::Duration;
 
 use tokio::time::timeout;
 
-use super::shelf::Proofs;
+use super::shelf::{Proofs, Stored};
 use super::store::Remote;
 use super::trouble::Trouble;
+use crate::snapshots::bundle::{Bundle, MANIFEST, MAX_MANIFEST, MAX_PART};
 use crate::snapshots::directory::{DIR_MODE, room};
 use crate::snapshots::proof::{ENDING, MAX_BYTES, Proof, TRAILER};
 use crate::snapshots::save::writing;
@@ -50,6 +53,44 @@ impl Remote {
             let unproven = shelf.stored.len();
             Trouble::Absent(format!("no verified snapshot lies in {} ({unproven} that are not)", self.place()))
         })
+    }
+
+    /// The name of the newest verified snapshot there that has a bundle.
+    ///
+    /// # Errors
+    /// [`Trouble::Absent`] where there is none.
+    pub async fn newest_with_bundle(&self) -> Result<String, Trouble> {
+        let shelf = self.shelf(&mut Proofs::default()).await?;
+        let has_one = |stored: &&Stored| stored.proof.is_ok() && stored.files.keys().any(|n| n.ends_with(MANIFEST));
+        let newest = shelf.stored.iter().rev().find(has_one).map(|stored| stored.name.to_string());
+        newest.ok_or_else(|| Trouble::Absent(format!("no verified snapshot in {} has a bundle", self.place())))
+    }
+
+    /// Fetches the bundle of the snapshot of this name: its manifest, and the bytes of its parts by their names, as they came:
+    /// whoever opens it compares them.
+    ///
+    /// # Errors
+    /// [`Trouble::Absent`] where it has none.
+    pub async fn bundle(&self, name: &str) -> Result<(Bundle, BTreeMap<String, Vec<u8>>), Trouble> {
+        let none = || Trouble::Absent(format!("{} has no bundle beside it ({MANIFEST})", self.called(name)));
+        let manifest = name.strip_suffix(".db").map(|stem| format!("{stem}.{MANIFEST}")).ok_or_else(none)?;
+        let text = self.read_all(&manifest, MAX_MANIFEST).await.map_err(|trouble| match trouble {
+            Trouble::Absent(_) => none(),
+            trouble => trouble,
+        })?;
+        let bundle = Bundle::decode(&text, name);
+        let bundle = bundle.map_err(|why| Trouble::Differs(format!("{} {why}", self.called(&manifest))))?;
+        let mut parts = BTreeMap::new();
+        // The first is the data.
+        for part in bundle.parts.iter().skip(1) {
+            match self.read_all(&part.name, MAX_PART).await {
+                Ok(bytes) => drop(parts.insert(part.name.clone(), bytes)),
+                // Of a bundle that is there something is missing: for whoever opens it to tell.
+                Err(Trouble::Absent(_)) => {}
+                Err(trouble) => return Err(trouble),
+            }
+        }
+        Ok((bundle, parts))
     }
 
     /// Fetches the snapshot of this name into a directory, which is made where it is missing.

@@ -14,6 +14,7 @@ use super::store::Remote;
 use super::trouble::Trouble;
 use super::{belongs, shelf};
 use crate::snapshots::Name;
+use crate::snapshots::bundle::MANIFEST;
 use crate::snapshots::proof::{ENDING, Proof};
 use crate::snapshots::tally::Sum;
 use crate::sys::files;
@@ -56,7 +57,10 @@ impl Parcel {
         let own = [proof.file.clone(), format!("{}{ENDING}", proof.file)];
         let theirs = files::names(dir)?.into_iter().filter(|file| belongs(file, &name) && !own.contains(file));
         let parts = theirs.map(|file| (file.clone(), dir.join(file))).filter(|(_, path)| path.is_file());
-        Ok(Self { database, parts: parts.collect(), proof })
+        let mut parts: Vec<_> = parts.collect();
+        // As on the disk: what lists the others comes after them.
+        parts.sort_by_key(|(file, _)| file.ends_with(MANIFEST));
+        Ok(Self { database, parts, proof })
     }
 
     /// Whether all of it is there, as far as a listing and a proof can tell.
@@ -67,6 +71,12 @@ impl Parcel {
             here.is_none() || here == stored.files.get(name).copied()
         };
         stored.proof.as_ref() == Ok(&self.proof) && self.parts.iter().all(there)
+    }
+
+    /// The names of all that it is there when it was sent, in the order in which it is to go: its proof last.
+    pub fn names(&self) -> Vec<String> {
+        let parts = self.parts.iter().map(|(name, _)| name.clone());
+        [self.proof.file.clone()].into_iter().chain(parts).chain([format!("{}{ENDING}", self.proof.file)]).collect()
     }
 
     /// The name by which it is told apart.
@@ -131,7 +141,15 @@ impl Remote {
     pub async fn remove(&self, stored: &Stored) -> Result<(), Trouble> {
         let (file, proof) = (stored.name.to_string(), format!("{}{ENDING}", stored.name));
         let rest = stored.files.keys().filter(|name| **name != file).cloned();
-        for name in [file.clone()].into_iter().chain(shelf::last(rest, &proof)) {
+        self.remove_all([file.clone()].into_iter().chain(shelf::last(rest, &proof))).await
+    }
+
+    /// Removes what has these names, in this order. What is gone already is removed.
+    ///
+    /// # Errors
+    /// When the store does not do it.
+    pub async fn remove_all(&self, names: impl IntoIterator<Item = String>) -> Result<(), Trouble> {
+        for name in names {
             self.delete(&name).await?;
         }
         Ok(())

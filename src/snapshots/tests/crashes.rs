@@ -12,7 +12,7 @@ use jiff::Timestamp;
 
 use super::super::retention::Rules;
 use super::super::save::{Fault, take_here};
-use super::super::{Directory, Locked, Origin, bundle};
+use super::super::{Directory, Locked, Origin, Proof, bundle};
 use super::{assert_honest, fixture};
 use crate::sys::{crash, files};
 
@@ -37,11 +37,13 @@ enum Work {
     SaveRaw,
     /// Takes one into a file that a person named.
     SaveAs,
+    /// The same with its bundle beside it.
+    SaveWithBundle,
     /// Removes what the rules do not keep.
     Prune,
 }
 
-const ALL: [Work; 4] = [Work::Save, Work::SaveRaw, Work::SaveAs, Work::Prune];
+const ALL: [Work; 5] = [Work::Save, Work::SaveRaw, Work::SaveAs, Work::SaveWithBundle, Work::Prune];
 
 fn file(root: &Path) -> PathBuf {
     root.join("elsewhere/mine.db")
@@ -75,6 +77,19 @@ fn work(work: Work, root: &Path, bytes: &[u8]) -> Result<(), Fault> {
             let file = file(root);
             let at = Timestamp::from_second(NEXT).unwrap();
             take_here(files::dir_of(&file), Origin::Stream, at, bytes)?.keep_as(&file).map_err(Fault::Disk)
+        }
+        Work::SaveWithBundle => {
+            let file = file(root);
+            let at = Timestamp::from_second(NEXT).unwrap();
+            let dir = files::dir_of(&file);
+            let proven = take_here(dir, Origin::Stream, at, bytes)?;
+            let proof = Proof { file: "mine.db".into(), ..proven.proof().clone() };
+            let recipients = [RECIPIENT.to_owned()];
+            let staged = bundle::staged(dir, &proof, proven.sha256(), bundle::tests::gathered(), &recipients, at);
+            proven.keep_as(&file)?;
+            // Without one it is as good.
+            let _ = staged.and_then(|staged| staged.put(dir));
+            Ok(())
         }
         Work::Prune => {
             let locked = lock(root)?;
@@ -153,8 +168,26 @@ fn check(what: Work, root: &Path, bytes: &[u8], situation: &str) {
     let whole = 1 + 2 * expected.len() + 3 * with_bundle;
     assert_eq!(left.len(), whole, "{situation}: something was left behind: {left:?}");
     let elsewhere = files::names(&root.join("elsewhere")).unwrap();
-    let wanted: &[&str] = if what == Work::SaveAs { &["mine.db"] } else { &[] };
-    assert_eq!(elsewhere, wanted, "{situation}");
+    match what {
+        Work::SaveAs => assert_eq!(elsewhere, ["mine.db"], "{situation}"),
+        // All of the bundle or none that could be taken for one. A part that nothing lists is all that a kill may leave of it,
+        // and a disk that fails leaves not even that.
+        Work::SaveWithBundle => {
+            let all = ["mine.bundle.json", "mine.db", "mine.keys.tar.age", "mine.node.tar"];
+            match bundle::verify(&mine, &mut |_, _| ()) {
+                Ok(_) => assert_eq!(elsewhere, all, "{situation}"),
+                Err(bundle::Fault::None(_)) if situation.contains("KILL") => {
+                    assert!(
+                        elsewhere.iter().all(|name| all[1..].contains(&name.as_str())),
+                        "{situation}: {elsewhere:?}"
+                    );
+                }
+                Err(bundle::Fault::None(_)) => assert_eq!(elsewhere, ["mine.db"], "{situation}"),
+                Err(fault) => panic!("{situation}: {fault}"),
+            }
+        }
+        _ => assert_eq!(elsewhere, Vec::<String>::new(), "{situation}"),
+    }
 }
 
 /// Meets every call of these kinds with a fault, one at a time, and tells how many there were.

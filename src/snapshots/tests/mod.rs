@@ -1,7 +1,7 @@
 //! Snapshots of real etcds, and what becomes of them when everything fails.
 
 mod crashes;
-mod real;
+pub(crate) mod real;
 
 use std::path::Path;
 use std::process::Command;

@@ -22,12 +22,12 @@ use crate::observe::testing::{Pki, etcd_binary, newest_etcd};
 use crate::observe::{Feed, LocalMember, Way};
 use crate::sys::crash::{fill, on_a_tmpfs};
 
-const LIMITS: Limits = Limits { stall: Duration::from_secs(10), all: Duration::from_secs(120) };
+pub(crate) const LIMITS: Limits = Limits { stall: Duration::from_secs(10), all: Duration::from_secs(120) };
 /// A machine that is busy with other tests takes its time.
 const SOON: Duration = Duration::from_secs(60);
 
 /// A cluster on loopback ports. Its processes end with this value.
-struct Cluster {
+pub(crate) struct Cluster {
     series: &'static str,
     home: tempfile::TempDir,
     pki: Pki,
@@ -52,7 +52,7 @@ fn free_port() -> u16 {
 }
 
 impl Cluster {
-    fn start(series: &'static str, size: usize) -> Self {
+    pub(crate) fn start(series: &'static str, size: usize) -> Self {
         let home = tempfile::tempdir().unwrap();
         let pki = Pki::new(home.path());
         pki.sign("server", "ca", 5);
@@ -113,7 +113,7 @@ impl Cluster {
     }
 
     /// Values of a megabyte, so many of them.
-    fn grow(&self, megabytes: usize) {
+    pub(crate) fn grow(&self, megabytes: usize) {
         let value = vec![b'x'; 1_000_000];
         for n in 0..megabytes {
             let mut put = self
@@ -128,7 +128,7 @@ impl Cluster {
         }
     }
 
-    fn way(&self) -> Way {
+    pub(crate) fn way(&self) -> Way {
         self.pki.way(self.members[0].port, "client")
     }
 

@@ -1,6 +1,6 @@
 //! Against a real S3 server: what gets there, what does not and why, and what is believed of what lies there.
 
-mod server;
+pub(crate) mod server;
 mod store;
 mod uploads;
 
@@ -10,6 +10,7 @@ use jiff::Timestamp;
 
 use super::send::Parcel;
 use super::store::Remote;
+use super::trouble::Trouble;
 use crate::config::Settings;
 use crate::model::Digest;
 use crate::snapshots::proof::TRAILER;
@@ -61,7 +62,19 @@ fn open(settings: &Settings) -> Remote {
 
 /// The names of all that lies there.
 async fn names(remote: &Remote) -> Vec<String> {
-    remote.objects().await.unwrap().into_iter().map(|(name, _)| name).collect()
+    remote.names().await.unwrap()
+}
+
+impl Remote {
+    /// For tests elsewhere, which have no other hand on a store.
+    pub(crate) async fn names(&self) -> Result<Vec<String>, Trouble> {
+        Ok(self.objects().await?.into_iter().map(|(name, _)| name).collect())
+    }
+
+    /// The same: puts something there behind everybody's back.
+    pub(crate) async fn replace(&self, name: &str, bytes: Vec<u8>) -> Result<(), Trouble> {
+        self.put_bytes(name, bytes).await
+    }
 }
 
 fn home() -> tempfile::TempDir {

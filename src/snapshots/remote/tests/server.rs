@@ -26,16 +26,16 @@ struct Told {
 }
 
 /// The server. It ends with this value.
-pub(super) struct Server {
+pub(crate) struct Server {
     child: Child,
     _input: Option<ChildStdin>,
-    pub(super) port: u16,
-    pub(super) access_key: String,
-    pub(super) secret: String,
+    pub(crate) port: u16,
+    pub(crate) access_key: String,
+    pub(crate) secret: String,
 }
 
 impl Server {
-    pub(super) fn start(args: &[&str]) -> Self {
+    pub(crate) fn start(args: &[&str]) -> Self {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/s3/server.py");
         let mut child = Command::new(installed("moto/bin/python"))
             .arg(script)
@@ -52,13 +52,13 @@ impl Server {
     }
 
     /// At once, in the middle of whatever it does.
-    pub(super) fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
 
     /// Settings that go there by a port, with a directory of snapshots of their own.
-    pub(super) fn settings(&self, home: &Path, port: u16) -> Settings {
+    pub(crate) fn settings(&self, home: &Path, port: u16) -> Settings {
         let mut settings = Settings::default();
         settings.snapshots.directory = Some(home.join("snapshots"));
         settings.snapshots.interval = std::time::Duration::from_secs(30);
@@ -72,7 +72,7 @@ impl Server {
     }
 
     /// Writes the file of credentials, with this secret.
-    pub(super) fn opens_by(&self, home: &Path, secret: &str) {
+    pub(crate) fn opens_by(&self, home: &Path, secret: &str) {
         let text = format!("access-key-id = {}\nsecret-access-key = {secret}\n", self.access_key);
         let file = home.join("credentials");
         std::fs::write(&file, text).unwrap();
@@ -89,7 +89,7 @@ impl Drop for Server {
 
 /// How the door stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Stands {
+pub(crate) enum Stands {
     Open,
     /// Connections break, and new ones with them.
     Shut,
@@ -100,8 +100,8 @@ pub(super) enum Stands {
 }
 
 /// The door. It is open until it is told otherwise.
-pub(super) struct Door {
-    pub(super) port: u16,
+pub(crate) struct Door {
+    pub(crate) port: u16,
     state: Arc<State>,
     _task: JoinSet<()>,
 }
@@ -114,11 +114,11 @@ struct State {
 }
 
 impl Door {
-    pub(super) async fn to(port: u16) -> Self {
+    pub(crate) async fn to(port: u16) -> Self {
         Self::make(port, None).await
     }
 
-    pub(super) async fn with_tls(port: u16, acceptor: TlsAcceptor) -> Self {
+    pub(crate) async fn with_tls(port: u16, acceptor: TlsAcceptor) -> Self {
         Self::make(port, Some(acceptor)).await
     }
 
@@ -162,22 +162,22 @@ impl Door {
         Self { port, state, _task: task }
     }
 
-    pub(super) fn set(&self, stands: Stands) {
+    pub(crate) fn set(&self, stands: Stands) {
         self.state.shut_at.store(u64::MAX, Ordering::SeqCst);
         self.state.stands.send_replace(stands);
     }
 
     /// After so many more bytes.
-    pub(super) fn shut_after(&self, bytes: u64) {
+    pub(crate) fn shut_after(&self, bytes: u64) {
         self.state.shut_at.store(self.passed() + bytes, Ordering::SeqCst);
     }
 
-    pub(super) fn passed(&self) -> u64 {
+    pub(crate) fn passed(&self) -> u64 {
         self.state.passed.load(Ordering::SeqCst)
     }
 
     /// When it stands like this.
-    pub(super) async fn stands(&self, wanted: Stands) {
+    pub(crate) async fn stands(&self, wanted: Stands) {
         self.state.stands.subscribe().wait_for(|stands| *stands == wanted).await.unwrap();
     }
 }

@@ -198,6 +198,20 @@ async fn what_a_bare_machine_needs_travels_with_a_snapshot_and_keys_only_encrypt
     let again = node.lastgood(&["etcd", "snapshot", "unpack", "latest", "--to", "/root/node"]).await?;
     ensure!(again.code == 3 && again.stderr.contains("is not empty"), "{}: {}", again.code, again.stderr);
 
+    // Beside a file that a person names as well, where that is asked for.
+    run(&["save", "/root/mine.db", "--bundle"]).await?;
+    ensure!(run(&["verify", "/root/mine.db"]).await?.contains("so is its bundle"), "verify");
+    run(&["unpack", "/root/mine.db", "--to", "/root/mine", "--identity", "/root/key.txt"]).await?;
+    let key = fs::read(node.path("/root/mine/etc/kubernetes/pki/ca.key"))?;
+    ensure!(key == secret, "it is another key");
+    let beside = node.lastgood(&["etcd", "snapshot", "save", "/root/mine.raw.db", "--bundle"]).await?;
+    ensure!(beside.code == 0, "{}{}", beside.stdout, beside.stderr);
+    fs::remove_file(node.path("/root/mine.raw.db"))?;
+    let beside = node.lastgood(&["etcd", "snapshot", "save", "/root/mine.raw.db", "--bundle"]).await?;
+    ensure!(beside.code == 3 && beside.stderr.contains("mine.raw.bundle.json"), "{}: {}", beside.code, beside.stderr);
+    let nameless = node.lastgood(&["etcd", "snapshot", "save", "/root/other", "--bundle"]).await?;
+    ensure!(nameless.code == 3 && nameless.stderr.contains("ends in .db"), "{}", nameless.stderr);
+
     // A part that was touched is named, and the data are as good as they were.
     let torn = saved.replace(".db", ".node.tar");
     fs::write(node.path(&torn), "torn")?;
