@@ -7,7 +7,8 @@
 //!      └ another lastgood is at it: tried again in a moment
 //! ```
 //!
-//! What is kept is sent to object storage by another task ([`remote::task`](super::remote::task)), which is only told of it.
+//! What is kept is sent to object storage by another task ([`remote::task`](super::remote::task)), which is only told of it: of
+//! what a person saved within seconds, too.
 //!
 //! An etcd that does not answer is not asked: its probes tell that already, and that the newest snapshot grows old is
 //! told by the pass. What waits for a disk here gives its thread's other work away first (`block_in_place`).
@@ -129,7 +130,7 @@ struct Work {
     unbundled: Option<String>,
     /// The work ahead that one was taken for.
     hurried: Option<String>,
-    /// Whom to tell that one was kept.
+    /// Whom to tell that the newest is another one.
     kept: Option<Arc<Notify>>,
     /// When it was last looked whether the directory is another one, and when names had come or gone there then.
     looked: Option<(Duration, Option<SystemTime>)>,
@@ -248,9 +249,6 @@ impl Work {
             }
         }
         drop(locked);
-        if let Some(kept) = &self.kept {
-            kept.notify_one();
-        }
         self.look_anew().await;
         Tried::Done
     }
@@ -296,7 +294,12 @@ impl Work {
         let (settings, since) = (self.settings.clone(), self.since);
         let Ok(mut known) = tokio::task::spawn_blocking(move || look(&settings, since)).await else { return };
         known.failed.clone_from(&self.failed);
-        *self.known.lock().unwrap_or_else(PoisonError::into_inner) = known;
+        let newest = known.newest.clone();
+        let before = std::mem::replace(&mut *self.known.lock().unwrap_or_else(PoisonError::into_inner), known);
+        // Whoever took it, we or a person; a bundle that came to it later goes there as well.
+        if let Some(kept) = self.kept.as_ref().filter(|_| newest.is_some() && newest != before.newest) {
+            kept.notify_one();
+        }
     }
 
     async fn tell(&self, kind: EventKind, member: &LocalMember, to: &str, because: &str) {

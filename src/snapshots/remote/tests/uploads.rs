@@ -12,6 +12,7 @@ use super::*;
 use crate::model::Event;
 use crate::model::event::EventKind;
 use crate::snapshots::keeper::Wanted;
+use crate::snapshots::{Keeper, bundle};
 
 /// A machine that is busy with other tests takes its time.
 const SOON: Duration = Duration::from_secs(120);
@@ -129,4 +130,31 @@ async fn a_server_that_is_killed_in_the_middle_and_comes_back_gets_it_all() {
     let event = timeout(SOON, sent).await.unwrap();
     assert!(event.to.contains(&proof.file), "{event}");
     assert_eq!(open(&settings).newest().await.unwrap(), proof.file);
+}
+
+#[tokio::test]
+async fn what_a_person_saved_here_is_sent_within_seconds_and_a_bundle_that_came_to_it_as_well() {
+    let (server, home) = (Server::start(&[]), home());
+    let mut settings = server.settings(home.path(), server.port);
+    // By themselves neither keeper nor task would come to it within this test.
+    settings.snapshots.interval = Duration::from_secs(24 * 3600);
+    drop(Directory::at(&settings.snapshot_dir()).lock().unwrap());
+    let mut keeper = Keeper::start(&settings, "a machine".into());
+    let first_round = async {
+        while seen(&settings).is_none_or(|seen| seen.looked.is_none()) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(SOON, first_round).await.unwrap();
+    let proof = keep(&settings, name(1_700_000_000, 1), 1000);
+    let event = timeout(SOON, keeper.told()).await.expect("it is sent in time").unwrap();
+    assert!(event.kind == EventKind::Snapshot && event.to.contains(&proof.file), "{event}");
+
+    let snapshot = settings.snapshot_dir().join(&proof.file);
+    let gathered = bundle::tests::gathered();
+    bundle::make(&snapshot, &proof, proof.sha256, gathered, &[], Timestamp::UNIX_EPOCH).unwrap();
+    let event = timeout(SOON, keeper.told()).await.expect("its bundle is sent in time").unwrap();
+    assert!(event.kind == EventKind::Snapshot && event.to.contains(&proof.file), "{event}");
+    let there = open(&settings).bundle(&proof.file).await.unwrap();
+    assert_eq!(there.1.len(), 1, "what the manifest lists is there: {:?}", there.0);
 }
