@@ -94,6 +94,7 @@ impl From<(&EtcdStatus, Option<&Growth>)> for EtcdFigures {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::etcd::{Agreed, Alarm, AlarmKind, Member, MemberStatus, Metrics};
 
     #[test]
     fn only_what_changes_the_node_is_counted() {
@@ -108,5 +109,55 @@ mod tests {
         assert_eq!(figures.done, [("put-in".to_owned(), 2), ("restart-kubelet".to_owned(), 1)].into());
         assert_eq!(figures.failed, [("put-in".to_owned(), 1)].into());
         assert!(figures.done.keys().all(|kind| Step::KINDS_ON_NODE.contains(&kind.as_str())));
+    }
+
+    #[test]
+    fn what_an_etcd_said_is_what_its_figures_tell() {
+        assert_eq!(EtcdFigures::from((&EtcdStatus::default(), None)), EtcdFigures::default(), "nothing is known");
+        let alarm = |member, kind| Alarm { member, kind };
+        let own = MemberStatus {
+            version: "3.5.16".into(),
+            cluster: 1,
+            member: 2,
+            leader: None,
+            term: 3,
+            raft_index: 4,
+            applied_index: Some(5),
+            revision: 6,
+            db_size: Some(1000),
+            db_in_use: Some(700),
+            quota: None,
+            learner: false,
+            // One of them of another member: nothing is written there all the same.
+            alarms: vec![alarm(9, AlarmKind::NoSpace), alarm(2, AlarmKind::NoSpace), alarm(2, AlarmKind::Corrupt)],
+            errors: Vec::new(),
+        };
+        let member = Member { id: 2, name: "m".into(), peer_urls: Vec::new(), client_urls: Vec::new(), learner: false };
+        let metrics = Metrics { quota: Some(2000), has_leader: Some(true), ..Metrics::default() };
+        let mut said = EtcdStatus {
+            own: Some(own),
+            agreed: None,
+            members: Some(vec![member.clone(), member]),
+            metrics: Some(metrics),
+            ..EtcdStatus::default()
+        };
+        let growth = Growth { from: 500, to: 1000, over: Duration::from_secs(50) };
+        let wanted = EtcdFigures {
+            answers: true,
+            quorum: false,
+            has_leader: Some(false),
+            members: Some(2),
+            db_bytes: Some(1000),
+            db_in_use_bytes: Some(700),
+            quota_bytes: Some(2000),
+            quota_reached_in_seconds: Some(100),
+            alarms: [AlarmKind::NoSpace.to_string(), AlarmKind::Corrupt.to_string()].into(),
+        };
+        assert_eq!(EtcdFigures::from((&said, Some(&growth))), wanted);
+        said.agreed = Some(Agreed { cluster: 1, member: 2, term: 3, revision: 7 });
+        said.own = None;
+        let silent = EtcdFigures::from((&said, Some(&growth)));
+        assert!(!silent.answers && silent.quorum && silent.alarms.is_empty(), "{silent:?}");
+        assert_eq!(silent.has_leader, Some(true), "its metrics tell");
     }
 }

@@ -269,7 +269,7 @@ mod tests {
 
     use super::super::figures::{EtcdFigures, Figures};
     use super::super::shelf::{NewestView, SnapshotsView};
-    use super::super::status::{Agent, Overall, ProofView};
+    use super::super::status::{Agent, HeldView, Notice, Overall, PauseView, ProofView};
     use crate::model::{ComponentId, Role};
 
     fn at(second: i64) -> Timestamp {
@@ -297,20 +297,26 @@ mod tests {
         let mut figures = Figures::default();
         figures.passed(at(50), Duration::from_millis(12));
         figures.done(&Step::RestartKubelet);
+        for _ in 0..2 {
+            figures.failed(&Step::RestartKubelet);
+        }
         figures.etcd = BTreeMap::from([(
             ComponentId::system("etcd"),
             EtcdFigures {
                 answers: true,
-                quorum: true,
+                quorum: false,
                 has_leader: Some(true),
                 members: Some(3),
                 db_bytes: Some(2048),
-                db_in_use_bytes: None,
+                db_in_use_bytes: Some(1024),
                 quota_bytes: Some(4096),
                 quota_reached_in_seconds: Some(3600),
                 alarms: BTreeSet::from(["CORRUPT".to_owned(), "LATER".to_owned()]),
             },
         )]);
+        // Another that says nothing of itself.
+        let silent = EtcdFigures { quorum: true, has_leader: Some(false), ..EtcdFigures::default() };
+        figures.etcd.insert(ComponentId::system("events"), silent);
         let newest =
             NewestView { file: "a".into(), at: at(-60), age_seconds: 60, revision: 7, bytes: 99, verified: at(-50) };
         Status {
@@ -320,28 +326,31 @@ mod tests {
             overall: Overall::Good,
             sentence: String::new(),
             agent: Agent { process: Process::Running { pid: 1, since: at(0) }, version: "0.1.0".into() },
-            mode: "act".into(),
-            pause: None,
-            holds: Vec::new(),
+            mode: "observe".into(),
+            pause: Some(PauseView { until: at(90), seconds_left: 30, reason: String::new() }),
+            holds: vec!["a".into(), "b".into()],
             components: vec![
                 component("etcd", Verdict::Healthy, "Steady"),
-                component("kube-apiserver", Verdict::Down, "Held"),
+                Component {
+                    held: Some(HeldView { why: String::new(), next_step: String::new() }),
+                    ..component("kube-apiserver", Verdict::Down, "Held")
+                },
             ],
-            notices: Vec::new(),
+            notices: (0..5).map(|_| Notice { component: None, text: String::new() }).collect(),
             snapshots: Some(SnapshotsView {
                 enabled: true,
                 directory: "/s".into(),
-                newest: Some(newest),
-                late: false,
+                newest: Some(newest.clone()),
+                late: true,
                 verified: 2,
                 unverified: vec!["b".into()],
                 bytes: 400,
                 failed: None,
                 remote: Some(RemoteView {
                     url: "s3://b".into(),
-                    newest: None,
+                    newest: Some(NewestView { at: at(-70), ..newest }),
                     behind: true,
-                    verified: 0,
+                    verified: 6,
                     unverified: vec!["c".into()],
                     looked: None,
                     failing_since: Some(at(5)),
@@ -353,6 +362,11 @@ mod tests {
         }
     }
 
+    /// The names of all metrics of a page.
+    fn families(page: &str) -> BTreeSet<&str> {
+        page.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect()
+    }
+
     /// The value of a series.
     fn value<'p>(page: &'p str, series: &str) -> Option<&'p str> {
         page.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '))
@@ -361,23 +375,38 @@ mod tests {
     #[test]
     fn every_figure_is_there_under_its_name() {
         let page = status().metrics();
+        let mut told = BTreeSet::new();
         for (series, wanted) in [
             (r#"lastgood_build_info{version="0.1.0",node="m\"1\\\n"}"#, "1"),
             ("lastgood_agent_running", "1"),
             ("lastgood_agent_start_time_seconds", "1800000000.000"),
+            ("lastgood_observing_only", "1"),
+            ("lastgood_paused", "1"),
+            ("lastgood_holds", "2"),
+            ("lastgood_notices", "5"),
             ("lastgood_passes_total", "1"),
             ("lastgood_last_pass_timestamp_seconds", "1800000050.000"),
             ("lastgood_last_pass_duration_seconds", "0.012000"),
             (r#"lastgood_actions_total{action="restart-kubelet"}"#, "1"),
             (r#"lastgood_actions_total{action="put-in"}"#, "0"),
+            (r#"lastgood_action_failures_total{action="restart-kubelet"}"#, "2"),
+            (r#"lastgood_action_failures_total{action="put-in"}"#, "0"),
             (r#"lastgood_component_verdict{component="etcd",verdict="healthy"}"#, "1"),
             (r#"lastgood_component_verdict{component="kube-apiserver",verdict="healthy"}"#, "0"),
             (r#"lastgood_component_verdict{component="kube-apiserver",verdict="down"}"#, "1"),
             (r#"lastgood_component_state{component="kube-apiserver",state="Held"}"#, "1"),
+            (r#"lastgood_component_held{component="kube-apiserver"}"#, "1"),
+            (r#"lastgood_component_held{component="etcd"}"#, "0"),
             (r#"lastgood_component_generation{component="etcd"}"#, "3"),
             (r#"lastgood_component_known_good_generation{component="etcd"}"#, "2"),
             (r#"lastgood_component_actions_left{component="etcd"}"#, "4"),
             (r#"lastgood_etcd_up{component="etcd"}"#, "1"),
+            (r#"lastgood_etcd_database_in_use_bytes{component="etcd"}"#, "1024"),
+            (r#"lastgood_etcd_members{component="etcd"}"#, "3"),
+            (r#"lastgood_etcd_has_leader{component="events"}"#, "0"),
+            (r#"lastgood_etcd_quorum{component="events"}"#, "1"),
+            (r#"lastgood_etcd_quorum{component="etcd"}"#, "0"),
+            (r#"lastgood_etcd_up{component="events"}"#, "0"),
             (r#"lastgood_etcd_has_leader{component="etcd"}"#, "1"),
             (r#"lastgood_etcd_database_bytes{component="etcd"}"#, "2048"),
             (r#"lastgood_etcd_database_quota_bytes{component="etcd"}"#, "4096"),
@@ -386,16 +415,28 @@ mod tests {
             (r#"lastgood_etcd_alarm{component="etcd",alarm="CORRUPT"}"#, "1"),
             (r#"lastgood_etcd_alarm{component="etcd",alarm="LATER"}"#, "1"),
             ("lastgood_snapshot_newest_verified_timestamp_seconds", "1799999940.000"),
+            ("lastgood_snapshots_verified", "2"),
+            ("lastgood_snapshot_late", "1"),
+            ("lastgood_snapshot_newest_verified_revision", "7"),
+            ("lastgood_snapshot_newest_verified_bytes", "99"),
+            ("lastgood_snapshots_enabled", "1"),
             ("lastgood_snapshots_unverified", "1"),
             ("lastgood_snapshots_bytes", "400"),
             ("lastgood_snapshot_failing", "0"),
             ("lastgood_snapshot_remote_behind", "1"),
+            ("lastgood_snapshots_remote_verified", "6"),
+            ("lastgood_snapshot_remote_newest_verified_timestamp_seconds", "1799999930.000"),
             ("lastgood_snapshots_remote_unverified", "1"),
             ("lastgood_snapshot_remote_failing", "1"),
         ] {
             assert_eq!(value(&page, series), Some(wanted), "{series} in\n{page}");
+            told.extend(series.split('{').next());
         }
-        assert!(!page.contains("database_in_use"), "what is not known has no series");
+        assert_eq!(told, families(&page), "each of them has its value looked at above");
+        for unknown in ["members", "database_bytes", "database_in_use_bytes", "database_quota_bytes", "alarm"] {
+            let series = format!("lastgood_etcd_{unknown}{{component=\"events\"");
+            assert!(!page.contains(&series), "what is not known has no series: {series}");
+        }
     }
 
     #[test]
