@@ -187,11 +187,12 @@ pub async fn from_member(way: &Way, limits: Limits, dir: &Path, progress: &Progr
 }
 
 /// Copies it from the data directory of a member that does not run. Its lock is held meanwhile, as bbolt holds it. What
-/// its log says beyond the database, which etcd writes within a tenth of a second, is not in the copy.
+/// its log says beyond the database, which etcd writes within a tenth of a second, is not in the copy; it tells whose the
+/// data are.
 ///
 /// # Errors
 /// [`Fault`]; nothing is left behind then.
-pub async fn from_data_dir(data_dir: &Path, dir: &Path, progress: &Progress) -> Result<Taken, Fault> {
+pub async fn from_data_dir(data_dir: &Path, log: &Path, dir: &Path, progress: &Progress) -> Result<Taken, Fault> {
     let database = data_dir.join("member/snap/db");
     let named = |verb| crate::sys::files::named(verb, &database);
     let file = File::open(&database).map_err(named("read"))?;
@@ -204,8 +205,7 @@ pub async fn from_data_dir(data_dir: &Path, dir: &Path, progress: &Progress) -> 
         errno => Fault::Disk(named("lock")(errno.into())),
     })?;
     room(dir, metadata.len())?;
-    // Where the log lies elsewhere (--wal-dir), whose the data are is not known.
-    let wal = wal::read(&data_dir.join("member/wal"), |_| {}).ok();
+    let wal = wal::read(log, |_| {}).ok();
     let staging = Staging::create(dir)?;
     let (parts, written) = writing(&staging, TRAILER)?;
     let (progress, path) = (Arc::clone(progress), database.clone());

@@ -236,14 +236,25 @@ impl RestoreArgs {
 
 /// What this node's etcd manifest and the agent's memory say, and whose manifest it is.
 fn node(settings: &Settings) -> (Node, Option<ComponentId>) {
+    match of_manifest(settings) {
+        Some((etcd, id)) => (Node { etcd: Some(etcd), recorded: recorded(settings) }, Some(id)),
+        None => (Node::default(), None),
+    }
+}
+
+/// Where the log of these data lies: in them, unless this node's etcd manifest says otherwise.
+pub(super) fn log_of(settings: &Settings, data_dir: &Path) -> PathBuf {
+    let etcd = of_manifest(settings).map(|(etcd, _)| etcd).filter(|etcd| etcd.data_dir.as_deref() == Some(data_dir));
+    etcd.and_then(|etcd| etcd.wal_dir).unwrap_or_else(|| data_dir.join("member/wal"))
+}
+
+fn of_manifest(settings: &Settings) -> Option<(OfManifest, ComponentId)> {
     let (_, surroundings) = observe::find(settings);
     let dir = &surroundings.manifests.value;
     let stands = etcd_manifest(dir);
     let startable = stands.as_ref().and_then(|(file, _)| startable(file));
     // Taken out for the restore, it lies where every known-good manifest does.
-    let Some((file, manifest)) = stands.or_else(|| etcd_manifest(&settings.paths.inactive_manifests)) else {
-        return (Node::default(), None);
-    };
+    let (file, manifest) = stands.or_else(|| etcd_manifest(&settings.paths.inactive_manifests))?;
     let on_host = |flag: &str| {
         let inside = PathBuf::from(manifest.flag(flag).filter(|dir| !dir.is_empty())?);
         Some(manifest.host_path(&inside).unwrap_or(inside))
@@ -257,7 +268,7 @@ fn node(settings: &Settings) -> (Node, Option<ComponentId>) {
         version: manifest.minor_version(),
         startable,
     };
-    (Node { etcd: Some(etcd), recorded: recorded(settings) }, Some(manifest.id))
+    Some((etcd, manifest.id))
 }
 
 fn etcd_manifest(dir: &Path) -> Option<(PathBuf, Manifest)> {
@@ -363,6 +374,19 @@ mod tests {
         // Over what stands, as the manifest names the place.
         assert_eq!(run(&settings, &format!("--from {from} -y -o json")).await.unwrap(), Exit::Ok);
         assert_eq!(files::names(&dir.path().join("etcd")).unwrap().len(), 2);
+    }
+
+    #[test]
+    fn a_log_is_looked_for_where_the_manifest_of_these_data_says() {
+        let dir = tempfile::tempdir().unwrap();
+        let settings = node(dir.path());
+        let (data, other) = (dir.path().join("etcd"), dir.path().join("other"));
+        assert_eq!(log_of(&settings, &data), data.join("member/wal"));
+        let file = dir.path().join("inactive/etcd.yaml");
+        let apart = fs::read_to_string(&file).unwrap().replace("--name=vm", "--name=vm, --wal-dir=/fast/wal");
+        fs::write(&file, apart).unwrap();
+        assert_eq!(log_of(&settings, &data), Path::new("/fast/wal"));
+        assert_eq!(log_of(&settings, &other), other.join("member/wal"));
     }
 
     #[tokio::test]

@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep};
 
 use super::progress::Progress as Line;
 use super::remote::{self, Begun, Where};
+use super::restore::log_of;
 use super::shelf::row;
 use crate::cli::{Exit, Failure, out};
 use crate::config::Settings;
@@ -91,7 +92,7 @@ async fn sent(
 async fn proven(settings: &Settings, dir: &Path, data_dir: Option<PathBuf>) -> Result<Proven, Failure> {
     let progress = progress();
     let taken = match data_dir {
-        Some(data_dir) => from_data_dir(&data_dir, dir, &progress).await?,
+        Some(data_dir) => from_data_dir(&data_dir, &log_of(settings, &data_dir), dir, &progress).await?,
         None => of_this_node(settings, dir, &progress).await?,
     };
     let proven = taken.prove(&progress).await?;
@@ -183,7 +184,7 @@ async fn of_this_node(settings: &Settings, dir: &Path, progress: &Progress) -> R
     };
     let Some(data_dir) = data_dir else { return Err(Failure::failed(why)) };
     eprintln!("{why}; copying its database in {} instead, if nothing holds it", data_dir.display());
-    Ok(from_data_dir(&data_dir, dir, progress).await?)
+    Ok(from_data_dir(&data_dir, &log_of(settings, &data_dir), dir, progress).await?)
 }
 
 pub(super) async fn member(settings: &Settings) -> Result<LocalMember, Failure> {

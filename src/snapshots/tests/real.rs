@@ -293,13 +293,14 @@ async fn a_stopped_member_is_copied_and_a_running_one_is_not() {
     let mut cluster = Cluster::start("3.5", 1);
     let revision = cluster.revision().await;
     let (dir, data_dir) = (cluster.home.path().join("snapshots"), cluster.members[0].data_dir.clone());
+    let log = data_dir.join("member/wal");
     let locked = Directory::at(&dir).lock().unwrap();
-    let fault = from_data_dir(&data_dir, &dir, &quietly()).await.unwrap_err();
+    let fault = from_data_dir(&data_dir, &log, &dir, &quietly()).await.unwrap_err();
     assert!(matches!(fault, Fault::InUse(_)), "{fault}");
     // By its own will, so that its last words are in the database.
     cluster.signal(Signal::SIGTERM);
     cluster.members[0].child.wait().unwrap();
-    let proven = from_data_dir(&data_dir, &dir, &quietly()).await.unwrap().prove(&quietly()).await.unwrap();
+    let proven = from_data_dir(&data_dir, &log, &dir, &quietly()).await.unwrap().prove(&quietly()).await.unwrap();
     let proof = proven.proof().clone();
     assert_eq!((proof.name.origin, proof.name.revision), (Origin::DataDir, revision));
     assert!(proof.name.cluster != 0 && proof.member.is_some() && proof.raft_index.is_some(), "{proof:?}");
