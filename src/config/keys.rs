@@ -171,7 +171,7 @@ pub const KEYS: &[Key] = &[
     key(
         "stall.lease",
         Field::Duration(Refused, |s| &mut s.policy.lease_still),
-        "a lease not renewed for this long, while others are, means that its holder does nothing",
+        "a lease not renewed for this long (at least its own duration and a third), while others are: its holder does nothing",
     ),
     key(
         "intruders.action",

@@ -9,6 +9,8 @@
 //!   no lease at all is renewed                     nobody can write: nothing that a restart here would cure
 //! ```
 //!
+//! Who waits for a lease must not be disturbed before it could have taken it: started anew, it begins to wait anew.
+//!
 //! Renewals are told by whether what was written changes, never by the clock it was written by. Time counts only while the
 //! API server tells of the lease.
 
@@ -20,6 +22,8 @@ use crate::model::observation::ContainerState;
 use crate::model::reading::{Question, SymptomKind};
 use crate::model::{ComponentId, Lease, Observation, Policy, Reading, Role, Tick};
 
+/// Under which name the node's own lease is looked at.
+const KUBELET: &str = "kubelet";
 /// An answer that is older than this says nothing of now.
 const FRESH: Duration = Duration::from_secs(20);
 
@@ -61,7 +65,12 @@ pub(super) fn look(
     let patience = policy.lease_still;
     let moves = past.leases.values().any(|still| still.lease.renewed.is_some() && still.still < patience / 2);
     let mut stuck = Stuck::new();
-    for (id, still) in past.leases.iter().filter(|(_, still)| moves && still.still >= patience) {
+    // Nobody waits for a node's.
+    let contested = |id: &ComponentId| id.name != KUBELET;
+    let patience_with =
+        |id, lease: &Lease| if contested(id) { patience.max(lease.is_taken_within()) } else { patience };
+    for (id, still) in past.leases.iter().filter(|(id, still)| moves && still.still >= patience_with(id, &still.lease))
+    {
         let seconds = still.still.as_secs();
         let why = match &still.lease.holder {
             Some(_) if still.lease.is_held_by(&seen.node.host) => {
@@ -95,7 +104,7 @@ fn process(seen: &Observation, id: &ComponentId) -> Option<String> {
     let running = runs.filter(|container| matches!(container.state, ContainerState::Running { .. }));
     let container = running.map(|container| container.id.clone()).next_back();
     container.or_else(|| {
-        let kubelet = seen.kubelet.process.as_ref().filter(|_| id.name == "kubelet")?;
+        let kubelet = seen.kubelet.process.as_ref().filter(|_| id.name == KUBELET)?;
         Some(format!("{} {:?}", kubelet.pid, kubelet.started))
     })
 }

@@ -664,7 +664,7 @@ fn leaseholders() -> Observation {
         answers(&mut seen, name, if name == "etcd" { &questions } else { &questions[..1] });
     }
     for (name, holder) in [("kube-controller-manager", "m1_a"), ("kube-scheduler", "m1_b"), ("kubelet", "m1")] {
-        let lease = Lease { holder: Some(holder.to_owned()), renewed: Some("0".to_owned()) };
+        let lease = Lease { holder: Some(holder.to_owned()), renewed: Some("0".to_owned()), ..Lease::default() };
         seen.leases.insert(ComponentId::system(name), LeaseLook { said: Ok(lease), at: seen.at.boot });
     }
     seen
@@ -728,6 +728,21 @@ fn who_answers_and_leaves_its_lease_alone_stands_still() {
 }
 
 #[test]
+fn who_waits_for_a_lease_is_left_to_wait_for_as_long_as_the_lease_lasts() {
+    let (controllers, kubelet) = ("kube-controller-manager", "kubelet");
+    let scheduler = ComponentId::system("kube-scheduler");
+    let mut seen = leaseholders();
+    let held =
+        Lease { holder: Some("m2_c".to_owned()), lasts: Some(Duration::from_secs(90)), renewed: Some("0".to_owned()) };
+    seen.leases.insert(scheduler.clone(), LeaseLook { said: Ok(held), at: seen.at.boot });
+    let nothing = |_: &mut Observation, _: u64| {};
+    // Two minutes: ninety seconds, and a third of it for its next look.
+    for (seconds, expected) in [(115, &[] as &[&str]), (125, &["kube-scheduler"])] {
+        assert_eq!(stalled(&leases(&seen, &[controllers, kubelet], seconds, nothing)), expected, "{seconds}");
+    }
+}
+
+#[test]
 fn a_kubelet_is_not_to_blame_for_the_ended_certificate_of_its_api_server() {
     let seen = leaseholders();
     let ended = |seen: &mut Observation, _: u64| {
@@ -759,7 +774,7 @@ fn a_lease_that_cannot_be_read_or_has_a_new_holder_says_nothing() {
     assert_eq!(stalled(&leases(&seen, &[controllers, kubelet], long, restarted)), [] as [&str; 0], "another process");
     // Somebody elsewhere holds it and does nothing: ours ought to have taken it over.
     let elsewhere = |seen: &mut Observation, _: u64| {
-        let lease = Lease { holder: Some("m2_c".to_owned()), renewed: Some("0".to_owned()) };
+        let lease = Lease { holder: Some("m2_c".to_owned()), renewed: Some("0".to_owned()), ..Lease::default() };
         seen.leases.insert(scheduler.clone(), LeaseLook { said: Ok(lease), at: seen.at.boot });
     };
     let judgement = leases(&seen, &[controllers, kubelet], LEASE_STILL + 10, elsewhere);

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use serde::Deserialize;
 use tokio::task::JoinSet;
@@ -144,6 +145,7 @@ struct Document {
 struct Spec {
     holder_identity: Option<String>,
     renew_time: Option<String>,
+    lease_duration_seconds: Option<u32>,
 }
 
 async fn ask(get: &Get, deadline: Instant) -> Result<Lease, Symptom> {
@@ -156,7 +158,8 @@ async fn ask(get: &Get, deadline: Instant) -> Result<Lease, Symptom> {
             let document: Document = serde_json::from_slice(&answer.body)
                 .map_err(|error| Symptom::new(SymptomKind::WrongBody, format!("{get}: {error}")))?;
             let holder = document.spec.holder_identity.filter(|holder| !holder.is_empty());
-            return Ok(Lease { holder, renewed: document.spec.renew_time });
+            let lasts = document.spec.lease_duration_seconds.map(|seconds| Duration::from_secs(seconds.into()));
+            return Ok(Lease { holder, lasts, renewed: document.spec.renew_time });
         }
         // Nobody has ever held it.
         404 => return Ok(Lease::default()),
@@ -169,8 +172,6 @@ async fn ask(get: &Get, deadline: Instant) -> Result<Lease, Symptom> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::super::probes::plan::{self, Manifests};
     use super::*;
     use crate::observe::testing::{Canned, Pki, Server, fixture};
@@ -201,9 +202,11 @@ mod tests {
 
     fn answers(path: &str) -> Canned {
         match path {
-            "/held" => {
-                (200, r#"{"kind": "Lease", "spec": {"holderIdentity": "vm_1", "renewTime": "2026-01-02T03:04:05Z"}}"#)
-            }
+            "/held" => (
+                200,
+                r#"{"kind": "Lease", "spec": {"holderIdentity": "vm_1", "leaseDurationSeconds": 15,
+                "renewTime": "2026-01-02T03:04:05Z"}}"#,
+            ),
             "/free" => (200, r#"{"kind": "Lease", "spec": {"holderIdentity": ""}}"#),
             "/html" => (200, "<html>"),
             "/forbidden" => (403, "Forbidden"),
@@ -244,6 +247,7 @@ mod tests {
         };
         let held = ask_at("/held").await.unwrap();
         assert!(held.is_held_by("vm") && held.renewed.is_some(), "{held:?}");
+        assert_eq!(held.lasts, Some(Duration::from_secs(15)));
         assert_eq!(ask_at("/free").await.unwrap(), Lease::default());
         assert_eq!(ask_at("/none").await.unwrap(), Lease::default());
         assert_eq!(ask_at("/html").await.unwrap_err().kind, SymptomKind::WrongBody);
