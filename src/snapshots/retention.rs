@@ -92,9 +92,9 @@ pub fn surplus(held: &[Held], rules: &Rules, now: Timestamp) -> Vec<(usize, Why)
     for lineage in &lineages {
         kept.extend(by_rules(held, lineage, rules));
     }
+    // Not even the total.
     let sacred: BTreeSet<usize> =
         order.last().into_iter().chain(lineages.last().and_then(|l| l.last())).copied().collect();
-    kept.extend(&sacred);
 
     let mut gone: Vec<(usize, Why)> =
         order.iter().filter(|at| !kept.contains(at)).map(|at| (*at, Why::Unkept)).collect();
@@ -208,6 +208,16 @@ mod tests {
         other.name.cluster = 2;
         all.push(other);
         assert_eq!(stays(&all, &rules), [60, 110, 2_000]);
+    }
+
+    #[test]
+    fn rules_that_keep_nothing_keep_the_newest_of_each_lineage() {
+        let nothing = Rules { last: 0, hourly: 0, daily: 0, weekly: 0, total: u64::MAX };
+        let mut all = vec![held("2026-11-26T09:00:00Z", 100), held("2026-11-26T09:30:00Z", 110)];
+        all.extend([held("2026-11-26T10:00:00Z", 50), held("2026-11-26T10:30:00Z", 60)]);
+        assert_eq!(stays(&all, &nothing), [60, 110]);
+        all[3].verified = false;
+        assert_eq!(stays(&all, &nothing), [50, 60, 110], "60 is not proven: 50 is the last of its lineage");
     }
 
     #[test]

@@ -141,6 +141,48 @@ async fn a_part_there_that_is_torn_or_gone_is_named_and_the_data_stay_whole() {
         store.replace(part, whole).await.unwrap();
     }
     assert_eq!(remote::verified(&settings, &at, RawCopy::Refuse, Format::Text).await.unwrap(), Exit::Ok);
+    // Another snapshot in its place, as whole as it was: this bundle is none of it.
+    cluster.grow(1);
+    let another = taken(&cluster, &settings.snapshot_dir()).await;
+    store.remove_all(["mine.db.proof.json".to_owned()]).await.unwrap();
+    store.replace("mine.db", fs::read(another.path()).unwrap()).await.unwrap();
+    let foreign = remote::verified(&settings, &at, RawCopy::Refuse, Format::Text).await.unwrap_err();
+    assert!(foreign.exit == Exit::Unwell && foreign.sentence.contains("its bundle is not"), "{}", foreign.sentence);
+}
+
+#[tokio::test]
+async fn an_object_that_was_cut_off_is_taken_for_no_snapshot_with_or_without_its_proof() {
+    let (server, cluster, home) = (Server::start(&[]), Cluster::start("3.5", 1), tempfile::tempdir().unwrap());
+    let (settings, _) = node(home.path(), server.settings(home.path(), server.port));
+    let dir = settings.snapshot_dir();
+    let proven = taken(&cluster, &dir).await;
+    let whole = fs::read(proven.path()).unwrap();
+    let at = place("s3://backups/etcd/mine.db");
+    remote::send(&settings, &at, &dir, &proven, &OnceLock::new()).await.unwrap();
+    let prefix = place("s3://backups/etcd");
+    let store = crate::snapshots::remote::Remote::open(&settings.snapshots.remote, &prefix).unwrap();
+    // Off by one, without the digest at its end, and in the middle of its pages.
+    let ends = [whole.len() - 1, whole.len() - 32, whole.len() / 2, 4096, 0];
+    for with_proof in [true, false] {
+        for end in ends {
+            store.replace("mine.db", whole[..end].to_vec()).await.unwrap();
+            let verified = remote::verified(&settings, &at, RawCopy::Refuse, Format::Text).await.unwrap_err();
+            let exits = [Exit::Unwell, Exit::Refused];
+            assert!(exits.contains(&verified.exit), "cut at {end}, {with_proof}: {}", verified.sentence);
+            // What a restore takes as its file.
+            let fetched = remote::fetch(&settings, &at).await;
+            match (fetched, with_proof) {
+                (Err(failure), true) => assert!(failure.exit == Exit::Unwell, "{}", failure.sentence),
+                (Ok(fetched), false) => {
+                    assert!(crate::etcd::snapshot::verify(fetched.path(), RawCopy::Refuse, &mut |_, _| ()).is_err());
+                }
+                (fetched, _) => panic!("cut at {end}, {with_proof}: {fetched:?}"),
+            }
+        }
+        store.remove_all(["mine.db.proof.json".to_owned()]).await.unwrap();
+    }
+    store.replace("mine.db", whole).await.unwrap();
+    assert_eq!(remote::verified(&settings, &at, RawCopy::Refuse, Format::Text).await.unwrap(), Exit::Ok);
 }
 
 #[tokio::test]

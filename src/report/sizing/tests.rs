@@ -172,6 +172,11 @@ fn the_disk_the_pressure_and_the_node_have_their_lines() {
         let sizing = sized(|_, _, examined| examined.pressure.io = io);
         assert_eq!(mark(&sizing, "waiting for disks"), verdict);
     }
+    for (some, full, verdict) in [(9.0, 9.0, Mark::Ok), (60.0, 9.0, Mark::Warning), (60.0, 10.0, Mark::Failed)] {
+        let memory = stalled(some, full);
+        let sizing = sized(|_, _, examined| examined.pressure.memory = memory);
+        assert_eq!(mark(&sizing, "waiting for memory"), verdict);
+    }
     let busy = sized(|_, _, examined| examined.pressure.cpu = stalled(99.0, 99.0));
     assert_eq!(mark(&busy, "waiting for processors"), Mark::Warning, "`full` has no meaning there");
     let poor = sized(|_, _, examined| (examined.cores, examined.memory) = (Some(1), Some(1 << 30)));

@@ -137,6 +137,39 @@ fn what_was_bundled_is_unpacked_as_it_lay_on_the_node_and_no_key_was_ever_plain(
 }
 
 #[test]
+fn no_path_is_written_outside_the_directory_whatever_an_archive_says() {
+    let dir = tempfile::tempdir().unwrap();
+    let snapshot = bundled(dir.path(), &[]);
+    let good = open(&snapshot, None).unwrap();
+    let hostile = |path: &str| Entry { path: path.into(), mode: 0o644, uid: 0, gid: 0, bytes: b"x".to_vec() };
+    for (n, path) in ["/../out", "../out", "/a/../../out", "..", "/a/..", ".."].into_iter().enumerate() {
+        let to = dir.path().join(format!("plain{n}"));
+        let contents = Contents { plain: vec![hostile(path)], ..good.clone() };
+        assert!(target(&to, &hostile(path)).is_err(), "{path}");
+        assert!(matches!(place(&contents, &to), Err(Fault::Damaged(_))), "{path}");
+        let keys = Contents { plain: Vec::new(), keys: Keys::Opened(vec![hostile(path)]), ..good.clone() };
+        let to = dir.path().join(format!("keys{n}"));
+        assert!(matches!(place(&keys, &to), Err(Fault::Damaged(_))), "{path}");
+        assert!(!dir.path().join("out").exists(), "{path}");
+    }
+    // An absolute path is one below it, and neither the directory itself nor anything in it may be a link.
+    let to = dir.path().join("absolute");
+    let contents = Contents { plain: vec![hostile("/etc/x")], ..good.clone() };
+    place(&contents, &to).unwrap();
+    assert_eq!(fs::read(to.join("etc/x")).unwrap(), b"x");
+    let elsewhere = dir.path().join("elsewhere");
+    fs::create_dir(&elsewhere).unwrap();
+    let link = dir.path().join("link");
+    std::os::unix::fs::symlink(&elsewhere, &link).unwrap();
+    assert!(place(&contents, &link).unwrap_err().to_string().contains("symbolic link"));
+    let with_link = dir.path().join("with-link");
+    fs::create_dir(&with_link).unwrap();
+    std::os::unix::fs::symlink(&elsewhere, with_link.join("etc")).unwrap();
+    assert!(place(&contents, &with_link).unwrap_err().to_string().contains("is not empty"));
+    assert_eq!(sys_files::names(&elsewhere).unwrap(), Vec::<String>::new());
+}
+
+#[test]
 fn without_an_identity_or_without_a_recipient_there_are_no_keys() {
     let dir = tempfile::tempdir().unwrap();
     let (identity, recipient) = pair(dir.path(), "identity");

@@ -97,6 +97,8 @@ pub(crate) enum Stands {
     Hung,
     /// The middle of every large answer is changed.
     Garbling,
+    /// The end of every answer that holds this is.
+    GarblingWhere(&'static str),
 }
 
 /// The door. It is open until it is told otherwise.
@@ -206,7 +208,12 @@ impl State {
             loop {
                 let Ok(count @ 1..) = from_server.read(&mut bytes).await else { return };
                 self.moving().await;
-                if *self.stands.borrow() == Stands::Garbling && count > 8 << 10 {
+                let garbling = match *self.stands.borrow() {
+                    Stands::Garbling => count > 8 << 10,
+                    Stands::GarblingWhere(text) => bytes[..count].windows(text.len()).any(|at| at == text.as_bytes()),
+                    Stands::Open | Stands::Shut | Stands::Hung => false,
+                };
+                if garbling {
                     bytes[count - 1] ^= 1;
                 }
                 if to_client.write_all(&bytes[..count]).await.is_err() {

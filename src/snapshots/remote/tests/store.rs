@@ -103,6 +103,50 @@ async fn what_comes_back_otherwise_than_it_was_sent_does_not_count() {
 }
 
 #[tokio::test]
+async fn a_part_or_a_proof_that_comes_back_otherwise_does_not_count_either() {
+    let (server, home) = (Server::start(&[]), home());
+    let door = Door::to(server.port).await;
+    let settings = server.settings(home.path(), door.port);
+    let proof = keep(&settings, name(1_800_000_000, 5), 1000);
+    let [node, manifest] = [".node.tar", ".bundle.json"].map(|ending| proof.file.replace(".db", ending));
+    std::fs::write(settings.snapshot_dir().join(&node), vec![7; 100_000]).unwrap();
+    std::fs::write(settings.snapshot_dir().join(&manifest), "lists it").unwrap();
+    let parcel = parcel(&settings, &proof);
+    let proof_file = format!("{}{ENDING}", proof.file);
+    // What lists a part goes after it, and the proof after all.
+    assert_eq!(parcel.names(), [proof.file.clone(), node.clone(), manifest, proof_file.clone()]);
+    for (garbled, stands) in [(&node, Stands::Garbling), (&proof_file, Stands::GarblingWhere(r#","proof":{"#))] {
+        let remote = open(&settings);
+        door.set(stands);
+        let trouble = remote.send(&parcel, None, &quietly()).await.unwrap_err();
+        let of_it = |why: &str| why.contains("what came back") && why.contains(garbled.as_str());
+        assert!(matches!(&trouble, Trouble::Differs(why) if of_it(why)), "{garbled}: {trouble}");
+        door.set(Stands::Open);
+        assert_eq!(names(&remote).await.contains(&proof_file), *garbled == proof_file);
+    }
+}
+
+#[tokio::test]
+async fn what_is_sent_anew_is_not_verified_before_it_is_there() {
+    let (server, home) = (Server::start(&[]), home());
+    let door = Door::to(server.port).await;
+    let settings = server.settings(home.path(), door.port);
+    let proof = keep(&settings, name(1_800_000_000, 5), LARGE);
+    let (remote, parcel) = (open(&settings), parcel(&settings, &proof));
+    remote.send(&parcel, None, &quietly()).await.unwrap();
+    // A bit flipped there, which no listing shows.
+    let mut flipped = std::fs::read(&parcel.database).unwrap();
+    flipped[LARGE / 2] ^= 1;
+    remote.put_bytes(&proof.file, flipped).await.unwrap();
+    let shelf = remote.shelf(&mut Proofs::default()).await.unwrap();
+    assert!(shelf.newest().is_some());
+    door.shut_after(LARGE as u64 / 2);
+    open(&settings).send(&parcel, shelf.get(&proof.name), &quietly()).await.unwrap_err();
+    let direct = open(&server.settings(home.path(), server.port));
+    assert_eq!(names(&direct).await, [proof.file], "its proof went first");
+}
+
+#[tokio::test]
 async fn a_file_that_is_no_longer_what_was_proven_is_not_sent() {
     let (server, home) = (Server::start(&[]), home());
     let settings = server.settings(home.path(), server.port);

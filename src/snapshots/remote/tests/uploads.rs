@@ -6,13 +6,18 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
 use super::super::task::Uploader;
-use super::super::{seen, shelf::Proofs};
+use super::super::{
+    seen::{self, seen},
+    shelf::Proofs,
+};
 use super::server::{Door, Server, Stands};
 use super::*;
 use crate::model::Event;
 use crate::model::event::EventKind;
+use crate::model::snapshot::{Failing, Remote};
 use crate::snapshots::keeper::Wanted;
 use crate::snapshots::{Keeper, bundle};
+use crate::sys::clock;
 
 /// A machine that is busy with other tests takes its time.
 const SOON: Duration = Duration::from_secs(120);
@@ -100,6 +105,31 @@ async fn what_fails_is_told_once_and_remembered_and_made_up_for() {
     timeout(SOON, recovered).await.unwrap();
     let shelf = open(&settings).shelf(&mut Proofs::default()).await.unwrap();
     assert!(shelf.get(&newest.name).is_some() && shelf.get(&older.name).is_none(), "the newest alone is made up for");
+}
+
+/// A clock that goes on by itself wherever the task sleeps.
+#[tokio::test(start_paused = true)]
+async fn a_restart_leaves_a_store_alone_for_what_is_left_of_its_back_off() {
+    let home = home();
+    let mut settings = Settings::default();
+    settings.snapshots.directory = Some(home.path().join("snapshots"));
+    settings.snapshots.interval = Duration::from_secs(3600);
+    settings.snapshots.remote.url = Some("s3://backups/etcd".into());
+    // It fails before it asks anybody anything.
+    settings.snapshots.remote.credentials_file = Some(home.path().join("none"));
+    drop(Directory::at(&settings.snapshot_dir()).lock().unwrap());
+    let since = clock::now().wall;
+    let failing = Failing { since, at: since, times: 9, why: "it was away".into() };
+    let known = Remote { failing: Some(failing), ..Remote::unseen("s3://backups/etcd".into()) };
+    seen::write(&settings.snapshot_dir(), &known).unwrap();
+    let began = tokio::time::Instant::now();
+    let mut running = run(&settings);
+    let event = running.told.recv().await.unwrap();
+    assert!(event.kind == EventKind::Failure && event.because.contains("again after 1h"), "{event}");
+    // Of the hour that nine failures cost, but for the moments that this test has really taken.
+    assert!(began.elapsed() > Duration::from_secs(3000), "tried again after {:?}", began.elapsed());
+    let failing = seen::seen(&settings).unwrap().failing.unwrap();
+    assert_eq!((failing.since, failing.times), (since, 10));
 }
 
 #[tokio::test]
