@@ -1,7 +1,7 @@
 //! Certificates and keys, as far as must be known of them: until when, and whether they fit. Never shown, never kept.
 
 use rustls::crypto::aws_lc_rs::sign::any_supported_type;
-use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::pem::{PemObject, SectionKind};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 use rustls::{Error, InconsistentKeys};
@@ -75,6 +75,25 @@ impl Described {
     }
 }
 
+/// SHA-256 over what is public in a PEM text: the DER of each certificate and public key, of each private key that of its
+/// public one, one after the other. Nothing where nothing is public, or a section cannot be read. What else stands there,
+/// such as a password, has no part in it: who knows the digest could try which one fits.
+pub(super) fn public(pem: &[u8]) -> Option<Digest> {
+    let mut public = Vec::new();
+    for section in <(SectionKind, Vec<u8>)>::pem_slice_iter(pem) {
+        let (kind, der) = section.ok()?;
+        match kind {
+            SectionKind::Certificate | SectionKind::PublicKey => public.extend(der),
+            SectionKind::PrivateKey | SectionKind::RsaPrivateKey | SectionKind::EcPrivateKey => {
+                let key = any_supported_type(&PrivateKeyDer::from_pem(kind, der)?).ok()?;
+                public.extend_from_slice(&key.public_key()?);
+            }
+            _ => {}
+        }
+    }
+    (!public.is_empty()).then(|| Digest::of(&public))
+}
+
 /// The certificates of a PEM text, in their order.
 pub(super) fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
     let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
@@ -105,5 +124,50 @@ pub(super) fn pair(certificate: &[u8], key: &[u8]) -> Result<(CertifiedKey, Date
         }
         // An odd certificate that the comparison cannot read is for its server to judge.
         _ => Ok((pair, dates)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::process::Command;
+
+    use super::*;
+
+    fn openssl(dir: &Path, words: &str) -> Vec<u8> {
+        let out = Command::new("openssl").args(words.split(' ')).current_dir(dir).output().unwrap();
+        assert!(out.status.success(), "{words}: {}", String::from_utf8_lossy(&out.stderr));
+        out.stdout
+    }
+
+    #[test]
+    fn what_is_public_of_a_file_is_what_openssl_says_and_nothing_else_has_a_part_in_it() {
+        let home = tempfile::tempdir().unwrap();
+        let dir = home.path();
+        for (name, algorithm) in [("rsa", "rsa:2048"), ("ec", "ec -pkeyopt ec_paramgen_curve:P-256"), ("ed", "ed25519")]
+        {
+            openssl(
+                dir,
+                &format!("req -x509 -newkey {algorithm} -nodes -keyout {name}.key -out {name}.crt -subj /CN=a"),
+            );
+            let certificate = openssl(dir, &format!("x509 -in {name}.crt -outform DER"));
+            let public_key = openssl(dir, &format!("pkey -in {name}.key -pubout -outform DER"));
+            let pem = openssl(dir, &format!("pkey -in {name}.key -pubout"));
+            let read = |ending: &str| std::fs::read(dir.join(format!("{name}.{ending}"))).unwrap();
+            assert_eq!(public(&read("crt")), Some(Digest::of(&certificate)), "{name}");
+            assert_eq!(public(&read("key")), Some(Digest::of(&public_key)), "{name}");
+            assert_eq!(public(&pem), Some(Digest::of(&public_key)), "{name}");
+            let both = [read("crt"), b"password: hunter2\n".to_vec(), read("key")].concat();
+            assert_eq!(public(&both), Some(Digest::of(&[certificate, public_key].concat())), "{name}");
+        }
+        for nothing in [
+            "".as_bytes(),
+            b"hunter2",
+            b"token,admin,1\n",
+            b"-----BEGIN PRIVATE KEY-----\nhunter2\n-----END PRIVATE KEY-----\n",
+            b"-----BEGIN PRIVATE KEY-----\naHVudGVyMg==\n-----END PRIVATE KEY-----\n",
+        ] {
+            assert_eq!(public(nothing), None, "{}", String::from_utf8_lossy(nothing));
+        }
     }
 }

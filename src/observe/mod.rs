@@ -462,6 +462,12 @@ pub fn is_secret(path: &Path, bytes: &[u8]) -> bool {
     content::classify(path, bytes, content::Hint::None).kind != FileKind::Config
 }
 
+/// The fingerprint of what is public in a PEM text, its certificates and public keys; nothing where nothing is. What could be
+/// guessed, such as a token or a password, has no part in it.
+pub fn public_fingerprint(bytes: &[u8]) -> Option<crate::model::Digest> {
+    credentials::public(bytes)
+}
+
 /// One file of a closure, looked at by itself: with the same eyes as every pass, for whoever has to look again.
 pub fn look_at(kept: &ClosureFile) -> FileState {
     Closures::default().one(&kept.path, closure::hint_of(kept))

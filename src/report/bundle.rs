@@ -39,7 +39,9 @@ pub(super) fn text(bundle: &Bundle) -> String {
         },
     );
     for key in &bundle.keys {
-        row("key", format!("{} (SHA-256 {})", key.path.display(), key.sha256.short()));
+        let public =
+            key.public.map_or(String::new(), |public| format!(" (its public part: SHA-256 {})", public.short()));
+        row("key", format!("{}{public}", key.path.display()));
     }
     row("cluster", format!("{:x}, etcd {}", bundle.cluster, bundle.etcd.as_deref().unwrap_or("unknown")));
     for member in &bundle.members {

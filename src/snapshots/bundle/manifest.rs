@@ -8,15 +8,19 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::tar::Entry;
 use super::{KEYS, MANIFEST, MAX_MANIFEST, MAX_PART, NODE, beside, stem, tar};
 use crate::model::etcd::Member;
 use crate::model::snapshot::Bundled;
 use crate::model::{ComponentId, Digest};
+use crate::observe;
 use crate::record::envelope;
 use crate::sys::files;
 
 /// The format. One of a higher number is not understood by this program.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
+/// The one before it, which has digests of whole key files; read as well.
+const BEFORE: u32 = 1;
 
 /// What a bundle consists of.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -82,8 +86,28 @@ pub struct Component {
 pub struct Fingerprint {
     /// Where it lay.
     pub path: PathBuf,
-    /// Of what it held.
-    pub sha256: Digest,
+    /// SHA-256 of what is public of it: the DER of its certificates and public keys, of a private key that of its public one
+    /// (`openssl pkey -pubout -outform DER | sha256sum`). Absent where nothing is: a manifest lies in plain sight, and a
+    /// password or a token could be guessed from its digest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub public: Option<Digest>,
+    /// Of all of it, in a bundle of format 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<Digest>,
+}
+
+impl Fingerprint {
+    /// Of a file.
+    pub(super) fn of(entry: &Entry) -> Self {
+        Self { path: entry.path.clone(), public: observe::public_fingerprint(&entry.bytes), sha256: None }
+    }
+
+    /// Whether a file is the one that was listed, as far as it says.
+    pub(super) fn fits(&self, entry: &Entry) -> bool {
+        let of_all = self.sha256.is_none_or(|sha256| sha256 == Digest::of(&entry.bytes));
+        let public = self.public.is_none_or(|public| Some(public) == observe::public_fingerprint(&entry.bytes));
+        self.path == entry.path && public && of_all
+    }
 }
 
 /// Why there is no bundle to be had: a sentence that names the file.
@@ -115,7 +139,9 @@ impl Bundle {
         if bytes.len() as u64 > MAX_MANIFEST {
             return Err(format!("is larger than {MAX_MANIFEST} bytes"));
         }
-        let bundle: Self = envelope::decode(VERSION, "bundle", bytes).map_err(|fault| fault.to_string())?;
+        let bundle = envelope::decode(VERSION, "bundle", bytes)
+            .or_else(|fault| envelope::decode(BEFORE, "bundle", bytes).map_err(|_| fault));
+        let bundle: Self = bundle.map_err(|fault| fault.to_string())?;
         bundle.fits(snapshot)?;
         Ok(bundle)
     }

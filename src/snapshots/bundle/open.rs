@@ -79,8 +79,8 @@ fn opened(
             let opened = seal::open(&sealed, identities);
             let opened = opened.map_err(|why| Fault::Refused(format!("{} {why}", listed.name)))?;
             let keys = entries(&listed.name, &opened)?;
-            let listed_keys = bundle.keys.iter().map(|key| (&key.path, key.sha256));
-            if !listed_keys.eq(keys.iter().map(|entry| (&entry.path, Digest::of(&entry.bytes)))) {
+            let fit = bundle.keys.iter().zip(&keys).all(|(listed, entry)| listed.fits(entry));
+            if bundle.keys.len() != keys.len() || !fit {
                 return Err(Fault::Damaged(format!("{} does not hold the keys that the bundle lists", listed.name)));
             }
             Keys::Opened(keys)

@@ -187,6 +187,67 @@ fn without_an_identity_or_without_a_recipient_there_are_no_keys() {
 }
 
 #[test]
+fn nothing_that_could_be_guessed_has_a_fingerprint_and_what_is_opened_is_what_was_listed() {
+    let dir = tempfile::tempdir().unwrap();
+    let pki = crate::observe::testing::Pki::new(dir.path());
+    let (identity, recipient) = pair(dir.path(), "identity");
+    let snapshot = bundled(dir.path(), &[]);
+    let entry = |path: &str, bytes: Vec<u8>| Entry { path: path.into(), mode: 0o600, uid: 0, gid: 0, bytes };
+    let read = |name: &str| fs::read(pki.path(name)).unwrap();
+    let password = b"hunter2,admin,1\n".to_vec();
+    let mut gathered = gathered();
+    gathered.keys.entries = vec![
+        entry("/etc/kubernetes/pki/ca.crt", read("ca.crt")),
+        entry("/etc/kubernetes/pki/ca.key", read("ca.key")),
+        entry("/etc/kubernetes/tokens.csv", password.clone()),
+    ];
+    let proof = Directory::at(snapshot.parent().unwrap()).list().unwrap().remove(0).proof.unwrap();
+    let whole = Digest::of(&fs::read(&snapshot).unwrap());
+    write::remove(&snapshot).unwrap();
+    make(&snapshot, &proof, whole, gathered, &[recipient], Timestamp::UNIX_EPOCH).unwrap();
+    let manifest = fs::read_to_string(beside(&snapshot, MANIFEST).unwrap()).unwrap();
+    for guessed in [Digest::of(&password), Digest::of(b"hunter2"), Digest::of(&read("ca.key"))] {
+        assert!(!manifest.contains(&guessed.to_string()), "{manifest}");
+    }
+    let contents = open(&snapshot, Some(&identity)).unwrap();
+    let public: Vec<bool> = contents.bundle.keys.iter().map(|key| key.public.is_some()).collect();
+    assert_eq!(public, [true, true, false]);
+
+    // What the sealed part holds is held against the list: a key more, one less, another one.
+    let sealed = |change: &dyn Fn(&mut Bundle)| {
+        let mut bundle = contents.bundle.clone();
+        change(&mut bundle);
+        fs::write(beside(&snapshot, MANIFEST).unwrap(), bundle.encode().unwrap()).unwrap();
+        open(&snapshot, Some(&identity)).map(drop).map_err(|fault| fault.to_string())
+    };
+    let changes: [&dyn Fn(&mut Bundle); 5] = [
+        &|bundle| drop(bundle.keys.pop()),
+        &|bundle| bundle.keys.push(bundle.keys[0].clone()),
+        &|bundle| bundle.keys[2].path = "/elsewhere".into(),
+        &|bundle| bundle.keys[0].public = bundle.keys[1].public,
+        &|bundle| bundle.keys[2].public = bundle.keys[1].public,
+    ];
+    for (n, change) in changes.into_iter().enumerate() {
+        assert!(sealed(change).unwrap_err().contains("does not hold the keys"), "{n}");
+    }
+    // A bundle of format 1, with digests of whole files, is opened as it was.
+    let mut before = contents.bundle.clone();
+    for (key, name) in before.keys.iter_mut().zip(["ca.crt", "ca.key"]) {
+        (key.public, key.sha256) = (None, Some(Digest::of(&read(name))));
+    }
+    before.keys[2].sha256 = Some(Digest::of(&password));
+    let write = |bundle: &Bundle| {
+        let text = envelope::encode(1, "bundle", bundle).unwrap();
+        fs::write(beside(&snapshot, MANIFEST).unwrap(), text).unwrap();
+    };
+    write(&before);
+    assert_eq!(open(&snapshot, Some(&identity)).unwrap().bundle, before);
+    before.keys[2].sha256 = Some(Digest::of(b"another"));
+    write(&before);
+    assert!(open(&snapshot, Some(&identity)).is_err());
+}
+
+#[test]
 fn a_part_that_was_touched_is_named_and_the_data_stay_proven() {
     let dir = tempfile::tempdir().unwrap();
     let (_, recipient) = pair(dir.path(), "identity");
@@ -249,9 +310,9 @@ fn a_hostile_manifest_is_refused_by_what_is_wrong_with_it() {
     refused("control characters", &|bundle| bundle.keys[0].path = "/a\nb".into());
 
     let mut json = serde_json::to_value(&good).unwrap();
-    assert_eq!(Bundle::decode(&envelope::encode(1, "bundle", &json).unwrap(), &file).unwrap(), good);
+    assert_eq!(Bundle::decode(&envelope::encode(2, "bundle", &json).unwrap(), &file).unwrap(), good);
     json["surprise"] = true.into();
-    let unknown = Bundle::decode(&envelope::encode(1, "bundle", &json).unwrap(), &file).unwrap_err();
+    let unknown = Bundle::decode(&envelope::encode(2, "bundle", &json).unwrap(), &file).unwrap_err();
     assert!(unknown.contains("surprise"), "{unknown}");
     let newer = envelope::encode(9, "bundle", &good).unwrap();
     assert!(Bundle::decode(&newer, &file).unwrap_err().contains("newer lastgood"));

@@ -90,11 +90,7 @@ pub(in crate::snapshots) fn staged(
         etcd: proof.etcd.clone(),
         configuration: paths.filter(|path| !manifests.contains(path)).collect(),
         components,
-        keys: keys
-            .entries
-            .iter()
-            .map(|entry| Fingerprint { path: entry.path.clone(), sha256: Digest::of(&entry.bytes) })
-            .collect(),
+        keys: keys.entries.iter().map(Fingerprint::of).collect(),
         recipients: recipients.to_vec(),
         left_out,
         made: now,
