@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 use age::secrecy::ExposeSecret as _;
 
 use super::remote::{self, Begun};
-use super::save::{With, keep_as};
+use super::save::{With, keep_as, save};
 use super::unpack::{UnpackArgs, unpack};
 use crate::cli::{Care, Exit};
 use crate::config::Settings;
@@ -99,7 +99,12 @@ async fn what_is_sent_by_hand_takes_its_bundle_along_and_a_bare_machine_unpacks_
         let again = remote::send(&settings, &place(&row.path), &dir, &proven, &OnceLock::new()).await.unwrap_err();
         assert!(again.exit == Exit::Refused && again.sentence.contains("stands already"), "{}", again.sentence);
     }
-    // By its prefix: the newest that has one.
+    // By its prefix: the newest verified that has one, whatever else lies there.
+    let prefix = place("s3://backups/own");
+    let store = crate::snapshots::remote::Remote::open(&settings.snapshots.remote, &prefix).unwrap();
+    for ending in ["db", "bundle.json"] {
+        store.replace(&format!("21000101T000000Z-00000000000000aa-r5.{ending}"), b"x".to_vec()).await.unwrap();
+    }
     let to = home.path().join("newest");
     assert_eq!(unpack(&settings, &of("s3://backups/own", &to, Some(&identity))).await.unwrap(), Exit::Ok);
     assert_eq!(unpacked_key(&settings, &to), SECRET);
@@ -209,6 +214,31 @@ async fn what_breaks_off_by_hand_is_taken_back_and_where_it_cannot_be_that_is_sa
     assert_eq!(there(&direct, "s3://backups/etcd").await, Vec::<String>::new());
     drop(proven);
     assert_eq!(files::names(&dir).unwrap(), [".lock"]);
+}
+
+#[tokio::test]
+async fn interrupted_in_the_middle_nothing_of_it_is_left_here_or_there() {
+    let (server, mut cluster, home) = (Server::start(&[]), Cluster::start("3.5", 1), tempfile::tempdir().unwrap());
+    let door = Door::to(server.port).await;
+    let (settings, _) = node(home.path(), server.settings(home.path(), door.port));
+    let direct = server.settings(home.path(), server.port);
+    let data_dir = cluster.stop();
+    // The database gets there, and what travels with it does not.
+    door.set(Stands::HoldingBack("node.tar"));
+    let saving = save(&settings, Some("s3://backups/etcd".into()), With::FileAlone, Some(data_dir), Format::Text);
+    let interrupting = async {
+        door.holds_back().await;
+        let there = there(&direct, "s3://backups/etcd").await;
+        assert!(there.len() == 1 && there[0].ends_with(".raw.db"), "{there:?}");
+        // What was sent is tried again in a moment; by then this has been heard.
+        nix::sys::signal::raise(nix::sys::signal::Signal::SIGTERM).unwrap();
+        door.set(Stands::Open);
+    };
+    let (saved, ()) = tokio::join!(saving, interrupting);
+    let failure = saved.unwrap_err();
+    assert_eq!(failure.sentence, "ended before the snapshot was there; nothing is left of it");
+    assert_eq!(there(&direct, "s3://backups/etcd").await, Vec::<String>::new());
+    assert_eq!(files::names(&settings.snapshot_dir()).unwrap(), [".lock"]);
 }
 
 #[tokio::test]

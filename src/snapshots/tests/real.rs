@@ -136,6 +136,13 @@ impl Cluster {
         kill(Pid::from_raw(self.members[0].child.id() as i32), signal).unwrap();
     }
 
+    /// Ends the first member by its own will, so that its last words are in the database. Where its data lie.
+    pub(crate) fn stop(&mut self) -> PathBuf {
+        self.signal(Signal::SIGTERM);
+        self.members[0].child.wait().unwrap();
+        self.members[0].data_dir.clone()
+    }
+
     /// What the member itself says its revision is, whether it has a quorum or not.
     async fn revision(&self) -> i64 {
         Feed::open(&self.way(), LIMITS.stall).await.unwrap().0.revision
@@ -297,9 +304,7 @@ async fn a_stopped_member_is_copied_and_a_running_one_is_not() {
     let locked = Directory::at(&dir).lock().unwrap();
     let fault = from_data_dir(&data_dir, &log, &dir, &quietly()).await.unwrap_err();
     assert!(matches!(fault, Fault::InUse(_)), "{fault}");
-    // By its own will, so that its last words are in the database.
-    cluster.signal(Signal::SIGTERM);
-    cluster.members[0].child.wait().unwrap();
+    cluster.stop();
     let proven = from_data_dir(&data_dir, &log, &dir, &quietly()).await.unwrap().prove(&quietly()).await.unwrap();
     let proof = proven.proof().clone();
     assert_eq!((proof.name.origin, proof.name.revision), (Origin::DataDir, revision));

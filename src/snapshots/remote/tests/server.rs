@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use serde::Deserialize;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
@@ -99,6 +99,8 @@ pub(crate) enum Stands {
     Garbling,
     /// The end of every answer that holds this is.
     GarblingWhere(&'static str),
+    /// What is put under a name that holds this gets no further, and its connection breaks when this ends.
+    HoldingBack(&'static str),
 }
 
 /// The door. It is open until it is told otherwise.
@@ -113,6 +115,7 @@ struct State {
     /// Bytes that went in, and the number of them at which it shuts.
     passed: AtomicU64,
     shut_at: AtomicU64,
+    held_back: Notify,
 }
 
 impl Door {
@@ -131,6 +134,7 @@ impl Door {
             stands: watch::Sender::new(Stands::Open),
             passed: AtomicU64::new(0),
             shut_at: AtomicU64::new(u64::MAX),
+            held_back: Notify::new(),
         });
         let mut task = JoinSet::new();
         let of = Arc::clone(&state);
@@ -178,10 +182,19 @@ impl Door {
         self.state.passed.load(Ordering::SeqCst)
     }
 
+    /// When something is held back.
+    pub(crate) async fn holds_back(&self) {
+        self.state.held_back.notified().await;
+    }
+
     /// When it stands like this.
     pub(crate) async fn stands(&self, wanted: Stands) {
         self.state.stands.subscribe().wait_for(|stands| *stands == wanted).await.unwrap();
     }
+}
+
+fn holds(bytes: &[u8], text: &str) -> bool {
+    bytes.windows(text.len()).any(|at| at == text.as_bytes())
 }
 
 impl State {
@@ -193,6 +206,15 @@ impl State {
             loop {
                 let Ok(count @ 1..) = from_client.read(&mut bytes).await else { return };
                 self.moving().await;
+                let stands = *self.stands.borrow();
+                if let Stands::HoldingBack(text) = stands
+                    && bytes[..count].starts_with(b"PUT ")
+                    && holds(&bytes[..count], text)
+                {
+                    self.held_back.notify_one();
+                    let _ = self.stands.subscribe().wait_for(|now| *now != stands).await;
+                    return;
+                }
                 let passed = self.passed.fetch_add(count as u64, Ordering::SeqCst) + count as u64;
                 if passed >= self.shut_at.load(Ordering::SeqCst) {
                     self.stands.send_replace(Stands::Shut);
@@ -210,8 +232,8 @@ impl State {
                 self.moving().await;
                 let garbling = match *self.stands.borrow() {
                     Stands::Garbling => count > 8 << 10,
-                    Stands::GarblingWhere(text) => bytes[..count].windows(text.len()).any(|at| at == text.as_bytes()),
-                    Stands::Open | Stands::Shut | Stands::Hung => false,
+                    Stands::GarblingWhere(text) => holds(&bytes[..count], text),
+                    Stands::Open | Stands::Shut | Stands::Hung | Stands::HoldingBack(_) => false,
                 };
                 if garbling {
                     bytes[count - 1] ^= 1;
