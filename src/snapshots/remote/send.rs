@@ -130,7 +130,7 @@ impl Remote {
     }
 
     fn differs(&self, file: &str) -> Trouble {
-        Trouble::Differs(format!("{}: what came back is not what was sent; it is sent again", self.called(file)))
+        Trouble::Differs(format!("{}: what came back is not what was sent", self.called(file)))
     }
 
     /// Removes all of a snapshot. Its proof goes last: what is left where that is broken off is no snapshot, and known as
