@@ -6,7 +6,8 @@ use crate::config::{Loaded, show};
 pub(super) fn config(loaded: &Loaded, command: &ConfigCommand) -> Result<Exit, Failure> {
     match command {
         ConfigCommand::Check => {
-            let files: Vec<String> = loaded.files.iter().map(|file| format!("  {}\n", file.display())).collect();
+            let files: Vec<String> =
+                loaded.settings.files.iter().map(|file| format!("  {}\n", file.display())).collect();
             match files.as_slice() {
                 [] => out::text("no configuration file: the defaults hold\n"),
                 files => out::text(&format!("no mistake in\n{}", files.concat())),

@@ -43,8 +43,6 @@ pub struct Loaded {
     pub settings: Settings,
     /// Where they come from.
     pub origins: Origins,
-    /// The files that were read, in order.
-    pub files: Vec<PathBuf>,
 }
 
 /// Reads the configuration: `file` or [`DEFAULT_FILE`], then `config.d/*.toml` beside it in lexical order. A later value
@@ -60,14 +58,14 @@ pub fn load(file: Option<&Path>) -> Result<Loaded, Mistakes> {
 /// Reads what can be understood, and names the rest: for filling empty slots (Q11), which has to work on the day somebody
 /// broke the configuration as well.
 pub fn load_leniently(file: Option<&Path>) -> (Loaded, Mistakes) {
-    let mut loaded = Loaded { settings: Settings::default(), origins: Origins::new(), files: Vec::new() };
+    let mut loaded = Loaded { settings: Settings::default(), origins: Origins::new() };
     let mut mistakes = Vec::new();
     let first = file.unwrap_or(Path::new(DEFAULT_FILE));
     for path in candidates(first, &mut mistakes) {
         match read(&path) {
             Ok(text) => {
                 merge(&path, &text, &mut loaded, &mut mistakes);
-                loaded.files.push(path);
+                loaded.settings.files.push(path);
             }
             Err(Trouble::Io(error)) if error.kind() == io::ErrorKind::NotFound && path == first && file.is_none() => {}
             Err(Trouble::Io(error)) => {
@@ -266,7 +264,7 @@ mod tests {
         assert_eq!(loaded.origins["candidate.soak"], Origin { file: dir.path().join("config.d/20-b.toml"), line: 1 });
         assert_eq!(loaded.origins["candidate.crashes"].line, 4);
         assert!(!loaded.origins.contains_key("probes.timeout"));
-        assert_eq!(loaded.files.len(), 3);
+        assert_eq!(loaded.settings.files.len(), 3);
     }
 
     #[test]
@@ -332,8 +330,9 @@ mod tests {
         let dir = dir(&[]);
         let error = load_in(&dir).unwrap_err().to_string();
         assert!(error.contains("config.toml: cannot be read"), "{error}");
-        fs::write(dir.path().join("config.toml"), "").unwrap();
-        assert_eq!(load_in(&dir).unwrap().settings, Settings::default());
+        let file = dir.path().join("config.toml");
+        fs::write(&file, "").unwrap();
+        assert_eq!(load_in(&dir).unwrap().settings, Settings { files: vec![file], ..Settings::default() });
     }
 
     #[test]
@@ -357,7 +356,7 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn no_text_panics(text in ".{0,200}") {
-            let mut loaded = Loaded { settings: Settings::default(), origins: Origins::new(), files: Vec::new() };
+            let mut loaded = Loaded { settings: Settings::default(), origins: Origins::new() };
             merge(Path::new("x"), &text, &mut loaded, &mut Vec::new());
         }
     }

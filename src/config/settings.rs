@@ -87,6 +87,8 @@ pub struct Settings {
     pub metrics: Metrics,
     /// The node's name; found as the kubelet finds it when absent.
     pub node_name: Option<String>,
+    /// The files that all of this was read from, in order.
+    pub files: Vec<PathBuf>,
 }
 
 /// Where things are.
@@ -284,6 +286,7 @@ impl Default for Settings {
             },
             metrics: Metrics { textfile: None, interval: METRICS_INTERVAL },
             node_name: None,
+            files: Vec::new(),
         }
     }
 }

@@ -115,7 +115,9 @@ mod tests {
     #[test]
     fn every_field_of_the_settings_has_a_key() {
         let printed = format!("{:#?}", Settings::default());
-        let leaves = printed.lines().filter(|line| line.contains(": ") && !line.ends_with('{')).count();
+        let leaves = printed.lines().filter(|line| line.contains(": ") && !line.ends_with('{'));
+        // Where they come from is not set by anybody.
+        let leaves = leaves.filter(|line| line.trim() != "files: [],").count();
         assert_eq!(leaves, KEYS.len(), "a field of Settings without a key, or a key without a field:\n{printed}");
     }
 
@@ -144,7 +146,8 @@ mod tests {
             };
             std::fs::write(&file, format!("{} = {value}\n", key.name)).unwrap();
             let loaded = load(Some(&file)).unwrap_or_else(|error| panic!("{}: {error}", key.name));
-            assert_ne!(loaded.settings, Settings::default(), "{} changes nothing", key.name);
+            let unset = Settings { files: loaded.settings.files.clone(), ..Settings::default() };
+            assert_ne!(loaded.settings, unset, "{} changes nothing", key.name);
             assert_eq!(key.print(&loaded.settings).as_deref(), Some(value.as_str()), "{}", key.name);
             let all = KEYS
                 .iter()

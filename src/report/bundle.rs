@@ -73,6 +73,9 @@ pub struct Unpacked {
     /// Why keys are not among them, where they are not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub no_keys: Option<String>,
+    /// Where they lay on the node, which cannot do without them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub missing: Vec<PathBuf>,
     /// What is not in the bundle: a sentence each.
     pub left_out: Vec<String>,
 }
@@ -111,12 +114,17 @@ impl Unpacked {
             Keys::Absent => Some(format!("{n} keys are {NO_KEYS}")),
             Keys::Closed => Some(format!("{n} keys stay encrypted: --identity FILE opens them")),
         };
+        let missing = match &contents.keys {
+            Keys::Opened(_) => Vec::new(),
+            Keys::Absent | Keys::Closed => contents.bundle.keys.iter().map(|key| key.path.clone()).collect(),
+        };
         Ok(Self {
             version: VERSION,
             snapshot: snapshot.to_owned(),
             node: contents.bundle.node.clone(),
             files: files.collect::<Result<_, Fault>>()?,
             no_keys,
+            missing,
             left_out: contents.bundle.left_out.clone(),
         })
     }
@@ -130,6 +138,9 @@ impl Unpacked {
         }
         if let Some(sentence) = &self.no_keys {
             let _ = writeln!(out, "{sentence}");
+        }
+        for path in &self.missing {
+            let _ = writeln!(out, "  not written: {}", path.display());
         }
         for sentence in &self.left_out {
             let _ = writeln!(out, "not in it: {sentence}");

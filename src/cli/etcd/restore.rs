@@ -168,7 +168,9 @@ fn done(args: &RestoreArgs, data_dir: &Path, restored: &Restored, proven: Option
         };
         let now = match proven {
             Some(revision) => format!("its etcd serves: a write was read back at revision {revision}"),
-            None => "now start its etcd".to_owned(),
+            None => {
+                "now start its etcd; where its manifest stands, the kubelet does: `systemctl start kubelet`".to_owned()
+            }
         };
         format!("{} is restored{kept}{log}\n{now}\n", data_dir.join("member").display())
     })?)

@@ -4,6 +4,7 @@
 //! |----------------------------------------|---------------------------|------------------------------------|
 //! | manifests, their configuration files   | known-good generations    | the plain part, unless it is secret |
 //! | the kubelet's configuration            | the node                  | the plain part, unless it is secret |
+//! | our own configuration                  | the node                  | the plain part, unless it is secret |
 //! | what closures know by fingerprint      | the node                  | the encrypted part                 |
 //! | the PKI directory, kubeconfigs, the kubelet's credentials | the node | the encrypted part                |
 //!
@@ -102,9 +103,11 @@ pub fn gather(settings: &Settings) -> Result<Gathered, String> {
     if memory.components.is_empty() {
         gathered.left_out.push("no manifest was known-good yet: no agent has watched this node".to_owned());
     }
-    for path in &found.kubelet_files {
+    // Without our own, a node that comes back names no recipients, and its next snapshots carry no keys.
+    for path in found.kubelet_files.iter().chain(&settings.files).chain(&settings.snapshots.remote.ca_file) {
         gathered.off_the_node(path, Wanted::Plainly);
     }
+    keys.extend(settings.snapshots.remote.credentials_file.clone());
     for path in keys {
         gathered.off_the_node(&path, Wanted::Sealed);
     }
@@ -273,6 +276,24 @@ mod tests {
         gathered.off_the_node(Path::new("/nonexistent/file"), Wanted::Sealed);
         assert_eq!(paths(&gathered.keys), ["/small"]);
         assert_eq!(gathered.left_out.len(), 3, "{:?}", gathered.left_out);
+    }
+
+    #[test]
+    fn our_own_configuration_travels_and_what_it_keeps_secret_with_the_keys() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        let mut settings = Settings::default();
+        settings.paths.state = at("state");
+        settings.paths.kubernetes = at("kubernetes");
+        settings.kubelet.config = at("kubelet/config.yaml");
+        settings.kubelet.kubeconfig = at("kubernetes/kubelet.conf");
+        settings.files = vec![at("config.toml")];
+        settings.snapshots.remote.credentials_file = Some(at("credentials"));
+        fs::write(at("config.toml"), "[snapshots]\nrecipients = [\"age1\"]\n").unwrap();
+        fs::write(at("credentials"), "secret-access-key = x\n").unwrap();
+        let gathered = gather(&settings).unwrap();
+        assert!(gathered.plain.has(&at("config.toml")), "{gathered:?}");
+        assert!(gathered.keys.has(&at("credentials")) && !gathered.plain.has(&at("credentials")), "{gathered:?}");
     }
 
     #[test]

@@ -31,9 +31,11 @@ pub(in crate::snapshots) fn gathered() -> Gathered {
         entry("/etc/kubernetes/audit.yaml", "kind: Policy\n"),
         entry("/var/lib/kubelet/config.yaml", "kind: KubeletConfiguration\n"),
     ];
+    let key = |path: &str, mode: u32, text: &str| Entry { mode, ..entry(path, text) };
     keys.entries = vec![
-        entry("/etc/kubernetes/pki/ca.key", &format!("-----BEGIN PRIVATE KEY-----\n{SECRET}\n")),
-        entry("/etc/kubernetes/admin.conf", SECRET),
+        key("/etc/kubernetes/pki/ca.key", 0o640, &format!("-----BEGIN PRIVATE KEY-----\n{SECRET}\n")),
+        key("/etc/kubernetes/admin.conf", 0o600, SECRET),
+        key("/var/lib/kubelet/pki/kubelet-client-current.pem", 0o600, SECRET),
     ];
     let world = World {
         cluster: 7,
@@ -110,7 +112,7 @@ fn what_was_bundled_is_unpacked_as_it_lay_on_the_node_and_no_key_was_ever_plain(
     let (identity, recipient) = pair(dir.path(), "identity");
     let snapshot = bundled(dir.path(), &[recipient]);
     let bundle = quietly(&snapshot).unwrap();
-    assert_eq!((bundle.highest_revision, bundle.node.as_str(), bundle.keys.len()), (100, "m0", 2));
+    assert_eq!((bundle.highest_revision, bundle.node.as_str(), bundle.keys.len()), (100, "m0", 3));
     assert_eq!(bundle.configuration.len(), 2);
     assert_eq!(bundle.left_out.len(), 1);
     for name in sys_files::names(&dir.path().join("snapshots")).unwrap() {
@@ -122,11 +124,13 @@ fn what_was_bundled_is_unpacked_as_it_lay_on_the_node_and_no_key_was_ever_plain(
     let to = dir.path().join("node");
     place(&open(&snapshot, Some(&identity)).unwrap(), &to).unwrap();
     let Gathered { plain, keys, .. } = gathered();
-    for (entry, mode) in plain.entries.iter().map(|e| (e, 0o644)).chain(keys.entries.iter().map(|e| (e, 0o600))) {
+    for entry in plain.entries.iter().chain(&keys.entries) {
         let path = target(&to, entry).unwrap();
         assert_eq!(fs::read(&path).unwrap(), entry.bytes, "{entry:?}");
-        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, mode, "{entry:?}");
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, entry.mode, "{entry:?}");
     }
+    let in_use = fs::read_link(to.join("var/lib/kubelet/pki/kubelet-client-current.pem")).unwrap();
+    assert!(in_use.is_relative(), "wherever it is copied to, it leads beside it: {}", in_use.display());
     assert_eq!(fs::metadata(to.join("etc/kubernetes")).unwrap().permissions().mode() & 0o777, 0o755);
     assert_eq!(fs::metadata(&to).unwrap().permissions().mode() & 0o777, 0o700);
 
@@ -182,7 +186,7 @@ fn without_an_identity_or_without_a_recipient_there_are_no_keys() {
     let other = tempfile::tempdir().unwrap();
     let keyless = bundled(other.path(), &[]);
     let contents = open(&keyless, Some(&identity)).unwrap();
-    assert_eq!((contents.keys, contents.bundle.keys.len()), (Keys::Absent, 2), "known by fingerprint all the same");
+    assert_eq!((contents.keys, contents.bundle.keys.len()), (Keys::Absent, 3), "known by fingerprint all the same");
     assert!(!beside(&keyless, KEYS).unwrap().exists());
 }
 

@@ -1,7 +1,11 @@
-//! A bundle's files, below a directory, as they lay on the node: `DIR/etc/kubernetes/…`. To be looked at, and copied to
-//! their places by a person: nothing of a running node is touched.
+//! A bundle's files, below a directory, as they lay on the node: `DIR/etc/kubernetes/…`, with their modes and owners. To be
+//! looked at, and copied to their places by a person: nothing of a running node is touched.
+//!
+//! Keys keep theirs as well: a control plane that does not run as root reads them as a member of their group, and a
+//! certificate that others may read is read by them.
 
 use std::io;
+use std::os::unix::fs::symlink;
 use std::path::{Component, Path, PathBuf};
 
 use super::manifest::Fault;
@@ -13,8 +17,10 @@ use crate::sys::files::{self, Attributes};
 const DIR_MODE: u32 = 0o700;
 /// Of the directories in it, as they are on a node: whoever copies them with their modes changes none there.
 const INNER_MODE: u32 = 0o755;
-/// Of every key, whatever it had.
-const KEY_MODE: u32 = 0o600;
+/// How the name of the kubelet's certificate in use ends. It has to be a link, of any name beside it: where it is a file,
+/// the kubelet renews its certificate no more ("expected … to be a symlink but it is a file", `updateSymlink` in
+/// client-go's `util/certificate/certificate_store.go`), and is a stranger to its API server within a year.
+const IN_USE: &str = "-current.pem";
 
 /// Where a file of a bundle goes.
 ///
@@ -52,24 +58,33 @@ pub fn place(contents: &Contents, dir: &Path) -> Result<(), Fault> {
         Keys::Opened(keys) => keys,
         Keys::Absent | Keys::Closed => &[],
     };
-    let plain = contents.plain.iter().map(|entry| (entry, entry.mode));
-    for (entry, mode) in plain.chain(keys.iter().map(|entry| (entry, KEY_MODE))) {
-        write(dir, entry, mode)?;
-    }
-    Ok(())
+    contents.plain.iter().chain(keys).try_for_each(|entry| write(dir, entry))
 }
 
-fn write(dir: &Path, entry: &Entry, mode: u32) -> Result<(), Fault> {
+fn write(dir: &Path, entry: &Entry) -> Result<(), Fault> {
     let path = target(dir, entry)?;
     let place = files::dir_of(&path);
+    let (path, link) = match linked(&path) {
+        Some(file) => (place.join(&file), Some((file, path.clone()))),
+        None => (path.clone(), None),
+    };
     let above: Vec<&Path> = place.ancestors().take_while(|above| *above != dir).collect();
     let written = above.iter().rev().try_for_each(|above| files::make_dir(above, INNER_MODE)).and_then(|()| {
         let own = Attributes::private();
         // Only root can give a file away.
         let (uid, gid) = if own.uid == 0 { (entry.uid, entry.gid) } else { (own.uid, own.gid) };
         // Nothing that was written by a bundle runs as somebody else.
-        let attributes = Attributes { mode: mode & 0o777, uid, gid, extended_from: None };
-        files::replace(place, &path, &entry.bytes, &attributes)
+        let attributes = Attributes { mode: entry.mode & 0o777, uid, gid, extended_from: None };
+        files::replace(place, &path, &entry.bytes, &attributes)?;
+        match &link {
+            Some((file, link)) => symlink(file, link).map_err(files::named("link", link)),
+            None => Ok(()),
+        }
     });
     written.map_err(|error| Fault::Refused(error.to_string()))
+}
+
+/// The name of the file that a link of this path leads to, where it has to be one.
+fn linked(path: &Path) -> Option<String> {
+    Some(format!("{}-unpacked.pem", path.file_name()?.to_str()?.strip_suffix(IN_USE)?))
 }

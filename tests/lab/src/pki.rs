@@ -198,6 +198,14 @@ pub fn write(dir: &Path, node: &str) -> Result<()> {
     file(&pki.join("sa.key"), &pkcs1_pem(&sa)?, 0o600)?;
     file(&pki.join("sa.pub"), &sa.public_key_pem(), 0o600)?;
 
+    kubeconfigs(dir, &ca, node)
+}
+
+/// Writes what `kubeadm init phase kubeconfig all` writes for the node `node`.
+///
+/// # Errors
+/// When a key or a file cannot be made.
+pub fn kubeconfigs(dir: &Path, ca: &Authority, node: &str) -> Result<()> {
     // (file, user in the kubeconfig, common name, organization): kubeadm's kubeconfig.go.
     let node_user = format!("system:node:{node}");
     let users = [

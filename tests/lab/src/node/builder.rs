@@ -9,7 +9,7 @@ use tokio::task::spawn_blocking;
 
 use super::cache::{self, Cache};
 use super::cgroup::Cgroups;
-use super::furnish::furnish;
+use super::furnish::{furnish, machine};
 use super::place::{Place, write};
 use super::running::Running;
 use super::spec::{self, Restart, Service};
@@ -29,6 +29,16 @@ pub struct Builder {
     etcd: EtcdVersion,
     components: Vec<Component>,
     kubelet: AtBoot,
+    stands: Stands,
+}
+
+/// What is there before the first boot, besides the runtime and its images.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stands {
+    /// What kubeadm leaves.
+    Master,
+    /// Nothing.
+    Nothing,
 }
 
 /// Whether a service starts with the node.
@@ -49,6 +59,7 @@ impl Default for Builder {
             etcd: EtcdVersion::V35,
             components: Component::ALL.to_vec(),
             kubelet: AtBoot::Started,
+            stands: Stands::Master,
         }
     }
 }
@@ -89,6 +100,14 @@ impl Builder {
         self
     }
 
+    /// A bare machine that may become a master: no manifests, certificates, data or kubelet's configuration, and the kubelet
+    /// does not start by itself. [`Node::up`] waits for what it is to become.
+    #[must_use]
+    pub fn bare(mut self) -> Self {
+        self.stands = Stands::Nothing;
+        self.kubelet(AtBoot::Absent)
+    }
+
     /// Makes the node and boots it; returns when its services are started, not when they serve ([`Node::up`]).
     ///
     /// # Errors
@@ -107,7 +126,11 @@ impl Builder {
         let tools = cache.path("etcd").join(self.etcd.series());
         let place = Place::new(&self.name)?;
 
-        let cluster = furnish(&cache, &place.path("/"), &self.name, self.etcd, &self.components)?;
+        let made = match self.stands {
+            Stands::Master => furnish,
+            Stands::Nothing => machine,
+        };
+        let cluster = made(&cache, &place.path("/"), &self.name, self.etcd, &self.components)?;
         write(&place.path("/etc/lastgood/config.d/lab.toml"), AGENT_CONFIG)?;
 
         let cgroups = Cgroups::named(&place.id());

@@ -23,28 +23,41 @@ const CERTIFICATES_FOR: Duration = Duration::from_secs(30 * 24 * 3600);
 /// # Errors
 /// When an image, a certificate or a file cannot be made, or something is not installed.
 pub fn furnish(cache: &Cache, root: &Path, name: &str, etcd: EtcdVersion, components: &[Component]) -> Result<Cluster> {
-    for dir in ["etc/kubernetes/manifests", "etc/containerd", "var/lib/containerd", "var/lib/etcd"] {
-        let dir = root.join(dir);
-        fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
-    }
+    let cluster = machine(cache, root, name, etcd, components)?;
+    make_dirs(root, &["etc/kubernetes/manifests", "var/lib/etcd"])?;
     // kubeadm makes it so, and etcd warns about anything wider.
     super::place::mode(&root.join("var/lib/etcd"), 0o700)?;
-    let cluster = Cluster {
-        node: name.to_owned(),
-        etcd,
-        etcd_release: etcd_release(cache, etcd)?,
-        kubernetes: images::KUBERNETES.to_owned(),
-    };
     let certificates = cache.entry(&format!("pki-{name}"), CERTIFICATES_FOR, |to| pki::write(to, name))?;
     let files = fs::read_dir(certificates.path()).context("cannot list the certificates")?;
     copy(files.flatten().map(|file| file.path()), &root.join("etc/kubernetes"), Links::Copied)?;
     kubeadm::write_kubelet(root)?;
-    store::furnish(cache, &catalog(cache, &cache::binaries_dir()?, components)?, root)?;
     for component in components {
         let path = root.join("etc/kubernetes/manifests").join(component.file());
         write(&path, &cluster.manifest(*component))?;
     }
     Ok(cluster)
+}
+
+/// Furnishes `root` with a runtime and the images that those components need, and nothing of a master: what a person installs
+/// on a machine that is to become one.
+///
+/// # Errors
+/// When an image or a file cannot be made, or something is not installed.
+pub fn machine(cache: &Cache, root: &Path, name: &str, etcd: EtcdVersion, components: &[Component]) -> Result<Cluster> {
+    make_dirs(root, &["etc/containerd", "var/lib/containerd"])?;
+    store::furnish(cache, &catalog(cache, &cache::binaries_dir()?, components)?, root)?;
+    Ok(Cluster {
+        node: name.to_owned(),
+        etcd,
+        etcd_release: etcd_release(cache, etcd)?,
+        kubernetes: images::KUBERNETES.to_owned(),
+    })
+}
+
+fn make_dirs(root: &Path, dirs: &[&str]) -> Result<()> {
+    dirs.iter()
+        .map(|dir| root.join(dir))
+        .try_for_each(|dir| fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display())))
 }
 
 /// The release of an unpacked etcd series, for example `3.5.16`.

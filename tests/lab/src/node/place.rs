@@ -110,21 +110,16 @@ impl Place {
         for dir in [
             "/etc/ca-certificates",
             "/etc/containerd",
-            "/etc/kubernetes/manifests",
             "/etc/lastgood/config.d",
             "/etc/ssl/certs",
             "/root",
             "/var/cache",
             "/var/lib/containerd",
-            "/var/lib/etcd",
-            "/var/lib/kubelet",
             "/var/log/pods",
             "/var/tmp",
         ] {
             fs::create_dir_all(self.path(dir)).with_context(|| format!("cannot make the node's {dir}"))?;
         }
-        // kubeadm makes it so, and etcd warns about anything wider.
-        mode(&self.path("/var/lib/etcd"), 0o700)?;
         mode(&self.path("/var/tmp"), 0o1777)?;
         symlink("/run", self.path("/var/run")).context("cannot link the node's /var/run")?;
         let present = FROM_ETC.iter().map(|name| Path::new("/etc").join(name)).filter(|path| path.exists());

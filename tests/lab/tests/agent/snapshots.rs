@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
@@ -19,7 +20,7 @@ const LOOK: std::time::Duration = std::time::Duration::from_millis(100);
 const DIR: &str = "/var/lib/lastgood/snapshots";
 
 /// The snapshots, as `list` has them.
-async fn listed(node: &Node) -> Result<Vec<Value>> {
+pub(crate) async fn listed(node: &Node) -> Result<Vec<Value>> {
     let said = node.lastgood(&["etcd", "snapshot", "list", "-o", "json"]).await?;
     let list: Value = serde_json::from_str(&said.stdout).with_context(|| format!("{}{}", said.stdout, said.stderr))?;
     Ok(list["snapshots"].as_array().cloned().unwrap_or_default())
@@ -38,8 +39,16 @@ async fn until(stage: &Stage, what: &str, holds: impl Fn(&[Value]) -> bool) -> R
     }
 }
 
-fn path(snapshot: &Value) -> String {
+pub(crate) fn path(snapshot: &Value) -> String {
     snapshot["path"].as_str().unwrap_or_default().to_owned()
+}
+
+/// Makes a pair, as a person does on another machine: its identity in a file. Returns the recipient.
+pub(crate) fn identity(file: &Path) -> Result<String> {
+    let made =
+        std::process::Command::new("age-keygen").arg("-o").arg(file).output().context("age-keygen: package age")?;
+    let said = String::from_utf8_lossy(&made.stderr).into_owned();
+    said.split_whitespace().last().map(str::to_owned).context("age-keygen names no public key")
 }
 
 #[tokio::test]
@@ -134,13 +143,9 @@ async fn a_node_whose_etcd_is_stopped_is_copied_on_request_and_labelled_so() -> 
 
 #[tokio::test]
 async fn what_a_bare_machine_needs_travels_with_a_snapshot_and_keys_only_encrypted() -> Result<()> {
-    // A pair, as a person makes one on another machine.
     let home = tempfile::tempdir()?;
     let key = home.path().join("key.txt");
-    let made =
-        std::process::Command::new("age-keygen").arg("-o").arg(&key).output().context("age-keygen: package age")?;
-    let said = String::from_utf8_lossy(&made.stderr).into_owned();
-    let recipient = said.split_whitespace().last().context("age-keygen names no public key")?.to_owned();
+    let recipient = identity(&key)?;
     let config = format!("{QUICK}\n[snapshots]\nenabled = false\nrecipients = [\"{recipient}\"]\n");
     let stage = Stage::with(&config).await?;
     let node = &stage.node;
@@ -191,9 +196,8 @@ async fn what_a_bare_machine_needs_travels_with_a_snapshot_and_keys_only_encrypt
     for path in &wanted {
         let unpacked = node.path(format!("/root/node{path}"));
         ensure!(fs::read(&unpacked).with_context(|| path.clone())? == fs::read(node.path(path))?, "{path} differs");
-        let mode = fs::metadata(&unpacked)?.permissions().mode() & 0o777;
-        let is_key = path.contains("/pki/") || path.ends_with(".conf");
-        ensure!(!is_key || mode == 0o600, "{path}: {mode:o}");
+        let mode = |path: &Path| -> Result<u32> { Ok(fs::metadata(path)?.permissions().mode() & 0o777) };
+        ensure!(mode(&unpacked)? == mode(&node.path(path))?, "{path}: {:o}", mode(&unpacked)?);
     }
     let again = node.lastgood(&["etcd", "snapshot", "unpack", "latest", "--to", "/root/node"]).await?;
     ensure!(again.code == 3 && again.stderr.contains("is not empty"), "{}: {}", again.code, again.stderr);
