@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 
 use super::Status;
 use super::shelf::RemoteView;
-use super::status::{Component, Process};
+use super::status::{Component, Process, Restarts};
 use crate::model::etcd::AlarmKind;
 use crate::model::{Step, Verdict};
 
@@ -103,6 +103,22 @@ impl Status {
         page.one("paused", Kind::Gauge, "Whether a person paused it.", yes(self.pause.is_some()));
         page.one("holds", Kind::Gauge, "What else keeps it from acting at present.", self.holds.len());
         page.one("notices", Kind::Gauge, "What a person should know; `lastgood status` tells it.", self.notices.len());
+        let services = [("kubelet", self.restarts.kubelet), ("runtime", self.restarts.runtime)];
+        let each = |of: fn(Restarts) -> usize| {
+            services.map(|(name, restarts)| (vec![("service", name.to_owned())], of(restarts).to_string()))
+        };
+        page.metric(
+            "service_restarts_spent",
+            Kind::Gauge,
+            "Restarts of what runs the components within the last hour, or since a person gave them back.",
+            each(|restarts| restarts.spent),
+        );
+        page.metric(
+            "service_restarts_left",
+            Kind::Gauge,
+            "Restarts of what runs the components that may be done within the hour.",
+            each(|restarts| restarts.left),
+        );
         let Some(figures) = &self.figures else { return };
         page.one("passes_total", Kind::Counter, "Rounds of observe, judge, decide, act.", figures.passes);
         if let Some(at) = figures.last_pass {
@@ -269,7 +285,7 @@ mod tests {
 
     use super::super::figures::{EtcdFigures, Figures};
     use super::super::shelf::{NewestView, SnapshotsView};
-    use super::super::status::{Agent, HeldView, Notice, Overall, PauseView, ProofView};
+    use super::super::status::{Agent, HeldView, Notice, Overall, PauseView, ProofView, RestartsView};
     use crate::model::{ComponentId, Role};
 
     fn at(second: i64) -> Timestamp {
@@ -329,6 +345,7 @@ mod tests {
             mode: "observe".into(),
             pause: Some(PauseView { until: at(90), seconds_left: 30, reason: String::new() }),
             holds: vec!["a".into(), "b".into()],
+            restarts: RestartsView { kubelet: Restarts { spent: 1, left: 1 }, runtime: Restarts { spent: 0, left: 1 } },
             components: vec![
                 component("etcd", Verdict::Healthy, "Steady"),
                 Component {
@@ -384,6 +401,10 @@ mod tests {
             ("lastgood_paused", "1"),
             ("lastgood_holds", "2"),
             ("lastgood_notices", "5"),
+            (r#"lastgood_service_restarts_spent{service="kubelet"}"#, "1"),
+            (r#"lastgood_service_restarts_left{service="kubelet"}"#, "1"),
+            (r#"lastgood_service_restarts_spent{service="runtime"}"#, "0"),
+            (r#"lastgood_service_restarts_left{service="runtime"}"#, "1"),
             ("lastgood_passes_total", "1"),
             ("lastgood_last_pass_timestamp_seconds", "1800000050.000"),
             ("lastgood_last_pass_duration_seconds", "0.012000"),

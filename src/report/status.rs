@@ -126,6 +126,9 @@ pub struct Status {
     pub pause: Option<PauseView>,
     /// What else keeps it from acting at present.
     pub holds: Vec<String>,
+    /// The restarts of what runs the components.
+    #[serde(default)]
+    pub restarts: RestartsView,
     /// The components, in the order of dependence.
     pub components: Vec<Component>,
     /// What a person should know.
@@ -149,6 +152,30 @@ pub struct PauseView {
     pub seconds_left: u64,
     /// Why.
     pub reason: String,
+}
+
+/// The agent's restarts of what runs the components.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RestartsView {
+    /// Of the kubelet.
+    pub kubelet: Restarts,
+    /// Of the container runtime.
+    pub runtime: Restarts,
+}
+
+/// Of one of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Restarts {
+    /// How many there were within the last hour, or since `lastgood resume` gave the budget back.
+    pub spent: usize,
+    /// How many more there may be within the hour.
+    pub left: usize,
+}
+
+impl Restarts {
+    fn new(spent: usize, limit: usize) -> Self {
+        Self { spent, left: limit.saturating_sub(spent) }
+    }
 }
 
 /// One component.
@@ -311,6 +338,10 @@ impl Status {
                 reason: pause.reason.clone(),
             }),
             holds: material.holds.to_vec(),
+            restarts: RestartsView {
+                kubelet: Restarts::new(memory.kubelet_restarts.len(), policy.kubelet_restarts_per_hour),
+                runtime: Restarts::new(memory.runtime_restarts.len(), policy.runtime_restarts_per_hour),
+            },
             notices: node.chain(each).collect(),
             snapshots: material.snapshots.map(|snapshots| SnapshotsView::new(snapshots, now)),
             components,

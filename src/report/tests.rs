@@ -237,6 +237,18 @@ fn what_hangs_is_restarted_by_us_and_by_the_kubelet_where_we_leave_it() {
 }
 
 #[test]
+fn the_restarts_of_what_runs_the_components_are_told_with_what_is_left_of_them() {
+    let mut scene = Scene::new();
+    scene.policy.kubelet_restarts_per_hour = 3;
+    scene.policy.runtime_restarts_per_hour = 1;
+    scene.memory.kubelet_restarts = [Duration::ZERO].into();
+    scene.memory.runtime_restarts = [Duration::ZERO, Duration::ZERO].into();
+    let restarts = scene.status().restarts;
+    assert_eq!((restarts.kubelet.spent, restarts.kubelet.left), (1, 2));
+    assert_eq!((restarts.runtime.spent, restarts.runtime.left), (2, 0), "a limit that was lowered meanwhile");
+}
+
+#[test]
 fn held_with_its_next_step_paused_and_with_actions_and_notices() {
     let mut scene = Scene::new();
     scene.record("kube-apiserver").slot = Slot::Held(Held {
