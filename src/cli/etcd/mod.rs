@@ -1,6 +1,7 @@
 //! `lastgood etcd`: the member of this node, and etcd's own files, by people. What reads a file that is named needs neither
 //! agent nor configuration.
 
+mod kept;
 mod progress;
 mod remote;
 mod restore;

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
+use super::kept;
 use super::progress::Progress;
 use super::vacancy::{self, Vacancy};
 use crate::cli::{Care, Exit, Failure, out, rollback};
@@ -17,15 +18,14 @@ use crate::model::{ComponentId, Manifest, Role, manifest};
 use crate::observe;
 use crate::record::last_known;
 use crate::report::Format;
-use crate::snapshots::Directory;
 use crate::sys::{files, proc};
 
 /// How to restore. What is left out is taken from the etcd manifest of this node, where there is one.
 #[derive(Debug, Args)]
 pub struct RestoreArgs {
-    /// The snapshot, as etcdctl, etcdutl or lastgood saved it: a file, or s3://…/NAME.db; `latest`: the newest of this node's
-    /// own that is verified; s3://bucket/prefix: the newest verified one there
-    #[arg(long, value_name = "FILE|URL|latest")]
+    /// The snapshot, as etcdctl, etcdutl or lastgood saved it: a file, the name of one of this node's own, or s3://…/NAME.db;
+    /// `latest`: the newest of its own that is verified; s3://bucket/prefix: the newest verified one there
+    #[arg(long, value_name = "FILE|NAME|URL|latest")]
     from: PathBuf,
     /// The member's name
     #[arg(long)]
@@ -205,17 +205,7 @@ impl RestoreArgs {
 
     /// The file that is meant.
     fn file(&self, settings: &Settings) -> Result<PathBuf, Failure> {
-        if self.from != Path::new("latest") {
-            return Ok(self.from.clone());
-        }
-        let directory = Directory::at(&settings.snapshot_dir());
-        // By time, the latest last.
-        let proven = directory.list()?.into_iter().rev().find(|snapshot| snapshot.proof.is_ok());
-        proven.map(|snapshot| snapshot.path).ok_or_else(|| {
-            let dir = directory.path().display();
-            let sentence = format!("refused: no verified snapshot lies in {dir}; next: name a file (--from FILE)");
-            Failure { exit: Exit::Refused, sentence }
-        })
+        kept::file(settings, &self.from, "", |_| true)
     }
 
     fn ask(&self, from: PathBuf) -> Ask {

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 
+use super::kept;
 use super::progress::Progress;
 use super::remote::{self, Where};
 use super::save::With;
@@ -65,9 +66,10 @@ pub enum SnapshotCommand {
     /// Whether a snapshot is whole: its SHA-256, every page, what it holds, every part of its bundle; exit code 5 when it is not, 3 when it carries
     /// no SHA-256
     Verify {
-        /// The snapshot, as etcdctl, etcdutl or lastgood saved it; from object storage (s3://…/NAME.db, or a prefix: the newest
-        /// there) it is fetched into a private file first, and compared with its proof, and its bundle is read there
-        #[arg(value_name = "FILE|URL")]
+        /// The snapshot, as etcdctl, etcdutl or lastgood saved it: a file, the name of one that is kept, or `latest`; from object
+        /// storage (s3://…/NAME.db, or a prefix: the newest there) it is fetched into a private file first, and compared with
+        /// its proof, and its bundle is read there
+        #[arg(value_name = "FILE|NAME|URL|latest")]
         file: PathBuf,
         /// Take a file without a SHA-256 at its end, such as a copy of member/snap/db: a damaged value cannot be told there
         #[arg(long)]
@@ -78,7 +80,8 @@ pub enum SnapshotCommand {
     },
     /// What a snapshot holds: revisions, buckets, members, versions, alarms, and what travels with it; with or without a SHA-256 at its end
     Show {
-        /// The snapshot, or a copy of member/snap/db
+        /// The snapshot, or a copy of member/snap/db: a file, the name of one that is kept, or `latest`
+        #[arg(value_name = "FILE|NAME|latest")]
         file: PathBuf,
         /// How to print it
         #[arg(short, long, value_enum, default_value_t)]
@@ -90,8 +93,9 @@ impl SnapshotCommand {
     /// Whether it is about a file alone, on whatever machine.
     pub(in crate::cli) fn is_offline(&self) -> bool {
         match self {
-            Self::Verify { file, .. } => !file.to_str().is_some_and(Place::is_meant),
-            Self::Show { .. } => true,
+            Self::Verify { file, .. } | Self::Show { file, .. } => {
+                !file.to_str().is_some_and(Place::is_meant) && !kept::is_meant(file)
+            }
             _ => false,
         }
     }
@@ -161,10 +165,16 @@ pub(super) async fn snapshot(settings: &Settings, command: SnapshotCommand) -> R
                 let trust = if skip_hash_check { RawCopy::Allow } else { RawCopy::Refuse };
                 remote::verified(settings, &place, trust, output).await
             }
-            Where::File(_) => offline(&command),
+            Where::File(named) => {
+                let file = kept::file(settings, &named, "", |_| true)?;
+                offline(&SnapshotCommand::Verify { file, skip_hash_check, output })
+            }
         },
         SnapshotCommand::Unpack(args) => super::unpack::unpack(settings, &args).await,
-        SnapshotCommand::Show { .. } => offline(&command),
+        SnapshotCommand::Show { file, output } => {
+            let file = kept::file(settings, &file, "", |_| true)?;
+            offline(&SnapshotCommand::Show { file, output })
+        }
     }
 }
 

@@ -1,17 +1,16 @@
 //! `lastgood etcd snapshot unpack`: what travels with a snapshot, below a directory. Needs no agent and no configuration but
 //! the place of the snapshots, and of object storage what opens it.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
 
+use super::kept;
 use super::remote::{self, Where};
 use crate::cli::{Exit, Failure, out};
 use crate::config::Settings;
 use crate::report::{Format, Unpacked};
 use crate::snapshots::bundle::{Fault, open, open_fetched, place, stands};
-use crate::snapshots::{Directory, Name};
-use crate::sys::files;
 
 /// What to unpack, and where to.
 #[derive(Debug, Args)]
@@ -41,7 +40,7 @@ pub(super) async fn unpack(settings: &Settings, args: &UnpackArgs) -> Result<Exi
             (called.into(), open_fetched(bundle, &parts, args.identity.as_deref())?)
         }
         Where::File(named) => {
-            let snapshot = found(settings, &named)?;
+            let snapshot = kept::file(settings, &named, "with a bundle ", |snapshot| stands(&snapshot.path))?;
             let contents = open(&snapshot, args.identity.as_deref())?;
             (snapshot, contents)
         }
@@ -52,26 +51,6 @@ pub(super) async fn unpack(settings: &Settings, args: &UnpackArgs) -> Result<Exi
         place(&contents, &dir)?;
     }
     out::text(&args.output.print(&unpacked, Unpacked::text)?)
-}
-
-/// The snapshot that is meant.
-fn found(settings: &Settings, named: &Path) -> Result<PathBuf, Failure> {
-    let directory = Directory::at(&settings.snapshot_dir());
-    if named == Path::new("latest") {
-        let all = directory.list()?;
-        let latest = all.iter().rev().find(|snapshot| snapshot.proof.is_ok() && stands(&snapshot.path));
-        return latest.map(|snapshot| snapshot.path.clone()).ok_or_else(|| {
-            let dir = directory.path().display();
-            Failure::failed(format!(
-                "no verified snapshot in {dir} has a bundle; name the file of a snapshot that has one"
-            ))
-        });
-    }
-    let kept = named.to_str().filter(|name| name.parse::<Name>().is_ok()).map(|name| directory.path().join(name));
-    match kept {
-        Some(kept) if files::standing(named)?.is_none() => Ok(kept),
-        _ => Ok(std::path::absolute(named)?),
-    }
 }
 
 /// What is damaged is unwell; what is not there, or cannot be done with what is, is refused.

@@ -1,0 +1,67 @@
+//! A snapshot of this node's own, as people call it: by its name, as `list` shows it, or as `latest`.
+
+use std::path::{Path, PathBuf};
+
+use super::save::refused;
+use crate::cli::Failure;
+use crate::config::Settings;
+use crate::snapshots::{Directory, Name, Snapshot};
+use crate::sys::files;
+
+/// The newest that is verified.
+pub(super) const LATEST: &str = "latest";
+
+/// Whether it is called so, and is not a file that lies where the command is given.
+pub(super) fn is_meant(named: &Path) -> bool {
+    let called = named.to_str().is_some_and(|name| name == LATEST || name.parse::<Name>().is_ok());
+    called && !matches!(files::standing(named), Ok(Some(_)))
+}
+
+/// The file that is meant, whatever it is called. `latest` is the newest verified one that `fits`; `wanted` says what fits, in a
+/// refusal.
+///
+/// # Errors
+/// Where there is none such, or the directory cannot be read.
+pub(super) fn file(
+    settings: &Settings,
+    named: &Path,
+    wanted: &str,
+    fits: impl Fn(&Snapshot) -> bool,
+) -> Result<PathBuf, Failure> {
+    if !is_meant(named) {
+        return Ok(std::path::absolute(named)?);
+    }
+    let directory = Directory::at(&settings.snapshot_dir());
+    if named != Path::new(LATEST) {
+        return Ok(directory.path().join(named));
+    }
+    // By time, the latest last.
+    let mut newest = directory.list()?.into_iter().rev();
+    let found = newest.find(|snapshot| snapshot.proof.is_ok() && fits(snapshot));
+    found.map(|snapshot| snapshot.path).ok_or_else(|| {
+        let dir = directory.path().display();
+        refused(format!("no verified snapshot {wanted}lies in {dir}; next: name the file of one"))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_one_that_is_kept_and_whatever_lies_here_is_a_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut settings = Settings::default();
+        settings.snapshots.directory = Some(dir.path().to_owned());
+        let found = |named: &str| file(&settings, Path::new(named), "", |_| true);
+        let name = "20261127T000000Z-a55691f8868a7a16-r31.db";
+        assert_eq!(found(name).unwrap(), dir.path().join(name));
+        assert_eq!(found("/backup/etcd.db").unwrap(), Path::new("/backup/etcd.db"));
+        assert!(is_meant(Path::new(LATEST)) && !is_meant(Path::new("etcd.db")));
+        let here = dir.path().join(name);
+        assert_eq!(found(here.to_str().unwrap()).unwrap(), here, "a path is no name");
+        let none = found(LATEST).unwrap_err();
+        assert!(none.sentence.contains("no verified snapshot lies in") && none.sentence.contains("next: "), "{none}");
+        assert_eq!(none.exit, crate::cli::Exit::Refused);
+    }
+}
