@@ -41,9 +41,10 @@ async fn went_back(stage: &Stage) -> Result<Vec<(Component, Option<String>)>> {
     for component in &Component::ALL[1..] {
         before.push((*component, stage.running(*component).await?));
     }
+    // Stopped before it is killed: one that the kubelet had started again by then would serve what is moved away.
     node.sh(
-        "kill -9 $(pgrep -f -- '[-]-data-dir=/var/lib/etcd( |$)'); mv /var/lib/etcd/member /root/member.before && \
-         mv /var/lib/restored/member /var/lib/etcd/member",
+        "etcd=$(pgrep -f -- '[-]-data-dir=/var/lib/etcd( |$)'); kill -STOP $etcd && \
+         mv /var/lib/etcd/member /root/member.before && mv /var/lib/restored/member /var/lib/etcd/member && kill -9 $etcd",
     )
     .await?;
     Ok(before)
