@@ -1,4 +1,5 @@
-//! A snapshot, or a part of its bundle, on its way: a file of ours beside its target, private, locked by whoever writes it, gone with its writer.
+//! A snapshot, or a part of its bundle, on its way: a file of ours beside its target, private, locked by whoever writes it,
+//! gone with its writer.
 //!
 //! ```text
 //!   create ─▶ lock ─▶ write ─▶ fsync ─▶ verify ─▶ rename to its name, unless something stands there
@@ -54,7 +55,7 @@ impl Staging {
     pub(super) fn of(dir: &Path, bytes: &[u8]) -> io::Result<Self> {
         let staging = Self::create(dir)?;
         let mut file = staging.writer()?;
-        file.write_all(bytes).and_then(|()| file.sync_all()).map_err(files::named("write", staging.path()))?;
+        file.write_all(bytes).and_then(|()| file.sync_all()).map_err(files::named("write a file in", dir))?;
         Ok(staging)
     }
 

@@ -19,7 +19,8 @@ const PIECE: usize = 256 << 10;
 /// A file that is being written.
 pub(super) struct Writer {
     file: File,
-    path: PathBuf,
+    /// By it an error calls the file: its own name is another one each time, and the same trouble is told once.
+    dir: PathBuf,
     /// Bytes of it.
     written: u64,
     /// What was read back.
@@ -39,14 +40,20 @@ pub(super) struct Written {
 impl Writer {
     /// So many of the last bytes are kept apart in its sum. The file is empty, and open for reading as well.
     pub(super) fn new(file: File, path: &Path, hold: u64) -> Self {
-        Self { file, path: path.to_owned(), written: 0, tally: Tally::holding_back(hold), piece: vec![0; PIECE] }
+        Self {
+            file,
+            dir: files::dir_of(path).to_owned(),
+            written: 0,
+            tally: Tally::holding_back(hold),
+            piece: vec![0; PIECE],
+        }
     }
 
     pub(super) fn push(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.file.write_all(bytes).map_err(files::named("write", &self.path))?;
+        self.file.write_all(bytes).map_err(files::named("write a file in", &self.dir))?;
         self.written += bytes.len() as u64;
         if self.written - self.tally.bytes() >= SYNC_EVERY {
-            self.file.sync_data().map_err(files::named("sync", &self.path))?;
+            self.file.sync_data().map_err(files::named("sync a file in", &self.dir))?;
             self.read_back()?;
         }
         Ok(())
@@ -56,7 +63,9 @@ impl Writer {
         while let Some(left) = self.written.checked_sub(self.tally.bytes()).filter(|left| *left > 0) {
             let next = usize::try_from(left).unwrap_or(PIECE).min(PIECE);
             let piece = self.piece.get_mut(..next).unwrap_or_default();
-            self.file.read_exact_at(piece, self.tally.bytes()).map_err(files::named("read back", &self.path))?;
+            self.file
+                .read_exact_at(piece, self.tally.bytes())
+                .map_err(files::named("read back a file in", &self.dir))?;
             self.tally.push(piece);
         }
         Ok(())
@@ -64,7 +73,7 @@ impl Writer {
 
     /// What was written, and lies on the disk.
     pub(super) fn finish(mut self) -> io::Result<Written> {
-        self.file.sync_all().map_err(files::named("sync", &self.path))?;
+        self.file.sync_all().map_err(files::named("sync a file in", &self.dir))?;
         self.read_back()?;
         let (sum, whole) = self.tally.sums();
         Ok(Written { sum, whole })

@@ -11,13 +11,16 @@ use crate::sys::files;
 /// The newest that is verified.
 pub(super) const LATEST: &str = "latest";
 
+/// What that is called in a refusal.
+pub(super) const VERIFIED: &str = "verified snapshot";
+
 /// Whether it is called so, and is not a file that lies where the command is given.
 pub(super) fn is_meant(named: &Path) -> bool {
     let called = named.to_str().is_some_and(|name| name == LATEST || name.parse::<Name>().is_ok());
     called && !matches!(files::standing(named), Ok(Some(_)))
 }
 
-/// The file that is meant, whatever it is called. `latest` is the newest verified one that `fits`; `wanted` says what fits, in a
+/// The file that is meant, whatever it is called. `latest` is the newest verified one that `fits`; `what` calls it in a
 /// refusal.
 ///
 /// # Errors
@@ -25,7 +28,7 @@ pub(super) fn is_meant(named: &Path) -> bool {
 pub(super) fn file(
     settings: &Settings,
     named: &Path,
-    wanted: &str,
+    what: &str,
     fits: impl Fn(&Snapshot) -> bool,
 ) -> Result<PathBuf, Failure> {
     if !is_meant(named) {
@@ -40,7 +43,7 @@ pub(super) fn file(
     let found = newest.find(|snapshot| snapshot.proof.is_ok() && fits(snapshot));
     found.map(|snapshot| snapshot.path).ok_or_else(|| {
         let dir = directory.path().display();
-        refused(format!("no verified snapshot {wanted}lies in {dir}; next: name the file of one"))
+        refused(format!("no {what} lies in {dir}; next: name the file of one"))
     })
 }
 
@@ -53,7 +56,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut settings = Settings::default();
         settings.snapshots.directory = Some(dir.path().to_owned());
-        let found = |named: &str| file(&settings, Path::new(named), "", |_| true);
+        let found = |named: &str| file(&settings, Path::new(named), VERIFIED, |_| true);
         let name = "20261127T000000Z-a55691f8868a7a16-r31.db";
         assert_eq!(found(name).unwrap(), dir.path().join(name));
         assert_eq!(found("/backup/etcd.db").unwrap(), Path::new("/backup/etcd.db"));

@@ -205,7 +205,7 @@ impl RestoreArgs {
 
     /// The file that is meant.
     fn file(&self, settings: &Settings) -> Result<PathBuf, Failure> {
-        kept::file(settings, &self.from, "", |_| true)
+        kept::file(settings, &self.from, kept::VERIFIED, |_| true)
     }
 
     fn ask(&self, from: PathBuf) -> Ask {

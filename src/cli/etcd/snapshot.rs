@@ -166,13 +166,13 @@ pub(super) async fn snapshot(settings: &Settings, command: SnapshotCommand) -> R
                 remote::verified(settings, &place, trust, output).await
             }
             Where::File(named) => {
-                let file = kept::file(settings, &named, "", |_| true)?;
+                let file = kept::file(settings, &named, kept::VERIFIED, |_| true)?;
                 offline(&SnapshotCommand::Verify { file, skip_hash_check, output })
             }
         },
         SnapshotCommand::Unpack(args) => super::unpack::unpack(settings, &args).await,
         SnapshotCommand::Show { file, output } => {
-            let file = kept::file(settings, &file, "", |_| true)?;
+            let file = kept::file(settings, &file, kept::VERIFIED, |_| true)?;
             offline(&SnapshotCommand::Show { file, output })
         }
     }

@@ -40,7 +40,8 @@ pub(super) async fn unpack(settings: &Settings, args: &UnpackArgs) -> Result<Exi
             (called.into(), open_fetched(bundle, &parts, args.identity.as_deref())?)
         }
         Where::File(named) => {
-            let snapshot = kept::file(settings, &named, "with a bundle ", |snapshot| stands(&snapshot.path))?;
+            let snapshot =
+                kept::file(settings, &named, "verified snapshot with a bundle", |snapshot| stands(&snapshot.path))?;
             let contents = open(&snapshot, args.identity.as_deref())?;
             (snapshot, contents)
         }
