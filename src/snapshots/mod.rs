@@ -2,8 +2,8 @@
 //! API server or a quorum.
 //!
 //! ```text
-//!   a running member's stream ─┐              ┌─ staging (beside the target, locked, private)
-//!   a stopped member's files  ─┴──save──▶ write ┴─▶ fsync ─▶ read back, hash ─▶ walk the pages ─▶ proof, rename ─▶ a snapshot
+//!   a running member's stream ─┐                ┌─ staging (beside the target, locked, private)
+//!   a stopped member's files  ─┴──save──▶ write ┴─▶ fsync ─▶ read back, hash ─▶ pages ─▶ proof, rename ─▶ a snapshot
 //!                                                       bundle: what a bare machine needs besides, put beside it
 //!   a snapshot ──remote──▶ object storage (beside all that: it may hang)
 //!   schedule ──due──▶ keeper (the agent's task) ──save, prune──▶ directory ◀── retention: which of them go
