@@ -12,7 +12,7 @@
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::bbolt::{Database, Fault};
 use super::proto::{Value, fields};
@@ -47,7 +47,7 @@ pub struct Backend {
 }
 
 /// What a database says of versions.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Head {
     /// The cluster version, as text: `3.5.0`.
     pub cluster_version: Option<String>,
@@ -60,7 +60,7 @@ pub struct Head {
 }
 
 /// A downgrade of the cluster.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", default)]
 pub struct Downgrade {
     /// Where to: `3.5.0`; empty where none is under way.
@@ -70,7 +70,7 @@ pub struct Downgrade {
 }
 
 /// A member of the cluster.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Member {
     /// Its ID.
@@ -88,7 +88,7 @@ pub struct Member {
 }
 
 /// A raised alarm: the member's ID, and 1 for no space, 2 for corrupt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Alarm {
     /// Whose.
     pub member: u64,
@@ -97,7 +97,7 @@ pub struct Alarm {
 }
 
 /// A revision of the key space.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Revision {
     /// Of the transaction: what clients call the revision.
     pub main: i64,
@@ -115,7 +115,7 @@ impl Revision {
 }
 
 /// How far old revisions were given up.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Compacted {
     /// Asked for.
     pub scheduled: Option<Revision>,

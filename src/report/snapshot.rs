@@ -3,13 +3,15 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
+use jiff::Timestamp;
 use serde::Serialize;
 
 use super::text::{lines, table};
 use crate::etcd::backend::{Alarm, Revision};
-use crate::etcd::snapshot::{Contents, Trailer};
+use crate::etcd::snapshot::{Trailer, Verified};
 use crate::model::Digest;
 use crate::model::snapshot::Bundled;
+use crate::snapshots::By;
 use crate::snapshots::bundle::Bundle;
 
 /// A snapshot.
@@ -17,6 +19,9 @@ use crate::snapshots::bundle::Bundle;
 pub struct Snapshot {
     /// The file.
     pub file: PathBuf,
+    /// When it was read whole, where every byte is as it was then; absent where it was read whole just now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unchanged_since: Option<Timestamp>,
     /// Of the database in bytes, its trailer not counted.
     pub size: u64,
     /// Of the pages that are in use, in bytes.
@@ -92,7 +97,8 @@ pub struct Bucket {
 
 impl Snapshot {
     /// Of what was verified.
-    pub fn new(file: &Path, size: u64, sha256: Digest, trailer: Trailer, contents: Contents) -> Self {
+    pub fn new(file: &Path, verified: Verified, by: By) -> Self {
+        let Verified { size, sha256, whole: _, trailer, contents } = verified;
         let main = |revision: Revision| revision.main;
         let downgrade = contents.versions.downgrade.filter(|downgrade| downgrade.enabled);
         let member = |member: crate::etcd::backend::Member| Member {
@@ -105,6 +111,10 @@ impl Snapshot {
             |tally: crate::etcd::snapshot::Tally| Bucket { name: tally.name, keys: tally.keys, bytes: tally.bytes };
         Self {
             file: file.to_owned(),
+            unchanged_since: match by {
+                By::Checksum(then) => Some(then),
+                By::Reading => None,
+            },
             size,
             in_use: contents.in_use,
             page_size: contents.page_size,
@@ -140,6 +150,9 @@ impl Snapshot {
     /// That it is whole, in a few lines.
     pub fn verdict(&self) -> String {
         let mut out = format!("{} is whole", self.file.display());
+        if let Some(then) = self.unchanged_since {
+            let _ = write!(out, ": every byte is as it was when all of it was read, at {then:.0}");
+        }
         if !self.has_trailer {
             out.push_str(", but for what no page can tell: it carries no SHA-256 of itself");
         }

@@ -212,6 +212,7 @@ pub fn surplus(directory: &Directory, rules: &Rules, now: Timestamp) -> io::Resu
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::etcd::snapshot::TRAILER;
     use crate::model::Digest;
     use crate::snapshots::Origin;
 
@@ -228,7 +229,7 @@ mod tests {
         let proof = Proof {
             file: name.to_string(),
             name,
-            bytes: body.len() as u64 + proof::TRAILER,
+            bytes: body.len() as u64 + TRAILER,
             sha256,
             member: Some(1),
             etcd: Some("3.5.16".into()),
@@ -237,6 +238,7 @@ mod tests {
             keys: 4,
             verified: Timestamp::UNIX_EPOCH,
             by: "test".into(),
+            found: None,
         };
         locked.put(staging, &proof).unwrap()
     }

@@ -5,11 +5,13 @@
 //!   a running member's stream ─┐                ┌─ staging (beside the target, locked, private)
 //!   a stopped member's files  ─┴──save──▶ write ┴─▶ fsync ─▶ read back, hash ─▶ pages ─▶ proof, rename ─▶ a snapshot
 //!                                                       bundle: what a bare machine needs besides, put beside it
-//!   a snapshot ──remote──▶ object storage (beside all that: it may hang)
+//!   a snapshot ──verify──▶ known again by the checksum in its proof, or read whole
+//!              ──remote──▶ object storage (beside all that: it may hang)
 //!   schedule ──due──▶ keeper (the agent's task) ──save, prune──▶ directory ◀── retention: which of them go
 //! ```
 
 pub mod bundle;
+mod checksum;
 pub mod directory;
 pub mod keeper;
 mod name;
@@ -22,16 +24,19 @@ mod staging;
 mod tally;
 #[cfg(test)]
 pub(crate) mod tests;
+mod verify;
 mod writer;
 
 use std::path::PathBuf;
 
 use jiff::Timestamp;
 
+pub use checksum::Checksum;
 pub use directory::{Directory, Locked};
 pub use keeper::Keeper;
 pub use name::{Name, NotAName, Origin};
-pub use proof::Proof;
+pub use proof::{Found, Proof};
+pub use verify::{By, Depth, verify};
 
 use bundle::Bundle;
 use retention::Held;

@@ -2,8 +2,8 @@
 //!
 //! A snapshot counts as verified only where its proof stands, is whole (a checksum over its own text), is about a file of
 //! that name and length, and ends in the digest that this file ends in. So neither a torn file nor a foreign one that
-//! came to lie there is taken for one. A bit that flipped in the middle since is found by `lastgood etcd snapshot verify`
-//! alone, which reads every page again; so does a restore.
+//! came to lie there is taken for one. A bit that flipped in the middle since is not looked for each time: `lastgood etcd
+//! snapshot verify` finds it, and so does a restore, by the checksum of all bytes that stands here (verify.rs).
 
 use std::fs::File;
 use std::io;
@@ -13,20 +13,22 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::checksum::Checksum;
 use super::tally::Sum;
 use super::{Name, Origin};
+use crate::etcd::snapshot::{Contents, TRAILER};
 use crate::model::Digest;
 use crate::record::envelope;
 use crate::sys::files::{self, Attributes};
 
 /// The format. A file of a higher one proves nothing to this program.
-const VERSION: u32 = 1;
-/// A proof is some hundred bytes.
+const VERSION: u32 = 2;
+/// The one before it, which does not say what else was found; read as well.
+const BEFORE: u32 = 1;
+/// A proof is some thousand bytes.
 pub(super) const MAX_BYTES: u64 = 1 << 16;
 /// What follows the name of the snapshot.
 pub(super) const ENDING: &str = ".proof.json";
-/// etcd's own: a SHA-256 behind the database.
-pub(super) const TRAILER: u64 = 32;
 
 /// What was found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,6 +56,21 @@ pub struct Proof {
     pub verified: Timestamp,
     /// By which version of lastgood.
     pub by: String,
+    /// What else was found; absent where that is more than any etcd has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub found: Option<Found>,
+}
+
+/// What a verification finds, and by what the bytes are known again that it was found in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Found {
+    /// Of all bytes of the file.
+    pub checksum: Checksum,
+    /// SHA-256 of all bytes of the file.
+    pub whole: Digest,
+    /// What the file holds.
+    pub contents: Contents,
 }
 
 /// Where the proof of a snapshot stands.
@@ -63,7 +80,16 @@ pub(super) fn path_of(snapshot: &Path) -> PathBuf {
     path.into()
 }
 
+/// This version of lastgood, in a proof.
+pub(super) const BY: &str = concat!("lastgood ", env!("CARGO_PKG_VERSION"));
+
 impl Proof {
+    /// The same, so that it is read again whatever a hostile database holds: no longer than a proof may be.
+    pub(super) fn bounded(self) -> Self {
+        let fits = self.encode().is_ok_and(|text| text.len() as u64 <= MAX_BYTES);
+        Self { found: self.found.filter(|_| fits), ..self }
+    }
+
     /// Puts it beside the snapshot. On disk to stay when this returns.
     ///
     /// # Errors
@@ -100,7 +126,9 @@ impl Proof {
 
     /// The proof in a text, if it is one for a file of this name and length.
     pub(super) fn decode(text: &[u8], file: &str, bytes: u64) -> Result<Self, String> {
-        let proof: Self = envelope::decode(VERSION, "proof", text).map_err(|fault| format!("its proof {fault}"))?;
+        let proof = envelope::decode(VERSION, "proof", text)
+            .or_else(|fault| envelope::decode(BEFORE, "proof", text).map_err(|_| fault));
+        let proof: Self = proof.map_err(|fault| format!("its proof {fault}"))?;
         if proof.file != file {
             return Err(format!("its proof is about {}", proof.file));
         }

@@ -20,17 +20,18 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::directory::{self, Locked};
-use super::proof::{Proof, TRAILER};
+use super::proof::{self, BY, Found, Proof};
 use super::staging::Staging;
 use super::writer::{Writer, Written};
 use super::{Name, Origin};
 use crate::config::settings;
 use crate::config::size::roughly;
-use crate::etcd::snapshot::reread;
+use crate::etcd::snapshot::{TRAILER, reread};
 use crate::etcd::wal;
 use crate::model::Digest;
 use crate::observe::{Feed, Way};
 use crate::sys::clock;
+use crate::sys::files;
 use crate::sys::idle::yield_the_disk;
 
 /// Parts that wait for the disk: 8 MiB of etcd's 32 KiB, about as many as come while it syncs.
@@ -162,7 +163,7 @@ pub async fn from_member(way: &Way, limits: Limits, dir: &Path, progress: &Progr
             Ok(Err(_)) => break,
             Err(_) => {
                 let words = format!("has taken nothing for {} s", limits.stall.as_secs_f32());
-                return Err(crate::sys::files::fault(io::ErrorKind::TimedOut, dir, &words).into());
+                return Err(files::fault(io::ErrorKind::TimedOut, dir, &words).into());
             }
         }
     }
@@ -194,11 +195,11 @@ pub async fn from_member(way: &Way, limits: Limits, dir: &Path, progress: &Progr
 /// [`Fault`]; nothing is left behind then.
 pub async fn from_data_dir(data_dir: &Path, log: &Path, dir: &Path, progress: &Progress) -> Result<Taken, Fault> {
     let database = data_dir.join("member/snap/db");
-    let named = |verb| crate::sys::files::named(verb, &database);
+    let named = |verb| files::named(verb, &database);
     let file = File::open(&database).map_err(named("read"))?;
     let metadata = file.metadata().map_err(named("look at"))?;
     if !metadata.is_file() {
-        return Err(crate::sys::files::fault(io::ErrorKind::InvalidInput, &database, "is no regular file").into());
+        return Err(files::fault(io::ErrorKind::InvalidInput, &database, "is no regular file").into());
     }
     let file = Flock::lock(file, FlockArg::LockSharedNonblock).map_err(|(_, errno)| match errno {
         Errno::EWOULDBLOCK => Fault::InUse(database.clone()),
@@ -214,7 +215,7 @@ pub async fn from_data_dir(data_dir: &Path, log: &Path, dir: &Path, progress: &P
         let mut piece = vec![0; PIECE];
         let mut done = 0;
         loop {
-            let read = file.read(&mut piece).map_err(crate::sys::files::named("read", &path))?;
+            let read = file.read(&mut piece).map_err(files::named("read", &path))?;
             let Some(bytes) = piece.get(..read).filter(|bytes| !bytes.is_empty()) else { return Ok(()) };
             done += read as u64;
             progress(Doing::Receiving, done, metadata.len());
@@ -291,7 +292,7 @@ impl Taken {
     }
 
     fn proven(self, progress: &dyn Fn(u64, u64)) -> Result<Proven, Fault> {
-        let Self { staging, source, written: Written { sum, whole } } = self;
+        let Self { staging, source, written: Written { sum, whole, checksum } } = self;
         let sha256 = match source.origin {
             Origin::Stream if sum.last == sum.sha256.as_bytes() => sum.sha256,
             Origin::Stream => return Err(Fault::NotWhole("it does not fit the SHA-256 behind it".to_owned())),
@@ -299,6 +300,7 @@ impl Taken {
         };
         let contents = reread(staging.path(), &mut |done, of| progress(done, of));
         let contents = contents.map_err(|rejected| Fault::NotWhole(rejected.to_string()))?;
+        let remarks = contents.remarks.clone();
         let name = Name {
             at: Timestamp::from_second(source.at.as_second()).unwrap_or(source.at),
             cluster: source.cluster,
@@ -316,9 +318,10 @@ impl Taken {
             raft_index: source.raft_index.or(contents.consistent_index),
             keys: contents.live_keys.unwrap_or(contents.total_keys),
             verified: clock::now().wall,
-            by: concat!("lastgood ", env!("CARGO_PKG_VERSION")).to_owned(),
+            by: BY.to_owned(),
+            found: Some(Found { checksum, whole, contents }),
         };
-        Ok(Proven { staging, proof, whole, remarks: contents.remarks })
+        Ok(Proven { staging, proof: proof.bounded(), whole, remarks })
     }
 }
 
@@ -351,18 +354,18 @@ impl Proven {
         directory.put(self.staging, &self.proof)
     }
 
-    /// Gives it the name that a person wanted, if nothing stands there. A copy that does not carry its digest has its proof
-    /// put beside it, which says so.
+    /// Gives it the name that a person wanted, if nothing stands there, and puts its proof beside it. One that is left there of
+    /// an earlier file of that name goes.
     ///
     /// # Errors
     /// When it cannot be put there.
     pub fn keep_as(self, file: &Path) -> io::Result<()> {
+        let name = file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let proof = Proof { file: name, ..self.proof };
+        // Written before anything has a name: what can go wrong has by then.
+        let staged = Staging::of(files::dir_of(file), &proof.encode()?)?;
         self.staging.put(file)?;
-        if self.proof.name.origin == Origin::DataDir {
-            let name = file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-            Proof { file: name, ..self.proof }.write(file)?;
-        }
-        Ok(())
+        staged.put_over(&proof::path_of(file))
     }
 }
 

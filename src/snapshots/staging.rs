@@ -77,6 +77,13 @@ impl Staging {
         let _ = self.temp.into_temp_path().keep();
         Ok(())
     }
+
+    /// The same, over what stands there.
+    pub(super) fn put_over(self, target: &Path) -> io::Result<()> {
+        files::rename(self.temp.path(), target)?;
+        let _ = self.temp.into_temp_path().keep();
+        Ok(())
+    }
 }
 
 /// Removes what writers left that are gone. What cannot be removed is in nobody's way.

@@ -6,6 +6,7 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
+use super::checksum::{Checksum, Summing};
 use super::tally::{Sum, Tally};
 use crate::model::Digest;
 use crate::sys::files;
@@ -25,6 +26,7 @@ pub(super) struct Writer {
     written: u64,
     /// What was read back.
     tally: Tally,
+    checksum: Summing,
     piece: Vec<u8>,
 }
 
@@ -35,6 +37,8 @@ pub(super) struct Written {
     pub(super) sum: Sum,
     /// SHA-256 of all of them.
     pub(super) whole: Digest,
+    /// By which all of them are known again.
+    pub(super) checksum: Checksum,
 }
 
 impl Writer {
@@ -45,6 +49,7 @@ impl Writer {
             dir: files::dir_of(path).to_owned(),
             written: 0,
             tally: Tally::holding_back(hold),
+            checksum: Summing::default(),
             piece: vec![0; PIECE],
         }
     }
@@ -67,6 +72,7 @@ impl Writer {
                 .read_exact_at(piece, self.tally.bytes())
                 .map_err(files::named("read back a file in", &self.dir))?;
             self.tally.push(piece);
+            self.checksum.push(piece);
         }
         Ok(())
     }
@@ -76,14 +82,15 @@ impl Writer {
         self.file.sync_all().map_err(files::named("sync a file in", &self.dir))?;
         self.read_back()?;
         let (sum, whole) = self.tally.sums();
-        Ok(Written { sum, whole })
+        Ok(Written { sum, whole, checksum: self.checksum.finish() })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::snapshots::proof::TRAILER;
+    use crate::etcd::snapshot::TRAILER;
+    use crate::snapshots::checksum;
     use proptest::prelude::*;
 
     proptest! {
@@ -103,7 +110,9 @@ mod tests {
             let (database, last) = bytes.split_at(bytes.len() - 32);
             let written = writer.finish().unwrap();
             let sum = Sum { bytes: bytes.len() as u64, sha256: Digest::of(database), last: last.to_vec() };
-            let wanted = Written { sum, whole: Digest::of(&bytes) };
+            let again = File::open(&path).unwrap();
+            let checksum = checksum::of(&again, bytes.len() as u64, &mut |_| ()).unwrap();
+            let wanted = Written { sum, whole: Digest::of(&bytes), checksum };
             prop_assert_eq!(written, wanted);
             prop_assert_eq!(std::fs::read(&path).unwrap(), bytes);
         }

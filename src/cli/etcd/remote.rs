@@ -15,7 +15,7 @@ use super::snapshot::but;
 use crate::cli::{Care, Exit, Failure, out};
 use crate::config::Settings;
 use crate::config::place::{NotAPlace, Place};
-use crate::etcd::snapshot::{RawCopy, Verified, verify};
+use crate::etcd::snapshot::{RawCopy, verify};
 use crate::report::{Format, Shelf, Snapshot, SnapshotRow};
 use crate::snapshots::bundle::{self, Bundle, Staged};
 use crate::snapshots::remote::send::{Doing, Parcel, Progress};
@@ -23,7 +23,7 @@ use crate::snapshots::remote::shelf::Proofs;
 use crate::snapshots::remote::{Fetched, Remote, Stored, Surplus, Trouble, meant, own_clusters, surplus};
 use crate::snapshots::retention::Rules;
 use crate::snapshots::save::Proven;
-use crate::snapshots::{Directory, Proof};
+use crate::snapshots::{By, Directory, Proof};
 
 /// For taking back what was sent, where the store may be what does not answer.
 const TAKE_BACK: Duration = Duration::from_secs(10);
@@ -227,20 +227,16 @@ pub(super) async fn verified(
 ) -> Result<Exit, Failure> {
     let fetched = fetch(settings, place).await?;
     let mut progress = Line::new("verifying");
-    let Verified { size, sha256, trailer, contents } =
-        verify(fetched.path(), trust, &mut |done, of| progress.at(done, of))?;
+    let verified = verify(fetched.path(), trust, &mut |done, of| progress.at(done, of))?;
     drop(progress);
-    let snapshot = Snapshot::new(Path::new(&fetched.from), size, sha256, trailer, contents);
+    let snapshot = Snapshot::new(Path::new(&fetched.from), verified.clone(), By::Reading);
     let (dir, name) = fetched.from.rsplit_once('/').unwrap_or_default();
     let remote = open(settings, &dir.parse().map_err(|error: NotAPlace| Failure::failed(error.to_string()))?)?;
     let bundle = match remote.bundle(name).await {
-        Ok((bundle, parts)) => {
-            let mut progress = Line::new("verifying its bundle");
-            match bundle::verify_fetched(bundle, &parts, fetched.path(), &mut |done, of| progress.at(done, of)) {
-                Ok(bundle) => Some(bundle),
-                Err(fault) => return but(&snapshot, &fault, output),
-            }
-        }
+        Ok((bundle, parts)) => match bundle::verify_fetched(bundle, &parts, fetched.path(), &verified) {
+            Ok(bundle) => Some(bundle),
+            Err(fault) => return but(&snapshot, &fault, output),
+        },
         Err(Trouble::Absent(_)) => None,
         Err(fault @ Trouble::Differs(_)) => return but(&snapshot, &fault, output),
         Err(trouble) => return Err(trouble.into()),

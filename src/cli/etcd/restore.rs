@@ -18,6 +18,7 @@ use crate::model::{ComponentId, Manifest, Role, manifest};
 use crate::observe;
 use crate::record::last_known;
 use crate::report::Format;
+use crate::snapshots::{Depth, verify};
 use crate::sys::{files, proc};
 
 /// How to restore. What is left out is taken from the etcd manifest of this node, where there is one.
@@ -83,7 +84,10 @@ pub(super) async fn restore(settings: &Settings, args: &RestoreArgs) -> Result<E
     let finished = if args.care.dry_run { Vec::new() } else { finish(&data_dir)? };
     let mut planned = {
         let mut progress = Progress::new("verifying");
-        ask.plan(&node, &mut |done, of| progress.at(done, of))?
+        ask.plan(&node, |file, trust| {
+            let verified = verify(file, trust, Depth::AsNeeded, &mut |done, of| progress.at(done, of));
+            verified.map(|(verified, _)| verified)
+        })?
     };
     for finished in finished {
         match finished {

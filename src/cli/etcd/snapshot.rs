@@ -13,9 +13,10 @@ use crate::cli::{Care, Exit, Failure, out};
 use crate::config::Settings;
 use crate::config::place::Place;
 use crate::etcd::bbolt::Fault;
-use crate::etcd::snapshot::{RawCopy, Rejected, Verified, verify};
+use crate::etcd::snapshot::{RawCopy, Rejected, Verified};
 use crate::report::{Format, Snapshot};
 use crate::snapshots::bundle::{self, Bundle};
+use crate::snapshots::{Depth, verify};
 
 /// What can be done with snapshots.
 #[derive(Debug, Subcommand)]
@@ -74,6 +75,10 @@ pub enum SnapshotCommand {
         /// Take a file without a SHA-256 at its end, such as a copy of member/snap/db: a damaged value cannot be told there
         #[arg(long)]
         skip_hash_check: bool,
+        /// Read all of it, SHA-256 and every page, even where the checksum in its proof says that every byte is as it was when
+        /// this lastgood did so
+        #[arg(long)]
+        full: bool,
         /// How to print it
         #[arg(short, long, value_enum, default_value_t)]
         output: Format,
@@ -109,11 +114,11 @@ fn cluster(text: &str) -> Result<u64, String> {
 /// Carries a command out that needs nothing but its arguments.
 pub(super) fn offline(command: &SnapshotCommand) -> Result<Exit, Failure> {
     match command {
-        SnapshotCommand::Verify { file, skip_hash_check, output } => {
+        SnapshotCommand::Verify { file, skip_hash_check, full, output } => {
             let trust = if *skip_hash_check { RawCopy::Allow } else { RawCopy::Refuse };
-            let snapshot = verified(file, trust)?;
-            let mut progress = Progress::new("verifying its bundle");
-            let bundle = match bundle::verify(file, &mut |done, of| progress.at(done, of)) {
+            let depth = if *full { Depth::Whole } else { Depth::AsNeeded };
+            let (verified, snapshot) = verified(file, trust, depth)?;
+            let bundle = match bundle::verify(file, &verified) {
                 Ok(bundle) => Some(bundle),
                 Err(bundle::Fault::None(_)) => None,
                 Err(fault) => return but(&snapshot, &fault, *output),
@@ -121,7 +126,7 @@ pub(super) fn offline(command: &SnapshotCommand) -> Result<Exit, Failure> {
             out::text(&output.print(&snapshot.with(bundle), Snapshot::verdict)?)
         }
         SnapshotCommand::Show { file, output } => {
-            let snapshot = verified(file, RawCopy::Allow)?;
+            let (_, snapshot) = verified(file, RawCopy::Allow, Depth::AsNeeded)?;
             let (bundle, torn) = match Bundle::read(file) {
                 Ok(bundle) => (Some(bundle), None),
                 Err(bundle::Fault::None(_)) => (None, None),
@@ -160,14 +165,14 @@ pub(super) async fn snapshot(settings: &Settings, command: SnapshotCommand) -> R
             remote::prune(settings, cluster.into_iter().collect(), care).await
         }
         SnapshotCommand::Prune { remote: false, cluster: _, care } => super::shelf::prune(settings, care),
-        SnapshotCommand::Verify { ref file, skip_hash_check, output } => match Where::of(file)? {
+        SnapshotCommand::Verify { ref file, skip_hash_check, full, output } => match Where::of(file)? {
             Where::Place(place) => {
                 let trust = if skip_hash_check { RawCopy::Allow } else { RawCopy::Refuse };
                 remote::verified(settings, &place, trust, output).await
             }
             Where::File(named) => {
                 let file = kept::file(settings, &named, kept::VERIFIED, |_| true)?;
-                offline(&SnapshotCommand::Verify { file, skip_hash_check, output })
+                offline(&SnapshotCommand::Verify { file, skip_hash_check, full, output })
             }
         },
         SnapshotCommand::Unpack(args) => super::unpack::unpack(settings, &args).await,
@@ -178,10 +183,11 @@ pub(super) async fn snapshot(settings: &Settings, command: SnapshotCommand) -> R
     }
 }
 
-fn verified(file: &Path, trust: RawCopy) -> Result<Snapshot, Failure> {
+fn verified(file: &Path, trust: RawCopy, depth: Depth) -> Result<(Verified, Snapshot), Failure> {
     let mut progress = Progress::new("verifying");
-    let Verified { size, sha256, trailer, contents } = verify(file, trust, &mut |done, of| progress.at(done, of))?;
-    Ok(Snapshot::new(file, size, sha256, trailer, contents))
+    let (verified, by) = verify(file, trust, depth, &mut |done, of| progress.at(done, of))?;
+    let snapshot = Snapshot::new(file, verified.clone(), by);
+    Ok((verified, snapshot))
 }
 
 /// What is damaged is unwell; what lacks its proof is refused; what cannot be read at all has failed.

@@ -248,13 +248,15 @@ async fn a_file_that_a_person_names_is_written_alone_or_with_its_bundle() {
     let dir = home.path().join("mine");
     fs::create_dir(&dir).unwrap();
     keep_as(&settings, taken(&cluster, &dir).await, dir.join("alone.db"), With::FileAlone).unwrap();
-    assert_eq!(files::names(&dir).unwrap(), ["alone.db"]);
+    assert_eq!(files::names(&dir).unwrap(), ["alone.db", "alone.db.proof.json"]);
 
     let file = dir.join("whole.db");
     keep_as(&settings, taken(&cluster, &dir).await, file.clone(), With::Bundle).unwrap();
-    let whole = ["alone.db", "whole.bundle.json", "whole.db", "whole.keys.tar.age", "whole.node.tar"];
+    let alone = ["alone.db", "alone.db.proof.json"].as_slice();
+    let whole = ["whole.bundle.json", "whole.db", "whole.db.proof.json", "whole.keys.tar.age", "whole.node.tar"];
+    let whole = [alone, &whole].concat();
     assert_eq!(files::names(&dir).unwrap(), whole);
-    crate::snapshots::bundle::verify(&file, &mut |_, _| ()).unwrap();
+    crate::snapshots::bundle::tests::as_it_was(&file).unwrap();
     let to = home.path().join("out");
     let text = file.display().to_string();
     assert_eq!(unpack(&settings, &of(&text, &to, Some(&identity))).await.unwrap(), Exit::Ok);
@@ -266,7 +268,8 @@ async fn a_file_that_a_person_names_is_written_alone_or_with_its_bundle() {
     settings.snapshots.recipients.clear();
     fs::write(dir.join("other.bundle.json"), "a person's").unwrap();
     keep_as(&settings, taken(&cluster, &dir).await, dir.join("other.db"), With::Bundle).unwrap();
-    let mut wanted = [whole.as_slice(), &["without.db", "other.bundle.json", "other.db"]].concat();
+    let others = ["without.db", "without.db.proof.json", "other.bundle.json", "other.db", "other.db.proof.json"];
+    let mut wanted = [whole.as_slice(), &others].concat();
     wanted.sort_unstable();
     assert_eq!(files::names(&dir).unwrap(), wanted);
     assert_eq!(fs::read_to_string(dir.join("other.bundle.json")).unwrap(), "a person's");

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::testing::{VM, ask, restore, snapshot};
+use super::testing::{VM, ask, read, restore, snapshot};
 use super::{Ask, Finished, Node, finish};
 use crate::etcd::backend;
 use crate::etcd::snapshot::data_dir;
@@ -33,7 +33,7 @@ fn log(root: &Path) -> Option<PathBuf> {
 fn run(root: &Path) -> Result<(), super::Fault> {
     let ask = asked(root);
     let finished = finish(&root.join("data"))?;
-    let planned = ask.plan(&Node::default(), &mut |_, _| {})?;
+    let planned = ask.plan(&Node::default(), read)?;
     if finished.iter().any(|finished| matches!(finished, Finished::Completed(restored) if restored.is(&planned))) {
         return Ok(());
     }

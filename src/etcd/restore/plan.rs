@@ -21,7 +21,7 @@ use super::build::Owner;
 use super::cluster::{NewCluster, NoCluster, peer_url};
 use super::{Ask, Fault, Node, OfManifest, apart, idle, revisions, swap};
 use crate::etcd::backend::{self, Member};
-use crate::etcd::snapshot::{Contents, Trailer, verify};
+use crate::etcd::snapshot::{Contents, RawCopy, Rejected, Trailer, Verified};
 use crate::etcd::versions;
 use crate::model::versions::{Minor, may_open};
 use crate::model::{DataVersion, Digest};
@@ -149,18 +149,23 @@ struct Settled {
 }
 
 impl Ask {
-    /// Works out what would be done. Reads the whole snapshot; `progress` hears how many bytes of how many are read.
+    /// Works out what would be done. `verify` tells whether the snapshot is whole: as [`crate::etcd::snapshot::verify`], or by
+    /// what is known of it.
     ///
     /// # Errors
     /// Everything that speaks against it. Nothing is touched.
-    pub fn plan(&self, node: &Node, progress: &mut dyn FnMut(u64, u64)) -> Result<Planned, Fault> {
+    pub fn plan(
+        &self,
+        node: &Node,
+        verify: impl FnOnce(&Path, RawCopy) -> Result<Verified, Rejected>,
+    ) -> Result<Planned, Fault> {
         let settled = self.settled(node.etcd.as_ref())?;
         // Before minutes are spent on reading.
         NewCluster::new(&settled.initial, "", &settled.name, settled.advertised.as_deref()).map_err(no_cluster)?;
         let data_dir = &settled.data_dir;
         let stands = self.stands(&settled)?;
         let stamp = stamp(&self.from)?;
-        let verified = verify(&self.from, self.raw_copy, progress)?;
+        let verified = verify(&self.from, self.raw_copy)?;
         let contents = &verified.contents;
         let old = stands.as_ref().map(|stands| backend::read(&stands.join("snap/db")));
         let old_members = old.as_ref().and_then(|old| Some(old.as_ref().ok()?.members.clone())).unwrap_or_default();

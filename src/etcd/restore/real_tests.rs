@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::testing::{ask, restore};
+use super::testing::{ask, read, restore};
 use super::{Ask, Finished, Node, Recorded, finish};
 use crate::model::versions::Minor;
 use crate::observe::testing::{Pki, etcd_binary, newest_etcd};
@@ -297,7 +297,7 @@ fn a_log_apart(series: &'static str) {
     let ask = Ask { wal_dir: Some(log.clone()), replace: true, ..ask(&snapshot, &data, &cluster.initial()) };
     let ask = Ask { stopped: vec!["m0".to_owned()], ..ask };
     let quiet = &mut |_, _| {};
-    let checked = ask.plan(&Node::default(), quiet).unwrap().build(quiet).unwrap().check(quiet).unwrap();
+    let checked = ask.plan(&Node::default(), read).unwrap().build(quiet).unwrap().check(quiet).unwrap();
     // The log's disk is away at this very moment, and comes back.
     let away = dir.path().join("away");
     std::fs::rename(&log, &away).unwrap();

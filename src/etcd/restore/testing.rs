@@ -7,7 +7,7 @@ use std::process::{Command, Output};
 
 use super::{Ask, Fault, Node, Restored};
 use crate::etcd::bbolt::{Database, Item};
-use crate::etcd::snapshot::RawCopy;
+use crate::etcd::snapshot::{RawCopy, Rejected, Verified, verify};
 use crate::observe::testing::etcd_binary;
 
 /// The snapshot of a cluster of one member, `vm`, at revision 754.
@@ -36,15 +36,20 @@ pub(super) fn ask(from: &Path, data_dir: &Path, cluster: &str) -> Ask {
     }
 }
 
+/// Verifies it by all of it.
+pub(super) fn read(snapshot: &Path, trust: RawCopy) -> Result<Verified, Rejected> {
+    verify(snapshot, trust, &mut |_, _| {})
+}
+
 /// All of it, without a person in between.
 pub(super) fn restore(ask: &Ask, node: &Node) -> Result<Restored, Fault> {
     let mut quiet = |_, _| {};
-    ask.plan(node, &mut quiet)?.build(&mut quiet)?.check(&mut quiet)?.swap()
+    ask.plan(node, read)?.build(&mut quiet)?.check(&mut quiet)?.swap()
 }
 
 /// Why it is refused.
 pub(super) fn refused(ask: &Ask, node: &Node) -> String {
-    match ask.plan(node, &mut |_, _| {}) {
+    match ask.plan(node, read) {
         Err(fault @ Fault::Refused { .. }) => fault.to_string(),
         other => panic!("it is not refused: {other:?}"),
     }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use nix::fcntl::{Flock, FlockArg};
 
-use super::testing::{VM, ask, dump, refused, restore, snapshot};
+use super::testing::{VM, ask, dump, read, refused, restore, snapshot};
 use super::{Fault, Finished, NewCluster, Node, OfManifest, Recorded, finish, transform};
 use crate::etcd::backend::{self, Member};
 use crate::etcd::bbolt::Database;
@@ -127,15 +127,15 @@ fn each_reason_not_to_is_told_before_anything_is_touched() {
     // The snapshot itself.
     let whole = fs::read(&from).unwrap();
     fs::write(&from, &whole[..whole.len() - 32]).unwrap();
-    let fault = good().plan(&none, &mut |_, _| {}).unwrap_err();
+    let fault = good().plan(&none, read).unwrap_err();
     assert!(matches!(fault, Fault::Rejected(Rejected::NoTrailer { .. })), "{fault}");
     let raw = super::Ask { raw_copy: RawCopy::Allow, ..good() };
-    let plan = raw.plan(&none, &mut |_, _| {}).unwrap().plan;
+    let plan = raw.plan(&none, read).unwrap().plan;
     assert!(plan.text().contains("carries no SHA-256"), "{}", plan.text());
     let mut flipped = whole;
     flipped[100_000] ^= 1;
     fs::write(&from, flipped).unwrap();
-    assert!(matches!(good().plan(&none, &mut |_, _| {}).unwrap_err(), Fault::Rejected(_)));
+    assert!(matches!(good().plan(&none, read).unwrap_err(), Fault::Rejected(_)));
 }
 
 #[test]
@@ -147,7 +147,7 @@ fn a_data_directory_that_is_in_use_is_not_touched() {
     let database = data.join("member/snap/db");
     let before = fs::read(&database).unwrap();
     let held = Flock::lock(fs::File::open(&database).unwrap(), FlockArg::LockExclusiveNonblock).unwrap();
-    let planned = ask.plan(&Node::default(), &mut |_, _| {}).unwrap();
+    let planned = ask.plan(&Node::default(), read).unwrap();
     assert!(planned.plan.text().contains("stop etcd: "), "{}", planned.plan.text());
     let fault = planned.build(&mut |_, _| {}).unwrap_err();
     assert!(fault.to_string().contains("its database is locked"), "{fault}");
@@ -168,9 +168,9 @@ fn a_data_directory_that_is_in_use_is_not_touched() {
     }
     let mut node = a_manifest(&data);
     node.etcd.as_mut().unwrap().startable = Some("its manifest stands".to_owned());
-    let fault = ask.plan(&node, &mut |_, _| {}).unwrap().build(&mut |_, _| {}).unwrap_err();
+    let fault = ask.plan(&node, read).unwrap().build(&mut |_, _| {}).unwrap_err();
     assert!(fault.to_string().contains("its manifest stands"), "{fault}");
-    let busy = ask.plan(&Node::default(), &mut |_, _| {}).unwrap().plan.in_use;
+    let busy = ask.plan(&Node::default(), read).unwrap().plan.in_use;
     reader.kill().unwrap();
     reader.wait().unwrap();
     assert!(busy.unwrap().contains(&format!("process {} has its database open", reader.id())));
@@ -225,7 +225,7 @@ fn leases_are_kept_and_what_would_hinder_the_new_cluster_is_cleared_and_told() {
     let mut ask = super::Ask { raw_copy: RawCopy::Allow, ..ask(&hindered, &data, VM) };
     assert!(refused(&ask, &Node::default()).contains("name other members: lea (7, http://l:1)"));
     ask.stopped.push("lea".to_owned());
-    let plan = ask.plan(&Node::default(), &mut |_, _| {}).unwrap().plan.text();
+    let plan = ask.plan(&Node::default(), read).unwrap().plan.text();
     for words in [
         "the alarm NOSPACE of member 7 is cleared",
         "the downgrade to 3.5.0 is no longer",
@@ -265,7 +265,7 @@ fn a_log_that_lies_apart_is_exchanged_with_its_data_and_the_old_one_is_kept() {
     fs::write(log.join("0.tmp"), "allotted").unwrap();
     fs::write(log.join("notes"), "a person's").unwrap();
 
-    let plan = bare(&from).plan(&node, &mut |_, _| {}).unwrap().plan;
+    let plan = bare(&from).plan(&node, read).unwrap().plan;
     assert!(plan.text().contains(&format!("into {}; a log", log.display())), "{}", plan.text());
     let second = restore(&bare(&from), &node).unwrap();
     let kept = second.log.unwrap().aside.unwrap();
@@ -289,7 +289,7 @@ fn a_log_whose_disk_is_gone_in_the_middle_of_it_leaves_a_database_that_no_etcd_o
     let asked = super::Ask { wal_dir: Some(log.clone()), replace: true, ..ask(&from, &data, VM) };
     restore(&asked, &Node::default()).unwrap();
     let quiet = &mut |_, _| {};
-    let checked = asked.plan(&Node::default(), quiet).unwrap().build(quiet).unwrap().check(quiet).unwrap();
+    let checked = asked.plan(&Node::default(), read).unwrap().build(quiet).unwrap().check(quiet).unwrap();
     let elsewhere = dir.path().join("unmounted");
     fs::rename(&log, &elsewhere).unwrap();
     fs::create_dir(&log).unwrap();

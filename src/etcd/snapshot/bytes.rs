@@ -22,19 +22,28 @@ const PIECE: usize = 256 << 10;
 /// One that is read, one that is hashed, and what lies between them while one of the two has to wait for a processor.
 const PIECES: usize = 8;
 
-/// The SHA-256 of so many bytes, and what the next 32 say, if they are there. Ends early, with anything, when it is told
-/// to stop.
+/// What a file's bytes make.
+pub(super) struct Hashed {
+    /// SHA-256 of the database.
+    pub(super) sha256: Digest,
+    /// What the 32 bytes behind it say, if they are there.
+    pub(super) says: Option<Digest>,
+    /// SHA-256 of both.
+    pub(super) whole: Digest,
+}
+
+/// Reads and hashes so many bytes of a database, and what is behind them. Ends early, with anything, when it is told to stop.
 pub(super) fn hash(
     db: &Database,
     path: &Path,
     size: u64,
     stop: &AtomicBool,
     progress: &mut dyn FnMut(u64),
-) -> Result<(Digest, Option<Digest>), Fault> {
+) -> Result<Hashed, Fault> {
     let broken = |error| Fault::Io { path: path.to_owned(), error };
     // Only advice: on a file system that takes none, it is read all the same.
     let _ = posix_fadvise(db.file(), 0, 0, PosixFadviseAdvice::POSIX_FADV_SEQUENTIAL);
-    let sha256 = thread::scope(|scope| {
+    let hasher: io::Result<Sha256> = thread::scope(|scope| {
         let (to_full, full) = channel();
         let (to_empty, empty) = channel();
         for _ in 0..PIECES {
@@ -53,11 +62,14 @@ pub(super) fn hash(
             // At the end nobody takes it.
             let _ = to_empty.send(piece);
         }
-        Ok(Digest::from(<[u8; 32]>::from(hasher.finalize())))
+        Ok(hasher)
     });
+    let hasher = hasher.map_err(broken)?;
     let mut says = [0; TRAILER as usize];
-    let says = db.file().read_exact_at(&mut says, size).ok().map(|()| Digest::from(says));
-    sha256.map(|sha256| (sha256, says)).map_err(broken)
+    let says = db.file().read_exact_at(&mut says, size).is_ok().then_some(says);
+    let whole = says.map_or_else(|| hasher.clone(), |says| hasher.clone().chain_update(says));
+    let [sha256, whole] = [hasher, whole].map(|hasher| Digest::from(<[u8; 32]>::from(hasher.finalize())));
+    Ok(Hashed { sha256, says: says.map(Digest::from), whole })
 }
 
 /// Fills what is empty, in order, until all is read, or nobody wants it.

@@ -5,7 +5,7 @@
 //!     │
 //!     ├─ bytes.rs: in order, byte by byte ──▶ SHA-256
 //!     └─ page by page, contents.rs ──▶ what it holds
-//!          verify.rs: both at once ──▶ Verified { size, sha256, trailer, contents }   or   Rejected: which page, and what is wrong
+//!          verify.rs: both at once ──▶ Verified { size, sha256, whole, trailer, contents }  or   Rejected: which page, and what is wrong
 //!
 //!   DATA-DIR that was built of one ── data_dir.rs ──▶ fit to be started, or why not
 //! ```
@@ -15,4 +15,4 @@ mod contents;
 pub mod data_dir;
 mod verify;
 
-pub use verify::{Contents, RawCopy, Rejected, Tally, Trailer, Verified, reread, verify};
+pub use verify::{Contents, RawCopy, Rejected, TRAILER, Tally, Trailer, Verified, reread, verify};

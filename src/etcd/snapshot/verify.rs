@@ -15,14 +15,16 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
-use super::bytes::hash;
+use serde::{Deserialize, Serialize};
+
+use super::bytes::{Hashed, hash};
 use super::contents::Gathering;
 use crate::etcd::backend::{Alarm, Compacted, Head, Member, Revision};
 use crate::etcd::bbolt::{Database, Fault};
 use crate::model::Digest;
 
-/// A SHA-256.
-pub(super) const TRAILER: u64 = 32;
+/// Bytes of the SHA-256 that etcd puts behind a database it sends.
+pub const TRAILER: u64 = 32;
 /// bbolt's least page: `etcdutl` tells by the rest of a division by it whether there is a trailer.
 const SECTOR: u64 = 512;
 /// Between two looks whether the walk has ended, where the hash came first.
@@ -44,10 +46,22 @@ pub struct Verified {
     pub size: u64,
     /// Of the database, its trailer not counted.
     pub sha256: Digest,
+    /// Of all of the file.
+    pub whole: Digest,
     /// What it says of itself.
     pub trailer: Trailer,
     /// What it holds.
     pub contents: Contents,
+}
+
+impl Verified {
+    /// Bytes of the file.
+    pub fn bytes(&self) -> u64 {
+        match self.trailer {
+            Trailer::Matches { .. } => self.size + TRAILER,
+            Trailer::Absent => self.size,
+        }
+    }
 }
 
 /// The SHA-256 behind the database.
@@ -63,7 +77,8 @@ pub enum Trailer {
 }
 
 /// What a snapshot holds.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Contents {
     /// CRC-32C over the names of all buckets, their keys and values, as `etcdutl snapshot status` shows it.
     pub hash: u32,
@@ -103,7 +118,8 @@ pub struct Contents {
 }
 
 /// A bucket and how much is in it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Tally {
     /// Its name; as text, whatever it is.
     pub name: String,
@@ -199,7 +215,7 @@ pub fn verify(path: &Path, trust: RawCopy, progress: &mut dyn FnMut(u64, u64)) -
         return Err(Fault::Moving { path: path.to_owned() }.into());
     }
     // A page that is not as it must be says more than a sum.
-    let (contents, (sha256, says)) = match (walked, hashed) {
+    let (contents, Hashed { sha256, says, whole }) = match (walked, hashed) {
         (walked, Ok(hashed)) => (walked?, hashed),
         (Err(rejected @ Rejected::Fault(Fault::Page { .. })), Err(_)) => return Err(rejected),
         (_, Err(fault)) => return Err(fault.into()),
@@ -210,7 +226,7 @@ pub fn verify(path: &Path, trust: RawCopy, progress: &mut dyn FnMut(u64, u64)) -
         Some(says) if says == sha256 => Trailer::Matches { sha256 },
         Some(says) => return Err(Rejected::Trailer { path: path.to_owned(), says, is: sha256 }),
     };
-    Ok(Verified { size, sha256, trailer, contents })
+    Ok(Verified { size, sha256, whole, trailer, contents })
 }
 
 /// Reads a database page by page, without its SHA-256: nobody said what that of one that was built a moment ago is to be,

@@ -19,7 +19,7 @@ mod open;
 mod seal;
 pub mod tar;
 #[cfg(test)]
-pub(super) mod tests;
+pub(crate) mod tests;
 mod unpack;
 mod write;
 

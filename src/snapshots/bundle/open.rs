@@ -1,15 +1,12 @@
 //! A bundle, read again: every part whole and as its manifest says, or the one that is not named.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{self, Read};
 use std::path::Path;
-
-use sha2::{Digest as _, Sha256};
 
 use super::manifest::{Bundle, Fault, Part};
 use super::tar::{self, Entry};
 use super::{MAX_PART, seal};
+use crate::etcd::snapshot::Verified;
 use crate::model::Digest;
 use crate::sys::files;
 
@@ -55,7 +52,7 @@ pub fn open_fetched(
     let part = |listed: &Part| {
         let damaged = |why: String| Fault::Damaged(format!("{} {why}", listed.name));
         let bytes = parts.get(&listed.name).ok_or_else(|| damaged("is not there".to_owned()))?;
-        compare(listed, bytes.len() as u64, || Ok(Digest::of(bytes))).map_err(damaged)?;
+        compare(listed, bytes.len() as u64, || Digest::of(bytes)).map_err(damaged)?;
         Ok(bytes.clone())
     };
     opened(bundle, &part, identities)
@@ -98,28 +95,28 @@ fn part(snapshot: &Path, listed: &Part) -> Result<Vec<u8>, Fault> {
     let path = snapshot.with_file_name(&listed.name);
     let damaged = |why: String| Fault::Damaged(format!("{} {why}", path.display()));
     let bytes = files::read_bounded(&path, MAX_PART).map_err(|error| Fault::Damaged(error.to_string()))?;
-    compare(listed, bytes.len() as u64, || Ok(Digest::of(&bytes))).map_err(damaged)?;
+    compare(listed, bytes.len() as u64, || Digest::of(&bytes)).map_err(damaged)?;
     Ok(bytes)
 }
 
-fn compare(listed: &Part, bytes: u64, sha256: impl FnOnce() -> io::Result<Digest>) -> Result<(), String> {
+fn compare(listed: &Part, bytes: u64, sha256: impl FnOnce() -> Digest) -> Result<(), String> {
     if bytes != listed.bytes {
         return Err(format!("has {bytes} bytes, and had {} when the bundle was made", listed.bytes));
     }
-    match sha256() {
-        Ok(sha256) if sha256 == listed.sha256 => Ok(()),
-        Ok(_) => Err("is not what it was when the bundle was made: its SHA-256 is another".to_owned()),
-        Err(error) => Err(format!("cannot be read: {error}")),
+    match sha256() == listed.sha256 {
+        true => Ok(()),
+        false => Err("is not what it was when the bundle was made: its SHA-256 is another".to_owned()),
     }
 }
 
-/// Reads every part again, the data too, and compares it with what the manifest says. `progress`: bytes of the data.
+/// Reads every part of the bundle of a snapshot again, and compares it with what the manifest says; and so the data, as they
+/// were verified.
 ///
 /// # Errors
 /// [`Fault`]: the first that is not as it was.
-pub fn verify(snapshot: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<Bundle, Fault> {
+pub fn verify(snapshot: &Path, verified: &Verified) -> Result<Bundle, Fault> {
     let Contents { bundle, .. } = open(snapshot, None)?;
-    data(&bundle, snapshot, progress)?;
+    data(&bundle, snapshot, verified)?;
     Ok(bundle)
 }
 
@@ -131,34 +128,16 @@ pub fn verify_fetched(
     bundle: Bundle,
     parts: &BTreeMap<String, Vec<u8>>,
     file: &Path,
-    progress: &mut dyn FnMut(u64, u64),
+    verified: &Verified,
 ) -> Result<Bundle, Fault> {
     let Contents { bundle, .. } = open_fetched(bundle, parts, None)?;
-    data(&bundle, file, progress)?;
+    data(&bundle, file, verified)?;
     Ok(bundle)
 }
 
 /// Whether the data are those that a bundle lists.
-fn data(bundle: &Bundle, snapshot: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<(), Fault> {
+fn data(bundle: &Bundle, snapshot: &Path, verified: &Verified) -> Result<(), Fault> {
     let data = bundle.parts.first().ok_or_else(|| Fault::Damaged("it lists no part".to_owned()))?;
-    let file = File::open(snapshot).and_then(|file| Ok((file.metadata()?.len(), file)));
-    let (bytes, file) = file.map_err(|error| Fault::Damaged(files::named("read", snapshot)(error).to_string()))?;
-    let digest = || hash(file, &mut |done| progress(done, bytes));
-    compare(data, bytes, digest).map_err(|why| Fault::Damaged(format!("{} {why}", snapshot.display())))
-}
-
-fn hash(mut file: impl Read, progress: &mut dyn FnMut(u64)) -> io::Result<Digest> {
-    let mut hasher = Sha256::new();
-    let mut piece = vec![0; 1 << 20];
-    let mut done = 0;
-    loop {
-        let read = file.read(&mut piece)?;
-        let bytes = piece.get(..read).unwrap_or_default();
-        if bytes.is_empty() {
-            return Ok(Digest::from(<[u8; 32]>::from(hasher.finalize())));
-        }
-        hasher.update(bytes);
-        done += read as u64;
-        progress(done);
-    }
+    let same = compare(data, verified.bytes(), || verified.whole);
+    same.map_err(|why| Fault::Damaged(format!("{} {why}", snapshot.display())))
 }

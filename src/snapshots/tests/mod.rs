@@ -2,6 +2,7 @@
 
 mod crashes;
 pub(crate) mod real;
+mod verify;
 
 use std::path::Path;
 use std::process::Command;

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 
 use crate::database::Etcd;
@@ -37,35 +37,43 @@ pub(crate) const ROWS: &[Row] = &[
         made: |bench, out, _| bench.holds(&out.join("saved.db")),
     },
     Row {
-        what: "verify: `etcdutl snapshot status`, which checks no SHA-256, and ours, which does",
-        of_disk: false,
-        theirs: |bench, _| bench.of_file(&bench.tools.join("etcdutl"), &["snapshot", "status", "-w", "json"]),
-        ours: |bench, _| bench.of_file(&bench.lastgood, &["etcd", "snapshot", "verify", "-o", "json"]),
-        made: |_, _, said| {
-            let said: Value = serde_json::from_slice(said)?;
-            let keys = said.get("totalKey").or(said.get("total_keys"));
-            Ok(json!([said["hash"], said["revision"], keys]))
-        },
+        what: "verify of what lastgood saved: `etcdutl snapshot status`, and ours by the checksum of all bytes",
+        theirs: |bench, _| bench.status(&bench.own),
+        ours: |bench, _| bench.verify(&bench.own),
+        ..VERIFY
     },
     Row {
-        what: "restore: `etcdutl snapshot restore`, which reads no page, and ours, which reads all before and after",
-        of_disk: true,
-        theirs: |bench, out| {
-            let mut command = bench.of_file(&bench.tools.join("etcdutl"), &["snapshot", "restore"]);
-            command.args(["--name=m0", MEMBER, "--initial-advertise-peer-urls=http://127.0.0.1:2380", TOKEN, BUMP]);
-            command.args(["--mark-compacted", "--data-dir"]).arg(out.join("data"));
-            command
-        },
-        ours: |bench, out| {
-            let mut command = Command::new(&bench.lastgood);
-            command.arg("--config").arg(&bench.config).args(["etcd", "restore", "--yes", "--from"]);
-            command.arg(&bench.snapshot).args(["--name=m0", MEMBER, TOKEN, BUMP, "--stopped=default", "--data-dir"]);
-            command.arg(out.join("data"));
-            command
-        },
-        made: |bench, out, _| bench.holds(&out.join("data/member/snap/db")),
+        what: "verify of what etcdctl saved: `etcdutl snapshot status`, which takes no SHA-256, and ours, which does",
+        ..VERIFY
     },
+    Row {
+        what: "restore of what lastgood saved: `etcdutl snapshot restore`, and ours, which verifies before and after",
+        theirs: |bench, out| bench.theirs(&bench.own, out),
+        ours: |bench, out| bench.ours(&bench.own, out),
+        ..RESTORE
+    },
+    Row { what: "restore of what etcdctl saved: the same, and ours takes the SHA-256 as well", ..RESTORE },
 ];
+
+const VERIFY: Row = Row {
+    what: "",
+    of_disk: false,
+    theirs: |bench, _| bench.status(&bench.snapshot),
+    ours: |bench, _| bench.verify(&bench.snapshot),
+    made: |_, _, said| {
+        let said: Value = serde_json::from_slice(said)?;
+        let keys = said.get("totalKey").or(said.get("total_keys"));
+        Ok(json!([said["hash"], said["revision"], keys]))
+    },
+};
+
+const RESTORE: Row = Row {
+    what: "",
+    of_disk: true,
+    theirs: |bench, out| bench.theirs(&bench.snapshot, out),
+    ours: |bench, out| bench.ours(&bench.snapshot, out),
+    made: |bench, out, _| bench.holds(&out.join("data/member/snap/db")),
+};
 
 const MEMBER: &str = "--initial-cluster=m0=http://127.0.0.1:2380";
 const TOKEN: &str = "--initial-cluster-token=bench";
@@ -73,7 +81,10 @@ const BUMP: &str = "--bump-revision=1000000000";
 
 /// What it is done with.
 pub(crate) struct Bench {
+    /// As etcdctl saved it.
     snapshot: PathBuf,
+    /// As lastgood saved it, of the same data, its proof beside it.
+    own: PathBuf,
     tools: PathBuf,
     lastgood: PathBuf,
     /// A member that holds what the snapshot holds, and a node whose manifest names it.
@@ -113,13 +124,40 @@ impl Bench {
             }] },
         });
         fs::write(node.join("manifests/etcd.yaml"), manifest.to_string())?;
-        fs::write(node.join("config.toml"), config)?;
-        Ok(Self { snapshot, tools, lastgood, etcd, config: node.join("config.toml") })
+        let path = node.join("config.toml");
+        fs::write(&path, config)?;
+        let mut save = Command::new(&lastgood);
+        let saved = save.arg("--config").arg(&path).args(["etcd", "snapshot", "save", "-o", "json"]).output()?;
+        ensure!(saved.status.success(), "{}", String::from_utf8_lossy(&saved.stderr));
+        let said: Value = serde_json::from_slice(&saved.stdout)?;
+        let own = said["path"].as_str().map(PathBuf::from).with_context(|| format!("no path in {said}"))?;
+        Ok(Self { snapshot, own, tools, lastgood, etcd, config: path })
     }
 
-    fn of_file(&self, program: &Path, args: &[&str]) -> Command {
-        let mut command = Command::new(program);
-        command.args(args).arg(&self.snapshot);
+    fn status(&self, file: &Path) -> Command {
+        let mut command = Command::new(self.tools.join("etcdutl"));
+        command.args(["snapshot", "status", "-w", "json"]).arg(file);
+        command
+    }
+
+    fn verify(&self, file: &Path) -> Command {
+        let mut command = Command::new(&self.lastgood);
+        command.args(["etcd", "snapshot", "verify", "-o", "json"]).arg(file);
+        command
+    }
+
+    fn theirs(&self, file: &Path, out: &Path) -> Command {
+        let mut command = Command::new(self.tools.join("etcdutl"));
+        command.args(["snapshot", "restore"]).arg(file);
+        command.args(["--name=m0", MEMBER, "--initial-advertise-peer-urls=http://127.0.0.1:2380", TOKEN, BUMP]);
+        command.args(["--mark-compacted", "--data-dir"]).arg(out.join("data"));
+        command
+    }
+
+    fn ours(&self, file: &Path, out: &Path) -> Command {
+        let mut command = Command::new(&self.lastgood);
+        command.arg("--config").arg(&self.config).args(["etcd", "restore", "--yes", "--from"]).arg(file);
+        command.args(["--name=m0", MEMBER, TOKEN, BUMP, "--stopped=default", "--data-dir"]).arg(out.join("data"));
         command
     }
 

@@ -12,8 +12,8 @@ use super::send::Parcel;
 use super::store::Remote;
 use super::trouble::Trouble;
 use crate::config::Settings;
+use crate::etcd::snapshot::TRAILER;
 use crate::model::Digest;
-use crate::snapshots::proof::TRAILER;
 use crate::snapshots::{Directory, Name, Origin, Proof};
 
 /// More than two parts of an upload, and no whole number of them.
@@ -36,6 +36,7 @@ fn proof_of(name: Name, body: &[u8]) -> Proof {
         keys: 4,
         verified: Timestamp::UNIX_EPOCH,
         by: "test".into(),
+        found: None,
     }
 }
 

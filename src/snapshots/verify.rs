@@ -1,0 +1,117 @@
+//! Whether a snapshot is whole: one that was verified when it was saved is known again by its checksum; any other is read.
+//!
+//! ```text
+//!   a proof beside it, of this very lastgood ──▶ checksum of every byte ──the same──▶ what was found then
+//!            │ none, or of another                        │ another
+//!            └────────────────────────────────────────────┴──▶ etcd::snapshot::verify: SHA-256, every page; what is wrong, and where
+//! ```
+//!
+//! The same bytes, read by the same program, are as whole as they were; so the answer is the same, and a restore does not
+//! wait for a SHA-256. What another version of lastgood has found is found again: it may know of more that can be wrong.
+
+use std::fs::File;
+use std::io;
+use std::path::Path;
+
+use jiff::Timestamp;
+
+use super::checksum;
+use super::proof::{BY, Found, Proof};
+use crate::etcd::snapshot::{self, RawCopy, Rejected, TRAILER, Trailer, Verified};
+
+/// How thoroughly.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Depth {
+    /// As far as is needed: by its proof, where it has one that holds.
+    AsNeeded,
+    /// All of it, whatever was found before.
+    Whole,
+}
+
+/// By what it is known to be whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum By {
+    /// Every byte is as it was when it was read whole: then.
+    Checksum(Timestamp),
+    /// It was read whole now.
+    Reading,
+}
+
+/// Verifies a snapshot. `progress` is told how many bytes of how many are done; it may begin anew.
+///
+/// # Errors
+/// As [`snapshot::verify`]'s.
+pub fn verify(
+    path: &Path,
+    trust: RawCopy,
+    depth: Depth,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<(Verified, By), Rejected> {
+    let known = match depth {
+        Depth::AsNeeded => Known::of(path),
+        Depth::Whole => None,
+    };
+    // A raw copy is taken for no more than it is, whatever was found.
+    let Some(known) = known.filter(|known| known.trailer != Trailer::Absent || trust == RawCopy::Allow) else {
+        return Ok((snapshot::verify(path, trust, progress)?, By::Reading));
+    };
+    let same = known.is_it_still(path, progress);
+    if matches!(same, Ok(true)) {
+        return Ok((known.verified(), By::Checksum(known.proof.verified)));
+    }
+    // What cannot be read is told by whoever reads all of it, as is what is damaged.
+    let mut verified = snapshot::verify(path, trust, progress)?;
+    if same.is_ok() && verified.whole == known.found.whole {
+        verified.contents.remarks.push(
+            "its bytes were read twice, and were not the same: the memory or the disk of this machine is not to be trusted"
+                .to_owned(),
+        );
+    }
+    Ok((verified, By::Reading))
+}
+
+/// What is known of a snapshot by its proof.
+struct Known {
+    proof: Proof,
+    found: Found,
+    trailer: Trailer,
+}
+
+impl Known {
+    /// Nothing where there is no proof, or one of another version.
+    fn of(path: &Path) -> Option<Self> {
+        let bytes = std::fs::metadata(path).ok().filter(std::fs::Metadata::is_file)?.len();
+        let mut proof = Proof::read(path, bytes).ok().filter(|proof| proof.by == BY)?;
+        let found = proof.found.take()?;
+        let trailer = match proof.trailer() {
+            Some(_) => Trailer::Matches { sha256: proof.sha256 },
+            None => Trailer::Absent,
+        };
+        Some(Self { proof, found, trailer })
+    }
+
+    /// Whether all bytes are those that were verified. An error where they are written meanwhile.
+    fn is_it_still(&self, path: &Path, progress: &mut dyn FnMut(u64, u64)) -> io::Result<bool> {
+        let file = File::open(path)?;
+        let written = || file.metadata().and_then(|metadata| Ok((metadata.len(), metadata.modified()?)));
+        let before = written()?;
+        let bytes = self.proof.bytes;
+        let checksum = checksum::of(&file, bytes, &mut |done| progress(done, bytes))?;
+        progress(bytes, bytes);
+        if before.0 != bytes || written()? != before {
+            return Err(io::ErrorKind::ResourceBusy.into());
+        }
+        Ok(checksum == self.found.checksum)
+    }
+
+    fn verified(&self) -> Verified {
+        let behind = if self.trailer == Trailer::Absent { 0 } else { TRAILER };
+        Verified {
+            size: self.proof.bytes - behind,
+            sha256: self.proof.sha256,
+            whole: self.found.whole,
+            trailer: self.trailer,
+            contents: self.found.contents.clone(),
+        }
+    }
+}
