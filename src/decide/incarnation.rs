@@ -140,7 +140,7 @@ fn running(draft: &Draft<'_>, id: &ComponentId) -> impl Iterator<Item = (String,
 
 fn tell(draft: &mut Draft<'_>, id: &ComponentId, since: Timestamp, what: String) {
     let left = dependents(draft, id);
-    let text = format!("{what}: somebody restored an earlier state");
+    let text = format!("{what}: an earlier state was restored");
     draft.notice(id, WENT_BACK, text);
     draft.memory.went_back = Some(WentBack { etcd: id.clone(), since, what, left, stopping: None });
 }

@@ -9,6 +9,7 @@ use super::etcd;
 use super::pursuit::Watched;
 use super::reads::{self, main_container, standing_since};
 use super::{History, Past};
+use crate::model::etcd::LEADER_WITHIN;
 use crate::model::observation::{ContainerRun, ContainerState, ManifestFile, PodRun, SandboxState};
 use crate::model::reading::{Question, SymptomKind};
 use crate::model::verdict::{Assessment, Cause, Crash, Pursuit, Reads, Standstill, Verdict};
@@ -345,6 +346,8 @@ fn running(
         let Reading::Bad(symptom) = &probe.reading else { continue };
         let mut finding = bad(Verdict::Failing, probe, &symptom.detail);
         finding.cause = match symptom.kind {
+            // An election takes its time; a cluster without a leader shows itself as one afterwards.
+            SymptomKind::ClusterWide if up_for < LEADER_WITHIN => None,
             SymptomKind::ClusterWide => Some(Cause::Cluster { detail: symptom.detail.clone() }),
             kind => certificate(kind, &symptom.detail),
         };

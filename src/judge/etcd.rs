@@ -11,7 +11,7 @@
 use std::time::Duration;
 
 use super::alone::{Answer, Finding};
-use crate::model::etcd::AlarmKind;
+use crate::model::etcd::{AlarmKind, LEADER_WITHIN};
 use crate::model::reading::{Question, SymptomKind};
 use crate::model::verdict::{Cause, Verdict};
 use crate::model::{ComponentId, EtcdStatus, Observation, Probe, Reading, Tick};
@@ -52,7 +52,8 @@ pub(super) fn look(tick: Tick, seen: &Observation, id: &ComponentId, up_for: Dur
     let leaderless = status.is_leaderless();
     let no_quorum = bad(Question::Quorum).filter(|symptom| symptom.kind == SymptomKind::ClusterWide);
     let explained = |finding: &Finding| finding.cause.as_ref().is_some_and(|c| !matches!(c, Cause::Cluster { .. }));
-    if !well && (leaderless || no_quorum.is_some()) && !explained(&finding) {
+    let electing = up_for < LEADER_WITHIN;
+    if !well && !electing && (leaderless || no_quorum.is_some()) && !explained(&finding) {
         finding.cause = match status.is_cut_off() {
             true => certificates_of_peers(status),
             false => Some(Cause::Cluster { detail: cluster(status, leaderless) }),

@@ -962,6 +962,20 @@ fn n21_a_member_that_starts_without_a_quorum_names_the_cluster_at_once() {
 }
 
 #[test]
+fn a_member_without_a_leader_is_electing_one_before_it_is_said_to_have_none() {
+    for (up_for, named) in [(1, false), (20, true)] {
+        let mut seen = member_says(|status| status.own.as_mut().unwrap().leader = None);
+        seen.runtime.as_mut().unwrap().clear();
+        running(&mut seen, "etcd", -up_for);
+        let quorum = (Question::Quorum, bad(SymptomKind::ClusterWide));
+        answers(&mut seen, "etcd", &[(Question::Live, Reading::Good), quorum]);
+        let assessment = judged(&seen, "etcd");
+        assert_eq!(assessment.verdict, Verdict::Starting);
+        assert_eq!(matches!(assessment.cause, Some(Cause::Cluster { .. })), named, "{:?}", assessment.cause);
+    }
+}
+
+#[test]
 fn a_member_that_is_cut_off_from_a_cluster_that_serves_does_not_name_the_cluster() {
     let agreed = |id| crate::model::etcd::Agreed { cluster: 7, member: id, term: 3, revision: 40 };
     let cut_off = |kind: Option<SymptomKind>, voters: &[u64]| {
