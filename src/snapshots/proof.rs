@@ -90,6 +90,11 @@ impl Proof {
         Self { found: self.found.filter(|_| fits), ..self }
     }
 
+    /// The same without what else was found: as one of thousands is remembered.
+    pub(super) fn brief(self) -> Self {
+        Self { found: None, ..self }
+    }
+
     /// Puts it beside the snapshot. On disk to stay when this returns.
     ///
     /// # Errors

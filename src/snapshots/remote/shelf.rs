@@ -18,7 +18,7 @@ pub struct Stored {
     pub name: Name,
     /// Bytes of it.
     pub bytes: u64,
-    /// What was found when it was verified; a sentence where it is not.
+    /// What was found when it was verified, in brief; a sentence where it is not.
     pub proof: Result<Proof, String>,
     /// All that travels with it, itself and its proof included: bytes by name.
     pub files: BTreeMap<String, u64>,
@@ -97,8 +97,7 @@ impl Remote {
             Err(trouble) => return Err(trouble),
         };
         let proof = match Proof::decode(&text, file, bytes) {
-            // What it says of the contents is asked by nobody here, and there may be thousands.
-            Ok(proof) => Proof { found: None, ..proof },
+            Ok(proof) => proof.brief(),
             Err(why) => return Ok(Err(why)),
         };
         let Some(count) = proof.trailer() else { return Ok(Ok(proof)) };

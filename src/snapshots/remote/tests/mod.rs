@@ -12,9 +12,9 @@ use super::send::Parcel;
 use super::store::Remote;
 use super::trouble::Trouble;
 use crate::config::Settings;
-use crate::etcd::snapshot::TRAILER;
+use crate::etcd::snapshot::{Contents, TRAILER};
 use crate::model::Digest;
-use crate::snapshots::{Directory, Name, Origin, Proof};
+use crate::snapshots::{Directory, Found, Name, Origin, Proof};
 
 /// More than two parts of an upload, and no whole number of them.
 const LARGE: usize = 11_000_000;
@@ -36,7 +36,11 @@ fn proof_of(name: Name, body: &[u8]) -> Proof {
         keys: 4,
         verified: Timestamp::UNIX_EPOCH,
         by: "test".into(),
-        found: None,
+        found: Some(Found {
+            checksum: String::from("0123456789abcdef0123456789abcdef").try_into().unwrap(),
+            whole: Digest::of(body),
+            contents: Contents::default(),
+        }),
     }
 }
 
