@@ -3,7 +3,7 @@
 //! | what                                   | from                      | goes into                          |
 //! |----------------------------------------|---------------------------|------------------------------------|
 //! | manifests, their configuration files   | known-good generations    | the plain part, unless it is secret |
-//! | the kubelet's configuration            | the node                  | the plain part, unless it is secret |
+//! | the kubelet's configuration, arguments | the node                  | the plain part, unless it is secret |
 //! | our own configuration                  | the node                  | the plain part, unless it is secret |
 //! | what closures know by fingerprint      | the node                  | the encrypted part                 |
 //! | the PKI directory, kubeconfigs, the kubelet's credentials | the node | the encrypted part                |
@@ -29,6 +29,10 @@ use crate::sys::files;
 const MOST: u64 = 16 << 20;
 /// How deep the PKI directory is looked through: pki/etcd is one.
 const DEPTH: usize = 2;
+
+/// Where a person gives the kubelet arguments of their own: what kubeadm's drop-in reads of the packages of Debian and of
+/// Fedora (`EnvironmentFile=-…`).
+const KUBELET_EXTRA_ARGS: [&str; 2] = ["/etc/default/kubelet", "/etc/sysconfig/kubelet"];
 
 /// All of it.
 #[derive(Debug)]
@@ -105,6 +109,9 @@ pub fn gather(settings: &Settings) -> Result<Gathered, String> {
     }
     // Without our own, a node that comes back names no recipients, and its next snapshots carry no keys.
     for path in found.kubelet_files.iter().chain(&settings.files).chain(&settings.snapshots.remote.ca_file) {
+        gathered.off_the_node(path, Wanted::Plainly);
+    }
+    for path in KUBELET_EXTRA_ARGS.map(Path::new).into_iter().filter(|path| path.exists()) {
         gathered.off_the_node(path, Wanted::Plainly);
     }
     keys.extend(settings.snapshots.remote.credentials_file.clone());

@@ -32,6 +32,8 @@ const PLACES: [&str; 7] = [
     "/var/lib/kubelet",
     "/var/lib/kubelet/pki",
 ];
+/// Arguments of a person's own for the kubelet.
+const EXTRA_ARGS: &str = "/etc/default/kubelet";
 /// The kubelet's certificate in use, and what `kubeadm init` leaves of it in its kubeconfig.
 const IN_USE: &str = "/var/lib/kubelet/pki/kubelet-client-current.pem";
 const AS_KUBEADM_DOES: &str = "set -e; cd /var/lib/kubelet/pki; conf=/etc/kubernetes/kubelet.conf; \
@@ -55,12 +57,13 @@ struct Lost {
     high: i64,
 }
 
-/// Every file of [`PLACES`]. The file that a link leads to is looked at through the link.
+/// Every file of [`PLACES`], and that one. The file that a link leads to is looked at through the link.
 fn files(node: &Node) -> Result<BTreeMap<PathBuf, Lies>> {
     let mut found = BTreeMap::new();
     for place in PLACES {
-        for entry in fs::read_dir(node.path(place)).with_context(|| place.to_owned())? {
-            let inside = Path::new(place).join(entry?.file_name());
+        let entries = fs::read_dir(node.path(place)).with_context(|| place.to_owned())?;
+        let names = entries.map(|entry| Ok(Path::new(place).join(entry?.file_name()))).collect::<Result<Vec<_>>>()?;
+        for inside in names.into_iter().chain((place == PLACES[0]).then(|| EXTRA_ARGS.into())) {
             // A link's own target is a path of the node's.
             let real = match fs::read_link(node.path(&inside)) {
                 Ok(to) => node.path(Path::new(place).join(to)),
@@ -91,6 +94,7 @@ async fn lost() -> Result<Lost> {
     // As for an API server and an etcd that do not run as root.
     node.sh("cd /etc/kubernetes/pki; chmod 640 sa.key etcd/server.key; chgrp 4242 sa.key; chown 4241 etcd/server.key")
         .await?;
+    node.sh(&format!("mkdir -p /etc/default; echo KUBELET_EXTRA_ARGS=--v=1 >{EXTRA_ARGS}")).await?;
     node.kubelet().restart().await?;
     node.put_data("/lab/kept", "written before").await?;
     let granted = node.etcdctl(&["lease", "grant", "36000"]).await?;

@@ -142,10 +142,10 @@ async fn a_cluster_of_three(version: EtcdVersion) -> Result<()> {
     stage.etcd_explained("agreed again", again).await?;
     stage.all_serve().await?;
 
-    // One other dead is no fault here, and how it is cannot be told.
+    // One other dead is no fault here, once the two have a leader again, and how it is cannot be told.
     stage.node.kill_member(3).await?;
-    let said = stage.etcd_explained("one gone", |said| says(&said["evidence"], "cannot tell how m3")).await?;
-    ensure!(said["verdict"] == "healthy", "{said:#}");
+    let one_gone = |said: &Value| said["verdict"] == "healthy" && says(&said["evidence"], "cannot tell how m3");
+    stage.etcd_explained("one gone", one_gone).await?;
     ensure!(stage.deeds().is_empty() && stage.names()? == manifests, "{:?}", stage.deeds());
     ensure!(!stage.story().contains("went back"), "{}", stage.story());
     for component in Component::ALL {
