@@ -35,7 +35,7 @@ pub use checksum::Checksum;
 pub use directory::{Directory, Locked};
 pub use keeper::Keeper;
 pub use name::{Name, NotAName, Origin};
-pub use proof::{Found, Proof};
+pub use proof::{Found, Proof, in_the_way};
 pub use verify::{By, Depth, verify};
 
 use bundle::Bundle;

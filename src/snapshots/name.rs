@@ -14,6 +14,8 @@ use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 
+use crate::etcd::snapshot::RawCopy;
+
 /// The time in a name: UTC, to the second, without what a file system or a shell could mind.
 const TIME: &str = "%Y%m%dT%H%M%SZ";
 
@@ -47,6 +49,13 @@ pub struct Name {
     pub revision: i64,
     /// Where it comes from.
     pub origin: Origin,
+}
+
+impl Name {
+    /// Whether one of this name is taken where so much is trusted.
+    pub fn suffices(&self, trust: RawCopy) -> bool {
+        self.origin == Origin::Stream || trust == RawCopy::Allow
+    }
 }
 
 impl fmt::Display for Name {

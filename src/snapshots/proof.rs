@@ -80,6 +80,21 @@ pub(super) fn path_of(snapshot: &Path) -> PathBuf {
     path.into()
 }
 
+/// What stands where the proof of a file is to be put and is none of ours, if anything does.
+///
+/// # Errors
+/// When it cannot be looked at.
+pub fn in_the_way(snapshot: &Path) -> io::Result<Option<PathBuf>> {
+    let path = path_of(snapshot);
+    let Some(standing) = files::standing(&path)? else { return Ok(None) };
+    let is_ours = || files::read_bounded(&path, MAX_BYTES).is_ok_and(|text| decode(&text).is_ok());
+    Ok(Some(path.clone()).filter(|_| !standing.is_file() || !is_ours()))
+}
+
+fn decode(text: &[u8]) -> Result<Proof, envelope::Fault> {
+    envelope::decode(VERSION, "proof", text).or_else(|fault| envelope::decode(BEFORE, "proof", text).map_err(|_| fault))
+}
+
 /// This version of lastgood, in a proof.
 pub(super) const BY: &str = concat!("lastgood ", env!("CARGO_PKG_VERSION"));
 
@@ -131,11 +146,13 @@ impl Proof {
 
     /// The proof in a text, if it is one for a file of this name and length.
     pub(super) fn decode(text: &[u8], file: &str, bytes: u64) -> Result<Self, String> {
-        let proof = envelope::decode(VERSION, "proof", text)
-            .or_else(|fault| envelope::decode(BEFORE, "proof", text).map_err(|_| fault));
-        let proof: Self = proof.map_err(|fault| format!("its proof {fault}"))?;
+        let proof = decode(text).map_err(|fault| format!("its proof {fault}"))?;
         if proof.file != file {
             return Err(format!("its proof is about {}", proof.file));
+        }
+        // Under such a name its revision and its time are gone by.
+        if file.parse().is_ok_and(|name: Name| name != proof.name) {
+            return Err(format!("its proof is about a snapshot that would be called {}", proof.name));
         }
         if proof.bytes != bytes {
             return Err(format!("it has {bytes} bytes, and had {} when it was verified", proof.bytes));

@@ -355,17 +355,18 @@ impl Proven {
     }
 
     /// Gives it the name that a person wanted, if nothing stands there, and puts its proof beside it. One that is left there of
-    /// an earlier file of that name goes.
+    /// an earlier file of that name goes. Inside, why it stands without a proof, where it does: it is as good, and has to be
+    /// read whole each time.
     ///
     /// # Errors
     /// When it cannot be put there.
-    pub fn keep_as(self, file: &Path) -> io::Result<()> {
+    pub fn keep_as(self, file: &Path) -> io::Result<Result<(), io::Error>> {
         let name = file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         let proof = Proof { file: name, ..self.proof };
         // Written before anything has a name: what can go wrong has by then.
         let staged = Staging::of(files::dir_of(file), &proof.encode()?)?;
         self.staging.put(file)?;
-        staged.put_over(&proof::path_of(file))
+        Ok(staged.put_over(&proof::path_of(file)))
     }
 }
 

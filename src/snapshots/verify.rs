@@ -9,15 +9,19 @@
 //! The same bytes, read by the same program, are as whole as they were; so the answer is the same, and a restore does not
 //! wait for a SHA-256. What another version of lastgood has found is found again: it may know of more that can be wrong.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use jiff::Timestamp;
 
 use super::checksum;
-use super::proof::{BY, Found, Proof};
+use super::proof::{self, BY, Found, Proof};
 use crate::etcd::snapshot::{self, RawCopy, Rejected, TRAILER, Trailer, Verified};
+
+/// Of the mode of a file: its group or everybody may write it.
+const WRITTEN_BY_OTHERS: u32 = 0o022;
 
 /// How thoroughly.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,8 +84,14 @@ struct Known {
 impl Known {
     /// Nothing where there is no proof, or one of another version.
     fn of(path: &Path) -> Option<Self> {
-        let bytes = std::fs::metadata(path).ok().filter(std::fs::Metadata::is_file)?.len();
-        let mut proof = Proof::read(path, bytes).ok().filter(|proof| proof.by == BY)?;
+        let snapshot = std::fs::metadata(path).ok().filter(Metadata::is_file)?;
+        let proof = std::fs::metadata(proof::path_of(path)).ok()?;
+        // Who may write the one but not the other could have it say anything.
+        let owners = [0, nix::unistd::geteuid().as_raw(), snapshot.uid()];
+        if !proof.is_file() || !owners.contains(&proof.uid()) || proof.mode() & WRITTEN_BY_OTHERS != 0 {
+            return None;
+        }
+        let mut proof = Proof::read(path, snapshot.len()).ok().filter(|proof| proof.by == BY)?;
         let found = proof.found.take()?;
         let trailer = match proof.trailer() {
             Some(_) => Trailer::Matches { sha256: proof.sha256 },
@@ -93,7 +103,7 @@ impl Known {
     /// Whether all bytes are those that were verified. An error where they are written meanwhile.
     fn is_it_still(&self, path: &Path, progress: &mut dyn FnMut(u64, u64)) -> io::Result<bool> {
         let file = File::open(path)?;
-        let written = || file.metadata().and_then(|metadata| Ok((metadata.len(), metadata.modified()?)));
+        let written = || file.metadata().map(|metadata| (metadata.len(), metadata.ctime(), metadata.ctime_nsec()));
         let before = written()?;
         let bytes = self.proof.bytes;
         let checksum = checksum::of(&file, bytes, &mut |done| progress(done, bytes))?;

@@ -13,7 +13,7 @@ use crate::sys::files;
 
 /// Bytes after which the disk is made to take what there is. Without it the kernel would gather a database in memory and
 /// write it all at the end, and etcd's own log would wait behind that.
-const SYNC_EVERY: u64 = 16 << 20;
+const SYNC_EVERY: u64 = if cfg!(test) { 256 << 10 } else { 16 << 20 };
 /// What is read back at once.
 const PIECE: usize = 256 << 10;
 

@@ -5,14 +5,12 @@ use std::path::{Path, PathBuf};
 use super::save::refused;
 use crate::cli::Failure;
 use crate::config::Settings;
+use crate::etcd::snapshot::RawCopy;
 use crate::snapshots::{Directory, Name, Snapshot};
 use crate::sys::files;
 
 /// The newest that is verified.
 pub(super) const LATEST: &str = "latest";
-
-/// What that is called in a refusal.
-pub(super) const VERIFIED: &str = "verified snapshot";
 
 /// Whether it is called so, and is not a file that lies where the command is given.
 pub(super) fn is_meant(named: &Path) -> bool {
@@ -47,16 +45,57 @@ pub(super) fn file(
     })
 }
 
+/// The same of those that are taken where so much is trusted: `latest` passes over a raw copy unless it may lack its SHA-256.
+///
+/// # Errors
+/// As [`file`]'s.
+pub(super) fn trusted(settings: &Settings, named: &Path, trust: RawCopy) -> Result<PathBuf, Failure> {
+    file(settings, named, verified(trust), |snapshot| {
+        let suffices = snapshot.name.suffices(trust);
+        if !suffices {
+            eprintln!(
+                "passing over {}: it carries no SHA-256, as a raw copy; --skip-hash-check takes it",
+                snapshot.name
+            );
+        }
+        suffices
+    })
+}
+
+/// What that is called in a refusal.
+fn verified(trust: RawCopy) -> &'static str {
+    match trust {
+        RawCopy::Refuse => "verified snapshot that carries its SHA-256",
+        RawCopy::Allow => "verified snapshot",
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::snapshots::Origin;
+    use crate::snapshots::tests::keep;
+
+    #[test]
+    fn latest_is_no_raw_copy_unless_one_is_taken() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut settings = Settings::default();
+        settings.snapshots.directory = Some(dir.path().to_owned());
+        let latest = |trust| trusted(&settings, Path::new(LATEST), trust);
+        let raw = keep(dir.path(), Origin::DataDir, 200);
+        let none = latest(RawCopy::Refuse).unwrap_err();
+        assert!(none.sentence.contains("that carries its SHA-256 lies in"), "{none}");
+        let stream = keep(dir.path(), Origin::Stream, 100);
+        assert_eq!(latest(RawCopy::Refuse).unwrap(), stream, "older, and all that is taken");
+        assert_eq!(latest(RawCopy::Allow).unwrap(), raw);
+    }
 
     #[test]
     fn a_name_is_one_that_is_kept_and_whatever_lies_here_is_a_file() {
         let dir = tempfile::tempdir().unwrap();
         let mut settings = Settings::default();
         settings.snapshots.directory = Some(dir.path().to_owned());
-        let found = |named: &str| file(&settings, Path::new(named), VERIFIED, |_| true);
+        let found = |named: &str| trusted(&settings, Path::new(named), RawCopy::Allow);
         let name = "20261127T000000Z-a55691f8868a7a16-r31.db";
         assert_eq!(found(name).unwrap(), dir.path().join(name));
         assert_eq!(found("/backup/etcd.db").unwrap(), Path::new("/backup/etcd.db"));

@@ -65,7 +65,7 @@ pub(super) async fn etcd(settings: &Settings, command: EtcdCommand) -> Result<Ex
         EtcdCommand::Restore(mut args) => {
             // What is fetched lies here as long as it is being restored.
             let fetched = match remote::Where::of(args.from())? {
-                remote::Where::Place(place) => Some(remote::fetch(settings, &place).await?),
+                remote::Where::Place(place) => Some(remote::fetch(settings, &place, args.trust()).await?),
                 remote::Where::File(_) => None,
             };
             if let Some(fetched) = &fetched {

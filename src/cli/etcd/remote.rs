@@ -198,12 +198,12 @@ pub(super) async fn bundle(
 }
 
 /// Has a snapshot here, privately, as long as the value lives: the one that is named, or the newest verified of the place.
-pub(super) async fn fetch(settings: &Settings, place: &Place) -> Result<Fetched, Failure> {
+pub(super) async fn fetch(settings: &Settings, place: &Place, trust: RawCopy) -> Result<Fetched, Failure> {
     let named = place.object();
     let remote = open(settings, named.as_ref().map_or(place, |(dir, _)| dir))?;
     let name = match named {
         Some((_, name)) => name,
-        None => remote.newest().await?,
+        None => remote.newest(trust).await?,
     };
     let line = Mutex::new(Line::new("fetching"));
     let seen = |done, of| line.lock().unwrap_or_else(PoisonError::into_inner).at(done, of);
@@ -225,7 +225,7 @@ pub(super) async fn verified(
     trust: RawCopy,
     output: Format,
 ) -> Result<Exit, Failure> {
-    let fetched = fetch(settings, place).await?;
+    let fetched = fetch(settings, place, trust).await?;
     let mut progress = Line::new("verifying");
     let verified = verify(fetched.path(), trust, &mut |done, of| progress.at(done, of))?;
     drop(progress);

@@ -7,6 +7,7 @@ use clap::Args;
 
 use super::kept;
 use super::progress::Progress;
+use super::snapshot::trust;
 use super::vacancy::{self, Vacancy};
 use crate::cli::{Care, Exit, Failure, out, rollback};
 use crate::config::Settings;
@@ -202,6 +203,11 @@ impl RestoreArgs {
         &self.from
     }
 
+    /// Whether what carries no SHA-256 is taken.
+    pub(super) fn trust(&self) -> RawCopy {
+        trust(self.skip_hash_check)
+    }
+
     /// It lies here now.
     pub(super) fn take_from(&mut self, file: &Path) {
         self.from = file.to_owned();
@@ -209,13 +215,13 @@ impl RestoreArgs {
 
     /// The file that is meant.
     fn file(&self, settings: &Settings) -> Result<PathBuf, Failure> {
-        kept::file(settings, &self.from, kept::VERIFIED, |_| true)
+        kept::trusted(settings, &self.from, self.trust())
     }
 
     fn ask(&self, from: PathBuf) -> Ask {
         Ask {
             from,
-            raw_copy: if self.skip_hash_check { RawCopy::Allow } else { RawCopy::Refuse },
+            raw_copy: self.trust(),
             name: self.name.clone(),
             initial_cluster: self.initial_cluster.clone(),
             token: self.initial_cluster_token.clone(),

@@ -24,7 +24,7 @@ use crate::report::{Format, SnapshotRow};
 use crate::snapshots::bundle::{self, Bundle};
 use crate::snapshots::directory::LockError;
 use crate::snapshots::save::{Doing, Fault, Limits, Progress, Proven, Taken, from_data_dir, from_member};
-use crate::snapshots::{Directory, Locked, Proof, Snapshot};
+use crate::snapshots::{Directory, Locked, Proof, Snapshot, in_the_way};
 use crate::sys::files;
 
 /// Between two looks whether another lastgood is still at the directory.
@@ -138,6 +138,10 @@ async fn saved(
             return Err(refused(format!("{}: a {what} stands there; name another file", path.display())));
         }
     }
+    if let Some(path) = in_the_way(&file)? {
+        let why = "stands where the proof of this file belongs, and is none of ours; name another file";
+        return Err(refused(format!("{}: {why}", path.display())));
+    }
     let proven = proven(settings, files::dir_of(&file), data_dir).await?;
     keep_as(settings, proven, file, with)
 }
@@ -160,7 +164,9 @@ pub(super) fn keep_as(settings: &Settings, proven: Proven, path: PathBuf, with: 
         }
         With::FileAlone => None,
     };
-    proven.keep_as(&path)?;
+    if let Err(error) = proven.keep_as(&path)? {
+        eprintln!("the snapshot stands without its proof: {error}");
+    }
     if let Some(staged) = staged {
         tell(staged.and_then(|staged| staged.put(dir)).as_ref(), "stands");
     }

@@ -106,6 +106,11 @@ impl SnapshotCommand {
     }
 }
 
+/// By `--skip-hash-check`.
+pub(super) fn trust(skip_hash_check: bool) -> RawCopy {
+    if skip_hash_check { RawCopy::Allow } else { RawCopy::Refuse }
+}
+
 /// A cluster's ID, as it is shown.
 fn cluster(text: &str) -> Result<u64, String> {
     u64::from_str_radix(text, 16).map_err(|error| format!("not the ID of a cluster: {error}"))
@@ -115,9 +120,8 @@ fn cluster(text: &str) -> Result<u64, String> {
 pub(super) fn offline(command: &SnapshotCommand) -> Result<Exit, Failure> {
     match command {
         SnapshotCommand::Verify { file, skip_hash_check, full, output } => {
-            let trust = if *skip_hash_check { RawCopy::Allow } else { RawCopy::Refuse };
             let depth = if *full { Depth::Whole } else { Depth::AsNeeded };
-            let (verified, snapshot) = verified(file, trust, depth)?;
+            let (verified, snapshot) = verified(file, trust(*skip_hash_check), depth)?;
             let bundle = match bundle::verify(file, &verified) {
                 Ok(bundle) => Some(bundle),
                 Err(bundle::Fault::None(_)) => None,
@@ -166,18 +170,15 @@ pub(super) async fn snapshot(settings: &Settings, command: SnapshotCommand) -> R
         }
         SnapshotCommand::Prune { remote: false, cluster: _, care } => super::shelf::prune(settings, care),
         SnapshotCommand::Verify { ref file, skip_hash_check, full, output } => match Where::of(file)? {
-            Where::Place(place) => {
-                let trust = if skip_hash_check { RawCopy::Allow } else { RawCopy::Refuse };
-                remote::verified(settings, &place, trust, output).await
-            }
+            Where::Place(place) => remote::verified(settings, &place, trust(skip_hash_check), output).await,
             Where::File(named) => {
-                let file = kept::file(settings, &named, kept::VERIFIED, |_| true)?;
+                let file = kept::trusted(settings, &named, trust(skip_hash_check))?;
                 offline(&SnapshotCommand::Verify { file, skip_hash_check, full, output })
             }
         },
         SnapshotCommand::Unpack(args) => super::unpack::unpack(settings, &args).await,
         SnapshotCommand::Show { file, output } => {
-            let file = kept::file(settings, &file, kept::VERIFIED, |_| true)?;
+            let file = kept::trusted(settings, &file, RawCopy::Allow)?;
             offline(&SnapshotCommand::Show { file, output })
         }
     }

@@ -175,7 +175,7 @@ async fn an_object_that_was_cut_off_is_taken_for_no_snapshot_with_or_without_its
             let exits = [Exit::Unwell, Exit::Refused];
             assert!(exits.contains(&verified.exit), "cut at {end}, {with_proof}: {}", verified.sentence);
             // What a restore takes as its file.
-            let fetched = remote::fetch(&settings, &at).await;
+            let fetched = remote::fetch(&settings, &at, RawCopy::Refuse).await;
             match (fetched, with_proof) {
                 (Err(failure), true) => assert!(failure.exit == Exit::Unwell, "{}", failure.sentence),
                 (Ok(fetched), false) => {
@@ -307,4 +307,33 @@ async fn pruning_there_needs_no_snapshot_here() {
     let unclear = remote::prune(&settings, BTreeSet::new(), care(false)).await.unwrap_err();
     assert!(unclear.exit == Exit::Refused && unclear.sentence.contains("--cluster, of aa, "), "{}", unclear.sentence);
     assert_eq!(remote::prune(&settings, BTreeSet::from([0xaa]), care(false)).await.unwrap(), Exit::Ok);
+}
+
+#[tokio::test]
+async fn nothing_of_a_persons_is_lost_where_the_proof_belongs_and_a_snapshot_without_one_stands() {
+    let (cluster, home) = (Cluster::start("3.5", 1), tempfile::tempdir().unwrap());
+    let (settings, _) = node(home.path(), Settings::default());
+    let dir = home.path().join("mine");
+    fs::create_dir(&dir).unwrap();
+    let save_as = |name: &str| save(&settings, Some(dir.join(name)), With::FileAlone, None, Format::Text);
+    fs::write(dir.join("a.db.proof.json"), "precious").unwrap();
+    fs::create_dir(dir.join("b.db.proof.json")).unwrap();
+    for name in ["a.db", "b.db"] {
+        let refused = save_as(name).await.unwrap_err();
+        assert!(refused.exit == Exit::Refused && refused.sentence.contains("is none of ours"), "{}", refused.sentence);
+        assert!(!dir.join(name).exists());
+    }
+    assert_eq!(fs::read_to_string(dir.join("a.db.proof.json")).unwrap(), "precious");
+    // Where it came to stand meanwhile, the snapshot and its bundle stand all the same.
+    keep_as(&settings, taken(&cluster, &dir).await, dir.join("b.db"), With::Bundle).unwrap();
+    crate::snapshots::bundle::tests::as_it_was(&dir.join("b.db")).unwrap();
+    // Of a file that is gone, it is ours and goes.
+    keep_as(&settings, taken(&cluster, &dir).await, dir.join("c.db"), With::FileAlone).unwrap();
+    let old = fs::read(dir.join("c.db.proof.json")).unwrap();
+    fs::remove_file(dir.join("c.db")).unwrap();
+    assert_eq!(crate::snapshots::in_the_way(&dir.join("c.db")).unwrap(), None);
+    cluster.grow(1);
+    keep_as(&settings, taken(&cluster, &dir).await, dir.join("c.db"), With::FileAlone).unwrap();
+    assert_ne!(fs::read(dir.join("c.db.proof.json")).unwrap(), old);
+    assert_eq!(files::names(&dir).unwrap().iter().filter(|name| name.starts_with('.')).count(), 0);
 }

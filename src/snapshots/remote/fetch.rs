@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use super::shelf::{Proofs, Stored};
 use super::store::Remote;
 use super::trouble::Trouble;
-use crate::etcd::snapshot::TRAILER;
+use crate::etcd::snapshot::{RawCopy, TRAILER};
 use crate::snapshots::bundle::{Bundle, MANIFEST, MAX_MANIFEST, MAX_PART};
 use crate::snapshots::directory::{DIR_MODE, room};
 use crate::snapshots::proof::{ENDING, MAX_BYTES, Proof};
@@ -43,16 +43,24 @@ impl Fetched {
 }
 
 impl Remote {
-    /// The name of the newest verified snapshot there.
+    /// The name of the newest verified snapshot there that is taken where so much is trusted.
     ///
     /// # Errors
     /// [`Trouble::Absent`] where there is none.
-    pub async fn newest(&self) -> Result<String, Trouble> {
+    pub async fn newest(&self, trust: RawCopy) -> Result<String, Trouble> {
         let shelf = self.shelf(&mut Proofs::default()).await?;
-        let newest = shelf.newest().map(|stored| stored.name.to_string());
+        let newest = shelf.newest(trust).map(|stored| stored.name.to_string());
         newest.ok_or_else(|| {
-            let unproven = shelf.stored.len();
-            Trouble::Absent(format!("no verified snapshot lies in {} ({unproven} that are not)", self.place()))
+            let raw = shelf.stored.iter().filter(|stored| stored.proof.is_ok()).count();
+            let unproven = shelf.stored.len() - raw;
+            let place = self.place();
+            Trouble::Absent(match raw {
+                0 => format!("no verified snapshot lies in {place} ({unproven} that are not)"),
+                _ => format!(
+                    "no verified snapshot that carries its SHA-256 lies in {place} ({raw} of raw copies, which \
+                     --skip-hash-check takes, and {unproven} that are not verified)"
+                ),
+            })
         })
     }
 

@@ -7,6 +7,7 @@ use object_store::ObjectMeta;
 use super::store::Remote;
 use super::trouble::Trouble;
 use super::{belongs, stem};
+use crate::etcd::snapshot::RawCopy;
 use crate::snapshots::Name;
 use crate::snapshots::proof::{ENDING, MAX_BYTES, Proof};
 use crate::snapshots::retention::Held;
@@ -52,9 +53,9 @@ impl Shelf {
         self.stored.iter().find(|stored| stored.name == *name)
     }
 
-    /// The newest that is verified.
-    pub fn newest(&self) -> Option<&Stored> {
-        self.stored.iter().rev().find(|stored| stored.proof.is_ok())
+    /// The newest that is verified, and taken where so much is trusted.
+    pub fn newest(&self, trust: RawCopy) -> Option<&Stored> {
+        self.stored.iter().rev().find(|stored| stored.proof.is_ok() && stored.name.suffices(trust))
     }
 }
 

@@ -76,7 +76,7 @@ fn work(work: Work, root: &Path, bytes: &[u8]) -> Result<(), Fault> {
         Work::SaveAs => {
             let file = file(root);
             let at = Timestamp::from_second(NEXT).unwrap();
-            take_here(files::dir_of(&file), Origin::Stream, at, bytes)?.keep_as(&file).map_err(Fault::Disk)
+            take_here(files::dir_of(&file), Origin::Stream, at, bytes)?.keep_as(&file).map(drop).map_err(Fault::Disk)
         }
         Work::SaveWithBundle => {
             let file = file(root);
@@ -86,7 +86,7 @@ fn work(work: Work, root: &Path, bytes: &[u8]) -> Result<(), Fault> {
             let proof = Proof { file: "mine.db".into(), ..proven.proof().clone() };
             let recipients = [RECIPIENT.to_owned()];
             let staged = bundle::staged(dir, &proof, proven.sha256(), bundle::tests::gathered(), &recipients, at);
-            proven.keep_as(&file)?;
+            let _ = proven.keep_as(&file)?;
             // Without one it is as good.
             let _ = staged.and_then(|staged| staged.put(dir));
             Ok(())
@@ -233,8 +233,10 @@ fn at_every(calls: &[&str], fault: &str) -> usize {
 
 #[test]
 fn killed_at_every_rename_unlink_and_sync_nothing_verified_is_lost_and_nothing_half_looks_whole() {
-    let points =
-        at_every(&["rename", "renameat", "renameat2", "unlink", "unlinkat", "fsync", "fchmod", "flock"], "signal=KILL");
+    let points = at_every(
+        &["rename", "renameat", "renameat2", "unlink", "unlinkat", "fsync", "fdatasync", "fchmod", "flock"],
+        "signal=KILL",
+    );
     println!("killed at {points} points");
     assert!(points >= 30, "only {points} points: is the work still done by these calls?");
 }
@@ -248,14 +250,14 @@ fn killed_at_every_open_and_write_nothing_verified_is_lost_and_nothing_half_look
 
 #[test]
 fn a_disk_that_fails_once_at_any_call_costs_a_try_and_no_snapshot() {
-    let points = at_every(&["rename", "renameat2", "unlink", "fsync", "write"], "error=EIO");
+    let points = at_every(&["rename", "renameat2", "unlink", "fsync", "fdatasync", "write"], "error=EIO");
     println!("failed with EIO at {points} points");
     assert!(points >= 30, "only {points} points");
 }
 
 #[test]
 fn a_disk_that_is_full_once_at_any_call_costs_a_try_and_no_snapshot() {
-    let points = at_every(&["openat", "rename", "renameat2", "fsync", "write"], "error=ENOSPC");
+    let points = at_every(&["openat", "rename", "renameat2", "fsync", "fdatasync", "write"], "error=ENOSPC");
     println!("failed with ENOSPC at {points} points");
     assert!(points >= 40, "only {points} points");
 }

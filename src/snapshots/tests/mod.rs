@@ -4,9 +4,13 @@ mod crashes;
 pub(crate) mod real;
 mod verify;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use jiff::Timestamp;
+
+use super::save::take_here;
+use super::{Directory, Origin};
 use crate::etcd::snapshot::{RawCopy, verify};
 use crate::sys::files;
 
@@ -18,6 +22,15 @@ fn fixture() -> Vec<u8> {
     out.stdout
 }
 
+/// Takes it, at that second, into a directory of snapshots.
+pub(crate) fn keep(dir: &Path, origin: Origin, at: i64) -> PathBuf {
+    let bytes = fixture();
+    let bytes = if origin == Origin::Stream { bytes.as_slice() } else { &bytes[..bytes.len() - 32] };
+    let locked = Directory::at(dir).lock().unwrap();
+    let at = Timestamp::from_second(at).unwrap();
+    take_here(dir, origin, at, bytes).unwrap().keep(&locked).unwrap()
+}
+
 /// The names in a directory, without the lock and what was going on there.
 fn names(dir: &Path) -> Vec<String> {
     let mut names = files::names(dir).unwrap();
@@ -27,7 +40,7 @@ fn names(dir: &Path) -> Vec<String> {
 
 /// Everything in the directory that calls itself verified is whole, and everything that is not verified is none of ours.
 fn assert_honest(dir: &Path, situation: &str) {
-    for snapshot in super::Directory::at(dir).list().unwrap() {
+    for snapshot in Directory::at(dir).list().unwrap() {
         match &snapshot.proof {
             Ok(_) => drop(
                 verify(&snapshot.path, RawCopy::Refuse, &mut |_, _| ())

@@ -190,7 +190,7 @@ async fn saved_and_verified(series: &'static str) {
             .await
             .unwrap()
     };
-    again().await.keep_as(&mine).unwrap();
+    again().await.keep_as(&mine).unwrap().unwrap();
     verify(&mine, RawCopy::Refuse, &mut |_, _| ()).unwrap();
     let error = again().await.keep_as(&mine).unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::AlreadyExists);

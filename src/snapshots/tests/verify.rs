@@ -1,7 +1,7 @@
 //! What was verified is known again, whatever else is not, and what is known of it is what reading it would find.
 
 use std::fs;
-use std::os::unix::fs::FileExt as _;
+use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -9,15 +9,12 @@ use jiff::Timestamp;
 use super::super::proof::{BY, Found, MAX_BYTES};
 use super::super::save::take_here;
 use super::super::{By, Depth, Directory, Origin, Proof, verify};
-use super::fixture;
+use super::{fixture, keep};
 use crate::etcd::snapshot::{self, RawCopy, Rejected, Trailer, Verified};
 use crate::record::envelope;
 
 fn saved(dir: &Path, origin: Origin) -> PathBuf {
-    let bytes = fixture();
-    let bytes = if origin == Origin::Stream { bytes.as_slice() } else { &bytes[..bytes.len() - 32] };
-    let locked = Directory::at(dir).lock().unwrap();
-    take_here(dir, origin, Timestamp::UNIX_EPOCH, bytes).unwrap().keep(&locked).unwrap()
+    keep(dir, origin, 0)
 }
 
 fn quietly(path: &Path, trust: RawCopy, depth: Depth) -> Result<(Verified, By), Rejected> {
@@ -43,7 +40,7 @@ fn what_is_known_of_it_is_what_reading_it_finds() {
     assert_eq!(quietly(&path, RawCopy::Refuse, Depth::Whole).unwrap(), (read.clone(), By::Reading));
     // A person's file as well.
     let mine = dir.path().join("mine");
-    take_here(dir.path(), Origin::Stream, Timestamp::UNIX_EPOCH, &fixture()).unwrap().keep_as(&mine).unwrap();
+    take_here(dir.path(), Origin::Stream, Timestamp::UNIX_EPOCH, &fixture()).unwrap().keep_as(&mine).unwrap().unwrap();
     assert_eq!(quietly(&mine, RawCopy::Refuse, Depth::AsNeeded).unwrap(), (read, By::Checksum(proof(&mine).verified)));
 }
 
@@ -96,6 +93,45 @@ fn what_another_version_found_or_did_not_tell_is_found_again() {
     assert_eq!(quietly(&path, RawCopy::Refuse, Depth::AsNeeded).unwrap().1, By::Reading);
     good.write(&path).unwrap();
     assert!(matches!(quietly(&path, RawCopy::Refuse, Depth::AsNeeded).unwrap().1, By::Checksum(_)));
+}
+
+#[test]
+fn a_proof_that_somebody_else_can_write_says_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = saved(dir.path(), Origin::Stream);
+    let proof = super::super::proof::path_of(&path);
+    let by = || quietly(&path, RawCopy::Refuse, Depth::AsNeeded).unwrap().1;
+    assert!(matches!(by(), By::Checksum(_)));
+    for mode in [0o620, 0o602] {
+        fs::set_permissions(&proof, fs::Permissions::from_mode(mode)).unwrap();
+        assert_eq!(by(), By::Reading, "{mode:o}");
+    }
+    fs::set_permissions(&proof, fs::Permissions::from_mode(0o644)).unwrap();
+    assert!(matches!(by(), By::Checksum(_)));
+    // Where this is not root, it cannot be given away.
+    if std::os::unix::fs::chown(&proof, Some(65534), None).is_ok() {
+        assert_eq!(by(), By::Reading);
+        // Whose the snapshot is, however, may say what they like of it.
+        std::os::unix::fs::chown(&path, Some(65534), None).unwrap();
+        assert!(matches!(by(), By::Checksum(_)));
+    }
+}
+
+#[test]
+fn a_proof_holds_for_no_name_that_says_something_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let directory = Directory::at(dir.path());
+    drop(directory.lock().unwrap());
+    // As a person may call one, in the directory of snapshots itself.
+    let boasts = dir.path().join("20350101T000000Z-0000000000000007-r999999999999.db");
+    take_here(dir.path(), Origin::Stream, Timestamp::UNIX_EPOCH, &fixture())
+        .unwrap()
+        .keep_as(&boasts)
+        .unwrap()
+        .unwrap();
+    let listed = directory.list().unwrap();
+    let why = listed[0].proof.as_ref().unwrap_err();
+    assert!(listed.len() == 1 && why.contains("would be called 19700101T000000Z-"), "{why}");
 }
 
 #[test]

@@ -14,6 +14,7 @@ use super::super::shelf::Proofs;
 use super::super::{Shelf, Stored, Trouble, belongs, meant, own_clusters, surplus};
 use super::server::{Door, Server, Stands};
 use super::*;
+use crate::etcd::snapshot::RawCopy;
 use crate::observe::testing::Pki;
 use crate::snapshots::proof::ENDING;
 use crate::snapshots::retention::{Rules, Why};
@@ -50,9 +51,9 @@ async fn a_snapshot_gets_there_with_all_its_parts_and_comes_back_the_same() {
     remote.send(&parcel, None, &quietly()).await.unwrap();
     assert_eq!(names(&remote).await, [part, proof.file.clone(), format!("{}{ENDING}", proof.file)]);
     let shelf = remote.shelf(&mut Proofs::default()).await.unwrap();
-    assert_eq!(shelf.newest().unwrap().proof, Ok(proof.clone().brief()));
+    assert_eq!(shelf.newest(RawCopy::Refuse).unwrap().proof, Ok(proof.clone().brief()));
     assert!(parcel.is_in(shelf.get(&proof.name)));
-    assert_eq!(remote.newest().await.unwrap(), proof.file);
+    assert_eq!(remote.newest(RawCopy::Refuse).await.unwrap(), proof.file);
 
     let there = home.path().join("fetched");
     let fetched = remote.fetch(&proof.file, &there, &|_, _| ()).await.unwrap();
@@ -70,6 +71,28 @@ async fn a_snapshot_gets_there_with_all_its_parts_and_comes_back_the_same() {
 }
 
 #[tokio::test]
+async fn the_newest_is_no_raw_copy_unless_one_is_taken() {
+    let (server, home) = (Server::start(&[]), home());
+    let settings = server.settings(home.path(), server.port);
+    let remote = open(&settings);
+    let raw = Name { origin: Origin::DataDir, ..name(1_800_000_100, 6) };
+    let body = b"a database".as_slice();
+    let proof = Proof { bytes: body.len() as u64, ..proof_of(raw, body) };
+    let locked = Directory::at(&settings.snapshot_dir()).lock().unwrap();
+    let staging = locked.stage().unwrap();
+    std::fs::write(staging.path(), body).unwrap();
+    locked.put(staging, &proof).unwrap();
+    drop(locked);
+    remote.send(&parcel(&settings, &proof), None, &quietly()).await.unwrap();
+    let none = remote.newest(RawCopy::Refuse).await.unwrap_err().to_string();
+    assert!(none.contains("1 of raw copies, which --skip-hash-check takes"), "{none}");
+    let stream = keep(&settings, name(1_800_000_000, 5), 1000);
+    remote.send(&parcel(&settings, &stream), None, &quietly()).await.unwrap();
+    assert_eq!(remote.newest(RawCopy::Refuse).await.unwrap(), stream.file, "older, and all that is taken");
+    assert_eq!(remote.newest(RawCopy::Allow).await.unwrap(), proof.file);
+}
+
+#[tokio::test]
 async fn what_is_there_and_compares_well_is_not_sent_again() {
     let (server, home) = (Server::start(&[]), home());
     let door = Door::to(server.port).await;
@@ -82,10 +105,10 @@ async fn what_is_there_and_compares_well_is_not_sent_again() {
     // As where the connection broke before the proof was there.
     remote.delete(&format!("{}{ENDING}", proof.file)).await.unwrap();
     let shelf = remote.shelf(&mut Proofs::default()).await.unwrap();
-    assert!(shelf.newest().is_none());
+    assert!(shelf.newest(RawCopy::Refuse).is_none());
     remote.send(&parcel, shelf.get(&proof.name), &quietly()).await.unwrap();
     assert!(door.passed() - sent < LARGE as u64 / 2, "{}", door.passed() - sent);
-    assert!(remote.shelf(&mut Proofs::default()).await.unwrap().newest().is_some());
+    assert!(remote.shelf(&mut Proofs::default()).await.unwrap().newest(RawCopy::Refuse).is_some());
 }
 
 #[tokio::test]
@@ -139,7 +162,7 @@ async fn what_is_sent_anew_is_not_verified_before_it_is_there() {
     flipped[LARGE / 2] ^= 1;
     remote.put_bytes(&proof.file, flipped).await.unwrap();
     let shelf = remote.shelf(&mut Proofs::default()).await.unwrap();
-    assert!(shelf.newest().is_some());
+    assert!(shelf.newest(RawCopy::Refuse).is_some());
     door.shut_after(LARGE as u64 / 2);
     open(&settings).send(&parcel, shelf.get(&proof.name), &quietly()).await.unwrap_err();
     let direct = open(&server.settings(home.path(), server.port));
@@ -204,7 +227,7 @@ async fn a_server_that_goes_in_the_middle_of_an_upload_leaves_nothing_that_can_b
     assert_eq!(names(&direct).await, Vec::<String>::new());
     door.set(Stands::Open);
     open(&settings).send(&parcel, None, &quietly()).await.unwrap();
-    assert_eq!(direct.newest().await.unwrap(), proof.file);
+    assert_eq!(direct.newest(RawCopy::Refuse).await.unwrap(), proof.file);
 }
 
 #[tokio::test]
@@ -220,13 +243,13 @@ async fn an_object_that_was_changed_behind_our_back_is_not_verified_and_is_sent_
     let mut other_end = whole.clone();
     *other_end.last_mut().unwrap() ^= 1;
     let mut proofs = Proofs::default();
-    assert_eq!(remote.shelf(&mut proofs).await.unwrap().newest().unwrap().name, proof.name);
+    assert_eq!(remote.shelf(&mut proofs).await.unwrap().newest(RawCopy::Refuse).unwrap().name, proof.name);
     for (bytes, words) in [(&whole[..500], "it has 500 bytes"), (&other_end, "does not end in the digest")] {
         remote.put_bytes(&proof.file, bytes.to_vec()).await.unwrap();
         let shelf = remote.shelf(&mut proofs).await.unwrap();
         let stored = shelf.get(&proof.name).unwrap();
         assert!(stored.proof.as_ref().is_err_and(|why| why.contains(words)), "{:?}", stored.proof);
-        assert_eq!(remote.newest().await.unwrap(), older.file, "the one before it is the newest");
+        assert_eq!(remote.newest(RawCopy::Refuse).await.unwrap(), older.file, "the one before it is the newest");
         let trouble = remote.fetch(&proof.file, home.path(), &|_, _| ()).await.unwrap_err();
         assert!(matches!(trouble, Trouble::Differs(_)), "{trouble:?}");
         assert!(!parcel.is_in(Some(stored)));
@@ -266,7 +289,7 @@ async fn ten_thousand_other_objects_hide_nothing_and_are_left_alone() {
         remote.remove(&gone).await.unwrap();
     }
     assert_eq!(names(&remote).await.len(), 10_001 + 2);
-    assert_eq!(remote.newest().await.unwrap(), sent[2].file);
+    assert_eq!(remote.newest(RawCopy::Refuse).await.unwrap(), sent[2].file);
 }
 
 #[tokio::test]

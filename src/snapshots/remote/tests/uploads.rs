@@ -12,6 +12,7 @@ use super::super::{
 };
 use super::server::{Door, Server, Stands};
 use super::*;
+use crate::etcd::snapshot::RawCopy;
 use crate::model::Event;
 use crate::model::event::EventKind;
 use crate::model::snapshot::{Failing, Remote};
@@ -159,7 +160,7 @@ async fn a_server_that_is_killed_in_the_middle_and_comes_back_gets_it_all() {
     };
     let event = timeout(SOON, sent).await.unwrap();
     assert!(event.to.contains(&proof.file), "{event}");
-    assert_eq!(open(&settings).newest().await.unwrap(), proof.file);
+    assert_eq!(open(&settings).newest(RawCopy::Refuse).await.unwrap(), proof.file);
 }
 
 #[tokio::test]
