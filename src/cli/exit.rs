@@ -1,6 +1,7 @@
 //! Exit codes, and failures that carry one.
 
 use std::fmt;
+use std::path::Path;
 
 use crate::config::Mistakes;
 use crate::control::client::Unreachable;
@@ -70,6 +71,12 @@ pub struct Failure {
 }
 
 impl Failure {
+    /// The same, of a file that lies here only for the moment: by what it is called where it is from.
+    #[must_use]
+    pub fn called(self, file: &Path, from: &str) -> Self {
+        Self { sentence: self.sentence.replace(&*file.to_string_lossy(), from), ..self }
+    }
+
     /// It was tried, and failed.
     pub fn failed(sentence: String) -> Self {
         Self { exit: Exit::Failed, sentence }

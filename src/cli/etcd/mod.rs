@@ -68,10 +68,9 @@ pub(super) async fn etcd(settings: &Settings, command: EtcdCommand) -> Result<Ex
                 remote::Where::Place(place) => Some(remote::fetch(settings, &place, args.trust()).await?),
                 remote::Where::File(_) => None,
             };
-            if let Some(fetched) = &fetched {
-                args.take_from(fetched.path());
-            }
-            restore::restore(settings, &args).await
+            let Some(fetched) = &fetched else { return restore::restore(settings, &args).await };
+            args.take_from(fetched);
+            restore::restore(settings, &args).await.map_err(|failure| failure.called(fetched.path(), &fetched.from))
         }
     }
 }

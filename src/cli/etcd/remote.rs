@@ -227,7 +227,8 @@ pub(super) async fn verified(
 ) -> Result<Exit, Failure> {
     let fetched = fetch(settings, place, trust).await?;
     let mut progress = Line::new("verifying");
-    let verified = verify(fetched.path(), trust, &mut |done, of| progress.at(done, of))?;
+    let verified = verify(fetched.path(), trust, &mut |done, of| progress.at(done, of))
+        .map_err(|rejected| Failure::from(rejected).called(fetched.path(), &fetched.from))?;
     drop(progress);
     let snapshot = Snapshot::new(Path::new(&fetched.from), verified.clone(), By::Reading);
     let (dir, name) = fetched.from.rsplit_once('/').unwrap_or_default();

@@ -19,6 +19,7 @@ use crate::model::{ComponentId, Manifest, Role, manifest};
 use crate::observe;
 use crate::record::last_known;
 use crate::report::Format;
+use crate::snapshots::remote::Fetched;
 use crate::snapshots::{Depth, verify};
 use crate::sys::{files, proc};
 
@@ -67,6 +68,9 @@ pub struct RestoreArgs {
     etcd_version: Option<Minor>,
     #[command(flatten)]
     care: Care,
+    /// What the snapshot is called where it was fetched from.
+    #[arg(skip)]
+    called: Option<String>,
 }
 
 fn minor(text: &str) -> Result<Minor, String> {
@@ -90,6 +94,9 @@ pub(super) async fn restore(settings: &Settings, args: &RestoreArgs) -> Result<E
             verified.map(|(verified, _)| verified)
         })?
     };
+    if let Some(called) = &args.called {
+        planned.plan.snapshot.file = called.into();
+    }
     for finished in finished {
         match finished {
             Finished::Undone => eprintln!("a restore that was broken off is undone: what stood stands"),
@@ -208,9 +215,10 @@ impl RestoreArgs {
         trust(self.skip_hash_check)
     }
 
-    /// It lies here now.
-    pub(super) fn take_from(&mut self, file: &Path) {
-        self.from = file.to_owned();
+    /// It lies here for the moment.
+    pub(super) fn take_from(&mut self, fetched: &Fetched) {
+        self.from = fetched.path().to_owned();
+        self.called = Some(fetched.from.clone());
     }
 
     /// The file that is meant.

@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use age::secrecy::ExposeSecret as _;
+use clap::Parser as _;
 
 use super::remote::{self, Begun};
 use super::save::{With, keep_as, save};
 use super::unpack::{UnpackArgs, unpack};
-use crate::cli::{Care, Exit};
+use crate::cli::{Care, Cli, Command, Exit};
 use crate::config::Settings;
 use crate::config::place::Place;
 use crate::etcd::snapshot::RawCopy;
@@ -174,6 +175,7 @@ async fn an_object_that_was_cut_off_is_taken_for_no_snapshot_with_or_without_its
             let verified = remote::verified(&settings, &at, RawCopy::Refuse, Format::Text).await.unwrap_err();
             let exits = [Exit::Unwell, Exit::Refused];
             assert!(exits.contains(&verified.exit), "cut at {end}, {with_proof}: {}", verified.sentence);
+            assert!(verified.sentence.contains("s3://backups/etcd/mine.db"), "{}", verified.sentence);
             // What a restore takes as its file.
             let fetched = remote::fetch(&settings, &at, RawCopy::Refuse).await;
             match (fetched, with_proof) {
@@ -336,4 +338,21 @@ async fn nothing_of_a_persons_is_lost_where_the_proof_belongs_and_a_snapshot_wit
     keep_as(&settings, taken(&cluster, &dir).await, dir.join("c.db"), With::FileAlone).unwrap();
     assert_ne!(fs::read(dir.join("c.db.proof.json")).unwrap(), old);
     assert_eq!(files::names(&dir).unwrap().iter().filter(|name| name.starts_with('.')).count(), 0);
+}
+
+#[tokio::test]
+async fn what_is_told_of_a_snapshot_that_was_fetched_calls_it_by_its_place() {
+    let (server, cluster, home) = (Server::start(&[]), Cluster::start("3.5", 1), tempfile::tempdir().unwrap());
+    let (settings, _) = node(home.path(), server.settings(home.path(), server.port));
+    let (dir, at) = (settings.snapshot_dir(), "s3://backups/etcd/mine.db");
+    let proven = taken(&cluster, &dir).await;
+    remote::send(&settings, &place(at), &dir, &proven, &OnceLock::new()).await.unwrap();
+    drop(proven);
+    let to = home.path().join("etcd");
+    let line = format!("lastgood etcd restore --from {at} --yes --name other --data-dir {}", to.display());
+    let words = line.split(' ').chain(["--initial-advertise-peer-urls=https://10.0.0.9:2380"]);
+    let Command::Etcd(command) = Cli::try_parse_from(words).unwrap().command else { panic!("{line}") };
+    let refused = super::etcd(&settings, command).await.unwrap_err();
+    assert!(refused.sentence.contains(&format!("restore --from {at} --name")), "{}", refused.sentence);
+    assert!(!to.exists() && files::names(&dir).unwrap() == [".lock"]);
 }
