@@ -8,7 +8,7 @@ use std::path::Path;
 use super::staging::Staging;
 use crate::config::Settings;
 use crate::etcd;
-use crate::etcd::restore::{self, Finished};
+use crate::etcd::restore;
 use crate::model::manifest::{DataIdentity, MAX_BYTES};
 use crate::model::versions::{self, Barred};
 use crate::model::{ComponentId, DataVersion, Manifest, Memory, Role};
@@ -27,11 +27,7 @@ pub(super) fn settled(settings: &Settings, identity: Option<&DataIdentity>) -> R
         return Ok(Vec::new());
     }
     let finished = restore::finish(data_dir).map_err(|fault| fault.to_string())?;
-    let told = |finished| match finished {
-        Finished::Undone => "a restore that was broken off is undone: what stood stands",
-        Finished::Completed(_) => "a restore that was broken off when it was all but done is completed",
-    };
-    Ok(finished.into_iter().map(|finished| format!("{}: {}", data_dir.display(), told(finished))).collect())
+    Ok(finished.into_iter().map(|finished| format!("{}: {finished}", data_dir.display())).collect())
 }
 
 /// Whether a generation may be put over its data as they are now. Only of an etcd that follows another is it asked.

@@ -1,6 +1,7 @@
 //! `lastgood etcd restore`: the plan first, then the deed. It needs no agent, no etcdutl and no running etcd. Where etcd's
 //! manifest stands, its pod and kube-apiserver's are away meanwhile (vacancy.rs).
 
+use std::io;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -12,7 +13,9 @@ use super::vacancy::{self, Vacancy};
 use crate::cli::{Care, Exit, Failure, out, rollback};
 use crate::config::Settings;
 use crate::etcd::backend::Member;
-use crate::etcd::restore::{Ask, Fault, Finished, Log, Node, OfManifest, Planned, Recorded, Restored, finish};
+use crate::etcd::restore::{
+    Ask, Fault, Finished, Log, Node, OfManifest, Planned, Recorded, Restored, finish, unfinished,
+};
 use crate::etcd::snapshot::RawCopy;
 use crate::model::versions::Minor;
 use crate::model::{ComponentId, Manifest, Role, manifest};
@@ -85,8 +88,12 @@ pub(super) async fn restore(settings: &Settings, args: &RestoreArgs) -> Result<E
     let (node, etcd) = node(settings);
     let ask = args.ask(args.file(settings)?);
     let data_dir = ask.data_dir(&node)?;
-    let lock = vacancy::lock(settings, args.care.dry_run)?;
+    let lock = vacancy::lock(settings, args.care.dry_run, &node)?;
+    if args.care.dry_run {
+        left(&data_dir)?.iter().for_each(|left| eprintln!("{left}"));
+    }
     let finished = if args.care.dry_run { Vec::new() } else { finish(&data_dir)? };
+    finished.iter().for_each(|finished| eprintln!("{finished}"));
     let mut planned = {
         let mut progress = Progress::new("verifying");
         ask.plan(&node, |file, trust| {
@@ -97,23 +104,23 @@ pub(super) async fn restore(settings: &Settings, args: &RestoreArgs) -> Result<E
     if let Some(called) = &args.called {
         planned.plan.snapshot.file = called.into();
     }
-    for finished in finished {
-        match finished {
-            Finished::Undone => eprintln!("a restore that was broken off is undone: what stood stands"),
-            Finished::Completed(restored) if restored.is(&planned) => {
-                eprintln!("this very restore was broken off when it was all but done, and is completed now");
-                return done(args, &data_dir, &restored, None);
-            }
-            Finished::Completed(_) => eprintln!("an earlier restore that was broken off is completed"),
-        }
+    let completed = finished.into_iter().find_map(|finished| match finished {
+        Finished::Completed(restored) => restored.is(&planned).then_some(restored),
+        Finished::Undone | Finished::Overtaken(_) => None,
+    });
+    if let Some(restored) = completed {
+        eprintln!("it is this very restore, and nothing was written since: it is not done again");
+        let proven = vacancy::back(settings, lock, etcd.filter(|_| planned.of_manifest())).await?;
+        return done(args, &data_dir, &restored, proven);
     }
     let in_use = planned.plan.in_use.clone();
-    let mut vacancy = match etcd.filter(|_| planned.startable().is_some()) {
+    let etcd = etcd.filter(|_| planned.of_manifest());
+    let mut vacancy = match etcd.clone().filter(|_| planned.startable().is_some()) {
         Some(etcd) => Some(Vacancy::plan(settings, etcd).await),
         None => None,
     };
     if let Some(Ok(vacancy)) = &vacancy {
-        planned.plan.first = vacancy.planned.steps.clone();
+        planned.plan.first.clone_from(&vacancy.steps);
     }
     if args.care.dry_run || args.care.output == Format::Text {
         out::text(&args.care.output.print(&planned.plan, |plan| plan.text())?)?;
@@ -134,9 +141,10 @@ pub(super) async fn restore(settings: &Settings, args: &RestoreArgs) -> Result<E
         return Err(Failure { exit: Exit::Refused, sentence: "nothing was done".to_owned() });
     }
     let Some(Ok(vacancy)) = &mut vacancy else {
-        let restored = carry_out(planned, &node);
-        drop(lock);
-        return done(args, &data_dir, &restored?, None);
+        let restored = carry_out(planned, &node)?;
+        // An earlier run may have been killed when its slot was empty.
+        let proven = vacancy::back(settings, lock, etcd).await?;
+        return done(args, &data_dir, &restored, proven);
     };
     if let Err(failure) = vacancy.empty().await {
         drop(lock);
@@ -150,6 +158,19 @@ pub(super) async fn restore(settings: &Settings, args: &RestoreArgs) -> Result<E
     filled?;
     let proven = vacancy.prove().await?;
     done(args, &data_dir, &restored, Some(proven))
+}
+
+/// What an earlier restore has left, for who only asks what would be done.
+fn left(data_dir: &Path) -> io::Result<Vec<String>> {
+    let left = unfinished(data_dir)?;
+    let sentence = |left: PathBuf| {
+        format!(
+            "{} is of a restore that was broken off, or is under way: without --dry-run it is completed or undone first, or \
+             waited for",
+            left.display()
+        )
+    };
+    Ok(left.into_iter().map(sentence).collect())
 }
 
 fn carry_out(planned: Planned, node: &Node) -> Result<Restored, Fault> {
@@ -291,6 +312,12 @@ fn etcd_manifest(dir: &Path) -> Option<(PathBuf, Manifest)> {
     })
 }
 
+/// Whether the kubelet is about to start an etcd by itself: its manifest stands.
+pub(super) fn comes_back(settings: &Settings) -> bool {
+    let (_, surroundings) = observe::find(settings);
+    etcd_manifest(&surroundings.manifests.value).is_some_and(|(file, _)| startable(&file).is_some())
+}
+
 /// Why the etcd of a manifest that stands may be started at any moment.
 fn startable(file: &Path) -> Option<String> {
     let mut processes = proc::processes().into_iter();
@@ -327,6 +354,7 @@ impl From<Fault> for Failure {
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::os::unix::fs::MetadataExt as _;
     use std::process::Command;
 
     use clap::Parser as _;
@@ -378,12 +406,79 @@ mod tests {
         let from = snapshot(dir.path());
         let member = dir.path().join("etcd/member");
         assert_eq!(run(&settings, &format!("--from {from} --dry-run -o json")).await.unwrap(), Exit::Ok);
-        assert!(!member.exists(), "a dry run does nothing");
+        assert!(!member.exists() && !settings.paths.staging.exists(), "a dry run makes nothing");
         assert_eq!(run(&settings, &format!("--from {from} --yes")).await.unwrap(), Exit::Ok);
         assert!(member.join("snap/db").exists());
         // Over what stands, as the manifest names the place.
         assert_eq!(run(&settings, &format!("--from {from} -y -o json")).await.unwrap(), Exit::Ok);
         assert_eq!(files::names(&dir.path().join("etcd")).unwrap().len(), 2);
+    }
+
+    /// As a restore of this file leaves it that is killed when it has exchanged what stood.
+    fn all_but_done(root: &Path, from: &str) {
+        let data = root.join("etcd");
+        let aside = asides(&data).pop().unwrap();
+        let staging = data.join(".lastgood-restore-0123");
+        fs::create_dir(&staging).unwrap();
+        fs::rename(data.join(&aside), staging.join("member")).unwrap();
+        let snapshot = fs::read(from).unwrap();
+        let sha256: String = snapshot[snapshot.len() - 32..].iter().map(|byte| format!("{byte:02x}")).collect();
+        let (member, database) = (data.join("member"), data.join("member/snap/db"));
+        let database = fs::metadata(database).unwrap();
+        let intent = serde_json::json!({
+            "version": 1,
+            "step": {"is": "swapping", "built": fs::metadata(member).unwrap().ino(), "database":
+                {"inode": database.ino(), "bytes": database.len(), "modified": [database.mtime(), database.mtime_nsec()]}},
+            "restored": {"snapshot": sha256, "name": "vm", "cluster": "vm=https://127.0.0.1:2380", "token": "t",
+                "moved_to": 1_000_000_754, "aside": aside},
+        });
+        fs::write(staging.join("intent.json"), intent.to_string()).unwrap();
+    }
+
+    fn asides(data: &Path) -> Vec<String> {
+        let mut names = files::names(data).unwrap();
+        names.retain(|name| name.starts_with("member.before-restore-"));
+        names
+    }
+
+    #[tokio::test]
+    async fn one_that_was_all_but_done_is_completed_and_done_again_only_if_it_is_another_or_was_written_since() {
+        let dir = tempfile::tempdir().unwrap();
+        let settings = node(dir.path());
+        let from = snapshot(dir.path());
+        let (data, line) = (dir.path().join("etcd"), format!("--from {from} --yes"));
+        run(&settings, &line).await.unwrap();
+        run(&settings, &line).await.unwrap();
+        all_but_done(dir.path(), &from);
+        // Asked what would be done, it is told of, and stays.
+        assert!(left(&data).unwrap()[0].contains("/.lastgood-restore-0123 is of a restore that was broken off"));
+        run(&settings, &format!("--from {from} --dry-run")).await.unwrap();
+        assert_eq!((left(&data).unwrap().len(), asides(&data).len()), (1, 0));
+        assert_eq!(run(&settings, &line).await.unwrap(), Exit::Ok);
+        assert_eq!(asides(&data).len(), 1, "it is done, and not once more");
+
+        all_but_done(dir.path(), &from);
+        run(&settings, &format!("{line} --bump-revision 9000000000")).await.unwrap();
+        assert_eq!(asides(&data).len(), 2, "another one was asked for");
+
+        fs::remove_dir_all(data.join(&asides(&data)[0])).unwrap();
+        all_but_done(dir.path(), &from);
+        let database = fs::OpenOptions::new().append(true).open(data.join("member/snap/db")).unwrap();
+        io::Write::write_all(&mut &database, &[0; 4096]).unwrap();
+        run(&settings, &line).await.unwrap();
+        assert_eq!(asides(&data).len(), 2, "it was written since");
+    }
+
+    #[tokio::test]
+    async fn a_dry_run_waits_for_nobody_and_says_who_restores() {
+        let dir = tempfile::tempdir().unwrap();
+        let settings = node(dir.path());
+        let from = snapshot(dir.path());
+        fs::create_dir(&settings.paths.staging).unwrap();
+        let _held = crate::sys::lock_file::LockFile::take(&settings.restore_lock()).unwrap();
+        let failure = run(&settings, &format!("--from {from} --dry-run")).await.unwrap_err();
+        assert_eq!(failure.exit, Exit::Refused);
+        assert!(failure.sentence.contains("is running and holds"), "{failure}");
     }
 
     #[test]

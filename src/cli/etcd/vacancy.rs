@@ -14,6 +14,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 
+use super::restore::comes_back;
 use super::serves;
 use crate::cli::backend::Backend;
 use crate::cli::offline::Offline;
@@ -21,10 +22,11 @@ use crate::cli::rollback::{Outcome, follow, outcome, tell, until};
 use crate::cli::{Exit, Failure};
 use crate::config::Settings;
 use crate::control::How;
+use crate::etcd::restore::Node;
 use crate::model::{ComponentId, Event, Request, Role, Verdict};
-use crate::report::{Planned, status};
+use crate::report::status;
 use crate::sys::files;
-use crate::sys::lock_file::{LockError, LockFile};
+use crate::sys::lock_file::{self, LockError, LockFile};
 
 /// The longest the slot stays empty. What is verified before is built, read again and exchanged meanwhile: minutes, even
 /// for eight gigabytes on a slow disk.
@@ -34,19 +36,58 @@ const SERVES: Duration = Duration::from_secs(300);
 const LOOK: Duration = Duration::from_millis(500);
 
 /// Keeps every other restore, and every start of etcd by a lastgood, away. Nothing where no lastgood has been here, and
-/// none could start one.
-pub(super) fn lock(settings: &Settings, dry_run: bool) -> Result<Lock<'_>, Failure> {
+/// none could start one. A dry run holds it only for a vacancy to be planned, which is for who restores.
+pub(super) fn lock<'s>(settings: &'s Settings, dry_run: bool, node: &Node) -> Result<Lock<'s>, Failure> {
     let staging = &settings.paths.staging;
+    let no_vacancy = node.etcd.as_ref().is_none_or(|etcd| etcd.startable.is_none());
+    if dry_run && no_vacancy {
+        let path = settings.restore_lock();
+        return match lock_file::holder(&path) {
+            Some(pid) => Err(refused(&LockError::Held { pid: Some(pid), path })),
+            None => Ok(Lock { settings, held: None, dry_run }),
+        };
+    }
     if !staging.parent().is_some_and(|dir| dir.is_dir()) {
         return Ok(Lock { settings, held: None, dry_run });
     }
     files::make_dir(staging, 0o700)?;
     match LockFile::take(&settings.restore_lock()) {
         Ok(lock) => Ok(Lock { settings, held: Some(lock), dry_run }),
-        Err(held @ LockError::Held { .. }) => {
-            Err(Failure { exit: Exit::Refused, sentence: format!("refused: {held}; next: wait for that restore") })
-        }
+        Err(held @ LockError::Held { .. }) => Err(refused(&held)),
         Err(LockError::Io(error)) => Err(error.into()),
+    }
+}
+
+fn refused(held: &LockError) -> Failure {
+    Failure { exit: Exit::Refused, sentence: format!("refused: {held}; next: wait for that restore") }
+}
+
+/// Gives the lock back, and proves that an etcd serves whose slot was empty when the restore began, as an earlier one that
+/// was killed leaves it. Nothing where nobody puts its manifest back but a person.
+pub(super) async fn back(
+    settings: &Settings,
+    lock: Lock<'_>,
+    etcd: Option<ComponentId>,
+) -> Result<Option<i64>, Failure> {
+    drop(lock);
+    let Some(component) = etcd else { return Ok(None) };
+    match Backend::open(settings).await {
+        Ok(mut backend @ Backend::Running(_)) => {
+            let status = backend.status().await?;
+            let found = status.components.into_iter().find(|found| found.component == component);
+            if found.is_some_and(|found| found.replacement.is_some()) {
+                let events = Some(follow(settings, &component).await?);
+                Vacancy { settings, component, backend, events, steps: Vec::new() }.fill().await?;
+            }
+        }
+        // With the lock the slots were filled; what is under way about them is not over.
+        Ok(Backend::Stopped(offline)) if comes_back(settings) => offline.carry_on(&component, &mut tell).await?,
+        // Nothing is known of this node: there is nothing to carry on.
+        Ok(Backend::Stopped(_)) | Err(_) => {}
+    }
+    match comes_back(settings) {
+        true => Ok(Some(serves::proven(settings).await?)),
+        false => Ok(None),
     }
 }
 
@@ -74,8 +115,8 @@ pub(super) struct Vacancy<'a> {
     component: ComponentId,
     backend: Backend,
     events: Option<mpsc::Receiver<Event>>,
-    /// What will be done.
-    pub(super) planned: Planned,
+    /// What will be done, step by step.
+    pub(super) steps: Vec<String>,
 }
 
 impl<'a> Vacancy<'a> {
@@ -83,7 +124,7 @@ impl<'a> Vacancy<'a> {
     pub(super) async fn plan(settings: &'a Settings, component: ComponentId) -> Result<Self, Failure> {
         let mut backend = Backend::open(settings).await?;
         let planned = backend.perform(request(&component), How::DryRun, &mut tell).await?;
-        Ok(Self { settings, component, backend, events: None, planned })
+        Ok(Self { settings, component, backend, events: None, steps: planned.steps })
     }
 
     /// Has it emptied, and waits until its pod has ended.

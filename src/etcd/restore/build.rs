@@ -65,13 +65,25 @@ impl Planned {
         let idle = idle::hold(&self.data_dir)?;
         self.prepare_data_dir()?;
         let staging = Staging::new(&self.data_dir, &Intent::building(&self))?;
-        match self.write(&staging, progress).and_then(|database| self.unchanged().map(|()| database)) {
+        let written = self.alone(&staging).and_then(|()| self.write(&staging, progress));
+        match written.and_then(|database| self.unchanged().map(|()| database)) {
             Ok(database) => Ok(Built { planned: self, database, staging, idle }),
             Err(fault) => {
                 // What cannot be removed now is removed by the next run.
                 let _ = staging.discard(self.log().as_ref());
                 Err(fault)
             }
+        }
+    }
+
+    /// Nobody else builds there, and nobody has put anything there since it was planned that may not be put aside. From
+    /// here on whoever comes finds our directory.
+    fn alone(&self, staging: &Staging) -> Result<(), Fault> {
+        staging.alone()?;
+        let member = files::standing(&self.data_dir.join("member"))?;
+        match member.filter(|_| !self.may_replace) {
+            Some(_) => Err(super::plan::not_empty(&self.data_dir, "member")),
+            None => Ok(()),
         }
     }
 

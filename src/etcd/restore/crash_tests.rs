@@ -184,6 +184,50 @@ fn a_disk_that_is_full_at_any_call_leaves_the_old_member_or_the_new_one() {
     assert!(points >= 25, "only {points} points");
 }
 
+/// One that was killed when it was exchanged, and what stood is not moved aside yet.
+fn all_but_done(root: &Path) {
+    template(root, false);
+    assert!(met(root, "renameat2:signal=KILL:when=2"));
+    assert!(revision(&root.join("data/member")) > 4_000_000_000);
+}
+
+#[test]
+fn what_is_completed_is_taken_for_what_is_asked_only_where_all_that_is_asked_is_the_same() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("run");
+    all_but_done(&root);
+    let [Finished::Completed(restored)] = &finish(&root.join("data")).unwrap()[..] else { panic!("not completed") };
+    let same = |ask: &Ask| restored.is(&ask.plan(&Node::default(), read).unwrap());
+    let asked = || asked(&root);
+    assert!(same(&asked()) && same(&Ask { token: None, ..asked() }));
+    for (what, other) in [
+        ("a greater bump", Ask { bump: Some(5_000_000_000), ..asked() }),
+        ("no move", Ask { bump: Some(0), ..asked() }),
+        ("as far as it takes", Ask { bump: None, ..asked() }),
+        ("a token", Ask { token: Some("u".to_owned()), ..asked() }),
+        ("a log apart", Ask { wal_dir: Some(root.join("log")), ..asked() }),
+        ("a cluster", Ask { initial_cluster: Some(format!("{VM},m1=https://h:1")), ..asked() }),
+    ] {
+        assert!(!same(&other), "{what} was not what was completed");
+    }
+}
+
+#[test]
+fn what_is_completed_and_was_written_since_is_restored_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("run");
+    all_but_done(&root);
+    let data = root.join("data");
+    // As an etcd writes it that was started over it.
+    let database = fs::OpenOptions::new().append(true).open(data.join("member/snap/db")).unwrap();
+    std::io::Write::write_all(&mut &database, &[0; 4096]).unwrap();
+    let written = fs::metadata(data.join("member/snap/db")).unwrap().len();
+    run(&root).unwrap();
+    assert_ne!(fs::metadata(data.join("member/snap/db")).unwrap().len(), written, "nothing was restored");
+    let asides = files::names(&data).unwrap().into_iter().filter(|name| name.starts_with("member.before-restore-"));
+    assert_eq!(asides.count(), 2, "what stood, and what was completed and written since");
+}
+
 #[test]
 fn a_file_system_that_cannot_exchange_is_done_by_two_renames_and_a_crash_between_them_is_finished() {
     let dir = tempfile::tempdir().unwrap();

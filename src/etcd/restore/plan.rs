@@ -112,6 +112,13 @@ pub struct Planned {
     pub(super) stamp: Stamp,
     /// Whether the token was made here, and not given.
     pub(super) token_is_ours: bool,
+    /// `--bump-revision`.
+    pub(super) bump: Option<u64>,
+    /// Whether how far revisions move was worked out here, and neither given nor told by a token.
+    pub(super) moves_freely: bool,
+    /// Whether what stands may be put aside.
+    pub(super) may_replace: bool,
+    of_manifest: bool,
     /// Why an etcd may be started over it at any moment, where one may.
     pub(super) startable: Option<String>,
 }
@@ -128,6 +135,11 @@ impl Planned {
     /// Why an etcd may be started over it at any moment, where one may: its manifest stands.
     pub fn startable(&self) -> Option<&str> {
         self.startable.as_deref()
+    }
+
+    /// Whether it is the data directory of this node's etcd manifest.
+    pub fn of_manifest(&self) -> bool {
+        self.of_manifest
     }
 
     /// The same plan, where the manifest was looked at once more since.
@@ -177,7 +189,9 @@ impl Ask {
         let of_old = old.as_ref().and_then(|old| old.as_ref().ok()?.revision).map_or(0, |revision| revision.main);
         let recorded = node.recorded.as_ref().map_or(0, |recorded| recorded.revision);
         let highest_known = snapshot.max(of_old).max(recorded);
-        let moved_to = match self.token.as_deref().and_then(Token::parse) {
+        let told = self.token.as_deref().and_then(Token::parse);
+        let moves_freely = told.is_none() && self.bump.is_none();
+        let moved_to = match told {
             Some(token) => self.of_token(&token, snapshot, highest_known, verified.sha256)?,
             None => revisions::moved_to(snapshot, highest_known, self.bump)?,
         };
@@ -198,10 +212,7 @@ impl Ask {
                  shows the token for the others",
             ));
         }
-        let room = match &settled.wal_dir {
-            None => room(data_dir, verified.size + LOG)?,
-            Some(wal_dir) => room(wal_dir, LOG).and_then(|_| room(data_dir, verified.size))?,
-        };
+        let room = rooms(data_dir, settled.wal_dir.as_deref(), verified.size)?;
         let revisions = Revisions { snapshot, highest_known, moved_to };
         let told = Told { contents, proven: verified.trailer != Trailer::Absent, old: old.as_ref(), node, revisions };
         let startable = node.etcd.as_ref().filter(|_| settled.of_manifest).and_then(|etcd| etcd.startable.clone());
@@ -237,6 +248,10 @@ impl Ask {
             owner: owner(data_dir)?,
             stamp,
             token_is_ours: self.token.is_none(),
+            bump: self.bump,
+            moves_freely,
+            may_replace: settled.of_manifest || self.replace,
+            of_manifest: settled.of_manifest,
             startable,
         })
     }
@@ -631,7 +646,7 @@ fn there(parent: &Path) -> Result<(), Fault> {
     }
 }
 
-fn not_empty(dir: &Path, name: &str) -> Fault {
+pub(super) fn not_empty(dir: &Path, name: &str) -> Fault {
     Fault::refused(
         format!("{} is not empty: {name} is in it", dir.display()),
         "if it may be put aside, add --replace; it is kept",
@@ -642,8 +657,25 @@ fn no_cluster(NoCluster(why): NoCluster) -> Fault {
     Fault::refused(why, FLAGS)
 }
 
+/// Room for the database and its log, on one file system or on two.
+fn rooms(data_dir: &Path, wal_dir: Option<&Path>, database: u64) -> Result<Room, Fault> {
+    let device =
+        |dir: &Path| std::fs::metadata(place(dir)).map(|place| place.dev()).map_err(files::named("look at", dir));
+    match wal_dir {
+        Some(wal_dir) if device(wal_dir)? != device(data_dir)? => {
+            room(wal_dir, LOG).and_then(|_| room(data_dir, database))
+        }
+        _ => room(data_dir, database.saturating_add(LOG)),
+    }
+}
+
+/// A directory, or the one it is yet to be made in.
+fn place(dir: &Path) -> &Path {
+    if dir.exists() { dir } else { files::dir_of(dir) }
+}
+
 fn room(data_dir: &Path, needed: u64) -> Result<Room, Fault> {
-    let there = if data_dir.exists() { data_dir } else { data_dir.parent().unwrap_or(data_dir) };
+    let there = place(data_dir);
     let found = statvfs(there).map_err(|errno| files::named("ask for the room of", there)(errno.into()))?;
     let free = found.blocks_available().saturating_mul(found.fragment_size());
     if free >= needed {

@@ -11,15 +11,18 @@
 //! the inode of the directory that was built, which no rename changes. Where the file system cannot exchange (NFS), what
 //! stands is renamed aside first, and between the two renames no `member` stands: then it is completed. A log that lies
 //! apart (`--wal-dir`) follows the exchange, and is completed with it: apart.rs.
+//!
+//! Whoever works at one of these directories holds a lock on it. One that is locked was not broken off: it is left alone.
 
-use std::fs;
+use std::fmt;
+use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
+use nix::fcntl::{AT_FDCWD, Flock, FlockArg, OFlag, RenameFlags, renameat2};
 use serde::{Deserialize, Serialize};
 
 use super::Fault;
@@ -36,6 +39,8 @@ const INTENT: &str = "intent.json";
 const MAX_INTENT: u64 = 1 << 20;
 /// The version of the intent.
 const VERSION: u32 = 1;
+/// Whoever looks for what was broken off may hold a new directory for a moment; it does not come again and again.
+const TRIES: usize = 10;
 
 /// What is being done, as it lies on the disk.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,7 +60,27 @@ enum Step {
     Swapping {
         /// The inode of what was built.
         built: u64,
+        /// Its database; nothing in an intent of before this was written down.
+        #[serde(default)]
+        database: Option<AsBuilt>,
     },
+}
+
+/// A database that nobody wrote since it was built: an etcd writes it as soon as it has opened it. Its device is not looked
+/// at, which may have another number after a reboot.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct AsBuilt {
+    inode: u64,
+    bytes: u64,
+    /// Seconds and nanoseconds.
+    modified: (i64, i64),
+}
+
+impl AsBuilt {
+    fn of(member: &Path) -> io::Result<Option<Self>> {
+        let found = files::standing(&member.join("snap/db"))?;
+        Ok(found.map(|file| Self { inode: file.ino(), bytes: file.len(), modified: (file.mtime(), file.mtime_nsec()) }))
+    }
 }
 
 /// A data directory that was made of a snapshot.
@@ -72,6 +97,9 @@ pub struct Restored {
     pub token: String,
     /// The revision that was moved to, if any.
     pub moved_to: Option<i64>,
+    /// `--bump-revision`, where it was given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bump: Option<u64>,
     /// The name, in the data directory, of what stood there before.
     pub aside: Option<String>,
     /// Its log, where that lies apart.
@@ -86,6 +114,19 @@ pub enum Finished {
     Undone,
     /// It had: it is completed.
     Completed(Restored),
+    /// The same, and somebody wrote its database since: it may be anything now.
+    Overtaken(Restored),
+}
+
+impl fmt::Display for Finished {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let completed = "a restore that was broken off when it was all but done is completed";
+        match self {
+            Self::Undone => f.write_str("a restore that was broken off is undone: what stood stands"),
+            Self::Completed(_) => f.write_str(completed),
+            Self::Overtaken(_) => write!(f, "{completed}; its database was written since"),
+        }
+    }
 }
 
 impl Intent {
@@ -98,6 +139,7 @@ impl Intent {
             cluster: plan.cluster.initial(),
             token: plan.cluster.token.clone(),
             moved_to: plan.revisions.moved_to,
+            bump: planned.bump,
             aside: None,
             log: plan.wal_dir.clone().map(|dir| Log { dir, aside: None }),
         };
@@ -106,33 +148,72 @@ impl Intent {
 }
 
 impl Restored {
-    /// Whether this is what is planned once more: of the same snapshot for the same cluster, whatever its token is where
-    /// none was asked for.
+    /// Whether this is what is planned once more: of the same snapshot for the same cluster, with its log in the same
+    /// place; whatever its token is, and how far its revisions moved, where neither was asked for.
     pub fn is(&self, planned: &Planned) -> bool {
         let other = Intent::building(planned).restored;
         let token = planned.token_is_ours || self.token == other.token;
-        (self.snapshot, &self.name, &self.cluster) == (other.snapshot, &other.name, &other.cluster) && token
+        let moved = planned.moves_freely || self.moved_to == other.moved_to;
+        self.same() == other.same() && token && moved
+    }
+
+    /// What a person asks for again.
+    fn same(&self) -> (Digest, &str, &str, Option<u64>, Option<&Path>) {
+        let log = self.log.as_ref().map(|log| log.dir.as_path());
+        (self.snapshot, &self.name, &self.cluster, self.bump, log)
     }
 }
 
-/// Our directory below a data directory.
+/// Our directory below a data directory, which nobody else works at while this is there.
 #[derive(Debug)]
 pub(super) struct Staging {
     data_dir: PathBuf,
     root: PathBuf,
+    /// On the directory; nothing where its file system locks none.
+    _lock: Option<Flock<File>>,
 }
 
 impl Staging {
     /// Makes it, the intent in it.
     pub(super) fn new(data_dir: &Path, intent: &Intent) -> io::Result<Self> {
-        let id: String = random()?.chars().filter(char::is_ascii_alphanumeric).take(16).collect();
-        let staging = Self { data_dir: data_dir.to_owned(), root: data_dir.join(format!("{PREFIX}{id}")) };
-        files::make_dir(&staging.root, 0o700)?;
-        if let Err(error) = staging.write(intent) {
-            let _ = fs::remove_dir(&staging.root);
-            return Err(error);
+        for _ in 0..TRIES {
+            let id: String = random()?.chars().filter(char::is_ascii_alphanumeric).take(16).collect();
+            let root = data_dir.join(format!("{PREFIX}{id}"));
+            files::make_dir(&root, 0o700)?;
+            // Between its making and its locking it may have been taken for one that is left.
+            let Some(staging) = Self::take(data_dir, root)? else { continue };
+            if let Err(error) = staging.write(intent) {
+                let _ = fs::remove_dir(&staging.root);
+                return Err(error);
+            }
+            return Ok(staging);
         }
-        Ok(staging)
+        Err(files::fault(io::ErrorKind::Other, data_dir, "is swept all the time: nothing can be built in it"))
+    }
+
+    /// Takes one in hand; nothing where another process has it, or has removed it.
+    fn take(data_dir: &Path, root: PathBuf) -> io::Result<Option<Self>> {
+        let only_a_directory = (OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW).bits();
+        let dir = match OpenOptions::new().read(true).custom_flags(only_a_directory).open(&root) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            opened => opened.map_err(files::named("open directory", &root))?,
+        };
+        let opened = dir.metadata().map_err(files::named("look at", &root))?.ino();
+        let lock = match Flock::lock(dir, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => Some(lock),
+            Err((_, Errno::EWOULDBLOCK)) => return Ok(None),
+            // NFS locks only what is open for writing, and no directory is.
+            Err(_) => None,
+        };
+        let there = inode(&root)? == Some(opened);
+        Ok(there.then(|| Self { data_dir: data_dir.to_owned(), root, _lock: lock }))
+    }
+
+    /// Nobody else builds below this data directory. Two that began at once may both be refused.
+    pub(super) fn alone(&self) -> Result<(), Fault> {
+        let mut others = unfinished(&self.data_dir)?;
+        others.retain(|root| *root != self.root);
+        left(&self.data_dir, others).map(drop)
     }
 
     /// It, as a data directory: what is built lies below.
@@ -248,7 +329,7 @@ fn swap(planned: &Planned, staging: &Staging) -> Result<Restored, Fault> {
     let Some(inode) = inode(&built)? else {
         return Err(files::fault(io::ErrorKind::NotFound, &built, "is gone: nothing was exchanged").into());
     };
-    intent.step = Step::Swapping { built: inode };
+    intent.step = Step::Swapping { built: inode, database: AsBuilt::of(&built)? };
     let aside = match files::standing(&stands)? {
         Some(_) => Some(free_name(&planned.data_dir, "member")?),
         None => None,
@@ -327,14 +408,28 @@ pub fn unfinished(data_dir: &Path) -> io::Result<Vec<PathBuf>> {
 /// Brings every restore that was broken off below this data directory to an end.
 ///
 /// # Errors
-/// [`Fault::Refused`] where what is left cannot be understood: nothing is touched then. [`Fault::Io`] where it cannot be
-/// brought to an end; the next run tries again.
+/// [`Fault::Refused`] where one is under way, or what is left cannot be understood: nothing is touched then.
+/// [`Fault::Io`] where it cannot be brought to an end; the next run tries again.
 pub fn finish(data_dir: &Path) -> Result<Vec<Finished>, Fault> {
-    let mut finished = Vec::new();
-    for root in unfinished(data_dir)? {
-        finished.push(one(data_dir, &Staging { data_dir: data_dir.to_owned(), root })?);
+    left(data_dir, unfinished(data_dir)?)?.iter().map(|staging| one(data_dir, staging)).collect()
+}
+
+/// All of these directories, in our hands: what they are of was broken off.
+fn left(data_dir: &Path, roots: Vec<PathBuf>) -> Result<Vec<Staging>, Fault> {
+    let mut left = Vec::new();
+    for root in roots {
+        match Staging::take(data_dir, root.clone())? {
+            Some(staging) => left.push(staging),
+            // It has come to its end since it was looked for.
+            None if files::standing(&root)?.is_none() => {}
+            None => {
+                let why =
+                    format!("another restore into {} is under way: it holds {}", data_dir.display(), root.display());
+                return Err(Fault::refused(why, "wait for it"));
+            }
+        }
     }
-    Ok(finished)
+    Ok(left)
 }
 
 fn one(data_dir: &Path, staging: &Staging) -> Result<Finished, Fault> {
@@ -345,13 +440,15 @@ fn one(data_dir: &Path, staging: &Staging) -> Result<Finished, Fault> {
         return Ok(Finished::Undone);
     };
     let log = intent.restored.log.clone();
-    let Step::Swapping { built } = intent.step else {
+    let Step::Swapping { built, database } = intent.step else {
         staging.discard(log.as_ref())?;
         return Ok(Finished::Undone);
     };
     let (at_member, at_staging) = (inode(&stands)?, inode(&staging.member())?);
     if at_member == Some(built) {
-        return staging.complete(intent.restored).map(Finished::Completed);
+        let restored = staging.complete(intent.restored)?;
+        let untouched = database.is_some() && AsBuilt::of(&stands)? == database;
+        return Ok(if untouched { Finished::Completed(restored) } else { Finished::Overtaken(restored) });
     }
     if at_staging != Some(built) {
         return Err(staging.by_hand("what was built for it is neither there nor in place"));

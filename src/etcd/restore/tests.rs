@@ -179,6 +179,50 @@ fn a_data_directory_that_is_in_use_is_not_touched() {
 }
 
 #[test]
+fn what_another_builds_is_left_alone_and_nobody_builds_beside_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let from = snapshot(dir.path());
+    let data = dir.path().join("data");
+    let quiet = &mut |_, _| {};
+    let planned = || ask(&from, &data, VM).plan(&Node::default(), read).unwrap();
+    // Nobody was there when both were planned.
+    let (second, third) = (planned(), planned());
+    let built = planned().build(quiet).unwrap();
+    let under_way = format!("another restore into {} is under way", data.display());
+    for fault in [finish(&data).unwrap_err(), second.build(quiet).unwrap_err()] {
+        assert!(matches!(fault, Fault::Refused { .. }) && fault.to_string().contains(&under_way), "{fault}");
+        assert!(fault.to_string().ends_with("next: wait for it"), "{fault}");
+        assert_eq!(files::names(&data).unwrap().len(), 1, "nothing but what is built");
+    }
+    let checked = built.check(quiet).unwrap();
+    finish(&data).unwrap_err();
+    checked.swap().unwrap();
+    assert_eq!(finish(&data).unwrap(), []);
+    // What was put there since may not be put aside: nobody said so.
+    let fault = third.build(quiet).unwrap_err();
+    assert!(fault.to_string().contains("is not empty: member is in it"), "{fault}");
+    assert_eq!(files::names(&data).unwrap(), ["member"]);
+    backend::read(&data.join("member/snap/db")).unwrap();
+}
+
+#[test]
+fn a_log_on_the_same_disk_takes_room_beside_the_database() {
+    let dir = tempfile::tempdir().unwrap();
+    let from = snapshot(dir.path());
+    let asked = ask(&from, &dir.path().join("data"), VM);
+    let needed = |wal_dir: Option<std::path::PathBuf>| {
+        let plan = super::Ask { wal_dir, ..asked.clone() }.plan(&Node::default(), read).unwrap().plan;
+        plan.room.needed - plan.snapshot.size
+    };
+    assert_eq!((needed(None), needed(Some(dir.path().join("log")))), (128_000_000, 128_000_000));
+    // On one of its own it takes nothing of the data's.
+    let of = |path: &Path| std::os::unix::fs::MetadataExt::dev(&fs::metadata(path).unwrap());
+    let memory = Path::new("/dev/shm");
+    assert_ne!(of(memory), of(dir.path()), "this test needs a second file system");
+    assert_eq!(needed(Some(memory.join("lastgood-no-such-log"))), 0);
+}
+
+#[test]
 fn members_are_restored_alike_by_the_token_of_the_first() {
     let dir = tempfile::tempdir().unwrap();
     let from = snapshot(dir.path());
