@@ -411,7 +411,7 @@ mod tests {
         assert!(member.join("snap/db").exists());
         // Over what stands, as the manifest names the place.
         assert_eq!(run(&settings, &format!("--from {from} -y -o json")).await.unwrap(), Exit::Ok);
-        assert_eq!(files::names(&dir.path().join("etcd")).unwrap().len(), 2);
+        assert_eq!(asides(&dir.path().join("etcd")).len(), 1);
     }
 
     /// As a restore of this file leaves it that is killed when it has exchanged what stood.

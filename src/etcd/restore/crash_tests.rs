@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::testing::{VM, ask, read, restore, snapshot};
+use super::testing::{VM, ask, names, read, restore, snapshot};
 use super::{Ask, Finished, Node, finish};
 use crate::etcd::backend;
 use crate::etcd::snapshot::data_dir;
@@ -113,12 +113,13 @@ fn check(root: &Path, situation: &str) {
             "{situation}: {names:?}: the old log is lost, or something is left"
         );
     }
-    let names: Vec<String> =
-        fs::read_dir(&data).unwrap().flatten().map(|entry| entry.file_name().into_string().unwrap()).collect();
+    let (names, records) = names(&data);
     assert!(
         names.iter().all(|name| name == "member" || name.starts_with("member.before-restore-")),
         "{situation}: {names:?}"
     );
+    // The first restore put nothing aside.
+    assert_eq!(records, names.len(), "{situation}: each restore is recorded, once: {names:?}");
 }
 
 /// The log is that of the database beside it.
@@ -252,5 +253,5 @@ fn a_file_system_that_cannot_exchange_is_done_by_two_renames_and_a_crash_between
     fs::write(staging.join("intent.json"), intent).unwrap();
     assert!(matches!(finish(&data).unwrap().as_slice(), [Finished::Completed(_)]));
     assert!(revision(&data.join("member")) > 4_000_000_000 && is_old(&data.join(&aside)));
-    assert_eq!(files::names(&data).unwrap().len(), 2);
+    assert_eq!(names(&data).0.len(), 2);
 }

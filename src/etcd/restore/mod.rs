@@ -15,6 +15,7 @@
 //!   .lastgood-restore-ID/intent.json  what is being done, written before it is done        swap.rs
 //!   .lastgood-restore-ID/member       what is built; after the exchange, what stood
 //!   member.before-restore-TIME        what stood; never removed by us
+//!   .lastgood-restored-TIME.json      what was restored, when, by whom; never removed by us     record.rs
 //! ```
 //!
 //! A log that lies apart (`--wal-dir`) has the same beside it: apart.rs.
@@ -34,6 +35,7 @@ mod pipe;
 mod plan;
 #[cfg(test)]
 mod real_tests;
+mod record;
 mod revisions;
 mod snap;
 mod swap;

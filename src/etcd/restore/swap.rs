@@ -29,6 +29,7 @@ use super::Fault;
 use super::apart::{self, Log};
 use super::build::Checked;
 use super::plan::Planned;
+use super::record;
 use crate::model::Digest;
 use crate::sys::files::{self, Attributes};
 
@@ -270,10 +271,10 @@ impl Staging {
         self.close()
     }
 
-    /// Removes the directory, which holds nothing but the intent; it fails where it holds more.
+    /// Removes the directory, which holds nothing but the intent and a record; it fails where it holds more.
     fn close(&self) -> io::Result<()> {
         for name in files::names(&self.root)? {
-            if name == INTENT || name.starts_with(files::TEMP_PREFIX) {
+            if [INTENT, record::STAGED].contains(&name.as_str()) || name.starts_with(files::TEMP_PREFIX) {
                 files::remove(&self.root.join(name))?;
             }
         }
@@ -281,7 +282,7 @@ impl Staging {
         files::fsync_dir(&self.data_dir)
     }
 
-    /// Has the log follow, moves what stood to where it is kept, and ends.
+    /// Has the log follow, moves what stood and the record to where they are kept, and ends.
     fn complete(&self, restored: Restored) -> Result<Restored, Fault> {
         if let Some(log) = &restored.log {
             log.exchange(self.name(), &self.data_dir.join("member"))?;
@@ -292,6 +293,7 @@ impl Staging {
         {
             move_dir(&old, &self.data_dir.join(aside))?;
         }
+        record::put(&self.root, &self.data_dir)?;
         self.close()?;
         Ok(Restored { log: restored.log.map(Log::kept), ..restored })
     }
@@ -339,6 +341,8 @@ fn swap(planned: &Planned, staging: &Staging) -> Result<Restored, Fault> {
         apart::hide(&built, planned.owner)?;
         intent.restored.log = Some(log.keeping()?);
     }
+    // A disk that is full says so before anything is exchanged.
+    record::stage(staging.root(), planned, &intent.restored)?;
     staging.write(&intent)?;
     match aside {
         None => move_dir(&built, &stands)?,
@@ -386,12 +390,17 @@ fn move_dir(from: &Path, to: &Path) -> io::Result<()> {
 
 /// Under which name what stands in a directory is kept there.
 pub(super) fn free_name(dir: &Path, what: &str) -> io::Result<String> {
+    stamped(dir, &format!("{what}.before-restore-"), "")
+}
+
+/// A name that nothing has in a directory, with the time in it.
+pub(super) fn stamped(dir: &Path, before: &str, after: &str) -> io::Result<String> {
     let stamp = Timestamp::now().strftime("%Y%m%dT%H%M%SZ");
-    let mut name = format!("{what}.before-restore-{stamp}");
+    let mut name = format!("{before}{stamp}{after}");
     let mut number = 1;
     while files::standing(&dir.join(&name))?.is_some() {
         number += 1;
-        name = format!("{what}.before-restore-{stamp}-{number}");
+        name = format!("{before}{stamp}-{number}{after}");
     }
     Ok(name)
 }

@@ -5,10 +5,11 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use super::{Ask, Fault, Node, Restored};
+use super::{Ask, Fault, Node, Restored, record};
 use crate::etcd::bbolt::{Database, Item};
 use crate::etcd::snapshot::{RawCopy, Rejected, Verified, verify};
 use crate::observe::testing::etcd_binary;
+use crate::sys::files;
 
 /// The snapshot of a cluster of one member, `vm`, at revision 754.
 pub(super) fn snapshot(dir: &Path) -> PathBuf {
@@ -45,6 +46,14 @@ pub(super) fn read(snapshot: &Path, trust: RawCopy) -> Result<Verified, Rejected
 pub(super) fn restore(ask: &Ask, node: &Node) -> Result<Restored, Fault> {
     let mut quiet = |_, _| {};
     ask.plan(node, read)?.build(&mut quiet)?.check(&mut quiet)?.swap()
+}
+
+/// What lies in a data directory, without the records of what was restored; and how many of those.
+pub(super) fn names(data_dir: &Path) -> (Vec<String>, usize) {
+    let (records, mut names): (Vec<String>, Vec<_>) =
+        files::names(data_dir).unwrap().into_iter().partition(|name| name.starts_with(record::PREFIX));
+    names.sort();
+    (names, records.len())
 }
 
 /// Why it is refused.

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use nix::fcntl::{Flock, FlockArg};
 
-use super::testing::{VM, ask, dump, read, refused, restore, snapshot};
+use super::testing::{VM, ask, dump, names, read, refused, restore, snapshot};
 use super::{Fault, Finished, NewCluster, Node, OfManifest, Recorded, finish, transform};
 use crate::etcd::backend::{self, Member};
 use crate::etcd::bbolt::Database;
@@ -52,9 +52,18 @@ fn a_manifest_tells_all_that_is_needed_and_what_stood_is_kept() {
     let kept = data.join(restored.aside.as_ref().unwrap());
     assert_eq!(fs::read_to_string(kept.join("mark")).unwrap(), "old");
     assert!(!data.join("member/mark").exists());
-    let mut names = files::names(&data).unwrap();
-    names.sort();
-    assert_eq!(names, ["member", restored.aside.as_deref().unwrap()]);
+    let (left, records) = names(&data);
+    assert_eq!((left, records), (vec!["member".to_owned(), restored.aside.clone().unwrap()], 2));
+    let records = files::names(&data).unwrap().into_iter().filter(|name| name.starts_with(".lastgood-restored-"));
+    let read = |name: String| serde_json::from_slice::<serde_json::Value>(&fs::read(data.join(name)).unwrap()).unwrap();
+    let record = records.map(read).find(|record| record["aside"] == *restored.aside.as_ref().unwrap()).unwrap();
+    assert_eq!((&record["from"], &record["revision"]), (&from.to_str().unwrap().into(), &754.into()));
+    assert_eq!(
+        (&record["snapshot"], &record["token"]),
+        (&restored.snapshot.to_string().into(), &restored.token.clone().into())
+    );
+    assert_eq!((&record["moved_to"], &record["by"]), (&restored.moved_to.into(), &env!("CARGO_PKG_VERSION").into()));
+    assert_eq!(record["cluster_id"], format!("{:x}", cluster_of(&data.join("member/wal"))));
     let read = backend::read(&data.join("member/snap/db")).unwrap();
     assert_eq!(read.revision.unwrap().main, restored.moved_to.unwrap());
     assert_eq!((read.consistent_index, read.term), (Some(1), Some(1)));
@@ -175,7 +184,7 @@ fn a_data_directory_that_is_in_use_is_not_touched() {
     reader.wait().unwrap();
     assert!(busy.unwrap().contains(&format!("process {} has its database open", reader.id())));
     assert_eq!(fs::read(&database).unwrap(), before);
-    assert_eq!(files::names(&data).unwrap(), ["member"]);
+    assert_eq!(names(&data).0, ["member"]);
 }
 
 #[test]
@@ -201,7 +210,7 @@ fn what_another_builds_is_left_alone_and_nobody_builds_beside_it() {
     // What was put there since may not be put aside: nobody said so.
     let fault = third.build(quiet).unwrap_err();
     assert!(fault.to_string().contains("is not empty: member is in it"), "{fault}");
-    assert_eq!(files::names(&data).unwrap(), ["member"]);
+    assert_eq!(names(&data), (vec!["member".to_owned()], 1));
     backend::read(&data.join("member/snap/db")).unwrap();
 }
 
@@ -421,5 +430,5 @@ fn what_is_left_and_cannot_be_understood_is_left_to_a_person() {
     fs::remove_dir_all(&left).unwrap();
     fs::create_dir(&left).unwrap();
     assert_eq!(finish(&data).unwrap(), [Finished::Undone]);
-    assert_eq!(files::names(&data).unwrap(), ["member"]);
+    assert_eq!(names(&data).0, ["member"]);
 }

@@ -48,6 +48,8 @@ async fn is_restored(stage: &Stage, high: i64) -> Result<()> {
     let now = revision(stage).await?;
     ensure!(now > high, "revision {now} after {high}");
     ensure!(kept(stage)?.len() == 1, "what stood is kept: {:?}", kept(stage)?);
+    let recorded = names(stage)?.into_iter().filter(|name| name.starts_with(".lastgood-restored-"));
+    ensure!(recorded.count() == 1, "it is not recorded once: {:?}", names(stage)?);
     Ok(())
 }
 
@@ -67,7 +69,7 @@ async fn whole_again(stage: Stage, good: &[(Component, String)]) -> Result<()> {
         stage.back(*component, text).await?;
         stage.steady_on(*component, 1).await?;
     }
-    let left: Vec<String> = names(&stage)?.into_iter().filter(|name| name.starts_with(".lastgood")).collect();
+    let left: Vec<String> = names(&stage)?.into_iter().filter(|name| name.starts_with(".lastgood-restore-")).collect();
     ensure!(left.is_empty(), "left over: {left:?}");
     ensure!(stage.times_told("RollingBack") == 0, "nothing was rolled back:\n{}", stage.story());
     stage.the_same_after_a_restart().await
@@ -124,6 +126,45 @@ async fn with_the_agent_stopped_and_an_etcd_that_is_beyond_help_it_is_the_same_c
     let said = stage.node.lastgood(&LATEST).await?;
     ensure!(said.code == 0, "exit code {}: {}{}", said.code, said.stdout, said.stderr);
     ensure!(said.stderr.contains("took etcd.yaml out"), "what is done is told: {}", said.stderr);
+    is_restored(&stage, high).await?;
+    stage.node.agent().start().await?;
+    whole_again(stage, &good).await
+}
+
+/// Runs the command until etcd's slot is empty, and kills it.
+async fn killed_with_an_empty_slot(stage: &Stage) -> Result<()> {
+    let manifest = stage.node.path("/etc/kubernetes/manifests/etcd.yaml");
+    let restore = stage.node.lastgood(&LATEST);
+    let kill = async {
+        let began = Instant::now();
+        while manifest.exists() {
+            ensure!(began.elapsed() < SOON, "etcd's slot is not emptied within {SOON:?}");
+            sleep(Duration::from_millis(10)).await;
+        }
+        stage.node.exec(&["pkill", "-9", "-f", "^/lab/bin/lastgood.* etcd restore"]).await?;
+        anyhow::Ok(())
+    };
+    let (said, killed) = tokio::join!(restore, kill);
+    killed?;
+    ensure!(said.map_or(true, |said| said.code != 0), "it was not killed");
+    ensure!(!manifest.exists(), "somebody has put it back");
+    Ok(())
+}
+
+#[tokio::test]
+async fn killed_without_an_agent_the_same_command_fills_the_slot_and_proves_that_it_serves() -> Result<()> {
+    let (stage, high) = later().await?;
+    let good = manifests(&stage)?;
+    stage.node.agent().stop().await?;
+    killed_with_an_empty_slot(&stage).await?;
+    let said = stage.node.lastgood(&LATEST).await?;
+    ensure!(said.code == 0, "exit code {}: {}{}", said.code, said.stdout, said.stderr);
+    ensure!(
+        said.stdout.contains("its etcd serves: a write was read back at revision"),
+        "{}{}",
+        said.stdout,
+        said.stderr
+    );
     is_restored(&stage, high).await?;
     stage.node.agent().start().await?;
     whole_again(stage, &good).await

@@ -1,0 +1,78 @@
+//! What was restored, kept for good beside the data: from which file, to which revision, as which cluster.
+//!
+//! ```text
+//!   .lastgood-restore-ID/restored.json ──once what stood is exchanged──▶ .lastgood-restored-TIME.json
+//! ```
+//!
+//! What was put aside stays exactly as it stood, so it is not kept in there. The name begins with a dot: it is in nobody's
+//! way.
+
+use std::io;
+use std::path::Path;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::plan::Planned;
+use super::swap::{self, Restored};
+use super::{Log, apart};
+use crate::sys::files::{self, Attributes};
+
+/// Its name until the exchange.
+pub(super) const STAGED: &str = "restored.json";
+/// How its name begins.
+pub(super) const PREFIX: &str = ".lastgood-restored-";
+
+/// The version of a record.
+const VERSION: u32 = 1;
+
+#[derive(Serialize)]
+struct Record<'r> {
+    version: u32,
+    /// When it was exchanged.
+    at: Timestamp,
+    /// The version of the lastgood that did.
+    by: &'static str,
+    /// The snapshot's file.
+    from: &'r Path,
+    /// The snapshot's newest revision.
+    revision: i64,
+    /// In hex, as etcd writes it.
+    cluster_id: String,
+    /// In hex.
+    member_id: String,
+    #[serde(flatten)]
+    restored: Restored,
+}
+
+/// Writes it into the directory of what was built.
+pub(super) fn stage(root: &Path, planned: &Planned, restored: &Restored) -> io::Result<()> {
+    let plan = &planned.plan;
+    let record = Record {
+        version: VERSION,
+        at: Timestamp::now(),
+        by: env!("CARGO_PKG_VERSION"),
+        from: &plan.snapshot.file,
+        revision: plan.snapshot.revision,
+        cluster_id: format!("{:x}", plan.cluster.id),
+        member_id: format!("{:x}", plan.cluster.me),
+        restored: Restored { log: restored.log.clone().map(keeps).transpose()?, ..restored.clone() },
+    };
+    let bytes = serde_json::to_vec_pretty(&record).map_err(io::Error::other)?;
+    files::replace(root, &root.join(STAGED), &bytes, &Attributes::private())
+}
+
+/// It has a name for what stood even where nothing did.
+fn keeps(log: Log) -> io::Result<Log> {
+    let stands = !apart::standing(&log.dir)?.is_empty();
+    Ok(Log { aside: log.aside.filter(|_| stands), ..log })
+}
+
+/// Puts it beside the data. Done already, it does nothing.
+pub(super) fn put(root: &Path, data_dir: &Path) -> io::Result<()> {
+    let staged = root.join(STAGED);
+    if files::standing(&staged)?.is_none() {
+        return Ok(());
+    }
+    files::rename_noreplace(&staged, &data_dir.join(swap::stamped(data_dir, PREFIX, ".json")?))
+}
