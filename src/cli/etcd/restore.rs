@@ -94,24 +94,14 @@ pub(super) async fn restore(settings: &Settings, args: &RestoreArgs) -> Result<E
     }
     let finished = if args.care.dry_run { Vec::new() } else { finish(&data_dir)? };
     finished.iter().for_each(|finished| eprintln!("{finished}"));
-    let mut planned = {
-        let mut progress = Progress::new("verifying");
-        ask.plan(&node, |file, trust| {
-            let verified = verify(file, trust, Depth::AsNeeded, &mut |done, of| progress.at(done, of));
-            verified.map(|(verified, _)| verified)
-        })?
-    };
-    if let Some(called) = &args.called {
-        planned.plan.snapshot.file = called.into();
-    }
-    let completed = finished.into_iter().find_map(|finished| match finished {
-        Finished::Completed(restored) => restored.is(&planned).then_some(restored),
-        Finished::Undone | Finished::Overtaken(_) => None,
-    });
-    if let Some(restored) = completed {
+    if let Some((restored, planned)) = completed(finished, &ask, &node)? {
         eprintln!("it is this very restore, and nothing was written since: it is not done again");
         let proven = vacancy::back(settings, lock, etcd.filter(|_| planned.of_manifest())).await?;
         return done(args, &data_dir, &restored, proven);
+    }
+    let mut planned = plan(&ask, &node)?;
+    if let Some(called) = &args.called {
+        planned.plan.snapshot.file = called.into();
     }
     let in_use = planned.plan.in_use.clone();
     let etcd = etcd.filter(|_| planned.of_manifest());
@@ -158,6 +148,26 @@ pub(super) async fn restore(settings: &Settings, args: &RestoreArgs) -> Result<E
     filled?;
     let proven = vacancy.prove().await?;
     done(args, &data_dir, &restored, Some(proven))
+}
+
+fn plan(ask: &Ask, node: &Node) -> Result<Planned, Fault> {
+    let mut progress = Progress::new("verifying");
+    ask.plan(node, |file, trust| {
+        let verified = verify(file, trust, Depth::AsNeeded, &mut |done, of| progress.at(done, of));
+        verified.map(|(verified, _)| verified)
+    })
+}
+
+/// What is asked for, where an earlier run had all but done it and it is completed now.
+fn completed(finished: Vec<Finished>, ask: &Ask, node: &Node) -> Result<Option<(Restored, Planned)>, Fault> {
+    let mut completed = finished.into_iter().filter_map(|finished| match finished {
+        Finished::Completed(restored) => Some(restored),
+        Finished::Undone | Finished::Overtaken(_) => None,
+    });
+    let Some(restored) = completed.next() else { return Ok(None) };
+    // What it has put there is not in its own way.
+    let planned = plan(&Ask { replace: true, ..ask.clone() }, node)?;
+    Ok(restored.is(&planned).then_some((restored, planned)))
 }
 
 /// What an earlier restore has left, for who only asks what would be done.
@@ -467,6 +477,26 @@ mod tests {
         io::Write::write_all(&mut &database, &[0; 4096]).unwrap();
         run(&settings, &line).await.unwrap();
         assert_eq!(asides(&data).len(), 2, "it was written since");
+    }
+
+    #[tokio::test]
+    async fn where_nothing_stood_one_that_was_all_but_done_is_not_in_its_own_way() {
+        let dir = tempfile::tempdir().unwrap();
+        let settings = node(dir.path());
+        fs::remove_file(dir.path().join("inactive/etcd.yaml")).unwrap();
+        let (from, data) = (snapshot(dir.path()), dir.path().join("etcd"));
+        let line = format!(
+            "--from {from} --yes --data-dir {} --name vm --initial-cluster vm=https://127.0.0.1:2380",
+            data.display()
+        );
+        run(&settings, &line).await.unwrap();
+        fs::create_dir(data.join("member.before-restore-1")).unwrap();
+        all_but_done(dir.path(), &from);
+        assert_eq!(run(&settings, &line).await.unwrap(), Exit::Ok);
+        fs::remove_dir_all(data.join("member.before-restore-1")).unwrap();
+        // It is in the way of any other.
+        let failure = run(&settings, &format!("{line} --bump-revision 9000000000")).await.unwrap_err();
+        assert!(failure.sentence.contains("is not empty: member is in it"), "{failure}");
     }
 
     #[tokio::test]

@@ -61,7 +61,7 @@ enum Step {
     Swapping {
         /// The inode of what was built.
         built: u64,
-        /// Its database; nothing in an intent of before this was written down.
+        /// Its database; nothing in an intent that was written before there was this.
         #[serde(default)]
         database: Option<AsBuilt>,
     },
@@ -115,7 +115,7 @@ pub enum Finished {
     Undone,
     /// It had: it is completed.
     Completed(Restored),
-    /// The same, and somebody wrote its database since: it may be anything now.
+    /// The same, and its database was written since, or nothing tells: it may be anything now.
     Overtaken(Restored),
 }
 
@@ -125,7 +125,7 @@ impl fmt::Display for Finished {
         match self {
             Self::Undone => f.write_str("a restore that was broken off is undone: what stood stands"),
             Self::Completed(_) => f.write_str(completed),
-            Self::Overtaken(_) => write!(f, "{completed}; its database was written since"),
+            Self::Overtaken(_) => write!(f, "{completed}; its database is not known to be as it was built"),
         }
     }
 }
