@@ -544,7 +544,7 @@ mod tests {
         let settings = node(dir.path());
         let from = snapshot(dir.path());
         for (line, words) in [
-            ("--from latest --yes".to_owned(), "no verified snapshot lies in"),
+            ("--from latest --yes".to_owned(), "no verified snapshot that carries its SHA-256 lies in"),
             (
                 format!("--from {from} --yes --name other --initial-advertise-peer-urls https://10.0.0.9:2380"),
                 "name other members: vm (",
