@@ -170,6 +170,38 @@ async fn killed_without_an_agent_the_same_command_fills_the_slot_and_proves_that
     whole_again(stage, &good).await
 }
 
+/// Runs the command until what stood is exchanged, and kills it: that is what the second fsync of the data directory is for;
+/// the first is for the directory in which it builds.
+async fn killed_when_exchanged(stage: &Stage) -> Result<()> {
+    let strace = ["strace", "-f", "-o", "/dev/null", "-P", DATA, "-e", "trace=fsync", "-e"];
+    let command = [&strace[..], &["inject=fsync:signal=KILL:when=2", "/lab/bin/lastgood"], &LATEST].concat();
+    let said = stage.node.exec(&command).await?;
+    ensure!(said.code != 0, "it was not killed: {}{}", said.stdout, said.stderr);
+    let left = names(stage)?.into_iter().filter(|name| name.starts_with(".lastgood-restore-"));
+    ensure!(left.count() == 1 && kept(stage)?.is_empty(), "not in the middle of it: {:?}", names(stage)?);
+    Ok(())
+}
+
+#[tokio::test]
+async fn killed_when_all_but_done_the_same_command_completes_it_and_proves_that_it_serves() -> Result<()> {
+    let (stage, high) = later().await?;
+    let good = manifests(&stage)?;
+    stage.node.agent().stop().await?;
+    killed_when_exchanged(&stage).await?;
+    let said = stage.node.lastgood(&LATEST).await?;
+    ensure!(said.code == 0, "exit code {}: {}{}", said.code, said.stdout, said.stderr);
+    ensure!(said.stderr.contains("it is this very restore, and nothing was written since"), "{}", said.stderr);
+    ensure!(
+        said.stdout.contains("its etcd serves: a write was read back at revision"),
+        "{}{}",
+        said.stdout,
+        said.stderr
+    );
+    is_restored(&stage, high).await?;
+    stage.node.agent().start().await?;
+    whole_again(stage, &good).await
+}
+
 #[tokio::test]
 async fn a_restore_that_is_killed_leaves_one_whole_world_and_the_slot_is_filled_again() -> Result<()> {
     for slot in ["Vacated", "its data are being restored"] {
