@@ -1,7 +1,7 @@
 //! What was found when a snapshot was verified, beside it under its name: `NAME.proof.json`.
 //!
 //! A snapshot counts as verified only where its proof stands, is whole (a checksum over its own text), is about a file of
-//! that name and length, and ends in the digest that this file ends in. So neither a torn file nor a foreign one that
+//! that name and length, says what the name says, and has the digest that this file ends in. So neither a torn file nor a foreign one that
 //! came to lie there is taken for one. A bit that flipped in the middle since is not looked for each time: `lastgood etcd
 //! snapshot verify` finds it, and so does a restore, by the checksum of all bytes that stands here (verify.rs).
 

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   from_member ──▶ Taken ──prove──▶ Proven ──▶ keep (in the directory of snapshots, with its proof)
-//!   from_data_dir ┘   bytes on disk    whole  └▶ keep_as (the file that a person named)
+//!   from_data_dir ┘   bytes on disk    whole  └▶ keep_as (the file that a person named, its proof beside it)
 //! ```
 //!
 //! Dropped at any step, nothing is left of it. The disk is written and read by a thread of its own, last in the queue.

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   a proof beside it, of this very lastgood ──▶ checksum of every byte ──the same──▶ what was found then
-//!            │ none, or of another                        │ another
+//!            │ none, or one of another's                  │ another
 //!            └────────────────────────────────────────────┴──▶ etcd::snapshot::verify: SHA-256, every page; what is wrong, and where
 //! ```
 //!
@@ -82,7 +82,7 @@ struct Known {
 }
 
 impl Known {
-    /// Nothing where there is no proof, or one of another version.
+    /// Nothing where there is no proof, or one of another version, or one that somebody else could have written.
     fn of(path: &Path) -> Option<Self> {
         let snapshot = std::fs::metadata(path).ok().filter(Metadata::is_file)?;
         let proof = std::fs::metadata(proof::path_of(path)).ok()?;
@@ -117,7 +117,7 @@ impl Known {
     fn verified(&self) -> Verified {
         let behind = if self.trailer == Trailer::Absent { 0 } else { TRAILER };
         Verified {
-            size: self.proof.bytes - behind,
+            size: self.proof.bytes.saturating_sub(behind),
             sha256: self.proof.sha256,
             whole: self.found.whole,
             trailer: self.trailer,

@@ -12,7 +12,8 @@ use crate::model::Digest;
 use crate::sys::files;
 
 /// Bytes after which the disk is made to take what there is. Without it the kernel would gather a database in memory and
-/// write it all at the end, and etcd's own log would wait behind that.
+/// write it all at the end, and etcd's own log would wait behind that. What tests write is small, and is synced in the middle,
+/// too.
 const SYNC_EVERY: u64 = if cfg!(test) { 256 << 10 } else { 16 << 20 };
 /// What is read back at once.
 const PIECE: usize = 256 << 10;

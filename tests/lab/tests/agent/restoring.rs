@@ -131,6 +131,15 @@ async fn with_the_agent_stopped_and_an_etcd_that_is_beyond_help_it_is_the_same_c
     whole_again(stage, &good).await
 }
 
+/// Runs it once more: it proves that its etcd serves. What it tells meanwhile.
+async fn the_same_command(stage: &Stage) -> Result<String> {
+    let said = stage.node.lastgood(&LATEST).await?;
+    ensure!(said.code == 0, "exit code {}: {}{}", said.code, said.stdout, said.stderr);
+    let serves = "its etcd serves: a write was read back at revision";
+    ensure!(said.stdout.contains(serves), "{}{}", said.stdout, said.stderr);
+    Ok(said.stderr)
+}
+
 /// Runs the command until etcd's slot is empty, and kills it.
 async fn killed_with_an_empty_slot(stage: &Stage) -> Result<()> {
     let manifest = stage.node.path("/etc/kubernetes/manifests/etcd.yaml");
@@ -157,14 +166,7 @@ async fn killed_without_an_agent_the_same_command_fills_the_slot_and_proves_that
     let good = manifests(&stage)?;
     stage.node.agent().stop().await?;
     killed_with_an_empty_slot(&stage).await?;
-    let said = stage.node.lastgood(&LATEST).await?;
-    ensure!(said.code == 0, "exit code {}: {}{}", said.code, said.stdout, said.stderr);
-    ensure!(
-        said.stdout.contains("its etcd serves: a write was read back at revision"),
-        "{}{}",
-        said.stdout,
-        said.stderr
-    );
+    the_same_command(&stage).await?;
     is_restored(&stage, high).await?;
     stage.node.agent().start().await?;
     whole_again(stage, &good).await
@@ -188,15 +190,8 @@ async fn killed_when_all_but_done_the_same_command_completes_it_and_proves_that_
     let good = manifests(&stage)?;
     stage.node.agent().stop().await?;
     killed_when_exchanged(&stage).await?;
-    let said = stage.node.lastgood(&LATEST).await?;
-    ensure!(said.code == 0, "exit code {}: {}{}", said.code, said.stdout, said.stderr);
-    ensure!(said.stderr.contains("it is this very restore, and nothing was written since"), "{}", said.stderr);
-    ensure!(
-        said.stdout.contains("its etcd serves: a write was read back at revision"),
-        "{}{}",
-        said.stdout,
-        said.stderr
-    );
+    let told = the_same_command(&stage).await?;
+    ensure!(told.contains("it is this very restore, and nothing was written since"), "{told}");
     is_restored(&stage, high).await?;
     stage.node.agent().start().await?;
     whole_again(stage, &good).await
