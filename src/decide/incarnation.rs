@@ -118,6 +118,8 @@ fn incarnation(status: &EtcdStatus, agreed: Agreed, now: Timestamp) -> Incarnati
         term: agreed.term,
         at: now,
         version: status.own.as_ref().map(|own| own.version.clone()).unwrap_or_default(),
+        raft_index: own.map_or(0, |own| own.raft_index),
+        store: status.store.clone(),
         members: status.members.as_ref().map_or(0, Vec::len),
         away_since: None,
         doubted: None,

@@ -17,6 +17,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::etcd_data::StoreIdentity;
 use super::{ComponentId, Symptom};
 
 /// The 99th percentile of the WAL's fsync from which a disk is called slow. etcd's own alerts warn at 0.5 s; its
@@ -46,6 +47,9 @@ pub struct EtcdStatus {
     /// Why there was no such read, where it answered at all.
     #[serde(default)]
     pub not_agreed: Option<Symptom>,
+    /// Whose Kubernetes cluster its store is, read with the quorum; absent where it could not be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub store: Option<StoreIdentity>,
     /// The members, as this one knows them; absent on a learner.
     pub members: Option<Vec<Member>>,
     /// What the other members say, by their ID, as far as they were asked: a status, or why there is none. One that
@@ -376,6 +380,12 @@ pub struct Incarnation {
     pub at: Timestamp,
     /// Its version then.
     pub version: String,
+    /// The highest raft index it had committed; nought where it never told.
+    #[serde(default)]
+    pub raft_index: u64,
+    /// Whose Kubernetes cluster the store is; absent where that was never read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub store: Option<StoreIdentity>,
     /// How many members the cluster had when they were told last; nought where they never were.
     #[serde(default)]
     pub members: usize,

@@ -181,7 +181,6 @@ impl World {
 mod tests {
     use super::*;
     use crate::model::etcd::MemberStatus;
-    use std::collections::BTreeMap;
 
     fn at(hours: i64) -> Timestamp {
         Timestamp::from_second(1_800_000_000 + hours * 3600).unwrap()
@@ -207,15 +206,7 @@ mod tests {
                 alarms: Vec::new(),
                 errors: Vec::new(),
             }),
-            silent: None,
-            agreed: None,
-            not_agreed: None,
-            members: None,
-            others: BTreeMap::new(),
-            elsewhere: None,
-            members_elsewhere: None,
-            peers_refuse: BTreeMap::new(),
-            metrics: None,
+            ..EtcdStatus::default()
         }
     }
 

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::closure::generation_digest;
 use super::etcd::{Incarnation, WentBack};
+use super::etcd_data::{ClusterFiles, WrongData};
 use super::observation::DataDir;
 use super::{ClosureFile, ComponentId, Digest, FileKind, FileState, Generation, Role, Slot, Verdict};
 
@@ -20,6 +21,8 @@ pub const VERSION: u32 = 1;
 pub mod notice {
     /// A manifest is away because an upgrade by kubeadm was cut short, and comes back.
     pub const INTERRUPTED: &str = "interrupted";
+    /// etcd serves other data than those on record.
+    pub const WRONG_DATA: &str = "wrong-data";
 }
 
 /// Everything remembered.
@@ -49,6 +52,15 @@ pub struct Memory {
     /// An etcd world that went back, while somebody may still remember the one before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub went_back: Option<WentBack>,
+    /// An etcd that serves other data than those on record, while it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wrong_data: Option<WrongData>,
+    /// The cluster that this node's files made it a member of while etcd served the data on record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<ClusterFiles>,
+    /// What a person was seen to do since then that makes another cluster of this node: a sentence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rebuilt: Option<String>,
     /// The components that changed together last. Left out where none has changed since there are change sets.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub change_set: Option<ChangeSet>,

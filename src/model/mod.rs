@@ -11,6 +11,7 @@ pub mod closure;
 pub mod component;
 pub mod digest;
 pub mod etcd;
+pub mod etcd_data;
 pub mod event;
 pub mod generation;
 pub mod known;

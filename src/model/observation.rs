@@ -8,6 +8,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::etcd_data::{AtRest, ClusterFiles, Mount, WalOrigin};
 use super::known::Growth;
 use super::surroundings::{Certificate, ClockJump, Disk, Endpoint, Pressure};
 use super::{
@@ -340,6 +341,8 @@ pub struct Node {
     pub clock_jump: Option<ClockJump>,
     /// The addresses other than this node's own API server that its kubeconfigs name.
     pub endpoints: Vec<Endpoint>,
+    /// The cluster that this node's files make it a member of.
+    pub cluster: ClusterFiles,
 }
 
 /// What a master has that `kubeadm reset` takes away.
@@ -394,7 +397,7 @@ pub struct Listener {
 }
 
 /// An etcd data directory on disk.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DataDir {
     /// Device and inode of `member`: another directory under the same name is another incarnation.
     pub member: Option<(u64, u64)>,
@@ -405,10 +408,19 @@ pub struct DataDir {
     /// The versions that its database names: a hint while an etcd writes it (R9).
     #[serde(default, skip_serializing_if = "DataVersion::is_unknown")]
     pub versions: DataVersion,
+    /// How its WAL begins.
+    #[serde(default, skip_serializing_if = "WalOrigin::is_unknown")]
+    pub origin: WalOrigin,
+    /// What it holds, while no etcd writes it and it is not what the etcd that runs was given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at_rest: Option<AtRest>,
+    /// The mount it is on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mount: Option<Mount>,
 }
 
 /// The lock etcd holds on its database while it runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum LockState {
     /// Nobody holds it.
@@ -416,5 +428,6 @@ pub enum LockState {
     /// Somebody does.
     Held,
     /// No database, or it could not be asked.
+    #[default]
     CannotTell,
 }

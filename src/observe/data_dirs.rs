@@ -35,14 +35,21 @@ impl DataDirs {
         let member = path.join("member");
         let Ok(meta) = fs::metadata(&member) else {
             let versions = DataVersion::Unknown { why: format!("{} does not exist", member.display()) };
-            return DataDir { member: None, changed: None, lock: LockState::CannotTell, versions };
+            return DataDir {
+                member: None,
+                changed: None,
+                lock: LockState::CannotTell,
+                versions,
+                ..DataDir::default()
+            };
         };
         let mut changed = None;
         let mut left = MAX_MEMBER_FILES;
         newest(&member, 2, &mut left, &mut changed);
         let database = member.join("snap/db");
         let versions = self.versions(path, &database);
-        DataDir { member: Some((meta.dev(), meta.ino())), changed, lock: lock(&database), versions }
+        let member = Some((meta.dev(), meta.ino()));
+        DataDir { member, changed, lock: lock(&database), versions, ..DataDir::default() }
     }
 
     /// Some pages of the database, and those only where it has changed. A live etcd changes it all the time.

@@ -175,7 +175,7 @@ fn full_memory() -> Memory {
                 member: Some((2049, 131_074)),
                 changed: Some(since),
                 lock: LockState::Held,
-                versions: crate::model::DataVersion::default(),
+                ..DataDir::default()
             },
         )),
         restart: Some(Restart { container: "77e1b0".into(), age: seconds(3) }),
@@ -185,6 +185,9 @@ fn full_memory() -> Memory {
         machine: machine(),
         components: slots.into_iter().map(|(name, slot)| (ComponentId::system(name), record(slot))).collect(),
         pause: Some(Pause { until: since, reason: "moving racks".into(), warned: false }),
+        wrong_data: None,
+        cluster: None,
+        rebuilt: None,
         parked: Some(Parked {
             component: ComponentId::system("kube-apiserver"),
             generation: 1,
@@ -340,6 +343,8 @@ fn the_worlds_of_etcd_and_what_is_left_to_start_anew_come_back() {
         term: 7,
         at,
         version: "3.5.16".into(),
+        raft_index: 90_000,
+        store: None,
         members: 3,
         away_since: Some(at),
         doubted: Some(Duration::from_secs(9)),

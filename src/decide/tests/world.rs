@@ -478,6 +478,7 @@ impl World {
             changed: Some(self.wall_at(self.data_changed)),
             lock: LockState::Free,
             versions: self.data.clone(),
+            ..DataDir::default()
         };
         Observation {
             at,
