@@ -318,7 +318,10 @@ impl Agent {
             (None, None, Some(slot @ (Slot::Probation(_) | Slot::RollingBack(_)))) => Some(format!("etcd is {slot}")),
             (None, None, _) => None,
         };
-        keeper.want(Wanted { answers: status.is_some_and(|status| status.own.is_some()), member, work_ahead });
+        let answers = status.is_some_and(|status| status.own.is_some());
+        // What is not the data on record is no snapshot that counts.
+        let answers = answers && member.as_ref().is_some_and(|m| decide::serves_the_record(&self.memory, &m.component));
+        keeper.want(Wanted { answers, member, work_ahead });
     }
 
     /// Resolves when something may have changed, or the keeper of snapshots did something: with that. Cancel-safe.

@@ -65,6 +65,8 @@ impl Hands {
         let staging = self.staging()?;
         let attributes = attributes(&path, store, component, successor)?;
         stage(&staging, successor_name, &bytes, &attributes)?;
+        // It comes back by itself from now on.
+        files::remove(&staging.withheld().join(successor_name))?;
         if standing.is_none() {
             return Ok(Outcome::Nothing(format!("{file_name} is already out; generation {successor} is staged")));
         }
@@ -128,6 +130,8 @@ impl Hands {
         } else {
             files::replace(&staging.tmp(), &path, &bytes, &attributes)?;
         }
+        // What was withheld is back.
+        files::remove(&staging.withheld().join(file_name))?;
         let kept = kept.map_or(String::new(), |kept| format!("; what stood there is kept as {}", kept.display()));
         let settled: String = settled.iter().map(|told| format!("; {told}")).collect();
         Ok(Outcome::Done(format!("put generation {number} of {component} in place as {file_name}{kept}{settled}")))
@@ -164,7 +168,7 @@ impl Hands {
 
     /// What stands under a name now, if it is still what was observed (Q15): what a person has written since is a
     /// candidate like any other, to be looked at first.
-    fn look_again(&self, name: &str, observation: &Observation) -> Result<Option<Metadata>, String> {
+    pub(super) fn look_again(&self, name: &str, observation: &Observation) -> Result<Option<Metadata>, String> {
         let path = self.surroundings.manifests.join(name);
         let now = files::standing(&path).map_err(|error| error.to_string())?;
         let (seen, now) = match (observation.manifests.file(name), now) {
@@ -196,7 +200,7 @@ fn absent_image<'a>(
 }
 
 /// Mode, owner and extended attributes for a manifest: of the file it replaces, or else as it once stood.
-fn attributes(path: &Path, store: &Store, component: &ComponentId, number: u32) -> io::Result<Attributes> {
+pub(super) fn attributes(path: &Path, store: &Store, component: &ComponentId, number: u32) -> io::Result<Attributes> {
     match Attributes::of_standing(path)? {
         Some(attributes) => Ok(attributes),
         None => Ok(store.manifest_attributes(component, number).unwrap_or_else(|_| Attributes::private())),
@@ -211,10 +215,14 @@ fn holds(path: &Path, bytes: &[u8]) -> bool {
 
 /// Lays a successor into its slot, synced.
 fn stage(staging: &Staging, name: &str, bytes: &[u8], attributes: &Attributes) -> io::Result<()> {
-    let slot = staging.slot(name);
-    if holds(&slot, bytes) {
+    stage_at(staging, &staging.slot(name), bytes, attributes)
+}
+
+/// Has these bytes at a path of the staging directory, synced.
+pub(super) fn stage_at(staging: &Staging, path: &Path, bytes: &[u8], attributes: &Attributes) -> io::Result<()> {
+    if holds(path, bytes) {
         // An earlier try may have ended before this.
-        return files::fsync_dir(&staging.slots());
+        return files::fsync_dir(path.parent().unwrap_or(path));
     }
-    files::replace(&staging.tmp(), &slot, bytes, attributes)
+    files::replace(&staging.tmp(), path, bytes, attributes)
 }

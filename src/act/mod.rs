@@ -22,6 +22,7 @@ mod slots;
 mod staging;
 #[cfg(test)]
 mod tests;
+mod withhold;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -100,6 +101,9 @@ impl Hands {
                 let what = TakeOut { component, file_name, successor: *successor, successor_name };
                 self.take_out(guard, &what, memory, observation)
             }
+            Step::Withhold { component, number, file_name } => {
+                self.withhold(guard, component, *number, file_name, observation)
+            }
             Step::PutIn { component, number, file_name } => {
                 let what = PutIn { component, number: *number, file_name };
                 self.put_in(guard, &what, memory, observation)
@@ -112,6 +116,7 @@ impl Hands {
                 self.stop_container(component, container, *grace).await
             }
             Step::StopSandbox { component, sandbox } => self.stop_sandbox(component, sandbox).await,
+            Step::SetMemoryAside => self.set_memory_aside(guard),
             Step::RestartKubelet => self.restart_kubelet(observation).await,
             Step::RestartRuntime => self.restart_runtime().await,
             Step::Forget { component, number } => forget(guard, component, *number),

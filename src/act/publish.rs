@@ -6,15 +6,41 @@
 use std::io;
 use std::path::Path;
 
+use super::staging::Why;
 use super::{Deed, Hands, Outcome, refuse};
 use crate::model::manifest::MAX_BYTES;
 use crate::model::{ComponentId, Digest};
-use crate::record::{Guard, PublishedFile};
+use crate::record::{Guard, Published, PublishedFile};
 use crate::sys::files::{self, Attributes};
 
 const DIR_MODE: u32 = 0o700;
 
 impl Hands {
+    /// Sets aside what is kept of a cluster that this node belonged to before: the generations, the memory before this
+    /// one, and what was published of them.
+    pub(super) fn set_memory_aside(&self, guard: &Guard) -> Deed {
+        let dir = &self.settings.paths.inactive_manifests;
+        let (published, _) = guard.published();
+        let staging = self.staging()?;
+        for (name, file) in published.iter().filter(|(name, _)| files::is_plain_name(name)) {
+            let path = dir.join(name);
+            // What a person wrote there is theirs.
+            let ours = files::read_bounded(&path, MAX_BYTES).is_ok_and(|bytes| Digest::of(&bytes) == file.digest);
+            if ours && files::mount_of(dir)? == files::mount_of(&staging.replaced())? {
+                staging.move_aside(&path, Why::Replaced)?;
+            } else if ours {
+                files::remove(&path)?;
+            }
+        }
+        guard.save_published(&Published::new())?;
+        let kept = guard.set_generations_aside()?;
+        let kept: Vec<String> = kept.iter().map(|path| path.display().to_string()).collect();
+        Ok(match kept.is_empty() {
+            true => Outcome::Nothing("there were no generations to set aside".to_owned()),
+            false => Outcome::Done(format!("set the generations and the memory aside: {}", kept.join(", "))),
+        })
+    }
+
     pub(super) fn publish(&self, guard: &Guard, component: &ComponentId, number: u32, file_name: &str) -> Deed {
         let dir = &self.settings.paths.inactive_manifests;
         let path = dir.join(file_name);

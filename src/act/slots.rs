@@ -70,6 +70,9 @@ fn fill(settings: &Settings, staging: &Staging, manifests: &Path, name: &str) ->
     if files::standing(&target)?.is_some() {
         return dropped(format!("{} stands", target.display()));
     }
+    if files::standing(&staging.withheld().join(name))?.is_some() {
+        return dropped("it is withheld until etcd serves the right data".to_owned());
+    }
     if let Some(claimant) = claimant(manifests, pod_of(&slot).as_ref())? {
         return dropped(format!("{claimant} holds its pod"));
     }

@@ -5,6 +5,7 @@
 //!  /etc/kubernetes/.lastgood        0700
 //!    manifests ─▶ /etc/kubernetes/manifests     where the slots are: all that filling them needs to know (Q11)
 //!    slots/NAME                     the synced successor of a manifest that was taken out
+//!    withheld/NAME                  what stays out until another decision puts it in
 //!    replaced/NAME.TIME.WHY         what was taken out or overwritten; bounded
 //!    tmp/                           on its way
 //! ```
@@ -68,7 +69,7 @@ impl Staging {
     pub(super) fn prepare(root: &Path, manifests: &Path) -> io::Result<Self> {
         let staging = Self::at(root);
         files::make_dir(root, DIR_MODE)?;
-        for dir in [staging.slots(), staging.replaced(), staging.tmp()] {
+        for dir in [staging.slots(), staging.withheld(), staging.replaced(), staging.tmp()] {
             files::make_dir(&dir, DIR_MODE)?;
         }
         let there = match files::standing(manifests)? {
@@ -114,6 +115,11 @@ impl Staging {
 
     pub(super) fn slot(&self, name: &str) -> PathBuf {
         self.slots().join(name)
+    }
+
+    /// Manifests that stay out until another decision puts them in ([`super::withhold`]).
+    pub(super) fn withheld(&self) -> PathBuf {
+        self.root.join("withheld")
     }
 
     pub(super) fn tmp(&self) -> PathBuf {

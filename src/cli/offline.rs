@@ -142,6 +142,12 @@ impl Offline {
         {
             conclude(&mut agent, component, is_over, tell).await?;
         }
+        if let Request::AcceptData { .. } = &request {
+            let api = agent.memory().parked.as_ref().map(|parked| parked.component.clone());
+            if let Some(api) = api {
+                conclude(&mut agent, &api, is_over, tell).await?;
+            }
+        }
         if let Request::Vacate { component, .. } = &request {
             conclude(&mut agent, component, is_vacant, tell).await?;
         }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use super::incarnation::Trust;
 use super::{Hold, Scene};
 use crate::model::event::EventKind;
 use crate::model::memory::Record;
@@ -19,11 +20,21 @@ pub(super) struct Draft<'a> {
     /// Whose replacement began in this pass: what it wants has not been done yet, so that looking at the directory once
     /// more would take what still stands for somebody's intervention.
     pub(super) begun: BTreeSet<ComponentId>,
+    /// What each etcd of this node was found to serve in this pass.
+    pub(super) data: BTreeMap<ComponentId, Trust>,
 }
 
 impl<'a> Draft<'a> {
     pub(super) fn new(scene: Scene<'a>, memory: Memory) -> Self {
-        Self { scene, memory, hold: None, plan: Vec::new(), events: Vec::new(), begun: BTreeSet::new() }
+        Self {
+            scene,
+            memory,
+            hold: None,
+            plan: Vec::new(),
+            events: Vec::new(),
+            begun: BTreeSet::new(),
+            data: BTreeMap::new(),
+        }
     }
 
     pub(super) fn finish(self) -> Decision {
@@ -45,6 +56,11 @@ impl<'a> Draft<'a> {
 
     pub(super) fn assessment(&self, id: &ComponentId) -> Option<&'a Assessment> {
         self.scene.judged.components.get(id)
+    }
+
+    /// What may be concluded from the health of a component: of anything but an etcd, whatever it answers.
+    pub(super) fn trust(&self, id: &ComponentId) -> Trust {
+        self.data.get(id).copied().unwrap_or(Trust::OnRecord)
     }
 
     pub(super) fn want(&mut self, step: Step) {

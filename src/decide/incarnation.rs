@@ -1,36 +1,34 @@
-//! etcd's world, and what to do when it went back: somebody restored an earlier state, by whatever tool.
+//! What an etcd of this node serves beside the record, and what is done where somebody restored an earlier state, by
+//! whatever tool.
 //!
 //! ```text
-//!              an agreed read: same cluster, revision and term not lower
+//!              the data on record (lineage.rs)
 //!        ┌──────┐
-//!        ▼      │    contradicted            contradicted by another answer, too
-//!     Known(highest) ───────────▶ Doubted ───────────────────────────────▶ told once, from and to
-//!        ▲                           │ not confirmed                            │
-//!        └───────────────────────────┘                                          ▼
-//!                                        for kube-apiserver, controller manager, scheduler, in this order:
-//!                                        an older process: stop its container, once ─▶ a younger one serves ─▶ the next
+//!        ▼      │    an answer of other data              another such answer
+//!     Known(highest) ───────────▶ Doubted ──┬─────────────────────────────▶ wrong_data.rs: Empty, Foreign, Older, Unclear
+//!        ▲                           │      └─▶ Restored: one notice, from and to
+//!        └───────────────────────────┘                     │
+//!          the next answer is of the data on record         ▼
+//!                     for kube-apiserver, controller manager, scheduler, in this order:
+//!                     an older process: stop its container, once ─▶ a younger one serves ─▶ the next
 //! ```
 //!
-//! Why the rule is right. What a member has applied was committed, so the highest revision seen, in whatever answer, was
-//! agreed upon by a quorum. A linearizable read waits until this member has applied all that was committed before the
-//! read began; so one that answers with less says that committed writes are gone. A lagging member cannot do that; its
-//! serializable reads can, and are not gone by. The same holds of the term of the last entry applied, which betrays a
-//! restore whose revisions have overtaken the old ones meanwhile.
+//! Another member ID in the same cluster, at no lower revision, is a member that was removed and joined again: a notice,
+//! and nobody's cache of the cluster is wrong.
 //!
-//! Another member ID in the same cluster, at no lower revision, is a member that was removed and joined anew: told, and
-//! nobody's memory of the cluster is wrong.
-//!
-//! A process that started when the old world had gone is as good as new. Where the old etcd was seen to be away, that is
-//! since then; else since the etcd that runs now started. Where other masters exist (Q10) it is only told: whether they
-//! would carry on meanwhile cannot be asked yet.
+//! A process that started when the old data had gone has read only the new. Where the old etcd was seen to be away, that
+//! is since then; else since the etcd that runs now started. Where other masters exist (Q10) nobody is restarted: whether
+//! they would serve meanwhile cannot be asked yet.
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 
 use super::draft::Draft;
-use super::rollback;
+use super::lineage::{self, Data};
+use super::{rollback, wrong_data};
 use crate::model::etcd::{Agreed, EtcdStatus, Incarnation, WentBack};
+use crate::model::etcd_data::{KubeSystem, StoreIdentity};
 use crate::model::event::EventKind;
 use crate::model::observation::ContainerState;
 use crate::model::policy::WentBackAction;
@@ -38,75 +36,144 @@ use crate::model::{ComponentId, Role, Slot, Step, Verdict};
 
 /// Grace for a container whose generation is not known: the kubelet's default.
 const GRACE: Duration = Duration::from_secs(30);
+/// The runtime's clock may be read this many seconds after ours.
+const AHEAD: i64 = 2;
 /// Said once, from and to.
 const WENT_BACK: &str = "went-back";
 /// Why nothing is done about it at the moment.
 const WAITS: &str = "went-back-waits";
 
-/// Looks at every etcd of this node, and goes on with what an earlier pass began.
-pub(super) fn follow(draft: &mut Draft<'_>) {
+/// What is known of an etcd's data in this pass: what may be concluded from its health.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Trust {
+    /// It serves the data on record, or there is no record yet.
+    OnRecord,
+    /// The process that runs has not said yet what it serves.
+    NotTold,
+    /// It serves others, by one answer or by several.
+    Others,
+}
+
+/// Compares what every etcd of this node serves with the record. Before anything follows from its health.
+pub(super) fn look(draft: &mut Draft<'_>) {
     let etcds: Vec<ComponentId> =
         draft.memory.components.iter().filter(|(_, r)| r.role == Role::Etcd).map(|(id, _)| id.clone()).collect();
     for id in &etcds {
-        remember(draft, id);
+        let trust = remember(draft, id);
+        draft.data.insert(id.clone(), trust);
     }
+}
+
+/// Goes on with what an earlier pass began.
+pub(super) fn follow(draft: &mut Draft<'_>) {
     advance(draft);
 }
 
-fn remember(draft: &mut Draft<'_>, id: &ComponentId) {
+fn remember(draft: &mut Draft<'_>, id: &ComponentId) -> Trust {
     let now = draft.scene.tick.now.wall;
     if !rollback::runs(draft, id)
         && let Some(known) = draft.memory.incarnations.get_mut(id)
     {
         known.away_since.get_or_insert(now);
     }
-    let Some(status) = draft.scene.seen.etcd.get(id) else { return };
     let known = draft.memory.incarnations.get(id).cloned();
+    let wrong = draft.memory.wrong_data.as_ref().is_some_and(|wrong| wrong.etcd == *id);
+    let untold = match (&known, wrong) {
+        (None, _) => Trust::OnRecord,
+        (Some(_), true) => Trust::Others,
+        (Some(known), false) if known.doubted.is_some() => Trust::Others,
+        (Some(_), false) => Trust::NotTold,
+    };
+    let Some(status) = draft.scene.seen.etcd.get(id).filter(|status| is_of_what_runs(draft, id, status.at)) else {
+        return untold;
+    };
     let Some(agreed) = status.agreed else {
         // Without a quorum it may learn nothing new, and what it had applied stays applied.
         if let Some((known, own)) = draft.memory.incarnations.get_mut(id).zip(status.own.as_ref())
+            && !wrong
             && (known.cluster, known.member) == (own.cluster, own.member)
             && own.revision > known.revision
         {
             (known.revision, known.at) = (own.revision, now);
         }
-        return;
+        return untold;
     };
     let fresh = incarnation(status, agreed, now);
     let Some(known) = known else {
-        draft.memory.incarnations.insert(id.clone(), fresh);
-        return;
+        let store = store_of(&fresh);
+        draft.memory.incarnations.insert(id.clone(), Incarnation { store, ..fresh });
+        wrong_data::note_cluster(draft);
+        return Trust::OnRecord;
     };
-    if !contradicts(&known, agreed) {
-        if known.member != agreed.member {
-            let text = format!("it serves as member {:x} now, and was member {:x} before", agreed.member, known.member);
-            draft.tell(id, EventKind::Notice, None, &text, "it was removed from the cluster and joined it anew");
-        }
-        let grew = fresh.revision > known.revision || fresh.term > known.term;
-        let known = Incarnation {
-            revision: fresh.revision.max(known.revision),
-            term: fresh.term.max(known.term),
-            at: if grew { now } else { known.at },
-            members: if fresh.members > 0 { fresh.members } else { known.members },
-            ..fresh
-        };
-        draft.memory.incarnations.insert(id.clone(), known);
-        return;
+    let (kept, seen) = wrong_data::origins(draft, id);
+    // What the quorum agreed on counts; what the member says of itself beside it may be a moment older or younger.
+    let said = Incarnation { revision: agreed.revision, ..fresh.clone() };
+    let data = lineage::compare(&known, &said, &kept, &seen);
+    if data == Data::OnRecord {
+        goes_on(draft, id, &known, fresh);
+        return Trust::OnRecord;
     }
     match known.doubted {
-        Some(at) if at == status.at => {}
+        Some(at) if at == status.at => return Trust::Others,
         None => {
             let known = Incarnation { doubted: Some(status.at), ..known };
             draft.memory.incarnations.insert(id.clone(), known);
+            return Trust::Others;
         }
-        Some(_) => {
-            let started = running(draft, id).map(|(_, started)| started).max();
-            let since = known.away_since.or(started).unwrap_or(now);
-            let what = format!("it went back from {known} (seen {:.0}) to {fresh}", known.at);
-            tell(draft, id, since, what);
-            draft.memory.incarnations.insert(id.clone(), fresh);
-        }
+        Some(_) => {}
     }
+    match data {
+        Data::OnRecord => Trust::OnRecord,
+        Data::Restored => {
+            restored(draft, id, &known, fresh);
+            Trust::OnRecord
+        }
+        Data::Wrong(kind) => wrong_data::found(draft, id, kind, fresh),
+    }
+}
+
+/// Whether an answer is of the process that runs now, and not of the one before it.
+fn is_of_what_runs(draft: &Draft<'_>, id: &ComponentId, answered: Duration) -> bool {
+    let now = draft.scene.tick.now;
+    let ago = now.boot.saturating_sub(answered);
+    let at = now.wall.saturating_sub(ago).unwrap_or(now.wall);
+    // One that seems to start later than now is older than a clock that was set back since.
+    let ahead = |started: &Timestamp| started.duration_since(now.wall).as_secs() > AHEAD;
+    let started = running(draft, id).map(|(_, started)| started).max().filter(|started| !ahead(started));
+    started.is_none_or(|started| at >= started)
+}
+
+/// What an etcd serves by its latest answer, where it agreed on a read.
+pub(super) fn fresh(draft: &Draft<'_>, id: &ComponentId) -> Option<Incarnation> {
+    let status = draft.scene.seen.etcd.get(id)?;
+    let fresh = incarnation(status, status.agreed?, draft.scene.tick.now.wall);
+    Some(Incarnation { store: store_of(&fresh), ..fresh })
+}
+
+/// The record follows what is served.
+fn goes_on(draft: &mut Draft<'_>, id: &ComponentId, known: &Incarnation, fresh: Incarnation) {
+    if known.member != fresh.member {
+        let text = format!("it serves as member {:x} now, and was member {:x} before", fresh.member, known.member);
+        draft.tell(id, EventKind::Notice, None, &text, "it was removed from the cluster and has joined it again");
+    }
+    wrong_data::over(draft, id);
+    let grew = fresh.revision > known.revision || fresh.term > known.term;
+    let known = Incarnation {
+        revision: fresh.revision.max(known.revision),
+        term: fresh.term.max(known.term),
+        raft_index: fresh.raft_index.max(known.raft_index),
+        at: if grew { fresh.at } else { known.at },
+        members: if fresh.members > 0 { fresh.members } else { known.members },
+        store: store_of(&fresh).or_else(|| known.store.clone()),
+        ..fresh
+    };
+    draft.memory.incarnations.insert(id.clone(), known);
+    wrong_data::note_cluster(draft);
+}
+
+/// A store that no API server has used yet identifies no cluster.
+fn store_of(fresh: &Incarnation) -> Option<StoreIdentity> {
+    fresh.store.clone().filter(|store| store.namespace != KubeSystem::Absent)
 }
 
 fn incarnation(status: &EtcdStatus, agreed: Agreed, now: Timestamp) -> Incarnation {
@@ -126,25 +193,39 @@ fn incarnation(status: &EtcdStatus, agreed: Agreed, now: Timestamp) -> Incarnati
     }
 }
 
-/// Whether an agreed read is of another world, or of an earlier state of this one.
-fn contradicts(known: &Incarnation, agreed: Agreed) -> bool {
-    agreed.cluster != known.cluster || agreed.revision < known.revision || agreed.term < known.term
+/// An earlier state was restored: what it was, is, and who has to be restarted for it.
+fn restored(draft: &mut Draft<'_>, id: &ComponentId, known: &Incarnation, fresh: Incarnation) {
+    let started = running(draft, id).map(|(_, started)| started).max();
+    let since = known.away_since.or(started).unwrap_or(fresh.at);
+    let what = format!("it went back from {known} (seen {:.0}) to {fresh}", known.at);
+    wrong_data::over(draft, id);
+    let left = dependents(draft, id);
+    draft.notice(id, WENT_BACK, format!("{what}: an earlier state was restored; {KUBELETS}"));
+    draft.memory.went_back = Some(WentBack { etcd: id.clone(), since, what, left, stopping: None });
+    let store = store_of(&fresh);
+    draft.memory.incarnations.insert(id.clone(), Incarnation { store, ..fresh });
+    wrong_data::note_cluster(draft);
+}
+
+/// Kubelets keep what they ran as well, and none but this node's can be reached from here.
+const KUBELETS: &str =
+    "kubelets may go on running pods that are gone from it: on every node `systemctl restart kubelet`";
+
+/// Has everything restarted, in order, that read from an etcd before it came to serve what it serves now.
+pub(super) fn restart_dependents(draft: &mut Draft<'_>, id: &ComponentId, what: String) {
+    let started = running(draft, id).map(|(_, started)| started).max();
+    let since = started.unwrap_or(draft.scene.tick.now.wall);
+    let left = dependents(draft, id);
+    draft.memory.went_back = Some(WentBack { etcd: id.clone(), since, what, left, stopping: None });
 }
 
 /// The containers of a component that run, and since when.
-fn running(draft: &Draft<'_>, id: &ComponentId) -> impl Iterator<Item = (String, Timestamp)> {
+pub(super) fn running(draft: &Draft<'_>, id: &ComponentId) -> impl Iterator<Item = (String, Timestamp)> {
     let containers = rollback::runs_of(draft, id).flat_map(|run| &run.containers);
     containers.filter_map(|container| match container.state {
         ContainerState::Running { started } => Some((container.id.clone(), started)),
         _ => None,
     })
-}
-
-fn tell(draft: &mut Draft<'_>, id: &ComponentId, since: Timestamp, what: String) {
-    let left = dependents(draft, id);
-    let text = format!("{what}: an earlier state was restored");
-    draft.notice(id, WENT_BACK, text);
-    draft.memory.went_back = Some(WentBack { etcd: id.clone(), since, what, left, stopping: None });
 }
 
 /// Who may remember the old world, in the order in which they are started anew.

@@ -14,7 +14,9 @@
 //!   others.rs      whether the other masters carry on while one of this node is stopped
 //!   surroundings.rs  certificates, disks, pressure, the clock, the way to the API server: told, no more
 //!   members.rs     what etcd members say that a person has to know
-//!   incarnation.rs etcd's world went back: what remembers the one before is started anew
+//!   lineage.rs     whether what an etcd serves is the data on record
+//!   incarnation.rs what etcd serves, remembered; after a restore, what read from it before is restarted
+//!   wrong_data.rs  etcd serves other data: held, and kube-apiserver is stopped where nobody else serves
 //!   pace.rs        how soon to look again
 //!   generations.rs what is kept of what was seen, published, and forgotten
 //! ```
@@ -28,6 +30,7 @@ mod generations;
 mod hold;
 mod incarnation;
 mod interrupted;
+mod lineage;
 mod members;
 mod others;
 mod pace;
@@ -44,6 +47,7 @@ mod standing;
 mod steady;
 mod surroundings;
 mod vacancy;
+mod wrong_data;
 
 pub use hold::Hold;
 pub use pace::{Pace, WATCHFUL};
@@ -88,6 +92,9 @@ pub fn decide(scene: Scene<'_>, memory: &Memory, request: Option<&Request>) -> (
     } else {
         draft.clear_node_notice("directory");
         generations::meet(&mut draft);
+        wrong_data::watch(&mut draft);
+        incarnation::look(&mut draft);
+        wrong_data::step(&mut draft);
         for id in in_order(&draft.memory) {
             if !draft.begun.contains(&id) {
                 steady::step(&mut draft, &id);
@@ -114,6 +121,12 @@ pub fn concluded(memory: &mut Memory, step: &Step) {
     {
         generation.stored = Stored::Yes;
     }
+}
+
+/// Whether an etcd of this node was last found to serve the data on record.
+pub fn serves_the_record(memory: &Memory, etcd: &ComponentId) -> bool {
+    let doubted = memory.incarnations.get(etcd).is_some_and(|known| known.doubted.is_some());
+    !doubted && memory.wrong_data.as_ref().is_none_or(|wrong| wrong.etcd != *etcd)
 }
 
 /// The components in the order of dependence: whoever is needed first is decided first.

@@ -8,6 +8,7 @@ use super::draft::Draft;
 use super::generations;
 use super::rollback;
 use super::standing::Standing;
+use super::wrong_data;
 use crate::model::event::EventKind;
 use crate::model::generation::Stored;
 use crate::model::memory::Parked;
@@ -28,7 +29,8 @@ pub(super) fn whom(draft: &Draft<'_>, id: &ComponentId) -> Option<(ComponentId, 
     let etcd = draft.record(id).filter(|record| record.role == Role::Etcd)?;
     let ports = &etcd.generations.get(&etcd.slot.good()?)?.ports;
     let (api, record) = draft.memory.components.iter().find(|(_, record)| record.role == Role::ApiServer)?;
-    if matches!(record.slot, Slot::RollingBack(_) | Slot::Missing { .. }) || !rollback::runs(draft, api) {
+    let busy = matches!(record.slot, Slot::RollingBack(_) | Slot::Missing { .. });
+    if busy || wrong_data::is_withheld(draft, api) || !rollback::runs(draft, api) {
         return None;
     }
     let Standing::Here(file) = Standing::of(draft.scene.seen, api, record) else { return None };
@@ -39,6 +41,10 @@ pub(super) fn whom(draft: &Draft<'_>, id: &ComponentId) -> Option<(ComponentId, 
 
 /// Takes the API server out and waits for its pod to end.
 pub(super) fn park(draft: &mut Draft<'_>, id: &ComponentId, waited: Duration) -> Parking {
+    if let Some(leaves) = wrong_data::api_leaves(draft) {
+        let overdue = waited >= draft.scene.policy.gone_margin;
+        return if leaves && !overdue { Parking::UnderWay } else { Parking::Done };
+    }
     let Some(parked) = draft.memory.parked.clone() else {
         let Some((api, number)) = whom(draft, id) else { return Parking::Done };
         draft.memory.parked =

@@ -248,6 +248,11 @@ fn fail(draft: &mut Draft<'_>, id: &ComponentId, trial: &Probation, fault: Fault
     }
 }
 
+/// A candidate's etcd serves other data than those on record: that is its own fault.
+pub(super) fn fail_for_its_data(draft: &mut Draft<'_>, id: &ComponentId, trial: &Probation, why: String) {
+    fail(draft, id, trial, Fault::Own(why));
+}
+
 /// A quarantined generation stands again: it goes at once.
 pub(super) fn revert_quarantined(draft: &mut Draft<'_>, id: &ComponentId, number: u32, why: &str) {
     let Some(good) = draft.record(id).and_then(|record| record.slot.good()) else { return };

@@ -5,12 +5,12 @@ use std::time::Duration;
 use super::draft::Draft;
 use super::rollback::{self, Begin};
 use super::standing::Standing;
-use super::{Hold, generations, pin, quarantine, vacancy};
+use super::{Hold, generations, pin, quarantine, vacancy, wrong_data};
 use crate::model::event::EventKind;
 use crate::model::generation::{Proof, Standing as Held, Stored};
 use crate::model::memory::{Pause, Record};
 use crate::model::plan::Refusal;
-use crate::model::slot::Wish;
+use crate::model::slot::{Until, Wish};
 use crate::model::{ComponentId, Request, Slot};
 
 /// Grants or refuses.
@@ -29,6 +29,7 @@ pub(super) fn take(draft: &mut Draft<'_>, request: &Request) -> Result<(), Refus
         Request::Vacate { component, seconds, reason } => {
             vacancy::ask(draft, component, Duration::from_secs(*seconds), reason)
         }
+        Request::AcceptData { component } => wrong_data::accept(draft, component.as_ref()),
         Request::Resume { component } => resume(draft, component.as_ref()),
     }
 }
@@ -126,6 +127,10 @@ fn pause(draft: &mut Draft<'_>, length: Duration, reason: &str) {
 fn resume(draft: &mut Draft<'_>, component: Option<&ComponentId>) -> Result<(), Refusal> {
     if let Some(id) = component {
         known(draft, id)?;
+        if wrong_data::release(draft, id) {
+            return Ok(());
+        }
+        wrong_data::may_resume(draft, id)?;
     }
     let paused = component.is_none() && draft.memory.pause.take().is_some();
     if paused {
@@ -137,13 +142,18 @@ fn resume(draft: &mut Draft<'_>, component: Option<&ComponentId>) -> Result<(), 
         .memory
         .components
         .iter()
-        .filter(|(id, record)| component.is_none_or(|only| only == *id) && matches!(record.slot, Slot::Held(_)))
+        .filter(|(id, record)| component.is_none_or(|only| only == *id) && is_released_by_a_person(&record.slot))
         .map(|(id, _)| id.clone())
         .collect();
     for id in held {
         look_anew(draft, &id);
     }
     Ok(())
+}
+
+/// What waits for the right data would be held again at once.
+fn is_released_by_a_person(slot: &Slot) -> bool {
+    matches!(slot, Slot::Held(held) if held.until != Until::RightData)
 }
 
 /// Gives back what was spent within the hour: whoever mends the cause first, as they are told, finds nothing held any more
@@ -166,6 +176,11 @@ fn checkpoint(draft: &mut Draft<'_>, id: &ComponentId, reason: &str) -> Result<(
         |why: &str| Refusal::NotNow { component: id.clone(), state: record.slot.to_string(), why: why.to_owned() };
     if matches!(record.slot, Slot::RollingBack(_)) {
         return Err(not_now("it is being replaced at this moment"));
+    }
+    if draft.memory.wrong_data.as_ref().is_some_and(|wrong| wrong.etcd == *id) {
+        return Err(not_now(
+            "it serves other data than those on record; `lastgood etcd accept-data` if they are right",
+        ));
     }
     let Standing::Here(file) = Standing::of(draft.scene.seen, id, record) else {
         return Err(not_now("not exactly one settled manifest of it stands in the manifest directory"));

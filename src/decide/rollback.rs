@@ -13,9 +13,10 @@
 use std::time::Duration;
 
 use super::draft::Draft;
+use super::incarnation::Trust;
 use super::parking::{self, Parking};
 use super::standing::{self, Restorable, Standing};
-use super::{change_set, generations, steady, vacancy};
+use super::{change_set, generations, steady, vacancy, wrong_data};
 use crate::model::event::EventKind;
 use crate::model::generation::{Generation, Stored};
 use crate::model::manifest::DataIdentity;
@@ -278,7 +279,7 @@ fn way(draft: &Draft<'_>, id: &ComponentId, begin: &Begin, target: u32) -> Way {
 }
 
 fn parks(draft: &Draft<'_>, id: &ComponentId) -> bool {
-    parking::whom(draft, id).is_some()
+    parking::whom(draft, id).is_some() || wrong_data::api_leaves(draft) == Some(true)
 }
 
 /// Whether the kubelet has heard from an API server since its start. One that has not deletes no pod, so that a changed
@@ -590,8 +591,11 @@ fn await_serving(draft: &mut Draft<'_>, id: &ComponentId, mut r: Rollback, to: &
     let failed = r.from.and_then(|from| draft.record(id)?.generations.get(&from));
     let only_files = r.way == Way::InPlace && failed.is_some_and(|failed| failed.pod_digest == to.pod_digest);
     let reads = only_files || matches!(assessment.reads, Reads::All | Reads::CannotTell { .. });
-    if good_stands && assessment.serving && reads {
+    if good_stands && assessment.serving && reads && serves_its_data(draft, id, &r) {
         return finish(draft, id, &r);
+    }
+    if good_stands && assessment.serving && wrong_data::hold_replaced(draft, id, &r) {
+        return;
     }
     let deadline = policy.deadline_of(Some(to));
     if r.crashes >= policy.crashes || r.in_stage >= deadline {
@@ -606,6 +610,18 @@ fn await_serving(draft: &mut Draft<'_>, id: &ComponentId, mut r: Rollback, to: &
     }
     if let Some(record) = draft.record_mut(id) {
         record.slot = Slot::RollingBack(r);
+    }
+}
+
+/// For how long a replacement of etcd waits for its word on which data it serves.
+const SAYS_WITHIN: Duration = Duration::from_secs(10);
+
+/// Whether what was put back serves the data on record, as far as it has said so.
+fn serves_its_data(draft: &mut Draft<'_>, id: &ComponentId, r: &Rollback) -> bool {
+    match draft.trust(id) {
+        Trust::OnRecord => true,
+        Trust::NotTold => r.in_stage >= SAYS_WITHIN,
+        Trust::Others => false,
     }
 }
 

@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::draft::Draft;
+use super::incarnation::Trust;
 use super::probation;
 use super::rollback::{self, Begin};
 use super::standing::Standing;
-use super::{Hold, change_set, generations, interrupted, stall};
+use super::{Hold, change_set, generations, interrupted, stall, wrong_data};
 use crate::model::event::EventKind;
 use crate::model::generation::{Proof, Standing as Held_};
 use crate::model::observation::{BusyKind, DataDir, Gone, ImagePresence, LockState, ManifestFile, whither};
@@ -25,7 +26,8 @@ const ETCD_STAYS: &str = "etcd-stays";
 /// Takes one component through this pass.
 pub(super) fn step(draft: &mut Draft<'_>, id: &ComponentId) {
     // kube-apiserver, taken out by us around an etcd change, is nobody's loss.
-    if draft.memory.parked.as_ref().is_some_and(|parked| parked.component == *id) {
+    if draft.memory.parked.as_ref().is_some_and(|parked| parked.component == *id) || wrong_data::is_withheld(draft, id)
+    {
         return;
     }
     let Some(record) = draft.record(id) else { return };
@@ -56,6 +58,9 @@ pub(super) fn step(draft: &mut Draft<'_>, id: &ComponentId) {
 /// One file holds the component.
 pub(super) fn here(draft: &mut Draft<'_>, id: &ComponentId, file: &Arc<ManifestFile>) {
     let Some(number) = generations::register(draft, id, file) else { return };
+    if wrong_data::step_etcd(draft, id, file) {
+        return;
+    }
     note_service(draft, id, number);
     let Some(slot) = draft.record(id).map(|record| record.slot.clone()) else { return };
     match slot {
@@ -102,7 +107,7 @@ pub(super) fn here(draft: &mut Draft<'_>, id: &ComponentId, file: &Arc<ManifestF
 fn note_service(draft: &mut Draft<'_>, id: &ComponentId, number: u32) {
     let now = draft.scene.tick.now.wall;
     let Some(assessment) = draft.assessment(id) else { return };
-    if !(assessment.serving && assessment.reads == Reads::All) {
+    if !(assessment.serving && assessment.reads == Reads::All) || draft.trust(id) != Trust::OnRecord {
         return;
     }
     let data_dirs = &draft.scene.seen.node.data_dirs;
@@ -113,7 +118,7 @@ fn note_service(draft: &mut Draft<'_>, id: &ComponentId, number: u32) {
     if let Some(crate::model::manifest::DataIdentity::Etcd { data_dir, .. }) = &generation.data {
         let seen = data_dirs.get(data_dir).filter(|dir| dir.member.is_some());
         record.data_dir = seen.map(|dir| {
-            let identity = DataDir { changed: None, lock: LockState::CannotTell, ..dir.clone() };
+            let identity = DataDir { changed: None, lock: LockState::CannotTell, at_rest: None, ..dir.clone() };
             (data_dir.clone(), identity)
         });
     }
@@ -150,6 +155,10 @@ fn adopt(draft: &mut Draft<'_>, id: &ComponentId, number: u32, candidate: u32, h
 /// A generation has proven itself.
 pub(super) fn prove(draft: &mut Draft<'_>, id: &ComponentId, number: u32, healthy: Duration) {
     let now = draft.scene.tick.now.wall;
+    // An etcd proves nothing before it has said that it serves the data on record.
+    if draft.trust(id) != Trust::OnRecord {
+        return;
+    }
     let evidence = draft.assessment(id).map(|a| a.evidence.join("; ")).unwrap_or_default();
     let Some(record) = draft.memory.components.get_mut(id) else { return };
     let Some(generation) = record.generations.get_mut(&number) else { return };
@@ -344,6 +353,7 @@ fn grace(draft: &Draft<'_>, id: &ComponentId) -> Duration {
     let parked = draft.memory.parked.as_ref().map(|parked| &parked.component);
     let gone = draft.memory.components.iter().filter(|(other, record)| {
         Some(*other) != parked
+            && !wrong_data::is_withheld(draft, other)
             && (matches!(record.slot, Slot::Missing { .. })
                 || matches!(Standing::of(draft.scene.seen, other, record), Standing::Absent(_))
                     && !matches!(record.slot, Slot::RollingBack(_) | Slot::Held(_)))

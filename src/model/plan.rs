@@ -53,6 +53,16 @@ pub enum Step {
         /// Under which name it will.
         successor_name: String,
     },
+    /// Take kube-apiserver's manifest out and keep it out, the generation lying synced beside it: nothing but another
+    /// decision puts it in.
+    Withhold {
+        /// Whose.
+        component: ComponentId,
+        /// Which generation comes back some time.
+        number: u32,
+        /// Which file.
+        file_name: String,
+    },
     /// Put a generation's manifest into the manifest directory by one rename. What stands there is kept aside.
     PutIn {
         /// Whose.
@@ -94,6 +104,8 @@ pub enum Step {
         /// The sandbox's ID.
         sandbox: String,
     },
+    /// Set aside the memory and the generations of a cluster that this node belonged to before.
+    SetMemoryAside,
     /// Restart the kubelet by the configured command.
     RestartKubelet,
     /// Restart the container runtime by the configured command. Containers run on.
@@ -109,8 +121,9 @@ pub enum Step {
 
 impl Step {
     /// The kinds that change the node ([`Step::touches_node`]).
-    pub const KINDS_ON_NODE: [&str; 8] = [
+    pub const KINDS_ON_NODE: [&str; 9] = [
         "take-out",
+        "withhold",
         "put-in",
         "restore-file",
         "move-out",
@@ -126,11 +139,13 @@ impl Step {
             Self::Capture { .. } => "capture",
             Self::Publish { .. } => "publish",
             Self::TakeOut { .. } => "take-out",
+            Self::Withhold { .. } => "withhold",
             Self::PutIn { .. } => "put-in",
             Self::RestoreFile { .. } => "restore-file",
             Self::MoveOut { .. } => "move-out",
             Self::StopContainer { .. } => "stop-container",
             Self::StopSandbox { .. } => "stop-sandbox",
+            Self::SetMemoryAside => "set-memory-aside",
             Self::RestartKubelet => "restart-kubelet",
             Self::RestartRuntime => "restart-runtime",
             Self::Forget { .. } => "forget",
@@ -139,7 +154,7 @@ impl Step {
 
     /// Whether the step changes the node, and not only what is ours.
     pub fn touches_node(&self) -> bool {
-        !matches!(self, Self::Capture { .. } | Self::Publish { .. } | Self::Forget { .. })
+        !matches!(self, Self::Capture { .. } | Self::Publish { .. } | Self::Forget { .. } | Self::SetMemoryAside)
     }
 
     /// Whether the step must not be taken unless the memory that wants it is on disk: one that leaves something undone
@@ -154,13 +169,14 @@ impl Step {
             Self::Capture { component, .. }
             | Self::Publish { component, .. }
             | Self::TakeOut { component, .. }
+            | Self::Withhold { component, .. }
             | Self::PutIn { component, .. }
             | Self::RestoreFile { component, .. }
             | Self::MoveOut { component, .. }
             | Self::StopContainer { component, .. }
             | Self::StopSandbox { component, .. }
             | Self::Forget { component, .. } => Some(component),
-            Self::RestartKubelet | Self::RestartRuntime => None,
+            Self::SetMemoryAside | Self::RestartKubelet | Self::RestartRuntime => None,
         }
     }
 }
@@ -175,6 +191,9 @@ impl fmt::Display for Step {
             Self::TakeOut { file_name, successor, .. } => {
                 write!(f, "take {file_name} out, generation {successor} staged in its place")
             }
+            Self::Withhold { number, file_name, .. } => {
+                write!(f, "take {file_name} out and keep it out, generation {number} kept beside it")
+            }
             Self::PutIn { number, file_name, .. } => write!(f, "put generation {number} in place as {file_name}"),
             Self::RestoreFile { number, path, .. } => {
                 write!(f, "put {} of generation {number} back", path.display())
@@ -184,6 +203,7 @@ impl fmt::Display for Step {
                 write!(f, "stop container {} within {} s", short(container), grace.as_secs())
             }
             Self::StopSandbox { sandbox, .. } => write!(f, "stop sandbox {}", short(sandbox)),
+            Self::SetMemoryAside => f.write_str("set the memory and the generations aside"),
             Self::RestartKubelet => f.write_str("restart the kubelet"),
             Self::RestartRuntime => f.write_str("restart the container runtime"),
             Self::Forget { number, .. } => write!(f, "forget generation {number}"),
@@ -260,6 +280,11 @@ pub enum Request {
         seconds: u64,
         /// What for.
         reason: String,
+    },
+    /// The data that etcd serves are right, although they are not those on record.
+    AcceptData {
+        /// Whose; the etcd that serves wrong data, when absent.
+        component: Option<ComponentId>,
     },
     /// Act again; releases what is held, one component or all.
     Resume {

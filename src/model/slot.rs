@@ -265,6 +265,8 @@ pub enum Until {
     Person,
     /// These images being on the node.
     Images(Vec<String>),
+    /// etcd serving the data on record.
+    RightData,
 }
 
 impl Slot {

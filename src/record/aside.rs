@@ -37,6 +37,21 @@ impl Guard {
         }
     }
 
+    /// Moves all generations and the memory before the present one aside, of a cluster that this node belonged to before.
+    /// Says where each went.
+    ///
+    /// # Errors
+    /// When one cannot be moved; it stays where it is then, and is wanted moved again.
+    pub fn set_generations_aside(&self) -> io::Result<Vec<PathBuf>> {
+        let mut kept = Vec::new();
+        for path in [self.generations_dir(), self.old_memory_path()] {
+            if files::standing(&path)?.is_some() {
+                kept.push(self.set_aside(&path)?);
+            }
+        }
+        Ok(kept)
+    }
+
     /// Makes room for one more. What cannot be removed stays.
     fn prune_aside(&self, aside: &Path) {
         let names = files::names(aside).unwrap_or_default();

@@ -64,7 +64,7 @@ impl Explanation {
             }),
             harms: assessment.and_then(|a| a.harms.clone()),
             state: record.slot.to_string(),
-            next: next::next(material, record, assessment),
+            next: next::next(material, component, record, assessment),
             pinned: PinView::of(record),
             notices: record.notices.values().cloned().collect(),
             generations: rows(record),

@@ -16,7 +16,8 @@ use crate::model::{Step, Verdict};
 const VERDICTS: [Verdict; 6] =
     [Verdict::Healthy, Verdict::Starting, Verdict::Failing, Verdict::Stalled, Verdict::Down, Verdict::Unknown];
 /// Every place in the state machine, as [`Component::state`] has it.
-const STATES: [&str; 8] = ["Adopting", "Steady", "Unread", "Probation", "RollingBack", "Vacated", "Missing", "Held"];
+const STATES: [&str; 9] =
+    ["Adopting", "Steady", "Unread", "Probation", "RollingBack", "Vacated", "Missing", "Held", "Stopped"];
 
 /// The kinds of metric.
 #[derive(Clone, Copy)]
@@ -170,6 +171,16 @@ impl Status {
     }
 
     fn etcds(&self, page: &mut Page) {
+        let wrong = self.wrong_data.iter().map(|wrong| {
+            let labels = vec![("component", wrong.component.to_string()), ("kind", wrong.kind.word().to_owned())];
+            (labels, "1".to_owned())
+        });
+        page.metric(
+            "etcd_wrong_data",
+            Kind::Gauge,
+            "1 while it serves other data than those on record (empty, foreign, older, unclear).",
+            wrong,
+        );
         let Some(figures) = &self.figures else { return };
         let all = || figures.etcd.iter().map(|(id, etcd)| (vec![("component", id.to_string())], etcd));
         let up = all().map(|(labels, etcd)| (labels, yes(etcd.answers)));
@@ -336,6 +347,7 @@ mod tests {
         let newest =
             NewestView { file: "a".into(), at: at(-60), age_seconds: 60, revision: 7, bytes: 99, verified: at(-50) };
         Status {
+            wrong_data: None,
             version: 1,
             at: at(60),
             node: "m\"1\\\n".into(),

@@ -4,12 +4,19 @@ use std::time::Duration;
 
 use super::status::{Material, Process};
 use crate::config::duration::roughly;
+use crate::model::etcd_data::ApiStop;
 use crate::model::memory::{Record, notice};
 use crate::model::observation::{Gone, whither};
 use crate::model::policy::Mode;
 use crate::model::slot::{Probation, Served, Stage};
 use crate::model::verdict::Reads;
-use crate::model::{Assessment, Role, Slot, Verdict};
+use crate::model::{Assessment, ComponentId, Role, Slot, Verdict};
+
+/// Whether it is kept out of the manifest directory while etcd serves other data than those on record.
+pub(super) fn is_withheld(material: Material<'_>, id: &ComponentId) -> bool {
+    let wrong = material.memory.wrong_data.as_ref();
+    matches!(wrong.map(|wrong| &wrong.api), Some(ApiStop::Stopped { component, .. }) if component == id)
+}
 
 /// A stage in words.
 pub(super) fn stage(stage: Stage) -> &'static str {
@@ -27,7 +34,15 @@ pub(super) fn stage(stage: Stage) -> &'static str {
 }
 
 /// A few words for the table; empty when there is nothing to say.
-pub(super) fn note(material: Material<'_>, record: &Record, assessment: Option<&Assessment>) -> String {
+pub(super) fn note(
+    material: Material<'_>,
+    id: &ComponentId,
+    record: &Record,
+    assessment: Option<&Assessment>,
+) -> String {
+    if is_withheld(material, id) {
+        return "stopped until etcd serves the right data".to_owned();
+    }
     let bad = assessment.filter(|a| !matches!(a.verdict, Verdict::Healthy | Verdict::Starting));
     let because = bad.and_then(|a| match &a.cause {
         Some(cause) => Some(format!("waiting: {cause}")),
@@ -111,7 +126,18 @@ fn grace(material: Material<'_>, record: &Record) -> Duration {
 }
 
 /// What happens next: a sentence. It begins with what keeps the agent from acting, if something does.
-pub(super) fn next(material: Material<'_>, record: &Record, assessment: Option<&Assessment>) -> String {
+pub(super) fn next(
+    material: Material<'_>,
+    id: &ComponentId,
+    record: &Record,
+    assessment: Option<&Assessment>,
+) -> String {
+    if is_withheld(material, id) {
+        return format!(
+            "it is put back when etcd serves the right data; `lastgood etcd accept-data` if the present ones are right, \
+             `lastgood resume {id}` to run it on them all the same"
+        );
+    }
     let plain = undisturbed(material, record, assessment);
     // What waits for evidence alone goes on whatever holds the hands.
     let acts = matches!(record.slot, Slot::Probation(_) | Slot::RollingBack(_) | Slot::Missing { .. })

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use serde::{Deserialize, Serialize};
 
+use crate::model::etcd_data::ApiStop;
 use crate::model::memory::Record;
 use crate::model::slot::{Rollback, Stage, Way};
 use crate::model::{ComponentId, Decision, FileKind, FileState, Generation, Memory, Request, Role, Slot, Standing};
@@ -101,6 +102,7 @@ impl Planned {
                     number.map_or("its newest quarantined generation".to_owned(), |n| format!("generation {n}"));
                 planned.effects.push(format!("{component}: {which} may be tried again"));
             }
+            Request::AcceptData { component } => planned.accepted(component.as_ref(), before),
             Request::Resume { component } => {
                 let whom = component.as_ref().map_or("everything that is held".to_owned(), ToString::to_string);
                 planned.effects.push(format!("lastgood acts again; released: {whom}"));
@@ -115,6 +117,27 @@ impl Planned {
     /// Whether something is taken down for it.
     pub fn replaces(&self) -> bool {
         self.away_seconds.is_some()
+    }
+
+    fn accepted(&mut self, component: Option<&ComponentId>, before: &Memory) {
+        let wrong = before.wrong_data.as_ref().filter(|wrong| component.is_none_or(|only| *only == wrong.etcd));
+        let Some(wrong) = wrong else {
+            return self.effects.push("etcd serves the data on record: nothing is to be done".to_owned());
+        };
+        let etcd = &wrong.etcd;
+        self.effects.push(format!("what {etcd} serves becomes the record: {}", wrong.serves));
+        if let Some(known) = before.incarnations.get(etcd) {
+            self.effects.push(format!("what it served before is no longer waited for: {known}, seen {:.0}", known.at));
+        }
+        match &wrong.api {
+            ApiStop::Stopped { component, generation, .. } => {
+                self.steps.push(format!("put generation {generation} of {component} back, and wait for it to serve"));
+                self.effects
+                    .push("kubelets that list their pods from these data end every pod that is not in them".to_owned());
+            }
+            ApiStop::NotStopped | ApiStop::Released => {}
+        }
+        self.steps.push("restart kube-controller-manager and kube-scheduler, one after the other".to_owned());
     }
 
     fn replaced(&mut self, component: &ComponentId, record: &Record, rollback: &Rollback) {

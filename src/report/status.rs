@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::figures::Figures;
 use super::next;
 use super::shelf::SnapshotsView;
+use crate::model::etcd_data::{ApiStop, WrongDataKind};
 use crate::model::event::EventKind;
 use crate::model::memory::Record;
 use crate::model::policy::Mode;
@@ -129,6 +130,9 @@ pub struct Status {
     /// The restarts of what runs the components.
     #[serde(default)]
     pub restarts: RestartsView,
+    /// An etcd that serves other data than those on record; absent while none does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wrong_data: Option<WrongDataView>,
     /// The components, in the order of dependence.
     pub components: Vec<Component>,
     /// What a person should know.
@@ -141,6 +145,37 @@ pub struct Status {
     pub figures: Option<Figures>,
     /// The latest events of note, the newest last: [`is_of_note`].
     pub last: Vec<Event>,
+}
+
+/// An etcd that serves other data than those on record.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WrongDataView {
+    /// Which etcd.
+    pub component: ComponentId,
+    /// In which way its data are wrong.
+    pub kind: WrongDataKind,
+    /// When its first answer from these data came.
+    pub since: Timestamp,
+    /// The revision that it serves.
+    pub revision: i64,
+    /// The revision on record; absent where none is.
+    pub record_revision: Option<i64>,
+    /// Whether kube-apiserver is stopped for it.
+    pub api_stopped: bool,
+}
+
+impl WrongDataView {
+    fn of(memory: &Memory) -> Option<Self> {
+        let wrong = memory.wrong_data.as_ref()?;
+        Some(Self {
+            component: wrong.etcd.clone(),
+            kind: wrong.kind,
+            since: wrong.since,
+            revision: wrong.serves.revision,
+            record_revision: memory.incarnations.get(&wrong.etcd).map(|known| known.revision),
+            api_stopped: matches!(wrong.api, ApiStop::Stopped { .. }),
+        })
+    }
 }
 
 /// A person's pause.
@@ -190,7 +225,7 @@ pub struct Component {
     /// Since when.
     pub since: Option<Timestamp>,
     /// Its place in the state machine: Adopting, Steady, Unread, Probation, RollingBack, Vacated, Missing,
-    /// Held.
+    /// Held; Stopped while etcd serves other data than those on record.
     pub state: String,
     /// How far what stands is proven.
     pub proof: ProofView,
@@ -342,6 +377,7 @@ impl Status {
                 kubelet: Restarts::new(memory.kubelet_restarts.len(), policy.kubelet_restarts_per_hour),
                 runtime: Restarts::new(memory.runtime_restarts.len(), policy.runtime_restarts_per_hour),
             },
+            wrong_data: WrongDataView::of(memory),
             notices: node.chain(each).collect(),
             snapshots: material.snapshots.map(|snapshots| SnapshotsView::new(snapshots, now)),
             components,
@@ -399,14 +435,14 @@ impl Component {
             role: record.role,
             verdict,
             since: assessment.map(|a| a.since).or(last.map(|(_, since)| since)),
-            state: record.slot.word().to_owned(),
+            state: if next::is_withheld(material, id) { "Stopped" } else { record.slot.word() }.to_owned(),
             proof: proof(record, assessment),
             generation: stands(record),
             known_good: record.goes_back_to().or_else(|| record.known_good().next().map(|g| g.number)),
             actions_left: policy.actions_per_hour.saturating_sub(record.actions.len()),
             pinned: PinView::of(record),
-            note: next::note(material, record, assessment),
-            next: next::next(material, record, assessment),
+            note: next::note(material, id, record, assessment),
+            next: next::next(material, id, record, assessment),
             trial,
             replacement,
             held,
@@ -443,6 +479,10 @@ fn overall(components: &[Component], material: &Material<'_>) -> (Overall, Strin
             components.iter().filter(|c| wanted(c)).map(|component| component.component.to_string()).collect();
         (!names.is_empty()).then(|| names.join(", "))
     };
+    if let Some(wrong) = &material.memory.wrong_data {
+        let api = if matches!(wrong.api, ApiStop::Stopped { .. }) { "; kube-apiserver is stopped" } else { "" };
+        return (Overall::Held, format!("{} serves {} data{api}", wrong.etcd, wrong.kind.word()));
+    }
     if let Some(names) = names(&|c| c.state == "Held") {
         return (Overall::Held, format!("waiting for a person: {names}"));
     }

@@ -1,6 +1,7 @@
 //! `lastgood etcd`: the member of this node, and etcd's own files, by people. What reads a file that is named needs neither
 //! agent nor configuration.
 
+mod accept;
 mod kept;
 mod progress;
 mod remote;
@@ -22,7 +23,7 @@ pub use restore::RestoreArgs;
 pub use sizing::SizingArgs;
 pub use snapshot::SnapshotCommand;
 
-use super::{Exit, Failure};
+use super::{Care, Exit, Failure};
 use crate::config::Settings;
 use crate::report::Format;
 
@@ -42,6 +43,9 @@ pub enum EtcdCommand {
     /// Snapshots of etcd
     #[command(subcommand)]
     Snapshot(SnapshotCommand),
+    /// Say that the data which etcd serves are right, although they are not the data on record: the plan first. What is
+    /// served becomes the record, a stopped kube-apiserver is put back, and what read from the old data is restarted
+    AcceptData(Care),
     /// Make a data directory of a snapshot: the plan first; what stands there is kept
     Restore(Box<RestoreArgs>),
 }
@@ -50,7 +54,7 @@ pub enum EtcdCommand {
 pub(super) fn offline(command: &EtcdCommand) -> Result<Exit, Failure> {
     match command {
         EtcdCommand::Snapshot(command) => snapshot::offline(command),
-        EtcdCommand::Status { .. } | EtcdCommand::Sizing(_) | EtcdCommand::Restore(_) => {
+        EtcdCommand::Status { .. } | EtcdCommand::Sizing(_) | EtcdCommand::AcceptData(_) | EtcdCommand::Restore(_) => {
             Err(Failure::failed("this command needs the configuration".to_owned()))
         }
     }
@@ -62,6 +66,7 @@ pub(super) async fn etcd(settings: &Settings, command: EtcdCommand) -> Result<Ex
         EtcdCommand::Status { output } => status::status(settings, output).await,
         EtcdCommand::Sizing(args) => sizing::sizing(settings, args).await,
         EtcdCommand::Snapshot(command) => snapshot::snapshot(settings, command).await,
+        EtcdCommand::AcceptData(care) => accept::accept(settings, care).await,
         EtcdCommand::Restore(mut args) => {
             // What is fetched lies here as long as it is being restored.
             let fetched = match remote::Where::of(args.from())? {

@@ -1,6 +1,6 @@
 //! What comes of an etcd member's words: what is told, what is never done, and a world that went back.
 
-use super::world::{FOUR, Up, World, id, manifest, member};
+use super::world::{FOUR, Up, World, id, manifest, member, restored};
 use std::time::Duration;
 
 use crate::model::etcd::{Alarm, AlarmKind, Metrics, SLOW_FSYNC};
@@ -14,7 +14,7 @@ use crate::model::{Request, Slot, Snapshots, Step, Verdict};
 const API: &str = "kube-apiserver";
 
 /// An adopted node whose etcd has been heard.
-fn heard() -> World {
+pub(super) fn heard() -> World {
     let mut world = World::adopted();
     world.etcd_says(|_| {});
     world.run(5);
@@ -32,13 +32,14 @@ fn restore(world: &mut World, revision: i64) {
     world.run(5);
     world.files.insert("etcd.yaml".into(), text);
     world.gone.clear();
+    world.origin = restored(2);
     world.etcd_says(|status| {
         status.agreed.as_mut().unwrap().revision = revision;
         status.own.as_mut().unwrap().revision = revision;
     });
 }
 
-fn stopped(world: &World) -> Vec<String> {
+pub(super) fn stopped(world: &World) -> Vec<String> {
     let stop = |step: &Step| match step {
         Step::StopContainer { component, .. } => Some(component.name.clone()),
         _ => None,
@@ -69,6 +70,7 @@ fn a_world_that_went_back_is_told_once_and_who_died_with_the_old_one_is_not_stop
 
 /// The API server has outlived the restore: nothing of this small world ends it when etcd goes.
 fn went_back_under_a_living_api_server(world: &mut World) {
+    world.origin = restored(2);
     world.etcd_says(|status| {
         let (own, agreed) = (status.own.as_mut().unwrap(), status.agreed.as_mut().unwrap());
         (own.revision, agreed.revision, agreed.term) = (400, 400, 5);
@@ -178,6 +180,7 @@ fn a_process_that_started_while_etcd_was_away_needs_no_restart() {
     for name in FOUR {
         world.write(&format!("{name}.yaml"), &manifest(name, ""));
     }
+    world.origin = restored(2);
     world.etcd_says(|status| status.agreed.as_mut().unwrap().revision = 400);
     world.run(120);
     assert!(world.says("went back"), "{}", world.story());

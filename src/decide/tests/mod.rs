@@ -18,3 +18,4 @@ mod upgrades;
 mod vacancy;
 mod versions;
 mod world;
+mod wrong_data;

@@ -14,6 +14,7 @@ use crate::decide::{Scene, concluded, decide};
 use crate::judge::{History, judge};
 use crate::model::closure::generation_digest;
 use crate::model::etcd::{Agreed, Member, MemberStatus};
+use crate::model::etcd_data::{KubeSystem, StoreIdentity, WalOrigin};
 use crate::model::observation::*;
 use crate::model::plan::Refusal;
 use crate::model::reading::{Probe, Question, Symptom, SymptomKind};
@@ -75,6 +76,10 @@ pub(super) struct World {
     /// Certificates, disks, pressure, the clock and endpoints: the rest of it is made anew at every look.
     pub(super) around: Node,
     pub(super) data: DataVersion,
+    /// How the WAL in etcd's data directory begins.
+    pub(super) origin: WalOrigin,
+    /// Data directories beside it, or in its place.
+    pub(super) dirs: BTreeMap<std::path::PathBuf, DataDir>,
     pub(super) etcd: BTreeMap<ComponentId, EtcdStatus>,
     /// When etcd answered last, where it gives no new answer at every pass.
     pub(super) etcd_answered: Option<u64>,
@@ -136,6 +141,8 @@ impl World {
             data_member: Some((1, 2)),
             around: Node::default(),
             data: DataVersion::Known(Versions { cluster: Some((1, 34)), ..Versions::default() }),
+            origin: began(1),
+            dirs: BTreeMap::new(),
             etcd: [(id("etcd"), single_member())].into(),
             growth: BTreeMap::new(),
             snapshots: None,
@@ -318,7 +325,7 @@ impl World {
             Step::Publish { component, number, file_name } => {
                 self.inactive.insert(file_name.clone(), self.store[&(component.clone(), *number)].clone());
             }
-            Step::TakeOut { file_name, .. } | Step::MoveOut { file_name, .. } => {
+            Step::TakeOut { file_name, .. } | Step::Withhold { file_name, .. } | Step::MoveOut { file_name, .. } => {
                 self.files.remove(file_name);
             }
             Step::PutIn { component, number, file_name } => {
@@ -346,6 +353,10 @@ impl World {
             }
             Step::Forget { component, number } => {
                 self.store.remove(&(component.clone(), *number));
+            }
+            Step::SetMemoryAside => {
+                self.store.clear();
+                self.inactive.clear();
             }
             Step::RestoreFile { .. } => {}
         }
@@ -478,8 +489,11 @@ impl World {
             changed: Some(self.wall_at(self.data_changed)),
             lock: LockState::Free,
             versions: self.data.clone(),
+            origin: self.origin.clone(),
             ..DataDir::default()
         };
+        let mut data_dirs = BTreeMap::from([(std::path::PathBuf::from("/var/lib/etcd"), member)]);
+        data_dirs.extend(self.dirs.clone());
         Observation {
             at,
             manifests: Directory::Present { files, gone: self.gone.clone() },
@@ -519,7 +533,7 @@ impl World {
                 busy: self.busy.clone(),
                 set_aside: self.set_aside.clone(),
                 listeners: self.listeners.clone(),
-                data_dirs: [("/var/lib/etcd".into(), member)].into(),
+                data_dirs,
                 read_only: None,
                 ..self.around.clone()
             },
@@ -533,7 +547,7 @@ impl World {
             status.at = Duration::from_secs(self.etcd_answered.unwrap_or(self.seconds));
             if !serves {
                 let silent = Some(Symptom::new(SymptomKind::Refused, "nothing listens there"));
-                *status = EtcdStatus { own: None, agreed: None, members: None, silent, ..status.clone() };
+                *status = EtcdStatus { own: None, agreed: None, members: None, store: None, silent, ..status.clone() };
             }
         }
         answers
@@ -644,9 +658,26 @@ fn single_member() -> EtcdStatus {
         }),
         silent: None,
         agreed: agreed(),
+        store: store("u"),
         members: Some(vec![member(1)]),
         ..EtcdStatus::default()
     }
+}
+
+/// The store of the cluster whose namespace kube-system has this UID.
+pub(super) fn store(uid: &str) -> Option<StoreIdentity> {
+    let namespace = KubeSystem::Present { uid: Some(uid.to_owned()), created: 5 };
+    Some(StoreIdentity { prefix: "/registry".to_owned(), namespace })
+}
+
+/// A WAL that an etcd began.
+pub(super) fn began(fingerprint: u32) -> WalOrigin {
+    WalOrigin::Began { fingerprint: Some(fingerprint) }
+}
+
+/// A WAL that a restore wrote.
+pub(super) fn restored(fingerprint: u32) -> WalOrigin {
+    WalOrigin::Restored { fingerprint: Some(fingerprint) }
 }
 
 /// What a linearizable read of it finds.

@@ -26,7 +26,8 @@ use serde::{Deserialize, Serialize};
 pub use components::wanted;
 
 use super::Process;
-use crate::model::{ComponentId, Memory, Observation, Policy, Snapshots};
+use crate::model::memory::notice;
+use crate::model::{ComponentId, Memory, Observation, Policy, Slot, Snapshots};
 use crate::observe::{Places, Surroundings};
 
 /// The version of the printed form: raised when a field changes its meaning, not when one is added.
@@ -135,6 +136,7 @@ impl Doctor {
         checks.extend(components::checks(&examined));
         checks.extend(certificates::checks(&examined));
         checks.extend(snapshots::checks(&examined));
+        checks.extend(wrong_data(examined.memory));
         checks.sort_by_key(|check| std::cmp::Reverse(check.verdict));
         let verdict = checks.iter().map(|check| check.verdict).max().unwrap_or(Mark::CannotTell);
         let sentence = sentence(&checks, verdict);
@@ -146,6 +148,20 @@ impl Doctor {
     pub fn is_well(&self) -> bool {
         self.verdict <= Mark::Warning
     }
+}
+
+/// An etcd that serves other data than those on record: what its state says, or what is said of it.
+fn wrong_data(memory: &Memory) -> Option<Check> {
+    let wrong = memory.wrong_data.as_ref()?;
+    let record = memory.components.get(&wrong.etcd)?;
+    let (detail, fix) = match &record.slot {
+        Slot::Held(held) => (held.why.clone(), held.next_step.clone()),
+        _ => {
+            let told = record.notices.get(notice::WRONG_DATA).cloned().unwrap_or_default();
+            (told, format!("see `lastgood explain {}`", wrong.etcd))
+        }
+    };
+    Some(Check::bad(format!("{} data", wrong.etcd), Mark::Failed, detail, fix))
 }
 
 fn sentence(checks: &[Check], verdict: Mark) -> String {

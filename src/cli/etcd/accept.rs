@@ -1,0 +1,28 @@
+//! `lastgood etcd accept-data`: a person says that the data which etcd serves are right, although they are not those on
+//! record. The plan comes first.
+
+use crate::cli::backend::Backend;
+use crate::cli::{Care, Exit, Failure, out, rollback};
+use crate::config::Settings;
+use crate::control::How;
+use crate::model::Request;
+use crate::report::Format;
+
+/// Shows what follows, asks, and does it.
+pub(super) async fn accept(settings: &Settings, care: Care) -> Result<Exit, Failure> {
+    let request = Request::AcceptData { component: None };
+    let mut backend = Backend::open(settings).await?;
+    let planned = backend.perform(request.clone(), How::DryRun, &mut rollback::tell).await?;
+    if care.dry_run {
+        return out::text(&care.output.print(&planned, |planned| planned.text())?);
+    }
+    if care.output != Format::Text {
+        return Err(Failure { exit: Exit::Usage, sentence: "-o goes with --dry-run".to_owned() });
+    }
+    out::text(&planned.text())?;
+    if !care.yes && !rollback::agreed()? {
+        return Err(Failure { exit: Exit::Refused, sentence: "nothing was done".to_owned() });
+    }
+    backend.perform(request, How::ForReal, &mut rollback::tell).await?;
+    out::text("accepted; `lastgood status` shows what follows\n")
+}
