@@ -283,9 +283,15 @@ impl Segment {
         if left < WORD {
             return self.cut("its last frame has no whole length");
         }
-        let Some(word) = self.read(WORD)?.and_then(|word| Some(u64::from_le_bytes(word.try_into().ok()?))) else {
-            return self.cut("it ended while it was read");
-        };
+        let mut word = [0; WORD as usize];
+        match self.reader.read_exact(&mut word) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                return self.cut("it ended while it was read");
+            }
+            Err(error) => return Err(Fault::Io { path: self.path.clone(), error }),
+        }
+        let word = u64::from_le_bytes(word);
         if word == 0 {
             return Ok(Next::End);
         }
@@ -303,8 +309,7 @@ impl Segment {
         }
         let Some(bytes) = self.read(length + padding)? else { return self.cut("it ended while it was read") };
         self.frame = WORD + length + padding;
-        let record = bytes.get(..length as usize).unwrap_or_default();
-        match parse(record, crc) {
+        match parse(bytes.get(..length as usize).unwrap_or_default(), crc) {
             Ok(record) => Ok(Next::Record(record)),
             Err(_) if self.last && has_an_empty_sector(&bytes, self.offset + WORD) => Ok(Next::Torn),
             Err(what) => Err(self.corrupt(what)),
@@ -320,9 +325,9 @@ fn has_an_empty_sector(bytes: &[u8], offset: u64) -> bool {
     sectors.any(|sector| !sector.is_empty() && sector.iter().all(|byte| *byte == 0))
 }
 
-fn parse(bytes: &[u8], crc: u32) -> Result<Record, String> {
+fn parse(record: &[u8], crc: u32) -> Result<Record, String> {
     let (mut kind, mut says, mut data): (_, u64, &[u8]) = (0, 0, &[]);
-    for field in fields(bytes) {
+    for field in fields(record) {
         match field.map_err(|NoMessage| "it is no record")? {
             (1, Value::Number(number)) => kind = number,
             (2, Value::Number(number)) => says = number,

@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cluster_is_told_by_the_keys_of_its_authorities_and_by_nothing_else() {
+    fn a_cluster_is_recognized_by_the_keys_of_its_authorities_and_by_nothing_else() {
         let lab = Lab::new();
         lab.pki.authority("other");
         lab.embeds("https://10.0.0.1:6443", "ca.crt");

@@ -131,7 +131,7 @@ fn lock(database: &Path) -> LockState {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::time::{Duration, SystemTime};
 
     use super::*;
     use crate::etcd::testing::{ask, restore, snapshot};
@@ -169,7 +169,10 @@ mod tests {
         let data = root.path().join("etcd");
         restore(&ask(&snapshot(root.path()), &data, "vm=https://127.0.0.1:2380")).unwrap();
         let (db, log) = (data.join("member/snap/db"), data.join("member/wal"));
-        assert_eq!(look(&data).at_rest, None, "written a moment ago");
+        let written = |at| fs::File::options().write(true).open(&db).unwrap().set_modified(at).unwrap();
+        written(SystemTime::now() + Duration::from_secs(3600));
+        assert_eq!(look(&data).at_rest, None, "it has not settled");
+        written(SystemTime::now());
         std::thread::sleep(Duration::from_millis(150));
         let mut known = Known::default();
         let seen = known.look(&data, None);

@@ -1,9 +1,12 @@
 //! What is mounted, and how: `/proc/self/mountinfo` (proc_pid_mountinfo(5)), read once for every question of a pass.
 //!
 //! ```text
-//!   36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw,errors=continue
-//!   id    device     point options              type source    options of the file system itself
+//!   36 35     98:0   /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw,errors=continue
+//!   id parent device root  point options               type source    options of the file system itself
 //! ```
+//!
+//! systemd makes a mount of each directory that a sandbox may write (`ReadWritePaths=`): the same files at the same place. Such
+//! a mount does not count, so that the agent in its sandbox and a command outside of it see the same.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -23,6 +26,10 @@ pub(super) struct Mounts(Vec<Line>);
 #[derive(Debug)]
 struct Line {
     id: u64,
+    /// The mount that it is mounted on.
+    parent: u64,
+    /// The directory of the file system that is mounted.
+    root: PathBuf,
     device: (u64, u64),
     mount: Mount,
     /// Whether the file system itself is read-only. What a mount of it says is true of us, whom a sandbox may keep from
@@ -44,8 +51,20 @@ impl Mounts {
     /// not tell where one mount hides another.
     pub(super) fn of(&self, dir: &Path) -> Option<Mount> {
         let there = dir.ancestors().find(|path| path.is_dir())?;
-        let id = files::mount_of(there).ok()?.id?;
-        self.0.iter().find(|line| line.id == id).map(|line| line.mount.clone())
+        self.by_id(files::mount_of(there).ok()?.id?)
+    }
+
+    fn by_id(&self, id: u64) -> Option<Mount> {
+        let line = |id: u64| self.0.iter().find(|line| line.id == id);
+        let mut found = line(id)?;
+        // A mount has fewer ancestors than there are mounts, whatever the text says.
+        for _ in 0..self.0.len() {
+            match line(found.parent).filter(|parent| found.repeats(parent)) {
+                Some(parent) => found = parent,
+                None => break,
+            }
+        }
+        Some(found.mount.clone())
     }
 
     /// The devices whose file system is read-only.
@@ -60,15 +79,25 @@ impl Line {
         let mut words = line.split(|byte| *byte == b' ');
         let number = |word: &[u8]| std::str::from_utf8(word).ok()?.parse::<u64>().ok();
         let id = number(words.next()?)?;
-        let device = words.nth(1)?;
+        let parent = number(words.next()?)?;
+        let device = words.next()?;
         let colon = device.iter().position(|byte| *byte == b':')?;
         let device = (number(device.get(..colon)?)?, number(device.get(colon + 1..)?)?);
-        let point = PathBuf::from(OsString::from_vec(unescaped(words.nth(1)?)));
+        let path = |word| PathBuf::from(OsString::from_vec(unescaped(word)));
+        let (root, point) = (path(words.next()?), path(words.next()?));
         let mut words = words.skip_while(|word| *word != b"-").skip(1);
         let text = |word| String::from_utf8_lossy(&unescaped(word)).into_owned();
         let (kind, source, options) = (text(words.next()?), text(words.next()?), words.next()?);
         let read_only = options.split(|byte| *byte == b',').any(|option| option == b"ro");
-        Some(Self { id, device, mount: Mount { point, source, kind }, read_only })
+        Some(Self { id, parent, root, device, mount: Mount { point, source, kind }, read_only })
+    }
+
+    /// Whether it shows the very files that are there without it.
+    fn repeats(&self, parent: &Self) -> bool {
+        let below = self.mount.point.strip_prefix(&parent.mount.point);
+        self.id != parent.id
+            && self.device == parent.device
+            && below.is_ok_and(|below| parent.root.join(below) == self.root)
     }
 }
 
@@ -145,7 +174,34 @@ mod tests {
         assert_eq!(Mounts::parse(b"").of(dir.path()), None);
     }
 
-    /// In a mount namespace of its own, where the system allows that: two mounts at one point, and a directory below a mount
+    #[test]
+    fn a_mount_that_shows_the_same_files_at_the_same_place_does_not_count() {
+        let text = "1 0 8:1 / / rw - ext4 /dev/sda1 rw\n\
+                    2 1 8:1 /var/lib/etcd /var/lib/etcd rw - ext4 /dev/sda1 rw\n\
+                    3 2 8:1 /var/lib/etcd /var/lib/etcd rw - ext4 /dev/sda1 rw\n\
+                    4 1 8:1 /other /srv/etcd rw - ext4 /dev/sda1 rw\n\
+                    5 1 8:17 / /mnt/etcd rw - ext4 /dev/sdb1 rw\n\
+                    6 5 8:17 / /mnt/etcd rw - ext4 /dev/sdb1 rw\n\
+                    7 5 8:17 /data /mnt/etcd/data rw - ext4 /dev/sdb1 rw\n\
+                    8 9 8:33 / /loop rw - ext4 /dev/sdc1 rw\n9 8 8:33 / /loop rw - ext4 /dev/sdc1 rw\n";
+        let mounts = Mounts::parse(text.as_bytes());
+        let point = |id| mounts.by_id(id).unwrap().point.display().to_string();
+        for (id, expected) in [
+            (1, "/"),
+            (2, "/"),
+            (3, "/"),
+            (4, "/srv/etcd"),
+            (5, "/mnt/etcd"),
+            (6, "/mnt/etcd"),
+            (7, "/mnt/etcd"),
+            (8, "/loop"),
+        ] {
+            assert_eq!(point(id), expected, "mount {id}");
+        }
+        assert_eq!(mounts.by_id(10), None);
+    }
+
+    /// In a separate mount namespace, where the system allows that: two mounts at one point, and a directory below a mount
     /// that another one hides.
     #[test]
     fn of_mounts_that_lie_on_each_other_the_upper_one_counts() {
@@ -160,8 +216,7 @@ mod tests {
         let said = String::from_utf8(out.stdout).unwrap();
         let id = said.lines().find_map(|line| line.strip_prefix("mnt_id:")?.trim().parse::<u64>().ok()).unwrap();
         let mounts = Mounts::parse(said.as_bytes());
-        let found = mounts.0.iter().find(|line| line.id == id).unwrap();
-        assert_eq!(found.mount.source, "upper");
+        assert_eq!(mounts.by_id(id).unwrap().source, "upper");
         assert!(mounts.0.iter().any(|line| line.mount.source == "hidden"), "which is the longer path");
     }
 }

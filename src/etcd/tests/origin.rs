@@ -43,7 +43,7 @@ fn word(origin: &WalOrigin) -> &'static str {
 }
 
 #[test]
-fn a_restore_is_told_by_the_records_that_it_writes_and_by_nothing_else() {
+fn a_restore_is_recognized_by_the_records_that_it_writes_and_by_nothing_else() {
     let joined = {
         let mut writer = Writer::segment(0);
         writer.record(5, Some(&[0x08, 0, 0x10, 0]));
@@ -107,7 +107,7 @@ fn entries_are_a_fingerprint_once_there_are_enough_of_them_and_they_are_committe
 }
 
 #[test]
-fn a_head_that_is_cut_or_damaged_anywhere_is_told_as_it_was_or_not_at_all() {
+fn a_head_that_is_cut_or_damaged_anywhere_gives_the_same_answer_or_none() {
     let mut writer = head(3, 7, Some((3, 1)));
     let decided = writer.bytes.len();
     for index in 4..=8 {
@@ -133,7 +133,7 @@ fn a_head_that_is_cut_or_damaged_anywhere_is_told_as_it_was_or_not_at_all() {
 }
 
 #[test]
-fn whatever_lies_there_ends_in_a_word() {
+fn any_file_ends_in_an_answer() {
     let dir = tempfile::tempdir().unwrap();
     let why = |first: &Path| match origin::of(first) {
         WalOrigin::Unknown { why } => why,
@@ -262,7 +262,7 @@ fn what_the_wal_of_an_etcd_3_5_tells() {
 }
 
 #[test]
-fn what_data_at_rest_cannot_tell_they_do_not_tell() {
+fn what_cannot_be_read_of_data_at_rest_is_left_out() {
     let dir = tempfile::tempdir().unwrap();
     let database = super::snapshot(dir.path());
     assert_eq!(at_rest::of(&database, &[]), None, "no WAL");

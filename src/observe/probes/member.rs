@@ -1,12 +1,15 @@
 //! What an etcd member tells of itself and its cluster, asked in a task of its own: no answer of it delays a probe.
 //!
 //! ```text
-//!   connect ─▶ Status, member list, linearizable read ─┐ each with the deadline of one answer, beside each other
+//!   connect ─▶ Status, members, linearizable reads ─────┐ each with the deadline of one answer, beside each other
 //!   /metrics ───────────────────────────────────────────┼─▶ EtcdStatus
 //!   Status of the members known since the last round ───┤
 //!   of one that says nothing, or knows no leader: ──────┘
 //!     the others' own linearizable reads and member lists, and whether they take its peer certificate
 //! ```
+//!
+//! One of the linearizable reads is for Namespace kube-system (store.rs). A round that says something new is followed by
+//! another one at once (pace.rs).
 //!
 //! What the others agree upon while this one says nothing is the proof that they do without it (Q10).
 //!
@@ -25,6 +28,7 @@ use super::ROUNDS;
 use super::connect::{self, Security};
 use super::etcd::{Etcd, Way};
 use super::http::{self, Get};
+use super::pace::{Answered, Next, SOON};
 use super::plan::Url;
 use super::scrape::Scrapes;
 use crate::config::settings;
@@ -42,6 +46,8 @@ pub(in crate::observe) struct Ask {
     pub(in crate::observe) metrics: Get,
     /// As what it comes to its peers, and whom it takes there.
     pub(in crate::observe) peer: Security,
+    /// Under which prefix the API server keeps its objects there.
+    pub(in crate::observe) prefix: String,
 }
 
 /// The tasks, by component.
@@ -109,10 +115,13 @@ impl Asking {
 async fn keep_asking(ask: Ask, answer: Arc<Mutex<Option<EtcdStatus>>>, interval: Duration, timeout: Duration) {
     let mut ticks = tokio::time::interval(interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut rounds = Rounds::default();
+    let (mut rounds, mut answered) = (Rounds::default(), Answered::default());
     loop {
         ticks.tick().await;
         let status = rounds.next(&ask, timeout).await;
+        if answered.then(&status) == Next::Soon {
+            ticks.reset_after(SOON.min(interval));
+        }
         *answer.lock().unwrap_or_else(PoisonError::into_inner) = Some(status);
     }
 }
@@ -151,7 +160,7 @@ impl Rounds {
     async fn next(&mut self, ask: &Ask, timeout: Duration) -> EtcdStatus {
         let (deadline, about) = (Instant::now() + timeout, self.about);
         let (status, others, peers_refuse, metrics) = tokio::join!(
-            look(&ask.way, deadline),
+            look(&ask.way, &ask.prefix, deadline),
             others(&ask.way, &self.known, about, deadline),
             peers(&ask.peer, &self.known, about, deadline),
             http::get(&ask.metrics, deadline)
@@ -180,13 +189,18 @@ impl Rounds {
 }
 
 /// Asks the member itself once. Public to the probes for their tests.
-pub(super) async fn look(way: &Way, deadline: Instant) -> EtcdStatus {
+pub(super) async fn look(way: &Way, prefix: &str, deadline: Instant) -> EtcdStatus {
     let mut status = EtcdStatus { target: way.to_string(), ..EtcdStatus::default() };
     match Etcd::connect(way, deadline).await {
         Ok(etcd) => {
-            let (own, members, agreed) =
-                tokio::join!(etcd.status(deadline), etcd.members(deadline), etcd.agreed(deadline));
+            let (own, members, agreed, store) = tokio::join!(
+                etcd.status(deadline),
+                etcd.members(deadline),
+                etcd.agreed(deadline),
+                etcd.store(prefix, deadline)
+            );
             status.members = members.ok();
+            status.store = store;
             match agreed {
                 Ok(agreed) => status.agreed = Some(agreed),
                 Err(reading) => status.not_agreed = reading.symptom().cloned(),
