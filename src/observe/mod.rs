@@ -219,7 +219,7 @@ impl Observer {
             machine: Bounded::new("reading /proc", on_machine),
             runtime: Runtime::default(),
             probes: Probes::new(settings.probes.clone()),
-            members: Members::new(settings.probes.clone()),
+            members: Members::new(settings.probes.clone(), wake.fires()),
             kubelet_health: Probes::new(settings.probes.clone()),
             leases: Leases::new(settings.probes.clone()),
             pods: Pods::default(),

@@ -21,6 +21,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use etcd_client::StatusResponse;
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, timeout_at};
 
@@ -54,6 +55,8 @@ pub(in crate::observe) struct Ask {
 #[derive(Debug)]
 pub(in crate::observe) struct Members {
     settings: settings::Probes,
+    /// Wakes whoever takes the answers.
+    news: Arc<Notify>,
     tasks: BTreeMap<ComponentId, Asking>,
 }
 
@@ -66,9 +69,10 @@ struct Asking {
 }
 
 impl Members {
-    /// Nobody asked yet.
-    pub(in crate::observe) fn new(settings: settings::Probes) -> Self {
-        Self { settings, tasks: BTreeMap::new() }
+    /// Nobody asked yet. `news` is notified of each answer that says something new, and of the one that confirms it: a
+    /// pass that comes in its turn would see one of the two.
+    pub(in crate::observe) fn new(settings: settings::Probes, news: Arc<Notify>) -> Self {
+        Self { settings, news, tasks: BTreeMap::new() }
     }
 
     /// Asks these from now on, and no others. One that is being asked already goes on.
@@ -76,7 +80,7 @@ impl Members {
         let mut before = std::mem::take(&mut self.tasks);
         for (id, ask) in wanted {
             let known = before.remove(&id).filter(|asking| asking.ask == ask);
-            let asking = known.unwrap_or_else(|| Asking::start(ask, &self.settings));
+            let asking = known.unwrap_or_else(|| Asking::start(ask, &self.settings, Arc::clone(&self.news)));
             self.tasks.insert(id, asking);
         }
     }
@@ -104,25 +108,36 @@ impl Members {
 }
 
 impl Asking {
-    fn start(ask: Ask, settings: &settings::Probes) -> Self {
+    fn start(ask: Ask, settings: &settings::Probes, news: Arc<Notify>) -> Self {
         let answer = Arc::default();
         let mut task = JoinSet::new();
-        task.spawn(keep_asking(ask.clone(), Arc::clone(&answer), settings.interval, settings.timeout));
+        task.spawn(keep_asking(ask.clone(), Arc::clone(&answer), news, settings.interval, settings.timeout));
         Self { ask, answer, _task: task }
     }
 }
 
-async fn keep_asking(ask: Ask, answer: Arc<Mutex<Option<EtcdStatus>>>, interval: Duration, timeout: Duration) {
+async fn keep_asking(
+    ask: Ask,
+    answer: Arc<Mutex<Option<EtcdStatus>>>,
+    news: Arc<Notify>,
+    interval: Duration,
+    timeout: Duration,
+) {
     let mut ticks = tokio::time::interval(interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let (mut rounds, mut answered) = (Rounds::default(), Answered::default());
+    let (mut rounds, mut answered, mut last) = (Rounds::default(), Answered::default(), Next::InTurn);
     loop {
         ticks.tick().await;
         let status = rounds.next(&ask, timeout).await;
-        if answered.then(&status) == Next::Soon {
+        let next = answered.then(&status);
+        *answer.lock().unwrap_or_else(PoisonError::into_inner) = Some(status);
+        if next == Next::Soon {
             ticks.reset_after(SOON.min(interval));
         }
-        *answer.lock().unwrap_or_else(PoisonError::into_inner) = Some(status);
+        if [last, next].contains(&Next::Soon) {
+            news.notify_one();
+        }
+        last = next;
     }
 }
 

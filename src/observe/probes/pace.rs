@@ -22,12 +22,11 @@ pub(super) enum Next {
 /// What was answered last.
 #[derive(Debug, Default)]
 pub(super) struct Answered {
-    /// Whether the round before had an answer of the member itself.
-    by_itself: bool,
     store: Option<StoreIdentity>,
-    /// Of the last round that had them.
-    agreed: Option<Agreed>,
+    /// Of the member itself; absent where it said nothing.
     raft_index: Option<u64>,
+    /// Of the last round that had one: a quorum comes and goes.
+    agreed: Option<Agreed>,
 }
 
 impl Answered {
@@ -35,21 +34,14 @@ impl Answered {
     /// what only grows went down. A store that was not read says nothing.
     pub(super) fn then(&mut self, status: &EtcdStatus) -> Next {
         let raft_index = status.own.as_ref().map(|own| own.raft_index);
-        let agreed = status.agreed;
-        let fell = |now: Option<u64>, before: Option<u64>| now.zip(before).is_some_and(|(now, before)| now < before);
-        let back = agreed.zip(self.agreed).is_some_and(|(now, was)| now.revision < was.revision || now.term < was.term);
+        let fell = |(now, before): (Agreed, Agreed)| now.revision < before.revision || now.term < before.term;
         let news = [
-            status.own.is_some() && !self.by_itself,
+            raft_index.is_some_and(|now| self.raft_index.is_none_or(|before| now < before)),
             status.store.is_some() && status.store != self.store,
-            back,
-            fell(raft_index, self.raft_index),
+            status.agreed.zip(self.agreed).is_some_and(fell),
         ];
-        *self = Self {
-            by_itself: status.own.is_some(),
-            store: status.store.clone(),
-            agreed: agreed.or(self.agreed),
-            raft_index: raft_index.or(self.raft_index),
-        };
+        let store = status.store.clone();
+        *self = Self { store, raft_index, agreed: status.agreed.or(self.agreed) };
         if news.contains(&true) { Next::Soon } else { Next::InTurn }
     }
 }
@@ -115,7 +107,7 @@ mod tests {
                 &[Soon, InTurn, InTurn, Soon],
             ),
             (
-                "the raft index is below that of before the silence",
+                "without a quorum, silent for a round",
                 vec![no_quorum(well()), silent(), no_quorum(round("a", 1, 5, 9)), no_quorum(round("a", 1, 5, 9))],
                 &[Soon, InTurn, Soon, InTurn],
             ),
