@@ -5,6 +5,7 @@
 //!   DATA-DIR/member/wal/*.wal ──wal.rs──▶ records ──requests.rs──▶ what an entry asks for
 //!                                                         │
 //!                        versions.rs: what both say of the versions that may open the data (R9)
+//!           origin.rs: whether a restore wrote the log     at_rest.rs: how far data have come that no etcd writes
 //!   a snapshot ──restore/──▶ a data directory
 //!   a snapshot, or a data directory that was built of one ──snapshot/──▶ whole, and what it holds; or where it is not
 //! ```
@@ -12,13 +13,17 @@
 //! Whatever the bytes are, reading them ends in a value or in an error that names the file and the place in it; it takes
 //! no more memory than a few of the largest page runs or records there may be.
 
+pub mod at_rest;
 pub mod backend;
 pub mod bbolt;
 pub mod key_value;
-mod proto;
+pub mod origin;
+pub(crate) mod proto;
 mod requests;
 pub mod restore;
 pub mod snapshot;
+#[cfg(test)]
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 pub mod versions;

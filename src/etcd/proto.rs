@@ -2,7 +2,7 @@
 
 /// A field's value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Value<'a> {
+pub(crate) enum Value<'a> {
     /// Wire type 0.
     Number(u64),
     /// Wire type 2.
@@ -12,15 +12,15 @@ pub(super) enum Value<'a> {
 }
 
 /// The fields of a message. An error ends them.
-pub(super) struct Fields<'a> {
+pub(crate) struct Fields<'a> {
     left: &'a [u8],
 }
 
 /// That bytes are no message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct NoMessage;
+pub(crate) struct NoMessage;
 
-pub(super) fn fields(message: &[u8]) -> Fields<'_> {
+pub(crate) fn fields(message: &[u8]) -> Fields<'_> {
     Fields { left: message }
 }
 

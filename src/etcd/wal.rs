@@ -10,9 +10,12 @@
 //! A length of 0, or the end of the file, ends a segment: etcd allots segments ahead. The last record of the last segment
 //! may be torn by a crash; etcd cuts it off at its next start. Anything else that does not fit is corruption.
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufReader, Read};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+
+use nix::libc;
 
 use super::proto::{NoMessage, Value, fields};
 
@@ -143,7 +146,10 @@ pub fn read(dir: &Path, mut show: impl FnMut(&Entry<'_>)) -> Result<Wal, Fault> 
 }
 
 /// The segments in order.
-fn segments(dir: &Path) -> Result<Vec<PathBuf>, Fault> {
+///
+/// # Errors
+/// [`Fault::Empty`] where there is none, [`Fault::Corrupt`] where one is missing between two.
+pub fn segments(dir: &Path) -> Result<Vec<PathBuf>, Fault> {
     let broken = |error| Fault::Io { path: dir.to_owned(), error };
     let mut found: Vec<(u64, PathBuf)> = Vec::new();
     for entry in fs::read_dir(dir).map_err(broken)? {
@@ -171,27 +177,49 @@ fn segments(dir: &Path) -> Result<Vec<PathBuf>, Fault> {
 }
 
 /// `0000000000000001-00000000000186a1.wal`
-fn sequence(name: &str) -> Option<u64> {
+pub(super) fn sequence(name: &str) -> Option<u64> {
     let (sequence, index) = name.strip_suffix(".wal")?.split_once('-')?;
     let hexadecimal = |text: &str| (text.len() == 16).then(|| u64::from_str_radix(text, 16).ok()).flatten();
     hexadecimal(index)?;
     hexadecimal(sequence)
 }
 
-struct Record {
-    kind: u64,
+/// One record of a segment, its checksum compared.
+pub(super) struct Record {
+    pub(super) kind: u64,
     /// The running one, this record included.
-    crc: u32,
+    pub(super) crc: u32,
     data: Vec<u8>,
 }
 
-enum Next {
+impl Record {
+    /// What it holds: the numbers of its fields 1 to 3, and the bytes of field 4.
+    pub(super) fn message(&self) -> Result<([u64; 3], &[u8]), NoMessage> {
+        let (mut numbers, mut data): (_, &[u8]) = ([0; 3], &[]);
+        for field in fields(&self.data) {
+            match field? {
+                (number @ 1..=3, Value::Number(value)) => {
+                    if let Some(place) = usize::try_from(number - 1).ok().and_then(|at| numbers.get_mut(at)) {
+                        *place = value;
+                    }
+                }
+                (4, Value::Bytes(bytes)) => data = bytes,
+                _ => {}
+            }
+        }
+        Ok((numbers, data))
+    }
+}
+
+/// What comes next in a segment.
+pub(super) enum Next {
     Record(Record),
     End,
     Torn,
 }
 
-struct Segment {
+/// A segment, read frame by frame.
+pub(super) struct Segment {
     path: PathBuf,
     reader: BufReader<File>,
     length: u64,
@@ -203,8 +231,12 @@ struct Segment {
 }
 
 impl Segment {
-    fn open(path: PathBuf, last: bool) -> Result<Self, Fault> {
-        let opened = File::open(&path).and_then(|file| Ok((file.metadata()?, file)));
+    /// `last` says that no other one follows: what is cut off at its end is torn, and not corrupt.
+    pub(super) fn open(path: PathBuf, last: bool) -> Result<Self, Fault> {
+        // Non-blocking: a fifo may be there, which nobody writes to.
+        let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
+        let opened = OpenOptions::new().read(true).custom_flags(flags).open(&path);
+        let opened = opened.and_then(|file| Ok((file.metadata()?, file)));
         match opened {
             Ok((metadata, file)) if metadata.is_file() => {
                 Ok(Self { path, reader: BufReader::new(file), length: metadata.len(), offset: 0, frame: 0, last })
@@ -214,11 +246,17 @@ impl Segment {
         }
     }
 
-    fn advance(&mut self) {
+    /// Takes no more than its first bytes for all of it.
+    pub(super) fn only(self, bytes: u64) -> Self {
+        Self { length: self.length.min(bytes), ..self }
+    }
+
+    /// Goes on to the next frame.
+    pub(super) fn advance(&mut self) {
         self.offset += self.frame;
     }
 
-    fn corrupt(&self, what: String) -> Fault {
+    pub(super) fn corrupt(&self, what: String) -> Fault {
         Fault::Corrupt { path: self.path.clone(), offset: self.offset, what }
     }
 
@@ -236,7 +274,8 @@ impl Segment {
         }
     }
 
-    fn next(&mut self, crc: u32) -> Result<Next, Fault> {
+    /// Reads the frame at hand; `crc` is the running checksum before it.
+    pub(super) fn next(&mut self, crc: u32) -> Result<Next, Fault> {
         let left = self.length.saturating_sub(self.offset);
         if left == 0 {
             return Ok(Next::End);
@@ -244,9 +283,15 @@ impl Segment {
         if left < WORD {
             return self.cut("its last frame has no whole length");
         }
-        let Some(word) = self.read(WORD)?.and_then(|word| Some(u64::from_le_bytes(word.try_into().ok()?))) else {
-            return self.cut("it ended while it was read");
-        };
+        let mut word = [0; WORD as usize];
+        match self.reader.read_exact(&mut word) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                return self.cut("it ended while it was read");
+            }
+            Err(error) => return Err(Fault::Io { path: self.path.clone(), error }),
+        }
+        let word = u64::from_le_bytes(word);
         if word == 0 {
             return Ok(Next::End);
         }
@@ -264,8 +309,7 @@ impl Segment {
         }
         let Some(bytes) = self.read(length + padding)? else { return self.cut("it ended while it was read") };
         self.frame = WORD + length + padding;
-        let record = bytes.get(..length as usize).unwrap_or_default();
-        match parse(record, crc) {
+        match parse(bytes.get(..length as usize).unwrap_or_default(), crc) {
             Ok(record) => Ok(Next::Record(record)),
             Err(_) if self.last && has_an_empty_sector(&bytes, self.offset + WORD) => Ok(Next::Torn),
             Err(what) => Err(self.corrupt(what)),
@@ -281,9 +325,9 @@ fn has_an_empty_sector(bytes: &[u8], offset: u64) -> bool {
     sectors.any(|sector| !sector.is_empty() && sector.iter().all(|byte| *byte == 0))
 }
 
-fn parse(bytes: &[u8], crc: u32) -> Result<Record, String> {
+fn parse(record: &[u8], crc: u32) -> Result<Record, String> {
     let (mut kind, mut says, mut data): (_, u64, &[u8]) = (0, 0, &[]);
-    for field in fields(bytes) {
+    for field in fields(record) {
         match field.map_err(|NoMessage| "it is no record")? {
             (1, Value::Number(number)) => kind = number,
             (2, Value::Number(number)) => says = number,
@@ -305,20 +349,7 @@ fn parse(bytes: &[u8], crc: u32) -> Result<Record, String> {
 }
 
 fn take(wal: &mut Wal, record: &Record, show: &mut impl FnMut(&Entry<'_>)) -> Result<(), NoMessage> {
-    let mut numbers = [0; 4];
-    let mut data: &[u8] = &[];
-    for field in fields(&record.data) {
-        match field? {
-            (number @ 1..=3, Value::Number(value)) => {
-                if let Some(place) = usize::try_from(number).ok().and_then(|at| numbers.get_mut(at)) {
-                    *place = value;
-                }
-            }
-            (4, Value::Bytes(bytes)) => data = bytes,
-            _ => {}
-        }
-    }
-    let [_, one, two, three] = numbers;
+    let ([one, two, three], data) = record.message()?;
     match record.kind {
         1 => (wal.node_id, wal.cluster_id) = (one, two),
         2 => {

@@ -104,6 +104,19 @@ pub(super) fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, S
     }
 }
 
+/// SHA-256 over the public keys of the certificates in a PEM text, as they are in them (SubjectPublicKeyInfo), sorted. Nothing
+/// where there is no certificate, or one cannot be read.
+pub(super) fn public_keys(pem: &[u8]) -> Option<Digest> {
+    let key = |certificate: &CertificateDer<'_>| {
+        let (_, certificate) = parse_x509_certificate(certificate).ok()?;
+        Some(certificate.public_key().raw.to_vec())
+    };
+    let mut keys: Vec<Vec<u8>> = certificates(pem).ok()?.iter().map(key).collect::<Option<_>>()?;
+    keys.sort();
+    keys.dedup();
+    Some(Digest::of(&keys.concat()))
+}
+
 /// The common name in a certificate's subject.
 pub(super) fn common_name(certificate: &CertificateDer<'_>) -> Option<String> {
     let (_, certificate) = parse_x509_certificate(certificate).ok()?;

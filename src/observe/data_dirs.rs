@@ -1,6 +1,6 @@
 //! etcd's data directories, as they are on disk.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -10,67 +10,94 @@ use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 
 use super::file::{self, Stamp};
-use crate::etcd::versions;
+use super::kept::Kept;
+use super::mounts::Mounts;
+use crate::etcd::{at_rest, origin, versions, wal};
 use crate::model::DataVersion;
+use crate::model::etcd_data::{AtRest, WalOrigin};
 use crate::model::observation::{DataDir, LockState};
 use crate::sys::clock;
 
 /// How many files below `member` are looked at for the newest change: snapshots and WAL files are a dozen.
 const MAX_MEMBER_FILES: usize = 1000;
 
-/// The data directories that are looked at, and what was read of their databases as long as those stay as they were.
+/// Data directories, each with the directory of its WAL where a manifest puts that elsewhere (`--wal-dir`).
+pub(super) type DataPaths = BTreeMap<PathBuf, Option<PathBuf>>;
+
+/// The data directories that are looked at, and what was read of each.
 #[derive(Debug, Default)]
 pub(super) struct DataDirs {
-    known: BTreeMap<PathBuf, (Stamp, DataVersion)>,
+    known: BTreeMap<PathBuf, Known>,
+}
+
+/// What was read of a data directory: of the database some pages, which a live etcd changes all the time; of the WAL the head
+/// of its first segment, or all of its last one.
+#[derive(Debug, Default)]
+struct Known {
+    versions: Kept<DataVersion>,
+    origin: Kept<WalOrigin>,
+    at_rest: Kept<Option<AtRest>>,
 }
 
 impl DataDirs {
     /// Looks at each of them.
-    pub(super) fn look(&mut self, paths: &BTreeSet<PathBuf>) -> BTreeMap<PathBuf, DataDir> {
-        self.known.retain(|path, _| paths.contains(path));
-        paths.iter().map(|path| (path.clone(), self.one(path))).collect()
+    pub(super) fn look(&mut self, paths: &DataPaths, mounts: &Mounts) -> BTreeMap<PathBuf, DataDir> {
+        self.known.retain(|path, _| paths.contains_key(path));
+        let mut one = |path: &PathBuf, wal: Option<&Path>| {
+            let known = self.known.entry(path.clone()).or_default();
+            DataDir { mount: mounts.of(path), ..known.look(path, wal) }
+        };
+        paths.iter().map(|(path, wal)| (path.clone(), one(path, wal.as_deref()))).collect()
     }
+}
 
-    fn one(&mut self, path: &Path) -> DataDir {
+impl Known {
+    fn look(&mut self, path: &Path, wal: Option<&Path>) -> DataDir {
         let member = path.join("member");
+        let segments = wal::segments(&wal.map_or_else(|| member.join("wal"), Path::to_owned));
+        let origin = match &segments {
+            Ok(segments) => self.origin(segments),
+            Err(fault) => WalOrigin::Unknown { why: fault.to_string() },
+        };
         let Ok(meta) = fs::metadata(&member) else {
             let versions = DataVersion::Unknown { why: format!("{} does not exist", member.display()) };
-            return DataDir {
-                member: None,
-                changed: None,
-                lock: LockState::CannotTell,
-                versions,
-                ..DataDir::default()
-            };
+            return DataDir { versions, origin, ..DataDir::default() };
         };
         let mut changed = None;
         let mut left = MAX_MEMBER_FILES;
         newest(&member, 2, &mut left, &mut changed);
         let database = member.join("snap/db");
+        let lock = lock(&database);
+        let at_rest = match (lock, &segments) {
+            (LockState::Free, Ok(segments)) => self.at_rest(&database, segments),
+            _ => None,
+        };
         let versions = self.versions(path, &database);
-        let member = Some((meta.dev(), meta.ino()));
-        DataDir { member, changed, lock: lock(&database), versions, ..DataDir::default() }
+        DataDir { member: Some((meta.dev(), meta.ino())), changed, lock, versions, origin, at_rest, mount: None }
     }
 
-    /// Some pages of the database, and those only where it has changed. A live etcd changes it all the time.
     fn versions(&mut self, path: &Path, database: &Path) -> DataVersion {
+        match file::stat(database) {
+            Ok(stamp) => self.versions.get(vec![stamp], || versions::hint(path)),
+            Err(fault) => DataVersion::Unknown { why: format!("{} {fault}", database.display()) },
+        }
+    }
+
+    fn origin(&mut self, segments: &[PathBuf]) -> WalOrigin {
+        let Some(first) = segments.first() else { return WalOrigin::default() };
+        match file::stat(first) {
+            Ok(stamp) => self.origin.get(vec![stamp], || origin::of(first)),
+            Err(fault) => WalOrigin::Unknown { why: format!("{} {fault}", first.display()) },
+        }
+    }
+
+    /// What was written a moment ago may be written again: an etcd that is about to start holds no lock yet, and one that was
+    /// killed may have its last bytes written by the kernel.
+    fn at_rest(&mut self, database: &Path, segments: &[PathBuf]) -> Option<AtRest> {
         let now = clock::now().wall;
-        let stamp = match file::stat(database) {
-            Ok(stamp) => stamp,
-            Err(fault) => return DataVersion::Unknown { why: format!("{} {fault}", database.display()) },
-        };
-        if let Some((known, versions)) = self.known.get(path)
-            && *known == stamp
-        {
-            return versions.clone();
-        }
-        let versions = versions::hint(path);
-        if stamp.is_settled(now) {
-            self.known.insert(path.to_owned(), (stamp, versions.clone()));
-        } else {
-            self.known.remove(path);
-        }
-        versions
+        let stamps = vec![file::stat(database).ok()?, file::stat(segments.last()?).ok()?];
+        let settled = stamps.iter().all(|stamp| stamp.is_settled(now));
+        settled.then(|| self.at_rest.get(stamps, || at_rest::of(database, segments))).flatten()
     }
 }
 
@@ -104,10 +131,13 @@ fn lock(database: &Path) -> LockState {
 
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, SystemTime};
+
     use super::*;
+    use crate::etcd::testing::{ask, restore, snapshot};
 
     fn look(dir: &Path) -> DataDir {
-        DataDirs::default().one(dir)
+        Known::default().look(dir, None)
     }
 
     #[test]
@@ -131,5 +161,52 @@ mod tests {
         fs::rename(dir.join("member"), dir.join("aside")).unwrap();
         fs::create_dir(dir.join("member")).unwrap();
         assert_ne!(look(&dir).member, seen.member, "another incarnation");
+    }
+
+    #[test]
+    fn what_data_hold_is_told_while_nobody_has_them_and_they_are_at_rest() {
+        let root = tempfile::tempdir().unwrap();
+        let data = root.path().join("etcd");
+        restore(&ask(&snapshot(root.path()), &data, "vm=https://127.0.0.1:2380")).unwrap();
+        let (db, log) = (data.join("member/snap/db"), data.join("member/wal"));
+        let written = |at| fs::File::options().write(true).open(&db).unwrap().set_modified(at).unwrap();
+        written(SystemTime::now() + Duration::from_secs(3600));
+        assert_eq!(look(&data).at_rest, None, "it has not settled");
+        written(SystemTime::now());
+        std::thread::sleep(Duration::from_millis(150));
+        let mut known = Known::default();
+        let seen = known.look(&data, None);
+        let rest = seen.at_rest.unwrap();
+        assert!(rest.revision > 754 && rest.raft_index == 1, "{rest:?}");
+        assert_eq!(seen.origin, WalOrigin::Restored { fingerprint: None });
+        let held = Flock::lock(fs::File::open(&db).unwrap(), FlockArg::LockExclusiveNonblock).unwrap();
+        assert_eq!(known.look(&data, None).at_rest, None, "an etcd has them");
+        drop(held);
+        assert_eq!(known.look(&data, None).at_rest, Some(rest));
+
+        // The WAL elsewhere.
+        let apart = root.path().join("apart");
+        fs::rename(&log, &apart).unwrap();
+        let lost = known.look(&data, None);
+        assert!(lost.origin.is_unknown() && lost.at_rest.is_none(), "{lost:?}");
+        let found = known.look(&data, Some(&apart));
+        assert_eq!((found.origin, found.at_rest), (seen.origin, Some(rest)));
+
+        // Looked at again where it changed.
+        let segment = wal::segments(&apart).unwrap().remove(0);
+        fs::write(&segment, "no WAL").unwrap();
+        std::thread::sleep(Duration::from_millis(150));
+        let broken = known.look(&data, Some(&apart));
+        assert!(broken.origin.is_unknown() && broken.at_rest.is_none(), "{broken:?}");
+    }
+
+    #[test]
+    fn each_directory_has_its_mount_whether_it_is_there_or_not() {
+        let root = tempfile::tempdir().unwrap();
+        let mounts = Mounts::read();
+        let paths = [(root.path().join("not/yet"), None), ("/proc/1".into(), None)].into();
+        let seen = DataDirs::default().look(&paths, &mounts);
+        assert_eq!(seen[&root.path().join("not/yet")].mount, mounts.of(root.path()));
+        assert_eq!(seen[Path::new("/proc/1")].mount.as_ref().unwrap().kind, "proc");
     }
 }

@@ -9,11 +9,10 @@ use std::time::Duration;
 use nix::sys::stat::{major, minor};
 use nix::sys::statvfs::statvfs;
 
+use super::mounts::Mounts;
 use crate::model::Moment;
 use crate::model::surroundings::{ClockJump, Disk, DiskUse, Pressure, Stall};
 
-/// What is mounted, and how.
-const MOUNTS: &str = "/proc/self/mountinfo";
 /// Where the kernel tells of waiting tasks.
 const PRESSURE: &str = "/proc/pressure";
 /// Where containerd keeps images and containers, by default (`root` in its configuration).
@@ -29,13 +28,13 @@ const RECENT: Duration = Duration::from_secs(600);
 
 /// The file system behind one directory of etcd's.
 pub fn disk_of(dir: &Path) -> Option<Disk> {
-    disks(&[(DiskUse::Etcd, dir.to_owned())].into()).pop()
+    disks(&[(DiskUse::Etcd, dir.to_owned())].into(), &Mounts::read()).pop()
 }
 
 /// The file systems behind these paths, each once. What cannot be asked is left out.
-pub(super) fn disks(paths: &BTreeSet<(DiskUse, PathBuf)>) -> Vec<Disk> {
+pub(super) fn disks(paths: &BTreeSet<(DiskUse, PathBuf)>, mounts: &Mounts) -> Vec<Disk> {
     let mut disks: BTreeMap<u64, Disk> = BTreeMap::new();
-    let read_only = read_only_devices(&fs::read_to_string(MOUNTS).unwrap_or_default());
+    let read_only = mounts.read_only_devices();
     for (what, path) in paths {
         // A directory that is to be made yet lies where its parent does.
         let Some(there) = path.ancestors().find(|path| path.exists()) else { continue };
@@ -57,19 +56,6 @@ pub(super) fn disks(paths: &BTreeSet<(DiskUse, PathBuf)>) -> Vec<Disk> {
         disk.holds.insert((*what, path.clone()));
     }
     disks.into_values().collect()
-}
-
-/// The devices whose file system itself is read-only, by the last field of each line (proc_pid_mountinfo(5)): what a
-/// mount of it says is true of us, whom a sandbox may keep from writing, and not of etcd.
-fn read_only_devices(mountinfo: &str) -> BTreeSet<(u64, u64)> {
-    let device = |line: &str| {
-        let (mount, file_system) = line.split_once(" - ")?;
-        let options = file_system.split_whitespace().nth(2)?;
-        let (major, minor) = mount.split_whitespace().nth(2)?.split_once(':')?;
-        let read_only = options.split(',').any(|option| option == "ro");
-        read_only.then_some((major.parse().ok()?, minor.parse().ok()?))
-    };
-    mountinfo.lines().filter_map(device).collect()
 }
 
 /// Where the runtime behind this endpoint keeps its images, if it lies where it usually does.
@@ -138,7 +124,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let at = |name: &str| root.path().join(name);
         let paths = [(DiskUse::State, at("not/yet")), (DiskUse::Manifests, root.path().to_owned())].into();
-        let disks = disks(&paths);
+        let disks = disks(&paths, &Mounts::read());
         assert_eq!(disks.len(), 1, "{disks:?}");
         let disk = &disks[0];
         assert_eq!(disk.holds, paths);
@@ -146,13 +132,6 @@ mod tests {
         let said = statvfs(root.path()).unwrap();
         assert_eq!(disk.size, said.blocks() * said.fragment_size());
         assert!(!disk.read_only);
-    }
-
-    #[test]
-    fn a_file_system_that_is_read_only_is_told_from_one_that_we_may_not_write() {
-        let text = "36 35 98:0 /mnt1 /mnt2 ro,noatime master:1 - ext3 /dev/root rw,errors=continue\n\
-                    37 35 98:1 / /var rw,noatime shared:1 - ext4 /dev/sdb ro,errors=remount-ro\nnonsense\n1 2 3 - 4 5 ro\n";
-        assert_eq!(read_only_devices(text), [(98, 1)].into());
     }
 
     #[test]

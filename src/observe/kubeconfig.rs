@@ -148,19 +148,46 @@ pub(super) struct Parts {
     pub(super) names: Vec<String>,
 }
 
-/// The cluster and the user of the current context; absent where it leads to no cluster. Embedded data win over paths.
-pub(super) fn parts(document: &Value) -> Option<Parts> {
+/// Where a certificate is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Source {
+    /// Embedded: its PEM.
+    Embedded(Vec<u8>),
+    /// In a file of this name.
+    File(String),
+}
+
+impl Source {
+    /// What a cluster or a user says of one of its certificates. Embedded data win over paths.
+    fn of(body: &Value, field: &str) -> Option<Self> {
+        let embedded = text(body, &format!("{field}-data")).and_then(|data| decode(data, field).ok());
+        embedded.map(Self::Embedded).or_else(|| Some(Self::File(text(body, field)?.to_owned())))
+    }
+}
+
+/// The cluster and, where there is one, the user of the current context; absent where it leads to no cluster.
+fn current(document: &Value) -> Option<(&Value, Option<&Value>)> {
     let context = named(document, "contexts", "context", text(document, "current-context")?)?;
     let cluster = named(document, "clusters", "cluster", text(context, "cluster")?)?;
-    let user = text(context, "user").and_then(|user| named(document, "users", "user", user));
+    Some((cluster, text(context, "user").and_then(|user| named(document, "users", "user", user))))
+}
+
+/// The authority that the current context trusts.
+pub(super) fn authority(document: &Value) -> Option<Source> {
+    Source::of(current(document)?.0, AUTHORITY)
+}
+
+const AUTHORITY: &str = "certificate-authority";
+
+/// The parts of the current context; absent where it leads to no cluster.
+pub(super) fn parts(document: &Value) -> Option<Parts> {
+    let (cluster, user) = current(document)?;
     let mut parts = Parts { server: text(cluster, "server").map(str::to_owned), ..Parts::default() };
-    for (body, field) in [(Some(cluster), "certificate-authority"), (user, "client-certificate")] {
-        let Some(body) = body else { continue };
-        let embedded = text(body, &format!("{field}-data")).and_then(|data| decode(data, field).ok());
-        match (embedded, text(body, field)) {
-            (Some(pem), _) => parts.embedded.push(pem),
-            (None, Some(path)) => parts.names.push(path.to_owned()),
-            (None, None) => {}
+    let client = user.and_then(|user| Source::of(user, "client-certificate"));
+    for source in Source::of(cluster, AUTHORITY).into_iter().chain(client) {
+        match source {
+            Source::Embedded(pem) => parts.embedded.push(pem),
+            Source::File(path) => parts.names.push(path),
         }
     }
     Some(parts)

@@ -14,6 +14,7 @@
 mod bounded;
 mod certificates;
 mod closure;
+mod cluster_files;
 mod content;
 mod credentials;
 mod data_dirs;
@@ -21,10 +22,12 @@ mod directory;
 mod endpoints;
 mod file;
 mod host;
+mod kept;
 mod kubeadm;
 mod kubeconfig;
 mod kubelet;
 mod leases;
+mod mounts;
 mod node;
 mod places;
 mod probes;
@@ -42,14 +45,16 @@ use std::time::Duration;
 use self::bounded::Bounded;
 use self::certificates::{Certificates, Sources};
 use self::closure::{Closures, Scope};
+use self::cluster_files::Authorities;
 use self::content::Hint;
-use self::data_dirs::DataDirs;
+use self::data_dirs::{DataDirs, DataPaths};
 use self::directory::{Hold, Looker, Quiet};
 use self::endpoints::Endpoints;
 use self::host::Clock;
 pub use self::host::{disk_of, memory};
 use self::kubelet::{Pods, PodsAsk};
 use self::leases::Leases;
+use self::mounts::Mounts;
 use self::node::{Listeners, Signs};
 pub use self::places::{Place, Places, places};
 pub use self::probes::etcd::Way;
@@ -121,6 +126,7 @@ struct Proc {
     signs: Signs,
     listeners: Listeners,
     certificates: Certificates,
+    authorities: Authorities,
     data_dirs: DataDirs,
 }
 
@@ -139,7 +145,7 @@ struct Remembered {
     files: BTreeMap<PathBuf, Hint>,
     images: BTreeSet<String>,
     ports: BTreeSet<u16>,
-    data_dirs: BTreeSet<PathBuf>,
+    data_dirs: DataPaths,
     components: BTreeSet<ComponentId>,
     /// The names their manifests have.
     names: BTreeSet<String>,
@@ -161,8 +167,8 @@ impl Remembered {
             // Of every generation: a person may ask for any of them.
             all.images.extend(generation.images.iter().cloned());
             all.ports.extend(&generation.ports);
-            if let Some(DataIdentity::Etcd { data_dir, .. }) = &generation.data {
-                all.data_dirs.insert(data_dir.clone());
+            if let Some(DataIdentity::Etcd { data_dir, wal_dir }) = &generation.data {
+                all.data_dirs.insert(data_dir.clone(), wal_dir.clone());
             }
         }
         all
@@ -205,6 +211,7 @@ impl Observer {
             signs,
             listeners: Listeners::default(),
             certificates: Certificates::default(),
+            authorities: Authorities::default(),
             data_dirs: DataDirs::default(),
         };
         Self {
@@ -212,7 +219,7 @@ impl Observer {
             machine: Bounded::new("reading /proc", on_machine),
             runtime: Runtime::default(),
             probes: Probes::new(settings.probes.clone()),
-            members: Members::new(settings.probes.clone()),
+            members: Members::new(settings.probes.clone(), wake.fires()),
             kubelet_health: Probes::new(settings.probes.clone()),
             leases: Leases::new(settings.probes.clone()),
             pods: Pods::default(),
@@ -244,8 +251,9 @@ impl Observer {
         for manifest in standing.values().filter_map(|file| file.content.as_ref().ok()) {
             images.extend(manifest.images());
             ports.extend(manifest.ports());
-            if let Some(DataIdentity::Etcd { data_dir, .. }) = manifest.data_identity() {
-                data_dirs.insert(data_dir);
+            // What is deployed says where the WAL is, whatever an earlier generation says.
+            if let Some(DataIdentity::Etcd { data_dir, wal_dir }) = manifest.data_identity() {
+                data_dirs.insert(data_dir, wal_dir);
             }
         }
         let wanted = Wanted {
@@ -476,7 +484,7 @@ pub fn look_at(kept: &ClosureFile) -> FileState {
 impl Disk {
     fn look(&mut self, settings: &Settings, dir: &Path, at: Moment, remembered: &Remembered) -> Files {
         let paths = &settings.paths;
-        let data_dirs = remembered.data_dirs.iter().cloned();
+        let data_dirs = remembered.data_dirs.keys().cloned();
         let own = [dir.to_owned(), paths.inactive_manifests.clone(), paths.staging.clone(), paths.state.clone()];
         let scope = Scope { root: paths.kubernetes.clone(), excluded: own.into_iter().chain(data_dirs).collect() };
         let quiet = Quiet { now: at, quiet: settings.policy.quiet };
@@ -523,22 +531,24 @@ impl Proc {
         settings: &Settings,
         manifests: &[Arc<ManifestFile>],
         ports: &BTreeSet<u16>,
-        data_dirs: &BTreeSet<PathBuf>,
+        data_dirs: &DataPaths,
     ) -> Looked {
         let processes = proc::processes();
         let surroundings = surroundings_now(settings, &mut self.flags, &processes);
         let manifests = manifests.iter().filter_map(|file| file.content.as_ref().ok());
         let certificates = self.certificates.look(manifests, &sources(settings, &surroundings));
+        let mounts = Mounts::read();
         let node = Node {
             boot_id: proc::boot_id(),
             host: host_name(),
             master: self.signs.look(),
             busy: node::busy(&processes).into_iter().chain(node::restores(&settings.restore_lock())).collect(),
             listeners: self.listeners.look(ports),
-            data_dirs: self.data_dirs.look(data_dirs),
+            data_dirs: self.data_dirs.look(data_dirs, &mounts),
             read_only: node::read_only(&surroundings.manifests.value),
-            disks: host::disks(&disk_uses(settings, &surroundings, data_dirs)),
+            disks: host::disks(&disk_uses(settings, &surroundings, data_dirs), &mounts),
             pressure: host::pressure(),
+            cluster: self.authorities.look(&settings.paths.kubernetes, &settings.kubelet.kubeconfig),
             ..Node::default()
         };
         let kubelet = kubelet::find(&processes, &surroundings.kubelet_config).cloned();
@@ -557,12 +567,8 @@ fn sources(settings: &Settings, surroundings: &Surroundings) -> Sources {
 }
 
 /// The directories whose disks matter.
-fn disk_uses(
-    settings: &Settings,
-    surroundings: &Surroundings,
-    data_dirs: &BTreeSet<PathBuf>,
-) -> BTreeSet<(DiskUse, PathBuf)> {
-    let mut uses: BTreeSet<_> = data_dirs.iter().map(|dir| (DiskUse::Etcd, dir.clone())).collect();
+fn disk_uses(settings: &Settings, surroundings: &Surroundings, data_dirs: &DataPaths) -> BTreeSet<(DiskUse, PathBuf)> {
+    let mut uses: BTreeSet<_> = data_dirs.keys().map(|dir| (DiskUse::Etcd, dir.clone())).collect();
     uses.insert((DiskUse::State, settings.paths.state.clone()));
     uses.insert((DiskUse::Manifests, surroundings.manifests.value.clone()));
     let kubelet = surroundings.kubelet_config.value.parent().filter(|dir| dir.is_dir());

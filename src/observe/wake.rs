@@ -44,6 +44,11 @@ impl Wake {
         (Self { fired, pending: None }, watches)
     }
 
+    /// What fires it, for those who watch something else than files.
+    pub(super) fn fires(&self) -> Arc<Notify> {
+        Arc::clone(&self.fired)
+    }
+
     /// Waits until something fired and the burst is over. Cancel-safe.
     pub(super) async fn woken(&mut self) {
         let until = match self.pending {

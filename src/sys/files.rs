@@ -337,8 +337,8 @@ pub fn remove(path: &Path) -> io::Result<()> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mount {
     device: u64,
-    /// From `/proc/self/fdinfo`; absent where that cannot be read.
-    id: Option<u64>,
+    /// Its ID in `/proc/self/mountinfo`, from `/proc/self/fdinfo`; absent where that cannot be read.
+    pub id: Option<u64>,
 }
 
 /// The mount of a directory.

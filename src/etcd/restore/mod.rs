@@ -40,7 +40,7 @@ mod revisions;
 mod snap;
 mod swap;
 #[cfg(test)]
-mod testing;
+pub(super) mod testing;
 #[cfg(test)]
 mod tests;
 mod transform;

@@ -20,7 +20,7 @@ pub(super) fn snapshot(dir: &Path) -> PathBuf {
 pub(super) const VM: &str = "vm=https://127.0.0.1:2380";
 
 /// Restoring a snapshot into a directory, as this cluster's first member.
-pub(super) fn ask(from: &Path, data_dir: &Path, cluster: &str) -> Ask {
+pub(in crate::etcd) fn ask(from: &Path, data_dir: &Path, cluster: &str) -> Ask {
     Ask {
         from: from.to_owned(),
         raw_copy: RawCopy::Refuse,
@@ -43,7 +43,7 @@ pub(super) fn read(snapshot: &Path, trust: RawCopy) -> Result<Verified, Rejected
 }
 
 /// All of it, without a person in between.
-pub(super) fn restore(ask: &Ask, node: &Node) -> Result<Restored, Fault> {
+pub(in crate::etcd) fn restore(ask: &Ask, node: &Node) -> Result<Restored, Fault> {
     let mut quiet = |_, _| {};
     ask.plan(node, read)?.build(&mut quiet)?.check(&mut quiet)?.swap()
 }

@@ -7,21 +7,21 @@ use crate::etcd::wal::{self, Fault, HardState, Tail, Wal};
 
 /// Writes segments as etcd does.
 #[derive(Default)]
-struct Writer {
-    crc: u32,
-    bytes: Vec<u8>,
+pub(super) struct Writer {
+    pub(super) crc: u32,
+    pub(super) bytes: Vec<u8>,
 }
 
 impl Writer {
     /// A segment of some member, which carries the checksum of the one before it on.
-    fn segment(before: u32) -> Self {
+    pub(super) fn segment(before: u32) -> Self {
         let mut writer = Self { crc: before, bytes: Vec::new() };
         writer.record(4, None);
         writer.record(1, Some(&[0x08, 7, 0x10, 9]));
         writer
     }
 
-    fn record(&mut self, kind: u8, data: Option<&[u8]>) {
+    pub(super) fn record(&mut self, kind: u8, data: Option<&[u8]>) {
         if let Some(data) = data {
             self.crc = crc32c::crc32c_append(self.crc, data);
         }
@@ -49,7 +49,7 @@ impl Writer {
         self.bytes.extend(vec![0; padding]);
     }
 
-    fn entry(&mut self, term: u8, index: u8, data: &[u8]) {
+    pub(super) fn entry(&mut self, term: u8, index: u8, data: &[u8]) {
         let mut entry = vec![0x08, 0, 0x10, term, 0x18, index, 0x22];
         let mut length = data.len();
         while length >= 0x80 {
@@ -62,7 +62,7 @@ impl Writer {
     }
 }
 
-fn write(dir: &Path, sequence: u64, bytes: &[u8]) -> PathBuf {
+pub(super) fn write(dir: &Path, sequence: u64, bytes: &[u8]) -> PathBuf {
     let path = dir.join(format!("{sequence:016x}-{:016x}.wal", sequence * 3));
     fs::write(&path, bytes).unwrap();
     path

@@ -364,7 +364,8 @@ mod tests {
                 headers: Vec::new(),
                 max_body: 1 << 20,
             };
-            Ask { way: Way { address, security: Security::Plain }, metrics, peer: Security::Plain }
+            let way = Way { address, security: Security::Plain };
+            Ask { way, metrics, peer: Security::Plain, prefix: "/registry".into() }
         };
         let listed = |id: u64, port: u16| Listed {
             id,
@@ -393,6 +394,69 @@ mod tests {
         assert_eq!(gone.others[&3].as_ref().unwrap_err().kind, SymptomKind::TimedOut);
         assert!(!gone.others.contains_key(&1), "its own is no other");
         assert!(gone.elsewhere.unwrap().contains_key(&2), "and it has a quorum of its own");
+    }
+
+    #[tokio::test]
+    async fn a_store_tells_whose_it_is_while_its_member_has_a_quorum() {
+        use std::collections::BTreeSet;
+
+        use crate::config::settings::Probes;
+        use crate::model::ComponentId;
+        use crate::model::etcd_data::KubeSystem;
+        use crate::observe::probes::http::Get;
+        use crate::observe::probes::member::{Ask, Members, look};
+
+        let member = Member::start("http", &[]);
+        let way = member.way(Security::Plain);
+        serving(&way).await;
+        let seen =
+            async |prefix: &str| look(&way, prefix, soon()).await.store.map(|store| (store.prefix, store.namespace));
+        let put = |args: &[&str]| {
+            let mut etcdctl = Command::new(etcd_binary("3.5", "etcdctl"));
+            etcdctl.env("ETCDCTL_API", "3").arg(format!("--endpoints=http://127.0.0.1:{}", member.port));
+            let out = etcdctl.args(args).output().unwrap();
+            assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+        };
+        assert_eq!(seen("/registry").await, Some(("/registry".into(), KubeSystem::Absent)));
+        put(&["put", "/registry/namespaces/kube-system-2", "{}"]);
+        assert_eq!(seen("/registry").await, Some(("/registry".into(), KubeSystem::Absent)), "another namespace");
+        let namespace = r#"{"kind":"Namespace","metadata":{"name":"kube-system","uid":"u-1"}}"#;
+        put(&["put", "/registry/namespaces/kube-system", namespace]);
+        let present = |uid: Option<&str>| KubeSystem::Present { uid: uid.map(str::to_owned), created: 3 };
+        assert_eq!(seen("/registry").await, Some(("/registry".into(), present(Some("u-1")))));
+        assert_eq!(seen("/other").await, Some(("/other".into(), KubeSystem::Absent)));
+        put(&["put", "/registry/namespaces/kube-system", "k8s:enc:secretbox:v1:key:x"]);
+        assert_eq!(seen("/registry").await, Some(("/registry".into(), present(None))), "encrypted");
+        // A first answer is confirmed at once, however long an interval is.
+        let metrics = Get {
+            address: way.address.clone(),
+            security: Security::Plain,
+            path: "/metrics".into(),
+            headers: Vec::new(),
+            max_body: 1 << 20,
+        };
+        let ask = Ask { way: way.clone(), metrics, peer: Security::Plain, prefix: "/registry".into() };
+        let id = ComponentId::system("etcd");
+        let news = Arc::new(tokio::sync::Notify::new());
+        let settings = Probes { interval: Duration::from_secs(3600), timeout: TIMEOUT };
+        let mut members = Members::new(settings, Arc::clone(&news));
+        members.plan([(id.clone(), ask)].into());
+        let mut answers = BTreeSet::new();
+        for _ in 0..2 {
+            let told = tokio::time::timeout(Duration::from_secs(20), news.notified()).await;
+            told.expect("an answer that nobody hears of");
+            answers.extend(members.answers().remove(&id).map(|status| status.at));
+        }
+        assert_eq!(answers.len(), 2, "each is seen");
+        // Its quorum is gone with a member that never comes.
+        put(&["member", "add", "ghost", "--peer-urls=http://127.0.0.1:9"]);
+        let until = Instant::now() + Duration::from_secs(15);
+        while seen("/registry").await.is_some() {
+            assert!(Instant::now() < until, "it never lost its quorum");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        member.stop().await;
+        assert_eq!(seen("/registry").await, None);
     }
 
     fn mutual(pki: &Pki, certificate: &str) -> Vec<String> {

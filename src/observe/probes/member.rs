@@ -1,12 +1,15 @@
 //! What an etcd member tells of itself and its cluster, asked in a task of its own: no answer of it delays a probe.
 //!
 //! ```text
-//!   connect ─▶ Status, member list, linearizable read ─┐ each with the deadline of one answer, beside each other
+//!   connect ─▶ Status, members, linearizable reads ─────┐ each with the deadline of one answer, beside each other
 //!   /metrics ───────────────────────────────────────────┼─▶ EtcdStatus
 //!   Status of the members known since the last round ───┤
 //!   of one that says nothing, or knows no leader: ──────┘
 //!     the others' own linearizable reads and member lists, and whether they take its peer certificate
 //! ```
+//!
+//! One of the linearizable reads is for Namespace kube-system (store.rs). A round that says something new is followed by
+//! another one at once (pace.rs).
 //!
 //! What the others agree upon while this one says nothing is the proof that they do without it (Q10).
 //!
@@ -18,6 +21,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use etcd_client::StatusResponse;
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, timeout_at};
 
@@ -25,6 +29,7 @@ use super::ROUNDS;
 use super::connect::{self, Security};
 use super::etcd::{Etcd, Way};
 use super::http::{self, Get};
+use super::pace::{Answered, Next, SOON};
 use super::plan::Url;
 use super::scrape::Scrapes;
 use crate::config::settings;
@@ -42,12 +47,16 @@ pub(in crate::observe) struct Ask {
     pub(in crate::observe) metrics: Get,
     /// As what it comes to its peers, and whom it takes there.
     pub(in crate::observe) peer: Security,
+    /// Under which prefix the API server keeps its objects there.
+    pub(in crate::observe) prefix: String,
 }
 
 /// The tasks, by component.
 #[derive(Debug)]
 pub(in crate::observe) struct Members {
     settings: settings::Probes,
+    /// Wakes whoever takes the answers.
+    news: Arc<Notify>,
     tasks: BTreeMap<ComponentId, Asking>,
 }
 
@@ -60,9 +69,10 @@ struct Asking {
 }
 
 impl Members {
-    /// Nobody asked yet.
-    pub(in crate::observe) fn new(settings: settings::Probes) -> Self {
-        Self { settings, tasks: BTreeMap::new() }
+    /// Nobody asked yet. `news` is notified of each answer that says something new, and of the one that confirms it: a
+    /// pass that comes in its turn would see one of the two.
+    pub(in crate::observe) fn new(settings: settings::Probes, news: Arc<Notify>) -> Self {
+        Self { settings, news, tasks: BTreeMap::new() }
     }
 
     /// Asks these from now on, and no others. One that is being asked already goes on.
@@ -70,7 +80,7 @@ impl Members {
         let mut before = std::mem::take(&mut self.tasks);
         for (id, ask) in wanted {
             let known = before.remove(&id).filter(|asking| asking.ask == ask);
-            let asking = known.unwrap_or_else(|| Asking::start(ask, &self.settings));
+            let asking = known.unwrap_or_else(|| Asking::start(ask, &self.settings, Arc::clone(&self.news)));
             self.tasks.insert(id, asking);
         }
     }
@@ -98,22 +108,36 @@ impl Members {
 }
 
 impl Asking {
-    fn start(ask: Ask, settings: &settings::Probes) -> Self {
+    fn start(ask: Ask, settings: &settings::Probes, news: Arc<Notify>) -> Self {
         let answer = Arc::default();
         let mut task = JoinSet::new();
-        task.spawn(keep_asking(ask.clone(), Arc::clone(&answer), settings.interval, settings.timeout));
+        task.spawn(keep_asking(ask.clone(), Arc::clone(&answer), news, settings.interval, settings.timeout));
         Self { ask, answer, _task: task }
     }
 }
 
-async fn keep_asking(ask: Ask, answer: Arc<Mutex<Option<EtcdStatus>>>, interval: Duration, timeout: Duration) {
+async fn keep_asking(
+    ask: Ask,
+    answer: Arc<Mutex<Option<EtcdStatus>>>,
+    news: Arc<Notify>,
+    interval: Duration,
+    timeout: Duration,
+) {
     let mut ticks = tokio::time::interval(interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut rounds = Rounds::default();
+    let (mut rounds, mut answered, mut last) = (Rounds::default(), Answered::default(), Next::InTurn);
     loop {
         ticks.tick().await;
         let status = rounds.next(&ask, timeout).await;
+        let next = answered.then(&status);
         *answer.lock().unwrap_or_else(PoisonError::into_inner) = Some(status);
+        if next == Next::Soon {
+            ticks.reset_after(SOON.min(interval));
+        }
+        if [last, next].contains(&Next::Soon) {
+            news.notify_one();
+        }
+        last = next;
     }
 }
 
@@ -151,7 +175,7 @@ impl Rounds {
     async fn next(&mut self, ask: &Ask, timeout: Duration) -> EtcdStatus {
         let (deadline, about) = (Instant::now() + timeout, self.about);
         let (status, others, peers_refuse, metrics) = tokio::join!(
-            look(&ask.way, deadline),
+            look(&ask.way, &ask.prefix, deadline),
             others(&ask.way, &self.known, about, deadline),
             peers(&ask.peer, &self.known, about, deadline),
             http::get(&ask.metrics, deadline)
@@ -180,13 +204,18 @@ impl Rounds {
 }
 
 /// Asks the member itself once. Public to the probes for their tests.
-pub(super) async fn look(way: &Way, deadline: Instant) -> EtcdStatus {
+pub(super) async fn look(way: &Way, prefix: &str, deadline: Instant) -> EtcdStatus {
     let mut status = EtcdStatus { target: way.to_string(), ..EtcdStatus::default() };
     match Etcd::connect(way, deadline).await {
         Ok(etcd) => {
-            let (own, members, agreed) =
-                tokio::join!(etcd.status(deadline), etcd.members(deadline), etcd.agreed(deadline));
+            let (own, members, agreed, store) = tokio::join!(
+                etcd.status(deadline),
+                etcd.members(deadline),
+                etcd.agreed(deadline),
+                etcd.store(prefix, deadline)
+            );
             status.members = members.ok();
+            status.store = store;
             match agreed {
                 Ok(agreed) => status.agreed = Some(agreed),
                 Err(reading) => status.not_agreed = reading.symptom().cloned(),

@@ -13,8 +13,10 @@ pub(super) mod feed;
 pub(super) mod http;
 mod listening;
 pub(super) mod member;
+mod pace;
 pub(super) mod plan;
 pub(super) mod scrape;
+mod store;
 pub(super) mod tls;
 
 use std::collections::BTreeMap;

@@ -13,6 +13,7 @@ use super::etcd::Way;
 use super::http::{Expect, Get, MAX_BODY};
 use super::member;
 use super::scrape::MAX_PAGE;
+use super::store;
 use super::tls::Identity;
 use crate::model::reading::Question;
 use crate::model::surroundings::Place;
@@ -232,10 +233,13 @@ fn from_outside(question: Question, probe: &PodProbe, container: &Container) -> 
 /// What every etcd of this node is asked about itself and its cluster.
 pub(in crate::observe) fn members(manifests: &Manifests<'_>, kubernetes: &Path) -> BTreeMap<ComponentId, member::Ask> {
     let etcds = manifests.standing.iter().filter(|(_, manifest)| manifest.role == Role::Etcd);
+    // What is deployed counts before what is known to be good.
+    let flag = manifests.api_servers().next().map(|api| api.flag("etcd-prefix"));
+    let prefix = store::prefix(flag.flatten().as_deref());
     let ask = |manifest: &Manifest| {
         let way = etcd_way(manifest, manifests, kubernetes)?;
         let metrics = metrics_of(manifest, &way);
-        Some(member::Ask { way, metrics, peer: peer_security(manifest) })
+        Some(member::Ask { way, metrics, peer: peer_security(manifest), prefix: prefix.clone() })
     };
     etcds.filter_map(|(id, manifest)| Some((id.clone(), ask(manifest)?))).collect()
 }
@@ -444,6 +448,23 @@ mod tests {
         );
         assert_eq!(told(&all, &[], "kube-controller-manager")[0].split("//").nth(1), Some("127.0.0.1:10257/healthz"));
         assert_eq!(kubelet_client(all[1]).unwrap().key, Path::new("/etc/kubernetes/pki/apiserver-kubelet-client.key"));
+    }
+
+    #[test]
+    fn the_store_is_asked_for_under_the_prefix_of_its_api_server() {
+        let (etcd, api) = (manifest("etcd"), manifest("kube-apiserver"));
+        let elsewhere =
+            edited("kube-apiserver", &[("--etcd-servers", "--etcd-prefix=elsewhere/\n    - --etcd-servers")]);
+        let prefix = |standing: &[&Manifest], proven: &[&Manifest]| {
+            let standing = standing.iter().map(|manifest| (manifest.id.clone(), *manifest)).collect();
+            let all = Manifests { standing, proven: proven.to_vec() };
+            members(&all, Path::new("/etc/kubernetes"))[&etcd.id].prefix.clone()
+        };
+        assert_eq!(prefix(&[&etcd], &[]), "/registry");
+        assert_eq!(prefix(&[&etcd, &api], &[]), "/registry");
+        assert_eq!(prefix(&[&etcd], &[&elsewhere]), "/elsewhere", "a known-good one");
+        assert_eq!(prefix(&[&etcd, &elsewhere], &[&api]), "/elsewhere", "the deployed one");
+        assert_eq!(prefix(&[&etcd, &api], &[&elsewhere]), "/registry", "which names none");
     }
 
     #[test]

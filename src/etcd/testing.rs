@@ -1,0 +1,21 @@
+//! For the tests of other rooms: the recorded snapshot, and a data directory that was restored from it.
+
+use std::path::{Path, PathBuf};
+
+use super::restore::testing as restoring;
+use super::restore::{Ask, Fault, Node, Restored};
+
+/// The snapshot of a cluster of one member, `vm`, at revision 754.
+pub(crate) fn snapshot(dir: &Path) -> PathBuf {
+    super::tests::snapshot(dir)
+}
+
+/// Restoring a snapshot into a directory, as this cluster's first member.
+pub(crate) fn ask(from: &Path, data_dir: &Path, cluster: &str) -> Ask {
+    restoring::ask(from, data_dir, cluster)
+}
+
+/// All of it, without a person in between.
+pub(crate) fn restore(ask: &Ask) -> Result<Restored, Fault> {
+    restoring::restore(ask, &Node::default())
+}
