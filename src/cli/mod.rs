@@ -19,6 +19,7 @@ mod metrics;
 mod offline;
 mod out;
 mod pause;
+mod removal;
 mod rollback;
 mod run;
 mod slots;
@@ -207,6 +208,11 @@ pub enum Command {
     /// Fill slots of the manifest directory that an interrupted replacement left empty: what ExecStopPost runs
     #[command(hide = true)]
     FillSlots,
+    /// What lastgood keeps out of the manifest directory, and how to put it back: what the package prints when it is removed
+    ///
+    /// Reads the memory that the agent left, changes nothing, prints nothing where nothing is out, and exits 0 always.
+    #[command(hide = true, after_help = "EXAMPLES\n  systemctl stop lastgood && lastgood removal-notice")]
+    RemovalNotice,
 }
 
 /// How to go about a change.
@@ -277,6 +283,7 @@ impl Command {
             Self::Run => Needs::Service,
             // A mistake in the configuration keeps nobody from their data.
             Self::FillSlots
+            | Self::RemovalNotice
             | Self::Etcd(EtcdCommand::Restore(_) | EtcdCommand::Snapshot(SnapshotCommand::Unpack(_))) => {
                 Needs::WhatIsRight
             }
@@ -349,6 +356,7 @@ async fn command(command: Command, loaded: Loaded) -> Result<Exit, Failure> {
         Command::Metrics => metrics::metrics(settings).await,
         Command::Config(config) => config::config(&loaded, &config),
         Command::FillSlots => slots::fill(settings),
+        Command::RemovalNotice => Ok(removal::notice(settings)),
         Command::Etcd(command) => etcd::etcd(settings, command).await,
         Command::Completions { .. } | Command::Man => without_settings(&command),
     }
@@ -434,6 +442,7 @@ mod tests {
             "lastgood config show -o json",
             "lastgood completions bash",
             "lastgood fill-slots",
+            "lastgood removal-notice",
         ] {
             assert!(Cli::try_parse_from(line.split(' ')).is_ok(), "{line}");
         }
@@ -457,6 +466,15 @@ mod tests {
             let error = Cli::try_parse_from(line.split(' ')).unwrap_err();
             assert_eq!(error.exit_code(), i32::from(Exit::Usage.code()), "{line}");
         }
+    }
+
+    #[test]
+    fn what_only_the_package_calls_is_hidden_and_explains_itself() {
+        let mut command = Cli::command();
+        assert!(!command.render_long_help().to_string().contains("removal-notice"));
+        let notice = command.find_subcommand_mut("removal-notice").unwrap();
+        let help = notice.render_long_help().to_string();
+        assert!(help.contains("EXAMPLES") && help.contains("exits 0 always"), "{help}");
     }
 
     #[test]

@@ -14,13 +14,14 @@ use crate::act;
 use crate::agent::Agent;
 use crate::config::Settings;
 use crate::control::How;
+use crate::model::manifest::MAX_BYTES;
 use crate::model::slot::Stage;
-use crate::model::{ComponentId, Event, Generation, Memory, Request, Role, Slot, Snapshots};
+use crate::model::{ComponentId, Digest, Event, Generation, Memory, Request, Role, Slot, Snapshots};
 use crate::observe;
 use crate::record::Store;
 use crate::report::{Planned, is_of_note};
 use crate::snapshots;
-use crate::sys::proc;
+use crate::sys::{files, proc};
 
 /// The longest a request is carried on without an agent: parking, ending, starting and the slowest start-up probe.
 const LONGEST: Duration = Duration::from_secs(15 * 60);
@@ -93,6 +94,17 @@ impl Offline {
     /// The manifest of a generation.
     pub(super) fn manifest(&self, component: &ComponentId, number: u32) -> Result<Vec<u8>, Failure> {
         self.store.manifest(component, number).map_err(|error| Failure::failed(error.to_string()))
+    }
+
+    /// Where a person takes the manifest of a generation from: of inactive-manifests, where that is the same to the byte, else
+    /// of the store, where that is whole. Another version in inactive-manifests is better than none.
+    pub(super) fn copy_of(&self, component: &ComponentId, generation: &Generation) -> Option<PathBuf> {
+        let inactive = self.settings.paths.inactive_manifests.join(&generation.file_name);
+        let same = files::read_bounded(&inactive, MAX_BYTES).map(|bytes| Digest::of(&bytes) == generation.raw_digest);
+        if same.as_ref().is_ok_and(|same| *same) {
+            return Some(inactive);
+        }
+        self.store.manifest_path(component, generation.number).or_else(|| same.ok().map(|_| inactive))
     }
 
     /// A configuration file of a generation.

@@ -146,6 +146,11 @@ impl Store {
         verified(&dir.join("manifest"), MAX_BYTES, contents.manifest.digest)
     }
 
+    /// Where a generation's manifest is kept, if it is what was kept.
+    pub fn manifest_path(&self, component: &ComponentId, number: u32) -> Option<PathBuf> {
+        self.manifest(component, number).ok().map(|_| self.generation_dir(component, number).join("manifest"))
+    }
+
     /// The mode and owner a generation's manifest had when it was kept.
     ///
     /// # Errors
