@@ -38,6 +38,8 @@ use crate::model::{ComponentId, Role, Slot, Step, Verdict};
 const GRACE: Duration = Duration::from_secs(30);
 /// The runtime's clock may be read this many seconds after ours.
 const AHEAD: i64 = 2;
+/// So many rounds that say the same are as good as two answers seen one after the other.
+const CONFIRMED: u32 = 2;
 /// Said once, from and to.
 const WENT_BACK: &str = "went-back";
 /// Why nothing is done about it at the moment.
@@ -115,12 +117,12 @@ fn remember(draft: &mut Draft<'_>, id: &ComponentId) -> Trust {
     }
     match known.doubted {
         Some(at) if at == status.at => return Trust::Others,
-        None => {
+        None if status.repeated < CONFIRMED => {
             let known = Incarnation { doubted: Some(status.at), ..known };
             draft.memory.incarnations.insert(id.clone(), known);
             return Trust::Others;
         }
-        Some(_) => {}
+        None | Some(_) => {}
     }
     match data {
         Data::OnRecord => Trust::OnRecord,

@@ -8,6 +8,7 @@
 
 use std::time::Duration;
 
+use crate::model::etcd_data::{ApiStop, WrongData};
 use crate::model::observation::{Observation, Settled};
 use crate::model::slot::Served;
 use crate::model::{Memory, Slot};
@@ -33,6 +34,14 @@ impl Pace {
         let slots = || memory.components.values().map(|record| &record.slot);
         if memory.parked.is_some() || slots().any(|slot| matches!(slot, Slot::RollingBack(_))) {
             return Self::Busy;
+        }
+        // An answer that has to be confirmed, or a stop that has not been seen done.
+        let leaving = |wrong: &WrongData| matches!(wrong.api, ApiStop::Stopped { out: false, .. });
+        let doubted = memory.incarnations.values().any(|known| known.doubted.is_some());
+        match &memory.wrong_data {
+            None if doubted => return Self::Watchful,
+            Some(wrong) if leaving(wrong) => return Self::Watchful,
+            None | Some(_) => {}
         }
         let untried = |slot: &Slot| matches!(slot, Slot::Probation(trial) if trial.served == Served::NotYet);
         if slots().any(untried) || seen.manifests.files().any(|file| file.settled == Settled::NotYet) {

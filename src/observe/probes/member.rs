@@ -29,7 +29,7 @@ use super::ROUNDS;
 use super::connect::{self, Security};
 use super::etcd::{Etcd, Way};
 use super::http::{self, Get};
-use super::pace::{Answered, Next, SOON};
+use super::pace::{AWAITED, Answered, Next, SOON};
 use super::plan::Url;
 use super::scrape::Scrapes;
 use crate::config::settings;
@@ -126,13 +126,19 @@ async fn keep_asking(
     let mut ticks = tokio::time::interval(interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (mut rounds, mut answered, mut last) = (Rounds::default(), Answered::default(), Next::InTurn);
+    let mut repeated = 0_u32;
     loop {
         ticks.tick().await;
-        let status = rounds.next(&ask, timeout).await;
+        let mut status = rounds.next(&ask, timeout).await;
         let next = answered.then(&status);
+        repeated = if next == Next::Soon { 1 } else { repeated.saturating_add(1) };
+        status.repeated = repeated;
+        let is_down = status.own.is_none() && rounds.known.is_empty();
         *answer.lock().unwrap_or_else(PoisonError::into_inner) = Some(status);
         if next == Next::Soon {
             ticks.reset_after(SOON.min(interval));
+        } else if is_down {
+            ticks.reset_after(AWAITED.min(interval));
         }
         if [last, next].contains(&Next::Soon) {
             news.notify_one();

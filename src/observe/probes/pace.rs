@@ -10,6 +10,10 @@ use crate::model::etcd_data::StoreIdentity;
 /// up and kubelets begin to delete pods.
 pub(super) const SOON: Duration = Duration::from_millis(200);
 
+/// While the only member of a cluster says nothing: its first answer has to be heard soon, and a refused connection costs
+/// nothing. Where there are others, each round asks them as well, so the interval holds.
+pub(super) const AWAITED: Duration = Duration::from_millis(500);
+
 /// When the next round is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Next {
