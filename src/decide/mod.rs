@@ -5,6 +5,7 @@
 //!   request.rs     what a person asked for, granted or refused; pin.rs and quarantine.rs: their word on a generation
 //!   standing.rs    what the directory says of a component: one file, a broken one, several, none
 //!   steady.rs      Adopting, Steady, Unread, Missing, Held: what a look changes
+//!   undecoded.rs   a file that does not decode for us: put right at once, or when the kubelet has not run it
 //!   interrupted.rs an upgrade that ended while a manifest was away
 //!   probation.rs   a candidate's trial, and what ends it
 //!   change_set.rs  what changed together: undone as far as needed, no component newer than its API server
@@ -16,6 +17,7 @@
 //!   members.rs     what etcd members say that a person has to know
 //!   incarnation.rs etcd's world went back: what remembers the one before is started anew
 //!   pace.rs        how soon to look again
+//!   renewal.rs     renewed keys and certificates that a healthy process has loaded
 //!   generations.rs what is kept of what was seen, published, and forgotten
 //! ```
 //!
@@ -35,6 +37,7 @@ mod parking;
 mod pin;
 mod probation;
 mod quarantine;
+mod renewal;
 mod request;
 mod rollback;
 mod services;
@@ -43,6 +46,7 @@ mod stall;
 mod standing;
 mod steady;
 mod surroundings;
+mod undecoded;
 mod vacancy;
 
 pub use hold::Hold;
@@ -89,6 +93,7 @@ pub fn decide(scene: Scene<'_>, memory: &Memory, request: Option<&Request>) -> (
         draft.clear_node_notice("directory");
         generations::meet(&mut draft);
         for id in in_order(&draft.memory) {
+            renewal::follow(&mut draft, &id);
             if !draft.begun.contains(&id) {
                 steady::step(&mut draft, &id);
             }
