@@ -17,7 +17,7 @@ use super::staging::{Staging, Why};
 use super::{Deed, Hands, Outcome, data, refuse};
 use crate::model::manifest::MAX_BYTES;
 use crate::model::observation::ImagePresence;
-use crate::model::{ComponentId, Manifest, Memory, Observation};
+use crate::model::{ComponentId, Digest, Manifest, Memory, Observation};
 use crate::record::Store;
 use crate::sys::files::{self, Attributes};
 
@@ -180,8 +180,11 @@ impl Hands {
         let same = match (&seen.content, bytes) {
             (Ok(manifest), Ok(bytes)) => *manifest.raw == *bytes,
             (Ok(_), Err(_)) => false,
-            // A file without a pod is seen by its fault alone. It may have become another broken file; not a pod.
-            (Err(_), Ok(bytes)) => Manifest::parse(bytes.into()).is_err(),
+            // A file without a pod may have become another broken one; not a pod, nor what the kubelet may take for one.
+            (Err(_), Ok(bytes)) => {
+                Digest::of(&bytes) == seen.digest
+                    || Manifest::parse(bytes.into()).is_err_and(|fault| !fault.kubelet_may_run())
+            }
             (Err(_), Err(_)) => true,
         };
         if same { Ok(Some(now)) } else { Err(format!("{} changed since it was looked at", path.display())) }

@@ -139,6 +139,7 @@ impl Node {
             manifests,
             inactive: BTreeMap::new(),
             files: BTreeMap::new(),
+            keys_changed: BTreeMap::new(),
             runtime: Ok(Vec::new()),
             probes: BTreeMap::new(),
             leases: BTreeMap::new(),

@@ -5,6 +5,7 @@
 //!   request.rs     what a person asked for, granted or refused; pin.rs and quarantine.rs: their word on a generation
 //!   standing.rs    what the directory says of a component: one file, a broken one, several, none
 //!   steady.rs      Adopting, Steady, Unread, Missing, Held: what a look changes
+//!   undecoded.rs   a file that does not decode for us: put right at once, or when the kubelet has not run it
 //!   interrupted.rs an upgrade that ended while a manifest was away
 //!   probation.rs   a candidate's trial, and what ends it
 //!   change_set.rs  what changed together: undone as far as needed, no component newer than its API server
@@ -18,6 +19,7 @@
 //!   incarnation.rs what etcd serves, remembered; after a restore, what read from it before is restarted
 //!   wrong_data.rs  etcd serves other data: held, and kube-apiserver is stopped where nobody else serves
 //!   pace.rs        how soon to look again
+//!   renewal.rs     renewed keys and certificates that a healthy process has loaded
 //!   generations.rs what is kept of what was seen, published, and forgotten
 //! ```
 //!
@@ -38,6 +40,7 @@ mod parking;
 mod pin;
 mod probation;
 mod quarantine;
+mod renewal;
 mod request;
 mod rollback;
 mod services;
@@ -46,6 +49,7 @@ mod stall;
 mod standing;
 mod steady;
 mod surroundings;
+mod undecoded;
 mod vacancy;
 mod wrong_data;
 
@@ -96,6 +100,7 @@ pub fn decide(scene: Scene<'_>, memory: &Memory, request: Option<&Request>) -> (
         incarnation::look(&mut draft);
         wrong_data::step(&mut draft);
         for id in in_order(&draft.memory) {
+            renewal::follow(&mut draft, &id);
             if !draft.begun.contains(&id) {
                 steady::step(&mut draft, &id);
             }

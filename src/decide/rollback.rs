@@ -16,7 +16,7 @@ use super::draft::Draft;
 use super::incarnation::Trust;
 use super::parking::{self, Parking};
 use super::standing::{self, Restorable, Standing};
-use super::{change_set, generations, steady, vacancy, wrong_data};
+use super::{change_set, generations, steady, undecoded, vacancy, wrong_data};
 use crate::model::event::EventKind;
 use crate::model::generation::{Generation, Stored};
 use crate::model::manifest::DataIdentity;
@@ -308,6 +308,13 @@ pub(super) fn advance(draft: &mut Draft<'_>, id: &ComponentId, mut r: Rollback, 
         let back = Slot::Steady { good: fallback(draft, id, &r) };
         draft.enter(id, back, &format!("generation {number} was put in place by somebody else"));
         return steady::here(draft, id, &file);
+    }
+    if let Standing::Broken(file, fault) = &standing
+        && undecoded::is_anothers(draft, id, &r, file, fault)
+    {
+        let back = Slot::Steady { good: fallback(draft, id, &r) };
+        draft.enter(id, back, &format!("{}, which lastgood cannot read, was put in place by somebody else", file.name));
+        return undecoded::step(draft, id, file, fault);
     }
     let explained = draft.assessment(id).is_some_and(|a| a.cause.is_some() || a.verdict == Verdict::Unknown);
     if r.stage < Stage::AwaitingServing || !explained {

@@ -19,7 +19,7 @@ pub(super) enum Standing {
         /// The others.
         intruders: Vec<Arc<ManifestFile>>,
     },
-    /// Its file holds no pod. The kubelet kills the running one at its next scan.
+    /// Its file holds no pod that we could read.
     Broken(Arc<ManifestFile>, FileFault),
     /// Its file is gone.
     Absent(Gone),

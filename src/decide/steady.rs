@@ -8,14 +8,15 @@ use super::incarnation::Trust;
 use super::probation;
 use super::rollback::{self, Begin};
 use super::standing::Standing;
-use super::{Hold, change_set, generations, interrupted, stall, wrong_data};
+use super::{Hold, change_set, generations, interrupted, stall, undecoded, wrong_data};
 use crate::model::event::EventKind;
 use crate::model::generation::{Proof, Standing as Held_};
+use crate::model::memory::notice;
 use crate::model::observation::{BusyKind, DataDir, Gone, ImagePresence, LockState, ManifestFile, whither};
 use crate::model::policy::Intruders;
 use crate::model::slot::{Probation, Until, Wish};
 use crate::model::verdict::Reads;
-use crate::model::{ComponentId, FileFault, Role, Slot, Step, Verdict};
+use crate::model::{ComponentId, Role, Slot, Step, Verdict};
 
 /// After the end of its termination grace, how much later a stopping etcd may still touch its data directory.
 const LAST_TOUCH: Duration = Duration::from_secs(5);
@@ -44,12 +45,15 @@ pub(super) fn step(draft: &mut Draft<'_>, id: &ComponentId) {
         draft.clear_notice(id, "claimed");
     }
     if !matches!(standing, Standing::Broken(..)) {
-        draft.clear_notice(id, "broken");
+        draft.clear_notice(id, notice::BROKEN);
+        if let Some(record) = draft.record_mut(id) {
+            record.unstarted = None;
+        }
     }
     match standing {
         Standing::Unsettled => {}
         Standing::Here(file) => here(draft, id, &file),
-        Standing::Broken(file, fault) => broken(draft, id, &file, &fault),
+        Standing::Broken(file, fault) => undecoded::step(draft, id, &file, &fault),
         Standing::Claimed { rightful, intruders } => claimed(draft, id, rightful, &intruders),
         Standing::Absent(how) => absent(draft, id, how),
     }
@@ -249,25 +253,6 @@ fn unread(draft: &mut Draft<'_>, id: &ComponentId, candidate: u32, good: u32, ag
     }
 }
 
-/// The file holds no pod any more. The kubelet kills the pod at its next scan, so this is the one thing that one look
-/// decides.
-fn broken(draft: &mut Draft<'_>, id: &ComponentId, file: &Arc<ManifestFile>, fault: &FileFault) {
-    let why = format!("{} {fault}", file.name);
-    let Some(good) = draft.record(id).and_then(|record| record.slot.good()) else {
-        let text = format!("{why}; nothing of {id} is known-good yet, so nothing is put back");
-        return draft.notice(id, "broken", text);
-    };
-    if matches!(draft.record(id).map(|record| &record.slot), Some(Slot::Held(_))) {
-        return draft.notice(id, "broken", format!("{why}; it is held, so nothing is put back"));
-    }
-    draft.notice(id, "broken", format!("{why}: the kubelet kills its pod at the next scan"));
-    rollback::begin(
-        draft,
-        id,
-        Begin { from: None, to: good, why, wish: Wish::Ours, intruders: Vec::new(), in_place: true },
-    );
-}
-
 /// A second file claims the pod.
 fn claimed(
     draft: &mut Draft<'_>,
@@ -277,6 +262,18 @@ fn claimed(
 ) {
     let names: Vec<String> = intruders.iter().map(|file| file.name.clone()).collect();
     let listed = names.join(", ");
+    let named = draft.record(id).and_then(|record| draft.scene.seen.manifests.file(record.file_name()?));
+    // The file under the component's own name may be the pod's all the same, and would go with the intruder.
+    if let Some((named, fault)) = named.and_then(|file| Some((file, file.content.as_ref().err()?)))
+        && fault.kubelet_may_run()
+    {
+        let text = format!(
+            "{listed} in the manifest directory holds the pod of {id}, and so may {}, which lastgood cannot read (it {fault}); \
+             nothing is moved; next: keep one of them",
+            named.name
+        );
+        return draft.notice(id, "claimed", text);
+    }
     let known = draft.record(id).and_then(|record| record.slot.good());
     let known = known.map(|good| rollback::aim(draft, id, good, None).0);
     let stood = rightful.as_ref().and_then(|file| generations::register(draft, id, file));

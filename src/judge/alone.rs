@@ -53,6 +53,8 @@ pub(super) struct Subject<'a> {
     pub(super) id: &'a ComponentId,
     /// The file that holds it, where one does.
     pub(super) file: Option<&'a ManifestFile>,
+    /// Its file, where that does not decode for us.
+    pub(super) undecoded: Option<&'a ManifestFile>,
     /// Why it does not get on, however well it answers.
     pub(super) stuck: Option<&'a str>,
 }
@@ -71,7 +73,7 @@ pub(super) fn assess(
     subject: Subject<'_>,
     past: Option<Past>,
 ) -> (Assessment, Past) {
-    let Subject { id, file, stuck } = subject;
+    let Subject { id, file, undecoded, stuck } = subject;
     let manifest = file.and_then(|file| file.content.as_ref().ok());
     let role = role(memory, id, file);
     let first_sight = past.is_none();
@@ -89,6 +91,9 @@ pub(super) fn assess(
             Reads::Other { why: "its pod is older than the manifest that stands".to_owned() }
         }
         (Some(manifest), Some(since), Some(container)) => reads::reads(seen, manifest, since, container),
+        (None, _, Some(_)) if undecoded.is_some() => {
+            Reads::CannotTell { why: "lastgood cannot read its manifest".to_owned() }
+        }
         _ => Reads::Nothing,
     };
     let crash = count_exits(&mut past, first_sight, since, run, container).filter(|_| !older);
@@ -96,6 +101,10 @@ pub(super) fn assess(
     let finding = match &seen.runtime {
         Err(symptom) => without_runtime(seen, id, &symptom.detail),
         Ok(_) => with_runtime(tick, seen, id, manifest, run, container, &past),
+    };
+    let finding = match undecoded {
+        Some(file) => of_another_manifest(finding, file, container),
+        None => finding,
     };
     let container_id = container.map(|c| c.id.clone());
     let verdict = steady(&mut past, finding.verdict, finding.answer, finding.serving, container_id);
@@ -276,6 +285,19 @@ fn with_runtime(
             etcd::look(tick, seen, id, up_for, finding)
         }
     }
+}
+
+/// What was found of a process whose manifest we cannot read. It was asked as the manifest before it says: that it answers
+/// there is worth something, that it does not is not.
+fn of_another_manifest(found: Finding, file: &ManifestFile, container: Option<&ContainerRun>) -> Finding {
+    let runs = container.is_some_and(|container| matches!(container.state, ContainerState::Running { .. }));
+    if !runs || matches!(found.verdict, Verdict::Healthy | Verdict::Unknown) {
+        return found;
+    }
+    let unread = format!("lastgood cannot read {}, so how its pod does cannot be told", file.name);
+    let asked = found.evidence.into_iter().map(|line| format!("asked as the manifest before says: {line}"));
+    let evidence = std::iter::once(unread).chain(asked).collect();
+    Finding { evidence, ..Finding::plain(Verdict::Unknown, "") }
 }
 
 /// How long a process has run. One that seems to start later than now is older than a clock that was set back since: for

@@ -73,7 +73,9 @@ pub fn judge(
     let stuck = progress::look(tick, seen, &roles, policy, &mut history.progress);
     for (id, file) in subjects {
         let past = history.components.remove(&id);
-        let subject = alone::Subject { id: &id, file: file.as_deref(), stuck: stuck.get(&id).map(String::as_str) };
+        let undecoded = if file.is_none() { undecoded(seen, memory, &id) } else { None };
+        let stuck = stuck.get(&id).map(String::as_str).filter(|_| undecoded.is_none());
+        let subject = alone::Subject { id: &id, file: file.as_deref(), undecoded, stuck };
         let (assessment, past) = alone::assess(tick, seen, memory, subject, past);
         judgement.components.insert(id.clone(), assessment);
         history.components.insert(id, past);
@@ -107,6 +109,12 @@ fn subjects(seen: &Observation, memory: &Memory) -> BTreeMap<ComponentId, Option
         }
     }
     subjects
+}
+
+/// The file of a component that does not decode for us, and that the kubelet may run a pod of all the same (Q16).
+fn undecoded<'a>(seen: &'a Observation, memory: &Memory, id: &ComponentId) -> Option<&'a ManifestFile> {
+    let file = seen.manifests.file(memory.components.get(id)?.file_name()?)?;
+    file.content.as_ref().err().filter(|fault| fault.kubelet_may_run()).map(|_| file.as_ref())
 }
 
 /// The names of what runs on a port legitimately: the IDs of a component's containers.

@@ -57,6 +57,7 @@ fn nothing_runs(names: &[&str]) -> Observation {
         manifests: Directory::Present { files, gone: BTreeMap::new() },
         inactive: BTreeMap::new(),
         files: BTreeMap::new(),
+        keys_changed: BTreeMap::new(),
         runtime: Ok(vec![]),
         runtime_work: None,
         probes: BTreeMap::new(),

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -88,6 +89,20 @@ impl fmt::Display for FileFault {
     }
 }
 
+impl FileFault {
+    /// Whether the kubelet may run a pod from such a file all the same (Q16). Our YAML is 1.2, the kubelet's is 1.1: it takes
+    /// `yes` for a boolean, `0444` for an octal number, `<<` for a merge and UTF-16 for text. Whatever has a document in it
+    /// that merely is no Pod to us may be one to the kubelet. Where there is no document, there is none for the kubelet
+    /// either: its scanner and ours are both ports of libyaml.
+    pub fn kubelet_may_run(&self) -> bool {
+        match self {
+            Self::NotAPod { .. } | Self::InvalidPod { .. } => true,
+            Self::Empty | Self::TooLarge { .. } | Self::NotYaml { .. } | Self::Directory => false,
+            Self::DanglingLink { .. } | Self::Special { .. } | Self::Unreadable { .. } => false,
+        }
+    }
+}
+
 /// Which data a generation serves. A rollback never changes it (Q1).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "serves")]
@@ -128,14 +143,13 @@ impl Manifest {
     /// Decodes what a file holds.
     ///
     /// # Errors
-    /// The fault says what a person would have to mend. It means that *we* cannot read the file; Go's YAML is a little
-    /// laxer than ours, so a pod may run from a file that fails here.
+    /// The fault says what a person would have to mend. It means that *we* cannot read the file; whether a pod may run from
+    /// it all the same, [`FileFault::kubelet_may_run`] tells.
     pub fn parse(raw: Arc<[u8]>) -> Result<Self, FileFault> {
         if raw.len() as u64 > MAX_BYTES {
             return Err(FileFault::TooLarge { bytes: raw.len() as u64 });
         }
-        let text = std::str::from_utf8(&raw)
-            .map_err(|error| FileFault::NotYaml { error: format!("not UTF-8 text: {error}") })?;
+        let text = std::str::from_utf8(&raw).map_err(|error| not_utf8(&raw, error))?;
         let document = first_document::<Value>(text)?;
         let document = match document {
             Value::Null => return Err(FileFault::Empty),
@@ -148,10 +162,7 @@ impl Manifest {
         if says("kind") != "Pod" || says("apiVersion") != "v1" {
             return Err(FileFault::NotAPod { kind: format!("{}/{}", says("apiVersion"), says("kind")) });
         }
-        let pod: Pod = first_document(text).map_err(|fault| match fault {
-            FileFault::NotYaml { error } => FileFault::InvalidPod { error },
-            other => other,
-        })?;
+        let pod: Pod = first_document(text)?;
         let id = validate(&pod).map_err(|error| FileFault::InvalidPod { error })?;
         let digest = Digest::of(document.to_string().as_bytes());
         let role = main_program(&pod).and_then(|program| Role::of_program(&program)).unwrap_or(Role::Other);
@@ -375,7 +386,6 @@ fn validate(pod: &Pod) -> Result<ComponentId, String> {
 /// The first document of a YAML stream, or the JSON text. Only the first counts, and what stands behind it (a trailing
 /// `---`, say) must not fail the whole.
 fn first_document<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, FileFault> {
-    let not_yaml = |error: &dyn fmt::Display| FileFault::NotYaml { error: error.to_string() };
     if text.trim_start().starts_with('{') {
         // Tabs are white space in JSON and an error in YAML.
         if let Ok(value) = serde_json::from_str(text) {
@@ -387,7 +397,29 @@ fn first_document<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, FileF
     if text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#')) {
         return Err(FileFault::Empty);
     }
-    T::deserialize(first).map_err(|error| not_yaml(&error))
+    T::deserialize(first).map_err(|error| {
+        let error = error.to_string();
+        if has_document(text) { FileFault::InvalidPod { error } } else { FileFault::NotYaml { error } }
+    })
+}
+
+/// Whether a text begins with a YAML document, whatever it holds. Nothing of it is taken for a value, so that what fails
+/// here is its syntax (or an alias without an anchor), and no matter of types, tags, keys, depth or size.
+fn has_document(text: &str) -> bool {
+    serde_yaml::Deserializer::from_str(text).next().is_some_and(|first| IgnoredAny::deserialize(first).is_ok())
+}
+
+/// Bytes that are not UTF-8. With the byte order mark of another encoding they are text to the kubelet's parser. It stops
+/// at the end of the first document, so that what it cannot decode behind that does not matter to it.
+fn not_utf8(raw: &[u8], error: std::str::Utf8Error) -> FileFault {
+    const MARKS: [&[u8]; 3] = [b"\xff\xfe", b"\xfe\xff", b"\0\0\xfe\xff"];
+    if MARKS.iter().any(|mark| raw.starts_with(mark)) {
+        return FileFault::InvalidPod { error: "it is UTF-16 or UTF-32 text, and only UTF-8 is read".to_owned() };
+    }
+    let error = format!("not UTF-8 text: {error}");
+    let before = raw.utf8_chunks().next().map_or("", |chunk| chunk.valid());
+    let ended = before.lines().skip(1).any(|line| line.starts_with("---") || line.starts_with("..."));
+    if ended { FileFault::InvalidPod { error } } else { FileFault::NotYaml { error } }
 }
 
 /// The document without what decodes to nothing: nulls, and the status, which the kubelet overwrites.
@@ -503,6 +535,49 @@ status: {}
         }
         let large = vec![b' '; MAX_BYTES as usize + 1];
         assert!(matches!(Manifest::parse(large.into()).unwrap_err(), FileFault::TooLarge { .. }));
+    }
+
+    #[test]
+    fn q16_only_what_no_parser_finds_a_document_in_is_surely_not_run() {
+        let may = |bytes: &[u8]| Manifest::parse(bytes.into()).err().map(|fault| fault.kubelet_may_run());
+        let utf16 = |text: &str| text.encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<u8>>();
+        let with = |from: &str, to: &str| ETCD.replace(from, to).into_bytes();
+        let deep = format!("deep: {}{}\n{ETCD}", "[".repeat(300), "]".repeat(300));
+        let flow = |open: &str| with("  containers:", &format!("  {open}\n  containers:"));
+        let rows: Vec<(&str, Vec<u8>, bool)> = vec![
+            ("a boolean of YAML 1.1", with("spec:\n", "spec:\n  hostNetwork: yes\n"), true),
+            ("a boolean in quotes", with("spec:\n", "spec:\n  hostNetwork: 'on'\n"), true),
+            ("an octal number", with("failureThreshold: 24", "failureThreshold: 024"), true),
+            ("a number of base 60", with("initialDelaySeconds: 10", "initialDelaySeconds: 1:30"), true),
+            ("a number with underscores", with("failureThreshold: 24", "failureThreshold: 2_4"), true),
+            ("a merge key", with("metadata:\n", "x: &l {a: b}\nmetadata:\n  labels: {<<: *l}\n"), true),
+            ("a tag of one's own", with("kind: Pod", "kind: !pod Pod"), true),
+            ("a binary value", with("name: etcd\n  namespace", "name: !!binary ZXRjZA==\n  namespace"), true),
+            ("a key that is a list", with("spec:\n", "? [a]\n: b\nspec:\n"), true),
+            ("deeper than we go", deep.into_bytes(), true),
+            ("UTF-16 with a byte order mark", [vec![0xff, 0xfe], utf16(ETCD)].concat(), true),
+            ("bytes that are no text behind the first document", [ETCD.as_bytes(), b"---\n\xff"].concat(), true),
+            ("no containers", b"apiVersion: v1\nkind: Pod\nmetadata: {name: p}\n".to_vec(), true),
+            ("another kind", b"apiVersion: apps/v1\nkind: Deployment\n".to_vec(), true),
+            ("UTF-16 without a byte order mark", utf16(ETCD), false),
+            ("bytes that are no text", [b"# \xff\n", ETCD.as_bytes()].concat(), false),
+            ("what a power cut leaves", vec![0; 4096], false),
+            ("nothing", Vec::new(), false),
+            ("an open list", flow("x: ["), false),
+            ("an open quote", flow("x: 'y"), false),
+            ("an alias without an anchor", flow("x: *y"), false),
+            ("a tab before a key", with("  containers:", "\tcontainers:"), false),
+            ("two colons", flow("x: y: z"), false),
+            ("an indentation that was not there before", with("  namespace", "   namespace"), false),
+        ];
+        let wrong = |(_, bytes, expected): &&(&str, Vec<u8>, bool)| may(bytes) != Some(*expected);
+        let wrong: Vec<_> = rows.iter().filter(wrong).map(|(situation, bytes, _)| (situation, may(bytes))).collect();
+        assert!(wrong.is_empty(), "{wrong:?}");
+        let twice = with("spec:\n", "spec: {}\nspec:\n");
+        assert!(
+            Manifest::parse(twice.into()).is_ok(),
+            "of a key that is given twice the last counts, as for the kubelet"
+        );
     }
 
     #[test]

@@ -19,6 +19,8 @@ pub const VERSION: u32 = 1;
 
 /// Keys of notices that reports go by.
 pub mod notice {
+    /// Its manifest does not decode for us.
+    pub const BROKEN: &str = "broken";
     /// A manifest is away because an upgrade by kubeadm was cut short, and comes back.
     pub const INTERRUPTED: &str = "interrupted";
     /// etcd serves other data than those on record.
@@ -155,6 +157,19 @@ pub struct Record {
     /// there were pins is read and written as it was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pinned: Option<Pin>,
+    /// A manifest that we cannot read and that the kubelet has started no pod of so far.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unstarted: Option<Unstarted>,
+}
+
+/// A file that we cannot read, while no pod of its component runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Unstarted {
+    /// Of its bytes: another file is another matter.
+    pub file: Digest,
+    /// For how long no pod has run and none was started: watched time.
+    pub age: Duration,
 }
 
 /// A container that is stopped for the kubelet to start it anew.
@@ -206,6 +221,7 @@ impl Record {
             data_dir: None,
             restart: None,
             pinned: None,
+            unstarted: None,
         }
     }
 

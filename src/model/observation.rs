@@ -27,6 +27,9 @@ pub struct Observation {
     pub inactive: BTreeMap<String, Arc<ManifestFile>>,
     /// The files generations of the past brought with them, as they stand now.
     pub files: BTreeMap<PathBuf, FileState>,
+    /// When the key material among them changed last (the later of mtime and ctime, of links as well): what a process
+    /// started before has not loaded (Q5).
+    pub keys_changed: BTreeMap<PathBuf, Timestamp>,
     /// The static pods the container runtime knows; why not, when it cannot be asked: one that takes the question and does
     /// not answer is another matter than one that is not there.
     pub runtime: Result<Vec<PodRun>, Symptom>,

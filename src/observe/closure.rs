@@ -272,6 +272,14 @@ fn pair_health(pair: &(String, String), from: &Path, manifest: Option<&Manifest>
     }
 }
 
+/// When the key material among these files changed last. Asked after they were read, so that what changes in between is
+/// younger than it was read, never older.
+pub(super) fn keys_changed(files: &BTreeMap<PathBuf, FileState>) -> BTreeMap<PathBuf, Timestamp> {
+    let is_key = |state: &FileState| matches!(state, FileState::Present { kind: FileKind::KeyMaterial, .. });
+    let keys = files.iter().filter(|(_, state)| is_key(state));
+    keys.filter_map(|(path, _)| Some((path.clone(), file::changed(path)?))).collect()
+}
+
 /// The hint a recorded file gives to whoever looks at it again.
 pub(super) fn hint_of(recorded: &ClosureFile) -> Hint {
     match &recorded.state {

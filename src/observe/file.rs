@@ -101,6 +101,14 @@ pub(super) fn stat(path: &Path) -> Result<Stamp, Fault> {
     Ok(Stamp::of(&meta))
 }
 
+/// When what a path leads to changed last: the file, or a link on the way to it. Nothing where no file stands.
+pub(super) fn changed(path: &Path) -> Option<Timestamp> {
+    let own = stat(path).ok()?.changed();
+    let on_the_way = path.ancestors().filter_map(|path| fs::symlink_metadata(path).ok());
+    let links = on_the_way.filter(Metadata::is_symlink).map(|link| Stamp::of(&link).changed());
+    Some(links.fold(own, Timestamp::max))
+}
+
 fn regular(meta: &Metadata) -> Result<(), Fault> {
     let kind = meta.file_type();
     if kind.is_file() {

@@ -42,6 +42,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 use self::bounded::Bounded;
 use self::certificates::{Certificates, Sources};
 use self::closure::{Closures, Scope};
@@ -135,6 +137,7 @@ struct Files {
     manifests: Directory,
     inactive: BTreeMap<String, Arc<ManifestFile>>,
     files: BTreeMap<PathBuf, FileState>,
+    keys_changed: BTreeMap<PathBuf, Timestamp>,
     set_aside: BTreeMap<String, Vec<SetAside>>,
     watching: Result<(), String>,
 }
@@ -295,6 +298,7 @@ impl Observer {
             manifests: files.manifests,
             inactive: files.inactive,
             files: files.files,
+            keys_changed: files.keys_changed,
             runtime: seen.map(|seen| seen.pods),
             runtime_work,
             probes: self.probes.answers(),
@@ -368,6 +372,7 @@ impl Observer {
             manifests: Directory::Unreadable(sentence),
             inactive: BTreeMap::new(),
             files: BTreeMap::new(),
+            keys_changed: BTreeMap::new(),
             set_aside: BTreeMap::new(),
             watching: self.surroundings.watching.clone(),
         })
@@ -506,13 +511,14 @@ impl Disk {
                 files.insert(path.clone(), self.closures.one(path, *hint));
             }
         }
+        let keys_changed = closure::keys_changed(&files);
         let mut dirs: BTreeSet<PathBuf> = files.keys().filter_map(|path| path.parent()).map(Path::to_owned).collect();
         dirs.extend([dir.to_owned(), paths.inactive_manifests.clone()]);
         dirs.extend(dir.parent().map(Path::to_owned));
         let watching = self.watches.watch(&dirs);
         let absent = remembered.names.iter().filter(|name| manifests.file(name).is_none());
         let set_aside = kubeadm::set_aside(&paths.kubernetes, absent.map(String::as_str));
-        Files { manifests, inactive, files, set_aside, watching }
+        Files { manifests, inactive, files, keys_changed, set_aside, watching }
     }
 }
 

@@ -180,6 +180,7 @@ fn full_memory() -> Memory {
         )),
         restart: Some(Restart { container: "77e1b0".into(), age: seconds(3) }),
         pinned: None,
+        unstarted: None,
     };
     Memory {
         machine: machine(),
@@ -276,6 +277,7 @@ fn kept(guard: &Guard, name: &str, generations: &[(u32, Standing)]) -> Memory {
         data_dir: None,
         restart: None,
         pinned: None,
+        unstarted: None,
     };
     Memory { machine: machine(), components: BTreeMap::from([(id, record)]), ..Memory::default() }
 }

@@ -82,6 +82,9 @@ pub(super) fn note(
             Gone::Unwitnessed => "absent since before lastgood looked; left alone".to_owned(),
         },
         Slot::Steady { .. } => match (because, assessment.map(|a| &a.reads)) {
+            _ if record.notices.contains_key(notice::BROKEN) => {
+                "lastgood cannot read its manifest; the kubelet decides".to_owned()
+            }
             (Some(because), _) => because,
             (None, Some(Reads::Other { why })) => format!("unproven: {why}"),
             _ => record.notices.values().next().cloned().unwrap_or_default(),
@@ -176,7 +179,15 @@ fn undisturbed(material: Material<'_>, record: &Record, assessment: Option<&Asse
     let cause = assessment.and_then(|a| a.cause.as_ref());
     let verdict = assessment.map_or(Verdict::Unknown, |a| a.verdict);
     let back = record.goes_back_to().unwrap_or_default();
+    let undecoded = record.notices.contains_key(notice::BROKEN);
     match &record.slot {
+        Slot::Adopting { .. } if undecoded => {
+            "a person: lastgood cannot read its manifest, and nothing of it is known-good yet".to_owned()
+        }
+        Slot::Steady { .. } | Slot::Unread { .. } | Slot::Probation(_) if undecoded => format!(
+            "nothing while a pod of it runs, as lastgood cannot read its manifest; generation {back} comes back if the \
+             kubelet starts none"
+        ),
         Slot::Held(held) => format!("a person: {}", held.next_step),
         Slot::RollingBack(rollback) if rollback.vacated.is_some() => {
             format!("generation {} comes back when the restore ends: {}", rollback.to, stage(rollback.stage))

@@ -7,9 +7,7 @@ use crate::model::{Request, Slot, Step};
 
 #[test]
 fn a_broken_file_is_put_right_before_the_next_scan() {
-    for broken in
-        ["", "a: [", "kind: Deployment", "\0\0\0", "apiVersion: v1\nkind: Pod\nmetadata: {name: kube-apiserver}"]
-    {
+    for broken in ["", "# nothing", "a: [", "\0\0\0", "apiVersion: v1\nkind: Pod\nmetadata: {name: "] {
         let mut world = World::adopted();
         world.write(FILE, broken);
         world.run(1);

@@ -1,10 +1,12 @@
 //! A node made of values. What a pod does is written in its command line: `--no-sandbox` (none can be made), `--crash`, `--unready`, `--unready-unasked` (the same,
 //! and livez answers before readyz was asked), `--refuse` (its dependents crash on it, its own probes are well),
 //! `--shut-out` (its own readiness is well, and it takes nobody's certificate),
-//! `--sour=N` (healthy for N seconds, then bad), `--outlive` (does not die with what it depends on), `--data-dir=…`.
+//! `--sour=N` (healthy for N seconds, then bad), `--outlive` (does not die with what it depends on), `--data-dir=…`. A
+//! manifest with `hostNetwork: yes` does not decode for us; the kubelet takes it.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -51,6 +53,8 @@ pub(super) struct World {
     pub(super) pods: BTreeMap<ComponentId, Pod>,
     pub(super) memory: Memory,
     pub(super) history: History,
+    /// What the last pass judged.
+    pub(super) judged: Judgement,
     pub(super) policy: Policy,
     pub(super) store: BTreeMap<(ComponentId, u32), String>,
     pub(super) inactive: BTreeMap<String, String>,
@@ -83,7 +87,14 @@ pub(super) struct World {
     pub(super) etcd: BTreeMap<ComponentId, EtcdStatus>,
     /// When etcd answered last, where it gives no new answer at every pass.
     pub(super) etcd_answered: Option<u64>,
+    /// The key files that every manifest mounts: what stands in them, and when it changed.
+    pub(super) keys: BTreeMap<PathBuf, (String, Timestamp)>,
     parsed: RefCell<BTreeMap<String, Result<Manifest, FileFault>>>,
+}
+
+/// The manifest with a boolean of YAML 1.1.
+pub(super) fn yaml_1_1(name: &str, extra: &str) -> String {
+    manifest(name, extra).replace("hostNetwork: true", "hostNetwork: yes")
 }
 
 pub(super) fn manifest(name: &str, extra: &str) -> String {
@@ -120,6 +131,7 @@ impl World {
             pods: BTreeMap::new(),
             memory: Memory::default(),
             history: History::default(),
+            judged: Judgement::default(),
             policy: Policy::default(),
             store: BTreeMap::new(),
             inactive: BTreeMap::new(),
@@ -147,6 +159,7 @@ impl World {
             growth: BTreeMap::new(),
             snapshots: None,
             etcd_answered: None,
+            keys: BTreeMap::new(),
             parsed: RefCell::default(),
         };
         for name in FOUR {
@@ -191,7 +204,7 @@ impl World {
         world
     }
 
-    fn wall_at(&self, seconds: u64) -> Timestamp {
+    pub(super) fn wall_at(&self, seconds: u64) -> Timestamp {
         Timestamp::from_second(1_800_000_000 + seconds as i64).unwrap()
     }
 
@@ -300,6 +313,7 @@ impl World {
         let history = std::mem::take(&mut self.history);
         let (judged, history) = judge(tick, &seen, &self.memory, history, &self.policy);
         self.history = history;
+        self.judged = judged.clone();
         let scene = Scene { tick, seen: &seen, judged: &judged, policy: &self.policy };
         let (decision, answer) = decide(scene, &self.memory, request);
         self.memory = decision.memory;
@@ -383,7 +397,7 @@ impl World {
         let now = self.wall_at(self.seconds);
         let mut wanted: BTreeMap<ComponentId, (String, String)> = BTreeMap::new();
         for (file, (text, _)) in &self.files {
-            if let Ok(manifest) = self.parse(text) {
+            if let Ok(manifest) = self.kubelet_parses(text) {
                 wanted.insert(manifest.id, (text.clone(), file.clone()));
             }
         }
@@ -455,13 +469,41 @@ impl World {
         let content = self.parse(text);
         let digest = content.as_ref().map_or(Digest::of(text.as_bytes()), |m| generation_digest(m.digest, &[]));
         let settled = if self.unsettled.contains(name) { Settled::NotYet } else { Settled::Yes };
-        ManifestFile { name: name.to_owned(), content, closure: Vec::new(), digest, changed, uid: 0, settled }
+        let key = |(path, (text, _)): (&PathBuf, &(String, Timestamp))| ClosureFile {
+            path: path.clone(),
+            state: Self::key_material(text),
+        };
+        let closure = if content.is_ok() { self.keys.iter().map(key).collect() } else { Vec::new() };
+        ManifestFile { name: name.to_owned(), content, closure, digest, changed, uid: 0, settled }
     }
 
     /// Parsed once: a sequence looks at the same few files thousands of times.
     fn parse(&self, text: &str) -> Result<Manifest, FileFault> {
         let mut parsed = self.parsed.borrow_mut();
         parsed.entry(text.to_owned()).or_insert_with(|| Manifest::parse(text.as_bytes().into())).clone()
+    }
+
+    /// As the kubelet does: its YAML is 1.1.
+    fn kubelet_parses(&self, text: &str) -> Result<Manifest, FileFault> {
+        self.parse(&text.replace("hostNetwork: yes", "hostNetwork: true"))
+    }
+
+    fn key_material(text: &str) -> FileState {
+        FileState::Present {
+            kind: FileKind::KeyMaterial,
+            digest: Digest::of(text.as_bytes()),
+            mode: 0o600,
+            uid: 0,
+            gid: 0,
+        }
+    }
+
+    /// Every key file that stands or is remembered.
+    fn key_files(&self) -> BTreeMap<PathBuf, FileState> {
+        let kept = self.memory.components.values().flat_map(|record| record.generations.values());
+        let kept = kept.flat_map(|generation| &generation.closure).map(|file| (file.path.clone(), FileState::Missing));
+        let stands = self.keys.iter().map(|(path, (text, _))| (path.clone(), Self::key_material(text)));
+        kept.chain(stands).collect()
     }
 
     pub(super) fn observe(&self, at: Moment) -> Observation {
@@ -498,7 +540,8 @@ impl World {
             at,
             manifests: Directory::Present { files, gone: self.gone.clone() },
             inactive,
-            files: BTreeMap::new(),
+            files: self.key_files(),
+            keys_changed: self.keys.iter().map(|(path, (_, changed))| (path.clone(), *changed)).collect(),
             runtime: match (&self.runtime_dead, self.hung.contains_key("containerd")) {
                 (Some(symptom), _) => Err(symptom.clone()),
                 (None, true) => Err(Symptom::new(SymptomKind::TimedOut, "did not answer within 5 s")),
@@ -564,7 +607,7 @@ impl World {
                 reason: "Error".to_owned(),
             },
         };
-        let manifest = self.parse(&pod.text).unwrap();
+        let manifest = self.kubelet_parses(&pod.text).unwrap();
         let container = ContainerRun {
             id: container_id(pod),
             name: component.name.clone(),

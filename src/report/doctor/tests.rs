@@ -118,6 +118,7 @@ impl Scene {
             manifests: Directory::Present { files: files.clone(), gone: BTreeMap::new() },
             inactive: files,
             files: closure.into_iter().map(|(path, state)| (PathBuf::from(path), state)).collect(),
+            keys_changed: BTreeMap::new(),
             runtime: Ok(Vec::new()),
             runtime_work: None,
             probes: BTreeMap::new(),

@@ -122,6 +122,7 @@ pub fn decode(bytes: &[u8], path: &Path, node: &str) -> Result<StaticPod, String
 /// The first YAML document (JSON is YAML) as a v1 Pod. Documents after the first are ignored, as the kubelet does.
 fn parse(bytes: &[u8]) -> Result<Pod, String> {
     let text = std::str::from_utf8(bytes).map_err(|why| format!("yaml: invalid UTF-8: {why}"))?;
+    let text = &yaml_1_1(text);
     let Some(first) = serde_yaml::Deserializer::from_str(text).next() else {
         return Err("Object 'Kind' is missing in 'null'".into());
     };
@@ -133,6 +134,32 @@ fn parse(bytes: &[u8]) -> Result<Pod, String> {
         (version, kind) => return Err(format!("invalid pod: {version:?} {kind:?} is not a v1 Pod")),
     }
     serde_yaml::from_value(value).map_err(|why| why.to_string())
+}
+
+/// The text with the booleans of YAML 1.1 as those of 1.2: the kubelet's YAML (sigs.k8s.io/yaml) takes a plain `yes` or
+/// `off` for a boolean, whatever the field; where that is one of text, the pod is refused. Only what ends a line of block
+/// style is looked at, which is all that a manifest of the lab has.
+fn yaml_1_1(text: &str) -> String {
+    const TRUE: [&str; 8] = ["y", "Y", "yes", "Yes", "YES", "on", "On", "ON"];
+    const FALSE: [&str; 8] = ["n", "N", "no", "No", "NO", "off", "Off", "OFF"];
+    let line = |line: &str| {
+        let plain = line.split(" #").next().unwrap_or(line).trim_end();
+        let word = plain.rsplit([' ', '\t']).next().unwrap_or_default();
+        let before = plain.strip_suffix(word).unwrap_or_default().trim_end();
+        if !(before.ends_with(':') || before.ends_with('-')) {
+            return line.to_owned();
+        }
+        let is = |words: &[&str]| words.contains(&word);
+        let boolean = if is(&TRUE) {
+            "true"
+        } else if is(&FALSE) {
+            "false"
+        } else {
+            return line.to_owned();
+        };
+        format!("{before} {boolean}")
+    };
+    text.lines().map(|text| line(text) + "\n").collect()
 }
 
 /// What the API machinery fills in while decoding; the UID is taken after it, so that a default written out is no
@@ -408,6 +435,25 @@ mod tests {
             let why = pod(text).expect_err(text);
             assert!(why.contains(reason), "{text:?} gave {why:?}, not {reason:?}");
         }
+    }
+
+    #[test]
+    fn a_boolean_of_yaml_1_1_is_one_and_no_text() {
+        let plain = |word: &str| POD.replace("spec:\n", &format!("spec:\n  hostNetwork: {word}\n"));
+        let same = pod(&plain("true")).expect("valid");
+        for word in ["yes", "Yes", "on", "YES  # as Ansible writes it"] {
+            assert_eq!(pod(&plain(word)).expect("valid").uid, same.uid, "{word}");
+        }
+        assert_ne!(pod(&plain("off")).expect("valid").uid, same.uid);
+        assert!(pod(&plain("'yes'")).is_err(), "in quotes it is text");
+        let container = "  - name: c\n    image: x:1\n    env:\n    - name: A\n      value: WORD\n";
+        let value = |word: &str| {
+            let head = POD.split("  - {").next().expect("a head");
+            pod(&format!("{head}{}", container.replace("WORD", word)))
+        };
+        assert!(value("yes").expect_err("a boolean").contains("couldn't parse as pod"));
+        value("'yes'").expect("text");
+        value("yesterday").expect("text");
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //! ```
 
 use std::fs;
+use std::net::Ipv4Addr;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -14,6 +15,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use lastgood_lab::manifests::Component;
 use lastgood_lab::node::Node;
+use lastgood_lab::pki::{Authority, San, Usage};
 use tokio::time::sleep;
 
 use crate::changes::{is, quick};
@@ -299,6 +301,82 @@ async fn q4_secrets_that_are_broken_or_gone_are_named_and_never_put_back_nor_kep
     let private = copies(&stage.node, "BEGIN RSA PRIVATE KEY")?;
     ensure!(private.is_empty(), "copies of a private key: {private:?}");
     ensure!(!stage.story().contains(MARKER), "a secret in the journal:\n{}", stage.story());
+    stage.the_same_after_a_restart().await
+}
+
+/// As `kubeadm certs renew all` does it: new keys and certificates by the same authorities, and nothing is restarted.
+fn renew_all(stage: &Stage) -> Result<()> {
+    let pki = stage.file("/etc/kubernetes/pki");
+    let here = San::Address(Ipv4Addr::LOCALHOST.into());
+    let names = [San::Name("localhost"), San::Name(stage.node.name()), San::Name("kubernetes"), here];
+    let leaves: [(&str, &str, &str, Option<&str>, Usage); 7] = [
+        ("ca", "apiserver", "kube-apiserver", None, Usage::Server),
+        (
+            "ca",
+            "apiserver-kubelet-client",
+            "kube-apiserver-kubelet-client",
+            Some("kubeadm:cluster-admins"),
+            Usage::Client,
+        ),
+        ("etcd/ca", "etcd/server", stage.node.name(), None, Usage::Both),
+        ("etcd/ca", "etcd/peer", stage.node.name(), None, Usage::Both),
+        ("etcd/ca", "etcd/healthcheck-client", "kube-etcd-healthcheck-client", None, Usage::Client),
+        ("etcd/ca", "apiserver-etcd-client", "kube-apiserver-etcd-client", None, Usage::Client),
+        ("front-proxy-ca", "front-proxy-client", "front-proxy-client", None, Usage::Client),
+    ];
+    for (authority, file, name, organization, usage) in leaves {
+        let sans = if usage == Usage::Client { &[] } else { &names[..] };
+        let pair = Authority::load(&pki.join(authority))?.leaf(name, organization, usage, sans)?;
+        stage.put(&format!("/etc/kubernetes/pki/{file}.crt"), &pair.cert)?;
+        stage.put(&format!("/etc/kubernetes/pki/{file}.key"), &pair.key)?;
+    }
+    let path = "/etc/kubernetes/controller-manager.conf";
+    stage.put(path, &renewed(stage, path)?)
+}
+
+/// Q4: after a renewal, what a healthy process has loaded is the new normal.
+#[tokio::test]
+async fn q4_after_a_renewal_and_a_restart_of_every_pod_all_is_cured_as_before() -> Result<()> {
+    let stage = Stage::with(&quick(&[NO_DEADLINE])).await?;
+    let manager = Component::ControllerManager;
+    renew_all(&stage)?;
+    // One after the other is taken out and put back, as the documentation of kubeadm says.
+    for component in Component::ALL {
+        let text = stage.manifest(component)?;
+        let before = stage.running(component).await?;
+        let aside = stage.node.path("/root").join(component.file());
+        fs::create_dir_all(aside.parent().context("a directory")?)?;
+        fs::rename(stage.node.manifest_path(&component.file()), &aside)?;
+        let began = std::time::Instant::now();
+        while stage.running(component).await?.is_some() {
+            ensure!(began.elapsed() < SOON, "{component} does not go:\n{}", stage.story());
+            sleep(Duration::from_millis(100)).await;
+        }
+        stage.write(&component.file(), &text)?;
+        stage.runs_anew(component, &before).await?;
+    }
+    stage.all_serve().await?;
+    for component in Component::ALL {
+        stage.until(component, "healthy", |c| is(c, "verdict", "healthy") && is(c, "state", "steady")).await?;
+    }
+    stage.told("kube-controller-manager: renewed keys or certificates are in use").await?;
+    let private = copies(&stage.node, "PRIVATE KEY")?;
+    ensure!(private.is_empty(), "copies of a private key: {private:?}");
+
+    let before = stage.running(manager).await?;
+    let told = stage.times_told("kube-controller-manager: restarting its container");
+    stage.signal(manager, "STOP").await?;
+    let began = std::time::Instant::now();
+    while stage.times_told("kube-controller-manager: restarting its container") == told {
+        let explained = stage.node.lastgood(&["explain", manager.name()]).await?.stdout;
+        ensure!(!explained.contains("key material"), "the renewal is blamed:\n{explained}");
+        ensure!(began.elapsed() < SOON, "it is not restarted:\n{explained}\n{}", stage.story());
+        sleep(Duration::from_millis(200)).await;
+    }
+    eprintln!("restarted {:?} after it was stopped", began.elapsed());
+    stage.runs_anew(manager, &before).await?;
+    stage.all_serve().await?;
+    ensure!(stage.times_told("RollingBack") == 0, "{}", stage.story());
     stage.the_same_after_a_restart().await
 }
 

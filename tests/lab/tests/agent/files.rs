@@ -91,40 +91,18 @@ struct Ruin {
     deed: fn(&Path) -> Result<()>,
 }
 
-const RUINS: [Ruin; 8] = [
+const RUINS: [Ruin; 6] = [
     Ruin { component: Component::Scheduler, called: "is empty", deed: |path| Ok(fs::write(path, "")?) },
     Ruin {
         component: Component::ApiServer,
         called: "is neither YAML nor JSON",
         deed: |path| Ok(fs::write(path, "apiVersion: v1\nkind: Pod\nmetadata: {name: [\n")?),
     },
-    Ruin {
-        component: Component::ControllerManager,
-        called: "is apps/v1/Deployment",
-        deed: |path| {
-            let text = fs::read_to_string(path)?;
-            let other =
-                text.replace("apiVersion: v1\n", "apiVersion: apps/v1\n").replace("kind: Pod", "kind: Deployment");
-            ensure!(other != text, "no Pod to begin with");
-            Ok(fs::write(path, other)?)
-        },
-    },
     // Longer than what stood there: what a power cut leaves on some file systems.
     Ruin {
         component: Component::Etcd,
         called: "is neither YAML nor JSON",
         deed: |path| Ok(fs::write(path, [0; 8192])?),
-    },
-    // Cut in the middle of a flag's list, and in the middle of a word of the specification: the first is no pod for want
-    // of what follows, the second no YAML or none either.
-    Ruin {
-        component: Component::ApiServer,
-        called: "is not a valid Pod",
-        deed: |path| {
-            let text = fs::read_to_string(path)?;
-            let at = text.find("spec:\n").context("no spec")?;
-            Ok(fs::write(path, &text[..at + "spec:\n".len()])?)
-        },
     },
     Ruin {
         component: Component::Scheduler,
@@ -181,6 +159,83 @@ async fn what_holds_no_pod_is_replaced_before_the_kubelet_looks_and_kept() -> Re
     stage.steady_on(Component::Scheduler, 2).await?;
     ensure!(running(&stage.node, Component::Scheduler).await? != before, "the kubelet listens no more");
     ensure!(!stage.story().contains("the kubelet is restarted"), "{}", stage.story());
+    stage.the_same_after_a_restart().await
+}
+
+/// Q16. What does not decode for lastgood may be a pod to the kubelet: nothing is done before the kubelet has shown that it
+/// does not run it.
+#[tokio::test]
+async fn q16_what_the_kubelet_refuses_comes_back_when_it_has_shown_that() -> Result<()> {
+    let stage = Stage::with(&format!("{QUICK}{PATIENT}")).await?;
+    let cut = |text: &str| Ok(text[..text.find("spec:\n").context("no spec")? + "spec:\n".len()].to_owned());
+    let other = |text: &str| Ok(text.replace("apiVersion: v1\n", "apiVersion: apps/v1\n").replace("Pod", "Deployment"));
+    type Ruins = fn(&str) -> Result<String>;
+    let ruins: [(Component, &str, Ruins); 2] = [
+        (Component::Scheduler, "is not a valid Pod", cut),
+        (Component::ControllerManager, "is apps/v1/Deployment", other),
+    ];
+    for (component, called, ruin) in ruins {
+        let good = stage.manifest(component)?;
+        let ruined = ruin(&good)?;
+        stage.write(&component.file(), &ruined)?;
+        stage.told(&format!("no pod of it runs; generation 1 comes back when the kubelet has started none")).await?;
+        ensure!(stage.manifest(component)? == ruined, "{called}: undone at once:\n{}", stage.story());
+        let took = stage.back(component, &good).await.with_context(|| called.to_owned())?;
+        eprintln!("{called}: back after {took:?}");
+        stage.told(&format!("{} {called}", component.file())).await?;
+        stage.told("and the kubelet has started no pod of it for 20 s").await?;
+        stage.steady_on(component, 1).await?;
+        stage.node.await_serving(component, SOON).await?;
+        let kept = kept(&stage.node, &component.file())?;
+        ensure!(kept.len() == 1 && fs::read_to_string(&kept[0])? == ruined, "{called}: kept are {kept:?}");
+    }
+    stage.the_same_after_a_restart().await
+}
+
+/// Q16. A boolean of YAML 1.1, which the kubelet takes and lastgood does not.
+#[tokio::test]
+async fn q16_what_the_kubelet_runs_and_lastgood_cannot_read_is_told_and_left_alone() -> Result<()> {
+    let stage = Stage::adopted().await?;
+    let scheduler = Component::Scheduler;
+    let good = stage.manifest(scheduler)?;
+    let before = uid(&stage.node, scheduler).await?;
+    let changed = older(&good, scheduler);
+    let written = changed.replace("hostNetwork: true", "hostNetwork: yes");
+    ensure!(written != changed, "no hostNetwork in {good}");
+    stage.write(&scheduler.file(), &written)?;
+    let began = Instant::now();
+    while running(&stage.node, scheduler).await.is_err() || uid(&stage.node, scheduler).await.is_ok_and(|u| u == before)
+    {
+        ensure!(began.elapsed() < SOON, "the kubelet does not run it:\n{}", stage.story());
+        sleep(Duration::from_millis(100)).await;
+    }
+    stage.node.await_serving(scheduler, SOON).await?;
+    let container = running(&stage.node, scheduler).await?;
+    let words = "the kubelet runs a pod of it, so nothing is put back";
+    stage.told(words).await?;
+    // Longer than the kubelet could take to refuse it.
+    sleep(Duration::from_secs(25)).await;
+    for restarted in [false, true] {
+        if restarted {
+            stage.node.agent().restart().await?;
+            stage.in_state(scheduler, "steady").await?;
+            sleep(Duration::from_secs(5)).await;
+        }
+        ensure!(stage.manifest(scheduler)? == written, "it was undone:\n{}", stage.story());
+        ensure!(running(&stage.node, scheduler).await? == container, "it was restarted:\n{}", stage.story());
+        let status = stage.status().await?.to_string();
+        ensure!(status.contains(words), "the status does not say so: {status}");
+        let explained = stage.node.lastgood(&["explain", "kube-scheduler"]).await?.stdout;
+        ensure!(explained.contains("cannot read") && explained.contains("hostNetwork"), "{explained}");
+    }
+    ensure!(stage.times_told("RollingBack") == 0, "{}", stage.story());
+    ensure!(stage.times_told("restarting its container") == 0, "{}", stage.story());
+    // It decodes again: the same pod, now a candidate like any other.
+    stage.write(&scheduler.file(), &changed)?;
+    stage.steady_on(scheduler, 2).await?;
+    ensure!(running(&stage.node, scheduler).await? == container, "the same pod was started again:\n{}", stage.story());
+    let status = stage.status().await?.to_string();
+    ensure!(!status.contains("cannot read"), "the notice lingers: {status}");
     stage.the_same_after_a_restart().await
 }
 

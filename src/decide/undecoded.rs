@@ -1,0 +1,193 @@
+//! A manifest that does not decode for us. What the kubelet accepts, runs or refuses is the fact; our parser only predicts
+//! it (Q16).
+//!
+//! ```text
+//!   no YAML parser would find a document in it ─▶ the known-good one back at once, before the kubelet's next scan
+//!   YAML, and no Pod to us
+//!      │  a pod of the component runs, or the runtime cannot be asked ─▶ told, no more
+//!      ▼  none runs
+//!      │  a kubelet runs, and has made no sandbox for as long as it may take to make one
+//!      ▼
+//!   the kubelet does not run it ─▶ the known-good one back
+//! ```
+//!
+//! Measured on a real kubelet: of a manifest that it accepts it kills the old pod at once and starts the new one 10 to 15 s
+//! later; one that it refuses it drops at its next 20 s scan, and kills the pod then. So a pod that is gone tells nothing
+//! by itself; one that does not come does.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::draft::Draft;
+use super::rollback::{self, Begin};
+use crate::model::memory::{Unstarted, notice};
+use crate::model::observation::{ManifestFile, PodRun};
+use crate::model::slot::{Rollback, Wish};
+use crate::model::{ComponentId, FileFault, Role, Slot, Verdict};
+
+/// The kubelet starts an accepted pod at most 15 s after it has killed the one before (10 s of back-off, up to half as
+/// much again); with the time between two of its 20 s scans to spare for a busy node.
+const REFUSED_AFTER: Duration = Duration::from_secs(20);
+
+/// The same of etcd: before it starts a changed one, the kubelet deletes the mirror pod through an API server that hangs on
+/// the etcd that is away. 47 s were measured.
+const ETCD_REFUSED_AFTER: Duration = Duration::from_secs(60);
+
+/// The same of the others while an API server runs and does not serve: the kubelet's calls to it give up after 34 s each,
+/// two in a row were measured, and the 15 s come on top.
+const HANGING_REFUSED_AFTER: Duration = Duration::from_secs(90);
+
+/// The runtime's clock is read after ours: a sandbox may seem to be made a moment from now, but not longer.
+const AHEAD: i64 = 2;
+
+/// What the kubelet makes of the file.
+enum Kubelet {
+    /// It has made a sandbox since the file came to stand.
+    Runs,
+    /// The pod from before runs on: the kubelet has not read the file yet, or takes it for the same pod.
+    NotReplaced,
+    /// No pod runs, and one may still be started.
+    MayStart,
+    /// No pod runs, and none was started for as long as that may take.
+    Refuses(Duration),
+    /// It cannot be told: why.
+    CannotTell(String),
+}
+
+/// One pass of a component whose file holds no pod that we could read.
+pub(super) fn step(draft: &mut Draft<'_>, id: &ComponentId, file: &Arc<ManifestFile>, fault: &FileFault) {
+    let Some(slot) = draft.record(id).map(|record| record.slot.clone()) else { return };
+    let kubelet = fault.kubelet_may_run().then(|| ask(draft, id, file));
+    let what = format!("{} {fault}", file.name);
+    let may_run = match kubelet {
+        Some(_) => "; lastgood cannot read it, and the kubelet may run it all the same",
+        None => "",
+    };
+    let Some(good) = slot.good() else {
+        let text = format!("{what}{may_run}; nothing of {id} is known-good yet, so nothing is put back");
+        return draft.notice(id, notice::BROKEN, text);
+    };
+    if matches!(slot, Slot::Held(_)) {
+        return draft.notice(id, notice::BROKEN, format!("{what}{may_run}; {id} is held, so nothing is put back"));
+    }
+    let why = match kubelet {
+        None => {
+            draft.notice(id, notice::BROKEN, format!("{what}: the kubelet kills its pod at the next scan"));
+            what
+        }
+        Some(Kubelet::Refuses(waited)) => {
+            let why = format!("{what}, and the kubelet has started no pod of it for {} s", waited.as_secs());
+            draft.notice(id, notice::BROKEN, why.clone());
+            why
+        }
+        Some(kubelet) => {
+            let back = rollback::aim(draft, id, good, None).0;
+            let text = format!("lastgood cannot read {what}; {}", meanwhile(draft, id, &kubelet, back));
+            return draft.notice(id, notice::BROKEN, text);
+        }
+    };
+    rollback::begin(
+        draft,
+        id,
+        Begin { from: None, to: good, why, wish: Wish::Ours, intruders: Vec::new(), in_place: true },
+    );
+}
+
+/// What is done about a file that we cannot read, and what a person can do.
+fn meanwhile(draft: &Draft<'_>, id: &ComponentId, kubelet: &Kubelet, back: u32) -> String {
+    let comes_back = format!("generation {back} comes back");
+    let patience = patience(draft, id).as_secs();
+    let mend = format!("write its fields as YAML 1.2 has them (`true`, not `yes`); `lastgood diff {id}` compares");
+    match kubelet {
+        Kubelet::Runs => format!(
+            "the kubelet runs a pod of it, so nothing is put back, and nothing of it can be proven; next: {mend}, \
+             `lastgood rollback {id}` brings generation {back} back"
+        ),
+        Kubelet::NotReplaced => format!(
+            "the pod from before still runs, so nothing is put back; {comes_back} when none has run for {patience} s; next: \
+             {mend}"
+        ),
+        Kubelet::MayStart => {
+            format!("no pod of it runs; {comes_back} when the kubelet has started none for {patience} s; next: {mend}")
+        }
+        Kubelet::CannotTell(why) => {
+            format!("whether the kubelet runs it cannot be told ({why}), so nothing is put back; next: {mend}")
+        }
+        Kubelet::Refuses(_) => comes_back,
+    }
+}
+
+/// Asks what the kubelet makes of a file, and remembers since when no pod of it runs. Also while somebody holds us: it is
+/// evidence, no grace.
+fn ask(draft: &mut Draft<'_>, id: &ComponentId, file: &ManifestFile) -> Kubelet {
+    let (credit, patience) = (draft.credit(), patience(draft, id));
+    let now = draft.scene.tick.now;
+    let newest = rollback::runs_of(draft, id).max_by_key(|run| run.created);
+    let cannot_tell = cannot_tell(draft);
+    let runs = rollback::runs(draft, id);
+    let kubelet = draft.scene.seen.kubelet.process.as_ref();
+    // Only what has passed since the kubelet started, and since it last made a sandbox, tells.
+    let up = kubelet.map_or(Duration::ZERO, |process| now.boot.saturating_sub(process.started));
+    let idle = newest.map_or(Duration::MAX, |run| made_before(run, now.wall));
+    let Some(record) = draft.record_mut(id) else { return Kubelet::MayStart };
+    let before = record.unstarted.take().filter(|unstarted| unstarted.file == file.digest);
+    if let Some(why) = cannot_tell {
+        return Kubelet::CannotTell(why);
+    }
+    if runs {
+        return match newest {
+            Some(run) if run.created >= file.changed => Kubelet::Runs,
+            _ => Kubelet::NotReplaced,
+        };
+    }
+    let waited = before.map_or(Duration::ZERO, |unstarted| unstarted.age + credit).min(up).min(idle);
+    record.unstarted = Some(Unstarted { file: file.digest, age: waited });
+    if waited >= patience { Kubelet::Refuses(patience) } else { Kubelet::MayStart }
+}
+
+/// Why nothing follows from there being no pod.
+fn cannot_tell(draft: &Draft<'_>) -> Option<String> {
+    if let Err(symptom) = &draft.scene.seen.runtime {
+        return Some(format!("the container runtime cannot be asked: {symptom}"));
+    }
+    match (&draft.scene.seen.kubelet.process, draft.scene.judged.kubelet.verdict) {
+        (None, _) => Some("no kubelet runs".to_owned()),
+        (_, Verdict::Stalled) => Some("the kubelet does not answer".to_owned()),
+        _ => None,
+    }
+}
+
+/// How long ago a sandbox was made. One that was made later than now is older than a clock that was set back since.
+fn made_before(run: &PodRun, now: jiff::Timestamp) -> Duration {
+    let ago = now.duration_since(run.created);
+    Duration::try_from(ago).unwrap_or(if ago.as_secs() < -AHEAD { Duration::MAX } else { Duration::ZERO })
+}
+
+/// How long an accepted pod may take to be started.
+fn patience(draft: &Draft<'_>, id: &ComponentId) -> Duration {
+    let hangs = |other: &ComponentId, role: Role| {
+        role == Role::ApiServer
+            && other != id
+            && rollback::runs(draft, other)
+            && !draft.assessment(other).is_some_and(|assessment| assessment.serving)
+    };
+    if draft.record(id).is_some_and(|record| record.role == Role::Etcd) {
+        return ETCD_REFUSED_AFTER;
+    }
+    let hanging = draft.memory.components.iter().any(|(other, record)| hangs(other, record.role));
+    if hanging { HANGING_REFUSED_AFTER } else { REFUSED_AFTER }
+}
+
+/// Whether a file that stands in the way of our own rollback is somebody's, and the kubelet may run it: one that it was
+/// not seen to refuse. What a person has asked for is done whatever stands.
+pub(super) fn is_anothers(
+    draft: &Draft<'_>,
+    id: &ComponentId,
+    r: &Rollback,
+    file: &ManifestFile,
+    fault: &FileFault,
+) -> bool {
+    let unstarted = draft.record(id).and_then(|record| record.unstarted.as_ref());
+    let refused = unstarted.is_some_and(|unstarted| unstarted.file == file.digest && unstarted.age >= REFUSED_AFTER);
+    r.wish == Wish::Ours && fault.kubelet_may_run() && !refused
+}
