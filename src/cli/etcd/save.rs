@@ -13,6 +13,7 @@ use super::progress::Progress as Line;
 use super::remote::{self, Begun, Where};
 use super::restore::log_of;
 use super::shelf::row;
+use crate::cli::offline::Offline;
 use crate::cli::{Exit, Failure, out};
 use crate::config::Settings;
 use crate::config::place::Place;
@@ -49,7 +50,11 @@ pub(super) async fn save(
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let begun = OnceLock::new();
     let work = async {
-        match file.as_deref().map(Where::of).transpose()? {
+        let to = file.as_deref().map(Where::of).transpose()?;
+        if data_dir.is_none() && !matches!(to, Some(Where::File(_))) {
+            counts(settings)?;
+        }
+        match to {
             Some(Where::Place(place)) => sent(settings, &place, data_dir, &begun).await,
             _ => Ok(row(&saved(settings, file, with, data_dir).await?, Timestamp::now(), None)),
         }
@@ -72,6 +77,21 @@ pub(super) async fn save(
         },
     };
     out::text(&output.print(&saved, said)?)
+}
+
+/// Refuses a snapshot that `latest`, retention and object storage would go by while etcd serves other data than those on
+/// record.
+fn counts(settings: &Settings) -> Result<(), Failure> {
+    let memory = Offline::open(settings).and_then(|offline| offline.memory());
+    let Some(wrong) = memory.ok().and_then(|memory| memory.wrong_data) else { return Ok(()) };
+    Err(refused(format!(
+        "{} serves {} data, not those on record ({}), so a snapshot of them must not count; next: name a FILE to keep a copy \
+         all the same, or see `lastgood explain {}`",
+        wrong.etcd,
+        wrong.kind.word(),
+        wrong.serves,
+        wrong.etcd
+    )))
 }
 
 /// By private files here, which go when it is there.
