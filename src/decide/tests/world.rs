@@ -78,8 +78,15 @@ pub(super) struct World {
     pub(super) etcd: BTreeMap<ComponentId, EtcdStatus>,
     /// When etcd answered last, where it gives no new answer at every pass.
     pub(super) etcd_answered: Option<u64>,
+    /// The leases that are looked at; one whose `renewed` is [`MOVES`] is renewed at every look.
+    pub(super) leases: BTreeMap<ComponentId, Result<Lease, Symptom>>,
+    /// With which code a component's container ends; 1 where nothing is said.
+    pub(super) exit_codes: BTreeMap<ComponentId, i32>,
     parsed: RefCell<BTreeMap<String, Result<Manifest, FileFault>>>,
 }
+
+/// What stands for a lease that is renewed all the time.
+pub(super) const MOVES: &str = "moves";
 
 pub(super) fn manifest(name: &str, extra: &str) -> String {
     let flags = match name {
@@ -140,6 +147,8 @@ impl World {
             growth: BTreeMap::new(),
             snapshots: None,
             etcd_answered: None,
+            leases: BTreeMap::new(),
+            exit_codes: BTreeMap::new(),
             parsed: RefCell::default(),
         };
         for name in FOUR {
@@ -492,7 +501,7 @@ impl World {
             },
             runtime_work: self.work("containerd"),
             probes: self.pods.iter().map(|(component, pod)| (component.clone(), self.probes(component, pod))).collect(),
-            leases: BTreeMap::new(),
+            leases: self.leases.iter().map(|(id, said)| (id.clone(), self.lease_look(said))).collect(),
             etcd: self.etcd_answers(),
             growth: self.growth.clone(),
             snapshots: self.snapshots.clone(),
@@ -526,6 +535,16 @@ impl World {
         }
     }
 
+    fn lease_look(&self, said: &Result<Lease, Symptom>) -> LeaseLook {
+        let mut said = said.clone();
+        if let Ok(lease) = &mut said
+            && lease.renewed.as_deref() == Some(MOVES)
+        {
+            lease.renewed = Some(self.seconds.to_string());
+        }
+        LeaseLook { said, at: Duration::from_secs(self.seconds) }
+    }
+
     fn etcd_answers(&self) -> BTreeMap<ComponentId, EtcdStatus> {
         let serves = self.serves("etcd");
         let mut answers = self.etcd.clone();
@@ -546,7 +565,7 @@ impl World {
             _ => ContainerState::Exited {
                 started: pod.started,
                 finished: pod.started,
-                code: 1,
+                code: self.exit_codes.get(component).copied().unwrap_or(1),
                 reason: "Error".to_owned(),
             },
         };
