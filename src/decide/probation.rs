@@ -4,7 +4,7 @@
 //!   decided against it by    crashes ≥ n            of a process that had read it, its dependencies healthy
 //!                            the deadline           it never served; never less than its own startup budget
 //!                            relapse                it served and turned bad for longer than a hiccup
-//!                            harm                   a dependent turned bad although nothing of its own changed (Q13)
+//!                            harm                   a dependent turned bad and nothing else explains it (Q13, judge/blame.rs)
 //!                            the kubelet's word     its image cannot be had; or a sandbox that waits for it too long
 //!   decided for it by        the soak               healthy all the while
 //! ```

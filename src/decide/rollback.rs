@@ -12,11 +12,13 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 use super::draft::Draft;
 use super::incarnation::Trust;
 use super::parking::{self, Parking};
 use super::standing::{self, Restorable, Standing};
-use super::{change_set, generations, steady, undecoded, vacancy, wrong_data};
+use super::{change_set, generations, services, steady, undecoded, vacancy, wrong_data};
 use crate::model::event::EventKind;
 use crate::model::generation::{Generation, Stored};
 use crate::model::manifest::DataIdentity;
@@ -341,7 +343,7 @@ pub(super) fn advance(draft: &mut Draft<'_>, id: &ComponentId, mut r: Rollback, 
             Stage::Vacant => vacancy::look(draft, id, &mut r),
             Stage::PuttingIn => put_in(draft, id, &mut r, &to),
             Stage::StoppingOld => stop_old(draft, id, &mut r),
-            Stage::Nudging => nudge(draft, id, &mut r),
+            Stage::Nudging => nudge(draft, id, &mut r, &to, &standing),
             Stage::AwaitingServing => return await_serving(draft, id, r, &to, &standing),
         }
         if r.stage == before {
@@ -514,8 +516,24 @@ fn stop_old(draft: &mut Draft<'_>, id: &ComponentId, r: &mut Rollback) {
     }
 }
 
-fn nudge(draft: &mut Draft<'_>, id: &ComponentId, r: &mut Rollback) {
+/// A kubelet that was restarted since the good file was put in has read it. One that was restarted shortly before is given
+/// its time first, and may start the pod by itself meanwhile.
+fn nudge(draft: &mut Draft<'_>, id: &ComponentId, r: &mut Rollback, to: &Generation, standing: &Standing) {
+    let since = match standing {
+        Standing::Here(file) if file.content.as_ref().is_ok_and(|pod| pod.digest == to.pod_digest) => file.changed,
+        // It is wanted again where it is not there.
+        _ => draft.scene.tick.now.wall,
+    };
+    let settles = services::kubelet_settles(draft);
+    let started = settles && runs_of(draft, id).any(|run| run.created >= since);
+    let done = kubelet_started_since(draft, since) || started;
+    if settles && !done {
+        return;
+    }
     r.nudged = Nudged::Yes;
+    if done {
+        return go(r, Stage::AwaitingServing);
+    }
     if may_restart_kubelet(draft) {
         restart_kubelet(draft, id, "it does not start the pod that was put back");
     } else {
@@ -526,6 +544,14 @@ fn nudge(draft: &mut Draft<'_>, id: &ComponentId, r: &mut Rollback) {
         draft.notice(id, "deaf-kubelet", text);
     }
     go(r, Stage::AwaitingServing);
+}
+
+/// Whether the kubelet's process started after that.
+fn kubelet_started_since(draft: &Draft<'_>, since: Timestamp) -> bool {
+    let now = draft.scene.tick.now;
+    let process = draft.scene.seen.kubelet.process.as_ref();
+    let started = process.and_then(|process| now.wall.checked_sub(now.boot.saturating_sub(process.started)).ok());
+    started.is_some_and(|started| started > since)
 }
 
 /// How long a kubelet may take to start what stands before it is taken to be deaf. One that has heard from an API server
@@ -542,17 +568,17 @@ pub(super) fn has_reacted(draft: &Draft<'_>, id: &ComponentId) -> bool {
     since.is_some_and(|since| runs_of(draft, id).any(|run| run.created >= since))
 }
 
-/// Whether the kubelet may be restarted: within its budget, and only if the restart brings nothing new in (Q15).
+/// Whether the kubelet may be restarted: within its budget, not before its last restart took effect, and only if the restart
+/// brings nothing new in (Q15).
 pub(super) fn may_restart_kubelet(draft: &Draft<'_>) -> bool {
     let unchanged = draft.scene.seen.kubelet.process.as_ref().is_none_or(|process| process.changed_since.is_none());
-    unchanged && draft.memory.kubelet_restarts.len() < draft.scene.policy.kubelet_restarts_per_hour
+    unchanged
+        && !services::kubelet_settles(draft)
+        && draft.memory.kubelet_restarts.len() < draft.scene.policy.kubelet_restarts_per_hour
 }
 
-/// Has the kubelet restarted, once per pass whoever asks.
+/// Has the kubelet restarted; who asks has seen that it may be.
 pub(super) fn restart_kubelet(draft: &mut Draft<'_>, id: &ComponentId, why: &str) {
-    if draft.plan.iter().any(|step| matches!(step, Step::RestartKubelet)) {
-        return;
-    }
     draft.memory.kubelet_restarts.push_back(Duration::ZERO);
     draft.tell(id, EventKind::Notice, None, "the kubelet is restarted", why);
     draft.want(Step::RestartKubelet);

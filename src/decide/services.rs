@@ -4,9 +4,13 @@
 //! ```text
 //!   Stalled for stall.after, or a kubelet that calls itself unwell for a minute
 //!      │  held, budget of the hour spent, a kubelet whose files changed since it started (Q15) ─▶ told, with the command
+//!      │  restarted less than its pause ago ─▶ left alone until then
 //!      ▼
-//!   restarted once; the time begins anew. `lastgood resume` gives the budget back
+//!   restarted once. `lastgood resume` gives the budget back
 //! ```
+//!
+//! A restart takes effect before anything else follows: a kubelet has as long as its lease lasts, whoever restarted it and
+//! whatever for; the runtime has a minute.
 //!
 //! One that does not run at all is its service manager's business, or was stopped by a person.
 
@@ -15,10 +19,14 @@ use std::time::Duration;
 use super::draft::Draft;
 use crate::model::event::EventKind;
 use crate::model::verdict::ServiceState;
-use crate::model::{Step, Verdict};
+use crate::model::{Memory, Step, Verdict};
 
 /// A kubelet whose own health check fails (its sync loop has not turned for two minutes and more) is given this long.
 const UNWELL: Duration = Duration::from_secs(60);
+
+/// A container runtime is left alone this long after its restart: it loads all of its containers before it answers, and a
+/// disk that is slow enough to have stalled it is no faster then.
+const RUNTIME_PAUSE: Duration = Duration::from_secs(60);
 
 /// Who gives the budget back.
 const RESUME: &str = "`lastgood resume` lets it be done again";
@@ -52,11 +60,23 @@ fn leave(draft: &mut Draft<'_>, key: &str, name: &str, why: &str, command: &[Str
     draft.node_notice(&format!("{key}-left"), format!("{name} is not restarted: {why}; `{command}` does it"));
 }
 
+/// Whether the kubelet was restarted so lately that the restart has not had its time yet: by us, for whatever reason, or by
+/// somebody else. A kubelet of a boot in which no API server has served yet is deaf already, and gains nothing by waiting.
+pub(super) fn kubelet_settles(draft: &Draft<'_>) -> bool {
+    let seen = draft.scene.seen;
+    let pause = seen.kubelet_pause();
+    let Memory { kubelet_restarts, api_served, .. } = &draft.memory;
+    let served = api_served.as_ref().is_some_and(|served| served.boot_id == seen.node.boot_id);
+    // Our own ages grow in watched time only, and `resume` drops them: the start of the process outlasts both.
+    let restarted = served || !kubelet_restarts.is_empty();
+    kubelet_restarts.iter().any(|age| *age < pause) || restarted && seen.kubelet_is_young()
+}
+
 fn kubelet(draft: &mut Draft<'_>) {
     let policy = draft.scene.policy;
     let (key, name, command) = ("kubelet", "the kubelet", &policy.kubelet_restart);
     let state = draft.scene.judged.kubelet.clone();
-    if !is_due(draft, key, name, &state) {
+    if !is_due(draft, key, name, &state) || kubelet_settles(draft) {
         return;
     }
     if let Some(hold) = draft.hold.as_ref().map(ToString::to_string) {
@@ -72,10 +92,6 @@ fn kubelet(draft: &mut Draft<'_>) {
         let why = format!("{limit} restarts within the hour are the limit ({RESUME})");
         return leave(draft, key, name, &why, command);
     }
-    // A rollback may want the same in this pass.
-    if draft.plan.iter().any(|step| matches!(step, Step::RestartKubelet)) {
-        return;
-    }
     draft.memory.kubelet_restarts.push_back(Duration::ZERO);
     draft.tell_node(EventKind::State, "the kubelet is restarted", &state.evidence);
     draft.want(Step::RestartKubelet);
@@ -85,7 +101,8 @@ fn runtime(draft: &mut Draft<'_>) {
     let policy = draft.scene.policy;
     let (key, name, command) = ("runtime", "the container runtime", &policy.runtime_restart);
     let state = draft.scene.judged.runtime.clone();
-    if !is_due(draft, key, name, &state) {
+    let settles = draft.memory.runtime_restarts.iter().any(|age| *age < RUNTIME_PAUSE);
+    if !is_due(draft, key, name, &state) || settles {
         return;
     }
     if let Some(hold) = draft.hold.as_ref().map(ToString::to_string) {

@@ -5,10 +5,9 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::etcd;
 use super::pursuit::Watched;
 use super::reads::{self, main_container, standing_since};
-use super::{History, Past};
+use super::{History, Past, blame, etcd};
 use crate::model::etcd::LEADER_WITHIN;
 use crate::model::observation::{ContainerRun, ContainerState, ManifestFile, PodRun, SandboxState};
 use crate::model::reading::{Question, SymptomKind};
@@ -131,6 +130,7 @@ pub(super) fn assess(
             finding.cause = Some(Cause::Disk { detail: standstill.at.to_string() });
         }
     }
+    past.blame.look(verdict, run.zip(container), crash.as_ref());
     let assessment = Assessment {
         role,
         verdict,
@@ -432,6 +432,7 @@ impl History {
             served_by: None,
             exits: std::collections::BTreeMap::new(),
             stood_still: Watched::default(),
+            blame: blame::Past::default(),
         }
     }
 }

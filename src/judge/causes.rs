@@ -4,24 +4,17 @@
 //! controller manager and scheduler; a full disk, a foreign process on the port, a certificate out of its dates, a broken
 //! way to the API server and changed key material under whichever they hit.
 
-use std::time::Duration;
-
 use super::{containers_of, surroundings};
 use crate::model::closure::{FileKind, FileState};
 use crate::model::manifest::DataIdentity;
 use crate::model::verdict::{Assessment, Cause, Judgement, Verdict};
-use crate::model::{ClosureFile, ComponentId, EtcdStatus, Memory, Observation, Role, Slot};
+use crate::model::{ClosureFile, ComponentId, EtcdStatus, Memory, Observation, Role};
 
-/// After a dependency has become healthy, a dependent's exit counts against it only this much later: until then it may
-/// be the tail of the outage before.
-const AFTERMATH: Duration = Duration::from_secs(20);
-
-/// Fills in the causes, and who is harmed by whom.
+/// Fills in the causes.
 pub(super) fn explain(judgement: &mut Judgement, seen: &Observation, memory: &Memory) {
     let before = judgement.clone();
     for (id, assessment) in &mut judgement.components {
         if assessment.verdict == Verdict::Healthy {
-            assessment.harms = harmed_by(id, assessment, &before, seen, memory);
             continue;
         }
         let certificate = matches!(assessment.cause, Some(Cause::Certificate { .. }));
@@ -68,7 +61,7 @@ fn dependency(id: &ComponentId, role: Role, all: &Judgement, seen: &Observation,
     Some(Cause::Component { id: id.clone(), verdict: assessment.verdict })
 }
 
-fn is_learner(id: &ComponentId, seen: &Observation) -> bool {
+pub(super) fn is_learner(id: &ComponentId, seen: &Observation) -> bool {
     seen.etcd.get(id).is_some_and(EtcdStatus::is_learner)
 }
 
@@ -152,27 +145,4 @@ fn key_trouble(kept: &ClosureFile, stands: &FileState) -> Option<Cause> {
         _ => return None,
     };
     Some(Cause::KeyMaterial { detail })
-}
-
-/// A dependent that turned bad although nothing of its own changed, while this component is healthy (Q13).
-fn harmed_by(
-    id: &ComponentId,
-    own: &Assessment,
-    all: &Judgement,
-    seen: &Observation,
-    memory: &Memory,
-) -> Option<ComponentId> {
-    if own.watched < AFTERMATH || is_learner(id, seen) {
-        return None;
-    }
-    let dependents = all.components.iter().filter(|(other, a)| *other != id && a.role.depends_on() == Some(own.role));
-    let unchanged = |id: &ComponentId| matches!(memory.components.get(id).map(|r| &r.slot), Some(Slot::Steady { .. }));
-    dependents
-        .filter(|(id, _)| unchanged(id))
-        .filter(|(_, a)| {
-            matches!(a.verdict, Verdict::Failing | Verdict::Stalled) && a.cause.is_none() || a.crash.is_some()
-        })
-        .map(|(id, _)| id)
-        .find(|id| !surroundings::not_harmed(id, all, seen, memory))
-        .cloned()
 }

@@ -5,6 +5,7 @@
 //!                               etcd.rs     what an etcd member says of itself
 //!   for all of them together    causes.rs   what lies beneath explains what lies above; only the root is acted upon
 //!                               surroundings.rs  certificates, disks, the way to the API server
+//!   for what is on trial        blame.rs    whether a dependent's trouble is evidence against it
 //!   for those that answer       progress.rs who gets on with it: leases, reads with the quorum
 //!   for what runs them          services.rs the kubelet and the container runtime
 //! ```
@@ -12,6 +13,7 @@
 //! A cluster-wide symptom is never a local fault, "cannot tell" moves nothing, and what answers 401 is alive.
 
 mod alone;
+mod blame;
 mod causes;
 mod etcd;
 mod progress;
@@ -56,6 +58,8 @@ struct Past {
     exits: BTreeMap<String, u32>,
     /// Its process, since it was first seen to be stalled.
     stood_still: pursuit::Watched,
+    /// What tells whether its trouble is evidence against what it depends on.
+    blame: blame::Past,
 }
 
 /// Judges one look at the node.
@@ -82,6 +86,7 @@ pub fn judge(
     }
     history.components.retain(|id, _| judgement.components.contains_key(id));
     causes::explain(&mut judgement, seen, memory);
+    blame::tell(&mut judgement, tick, seen, memory, &mut history.components);
     // Nobody who verifies it can renew a lease through an API server whose certificate has ended; no restart cures that.
     let ended = roles.iter().filter(|(_, role)| *role == Role::ApiServer).any(|(id, _)| {
         let assessment = judgement.components.get(id);

@@ -9,7 +9,9 @@
 //!   no lease at all is renewed                     nobody can write: nothing that a restart here would cure
 //! ```
 //!
-//! Who waits for a lease must not be disturbed before it could have taken it: started anew, it begins to wait anew.
+//! Who waits for a lease must not be disturbed before it could have taken it: after a restart, its wait begins again. A
+//! kubelet that has just been started is not judged by its lease before the lease could have ended, whoever restarted it;
+//! and no process is judged by what its predecessor left alone, also while the API server says nothing of the lease.
 //!
 //! Renewals are told by whether what was written changes, never by the clock it was written by. Time counts only while the
 //! API server tells of the lease.
@@ -41,8 +43,10 @@ struct Still {
     lease: Lease,
     /// The process it ought to be renewed by.
     process: Option<String>,
-    /// For how long, in watched time.
+    /// For how long that process has left it alone, in watched time.
     still: Duration,
+    /// For how long nobody has renewed it.
+    unchanged: Duration,
 }
 
 /// Who answers and does not get on, with the sentence for it.
@@ -59,18 +63,26 @@ pub(super) fn look(
     past.leases.retain(|id, _| seen.leases.contains_key(id));
     for (id, look) in &seen.leases {
         if let Some(lease) = fresh(tick, look).and_then(|look| look.said.as_ref().ok()) {
-            watch(past, id, lease, process(seen, id), tick.credit);
+            watch(past, id, lease, tick.credit);
+        }
+    }
+    for (id, still) in &mut past.leases {
+        let process = process(seen, id);
+        if still.process != process {
+            (still.process, still.still) = (process, Duration::ZERO);
         }
     }
     let patience = policy.lease_still;
-    let moves = past.leases.values().any(|still| still.lease.renewed.is_some() && still.still < patience / 2);
+    let moves = past.leases.values().any(|still| still.lease.renewed.is_some() && still.unchanged < patience / 2);
     let mut stuck = Stuck::new();
     // Nobody waits for a node's.
     let contested = |id: &ComponentId| id.name != KUBELET;
     let patience_with =
-        |id, lease: &Lease| if contested(id) { patience.max(lease.is_taken_within()) } else { patience };
-    for (id, still) in past.leases.iter().filter(|(id, still)| moves && still.still >= patience_with(id, &still.lease))
-    {
+        |id: &ComponentId, lease: &Lease| if contested(id) { patience.max(lease.is_taken_within()) } else { patience };
+    let due = |(id, still): &(&ComponentId, &Still)| {
+        still.still >= patience_with(*id, &still.lease) && (contested(id) || !seen.kubelet_is_young())
+    };
+    for (id, still) in past.leases.iter().filter(|entry| moves && due(entry)) {
         let seconds = still.still.as_secs();
         let why = match &still.lease.holder {
             Some(_) if still.lease.is_held_by(&seen.node.host) => {
@@ -91,11 +103,22 @@ fn fresh(tick: Tick, look: &LeaseLook) -> Option<&LeaseLook> {
     (tick.now.boot.saturating_sub(look.at) <= FRESH).then_some(look)
 }
 
-/// A process that has only just been started has not left its lease alone for long, whatever its predecessor did.
-fn watch(past: &mut Past, id: &ComponentId, lease: &Lease, process: Option<String>, credit: Duration) {
-    let known = past.leases.get(id).filter(|still| still.lease == *lease && still.process == process);
-    let still = known.map_or(Duration::ZERO, |known| known.still + credit);
-    past.leases.insert(id.clone(), Still { lease: lease.clone(), process, still });
+/// Counts for how long a lease has been left alone.
+fn watch(past: &mut Past, id: &ComponentId, lease: &Lease, credit: Duration) {
+    match past.leases.get_mut(id) {
+        Some(known) if known.lease == *lease => {
+            known.still += credit;
+            known.unchanged += credit;
+        }
+        Some(known) => {
+            known.lease = lease.clone();
+            (known.still, known.unchanged) = (Duration::ZERO, Duration::ZERO);
+        }
+        None => {
+            let (lease, process, zero) = (lease.clone(), None, Duration::ZERO);
+            past.leases.insert(id.clone(), Still { lease, process, still: zero, unchanged: zero });
+        }
+    }
 }
 
 /// Who ought to renew: a container that runs, or the kubelet's process.

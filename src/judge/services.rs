@@ -3,9 +3,11 @@
 //! ```text
 //!                 a process    healthz / CRI              verdict
 //!   kubelet       none                                    Down       its service manager's business, or a person's
+//!                 just started  (said by the one before)  Unknown
 //!                 stopped      (whatever it said last)    Stalled
 //!                 runs         times out, twice           Stalled
-//!                 runs         answers, and the node's lease stands still   Stalled; not behind an ended certificate
+//!                 runs         answers, and does not renew its lease        Stalled; not behind an ended certificate,
+//!                                                                    nor before the lease could have ended since its start
 //!                              says it is unwell, twice   Failing    ping, log, syncloop: its own liveness
 //!   runtime       stopped      does not answer, twice     Stalled
 //!                 idle         does not answer, twice     Stalled
@@ -34,6 +36,8 @@ pub(super) struct Past {
     sampled: Duration,
     /// Its process, since it was first seen not to answer.
     process: Watched,
+    /// The kubelet's process: by its ID and its start.
+    runs: Option<(i32, Duration)>,
 }
 
 impl Past {
@@ -61,11 +65,19 @@ impl Past {
 /// The kubelet.
 pub(super) fn kubelet(tick: Tick, seen: &Observation, stuck: Option<&String>, past: &mut Past) -> ServiceState {
     let kubelet = &seen.kubelet;
+    let runs = kubelet.process.as_ref().map(|process| (process.pid, process.started));
+    if runs != past.runs {
+        // What was found of another process is no sample of this one, nor does its patience run on.
+        *past = Past { runs, ..Past::default() };
+    }
     let (sampled, found, evidence) = match (&kubelet.process, &kubelet.healthz) {
         (None, _) => (tick.now.boot, Verdict::Down, "no kubelet process runs on this node".to_owned()),
         (Some(process), _) if process.state == ProcessState::Stopped => {
             let evidence = format!("its process (pid {}) is stopped by a signal", process.pid);
             (tick.now.boot, Verdict::Stalled, evidence)
+        }
+        (Some(process), _) if kubelet.answered < process.started => {
+            (kubelet.answered, Verdict::Unknown, "it was not asked since it started".to_owned())
         }
         (_, Reading::Good) => match stuck {
             Some(why) => (kubelet.answered, Verdict::Stalled, format!("it answers, and {why}")),

@@ -653,6 +653,317 @@ fn q13_a_dependent_whose_trouble_comes_from_around_it_is_not_harmed() {
     assert_eq!(harmed(&seen, &[1000]), None, "its own certificate ended");
 }
 
+/// The second in which the API server's present generation is deployed.
+const DEPLOYED: i64 = 0;
+
+/// The scheduler as it is in this second, in a look at a node whose API server is well.
+fn scheduler(seen: &mut Observation) -> &mut ContainerRun {
+    let run = seen.runtime.as_mut().unwrap().iter_mut().find(|run| run.component.name == "kube-scheduler");
+    &mut run.unwrap().containers[0]
+}
+
+fn says(seen: &mut Observation, reading: Reading) {
+    answers(seen, "kube-scheduler", &[(Question::Live, reading)]);
+}
+
+fn fails(seen: &mut Observation) {
+    says(seen, bad(SymptomKind::Unhealthy));
+}
+
+fn hangs(seen: &mut Observation) {
+    says(seen, bad(SymptomKind::TimedOut));
+}
+
+fn is_stopped(seen: &mut Observation) {
+    let (cpu, at) = (Duration::ZERO, seen.at.boot);
+    scheduler(seen).work = Some(Work { state: ProcessState::Stopped, cpu, io: 0, at });
+}
+
+/// Its container of that attempt has exited.
+fn exits(seen: &mut Observation, attempt: u32, started: i64, code: i32, reason: &str) {
+    fails(seen);
+    let finished = seen.at.wall;
+    let container = scheduler(seen);
+    container.attempt = attempt;
+    container.state = ContainerState::Exited { started: at(started), finished, code, reason: reason.to_owned() };
+}
+
+/// Its container of that attempt runs and answers.
+fn runs_again(seen: &mut Observation, attempt: u32, started: i64) {
+    let container = scheduler(seen);
+    container.attempt = attempt;
+    container.state = ContainerState::Running { started: at(started) };
+}
+
+/// From that second on it exits, waits for ten seconds, and runs for ten.
+fn exits_again_and_again(seen: &mut Observation, second: i64, from: i64, code: i32, reason: &str) {
+    let Ok(since) = u32::try_from(second - from) else { return };
+    let (cycle, waits) = (since / 20, since % 20 < 10);
+    let started = from + 20 * i64::from(cycle) - 10;
+    if waits {
+        exits(seen, cycle, started, code, reason);
+    } else {
+        runs_again(seen, cycle + 1, started + 20);
+    }
+}
+
+fn key(digest: &[u8]) -> FileState {
+    FileState::Present { kind: FileKind::KeyMaterial, digest: Digest::of(digest), mode: 0o600, uid: 0, gid: 0 }
+}
+
+fn another_key(seen: &mut Observation) {
+    seen.files.insert("/scheduler.key".into(), key(b"another"));
+}
+
+/// In how many passes, a second apart, a scheduler whose manifest changed in that second is evidence against the API server.
+fn evidence(changed: i64, scene: impl Fn(&mut Observation, i64)) -> usize {
+    let kept = ClosureFile { path: "/scheduler.key".into(), state: key(b"kept") };
+    let (api, mut api_record) = known_good("kube-apiserver", Vec::new());
+    let (id, mut record) = known_good("kube-scheduler", vec![kept]);
+    let stands = |record: &Record, changed| {
+        let digest = record.digest_of(record.generations[&1].pod_digest, &[]);
+        Some(crate::model::memory::Stands { digest, changed: at(changed) })
+    };
+    (api_record.stands, record.stands) = (stands(&api_record, DEPLOYED), stands(&record, changed));
+    let memory = Memory { components: [(api.clone(), api_record), (id, record)].into(), ..Memory::default() };
+    let idle = nothing_runs(&["kube-apiserver", "kube-scheduler"]);
+    let (mut history, mut count) = (History::default(), 0);
+    for second in -100..160 {
+        let mut seen = idle.clone();
+        let boot = Duration::from_secs(10_000_u64.saturating_add_signed(second));
+        seen.at = Moment { wall: at(second), boot };
+        seen.files.insert("/scheduler.key".into(), key(b"kept"));
+        for name in ["kube-apiserver", "kube-scheduler"] {
+            running(&mut seen, name, -2000);
+            answers(&mut seen, name, &[(Question::Live, Reading::Good)]);
+        }
+        scene(&mut seen, second);
+        let tick = Tick { now: seen.at, credit: Duration::from_secs(1) };
+        let (judgement, known) = judge(tick, &seen, &memory, history, &Policy::default());
+        history = known;
+        count += usize::from(judgement.components[&api].harms.is_some());
+    }
+    count
+}
+
+#[test]
+fn q13_what_is_evidence_against_a_dependency_and_what_is_not() {
+    const LONG_AGO: i64 = -3600;
+    type Scene = fn(&mut Observation, i64);
+    let rows: [(&str, i64, Scene, bool); 24] = [
+        ("is well", LONG_AGO, |_, _| {}, false),
+        (
+            "fails",
+            LONG_AGO,
+            |seen, s| {
+                if s >= 40 {
+                    fails(seen)
+                }
+            },
+            true,
+        ),
+        (
+            "hangs",
+            LONG_AGO,
+            |seen, s| {
+                if s >= 40 {
+                    hangs(seen)
+                }
+            },
+            false,
+        ),
+        (
+            "was stopped by a signal, for a moment only, and fails when it goes on",
+            LONG_AGO,
+            |seen, s| match s {
+                40..42 => is_stopped(seen),
+                42.. => fails(seen),
+                _ => {}
+            },
+            false,
+        ),
+        (
+            "hung, and fails when it goes on",
+            LONG_AGO,
+            |seen, s| match s {
+                40..60 => hangs(seen),
+                60.. => fails(seen),
+                _ => {}
+            },
+            false,
+        ),
+        (
+            "hung, was well for more than a minute, and fails",
+            LONG_AGO,
+            |seen, s| match s {
+                10..20 => hangs(seen),
+                100.. => fails(seen),
+                _ => {}
+            },
+            true,
+        ),
+        (
+            "fails since before the change",
+            LONG_AGO,
+            |seen, s| {
+                if s >= -30 {
+                    fails(seen)
+                }
+            },
+            false,
+        ),
+        (
+            "failed before, and answered for less than a minute since",
+            LONG_AGO,
+            |seen, s| {
+                if (-40..-5).contains(&s) || s >= 40 {
+                    fails(seen)
+                }
+            },
+            false,
+        ),
+        (
+            "failed before, and was well for more than a minute since",
+            LONG_AGO,
+            |seen, s| {
+                if (-90..-40).contains(&s) || s >= 40 {
+                    fails(seen)
+                }
+            },
+            true,
+        ),
+        (
+            "changed since, and fails",
+            10,
+            |seen, s| {
+                if s >= 40 {
+                    fails(seen)
+                }
+            },
+            false,
+        ),
+        (
+            "has another key, and fails",
+            LONG_AGO,
+            |seen, s| {
+                if s >= 40 {
+                    another_key(seen);
+                    fails(seen);
+                }
+            },
+            false,
+        ),
+        ("exits again and again", LONG_AGO, |seen, s| exits_again_and_again(seen, s, 40, 1, "Error"), true),
+        (
+            "loses its lease again and again",
+            LONG_AGO,
+            |seen, s| {
+                exits_again_and_again(seen, s, 40, 1, "Error");
+                scheduler(seen).last_words = Some("leaderelection lost".to_owned());
+            },
+            true,
+        ),
+        ("is killed again and again", LONG_AGO, |seen, s| exits_again_and_again(seen, s, 40, 137, "Error"), false),
+        ("is ended by SIGTERM", LONG_AGO, |seen, s| exits_again_and_again(seen, s, 40, 143, "Error"), false),
+        ("ends as it was asked to", LONG_AGO, |seen, s| exits_again_and_again(seen, s, 40, 0, "Completed"), false),
+        ("has no memory left", LONG_AGO, |seen, s| exits_again_and_again(seen, s, 40, 1, "OOMKilled"), false),
+        (
+            "exits again and again since before the change",
+            LONG_AGO,
+            |seen, s| exits_again_and_again(seen, s, -70, 1, "Error"),
+            false,
+        ),
+        ("changed since, and exits", 10, |seen, s| exits_again_and_again(seen, s, 40, 1, "Error"), false),
+        (
+            "has another key, and exits",
+            LONG_AGO,
+            |seen, s| {
+                if s >= 40 {
+                    another_key(seen);
+                }
+                exits_again_and_again(seen, s, 40, 1, "Error");
+            },
+            false,
+        ),
+        (
+            "was stopped by a signal, and exits when it goes on",
+            LONG_AGO,
+            |seen, s| match s {
+                40..45 => is_stopped(seen),
+                45..50 => exits(seen, 0, -2000, 1, "Error"),
+                50.. => runs_again(seen, 1, 50),
+                _ => {}
+            },
+            false,
+        ),
+        (
+            "hung, and was restarted between two looks",
+            LONG_AGO,
+            |seen, s| match s {
+                40..60 => hangs(seen),
+                60.. => runs_again(seen, 1, 60),
+                _ => {}
+            },
+            false,
+        ),
+        (
+            "was restarted between two looks, and nobody saw how it ended",
+            LONG_AGO,
+            |seen, s| {
+                if s >= 40 {
+                    runs_again(seen, 1, 40)
+                }
+            },
+            false,
+        ),
+        (
+            "hung and exited, and whose successor exits as well",
+            LONG_AGO,
+            |seen, s| match s {
+                40..60 => hangs(seen),
+                60..65 => exits(seen, 0, -2000, 1, "Error"),
+                65..90 => runs_again(seen, 1, 65),
+                90.. => exits(seen, 1, 65, 1, "Error"),
+                _ => {}
+            },
+            true,
+        ),
+    ];
+    let wrong: Vec<&str> = rows
+        .into_iter()
+        .filter(|(_, changed, scene, is)| (evidence(*changed, scene) > 0) != *is)
+        .map(|row| row.0)
+        .collect();
+    assert_eq!(wrong, [] as [&str; 0], "a dependent that …");
+    let back_off = evidence(LONG_AGO, |seen, s| {
+        if s >= 40 {
+            exits(seen, 0, -2000, 1, "Error")
+        }
+    });
+    assert_eq!(back_off, 1, "it waits in back-off after one exit");
+}
+
+#[test]
+fn q13_a_dependent_that_was_unwell_before_the_agent_started_is_no_evidence() {
+    let fails_from = |from: i64, verdict| {
+        let (api, mut api_record) = known_good("kube-apiserver", Vec::new());
+        let (id, mut record) = known_good("kube-scheduler", Vec::new());
+        let digest = api_record.digest_of(api_record.generations[&1].pod_digest, &[]);
+        api_record.stands = Some(crate::model::memory::Stands { digest, changed: at(-60) });
+        record.verdict = Some((verdict, at(from)));
+        let memory = Memory { components: [(api.clone(), api_record), (id, record)].into(), ..Memory::default() };
+        let mut seen = nothing_runs(&["kube-apiserver", "kube-scheduler"]);
+        running(&mut seen, "kube-apiserver", -2000);
+        answers(&mut seen, "kube-apiserver", &[(Question::Live, Reading::Good)]);
+        running(&mut seen, "kube-scheduler", -2000);
+        fails(&mut seen);
+        passes(&seen, &memory, History::default(), 20).0.components[&api].harms.is_some()
+    };
+    assert!(!fails_from(-90, Verdict::Down), "it was down before the change");
+    assert!(fails_from(-30, Verdict::Down), "it was well when it changed");
+    assert!(fails_from(-90, Verdict::Healthy), "it was well until now");
+}
+
 const LEASE_STILL: u64 = 60;
 
 /// A node whose controller manager, scheduler and kubelet answer, each with a lease it holds.
@@ -753,6 +1064,66 @@ fn a_kubelet_is_not_to_blame_for_the_ended_certificate_of_its_api_server() {
     };
     let moving = ["kube-controller-manager", "kube-scheduler"];
     assert_eq!(stalled(&leases(&seen, &moving, LEASE_STILL * 2, ended)), [] as [&str; 0]);
+}
+
+#[test]
+fn a_kubelet_that_was_just_restarted_is_not_judged_by_its_lease() {
+    const PAUSE: u64 = 90;
+    let mut seen = leaseholders();
+    let node = seen.leases.get_mut(&ComponentId::system("kubelet")).unwrap().said.as_mut().unwrap();
+    (node.holder, node.lasts) = (None, Some(Duration::from_secs(PAUSE)));
+    let others = ["kube-controller-manager", "kube-scheduler"];
+    let restarted = |seen: &mut Observation, second: u64, at: u64| {
+        if second >= at {
+            let process = seen.kubelet.process.as_mut().unwrap();
+            (process.pid, process.started) = (2, Duration::from_secs(10_000 + at));
+        }
+    };
+    let rows: [(&str, u64, u64, &[&str]); 4] = [
+        ("was not restarted", 70, 1000, &["kubelet"]),
+        ("was restarted", 72, 70, &[]),
+        ("was restarted, and its lease could not have ended yet", 70 + PAUSE - 10, 70, &[]),
+        ("was restarted longer ago than its lease lasts", 70 + PAUSE + 5, 70, &["kubelet"]),
+    ];
+    for (situation, seconds, at, expected) in rows {
+        let found = leases(&seen, &others, seconds, |seen, second| restarted(seen, second, at));
+        assert_eq!(stalled(&found), expected, "a kubelet that {situation}");
+    }
+    // The API server says nothing of the lease any more.
+    let unread = |seen: &mut Observation, second: u64| {
+        restarted(seen, second, 70);
+        if second >= 70 {
+            let said = Err(Symptom::new(SymptomKind::TimedOut, "no answer"));
+            seen.leases.insert(ComponentId::system("kubelet"), LeaseLook { said, at: seen.at.boot });
+        }
+    };
+    for seconds in [72, 300] {
+        assert_eq!(stalled(&leases(&seen, &others, seconds, unread)), [] as [&str; 0], "after {seconds} s");
+    }
+    // Nobody can write, and a new process is no renewal.
+    let nobody = leases(&seen, &[], 105, |seen, second| restarted(seen, second, 100));
+    assert_eq!(stalled(&nobody), [] as [&str; 0], "a restart renews no lease");
+}
+
+#[test]
+fn what_a_kubelet_said_before_its_restart_is_not_held_against_the_next() {
+    let silent = |seen: &mut Observation, second: u64| {
+        seen.kubelet.healthz = bad(SymptomKind::TimedOut);
+        if second >= 10 {
+            let process = seen.kubelet.process.as_mut().unwrap();
+            (process.pid, process.started) = (2, Duration::from_secs(10_010));
+            seen.kubelet.answered = Duration::from_secs(10_000 + second.min(14) - 5);
+        }
+    };
+    let kubelet = |seconds| leases(&nothing_runs(&["etcd"]), &[], seconds, silent).kubelet;
+    assert_eq!(kubelet(10).verdict, Verdict::Stalled);
+    assert_eq!(kubelet(20).verdict, Verdict::Unknown, "the answer is its predecessor's");
+    let asked = |seen: &mut Observation, second: u64| {
+        silent(seen, second);
+        seen.kubelet.answered = seen.at.boot;
+    };
+    let next = leases(&nothing_runs(&["etcd"]), &[], 14, asked).kubelet;
+    assert_eq!((next.verdict, next.watched), (Verdict::Stalled, Duration::from_secs(2)), "its patience begins again");
 }
 
 #[test]

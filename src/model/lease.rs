@@ -14,6 +14,9 @@ pub struct LeaseLook {
     pub at: Duration,
 }
 
+/// How long a node's lease lasts where nobody says otherwise: the kubelet's own default (`nodeLeaseDurationSeconds`).
+pub const NODE_LEASE: Duration = Duration::from_secs(40);
+
 /// A lease (`coordination.k8s.io/v1`).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Lease {

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::etcd_data::{AtRest, ClusterFiles, Mount, WalOrigin};
 use super::known::Growth;
+use super::lease::NODE_LEASE;
 use super::surroundings::{Certificate, ClockJump, Disk, Endpoint, Pressure};
 use super::{
     ClosureFile, ComponentId, DataVersion, Digest, EtcdStatus, FileFault, FileState, LeaseLook, Manifest, Moment,
@@ -51,6 +52,22 @@ pub struct Observation {
     pub kubelet: Kubelet,
     /// The machine.
     pub node: Node,
+}
+
+impl Observation {
+    /// How long a kubelet is left alone after its start, on the boot clock: as long as its lease lasts, since before that
+    /// nobody can tell whether it renews it; never less than the default, as a short lease makes no start faster.
+    pub fn kubelet_pause(&self) -> Duration {
+        let look = self.leases.get(&ComponentId::system("kubelet"));
+        let lasts = look.and_then(|look| look.said.as_ref().ok()?.lasts);
+        lasts.unwrap_or_default().max(NODE_LEASE)
+    }
+
+    /// Whether its process started less than that ago, whoever started it.
+    pub fn kubelet_is_young(&self) -> bool {
+        let started = self.kubelet.process.as_ref().map(|process| process.started);
+        started.is_some_and(|started| self.at.boot.saturating_sub(started) < self.kubelet_pause())
+    }
 }
 
 /// The manifest directory.

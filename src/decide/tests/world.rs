@@ -89,6 +89,10 @@ pub(super) struct World {
     pub(super) etcd_answered: Option<u64>,
     /// The key files that every manifest mounts: what stands in them, and when it changed.
     pub(super) keys: BTreeMap<PathBuf, (String, Timestamp)>,
+    /// The leases that are looked at; one whose `renewed` is [`MOVES`] is renewed at every look.
+    pub(super) leases: BTreeMap<ComponentId, Result<Lease, Symptom>>,
+    /// With which code a component's container ends; 1 where nothing is said.
+    pub(super) exit_codes: BTreeMap<ComponentId, i32>,
     parsed: RefCell<BTreeMap<String, Result<Manifest, FileFault>>>,
 }
 
@@ -96,6 +100,9 @@ pub(super) struct World {
 pub(super) fn yaml_1_1(name: &str, extra: &str) -> String {
     manifest(name, extra).replace("hostNetwork: true", "hostNetwork: yes")
 }
+
+/// What stands for a lease that is renewed all the time.
+pub(super) const MOVES: &str = "moves";
 
 pub(super) fn manifest(name: &str, extra: &str) -> String {
     let flags = match name {
@@ -160,6 +167,8 @@ impl World {
             snapshots: None,
             etcd_answered: None,
             keys: BTreeMap::new(),
+            leases: BTreeMap::new(),
+            exit_codes: BTreeMap::new(),
             parsed: RefCell::default(),
         };
         for name in FOUR {
@@ -549,7 +558,7 @@ impl World {
             },
             runtime_work: self.work("containerd"),
             probes: self.pods.iter().map(|(component, pod)| (component.clone(), self.probes(component, pod))).collect(),
-            leases: BTreeMap::new(),
+            leases: self.leases.iter().map(|(id, said)| (id.clone(), self.lease_look(said))).collect(),
             etcd: self.etcd_answers(),
             growth: self.growth.clone(),
             snapshots: self.snapshots.clone(),
@@ -583,6 +592,16 @@ impl World {
         }
     }
 
+    fn lease_look(&self, said: &Result<Lease, Symptom>) -> LeaseLook {
+        let mut said = said.clone();
+        if let Ok(lease) = &mut said
+            && lease.renewed.as_deref() == Some(MOVES)
+        {
+            lease.renewed = Some(self.seconds.to_string());
+        }
+        LeaseLook { said, at: Duration::from_secs(self.seconds) }
+    }
+
     fn etcd_answers(&self) -> BTreeMap<ComponentId, EtcdStatus> {
         let serves = self.serves("etcd");
         let mut answers = self.etcd.clone();
@@ -603,7 +622,7 @@ impl World {
             _ => ContainerState::Exited {
                 started: pod.started,
                 finished: pod.started,
-                code: 1,
+                code: self.exit_codes.get(component).copied().unwrap_or(1),
                 reason: "Error".to_owned(),
             },
         };

@@ -1,0 +1,154 @@
+//! After a restart of the kubelet or the runtime nothing restarts it again before the restart has taken effect.
+
+use super::world::{API, FILE, MOVES, World, back_to_good, id, manifest};
+use crate::model::reading::{Symptom, SymptomKind};
+use crate::model::slot::Stage;
+use crate::model::verdict::Pursuit;
+use crate::model::{Lease, Slot, Step};
+
+/// For how long a kubelet is left alone: its lease says nothing else.
+const PAUSE: u64 = 40;
+
+/// In which seconds such a step was taken, looking every second for so long.
+fn when(world: &mut World, seconds: u64, is: impl Fn(&Step) -> bool, mut each: impl FnMut(&mut World)) -> Vec<u64> {
+    let mut taken = Vec::new();
+    for _ in 0..seconds {
+        let before = world.steps.len();
+        world.run(1);
+        taken.extend(world.steps[before..].iter().filter(|step| is(step)).map(|_| world.seconds));
+        each(world);
+    }
+    taken
+}
+
+fn restarts_kubelet(step: &Step) -> bool {
+    matches!(step, Step::RestartKubelet)
+}
+
+/// Whether each came at least so long after the one before, and hardly later.
+fn are_apart(taken: &[u64], pause: u64) -> bool {
+    taken.windows(2).all(|pair| (pause..pause + 20).contains(&(pair[1] - pair[0])))
+}
+
+#[test]
+fn a_node_lease_that_nobody_holds_costs_one_restart_within_its_duration() {
+    for unread in [false, true] {
+        let mut world = World::adopted();
+        (world.policy.kubelet_restarts_per_hour, world.policy.lease_still) = (10, std::time::Duration::from_secs(6));
+        let lease = |holder: Option<&str>, renewed: &str| {
+            let (holder, renewed) = (holder.map(str::to_owned), Some(renewed.to_owned()));
+            Ok(Lease { holder, renewed, ..Lease::default() })
+        };
+        world.leases.insert(id("kube-scheduler"), lease(Some("master-1_a"), MOVES));
+        world.leases.insert(id("kubelet"), lease(None, "0"));
+        world.until(60, "restarted", |w| w.steps.iter().any(restarts_kubelet));
+        if unread {
+            let said = Err(Symptom::new(SymptomKind::TimedOut, "no answer"));
+            world.leases.insert(id("kubelet"), said);
+        }
+        let first = world.seconds;
+        let again = when(&mut world, 130, restarts_kubelet, |_| {});
+        let taken: Vec<u64> = std::iter::once(first).chain(again).collect();
+        let expected = if unread { 1 } else { 3 };
+        assert!(are_apart(&taken, PAUSE) && taken.len() == expected, "{taken:?}\n{}", world.story());
+        assert_eq!(world.memory.kubelet_restarts.len(), expected, "the budget is spent on these alone");
+    }
+}
+
+#[test]
+fn a_kubelet_or_runtime_that_hangs_again_at_once_is_restarted_after_its_pause_only() {
+    let runtime = |step: &Step| matches!(step, Step::RestartRuntime);
+    let rows: [(&str, Pursuit, fn(&Step) -> bool, u64); 3] = [
+        ("kubelet", Pursuit::Stopped, restarts_kubelet, PAUSE),
+        ("kubelet", Pursuit::Idle, restarts_kubelet, PAUSE),
+        ("containerd", Pursuit::Idle, runtime, 60),
+    ];
+    for (name, at, is, pause) in rows {
+        let mut world = World::adopted();
+        (world.policy.kubelet_restarts_per_hour, world.policy.runtime_restarts_per_hour) = (10, 10);
+        let hang = |world: &mut World| {
+            world.hung.insert(name.to_owned(), at);
+        };
+        let begun = world.seconds;
+        hang(&mut world);
+        let taken = when(&mut world, 150, is, hang);
+        assert!(taken[0] - begun < 15, "promptly: {begun} {taken:?}");
+        assert!(are_apart(&taken, pause) && taken.len() >= 3, "{name}, {at:?}: {taken:?}\n{}", world.story());
+    }
+}
+
+#[test]
+fn a_kubelet_that_a_person_restarted_has_its_time_also_when_the_budget_was_given_back() {
+    let mut world = World::adopted();
+    world.run(20);
+    let restarted = world.seconds;
+    world.kubelet_started = restarted;
+    world.hung.insert("kubelet".to_owned(), Pursuit::Idle);
+    let taken = when(&mut world, 60, restarts_kubelet, |_| {});
+    assert!(taken.len() == 1 && taken[0] >= restarted + PAUSE, "{restarted} {taken:?}");
+}
+
+#[test]
+fn two_components_that_a_kubelet_does_not_start_are_one_restart() {
+    let mut world = World::adopted();
+    world.policy.kubelet_restarts_per_hour = 10;
+    for name in ["kube-controller-manager", "kube-scheduler"] {
+        world.write(&format!("{name}.yaml"), &manifest(name, "--no-sandbox"));
+        world.run(1);
+    }
+    world.until(200, "restarted", |w| w.steps.iter().any(restarts_kubelet));
+    assert_eq!(when(&mut world, PAUSE - 1, restarts_kubelet, |_| {}), [] as [u64; 0], "{}", world.story());
+}
+
+/// A rollback whose kubelet was restarted by a person shortly before and starts nothing: the stage waits.
+fn waits_for_the_kubelet() -> (World, u64) {
+    let mut world = World::adopted();
+    world.write(FILE, &manifest(API, "--crash"));
+    world.until(60, "it crashed", |w| w.says("crash 1 of the 2"));
+    let restarted = world.seconds;
+    (world.kubelet_started, world.kubelet_heard) = (restarted, false);
+    world.until(60, "put in", |w| matches!(w.slot(API), Slot::RollingBack(r) if r.stage >= Stage::StoppingOld));
+    world.hung.insert("kubelet".to_owned(), Pursuit::Idle);
+    world.run(5);
+    match world.slot(API) {
+        Slot::RollingBack(r) => assert_eq!(r.stage, Stage::Nudging, "{}", world.story()),
+        other => panic!("{other}\n{}", world.story()),
+    }
+    assert!(world.seconds < restarted + PAUSE, "it took too long to get here");
+    (world, restarted)
+}
+
+#[test]
+fn a_rollback_waits_for_a_kubelet_that_was_restarted_shortly_before_and_restarts_it_then() {
+    let (mut world, restarted) = waits_for_the_kubelet();
+    let taken = when(&mut world, 60, restarts_kubelet, |_| {});
+    assert!(taken.len() == 1 && taken[0] >= restarted + PAUSE, "{restarted} {taken:?}\n{}", world.story());
+    assert!(!world.says("must not be restarted by us"), "{}", world.story());
+    world.until(60, "known-good back", |w| back_to_good(w, API));
+}
+
+#[test]
+fn a_kubelet_that_was_restarted_after_the_good_file_was_put_in_is_not_restarted_for_it() {
+    let (mut world, _) = waits_for_the_kubelet();
+    world.kubelet_started = world.seconds;
+    let stage = |world: &World| match world.slot(API) {
+        Slot::RollingBack(r) => Some((r.stage, r.nudged)),
+        _ => None,
+    };
+    world.run(1);
+    let nudged = Some((Stage::AwaitingServing, crate::model::slot::Nudged::Yes));
+    assert_eq!(stage(&world), nudged, "{}", world.story());
+    assert!(!world.steps.iter().any(restarts_kubelet), "{}", world.story());
+    world.hung.clear();
+    world.until(60, "known-good back", |w| back_to_good(w, API));
+    assert!(!world.steps.iter().any(restarts_kubelet), "{}", world.story());
+}
+
+#[test]
+fn a_pod_that_the_kubelet_starts_while_a_rollback_waits_needs_no_restart() {
+    let (mut world, _) = waits_for_the_kubelet();
+    world.hung.clear();
+    world.until(10, "known-good back", |w| back_to_good(w, API));
+    world.run(60);
+    assert!(!world.steps.iter().any(restarts_kubelet), "{}", world.story());
+}
