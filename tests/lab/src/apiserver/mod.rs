@@ -63,6 +63,8 @@ pub const VERSION: &str = "v1.36.2";
 
 /// How long etcd may be away at start before the process gives up.
 const ETCD_AT_START: Duration = Duration::from_secs(20);
+/// How often the system's namespaces are looked for again: a store that was emptied meanwhile gets others.
+const NAMESPACES: Duration = Duration::from_secs(60);
 /// How long the slower post-start hooks take.
 const HOOKS: Duration = Duration::from_secs(2);
 /// The longest drain; a real one was measured to use it up with a kubelet's grace of the same length.
@@ -224,7 +226,7 @@ struct Server {
 }
 
 impl Server {
-    /// The slow hooks: the system's namespaces, and the time the others take.
+    /// The slow hooks: the system's namespaces, and the time the others take. The namespaces' controller goes on.
     async fn post_start(self: Arc<Self>) {
         let begun = Instant::now();
         while self.objects.bootstrap(Instant::now() + scaled(Duration::from_secs(10))).await.is_err() {
@@ -232,6 +234,11 @@ impl Server {
         }
         tokio::time::sleep_until(begun + scaled(HOOKS)).await;
         self.hooks_done.store(true, Ordering::Relaxed);
+        loop {
+            sleep(scaled(NAMESPACES)).await;
+            // Without etcd there is nothing to make; the health checks tell.
+            let _ = self.objects.bootstrap(Instant::now() + scaled(Duration::from_secs(10))).await;
+        }
     }
 
     async fn answer(&self, call: Call) -> Reply {

@@ -82,7 +82,8 @@ impl Objects {
         outcome.unwrap_or_else(|refusal| refusal)
     }
 
-    /// Makes the namespaces every cluster has, where they are missing.
+    /// Makes the namespaces every cluster has, where they are missing, each with a new UID: that of kube-system tells
+    /// one cluster's store from another's. Where they are there, nothing is written, not even a transaction that fails.
     ///
     /// # Errors
     /// etcd did not take them.
@@ -95,10 +96,14 @@ impl Objects {
                 "metadata": { "name": name, "labels": { "kubernetes.io/metadata.name": name } },
                 "spec": { "finalizers": ["kubernetes"] }, "status": { "phase": "Active" },
             });
+            let key = key(&self.prefix, resource, "", name);
+            if self.store.get(&key, deadline).await?.is_some() {
+                continue;
+            }
             complete(&mut object, resource, "");
             let bytes = object.to_string();
             // Raced: it is there, which is all we want.
-            self.store.put(&key(&self.prefix, resource, "", name), bytes.as_bytes(), 0, deadline).await?;
+            self.store.put(&key, bytes.as_bytes(), 0, deadline).await?;
         }
         Ok(())
     }
@@ -442,6 +447,21 @@ mod tests {
         assert_eq!(next["metadata"]["creationTimestamp"], "2026-11-22T20:04:40Z");
         sent["metadata"]["uid"] = json!("u2");
         assert_eq!(merged(&pod(), &sent, ""), Err(("u2".to_owned(), "u1".to_owned())));
+    }
+
+    #[test]
+    fn every_namespace_that_is_made_can_be_told_from_another_of_its_name() {
+        let resource = find("", "namespaces").expect("there are namespaces");
+        assert_eq!(key("/registry", resource, "", "kube-system"), "/registry/namespaces/kube-system");
+        let made = || {
+            let mut object = json!({ "metadata": { "name": "kube-system" } });
+            complete(&mut object, resource, "");
+            object
+        };
+        let (one, other) = (made(), made());
+        assert_eq!((&one["kind"], &one["apiVersion"]), (&json!("Namespace"), &json!("v1")));
+        assert_eq!(meta(&one, "uid").len(), 36);
+        assert_ne!(meta(&one, "uid"), meta(&other, "uid"));
     }
 
     #[test]

@@ -8,6 +8,7 @@ use hyper_util::rt::TokioIo;
 use k8s_cri::v1::runtime_service_client::RuntimeServiceClient;
 use k8s_cri::v1::{
     ContainerState, ContainerStatusRequest, ListContainersRequest, ListPodSandboxRequest, PodSandboxState,
+    RemovePodSandboxRequest, StopPodSandboxRequest,
 };
 use tokio::net::UnixStream;
 use tokio::time::timeout;
@@ -161,5 +162,22 @@ impl Runtime {
             .collect();
         found.sort_by_key(|sandbox| sandbox.created_at);
         Ok(found)
+    }
+
+    /// Stops and removes every sandbox with its containers, as `kubeadm reset` does.
+    ///
+    /// # Errors
+    /// When the runtime does not answer, or cannot.
+    pub async fn remove_sandboxes(&mut self) -> Result<()> {
+        for Sandbox { id: pod_sandbox_id, pod, .. } in self.sandboxes().await? {
+            let stop = StopPodSandboxRequest { pod_sandbox_id: pod_sandbox_id.clone() };
+            self.client.stop_pod_sandbox(stop).await.with_context(|| format!("cannot stop the sandbox of {pod}"))?;
+            let remove = RemovePodSandboxRequest { pod_sandbox_id };
+            self.client
+                .remove_pod_sandbox(remove)
+                .await
+                .with_context(|| format!("cannot remove the sandbox of {pod}"))?;
+        }
+        Ok(())
     }
 }

@@ -20,7 +20,7 @@
 //! | `running`, `init`, `root`, `spec`, `supervisor` | its processes, its file system, and how to talk to it |
 //! | `cgroup` | its cgroups |
 //! | `furnish`, `cache`, `store`, `kubeadm` | what it is furnished with |
-//! | `service`, `journal`, `manifest_dir`, `certificates`, `small_disk`, `members`, `sight`, `containers`, `health`, `dial` | what a test holds in hand |
+//! | `service`, `journal`, `manifest_dir`, `certificates`, `small_disk`, `etcd_data`, `members`, `sight`, `containers`, `health`, `dial` | what a test holds in hand |
 //! | `shell`, `demo`, `bench`, `matrix` | what a person does with it |
 
 pub mod bench;
@@ -31,6 +31,7 @@ pub mod cgroup;
 pub mod containers;
 pub mod demo;
 pub mod dial;
+pub mod etcd_data;
 pub mod furnish;
 pub mod health;
 pub mod init;

@@ -7,17 +7,20 @@
 //! /proc                 the node's, with a boot id of its own
 //! /lab/bin, /lab/etcd   the build's binaries and etcd's tools, read-only
 //! ```
+//! Then what /etc/fstab names, where the node has one.
+//!
 //! Nothing of it is seen outside, and all of it is gone with the node's last process.
 
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
+use std::process::Command;
 
 use anyhow::{Context, Result};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::unistd::{chdir, pivot_root};
 
-use super::spec::Spec;
+use super::spec::{Spec, environment};
 
 /// Writable parts, each a directory of the node's own.
 const OWN: [&str; 5] = ["etc", "var", "run", "tmp", "root"];
@@ -65,7 +68,21 @@ pub(super) fn enter(spec: &Spec) -> Result<()> {
     chdir(&new).with_context(|| format!("cannot enter {}", new.display()))?;
     pivot_root(".", ".").context("cannot make the node's root the root")?;
     umount2(".", MntFlags::MNT_DETACH).context("cannot let go of the machine's root")?;
-    chdir("/").context("cannot enter /")
+    chdir("/").context("cannot enter /")?;
+    mount_all()
+}
+
+/// Mounts what the node's own /etc/fstab names, as a booting machine does before anything else starts. What is missing is
+/// said and left out, as with `nofail`: a node whose disk is lost boots all the same.
+fn mount_all() -> Result<()> {
+    if !Path::new("/etc/fstab").exists() {
+        return Ok(());
+    }
+    let done = Command::new("mount").arg("-a").envs(environment()).output().context("cannot run mount")?;
+    if !done.status.success() {
+        eprintln!("mount -a: {}", String::from_utf8_lossy(&done.stderr).trim());
+    }
+    Ok(())
 }
 
 /// Whether a bind mount may be written to.

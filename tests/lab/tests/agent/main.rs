@@ -14,6 +14,7 @@
 //! | `members` | the etcd cluster, its alarms, and a restored world |
 //! | `peers` | one etcd member among others: it hangs, is cut off, is a learner, is older, has a slow disk |
 //! | `restored` | etcd went back to an earlier state: who remembers the later one |
+//! | `wrong_data` | etcd's data: another disk, a wrong path, an older copy, a new cluster |
 //! | `upgrades` | an upgrade by kubeadm, whole and cut short |
 //! | `boots` | the node starts with a bad manifest on disk |
 //! | `power` | the whole node: its power is cut in the middle of anything |
@@ -52,3 +53,4 @@ mod stalls;
 mod surroundings;
 mod upgrades;
 mod versions;
+mod wrong_data;

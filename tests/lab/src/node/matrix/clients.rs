@@ -35,6 +35,8 @@ pub(super) enum Client {
     Kubelet,
     /// The runtime's list of its sandboxes.
     Runtime,
+    /// A read through the API server, from the cluster that was there before the fault.
+    Same,
     /// A write through an API server, and that it, the controller manager and the scheduler are younger than the fault.
     Fresh,
 }
@@ -46,6 +48,7 @@ impl fmt::Display for Client {
             Self::Lease(component) => write!(f, "the lease of {component}"),
             Self::Kubelet => f.write_str("the kubelet's /pods"),
             Self::Runtime => f.write_str("the runtime's sandboxes"),
+            Self::Same => f.write_str("the cluster from before"),
             Self::Fresh => f.write_str("processes that remember nothing from before"),
         }
     }
@@ -58,6 +61,8 @@ pub(super) struct Asking {
     admin: Kubeconfig,
     writes: u32,
     lease: Option<(String, Instant)>,
+    /// The UID of kube-system as it was at first.
+    cluster: Option<String>,
     /// When the fault was, in nanoseconds since 1970.
     fault: i64,
 }
@@ -69,7 +74,7 @@ impl Asking {
     /// When the administrator's kubeconfig cannot be read.
     pub(super) fn new(node: &Node, client: Client) -> Result<Self> {
         let admin = Kubeconfig::load(&node.path("/etc/kubernetes/admin.conf"))?;
-        Ok(Self { client, admin, writes: 0, lease: None, fault: 0 })
+        Ok(Self { client, admin, writes: 0, lease: None, cluster: None, fault: 0 })
     }
 
     /// Tells it when the fault was.
@@ -101,6 +106,7 @@ impl Asking {
                 Ok(())
             }
             Client::Runtime => node.sandboxes().await.map(drop),
+            Client::Same => self.same(node).await,
             Client::Fresh => {
                 for component in [Component::ApiServer, Component::ControllerManager, Component::Scheduler] {
                     let all = node.containers(component).await?;
@@ -134,6 +140,16 @@ impl Asking {
         }
         let still = self.lease.as_ref().map(|(_, since)| since.elapsed()).unwrap_or_default();
         ensure!(still < STILL, "not renewed for {still:?}");
+        Ok(())
+    }
+
+    async fn same(&mut self, node: &Node) -> Result<()> {
+        let (status, body) = self.api(node, Method::GET, "/api/v1/namespaces/kube-system", Value::Null).await?;
+        ensure!(status == StatusCode::OK, "{status}: {}", String::from_utf8_lossy(&body));
+        let namespace: Value = serde_json::from_slice(&body).context("a namespace")?;
+        let uid = namespace["metadata"]["uid"].as_str().context("without a UID")?;
+        let known = self.cluster.get_or_insert_with(|| uid.to_owned());
+        ensure!(known == uid, "another cluster: kube-system is {uid} and was {known}");
         Ok(())
     }
 

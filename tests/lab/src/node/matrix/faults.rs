@@ -58,6 +58,9 @@ pub(super) enum Deed {
     Boot(Component),
     /// etcd's data are replaced by an earlier snapshot of them while the API server stays.
     Restore,
+    /// The node boots without the disk of etcd's data: etcd founds an empty store below its mount point. To be found: that the
+    /// store is empty, that its disk is not mounted, and that no API server serves it.
+    LoseDisk,
 }
 
 const PLAIN: Fault = Fault {
@@ -70,7 +73,7 @@ const PLAIN: Fault = Fault {
 };
 
 /// All of them, in the order of the table.
-pub(super) const FAULTS: [Fault; 22] = [
+pub(super) const FAULTS: [Fault; 23] = [
     Fault { name: "apiserver-flag", title: "an unknown flag in kube-apiserver's manifest", ..PLAIN },
     Fault {
         name: "etcd-flag",
@@ -199,5 +202,13 @@ pub(super) const FAULTS: [Fault; 22] = [
         deed: Deed::Restore,
         client: Client::Fresh,
         ..PLAIN
+    },
+    Fault {
+        name: "disk-missing",
+        title: "the node boots, and the disk of etcd's data is not mounted",
+        subject: Some(Etcd),
+        ground: Ground::OwnDisk,
+        deed: Deed::LoseDisk,
+        client: Client::Same,
     },
 ];

@@ -3,18 +3,18 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use jiff::Timestamp;
 use nix::sys::signal::Signal;
 use tokio::time::sleep;
 
 use super::faults::Deed;
 use crate::manifests::Component;
-use crate::node::containers::Life;
+use crate::node::etcd_data::Disk;
 use crate::node::members::OTHERS;
 use crate::node::place::write;
 use crate::node::small_disk::SmallDisk;
-use crate::node::{LOOK_AGAIN, Node, Writing};
+use crate::node::{Node, Writing};
 
 /// Long enough for anything that comes at all.
 pub(super) const PATIENCE: Duration = Duration::from_secs(240);
@@ -40,6 +40,8 @@ pub(super) enum Ground {
     SmallQuota,
     /// Its etcd's data lie on a disk of 300 MB.
     SmallDisk,
+    /// Its etcd's data are on a separate disk, which /etc/fstab names.
+    OwnDisk,
 }
 
 /// A node to break. The disk is unmounted before the node's directory goes.
@@ -74,7 +76,7 @@ impl Site {
         let mut node = Node::builder().scale(1.0).start().await?;
         let mut small = None;
         match ground {
-            Ground::Plain | Ground::Members | Ground::SmallDisk => {}
+            Ground::Plain | Ground::Members | Ground::SmallDisk | Ground::OwnDisk => {}
             Ground::Audited => {
                 let file = node.path(AUDIT_FILE);
                 fs::create_dir_all(file.parent().context("a file has a directory")?)?;
@@ -94,6 +96,12 @@ impl Site {
             Ground::SmallDisk => {
                 node.power_off();
                 small = Some(SmallDisk::over(&node, "/var/lib/etcd", "300m")?);
+                node.power_on().await?;
+                node.up().await?;
+            }
+            Ground::OwnDisk => {
+                node.power_off();
+                node.put_etcd_on_a_disk().await?;
                 node.power_on().await?;
                 node.up().await?;
             }
@@ -196,6 +204,13 @@ impl Site {
                 Ok(now)
             }
             Deed::Restore => restore(node).await,
+            Deed::LoseDisk => {
+                node.power_off();
+                node.etcd_disk_at_boot(Disk::Missing)?;
+                let now = Moment::now();
+                node.power_on().await?;
+                Ok(now)
+            }
         }
     }
 }
@@ -232,25 +247,10 @@ async fn restore(node: &Node) -> Result<Moment> {
     }
     // The agent looks at the revision every few seconds; the later ones are the world that is lost.
     sleep(Duration::from_secs(15)).await;
-    let file = node.manifest_path(&Component::Etcd.file());
-    let aside = node.path("/root/etcd.yaml");
-    fs::rename(&file, &aside).with_context(|| file.display().to_string())?;
-    let began = Instant::now();
-    while node.containers(Component::Etcd).await?.iter().any(|container| container.state == Life::Running) {
-        if began.elapsed() > PATIENCE {
-            bail!("etcd does not go");
-        }
-        sleep(LOOK_AGAIN).await;
-    }
-    let name = node.name();
-    node.sh(&format!(
-        "set -e; mv /var/lib/etcd/member /root/member.before; /lab/etcd/etcdutl snapshot restore /root/saved.db \
-         --data-dir=/var/lib/restored --name={name} --initial-cluster={name}=https://127.0.0.1:2380 \
-         --initial-advertise-peer-urls=https://127.0.0.1:2380; mv /var/lib/restored/member /var/lib/etcd/member"
-    ))
-    .await?;
+    node.take_out(Component::Etcd).await?;
+    node.restore_etcd_data("/root/saved.db", "before").await?;
     let now = Moment::now();
-    fs::rename(&aside, &file).with_context(|| file.display().to_string())?;
+    node.put_back(Component::Etcd)?;
     Ok(now)
 }
 
