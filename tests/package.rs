@@ -88,7 +88,7 @@ impl Root {
     fn told(&self, said: &str) -> Vec<(PathBuf, String)> {
         let mut told = Vec::new();
         for line in said.lines() {
-            let line = line.strip_prefix("lastgood: ").unwrap_or_else(|| panic!("who says {line:?}?"));
+            let line = line.strip_prefix("lastgood: ").expect("each line says who speaks");
             let Some((path, rest)) = line.split_once(" stays: ") else { continue };
             assert!(fs::symlink_metadata(path).is_ok(), "{path} is not there: {said}");
             let command = rest.split_once("; to remove it: ").map_or("", |(_, command)| command);
