@@ -10,7 +10,7 @@ use similar::TextDiff;
 use super::offline::Offline;
 use super::{Exit, Failure, out};
 use crate::config::Settings;
-use crate::model::memory::Record;
+use crate::model::memory::{Record, notice};
 use crate::model::{ComponentId, FileKind, FileState, Generation};
 
 /// A diff of two large files that have nothing in common is cut short after this, and is then coarser.
@@ -77,8 +77,10 @@ fn known_good<'r>(component: &ComponentId, record: &'r Record) -> Result<&'r Gen
 
 /// What stands: a generation, where it is one, or else the file itself.
 fn standing(record: &Record) -> Side<'_> {
-    let generation = record.stands.as_ref().and_then(|stands| record.by_digest(stands.digest));
-    match generation {
+    // A file that does not decode is no generation, whatever was the last that did.
+    let decodes = !record.notices.contains_key(notice::BROKEN);
+    let stands = record.stands.as_ref().filter(|_| decodes);
+    match stands.and_then(|stands| record.by_digest(stands.digest)) {
         Some(generation) => Side::Kept(generation),
         None => {
             let newest = record.generations.values().next_back();

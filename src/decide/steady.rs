@@ -44,18 +44,21 @@ pub(super) fn step(draft: &mut Draft<'_>, id: &ComponentId) {
     if !matches!(standing, Standing::Claimed { .. }) {
         draft.clear_notice(id, "claimed");
     }
-    if !matches!(standing, Standing::Broken(..)) {
-        draft.clear_notice(id, notice::BROKEN);
-        if let Some(record) = draft.record_mut(id) {
-            record.unstarted = None;
-        }
-    }
+    // While a file is being written, what stood before is the last that is known.
+    let decoded = !matches!(standing, Standing::Broken(..) | Standing::Unsettled);
     match standing {
         Standing::Unsettled => {}
         Standing::Here(file) => here(draft, id, &file),
         Standing::Broken(file, fault) => undecoded::step(draft, id, &file, &fault),
         Standing::Claimed { rightful, intruders } => claimed(draft, id, rightful, &intruders),
         Standing::Absent(how) => absent(draft, id, how),
+    }
+    // Last: what follows from a file that decodes again depends on that.
+    if decoded {
+        draft.clear_notice(id, notice::BROKEN);
+        if let Some(record) = draft.record_mut(id) {
+            record.unstarted = None;
+        }
     }
 }
 
@@ -212,6 +215,7 @@ fn changed(draft: &mut Draft<'_>, id: &ComponentId, number: u32, good: u32, file
     let Some(record) = draft.memory.components.get_mut(id) else { return };
     let same_pod = record.generations.get(&good).zip(record.generations.get(&number));
     let only_files = same_pod.is_some_and(|(good, other)| good.pod_digest == other.pod_digest);
+    let undecoded = record.notices.contains_key(notice::BROKEN);
     let Some(generation) = record.generations.get_mut(&number) else { return };
     if let Held_::Quarantined { why, .. } = &generation.standing {
         let why = why.clone();
@@ -232,6 +236,12 @@ fn changed(draft: &mut Draft<'_>, id: &ComponentId, number: u32, good: u32, file
     if only_files && older_process {
         let slot = Slot::Unread { candidate: number, good, age: Duration::ZERO };
         let because = "a configuration file changed; the running process has not read it";
+        return draft.enter(id, slot, because);
+    }
+    if undecoded && older_process {
+        // To the kubelet it may be the pod that runs: then it starts no other, and is not deaf.
+        let slot = Slot::Unread { candidate: number, good, age: Duration::ZERO };
+        let because = "what stood before could not be read; whether the running process is of it cannot be told";
         return draft.enter(id, slot, because);
     }
     let because = format!("{} changed: generation {number} is on probation", file.name);

@@ -82,7 +82,8 @@ pub(super) fn step(draft: &mut Draft<'_>, id: &ComponentId, file: &Arc<ManifestF
         }
         Some(kubelet) => {
             let back = rollback::aim(draft, id, good, None).0;
-            let text = format!("lastgood cannot read {what}; {}", meanwhile(draft, id, &kubelet, back));
+            let text =
+                format!("lastgood cannot read {} (it {fault}); {}", file.name, meanwhile(draft, id, &kubelet, back));
             return draft.notice(id, notice::BROKEN, text);
         }
     };

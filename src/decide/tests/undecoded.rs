@@ -52,7 +52,7 @@ fn q16_nothing_is_undone_before_the_kubelet_has_shown_that_it_does_not_run_it() 
         world.run(15);
         world.write(FILE, &format!("{REFUSED}# another\n"));
     };
-    let (yaml_1_1, nothing): (&str, Happens) = (&yaml_1_1(API, ""), |_| {});
+    let (yaml_1_1, nothing): (&str, Happens) = (&yaml_1_1(API, "--v=3"), |_| {});
     let deployment = "apiVersion: apps/v1\nkind: Deployment\n";
     let rows: [(&str, &str, Happens, u64, bool); 20] = [
         ("empty", "", nothing, 1, true),
@@ -109,18 +109,36 @@ fn what_the_kubelet_runs_and_we_cannot_read_is_told_once_and_left_alone() {
     let (verdict, _) = world.memory.components[&id(API)].verdict.unwrap();
     assert_eq!(verdict, Verdict::Unknown, "{}", world.story());
 
-    // It decodes again: a candidate like any other, and nothing lingers.
+    // It decodes again, and is another pod: a candidate like any other, and nothing lingers.
     world.hung.clear();
-    world.write(FILE, &manifest(API, "--v=3"));
+    world.write(FILE, &manifest(API, "--v=4"));
     world.run(1);
     assert!(matches!(world.slot(API), Slot::Probation(_)), "{}", world.story());
     assert_eq!((notice(&world, API), &world.memory.components[&id(API)].unstarted), (None, &None));
 }
 
 #[test]
+fn what_decodes_again_and_is_the_pod_that_runs_is_proven_by_its_next_process() {
+    let mut world = World::adopted();
+    world.write(FILE, &yaml_1_1(API, "--v=3"));
+    world.run(60);
+    world.write(FILE, &manifest(API, "--v=3"));
+    world.unsettled.insert(FILE.to_owned());
+    world.run(1);
+    world.unsettled.clear();
+    world.run(900);
+    world.assert_untouched();
+    assert!(matches!(world.slot(API), Slot::Unread { candidate: 2, good: 1, .. }), "{}", world.story());
+    assert_eq!((notice(&world, API), &world.memory.components[&id(API)].unstarted), (None, &None));
+    let pod = world.pods.get_mut(&id(API)).unwrap();
+    (pod.up, pod.next_start) = (Up::Exited, world.seconds + 2);
+    world.until(600, "proven", |w| matches!(w.slot(API), Slot::Steady { good: 2 }));
+}
+
+#[test]
 fn a_person_may_go_back_from_what_the_kubelet_runs() {
     let mut world = World::adopted();
-    world.write(FILE, &yaml_1_1(API, ""));
+    world.write(FILE, &yaml_1_1(API, "--v=3"));
     world.run(60);
     world.ask(&Request::Rollback { component: id(API), to: None }).unwrap();
     world.until(60, "steady", |w| back_to_good(w, API));

@@ -406,8 +406,10 @@ impl World {
         let now = self.wall_at(self.seconds);
         let mut wanted: BTreeMap<ComponentId, (String, String)> = BTreeMap::new();
         for (file, (text, _)) in &self.files {
-            if let Ok(manifest) = self.kubelet_parses(text) {
-                wanted.insert(manifest.id, (text.clone(), file.clone()));
+            // Its YAML is 1.1.
+            let text = text.replace("hostNetwork: yes", "hostNetwork: true");
+            if let Ok(manifest) = self.parse(&text) {
+                wanted.insert(manifest.id, (text, file.clone()));
             }
         }
         let api_up = self.serves("kube-apiserver");
@@ -490,11 +492,6 @@ impl World {
     fn parse(&self, text: &str) -> Result<Manifest, FileFault> {
         let mut parsed = self.parsed.borrow_mut();
         parsed.entry(text.to_owned()).or_insert_with(|| Manifest::parse(text.as_bytes().into())).clone()
-    }
-
-    /// As the kubelet does: its YAML is 1.1.
-    fn kubelet_parses(&self, text: &str) -> Result<Manifest, FileFault> {
-        self.parse(&text.replace("hostNetwork: yes", "hostNetwork: true"))
     }
 
     fn key_material(text: &str) -> FileState {
@@ -626,7 +623,7 @@ impl World {
                 reason: "Error".to_owned(),
             },
         };
-        let manifest = self.kubelet_parses(&pod.text).unwrap();
+        let manifest = self.parse(&pod.text).unwrap();
         let container = ContainerRun {
             id: container_id(pod),
             name: component.name.clone(),

@@ -228,14 +228,21 @@ async fn q16_what_the_kubelet_runs_and_lastgood_cannot_read_is_told_and_left_alo
         let explained = stage.node.lastgood(&["explain", "kube-scheduler"]).await?.stdout;
         ensure!(explained.contains("cannot read") && explained.contains("hostNetwork"), "{explained}");
     }
+    let diff = stage.node.lastgood(&["diff", "kube-scheduler"]).await?.stdout;
+    ensure!(diff.contains("+  hostNetwork: yes"), "the diff does not show it: {diff}");
     ensure!(stage.times_told("RollingBack") == 0, "{}", stage.story());
     ensure!(stage.times_told("restarting its container") == 0, "{}", stage.story());
-    // It decodes again: the same pod, now a candidate like any other.
+    // It decodes again, and is the pod that runs: the kubelet starts no other, and is not taken for deaf. The next process
+    // proves it.
     stage.write(&scheduler.file(), &changed)?;
-    stage.steady_on(scheduler, 2).await?;
+    stage.in_state(scheduler, "unread").await?;
+    sleep(Duration::from_secs(25)).await;
     ensure!(running(&stage.node, scheduler).await? == container, "the same pod was started again:\n{}", stage.story());
     let status = stage.status().await?.to_string();
     ensure!(!status.contains("cannot read"), "the notice lingers: {status}");
+    stage.node.tell(scheduler.name(), "crash").await?;
+    stage.steady_on(scheduler, 2).await?;
+    ensure!(!stage.story().contains("the kubelet is restarted"), "{}", stage.story());
     stage.the_same_after_a_restart().await
 }
 
