@@ -80,7 +80,7 @@ pub(super) fn look(
     let patience_with =
         |id: &ComponentId, lease: &Lease| if contested(id) { patience.max(lease.is_taken_within()) } else { patience };
     let due = |(id, still): &(&ComponentId, &Still)| {
-        still.still >= patience_with(*id, &still.lease) && (contested(id) || !seen.kubelet_is_young())
+        still.still >= patience_with(id, &still.lease) && (contested(id) || !seen.kubelet_is_young())
     };
     for (id, still) in past.leases.iter().filter(|entry| moves && due(entry)) {
         let seconds = still.still.as_secs();

@@ -58,7 +58,8 @@ fn a_node_lease_that_nobody_holds_costs_one_restart_within_its_duration() {
 #[test]
 fn a_kubelet_or_runtime_that_hangs_again_at_once_is_restarted_after_its_pause_only() {
     let runtime = |step: &Step| matches!(step, Step::RestartRuntime);
-    let rows: [(&str, Pursuit, fn(&Step) -> bool, u64); 3] = [
+    type Row = (&'static str, Pursuit, fn(&Step) -> bool, u64);
+    let rows: [Row; 3] = [
         ("kubelet", Pursuit::Stopped, restarts_kubelet, PAUSE),
         ("kubelet", Pursuit::Idle, restarts_kubelet, PAUSE),
         ("containerd", Pursuit::Idle, runtime, 60),
