@@ -131,7 +131,7 @@ fn a_rollback_waits_for_a_kubelet_that_was_restarted_shortly_before_and_restarts
 #[test]
 fn a_kubelet_that_was_restarted_after_the_good_file_was_put_in_is_not_restarted_for_it() {
     let (mut world, _) = waits_for_the_kubelet();
-    world.kubelet_started = world.seconds;
+    world.restart_kubelet();
     let stage = |world: &World| match world.slot(API) {
         Slot::RollingBack(r) => Some((r.stage, r.nudged)),
         _ => None,
@@ -149,6 +149,7 @@ fn a_kubelet_that_was_restarted_after_the_good_file_was_put_in_is_not_restarted_
 fn a_pod_that_the_kubelet_starts_while_a_rollback_waits_needs_no_restart() {
     let (mut world, _) = waits_for_the_kubelet();
     world.hung.clear();
+    world.pods.remove(&id(API));
     world.until(10, "known-good back", |w| back_to_good(w, API));
     world.run(60);
     assert!(!world.steps.iter().any(restarts_kubelet), "{}", world.story());

@@ -365,14 +365,16 @@ impl World {
                 }
             }
             Step::RestartRuntime => drop(self.hung.remove("containerd")),
+            // A deaf kubelet keeps the old pod in its books, and starts no other in its place.
+            Step::StopSandbox { component, .. } if !self.kubelet_heard => {
+                self.pods.entry(component.clone()).and_modify(|pod| pod.up = Up::Parked);
+            }
             Step::StopSandbox { component, .. } => {
                 self.pods.remove(component);
             }
             Step::RestartKubelet => {
                 self.hung.remove("kubelet");
-                self.kubelet_started = self.seconds;
-                self.kubelet_heard = false;
-                self.pods.retain(|_, pod| self.files.get(&pod.file).is_some_and(|(text, _)| *text == pod.text));
+                self.restart_kubelet();
             }
             Step::Forget { component, number } => {
                 self.store.remove(&(component.clone(), *number));
@@ -383,6 +385,13 @@ impl World {
             }
             Step::RestoreFile { .. } => {}
         }
+    }
+
+    /// It starts what stands, and has heard from no API server yet.
+    pub(super) fn restart_kubelet(&mut self) {
+        self.kubelet_started = self.seconds;
+        self.kubelet_heard = false;
+        self.pods.retain(|_, pod| self.files.get(&pod.file).is_some_and(|(text, _)| *text == pod.text));
     }
 
     fn work(&self, name: &str) -> Option<Work> {
