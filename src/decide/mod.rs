@@ -110,6 +110,7 @@ pub fn decide(scene: Scene<'_>, memory: &Memory, request: Option<&Request>) -> (
         members::tell(&mut draft);
         snapshots::tell(&mut draft);
         incarnation::follow(&mut draft);
+        wrong_data::tell(&mut draft);
     }
     services::step(&mut draft);
     draft.tell_verdicts();

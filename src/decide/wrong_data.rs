@@ -175,10 +175,15 @@ pub(super) fn step(draft: &mut Draft<'_>) {
         // Its manifest went before anything of it was proven.
         return over(draft, &wrong.etcd);
     }
-    let story = story(draft, &wrong);
-    draft.notice(&wrong.etcd, notice::WRONG_DATA, story);
     stop_api(draft, wrong.clone());
     return_to_the_record(draft, &wrong);
+}
+
+/// Says what is done about it, after everything else of this pass was decided.
+pub(super) fn tell(draft: &mut Draft<'_>) {
+    let Some(wrong) = draft.memory.wrong_data.clone() else { return };
+    let story = story(draft, &wrong);
+    draft.notice(&wrong.etcd, notice::WRONG_DATA, story);
 }
 
 /// What is done about it, and what happened where etcd's own state does not say so already.
@@ -199,14 +204,7 @@ fn story(draft: &Draft<'_>, wrong: &WrongData) -> String {
 
 /// The evidence: what is served, what was served, and where those data are.
 pub(super) fn what(draft: &Draft<'_>, wrong: &WrongData) -> String {
-    let serves = &wrong.serves;
-    let kind = match wrong.kind {
-        WrongDataKind::Empty => "etcd serves an empty store (no namespace kube-system)",
-        WrongDataKind::Foreign => "etcd serves the data of another cluster (namespace kube-system has another UID)",
-        WrongDataKind::Older => "etcd serves an older copy of its data (no restore wrote its WAL)",
-        WrongDataKind::Unclear => "etcd serves older data, and whether somebody restored them cannot be told",
-    };
-    let mut text = format!("{kind}, at revision {}", serves.revision);
+    let mut text = format!("{}, at revision {}", in_words(wrong.kind), wrong.serves.revision);
     if let Some(known) = draft.memory.incarnations.get(&wrong.etcd) {
         text.push_str(&format!("; this node served revision {} at {:.0}", known.revision, known.at));
     }
@@ -214,6 +212,15 @@ pub(super) fn what(draft: &Draft<'_>, wrong: &WrongData) -> String {
         text.push_str(&format!("; {place}"));
     }
     text
+}
+
+fn in_words(kind: WrongDataKind) -> &'static str {
+    match kind {
+        WrongDataKind::Empty => "etcd serves an empty store (no namespace kube-system)",
+        WrongDataKind::Foreign => "etcd serves the data of another cluster (namespace kube-system has another UID)",
+        WrongDataKind::Older => "etcd serves an older copy of its data (no restore wrote its WAL)",
+        WrongDataKind::Unclear => "etcd serves older data, and whether somebody restored them cannot be told",
+    }
 }
 
 /// Where the data on record are, by what is seen of their directory.
@@ -302,7 +309,7 @@ fn stop_api(draft: &mut Draft<'_>, wrong: WrongData) {
             }
             set_api(draft, ApiStop::Stopped { component: component.clone(), generation: number, out: false, since });
             let served = served_for(draft, &component, &wrong);
-            let because = format!("{}; {served}", what(draft, &wrong));
+            let because = format!("{}; {served}", in_words(wrong.kind));
             draft.tell(
                 &component,
                 EventKind::State,

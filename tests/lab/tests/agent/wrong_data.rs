@@ -112,7 +112,11 @@ async fn q1_a_disk_that_is_not_mounted_and_an_older_copy_are_held_and_nothing_is
     stage.node.etcd_disk_at_boot(Disk::Missing)?;
     stage.node.reboot().await?;
     is_stopped_for(&stage, &NEW).await?;
-    ensure!(stage.times_told("is restarted") == 0 && stage.times_told("went back from") == 0, "{}", stage.story());
+    ensure!(
+        stage.times_told("restarting its container") == 0 && stage.times_told("went back from") == 0,
+        "{}",
+        stage.story()
+    );
     // Kept over a kill, and by whoever fills slots.
     stage.node.agent().kill().await?;
     let filled = stage.node.lastgood(&["fill-slots"]).await?;
