@@ -239,7 +239,7 @@ fn changed(draft: &mut Draft<'_>, id: &ComponentId, number: u32, good: u32, file
         return draft.enter(id, slot, because);
     }
     if undecoded && older_process {
-        // To the kubelet it may be the pod that runs: then it starts no other, and is not deaf.
+        // To the kubelet it may be the pod that runs: then it starts no other, and is not deaf (undecoded.rs).
         let slot = Slot::Unread { candidate: number, good, age: Duration::ZERO };
         let because = "what stood before could not be read; whether the running process is of it cannot be told";
         return draft.enter(id, slot, because);
@@ -257,6 +257,10 @@ fn unread(draft: &mut Draft<'_>, id: &ComponentId, candidate: u32, good: u32, ag
         let crashes = draft.assessment(id).and_then(|a| a.crash.as_ref()).map_or(0, |crash| crash.count);
         let trial = Probation { crashes, ..trial };
         return draft.enter(id, Slot::Probation(trial), "a process started that reads the changed files");
+    }
+    if undecoded::is_the_same_pod(draft, id, candidate, good, age) {
+        let trial = Slot::Probation(Probation::begin(candidate, good));
+        return draft.enter(id, trial, "the kubelet has let its pod run on, so it is of what stands");
     }
     if let Some(record) = draft.record_mut(id) {
         record.slot = Slot::Unread { candidate, good, age: age + credit };

@@ -20,10 +20,11 @@ use std::time::Duration;
 
 use super::draft::Draft;
 use super::rollback::{self, Begin};
+use crate::model::closure::generation_digest;
 use crate::model::memory::{Unstarted, notice};
-use crate::model::observation::{ManifestFile, PodRun};
+use crate::model::observation::{ManifestFile, PodRun, SandboxState};
 use crate::model::slot::{Rollback, Wish};
-use crate::model::{ComponentId, FileFault, Role, Slot, Verdict};
+use crate::model::{ComponentId, FileFault, Generation, Role, Slot, Verdict};
 
 /// The kubelet starts an accepted pod at most 15 s after it has killed the one before (10 s of back-off, up to half as
 /// much again); with the time between two of its 20 s scans to spare for a busy node.
@@ -39,6 +40,9 @@ const HANGING_REFUSED_AFTER: Duration = Duration::from_secs(90);
 
 /// The runtime's clock is read after ours: a sandbox may seem to be made a moment from now, but not longer.
 const AHEAD: i64 = 2;
+
+/// The kubelet ends the pod of a changed manifest at once, or at one of its 20 s scans: two of them.
+const SAME_POD_AFTER: Duration = Duration::from_secs(40);
 
 /// What the kubelet makes of the file.
 enum Kubelet {
@@ -177,6 +181,36 @@ fn patience(draft: &Draft<'_>, id: &ComponentId) -> Duration {
     }
     let hanging = draft.memory.components.iter().any(|(other, record)| hangs(other, record.role));
     if hanging { HANGING_REFUSED_AFTER } else { REFUSED_AFTER }
+}
+
+/// Whether the pod that runs is one of what stands, which decodes again and bears a newer time than the pod: the kubelet,
+/// which hears of changes, has let it run on. Then it has stood since the pod was made (Q5), as far as the files that it
+/// brings are the ones from before as well.
+pub(super) fn is_the_same_pod(
+    draft: &mut Draft<'_>,
+    id: &ComponentId,
+    candidate: u32,
+    good: u32,
+    age: Duration,
+) -> bool {
+    if age < SAME_POD_AFTER || cannot_tell(draft).is_some() || !rollback::kubelet_hears(draft) {
+        return false;
+    }
+    let ready = rollback::runs_of(draft, id).filter(|run| run.ready == SandboxState::Ready);
+    let Some(made) = ready.map(|run| run.created).max() else { return false };
+    let Some(record) = draft.record_mut(id) else { return false };
+    let Some((candidate, good)) = record.generations.get(&candidate).zip(record.generations.get(&good)) else {
+        return false;
+    };
+    // Of what differs in its files alone, the pod is the same and its process is what has to be waited for.
+    let files = |generation: &Generation| generation_digest(good.pod_digest, &generation.closure);
+    if candidate.pod_digest == good.pod_digest || files(candidate) != files(good) {
+        return false;
+    }
+    if let Some(stands) = &mut record.stands {
+        stands.changed = stands.changed.min(made);
+    }
+    true
 }
 
 /// Whether a file that stands in the way of our own rollback is somebody's, and the kubelet may run it: one that it was

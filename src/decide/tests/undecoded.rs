@@ -118,7 +118,7 @@ fn what_the_kubelet_runs_and_we_cannot_read_is_told_once_and_left_alone() {
 }
 
 #[test]
-fn what_decodes_again_and_is_the_pod_that_runs_is_proven_by_its_next_process() {
+fn what_decodes_again_and_is_the_pod_that_runs_is_proven_by_it() {
     let mut world = World::adopted();
     world.write(FILE, &yaml_1_1(API, "--v=3"));
     world.run(60);
@@ -126,13 +126,23 @@ fn what_decodes_again_and_is_the_pod_that_runs_is_proven_by_its_next_process() {
     world.unsettled.insert(FILE.to_owned());
     world.run(1);
     world.unsettled.clear();
-    world.run(900);
-    world.assert_untouched();
+    world.run(30);
     assert!(matches!(world.slot(API), Slot::Unread { candidate: 2, good: 1, .. }), "{}", world.story());
     assert_eq!((notice(&world, API), &world.memory.components[&id(API)].unstarted), (None, &None));
-    let pod = world.pods.get_mut(&id(API)).unwrap();
-    (pod.up, pod.next_start) = (Up::Exited, world.seconds + 2);
     world.until(600, "proven", |w| matches!(w.slot(API), Slot::Steady { good: 2 }));
+    world.assert_untouched();
+
+    // A deaf kubelet lets a pod run on that is another one.
+    let mut world = World::adopted();
+    world.write(FILE, &yaml_1_1(API, "--v=3"));
+    world.run(60);
+    world.kubelet_started = world.seconds;
+    world.kubelet_heard = false;
+    world.memory.api_served = None;
+    world.hung.insert(API.to_owned(), Pursuit::Busy);
+    world.write(FILE, &manifest(API, "--v=4"));
+    world.run(120);
+    assert!(matches!(world.slot(API), Slot::Unread { candidate: 2, good: 1, .. }), "{}", world.story());
 }
 
 #[test]
