@@ -321,6 +321,9 @@ impl Agent {
         let answers = status.is_some_and(|status| status.own.is_some());
         // What is not the data on record is no snapshot that counts.
         let answers = answers && member.as_ref().is_some_and(|m| decide::serves_the_record(&self.memory, &m.component));
+        if let Some(status) = status.filter(|_| answers) {
+            keeper.confirm(status.at);
+        }
         keeper.want(Wanted { answers, member, work_ahead });
     }
 

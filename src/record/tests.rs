@@ -11,6 +11,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::model::closure::KubeconfigHealth;
 use crate::model::etcd::{Incarnation, WentBack};
+use crate::model::etcd_data::{ApiStop, ClusterFiles, KubeSystem, StoreIdentity, WrongData, WrongDataKind};
 use crate::model::generation::Stored;
 use crate::model::manifest::DataIdentity;
 use crate::model::memory::{ApiServed, ChangeSet, Machine, Parked, Pause, Pin, Record, Restart, Stands};
@@ -186,9 +187,15 @@ fn full_memory() -> Memory {
         machine: machine(),
         components: slots.into_iter().map(|(name, slot)| (ComponentId::system(name), record(slot))).collect(),
         pause: Some(Pause { until: since, reason: "moving racks".into(), warned: false }),
-        wrong_data: None,
-        cluster: None,
-        rebuilt: None,
+        wrong_data: Some(WrongData {
+            etcd: ComponentId::system("etcd"),
+            kind: WrongDataKind::Empty,
+            since,
+            serves: served(since),
+            api: ApiStop::Stopped { component: ComponentId::system("kube-apiserver"), generation: 1, out: true, since },
+        }),
+        cluster: Some(ClusterFiles { ca: Some(Digest::of(b"ca")), kubelet: None }),
+        rebuilt: Some("`kubeadm reset` ran".into()),
         parked: Some(Parked {
             component: ComponentId::system("kube-apiserver"),
             generation: 1,
@@ -333,12 +340,8 @@ fn a_memory_is_saved_once_and_comes_back() {
     assert_eq!(guard.load_memory(&machine()), (memory, vec![]));
 }
 
-#[test]
-fn the_worlds_of_etcd_and_what_is_left_to_start_anew_come_back() {
-    let (_dir, guard) = guard();
-    let (etcd, at) = (ComponentId::system("etcd"), Timestamp::UNIX_EPOCH);
-    let mut memory = kept(&guard, "etcd", &[(1, good())]);
-    let world = Incarnation {
+fn served(at: Timestamp) -> Incarnation {
+    Incarnation {
         cluster: u64::MAX,
         member: 2,
         revision: 40_000,
@@ -346,11 +349,22 @@ fn the_worlds_of_etcd_and_what_is_left_to_start_anew_come_back() {
         at,
         version: "3.5.16".into(),
         raft_index: 90_000,
-        store: None,
+        store: Some(StoreIdentity {
+            prefix: "/registry".into(),
+            namespace: KubeSystem::Present { uid: Some("u".into()), created: 7 },
+        }),
         members: 3,
         away_since: Some(at),
         doubted: Some(Duration::from_secs(9)),
-    };
+    }
+}
+
+#[test]
+fn the_worlds_of_etcd_and_what_is_left_to_start_anew_come_back() {
+    let (_dir, guard) = guard();
+    let (etcd, at) = (ComponentId::system("etcd"), Timestamp::UNIX_EPOCH);
+    let mut memory = kept(&guard, "etcd", &[(1, good())]);
+    let world = served(at);
     memory.incarnations.insert(etcd.clone(), world);
     memory.went_back = Some(WentBack {
         etcd,

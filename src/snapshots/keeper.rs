@@ -44,6 +44,8 @@ const GLANCE: Duration = Duration::from_secs(5);
 const BUSY: Duration = Duration::from_secs(5);
 /// Before work on the node, one younger than this is new enough.
 const FRESH: Duration = Duration::from_secs(5 * 60);
+/// A member answers every two seconds; a pass takes its answer a moment later.
+const CONFIRMED_WITHIN: Duration = Duration::from_secs(30);
 /// Events that wait to be told.
 const EVENTS: usize = 64;
 
@@ -62,6 +64,7 @@ pub struct Wanted {
 #[derive(Debug)]
 pub struct Keeper {
     wanted: watch::Sender<Wanted>,
+    confirmed: watch::Sender<Duration>,
     known: Arc<Mutex<Snapshots>>,
     told: mpsc::Receiver<Event>,
     /// Nothing where snapshots are sent nowhere.
@@ -74,6 +77,7 @@ impl Keeper {
     /// Starts it.
     pub fn start(settings: &Settings, machine: String) -> Self {
         let (wanted, wants) = watch::channel(Wanted::default());
+        let (confirmed, confirms) = watch::channel(Duration::ZERO);
         let (tell, told) = mpsc::channel(EVENTS);
         let since = clock::now().wall;
         let known = Arc::new(Mutex::new(look(settings, since)));
@@ -83,6 +87,7 @@ impl Keeper {
             machine,
             since,
             wants,
+            confirms,
             tell,
             known: Arc::clone(&known),
             failed: None,
@@ -93,7 +98,7 @@ impl Keeper {
         };
         let mut task = JoinSet::new();
         task.spawn(work.go_on());
-        Self { wanted, known, told, uploader, _task: task }
+        Self { wanted, confirmed, known, told, uploader, _task: task }
     }
 
     /// Tells it what the last pass found.
@@ -103,6 +108,11 @@ impl Keeper {
             *before = wanted;
             changed
         });
+    }
+
+    /// Tells it when the member's last answer from the data on record came, on the boot clock.
+    pub fn confirm(&self, answered: Duration) {
+        self.confirmed.send_if_modified(|before| std::mem::replace(before, answered) != answered);
     }
 
     /// What is known of the snapshots; nothing where this node has no etcd of its own.
@@ -123,6 +133,8 @@ struct Work {
     machine: String,
     since: Timestamp,
     wants: watch::Receiver<Wanted>,
+    /// When the member last answered from the data on record.
+    confirms: watch::Receiver<Duration>,
     tell: mpsc::Sender<Event>,
     known: Arc<Mutex<Snapshots>>,
     failed: Option<Failed>,
@@ -220,6 +232,7 @@ impl Work {
                 from_member(&member.way, limits, directory.path(), &quietly()).await?.prove(&quietly()).await?;
             let (proof, remarks) = (proven.proof().clone(), proven.remarks().join("; "));
             let sha256 = proven.sha256();
+            self.confirmed(clock::since_boot()).await?;
             block_in_place(|| proven.keep(&locked))?;
             let bundle = block_in_place(|| bundle::add(&self.settings, &locked, &proof, sha256));
             Ok::<_, save::Fault>((proof, remarks, bundle))
@@ -251,6 +264,15 @@ impl Work {
         drop(locked);
         self.look_anew().await;
         Tried::Done
+    }
+
+    /// Waits for an answer of the member that came after its data were read, and was from the data on record: an etcd that
+    /// has just started on others is found out by its first answers.
+    async fn confirmed(&mut self, read: Duration) -> Result<(), save::Fault> {
+        match timeout(CONFIRMED_WITHIN, self.confirms.wait_for(|answered| *answered >= read)).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(_)) | Err(_) => Err(save::Fault::Unconfirmed),
+        }
     }
 
     /// Removes what the rules do not keep, and says what went, and why.

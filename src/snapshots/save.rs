@@ -93,6 +93,12 @@ pub enum Fault {
     /// The member does not send it: a sentence.
     #[error("{0}")]
     Member(String),
+    /// etcd did not confirm afterwards that it serves the data on record.
+    #[error(
+        "etcd has not answered from the data on record since the snapshot was taken, so it does not count (see `lastgood \
+         status`)"
+    )]
+    Unconfirmed,
     /// It took too long.
     #[error("the snapshot was not there within {} s (snapshots.timeout)", .0.as_secs())]
     TooLong(Duration),

@@ -19,6 +19,7 @@ use proptest::prelude::*;
 
 use super::sequences::{Deed, Passed, deed, play};
 use super::world::{FOUR, World, id, manifest};
+use crate::model::etcd_data::WrongDataKind;
 use crate::model::memory::Record;
 use crate::model::reading::{Symptom, SymptomKind};
 use crate::model::slot::Wish;
@@ -103,6 +104,33 @@ proptest! {
                 let data = |number: u32| record.generations.get(&number).and_then(|generation| generation.data.clone());
                 let Some(served) = record.last_served else { continue };
                 assert_eq!(data(*number), data(served), "{component}\n{}", passed.world.story());
+            }
+        });
+    }
+
+    #[test]
+    fn never_3_q1_anything_is_restarted_onto_other_data_or_learnt_from_them(
+        deeds in prop::collection::vec(prop_oneof![
+            3 => prop::sample::select(vec![WrongDataKind::Empty, WrongDataKind::Foreign, WrongDataKind::Older])
+                .prop_map(Deed::OtherData),
+            2 => Just(Deed::RightData),
+            1 => prop::sample::select(vec![Deed::Pause, Deed::Resume, Deed::KillAgent, Deed::RuntimeDies,
+                Deed::RuntimeReturns, Deed::HandsFail, Deed::HandsWork]),
+            4 => (1u64..60).prop_map(Deed::Wait),
+        ], 1..25)
+    ) {
+        let (etcd, api) = (id("etcd"), id("kube-apiserver"));
+        play(&mut World::adopted(), &deeds, |passed| {
+            let (memory, story) = (&passed.world.memory, || passed.world.story());
+            assert_eq!(memory.incarnations[&etcd].store, super::world::store("u"), "{}", story());
+            assert_eq!(record(&passed, &etcd).data_dir.as_ref().unwrap().1.member, Some((1, 2)), "{}", story());
+            if passed.before.wrong_data.is_none() || memory.wrong_data.is_none() {
+                return;
+            }
+            for step in passed.steps.iter().filter(|step| step.touches_node()) {
+                let stops_api = matches!(step, Step::Withhold { .. } | Step::StopContainer { .. } | Step::StopSandbox { .. })
+                    && step.component() == Some(&api);
+                assert!(stops_api || matches!(step, Step::RestartKubelet), "{step}\n{}", story());
             }
         });
     }

@@ -4,6 +4,8 @@
 use proptest::prelude::*;
 
 use super::world::{FOUR, World, id, manifest};
+use super::wrong_data;
+use crate::model::etcd_data::WrongDataKind;
 use crate::model::observation::Gone;
 use crate::model::reading::{Symptom, SymptomKind};
 use crate::model::{Memory, Request, Slot, Step};
@@ -25,6 +27,10 @@ pub(super) enum Deed {
     RuntimeReturns,
     HandsFail,
     HandsWork,
+    /// etcd starts on other data than those on record.
+    OtherData(WrongDataKind),
+    /// It starts on the data on record.
+    RightData,
     Wait(u64),
 }
 
@@ -74,6 +80,8 @@ fn carry_out(world: &mut World, deed: &Deed) {
         Deed::RuntimeReturns => world.runtime_dead = None,
         Deed::HandsFail => world.hands_fail = true,
         Deed::HandsWork => world.hands_fail = false,
+        Deed::OtherData(kind) => wrong_data::serves(world, *kind),
+        Deed::RightData => wrong_data::serves_the_record(world),
         Deed::Wait(_) => {}
     }
 }

@@ -20,13 +20,14 @@ fn empty() -> Option<StoreIdentity> {
 /// etcd's process is another one since now.
 fn restart_etcd(world: &mut World) {
     let now = world.moment().wall;
-    let pod = world.pods.get_mut(&id("etcd")).unwrap();
-    (pod.attempt, pod.started, pod.up) = (pod.attempt + 1, now, Up::Running);
+    if let Some(pod) = world.pods.get_mut(&id("etcd")) {
+        (pod.attempt, pod.started, pod.up) = (pod.attempt + 1, now, Up::Running);
+    }
     world.seconds += 1;
 }
 
 /// etcd starts on a directory that holds something else.
-fn serves(world: &mut World, kind: WrongDataKind) {
+pub(super) fn serves(world: &mut World, kind: WrongDataKind) {
     restart_etcd(world);
     says(world, kind);
 }
@@ -50,7 +51,7 @@ fn says(world: &mut World, kind: WrongDataKind) {
 }
 
 /// It starts on the data on record.
-fn serves_the_record(world: &mut World) {
+pub(super) fn serves_the_record(world: &mut World) {
     restart_etcd(world);
     world.origin = began(1);
     world.data_member = Some((1, 2));

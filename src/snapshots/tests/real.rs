@@ -338,6 +338,10 @@ async fn object_storage_that_hangs_delays_no_snapshot_here() {
     let component = "kube-system/etcd".parse().unwrap();
     let member = LocalMember { component, way: cluster.way(), data_dir: None };
     keeper.want(Wanted { member: Some(member), answers: true, work_ahead: None });
+    // Two intervals: nothing is kept before etcd has answered once more from the data on record.
+    let early = tokio::time::timeout(Duration::from_secs(4), keeper.told()).await;
+    assert!(early.is_err() && keeper.known().unwrap().verified == 0, "{early:?}");
+    keeper.confirm(Duration::MAX);
     for taken in 1..=3 {
         let event = tokio::time::timeout(SOON, keeper.told()).await.expect("one is taken in time").unwrap();
         assert_eq!(event.kind, EventKind::Snapshot, "{event}");
