@@ -107,12 +107,18 @@ fn remember(draft: &mut Draft<'_>, id: &ComponentId) -> Trust {
         wrong_data::note_cluster(draft);
         return Trust::OnRecord;
     };
-    let (kept, seen) = wrong_data::origins(draft, id);
+    let (kept, seen) = wrong_data::directories(draft, id);
     // What the quorum agreed on counts; what the member says of itself beside it may be a moment older or younger.
     let said = Incarnation { revision: agreed.revision, ..fresh.clone() };
     let data = lineage::compare(&known, &said, &kept, &seen);
-    if data == Data::OnRecord {
+    if matches!(data, Data::OnRecord | Data::Exchanged) {
+        let was = known.to_string();
         goes_on(draft, id, &known, fresh);
+        if data == Data::Exchanged {
+            let what = format!("a newer copy of its data is in the place of the one at {was}");
+            draft.tell(id, EventKind::Notice, None, &what, "what read from the older one is restarted");
+            restart_dependents(draft, id, what);
+        }
         return Trust::OnRecord;
     }
     match known.doubted {
@@ -125,7 +131,7 @@ fn remember(draft: &mut Draft<'_>, id: &ComponentId) -> Trust {
         None | Some(_) => {}
     }
     match data {
-        Data::OnRecord => Trust::OnRecord,
+        Data::OnRecord | Data::Exchanged => Trust::OnRecord,
         Data::Restored => {
             restored(draft, id, &known, fresh);
             Trust::OnRecord

@@ -3,7 +3,8 @@
 //! ```text
 //!   Namespace kube-system   another UID ─▶ Foreign      no such key ─▶ Empty
 //!        │ the same, or cannot be compared
-//!   cluster ID, revision, term, raft index: none lower, the same cluster ─▶ OnRecord
+//!   cluster ID, revision, term, raft index: none lower, the same cluster ─▶ OnRecord; in another directory, and further
+//!        │                                    than this etcd can have come ─▶ Exchanged
 //!        │ one of them goes back
 //!   the head of the WAL     a restore wrote it, and not that of the data on record ─▶ Restored
 //!                           an etcd began it, or it is a copy of the WAL on record ─▶ Older
@@ -21,15 +22,29 @@ use crate::model::etcd_data::{KubeSystem, WalOrigin, WrongDataKind};
 pub(super) enum Data {
     /// They are the data on record, as far as they can be compared.
     OnRecord,
+    /// They are the data on record as they were later, elsewhere: a newer copy is in the place of an older one.
+    Exchanged,
     /// Somebody restored an earlier state, by whatever tool.
     Restored,
     /// They are others.
     Wrong(WrongDataKind),
 }
 
-/// Compares what an etcd serves with the record. `kept` and `seen` are the WALs of the data directory that was served
-/// from, and of the one that is.
-pub(super) fn compare(known: &Incarnation, fresh: &Incarnation, kept: &WalOrigin, seen: &WalOrigin) -> Data {
+/// More entries than a busy cluster commits between the last answer of an etcd and its end: two seconds at some thousand a
+/// second.
+const MOST_BETWEEN_ANSWERS: u64 = 10_000;
+
+/// A data directory, as far as it identifies what it holds.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Directory {
+    /// The inode of `member`.
+    pub(super) inode: Option<u64>,
+    /// How its WAL begins.
+    pub(super) origin: WalOrigin,
+}
+
+/// Compares what an etcd serves with the record. `kept` is the data directory that was served from, `seen` the one that is.
+pub(super) fn compare(known: &Incarnation, fresh: &Incarnation, kept: &Directory, seen: &Directory) -> Data {
     let same_store = known.store.as_ref().zip(fresh.store.as_ref()).and_then(|(known, fresh)| known.is_of(fresh));
     if same_store == Some(false) {
         return Data::Wrong(match is_empty(fresh) {
@@ -42,13 +57,19 @@ pub(super) fn compare(known: &Incarnation, fresh: &Incarnation, kept: &WalOrigin
     let index_lower = fresh.raft_index > 0 && fresh.raft_index < known.raft_index;
     let lower = fresh.revision < known.revision || fresh.term < known.term || index_lower;
     if !other_cluster && !lower {
-        return Data::OnRecord;
+        let moved = kept.inode.zip(seen.inode).is_some_and(|(kept, seen)| kept != seen);
+        let ahead = fresh.raft_index.saturating_sub(known.raft_index);
+        // The only member commits nothing while it is away; one of several catches up.
+        let alone = known.members.max(fresh.members) <= 1;
+        let exchanged = moved && alone && known.raft_index > 0 && ahead > MOST_BETWEEN_ANSWERS;
+        return if exchanged { Data::Exchanged } else { Data::OnRecord };
     }
     if is_empty(fresh) && fresh.revision < known.revision {
         return Data::Wrong(WrongDataKind::Empty);
     }
-    let copy = kept.fingerprint().is_some() && kept.fingerprint() == seen.fingerprint();
-    match seen {
+    let fingerprint = kept.origin.fingerprint();
+    let copy = fingerprint.is_some() && fingerprint == seen.origin.fingerprint();
+    match &seen.origin {
         WalOrigin::Restored { .. } if copy => Data::Wrong(WrongDataKind::Older),
         WalOrigin::Restored { .. } => Data::Restored,
         // The keys of this cluster under another cluster ID and at no lower revision: somebody copied them there.
@@ -92,6 +113,10 @@ mod tests {
             away_since: None,
             doubted: None,
         }
+    }
+
+    fn dir(inode: u64, origin: WalOrigin) -> Directory {
+        Directory { inode: Some(inode), origin }
     }
 
     fn began(fingerprint: u32) -> WalOrigin {
@@ -183,7 +208,20 @@ mod tests {
         for (situation, change, seen, expected) in rows {
             let mut fresh = known();
             change(&mut fresh);
-            assert_eq!(compare(&known(), &fresh, &began(1), &seen), expected, "{situation}");
+            assert_eq!(compare(&known(), &fresh, &dir(2, began(1)), &dir(2, seen)), expected, "{situation}");
+        }
+    }
+
+    #[test]
+    fn q1_a_newer_copy_in_another_directory_is_told_from_data_that_were_moved() {
+        for (situation, inode, ahead, members, expected) in [
+            ("the same directory, written fast", 2, 50_000, 1, Data::OnRecord),
+            ("moved to another disk", 3, 40, 1, Data::OnRecord),
+            ("a newer copy", 3, 50_000, 1, Data::Exchanged),
+            ("a member of several that has caught up", 3, 50_000, 3, Data::OnRecord),
+        ] {
+            let fresh = Incarnation { raft_index: 2000 + ahead, revision: 1000 + ahead as i64, members, ..known() };
+            assert_eq!(compare(&known(), &fresh, &dir(2, began(1)), &dir(inode, began(1))), expected, "{situation}");
         }
     }
 
@@ -191,22 +229,26 @@ mod tests {
     fn q1_a_copy_of_restored_data_is_an_older_disk_and_no_second_restore() {
         let fresh = Incarnation { revision: 400, raft_index: 900, ..known() };
         assert_eq!(
-            compare(&known(), &fresh, &restored(Some(7)), &restored(Some(7))),
+            compare(&known(), &fresh, &dir(2, restored(Some(7))), &dir(3, restored(Some(7)))),
             Data::Wrong(WrongDataKind::Older)
         );
-        assert_eq!(compare(&known(), &fresh, &restored(Some(7)), &restored(Some(8))), Data::Restored);
-        assert_eq!(compare(&known(), &fresh, &restored(None), &restored(Some(8))), Data::Restored, "a young record");
+        assert_eq!(compare(&known(), &fresh, &dir(2, restored(Some(7))), &dir(3, restored(Some(8)))), Data::Restored);
+        assert_eq!(
+            compare(&known(), &fresh, &dir(2, restored(None)), &dir(3, restored(Some(8)))),
+            Data::Restored,
+            "a young record"
+        );
     }
 
     #[test]
     fn q1_a_record_without_a_namespace_proves_nothing_by_itself() {
         let known = Incarnation { store: None, ..known() };
         let on = Incarnation { store: store(Some("x")), revision: 1001, ..known.clone() };
-        assert_eq!(compare(&known, &on, &began(1), &began(1)), Data::OnRecord);
+        assert_eq!(compare(&known, &on, &dir(2, began(1)), &dir(2, began(1))), Data::OnRecord);
         // Its numbers do.
         let empty = Incarnation { store: store(None), revision: 2, raft_index: 4, term: 2, ..known.clone() };
-        assert_eq!(compare(&known, &empty, &began(1), &began(2)), Data::Wrong(WrongDataKind::Empty));
+        assert_eq!(compare(&known, &empty, &dir(2, began(1)), &dir(3, began(2))), Data::Wrong(WrongDataKind::Empty));
         let unasked = Incarnation { store: None, ..empty };
-        assert_eq!(compare(&known, &unasked, &began(1), &began(2)), Data::Wrong(WrongDataKind::Older));
+        assert_eq!(compare(&known, &unasked, &dir(2, began(1)), &dir(3, began(2))), Data::Wrong(WrongDataKind::Older));
     }
 }

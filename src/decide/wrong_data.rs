@@ -25,6 +25,7 @@ use std::time::Duration;
 
 use super::draft::Draft;
 use super::incarnation::{self, Trust};
+use super::lineage::Directory;
 use super::probation;
 use super::rollback;
 use super::standing::Standing;
@@ -42,10 +43,11 @@ use crate::model::{ComponentId, Generation, Role, Slot, Step};
 /// Words of kubeadm that make another cluster of a node. `kubeadm init phase …` makes files of the present one.
 const REBUILDS: [&str; 3] = ["reset", "init", "join"];
 
-/// The WALs of the data directory on record, and of the one that the deployed manifest names.
-pub(super) fn origins(draft: &Draft<'_>, id: &ComponentId) -> (WalOrigin, WalOrigin) {
-    let kept = draft.record(id).and_then(|record| record.data_dir.as_ref()).map(|(_, kept)| kept.origin.clone());
-    let seen = deployed_dir(draft, id).map(|(_, seen)| seen.origin.clone());
+/// The data directory on record, and the one that the deployed manifest names.
+pub(super) fn directories(draft: &Draft<'_>, id: &ComponentId) -> (Directory, Directory) {
+    let of = |dir: &DataDir| Directory { inode: inode(dir), origin: dir.origin.clone() };
+    let kept = draft.record(id).and_then(|record| record.data_dir.as_ref()).map(|(_, kept)| of(kept));
+    let seen = deployed_dir(draft, id).map(|(_, seen)| of(seen));
     (kept.unwrap_or_default(), seen.unwrap_or_default())
 }
 
@@ -504,7 +506,7 @@ pub(super) fn step_etcd(draft: &mut Draft<'_>, id: &ComponentId, file: &Manifest
 /// What was put back serves wrong data as well: held, unless the restore that a person asked for brought them.
 pub(super) fn hold_replaced(draft: &mut Draft<'_>, id: &ComponentId, r: &Rollback) -> bool {
     let Some(wrong) = draft.memory.wrong_data.clone().filter(|wrong| wrong.etcd == *id) else { return false };
-    let restored = matches!(origins(draft, id).1, WalOrigin::Restored { .. });
+    let restored = matches!(directories(draft, id).1.origin, WalOrigin::Restored { .. });
     if r.vacated.is_some() && restored && accept(draft, Some(id)).is_ok() {
         return true;
     }
