@@ -108,9 +108,7 @@ fn remember(draft: &mut Draft<'_>, id: &ComponentId) -> Trust {
         return Trust::OnRecord;
     };
     let (kept, seen) = wrong_data::directories(draft, id);
-    // What the quorum agreed on counts; what the member says of itself beside it may be a moment older or younger.
-    let said = Incarnation { revision: agreed.revision, ..fresh.clone() };
-    let data = lineage::compare(&known, &said, &kept, &seen);
+    let data = lineage::compare(&known, &fresh, &kept, &seen);
     if matches!(data, Data::OnRecord | Data::Exchanged) {
         let was = known.to_string();
         goes_on(draft, id, &known, fresh);

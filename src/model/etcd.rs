@@ -47,8 +47,8 @@ pub struct EtcdStatus {
     /// Why there was no such read, where it answered at all.
     #[serde(default)]
     pub not_agreed: Option<Symptom>,
-    /// How many rounds in a row, this one included, said the same of the store and nothing lower; zero where it was asked
-    /// once only.
+    /// How many rounds with an agreed read in a row, this one included, said the same of the store and nothing lower; zero
+    /// without one, and where it was asked once only.
     #[serde(default)]
     pub repeated: u32,
     /// Whose Kubernetes cluster its store is, read with the quorum; absent where it could not be read.

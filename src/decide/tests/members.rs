@@ -181,7 +181,9 @@ fn a_process_that_started_while_etcd_was_away_needs_no_restart() {
         world.write(&format!("{name}.yaml"), &manifest(name, ""));
     }
     world.origin = restored(2);
-    world.etcd_says(|status| status.agreed.as_mut().unwrap().revision = 400);
+    world.etcd_says(|status| {
+        (status.own.as_mut().unwrap().revision, status.agreed.as_mut().unwrap().revision) = (400, 400);
+    });
     world.run(120);
     assert!(world.says("went back"), "{}", world.story());
     assert_eq!(stopped(&world), Vec::<String>::new(), "{}", world.story());

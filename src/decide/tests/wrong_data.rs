@@ -117,6 +117,21 @@ fn never_5_one_answer_of_other_data_or_of_the_process_before_stops_nobody() {
     assert!(world.memory.wrong_data.is_none(), "{}", world.story());
 }
 
+/// A member's status and its agreed read are asked beside each other, and writes go on between the two.
+#[test]
+fn never_5_an_agreed_read_that_is_a_moment_older_than_the_status_beside_it_is_no_other_data() {
+    let mut world = heard();
+    world.etcd_says(|status| {
+        status.repeated = 9;
+        (status.own.as_mut().unwrap().revision, status.agreed.as_mut().unwrap().revision) = (1010, 1009);
+    });
+    world.etcd_answered = Some(world.seconds + 1);
+    world.run(10);
+    assert!(world.memory.wrong_data.is_none(), "{}", world.story());
+    assert_eq!(world.memory.incarnations[&id("etcd")].doubted, None);
+    world.assert_untouched();
+}
+
 #[test]
 fn q1_what_cannot_be_told_is_held_and_stops_nobody() {
     let mut world = heard();

@@ -131,7 +131,13 @@ async fn keep_asking(
         ticks.tick().await;
         let mut status = rounds.next(&ask, timeout).await;
         let next = answered.then(&status);
-        repeated = if next == Next::Soon { 1 } else { repeated.saturating_add(1) };
+        // Only behind an agreed read is all applied that was committed before: a Status from before the first one may report
+        // an index from before the member's start.
+        repeated = match (status.agreed, next) {
+            (None, _) => 0,
+            (Some(_), Next::Soon) => 1,
+            (Some(_), Next::InTurn) => repeated.saturating_add(1),
+        };
         status.repeated = repeated;
         let is_down = status.own.is_none() && rounds.known.is_empty();
         *answer.lock().unwrap_or_else(PoisonError::into_inner) = Some(status);
