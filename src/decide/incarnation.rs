@@ -82,9 +82,8 @@ fn remember(draft: &mut Draft<'_>, id: &ComponentId) -> Trust {
     let wrong = draft.memory.wrong_data.as_ref().is_some_and(|wrong| wrong.etcd == *id);
     let untold = match (&known, wrong) {
         (None, _) => Trust::OnRecord,
-        (Some(_), true) => Trust::Others,
         (Some(known), false) if known.doubted.is_some() => Trust::Others,
-        (Some(_), false) => Trust::NotTold,
+        (Some(_), _) => Trust::NotTold,
     };
     let Some(status) = draft.scene.seen.etcd.get(id).filter(|status| is_of_what_runs(draft, id, status.at)) else {
         return untold;

@@ -505,7 +505,9 @@ pub(super) fn step_etcd(draft: &mut Draft<'_>, id: &ComponentId, file: &Manifest
 
 /// What was put back serves wrong data as well: held, unless the restore that a person asked for brought them.
 pub(super) fn hold_replaced(draft: &mut Draft<'_>, id: &ComponentId, r: &Rollback) -> bool {
-    let Some(wrong) = draft.memory.wrong_data.clone().filter(|wrong| wrong.etcd == *id) else { return false };
+    // The process that was put back may not have said yet what it serves.
+    let told = draft.trust(id) == Trust::Others;
+    let Some(wrong) = draft.memory.wrong_data.clone().filter(|wrong| told && wrong.etcd == *id) else { return false };
     let restored = matches!(directories(draft, id).1.origin, WalOrigin::Restored { .. });
     if r.vacated.is_some() && restored && accept(draft, Some(id)).is_ok() {
         return true;

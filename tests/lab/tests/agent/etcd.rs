@@ -112,14 +112,20 @@ async fn an_etcd_3_4_whose_image_is_missing_is_undone_and_not_quarantined() -> R
 
 #[tokio::test]
 async fn q1_a_rollback_never_changes_which_data_is_served() -> Result<()> {
-    // What served last is another data directory, and what broke is a change on top of it.
+    // What served last is another data directory, by a person's word, and what broke is a change on top of it.
     let stage = Stage::with(&QUICK.replace("soak = \"10s\"", "soak = \"10m\"")).await?;
     let file = Component::Etcd.file();
     let good = stage.manifest(Component::Etcd)?;
+    stage.node.lastgood(&["pause", "--for", "10m"]).await?.success()?;
     stage.node.edit_manifest(&file, |text| text.replace("/var/lib/etcd", "/var/lib/other"))?;
     let held =
         |c: &serde_json::Value| c["generation"] == 2 && c["verdict"].to_string().to_lowercase().contains("healthy");
     stage.until(Component::Etcd, "serving over another data directory", held).await?;
+    stage.told("nothing is stopped: paused").await?;
+    stage.node.lastgood(&["etcd", "accept-data", "--yes"]).await?.success()?;
+    stage.node.lastgood(&["resume"]).await?.success()?;
+    stage.told("nobody on this node remembers the state before any more").await?;
+    stage.until(Component::Etcd, "serving over the accepted directory", held).await?;
     let before = stage.node.exec(&["find", "/var/lib/etcd/member", "-printf", "%p %s %T@\n"]).await?.success()?;
     stage.node.edit_manifest(&file, |text| text.replacen("- etcd\n", "- etcd\n    - --no-such-flag=1\n", 1))?;
     stage.in_state(Component::Etcd, "Held").await?;
@@ -129,6 +135,8 @@ async fn q1_a_rollback_never_changes_which_data_is_served() -> Result<()> {
     ensure!(stage.manifest(Component::Etcd)?.contains("--no-such-flag"), "it acted although it was held");
     // The person decides.
     stage.node.write_manifest(&file, &good, Writing::Atomic)?;
+    stage.told("etcd serves the data of another cluster").await?;
+    stage.node.lastgood(&["etcd", "accept-data", "--yes"]).await?.success()?;
     stage.steady_on(Component::Etcd, 1).await?;
     stage.the_same_after_a_restart().await
 }
