@@ -187,15 +187,9 @@ fn full_memory() -> Memory {
         machine: machine(),
         components: slots.into_iter().map(|(name, slot)| (ComponentId::system(name), record(slot))).collect(),
         pause: Some(Pause { until: since, reason: "moving racks".into(), warned: false }),
-        wrong_data: Some(WrongData {
-            etcd: ComponentId::system("etcd"),
-            kind: WrongDataKind::Empty,
-            since,
-            serves: served(since),
-            api: ApiStop::Stopped { component: ComponentId::system("kube-apiserver"), generation: 1, out: true, since },
-        }),
-        cluster: Some(ClusterFiles { ca: Some(Digest::of(b"ca")), kubelet: None }),
-        rebuilt: Some("`kubeadm reset` ran".into()),
+        wrong_data: None,
+        cluster: None,
+        rebuilt: None,
         parked: Some(Parked {
             component: ComponentId::system("kube-apiserver"),
             generation: 1,
@@ -366,6 +360,15 @@ fn the_worlds_of_etcd_and_what_is_left_to_start_anew_come_back() {
     let mut memory = kept(&guard, "etcd", &[(1, good())]);
     let world = served(at);
     memory.incarnations.insert(etcd.clone(), world);
+    memory.wrong_data = Some(WrongData {
+        etcd: etcd.clone(),
+        kind: WrongDataKind::Empty,
+        since: at,
+        serves: served(at),
+        api: ApiStop::Stopped { component: etcd.clone(), generation: 1, out: true, since: at },
+    });
+    memory.cluster = Some(ClusterFiles { ca: Some(Digest::of(b"ca")), kubelet: None });
+    memory.rebuilt = Some("`kubeadm reset` ran".into());
     memory.went_back = Some(WentBack {
         etcd,
         since: at,

@@ -135,7 +135,11 @@ async fn q1_a_rollback_never_changes_which_data_is_served() -> Result<()> {
     ensure!(stage.manifest(Component::Etcd)?.contains("--no-such-flag"), "it acted although it was held");
     // The person decides.
     stage.node.write_manifest(&file, &good, Writing::Atomic)?;
-    stage.told("etcd serves the data of another cluster").await?;
+    let began = Instant::now();
+    while !stage.status().await?["wrong_data"].is_object() {
+        ensure!(began.elapsed() < SOON, "the other data are not noticed:\n{}", stage.story());
+        sleep(LOOK).await;
+    }
     stage.node.lastgood(&["etcd", "accept-data", "--yes"]).await?.success()?;
     stage.steady_on(Component::Etcd, 1).await?;
     stage.the_same_after_a_restart().await
