@@ -434,7 +434,7 @@ fn return_to_the_record(draft: &mut Draft<'_>, wrong: &WrongData) {
     }
     let Some((path, kept)) = draft.record(id).and_then(|record| record.data_dir.clone()) else { return };
     let Some((deployed, seen)) = deployed_dir(draft, id) else { return };
-    // While etcd uses what is seen there, nothing is told of it at rest.
+    // While etcd uses what is seen there, `at_rest` is absent.
     if deployed != path || inode(seen) != inode(&kept) || !whole(draft, id, seen) {
         return;
     }

@@ -384,7 +384,7 @@ pub struct Incarnation {
     pub at: Timestamp,
     /// Its version then.
     pub version: String,
-    /// The highest raft index it had committed; nought where it never told.
+    /// The highest raft index it had committed; zero where it never reported one.
     #[serde(default)]
     pub raft_index: u64,
     /// Whose Kubernetes cluster the store is; absent where that was never read.

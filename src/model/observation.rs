@@ -63,7 +63,7 @@ impl Observation {
         lasts.unwrap_or_default().max(NODE_LEASE)
     }
 
-    /// Whether its process started less than that ago, whoever started it.
+    /// Whether its process started less than that ago, by us or by a person.
     pub fn kubelet_is_young(&self) -> bool {
         let started = self.kubelet.process.as_ref().map(|process| process.started);
         started.is_some_and(|started| self.at.boot.saturating_sub(started) < self.kubelet_pause())

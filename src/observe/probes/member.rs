@@ -55,7 +55,7 @@ pub(in crate::observe) struct Ask {
 #[derive(Debug)]
 pub(in crate::observe) struct Members {
     settings: settings::Probes,
-    /// Wakes whoever takes the answers.
+    /// Wakes the agent, which takes the answers.
     news: Arc<Notify>,
     tasks: BTreeMap<ComponentId, Asking>,
 }
