@@ -3,10 +3,9 @@
 //!
 //! The work is done by a child process (this test binary again, [`the_child`]): [`crate::sys::crash`].
 
-use std::env;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::{env, fs};
 
 use nix::mount::{MsFlags, mount};
 
@@ -26,11 +25,14 @@ enum Work {
     TwoSteps,
     InPlace,
     SaveMemory,
+    Withhold,
+    SetMemoryAside,
 }
 
 impl Work {
     fn of(word: &str) -> Self {
-        [Self::TwoSteps, Self::InPlace, Self::SaveMemory].into_iter().find(|w| format!("{w:?}") == word).unwrap()
+        let all = [Self::TwoSteps, Self::InPlace, Self::SaveMemory, Self::Withhold, Self::SetMemoryAside];
+        all.into_iter().find(|work| format!("{work:?}") == word).unwrap()
     }
 }
 
@@ -53,6 +55,8 @@ async fn work(node: &Node, guard: &Guard, work: Work) -> Vec<Outcome> {
             let saved = guard.save_memory(&memory(node, "new")).map(|_| Outcome::Done(String::new()));
             vec![saved.unwrap_or_else(|error| Outcome::Failed(error.to_string()))]
         }
+        Work::Withhold => vec![node.take(guard, &node.withhold()).await],
+        Work::SetMemoryAside => vec![node.take(guard, &Step::SetMemoryAside).await],
     }
 }
 
@@ -92,7 +96,55 @@ fn assert_whole(node: &Node, situation: &str) {
     assert_eq!(files::names(&node.manifests()).unwrap(), ["kube-apiserver.yaml"], "{situation}");
 }
 
+/// The failed manifest is deployed and whole, or it is out and the known-good one is kept where no start of the agent puts
+/// it in.
+fn check_withheld(node: &Node, situation: &str) {
+    let is_safe = |when: &str| match node.standing() {
+        Some(deployed) => assert_eq!(deployed, manifest(BAD), "{situation}, {when}: the manifest is torn"),
+        None => {
+            let withheld = node.settings.paths.staging.join("withheld/kube-apiserver.yaml");
+            assert_eq!(fs::read_to_string(withheld).unwrap(), manifest(GOOD), "{situation}, {when}: it is lost");
+            let staged = node.settings.paths.staging.join("slots/kube-apiserver.yaml");
+            assert!(!staged.exists(), "{situation}, {when}: a start of the agent would put it in");
+        }
+    };
+    is_safe("after the fault");
+    let deployed = node.standing();
+    finish_interrupted(&node.settings);
+    assert_eq!(node.standing(), deployed, "{situation}: a start of the agent changed what is deployed");
+    let outcomes = runtime().block_on(super::crash_tests::work(node, &node.guard(), Work::Withhold));
+    assert!(matches!(&outcomes[..], [Outcome::Done(_) | Outcome::Nothing(_)]), "{situation}: {outcomes:?}");
+    assert_eq!(node.standing(), None, "{situation}");
+    is_safe("when repeated");
+    assert_eq!(finish_interrupted(&node.settings), Vec::<String>::new(), "{situation}");
+}
+
+/// The generations are in their place or set aside, whole; what is deployed is untouched.
+fn check_set_aside(node: &Node, situation: &str) {
+    let state = &node.settings.paths.state;
+    let kept = || {
+        let aside = state.join("aside");
+        let names = files::names(&aside).unwrap_or_default();
+        let moved = names.iter().filter(|name| name.ends_with(".generations")).map(|name| aside.join(name));
+        let roots: Vec<_> = moved.chain([state.join("generations")]).filter(|root| root.exists()).collect();
+        assert_eq!(roots.len(), 1, "{situation}: {roots:?}");
+        let manifest = roots[0].join("kube-system_kube-apiserver/1/manifest");
+        fs::read_to_string(&manifest).unwrap_or_else(|error| panic!("{situation}: {}: {error}", manifest.display()))
+    };
+    assert_eq!(kept(), manifest(GOOD), "{situation}");
+    let outcomes = runtime().block_on(work(node, &node.guard(), Work::SetMemoryAside));
+    assert!(matches!(&outcomes[..], [Outcome::Done(_) | Outcome::Nothing(_)]), "{situation}: {outcomes:?}");
+    assert_eq!(kept(), manifest(GOOD), "{situation}");
+    assert!(!state.join("generations").exists(), "{situation}");
+    assert_eq!(node.standing().unwrap(), manifest(BAD), "{situation}");
+}
+
 fn check(work: Work, node: &Node, situation: &str) {
+    match work {
+        Work::Withhold => return check_withheld(node, situation),
+        Work::SetMemoryAside => return check_set_aside(node, situation),
+        Work::TwoSteps | Work::InPlace | Work::SaveMemory => {}
+    }
     if work == Work::SaveMemory {
         let (found, findings) = node.guard().load_memory(&node.memory.machine);
         let note =
@@ -170,6 +222,16 @@ fn a_memory_is_the_old_one_or_the_new_one_wherever_the_agent_is_killed() {
     let points = at_every(&[Work::SaveMemory], &calls, "signal=KILL");
     println!("killed at {points} points");
     assert!(points >= 8, "only {points} points");
+}
+
+#[test]
+fn never_1_q11_what_is_withheld_or_set_aside_is_lost_at_no_call() {
+    let works = [Work::Withhold, Work::SetMemoryAside];
+    let calls =
+        ["rename", "renameat", "renameat2", "linkat", "unlink", "unlinkat", "fsync", "openat", "write", "mkdir"];
+    let points = at_every(&works, &calls, "signal=KILL") + at_every(&works, &calls, "error=EIO");
+    println!("killed or failed at {points} points");
+    assert!(points >= 40, "only {points} points: is the work still done by these calls?");
 }
 
 #[test]

@@ -12,8 +12,7 @@ use crate::model::closure::generation_digest;
 use crate::model::generation::Stored;
 use crate::model::manifest::MAX_BYTES;
 use crate::model::memory::{Machine, Record};
-use crate::model::observation::HeardApi;
-use crate::model::observation::{Directory, ImagePresence, Kubelet, KubeletProcess, Node as Host, Settled};
+use crate::model::observation::{Directory, HeardApi, ImagePresence, Kubelet, KubeletProcess, Node as Host, Settled};
 use crate::model::reading::{Reading, Symptom, SymptomKind};
 use crate::model::{ClosureFile, Digest, FileFault, FileKind, Generation, Manifest, Role, Slot, Standing};
 use crate::record::Store;
@@ -201,6 +200,10 @@ impl Node {
 
     pub(super) fn put_in(&self) -> Step {
         Step::PutIn { component: self.id.clone(), number: 1, file_name: "kube-apiserver.yaml".to_owned() }
+    }
+
+    pub(super) fn withhold(&self) -> Step {
+        Step::Withhold { component: self.id.clone(), number: 1, file_name: "kube-apiserver.yaml".to_owned() }
     }
 
     fn publish(&self, number: u32, file_name: &str) -> Step {

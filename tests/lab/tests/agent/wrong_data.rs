@@ -19,6 +19,7 @@ use serde_json::Value;
 use tokio::time::sleep;
 
 use crate::changes::quick;
+use crate::snapshots::{listed, path};
 use crate::stage::{SOON, Stage};
 
 const LOOK: Duration = Duration::from_millis(100);
@@ -100,13 +101,9 @@ async fn q1_a_disk_that_is_not_mounted_and_an_older_copy_are_held_and_nothing_is
     stage.node.put_data("/lab/late", "1").await?;
     stage.node.etcdctl(&["snapshot", "save", "/root/late.db"]).await?;
     stage.in_state(ApiServer, "Steady").await?;
-    let directory = stage.node.path("/var/lib/lastgood/snapshots");
-    let snapshots = || -> Result<usize> {
-        let listed = std::fs::read_dir(&directory);
-        Ok(listed
-            .map_or(0, |listed| listed.flatten().filter(|e| e.path().extension().is_some_and(|x| x == "db")).count()))
-    };
-    let kept = snapshots()?;
+    stage.node.lastgood(&["etcd", "snapshot", "save"]).await?.success()?;
+    let kept = listed(&stage.node).await?;
+    let newest = path(kept.first().context("no snapshot is listed")?);
 
     // A: it is missing at a boot, and etcd founds an empty store with the same IDs.
     stage.node.etcd_disk_at_boot(Disk::Missing)?;
@@ -125,6 +122,10 @@ async fn q1_a_disk_that_is_not_mounted_and_an_older_copy_are_held_and_nothing_is
     is_stopped_for(&stage, &NEW).await?;
     let refused = stage.node.lastgood(&["etcd", "snapshot", "save"]).await?;
     ensure!(refused.code != 0, "a snapshot of the wrong store counts: {}", refused.stdout);
+    // Retention removed nothing for it, and the newest snapshot is still one of the right data.
+    ensure!(listed(&stage.node).await? == kept, "{kept:?}\n{}", stage.story());
+    let planned = stage.node.lastgood(&["etcd", "restore", "--from", "latest", "--dry-run"]).await?;
+    ensure!(planned.stdout.contains(&newest), "not of {newest}: {}{}", planned.stdout, planned.stderr);
     // The person mounts it, and does nothing else.
     stage.node.mount_etcd_disk().await?;
     is_over(&stage).await?;
@@ -154,7 +155,8 @@ async fn q1_a_disk_that_is_not_mounted_and_an_older_copy_are_held_and_nothing_is
     }
     is_over(&stage).await?;
     ensure!(stage.node.get_data("/lab/late").await?.is_some(), "{}", stage.story());
-    ensure!(snapshots()? >= kept);
+    let left = listed(&stage.node).await?;
+    ensure!(kept.iter().all(|before| left.iter().any(|now| path(now) == path(before))), "{kept:?} {left:?}");
     stage.the_same_after_a_restart().await
 }
 
