@@ -25,7 +25,7 @@ use crate::observe::{self, Observer, Surroundings};
 use crate::record::{Guard, LockError, Store};
 use crate::report::Figures;
 use crate::snapshots::Keeper;
-use crate::snapshots::keeper::Wanted;
+use crate::snapshots::task_input::TaskInput;
 use crate::sys;
 
 mod knowing;
@@ -124,13 +124,19 @@ impl Agent {
         let mut observer = Observer::start(settings).await;
         let mut events = Vec::new();
         for sentence in act::finish_interrupted(settings) {
-            events.push(event(now, EventKind::Action, None, &sentence, "an earlier run ended in the middle of it"));
+            events.push(Event::new(
+                now.wall,
+                EventKind::Action,
+                None,
+                &sentence,
+                "an earlier run ended in the middle of it",
+            ));
         }
         let machine = observer.machine();
         let (mut memory, findings) = guard.load_memory(&machine);
         memory.machine = machine;
         for finding in findings {
-            events.push(event(now, EventKind::Agent, None, &finding.to_string(), ""));
+            events.push(Event::new(now.wall, EventKind::Agent, None, &finding.to_string(), ""));
         }
         // A first look brings the probes under way, so that the first judged pass has answers.
         let _ = observer.observe(&memory).await;
@@ -189,7 +195,7 @@ impl Agent {
         let renewed = self.guard.refresh_kubeconfigs(&self.memory, &seen);
         // What was renewed is told as it happens; what could not be kept would be told again at every pass.
         for sentence in renewed.iter().filter(|sentence| !self.renewals.contains(*sentence)) {
-            events.push(event(seen.at, EventKind::Notice, None, sentence, ""));
+            events.push(Event::new(seen.at.wall, EventKind::Notice, None, sentence, ""));
         }
         self.renewals = renewed;
         match self.guard.append(&events) {
@@ -235,7 +241,7 @@ impl Agent {
                     // What is kept and published is our own bookkeeping; whoever asks what was done means the node.
                     let kind = if step.touches_node() { EventKind::Action } else { EventKind::Generation };
                     self.figures.done(step);
-                    events.push(event(sys::clock::now(), kind, whose.as_ref(), &sentence, ""));
+                    events.push(Event::new(sys::clock::now().wall, kind, whose.as_ref(), &sentence, ""));
                     well.insert(whose);
                 }
                 Outcome::Nothing(_) => {
@@ -260,7 +266,7 @@ impl Agent {
     fn fail(&mut self, now: Moment, trouble: Trouble, sentence: String, events: &mut Vec<Event>) {
         if self.failures.get(&trouble) != Some(&sentence) {
             let because = "it is tried again at the next pass";
-            events.push(event(now, EventKind::Failure, trouble.component(), &sentence, because));
+            events.push(Event::new(now.wall, EventKind::Failure, trouble.component(), &sentence, because));
             self.failures.insert(trouble, sentence);
         }
     }
@@ -324,7 +330,7 @@ impl Agent {
         if let Some(status) = status.filter(|_| answers) {
             keeper.confirm(status.at);
         }
-        keeper.want(Wanted { answers, member, work_ahead });
+        keeper.want(TaskInput { answers, member, work_ahead });
     }
 
     /// Resolves when something may have changed, or the keeper of snapshots did something: with that. Cancel-safe.
@@ -428,18 +434,5 @@ fn hands_of(found: &Surroundings) -> act::Surroundings {
         manifests: found.manifests.value.clone(),
         runtime: found.runtime.as_ref().map(|runtime| runtime.value.clone()),
         look: Arc::new(observe::look_at),
-    }
-}
-
-/// An event, made at this moment.
-pub fn event(now: Moment, kind: EventKind, component: Option<&ComponentId>, to: &str, because: &str) -> Event {
-    Event {
-        at: now.wall,
-        kind,
-        component: component.cloned(),
-        generation: None,
-        from: None,
-        to: to.to_owned(),
-        because: because.to_owned(),
     }
 }

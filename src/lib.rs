@@ -1,17 +1,56 @@
 //! lastgood keeps the last known-good state of a Kubernetes control plane on the node itself, and puts it back.
 //!
-//! The map, in the order of the flow:
+//! One pass, in the order of the flow:
 //!
 //! ```text
-//!  wakes: inotify, timer, signal, request      (a wake is a hint, never a fact)
+//!  wake-ups: inotify, timer, CRI event, signal, request      (a wake-up is a hint, never a fact)
 //!     │
 //!     ▼
 //!  observe ──Observation──▶ judge ──Judgement──▶ decide ──Decision──▶ act ──Outcome──▶ record
-//!  reads only               pure                 pure                 the hands        the memory
+//!  reads only               pure                 pure                 changes the host  the memory
 //! ```
 //!
-//! [`model`] holds the nouns; [`etcd`] reads an etcd's files as they lie on disk,
-//! [`snapshots`] takes and keeps copies of its data. Imports point from the shell to the core: judge and decide import only the model.
+//! The rooms, in layers. A room imports from lower layers, and from its own where that makes no cycle; no two modules use
+//! each other. Tests hold both (`tests/house`), and `tests/graph` prints the graph.
+//!
+//! ```text
+//!  cli                                       arguments, printing, and what a command does over time
+//!  agent    control                          the loop; the socket that the command line talks to
+//!  report                                    status, explain, doctor, history, metrics: one value each, and its printers
+//!  snapshots                                 copies of etcd's data: taken, verified, kept, sent, bundled with the node's files
+//!  observe  act  record  │  judge  decide    reads the node; changes it; remembers  │  functions of values, without I/O
+//!  config   journal  etcd                    settings; journald and systemd; etcd's file formats, and restoring from them
+//!  sys                                       thin wrappers of the operating system
+//!  model    rules                            the values that rooms exchange; the rules that all of them obey
+//! ```
+//!
+//! # Where a change goes
+//!
+//! A **component**: any static pod is one already. For more than its own probes: a `Role` in `model/component.rs`, in the
+//! order of dependence; its questions in `observe/probes/plan.rs`; what it depends on in `judge/causes.rs`.
+//!
+//! A **probe**: a question in `observe/probes/plan.rs`. A new kind of question is a file beside `observe/probes/http.rs`.
+//! An answer is good, bad with a symptom, or "cannot tell", which moves nothing.
+//!
+//! A **step** that changes the host: a variant of `model::Step`, one file in `act`, wanted by one file in `decide`. It reads
+//! again what the decision relied on (Q15), and it is safe to repeat.
+//!
+//! A **reason not to act**: a variant of [`model::inhibitor::Hold`], and the line of `Hold::of` that finds it. The order
+//! there names the first one.
+//!
+//! A **notice**: something a person has to know and nothing is done about: `decide/members.rs` for etcd,
+//! `decide/surroundings.rs` for the node.
+//!
+//! A **metric**: a field of `report::Status` or `report::Figures`, and its line in `report/metrics.rs`.
+//!
+//! A **check of doctor**: one function in the file of `report/doctor` whose subject it is.
+//!
+//! A **configuration key**: one row of [`config::KEYS`]; the loader, `config show`, the man page and the example follow.
+//!
+//! A **command**: a variant in `cli/mod.rs` and one file in `cli`.
+//!
+//! A **capability** with work of its own beside the loop (as snapshots have): a room on the layer of `snapshots`, with its
+//! task started by the agent, which hands it what it needs once a pass and takes its events.
 
 pub mod act;
 pub mod agent;
@@ -26,5 +65,6 @@ pub mod model;
 pub mod observe;
 pub mod record;
 pub mod report;
+pub mod rules;
 pub mod snapshots;
 pub mod sys;

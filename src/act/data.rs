@@ -9,8 +9,8 @@ use super::staging::Staging;
 use crate::config::Settings;
 use crate::etcd;
 use crate::etcd::restore;
+use crate::model::etcd_guard::{self, Barred};
 use crate::model::manifest::{DataIdentity, MAX_BYTES};
-use crate::model::versions::{self, Barred};
 use crate::model::{ComponentId, DataVersion, Manifest, Memory, Role};
 use crate::sys::files::{self, Attributes};
 use crate::sys::lock_file;
@@ -34,10 +34,10 @@ pub(super) fn settled(settings: &Settings, identity: Option<&DataIdentity>) -> R
 pub(super) fn may_be_put_in(component: &ComponentId, number: u32, memory: &Memory) -> Result<(), Barred> {
     let Some(record) = memory.components.get(component) else { return Ok(()) };
     let Some(target) = record.generations.get(&number) else { return Ok(()) };
-    if !versions::follows_another(record, target) {
+    if !etcd_guard::follows_another(record, target) {
         return Ok(());
     }
-    versions::may_return(record, target, &data_of(target.data.as_ref()))
+    etcd_guard::may_return(record, target, &data_of(target.data.as_ref()))
 }
 
 fn data_of(identity: Option<&DataIdentity>) -> DataVersion {
@@ -72,7 +72,7 @@ pub(super) fn may_fill(staging: &Staging, slot: &Path) -> Result<(), Staged> {
     if matches!(data, DataVersion::Unknown { .. }) && newer.is_some_and(|(stood, staged)| stood <= staged) {
         return Ok(());
     }
-    versions::may_open(staged.minor_version(), &data).map_err(|why| Staged { pod: staged.id.clone(), why })
+    etcd_guard::may_open(staged.minor_version(), &data).map_err(|why| Staged { pod: staged.id.clone(), why })
 }
 
 /// Puts what was taken out of a slot last back into it, and drops what was staged for it. Where a file stands, that one is

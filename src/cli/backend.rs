@@ -18,7 +18,7 @@ use crate::config::Settings;
 use crate::control::{Answer, Ask, Client, How, Reach};
 use crate::model::plan::Refusal;
 use crate::model::{ComponentId, Event, Request};
-use crate::report::{Agent, Explanation, Material, Planned, Process, Status};
+use crate::report::{Agent, Explanation, Planned, Process, ReportInput, Status};
 
 /// Whether something is done.
 impl From<bool> for How {
@@ -129,10 +129,10 @@ pub(super) fn unexpected(answer: Answer) -> Failure {
 
 impl Offline {
     /// Makes a report of what is on disk.
-    fn with_material<T>(&self, last: &[Event], report: impl FnOnce(Material<'_>) -> T) -> Result<T, Failure> {
+    fn with_material<T>(&self, last: &[Event], report: impl FnOnce(ReportInput<'_>) -> T) -> Result<T, Failure> {
         let memory = self.memory()?;
         let agent = Agent { process: Process::Stopped, version: env!("CARGO_PKG_VERSION").to_owned() };
-        Ok(report(Material {
+        Ok(report(ReportInput {
             now: Timestamp::now(),
             memory: &memory,
             judgement: None,

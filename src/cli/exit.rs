@@ -6,6 +6,7 @@ use std::path::Path;
 use crate::config::Mistakes;
 use crate::control::client::Unreachable;
 use crate::model::plan::Refusal;
+use crate::snapshots::directory::LockError;
 
 /// How a command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,6 +83,11 @@ impl Failure {
         Self { exit: Exit::Failed, sentence }
     }
 
+    /// It is not done, and the sentence says why.
+    pub fn refused(sentence: String) -> Self {
+        Self { exit: Exit::Refused, sentence }
+    }
+
     /// The agent or its state cannot be reached.
     pub fn unreachable(sentence: String) -> Self {
         Self { exit: Exit::Unreachable, sentence }
@@ -124,6 +130,15 @@ impl From<std::io::Error> for Failure {
         match error.kind() {
             std::io::ErrorKind::PermissionDenied => Self::unreachable(format!("{error}: use sudo")),
             _ => Self::failed(error.to_string()),
+        }
+    }
+}
+
+impl From<LockError> for Failure {
+    fn from(error: LockError) -> Self {
+        match error {
+            LockError::Busy(_) => Self::refused(format!("{error}; try again")),
+            LockError::Io(error) => error.into(),
         }
     }
 }

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use super::offline::Offline;
 use super::{Exit, out};
 use crate::config::Settings;
-use crate::model::etcd_data::{ApiStop, WrongData, WrongDataKind};
+use crate::model::lineage::{ApiStop, WrongData, WrongDataKind};
 use crate::model::slot::{Rollback, Stage};
 use crate::model::{ComponentId, Generation, Memory, Slot};
 

@@ -8,13 +8,13 @@ use tokio::sync::{broadcast, mpsc};
 use tokio::time::{Instant, sleep_until};
 
 use super::{Exit, Failure};
-use crate::agent::{self, Agent, Pass};
+use crate::agent::{Agent, Pass};
 use crate::config::Loaded;
 use crate::control::{Answer, Ask, Asked, How, Listener, serve};
 use crate::journal::{self, systemd::Notifier, textfile::Textfile};
 use crate::model::event::EventKind;
 use crate::model::{Event, Policy, Request};
-use crate::report::{self, Explanation, Material, Planned, Process, Status, is_of_note, systemd_line};
+use crate::report::{self, Explanation, Planned, Process, ReportInput, Status, is_of_note, systemd_line};
 use crate::sys::clock;
 
 /// Events that a client that follows may lag behind.
@@ -62,7 +62,7 @@ pub(super) async fn run(loaded: Loaded) -> Result<Exit, Failure> {
         if let Some(textfile) = &mut textfile {
             let trouble = textfile.keep(&line, || status.metrics()).await;
             let told = trouble
-                .map(|why| agent::event(clock::now(), EventKind::Failure, None, &unwritten(&why), WRITTEN_AGAIN));
+                .map(|why| Event::new(clock::now().wall, EventKind::Failure, None, &unwritten(&why), WRITTEN_AGAIN));
             service.tell(told, Keep::InHistory);
         }
         if ready {
@@ -198,9 +198,9 @@ impl Service {
         Answer::Explanations(explanations.collect())
     }
 
-    fn report<T>(&self, make: impl FnOnce(Material<'_>) -> T) -> T {
+    fn report<T>(&self, make: impl FnOnce(ReportInput<'_>) -> T) -> T {
         let holds: Vec<String> = self.agent.hold().map(ToOwned::to_owned).into_iter().collect();
-        make(Material {
+        make(ReportInput {
             now: Timestamp::now(),
             memory: self.agent.memory(),
             judgement: self.agent.judgement(),
@@ -216,5 +216,5 @@ impl Service {
 
 /// Something that happened to the agent itself.
 fn happened(to: &str, because: &str) -> Event {
-    agent::event(clock::now(), EventKind::Agent, None, to, because)
+    Event::new(clock::now().wall, EventKind::Agent, None, to, because)
 }

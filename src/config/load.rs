@@ -1,15 +1,13 @@
 //! Reading the files: each into a fragment, the fragments in order into [`Settings`], with the origin of every value.
 
-use std::collections::BTreeMap;
-use std::fs;
-use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
-use serde::Serialize;
 use toml::de::{DeTable, DeValue};
 
 use super::keys::Key;
+use super::loaded::{Loaded, Origin, Origins};
 use super::{KEYS, Mistake, Mistakes, Settings, validate};
 
 /// The first file, where `--config` names no other. Fragments lie beside it in `config.d`.
@@ -17,33 +15,6 @@ pub const DEFAULT_FILE: &str = "/etc/lastgood/config.toml";
 
 /// A hand-written configuration is a few kilobytes; what is larger is something else.
 const MAX_BYTES: u64 = 1 << 20;
-
-/// Where a value comes from.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Origin {
-    /// The file.
-    pub file: PathBuf,
-    /// The line, counted from 1.
-    pub line: usize,
-}
-
-impl std::fmt::Display for Origin {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}:{}", self.file.display(), self.line)
-    }
-}
-
-/// Where each key that a file gives comes from; a key that is not in here has its default.
-pub type Origins = BTreeMap<&'static str, Origin>;
-
-/// What was read.
-#[derive(Clone, Debug)]
-pub struct Loaded {
-    /// The effective values.
-    pub settings: Settings,
-    /// Where they come from.
-    pub origins: Origins,
-}
 
 /// Reads the configuration: `file` or [`DEFAULT_FILE`], then `config.d/*.toml` beside it in lexical order. A later value
 /// wins. None of the files has to exist, except one that was asked for.

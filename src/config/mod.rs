@@ -14,6 +14,7 @@
 pub mod duration;
 pub mod keys;
 pub mod load;
+pub mod loaded;
 pub mod mistake;
 pub mod place;
 pub(crate) mod recipient;
@@ -22,8 +23,9 @@ pub mod show;
 pub mod size;
 mod validate;
 
+pub use crate::config::loaded::{Loaded, Origin};
 pub use keys::KEYS;
-pub use load::{DEFAULT_FILE, Loaded, Origin, load, load_leniently};
+pub use load::{DEFAULT_FILE, load, load_leniently};
 pub use mistake::{Mistake, Mistakes};
 pub use settings::Settings;
 pub use show::{example, table};

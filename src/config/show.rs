@@ -97,7 +97,7 @@ mod tests {
     use std::collections::BTreeMap;
     use std::path::{Path, PathBuf};
 
-    use crate::config::{load, load::Origin};
+    use crate::config::{Origin, load};
 
     fn in_tree(name: &str) -> PathBuf {
         Path::new(env!("CARGO_MANIFEST_DIR")).join(name)

@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::incarnation::Trust;
 use super::{Hold, Scene};
 use crate::model::event::EventKind;
 use crate::model::memory::Record;
@@ -20,6 +19,8 @@ pub(super) struct Draft<'a> {
     /// Whose replacement began in this pass: what it wants has not been done yet, so that looking at the directory once
     /// more would take what still stands for somebody's intervention.
     pub(super) begun: BTreeSet<ComponentId>,
+    /// Components whose rollback has begun and has not taken its first step yet.
+    pub(super) started: Vec<ComponentId>,
     /// What each etcd of this node was found to serve in this pass.
     pub(super) data: BTreeMap<ComponentId, Trust>,
 }
@@ -33,6 +34,7 @@ impl<'a> Draft<'a> {
             plan: Vec::new(),
             events: Vec::new(),
             begun: BTreeSet::new(),
+            started: Vec::new(),
             data: BTreeMap::new(),
         }
     }
@@ -69,28 +71,13 @@ impl<'a> Draft<'a> {
 
     /// Tells something about one component.
     pub(super) fn tell(&mut self, id: &ComponentId, kind: EventKind, generation: Option<u32>, to: &str, because: &str) {
-        self.events.push(Event {
-            at: self.scene.tick.now.wall,
-            kind,
-            component: Some(id.clone()),
-            generation,
-            from: None,
-            to: to.to_owned(),
-            because: because.to_owned(),
-        });
+        let event = Event::new(self.scene.tick.now.wall, kind, Some(id), to, because);
+        self.events.push(Event { generation, ..event });
     }
 
     /// Tells something about the node.
     pub(super) fn tell_node(&mut self, kind: EventKind, to: &str, because: &str) {
-        self.events.push(Event {
-            at: self.scene.tick.now.wall,
-            kind,
-            component: None,
-            generation: None,
-            from: None,
-            to: to.to_owned(),
-            because: because.to_owned(),
-        });
+        self.events.push(Event::new(self.scene.tick.now.wall, kind, None, to, because));
     }
 
     /// Moves a component to another place in the state machine, and says so if the place has another name or meaning.
@@ -105,15 +92,8 @@ impl<'a> Draft<'a> {
         };
         record.slot = slot;
         if from != to {
-            self.events.push(Event {
-                at,
-                kind: EventKind::State,
-                component: Some(id.clone()),
-                generation,
-                from: Some(from),
-                to,
-                because: because.to_owned(),
-            });
+            let event = Event::new(at, EventKind::State, Some(id), to, because);
+            self.events.push(Event { generation, from: Some(from), ..event });
         }
     }
 
@@ -196,15 +176,20 @@ impl<'a> Draft<'a> {
             }
             record.verdict = Some((assessment.verdict, assessment.since));
             let cause = assessment.cause.as_ref().map(|cause| format!(" ({cause})")).unwrap_or_default();
-            self.events.push(Event {
-                at,
-                kind: EventKind::Verdict,
-                component: Some(id.clone()),
-                generation: None,
-                from: before.map(|verdict| verdict.to_string()),
-                to: assessment.verdict.to_string(),
-                because: format!("{}{cause}", assessment.evidence.join("; ")),
-            });
+            let because = format!("{}{cause}", assessment.evidence.join("; "));
+            let event = Event::new(at, EventKind::Verdict, Some(id), assessment.verdict.to_string(), because);
+            self.events.push(Event { from: before.map(|verdict| verdict.to_string()), ..event });
         }
     }
+}
+
+/// What is known of an etcd's data in this pass: what may be concluded from its health.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Trust {
+    /// It serves the data on record, or there is no record yet.
+    OnRecord,
+    /// The process that runs has not said yet what it serves.
+    NotTold,
+    /// It serves others, by one answer or by several.
+    Others,
 }

@@ -1,12 +1,13 @@
 //! What is kept of what was seen: numbering, capturing, publishing and forgetting.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use super::draft::Draft;
+use super::draft::{Draft, Trust};
 use super::standing::{self, Restorable};
 use crate::model::closure::KubeconfigHealth;
 use crate::model::event::EventKind;
-use crate::model::generation::{Generation, Standing as Held, Stored};
+use crate::model::generation::{Generation, Proof, Standing as Held, Standing as Held_, Stored};
 use crate::model::memory::{Record, Stands};
 use crate::model::observation::{ImagePresence, ManifestFile, Settled};
 use crate::model::policy::Policy;
@@ -240,6 +241,31 @@ pub(super) fn restore_files(draft: &Draft<'_>, id: &ComponentId, generation: &Ge
         .filter(|(_, restorable)| matches!(restorable, Restorable::Yes))
         .map(|(path, _)| Step::RestoreFile { component: id.clone(), number: generation.number, path })
         .collect()
+}
+
+/// A generation has proven itself.
+pub(super) fn prove(draft: &mut Draft<'_>, id: &ComponentId, number: u32, healthy: Duration) {
+    let now = draft.scene.tick.now.wall;
+    // An etcd proves nothing before it has said that it serves the data on record.
+    if draft.trust(id) != Trust::OnRecord {
+        return;
+    }
+    let evidence = draft.assessment(id).map(|a| a.evidence.join("; ")).unwrap_or_default();
+    let Some(record) = draft.memory.components.get_mut(id) else { return };
+    let Some(generation) = record.generations.get_mut(&number) else { return };
+    // What is not in the store cannot be put back: until it is, it is not known-good, however well it does.
+    if generation.stored != crate::model::generation::Stored::Yes {
+        return;
+    }
+    if !generation.standing.is_known_good() {
+        let proof = Proof::Soak { seconds: healthy.as_secs(), evidence: evidence.clone() };
+        generation.standing = Held_::KnownGood { proof, since: now };
+        generation.rewritten = 0;
+        let because = format!("it was healthy for {} s: {evidence}", healthy.as_secs());
+        draft.tell(id, EventKind::Generation, Some(number), &format!("generation {number} is known-good"), &because);
+    }
+    let because = format!("generation {number} has proven itself");
+    draft.enter(id, Slot::Steady { good: number }, &because);
 }
 
 #[cfg(test)]

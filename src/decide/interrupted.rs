@@ -27,7 +27,7 @@
 use std::time::Duration;
 
 use super::draft::Draft;
-use super::{Hold, rollback};
+use super::{Hold, targets};
 use crate::model::ComponentId;
 use crate::model::memory::notice;
 use crate::model::observation::SetAside;
@@ -49,7 +49,7 @@ pub(super) fn tell(draft: &mut Draft<'_>, id: &ComponentId, good: u32, grace: Du
             "an upgrade ended after kubeadm had moved its manifest to {} and before another was in place; generation {} \
              comes back in {} s unless `lastgood pause` holds it",
             kept.path.display(),
-            rollback::aim(draft, id, good, None).0,
+            targets::aim(draft, id, good, None).0,
             grace.as_secs()
         )
     });

@@ -14,8 +14,8 @@
 //! Why lower is never an accident: a linearizable read waits until this member has applied all that was committed before
 //! the read began. An answer with a lower revision, term or raft index says that committed entries are gone.
 
-use crate::model::etcd::Incarnation;
-use crate::model::etcd_data::{KubeSystem, WalOrigin, WrongDataKind};
+use crate::model::etcd_data::{KubeSystem, WalOrigin};
+use crate::model::lineage::{Incarnation, WrongDataKind};
 
 /// What an answer of an etcd says about its data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,68 +1,76 @@
 //! What is to be done. Pure: one judgement, one memory and perhaps one request make one decision.
 //!
 //! ```text
-//!   hold.rs        is there a reason to change nothing (pause, observe mode, kubeadm at work, a read-only /etc)
-//!   request.rs     what a person asked for, granted or refused; pin.rs and quarantine.rs: their word on a generation
-//!   standing.rs    what the directory says of a component: one file, a broken one, several, none
-//!   steady.rs      Adopting, Steady, Unread, Missing, Held: what a look changes
-//!   undecoded.rs   a file that does not decode for us: put right at once, or when the kubelet has not run it
-//!   interrupted.rs an upgrade that ended while a manifest was away
-//!   probation.rs   a candidate's trial, and what ends it
-//!   change_set.rs  what changed together: undone as far as needed, no component newer than its API server
-//!   rollback.rs    a replacement, stage by stage; parking.rs: kube-apiserver out of etcd's way
-//!   vacancy.rs     the same with a pause in it, while a person restores etcd's data
-//!   stall.rs       a process that stands still; services.rs: the same of the kubelet and the container runtime
-//!   others.rs      whether the other masters carry on while one of this node is stopped
-//!   surroundings.rs  certificates, disks, pressure, the clock, the way to the API server: told, no more
-//!   members.rs     what etcd members say that a person has to know
-//!   lineage.rs     whether what an etcd serves is the data on record
-//!   incarnation.rs what etcd serves, remembered; after a restore, what read from it before is restarted
-//!   wrong_data.rs  etcd serves other data: held, and kube-apiserver is stopped where nobody else serves
-//!   pace.rs        how soon to look again
-//!   renewal.rs     renewed keys and certificates that a healthy process has loaded
-//!   generations.rs what is kept of what was seen, published, and forgotten
+//!   the pass         mod.rs: the one loop    draft.rs: the decision in the making    pace.rs: how soon to look again
+//!   a state          steady.rs (Adopting, Steady, Unread, Missing, Held)    probation.rs: a candidate's trial
+//!                    undecoded.rs: a file that does not decode for us       renewal.rs: renewed keys that are loaded
+//!   a replacement    begin.rs: whether, where to, which way    rollback.rs: stage by stage    targets.rs: what may be put back
+//!                    parking.rs: kube-apiserver out of etcd's way    vacancy.rs: etcd out while a person restores its data
+//!   an upgrade       change_set.rs: what changed together    newer_than_api.rs: none newer than its API server
+//!                    interrupted.rs: one that ended while a manifest was away
+//!   a stall          stall.rs: of a component    services.rs: of kubelet and runtime    others.rs: whether others carry on
+//!   etcd's data      incarnation.rs: what is served, remembered    lineage.rs: whether it is the data on record
+//!                    wrong_data.rs: it is not    withheld.rs: kube-apiserver is stopped for it    served.rs: the latest answer
+//!                    restarts.rs: what read other data is restarted
+//!   a request        request.rs, pin.rs, quarantine.rs, vacancy_request.rs
+//!   notices          members.rs: of etcd    surroundings.rs: of the node    snapshots.rs    hold.rs: why nothing is changed
+//!   leaves           standing.rs: what the directory says    pods.rs    kubelet.rs    lookup.rs
+//!                    generations.rs: kept, proven, published, forgotten
 //! ```
 //!
 //! Level-triggered: every pass looks at the gap between wanted and seen, so that a step that failed is simply wanted
 //! again. The memory in the decision is the intent; it is saved before the first step is taken.
 
+mod begin;
 mod change_set;
 mod draft;
 mod generations;
 mod hold;
 mod incarnation;
 mod interrupted;
+mod kubelet;
 mod lineage;
+mod lookup;
 mod members;
+mod newer_than_api;
 mod others;
 mod pace;
 mod parking;
 mod pin;
+mod pods;
 mod probation;
 mod quarantine;
 mod renewal;
 mod request;
+mod restarts;
 mod rollback;
+mod served;
 mod services;
 mod snapshots;
 mod stall;
 mod standing;
 mod steady;
 mod surroundings;
+mod targets;
 mod undecoded;
 mod vacancy;
+mod vacancy_request;
+mod withheld;
 mod wrong_data;
 
-pub use hold::Hold;
+pub use crate::model::inhibitor::Hold;
 pub use pace::{Pace, WATCHFUL};
+
+use std::time::Duration;
+
+use draft::Draft;
+use rollback::Flow;
 
 use crate::model::generation::Stored;
 use crate::model::memory::ApiServed;
 use crate::model::observation::Directory;
 use crate::model::plan::Refusal;
 use crate::model::{ComponentId, Decision, Judgement, Memory, Observation, Policy, Request, Role, Step, Tick};
-use draft::Draft;
-use std::time::Duration;
 
 /// What a pass has to go by.
 #[derive(Clone, Copy)]
@@ -83,7 +91,8 @@ pub fn decide(scene: Scene<'_>, memory: &Memory, request: Option<&Request>) -> (
     draft.memory.grow_older(scene.tick.credit);
     hold::expire_pause(&mut draft);
     let answer = request.map(|request| request::take(&mut draft, request));
-    let hold = Hold::of(&draft);
+    go_on(&mut draft);
+    let hold = hold::of(&draft);
     hold::tell(&mut draft, hold.as_ref());
     draft.hold = hold;
     change_set::grow_older(&mut draft);
@@ -102,14 +111,15 @@ pub fn decide(scene: Scene<'_>, memory: &Memory, request: Option<&Request>) -> (
         for id in in_order(&draft.memory) {
             renewal::follow(&mut draft, &id);
             if !draft.begun.contains(&id) {
-                steady::step(&mut draft, &id);
+                look(&mut draft, &id);
             }
         }
-        change_set::step(&mut draft);
+        newer_than_api::step(&mut draft);
+        go_on(&mut draft);
         parking::release(&mut draft);
         members::tell(&mut draft);
         snapshots::tell(&mut draft);
-        incarnation::follow(&mut draft);
+        restarts::follow(&mut draft);
         wrong_data::tell(&mut draft);
     }
     services::step(&mut draft);
@@ -117,6 +127,29 @@ pub fn decide(scene: Scene<'_>, memory: &Memory, request: Option<&Request>) -> (
     generations::publish(&mut draft);
     generations::forget(&mut draft);
     (draft.finish(), answer)
+}
+
+/// How often one component is looked at in one pass: a rollback that ends because a person deployed something else, and
+/// one that what they deployed begins, with one to spare.
+const LOOKS: usize = 3;
+
+/// Takes one component through this pass, with the first step of what begins in it.
+fn look(draft: &mut Draft<'_>, id: &ComponentId) {
+    for _ in 0..LOOKS {
+        let flow = steady::step(draft, id);
+        if flow == Flow::Done && !draft.started.contains(id) {
+            break;
+        }
+        draft.started.retain(|started| started != id);
+    }
+    go_on(draft);
+}
+
+/// The first step of every rollback that has begun.
+fn go_on(draft: &mut Draft<'_>) {
+    for id in std::mem::take(&mut draft.started) {
+        look(draft, &id);
+    }
 }
 
 /// Folds in that a step succeeded, where the memory has to know.
@@ -152,7 +185,7 @@ fn remember_api(draft: &mut Draft<'_>) {
     let (boot, now) = (&draft.scene.seen.node.boot_id, draft.scene.tick.now.boot);
     // A note from before the kubelet could have heard says nothing of it; the first one that does is not put off.
     let kubelet = draft.scene.seen.kubelet.process.as_ref();
-    let tells = kubelet.map(|process| process.started + rollback::HEARD_AFTER).filter(|tells| *tells <= now);
+    let tells = kubelet.map(|process| process.started + kubelet::HEARD_AFTER).filter(|tells| *tells <= now);
     let fresh = draft.memory.api_served.as_ref().is_some_and(|s| {
         s.boot_id == *boot && now < s.at + API_SERVED_EVERY && tells.is_none_or(|tells| s.at >= tells)
     });

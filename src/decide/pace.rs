@@ -8,7 +8,7 @@
 
 use std::time::Duration;
 
-use crate::model::etcd_data::{ApiStop, WrongData};
+use crate::model::lineage::{ApiStop, WrongData};
 use crate::model::observation::{Observation, Settled};
 use crate::model::slot::Served;
 use crate::model::{Memory, Slot};

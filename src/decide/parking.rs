@@ -5,10 +5,8 @@
 use std::time::Duration;
 
 use super::draft::Draft;
-use super::generations;
-use super::rollback;
 use super::standing::Standing;
-use super::wrong_data;
+use super::{generations, pods, withheld};
 use crate::model::event::EventKind;
 use crate::model::generation::Stored;
 use crate::model::memory::Parked;
@@ -30,18 +28,18 @@ pub(super) fn whom(draft: &Draft<'_>, id: &ComponentId) -> Option<(ComponentId, 
     let ports = &etcd.generations.get(&etcd.slot.good()?)?.ports;
     let (api, record) = draft.memory.components.iter().find(|(_, record)| record.role == Role::ApiServer)?;
     let busy = matches!(record.slot, Slot::RollingBack(_) | Slot::Missing { .. });
-    if busy || wrong_data::is_withheld(draft, api) || !rollback::runs(draft, api) {
+    if busy || withheld::is_withheld(draft, api) || !pods::runs(draft, api) {
         return None;
     }
     let Standing::Here(file) = Standing::of(draft.scene.seen, api, record) else { return None };
     let digest = super::standing::digest(record, file.content.as_ref().ok()?, &file);
     let generation = record.by_digest(digest).filter(|generation| generation.stored == Stored::Yes)?;
-    rollback::reads_from(generation.data.as_ref(), ports).then(|| (api.clone(), generation.number))
+    pods::reads_from(generation.data.as_ref(), ports).then(|| (api.clone(), generation.number))
 }
 
 /// Takes the API server out and waits for its pod to end.
 pub(super) fn park(draft: &mut Draft<'_>, id: &ComponentId, waited: Duration) -> Parking {
-    if let Some(leaves) = wrong_data::api_leaves(draft) {
+    if let Some(leaves) = withheld::api_leaves(draft) {
         let overdue = waited >= draft.scene.policy.gone_margin;
         return if leaves && !overdue { Parking::UnderWay } else { Parking::Done };
     }
@@ -65,11 +63,11 @@ pub(super) fn park(draft: &mut Draft<'_>, id: &ComponentId, waited: Duration) ->
         return Parking::UnderWay;
     }
     let overdue = waited >= generation.termination_grace + draft.scene.policy.gone_margin;
-    if !rollback::runs(draft, &parked.component) || overdue {
+    if !pods::runs(draft, &parked.component) || overdue {
         return Parking::Done;
     }
     if waited >= draft.scene.policy.hasten_after {
-        rollback::hasten(draft, &parked.component);
+        pods::hasten(draft, &parked.component);
     }
     Parking::UnderWay
 }

@@ -2,7 +2,7 @@
 //! forgotten, and inactive-manifests holds it: what proves itself meanwhile is known-good, and no more.
 
 use super::draft::Draft;
-use super::request::{known, stands, there_are};
+use super::lookup::{known, said, stands, there_are};
 use super::standing::Standing;
 use crate::model::ComponentId;
 use crate::model::event::EventKind;
@@ -57,9 +57,4 @@ pub(super) fn unpin(draft: &mut Draft<'_>, id: &ComponentId) -> Result<(), Refus
     let to = format!("generation {number} is no longer pinned");
     draft.tell(id, EventKind::Request, Some(number), &to, "a person asked for it");
     Ok(())
-}
-
-/// A person's word, with their reason where they gave one.
-pub(super) fn said(reason: &str) -> String {
-    if reason.is_empty() { "a person says so".to_owned() } else { format!("a person says so: {reason}") }
 }

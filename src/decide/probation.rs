@@ -14,10 +14,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::change_set;
+use super::begin::Begin;
 use super::draft::Draft;
-use super::rollback::{self, Begin};
-use super::steady;
+use super::{begin, change_set, generations, kubelet, pods, targets};
 use crate::model::event::EventKind;
 use crate::model::generation::Standing;
 use crate::model::observation::{ImagePresence, ManifestFile, SandboxState};
@@ -89,7 +88,9 @@ pub(super) fn step(draft: &mut Draft<'_>, id: &ComponentId, mut trial: Probation
     }
     match fault {
         Some(fault) => fail(draft, id, &trial, fault),
-        None if trial.healthy >= soak && assessment.serving => steady::prove(draft, id, trial.candidate, trial.healthy),
+        None if trial.healthy >= soak && assessment.serving => {
+            generations::prove(draft, id, trial.candidate, trial.healthy)
+        }
         None => nudge_deaf_kubelet(draft, id, trial),
     }
 }
@@ -107,7 +108,7 @@ fn absent_image(draft: &mut Draft<'_>, id: &ComponentId, file: &ManifestFile) ->
 /// Whether the kubelet has made the candidate's sandbox and no container in it yet.
 fn waits_in_its_sandbox(draft: &Draft<'_>, id: &ComponentId) -> bool {
     let since = draft.record(id).and_then(|record| record.stands.as_ref()).map(|stands| stands.changed);
-    let newest = rollback::runs_of(draft, id).max_by_key(|run| run.created);
+    let newest = pods::runs_of(draft, id).max_by_key(|run| run.created);
     since.zip(newest).is_some_and(|(since, run)| {
         run.created >= since && run.ready == SandboxState::Ready && run.containers.is_empty()
     })
@@ -226,12 +227,12 @@ fn fail(draft: &mut Draft<'_>, id: &ComponentId, trial: &Probation, fault: Fault
         Fault::Foreign(why) => (why, false),
     };
     if trial.age >= draft.scene.policy.change_memory {
-        let (back, _) = rollback::aim(draft, id, trial.good, Some(trial.candidate));
+        let (back, _) = targets::aim(draft, id, trial.good, Some(trial.candidate));
         let next = format!("`lastgood rollback {id}` goes back to generation {back}");
         let why = format!("{why}; the change is too old to be undone without a person");
         return draft.hold_back(id, Some(trial.candidate), why, next, Until::Person);
     }
-    let begun = rollback::begin(
+    let begun = begin::begin(
         draft,
         id,
         Begin {
@@ -259,7 +260,7 @@ pub(super) fn revert_quarantined(draft: &mut Draft<'_>, id: &ComponentId, number
     let why =
         format!("generation {number} is quarantined ({why}); `lastgood release {id} {number}` permits another trial");
     let begin = Begin { from: Some(number), to: good, why, wish: Wish::Ours, intruders: Vec::new(), in_place: false };
-    rollback::begin(draft, id, begin);
+    begin::begin(draft, id, begin);
 }
 
 fn quarantine(draft: &mut Draft<'_>, id: &ComponentId, number: u32, why: &str) {
@@ -277,15 +278,14 @@ fn quarantine(draft: &mut Draft<'_>, id: &ComponentId, number: u32, why: &str) {
 /// A kubelet that started without an API server starts no changed pod: it waits behind the old one for ever. One restart
 /// cures it, for a person's candidate as for a generation of ours.
 fn nudge_deaf_kubelet(draft: &mut Draft<'_>, id: &ComponentId, mut trial: Probation) {
-    if trial.unstarted < rollback::patience(draft) || rollback::has_reacted(draft, id) || draft.hold.is_some() {
+    if trial.unstarted < kubelet::patience(draft) || kubelet::has_reacted(draft, id) || draft.hold.is_some() {
         return;
     }
-    let old: Vec<Step> = rollback::ready_sandboxes(draft, id)
-        .map(|sandbox| Step::StopSandbox { component: id.clone(), sandbox })
-        .collect();
+    let old: Vec<Step> =
+        pods::ready_sandboxes(draft, id).map(|sandbox| Step::StopSandbox { component: id.clone(), sandbox }).collect();
     // The last one of the hour belongs to what is put back if this trial fails: whatever keeps the candidate's sandbox
     // from being made may not be deafness, and a kubelet restarted without an API server surely is deaf afterwards.
-    if !rollback::may_restart_kubelet(draft)
+    if !kubelet::may_restart_kubelet(draft)
         || draft.memory.kubelet_restarts.len() + 1 >= draft.scene.policy.kubelet_restarts_per_hour
     {
         return;
@@ -295,5 +295,5 @@ fn nudge_deaf_kubelet(draft: &mut Draft<'_>, id: &ComponentId, mut trial: Probat
         record.slot = Slot::Probation(trial);
     }
     draft.plan.extend(old);
-    rollback::restart_kubelet(draft, id, "it does not start the changed pod");
+    kubelet::restart_kubelet(draft, id, "it does not start the changed pod");
 }

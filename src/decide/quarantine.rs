@@ -6,12 +6,11 @@
 //!   else       only marked: what would have gone back to it goes to another known-good one
 //! ```
 
-use super::Hold;
+use super::begin::Begin;
 use super::draft::Draft;
-use super::pin::said;
-use super::request::{known, stands, there_are};
-use super::rollback::{self, Begin};
+use super::lookup::{known, said, stands, there_are};
 use super::standing::Standing;
+use super::{begin, hold, targets};
 use crate::model::event::EventKind;
 use crate::model::generation::{Generation, Standing as Held};
 use crate::model::memory::Record;
@@ -68,7 +67,7 @@ fn heirs(record: &Record, number: u32) -> impl Iterator<Item = &Generation> {
 
 /// What stands goes, and a known-good one comes.
 fn revert(draft: &mut Draft<'_>, id: &ComponentId, number: u32, reason: &str) -> Result<(), Refusal> {
-    if let Some(hold) = Hold::of(draft).filter(|hold| !hold.yields_to_operator()) {
+    if let Some(hold) = hold::of(draft).filter(|hold| !hold.yields_to_operator()) {
         return Err(Refusal::NotActing { why: hold.to_string() });
     }
     let record = known(draft, id)?;
@@ -76,7 +75,7 @@ fn revert(draft: &mut Draft<'_>, id: &ComponentId, number: u32, reason: &str) ->
     let mut refused = None;
     let mut to = None;
     for heir in heirs(record, number) {
-        match rollback::may_return(draft, record, heir) {
+        match targets::may_return(draft, record, heir) {
             Ok(()) => {
                 to = Some(heir.number);
                 break;
@@ -89,7 +88,7 @@ fn revert(draft: &mut Draft<'_>, id: &ComponentId, number: u32, reason: &str) ->
     mark(draft, id, number, reason);
     let why = format!("generation {number} is quarantined ({})", said(reason));
     let begin = Begin { from: Some(number), to, why, wish: Wish::Operator, intruders: Vec::new(), in_place: false };
-    if rollback::begin(draft, id, begin) {
+    if begin::begin(draft, id, begin) {
         return Ok(());
     }
     let why = match draft.record(id).map(|record| &record.slot) {

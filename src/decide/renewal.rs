@@ -15,7 +15,7 @@
 use jiff::Timestamp;
 
 use super::draft::Draft;
-use super::rollback;
+use super::pods;
 use crate::model::event::EventKind;
 use crate::model::observation::{ContainerState, PodRun, SandboxState};
 use crate::model::{ComponentId, FileKind, FileState, Verdict};
@@ -52,7 +52,7 @@ fn is_key(state: &FileState) -> bool {
 
 /// When the first of the processes that run in the newest sandbox of a component was started.
 fn started(draft: &Draft<'_>, id: &ComponentId) -> Option<Timestamp> {
-    let ready = rollback::runs_of(draft, id).filter(|run| run.ready == SandboxState::Ready);
+    let ready = pods::runs_of(draft, id).filter(|run| run.ready == SandboxState::Ready);
     let newest: &PodRun = ready.max_by_key(|run| run.created)?;
     let running = newest.containers.iter().filter_map(|container| match container.state {
         ContainerState::Running { started } => Some(started),

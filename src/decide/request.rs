@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
+use super::begin::Begin;
 use super::draft::Draft;
-use super::rollback::{self, Begin};
+use super::lookup::{known, stands, there_are};
 use super::standing::Standing;
-use super::{Hold, generations, pin, quarantine, vacancy, wrong_data};
+use super::{begin, generations, hold, pin, quarantine, targets, vacancy_request, wrong_data};
 use crate::model::event::EventKind;
 use crate::model::generation::{Proof, Standing as Held, Stored};
-use crate::model::memory::{Pause, Record};
+use crate::model::memory::Pause;
 use crate::model::plan::Refusal;
 use crate::model::slot::{Until, Wish};
 use crate::model::{ComponentId, Request, Slot};
@@ -27,34 +28,16 @@ pub(super) fn take(draft: &mut Draft<'_>, request: &Request) -> Result<(), Refus
         Request::Unpin { component } => pin::unpin(draft, component),
         Request::Quarantine { component, number, reason } => quarantine::ask(draft, component, *number, reason),
         Request::Vacate { component, seconds, reason } => {
-            vacancy::ask(draft, component, Duration::from_secs(*seconds), reason)
+            vacancy_request::ask(draft, component, Duration::from_secs(*seconds), reason)
         }
         Request::AcceptData { component } => wrong_data::accept(draft, component.as_ref()),
         Request::Resume { component } => resume(draft, component.as_ref()),
     }
 }
 
-/// The record of a component that there is.
-pub(super) fn known<'d>(draft: &'d Draft<'_>, id: &ComponentId) -> Result<&'d Record, Refusal> {
-    draft.record(id).ok_or_else(|| Refusal::no_such_component(id, draft.memory.components.keys()))
-}
-
-/// The generation that stands, where exactly one file holds the component and what it holds is known.
-pub(super) fn stands(record: &Record, standing: &Standing) -> Option<u32> {
-    let Standing::Here(file) = standing else { return None };
-    let manifest = file.content.as_ref().ok()?;
-    record.by_digest(super::standing::digest(record, manifest, file)).map(|generation| generation.number)
-}
-
-/// The sentence for a number that no generation has.
-pub(super) fn there_are(record: &Record) -> String {
-    let numbers: Vec<String> = record.generations.keys().map(ToString::to_string).collect();
-    format!("there is none; there are {}", numbers.join(", "))
-}
-
 fn roll_back(draft: &mut Draft<'_>, id: &ComponentId, to: Option<u32>) -> Result<(), Refusal> {
     known(draft, id)?;
-    if let Some(hold) = Hold::of(draft).filter(|hold| !hold.yields_to_operator()) {
+    if let Some(hold) = hold::of(draft).filter(|hold| !hold.yields_to_operator()) {
         return Err(Refusal::NotActing { why: hold.to_string() });
     }
     let Some(record) = draft.record(id) else { return Ok(()) };
@@ -97,7 +80,7 @@ fn roll_back(draft: &mut Draft<'_>, id: &ComponentId, to: Option<u32>) -> Result
         return Err(not_this(format!("it is quarantined: {why}")));
     }
     generations::ready_to_return(draft, generation).map_err(not_this)?;
-    rollback::data_allow(draft, record, generation, Wish::Operator).map_err(|barred| not_this(barred.to_string()))?;
+    targets::data_allow(draft, record, generation, Wish::Operator).map_err(|barred| not_this(barred.to_string()))?;
     let in_place = !matches!(standing, Standing::Here(_) | Standing::Unsettled | Standing::Claimed { .. });
     let why = "a person asked for it".to_owned();
     draft.tell(
@@ -108,7 +91,7 @@ fn roll_back(draft: &mut Draft<'_>, id: &ComponentId, to: Option<u32>) -> Result
         "a person asked for it",
     );
     let begun = Begin { from: stands, to: target, why, wish: Wish::Operator, intruders: Vec::new(), in_place };
-    if rollback::begin(draft, id, begun) {
+    if begin::begin(draft, id, begun) {
         return Ok(());
     }
     let why = match draft.record(id).map(|record| &record.slot) {

@@ -17,9 +17,10 @@
 use std::time::Duration;
 
 use super::draft::Draft;
+use super::kubelet::kubelet_settles;
 use crate::model::event::EventKind;
 use crate::model::verdict::ServiceState;
-use crate::model::{Memory, Step, Verdict};
+use crate::model::{Step, Verdict};
 
 /// A kubelet whose own health check fails (its sync loop has not turned for two minutes and more) is given this long.
 const UNWELL: Duration = Duration::from_secs(60);
@@ -58,18 +59,6 @@ fn is_due(draft: &mut Draft<'_>, key: &str, name: &str, state: &ServiceState) ->
 fn leave(draft: &mut Draft<'_>, key: &str, name: &str, why: &str, command: &[String]) {
     let command = command.join(" ");
     draft.node_notice(&format!("{key}-left"), format!("{name} is not restarted: {why}; `{command}` does it"));
-}
-
-/// Whether the kubelet was restarted so lately that the restart has not had its time yet: by us, for whatever reason, or by
-/// somebody else. A kubelet of a boot in which no API server has served yet is deaf already, and gains nothing by waiting.
-pub(super) fn kubelet_settles(draft: &Draft<'_>) -> bool {
-    let seen = draft.scene.seen;
-    let pause = seen.kubelet_pause();
-    let Memory { kubelet_restarts, api_served, .. } = &draft.memory;
-    let served = api_served.as_ref().is_some_and(|served| served.boot_id == seen.node.boot_id);
-    // Our own ages grow in watched time only, and `resume` drops them: the start of the process outlasts both.
-    let restarted = served || !kubelet_restarts.is_empty();
-    kubelet_restarts.iter().any(|age| *age < pause) || restarted && seen.kubelet_is_young()
 }
 
 fn kubelet(draft: &mut Draft<'_>) {

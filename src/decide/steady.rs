@@ -3,16 +3,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::draft::Draft;
-use super::incarnation::Trust;
-use super::probation;
-use super::rollback::{self, Begin};
+use super::begin::Begin;
+use super::draft::{Draft, Trust};
+use super::generations::prove;
+use super::rollback::Flow;
 use super::standing::Standing;
-use super::{Hold, change_set, generations, interrupted, stall, undecoded, wrong_data};
+use super::{
+    begin, change_set, generations, interrupted, probation, rollback, stall, targets, undecoded, withheld, wrong_data,
+};
+use crate::model::etcd_data::{DataDir, LockState};
 use crate::model::event::EventKind;
-use crate::model::generation::{Proof, Standing as Held_};
+use crate::model::generation::Standing as Held_;
 use crate::model::memory::notice;
-use crate::model::observation::{BusyKind, DataDir, Gone, ImagePresence, LockState, ManifestFile, whither};
+use crate::model::observation::{BusyKind, Gone, ImagePresence, ManifestFile, whither};
 use crate::model::policy::Intruders;
 use crate::model::slot::{Probation, Until, Wish};
 use crate::model::verdict::Reads;
@@ -25,13 +28,12 @@ const LAST_TOUCH: Duration = Duration::from_secs(5);
 const ETCD_STAYS: &str = "etcd-stays";
 
 /// Takes one component through this pass.
-pub(super) fn step(draft: &mut Draft<'_>, id: &ComponentId) {
+pub(super) fn step(draft: &mut Draft<'_>, id: &ComponentId) -> Flow {
     // kube-apiserver, taken out by us around an etcd change, is nobody's loss.
-    if draft.memory.parked.as_ref().is_some_and(|parked| parked.component == *id) || wrong_data::is_withheld(draft, id)
-    {
-        return;
+    if draft.memory.parked.as_ref().is_some_and(|parked| parked.component == *id) || withheld::is_withheld(draft, id) {
+        return Flow::Done;
     }
-    let Some(record) = draft.record(id) else { return };
+    let Some(record) = draft.record(id) else { return Flow::Done };
     let standing = Standing::of(draft.scene.seen, id, record);
     let slot = record.slot.clone();
     if matches!(slot, Slot::RollingBack(_)) || !matches!(standing, Standing::Absent(_)) {
@@ -39,7 +41,7 @@ pub(super) fn step(draft: &mut Draft<'_>, id: &ComponentId) {
         interrupted::over(draft, id);
     }
     if let Slot::RollingBack(rollback) = slot {
-        return rollback::advance(draft, id, rollback, standing);
+        return rollback::advance(draft, id, rollback, &standing);
     }
     if !matches!(standing, Standing::Claimed { .. }) {
         draft.clear_notice(id, "claimed");
@@ -60,10 +62,11 @@ pub(super) fn step(draft: &mut Draft<'_>, id: &ComponentId) {
             record.unstarted = None;
         }
     }
+    Flow::Done
 }
 
 /// One file holds the component.
-pub(super) fn here(draft: &mut Draft<'_>, id: &ComponentId, file: &Arc<ManifestFile>) {
+fn here(draft: &mut Draft<'_>, id: &ComponentId, file: &Arc<ManifestFile>) {
     let Some(number) = generations::register(draft, id, file) else { return };
     if wrong_data::step_etcd(draft, id, file) {
         return;
@@ -157,31 +160,6 @@ fn adopt(draft: &mut Draft<'_>, id: &ComponentId, number: u32, candidate: u32, h
     if healthy >= draft.scene.policy.adoption_soak && assessment.serving {
         prove(draft, id, candidate, healthy);
     }
-}
-
-/// A generation has proven itself.
-pub(super) fn prove(draft: &mut Draft<'_>, id: &ComponentId, number: u32, healthy: Duration) {
-    let now = draft.scene.tick.now.wall;
-    // An etcd proves nothing before it has said that it serves the data on record.
-    if draft.trust(id) != Trust::OnRecord {
-        return;
-    }
-    let evidence = draft.assessment(id).map(|a| a.evidence.join("; ")).unwrap_or_default();
-    let Some(record) = draft.memory.components.get_mut(id) else { return };
-    let Some(generation) = record.generations.get_mut(&number) else { return };
-    // What is not in the store cannot be put back: until it is, it is not known-good, however well it does.
-    if generation.stored != crate::model::generation::Stored::Yes {
-        return;
-    }
-    if !generation.standing.is_known_good() {
-        let proof = Proof::Soak { seconds: healthy.as_secs(), evidence: evidence.clone() };
-        generation.standing = Held_::KnownGood { proof, since: now };
-        generation.rewritten = 0;
-        let because = format!("it was healthy for {} s: {evidence}", healthy.as_secs());
-        draft.tell(id, EventKind::Generation, Some(number), &format!("generation {number} is known-good"), &because);
-    }
-    let because = format!("generation {number} has proven itself");
-    draft.enter(id, Slot::Steady { good: number }, &because);
 }
 
 /// What stands is known-good. Where it does badly all the same, nothing changed, so nothing is rolled back (Q9).
@@ -289,7 +267,7 @@ fn claimed(
         return draft.notice(id, "claimed", text);
     }
     let known = draft.record(id).and_then(|record| record.slot.good());
-    let known = known.map(|good| rollback::aim(draft, id, good, None).0);
+    let known = known.map(|good| targets::aim(draft, id, good, None).0);
     let stood = rightful.as_ref().and_then(|file| generations::register(draft, id, file));
     let stored = |number: &u32| {
         let generation = draft.record(id).and_then(|record| record.generations.get(number));
@@ -305,7 +283,7 @@ fn claimed(
         return;
     }
     let why = format!("{listed} claims its pod");
-    rollback::begin(draft, id, Begin { from: None, to, why, wish: Wish::Ours, intruders: names, in_place: false });
+    begin::begin(draft, id, Begin { from: None, to, why, wish: Wish::Ours, intruders: names, in_place: false });
 }
 
 /// No file holds it.
@@ -321,7 +299,7 @@ fn absent(draft: &mut Draft<'_>, id: &ComponentId, how: Gone) {
             // whatever its inode tells afterwards.
             let how = if how == Gone::Deleted && draft.credit().is_zero() { Gone::Unwitnessed } else { how };
             let grace = grace(draft, id).as_secs();
-            let back = rollback::aim(draft, id, good, None).0;
+            let back = targets::aim(draft, id, good, None).0;
             let because = match &how {
                 Gone::Moved { .. } | Gone::Unwitnessed if interrupted::set_aside(draft, id).is_some() => {
                     "kubeadm moved its manifest to its backups, to put another in place".to_owned()
@@ -364,7 +342,7 @@ fn grace(draft: &Draft<'_>, id: &ComponentId) -> Duration {
     let parked = draft.memory.parked.as_ref().map(|parked| &parked.component);
     let gone = draft.memory.components.iter().filter(|(other, record)| {
         Some(*other) != parked
-            && !wrong_data::is_withheld(draft, other)
+            && !withheld::is_withheld(draft, other)
             && (matches!(record.slot, Slot::Missing { .. })
                 || matches!(Standing::of(draft.scene.seen, other, record), Standing::Absent(_))
                     && !matches!(record.slot, Slot::RollingBack(_) | Slot::Held(_)))
@@ -406,7 +384,7 @@ fn missing(draft: &mut Draft<'_>, id: &ComponentId, good: u32, how: Gone, since:
     interrupted::over(draft, id);
     let went = if cut_short { "moved to kubeadm's backups" } else { "deleted" };
     let why = format!("its manifest was {went} {} s ago and nobody put it back", age.as_secs());
-    rollback::begin(
+    begin::begin(
         draft,
         id,
         Begin { from: None, to: good, why, wish: Wish::Ours, intruders: Vec::new(), in_place: true },
@@ -444,9 +422,4 @@ fn etcd_must_stay_away(draft: &Draft<'_>, id: &ComponentId, since: jiff::Timesta
         Some(changed) => stays(format!("{} was changed {changed}, after etcd had stopped", path.display())),
         None => stays(format!("when {} was last changed cannot be told", path.display())),
     }
-}
-
-/// Whether a hold keeps us from acting on our own wish.
-pub(super) fn held(hold: Option<&Hold>, wish: Wish) -> Option<&Hold> {
-    hold.filter(|hold| wish == Wish::Ours || !hold.yields_to_operator())
 }

@@ -18,8 +18,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::begin::Begin;
 use super::draft::Draft;
-use super::rollback::{self, Begin};
+use super::{begin, kubelet, pods, targets};
 use crate::model::closure::generation_digest;
 use crate::model::memory::{Unstarted, notice};
 use crate::model::observation::{ManifestFile, PodRun, SandboxState};
@@ -85,13 +86,13 @@ pub(super) fn step(draft: &mut Draft<'_>, id: &ComponentId, file: &Arc<ManifestF
             why
         }
         Some(kubelet) => {
-            let back = rollback::aim(draft, id, good, None).0;
+            let back = targets::aim(draft, id, good, None).0;
             let text =
                 format!("lastgood cannot read {} (it {fault}); {}", file.name, meanwhile(draft, id, &kubelet, back));
             return draft.notice(id, notice::BROKEN, text);
         }
     };
-    rollback::begin(
+    begin::begin(
         draft,
         id,
         Begin { from: None, to: good, why, wish: Wish::Ours, intruders: Vec::new(), in_place: true },
@@ -127,9 +128,9 @@ fn meanwhile(draft: &Draft<'_>, id: &ComponentId, kubelet: &Kubelet, back: u32) 
 fn ask(draft: &mut Draft<'_>, id: &ComponentId, file: &ManifestFile) -> Kubelet {
     let (credit, patience) = (draft.credit(), patience(draft, id));
     let now = draft.scene.tick.now;
-    let newest = rollback::runs_of(draft, id).max_by_key(|run| run.created);
+    let newest = pods::runs_of(draft, id).max_by_key(|run| run.created);
     let cannot_tell = cannot_tell(draft);
-    let runs = rollback::runs(draft, id);
+    let runs = pods::runs(draft, id);
     let kubelet = draft.scene.seen.kubelet.process.as_ref();
     // Only what has passed since the kubelet started, and since it last made a sandbox, tells.
     let up = kubelet.map_or(Duration::ZERO, |process| now.boot.saturating_sub(process.started));
@@ -173,7 +174,7 @@ fn patience(draft: &Draft<'_>, id: &ComponentId) -> Duration {
     let hangs = |other: &ComponentId, role: Role| {
         role == Role::ApiServer
             && other != id
-            && rollback::runs(draft, other)
+            && pods::runs(draft, other)
             && !draft.assessment(other).is_some_and(|assessment| assessment.serving)
     };
     if draft.record(id).is_some_and(|record| record.role == Role::Etcd) {
@@ -193,10 +194,10 @@ pub(super) fn is_the_same_pod(
     good: u32,
     age: Duration,
 ) -> bool {
-    if age < SAME_POD_AFTER || cannot_tell(draft).is_some() || !rollback::kubelet_hears(draft) {
+    if age < SAME_POD_AFTER || cannot_tell(draft).is_some() || !kubelet::kubelet_hears(draft) {
         return false;
     }
-    let ready = rollback::runs_of(draft, id).filter(|run| run.ready == SandboxState::Ready);
+    let ready = pods::runs_of(draft, id).filter(|run| run.ready == SandboxState::Ready);
     let Some(made) = ready.map(|run| run.created).max() else { return false };
     let Some(record) = draft.record_mut(id) else { return false };
     let Some((candidate, good)) = record.generations.get(&candidate).zip(record.generations.get(&good)) else {

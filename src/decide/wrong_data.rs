@@ -23,19 +23,18 @@
 
 use std::time::Duration;
 
-use super::draft::Draft;
-use super::incarnation::{self, Trust};
+use super::draft::{Draft, Trust};
 use super::lineage::Directory;
-use super::probation;
-use super::rollback;
 use super::standing::Standing;
-use crate::model::etcd::Incarnation;
-use crate::model::etcd_data::{ApiStop, WalOrigin, WrongData, WrongDataKind};
+use super::withheld::withheld;
+use super::{kubelet, pods, probation, restarts, served};
+use crate::model::etcd_data::{DataDir, WalOrigin};
 use crate::model::event::EventKind;
 use crate::model::generation::Stored;
+use crate::model::lineage::{ApiStop, Incarnation, WrongData, WrongDataKind};
 use crate::model::manifest::DataIdentity;
 use crate::model::memory::{Memory, Parked, notice};
-use crate::model::observation::{BusyKind, DataDir, Gone, ManifestFile};
+use crate::model::observation::{BusyKind, Gone, ManifestFile};
 use crate::model::plan::Refusal;
 use crate::model::slot::{Probation, Rollback, Until};
 use crate::model::{ComponentId, Generation, Role, Slot, Step};
@@ -160,14 +159,6 @@ fn set_memory_aside(draft: &mut Draft<'_>, why: &str) {
     };
     draft.data.clear();
     draft.want(Step::SetMemoryAside);
-}
-
-/// The component whose manifest is withheld.
-pub(super) fn withheld(memory: &Memory) -> Option<&ComponentId> {
-    match &memory.wrong_data.as_ref()?.api {
-        ApiStop::Stopped { component, .. } => Some(component),
-        ApiStop::NotStopped | ApiStop::Released => None,
-    }
 }
 
 /// Goes on with an etcd that serves other data.
@@ -328,7 +319,7 @@ fn stop_api(draft: &mut Draft<'_>, wrong: WrongData) {
 fn served_for(draft: &Draft<'_>, api: &ComponentId, wrong: &WrongData) -> String {
     let now = draft.scene.tick.now.wall;
     let seconds = now.duration_since(wrong.since).as_secs().max(0);
-    match incarnation::running(draft, api).map(|(_, started)| started).max() {
+    match pods::running(draft, api).map(|(_, started)| started).max() {
         Some(_) => format!(
             "it had served them for about {seconds} s since etcd's first answer; kubelets may have deleted pods meanwhile"
         ),
@@ -370,7 +361,7 @@ fn whom(draft: &Draft<'_>, etcd: &ComponentId) -> Option<(ComponentId, Generatio
             .and_then(|parked| record.generations.get(&parked.generation)),
     };
     let generation = deployed.filter(|generation| generation.stored == Stored::Yes)?;
-    rollback::reads_from(generation.data.as_ref(), ports).then(|| (api.clone(), generation.clone()))
+    pods::reads_from(generation.data.as_ref(), ports).then(|| (api.clone(), generation.clone()))
 }
 
 fn withhold(draft: &mut Draft<'_>, api: &ComponentId, number: u32, file_name: &str) {
@@ -380,7 +371,7 @@ fn withhold(draft: &mut Draft<'_>, api: &ComponentId, number: u32, file_name: &s
 
 /// Its containers, without grace: what it would still write goes to the wrong store.
 fn kill(draft: &mut Draft<'_>, api: &ComponentId) {
-    let running: Vec<String> = incarnation::running(draft, api).map(|(container, _)| container).collect();
+    let running: Vec<String> = pods::running(draft, api).map(|(container, _)| container).collect();
     for container in running {
         draft.want(Step::StopContainer { component: api.clone(), container, grace: Duration::ZERO });
     }
@@ -409,19 +400,19 @@ fn keep_stopped(draft: &mut Draft<'_>, api: &ComponentId, number: u32, out: bool
 /// A kubelet that has not heard from an API server since its start ends no pod: it would restart the container that is
 /// stopped. Restarted, it knows of the pod no more.
 fn stays_down(draft: &mut Draft<'_>, api: &ComponentId) {
-    if !rollback::runs(draft, api) || draft.scene.seen.runtime.is_err() {
+    if !pods::runs(draft, api) || draft.scene.seen.runtime.is_err() {
         return;
     }
     kill(draft, api);
-    if rollback::kubelet_hears(draft) {
+    if kubelet::kubelet_hears(draft) {
         return;
     }
-    let old: Vec<String> = rollback::ready_sandboxes(draft, api).collect();
+    let old: Vec<String> = pods::ready_sandboxes(draft, api).collect();
     for sandbox in old {
         draft.want(Step::StopSandbox { component: api.clone(), sandbox });
     }
-    if rollback::may_restart_kubelet(draft) {
-        rollback::restart_kubelet(draft, api, "it would start the stopped kube-apiserver again");
+    if kubelet::may_restart_kubelet(draft) {
+        kubelet::restart_kubelet(draft, api, "it would start the stopped kube-apiserver again");
     }
 }
 
@@ -439,7 +430,7 @@ fn return_to_the_record(draft: &mut Draft<'_>, wrong: &WrongData) {
         return;
     }
     let revision = seen.at_rest.map_or(0, |rest| rest.revision);
-    let running: Vec<String> = incarnation::running(draft, id).map(|(container, _)| container).collect();
+    let running: Vec<String> = pods::running(draft, id).map(|(container, _)| container).collect();
     let Some(container) = running.first().cloned() else { return };
     let asked = draft.record(id).and_then(|record| record.restart.as_ref());
     if asked.is_some_and(|asked| asked.container == container) {
@@ -564,7 +555,7 @@ pub(super) fn over(draft: &mut Draft<'_>, id: &ComponentId) {
     draft.tell(id, EventKind::Notice, None, &text, "");
     put_api_back(draft, &wrong);
     let what = format!("it had served other data ({}) since {:.0}", wrong.serves, wrong.since);
-    incarnation::restart_dependents(draft, id, what);
+    restarts::restart_dependents(draft, id, what);
 }
 
 /// Parking puts it back: the same way, at the same time as after any replacement of etcd.
@@ -585,12 +576,12 @@ pub(super) fn accept(draft: &mut Draft<'_>, id: Option<&ComponentId>) -> Result<
         let why = "etcd serves the data on record, so there is nothing to accept".to_owned();
         return Err(Refusal::NotActing { why });
     };
-    if let Some(hold) = super::Hold::of(draft).filter(|hold| !hold.yields_to_operator()) {
+    if let Some(hold) = super::hold::of(draft).filter(|hold| !hold.yields_to_operator()) {
         return Err(Refusal::NotActing { why: hold.to_string() });
     }
     let text = format!("the data that etcd serves are right: {}", wrong.serves);
     draft.tell(&wrong.etcd, EventKind::Request, None, &text, "a person says so");
-    let fresh = incarnation::fresh(draft, &wrong.etcd).unwrap_or_else(|| wrong.serves.clone());
+    let fresh = served::fresh(draft, &wrong.etcd).unwrap_or_else(|| wrong.serves.clone());
     let record = Incarnation { doubted: None, away_since: None, ..fresh };
     draft.memory.incarnations.insert(wrong.etcd.clone(), record);
     // The next pass notes the directory that it serves from.
@@ -619,15 +610,4 @@ pub(super) fn may_resume(draft: &Draft<'_>, id: &ComponentId) -> Result<(), Refu
     let state = draft.record(id).map(|record| record.slot.to_string()).unwrap_or_default();
     let why = format!("it serves {} data; next: {}", wrong.kind.word(), next_step(draft, wrong));
     Err(Refusal::NotNow { component: id.clone(), state, why })
-}
-
-/// Whether kube-apiserver is still on its way out for this etcd: nothing of etcd is touched before.
-pub(super) fn api_leaves(draft: &Draft<'_>) -> Option<bool> {
-    let api = withheld(&draft.memory)?;
-    Some(rollback::runs(draft, api) && draft.scene.seen.runtime.is_ok())
-}
-
-/// Parking has nothing to do for what is withheld.
-pub(super) fn is_withheld(draft: &Draft<'_>, api: &ComponentId) -> bool {
-    withheld(&draft.memory) == Some(api)
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::finding::{Answer, Finding};
 use super::pursuit::Watched;
 use super::reads::{self, main_container, standing_since};
 use super::{History, Past, blame, etcd};
@@ -23,28 +24,6 @@ const RUNNING_IS_HEALTHY_AFTER: Duration = Duration::from_secs(10);
 
 /// A process is given at least this long from its start to answer, also where its pod has no startup probe.
 const LEAST_STARTUP: Duration = Duration::from_secs(30);
-
-/// The raw finding of one pass, before hysteresis.
-pub(super) struct Finding {
-    pub(super) verdict: Verdict,
-    pub(super) serving: bool,
-    pub(super) evidence: Vec<String>,
-    pub(super) cause: Option<Cause>,
-    /// Whether a new answer came for the streaks, and of which sort.
-    pub(super) answer: Option<(Duration, Answer)>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Answer {
-    Good,
-    Bad,
-}
-
-impl Finding {
-    fn plain(verdict: Verdict, evidence: impl Into<String>) -> Self {
-        Self { verdict, serving: false, evidence: vec![evidence.into()], cause: None, answer: None }
-    }
-}
 
 /// Whom to judge.
 #[derive(Clone, Copy)]

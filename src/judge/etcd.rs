@@ -10,7 +10,7 @@
 
 use std::time::Duration;
 
-use super::alone::{Answer, Finding};
+use super::finding::{Answer, Finding};
 use crate::model::etcd::{AlarmKind, LEADER_WITHIN};
 use crate::model::reading::{Question, SymptomKind};
 use crate::model::verdict::{Cause, Verdict};

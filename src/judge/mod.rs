@@ -16,6 +16,7 @@ mod alone;
 mod blame;
 mod causes;
 mod etcd;
+mod finding;
 mod progress;
 mod pursuit;
 mod reads;

@@ -14,11 +14,10 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::Symptom;
 use super::etcd_data::StoreIdentity;
-use super::{ComponentId, Symptom};
 
 /// The 99th percentile of the WAL's fsync from which a disk is called slow. etcd's own alerts warn at 0.5 s; its
 /// histogram has no bound there, and this is the next one.
@@ -366,69 +365,4 @@ impl EtcdStatus {
             .map(|(id, status)| format!("{} runs {}", self.name_of(*id), status.version))
             .collect()
     }
-}
-
-/// Which etcd world a member has served, and how far that had come.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Incarnation {
-    /// The cluster's ID.
-    pub cluster: u64,
-    /// The member's ID.
-    pub member: u64,
-    /// The highest MVCC revision this member has applied under our eyes.
-    pub revision: i64,
-    /// The highest raft term.
-    pub term: u64,
-    /// When that was, by the wall clock.
-    pub at: Timestamp,
-    /// Its version then.
-    pub version: String,
-    /// The highest raft index it had committed; zero where it never reported one.
-    #[serde(default)]
-    pub raft_index: u64,
-    /// Whose Kubernetes cluster the store is; absent where that was never read.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub store: Option<StoreIdentity>,
-    /// How many members the cluster had when they were told last; nought where they never were.
-    #[serde(default)]
-    pub members: usize,
-    /// Since when no process of it has run, where it was seen so since then.
-    pub away_since: Option<Timestamp>,
-    /// The answer that contradicted this, on the boot clock: one alone decides nothing.
-    pub doubted: Option<Duration>,
-}
-
-impl Incarnation {
-    /// A revision grows all the time. Where nothing else changed, this much of it may be lost with a power cut, after
-    /// which no process is left to remember anything.
-    const UNSAVED_SECONDS: i64 = 60;
-
-    /// Whether this is worth a write, where `saved` lies on disk.
-    pub fn is_worth_saving(&self, saved: &Self) -> bool {
-        let grown = Self { revision: self.revision, at: self.at, ..saved.clone() };
-        *self != grown || self.at.as_second() - saved.at.as_second() >= Self::UNSAVED_SECONDS
-    }
-}
-
-impl fmt::Display for Incarnation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "revision {} in term {} of cluster {:x}", self.revision, self.term, self.cluster)
-    }
-}
-
-/// The world went back, and what remembers the old one is being started anew.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct WentBack {
-    /// Whose data went back.
-    pub etcd: ComponentId,
-    /// A process that started before this may remember the old world.
-    pub since: Timestamp,
-    /// From what to what, as a sentence.
-    pub what: String,
-    /// Who has still to be seen serving from a process started since, in order.
-    pub left: Vec<ComponentId>,
-    /// The container that was asked to stop last: an action is spent once on it.
-    pub stopping: Option<String>,
 }

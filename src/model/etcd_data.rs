@@ -17,8 +17,7 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::ComponentId;
-use super::etcd::Incarnation;
+use super::DataVersion;
 
 /// The prefix of the API server's keys, unless `--etcd-prefix` names another.
 pub const DEFAULT_PREFIX: &str = "/registry";
@@ -161,72 +160,40 @@ impl ClusterFiles {
     }
 }
 
-/// An etcd of this node that serves other data than those on record.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct WrongData {
-    /// Which etcd.
-    pub etcd: ComponentId,
-    /// In which way its data are wrong.
-    pub kind: WrongDataKind,
-    /// When its first answer from these data came, by the wall clock.
-    pub since: Timestamp,
-    /// What it serves.
-    pub serves: Incarnation,
-    /// What became of kube-apiserver.
-    pub api: ApiStop,
+/// An etcd data directory on disk.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DataDir {
+    /// Device and inode of `member`: another directory under the same name is another incarnation.
+    pub member: Option<(u64, u64)>,
+    /// The newest change among its files.
+    pub changed: Option<Timestamp>,
+    /// Whether a process holds the lock on its database.
+    pub lock: LockState,
+    /// The versions that its database names: a hint while an etcd writes it (R9).
+    #[serde(default, skip_serializing_if = "DataVersion::is_unknown")]
+    pub versions: DataVersion,
+    /// How its WAL begins.
+    #[serde(default, skip_serializing_if = "WalOrigin::is_unknown")]
+    pub origin: WalOrigin,
+    /// What it holds, while no etcd writes it and it is not what the etcd that runs was given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at_rest: Option<AtRest>,
+    /// The mount it is on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mount: Option<Mount>,
 }
 
-/// In which way an etcd's data are not those on record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// The lock etcd holds on its database while it runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum WrongDataKind {
-    /// No API server has ever used them.
-    Empty,
-    /// They are of another Kubernetes cluster.
-    Foreign,
-    /// They are an older copy of the data on record.
-    Older,
-    /// They go back, and whether somebody restored them cannot be told.
-    Unclear,
-}
-
-impl WrongDataKind {
-    /// The word for metrics and JSON.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Empty => "empty",
-            Self::Foreign => "foreign",
-            Self::Older => "older",
-            Self::Unclear => "unclear",
-        }
-    }
-
-    /// Whether nothing must be started or left running on them: what cannot be told stops nobody.
-    pub fn is_certain(self) -> bool {
-        self != Self::Unclear
-    }
-}
-
-/// kube-apiserver, while etcd serves wrong data. A kubelet deletes its pods as soon as an API server lists none.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", tag = "api", deny_unknown_fields)]
-pub enum ApiStop {
-    /// It was not stopped: other masters serve, it was not there, or we were held.
-    NotStopped,
-    /// It is stopped, and its manifest is out of the manifest directory, until the right data are back.
-    Stopped {
-        /// Whose manifest is out.
-        component: ComponentId,
-        /// Which generation comes back.
-        generation: u32,
-        /// Whether the manifest was seen to be out: a file that stands there afterwards is a person's.
-        out: bool,
-        /// Since when, by the wall clock.
-        since: Timestamp,
-    },
-    /// A person wants it to run on these data.
-    Released,
+pub enum LockState {
+    /// Nobody holds it.
+    Free,
+    /// Somebody does.
+    Held,
+    /// No database, or it could not be asked.
+    #[default]
+    CannotTell,
 }
 
 #[cfg(test)]

@@ -53,6 +53,20 @@ pub enum EventKind {
     Snapshot,
 }
 
+impl Event {
+    /// An event about the node as a whole, or about a component.
+    pub fn new(
+        at: Timestamp,
+        kind: EventKind,
+        component: Option<&ComponentId>,
+        to: impl Into<String>,
+        because: impl Into<String>,
+    ) -> Self {
+        let (to, because) = (to.into(), because.into());
+        Self { at, kind, component: component.cloned(), generation: None, from: None, to, because }
+    }
+}
+
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(component) = &self.component {

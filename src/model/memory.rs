@@ -8,9 +8,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::closure::generation_digest;
-use super::etcd::{Incarnation, WentBack};
-use super::etcd_data::{ClusterFiles, WrongData};
-use super::observation::DataDir;
+use super::etcd_data::{ClusterFiles, DataDir};
+use super::lineage::{Incarnation, WentBack, WrongData};
 use super::{ClosureFile, ComponentId, Digest, FileKind, FileState, Generation, Role, Slot, Verdict};
 
 /// The format this program writes. A file of a higher version is set aside, unread; every version ever written has a

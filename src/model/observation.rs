@@ -8,13 +8,13 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::etcd_data::{AtRest, ClusterFiles, Mount, WalOrigin};
+use super::etcd_data::{ClusterFiles, DataDir};
 use super::known::Growth;
 use super::lease::NODE_LEASE;
 use super::surroundings::{Certificate, ClockJump, Disk, Endpoint, Pressure};
 use super::{
-    ClosureFile, ComponentId, DataVersion, Digest, EtcdStatus, FileFault, FileState, LeaseLook, Manifest, Moment,
-    Probe, Reading, Snapshots, Symptom,
+    ClosureFile, ComponentId, Digest, EtcdStatus, FileFault, FileState, LeaseLook, Manifest, Moment, Probe, Reading,
+    Snapshots, Symptom,
 };
 
 /// One look at the node.
@@ -414,40 +414,4 @@ pub struct Listener {
     pub program: String,
     /// The ID of the container it runs in, if it runs in one.
     pub container: Option<String>,
-}
-
-/// An etcd data directory on disk.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DataDir {
-    /// Device and inode of `member`: another directory under the same name is another incarnation.
-    pub member: Option<(u64, u64)>,
-    /// The newest change among its files.
-    pub changed: Option<Timestamp>,
-    /// Whether a process holds the lock on its database.
-    pub lock: LockState,
-    /// The versions that its database names: a hint while an etcd writes it (R9).
-    #[serde(default, skip_serializing_if = "DataVersion::is_unknown")]
-    pub versions: DataVersion,
-    /// How its WAL begins.
-    #[serde(default, skip_serializing_if = "WalOrigin::is_unknown")]
-    pub origin: WalOrigin,
-    /// What it holds, while no etcd writes it and it is not what the etcd that runs was given.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub at_rest: Option<AtRest>,
-    /// The mount it is on.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub mount: Option<Mount>,
-}
-
-/// The lock etcd holds on its database while it runs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum LockState {
-    /// Nobody holds it.
-    Free,
-    /// Somebody does.
-    Held,
-    /// No database, or it could not be asked.
-    #[default]
-    CannotTell,
 }

@@ -160,6 +160,14 @@ pub struct Rollback {
     pub vacated: Option<Vacated>,
 }
 
+impl Rollback {
+    /// Goes on to a stage, whose time begins now.
+    pub fn enter(&mut self, stage: Stage) {
+        self.stage = stage;
+        self.in_stage = Duration::ZERO;
+    }
+}
+
 /// A slot that is empty for a person's work on the data (a restore), and filled again after it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

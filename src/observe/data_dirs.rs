@@ -14,8 +14,7 @@ use super::kept::Kept;
 use super::mounts::Mounts;
 use crate::etcd::{at_rest, origin, versions, wal};
 use crate::model::DataVersion;
-use crate::model::etcd_data::{AtRest, WalOrigin};
-use crate::model::observation::{DataDir, LockState};
+use crate::model::etcd_data::{AtRest, DataDir, LockState, WalOrigin};
 use crate::sys::clock;
 
 /// How many files below `member` are looked at for the newest change: snapshots and WAL files are a dozen.

@@ -11,9 +11,9 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::file;
-use super::probes::connect::{Address, Security, Trust};
+use super::probes::connect::Address;
 use super::probes::http::{self, Get};
-use super::probes::tls::Identity;
+use super::probes::security::{Identity, Security, Trust};
 use super::surroundings::{Found, Source, Surroundings};
 use crate::model::observation::{HeardApi, KubeletProcess, Waiting};
 use crate::model::{ComponentId, Moment};

@@ -11,10 +11,9 @@ use serde::Deserialize;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
 
-use super::probes::connect::{Security, Trust};
 use super::probes::http::{self, Get, MAX_BODY};
 use super::probes::plan::{Ask, How};
-use super::probes::tls::Identity;
+use super::probes::security::{Identity, Security, Trust};
 use crate::config::settings;
 use crate::model::reading::{Question, SymptomKind};
 use crate::model::{ComponentId, Lease, LeaseLook, Manifest, Reading, Role, Symptom};

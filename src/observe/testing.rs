@@ -213,8 +213,8 @@ impl Pki {
     }
 
     /// As whom a probe comes.
-    pub(super) fn identity(&self, name: &str) -> super::probes::tls::Identity {
-        super::probes::tls::Identity {
+    pub(super) fn identity(&self, name: &str) -> crate::observe::probes::security::Identity {
+        crate::observe::probes::security::Identity {
             certificate: self.path(&format!("{name}.crt")),
             key: self.path(&format!("{name}.key")),
         }
@@ -224,7 +224,8 @@ impl Pki {
 impl Pki {
     /// The way to an etcd on this port of the loopback, as a client with this certificate, who takes any server.
     pub(crate) fn way(&self, port: u16, client: &str) -> super::Way {
-        use super::probes::connect::{Address, Security, Trust};
+        use super::probes::connect::Address;
+        use crate::observe::probes::security::{Security, Trust};
         let security = Security::Tls { identities: vec![self.identity(client)], trust: Trust::Anyone };
         super::Way { address: Address { host: "127.0.0.1".into(), port }, security }
     }

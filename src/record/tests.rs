@@ -10,12 +10,12 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::model::closure::KubeconfigHealth;
-use crate::model::etcd::{Incarnation, WentBack};
-use crate::model::etcd_data::{ApiStop, ClusterFiles, KubeSystem, StoreIdentity, WrongData, WrongDataKind};
+use crate::model::etcd_data::{ClusterFiles, DataDir, KubeSystem, LockState, StoreIdentity};
 use crate::model::generation::Stored;
+use crate::model::lineage::{ApiStop, Incarnation, WentBack, WrongData, WrongDataKind};
 use crate::model::manifest::DataIdentity;
 use crate::model::memory::{ApiServed, ChangeSet, Machine, Parked, Pause, Pin, Record, Restart, Stands};
-use crate::model::observation::{DataDir, Gone, LockState, ManifestFile, Settled};
+use crate::model::observation::{Gone, ManifestFile, Settled};
 use crate::model::slot::{Held, Nudged, Probation, Rollback, Served, Stage, Stood, Until, Way, Wish};
 use crate::model::{
     ClosureFile, ComponentId, Digest, FileKind, FileState, Generation, Manifest, Memory, Proof, Role, Slot, Standing,

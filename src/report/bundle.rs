@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::text::{lines, table};
+use super::table::{lines, table};
 use crate::snapshots::bundle::{Bundle, Contents, Fault, Keys, target};
 
 /// The version of the printed form: raised when a field changes its meaning, not when one is added.

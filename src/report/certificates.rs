@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::text::{lines, table};
+use super::table::{lines, table};
 use crate::model::surroundings::{Certificate, URGENT_DAYS, Validity, second};
 
 const DAY: i64 = 24 * 3600;

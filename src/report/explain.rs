@@ -4,8 +4,9 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::history::{GenerationRow, rows};
+use super::input::ReportInput;
 use super::next;
-use super::status::{Material, PinView};
+use super::status::PinView;
 use crate::model::verdict::Reads;
 use crate::model::{ComponentId, EtcdStatus, Event, Verdict};
 
@@ -46,7 +47,7 @@ pub struct Explanation {
 
 impl Explanation {
     /// Explains one component; absent when the memory has none of that name.
-    pub fn new(material: Material<'_>, component: &ComponentId, events: Vec<Event>) -> Option<Self> {
+    pub fn new(material: ReportInput<'_>, component: &ComponentId, events: Vec<Event>) -> Option<Self> {
         let record = material.memory.components.get(component)?;
         let assessment = material.judgement.and_then(|judgement| judgement.components.get(component));
         Some(Self {

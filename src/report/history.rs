@@ -3,7 +3,6 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::status::stands;
 use crate::model::memory::Record;
 use crate::model::{ComponentId, Event, Generation, Memory, Proof, Standing};
 
@@ -89,4 +88,9 @@ impl History {
         let generations = memory.components.get(component).map(rows).unwrap_or_default();
         Self { component: component.clone(), generations, events }
     }
+}
+
+/// The generation that stands.
+pub(super) fn stands(record: &Record) -> Option<u32> {
+    record.by_digest(record.stands.as_ref()?.digest).map(|generation| generation.number)
 }

@@ -7,8 +7,9 @@
 use std::fmt::Write as _;
 
 use super::Status;
+use super::input::Process;
 use super::shelf::RemoteView;
-use super::status::{Component, Process, Restarts};
+use super::status::{Component, Restarts};
 use crate::model::etcd::AlarmKind;
 use crate::model::{Step, Verdict};
 
@@ -295,8 +296,9 @@ mod tests {
     use jiff::Timestamp;
 
     use super::super::figures::{EtcdFigures, Figures};
+    use super::super::input::Agent;
     use super::super::shelf::{NewestView, SnapshotsView};
-    use super::super::status::{Agent, HeldView, Notice, Overall, PauseView, ProofView, RestartsView};
+    use super::super::status::{HeldView, Notice, Overall, PauseView, ProofView, RestartsView};
     use crate::model::{ComponentId, Role};
 
     fn at(second: i64) -> Timestamp {

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!   Memory ─┐
-//!   Judgement ─┼─ Material ──▶ Status, Explanation, History ──▶ text | JSON | YAML | STATUS=
+//!   Judgement ─┼─ ReportInput ──▶ Status, Explanation, History ──▶ text | JSON | YAML | STATUS=
 //!                                              Status ──▶ Prometheus' text, too
 //!   agent, policy ─┘
 //!   Memory + Decision ──▶ Planned ──▶ text | JSON
@@ -24,6 +24,7 @@ pub mod etcd;
 pub mod explain;
 pub mod figures;
 pub mod history;
+pub mod input;
 pub mod line;
 pub mod metrics;
 pub mod next;
@@ -32,10 +33,12 @@ pub mod shelf;
 pub mod sizing;
 pub mod snapshot;
 pub mod status;
+mod table;
 #[cfg(test)]
 mod tests;
 pub mod text;
 
+pub use crate::report::input::{Agent, Process, ReportInput};
 pub use bundle::Unpacked;
 pub use certificates::Certificates;
 pub use doctor::{Doctor, Examined};
@@ -48,5 +51,5 @@ pub use planned::Planned;
 pub use shelf::{Shelf, SnapshotRow};
 pub use sizing::Sizing;
 pub use snapshot::Snapshot;
-pub use status::{Agent, Material, Process, Status, is_of_note};
+pub use status::{Status, is_of_note};
 pub use text::{Format, Paint};

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::status::{Material, Process};
+use super::input::{Process, ReportInput};
 use crate::config::duration::roughly;
-use crate::model::etcd_data::ApiStop;
+use crate::model::lineage::ApiStop;
 use crate::model::memory::{Record, notice};
 use crate::model::observation::{Gone, whither};
 use crate::model::policy::Mode;
@@ -13,7 +13,7 @@ use crate::model::verdict::Reads;
 use crate::model::{Assessment, ComponentId, Role, Slot, Verdict};
 
 /// Whether it is kept out of the manifest directory while etcd serves other data than those on record.
-pub(super) fn is_withheld(material: Material<'_>, id: &ComponentId) -> bool {
+pub(super) fn is_withheld(material: ReportInput<'_>, id: &ComponentId) -> bool {
     let wrong = material.memory.wrong_data.as_ref();
     matches!(wrong.map(|wrong| &wrong.api), Some(ApiStop::Stopped { component, .. }) if component == id)
 }
@@ -35,7 +35,7 @@ pub(super) fn stage(stage: Stage) -> &'static str {
 
 /// A few words for the table; empty when there is nothing to say.
 pub(super) fn note(
-    material: Material<'_>,
+    material: ReportInput<'_>,
     id: &ComponentId,
     record: &Record,
     assessment: Option<&Assessment>,
@@ -93,7 +93,7 @@ pub(super) fn note(
 }
 
 /// How long a candidate may still take to become healthy.
-pub(super) fn until_deadline(material: Material<'_>, record: &Record, trial: &Probation) -> Duration {
+pub(super) fn until_deadline(material: ReportInput<'_>, record: &Record, trial: &Probation) -> Duration {
     material.policy.deadline_of(record.generations.get(&trial.candidate)).saturating_sub(trial.age)
 }
 
@@ -117,7 +117,7 @@ fn interrupted(record: &Record) -> bool {
 }
 
 /// How long a deleted manifest stays away: several at once, or etcd's, stay longer.
-fn grace(material: Material<'_>, record: &Record) -> Duration {
+fn grace(material: ReportInput<'_>, record: &Record) -> Duration {
     let missing = |record: &&Record| matches!(record.slot, Slot::Missing { .. });
     let several = material.memory.components.values().filter(missing).count() > 1;
     let policy = material.policy;
@@ -130,7 +130,7 @@ fn grace(material: Material<'_>, record: &Record) -> Duration {
 
 /// What happens next: a sentence. It begins with what keeps the agent from acting, if something does.
 pub(super) fn next(
-    material: Material<'_>,
+    material: ReportInput<'_>,
     id: &ComponentId,
     record: &Record,
     assessment: Option<&Assessment>,
@@ -152,7 +152,7 @@ pub(super) fn next(
 }
 
 /// What keeps the agent from acting on anything.
-fn hindrance(material: Material<'_>) -> Option<String> {
+fn hindrance(material: ReportInput<'_>) -> Option<String> {
     if material.agent.process == Process::Stopped {
         return Some("the agent does not run".to_owned());
     }
@@ -174,7 +174,7 @@ fn stands_still(record: &Record, assessment: Option<&Assessment>) -> bool {
     stalled && matches!(record.slot, Slot::Steady { .. }) && !record.notices.contains_key("stall")
 }
 
-fn undisturbed(material: Material<'_>, record: &Record, assessment: Option<&Assessment>) -> String {
+fn undisturbed(material: ReportInput<'_>, record: &Record, assessment: Option<&Assessment>) -> String {
     let policy = material.policy;
     let cause = assessment.and_then(|a| a.cause.as_ref());
     let verdict = assessment.map_or(Verdict::Unknown, |a| a.verdict);

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::etcd_data::ApiStop;
+use crate::model::lineage::ApiStop;
 use crate::model::memory::Record;
 use crate::model::slot::{Rollback, Stage, Way};
 use crate::model::{ComponentId, Decision, FileKind, FileState, Generation, Memory, Request, Role, Slot, Standing};

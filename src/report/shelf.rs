@@ -6,8 +6,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::status::between;
-use super::text::{lines, table};
+use super::input::between;
+use super::table::{lines, table};
 use crate::config::duration::roughly;
 use crate::config::size;
 use crate::model::Snapshots;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::text::{lines, table};
+use super::table::{lines, table};
 use crate::etcd::backend::{Alarm, Revision};
 use crate::etcd::snapshot::{Trailer, Verified};
 use crate::model::Digest;

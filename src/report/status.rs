@@ -1,20 +1,21 @@
 //! The status of the node: a verdict for the whole, then each component in the order of dependence.
 
 use std::fmt;
-use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::figures::Figures;
+use super::history::stands;
+use super::input::{Agent, Process, ReportInput, between};
 use super::next;
 use super::shelf::SnapshotsView;
-use crate::model::etcd_data::{ApiStop, WrongDataKind};
 use crate::model::event::EventKind;
+use crate::model::lineage::{ApiStop, WrongDataKind};
 use crate::model::memory::Record;
 use crate::model::policy::Mode;
 use crate::model::slot::Stage;
-use crate::model::{Assessment, ComponentId, Event, Judgement, Memory, Policy, Role, Slot, Snapshots, Verdict};
+use crate::model::{Assessment, ComponentId, Event, Memory, Role, Slot, Verdict};
 
 /// Whether an event is one of those a status ends with: what was asked for and done, and what led to it or came of it.
 pub fn is_of_note(event: &Event) -> bool {
@@ -30,53 +31,6 @@ pub fn is_of_note(event: &Event) -> bool {
 
 /// The version of the printed form: raised when a field changes its meaning, not when one is added.
 pub const VERSION: u32 = 1;
-
-/// All that reports are made of.
-#[derive(Clone, Copy, Debug)]
-pub struct Material<'m> {
-    /// Now, by the wall clock.
-    pub now: Timestamp,
-    /// What is known.
-    pub memory: &'m Memory,
-    /// What the last pass meant; absent when no agent runs.
-    pub judgement: Option<&'m Judgement>,
-    /// The agent.
-    pub agent: &'m Agent,
-    /// What holds.
-    pub policy: &'m Policy,
-    /// What keeps the agent from acting at present, as sentences: a running kubeadm, a read-only /etc.
-    pub holds: &'m [String],
-    /// The snapshots of this node's etcd, where it has one and they were looked at.
-    pub snapshots: Option<&'m Snapshots>,
-    /// What the agent counted; absent when none runs.
-    pub figures: Option<&'m Figures>,
-    /// The latest events of note, the newest last.
-    pub last: &'m [Event],
-}
-
-/// The agent itself.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Agent {
-    /// Whether it runs.
-    pub process: Process,
-    /// Its version.
-    pub version: String,
-}
-
-/// The agent's process.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", tag = "is")]
-pub enum Process {
-    /// It runs.
-    Running {
-        /// Its process ID.
-        pid: u32,
-        /// Since when.
-        since: Timestamp,
-    },
-    /// It does not: what is shown is what it knew last.
-    Stopped,
-}
 
 /// The node as a whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -345,8 +299,8 @@ pub struct Notice {
 
 impl Status {
     /// Makes the status.
-    pub fn new(material: Material<'_>) -> Self {
-        let Material { now, memory, policy, .. } = material;
+    pub fn new(material: ReportInput<'_>) -> Self {
+        let ReportInput { now, memory, policy, .. } = material;
         let mut components: Vec<Component> =
             memory.components.iter().map(|(id, record)| Component::new(material, id, record)).collect();
         components.sort_by(|a, b| (a.role, &a.component).cmp(&(b.role, &b.component)));
@@ -393,7 +347,7 @@ impl Status {
 }
 
 impl Component {
-    fn new(material: Material<'_>, id: &ComponentId, record: &Record) -> Self {
+    fn new(material: ReportInput<'_>, id: &ComponentId, record: &Record) -> Self {
         let assessment = material.judgement.and_then(|judgement| judgement.components.get(id));
         let last = record.verdict;
         let verdict = assessment.map(|a| a.verdict).or(last.map(|(v, _)| v)).unwrap_or(Verdict::Unknown);
@@ -450,11 +404,6 @@ impl Component {
     }
 }
 
-/// The generation that stands.
-pub(super) fn stands(record: &Record) -> Option<u32> {
-    record.by_digest(record.stands.as_ref()?.digest).map(|generation| generation.number)
-}
-
 fn proof(record: &Record, assessment: Option<&Assessment>) -> ProofView {
     use crate::model::verdict::Reads;
     let generation = stands(record).and_then(|number| record.generations.get(&number));
@@ -470,7 +419,7 @@ fn proof(record: &Record, assessment: Option<&Assessment>) -> ProofView {
 }
 
 /// The word and the sentence for the node as a whole.
-fn overall(components: &[Component], material: &Material<'_>) -> (Overall, String) {
+fn overall(components: &[Component], material: &ReportInput<'_>) -> (Overall, String) {
     if components.is_empty() {
         return (Overall::Unknown, "no component is known yet".to_owned());
     }
@@ -506,9 +455,4 @@ fn overall(components: &[Component], material: &Material<'_>) -> (Overall, Strin
     let count = components.len();
     let s = if count == 1 { "component is" } else { "components are" };
     (Overall::Good, format!("{count} {s} healthy and known-good"))
-}
-
-/// The time from one moment to another; none when they are the other way round.
-pub(super) fn between(from: Timestamp, to: Timestamp) -> Duration {
-    Duration::try_from(to.duration_since(from)).unwrap_or(Duration::ZERO)
 }

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::status::{Agent, Material, Overall, Process, ProofView, Status};
+use super::input::{Agent, Process, ReportInput};
+use super::status::{Overall, ProofView, Status};
 use super::{Explanation, Format, History, Paint, Planned, systemd_line};
 use crate::model::event::EventKind;
 use crate::model::generation::Stored;
@@ -133,8 +134,8 @@ impl Scene {
         Probation::begin(2, 1)
     }
 
-    fn material(&self) -> Material<'_> {
-        Material {
+    fn material(&self) -> ReportInput<'_> {
+        ReportInput {
             now: now(),
             memory: &self.memory,
             judgement: matches!(self.agent.process, Process::Running { .. }).then_some(&self.judgement),

@@ -3,11 +3,12 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use comfy_table::{Table, presets};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::status::{Overall, Process, between};
+use super::input::{Process, between};
+use super::status::Overall;
+use super::table::{lines, table};
 use super::{Doctor, Explanation, GenerationRow, History, Status};
 use crate::config::duration::roughly;
 use crate::model::Event;
@@ -229,18 +230,4 @@ pub(super) fn section(out: &mut String, title: &str, entries: impl Iterator<Item
             let _ = writeln!(out, "  {entry}");
         });
     }
-}
-
-pub(super) fn table(header: &[&str]) -> Table {
-    let mut table = Table::new();
-    table.load_preset(presets::NOTHING).set_header(header);
-    for column in table.column_iter_mut() {
-        column.set_padding((0, 2));
-    }
-    table
-}
-
-/// A table's lines, without the blanks at their ends.
-pub(super) fn lines(table: &Table) -> String {
-    table.lines().map(|line| format!("{}\n", line.trim_end())).collect()
 }

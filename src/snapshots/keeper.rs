@@ -1,7 +1,7 @@
 //! The agent's own hand on snapshots: one task beside the passes, which never waits for it, nor they for it.
 //!
 //! ```text
-//!   a pass ──Wanted (which member, does it answer, is work ahead)──▶ keeper
+//!   a pass ──TaskInput (which member, does it answer, is work ahead)──▶ keeper
 //!   keeper: sleep until one is due ─▶ take ─▶ prove ─▶ keep ─▶ bundle ─▶ prune by the rules ─▶ look at the directory anew
 //!      │ taken, pruned, failed: events ──▶ journal, history         └─▶ Snapshots, for pass, status and doctor
 //!      └ another lastgood is at it: tried again in a moment
@@ -25,11 +25,10 @@ use super::directory::{Directory, LockError, Locked};
 use super::remote::Uploader;
 use super::retention::Rules;
 use super::save::{self, Limits, from_member, quietly};
+use super::task_input::TaskInput;
 use super::{bundle, look, schedule};
-use crate::agent::event;
-use crate::config::Settings;
 use crate::config::duration::roughly;
-use crate::config::size;
+use crate::config::{Settings, size};
 use crate::model::event::EventKind;
 use crate::model::snapshot::{Bundled, Failed};
 use crate::model::{Event, Snapshots};
@@ -49,21 +48,10 @@ const CONFIRMED_WITHIN: Duration = Duration::from_secs(30);
 /// Events that wait to be told.
 const EVENTS: usize = 64;
 
-/// What a pass knows and the keeper wants to.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Wanted {
-    /// The etcd member of this node; nothing where it has none of its own.
-    pub member: Option<LocalMember>,
-    /// Whether it answers.
-    pub answers: bool,
-    /// Work that is about to be done on this node, such as an upgrade: one is taken before it, out of turn.
-    pub work_ahead: Option<String>,
-}
-
 /// The task.
 #[derive(Debug)]
 pub struct Keeper {
-    wanted: watch::Sender<Wanted>,
+    wanted: watch::Sender<TaskInput>,
     confirmed: watch::Sender<Duration>,
     known: Arc<Mutex<Snapshots>>,
     told: mpsc::Receiver<Event>,
@@ -76,7 +64,7 @@ pub struct Keeper {
 impl Keeper {
     /// Starts it.
     pub fn start(settings: &Settings, machine: String) -> Self {
-        let (wanted, wants) = watch::channel(Wanted::default());
+        let (wanted, wants) = watch::channel(TaskInput::default());
         let (confirmed, confirms) = watch::channel(Duration::ZERO);
         let (tell, told) = mpsc::channel(EVENTS);
         let since = clock::now().wall;
@@ -102,7 +90,7 @@ impl Keeper {
     }
 
     /// Tells it what the last pass found.
-    pub fn want(&self, wanted: Wanted) {
+    pub fn want(&self, wanted: TaskInput) {
         self.wanted.send_if_modified(|before| {
             let changed = *before != wanted;
             *before = wanted;
@@ -132,7 +120,7 @@ struct Work {
     settings: Settings,
     machine: String,
     since: Timestamp,
-    wants: watch::Receiver<Wanted>,
+    wants: watch::Receiver<TaskInput>,
     /// When the member last answered from the data on record.
     confirms: watch::Receiver<Duration>,
     tell: mpsc::Sender<Event>,
@@ -209,7 +197,7 @@ impl Work {
     }
 
     /// Work ahead that nothing was taken for yet, and nothing new enough is there.
-    fn hurry(&self, wanted: &Wanted, now: Timestamp) -> Option<String> {
+    fn hurry(&self, wanted: &TaskInput, now: Timestamp) -> Option<String> {
         let work = wanted.work_ahead.clone().filter(|work| self.hurried.as_ref() != Some(work))?;
         let age = self.known.lock().unwrap_or_else(PoisonError::into_inner).age(now);
         (age.is_none_or(|age| age > FRESH) && self.failed.is_none()).then_some(work)
@@ -326,6 +314,6 @@ impl Work {
 
     async fn tell(&self, kind: EventKind, member: &LocalMember, to: &str, because: &str) {
         // Nobody listens any more where the agent ends.
-        let _ = self.tell.send(event(clock::now(), kind, Some(&member.component), to, because)).await;
+        let _ = self.tell.send(Event::new(clock::now().wall, kind, Some(&member.component), to, because)).await;
     }
 }

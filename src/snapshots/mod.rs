@@ -22,6 +22,7 @@ pub mod save;
 pub mod schedule;
 mod staging;
 mod tally;
+pub mod task_input;
 #[cfg(test)]
 pub(crate) mod tests;
 mod verify;

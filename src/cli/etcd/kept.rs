@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-use super::save::refused;
 use crate::cli::Failure;
 use crate::config::Settings;
 use crate::etcd::snapshot::RawCopy;
@@ -41,7 +40,7 @@ pub(super) fn file(
     let found = newest.find(|snapshot| snapshot.proof.is_ok() && fits(snapshot));
     found.map(|snapshot| snapshot.path).ok_or_else(|| {
         let dir = directory.path().display();
-        refused(format!("no {what} lies in {dir}; next: name the file of one"))
+        Failure::refused(format!("no {what} lies in {dir}; next: name the file of one"))
     })
 }
 
@@ -68,6 +67,11 @@ fn verified(trust: RawCopy) -> &'static str {
         RawCopy::Refuse => "verified snapshot that carries its SHA-256",
         RawCopy::Allow => "verified snapshot",
     }
+}
+
+/// By `--skip-hash-check`.
+pub(super) fn trust(skip_hash_check: bool) -> RawCopy {
+    if skip_hash_check { RawCopy::Allow } else { RawCopy::Refuse }
 }
 
 #[cfg(test)]

@@ -2,7 +2,9 @@
 //! agent nor configuration.
 
 mod accept;
+mod bundle;
 mod kept;
+mod node;
 mod progress;
 mod remote;
 mod restore;

@@ -8,10 +8,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::time::timeout;
 
+use super::bundle::but;
 use super::progress::Progress as Line;
-use super::save::refused;
 use super::shelf::agreed_to;
-use super::snapshot::but;
 use crate::cli::{Care, Exit, Failure, out};
 use crate::config::Settings;
 use crate::config::place::{NotAPlace, Place};
@@ -51,7 +50,7 @@ impl Where {
 /// Where snapshots are sent by themselves.
 pub(super) fn configured(settings: &Settings) -> Result<Place, Failure> {
     let url = settings.snapshots.remote.url.as_deref();
-    let url = url.ok_or_else(|| refused("snapshots are sent nowhere: set snapshots.remote.url".to_owned()))?;
+    let url = url.ok_or_else(|| Failure::refused("snapshots are sent nowhere: set snapshots.remote.url".to_owned()))?;
     url.parse().map_err(|error: NotAPlace| Failure::failed(error.to_string()))
 }
 
@@ -92,7 +91,7 @@ pub(super) async fn prune(settings: &Settings, named: BTreeSet<u64>, care: Care)
             let own = own_clusters(settings, &Directory::at(&settings.snapshot_dir()).list()?);
             meant(&there, own).map_err(|several| {
                 let words = "it is not known here which cluster is this node's, and snapshots of several lie there";
-                refused(format!("{words}: name those that are meant with --cluster, of {}", listed(&several)))
+                Failure::refused(format!("{words}: name those that are meant with --cluster, of {}", listed(&several)))
             })?
         }
         false => named,
@@ -163,13 +162,13 @@ pub(super) async fn send(
     let (place, file) = place.object().unwrap_or_else(|| (place.clone(), proof.file.clone()));
     let proof = Proof { file, ..proof };
     let staged = bundle::stage(settings, dir, &proof, proven.sha256());
-    super::save::tell(staged.as_ref().map(Staged::bundle), "is sent");
+    crate::cli::etcd::bundle::tell(staged.as_ref().map(Staged::bundle), "is sent");
     let parts = staged.as_ref().map(Staged::files).unwrap_or_default();
     let parcel = Parcel { proof, database: proven.path().to_owned(), parts };
     let remote = open(settings, &place)?;
     for name in parcel.names() {
         if remote.holds(&name).await? {
-            return Err(refused(format!("{place}/{name} stands already; name another")));
+            return Err(Failure::refused(format!("{place}/{name} stands already; name another")));
         }
     }
     let begun = begun.get_or_init(|| Begun { place: place.clone(), names: parcel.names() });
@@ -264,7 +263,7 @@ impl From<Trouble> for Failure {
     fn from(trouble: Trouble) -> Self {
         match trouble {
             Trouble::Disk(error) => error.into(),
-            Trouble::NoRoom { .. } => refused(trouble.to_string()),
+            Trouble::NoRoom { .. } => Failure::refused(trouble.to_string()),
             Trouble::Differs(_) => Self { exit: Exit::Unwell, sentence: trouble.to_string() },
             _ => Self::failed(trouble.to_string()),
         }

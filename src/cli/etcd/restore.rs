@@ -7,24 +7,18 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::kept;
+use super::kept::trust;
+use super::node::{node, startable};
 use super::progress::Progress;
-use super::snapshot::trust;
 use super::vacancy::{self, Vacancy};
 use crate::cli::{Care, Exit, Failure, out, rollback};
 use crate::config::Settings;
-use crate::etcd::backend::Member;
-use crate::etcd::restore::{
-    Ask, Fault, Finished, Log, Node, OfManifest, Planned, Recorded, Restored, finish, unfinished,
-};
+use crate::etcd::restore::{Ask, Fault, Finished, Log, Node, Planned, Restored, finish, unfinished};
 use crate::etcd::snapshot::RawCopy;
 use crate::model::versions::Minor;
-use crate::model::{ComponentId, Manifest, Role, manifest};
-use crate::observe;
-use crate::record::last_known;
 use crate::report::Format;
 use crate::snapshots::remote::Fetched;
 use crate::snapshots::{Depth, verify};
-use crate::sys::{files, proc};
 
 /// How to restore. What is left out is taken from the etcd manifest of this node, where there is one.
 #[derive(Debug, Args)]
@@ -275,81 +269,6 @@ impl RestoreArgs {
     }
 }
 
-/// What this node's etcd manifest and the agent's memory say, and whose manifest it is.
-fn node(settings: &Settings) -> (Node, Option<ComponentId>) {
-    match of_manifest(settings) {
-        Some((etcd, id)) => (Node { etcd: Some(etcd), recorded: recorded(settings) }, Some(id)),
-        None => (Node::default(), None),
-    }
-}
-
-/// Where the log of these data lies: in them, unless this node's etcd manifest says otherwise.
-pub(super) fn log_of(settings: &Settings, data_dir: &Path) -> PathBuf {
-    let etcd = of_manifest(settings).map(|(etcd, _)| etcd).filter(|etcd| etcd.data_dir.as_deref() == Some(data_dir));
-    etcd.and_then(|etcd| etcd.wal_dir).unwrap_or_else(|| data_dir.join("member/wal"))
-}
-
-fn of_manifest(settings: &Settings) -> Option<(OfManifest, ComponentId)> {
-    let (_, surroundings) = observe::find(settings);
-    let dir = &surroundings.manifests.value;
-    let stands = etcd_manifest(dir);
-    let startable = stands.as_ref().and_then(|(file, _)| startable(file));
-    // Taken out for the restore, it lies where every known-good manifest does.
-    let (file, manifest) = stands.or_else(|| etcd_manifest(&settings.paths.inactive_manifests))?;
-    let on_host = |flag: &str| {
-        let inside = PathBuf::from(manifest.flag(flag).filter(|dir| !dir.is_empty())?);
-        Some(manifest.host_path(&inside).unwrap_or(inside))
-    };
-    let etcd = OfManifest {
-        file,
-        name: manifest.flag("name"),
-        advertised: manifest.flag("initial-advertise-peer-urls"),
-        data_dir: on_host("data-dir"),
-        wal_dir: on_host("wal-dir"),
-        version: manifest.minor_version(),
-        startable,
-    };
-    Some((etcd, manifest.id))
-}
-
-fn etcd_manifest(dir: &Path) -> Option<(PathBuf, Manifest)> {
-    let names = files::names(dir).unwrap_or_default();
-    let visible = names.iter().filter(|name| !name.starts_with('.')).map(|name| dir.join(name));
-    visible.into_iter().find_map(|path| {
-        let bytes = files::read_bounded(&path, manifest::MAX_BYTES).ok()?;
-        let manifest = Manifest::parse(bytes.into()).ok().filter(|manifest| manifest.role == Role::Etcd)?;
-        Some((path, manifest))
-    })
-}
-
-/// Whether the kubelet is about to start an etcd by itself: its manifest stands.
-pub(super) fn comes_back(settings: &Settings) -> bool {
-    let (_, surroundings) = observe::find(settings);
-    etcd_manifest(&surroundings.manifests.value).is_some_and(|(file, _)| startable(&file).is_some())
-}
-
-/// Why the etcd of a manifest that stands may be started at any moment.
-fn startable(file: &Path) -> Option<String> {
-    let mut processes = proc::processes().into_iter();
-    let kubelet = processes.find(|process| process.program() == "kubelet" && proc::in_our_namespace(process.pid))?;
-    Some(format!("{} stands, and the kubelet (pid {}) starts it whenever it likes", file.display(), kubelet.pid))
-}
-
-/// What the agent saw of it last. Without that, revisions move as far as for the unknown.
-fn recorded(settings: &Settings) -> Option<Recorded> {
-    let (known, findings) = last_known(settings);
-    findings.iter().for_each(|finding| eprintln!("{finding}"));
-    let latest = known.latest()?;
-    let members = latest.members.iter().map(|member| Member {
-        id: member.id,
-        name: member.name.clone(),
-        peer_urls: member.peer_urls.clone(),
-        client_urls: member.client_urls.clone(),
-        is_learner: member.learner,
-    });
-    Some(Recorded { revision: known.highest_revision()?, at: latest.at, members: members.collect() })
-}
-
 impl From<Fault> for Failure {
     fn from(fault: Fault) -> Self {
         match fault {
@@ -370,7 +289,9 @@ mod tests {
     use clap::Parser as _;
 
     use super::*;
+    use crate::cli::etcd::node::log_of;
     use crate::cli::{Cli, Command as What, EtcdCommand};
+    use crate::sys::files;
 
     async fn run(settings: &Settings, line: &str) -> Result<Exit, Failure> {
         let words = ["lastgood", "etcd", "restore"].into_iter().chain(line.split(' '));

@@ -9,23 +9,21 @@ use jiff::Timestamp;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, sleep};
 
+use super::bundle::tell;
+use super::node::{log_of, member};
 use super::progress::Progress as Line;
 use super::remote::{self, Begun, Where};
-use super::restore::log_of;
 use super::shelf::row;
 use crate::cli::offline::Offline;
 use crate::cli::{Exit, Failure, out};
 use crate::config::Settings;
 use crate::config::place::Place;
 use crate::config::size::roughly;
-use crate::model::Memory;
-use crate::model::snapshot::Bundled;
-use crate::observe::{LocalMember, Observer};
+use crate::observe::LocalMember;
 use crate::report::{Format, SnapshotRow};
-use crate::snapshots::bundle::{self, Bundle};
 use crate::snapshots::directory::LockError;
 use crate::snapshots::save::{Doing, Fault, Limits, Progress, Proven, Taken, from_data_dir, from_member};
-use crate::snapshots::{Directory, Locked, Proof, Snapshot, in_the_way};
+use crate::snapshots::{Directory, Locked, Proof, Snapshot, bundle, in_the_way};
 use crate::sys::files;
 
 /// Between two looks whether another lastgood is still at the directory.
@@ -84,7 +82,7 @@ pub(super) async fn save(
 fn counts(settings: &Settings) -> Result<(), Failure> {
     let memory = Offline::open(settings).and_then(|offline| offline.memory());
     let Some(wrong) = memory.ok().and_then(|memory| memory.wrong_data) else { return Ok(()) };
-    Err(refused(format!(
+    Err(Failure::refused(format!(
         "{} serves {} data, not those on record ({}), so a snapshot of them must not count; next: name a FILE to keep a copy \
          all the same, or see `lastgood explain {}`",
         wrong.etcd,
@@ -147,7 +145,7 @@ async fn saved(
         With::FileAlone => Vec::new(),
     };
     if with == With::Bundle && beside.is_empty() {
-        return Err(refused(format!(
+        return Err(Failure::refused(format!(
             "{}: name a file that ends in .db for --bundle: the names of its parts begin as its own",
             file.display()
         )));
@@ -155,12 +153,12 @@ async fn saved(
     for path in [&file].into_iter().chain(&beside) {
         if let Some(standing) = files::standing(path)? {
             let what = files::kind_of(&standing);
-            return Err(refused(format!("{}: a {what} stands there; name another file", path.display())));
+            return Err(Failure::refused(format!("{}: a {what} stands there; name another file", path.display())));
         }
     }
     if let Some(path) = in_the_way(&file)? {
         let why = "stands where the proof of this file belongs, and is none of ours; name another file";
-        return Err(refused(format!("{}: {why}", path.display())));
+        return Err(Failure::refused(format!("{}: {why}", path.display())));
     }
     let proven = proven(settings, files::dir_of(&file), data_dir).await?;
     keep_as(settings, proven, file, with)
@@ -193,14 +191,6 @@ pub(super) fn keep_as(settings: &Settings, proven: Proven, path: PathBuf, with: 
     Ok(Snapshot { path, name: proof.name, bytes: proof.bytes, proof: Ok(proof) })
 }
 
-/// Says what travels with a snapshot, or why nothing does. `how` the snapshot is all the same.
-pub(super) fn tell(bundle: Result<&Bundle, &String>, how: &str) {
-    match bundle {
-        Ok(bundle) => eprintln!("in its bundle: {}", Bundled::from(bundle.clone()).briefly),
-        Err(why) => eprintln!("the snapshot {how} without a bundle: {why}"),
-    }
-}
-
 /// From the member of this node; from its files, where it does not run and nothing holds them.
 async fn of_this_node(settings: &Settings, dir: &Path, progress: &Progress) -> Result<Taken, Failure> {
     let LocalMember { way, data_dir, .. } = member(settings).await?;
@@ -211,20 +201,6 @@ async fn of_this_node(settings: &Settings, dir: &Path, progress: &Progress) -> R
     let Some(data_dir) = data_dir else { return Err(Failure::failed(why)) };
     eprintln!("{why}; copying its database in {} instead, if nothing holds it", data_dir.display());
     Ok(from_data_dir(&data_dir, &log_of(settings, &data_dir), dir, progress).await?)
-}
-
-pub(super) async fn member(settings: &Settings) -> Result<LocalMember, Failure> {
-    let mut observer = Observer::start(settings).await;
-    // What stands or stood last: the agent's memory knows the manifest of a member whose file is gone.
-    let memory = crate::record::Store::open(settings).map(|store| store.load_memory(&observer.machine()).0);
-    let _ = observer.observe(&memory.unwrap_or_else(|_| Memory::default())).await;
-    observer.etcd_members().into_iter().next().ok_or_else(|| {
-        refused(
-            "no etcd member runs on this node as a static pod; --from-data-dir DIR copies the database of one that is \
-             stopped, and `etcdctl snapshot save` asks an external one"
-                .to_owned(),
-        )
-    })
 }
 
 async fn lock(directory: &Directory, longest: Duration) -> Result<Locked, Failure> {
@@ -260,24 +236,11 @@ fn progress() -> Progress {
     })
 }
 
-pub(super) fn refused(sentence: String) -> Failure {
-    Failure { exit: Exit::Refused, sentence }
-}
-
-impl From<LockError> for Failure {
-    fn from(error: LockError) -> Self {
-        match error {
-            LockError::Busy(_) => refused(format!("{error}; try again")),
-            LockError::Io(error) => error.into(),
-        }
-    }
-}
-
 impl From<Fault> for Failure {
     fn from(fault: Fault) -> Self {
         match fault {
             Fault::Disk(error) if error.kind() == io::ErrorKind::PermissionDenied => error.into(),
-            Fault::NoRoom { .. } | Fault::InUse(_) => refused(fault.to_string()),
+            Fault::NoRoom { .. } | Fault::InUse(_) => Self::refused(fault.to_string()),
             Fault::NotWhole(_) => Self { exit: Exit::Unwell, sentence: fault.to_string() },
             _ => Self::failed(fault.to_string()),
         }

@@ -6,7 +6,7 @@ use etcd_client::Client;
 use jiff::Timestamp;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::save::member;
+use super::node::member;
 use crate::cli::Failure;
 use crate::config::Settings;
 use crate::observe;

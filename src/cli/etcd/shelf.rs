@@ -2,7 +2,6 @@
 
 use jiff::Timestamp;
 
-use super::save::refused;
 use crate::cli::rollback::agreed;
 use crate::cli::{Care, Exit, Failure, out};
 use crate::config::Settings;
@@ -69,8 +68,8 @@ pub(super) fn agreed_to(would_go: &Shelf, care: Care, none: &str) -> Result<Opti
         return Ok(None);
     }
     if output != Format::Text {
-        return Err(refused("-o goes with --dry-run or --yes".to_owned()));
+        return Err(Failure::refused("-o goes with --dry-run or --yes".to_owned()));
     }
     out::text(&would_go.text())?;
-    if agreed()? { Ok(None) } else { Err(refused("nothing was done".to_owned())) }
+    if agreed()? { Ok(None) } else { Err(Failure::refused("nothing was done".to_owned())) }
 }

@@ -21,14 +21,13 @@ use nix::sys::statfs::{TMPFS_MAGIC, statfs};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::timeout;
 
-use super::save::refused;
 use super::status::{Look, growth};
 use crate::cli::rollback::agreed;
 use crate::cli::{Exit, Failure, out};
 use crate::config::Settings;
 use crate::model::EtcdStatus;
+use crate::model::etcd_data::LockState;
 use crate::model::known::{Growth, Known};
-use crate::model::observation::LockState;
 use crate::observe::{self, LocalMember};
 use crate::record;
 use crate::report::sizing::{Examined, beside_a_running_etcd};
@@ -71,7 +70,7 @@ pub(super) async fn sizing(settings: &Settings, args: SizingArgs) -> Result<Exit
         Ok(member) => Some(member),
         Err(_) if args.dir.is_some() => None,
         Err(_) => {
-            return Err(refused(
+            return Err(Failure::refused(
                 "no etcd member runs on this node as a static pod; `--write-test --dir DIR` measures the disk that one \
                  would get"
                     .to_owned(),
@@ -152,7 +151,7 @@ impl Place {
             return Ok(Self { of: named.to_owned(), ours: Some(named.to_owned()), etcds });
         }
         let Some(data) = data else {
-            return Err(refused(
+            return Err(Failure::refused(
                 "etcd's manifest names no data directory: name one with --write-test --dir DIR".to_owned(),
             ));
         };
@@ -176,7 +175,7 @@ fn failed(dir: &Path, error: &io::Error) -> Failure {
 
 async fn measure(place: &Place, runs: bool, args: &SizingArgs) -> Result<Measured, Failure> {
     let Some(dir) = place.ours.clone() else {
-        return Err(refused(format!(
+        return Err(Failure::refused(format!(
             "{} is a file system of its own, and nothing but etcd writes there: its own histograms tell how it does \
              (without --write-test), or name another directory of that disk with --dir",
             place.of.display()
@@ -184,11 +183,11 @@ async fn measure(place: &Place, runs: bool, args: &SizingArgs) -> Result<Measure
     };
     if runs && place.etcds && !args.yes {
         if args.output != Format::Text {
-            return Err(refused("an etcd runs on this disk: -o goes with --yes there".to_owned()));
+            return Err(Failure::refused("an etcd runs on this disk: -o goes with --yes there".to_owned()));
         }
         eprintln!("{}", beside_a_running_etcd(args.writes, LONGEST));
         if !agreed()? {
-            return Err(refused("nothing was written".to_owned()));
+            return Err(Failure::refused("nothing was written".to_owned()));
         }
     }
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
@@ -213,7 +212,7 @@ async fn measure(place: &Place, runs: bool, args: &SizingArgs) -> Result<Measure
     };
     let measured = measured.map_err(|error| Failure::failed(format!("the measurement was cut short: {error}")))?;
     measured.map_err(|error| match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::ResourceBusy => refused(error.to_string()),
+        io::ErrorKind::StorageFull | io::ErrorKind::ResourceBusy => Failure::refused(error.to_string()),
         io::ErrorKind::Interrupted => Failure::failed(format!("interrupted: {error}; nothing is left of it")),
         _ => error.into(),
     })

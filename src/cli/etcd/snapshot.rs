@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 
+use super::bundle::but;
 use super::kept;
+use super::kept::trust;
 use super::progress::Progress;
 use super::remote::{self, Where};
 use super::save::With;
@@ -106,11 +108,6 @@ impl SnapshotCommand {
     }
 }
 
-/// By `--skip-hash-check`.
-pub(super) fn trust(skip_hash_check: bool) -> RawCopy {
-    if skip_hash_check { RawCopy::Allow } else { RawCopy::Refuse }
-}
-
 /// A cluster's ID, as it is shown.
 fn cluster(text: &str) -> Result<u64, String> {
     u64::from_str_radix(text, 16).map_err(|error| format!("not the ID of a cluster: {error}"))
@@ -141,12 +138,6 @@ pub(super) fn offline(command: &SnapshotCommand) -> Result<Exit, Failure> {
         }
         _ => Err(Failure::failed("this command needs the configuration".to_owned())),
     }
-}
-
-/// The data are whole, and what travels with them is not.
-pub(super) fn but(snapshot: &Snapshot, fault: &dyn std::fmt::Display, output: Format) -> Result<Exit, Failure> {
-    out::text(&output.print(snapshot, Snapshot::verdict)?)?;
-    Err(Failure { exit: Exit::Unwell, sentence: format!("but its bundle is not: {fault}") })
 }
 
 /// Carries a command out.

@@ -7,7 +7,6 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::time::{Instant, sleep};
 
-use super::save::refused;
 use crate::cli::backend::Backend;
 use crate::cli::{Exit, Failure, out};
 use crate::config::Settings;
@@ -79,7 +78,7 @@ impl Look {
             return Err(Failure::unreachable(format!("{why}: use sudo")));
         }
         self.observer.etcd_members().into_iter().next().ok_or_else(|| {
-            refused(
+            Failure::refused(
                 "no etcd member runs on this node as a static pod; `etcdctl endpoint status --cluster` asks an external \
                  one"
                 .to_owned(),

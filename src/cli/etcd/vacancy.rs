@@ -14,7 +14,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 
-use super::restore::comes_back;
+use super::node::comes_back;
 use super::serves;
 use crate::cli::backend::Backend;
 use crate::cli::offline::Offline;
@@ -43,7 +43,7 @@ pub(super) fn lock<'s>(settings: &'s Settings, dry_run: bool, node: &Node) -> Re
     if dry_run && no_vacancy {
         let path = settings.restore_lock();
         return match lock_file::holder(&path) {
-            Some(pid) => Err(refused(&LockError::Held { pid: Some(pid), path })),
+            Some(pid) => Err(busy(&LockError::Held { pid: Some(pid), path })),
             None => Ok(Lock { settings, held: None, dry_run }),
         };
     }
@@ -53,12 +53,12 @@ pub(super) fn lock<'s>(settings: &'s Settings, dry_run: bool, node: &Node) -> Re
     files::make_dir(staging, 0o700)?;
     match LockFile::take(&settings.restore_lock()) {
         Ok(lock) => Ok(Lock { settings, held: Some(lock), dry_run }),
-        Err(held @ LockError::Held { .. }) => Err(refused(&held)),
+        Err(held @ LockError::Held { .. }) => Err(busy(&held)),
         Err(LockError::Io(error)) => Err(error.into()),
     }
 }
 
-fn refused(held: &LockError) -> Failure {
+fn busy(held: &LockError) -> Failure {
     Failure { exit: Exit::Refused, sentence: format!("refused: {held}; next: wait for that restore") }
 }
 

@@ -19,7 +19,7 @@ use proptest::prelude::*;
 
 use super::sequences::{Deed, Passed, deed, play};
 use super::world::{FOUR, World, id, manifest};
-use crate::model::etcd_data::WrongDataKind;
+use crate::model::lineage::WrongDataKind;
 use crate::model::memory::Record;
 use crate::model::reading::{Symptom, SymptomKind};
 use crate::model::slot::Wish;

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::world::{FOUR, World, id, manifest};
 use super::wrong_data;
-use crate::model::etcd_data::WrongDataKind;
+use crate::model::lineage::WrongDataKind;
 use crate::model::observation::Gone;
 use crate::model::reading::{Symptom, SymptomKind};
 use crate::model::{Memory, Request, Slot, Step};

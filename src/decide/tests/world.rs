@@ -16,6 +16,7 @@ use crate::decide::{Scene, concluded, decide};
 use crate::judge::{History, judge};
 use crate::model::closure::generation_digest;
 use crate::model::etcd::{Agreed, Member, MemberStatus};
+use crate::model::etcd_data::{DataDir, LockState};
 use crate::model::etcd_data::{KubeSystem, StoreIdentity, WalOrigin};
 use crate::model::observation::*;
 use crate::model::plan::Refusal;

@@ -4,8 +4,9 @@ use std::path::PathBuf;
 
 use super::members::{heard, stopped};
 use super::world::{API, FILE, FOUR, Up, World, began, id, manifest, member, restored, store};
-use crate::model::etcd_data::{ApiStop, AtRest, ClusterFiles, KubeSystem, StoreIdentity, WrongDataKind};
-use crate::model::observation::{BusyKind, BusyProcess, DataDir, Gone};
+use crate::model::etcd_data::{AtRest, ClusterFiles, DataDir, KubeSystem, StoreIdentity};
+use crate::model::lineage::{ApiStop, WrongDataKind};
+use crate::model::observation::{BusyKind, BusyProcess, Gone};
 use crate::model::policy::Mode;
 use crate::model::slot::Until;
 use crate::model::{Digest, Request, Slot, Standing, Step};

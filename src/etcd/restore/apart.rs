@@ -14,14 +14,13 @@
 //!
 //! Each step after the exchange finds out whether it was done, so that whoever comes next goes on with it.
 
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use serde::{Deserialize, Serialize};
 
-use super::build::Owner;
-use super::{swap, wal};
+use super::layout::{Owner, free_name};
+use super::wal;
 use crate::sys::files;
 
 /// The database, while its log is not in place.
@@ -56,7 +55,7 @@ impl Log {
 
     /// It, with a name under which what stands is to be kept, should anything.
     pub(super) fn keeping(self) -> io::Result<Self> {
-        let aside = Some(swap::free_name(&self.dir, "wal")?);
+        let aside = Some(free_name(&self.dir, "wal")?);
         Ok(Self { aside, ..self })
     }
 

@@ -8,17 +8,19 @@
 //! A log that lies apart is built there. The one fsync of the database, which takes the longest of all, is done while it is read again: nothing of it counts
 //! before both have ended, since until then the intent says `building`, and what is there is removed.
 
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::thread::{self, ScopedJoinHandle};
 
 use super::apart::Log;
 use super::idle::{self, Idle};
+use super::intent::Intent;
+use super::layout::DIR_MODE;
 use super::plan::Planned;
-use super::swap::{Intent, Staging};
+use super::staging::Staging;
 use super::transform::{self, Broken};
 use super::{Fault, NewMember, pipe, snap, wal};
 use crate::etcd::backend::Member;
@@ -43,13 +45,6 @@ pub struct Checked {
     pub(super) planned: Planned,
     pub(super) staging: Staging,
     pub(super) idle: Idle,
-}
-
-/// Who owns what is built: whoever owns what stands.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Owner {
-    pub(super) uid: u32,
-    pub(super) gid: u32,
 }
 
 impl Planned {
@@ -82,7 +77,7 @@ impl Planned {
         staging.alone()?;
         let member = files::standing(&self.data_dir.join("member"))?;
         match member.filter(|_| !self.may_replace) {
-            Some(_) => Err(super::plan::not_empty(&self.data_dir, "member")),
+            Some(_) => Err(crate::etcd::restore::layout::not_empty(&self.data_dir, "member")),
             None => Ok(()),
         }
     }
@@ -158,7 +153,7 @@ impl Planned {
 
     /// The bytes that were copied are the ones that were verified.
     fn unchanged(&self) -> Result<(), Fault> {
-        if super::plan::stamp(&self.source)? == self.stamp {
+        if crate::etcd::restore::layout::stamp(&self.source)? == self.stamp {
             return Ok(());
         }
         Err(Fault::refused(
@@ -233,34 +228,3 @@ fn intended(member: &NewMember) -> Member {
 
 /// Bytes between two words about how far it is.
 const TOLD: u64 = 4 << 20;
-/// As etcd makes its directories and its files.
-const DIR_MODE: u32 = 0o700;
-const FILE_MODE: u32 = 0o600;
-
-impl Owner {
-    pub(super) fn dir(self, path: &Path) -> io::Result<()> {
-        DirBuilder::new().mode(DIR_MODE).create(path).map_err(files::named("make directory", path))?;
-        self.own(path)
-    }
-
-    fn file(self, path: &Path) -> io::Result<File> {
-        let mut options = OpenOptions::new();
-        let file = options.write(true).create_new(true).mode(FILE_MODE).open(path);
-        let file = file.map_err(files::named("make", path))?;
-        self.own(path)?;
-        Ok(file)
-    }
-
-    pub(super) fn whole(self, path: &Path, bytes: &[u8]) -> io::Result<()> {
-        let mut file = self.file(path)?;
-        file.write_all(bytes).and_then(|()| file.sync_all()).map_err(files::named("write", path))
-    }
-
-    fn own(self, path: &Path) -> io::Result<()> {
-        let (uid, gid) = (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw());
-        if (self.uid, self.gid) == (uid, gid) {
-            return Ok(());
-        }
-        std::os::unix::fs::lchown(path, Some(self.uid), Some(self.gid)).map_err(files::named("set the owner of", path))
-    }
-}

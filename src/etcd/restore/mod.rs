@@ -31,6 +31,8 @@ mod encode;
 #[cfg(test)]
 mod golden_tests;
 mod idle;
+mod intent;
+mod layout;
 mod pipe;
 mod plan;
 #[cfg(test)]
@@ -38,6 +40,7 @@ mod real_tests;
 mod record;
 mod revisions;
 mod snap;
+mod staging;
 mod swap;
 #[cfg(test)]
 pub(super) mod testing;
@@ -57,11 +60,13 @@ use super::snapshot::data_dir::Unfit;
 use super::snapshot::{RawCopy, Rejected};
 use crate::model::versions::Minor;
 
+pub use super::restore::intent::{Finished, Restored};
+pub use super::restore::staging::unfinished;
 pub use apart::Log;
 pub use build::{Built, Checked};
 pub use cluster::{NewCluster, NewMember, NoCluster};
 pub use plan::{Plan, Planned};
-pub use swap::{Finished, Restored, finish, unfinished};
+pub use swap::finish;
 
 /// What a person asks for. What is absent comes from the etcd manifest of the node, where there is one.
 #[derive(Clone, Debug)]

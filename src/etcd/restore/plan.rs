@@ -17,13 +17,14 @@ use jiff::Timestamp;
 use nix::sys::statvfs::statvfs;
 use serde::Serialize;
 
-use super::build::Owner;
 use super::cluster::{NewCluster, NoCluster, peer_url};
-use super::{Ask, Fault, Node, OfManifest, apart, idle, revisions, swap};
+use super::layout::{Owner, Stamp, not_empty, random, stamp};
+use super::{Ask, Fault, Node, OfManifest, apart, idle, revisions};
 use crate::etcd::backend::{self, Member};
 use crate::etcd::snapshot::{Contents, RawCopy, Rejected, Trailer, Verified};
 use crate::etcd::versions;
-use crate::model::versions::{Minor, may_open};
+use crate::model::etcd_guard::may_open;
+use crate::model::versions::Minor;
 use crate::model::{DataVersion, Digest};
 use crate::sys::files;
 
@@ -121,14 +122,6 @@ pub struct Planned {
     of_manifest: bool,
     /// Why an etcd may be started over it at any moment, where one may.
     pub(super) startable: Option<String>,
-}
-
-/// A file, and that it was not written since.
-pub(super) type Stamp = (u64, u64, u64, i64, i64);
-
-pub(super) fn stamp(path: &Path) -> std::io::Result<Stamp> {
-    let meta = std::fs::metadata(path).map_err(files::named("look at", path))?;
-    Ok((meta.dev(), meta.ino(), meta.len(), meta.mtime(), meta.mtime_nsec()))
 }
 
 impl Planned {
@@ -621,7 +614,7 @@ struct Token {
 
 impl Token {
     fn make(sha256: Digest, moved_to: Option<i64>) -> std::io::Result<String> {
-        let random = swap::random()?.replace('-', "");
+        let random = random()?.replace('-', "");
         let sha: String = sha256.to_string().chars().take(OF_SHA).collect();
         Ok(format!("{TOKEN}-{sha}-{}-{random}", moved_to.unwrap_or_default()))
     }
@@ -644,13 +637,6 @@ fn there(parent: &Path) -> Result<(), Fault> {
             "mount it, or make it, if it is the right place",
         )),
     }
-}
-
-pub(super) fn not_empty(dir: &Path, name: &str) -> Fault {
-    Fault::refused(
-        format!("{} is not empty: {name} is in it", dir.display()),
-        "if it may be put aside, add --replace; it is kept",
-    )
 }
 
 fn no_cluster(NoCluster(why): NoCluster) -> Fault {

@@ -13,8 +13,9 @@ use std::path::Path;
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::intent::Restored;
+use super::layout::stamped;
 use super::plan::Planned;
-use super::swap::{self, Restored};
 use super::{Log, apart};
 use crate::sys::files::{self, Attributes};
 
@@ -74,5 +75,5 @@ pub(super) fn put(root: &Path, data_dir: &Path) -> io::Result<()> {
     if files::standing(&staged)?.is_none() {
         return Ok(());
     }
-    files::rename_noreplace(&staged, &data_dir.join(swap::stamped(data_dir, PREFIX, ".json")?))
+    files::rename_noreplace(&staged, &data_dir.join(stamped(data_dir, PREFIX, ".json")?))
 }

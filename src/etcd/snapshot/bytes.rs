@@ -2,17 +2,15 @@
 //!
 //! Reading costs a third of what hashing does, and whoever hashes is the one that all wait for.
 
-use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::thread;
+use std::{io, thread};
 
 use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 use sha2::{Digest as _, Sha256};
 
-use super::verify::TRAILER;
 use crate::etcd::bbolt::{Database, Fault};
 use crate::model::Digest;
 
@@ -87,3 +85,6 @@ fn read(db: &Database, size: u64, stop: &AtomicBool, empty: &Receiver<Vec<u8>>, 
         }
     }
 }
+
+/// Bytes of the SHA-256 that etcd puts behind a database it sends.
+pub const TRAILER: u64 = 32;

@@ -12,8 +12,9 @@
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher as _, RandomState};
 
-use super::verify::{Contents, Tally};
-use crate::etcd::backend::{Alarm, Compacted, Member, Revision, alarm, big_endian};
+use serde::{Deserialize, Serialize};
+
+use crate::etcd::backend::{Alarm, Compacted, Head, Member, Revision, alarm, big_endian};
 use crate::etcd::bbolt::{Database, Fault, Visitor};
 use crate::etcd::key_value::KeyValue;
 use crate::etcd::proto::{NoMessage, Value, fields};
@@ -353,4 +354,57 @@ fn hex(bytes: &[u8]) -> String {
     let shown = bytes.get(..MAX_VERSION).unwrap_or(bytes);
     let digits: String = shown.iter().map(|byte| format!("{byte:02x}")).collect();
     if digits.is_empty() { "empty".to_owned() } else { digits }
+}
+
+/// What a snapshot holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Contents {
+    /// CRC-32C over the names of all buckets, their keys and values, as `etcdutl snapshot status` shows it.
+    pub hash: u32,
+    /// The keys of all buckets, every revision counted: `totalKey` of `etcdutl` up to 3.5.
+    pub total_keys: u64,
+    /// The keys that a client would find; nothing where a compaction was under way, which leaves that open.
+    pub live_keys: Option<u64>,
+    /// The buckets, in their order.
+    pub buckets: Vec<Tally>,
+    /// The newest revision; nothing where nothing was ever written.
+    pub revision: Option<Revision>,
+    /// Up to where a compaction was asked for, and done.
+    pub compacted: Compacted,
+    /// How many leases there are.
+    pub leases: u64,
+    /// The members.
+    pub members: Vec<Member>,
+    /// The IDs of members that were removed.
+    pub removed: Vec<u64>,
+    /// The alarms that are raised.
+    pub alarms: Vec<Alarm>,
+    /// The versions, and a downgrade.
+    pub versions: Head,
+    /// The last entry of the log whose effect is in here.
+    pub consistent_index: Option<u64>,
+    /// The term of that entry; from 3.5 on.
+    pub term: Option<u64>,
+    /// Whether clients have to say who they are.
+    pub auth_enabled: bool,
+    /// Bytes of a page.
+    pub page_size: u32,
+    /// Bytes of the pages that something names, the metas and the freelist among them: what is left after a
+    /// defragmentation, more or less.
+    pub in_use: u64,
+    /// What does not make it unfit, and should be known.
+    pub remarks: Vec<String>,
+}
+
+/// A bucket and how much is in it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tally {
+    /// Its name; as text, whatever it is.
+    pub name: String,
+    /// How many keys.
+    pub keys: u64,
+    /// Bytes of its keys and values.
+    pub bytes: u64,
 }

@@ -8,7 +8,8 @@
 
 use std::path::{Path, PathBuf};
 
-use super::verify::{Contents, Rejected, reread};
+use super::contents::Contents;
+use super::verify::{Rejected, reread};
 use crate::etcd::backend::Member;
 use crate::etcd::wal::{self, Tail, Wal};
 

@@ -15,4 +15,6 @@ mod contents;
 pub mod data_dir;
 mod verify;
 
-pub use verify::{Contents, RawCopy, Rejected, TRAILER, Tally, Trailer, Verified, reread, verify};
+pub use super::snapshot::bytes::TRAILER;
+pub use super::snapshot::contents::{Contents, Tally};
+pub use verify::{RawCopy, Rejected, Trailer, Verified, reread, verify};

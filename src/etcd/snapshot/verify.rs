@@ -15,16 +15,11 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-
-use super::bytes::{Hashed, hash};
-use super::contents::Gathering;
-use crate::etcd::backend::{Alarm, Compacted, Head, Member, Revision};
+use super::bytes::{Hashed, TRAILER, hash};
+use super::contents::{Contents, Gathering};
 use crate::etcd::bbolt::{Database, Fault};
 use crate::model::Digest;
 
-/// Bytes of the SHA-256 that etcd puts behind a database it sends.
-pub const TRAILER: u64 = 32;
 /// bbolt's least page: `etcdutl` tells by the rest of a division by it whether there is a trailer.
 const SECTOR: u64 = 512;
 /// Between two looks whether the walk has ended, where the hash came first.
@@ -74,59 +69,6 @@ pub enum Trailer {
     },
     /// There is none: a raw copy.
     Absent,
-}
-
-/// What a snapshot holds.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Contents {
-    /// CRC-32C over the names of all buckets, their keys and values, as `etcdutl snapshot status` shows it.
-    pub hash: u32,
-    /// The keys of all buckets, every revision counted: `totalKey` of `etcdutl` up to 3.5.
-    pub total_keys: u64,
-    /// The keys that a client would find; nothing where a compaction was under way, which leaves that open.
-    pub live_keys: Option<u64>,
-    /// The buckets, in their order.
-    pub buckets: Vec<Tally>,
-    /// The newest revision; nothing where nothing was ever written.
-    pub revision: Option<Revision>,
-    /// Up to where a compaction was asked for, and done.
-    pub compacted: Compacted,
-    /// How many leases there are.
-    pub leases: u64,
-    /// The members.
-    pub members: Vec<Member>,
-    /// The IDs of members that were removed.
-    pub removed: Vec<u64>,
-    /// The alarms that are raised.
-    pub alarms: Vec<Alarm>,
-    /// The versions, and a downgrade.
-    pub versions: Head,
-    /// The last entry of the log whose effect is in here.
-    pub consistent_index: Option<u64>,
-    /// The term of that entry; from 3.5 on.
-    pub term: Option<u64>,
-    /// Whether clients have to say who they are.
-    pub auth_enabled: bool,
-    /// Bytes of a page.
-    pub page_size: u32,
-    /// Bytes of the pages that something names, the metas and the freelist among them: what is left after a
-    /// defragmentation, more or less.
-    pub in_use: u64,
-    /// What does not make it unfit, and should be known.
-    pub remarks: Vec<String>,
-}
-
-/// A bucket and how much is in it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Tally {
-    /// Its name; as text, whatever it is.
-    pub name: String,
-    /// How many keys.
-    pub keys: u64,
-    /// Bytes of its keys and values.
-    pub bytes: u64,
 }
 
 /// Why a snapshot is not taken.

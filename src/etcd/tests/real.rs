@@ -9,7 +9,8 @@ use crate::etcd::bbolt::Database;
 use crate::etcd::wal::{self, Tail};
 use crate::etcd::{backend, versions};
 use crate::model::DataVersion;
-use crate::model::versions::{Versions, may_open};
+use crate::model::etcd_guard::may_open;
+use crate::model::versions::Versions;
 
 fn of_cluster(minor: u32) -> DataVersion {
     DataVersion::Known(Versions { cluster: Some((3, minor)), ..Versions::default() })

@@ -6,11 +6,9 @@
 //!             timed out   timed out
 //! ```
 
-use std::fmt;
 use std::future::Future;
-use std::io;
-use std::path::PathBuf;
 use std::sync::Arc;
+use std::{fmt, io};
 
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -19,7 +17,8 @@ use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsConnector;
 
 use super::listening::{Heard, Listening};
-use super::tls::{self, Identity};
+use super::security::{Security, Trust};
+use super::tls;
 use crate::model::reading::SymptomKind;
 use crate::model::{Reading, Symptom};
 
@@ -45,39 +44,6 @@ impl fmt::Display for Address {
             write!(f, "[{}]:{}", self.bare(), self.port)
         } else {
             write!(f, "{}:{}", self.host, self.port)
-        }
-    }
-}
-
-/// Whose certificate is taken.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::observe) enum Trust {
-    /// Anybody's, as the kubelet's probes do it.
-    Anyone,
-    /// One that this bundle of authorities signed, for the host that is asked.
-    Authority(PathBuf),
-}
-
-/// How a connection is secured.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::observe) enum Security {
-    /// Not at all.
-    Plain,
-    /// By TLS.
-    Tls {
-        /// As whom we come: the first that can be used.
-        identities: Vec<Identity>,
-        /// Whom we take.
-        trust: Trust,
-    },
-}
-
-impl Security {
-    /// What stands before `://`.
-    pub(in crate::observe) fn scheme(&self) -> &'static str {
-        match self {
-            Self::Plain => "http",
-            Self::Tls { .. } => "https",
         }
     }
 }

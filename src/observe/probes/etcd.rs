@@ -3,9 +3,8 @@
 //! The connection is our own, TLS included, and only then given to the client: its own connector leaves the handshake
 //! without a deadline, and a stopped etcd, whose kernel still takes connections, would hold it for ever.
 
-use std::fmt;
-use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::{fmt, io};
 
 use etcd_client::{Channel, Client, Error, GetOptions};
 use hyper_util::rt::TokioIo;
@@ -14,7 +13,8 @@ use tonic::transport::{Endpoint, Uri};
 use tonic::{Code, Status};
 use tower::service_fn;
 
-use super::connect::{self, Address, Security, Trail};
+use super::connect::{self, Address, Trail};
+use super::security::Security;
 use crate::model::etcd::Agreed;
 use crate::model::reading::SymptomKind;
 use crate::model::{Reading, Symptom};
@@ -208,8 +208,7 @@ mod tests {
     use nix::unistd::Pid;
 
     use super::*;
-    use crate::observe::probes::connect::Trust;
-    use crate::observe::probes::tls::Identity;
+    use crate::observe::probes::security::{Identity, Trust};
     use crate::observe::testing::{Pki, etcd_binary};
 
     const TIMEOUT: Duration = Duration::from_millis(1500);

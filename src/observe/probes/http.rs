@@ -10,7 +10,8 @@ use hyper_util::rt::TokioIo;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 
-use super::connect::{self, Address, Security};
+use super::connect::{self, Address};
+use super::security::Security;
 use crate::model::reading::SymptomKind;
 use crate::model::{Reading, Symptom};
 

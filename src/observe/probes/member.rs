@@ -25,13 +25,13 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, timeout_at};
 
-use super::ROUNDS;
-use super::connect::{self, Security};
 use super::etcd::{Etcd, Way};
 use super::http::{self, Get};
 use super::pace::{AWAITED, Answered, Next, SOON};
-use super::plan::Url;
 use super::scrape::Scrapes;
+use super::security::{Security, Trust};
+use super::url::Url;
+use super::{ROUNDS, connect};
 use crate::config::settings;
 use crate::model::etcd::{Agreed, Alarm, EtcdStatus, Member, MemberStatus};
 use crate::model::reading::SymptomKind;
@@ -300,7 +300,7 @@ fn ways_to(way: &Way, member: &Member) -> Vec<Way> {
     urls.map(|url| {
         let security = match (&way.security, url.https) {
             (Security::Tls { .. }, true) => way.security.clone(),
-            (Security::Plain, true) => Security::Tls { identities: Vec::new(), trust: connect::Trust::Anyone },
+            (Security::Plain, true) => Security::Tls { identities: Vec::new(), trust: Trust::Anyone },
             (_, false) => Security::Plain,
         };
         Way { address: url.address, security }

@@ -8,6 +8,8 @@
 //! ```
 
 pub(super) mod connect;
+pub(super) mod security;
+
 pub(super) mod etcd;
 pub(super) mod feed;
 pub(super) mod http;
@@ -18,6 +20,7 @@ pub(super) mod plan;
 pub(super) mod scrape;
 mod store;
 pub(super) mod tls;
+mod url;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -27,9 +30,9 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
 
-use self::connect::Security;
 use self::http::Get;
 use self::plan::{Ask, How, More};
+use super::probes::security::Security;
 use crate::config::settings;
 use crate::model::reading::{Question, SymptomKind};
 use crate::model::{ComponentId, Probe, Reading, Symptom};
@@ -204,8 +207,9 @@ impl fmt::Display for How {
 
 #[cfg(test)]
 mod tests {
-    use super::connect::{Address, Trust};
+    use super::connect::Address;
     use super::http::{Expect, MAX_BODY};
+    use super::security::Trust;
     use super::*;
     use crate::observe::testing::{Canned, Pki, Server};
 

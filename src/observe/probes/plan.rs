@@ -2,19 +2,18 @@
 //! then what its role listens on by default.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 
 use k8s_openapi::api::core::v1::{Container, Probe as PodProbe};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
-use super::connect::{Address, Security, Trust};
+use super::connect::Address;
 use super::etcd::Way;
 use super::http::{Expect, Get, MAX_BODY};
-use super::member;
 use super::scrape::MAX_PAGE;
-use super::store;
-use super::tls::Identity;
+use super::security::{Identity, Security, Trust};
+use super::url::Url;
+use super::{member, store};
 use crate::model::reading::Question;
 use crate::model::surroundings::Place;
 use crate::model::{ComponentId, Manifest, Role};
@@ -336,43 +335,6 @@ fn dependent_ways(api_server: &Manifest) -> Vec<Way> {
             Way { address: url.address, security }
         })
         .collect()
-}
-
-/// `scheme://host:port`, all that flags of etcd hold.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Url {
-    pub(super) https: bool,
-    pub(super) address: Address,
-}
-
-impl Url {
-    pub(super) fn parse(text: &str) -> Option<Self> {
-        let (scheme, rest) = text.trim().split_once("://")?;
-        let https = match scheme {
-            "https" => true,
-            "http" => false,
-            _ => return None,
-        };
-        let authority = rest.split('/').next()?;
-        let (host, port) = match authority.rsplit_once(':') {
-            Some((host, port)) if !port.ends_with(']') => (host, port.parse().ok()?),
-            _ => (authority, if https { 443 } else { 80 }),
-        };
-        Some(Self { https, address: Address { host: reachable(host), port } })
-    }
-
-    fn ip(&self) -> Option<IpAddr> {
-        self.address.bare().parse().ok()
-    }
-
-    fn is_loopback(&self) -> bool {
-        self.ip().is_some_and(|ip| ip.is_loopback())
-    }
-
-    /// An address one can bind to is an address of this node.
-    fn is_of_this_node(&self) -> bool {
-        self.ip().is_some_and(|ip| ip.is_loopback() || UdpSocket::bind((ip, 0)).is_ok())
-    }
 }
 
 /// A GET of a URL that a setting or the kubelet's configuration gives.

@@ -19,7 +19,7 @@ use rustls::{
     SignatureScheme,
 };
 
-use super::connect::Trust;
+use super::security::{Identity, Trust};
 use crate::model::reading::SymptomKind;
 use crate::model::{Reading, Symptom};
 use crate::observe::credentials::{self, Dates};
@@ -30,22 +30,6 @@ static PROVIDER: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| Arc::new(aws_l
 
 /// A chain, a key, a bundle of authorities: none is larger.
 const MAX_PEM: u64 = 1 << 20;
-
-/// As whom we come: a certificate and its key, by path, read anew for each connection.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::observe) struct Identity {
-    /// PEM, the chain; or a kubeconfig, whose user it is.
-    pub(in crate::observe) certificate: PathBuf,
-    /// PEM; the same kubeconfig.
-    pub(in crate::observe) key: PathBuf,
-}
-
-impl Identity {
-    /// The user of a kubeconfig.
-    pub(in crate::observe) fn of_kubeconfig(path: PathBuf) -> Self {
-        Self { certificate: path.clone(), key: path }
-    }
-}
 
 /// An identity that was read, and what is wrong with its dates.
 pub(super) struct Presented {

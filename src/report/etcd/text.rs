@@ -5,8 +5,9 @@ use std::fmt::Write as _;
 use super::{EtcdView, Judge, LatencyView, MemberRow, Quorum, Says};
 use crate::config::duration::roughly;
 use crate::config::size;
-use crate::report::status::between;
-use crate::report::text::{lines, section, table};
+use crate::report::input::between;
+use crate::report::table::{lines, table};
+use crate::report::text::section;
 
 impl EtcdView {
     /// For people.

@@ -19,7 +19,9 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::doctor::Mark;
-use super::text::{self, section, table};
+use super::table;
+use super::table::table;
+use super::text::section;
 use crate::config::duration::roughly;
 use crate::model::known::Growth;
 use crate::model::surroundings::{Disk, Pressure};
@@ -140,7 +142,7 @@ impl Sizing {
         for line in &self.lines {
             table.add_row([line.verdict.to_string(), line.subject.clone(), line.found.clone(), line.wanted.clone()]);
         }
-        let mut out = text::lines(&table);
+        let mut out = table::lines(&table);
         let next = self.lines.iter().filter_map(|line| Some(format!("{}: {}", line.subject, line.next.as_ref()?)));
         section(&mut out, "What to do", next);
         let mut sources: Vec<&str> = self.lines.iter().map(|line| line.source.as_str()).collect();

@@ -13,6 +13,7 @@
 //! It is bound to its snapshot and never in its way: a snapshot without one, or with a torn one, is as good as it was. Parts
 //! without their snapshot, or without the manifest that lists them, are what a crash left, and swept.
 
+mod files;
 mod gather;
 mod manifest;
 mod open;
@@ -25,12 +26,13 @@ mod write;
 
 use std::path::{Path, PathBuf};
 
+pub use super::bundle::files::paths;
+pub(super) use super::bundle::files::{bytes_beside, remove, sweep};
 pub use gather::{Gathered, gather};
 pub use manifest::{Bundle, Component, Fault, Fingerprint, Part};
 pub use open::{Contents, Keys, open, open_fetched, verify, verify_fetched};
 pub use unpack::{place, target};
-pub use write::{Staged, add, paths, stage};
-pub(super) use write::{bytes_beside, remove, sweep};
+pub use write::{Staged, add, stage};
 #[cfg(test)]
 pub(super) use write::{make, staged};
 

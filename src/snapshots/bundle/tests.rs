@@ -213,7 +213,7 @@ fn nothing_that_could_be_guessed_has_a_fingerprint_and_what_is_opened_is_what_wa
     ];
     let proof = Directory::at(snapshot.parent().unwrap()).list().unwrap().remove(0).proof.unwrap();
     let whole = Digest::of(&fs::read(&snapshot).unwrap());
-    write::remove(&snapshot).unwrap();
+    super::remove(&snapshot).unwrap();
     make(&snapshot, &proof, whole, gathered, &[recipient], Timestamp::UNIX_EPOCH).unwrap();
     let manifest = fs::read_to_string(beside(&snapshot, MANIFEST).unwrap()).unwrap();
     for guessed in [Digest::of(&password), Digest::of(b"hunter2"), Digest::of(&read("ca.key"))] {

@@ -24,16 +24,14 @@ use super::send::{Parcel, quietly};
 use super::shelf::{Proofs, Shelf, Stored};
 use super::store::Remote;
 use super::trouble::Trouble;
-use crate::agent::event;
-use crate::config::Settings;
 use crate::config::duration::roughly;
 use crate::config::place::Place;
-use crate::config::size;
+use crate::config::{Settings, size};
 use crate::model::event::EventKind;
 use crate::model::snapshot::{self, Failing, Sent};
 use crate::model::{ComponentId, Event};
-use crate::snapshots::keeper::Wanted;
 use crate::snapshots::retention::Rules;
+use crate::snapshots::task_input::TaskInput;
 use crate::snapshots::{Directory, schedule};
 use crate::sys::clock;
 
@@ -50,7 +48,7 @@ impl Uploader {
     /// Starts it, where snapshots are to be sent anywhere.
     pub(in crate::snapshots) fn start(
         settings: &Settings,
-        wanted: watch::Receiver<Wanted>,
+        wanted: watch::Receiver<TaskInput>,
         tell: mpsc::Sender<Event>,
     ) -> Option<Self> {
         let place = seen::place(settings)?;
@@ -87,7 +85,7 @@ struct Work {
     settings: Settings,
     dir: PathBuf,
     place: Place,
-    wanted: watch::Receiver<Wanted>,
+    wanted: watch::Receiver<TaskInput>,
     tell: mpsc::Sender<Event>,
     known: Arc<Mutex<snapshot::Remote>>,
     kept: Arc<Notify>,
@@ -240,7 +238,7 @@ impl Work {
     async fn tell(&self, kind: EventKind, to: &str, because: &str) {
         let component: Option<ComponentId> = self.wanted.borrow().member.as_ref().map(|m| m.component.clone());
         // Nobody listens any more where the agent ends.
-        let _ = self.tell.send(event(clock::now(), kind, component.as_ref(), to, because)).await;
+        let _ = self.tell.send(Event::new(clock::now().wall, kind, component.as_ref(), to, because)).await;
     }
 }
 

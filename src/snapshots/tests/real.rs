@@ -11,7 +11,6 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::super::keeper::Wanted;
 use super::super::save::{Doing, Fault, Limits, Progress, from_data_dir, from_member, quietly};
 use super::super::{Directory, Keeper, Origin};
 use super::{assert_honest, names};
@@ -20,6 +19,7 @@ use crate::etcd::snapshot::{RawCopy, Trailer, verify};
 use crate::model::event::EventKind;
 use crate::observe::testing::{Pki, etcd_binary, newest_etcd};
 use crate::observe::{Feed, LocalMember, Way};
+use crate::snapshots::task_input::TaskInput;
 use crate::sys::crash::{fill, on_a_tmpfs};
 
 pub(crate) const LIMITS: Limits = Limits { stall: Duration::from_secs(10), all: Duration::from_secs(120) };
@@ -337,7 +337,7 @@ async fn object_storage_that_hangs_delays_no_snapshot_here() {
     let mut keeper = Keeper::start(&settings, "a machine".into());
     let component = "kube-system/etcd".parse().unwrap();
     let member = LocalMember { component, way: cluster.way(), data_dir: None };
-    keeper.want(Wanted { member: Some(member), answers: true, work_ahead: None });
+    keeper.want(TaskInput { member: Some(member), answers: true, work_ahead: None });
     // Two intervals: nothing is kept before etcd has answered once more from the data on record.
     let early = tokio::time::timeout(Duration::from_secs(4), keeper.told()).await;
     assert!(early.is_err() && keeper.known().unwrap().verified == 0, "{early:?}");

@@ -16,7 +16,7 @@ use crate::etcd::snapshot::RawCopy;
 use crate::model::Event;
 use crate::model::event::EventKind;
 use crate::model::snapshot::{Failing, Remote};
-use crate::snapshots::keeper::Wanted;
+use crate::snapshots::task_input::TaskInput;
 use crate::snapshots::{Keeper, bundle};
 use crate::sys::clock;
 
@@ -27,11 +27,11 @@ const SOON: Duration = Duration::from_secs(120);
 struct Running {
     uploader: Uploader,
     told: mpsc::Receiver<Event>,
-    _wanted: watch::Sender<Wanted>,
+    _wanted: watch::Sender<TaskInput>,
 }
 
 fn run(settings: &Settings) -> Running {
-    let (wanted, wants) = watch::channel(Wanted::default());
+    let (wanted, wants) = watch::channel(TaskInput::default());
     let (tell, told) = mpsc::channel(64);
     Running { uploader: Uploader::start(settings, wants, tell).unwrap(), told, _wanted: wanted }
 }

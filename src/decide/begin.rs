@@ -1,0 +1,182 @@
+//! The begin of a rollback: whether it may begin, which generation it goes to, and by which way.
+
+use std::time::Duration;
+
+use super::draft::Draft;
+use super::kubelet::kubelet_hears;
+use super::parking;
+use super::standing::{self, Restorable};
+use super::targets::{OTHER_DATA, aim, data_allow, other_data};
+use super::{change_set, generations, hold, withheld};
+use crate::model::etcd_guard;
+use crate::model::generation::{Generation, Stored};
+use crate::model::slot::{Nudged, Rollback, Stage, Stood, Until, Way, Wish};
+use crate::model::{ComponentId, Slot};
+
+/// What a rollback is begun with.
+pub(super) struct Begin {
+    /// The generation that stands and failed, if one does.
+    pub(super) from: Option<u32>,
+    /// Where to go, if that one is ready; another known-good one otherwise.
+    pub(super) to: u32,
+    pub(super) why: String,
+    pub(super) wish: Wish,
+    pub(super) intruders: Vec<String>,
+    /// Whether a mere write is enough: nothing runs that would have to go first.
+    pub(super) in_place: bool,
+}
+
+/// Begins a rollback, or says why not. True if it has begun.
+pub(super) fn begin(draft: &mut Draft<'_>, id: &ComponentId, begin: Begin) -> bool {
+    let begin = aimed(draft, id, begin);
+    if let Some(hold) = hold::held(draft.hold.as_ref(), begin.wish) {
+        let text = format!("would go back to generation {}, because {}; not done: {hold}", begin.to, begin.why);
+        if draft.record(id).is_some_and(|record| !record.notices.contains_key("would")) {
+            draft.notice(id, "would", text);
+        }
+        return false;
+    }
+    draft.clear_notice(id, "would");
+    let target = match target(draft, id, &begin) {
+        Ok(target) => target,
+        Err((why, next, until)) => {
+            draft.hold_back(id, begin.from, format!("{}; {why}", begin.why), next, until);
+            return false;
+        }
+    };
+    if let Some(why) = beyond_us(draft, id, &begin, target) {
+        let next = format!("put it right by hand, then `lastgood resume {id}`");
+        draft.hold_back(id, begin.from, format!("{}; {why}", begin.why), next, Until::Person);
+        return false;
+    }
+    if begin.wish == Wish::Ours && !draft.spend(id) {
+        let limit = draft.scene.policy.actions_per_hour;
+        let why = format!("{}; but {limit} actions within the hour are the limit", begin.why);
+        let next = format!("look at `lastgood explain {id}`, mend the cause, then `lastgood resume {id}`");
+        draft.hold_back(id, begin.from, why, next, Until::Person);
+        return false;
+    }
+    let way = way(draft, id, &begin, target);
+    let stage = match way {
+        Way::TwoSteps if parks(draft, id) => Stage::Parking,
+        Way::TwoSteps => Stage::TakingOut,
+        Way::InPlace if parks(draft, id) && !begin.in_place => Stage::Parking,
+        Way::InPlace | Way::Restart => Stage::PuttingIn,
+    };
+    let rollback = Rollback {
+        from: begin.from,
+        to: target,
+        why: begin.why.clone(),
+        wish: begin.wish,
+        way,
+        intruders: begin.intruders,
+        stage,
+        in_stage: Duration::ZERO,
+        crashes: 0,
+        nudged: Nudged::NotYet,
+        stood: Stood::NotYet,
+        vacated: None,
+    };
+    start(draft, id, rollback);
+    true
+}
+
+/// Enters it. The loop of this pass takes its first step.
+pub(super) fn start(draft: &mut Draft<'_>, id: &ComponentId, rollback: Rollback) {
+    let why = rollback.why.clone();
+    draft.enter(id, Slot::RollingBack(rollback.clone()), &why);
+    draft.begun.insert(id.clone());
+    if rollback.vacated.is_none() {
+        change_set::begun(draft, id, &rollback);
+    }
+    // The first step belongs to this very pass: a broken file has seconds until the kubelet's next scan.
+    draft.started.push(id.clone());
+}
+
+/// Our own rollbacks go to the pinned generation. A person has named theirs, and where intruders are moved out it is
+/// what stood beside them that stays.
+pub(super) fn aimed(draft: &mut Draft<'_>, id: &ComponentId, begin: Begin) -> Begin {
+    if begin.wish == Wish::Operator || !begin.intruders.is_empty() {
+        return begin;
+    }
+    let (to, passed_over) = aim(draft, id, begin.to, begin.from);
+    draft.notice_if(id, "pin", passed_over);
+    Begin { to, ..begin }
+}
+
+/// Which generation to go back to.
+pub(super) fn target(draft: &Draft<'_>, id: &ComponentId, begin: &Begin) -> Result<u32, (String, String, Until)> {
+    let none = |why: &str, next: String| Err((why.to_owned(), next, Until::Person));
+    let Some(record) = draft.record(id) else { return none("it is not known", "nothing".to_owned()) };
+    let Some(wanted) = record.generations.get(&begin.to) else {
+        return none("nothing proven is left to go back to", "put a good manifest in place".to_owned());
+    };
+    if begin.wish == Wish::Ours && other_data(record, wanted) {
+        let next =
+            format!("if generation {}'s data is the right one: `lastgood rollback {id} --to {}`", begin.to, begin.to);
+        return none(OTHER_DATA, next);
+    }
+    // R9: an older etcd over data that a newer one has moved on.
+    if let Err(barred) = data_allow(draft, record, wanted, begin.wish) {
+        return none(&barred.why, barred.next_step);
+    }
+    let mut candidates: Vec<&Generation> = vec![wanted];
+    if begin.wish == Wish::Ours {
+        let others = record.known_good().filter(|g| g.number != begin.to && Some(g.number) != begin.from);
+        let same = others.filter(|g| g.minor == wanted.minor && !other_data(record, g));
+        candidates.extend(same.filter(|g| data_allow(draft, record, g, begin.wish).is_ok()));
+    }
+    // Where no pod stands in the file there is nothing to lose, and no image to wait for.
+    if begin.in_place && wanted.stored == Stored::Yes {
+        return Ok(wanted.number);
+    }
+    match candidates.iter().find(|generation| generations::ready_to_return(draft, generation).is_ok()) {
+        Some(generation) => Ok(generation.number),
+        None => {
+            let why = generations::ready_to_return(draft, wanted).err().unwrap_or_default();
+            let images: Vec<String> = wanted.images.iter().cloned().collect();
+            let next = format!("bring it (`crictl pull {}`); the rollback follows by itself", images.join(" "));
+            Err((format!("generation {} cannot be put back: {why}", begin.to), next, Until::Images(images)))
+        }
+    }
+}
+
+/// Why going back would change nothing: the only difference is in files that are not ours to put back (Q4).
+pub(super) fn beyond_us(draft: &Draft<'_>, id: &ComponentId, begin: &Begin, target: u32) -> Option<String> {
+    let record = draft.record(id)?;
+    let (from, to) = (record.generations.get(&begin.from?)?, record.generations.get(&target)?);
+    if from.pod_digest != to.pod_digest {
+        return None;
+    }
+    let mut refused = None;
+    for (path, restorable) in standing::files_to_restore(draft.scene.seen, to) {
+        match restorable {
+            Restorable::Yes => return None,
+            Restorable::No(why) => refused = Some(format!("{} cannot be put back: {why}", path.display())),
+            Restorable::Stands => {}
+        }
+    }
+    refused
+}
+
+/// How it is to be done.
+pub(super) fn way(draft: &Draft<'_>, id: &ComponentId, begin: &Begin, target: u32) -> Way {
+    let serving = draft.assessment(id).is_some_and(|assessment| assessment.serving);
+    if begin.in_place || draft.scene.seen.kubelet.process.is_none() {
+        return Way::InPlace;
+    }
+    if !begin.intruders.is_empty() {
+        return Way::TwoSteps;
+    }
+    if !kubelet_hears(draft) {
+        return Way::Restart;
+    }
+    // Which etcd may open the data is only certain when the other one writes them no longer (Q15).
+    let followed = draft.record(id).and_then(|record| Some((record, record.generations.get(&target)?)));
+    let looks_again = followed.is_some_and(|(record, target)| etcd_guard::follows_another(record, target));
+    if serving && !looks_again { Way::InPlace } else { Way::TwoSteps }
+}
+
+pub(super) fn parks(draft: &Draft<'_>, id: &ComponentId) -> bool {
+    parking::whom(draft, id).is_some() || withheld::api_leaves(draft) == Some(true)
+}

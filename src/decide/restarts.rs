@@ -1,0 +1,156 @@
+//! After etcd came to serve other data than its dependents have read: they are restarted, in order.
+
+use std::time::Duration;
+
+use super::draft::Draft;
+use super::pods;
+use super::pods::running;
+use crate::model::event::EventKind;
+use crate::model::lineage::WentBack;
+use crate::model::policy::WentBackAction;
+use crate::model::{ComponentId, Role, Slot, Step, Verdict};
+
+/// Grace for a container whose generation is not known: the kubelet's default.
+pub(super) const GRACE: Duration = Duration::from_secs(30);
+
+/// Said once, from and to.
+pub(super) const WENT_BACK: &str = "went-back";
+
+/// Why nothing is done about it at the moment.
+pub(super) const WAITS: &str = "went-back-waits";
+
+/// Goes on with what an earlier pass began.
+pub(super) fn follow(draft: &mut Draft<'_>) {
+    advance(draft);
+}
+
+/// Has everything restarted, in order, that read from an etcd before it came to serve what it serves now.
+pub(super) fn restart_dependents(draft: &mut Draft<'_>, id: &ComponentId, what: String) {
+    let started = running(draft, id).map(|(_, started)| started).max();
+    let since = started.unwrap_or(draft.scene.tick.now.wall);
+    let left = dependents(draft, id);
+    draft.memory.went_back = Some(WentBack { etcd: id.clone(), since, what, left, stopping: None });
+}
+
+/// Who may remember the old world, in the order in which they are started anew.
+pub(super) fn dependents(draft: &Draft<'_>, etcd: &ComponentId) -> Vec<ComponentId> {
+    let components = &draft.memory.components;
+    let newest = |id: &ComponentId| {
+        let record = components.get(id)?;
+        let stands = record.stands.as_ref().and_then(|stands| record.by_digest(stands.digest));
+        stands.or_else(|| record.generations.values().next_back())
+    };
+    let ports = newest(etcd).map(|generation| generation.ports.clone()).unwrap_or_default();
+    let elsewhere = |id: &ComponentId| {
+        newest(id).is_some_and(|api| api.data.is_some() && !pods::reads_from(api.data.as_ref(), &ports))
+    };
+    let mut left: Vec<(Role, ComponentId)> = components
+        .iter()
+        .filter(|(_, record)| record.role.depends_on().is_some())
+        .map(|(id, record)| (record.role, id.clone()))
+        .collect();
+    if left.iter().any(|(role, id)| *role == Role::ApiServer && elsewhere(id)) {
+        return Vec::new();
+    }
+    left.sort();
+    left.into_iter().map(|(_, id)| id).collect()
+}
+
+/// How one of them stands.
+pub(super) enum Standing {
+    /// It serves, or will, from a process that never saw the old world.
+    Fresh,
+    /// It is waited for: why, where that is worth saying.
+    Awaited(Option<String>),
+    /// This container of it is older.
+    Old(String),
+}
+
+pub(super) fn advance(draft: &mut Draft<'_>) {
+    let Some(mut back) = draft.memory.went_back.take() else { return };
+    let etcd = back.etcd.clone();
+    while let Some(id) = back.left.first().cloned() {
+        match standing(draft, &back, &id) {
+            Standing::Fresh => {
+                back.left.remove(0);
+                back.stopping = None;
+                continue;
+            }
+            Standing::Awaited(why) => draft.notice_if(&etcd, WAITS, why),
+            Standing::Old(container) => match may_stop(draft, &back, &id) {
+                Ok(()) => {
+                    draft.clear_notice(&etcd, WAITS);
+                    stop(draft, &mut back, &id, container);
+                }
+                Err(why) => draft.notice(&etcd, WAITS, why),
+            },
+        }
+        draft.memory.went_back = Some(back);
+        return;
+    }
+    draft.clear_notice(&etcd, WENT_BACK);
+    draft.clear_notice(&etcd, WAITS);
+    draft.tell(&etcd, EventKind::Notice, None, "nobody on this node remembers the state before any more", &back.what);
+}
+
+pub(super) fn standing(draft: &Draft<'_>, back: &WentBack, id: &ComponentId) -> Standing {
+    let Some(record) = draft.record(id) else { return Standing::Fresh };
+    if draft.scene.seen.runtime.is_err() {
+        return Standing::Awaited(None);
+    }
+    if let Some((container, _)) = running(draft, id).find(|(_, started)| *started < back.since) {
+        return Standing::Old(container);
+    }
+    // One that is away starts anew whenever it comes back.
+    if matches!(record.slot, Slot::Missing { .. }) {
+        return Standing::Fresh;
+    }
+    let serving = draft.assessment(id).is_some_and(|a| a.serving && a.verdict == Verdict::Healthy);
+    if serving && running(draft, id).next().is_some() { Standing::Fresh } else { Standing::Awaited(None) }
+}
+
+/// Whether an older process may be stopped now, or why not.
+pub(super) fn may_stop(draft: &Draft<'_>, back: &WentBack, id: &ComponentId) -> Result<(), String> {
+    let by_hand = || {
+        let names: Vec<String> = back.left.iter().map(ToString::to_string).collect();
+        format!("restart what remembers the state before, one after the other: {}", names.join(", then "))
+    };
+    if draft.scene.policy.went_back == WentBackAction::Report {
+        return Err(format!("{} (etcd.revisions-went-back = \"report\")", by_hand()));
+    }
+    let status = draft.scene.seen.etcd.get(&back.etcd);
+    let Some(members) = status.and_then(|status| status.members.as_ref()) else {
+        return Err(format!("waiting for etcd before {id} is started anew"));
+    };
+    if members.len() > 1 {
+        let others = members.len() - 1;
+        return Err(format!("{}; it is not done here, since {others} other members serve other masters", by_hand()));
+    }
+    if let Some(hold) = &draft.hold {
+        return Err(format!("{id} remembers the state before and is not started anew: {hold}"));
+    }
+    if !draft.assessment(&back.etcd).is_some_and(|assessment| assessment.serving) {
+        return Err(format!("waiting for etcd before {id} is started anew"));
+    }
+    let parked = draft.memory.parked.as_ref().is_some_and(|parked| parked.component == *id);
+    match draft.record(id).map(|record| &record.slot) {
+        Some(Slot::Steady { .. } | Slot::Adopting { .. } | Slot::Unread { .. }) if !parked => Ok(()),
+        // A stop of ours must not count as a crash of a candidate.
+        Some(slot) => Err(format!("{id} remembers the state before, and is {slot}: it is started anew after that")),
+        None => Err(format!("{id} is not known any more")),
+    }
+}
+
+pub(super) fn stop(draft: &mut Draft<'_>, back: &mut WentBack, id: &ComponentId, container: String) {
+    if back.stopping.as_ref() != Some(&container) {
+        if !draft.spend(id) {
+            let why = format!("{id} remembers the state before; its actions of this hour are spent, so it waits");
+            return draft.notice(&back.etcd, WAITS, why);
+        }
+        back.stopping = Some(container.clone());
+        draft.tell(id, EventKind::Notice, None, "it is started anew: it remembers a state of etcd that is gone", "");
+    }
+    let stands = draft.record(id).and_then(|record| record.by_digest(record.stands.as_ref()?.digest));
+    let grace = stands.map_or(GRACE, |generation| generation.termination_grace);
+    draft.want(Step::StopContainer { component: id.clone(), container, grace });
+}

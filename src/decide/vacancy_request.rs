@@ -1,0 +1,56 @@
+//! A person asks for etcd's manifest to be out while they restore its data (vacancy.rs carries it out).
+
+use std::time::Duration;
+
+use super::draft::Draft;
+use super::standing::Standing;
+use super::{begin, hold, lookup, parking, vacancy};
+use crate::model::generation::Stored;
+use crate::model::plan::Refusal;
+use crate::model::slot::{Nudged, Rollback, Stage, Stood, Vacated, Way, Wish};
+use crate::model::{ComponentId, Role, Slot};
+
+/// Grants or refuses a person's wish to have a slot empty.
+pub(super) fn ask(draft: &mut Draft<'_>, id: &ComponentId, longest: Duration, why: &str) -> Result<(), Refusal> {
+    let record = lookup::known(draft, id)?;
+    let state = record.slot.to_string();
+    let not_now = |why: &str| Err(Refusal::NotNow { component: id.clone(), state, why: why.to_owned() });
+    if record.role != Role::Etcd {
+        return not_now("only etcd's manifest is taken out for a while; `lastgood pause`, and move it by hand");
+    }
+    if let Some(hold) = hold::of(draft).filter(|hold| !hold.yields_to_operator()) {
+        return Err(Refusal::NotActing { why: hold.to_string() });
+    }
+    if matches!(record.slot, Slot::RollingBack(_)) {
+        return not_now("it is being replaced; when that is over, ask again");
+    }
+    let standing = Standing::of(draft.scene.seen, id, record);
+    let number = lookup::stands(record, &standing);
+    let kept = number.and_then(|number| record.generations.get(&number)).filter(|kept| kept.stored == Stored::Yes);
+    let Some(to) = kept.map(|kept| kept.number) else {
+        return not_now(
+            "what stands of it is not one whole manifest that is kept, so it could not be brought back; `lastgood \
+             rollback` of it, or move it out by hand",
+        );
+    };
+    if vacancy::restores(draft).is_none() {
+        return not_now("nobody restores its data: `lastgood etcd restore` asks for this by itself");
+    }
+    let stage = if parking::whom(draft, id).is_some() { Stage::Parking } else { Stage::TakingOut };
+    let vacated = Rollback {
+        from: Some(to),
+        to,
+        why: why.to_owned(),
+        wish: Wish::Operator,
+        way: Way::TwoSteps,
+        intruders: Vec::new(),
+        stage,
+        in_stage: Duration::ZERO,
+        crashes: 0,
+        nudged: Nudged::NotYet,
+        stood: Stood::NotYet,
+        vacated: Some(Vacated { longest }),
+    };
+    begin::start(draft, id, vacated);
+    Ok(())
+}

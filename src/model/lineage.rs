@@ -1,0 +1,150 @@
+//! The history of one etcd's data: what a member has served, that the data went back, or that they are not the ones on
+//! record.
+//!
+//! ```text
+//!   Incarnation   what this member served last: cluster, revision, term, whose store
+//!   WentBack      an earlier state was restored: who has still to be restarted
+//!   WrongData     another store is served: which, and what became of the API server
+//! ```
+
+use std::fmt;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::ComponentId;
+use super::etcd_data::StoreIdentity;
+
+/// Which etcd world a member has served, and how far that had come.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Incarnation {
+    /// The cluster's ID.
+    pub cluster: u64,
+    /// The member's ID.
+    pub member: u64,
+    /// The highest MVCC revision this member has applied under our eyes.
+    pub revision: i64,
+    /// The highest raft term.
+    pub term: u64,
+    /// When that was, by the wall clock.
+    pub at: Timestamp,
+    /// Its version then.
+    pub version: String,
+    /// The highest raft index it had committed; zero where it never reported one.
+    #[serde(default)]
+    pub raft_index: u64,
+    /// Whose Kubernetes cluster the store is; absent where that was never read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub store: Option<StoreIdentity>,
+    /// How many members the cluster had when they were told last; nought where they never were.
+    #[serde(default)]
+    pub members: usize,
+    /// Since when no process of it has run, where it was seen so since then.
+    pub away_since: Option<Timestamp>,
+    /// The answer that contradicted this, on the boot clock: one alone decides nothing.
+    pub doubted: Option<Duration>,
+}
+
+impl Incarnation {
+    /// A revision grows all the time. Where nothing else changed, this much of it may be lost with a power cut, after
+    /// which no process is left to remember anything.
+    const UNSAVED_SECONDS: i64 = 60;
+
+    /// Whether this is worth a write, where `saved` lies on disk.
+    pub fn is_worth_saving(&self, saved: &Self) -> bool {
+        let grown = Self { revision: self.revision, at: self.at, ..saved.clone() };
+        *self != grown || self.at.as_second() - saved.at.as_second() >= Self::UNSAVED_SECONDS
+    }
+}
+
+impl fmt::Display for Incarnation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "revision {} in term {} of cluster {:x}", self.revision, self.term, self.cluster)
+    }
+}
+
+/// The world went back, and what remembers the old one is being started anew.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WentBack {
+    /// Whose data went back.
+    pub etcd: ComponentId,
+    /// A process that started before this may remember the old world.
+    pub since: Timestamp,
+    /// From what to what, as a sentence.
+    pub what: String,
+    /// Who has still to be seen serving from a process started since, in order.
+    pub left: Vec<ComponentId>,
+    /// The container that was asked to stop last: an action is spent once on it.
+    pub stopping: Option<String>,
+}
+
+/// An etcd of this node that serves other data than those on record.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WrongData {
+    /// Which etcd.
+    pub etcd: ComponentId,
+    /// In which way its data are wrong.
+    pub kind: WrongDataKind,
+    /// When its first answer from these data came, by the wall clock.
+    pub since: Timestamp,
+    /// What it serves.
+    pub serves: Incarnation,
+    /// What became of kube-apiserver.
+    pub api: ApiStop,
+}
+
+/// In which way an etcd's data are not those on record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum WrongDataKind {
+    /// No API server has ever used them.
+    Empty,
+    /// They are of another Kubernetes cluster.
+    Foreign,
+    /// They are an older copy of the data on record.
+    Older,
+    /// They go back, and whether somebody restored them cannot be told.
+    Unclear,
+}
+
+impl WrongDataKind {
+    /// The word for metrics and JSON.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Empty => "empty",
+            Self::Foreign => "foreign",
+            Self::Older => "older",
+            Self::Unclear => "unclear",
+        }
+    }
+
+    /// Whether nothing must be started or left running on them: what cannot be told stops nobody.
+    pub fn is_certain(self) -> bool {
+        self != Self::Unclear
+    }
+}
+
+/// kube-apiserver, while etcd serves wrong data. A kubelet deletes its pods as soon as an API server lists none.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "api", deny_unknown_fields)]
+pub enum ApiStop {
+    /// It was not stopped: other masters serve, it was not there, or we were held.
+    NotStopped,
+    /// It is stopped, and its manifest is out of the manifest directory, until the right data are back.
+    Stopped {
+        /// Whose manifest is out.
+        component: ComponentId,
+        /// Which generation comes back.
+        generation: u32,
+        /// Whether the manifest was seen to be out: a file that stands there afterwards is a person's.
+        out: bool,
+        /// Since when, by the wall clock.
+        since: Timestamp,
+    },
+    /// A person wants it to run on these data.
+    Released,
+}

@@ -1,0 +1,52 @@
+//! How a probe's connection is secured: with which identities, and whose certificate it accepts.
+
+use std::path::PathBuf;
+
+/// Whose certificate is taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::observe) enum Trust {
+    /// Anybody's, as the kubelet's probes do it.
+    Anyone,
+    /// One that this bundle of authorities signed, for the host that is asked.
+    Authority(PathBuf),
+}
+
+/// How a connection is secured.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::observe) enum Security {
+    /// Not at all.
+    Plain,
+    /// By TLS.
+    Tls {
+        /// As whom we come: the first that can be used.
+        identities: Vec<Identity>,
+        /// Whom we take.
+        trust: Trust,
+    },
+}
+
+impl Security {
+    /// What stands before `://`.
+    pub(in crate::observe) fn scheme(&self) -> &'static str {
+        match self {
+            Self::Plain => "http",
+            Self::Tls { .. } => "https",
+        }
+    }
+}
+
+/// As whom we come: a certificate and its key, by path, read anew for each connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::observe) struct Identity {
+    /// PEM, the chain; or a kubeconfig, whose user it is.
+    pub(in crate::observe) certificate: PathBuf,
+    /// PEM; the same kubeconfig.
+    pub(in crate::observe) key: PathBuf,
+}
+
+impl Identity {
+    /// The user of a kubeconfig.
+    pub(in crate::observe) fn of_kubeconfig(path: PathBuf) -> Self {
+        Self { certificate: path.clone(), key: path }
+    }
+}

@@ -1,0 +1,43 @@
+//! URLs as etcd's flags hold them.
+
+use std::net::{IpAddr, UdpSocket};
+
+use super::connect::Address;
+use crate::observe::surroundings::reachable;
+
+/// `scheme://host:port`, all that flags of etcd hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Url {
+    pub(super) https: bool,
+    pub(super) address: Address,
+}
+
+impl Url {
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let (scheme, rest) = text.trim().split_once("://")?;
+        let https = match scheme {
+            "https" => true,
+            "http" => false,
+            _ => return None,
+        };
+        let authority = rest.split('/').next()?;
+        let (host, port) = match authority.rsplit_once(':') {
+            Some((host, port)) if !port.ends_with(']') => (host, port.parse().ok()?),
+            _ => (authority, if https { 443 } else { 80 }),
+        };
+        Some(Self { https, address: Address { host: reachable(host), port } })
+    }
+
+    pub(super) fn ip(&self) -> Option<IpAddr> {
+        self.address.bare().parse().ok()
+    }
+
+    pub(super) fn is_loopback(&self) -> bool {
+        self.ip().is_some_and(|ip| ip.is_loopback())
+    }
+
+    /// An address one can bind to is an address of this node.
+    pub(super) fn is_of_this_node(&self) -> bool {
+        self.ip().is_some_and(|ip| ip.is_loopback() || UdpSocket::bind((ip, 0)).is_ok())
+    }
+}

@@ -1,0 +1,61 @@
+//! What every report is made of: the memory, the last judgement, the agent and what holds.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::figures::Figures;
+use crate::model::{Event, Judgement, Memory, Policy, Snapshots};
+
+/// All that reports are made of.
+#[derive(Clone, Copy, Debug)]
+pub struct ReportInput<'m> {
+    /// Now, by the wall clock.
+    pub now: Timestamp,
+    /// What is known.
+    pub memory: &'m Memory,
+    /// What the last pass meant; absent when no agent runs.
+    pub judgement: Option<&'m Judgement>,
+    /// The agent.
+    pub agent: &'m Agent,
+    /// What holds.
+    pub policy: &'m Policy,
+    /// What keeps the agent from acting at present, as sentences: a running kubeadm, a read-only /etc.
+    pub holds: &'m [String],
+    /// The snapshots of this node's etcd, where it has one and they were looked at.
+    pub snapshots: Option<&'m Snapshots>,
+    /// What the agent counted; absent when none runs.
+    pub figures: Option<&'m Figures>,
+    /// The latest events of note, the newest last.
+    pub last: &'m [Event],
+}
+
+/// The agent itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Agent {
+    /// Whether it runs.
+    pub process: Process,
+    /// Its version.
+    pub version: String,
+}
+
+/// The agent's process.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "is")]
+pub enum Process {
+    /// It runs.
+    Running {
+        /// Its process ID.
+        pid: u32,
+        /// Since when.
+        since: Timestamp,
+    },
+    /// It does not: what is shown is what it knew last.
+    Stopped,
+}
+
+/// The time from one moment to another; none when they are the other way round.
+pub(super) fn between(from: Timestamp, to: Timestamp) -> Duration {
+    Duration::try_from(to.duration_since(from)).unwrap_or(Duration::ZERO)
+}

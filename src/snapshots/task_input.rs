@@ -1,0 +1,14 @@
+//! What the agent hands to the task that takes snapshots, once per pass.
+
+use crate::observe::LocalMember;
+
+/// What a pass knows and the keeper wants to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TaskInput {
+    /// The etcd member of this node; nothing where it has none of its own.
+    pub member: Option<LocalMember>,
+    /// Whether it answers.
+    pub answers: bool,
+    /// Work that is about to be done on this node, such as an upgrade: one is taken before it, out of turn.
+    pub work_ahead: Option<String>,
+}
