@@ -4,8 +4,8 @@ use std::path::Path;
 
 use crate::observe::file;
 
-/// How much of the end of a log is read: a Go panic with its stacks fits.
-const TAIL: u64 = 16 << 10;
+/// How much of the end of a log is read: a Go panic with its stacks fits, and a usage text with the mistake before it.
+const TAIL: u64 = 64 << 10;
 /// How many lines are kept.
 const LINES: usize = 5;
 /// And how many bytes of them.
@@ -17,11 +17,15 @@ pub(super) fn last_words(path: &Path) -> Option<String> {
     words(&String::from_utf8_lossy(&tail))
 }
 
-/// Of the last non-empty lines those that look like an error, or else the last ones as they are.
+/// Of the last non-empty lines those that name an error, else those that look like one, else the last ones that are no
+/// usage text. A usage text speaks of errors as well, and comes after the line that says what is wrong.
 fn words(tail: &str) -> Option<String> {
     let lines = joined(tail);
-    let told: Vec<&String> = lines.iter().filter(|line| looks_like_an_error(line)).collect();
-    let chosen: Vec<&String> = if told.is_empty() { lines.iter().collect() } else { told };
+    let named: Vec<&String> = lines.iter().filter(|line| names_an_error(line)).collect();
+    let spoken = without_usage(&lines);
+    let likely: Vec<&String> = spoken.iter().copied().filter(|line| looks_like_an_error(line)).collect();
+    let chosen = [named, likely, spoken].into_iter().find(|lines| !lines.is_empty());
+    let chosen = chosen.unwrap_or_else(|| lines.iter().collect());
     let mut kept: Vec<String> = Vec::new();
     let mut room = BYTES;
     for line in chosen.into_iter().rev().take(LINES) {
@@ -58,23 +62,44 @@ fn joined(tail: &str) -> Vec<String> {
     lines
 }
 
-/// klog's E and F lines, zap's and etcd's levels, panics, and what programs say in plain words.
+/// The lines without a usage text: from its heading to the next line that a logger wrote.
+fn without_usage(lines: &[String]) -> Vec<&String> {
+    let mut usage = false;
+    let is_spoken = |line: &&String| {
+        usage = match line.trim_start() {
+            text if text.to_ascii_lowercase().starts_with("usage") => true,
+            text if text.starts_with('{') || is_klog(text) => false,
+            _ => usage,
+        };
+        !usage
+    };
+    lines.iter().filter(is_spoken).collect()
+}
+
+/// A line of klog: its severity, then month and day.
+fn is_klog(line: &str) -> bool {
+    let day = |day: &str| day.bytes().all(|byte| byte.is_ascii_digit());
+    line.starts_with(['I', 'W', 'E', 'F']) && line.get(1..5).is_some_and(day)
+}
+
+/// klog's E and F lines, zap's levels, a panic, and what the flag libraries of Go say of a mistake.
+fn names_an_error(line: &str) -> bool {
+    const LEVELS: [&str; 3] = ["\"level\":\"fatal\"", "\"level\":\"error\"", "\"level\":\"panic\""];
+    const FLAGS: [&str; 4] =
+        ["flag provided but not defined", "unknown flag", "unknown shorthand flag", "invalid value \""];
+    let text = line.trim_start();
+    is_klog(text) && text.starts_with(['E', 'F'])
+        || LEVELS.iter().any(|level| text.contains(level))
+        || FLAGS.iter().any(|flag| text.contains(flag))
+        || text.starts_with("panic:")
+        || text.get(..6).is_some_and(|word| word.eq_ignore_ascii_case("error:"))
+}
+
+/// What other programs say in plain words.
 fn looks_like_an_error(line: &str) -> bool {
-    const WORDS: [&str; 9] = [
-        "\"level\":\"fatal\"",
-        "\"level\":\"error\"",
-        "\"level\":\"panic\"",
-        "panic:",
-        "fatal",
-        "error:",
-        "err=",
-        "failed",
-        "unknown flag",
-    ];
-    let klog =
-        line.starts_with(['E', 'F']) && line.get(1..5).is_some_and(|day| day.bytes().all(|b| b.is_ascii_digit()));
+    const WORDS: [&str; 4] = ["fatal", "error:", "err=", "failed"];
     let lower = line.to_ascii_lowercase();
-    klog || WORDS.iter().any(|word| lower.contains(word))
+    WORDS.iter().any(|word| lower.contains(word))
 }
 
 /// At most `room` bytes of a line, cut between characters.
@@ -98,6 +123,19 @@ mod tests {
         let log = "2026-11-22T19:33:50.2Z stdout F Usage:\n2026-11-22T19:33:50.2Z stdout F   --a   b\n\
                    2026-11-22T19:33:50.2Z stderr F Error: unknown flag: --no-such-flag\n2026-11-22T19:33:50.2Z stderr F \n";
         assert_eq!(words(log).as_deref(), Some("Error: unknown flag: --no-such-flag"));
+    }
+
+    #[test]
+    fn the_mistake_before_a_usage_text_is_what_is_quoted() {
+        // As etcd 3.4, 3.5 and 3.6 write it; later ones print every flag, some of them about errors.
+        let log = "t stderr F flag provided but not defined: -no-such-flag\nt stderr F Usage:\nt stderr F \n\
+                   t stderr F   etcd [flags]\nt stderr F     Start an etcd server.\n\
+                   t stderr F   --log-level 'info'\nt stderr F     debug, info, warn, error, panic, or fatal. failed\n";
+        assert_eq!(words(log).as_deref(), Some("flag provided but not defined: -no-such-flag"));
+        let log = "t stderr F no such thing\nt stderr F Usage of thing:\nt stderr F   -failed  error: is fatal\n";
+        assert_eq!(words(log).as_deref(), Some("no such thing"));
+        let log = "t stderr F Usage of thing:\nt stderr F   -a\n";
+        assert_eq!(words(log).as_deref(), Some("Usage of thing:\n  -a"), "better than nothing");
     }
 
     #[test]
