@@ -16,6 +16,7 @@ use crate::config::Settings;
 use crate::decide::{self, Pace, Scene};
 use crate::judge::{self, History};
 use crate::model::event::EventKind;
+use crate::model::inhibitor::Inhibitor;
 use crate::model::observation::BusyKind;
 use crate::model::plan::Refusal;
 use crate::model::{
@@ -68,6 +69,8 @@ pub struct Agent {
     history: History,
     last: Option<Moment>,
     judgement: Option<Judgement>,
+    /// Why the last pass changed nothing.
+    inhibitors: Vec<Inhibitor>,
     /// What the last pass left under way.
     pace: Pace,
     /// Failures told, by what they are about, so that the same one is told once and not ten times a second.
@@ -154,6 +157,7 @@ impl Agent {
             history: History::default(),
             last: None,
             judgement: None,
+            inhibitors: Vec::new(),
             pace: Pace::Quiet,
             failures: BTreeMap::new(),
             renewals: Vec::new(),
@@ -183,6 +187,7 @@ impl Agent {
         let scene = Scene { tick, seen: &seen, judged: &judged, policy: &self.settings.policy };
         let (decision, granted) = decide::decide(scene, &self.memory, request);
         let before = std::mem::replace(&mut self.memory, decision.memory.clone());
+        self.inhibitors = Inhibitor::all(&seen.node, self.settings.policy.mode, self.memory.pause.as_ref());
         let mut events = decision.events.clone();
 
         let pressing = !decision.plan.is_empty() || !decision.events.is_empty();
@@ -386,9 +391,9 @@ impl Agent {
         self.judgement.as_ref()
     }
 
-    /// Why nothing is changed at present, as the last pass told it.
-    pub fn hold(&self) -> Option<&str> {
-        self.memory.notices.get("hold").map(String::as_str)
+    /// Why nothing is changed at present, as the last pass found it.
+    pub fn inhibitors(&self) -> &[Inhibitor] {
+        &self.inhibitors
     }
 
     /// What was found of the node.

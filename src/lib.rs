@@ -35,8 +35,8 @@
 //! A **step** that changes the host: a variant of `model::Step`, one file in `act`, wanted by one file in `decide`. It reads
 //! again what the decision relied on (Q15), and it is safe to repeat.
 //!
-//! A **reason not to act**: a variant of [`model::inhibitor::Hold`], and the line of `Hold::of` that finds it. The order
-//! there names the first one.
+//! A **reason not to act**: a variant of [`model::inhibitor::Inhibitor`], and the line of `Inhibitor::all` that finds it. The
+//! order there names the first one; status, explain and doctor follow.
 //!
 //! A **notice**: something a person has to know and nothing is done about: `decide/members.rs` for etcd,
 //! `decide/surroundings.rs` for the node.

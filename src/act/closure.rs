@@ -68,7 +68,7 @@ impl Hands {
             },
         };
         files::put(new, path)?;
-        let aside = aside.map_or(String::new(), |kept| format!("; what stood there is kept as {}", kept.display()));
+        let aside = aside.map_or(String::new(), |kept| format!("; the previous content is kept as {}", kept.display()));
         Ok(Outcome::Done(format!("put {} of generation {number} of {component} back{aside}", path.display())))
     }
 }

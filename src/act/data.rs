@@ -81,19 +81,16 @@ pub(super) fn put_back(staging: &Staging, manifests: &Path, name: &str, pod: &Co
     let slot = staging.slot(name);
     if files::standing(&manifests.join(name))?.is_some() {
         files::remove(&slot)?;
-        return Ok("what stands stays".to_owned());
+        return Ok("the deployed manifest stays".to_owned());
     }
     let Some((stood_as, kept, manifest)) = stood(staging, pod) else {
-        return Ok(format!(
-            "nothing that stood before it is kept, and its slot {} is empty",
-            manifests.join(name).display()
-        ));
+        return Ok(format!("nothing that was there before is kept, and {} is missing", manifests.join(name).display()));
     };
     let target = manifests.join(&stood_as);
     let attributes = Attributes::of_standing(&kept)?.unwrap_or_else(Attributes::private);
     files::replace(&staging.tmp(), &target, &manifest.raw, &attributes)?;
     files::remove(&slot)?;
-    Ok(format!("what stood before is back as {}", target.display()))
+    Ok(format!("the previous manifest is back as {}", target.display()))
 }
 
 /// What stood of a pod when its slot was emptied last: the name it had, where it is kept, and itself.
@@ -171,7 +168,7 @@ mod tests {
         assert_eq!(node.standing(), None);
         let said = refused(node.take(&guard, &put_in(&node, 1)).await);
         assert!(said.contains("etcd 3.5 cannot open data of storage version 3.6"), "{said}");
-        assert!(said.contains("what stood before is back"), "{said}");
+        assert!(said.contains("the previous manifest is back"), "{said}");
         assert_eq!(node.standing().unwrap(), manifest(dir.path(), "3.6.13"));
         assert!(
             !node.settings.paths.staging.join("slots/kube-apiserver.yaml").exists(),
@@ -190,7 +187,7 @@ mod tests {
         node.take(&guard, &node.take_out()).await;
         fs::write(dir.path().join("etcd/member/snap/db"), "torn").unwrap();
         let said = refused(node.take(&guard, &put_in(&node, 1)).await);
-        assert!(said.contains("cannot be told") && said.contains("snap/db is no bbolt database"), "{said}");
+        assert!(said.contains("it is unknown whether") && said.contains("snap/db is no bbolt database"), "{said}");
         assert_eq!(node.standing().unwrap(), manifest(dir.path(), "3.6.13"));
     }
 

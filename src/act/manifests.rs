@@ -132,7 +132,7 @@ impl Hands {
         }
         // What was withheld is back.
         files::remove(&staging.withheld().join(file_name))?;
-        let kept = kept.map_or(String::new(), |kept| format!("; what stood there is kept as {}", kept.display()));
+        let kept = kept.map_or(String::new(), |kept| format!("; the previous content is kept as {}", kept.display()));
         let settled: String = settled.iter().map(|told| format!("; {told}")).collect();
         Ok(Outcome::Done(format!("put generation {number} of {component} in place as {file_name}{kept}{settled}")))
     }

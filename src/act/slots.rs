@@ -68,7 +68,7 @@ fn fill(settings: &Settings, staging: &Staging, manifests: &Path, name: &str) ->
         ));
     }
     if files::standing(&target)?.is_some() {
-        return dropped(format!("{} stands", target.display()));
+        return dropped(format!("{} exists", target.display()));
     }
     if files::standing(&staging.withheld().join(name))?.is_some() {
         return dropped("it is withheld until etcd serves the right data".to_owned());
@@ -87,7 +87,7 @@ fn fill(settings: &Settings, staging: &Staging, manifests: &Path, name: &str) ->
     }
     match files::rename_noreplace(&slot, &target) {
         // Somebody was quicker.
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => dropped(format!("{} stands", target.display())),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => dropped(format!("{} exists", target.display())),
         renamed => renamed.map(|()| {
             let settled: String = settled.iter().map(|told| format!("; {told}")).collect();
             format!("filled the emptied slot {} from staging{settled}", target.display())

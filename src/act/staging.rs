@@ -79,7 +79,7 @@ impl Staging {
         };
         if files::mount_of(root)? != files::mount_of(there)? {
             let sentence = format!(
-                "is not on the file system and mount of {}: no rename leads there; set paths.staging to a directory beside it",
+                "is not on the file system and mount of {}: no rename leads there; set paths.staging to a directory next to it",
                 there.display()
             );
             return Err(files::fault(io::ErrorKind::CrossesDevices, root, &sentence));

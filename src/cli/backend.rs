@@ -138,7 +138,7 @@ impl Offline {
             judgement: None,
             agent: &agent,
             policy: &self.settings().policy,
-            holds: &[],
+            inhibitors: &[],
             snapshots: self.snapshots(&memory).as_ref(),
             figures: None,
             last,

@@ -15,6 +15,5 @@ pub(super) fn config(loaded: &Loaded, command: &ConfigCommand) -> Result<Exit, F
         }
         ConfigCommand::Show { output } => out::text(&output.print(&show::as_json(loaded), |_| show::as_toml(loaded))?),
         ConfigCommand::Example => out::text(&crate::config::example()),
-        ConfigCommand::Table => out::text(&crate::config::table()),
     }
 }

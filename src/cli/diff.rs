@@ -96,7 +96,7 @@ impl Side<'_> {
     fn name(&self) -> String {
         match self {
             Self::Kept(generation) => format!("generation {}", generation.number),
-            Self::Standing { .. } => "what stands".to_owned(),
+            Self::Standing { .. } => "the deployed manifest".to_owned(),
         }
     }
 

@@ -51,7 +51,7 @@ impl Exit {
             Self::Usage => "the arguments cannot be understood",
             Self::Refused => "refused: the reason is printed",
             Self::Unreachable => "the agent cannot be reached, or this is not root",
-            Self::Unwell => "status, doctor, certs check, etcd: unwell, or cannot be told",
+            Self::Unwell => "status, doctor, certs check, etcd: unwell, or unknown",
         }
     }
 }

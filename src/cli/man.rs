@@ -1,15 +1,37 @@
-//! The manual page, from the same places as --help and the configuration table.
+//! The manual pages that are generated: lastgood(8) from the parser, lastgood.toml(5) from the configuration keys. The
+//! others are written, in packaging/man.
 
 use std::fmt::Write as _;
 
-use clap::{Arg, Command};
+use clap::{Arg, Command, ValueEnum};
 
 use super::Exit;
 use crate::config::{DEFAULT_FILE, KEYS, Settings, settings};
 
-/// `lastgood(8)` in roff.
-pub(super) fn page(command: &Command) -> String {
-    let version = command.get_version().unwrap_or_default();
+/// A page that is generated.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Page {
+    /// lastgood(8), the commands.
+    #[default]
+    #[value(name = "lastgood.8")]
+    Commands,
+    /// lastgood.toml(5), the configuration.
+    #[value(name = "lastgood.toml.5")]
+    Configuration,
+}
+
+impl Page {
+    /// The page in roff.
+    pub(super) fn print(self, command: &Command) -> String {
+        let version = command.get_version().unwrap_or_default();
+        match self {
+            Self::Commands => commands(command, version),
+            Self::Configuration => configuration(version),
+        }
+    }
+}
+
+fn commands(command: &Command, version: &str) -> String {
     let about = styled(command.get_about());
     let mut out = format!(".TH LASTGOOD 8 \"\" \"lastgood {version}\"\n.SH NAME\nlastgood \\- {}\n", text(&about));
     out.push_str(".SH SYNOPSIS\n.B lastgood\n[\\-\\-config FILE] [\\-v] COMMAND\n.SH COMMANDS\n");
@@ -20,26 +42,53 @@ pub(super) fn page(command: &Command) -> String {
     for exit in Exit::ALL {
         let _ = write!(out, ".TP\n{}\n{}\n", exit.code(), text(exit.meaning()));
     }
+    out.push_str(".SH FILES\n");
+    for (path, what) in [
+        (DEFAULT_FILE, "Configuration, optional; lastgood.toml(5) lists its keys."),
+        (settings::INACTIVE_DIR, "The last known-good manifests, for a person with nothing but cp."),
+        (settings::STATE_DIR, "Generations, memory, history and snapshots."),
+        (settings::STAGING_DIR, "Manifests on their way in or out of the manifest directory."),
+    ] {
+        let _ = write!(out, ".TP\n.I {}\n{}\n", text(path), text(what));
+    }
+    see_also(&mut out, "lastgood.toml(5), lastgood-behavior(7), lastgood-backup(7), lastgood-restore(7)");
+    out
+}
+
+fn configuration(version: &str) -> String {
+    let mut out = format!(
+        ".TH LASTGOOD.TOML 5 \"\" \"lastgood {version}\"\n.SH NAME\nlastgood.toml \\- configuration of lastgood\n"
+    );
     let _ = write!(
         out,
-        ".SH CONFIGURATION\n{} and config.d/*.toml beside it, all optional; a later value wins.\n",
+        ".SH DESCRIPTION\nlastgood reads {}, then config.d/*.toml beside it in lexical order. Every file is optional, and a later \
+         value wins. An unknown key is a mistake, and lastgood reports all mistakes at once (\n.B lastgood config check\n).\n\
+         .B lastgood config show\nprints the effective values and where each comes from. A change takes effect with\n\
+         .BR \"systemctl restart lastgood\" .\n.SH KEYS\n",
         text(DEFAULT_FILE)
     );
     let defaults = Settings::default();
     for key in KEYS {
         let default = key.print(&defaults).unwrap_or_else(|| key.found().to_owned());
-        let _ = write!(out, ".TP\n.B {}\n{}. Default: {}.\n", text(key.name), text(key.meaning), text(&default));
+        let _ = write!(out, ".TP\n.B {}\n{}. Default: {}.\n", text(key.name), sentence(key.meaning), text(&default));
     }
-    out.push_str(".SH FILES\n");
-    for (path, what) in [
-        (settings::INACTIVE_DIR, "The last known-good manifests, for a person with nothing but cp."),
-        (settings::STATE_DIR, "Generations, memory and history."),
-        (settings::STAGING_DIR, "Files on their way in or out of the manifest directory."),
-    ] {
-        let _ = write!(out, ".TP\n.I {}\n{}\n", text(path), text(what));
-    }
+    see_also(&mut out, "lastgood(8), lastgood-behavior(7), lastgood-backup(7)");
     out
 }
+
+fn see_also(out: &mut String, pages: &str) {
+    let _ = write!(out, ".SH SEE ALSO\n{}\n", text(pages));
+}
+
+/// Text that begins with a capital.
+fn sentence(meaning: &str) -> String {
+    let escaped = text(meaning);
+    let mut letters = escaped.chars();
+    letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
+}
+
+/// What the examples of a command's help begin with.
+const EXAMPLES: &str = "EXAMPLES";
 
 fn subcommands(out: &mut String, prefix: &str, command: &Command) {
     for sub in command.get_subcommands().filter(|sub| !sub.is_hide_set() && sub.get_name() != "help") {
@@ -65,6 +114,12 @@ fn subcommands(out: &mut String, prefix: &str, command: &Command) {
             out.push_str(".RS\n");
             options(out, sub);
             out.push_str(".RE\n");
+        }
+        let examples = styled(sub.get_after_help());
+        if let Some(examples) = examples.strip_prefix(EXAMPLES) {
+            out.push_str(".RS\n.PP\nExamples:\n.nf\n");
+            examples.trim_matches('\n').lines().for_each(|line| out.push_str(&format!("{}\n", text(line))));
+            out.push_str(".fi\n.RE\n");
         }
     }
 }
@@ -105,14 +160,38 @@ mod tests {
     use clap::CommandFactory as _;
 
     #[test]
-    fn the_page_has_every_command_key_and_exit_code() {
-        let page = page(&crate::cli::Cli::command());
+    fn the_pages_have_every_command_key_and_exit_code() {
+        let command = crate::cli::Cli::command();
+        let commands = Page::Commands.print(&command);
         for part in
-            ["rollback COMPONENT", "certs check", "config show", "\\-\\-dry\\-run", "candidate.soak", "\\-\\-for TIME"]
+            ["rollback COMPONENT", "certs check", "config show", "\\-\\-dry\\-run", "\\-\\-for TIME", "\n.SH SEE ALSO"]
         {
-            assert!(page.contains(part), "{part} in\n{page}");
+            assert!(commands.contains(part), "{part} in\n{commands}");
         }
-        assert_eq!(page.matches("Default: ").count(), KEYS.len());
-        assert!(!page.contains("fill\\-slots"), "what is hidden stays hidden");
+        assert!(!commands.contains("fill\\-slots"), "what is hidden stays hidden");
+        let configuration = Page::Configuration.print(&command);
+        assert_eq!(configuration.matches("Default: ").count(), KEYS.len());
+        assert!(configuration.contains(".B candidate.soak\n"), "{configuration}");
+    }
+
+    /// Leaves of the tree of commands, by their words.
+    fn leaves(command: &Command, before: &str, found: &mut Vec<(String, Command)>) {
+        for sub in command.get_subcommands().filter(|sub| !sub.is_hide_set() && sub.get_name() != "help") {
+            let name = format!("{before} {}", sub.get_name());
+            if sub.has_subcommands() { leaves(sub, &name, found) } else { found.push((name, sub.clone())) }
+        }
+    }
+
+    #[test]
+    fn every_command_has_a_purpose_and_examples_of_itself() {
+        let mut found = Vec::new();
+        leaves(&crate::cli::Cli::command(), "lastgood", &mut found);
+        for (name, command) in found {
+            assert!(!styled(command.get_about()).is_empty(), "{name} has no purpose");
+            let help = styled(command.get_after_help());
+            let examples = help.strip_prefix(EXAMPLES).unwrap_or_default();
+            let own = examples.lines().filter(|line| line.trim().starts_with("lastgood")).count();
+            assert!(own > 0, "{name} has no EXAMPLES");
+        }
     }
 }

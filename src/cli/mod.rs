@@ -41,10 +41,10 @@ use crate::report::Format;
 #[derive(Debug, Parser)]
 #[command(name = "lastgood", version, about, after_help = exit::help(), max_term_width = 100)]
 pub struct Cli {
-    /// The configuration file; fragments are read from config.d beside it [default: /etc/lastgood/config.toml]
+    /// Configuration file; fragments are read from config.d/ beside it [default: /etc/lastgood/config.toml]
     #[arg(long, global = true, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Tell more; twice for everything
+    /// Log more; twice: everything
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub verbose: u8,
     /// What to do.
@@ -55,162 +55,191 @@ pub struct Cli {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Run the agent: what the systemd unit starts
+    /// Run the agent in the foreground; the systemd unit does this
+    #[command(after_help = "EXAMPLES\n  lastgood run -v")]
     Run,
-    /// How the node is; exit code 5 when something is not healthy, is held, or cannot be told
+    /// Show the state of the node, what is wrong, and the next step; exit code 5 when something is unhealthy, held or unknown
+    #[command(
+        after_help = "EXAMPLES\n  lastgood status\n  lastgood status --watch\n  lastgood status -o json | jq .components"
+    )]
     Status {
-        /// Show it again whenever it changes
+        /// Print the status again whenever it changes
         #[arg(short, long)]
         watch: bool,
-        /// How to print it
+        /// Output format
         #[arg(short, long, value_enum, default_value_t)]
         output: Format,
     },
-    /// Generations, and what was decided about them
+    /// List the generations of the components, and what lastgood decided about them
+    #[command(after_help = "EXAMPLES\n  lastgood history kube-apiserver\n  lastgood history --number 100")]
     History {
-        /// Of one component; of all when absent
+        /// Component, for example kube-apiserver [default: all]
         component: Option<ComponentId>,
-        /// How many events
+        /// Number of events to print
         #[arg(short, long, value_name = "N", default_value_t = 20)]
         number: usize,
-        /// How to print it
+        /// Output format
         #[arg(short, long, value_enum, default_value_t)]
         output: Format,
     },
-    /// Why the agent acts, or does not: the evidence, what explains it, and the next step
+    /// Explain why lastgood acts or does not: evidence, cause and next step
+    #[command(after_help = "EXAMPLES\n  lastgood explain kube-apiserver\n  lastgood explain -o json")]
     Explain {
-        /// One component; all when absent
+        /// Component, for example kube-apiserver [default: all]
         component: Option<ComponentId>,
-        /// How to print it
+        /// Output format
         #[arg(short, long, value_enum, default_value_t)]
         output: Format,
     },
-    /// What differs between two generations, or between known-good and what stands
+    /// Compare two generations of a component
+    #[command(
+        after_help = "EXAMPLES\n  lastgood diff kube-apiserver        known-good with what is deployed\n  lastgood diff kube-apiserver 3 5    generation 3 with generation 5"
+    )]
     Diff {
-        /// Whose
+        /// Component to compare, for example kube-apiserver
         component: ComponentId,
-        /// A generation; known-good when absent
+        /// Generation [default: known-good]
         a: Option<u32>,
-        /// Another generation; what stands in the manifest directory when absent
+        /// Generation to compare it with [default: the deployed manifest]
         b: Option<u32>,
     },
-    /// Put an earlier generation in place of what stands, and follow it until it serves
+    /// Roll a component back to an earlier generation, and follow it until it serves; prints the plan and asks first
+    #[command(
+        after_help = "EXAMPLES\n  lastgood rollback kube-apiserver --dry-run\n  lastgood rollback kube-apiserver\n  lastgood rollback etcd --to 3 --yes"
+    )]
     Rollback {
-        /// Whose
+        /// Component to roll back, for example kube-apiserver
         component: ComponentId,
-        /// To which generation; the newest known-good one that does not stand when absent
+        /// Generation to roll back to [default: the newest known-good one that is not deployed]
         #[arg(long, value_name = "N")]
         to: Option<u32>,
         /// How to go about it.
         #[command(flatten)]
         care: Care,
     },
-    /// Stop acting, never observing, for a while
+    /// Suspend all actions for a time; lastgood goes on observing
+    #[command(after_help = "EXAMPLES\n  lastgood pause --for 45m --reason \"API server flags\"")]
     Pause {
-        /// For how long, such as 45m or 2h
+        /// How long, for example 45m or 2h
         #[arg(long = "for", value_name = "TIME", value_parser = duration::parse, default_value = "30m")]
         length: Duration,
-        /// Why, for those who wonder
+        /// Reason, shown in status
         #[arg(long, default_value = "")]
         reason: String,
-        /// Show what would happen, and do nothing
+        /// Print what would happen and exit
         #[arg(long)]
         dry_run: bool,
     },
-    /// Vouch for what stands: it is known-good from now on, without a soak
+    /// Mark the deployed generation as known-good now, without a soak time
+    #[command(
+        visible_alias = "mark-good",
+        after_help = "EXAMPLES\n  lastgood checkpoint kube-apiserver --reason \"tested by hand\""
+    )]
     Checkpoint {
-        /// The component
+        /// Component, for example kube-apiserver
         component: ComponentId,
-        /// Why, for the history
+        /// Reason, kept in the history
         #[arg(long, default_value = "")]
         reason: String,
-        /// Show what would happen, and do nothing
+        /// Print what would happen and exit
         #[arg(long)]
         dry_run: bool,
     },
-    /// Permit a quarantined generation another trial
+    /// Release a generation from quarantine, so that it may be tried again
+    #[command(after_help = "EXAMPLES\n  lastgood release kube-apiserver 5")]
     Release {
-        /// The component
+        /// Component, for example kube-apiserver
         component: ComponentId,
-        /// The generation; the newest quarantined one when absent
+        /// Generation [default: the newest quarantined one]
         number: Option<u32>,
-        /// Show what would happen, and do nothing
+        /// Print what would happen and exit
         #[arg(long)]
         dry_run: bool,
     },
-    /// Fix the generation to go back to: what proves itself meanwhile does not take its place, and it is never forgotten
+    /// Fix the generation that failed changes are rolled back to; it is never removed
+    #[command(after_help = "EXAMPLES\n  lastgood pin kube-apiserver 3 --reason \"before the upgrade\"")]
     Pin {
-        /// The component
+        /// Component, for example kube-apiserver
         component: ComponentId,
-        /// The generation; what stands if that is known-good, else the newest known-good one, when absent
+        /// Generation [default: the deployed one if it is known-good, else the newest known-good one]
         number: Option<u32>,
-        /// Why, for the history
+        /// Reason, kept in the history
         #[arg(long, default_value = "")]
         reason: String,
-        /// Show what would happen, and do nothing
+        /// Print what would happen and exit
         #[arg(long)]
         dry_run: bool,
     },
-    /// Go back to the newest known-good generation again
+    /// Remove the pin: failed changes are rolled back to the newest known-good generation again
+    #[command(after_help = "EXAMPLES\n  lastgood unpin kube-apiserver")]
     Unpin {
-        /// The component
+        /// Component, for example kube-apiserver
         component: ComponentId,
-        /// Show what would happen, and do nothing
+        /// Print what would happen and exit
         #[arg(long)]
         dry_run: bool,
     },
-    /// Say that a generation is bad: if it stands, a known-good one is put in its place at once
+    /// Mark a generation as bad; if it is deployed, roll back immediately
+    #[command(after_help = "EXAMPLES\n  lastgood quarantine kube-apiserver 5 --reason \"leaks memory\"")]
     Quarantine {
-        /// The component
+        /// Component, for example kube-apiserver
         component: ComponentId,
-        /// The generation; what stands when absent
+        /// Generation [default: the deployed one]
         number: Option<u32>,
-        /// Why, for the history
+        /// Reason, kept in the history
         #[arg(long, default_value = "")]
         reason: String,
         /// How to go about it.
         #[command(flatten)]
         care: Care,
     },
-    /// Act again; releases what is held
+    /// End a pause, and let held components be acted on again
+    #[command(after_help = "EXAMPLES\n  lastgood resume\n  lastgood resume kube-apiserver")]
     Resume {
-        /// One component; all when absent
+        /// Component, for example kube-apiserver [default: all, and the pause]
         component: Option<ComponentId>,
-        /// Show what would happen, and do nothing
+        /// Print what would happen and exit
         #[arg(long)]
         dry_run: bool,
     },
-    /// The certificates of this node
+    /// Check the certificates of this node
     #[command(subcommand)]
     Certs(CertsCommand),
-    /// etcd: how the member of this node does, whether its disk is fit for it, and its snapshots
+    /// etcd: state of the member, fitness of its disk, snapshots, restore
     #[command(subcommand)]
     Etcd(EtcdCommand),
-    /// Would a recovery succeed right now? Images, kept bytes, disks, runtime, kubelet; exit code 5 when not, or not to be told
+    /// Check whether a recovery would succeed now: images, stored generations, disks, runtime, kubelet; exit code 5 when not
+    #[command(after_help = "EXAMPLES\n  lastgood doctor\n  lastgood doctor -o json")]
     Doctor {
-        /// How to print it
+        /// Output format
         #[arg(short, long, value_enum, default_value_t)]
         output: Format,
     },
-    /// The status as metrics, in Prometheus' text format: what metrics.textfile holds
+    /// Print the status as metrics in Prometheus' text format, as metrics.textfile holds them
+    #[command(after_help = "EXAMPLES\n  lastgood metrics | grep lastgood_verdict")]
     Metrics,
-    /// Check or show the configuration
+    /// Check or print the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
-    /// Print the manual page
+    /// Print a manual page that is generated from the program
     #[command(hide = true)]
-    Man,
-    /// Print the completions of a shell
+    Man {
+        /// The page
+        #[arg(value_enum, default_value_t)]
+        page: man::Page,
+    },
+    /// Print shell completions
+    #[command(after_help = "EXAMPLES\n  lastgood completions bash > /etc/bash_completion.d/lastgood")]
     Completions {
-        /// Which
+        /// Shell
         shell: clap_complete::Shell,
     },
-    /// Fill slots of the manifest directory that an interrupted replacement left empty: what ExecStopPost runs
+    /// Put back manifests that an interrupted rollback left out; the unit runs it as ExecStopPost
     #[command(hide = true)]
     FillSlots,
-    /// What lastgood keeps out of the manifest directory, and how to put it back: what the package prints when it is removed
+    /// Print which manifests lastgood keeps out of the manifest directory, and how to put them back; the package runs it
     ///
-    /// Reads the memory that the agent left, changes nothing, prints nothing where nothing is out, and exits 0 always.
+    /// Reads the stored state, changes nothing, prints nothing when no manifest is out, and always exits with 0.
     #[command(hide = true, after_help = "EXAMPLES\n  systemctl stop lastgood && lastgood removal-notice")]
     RemovalNotice,
 }
@@ -218,13 +247,13 @@ pub enum Command {
 /// How to go about a change.
 #[derive(Clone, Copy, Debug, Args)]
 pub struct Care {
-    /// Show the plan, and do nothing
+    /// Print the plan and exit
     #[arg(long)]
     dry_run: bool,
-    /// Do not ask
+    /// Skip the confirmation prompt
     #[arg(short, long)]
     yes: bool,
-    /// How to print the plan
+    /// Output format of the plan
     #[arg(short, long, value_enum, default_value_t)]
     output: Format,
 }
@@ -232,10 +261,11 @@ pub struct Care {
 /// What can be done with certificates.
 #[derive(Debug, Subcommand)]
 pub enum CertsCommand {
-    /// Until when each is valid and who uses it; exit code 5 when one has ended, is not valid yet, or ends within a week
-    /// (of a short-lived one: is in the last tenth of its life)
+    /// List every certificate with its end and its users; exit code 5 when one has expired, is not valid yet, or expires
+    /// within a week (a short-lived one: within the last tenth of its life)
+    #[command(after_help = "EXAMPLES\n  lastgood certs check")]
     Check {
-        /// How to print them
+        /// Output format
         #[arg(short, long, value_enum, default_value_t)]
         output: Format,
     },
@@ -244,20 +274,19 @@ pub enum CertsCommand {
 /// What can be done with the configuration.
 #[derive(Debug, Subcommand)]
 pub enum ConfigCommand {
-    /// Name every mistake of every file; exit code 1 when there is one
+    /// Report every mistake in every file; exit code 1 when there is one
+    #[command(after_help = "EXAMPLES\n  lastgood config check\n  lastgood --config /tmp/new.toml config check")]
     Check,
-    /// The effective values, and where each comes from
+    /// Print the effective values, and the file and line each comes from
+    #[command(after_help = "EXAMPLES\n  lastgood config show\n  lastgood config show -o json")]
     Show {
-        /// How to print them
+        /// Output format
         #[arg(short, long, value_enum, default_value_t)]
         output: Format,
     },
-    /// The example file that is shipped
+    /// Print the example file of the package
     #[command(hide = true)]
     Example,
-    /// The table of the README
-    #[command(hide = true)]
-    Table,
 }
 
 /// What a command needs besides its arguments.
@@ -275,9 +304,7 @@ enum Needs {
 impl Command {
     fn needs(&self) -> Needs {
         match self {
-            Self::Completions { .. } | Self::Man | Self::Config(ConfigCommand::Example | ConfigCommand::Table) => {
-                Needs::Nothing
-            }
+            Self::Completions { .. } | Self::Man { .. } | Self::Config(ConfigCommand::Example) => Needs::Nothing,
             // A file is looked at on any machine, however that is configured.
             Self::Etcd(EtcdCommand::Snapshot(command)) if command.is_offline() => Needs::Nothing,
             Self::Run => Needs::Service,
@@ -358,7 +385,7 @@ async fn command(command: Command, loaded: Loaded) -> Result<Exit, Failure> {
         Command::FillSlots => slots::fill(settings),
         Command::RemovalNotice => Ok(removal::notice(settings)),
         Command::Etcd(command) => etcd::etcd(settings, command).await,
-        Command::Completions { .. } | Command::Man => without_settings(&command),
+        Command::Completions { .. } | Command::Man { .. } => without_settings(&command),
     }
 }
 
@@ -370,9 +397,8 @@ fn without_settings(command: &Command) -> Result<Exit, Failure> {
             out::bytes(&script)
         }
         Command::Etcd(command) => etcd::offline(command),
-        Command::Man => out::text(&man::page(&Cli::command())),
+        Command::Man { page } => out::text(&page.print(&Cli::command())),
         Command::Config(ConfigCommand::Example) => out::text(&crate::config::example()),
-        Command::Config(ConfigCommand::Table) => out::text(&crate::config::table()),
         _ => Err(Failure::failed("this command needs the configuration".to_owned())),
     }
 }
@@ -474,7 +500,7 @@ mod tests {
         assert!(!command.render_long_help().to_string().contains("removal-notice"));
         let notice = command.find_subcommand_mut("removal-notice").unwrap();
         let help = notice.render_long_help().to_string();
-        assert!(help.contains("EXAMPLES") && help.contains("exits 0 always"), "{help}");
+        assert!(help.contains("EXAMPLES") && help.contains("always exits"), "{help}");
     }
 
     #[test]

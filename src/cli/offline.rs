@@ -44,10 +44,14 @@ impl Offline {
                 Ok(Self { settings: settings.clone(), store })
             }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(Failure::unreachable(format!(
-                "no agent runs, and there is no state in {}: start it with `systemctl start lastgood`",
+                "lastgood does not run on this node and has stored nothing in {} yet; next: `systemctl enable --now lastgood`, \
+                 then `journalctl -u lastgood`",
                 dir.display()
             ))),
-            Err(error) => Err(Failure::unreachable(format!("{} cannot be read: {error}; use sudo", dir.display()))),
+            Err(error) => Err(Failure::unreachable(format!(
+                "{} cannot be read: {error}; next: run the command as root, for example with sudo",
+                dir.display()
+            ))),
         }
     }
 

@@ -83,7 +83,7 @@ pub(super) async fn run(loaded: Loaded) -> Result<Exit, Failure> {
                 service.answer(asked).await;
                 None
             }
-            _ = terminate.recv() => Some("it was told to stop"),
+            _ = terminate.recv() => Some("it received a signal to stop"),
             _ = interrupt.recv() => Some("it was interrupted"),
             ended = &mut server => {
                 let why = match ended {
@@ -199,14 +199,13 @@ impl Service {
     }
 
     fn report<T>(&self, make: impl FnOnce(ReportInput<'_>) -> T) -> T {
-        let holds: Vec<String> = self.agent.hold().map(ToOwned::to_owned).into_iter().collect();
         make(ReportInput {
             now: Timestamp::now(),
             memory: self.agent.memory(),
             judgement: self.agent.judgement(),
             agent: &self.about,
             policy: &self.policy,
-            holds: &holds,
+            inhibitors: self.agent.inhibitors(),
             snapshots: self.agent.snapshots().as_ref(),
             figures: matches!(self.about.process, Process::Running { .. }).then(|| self.agent.figures()),
             last: &self.last,

@@ -256,7 +256,7 @@ mod tests {
         for line in [
             "config.toml:1: mod: no such key; did you mean mode?",
             "config.toml:2: mode: \"sleep\" is no mode: write \"act\" or \"observe\"",
-            "config.toml:4: candidate.soak: must be longer than nought",
+            "config.toml:4: candidate.soak: must be greater than zero",
             "config.toml:5: candidate.deadline: \"5 minutes\" is not a duration: write it like \"500ms\"",
             "config.toml:6: candidate.crashes: is a string, but a whole number of at least 1 is wanted",
             "config.toml:7: candidate.change_memory: no such key; did you mean candidate.change-memory?",

@@ -8,7 +8,7 @@
 //! ```
 //!
 //! A fragment is a list of given keys rather than a struct of options: [`keys::KEYS`] is the one place that names each
-//! key, its kind, its meaning and its field, so that reading, `config show`, the README's table and the shipped
+//! key, its kind, its meaning and its field, so that reading, `config show`, lastgood.toml(5) and the shipped
 //! example cannot drift apart.
 
 pub mod duration;
@@ -28,4 +28,4 @@ pub use keys::KEYS;
 pub use load::{DEFAULT_FILE, load, load_leniently};
 pub use mistake::{Mistake, Mistakes};
 pub use settings::Settings;
-pub use show::{example, table};
+pub use show::example;

@@ -126,7 +126,7 @@ impl Check<'_> {
         if plain && !remote.allow_http {
             self.wrong(
                 ["snapshots.remote.endpoint", "snapshots.remote.allow-http"],
-                "is without TLS, and whoever listens on the way could read every secret of the cluster: write \
+                "is without TLS, and everybody on the way can read every secret of the cluster: write \
                  https://, or set snapshots.remote.allow-http = true"
                     .to_owned(),
             );

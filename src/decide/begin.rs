@@ -30,7 +30,7 @@ pub(super) struct Begin {
 pub(super) fn begin(draft: &mut Draft<'_>, id: &ComponentId, begin: Begin) -> bool {
     let begin = aimed(draft, id, begin);
     if let Some(hold) = hold::held(draft.hold.as_ref(), begin.wish) {
-        let text = format!("would go back to generation {}, because {}; not done: {hold}", begin.to, begin.why);
+        let text = format!("would roll back to generation {}, because {}; suspended: {hold}", begin.to, begin.why);
         if draft.record(id).is_some_and(|record| !record.notices.contains_key("would")) {
             draft.notice(id, "would", text);
         }
@@ -109,7 +109,7 @@ pub(super) fn target(draft: &Draft<'_>, id: &ComponentId, begin: &Begin) -> Resu
     let none = |why: &str, next: String| Err((why.to_owned(), next, Until::Person));
     let Some(record) = draft.record(id) else { return none("it is not known", "nothing".to_owned()) };
     let Some(wanted) = record.generations.get(&begin.to) else {
-        return none("nothing proven is left to go back to", "put a good manifest in place".to_owned());
+        return none("no known-good generation is left to roll back to", "put a good manifest in place".to_owned());
     };
     if begin.wish == Wish::Ours && other_data(record, wanted) {
         let next =

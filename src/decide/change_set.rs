@@ -13,7 +13,7 @@
 
 use std::time::Duration;
 
-use super::Hold;
+use super::Inhibitor;
 use super::draft::Draft;
 use crate::model::event::EventKind;
 use crate::model::memory::ChangeSet;
@@ -28,7 +28,7 @@ const JOINS: Duration = Duration::from_secs(15 * 60);
 /// Lets the time pass in which another component joins. A pause, or kubeadm at work, stops it: what stands afterwards is
 /// judged as one.
 pub(super) fn grow_older(draft: &mut Draft<'_>) {
-    if matches!(draft.hold, Some(Hold::Kubeadm { .. } | Hold::Paused { .. })) {
+    if matches!(draft.hold, Some(Inhibitor::Kubeadm { .. } | Inhibitor::Paused { .. })) {
         return;
     }
     let credit = draft.credit();
@@ -87,7 +87,7 @@ pub(super) fn serves_again(draft: &mut Draft<'_>, id: &ComponentId, to: u32) {
             member,
             EventKind::Notice,
             Some(*number),
-            &format!("the trial of generation {number} begins anew"),
+            &format!("the probation of generation {number} begins again"),
             &because,
         );
     }

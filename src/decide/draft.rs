@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::{Hold, Scene};
+use super::{Inhibitor, Scene};
 use crate::model::event::EventKind;
 use crate::model::memory::Record;
 use crate::model::slot::{Held, Until};
@@ -13,7 +13,7 @@ use crate::model::{ComponentId, Decision, Event, Memory, Slot, Step};
 pub(super) struct Draft<'a> {
     pub(super) scene: Scene<'a>,
     pub(super) memory: Memory,
-    pub(super) hold: Option<Hold>,
+    pub(super) hold: Option<Inhibitor>,
     pub(super) plan: Vec<Step>,
     pub(super) events: Vec<Event>,
     /// Whose replacement began in this pass: what it wants has not been done yet, so that looking at the directory once

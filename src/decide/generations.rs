@@ -120,7 +120,7 @@ pub(super) fn ready_to_return(draft: &Draft<'_>, generation: &Generation) -> Res
         return Err(format!("its image {absent} is not on this node"));
     }
     if let Some(unknown) = generation.images.iter().find(|image| !images.contains_key(*image)) {
-        return Err(format!("whether its image {unknown} is on this node cannot be told"));
+        return Err(format!("it is unknown whether its image {unknown} is on this node"));
     }
     Ok(())
 }

@@ -4,15 +4,17 @@ use std::time::Duration;
 
 use super::draft::Draft;
 use crate::model::event::EventKind;
-use crate::model::inhibitor::Hold;
+use crate::model::inhibitor::Inhibitor;
+use crate::model::memory::notice;
 use crate::model::slot::Wish;
 
 /// A pause is said to end soon this long before it does.
 const WARN_BEFORE: Duration = Duration::from_secs(5 * 60);
 
 /// The strongest reason at present.
-pub(super) fn of(draft: &Draft<'_>) -> Option<Hold> {
-    Hold::of(&draft.scene.seen.node, draft.scene.policy.mode, draft.memory.pause.as_ref())
+pub(super) fn of(draft: &Draft<'_>) -> Option<Inhibitor> {
+    let node = &draft.scene.seen.node;
+    Inhibitor::all(node, draft.scene.policy.mode, draft.memory.pause.as_ref()).into_iter().next()
 }
 
 /// Ends a pause that is over; says when it is about to be.
@@ -31,11 +33,11 @@ pub(super) fn expire_pause(draft: &mut Draft<'_>) {
 }
 
 /// Says when a hold begins and ends.
-pub(super) fn tell(draft: &mut Draft<'_>, hold: Option<&Hold>) {
+pub(super) fn tell(draft: &mut Draft<'_>, hold: Option<&Inhibitor>) {
     match hold {
-        Some(hold) => draft.node_notice("hold", format!("watching only: {hold}")),
+        Some(hold) => draft.node_notice(notice::HOLD, format!("watching only: {hold}")),
         None => {
-            if draft.memory.notices.remove("hold").is_some() {
+            if draft.memory.notices.remove(notice::HOLD).is_some() {
                 draft.tell_node(EventKind::Agent, "acting again", "nothing holds it back any more");
             }
         }
@@ -43,6 +45,6 @@ pub(super) fn tell(draft: &mut Draft<'_>, hold: Option<&Hold>) {
 }
 
 /// Whether a hold keeps us from acting on our own wish.
-pub(super) fn held(hold: Option<&Hold>, wish: Wish) -> Option<&Hold> {
+pub(super) fn held(hold: Option<&Inhibitor>, wish: Wish) -> Option<&Inhibitor> {
     hold.filter(|hold| wish == Wish::Ours || !hold.yields_to_operator())
 }

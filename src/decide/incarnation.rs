@@ -150,7 +150,7 @@ fn goes_on(draft: &mut Draft<'_>, id: &ComponentId, known: &Incarnation, fresh: 
 fn restored(draft: &mut Draft<'_>, id: &ComponentId, known: &Incarnation, fresh: Incarnation) {
     let started = running(draft, id).map(|(_, started)| started).max();
     let since = known.away_since.or(started).unwrap_or(fresh.at);
-    let what = format!("it went back from {known} (seen {:.0}) to {fresh}", known.at);
+    let what = format!("its data regressed from {known} (seen {:.0}) to {fresh}", known.at);
     wrong_data::over(draft, id);
     let left = dependents(draft, id);
     draft.notice(id, WENT_BACK, format!("{what}: an earlier state was restored; {KUBELETS}"));

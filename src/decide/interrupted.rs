@@ -27,7 +27,7 @@
 use std::time::Duration;
 
 use super::draft::Draft;
-use super::{Hold, targets};
+use super::{Inhibitor, targets};
 use crate::model::ComponentId;
 use crate::model::memory::notice;
 use crate::model::observation::SetAside;
@@ -43,7 +43,7 @@ pub(super) fn set_aside<'a>(draft: &Draft<'a>, id: &ComponentId) -> Option<&'a S
 
 /// Says what will come of it; while kubeadm works nothing does, and it may still put the other one in.
 pub(super) fn tell(draft: &mut Draft<'_>, id: &ComponentId, good: u32, grace: Duration) {
-    let kept = set_aside(draft, id).filter(|_| !matches!(draft.hold, Some(Hold::Kubeadm { .. })));
+    let kept = set_aside(draft, id).filter(|_| !matches!(draft.hold, Some(Inhibitor::Kubeadm { .. })));
     let text = kept.map(|kept| {
         format!(
             "an upgrade ended after kubeadm had moved its manifest to {} and before another was in place; generation {} \

@@ -110,7 +110,7 @@ fn growth(draft: &Draft<'_>, id: &ComponentId, status: &EtcdStatus) -> Option<St
 fn disk(status: &EtcdStatus) -> Option<String> {
     let above = status.slow_fsync()?;
     Some(format!(
-        "slow disk: 99 in 100 syncs of its log are done only within more than {} ms, look after look; next: see who \
+        "slow disk: 99 in 100 syncs of its log take more than {} ms, repeatedly; next: see who \
          else writes to the disk of its data directory (`iostat -x 1`), give etcd a disk of its own",
         above.as_millis()
     ))

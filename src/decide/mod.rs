@@ -58,7 +58,7 @@ mod vacancy_request;
 mod withheld;
 mod wrong_data;
 
-pub use crate::model::inhibitor::Hold;
+pub use crate::model::inhibitor::Inhibitor;
 pub use pace::{Pace, WATCHFUL};
 
 use std::time::Duration;

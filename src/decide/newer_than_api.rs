@@ -14,7 +14,7 @@
 use super::begin::Begin;
 use super::draft::Draft;
 use super::standing::Standing;
-use super::{Hold, begin, in_order, lookup, targets};
+use super::{Inhibitor, begin, in_order, lookup, targets};
 use crate::model::generation::{Generation, Proof, Standing as Held};
 use crate::model::slot::Wish;
 use crate::model::{ComponentId, Role, Slot};
@@ -43,7 +43,7 @@ pub(super) enum PutBack {
 
 /// Looks for components that are newer than their API server.
 pub(super) fn step(draft: &mut Draft<'_>) {
-    if matches!(draft.hold, Some(Hold::Kubeadm { .. })) {
+    if matches!(draft.hold, Some(Inhibitor::Kubeadm { .. })) {
         return;
     }
     let Some(api) = api(draft) else { return };
@@ -133,7 +133,7 @@ pub(super) fn way_back(draft: &Draft<'_>, id: &ComponentId, stands: &Generation,
 pub(super) fn undo(draft: &mut Draft<'_>, id: &ComponentId, from: u32, minor: (u32, u32), to: u32, api: &Api) {
     draft.clear_notice(id, NEWER);
     let why = format!(
-        "generation {from} is of {}, and {} went back to generation {}, of {}: no component is left newer than its API \
+        "generation {from} is of {}, and {} was rolled back to generation {}, of {}: no component is left newer than its API \
          server",
         shown(minor),
         api.id,

@@ -18,7 +18,9 @@ pub(super) fn pin(draft: &mut Draft<'_>, id: &ComponentId, number: Option<u32>, 
     let good = stood.filter(|generation| generation.standing.is_known_good());
     let chosen = number.or_else(|| good.or_else(|| record.known_good().next()).map(|generation| generation.number));
     let Some(number) = chosen else {
-        let why = format!("nothing of it is known-good yet; `lastgood checkpoint {id}` vouches for what stands");
+        let why = format!(
+            "nothing of it is known-good yet; `lastgood checkpoint {id}` marks the deployed manifest as known-good"
+        );
         return Err(Refusal::NoTarget { component: id.clone(), why });
     };
     let not = |why: String| Refusal::NotSo { component: id.clone(), number, asked: "pinned".to_owned(), why };
@@ -26,7 +28,7 @@ pub(super) fn pin(draft: &mut Draft<'_>, id: &ComponentId, number: Option<u32>, 
     if !generation.standing.is_known_good() {
         let word = generation.standing.word();
         return Err(not(format!(
-            "it is {word}, not known-good; while it stands, `lastgood checkpoint {id}` vouches for it"
+            "it is {word}, not known-good; while it is deployed, `lastgood checkpoint {id}` marks it as known-good"
         )));
     }
     if generation.stored == Stored::Pending {

@@ -198,7 +198,7 @@ fn fault(
     }
     if trial.harm >= policy.relapse {
         let harmed = assessment.harms.as_ref().map(ToString::to_string).unwrap_or_default();
-        return Some(Fault::Own(format!("{harmed} does badly since it changed, and nothing else did")));
+        return Some(Fault::Own(format!("{harmed} became unhealthy after this change, and has not changed itself")));
     }
     let deadline = policy.deadline_of(draft.record(id).and_then(|record| record.generations.get(&trial.candidate)));
     if trial.served == Served::NotYet && trial.age >= deadline {
@@ -228,7 +228,7 @@ fn fail(draft: &mut Draft<'_>, id: &ComponentId, trial: &Probation, fault: Fault
     };
     if trial.age >= draft.scene.policy.change_memory {
         let (back, _) = targets::aim(draft, id, trial.good, Some(trial.candidate));
-        let next = format!("`lastgood rollback {id}` goes back to generation {back}");
+        let next = format!("`lastgood rollback {id}` rolls back to generation {back}");
         let why = format!("{why}; the change is too old to be undone without a person");
         return draft.hold_back(id, Some(trial.candidate), why, next, Until::Person);
     }

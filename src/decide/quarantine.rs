@@ -24,7 +24,7 @@ pub(super) fn ask(draft: &mut Draft<'_>, id: &ComponentId, number: Option<u32>, 
     let not_now = |why: String| Refusal::NotNow { component: id.clone(), state: record.slot.to_string(), why };
     let stands = stands(record, &Standing::of(draft.scene.seen, id, record));
     let Some(number) = number.or(stands) else {
-        return Err(not_now("which generation stands cannot be told at this moment; name one".to_owned()));
+        return Err(not_now("it is unknown at this moment which generation is deployed; give its number".to_owned()));
     };
     let not = |why: String| Refusal::NotSo { component: id.clone(), number, asked: "quarantined".to_owned(), why };
     let Some(generation) = record.generations.get(&number) else { return Err(not(there_are(record))) };
@@ -43,7 +43,7 @@ pub(super) fn ask(draft: &mut Draft<'_>, id: &ComponentId, number: Option<u32>, 
     };
     match &record.slot {
         Slot::RollingBack(rollback) if rollback.to == number => {
-            return Err(not_now("that is the generation it goes back to".to_owned()));
+            return Err(not_now("that is the generation that it is being rolled back to".to_owned()));
         }
         Slot::RollingBack(_) => {}
         _ if stands == Some(number) => return revert(draft, id, number, reason),

@@ -53,7 +53,7 @@ fn roll_back(draft: &mut Draft<'_>, id: &ComponentId, to: Option<u32>) -> Result
     let target = match (to, record.pin()) {
         (Some(number), _) => number,
         (None, Some(pinned)) if stands == Some(pinned) => {
-            let why = format!("generation {pinned} is pinned, and stands; `--to` names another");
+            let why = format!("generation {pinned} is pinned, and deployed; give another one with `--to`");
             return Err(Refusal::NoTarget { component: id.clone(), why });
         }
         (None, Some(pinned)) => pinned,
@@ -62,7 +62,7 @@ fn roll_back(draft: &mut Draft<'_>, id: &ComponentId, to: Option<u32>) -> Result
             let Some(target) = good.next() else {
                 let why = match stands {
                     Some(number) if record.known_good().any(|generation| generation.number == number) => {
-                        format!("no known-good generation but {number}, which stands")
+                        format!("no known-good generation but {number}, which is deployed")
                     }
                     _ => "no generation of it is known-good".to_owned(),
                 };
@@ -74,7 +74,7 @@ fn roll_back(draft: &mut Draft<'_>, id: &ComponentId, to: Option<u32>) -> Result
     let not_this = |why: String| Refusal::NotThisGeneration { component: id.clone(), number: target, why };
     let Some(generation) = record.generations.get(&target) else { return Err(not_this(there_are(record))) };
     if stands == Some(target) {
-        return Err(not_this("it stands already".to_owned()));
+        return Err(not_this("it is deployed already".to_owned()));
     }
     if let Held::Quarantined { why, .. } = &generation.standing {
         return Err(not_this(format!("it is quarantined: {why}")));
@@ -166,9 +166,9 @@ fn checkpoint(draft: &mut Draft<'_>, id: &ComponentId, reason: &str) -> Result<(
         ));
     }
     let Standing::Here(file) = Standing::of(draft.scene.seen, id, record) else {
-        return Err(not_now("not exactly one settled manifest of it stands in the manifest directory"));
+        return Err(not_now("the manifest directory does not hold exactly one complete manifest of it"));
     };
-    let not_kept = not_now("what stands is not kept yet; ask again in a moment");
+    let not_kept = not_now("the deployed manifest is not stored yet; try again in a moment");
     let number = generations::register(draft, id, &file);
     let since = draft.scene.tick.now.wall;
     let generation = draft.record_mut(id).and_then(|record| record.generations.get_mut(&number?));
@@ -180,7 +180,7 @@ fn checkpoint(draft: &mut Draft<'_>, id: &ComponentId, reason: &str) -> Result<(
     generation.rewritten = 0;
     draft.tell(id, EventKind::Request, Some(number), &format!("generation {number} is known-good"), "a person says so");
     draft.clear_notice(id, "unproven");
-    draft.enter(id, Slot::Steady { good: number }, "a person vouches for what stands");
+    draft.enter(id, Slot::Steady { good: number }, "a person marked the deployed manifest as known-good");
     Ok(())
 }
 

@@ -90,7 +90,7 @@ pub(super) fn advance(draft: &mut Draft<'_>) {
     }
     draft.clear_notice(&etcd, WENT_BACK);
     draft.clear_notice(&etcd, WAITS);
-    draft.tell(&etcd, EventKind::Notice, None, "nobody on this node remembers the state before any more", &back.what);
+    draft.tell(&etcd, EventKind::Notice, None, "every component of this node has been restarted since", &back.what);
 }
 
 pub(super) fn standing(draft: &Draft<'_>, back: &WentBack, id: &ComponentId) -> Standing {
@@ -113,30 +113,30 @@ pub(super) fn standing(draft: &Draft<'_>, back: &WentBack, id: &ComponentId) -> 
 pub(super) fn may_stop(draft: &Draft<'_>, back: &WentBack, id: &ComponentId) -> Result<(), String> {
     let by_hand = || {
         let names: Vec<String> = back.left.iter().map(ToString::to_string).collect();
-        format!("restart what remembers the state before, one after the other: {}", names.join(", then "))
+        format!("restart what cached the state before, one after the other: {}", names.join(", then "))
     };
     if draft.scene.policy.went_back == WentBackAction::Report {
         return Err(format!("{} (etcd.revisions-went-back = \"report\")", by_hand()));
     }
     let status = draft.scene.seen.etcd.get(&back.etcd);
     let Some(members) = status.and_then(|status| status.members.as_ref()) else {
-        return Err(format!("waiting for etcd before {id} is started anew"));
+        return Err(format!("waiting for etcd before {id} is restarted"));
     };
     if members.len() > 1 {
         let others = members.len() - 1;
         return Err(format!("{}; it is not done here, since {others} other members serve other masters", by_hand()));
     }
     if let Some(hold) = &draft.hold {
-        return Err(format!("{id} remembers the state before and is not started anew: {hold}"));
+        return Err(format!("{id} cached the state before and is not restarted: {hold}"));
     }
     if !draft.assessment(&back.etcd).is_some_and(|assessment| assessment.serving) {
-        return Err(format!("waiting for etcd before {id} is started anew"));
+        return Err(format!("waiting for etcd before {id} is restarted"));
     }
     let parked = draft.memory.parked.as_ref().is_some_and(|parked| parked.component == *id);
     match draft.record(id).map(|record| &record.slot) {
         Some(Slot::Steady { .. } | Slot::Adopting { .. } | Slot::Unread { .. }) if !parked => Ok(()),
         // A stop of ours must not count as a crash of a candidate.
-        Some(slot) => Err(format!("{id} remembers the state before, and is {slot}: it is started anew after that")),
+        Some(slot) => Err(format!("{id} cached the state before, and is {slot}: it is restarted after that")),
         None => Err(format!("{id} is not known any more")),
     }
 }
@@ -144,11 +144,11 @@ pub(super) fn may_stop(draft: &Draft<'_>, back: &WentBack, id: &ComponentId) -> 
 pub(super) fn stop(draft: &mut Draft<'_>, back: &mut WentBack, id: &ComponentId, container: String) {
     if back.stopping.as_ref() != Some(&container) {
         if !draft.spend(id) {
-            let why = format!("{id} remembers the state before; its actions of this hour are spent, so it waits");
+            let why = format!("{id} cached the state before; its actions of this hour are used up, so it waits");
             return draft.notice(&back.etcd, WAITS, why);
         }
         back.stopping = Some(container.clone());
-        draft.tell(id, EventKind::Notice, None, "it is started anew: it remembers a state of etcd that is gone", "");
+        draft.tell(id, EventKind::Notice, None, "it is restarted: it cached a state of etcd that is gone", "");
     }
     let stands = draft.record(id).and_then(|record| record.by_digest(record.stands.as_ref()?.digest));
     let grace = stands.map_or(GRACE, |generation| generation.termination_grace);

@@ -286,7 +286,7 @@ fn await_serving(
         // It stood, and somebody broke it, took it away or put another beside it: that is a deed of its own, and meets the
         // budget, the hold and the grace that it would meet at any other time.
         if r.stood == Stood::Yes {
-            let because = format!("what was put back ({}) was changed by somebody else before it served", r.why);
+            let because = format!("generation {} was put back, and somebody changed it before it served", r.to);
             draft.enter(id, Slot::Steady { good: fallback(draft, id, &r) }, &because);
             return Flow::LookAgain;
         }
@@ -319,7 +319,7 @@ fn await_serving(
     let deadline = policy.deadline_of(Some(to));
     if r.crashes >= policy.crashes || r.in_stage >= deadline {
         let evidence = assessment.evidence.join("; ");
-        let why = format!("generation {} was put back ({}) and does not serve either: {evidence}", r.to, r.why);
+        let why = format!("generation {} was put back and does not serve either: {evidence}", r.to);
         let next = format!("`lastgood explain {id}`; earlier generations: `lastgood history {id}`");
         draft.hold_back(id, Some(r.to), why, next, Until::Person);
         return Flow::Done;

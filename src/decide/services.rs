@@ -41,7 +41,7 @@ pub(super) fn step(draft: &mut Draft<'_>) {
 /// Whether it has stood still for long enough; sets and clears what is to be known of it.
 fn is_due(draft: &mut Draft<'_>, key: &str, name: &str, state: &ServiceState) -> bool {
     let (patience, word) = match state.verdict {
-        Verdict::Stalled => (draft.scene.policy.stall_after, "stands still"),
+        Verdict::Stalled => (draft.scene.policy.stall_after, "is stalled"),
         Verdict::Failing => (UNWELL, "calls itself unwell"),
         _ => {
             draft.clear_node_notice(key);

@@ -30,7 +30,7 @@ use crate::model::{ComponentId, Step, Verdict};
 /// wait would come on top of the 15 s for which its successor has to leave the lease to it.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// A container that still runs this long after it was told to stop is told again.
+/// A container that still runs this long after it received a signal to stop is told again.
 const AGAIN: Duration = Duration::from_secs(15);
 
 /// One pass of a component that stands on its known-good generation.
@@ -50,7 +50,7 @@ pub(super) fn step(draft: &mut Draft<'_>, id: &ComponentId) {
         return;
     }
     let why_not = why_not(draft, standstill).or_else(|| others::suffice(draft, id, assessment).err());
-    draft.notice_if(id, "stall", why_not.as_ref().map(|why| format!("it stands still and is not restarted: {why}")));
+    draft.notice_if(id, "stall", why_not.as_ref().map(|why| format!("it is stalled and is not restarted: {why}")));
     if why_not.is_none() {
         restart(draft, id, standstill, assessment);
     }
@@ -74,8 +74,8 @@ fn why_not(draft: &Draft<'_>, standstill: &Standstill) -> Option<String> {
         return Some(hold.to_string());
     }
     match draft.scene.judged.kubelet.verdict {
-        Verdict::Down => Some("no kubelet runs that would start it anew".to_owned()),
-        Verdict::Stalled => Some("the kubelet, which would start it anew, stands still itself".to_owned()),
+        Verdict::Down => Some("no kubelet runs that would start it again".to_owned()),
+        Verdict::Stalled => Some("the kubelet, which would start it again, is stalled itself".to_owned()),
         _ => None,
     }
 }
@@ -93,7 +93,7 @@ fn restart(draft: &mut Draft<'_>, id: &ComponentId, standstill: &Standstill, ass
         }
     } else if !draft.spend(id) {
         let limit = draft.scene.policy.actions_per_hour;
-        let why = format!("it stands still again, and {limit} actions within the hour are the limit");
+        let why = format!("it is stalled again, and {limit} actions per hour are the limit");
         let next = format!("look at `lastgood explain {id}`, mend the cause, then `lastgood resume {id}`");
         // Over what stands: another manifest would be another matter.
         let stands = draft.record(id).and_then(|record| record.slot.good());
@@ -103,12 +103,11 @@ fn restart(draft: &mut Draft<'_>, id: &ComponentId, standstill: &Standstill, ass
         record.restart = Some(Restart { container: standstill.container.clone(), age: Duration::ZERO });
     }
     if !told_before {
-        let because = format!(
-            "it has stood still for {} s, and {}: {}",
-            assessment.watched.as_secs(),
-            standstill.at,
-            assessment.evidence.first().map_or("", String::as_str)
-        );
+        let seconds = assessment.watched.as_secs();
+        let since =
+            if seconds > 0 { format!("it has been stalled for {seconds} s") } else { "it is stalled".to_owned() };
+        let because =
+            format!("{since}, and {}: {}", standstill.at, assessment.evidence.first().map_or("", String::as_str));
         draft.tell(id, EventKind::State, None, "restarting its container", &because);
     }
     let grace = if standstill.at == Pursuit::Stopped { Duration::ZERO } else { GRACE };

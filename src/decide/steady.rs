@@ -91,13 +91,13 @@ fn here(draft: &mut Draft<'_>, id: &ComponentId, file: &Arc<ManifestFile>) {
         Slot::Missing { good, .. } => changed(draft, id, number, good, file),
         Slot::Held(held) if held.over != Some(number) => match held.good {
             Some(good) if good == number => {
-                draft.enter(id, Slot::Steady { good }, "the known-good manifest stands again")
+                draft.enter(id, Slot::Steady { good }, "the known-good manifest is deployed again")
             }
             Some(good) => changed(draft, id, number, good, file),
             None => draft.enter(
                 id,
                 Slot::Adopting { candidate: number, healthy: Duration::ZERO },
-                "another manifest stands",
+                "another manifest is deployed",
             ),
         },
         Slot::Held(held) => {
@@ -148,7 +148,7 @@ fn adopt(draft: &mut Draft<'_>, id: &ComponentId, number: u32, candidate: u32, h
     };
     let unproven = match (&assessment.verdict, &assessment.reads) {
         (Verdict::Healthy, Reads::Other { why } | Reads::CannotTell { why }) => {
-            Some(format!("unproven: {why}; it replaces nothing until its process starts anew"))
+            Some(format!("unproven: {why}; it is no rollback target until its process restarts"))
         }
         _ => None,
     };
@@ -170,7 +170,7 @@ fn ailing(draft: &mut Draft<'_>, id: &ComponentId) {
         verdict => Some(match &assessment.cause {
             Some(cause) => format!("{verdict}: waiting for its cause to pass: {cause}"),
             None => format!(
-                "{verdict} although nothing of it changed, so nothing is rolled back: {}",
+                "{verdict}: {}; it did not change, so there is nothing to roll back",
                 assessment.evidence.first().map_or("", String::as_str)
             ),
         }),
@@ -203,11 +203,12 @@ fn changed(draft: &mut Draft<'_>, id: &ComponentId, number: u32, good: u32, file
                 "{} was written again {} times (by uid {}) although generation {number} is quarantined: {why}",
                 file.name, generation.rewritten, file.uid
             );
-            let next = format!("stop whoever writes it; `lastgood rollback {id}` puts the known-good one back");
+            let next =
+                format!("stop the program that writes it; `lastgood rollback {id}` puts the known-good one back");
             return draft.hold_back(id, Some(number), text, next, Until::Person);
         }
         let trial = Slot::Probation(Probation::begin(number, good));
-        let because = format!("quarantined generation {number} stands again in {}", file.name);
+        let because = format!("quarantined generation {number} is deployed again in {}", file.name);
         draft.enter(id, trial, &because);
         return probation::revert_quarantined(draft, id, number, &why);
     }
@@ -219,7 +220,7 @@ fn changed(draft: &mut Draft<'_>, id: &ComponentId, number: u32, good: u32, file
     if undecoded && older_process {
         // To the kubelet it may be the pod that runs: then it starts no other, and is not deaf (undecoded.rs).
         let slot = Slot::Unread { candidate: number, good, age: Duration::ZERO };
-        let because = "what stood before could not be read; whether the running process is of it cannot be told";
+        let because = "the previous file could not be read, so it is unknown whether the running process is of it";
         return draft.enter(id, slot, because);
     }
     let because = format!("{} changed: generation {number} is on probation", file.name);
@@ -238,7 +239,7 @@ fn unread(draft: &mut Draft<'_>, id: &ComponentId, candidate: u32, good: u32, ag
     }
     if undecoded::is_the_same_pod(draft, id, candidate, good, age) {
         let trial = Slot::Probation(Probation::begin(candidate, good));
-        return draft.enter(id, trial, "the kubelet has let its pod run on, so it is of what stands");
+        return draft.enter(id, trial, "the kubelet has let its pod run on, so the pod is of the deployed manifest");
     }
     if let Some(record) = draft.record_mut(id) {
         record.slot = Slot::Unread { candidate, good, age: age + credit };
@@ -420,6 +421,6 @@ fn etcd_must_stay_away(draft: &Draft<'_>, id: &ComponentId, since: jiff::Timesta
     match stands.changed {
         Some(changed) if changed <= last_touch => None,
         Some(changed) => stays(format!("{} was changed {changed}, after etcd had stopped", path.display())),
-        None => stays(format!("when {} was last changed cannot be told", path.display())),
+        None => stays(format!("it is unknown when {} was last changed", path.display())),
     }
 }

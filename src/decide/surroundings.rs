@@ -106,7 +106,7 @@ const KUBEADM: [(&str, &str); 10] = [
 
 fn renewal(certificate: &Certificate) -> String {
     if certificate.authority {
-        return "no command renews an authority: bring a new one in beside it by hand before it ends".to_owned();
+        return "no command renews a certificate authority: add a new one by hand before it expires".to_owned();
     }
     if certificate.path.ends_with("pki/kubelet-client-current.pem") {
         return "the kubelet renews it by itself where it reaches the API server: see `journalctl -u kubelet`"

@@ -25,7 +25,10 @@ pub(super) fn aim(draft: &Draft<'_>, id: &ComponentId, otherwise: u32, from: Opt
             Err(why) => why,
         }
     };
-    (otherwise, Some(format!("generation {number} is pinned, but is not gone back to: {why}; {otherwise} is instead")))
+    (
+        otherwise,
+        Some(format!("generation {number} is pinned, but is no rollback target: {why}; {otherwise} is used instead")),
+    )
 }
 
 /// Whether a generation that nobody named may be gone back to and could be right now; the reason if not.

@@ -117,7 +117,7 @@ fn meanwhile(draft: &Draft<'_>, id: &ComponentId, kubelet: &Kubelet, back: u32) 
             format!("no pod of it runs; {comes_back} when the kubelet has started none for {patience} s; next: {mend}")
         }
         Kubelet::CannotTell(why) => {
-            format!("whether the kubelet runs it cannot be told ({why}), so nothing is put back; next: {mend}")
+            format!("it is unknown whether the kubelet runs it ({why}), so nothing is put back; next: {mend}")
         }
         Kubelet::Refuses(_) => comes_back,
     }

@@ -29,8 +29,7 @@ pub(super) fn ask(draft: &mut Draft<'_>, id: &ComponentId, longest: Duration, wh
     let kept = number.and_then(|number| record.generations.get(&number)).filter(|kept| kept.stored == Stored::Yes);
     let Some(to) = kept.map(|kept| kept.number) else {
         return not_now(
-            "what stands of it is not one whole manifest that is kept, so it could not be brought back; `lastgood \
-             rollback` of it, or move it out by hand",
+            "its deployed manifest is not one complete manifest that is stored, so it could not be put back; run `lastgood rollback`, or move it out by hand",
         );
     };
     if vacancy::restores(draft).is_none() {

@@ -212,7 +212,7 @@ fn in_words(kind: WrongDataKind) -> &'static str {
         WrongDataKind::Empty => "etcd serves an empty store (no namespace kube-system)",
         WrongDataKind::Foreign => "etcd serves the data of another cluster (namespace kube-system has another UID)",
         WrongDataKind::Older => "etcd serves an older copy of its data (no restore wrote its WAL)",
-        WrongDataKind::Unclear => "etcd serves older data, and whether somebody restored them cannot be told",
+        WrongDataKind::Unclear => "etcd serves older data, and it is unknown whether somebody restored them",
     }
 }
 
@@ -272,7 +272,7 @@ pub(super) fn next_step(draft: &Draft<'_>, wrong: &WrongData) -> String {
         _ => match deployed_dir(draft, &wrong.etcd) {
             Some((deployed, _)) if deployed != path => {
                 let etcd = &wrong.etcd;
-                format!("`lastgood rollback {etcd}` goes back to {}", path.display())
+                format!("`lastgood rollback {etcd}` returns to {}", path.display())
             }
             _ => format!("bring the right data to {}", path.display()),
         },
@@ -336,7 +336,7 @@ fn set_api(draft: &mut Draft<'_>, api: ApiStop) {
 /// Why kube-apiserver is left running on these data.
 fn why_not_stopped(draft: &Draft<'_>, wrong: &WrongData) -> Option<String> {
     if !wrong.kind.is_certain() {
-        return Some("what the data are cannot be told".to_owned());
+        return Some("it is unknown which data they are".to_owned());
     }
     let known = draft.memory.incarnations.get(&wrong.etcd).map_or(0, |known| known.members);
     let members = known.max(wrong.serves.members);

@@ -58,6 +58,6 @@ fn one_line(status: &str) -> String {
 /// A service manager that cannot be told is no reason to stop working.
 fn notify(states: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
-        tracing::debug!(%error, "systemd was not told");
+        tracing::debug!(%error, "systemd was not notified");
     }
 }

@@ -66,7 +66,7 @@ pub(super) fn assess(
         .is_some_and(|((manifest, since), run)| !reads::may_be_of(memory, manifest, since, run));
     let reads = match (manifest, since, container) {
         (Some(_), Some(_), Some(_)) if older => {
-            Reads::Other { why: "its pod is older than the manifest that stands".to_owned() }
+            Reads::Other { why: "its pod is older than the deployed manifest".to_owned() }
         }
         (Some(manifest), Some(since), Some(container)) => reads::reads(seen, manifest, since, container),
         (None, _, Some(_)) if undecoded.is_some() => {
@@ -273,7 +273,7 @@ fn of_another_manifest(found: Finding, file: &ManifestFile, container: Option<&C
     if !runs || matches!(found.verdict, Verdict::Healthy | Verdict::Unknown) {
         return found;
     }
-    let unread = format!("lastgood cannot read {}, so how its pod does cannot be told", file.name);
+    let unread = format!("lastgood cannot read {}, so the health of its pod is unknown", file.name);
     let asked = found.evidence.into_iter().map(|line| format!("asked as the manifest before says: {line}"));
     let evidence = std::iter::once(unread).chain(asked).collect();
     Finding { evidence, ..Finding::plain(Verdict::Unknown, "") }

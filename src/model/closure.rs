@@ -131,13 +131,13 @@ pub fn may_replace(now: &FileState, kept: &FileState, second: i64) -> Result<(),
         FileState::Missing | FileState::Unreadable { .. } => None,
     };
     if matches!(standing, Some(FileKind::KeyMaterial)) {
-        return Err("what stands there is key material, which is never overwritten".to_owned());
+        return Err("the present file is key material, which is never overwritten".to_owned());
     }
     match kept {
         FileKind::KeyMaterial => Err("key material is never put back".to_owned()),
         FileKind::Config => match standing {
             Some(FileKind::Kubeconfig { works: KubeconfigHealth::Works { .. }, .. }) => {
-                Err("what stands there is a kubeconfig that works".to_owned())
+                Err("the present file is a kubeconfig that works".to_owned())
             }
             _ => Ok(()),
         },
@@ -153,7 +153,7 @@ pub fn may_replace(now: &FileState, kept: &FileState, second: i64) -> Result<(),
                 // The same key and certificate, so neither is older.
                 Some(FileKind::Kubeconfig { credentials: standing, .. }) if standing == credentials => Ok(()),
                 Some(FileKind::Kubeconfig { works: KubeconfigHealth::Works { .. }, .. }) => {
-                    Err("the kubeconfig that stands works, and has other credentials".to_owned())
+                    Err("the present kubeconfig works, and has other credentials".to_owned())
                 }
                 _ => Ok(()),
             }

@@ -37,7 +37,7 @@ pub fn may_open(binary: Option<Minor>, data: &DataVersion) -> Result<(), Barred>
     let barred = |why: String, next_step: &str| Err(Barred { why, next_step: next_step.to_owned() });
     let Some(binary) = binary else {
         return barred(
-            "its image does not name etcd's version, so whether it can open the data cannot be told".to_owned(),
+            "its image does not name etcd's version, so it is unknown whether it can open the data".to_owned(),
             "name the image by a tag that begins with etcd's version (3.5.16-0), or put the manifest in place by hand",
         );
     };
@@ -46,7 +46,7 @@ pub fn may_open(binary: Option<Minor>, data: &DataVersion) -> Result<(), Barred>
         DataVersion::Known(versions) => versions,
         DataVersion::Unknown { why } => {
             return barred(
-                format!("whether {etcd} can open the data cannot be told: {why}"),
+                format!("it is unknown whether {etcd} can open the data: {why}"),
                 "look at the data (`etcdutl snapshot status` of member/snap/db), then put the manifest in place by hand",
             );
         }
@@ -80,7 +80,7 @@ pub fn may_open(binary: Option<Minor>, data: &DataVersion) -> Result<(), Barred>
         }
         Some(_) => Ok(()),
         None => barred(
-            format!("whether {etcd} can open the data cannot be told: they name no cluster version yet"),
+            format!("it is unknown whether {etcd} can open the data: they name no cluster version yet"),
             "let the etcd that made them serve once, or put the manifest in place by hand",
         ),
     }

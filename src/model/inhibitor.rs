@@ -9,63 +9,101 @@ use super::memory::Pause;
 use super::observation::{BusyKind, Node};
 use super::policy::Mode;
 
-/// Why nothing is changed at present.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// Why nothing is changed at present. The order names the first of several.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "hold")]
-pub enum Hold {
-    /// `mode = "observe"`.
-    Observe,
-    /// A person paused.
-    Paused {
-        /// Until when.
-        until: Timestamp,
-        /// Why.
-        reason: String,
+pub enum Inhibitor {
+    /// The manifest directory cannot be written.
+    ReadOnly {
+        /// What the kernel says.
+        why: String,
     },
-    /// kubeadm of root is at work (Q6).
+    /// kubeadm of root runs (Q6).
     Kubeadm {
         /// Its process ID.
         pid: i32,
         /// Its command line.
         command: String,
     },
-    /// The manifest directory cannot be written.
-    ReadOnly {
-        /// The sentence.
-        why: String,
+    /// `mode = "observe"`.
+    Observe,
+    /// A person paused.
+    Paused {
+        /// Until when, by the wall clock.
+        until: Timestamp,
+        /// The reason that the person gave; may be empty.
+        reason: String,
     },
 }
 
-impl fmt::Display for Hold {
+impl fmt::Display for Inhibitor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::ReadOnly { why } => write!(f, "the manifest directory cannot be written: {why}"),
+            Self::Kubeadm { pid, command } => write!(f, "kubeadm is at work (pid {pid}: {command})"),
             Self::Observe => f.write_str("the configuration says mode = \"observe\""),
             Self::Paused { until, reason } if reason.is_empty() => write!(f, "paused until {until:.0}"),
             Self::Paused { until, reason } => write!(f, "paused until {until:.0}: {reason}"),
-            Self::Kubeadm { pid, command } => write!(f, "kubeadm is at work (pid {pid}: {command})"),
-            Self::ReadOnly { why } => write!(f, "the manifest directory cannot be written: {why}"),
         }
     }
 }
 
-impl Hold {
-    /// The strongest reason there is.
-    pub fn of(node: &Node, mode: Mode, pause: Option<&Pause>) -> Option<Self> {
-        if let Some(why) = &node.read_only {
-            return Some(Self::ReadOnly { why: why.clone() });
+impl Inhibitor {
+    /// Every reason that is in force, the strongest first. The one place that finds them: decide acts by it, and status,
+    /// explain and doctor report it.
+    pub fn all(node: &Node, mode: Mode, pause: Option<&Pause>) -> Vec<Self> {
+        let read_only = node.read_only.iter().map(|why| Self::ReadOnly { why: why.clone() });
+        let kubeadm = node.busy.iter().filter(|process| process.kind == BusyKind::Kubeadm).take(1);
+        let kubeadm = kubeadm.map(|busy| Self::Kubeadm { pid: busy.pid, command: busy.command.clone() });
+        let observe = (mode == Mode::Observe).then_some(Self::Observe);
+        let paused = pause.map(|pause| Self::Paused { until: pause.until, reason: pause.reason.clone() });
+        read_only.chain(kubeadm).chain(observe).chain(paused).collect()
+    }
+
+    /// How a person ends it.
+    pub fn next_step(&self) -> &'static str {
+        match self {
+            Self::ReadOnly { .. } => "make it writable",
+            Self::Kubeadm { .. } => "let it end",
+            Self::Observe => "set mode = \"act\" in /etc/lastgood/config.toml; `lastgood rollback` works meanwhile",
+            Self::Paused { .. } => "`lastgood resume` ends the pause",
         }
-        if let Some(busy) = node.busy.iter().find(|process| process.kind == BusyKind::Kubeadm) {
-            return Some(Self::Kubeadm { pid: busy.pid, command: busy.command.clone() });
-        }
-        if mode == Mode::Observe {
-            return Some(Self::Observe);
-        }
-        let pause = pause?;
-        Some(Self::Paused { until: pause.until, reason: pause.reason.clone() })
     }
 
     /// Whether a person's own request is carried out all the same: their pause and their observe mode bind us, not them.
     pub fn yields_to_operator(&self) -> bool {
         matches!(self, Self::Observe | Self::Paused { .. })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::observation::BusyProcess;
+
+    #[test]
+    fn all_that_are_in_force_are_found_in_their_order() {
+        let pause = Pause { until: Timestamp::UNIX_EPOCH, reason: "work".to_owned(), warned: false };
+        let busy = |kind| BusyProcess { pid: 7, command: "kubeadm upgrade apply".to_owned(), kind };
+        let node = Node {
+            read_only: Some("EROFS".to_owned()),
+            busy: vec![busy(BusyKind::EtcdTool), busy(BusyKind::Kubeadm), busy(BusyKind::Kubeadm)],
+            ..Node::default()
+        };
+        let all = Inhibitor::all(&node, Mode::Observe, Some(&pause));
+        assert!(
+            matches!(
+                &all[..],
+                [
+                    Inhibitor::ReadOnly { .. },
+                    Inhibitor::Kubeadm { pid: 7, .. },
+                    Inhibitor::Observe,
+                    Inhibitor::Paused { .. }
+                ]
+            ),
+            "{all:?}"
+        );
+        assert!(all.is_sorted(), "the order of the kinds is the order of the list");
+        assert_eq!(Inhibitor::all(&Node::default(), Mode::Act, None), []);
     }
 }

@@ -18,6 +18,8 @@ pub const VERSION: u32 = 1;
 
 /// Keys of notices that reports go by.
 pub mod notice {
+    /// Why nothing is changed on this node at present.
+    pub const HOLD: &str = "hold";
     /// Its manifest does not decode for us.
     pub const BROKEN: &str = "broken";
     /// A manifest is away because an upgrade by kubeadm was cut short, and comes back.
@@ -177,7 +179,7 @@ pub struct Unstarted {
 pub struct Restart {
     /// Its ID: another container is another restart.
     pub container: String,
-    /// How long ago it was told to stop, last.
+    /// How long ago it received a signal to stop, last.
     pub age: Duration,
 }
 

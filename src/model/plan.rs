@@ -192,7 +192,7 @@ impl fmt::Display for Step {
                 write!(f, "take {file_name} out, generation {successor} staged in its place")
             }
             Self::Withhold { number, file_name, .. } => {
-                write!(f, "take {file_name} out and keep it out, generation {number} kept beside it")
+                write!(f, "take {file_name} out and keep it out, with generation {number} stored next to it")
             }
             Self::PutIn { number, file_name, .. } => write!(f, "put generation {number} in place as {file_name}"),
             Self::RestoreFile { number, path, .. } => {
@@ -306,7 +306,7 @@ pub enum Refusal {
         known: String,
     },
     /// No such generation, or one that cannot be put back.
-    #[error("{component} cannot go back to generation {number}: {why}")]
+    #[error("{component} cannot be rolled back to generation {number}: {why}")]
     NotThisGeneration {
         /// Whose.
         component: ComponentId,
@@ -328,7 +328,7 @@ pub enum Refusal {
         why: String,
     },
     /// Nothing to go back to.
-    #[error("{component} has nothing to go back to: {why}")]
+    #[error("{component} has no generation to roll back to: {why}")]
     NoTarget {
         /// Whose.
         component: ComponentId,

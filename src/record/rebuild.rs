@@ -72,8 +72,8 @@ impl Store {
                 let memory = rebuild(machine, found);
                 if !findings.is_empty() || !memory.components.is_empty() {
                     let sentence = match (memory.components.len(), foreign) {
-                        (0, true) => "is begun anew: nothing of another machine is used".to_owned(),
-                        (0, false) => "is begun anew".to_owned(),
+                        (0, true) => "starts empty: nothing of another machine is used".to_owned(),
+                        (0, false) => "starts empty".to_owned(),
                         (n, _) => format!("is rebuilt from the generations of {n} components on disk"),
                     };
                     findings.push(Finding::new(&self.memory_path(), sentence));

@@ -58,9 +58,11 @@ impl Explanation {
             etcd: material.judgement.and_then(|judgement| judgement.etcd.get(component)).cloned(),
             cause: assessment.and_then(|a| a.cause.as_ref()).map(ToString::to_string),
             reads: assessment.map(|a| match &a.reads {
-                Reads::All => "the process has read all of what stands".to_owned(),
+                Reads::All => "the process has loaded the deployed manifest and its files".to_owned(),
                 Reads::Other { why } => format!("unproven: {why}"),
-                Reads::CannotTell { why } => format!("whether the process has read what stands cannot be told: {why}"),
+                Reads::CannotTell { why } => {
+                    format!("it is unknown whether the process has loaded the deployed manifest and its files: {why}")
+                }
                 Reads::Nothing => "no process runs".to_owned(),
             }),
             harms: assessment.and_then(|a| a.harms.clone()),

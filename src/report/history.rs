@@ -24,7 +24,7 @@ pub struct GenerationRow {
     pub number: u32,
     /// `candidate`, `known-good` or `quarantined`.
     pub standing: String,
-    /// Where it is now: `stands`, `goes back to`, or nothing.
+    /// Where it is now: `deployed`, `rollback target`, or nothing.
     pub place: String,
     /// Whether a person fixed it as the one to go back to.
     #[serde(default)]
@@ -47,8 +47,8 @@ impl GenerationRow {
     fn new(record: &Record, generation: &Generation) -> Self {
         let number = generation.number;
         let place = match (stands(record) == Some(number), record.goes_back_to() == Some(number)) {
-            (true, _) => "stands",
-            (false, true) => "to go back to",
+            (true, _) => "deployed",
+            (false, true) => "rollback target",
             (false, false) => "",
         };
         let why = match &generation.standing {

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::figures::Figures;
+use crate::model::inhibitor::Inhibitor;
 use crate::model::{Event, Judgement, Memory, Policy, Snapshots};
 
 /// All that reports are made of.
@@ -21,8 +22,8 @@ pub struct ReportInput<'m> {
     pub agent: &'m Agent,
     /// What holds.
     pub policy: &'m Policy,
-    /// What keeps the agent from acting at present, as sentences: a running kubeadm, a read-only /etc.
-    pub holds: &'m [String],
+    /// What keeps the agent from acting at present, the strongest first; nothing where no agent runs.
+    pub inhibitors: &'m [Inhibitor],
     /// The snapshots of this node's etcd, where it has one and they were looked at.
     pub snapshots: Option<&'m Snapshots>,
     /// What the agent counted; absent when none runs.

@@ -155,16 +155,11 @@ impl Status {
         let number = |of: fn(&Component) -> Option<u32>| {
             self.components.iter().filter_map(move |c| Some((vec![named(c)], of(c)?.to_string())))
         };
-        page.metric(
-            "component_generation",
-            Kind::Gauge,
-            "The generation that stands in the manifest directory.",
-            number(|c| c.generation),
-        );
+        page.metric("component_generation", Kind::Gauge, "The generation that is deployed.", number(|c| c.generation));
         page.metric(
             "component_known_good_generation",
             Kind::Gauge,
-            "The known-good generation it would go back to.",
+            "The known-good generation that it would be rolled back to.",
             number(|c| c.known_good),
         );
         let left = all().map(|c| (vec![named(c)], c.actions_left.to_string()));

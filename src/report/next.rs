@@ -7,7 +7,6 @@ use crate::config::duration::roughly;
 use crate::model::lineage::ApiStop;
 use crate::model::memory::{Record, notice};
 use crate::model::observation::{Gone, whither};
-use crate::model::policy::Mode;
 use crate::model::slot::{Probation, Served, Stage};
 use crate::model::verdict::Reads;
 use crate::model::{Assessment, ComponentId, Role, Slot, Verdict};
@@ -22,7 +21,7 @@ pub(super) fn is_withheld(material: ReportInput<'_>, id: &ComponentId) -> bool {
 pub(super) fn stage(stage: Stage) -> &'static str {
     match stage {
         Stage::Parking => "kube-apiserver is taken out first",
-        Stage::TakingOut => "the file that stands is taken out",
+        Stage::TakingOut => "the deployed file is taken out",
         Stage::AwaitingGone => "waiting for the old pod to end",
         Stage::Settling => "giving the kubelet a moment for its bookkeeping",
         Stage::Vacant => "its data are being restored",
@@ -146,7 +145,7 @@ pub(super) fn next(
     let acts = matches!(record.slot, Slot::Probation(_) | Slot::RollingBack(_) | Slot::Missing { .. })
         || stands_still(record, assessment);
     match (acts, hindrance(material)) {
-        (true, Some(hindrance)) => format!("nothing, as {hindrance}. Otherwise: {plain}"),
+        (true, Some(hindrance)) => format!("nothing: {hindrance}. Otherwise: {plain}"),
         _ => plain,
     }
 }
@@ -156,14 +155,8 @@ fn hindrance(material: ReportInput<'_>) -> Option<String> {
     if material.agent.process == Process::Stopped {
         return Some("the agent does not run".to_owned());
     }
-    if material.policy.mode == Mode::Observe {
-        return Some("mode is \"observe\"".to_owned());
-    }
-    if let Some(pause) = material.memory.pause.as_ref().filter(|pause| pause.until > material.now) {
-        let reason = if pause.reason.is_empty() { String::new() } else { format!(" ({})", pause.reason) };
-        return Some(format!("it is paused until {:.0}{reason}; `lastgood resume` ends that", pause.until));
-    }
-    material.holds.first().cloned()
+    let first = material.inhibitors.first()?;
+    Some(format!("{first}; next: {}", first.next_step()))
 }
 
 /// Whether its process hangs, and nothing but time is between it and a restart of its container.
@@ -210,7 +203,7 @@ fn undisturbed(material: ReportInput<'_>, record: &Record, assessment: Option<&A
             let waits =
                 cause.map_or(String::new(), |cause| format!(" Its trouble is not held against it while {cause}."));
             format!(
-                "{proven}; generation {good} comes back {decides}, or at {} crashes of its own.{waits}",
+                "{proven}; generation {good} comes back {decides}, or after {} crashes by its own fault.{waits}",
                 policy.crashes
             )
         }
@@ -244,7 +237,7 @@ fn undisturbed(material: ReportInput<'_>, record: &Record, assessment: Option<&A
                 to.display()
             ),
             Gone::Moved { to: None } => format!(
-                "nothing: it was {}; whoever did it may move it back; `lastgood rollback` brings generation {back} back",
+                "nothing: it was {}; move it back, or `lastgood rollback` brings generation {back} back",
                 whither(None)
             ),
             Gone::Unwitnessed => {
@@ -253,20 +246,18 @@ fn undisturbed(material: ReportInput<'_>, record: &Record, assessment: Option<&A
         },
         Slot::Steady { good } => match (verdict, cause) {
             (Verdict::Healthy, _) if back != *good => format!(
-                "nothing: it is healthy and known-good; a failed change goes back to generation {back}, which is pinned"
+                "nothing: it is healthy and known-good; a failed change is rolled back to generation {back}, which is pinned"
             ),
             (Verdict::Healthy, _) => "nothing: it is healthy and known-good".to_owned(),
             (Verdict::Starting, _) => "nothing: it is coming up".to_owned(),
-            (Verdict::Unknown, _) => "nothing: how it does cannot be told, and nothing follows from that".to_owned(),
+            (Verdict::Unknown, _) => "no action: its health is unknown".to_owned(),
             (_, Some(cause)) => format!("nothing here: it waits, as {cause}"),
             (_, None) if stands_still(record, assessment) => format!(
-                "its container is stopped once it has stood still for {}, and the kubelet starts another; nothing of it \
-                 changed, so generation {good} stays",
+                "its container is stopped when it has been stalled for {}, and the kubelet starts another; nothing of it changed, so generation {good} stays",
                 roughly(policy.stall_after)
             ),
             (_, None) => format!(
-                "the kubelet restarts it: generation {good} has proven itself, and nothing of it changed, so there is \
-                 nothing to go back to"
+                "the kubelet restarts it: generation {good} has proven itself, and nothing of it changed, so there is nothing to roll back"
             ),
         },
     }

@@ -61,24 +61,23 @@ impl Planned {
             }
             Request::Checkpoint { component, .. } => planned.effects.push(match after(component).and_then(Record::pin) {
                 None => format!(
-                    "what stands of {component} is known-good from now on, and is what a failed change goes back to"
+                    "the deployed generation of {component} is known-good from now on, and failed changes are rolled back to it"
                 ),
                 Some(pinned) => format!(
-                    "what stands of {component} is known-good from now on; a failed change still goes back to generation \
-                     {pinned}, which is pinned"
+                    "the deployed generation of {component} is known-good from now on; a failed change is still rolled back to generation {pinned}, which is pinned"
                 ),
             }),
             Request::Pin { component, .. } => {
                 let number = after(component).and_then(Record::pin).unwrap_or_default();
                 planned.effects.push(format!(
-                    "a failed change of {component} goes back to generation {number}, until `lastgood unpin {component}`"
+                    "a failed change of {component} is rolled back to generation {number}, until `lastgood unpin {component}`"
                 ));
                 planned.effects.push(format!("generation {number} is never forgotten, and inactive-manifests holds it"));
             }
             Request::Unpin { component } => {
                 let back = after(component).and_then(Record::goes_back_to).unwrap_or_default();
                 planned.effects.push(format!(
-                    "a failed change of {component} goes back to generation {back}, and later to the newest known-good one"
+                    "a failed change of {component} is rolled back to generation {back}, and later to the newest known-good one"
                 ));
             }
             Request::Quarantine { component, number, .. } => {
@@ -160,7 +159,7 @@ impl Planned {
         }
         let longest = crate::config::duration::roughly(std::time::Duration::from_secs(seconds));
         self.effects.push(format!("the control plane of this node is away meanwhile, for {longest} at the longest"));
-        self.effects.push("kube-controller-manager and kube-scheduler start anew after it".to_owned());
+        self.effects.push("kube-controller-manager and kube-scheduler are restarted after it".to_owned());
     }
 
     fn replacement(
@@ -202,7 +201,7 @@ impl Planned {
         // With no API server to ask, the kubelet's calls about etcd's mirror pod fail at once instead of hanging for 34 s.
         let (least, most) = if parks { away(Role::Other, rollback.way) } else { away(role, rollback.way) };
         self.away_seconds = Some((least, most));
-        let mut effect = format!("{component}'s pod is stopped and started anew from generation {number}");
+        let mut effect = format!("{component}'s pod is stopped and started again from generation {number}");
         if let Some(from) = rollback.from {
             let _ = write!(effect, " in place of generation {from}");
         }

@@ -193,7 +193,7 @@ impl Snapshot {
         let number = |number: Option<i64>| number.map_or("none".to_owned(), |number| number.to_string());
         let unsigned = |number: Option<u64>| number.map_or("none".to_owned(), |number| number.to_string());
         let text = |text: &Option<String>| text.clone().unwrap_or("none".to_owned());
-        let live = self.live_keys.map_or("cannot be told".to_owned(), |keys| keys.to_string());
+        let live = self.live_keys.map_or("unknown".to_owned(), |keys| keys.to_string());
         let mut table = table(&["", ""]);
         for (name, value) in [
             ("size", format!("{} bytes, {} of them in use", self.size, self.in_use)),

@@ -11,8 +11,9 @@ use super::input::{Agent, Process, ReportInput, between};
 use super::next;
 use super::shelf::SnapshotsView;
 use crate::model::event::EventKind;
+use crate::model::inhibitor::Inhibitor;
 use crate::model::lineage::{ApiStop, WrongDataKind};
-use crate::model::memory::Record;
+use crate::model::memory::{Record, notice};
 use crate::model::policy::Mode;
 use crate::model::slot::Stage;
 use crate::model::{Assessment, ComponentId, Event, Memory, Role, Slot, Verdict};
@@ -185,7 +186,7 @@ pub struct Component {
     pub proof: ProofView,
     /// The generation that stands in the manifest directory, where what stands is one.
     pub generation: Option<u32>,
-    /// The known-good generation it would go back to.
+    /// The known-good generation that it would be rolled back to.
     pub known_good: Option<u32>,
     /// How many more actions may be taken on it within the hour.
     #[serde(default)]
@@ -305,7 +306,12 @@ impl Status {
             memory.components.iter().map(|(id, record)| Component::new(material, id, record)).collect();
         components.sort_by(|a, b| (a.role, &a.component).cmp(&(b.role, &b.component)));
         let (overall, sentence) = overall(&components, &material);
-        let node = memory.notices.values().map(|text| Notice { component: None, text: text.clone() });
+        // Why nothing is changed has a line of its own.
+        let node = memory
+            .notices
+            .iter()
+            .filter(|(key, _)| *key != notice::HOLD)
+            .map(|(_, text)| Notice { component: None, text: text.clone() });
         let each = memory.components.iter().flat_map(|(id, record)| {
             record.notices.values().map(|text| Notice { component: Some(id.clone()), text: text.clone() })
         });
@@ -326,7 +332,13 @@ impl Status {
                 seconds_left: between(now, pause.until).as_secs(),
                 reason: pause.reason.clone(),
             }),
-            holds: material.holds.to_vec(),
+            // A pause and observe mode have fields of their own.
+            holds: material
+                .inhibitors
+                .iter()
+                .filter(|inhibitor| matches!(inhibitor, Inhibitor::ReadOnly { .. } | Inhibitor::Kubeadm { .. }))
+                .map(ToString::to_string)
+                .collect(),
             restarts: RestartsView {
                 kubelet: Restarts::new(memory.kubelet_restarts.len(), policy.kubelet_restarts_per_hour),
                 runtime: Restarts::new(memory.runtime_restarts.len(), policy.runtime_restarts_per_hour),
@@ -443,14 +455,14 @@ fn overall(components: &[Component], material: &ReportInput<'_>) -> (Overall, St
         return (Overall::Ailing, format!("not healthy: {names}"));
     }
     if let Some(names) = names(&|c| c.verdict == Verdict::Unknown) {
-        return (Overall::Unknown, format!("cannot be told: {names}"));
+        return (Overall::Unknown, format!("unknown: {names}"));
     }
     if let Some(names) = names(&|c| c.proof == ProofView::Unproven) {
         return (Overall::Changing, format!("unproven: {names}"));
     }
     let settled = |c: &Component| c.state == "Steady" && c.verdict == Verdict::Healthy;
     if let Some(names) = names(&|c| !settled(c)) {
-        return (Overall::Changing, format!("in change: {names}"));
+        return (Overall::Changing, format!("not settled yet: {names}"));
     }
     let count = components.len();
     let s = if count == 1 { "component is" } else { "components are" };

@@ -10,6 +10,7 @@ use super::status::{Overall, ProofView, Status};
 use super::{Explanation, Format, History, Paint, Planned, systemd_line};
 use crate::model::event::EventKind;
 use crate::model::generation::Stored;
+use crate::model::inhibitor::Inhibitor;
 use crate::model::memory::{Pause, Pin, Record, Stands, notice};
 use crate::model::observation::Gone;
 use crate::model::slot::{Held, Nudged, Probation, Rollback, Stage, Stood, Until, Way, Wish};
@@ -62,12 +63,16 @@ fn good() -> Standing {
     Standing::KnownGood { proof, since: at("20:01:00") }
 }
 
+fn kubeadm() -> Inhibitor {
+    Inhibitor::Kubeadm { pid: 77, command: "kubeadm upgrade apply".to_owned() }
+}
+
 struct Scene {
     memory: Memory,
     judgement: Judgement,
     policy: Policy,
     agent: Agent,
-    holds: Vec<String>,
+    inhibitors: Vec<Inhibitor>,
     snapshots: Option<crate::model::Snapshots>,
     last: Vec<Event>,
 }
@@ -79,7 +84,7 @@ impl Scene {
             judgement: Judgement::default(),
             policy: Policy::default(),
             agent: Agent { process: Process::Running { pid: 812, since: at("20:00:00") }, version: "0.1.0".to_owned() },
-            holds: Vec::new(),
+            inhibitors: Vec::new(),
             snapshots: None,
             last: Vec::new(),
         };
@@ -141,7 +146,7 @@ impl Scene {
             judgement: matches!(self.agent.process, Process::Running { .. }).then_some(&self.judgement),
             agent: &self.agent,
             policy: &self.policy,
-            holds: &self.holds,
+            inhibitors: &self.inhibitors,
             snapshots: self.snapshots.as_ref(),
             figures: None,
             last: &self.last,
@@ -213,7 +218,7 @@ kube-scheduler  Healthy  9m50s  Steady     1           1
     assert_eq!(
         scene.next("kube-apiserver"),
         "generation 2 becomes known-good after 5m more of health; generation 1 comes back when it is not healthy within \
-         3m20s, or at 2 crashes of its own. Its trouble is not held against it while etcd is Down."
+         3m20s, or after 2 crashes by its own fault. Its trouble is not held against it while etcd is Down."
     );
     assert_eq!(
         systemd_line(&scene.status()),
@@ -228,12 +233,13 @@ fn what_hangs_is_restarted_by_us_and_by_the_kubelet_where_we_leave_it() {
     let assessment = scene.assessment("etcd");
     assessment.verdict = Verdict::Stalled;
     assessment.standstill = Some(Standstill { container: "c1".to_owned(), at: Pursuit::Stopped });
-    let ours = "its container is stopped once it has stood still for 5s, and the kubelet starts another; nothing of it \
+    let ours = "its container is stopped when it has been stalled for 5s, and the kubelet starts another; nothing of it \
                 changed, so generation 1 stays";
     assert_eq!(scene.next("etcd"), ours);
-    scene.holds.push("kubeadm upgrade runs (pid 77)".to_owned());
-    assert_eq!(scene.next("etcd"), format!("nothing, as kubeadm upgrade runs (pid 77). Otherwise: {ours}"));
-    scene.record("etcd").notices.insert("stall".to_owned(), "it stands still and is not restarted: …".to_owned());
+    scene.inhibitors.push(kubeadm());
+    let held = "kubeadm is at work (pid 77: kubeadm upgrade apply); next: let it end";
+    assert_eq!(scene.next("etcd"), format!("nothing: {held}. Otherwise: {ours}"));
+    scene.record("etcd").notices.insert("stall".to_owned(), "it is stalled and is not restarted: …".to_owned());
     assert!(scene.next("etcd").starts_with("the kubelet restarts it"), "{}", scene.next("etcd"));
 }
 
@@ -262,7 +268,7 @@ fn held_with_its_next_step_paused_and_with_actions_and_notices() {
     scene.record("etcd").notices.insert("x".to_owned(), "image etcd:3.6 is not on the node".to_owned());
     scene.memory.notices.insert("y".to_owned(), "/etc/kubernetes/manifests/a.bak is taken for a pod".to_owned());
     scene.memory.pause = Some(Pause { until: at("20:35:30"), reason: "upgrade".to_owned(), warned: false });
-    scene.holds.push("kubeadm upgrade runs (pid 77)".to_owned());
+    scene.inhibitors.push(kubeadm());
     scene.last.push(Event {
         at: at("20:05:00"),
         kind: EventKind::Action,
@@ -278,7 +284,7 @@ fn held_with_its_next_step_paused_and_with_actions_and_notices() {
 master-1: Held: waiting for a person: kube-apiserver
 agent: lastgood 0.1.0 acts; pid 812, up 10m
 paused: 25m30s to go, until 2026-11-22T20:35:30Z: upgrade
-not acting: kubeadm upgrade runs (pid 77)
+not acting: kubeadm is at work (pid 77: kubeadm upgrade apply)
 
 COMPONENT       VERDICT  FOR    STATE   GENERATION  KNOWN-GOOD  NOTE
 etcd            Healthy  9m50s  Steady  1           1           image etcd:3.6 is not on the node
@@ -340,10 +346,10 @@ fn what_is_missing_says_whether_it_comes_back() {
     assert_eq!(scene.note("etcd"), "an upgrade was cut short while it was away; comes back in 40s");
     assert!(scene.next("etcd").contains("comes back in 40s; `lastgood pause` prevents"), "{}", scene.next("etcd"));
     scene.record("kube-scheduler").slot = missing(Gone::Deleted);
-    scene.memory.pause = Some(Pause { until: at("21:00:00"), reason: String::new(), warned: false });
+    scene.inhibitors.push(Inhibitor::Paused { until: at("21:00:00"), reason: String::new() });
     assert!(
         scene.next("kube-scheduler").starts_with(
-            "nothing, as it is paused until 2026-11-22T21:00:00Z; `lastgood resume` ends that. Otherwise: generation 1 comes \
+            "nothing: paused until 2026-11-22T21:00:00Z; next: `lastgood resume` ends the pause. Otherwise: generation 1 comes \
              back in"
         ),
         "{}",
@@ -406,14 +412,14 @@ fn explain_and_history_show_the_evidence() {
         "\
 kube-apiserver: Healthy for 9m50s; Steady(generation 1)
   next: nothing: it is healthy and known-good
-  process: the process has read all of what stands
+  process: the process has loaded the deployed manifest and its files
 
 Evidence:
   livez answered within 3 ms
 
-GENERATION  STANDING     NOW     FIRST SEEN            IMAGE                                   WHY
-2           quarantined          2026-11-22T20:00:00Z  registry.k8s.io/kube-apiserver:v1.36.2  2 crashes: unknown flag
-1           known-good   stands  2026-11-22T20:00:00Z  registry.k8s.io/kube-apiserver:v1.36.1  60 s of health: livez answered
+GENERATION  STANDING     NOW       FIRST SEEN            IMAGE                                   WHY
+2           quarantined            2026-11-22T20:00:00Z  registry.k8s.io/kube-apiserver:v1.36.2  2 crashes: unknown flag
+1           known-good   deployed  2026-11-22T20:00:00Z  registry.k8s.io/kube-apiserver:v1.36.1  60 s of health: livez answered
 
 Lately:
   2026-11-22T20:05:00Z kube-apiserver: candidate -> quarantined, because 2 crashes: unknown flag
@@ -453,7 +459,7 @@ fn a_plan_shows_steps_effects_and_how_long_it_is_away() {
   3. put generation 1 in place as etcd.yaml, by one rename
   4. wait for etcd to serve
   5. put kube-apiserver's manifest back
-  etcd's pod is stopped and started anew from generation 1 in place of generation 2.
+  etcd's pod is stopped and started again from generation 1 in place of generation 2.
   etcd is away for about 13 to 35 s.
   kube-apiserver is away until etcd serves again.
   kube-controller-manager and kube-scheduler restart with it.
@@ -481,10 +487,10 @@ fn a_pinned_generation_is_shown_wherever_generations_are() {
     let explanation = Explanation::new(scene.material(), &id("etcd"), Vec::new()).unwrap();
     let text = explanation.text(now());
     for line in [
-        "next: nothing: it is healthy and known-good; a failed change goes back to generation 1, which is pinned\n",
+        "next: nothing: it is healthy and known-good; a failed change is rolled back to generation 1, which is pinned\n",
         "pinned: generation 1, by a person, since 2026-11-22T20:09:00Z: audited\n",
-        "\n1           known-good, pinned  to go back to",
-        "\n2           known-good          stands",
+        "\n1           known-good, pinned  rollback target",
+        "\n2           known-good          deployed",
     ] {
         assert!(text.contains(line), "{line:?} in\n{text}");
     }
@@ -510,17 +516,19 @@ fn a_plan_for_a_persons_word_on_a_generation() {
     let pin = Request::Pin { component: id("etcd"), number: None, reason: String::new() };
     assert_eq!(
         planned(pin, &before, &pinned).text(),
-        "  a failed change of etcd goes back to generation 1, until `lastgood unpin etcd`.
+        "  a failed change of etcd is rolled back to generation 1, until `lastgood unpin etcd`.
   generation 1 is never forgotten, and inactive-manifests holds it.
 "
     );
     let unpin = Request::Unpin { component: id("etcd") };
     assert_eq!(
         planned(unpin, &pinned, &before).text(),
-        "  a failed change of etcd goes back to generation 1, and later to the newest known-good one.\n"
+        "  a failed change of etcd is rolled back to generation 1, and later to the newest known-good one.\n"
     );
     let checkpoint = Request::Checkpoint { component: id("etcd"), reason: String::new() };
-    assert!(planned(checkpoint, &pinned, &pinned).text().contains("still goes back to generation 1, which is pinned"));
+    assert!(
+        planned(checkpoint, &pinned, &pinned).text().contains("still rolled back to generation 1, which is pinned")
+    );
 
     scene.candidate("etcd");
     let before = scene.memory.clone();
@@ -560,7 +568,7 @@ fn the_systemd_line_is_one_line_without_a_clock() {
     probation.age = Duration::from_secs(5);
     scene.record("etcd").slot = Slot::Probation(probation);
     assert_eq!(first, systemd_line(&scene.status()), "it would be sent at every pass");
-    scene.holds.push("kubeadm\nruns".to_owned());
+    scene.inhibitors.push(Inhibitor::ReadOnly { why: "read-only\nfile system".to_owned() });
     assert!(!systemd_line(&scene.status()).contains('\n'));
 }
 

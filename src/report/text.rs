@@ -161,7 +161,7 @@ impl Explanation {
             let _ = writeln!(out, "  process: {reads}");
         }
         if let Some(harms) = &self.harms {
-            let _ = writeln!(out, "  harms: {harms} does badly since, although nothing of its own changed");
+            let _ = writeln!(out, "  breaks: {harms} became unhealthy since this change, and has not changed itself");
         }
         section(&mut out, "Evidence", self.evidence.iter().cloned());
         section(&mut out, "To be known", self.notices.iter().cloned());

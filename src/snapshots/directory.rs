@@ -149,7 +149,7 @@ impl Locked {
     pub(super) fn put(&self, staging: Staging, proof: &Proof) -> io::Result<PathBuf> {
         let target = self.directory.path.join(&proof.file);
         if files::standing(&target)?.is_some() {
-            return Err(files::fault(io::ErrorKind::AlreadyExists, &target, "stands already"));
+            return Err(files::fault(io::ErrorKind::AlreadyExists, &target, "exists already"));
         }
         proof.write(&target)?;
         staging.put(&target).inspect_err(|_| {

@@ -281,7 +281,7 @@ impl Work {
     /// A snapshot is as good without its bundle; the reason is told when it is another one than before.
     async fn unbundled(&mut self, member: &LocalMember, why: Option<String>) {
         if let Some(why) = why.as_ref().filter(|why| self.unbundled.as_ref() != Some(why)) {
-            let to = format!("the snapshot stands without a bundle: {why}");
+            let to = format!("the snapshot has no bundle: {why}");
             self.tell(EventKind::Notice, member, &to, "the next one is tried with one again").await;
         }
         self.unbundled = why;

@@ -128,7 +128,7 @@ impl Proof {
     pub(super) fn read(snapshot: &Path, bytes: u64) -> Result<Self, String> {
         let path = path_of(snapshot);
         let text = files::read_bounded(&path, MAX_BYTES).map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => "there is no proof beside it".to_owned(),
+            io::ErrorKind::NotFound => "it has no verification record".to_owned(),
             _ => error.to_string(),
         })?;
         let file = snapshot.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();

@@ -1,6 +1,7 @@
 //! House rules that a machine can check: every module says what room it is, versions and lists agree, no path of anybody's
-//! machine is in the tree. layers.rs: rooms import from lower layers. rules.rs: every rule has its tests.
+//! machine is in the tree. layers.rs: rooms import from lower layers. rules.rs: every rule has its tests. docs.rs: commands in documents exist.
 
+mod docs;
 mod graph;
 mod layers;
 mod rules;

@@ -32,23 +32,29 @@ use crate::report::Format;
 /// What can be done about etcd.
 #[derive(Debug, Subcommand)]
 pub enum EtcdCommand {
-    /// The member of this node as it is, and its cluster: versions, leader, sizes, alarms, latencies; works without the agent
-    /// and without a quorum; exit code 5 when the member is unwell, or cannot be told
+    /// Show the member of this node and its cluster: versions, leader, sizes, alarms, latencies; needs neither agent nor
+    /// quorum; exit code 5 when the member is unwell or does not answer
+    #[command(after_help = "EXAMPLES\n  lastgood etcd status\n  lastgood etcd status -o json")]
     Status {
-        /// How to print it
+        /// Output format
         #[arg(short, long, value_enum, default_value_t)]
         output: Format,
     },
-    /// Whether disk, database and node are fit for etcd, line by line against its own hardware guidance; exit code 5 when
-    /// not, or not to be told. Writes nothing unless --write-test is given
+    /// Compare disk, database and node with etcd's hardware guidance, line by line; exit code 5 when one does not fit. Writes
+    /// nothing unless --write-test is given
+    #[command(after_help = "EXAMPLES\n  lastgood etcd sizing\n  lastgood etcd sizing --write-test")]
     Sizing(SizingArgs),
-    /// Snapshots of etcd
+    /// Take, list, verify, prune and unpack snapshots of etcd
     #[command(subcommand)]
     Snapshot(SnapshotCommand),
-    /// Say that the data which etcd serves are right, although they are not the data on record: the plan first. What is
-    /// served becomes the record, a stopped kube-apiserver is put back, and what read from the old data is restarted
+    /// Accept the data that etcd serves as the right ones, although they differ from the data on record; prints the plan and
+    /// asks first. Then lastgood starts kube-apiserver again and restarts the components that read the other data
+    #[command(after_help = "EXAMPLES\n  lastgood etcd accept-data --dry-run\n  lastgood etcd accept-data")]
     AcceptData(Care),
-    /// Make a data directory of a snapshot: the plan first; what stands there is kept
+    /// Restore etcd's data directory from a snapshot; prints the plan and asks first; the old data are kept
+    #[command(
+        after_help = "EXAMPLES\n  lastgood etcd restore --from latest --dry-run\n  lastgood etcd restore --from /backup/etcd.db\n  lastgood etcd restore --from s3://backups/etcd"
+    )]
     Restore(Box<RestoreArgs>),
 }
 

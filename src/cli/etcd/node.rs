@@ -83,7 +83,7 @@ pub(super) fn comes_back(settings: &Settings) -> bool {
 pub(super) fn startable(file: &Path) -> Option<String> {
     let mut processes = proc::processes().into_iter();
     let kubelet = processes.find(|process| process.program() == "kubelet" && proc::in_our_namespace(process.pid))?;
-    Some(format!("{} stands, and the kubelet (pid {}) starts it whenever it likes", file.display(), kubelet.pid))
+    Some(format!("{} is deployed, and the kubelet (pid {}) may start it at any moment", file.display(), kubelet.pid))
 }
 
 /// What the agent saw of it last. Without that, revisions move as far as for the unknown.

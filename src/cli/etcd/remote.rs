@@ -168,7 +168,7 @@ pub(super) async fn send(
     let remote = open(settings, &place)?;
     for name in parcel.names() {
         if remote.holds(&name).await? {
-            return Err(Failure::refused(format!("{place}/{name} stands already; name another")));
+            return Err(Failure::refused(format!("{place}/{name} exists already; give another name")));
         }
     }
     let begun = begun.get_or_init(|| Begun { place: place.clone(), names: parcel.names() });
@@ -213,7 +213,7 @@ pub(super) async fn fetch(settings: &Settings, place: &Place, trust: RawCopy) ->
             "fetched {}, of {:.0}, revision {}, cluster {:x}: it is what was verified",
             fetched.from, proof.name.at, proof.name.revision, proof.name.cluster
         ),
-        None => eprintln!("fetched {}; no proof of ours lies beside it", fetched.from),
+        None => eprintln!("fetched {}; it has no verification record", fetched.from),
     }
     Ok(fetched)
 }

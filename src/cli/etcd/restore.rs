@@ -23,44 +23,44 @@ use crate::snapshots::{Depth, verify};
 /// How to restore. What is left out is taken from the etcd manifest of this node, where there is one.
 #[derive(Debug, Args)]
 pub struct RestoreArgs {
-    /// The snapshot, as etcdctl, etcdutl or lastgood saved it: a file, the name of one of this node's own, or s3://…/NAME.db;
-    /// `latest`: the newest of its own that is verified; s3://bucket/prefix: the newest verified one there
+    /// Snapshot saved by etcdctl, etcdutl or lastgood: a file, a name that `etcd snapshot list` prints, `latest` (the newest
+    /// verified one), or a URL (of a prefix: the newest verified one there)
     #[arg(long, value_name = "FILE|NAME|URL|latest")]
     from: PathBuf,
-    /// The member's name
+    /// Name of this member
     #[arg(long)]
     name: Option<String>,
-    /// All members of the new cluster: name=peer URL, name=peer URL …
+    /// All members of the new cluster, for example m0=https://10.0.0.1:2380,m1=https://10.0.0.2:2380
     #[arg(long, value_name = "MEMBERS")]
     initial_cluster: Option<String>,
-    /// What the IDs of the new cluster are made with; a random one when absent, so that no old member joins by mistake
+    /// Token that the IDs of the new cluster are derived from [default: a random one, so that no old member can join]
     #[arg(long, value_name = "TOKEN")]
     initial_cluster_token: Option<String>,
-    /// The peer URLs of this member [default: those of its name in --initial-cluster]
+    /// Peer URLs of this member [default: those of its name in --initial-cluster]
     #[arg(long, value_name = "URLS")]
     initial_advertise_peer_urls: Option<String>,
-    /// Where the data go
+    /// Data directory
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
-    /// Where the log goes [default: as the manifest says, or in --data-dir]
+    /// WAL directory [default: the manifest's, or below --data-dir]
     #[arg(long, value_name = "DIR")]
     wal_dir: Option<PathBuf>,
-    /// How far revisions move forward; 0: not at all [default: a billion above the highest that was seen]
+    /// How far revisions move forward; 0: not at all [default: to a billion above the highest revision seen]
     #[arg(long, value_name = "N")]
     bump_revision: Option<u64>,
-    /// Goes with --bump-revision, as with etcdutl: revisions that moved are always marked compacted
+    /// Accepted for etcdutl's sake: bumped revisions are always marked compacted
     #[arg(long, requires = "bump_revision")]
     mark_compacted: bool,
-    /// Take a file without a SHA-256 at its end, such as a copy of member/snap/db
+    /// Accept a file without a SHA-256 at its end, such as a copy of member/snap/db
     #[arg(long)]
     skip_hash_check: bool,
-    /// What stands in --data-dir may be put aside; it is kept
+    /// Move existing contents of --data-dir aside; they are kept
     #[arg(long)]
     replace: bool,
-    /// The other members that the snapshot or the data name: you say that their etcd is stopped, and stays so
+    /// Other members that the snapshot or the data name, whose etcd you have stopped and keep stopped
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     stopped: Vec<String>,
-    /// The etcd that will open the data [default: the one in the manifest's image]
+    /// etcd version that will open the data [default: the version of the image in the manifest]
     #[arg(long, value_name = "3.N", value_parser = minor)]
     etcd_version: Option<Minor>,
     #[command(flatten)]
@@ -196,7 +196,7 @@ fn carry_out(planned: Planned, node: &Node) -> Result<Restored, Fault> {
 fn done(args: &RestoreArgs, data_dir: &Path, restored: &Restored, proven: Option<i64>) -> Result<Exit, Failure> {
     out::text(&args.care.output.print(restored, |restored| {
         let kept = match &restored.aside {
-            Some(aside) => format!("; what stood there is kept in {}", data_dir.join(aside).display()),
+            Some(aside) => format!("; the previous data are kept in {}", data_dir.join(aside).display()),
             None => String::new(),
         };
         let log = match &restored.log {
@@ -205,9 +205,8 @@ fn done(args: &RestoreArgs, data_dir: &Path, restored: &Restored, proven: Option
         };
         let now = match proven {
             Some(revision) => format!("its etcd serves: a write was read back at revision {revision}"),
-            None => {
-                "now start its etcd; where its manifest stands, the kubelet does: `systemctl start kubelet`".to_owned()
-            }
+            None => "now start its etcd; where its manifest is deployed, the kubelet does: `systemctl start kubelet`"
+                .to_owned(),
         };
         format!("{} is restored{kept}{log}\n{now}\n", data_dir.join("member").display())
     })?)
@@ -219,8 +218,7 @@ fn stop(node: &Node) -> String {
         Some(file) => {
             let dir = file.parent().unwrap_or(file).display();
             format!(
-                "`lastgood pause --for 1h --reason restore`; move kube-apiserver's manifest and then {} out of {dir} to a \
-                 directory beside it; when `crictl ps` shows neither any more, run this again; then move etcd's manifest \
+                "`lastgood pause --for 1h --reason restore`; move kube-apiserver's manifest and then {} out of {dir} to another directory; when `crictl ps` shows neither any more, run this again; then move etcd's manifest \
                  back, kube-apiserver's when etcd serves, and `lastgood resume`",
                 file.display()
             )

@@ -123,7 +123,7 @@ async fn proven(settings: &Settings, dir: &Path, data_dir: Option<PathBuf>) -> R
 fn said(row: &SnapshotRow) -> String {
     let raw = match row.origin.as_str() {
         "stream" => "",
-        _ => "; a raw copy: it carries no digest of its own, and the last of the member's log is not in it",
+        _ => "; a raw copy: it carries no SHA-256, and lacks the newest WAL entries",
     };
     format!("{}: revision {}, {}, verified{raw}\n", row.path, row.revision, roughly(row.bytes))
 }
@@ -153,11 +153,11 @@ async fn saved(
     for path in [&file].into_iter().chain(&beside) {
         if let Some(standing) = files::standing(path)? {
             let what = files::kind_of(&standing);
-            return Err(Failure::refused(format!("{}: a {what} stands there; name another file", path.display())));
+            return Err(Failure::refused(format!("{}: a {what} exists there; give another file name", path.display())));
         }
     }
     if let Some(path) = in_the_way(&file)? {
-        let why = "stands where the proof of this file belongs, and is none of ours; name another file";
+        let why = "is where the verification record of this file belongs, and lastgood did not write it; give another file name";
         return Err(Failure::refused(format!("{}: {why}", path.display())));
     }
     let proven = proven(settings, files::dir_of(&file), data_dir).await?;
@@ -168,7 +168,7 @@ async fn saved(
 fn keep(settings: &Settings, proven: Proven, locked: &Locked) -> Result<Snapshot, Failure> {
     let (proof, sha256) = (proven.proof().clone(), proven.sha256());
     let path = proven.keep(locked)?;
-    tell(bundle::add(settings, locked, &proof, sha256).as_ref(), "stands");
+    tell(bundle::add(settings, locked, &proof, sha256).as_ref(), "is kept");
     Ok(Snapshot { path, name: proof.name, bytes: proof.bytes, proof: Ok(proof) })
 }
 
@@ -183,10 +183,10 @@ pub(super) fn keep_as(settings: &Settings, proven: Proven, path: PathBuf, with: 
         With::FileAlone => None,
     };
     if let Err(error) = proven.keep_as(&path)? {
-        eprintln!("the snapshot stands without its proof: {error}");
+        eprintln!("the snapshot has no verification record: {error}");
     }
     if let Some(staged) = staged {
-        tell(staged.and_then(|staged| staged.put(dir)).as_ref(), "stands");
+        tell(staged.and_then(|staged| staged.put(dir)).as_ref(), "is kept");
     }
     Ok(Snapshot { path, name: proof.name, bytes: proof.bytes, proof: Ok(proof) })
 }

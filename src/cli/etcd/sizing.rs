@@ -46,20 +46,20 @@ const LAST_WRITE: Duration = Duration::from_secs(5);
 /// How to size.
 #[derive(Clone, Debug, Args)]
 pub struct SizingArgs {
-    /// Measure the disk of etcd's log with writes of its own (2300 bytes each, followed by fdatasync, for 10 s at most) to a
-    /// file beside etcd's data, which is removed; asks first where an etcd runs on that disk
+    /// Measure the WAL's disk with writes of 2300 bytes, each followed by fdatasync, for 10 s at most, to a temporary file
+    /// beside etcd's data; asks first when an etcd runs on that disk
     #[arg(long)]
     write_test: bool,
-    /// The directory whose disk is measured, on a node without etcd for example; that of etcd's log when absent
+    /// Directory on the disk to measure, for example on a node without etcd [default: the WAL directory]
     #[arg(long, value_name = "DIR", requires = "write_test")]
     dir: Option<PathBuf>,
-    /// How many writes at most
+    /// Largest number of writes
     #[arg(long, value_name = "N", default_value_t = WRITES, value_parser = clap::value_parser!(u32).range(100..=i64::from(MOST_WRITES)), requires = "write_test")]
     writes: u32,
-    /// Do not ask
+    /// Skip the confirmation prompt
     #[arg(short, long, requires = "write_test")]
     yes: bool,
-    /// How to print it
+    /// Output format
     #[arg(short, long, value_enum, default_value_t)]
     output: Format,
 }
@@ -176,7 +176,7 @@ fn failed(dir: &Path, error: &io::Error) -> Failure {
 async fn measure(place: &Place, runs: bool, args: &SizingArgs) -> Result<Measured, Failure> {
     let Some(dir) = place.ours.clone() else {
         return Err(Failure::refused(format!(
-            "{} is a file system of its own, and nothing but etcd writes there: its own histograms tell how it does \
+            "{} is a file system of its own, and nothing but etcd writes there: etcd's own histograms show its latency \
              (without --write-test), or name another directory of that disk with --dir",
             place.of.display()
         )));

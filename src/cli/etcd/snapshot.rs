@@ -23,74 +23,83 @@ use crate::snapshots::{Depth, verify};
 /// What can be done with snapshots.
 #[derive(Debug, Subcommand)]
 pub enum SnapshotCommand {
-    /// Take one from the member of this node, verify it whole, and keep it; needs no quorum and no API server
+    /// Take a snapshot of the member on this node and verify it; needs neither a quorum nor an API server
+    #[command(
+        after_help = "EXAMPLES\n  lastgood etcd snapshot save\n  lastgood etcd snapshot save /backup/etcd.db --bundle\n  lastgood etcd snapshot save s3://backups/etcd"
+    )]
     Save {
-        /// A file that does not exist yet, or a place in object storage (s3://bucket/prefix, s3://…/NAME.db); into the
-        /// directory of snapshots, under a name of its own, when absent
+        /// New file, or a place in object storage (s3://bucket/prefix, s3://…/NAME.db) [default: a new name in the snapshot
+        /// directory]
         #[arg(value_name = "FILE|URL")]
         file: Option<PathBuf>,
-        /// Beside FILE, write what a bare machine needs as well; in the directory and in object storage it always is
+        /// Also write the bundle beside FILE; the snapshot directory and object storage always get it
         #[arg(long, requires = "file")]
         bundle: bool,
-        /// Copy the database of a member that does not run instead: no digest of its own, and without the last of its log
+        /// Copy the database of a stopped member instead; the copy carries no SHA-256 and lacks the newest WAL entries
         #[arg(long, value_name = "DIR")]
         from_data_dir: Option<PathBuf>,
-        /// How to print it
+        /// Output format
         #[arg(short, long, value_enum, default_value_t)]
         output: Format,
     },
-    /// The snapshots that are kept: age, revision, size, cluster, verified or not
+    /// List the snapshots: age, revision, size, cluster, verified or not
+    #[command(after_help = "EXAMPLES\n  lastgood etcd snapshot list\n  lastgood etcd snapshot list --remote")]
     List {
-        /// Those of a place in object storage
+        /// Place in object storage to list instead
         #[arg(value_name = "URL", conflicts_with = "remote")]
         place: Option<PathBuf>,
-        /// Those in object storage (snapshots.remote.url)
+        /// List object storage (snapshots.remote.url)
         #[arg(long)]
         remote: bool,
-        /// How to print them
+        /// Output format
         #[arg(short, long, value_enum, default_value_t)]
         output: Format,
     },
-    /// Remove what the rules do not keep (snapshots.keep-…, snapshots.max-total); never the last that is verified
+    /// Remove snapshots by the retention rules (snapshots.keep-…, snapshots.max-total); never the newest verified one
+    #[command(
+        after_help = "EXAMPLES\n  lastgood etcd snapshot prune --dry-run\n  lastgood etcd snapshot prune --remote"
+    )]
     Prune {
-        /// In object storage, by snapshots.remote.keep-…: of this node's clusters, whether their snapshots lie on it or not
+        /// Prune object storage, by snapshots.remote.keep-…: the snapshots of this node's clusters
         #[arg(long)]
         remote: bool,
-        /// Of this cluster there instead, as `list --remote` shows its ID; may be given again
+        /// ID of the cluster to prune there instead, as `list --remote` prints it; may be repeated
         #[arg(long, value_name = "ID", requires = "remote", value_parser = cluster)]
         cluster: Vec<u64>,
         /// How to go about it.
         #[command(flatten)]
         care: Care,
     },
-    /// Write what travels with a snapshot below a directory, as it lay on the node: manifests, configuration, and keys where
-    /// an identity opens them
+    /// Unpack the bundle of a snapshot below a directory: manifests, configuration, and keys if an identity decrypts them
+    #[command(after_help = "EXAMPLES\n  lastgood etcd snapshot unpack etcd.db --to /root/node --identity key.txt")]
     Unpack(UnpackArgs),
-    /// Whether a snapshot is whole: its SHA-256, every page, what it holds, every part of its bundle; exit code 5 when it is not, 3 when it carries
-    /// no SHA-256
+    /// Verify a snapshot: SHA-256, every page, its contents, its bundle; exit code 5 when it is damaged, 3 when it carries no
+    /// SHA-256
+    #[command(
+        after_help = "EXAMPLES\n  lastgood etcd snapshot verify latest\n  lastgood etcd snapshot verify /backup/etcd.db --full"
+    )]
     Verify {
-        /// The snapshot, as etcdctl, etcdutl or lastgood saved it: a file, the name of one that is kept, or `latest`; from object
-        /// storage (s3://…/NAME.db, or a prefix: the newest there) it is fetched into a private file first, and compared with
-        /// its proof, and its bundle is read there
+        /// Snapshot saved by etcdctl, etcdutl or lastgood: a file, a name that `list` prints, `latest`, or a URL (of a prefix:
+        /// the newest verified one there)
         #[arg(value_name = "FILE|NAME|URL|latest")]
         file: PathBuf,
-        /// Take a file without a SHA-256 at its end, such as a copy of member/snap/db: a damaged value cannot be told there
+        /// Accept a file without a SHA-256 at its end, such as a copy of member/snap/db; damaged values cannot be detected
         #[arg(long)]
         skip_hash_check: bool,
-        /// Read all of it, SHA-256 and every page, even where the checksum in its proof says that every byte is as it was when
-        /// this lastgood did so
+        /// Verify SHA-256 and every page again, even if a valid verification record exists
         #[arg(long)]
         full: bool,
-        /// How to print it
+        /// Output format
         #[arg(short, long, value_enum, default_value_t)]
         output: Format,
     },
-    /// What a snapshot holds: revisions, buckets, members, versions, alarms, and what travels with it; with or without a SHA-256 at its end
+    /// Print the contents of a snapshot: revisions, buckets, members, versions, alarms, and its bundle
+    #[command(after_help = "EXAMPLES\n  lastgood etcd snapshot show latest")]
     Show {
-        /// The snapshot, or a copy of member/snap/db: a file, the name of one that is kept, or `latest`
+        /// Snapshot, or a copy of member/snap/db: a file, a name that `list` prints, or `latest`
         #[arg(value_name = "FILE|NAME|latest")]
         file: PathBuf,
-        /// How to print it
+        /// Output format
         #[arg(short, long, value_enum, default_value_t)]
         output: Format,
     },

@@ -98,7 +98,7 @@ async fn what_is_sent_by_hand_takes_its_bundle_along_and_a_bare_machine_unpacks_
         // A second time under the same name: nothing is written over.
         let proven = taken(&cluster, &dir).await;
         let again = remote::send(&settings, &place(&row.path), &dir, &proven, &OnceLock::new()).await.unwrap_err();
-        assert!(again.exit == Exit::Refused && again.sentence.contains("stands already"), "{}", again.sentence);
+        assert!(again.exit == Exit::Refused && again.sentence.contains("exists already"), "{}", again.sentence);
     }
     // By its prefix: the newest verified that has one, whatever else lies there.
     let prefix = place("s3://backups/own");
@@ -322,7 +322,11 @@ async fn nothing_of_a_persons_is_lost_where_the_proof_belongs_and_a_snapshot_wit
     fs::create_dir(dir.join("b.db.proof.json")).unwrap();
     for name in ["a.db", "b.db"] {
         let refused = save_as(name).await.unwrap_err();
-        assert!(refused.exit == Exit::Refused && refused.sentence.contains("is none of ours"), "{}", refused.sentence);
+        assert!(
+            refused.exit == Exit::Refused && refused.sentence.contains("lastgood did not write it"),
+            "{}",
+            refused.sentence
+        );
         assert!(!dir.join(name).exists());
     }
     assert_eq!(fs::read_to_string(dir.join("a.db.proof.json")).unwrap(), "precious");

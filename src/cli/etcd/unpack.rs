@@ -15,20 +15,20 @@ use crate::snapshots::bundle::{Fault, open, open_fetched, place, stands};
 /// What to unpack, and where to.
 #[derive(Debug, Args)]
 pub struct UnpackArgs {
-    /// The snapshot that it travels with: its name among those that are kept, a file, or `latest`: the newest verified one
-    /// that has a bundle; or in object storage: s3://…/NAME.db, or a prefix, and the newest such one there is meant
+    /// Snapshot whose bundle is unpacked: a name that `list` prints, a file, `latest` (the newest verified one with a bundle),
+    /// or a URL (of a prefix: the newest such one there)
     #[arg(value_name = "NAME|FILE|URL|latest")]
     pub(super) snapshot: PathBuf,
-    /// A directory, made where it is missing, which has to be empty
+    /// Empty directory; created if it does not exist
     #[arg(long, value_name = "DIR")]
     pub(super) to: PathBuf,
-    /// An identity of age's, as `age-keygen` writes it: opens the keys
+    /// age identity file, as `age-keygen` writes it, that decrypts the keys
     #[arg(long, value_name = "FILE")]
     pub(super) identity: Option<PathBuf>,
-    /// Say what would be written, and write nothing
+    /// Print what would be written and exit
     #[arg(long)]
     pub(super) dry_run: bool,
-    /// How to print it
+    /// Output format
     #[arg(short, long, value_enum, default_value_t)]
     pub(super) output: Format,
 }

@@ -51,7 +51,7 @@ fn observe_mode_keeps_and_tells_and_touches_nothing() {
     world.write(FILE, &manifest(API, "--crash"));
     world.run(600);
     world.assert_untouched();
-    assert!(world.says("would go back to generation 1"), "{}", world.story());
+    assert!(world.says("would roll back to generation 1"), "{}", world.story());
 }
 
 #[test]

@@ -56,10 +56,11 @@ fn a_world_that_went_back_is_told_once_and_who_died_with_the_old_one_is_not_stop
     let mut world = heard();
     restore(&mut world, 400);
     world.run(120);
-    let told = world.events.iter().filter(|event| event.to_string().contains("went back from revision 1000")).count();
+    let told =
+        world.events.iter().filter(|event| event.to_string().contains("data regressed from revision 1000")).count();
     assert!(world.says("to revision 400"), "{}", world.story());
     assert_eq!(told, 1 + 1, "at its beginning, and as the reason of its end: {}", world.story());
-    assert!(world.says("nobody on this node remembers"), "{}", world.story());
+    assert!(world.says("every component of this node has been restarted since"), "{}", world.story());
     assert!(world.memory.went_back.is_none());
     assert_eq!(stopped(&world), Vec::<String>::new(), "whoever needs etcd ended with it: {}", world.story());
     let steps = world.steps.len();
@@ -100,12 +101,12 @@ fn one_answer_of_less_decides_nothing_nor_does_the_same_answer_again() {
     went_back_under_a_living_api_server(&mut world);
     world.etcd_answered = Some(world.seconds + 1);
     world.run(5);
-    assert!(!world.says("went back"), "one answer, looked at five times: {}", world.story());
+    assert!(!world.says("data regressed"), "one answer, looked at five times: {}", world.story());
     world.etcd_answered = None;
     world.etcd_says(|status| status.agreed.as_mut().unwrap().revision = 1001);
     world.run(60);
     world.assert_untouched();
-    assert!(!world.says("went back"), "{}", world.story());
+    assert!(!world.says("data regressed"), "{}", world.story());
 }
 
 #[test]
@@ -116,7 +117,7 @@ fn never_5_a_member_that_lags_and_has_no_quorum_is_not_the_past() {
     });
     world.run(60);
     world.assert_untouched();
-    assert!(!world.says("went back"), "{}", world.story());
+    assert!(!world.says("data regressed"), "{}", world.story());
 }
 
 #[test]
@@ -185,7 +186,7 @@ fn a_process_that_started_while_etcd_was_away_needs_no_restart() {
         (status.own.as_mut().unwrap().revision, status.agreed.as_mut().unwrap().revision) = (400, 400);
     });
     world.run(120);
-    assert!(world.says("went back"), "{}", world.story());
+    assert!(world.says("data regressed"), "{}", world.story());
     assert_eq!(stopped(&world), Vec::<String>::new(), "{}", world.story());
     assert!(world.memory.went_back.is_none());
 }
@@ -220,7 +221,7 @@ fn a_pause_and_observe_mode_hold_it_and_afterwards_it_goes_on() {
     went_back_under_a_living_api_server(&mut world);
     world.run(100);
     world.assert_untouched();
-    assert!(world.says("not started anew: paused"), "{}", world.story());
+    assert!(world.says("is not restarted: paused"), "{}", world.story());
     world.ask(&Request::Resume { component: None }).unwrap();
     world.run(100);
     assert_eq!(stopped(&world).first().map(String::as_str), Some(API));
@@ -239,7 +240,7 @@ fn a_spent_budget_is_waited_for() {
     went_back_under_a_living_api_server(&mut world);
     world.run(60);
     world.assert_untouched();
-    assert!(world.says("are spent"), "{}", world.story());
+    assert!(world.says("are used up"), "{}", world.story());
 }
 
 #[test]
@@ -376,11 +377,11 @@ fn a_snapshot_that_grew_too_old_is_told_once_and_taken_back_by_a_new_one() {
 #[test]
 fn a_snapshot_that_is_not_verified_is_told_with_its_name_and_why() {
     let mut world = heard();
-    let unverified = vec![("a.db".to_owned(), "there is no proof beside it".to_owned()); 2];
+    let unverified = vec![("a.db".to_owned(), "it has no verification record".to_owned()); 2];
     world.snapshots = Some(Snapshots { unverified, ..snapshots(&world) });
     world.run(10);
     assert!(
-        world.says("snapshots/a.db is not verified: there is no proof beside it, and 1 more like it"),
+        world.says("snapshots/a.db is not verified: it has no verification record, and 1 more like it"),
         "{}",
         world.story()
     );

@@ -102,7 +102,7 @@ fn a_pinned_generation_is_where_a_failed_change_goes_back_to_and_what_cp_finds()
     world.ask(&pin(Some(1))).unwrap();
     world.run(1);
     assert_eq!(world.inactive[FILE], manifest(API, ""), "inactive-manifests holds the pinned one");
-    assert!(matches!(world.slot(API), Slot::Steady { good: 2 }), "what stands stays: {}", world.slot(API));
+    assert!(matches!(world.slot(API), Slot::Steady { good: 2 }), "the deployed manifest stays: {}", world.slot(API));
     world.write(FILE, &manifest(API, "--crash"));
     world.until(90, "the pinned one serves", |w| back_to_good(w, API));
     // And over a file without a pod.
@@ -187,7 +187,7 @@ fn a_pinned_generation_that_cannot_be_had_is_passed_over_with_a_word() {
     world.write(FILE, &manifest(API, "--crash").replace("v1.34.2", "v1.34.3"));
     world.run(2);
     world.until(90, "generation 2 serves", |w| matches!(w.slot(API), Slot::Steady { good: 2 }) && w.serves(API));
-    assert!(world.says("generation 1 is pinned, but is not gone back to: its image"), "{}", world.story());
+    assert!(world.says("generation 1 is pinned, but is no rollback target: its image"), "{}", world.story());
 }
 
 #[test]
@@ -200,7 +200,7 @@ fn q1_a_pin_does_not_change_which_data_is_served() {
     world.write("etcd.yaml", &other("--crash"));
     world.run(2);
     world.until(120, "on 2", |w| matches!(w.slot("etcd"), Slot::Steady { good: 2 }) && w.serves("etcd"));
-    assert!(world.says("generation 1 is pinned, but is not gone back to: going back would change which data"));
+    assert!(world.says("generation 1 is pinned, but is no rollback target: going back would change which data"));
 }
 
 #[test]
@@ -217,7 +217,7 @@ fn a_pinned_generation_that_fails_a_trial_makes_room_and_stays_known_good() {
     world.write(FILE, &manifest(API, "--sour=320"));
     world.run(2);
     world.until(500, "3 serves again", |w| matches!(w.slot(API), Slot::Steady { good: 3 }) && w.serves(API));
-    assert!(world.says("is pinned, but is not gone back to: it is what failed"), "{}", world.story());
+    assert!(world.says("is pinned, but is no rollback target: it is what failed"), "{}", world.story());
     assert!(world.generation(API, 2).standing.is_known_good(), "{}", world.story());
 }
 

@@ -116,7 +116,7 @@ fn t21_nothing_that_stands_still_is_restarted_while_paused() {
         world.assert_untouched();
         world.hung.clear();
     }
-    assert!(world.says("it stands still and is not restarted: paused until"), "{}", world.story());
+    assert!(world.says("it is stalled and is not restarted: paused until"), "{}", world.story());
 }
 
 #[test]

@@ -79,7 +79,7 @@ fn q13_an_etcd_that_lets_nobody_in_is_not_unknown_but_failed() {
 fn q13_dependents_that_crash_again_and_again_under_a_healthy_candidate_count_against_it() {
     let mut world = World::adopted();
     world.write(FILE, &manifest(API, "--refuse"));
-    world.until(300, "known-good back", |w| w.says("does badly since it changed"));
+    world.until(300, "known-good back", |w| w.says("became unhealthy after this change"));
     world.until(60, "known-good back", |w| back_to_good(w, API));
     assert!(matches!(world.generation(API, 2).standing, Standing::Quarantined { .. }));
     world.until(600, "its dependent too", |w| w.serves("kube-controller-manager"));
@@ -219,7 +219,7 @@ fn q9_what_breaks_without_a_change_is_not_rolled_back() {
     pod.next_start = u64::MAX;
     world.run(900);
     world.assert_untouched();
-    assert!(world.says("nothing of it changed"), "{}", world.story());
+    assert!(world.says("there is nothing to roll back"), "{}", world.story());
 }
 
 #[test]

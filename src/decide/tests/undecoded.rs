@@ -162,7 +162,7 @@ fn a_pause_stops_neither_the_notice_nor_the_evidence() {
     world.run(60);
     world.assert_untouched();
     assert!(notice(&world, API).unwrap().contains("has started no pod of it for 20 s"), "{}", world.story());
-    assert!(world.says("not done: paused"), "{}", world.story());
+    assert!(world.says("suspended: paused"), "{}", world.story());
     world.ask(&Request::Resume { component: None }).unwrap();
     world.run(1);
     assert!(stands(&world, &manifest(API, "")), "{}", world.story());

@@ -92,7 +92,7 @@ fn q6_candidates_that_are_newer_than_the_api_server_that_was_put_back_go_back_to
     for name in [MANAGER, SCHEDULER] {
         assert!(matches!(world.generation(name, 2).standing, Standing::Candidate), "the fault is not its own");
     }
-    let why = "generation 2 is of 1.35, and kube-apiserver went back to generation 1, of 1.34";
+    let why = "generation 2 is of 1.35, and kube-apiserver was rolled back to generation 1, of 1.34";
     let told = world.events.iter().filter(|event| event.component == Some(id(MANAGER)) && event.because.contains(why));
     assert!(told.count() > 0, "{}", world.story());
     world.steps.clear();
@@ -129,7 +129,7 @@ fn only_what_is_newer_than_its_api_server_goes_back_with_it() {
     write(&mut world, MANAGER, &manifest(MANAGER, "").replace("v1.34.2", "v1.34.3"));
     write(&mut world, SCHEDULER, &manifest(SCHEDULER, "--v=3"));
     world.until(900, "judged", |w| on(w, API, 1) && on(w, MANAGER, 2) && on(w, SCHEDULER, 2));
-    assert!(world.says("the trial of generation 2 begins anew"), "{}", world.story());
+    assert!(world.says("the probation of generation 2 begins again"), "{}", world.story());
     assert_eq!((put_in(&world, MANAGER), put_in(&world, SCHEDULER)), (None, None), "{}", world.story());
 }
 

@@ -160,8 +160,8 @@ fn q10_where_other_masters_serve_nobody_is_stopped() {
 
 #[test]
 fn a_pause_observe_mode_and_kubeadm_hold_it_and_it_is_said() {
-    type Hold = fn(&mut World);
-    let holds: [(Hold, Hold); 3] = [
+    type Inhibitor = fn(&mut World);
+    let holds: [(Inhibitor, Inhibitor); 3] = [
         (
             |world| world.ask(&Request::Pause { seconds: 900, reason: String::new() }).unwrap(),
             |world| world.ask(&Request::Resume { component: None }).unwrap(),

@@ -98,9 +98,9 @@ pub enum Finished {
 
 impl fmt::Display for Finished {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let completed = "a restore that was broken off when it was all but done is completed";
+        let completed = "an interrupted restore that was almost done is completed";
         match self {
-            Self::Undone => f.write_str("a restore that was broken off is undone: what stood stands"),
+            Self::Undone => f.write_str("an interrupted restore is undone: the data are as before"),
             Self::Completed(_) => f.write_str(completed),
             Self::Overtaken(_) => write!(f, "{completed}; its database is not known to be as it was built"),
         }

@@ -91,7 +91,7 @@ pub(super) fn move_dir(from: &Path, to: &Path) -> io::Result<()> {
     match renameat2(AT_FDCWD, from, AT_FDCWD, to, RenameFlags::RENAME_NOREPLACE) {
         Err(Errno::EINVAL | Errno::ENOSYS | Errno::EOPNOTSUPP) => {
             if files::standing(to)?.is_some() {
-                return Err(files::fault(io::ErrorKind::AlreadyExists, to, "stands already"));
+                return Err(files::fault(io::ErrorKind::AlreadyExists, to, "exists already"));
             }
             return files::rename(from, to);
         }

@@ -375,7 +375,7 @@ impl Ask {
         };
         Err(Fault::refused(
             format!(
-                "{who}. A cluster is restored as a whole: a member that goes on serves the old world beside the new one"
+                "{who}. A cluster is restored as a whole: a member that goes on serves the old data next to the new ones"
             ),
             format!(
                 "stop the etcd of every member and leave it stopped; then, on each, with this very file: lastgood etcd \
@@ -393,7 +393,7 @@ impl Ask {
         let Some(binary): Option<Minor> = self.etcd_version.or_else(|| etcd?.version) else { return Ok(()) };
         let DataVersion::Known(mut known) = versions::of_snapshot(&contents.versions) else {
             return Err(Fault::refused(
-                "what the snapshot says of its version is none, so whether this etcd may open it cannot be told",
+                "the snapshot records no etcd version, so compatibility cannot be checked",
                 "look at it with `lastgood etcd snapshot show`",
             ));
         };
@@ -504,7 +504,7 @@ impl Told<'_> {
             false => format!("whatever was written after revision {snapshot}{seen}"),
         });
         lost.push(match moved_to {
-            Some(to) => format!("revisions go on above {to}: who watches from an older one is told that it is compacted, and reads anew"),
+            Some(to) => format!("revisions continue above {to}: a watch from an older one is answered as compacted, and its client lists again"),
             None => "revisions go on where the snapshot ends, and come a second time: restart whatever watches the API server, \
                      on every node"
                 .to_owned(),
@@ -517,12 +517,10 @@ impl Told<'_> {
             );
         }
         if let Some(Err(fault)) = self.old {
-            lost.push(format!(
-                "what stands cannot be read, so which members and revisions it names is not known: {fault}"
-            ));
+            lost.push(format!("the existing data cannot be read, so their members and revisions are unknown: {fault}"));
         }
         if self.contents.leases > 0 {
-            lost.push(format!("{} leases are kept; the time of each begins anew", self.contents.leases));
+            lost.push(format!("{} leases are kept; the TTL of each starts again", self.contents.leases));
         }
         for alarm in &self.contents.alarms {
             let kind = match alarm.kind {
@@ -562,11 +560,11 @@ impl Plan {
         }
         line("cluster", format!("ID {:x}, token {}", self.cluster.id, self.cluster.token));
         match &self.stands {
-            Some(member) => line("what stands", format!("{} is kept beside it, whole", member.display())),
-            None => line("what stands", "nothing".to_owned()),
+            Some(member) => line("old data", format!("{} is kept next to it", member.display())),
+            None => line("old data", "nothing".to_owned()),
         }
         if let Some(wal_dir) = &self.wal_dir {
-            line("log", format!("into {}; a log that stands there is kept in it", wal_dir.display()));
+            line("log", format!("into {}; an existing WAL is kept in it", wal_dir.display()));
         }
         self.lost.iter().enumerate().for_each(|(at, lost)| line(if at == 0 { "lost" } else { "" }, lost.clone()));
         line("room", format!("{needed} MiB needed, {free} MiB free"));

@@ -110,8 +110,7 @@ impl Staging {
     pub(super) fn by_hand(&self, why: &str) -> Fault {
         Fault::refused(
             format!("{} is left of a restore that was broken off, and {why}", self.root.display()),
-            "look which of its `member` and the one beside it is the right one, put that one in place, and move the \
-             directory away; nothing was touched",
+            "find out which is the right one, its `member` or the one next to it, put it in place, and move the directory away; nothing was touched",
         )
     }
 

@@ -319,7 +319,7 @@ fn a_log_that_lies_apart_is_exchanged_with_its_data_and_the_old_one_is_kept() {
     fs::write(log.join("notes"), "a person's").unwrap();
 
     let plan = bare(&from).plan(&node, read).unwrap().plan;
-    assert!(plan.text().contains(&format!("into {}; a log", log.display())), "{}", plan.text());
+    assert!(plan.text().contains(&format!("into {}; an existing WAL", log.display())), "{}", plan.text());
     let second = restore(&bare(&from), &node).unwrap();
     let kept = second.log.unwrap().aside.unwrap();
     assert!(cluster_of(&log.join(&kept)) == old && cluster_of(&log) != old);

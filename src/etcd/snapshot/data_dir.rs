@@ -63,8 +63,7 @@ pub fn check(
     if index != Some(state.commit) {
         let says = index.map_or("nothing".to_owned(), |index| index.to_string());
         return Err(unfit(format!(
-            "the consistent index of its database is {says}, and its log is committed up to {}: what etcd is told until \
-             then it would take and skip",
+            "the consistent index of its database is {says}, and its log is committed up to {}: etcd would skip the requests until then",
             state.commit
         )));
     }

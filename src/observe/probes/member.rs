@@ -309,7 +309,7 @@ fn ways_to(way: &Way, member: &Member) -> Vec<Way> {
 }
 
 async fn other(ways: &[Way], about: About, deadline: Instant) -> Result<Other, Symptom> {
-    let mut why = Symptom::new(SymptomKind::NoMeans, "it has told no address for clients");
+    let mut why = Symptom::new(SymptomKind::NoMeans, "it has advertised no client URL");
     for way in ways {
         let answer = match Etcd::connect(way, deadline).await {
             Ok(etcd) => all_of(&etcd, about, deadline).await,

@@ -65,7 +65,7 @@ fn stored(examined: &Examined<'_>, id: &ComponentId, generation: &Generation) ->
         Some(Ok(())) => Check::ok(subject, format!("every byte of generation {number} is what was kept")),
         Some(Err(why)) => {
             let fix = format!(
-                "while it stands and the agent runs, `systemctl restart lastgood` has it kept anew; else `lastgood history \
+                "while it is deployed and the agent runs, `systemctl restart lastgood` stores it again; else `lastgood history \
                  {id}` shows what else there is"
             );
             Check::bad(subject, Mark::Failed, why, fix)
@@ -90,7 +90,7 @@ fn published(examined: &Examined<'_>, id: &ComponentId, generation: &Generation)
         return Check::ok(subject, format!("{name} is generation {number}, byte for byte"));
     }
     let detail = format!("{name} is not generation {number}");
-    warning(detail, format!("if nobody meant it, remove {name} from there: a running agent writes it anew"))
+    warning(detail, format!("if that was not intended, remove {name} from there: a running agent writes it again"))
 }
 
 fn images(examined: &Examined<'_>, id: &ComponentId, generation: &Generation) -> Check {
@@ -101,7 +101,7 @@ fn images(examined: &Examined<'_>, id: &ComponentId, generation: &Generation) ->
         return Check::bad(subject, Mark::Failed, detail, format!("`crictl pull {absent}`"));
     }
     if let Some(unknown) = generation.images.iter().find(|image| !images.contains_key(*image)) {
-        let detail = format!("whether {unknown} is on this node cannot be told");
+        let detail = format!("it is unknown whether {unknown} is on this node");
         return Check::bad(subject, Mark::CannotTell, detail, "see to it that the container runtime answers");
     }
     let listed: Vec<&str> = generation.images.iter().map(String::as_str).collect();
@@ -123,7 +123,7 @@ fn files(examined: &Examined<'_>, id: &ComponentId, generation: &Generation) -> 
         let stands = examined.seen.files.get(&kept.path).unwrap_or(&FileState::Missing);
         if matches!(stands, FileState::Present { digest: standing, .. } if standing == digest) {
             if let Err(why) = closure::may_replace(&FileState::Missing, &kept.state, second) {
-                let detail = format!("{path} stands as it was, and could not be put back if it went: {why}");
+                let detail = format!("{path} is unchanged, and could not be put back if it were lost: {why}");
                 bad.push(Check::bad(subject.clone(), Mark::Warning, detail, format!("keep a copy of {path}")));
             }
         } else if let Err(why) = closure::may_replace(stands, &kept.state, second) {
@@ -134,8 +134,8 @@ fn files(examined: &Examined<'_>, id: &ComponentId, generation: &Generation) -> 
     if bad.is_empty() {
         let detail = match count {
             0 => "it has none that would have to be put back".to_owned(),
-            1 => "the 1 file of it stands, or can be put back".to_owned(),
-            count => format!("all {count} of it stand, or can be put back"),
+            1 => "the 1 file of it is present, or can be put back".to_owned(),
+            count => format!("all {count} of it are present, or can be put back"),
         };
         bad.push(Check::ok(subject, detail));
     }

@@ -5,8 +5,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::{Check, Examined, Mark};
-use crate::model::observation::{BusyKind, Directory};
-use crate::model::policy::Mode;
+use crate::model::inhibitor::Inhibitor;
+use crate::model::observation::Directory;
 use crate::model::reading::SymptomKind;
 use crate::model::{Memory, Reading};
 use crate::observe::Place;
@@ -23,7 +23,9 @@ const CLOCK_SLACK: Duration = Duration::from_secs(60);
 /// In the order of dependence.
 pub(super) fn checks(examined: &Examined<'_>) -> Vec<Check> {
     let places = examined.places;
-    let mut checks = vec![agent(examined), acting(examined), master(examined)];
+    let mut checks = vec![agent(examined)];
+    checks.extend(acting(examined));
+    checks.push(master(examined));
     for (name, place) in
         [("state directory", &places.state), ("staging", &places.staging), ("manifest directory", &places.manifests)]
     {
@@ -45,38 +47,24 @@ fn agent(examined: &Examined<'_>) -> Check {
     }
 }
 
-/// Whether something keeps the agent from acting: in the same order as decide.
-fn acting(examined: &Examined<'_>) -> Check {
+/// What keeps the agent from acting, each by itself.
+fn acting(examined: &Examined<'_>) -> Vec<Check> {
     let Examined { seen, memory, policy, now, .. } = examined;
-    let bad = |mark, detail: String, fix: &str| Check::bad("acting", mark, detail, fix);
-    if let Some(why) = &seen.node.read_only {
-        let detail = format!("the manifest directory cannot be written: {why}");
-        return bad(Mark::Failed, detail, "make it writable; until then lastgood only watches");
+    let pause = memory.pause.as_ref().filter(|pause| pause.until > *now);
+    let inhibitors = Inhibitor::all(&seen.node, policy.mode, pause);
+    if inhibitors.is_empty() {
+        return vec![Check::ok("acting", "nothing keeps lastgood from acting")];
     }
-    if let Some(busy) = seen.node.busy.iter().find(|process| process.kind == BusyKind::Kubeadm) {
-        let detail = format!("kubeadm is at work (pid {}: {}): nothing is done meanwhile", busy.pid, busy.command);
-        return bad(Mark::Warning, detail, "let it end");
-    }
-    if policy.mode == Mode::Observe {
-        let detail = "mode = \"observe\": nothing is put back by itself".to_owned();
-        return bad(
-            Mark::Warning,
-            detail,
-            "set mode = \"act\" in /etc/lastgood/config.toml; `lastgood rollback` works",
-        );
-    }
-    match memory.pause.as_ref().filter(|pause| pause.until > *now) {
-        Some(pause) => {
-            let detail = format!("paused until {:.0}: nothing is put back by itself", pause.until);
-            bad(Mark::Warning, detail, "`lastgood resume` ends that")
-        }
-        None => Check::ok("acting", "nothing holds it back"),
-    }
+    let check = |inhibitor: &Inhibitor| {
+        let mark = if matches!(inhibitor, Inhibitor::ReadOnly { .. }) { Mark::Failed } else { Mark::Warning };
+        Check::bad("acting", mark, format!("{inhibitor}: lastgood only observes"), inhibitor.next_step())
+    };
+    inhibitors.iter().map(check).collect()
 }
 
 fn master(examined: &Examined<'_>) -> Check {
     match examined.seen.node.master.missing.first() {
-        None => Check::ok("master", "the signs of a master stand"),
+        None => Check::ok("master", "the signs of a master are present"),
         Some(sign) => {
             let detail = format!("{} is missing: a deleted manifest would not be brought back", sign.display());
             Check::bad("master", Mark::Warning, detail, format!("bring {} back", sign.display()))
@@ -90,7 +78,7 @@ fn room(name: &str, place: &Place) -> Check {
         return Check::bad(name, Mark::Failed, why, format!("make {path} a directory that can be written"));
     }
     let Some(bytes) = place.bytes else {
-        let detail = format!("how much room {path} has cannot be told");
+        let detail = format!("the free space of {path} is unknown");
         return Check::bad(name, Mark::CannotTell, detail, format!("`df {path}`"));
     };
     let inodes = place.inodes.unwrap_or(u64::MAX);
@@ -106,7 +94,7 @@ fn manifests(examined: &Examined<'_>) -> Check {
     let subject = "manifests";
     let dir = examined.found.manifests.value.display();
     match &examined.seen.manifests {
-        Directory::Present { files, .. } => Check::ok(subject, format!("{} files stand in {dir}", files.len())),
+        Directory::Present { files, .. } => Check::ok(subject, format!("{} files are in {dir}", files.len())),
         Directory::Missing { .. } => {
             let detail = format!("{dir} does not exist");
             Check::bad(subject, Mark::Failed, detail, format!("`mkdir {dir}`, if this is still a master"))
@@ -119,7 +107,7 @@ fn renames(examined: &Examined<'_>) -> Check {
     match &examined.places.renames {
         Ok(()) => Check::ok("rename", "staging and manifests are on one mount"),
         Err(why) => {
-            let fix = "set paths.staging to a directory beside the manifests, on their mount";
+            let fix = "set paths.staging to a directory next to the manifests, on the same mount";
             Check::bad("rename", Mark::Failed, why, fix)
         }
     }

@@ -206,12 +206,12 @@ fn a_node_on_which_a_recovery_would_succeed() {
         "\
 VERDICT  CHECK                               FOUND
 ok       agent                               it runs (pid 812)
-ok       acting                              nothing holds it back
-ok       master                              the signs of a master stand
+ok       acting                              nothing keeps lastgood from acting
+ok       master                              the signs of a master are present
 ok       state directory                     /var/lib/lastgood can be written and has 900 MiB left
 ok       staging                             /etc/kubernetes/.lastgood can be written and has 900 MiB left
 ok       manifest directory                  /etc/kubernetes/manifests can be written and has 900 MiB left
-ok       manifests                           1 files stand in /etc/kubernetes/manifests
+ok       manifests                           1 files are in /etc/kubernetes/manifests
 ok       rename                              staging and manifests are on one mount
 ok       clock                               2026-11-22T20:10:00Z
 ok       container runtime                   it answers and knows 0 static pods
@@ -224,7 +224,7 @@ ok       kube-scheduler: known-good          generation 1, proven 2026-11-22T19:
 ok       kube-scheduler: kept                every byte of generation 1 is what was kept
 ok       kube-scheduler: inactive-manifests  kube-scheduler.yaml is generation 1, byte for byte
 ok       kube-scheduler: images              scheduler:v1
-ok       kube-scheduler: files               all 2 of it stand, or can be put back
+ok       kube-scheduler: files               all 2 of it are present, or can be put back
 ok       kube-scheduler: actions left        4 of 4 this hour
 ok       certificates                        1 are valid, the first to end in more than 30 days
 
@@ -438,7 +438,7 @@ const COMPONENT: &[Row] = &[
         |s| s.seen.images.clear(),
         "kube-scheduler: images",
         Mark::CannotTell,
-        "cannot be told",
+        "it is unknown whether",
     ),
     (
         "a changed file that can be put back",

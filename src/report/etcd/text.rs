@@ -64,7 +64,7 @@ impl EtcdView {
                 Some(quota) => {
                     let _ = write!(size, "; {} % of its quota of {}", of(bytes, quota), size::roughly(quota));
                 }
-                None => size.push_str("; its quota is not told"),
+                None => size.push_str("; its quota is unknown"),
             }
             facts.push(("database", size));
         }

@@ -68,7 +68,7 @@ fn ms(duration: Duration) -> String {
 }
 
 const OTHER_DISK: &str =
-    "see who else writes to this disk (`iostat -x 1`), and give etcd a faster one of its own: an SSD, not shared";
+    "see who else writes to this disk (`iostat -x 1`), and give etcd a faster disk that nothing else uses: an SSD";
 
 pub(super) fn latencies(examined: &Examined<'_>) -> Vec<Line> {
     let metrics = examined.status.and_then(|status| status.metrics.as_ref());
@@ -111,7 +111,7 @@ pub(super) fn latencies(examined: &Examined<'_>) -> Vec<Line> {
     }
     if all.is_empty() {
         let found = "nothing was measured, and no etcd tells".to_owned();
-        let next = "`lastgood etcd sizing --write-test` measures it, with writes of its own";
+        let next = "`lastgood etcd sizing --write-test` measures it, with test writes";
         all.push(line("the disk's latency", Mark::CannotTell, found, "99 in 100 below 10 ms", FAQ, next));
     }
     all
@@ -132,7 +132,7 @@ pub(super) fn database(examined: &Examined<'_>) -> Vec<Line> {
                 let mark = if full || percent >= NEAR_QUOTA { Mark::Failed } else { Mark::Ok };
                 (mark, format!("{}, {percent} % of its quota of {}", size::roughly(bytes), size::roughly(quota)))
             }
-            None => (Mark::CannotTell, format!("{}; its quota is not told", size::roughly(bytes))),
+            None => (Mark::CannotTell, format!("{}; its quota is unknown", size::roughly(bytes))),
         };
         let found = if full { format!("{found}; NOSPACE is raised: nothing is written any more") } else { found };
         let next = if mark == Mark::CannotTell { "start etcd: it tells its quota" } else { room };

@@ -200,7 +200,7 @@ impl Gathered {
             if stands {
                 *before = entry;
             }
-            let which = if stands { "this component's, which stands on the node," } else { "another's" };
+            let which = if stands { "this component's, which is on the node," } else { "another's" };
             let sentence = format!("{}: {which} is in the bundle; {id} and another differ in it", path.display());
             self.left_out.push(sentence);
         }

@@ -114,7 +114,7 @@ impl Fingerprint {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
     /// There is none.
-    #[error("{} has no bundle beside it ({MANIFEST})", .0.display())]
+    #[error("{} has no bundle ({MANIFEST})", .0.display())]
     None(PathBuf),
     /// It is damaged, or not one.
     #[error("{0}")]
@@ -186,7 +186,7 @@ impl Bundle {
             return Err(format!("does not list {stem}.{NODE}"));
         }
         if self.part(KEYS).is_some() == self.recipients.is_empty() {
-            return Err("does not say to whom its keys are encrypted".to_owned());
+            return Err("does not name the recipients of its keys".to_owned());
         }
         if self.keys.len() > tar::MAX_FILES || self.configuration.len() > tar::MAX_FILES {
             return Err("lists more files than any node has".to_owned());

@@ -312,8 +312,8 @@ fn a_hostile_manifest_is_refused_by_what_is_wrong_with_it() {
     refused("twice", &|bundle| bundle.parts.push(bundle.parts[0].clone()));
     refused("at most", &|bundle| bundle.parts[1].bytes = u64::MAX);
     refused("does not list", &|bundle| drop(bundle.parts.remove(1)));
-    refused("to whom", &|bundle| bundle.recipients.clear());
-    refused("to whom", &|bundle| bundle.parts.truncate(2));
+    refused("recipients of its keys", &|bundle| bundle.recipients.clear());
+    refused("recipients of its keys", &|bundle| bundle.parts.truncate(2));
     refused("lists no part", &|bundle| bundle.parts.clear());
     refused("give every file", &|bundle| bundle.parts[0].name = "other.db".to_owned());
     refused("control characters", &|bundle| bundle.left_out.push("\x1b[2J".to_owned()));

@@ -81,7 +81,7 @@ impl Remote {
     /// # Errors
     /// [`Trouble::Absent`] where it has none.
     pub async fn bundle(&self, name: &str) -> Result<(Bundle, BTreeMap<String, Vec<u8>>), Trouble> {
-        let none = || Trouble::Absent(format!("{} has no bundle beside it ({MANIFEST})", self.called(name)));
+        let none = || Trouble::Absent(format!("{} has no bundle ({MANIFEST})", self.called(name)));
         let manifest = name.strip_suffix(".db").map(|stem| format!("{stem}.{MANIFEST}")).ok_or_else(none)?;
         let text = self.read_all(&manifest, MAX_MANIFEST).await.map_err(|trouble| match trouble {
             Trouble::Absent(_) => none(),

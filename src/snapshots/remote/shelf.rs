@@ -74,7 +74,7 @@ impl Remote {
                     .map(|meta| meta.map(|m| (m.size, m.e_tag.clone(), m.last_modified.timestamp_micros())));
                 let proof = match proofs.0.remove(file) {
                     Some((of, proof)) if of == versions => proof,
-                    _ if versions.iter().any(Option::is_none) => Err("there is no proof beside it".to_owned()),
+                    _ if versions.iter().any(Option::is_none) => Err("it has no verification record".to_owned()),
                     _ => self.proof(file, meta.size).await?,
                 };
                 read.insert(file.clone(), (versions, proof.clone()));

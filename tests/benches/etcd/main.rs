@@ -4,7 +4,7 @@
 //!   database.rs   a real etcd 3.5, filled as Kubernetes fills one ──▶ target/bench-etcd/snapshot-MIB.db, kept
 //!   rows.rs       what is compared, and what both must have made alike
 //!   measure.rs    one command: wall time, processor time and peak memory
-//!   main.rs       theirs, ours, in turns; the medians; the table, into the README where that is asked for
+//!   main.rs       theirs, ours, in turns; the medians; the table, into tests/results/etcd-tools.md where that is asked for
 //! ```
 
 mod database;
@@ -21,12 +21,12 @@ use anyhow::{Context as _, Result, ensure};
 use measure::{Figure, measure};
 use rows::{Bench, ROWS, Row};
 
-/// The README's: a large cluster's, and more than a page cache's worth of luck.
+/// A large cluster's, and more than a page cache's worth of luck.
 const MIB: u64 = 1200;
 const ROUNDS: u64 = 5;
 /// Where memory is a file system.
 const MEMORY: &str = "/dev/shm";
-/// Between these lines of the README the table stands.
+/// Between these lines of the file of results the table stands.
 const BEGIN: &str = "<!-- tests/bench-etcd --write -->\n";
 const END: &str = "<!-- end -->\n";
 
@@ -93,8 +93,8 @@ fn run() -> Result<()> {
         load()?
     );
     println!("\n{table}");
-    if std::env::var_os("README").is_some() {
-        into_readme(&root.join("README.md"), &table)?;
+    if std::env::var_os("RESULTS").is_some() {
+        into_file(&root.join("tests/results/etcd-tools.md"), &table)?;
     }
     Ok(())
 }
@@ -132,7 +132,7 @@ fn load() -> Result<String> {
     Ok(text.split(' ').next().unwrap_or_default().to_owned())
 }
 
-fn into_readme(path: &Path, table: &str) -> Result<()> {
+fn into_file(path: &Path, table: &str) -> Result<()> {
     let text = fs::read_to_string(path)?;
     let (before, rest) = text.split_once(BEGIN).with_context(|| format!("no line {BEGIN}"))?;
     let (_, after) = rest.split_once(END).with_context(|| format!("no line {END}"))?;

@@ -195,7 +195,7 @@ impl fmt::Display for Measured {
     }
 }
 
-/// The table of the README.
+/// The table of tests/results/crash.md.
 fn table(measured: &[Measured]) -> String {
     let mut out = String::from(
         "| An unknown flag in | who puts the good file back | bad file → good file: median (worst) | → serving: median \

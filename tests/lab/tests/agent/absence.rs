@@ -225,7 +225,7 @@ async fn t21_q6_paused_or_while_kubeadm_works_nothing_is_healed_and_afterwards_i
     stage.node.remove_manifest(&scheduler.file())?;
     stage.write(&manager.file(), "no: [manifest\n")?;
     stage.missing(scheduler).await?;
-    stage.told("would go back to generation 1").await?;
+    stage.told("would roll back to generation 1").await?;
     nothing_happens(&stage, &[scheduler]).await?;
     ensure!(stage.manifest(manager)? == "no: [manifest\n", "healed while paused");
     stage.node.agent().restart().await?;
@@ -253,7 +253,7 @@ async fn t21_q6_paused_or_while_kubeadm_works_nothing_is_healed_and_afterwards_i
     stage.node.remove_manifest(&scheduler.file())?;
     let bad = stage.add_flag(manager, "--no-such-flag=1")?;
     stage.missing(scheduler).await?;
-    stage.told("not done: kubeadm is at work").await?;
+    stage.told("suspended: kubeadm is at work").await?;
     nothing_happens(&stage, &[scheduler]).await?;
     ensure!(stage.manifest(manager)? == bad, "rolled back under kubeadm");
     let refused = stage.node.lastgood(&["rollback", "kube-scheduler", "--yes"]).await?;

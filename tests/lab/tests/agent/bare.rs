@@ -1,4 +1,4 @@
-//! A bare machine becomes the master that was lost: by the README's own commands, from a snapshot, its parts and an identity.
+//! A bare machine becomes the master that was lost: by the manual page's own commands, from a snapshot, its parts and an identity.
 //!
 //! ```text
 //!   a master serves ─ snapshot with its bundle ─ writes ─▶ lost
@@ -21,7 +21,7 @@ use crate::snapshots::{identity, listed, path};
 use crate::stage::Stage;
 
 /// What a person on that day has.
-const README: &str = include_str!("../../../../README.md");
+const PAGE: &str = include_str!("../../../../packaging/man/lastgood-restore.7");
 /// Where what makes a master lies, besides etcd's data and what the kubelet and lastgood make anew.
 const PLACES: [&str; 7] = [
     "/etc/kubernetes",
@@ -147,22 +147,19 @@ async fn bare(lost: &Lost) -> Result<Stage> {
     Ok(Stage { node })
 }
 
-/// The README's commands between two of its words, in order.
+/// The commands in the examples of the manual page between two of its words, in order.
 fn commands(from: &str, to: &str) -> Result<Vec<String>> {
-    let (_, section) = README.split_once("**A bare machine.**").context("the README has no such section")?;
-    let (_, section) = section.split_once(from).with_context(|| format!("the section has no {from:?}"))?;
-    let (section, _) = section.split_once(to).with_context(|| format!("the section has no {to:?}"))?;
-    let spans = section.split('`').skip(1).step_by(2).map(|span| span.split_whitespace().collect::<Vec<_>>().join(" "));
-    let typed =
-        |span: &String| ["lastgood etcd ", "cp ", "systemctl ", "age "].iter().any(|word| span.starts_with(word));
-    Ok(spans.filter(typed).collect())
+    let (_, section) = PAGE.split_once(from).with_context(|| format!("the page has no {from:?}"))?;
+    let (section, _) = section.split_once(to).with_context(|| format!("the page has no {to:?}"))?;
+    let examples = section.split(".EX\n").skip(1).filter_map(|rest| rest.split_once("\n.EE"));
+    Ok(examples.flat_map(|(example, _)| example.lines()).map(|line| line.replace("\\-", "-")).collect())
 }
 
 /// The three steps.
 fn steps() -> Result<Vec<String>> {
-    let steps = commands("\n1. ", "\n\n")?;
+    let steps = commands(".SH A BARE MACHINE\n", "\n.SS ")?;
     let first: Vec<&str> = steps.iter().filter_map(|step| step.split(' ').next()).collect();
-    ensure!(first == ["lastgood", "cp", "cp", "lastgood", "systemctl", "systemctl"], "the README's steps: {steps:?}");
+    ensure!(first == ["lastgood", "cp", "cp", "lastgood", "systemctl", "systemctl"], "the page's steps: {steps:?}");
     Ok(steps)
 }
 
@@ -216,7 +213,7 @@ async fn is_it_again(stage: Stage, lost: &Lost) -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_bare_machine_becomes_the_lost_master_by_the_readmes_steps() -> Result<()> {
+async fn a_bare_machine_becomes_the_lost_master_by_the_manual_pages_steps() -> Result<()> {
     let lost = lost().await?;
     let stage = bare(&lost).await?;
     for step in steps()? {
@@ -261,7 +258,7 @@ async fn without_the_identity_each_key_is_named_and_what_was_kept_elsewhere_take
 
     // By age itself they are those that lay there.
     node.sh("mkdir /root/by-age").await?;
-    for command in commands("Without the identity", "**Other members.**")? {
+    for command in commands(".SS Without the age identity\n", "\n.SH ")? {
         typed(&stage, &lost, &command.replace("/root/node", "/root/by-age")).await?;
     }
     for (path, (bytes, mode, uid, gid)) in lost.files.iter().filter(|(path, _)| is_key(path)) {

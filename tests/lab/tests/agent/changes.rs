@@ -123,7 +123,7 @@ async fn n1_an_unknown_flag_is_rolled_back_quarantined_and_reverted_at_once_when
     stage.steady_on(Component::ApiServer, 1).await?;
     stage.told("unknown flag: --no-such-flag").await?;
     stage.write(&Component::ApiServer.file(), &bad)?;
-    stage.told("quarantined generation 2 stands again").await?;
+    stage.told("quarantined generation 2 is deployed again").await?;
     stage.back(Component::ApiServer, &good).await?;
     stage.steady_on(Component::ApiServer, 1).await?;
     let history = stage.node.lastgood(&["history", "kube-system/kube-apiserver"]).await?.success()?;
@@ -456,7 +456,7 @@ async fn q13_an_api_server_that_refuses_its_dependents_counts_against_the_api_se
         )
     })?;
     stage.serves_on_trial(api, 2).await?;
-    stage.told("does badly since it changed").await?;
+    stage.told("became unhealthy after this change").await?;
     stage.told("generation 2 is quarantined").await?;
     stage.back(api, &good).await?;
     stage.steady_on(api, 1).await?;

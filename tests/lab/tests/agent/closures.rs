@@ -157,7 +157,7 @@ async fn a_broken_audit_policy_is_recognised_as_the_change_and_put_back_as_it_wa
     let pod = stage.running_pod(API).await?;
     let attempt = stage.node.containers(API).await?.last().map(|c| c.id.clone());
     fs::write(&file, &broken)?;
-    stage.told("quarantined generation 3 stands again").await?;
+    stage.told("quarantined generation 3 is deployed again").await?;
     stage.holds(path, AUDIT).await?;
     stage.steady_on(API, 2).await?;
     ensure!(stage.running_pod(API).await? == pod, "a pod that serves is not replaced for a file it never read");

@@ -124,7 +124,7 @@ async fn q1_a_rollback_never_changes_which_data_is_served() -> Result<()> {
     stage.told("nothing is stopped: paused").await?;
     stage.node.lastgood(&["etcd", "accept-data", "--yes"]).await?.success()?;
     stage.node.lastgood(&["resume"]).await?.success()?;
-    stage.told("nobody on this node remembers the state before any more").await?;
+    stage.told("every component of this node has been restarted since").await?;
     stage.until(Component::Etcd, "serving over the accepted directory", held).await?;
     let before = stage.node.exec(&["find", "/var/lib/etcd/member", "-printf", "%p %s %T@\n"]).await?.success()?;
     stage.node.edit_manifest(&file, |text| text.replacen("- etcd\n", "- etcd\n    - --no-such-flag=1\n", 1))?;

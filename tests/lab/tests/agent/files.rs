@@ -335,7 +335,7 @@ async fn a_second_file_of_a_pod_is_named_moved_out_and_kept() -> Result<()> {
         stage.told(&format!("moved {name}, which claimed the pod")).await?;
         stage.steady_on(component, 1).await?;
         stage.node.await_serving(component, SOON).await?;
-        ensure!(stage.manifest(component)? == good, "{component}: another manifest stands");
+        ensure!(stage.manifest(component)? == good, "{component}: another manifest is deployed");
         let found = kept(&stage.node, name)?;
         ensure!(found.len() == 1 && fs::read_to_string(&found[0])? == intruder, "{name}: kept are {found:?}");
         ensure!(self::uid(&stage.node, component).await? == uid, "{component}: the intruder's pod runs");

@@ -53,7 +53,7 @@ async fn second_generation(stage: &Stage) -> Result<(String, String)> {
 
 /// What is only read, in the same words whether the agent runs or not.
 async fn reading(node: &Node) -> Result<()> {
-    let history = says(node, 0, "history kube-scheduler", &["GENERATION", "known-good", "stands"]).await?;
+    let history = says(node, 0, "history kube-scheduler", &["GENERATION", "known-good", "deployed"]).await?;
     ensure!(history.lines().nth(1).is_some_and(|line| line.starts_with("GENERATION")), "{history}");
     says(node, 0, "history", &["etcd\n", "kube-apiserver\n", "kube-controller-manager\n", "kube-scheduler\n"]).await?;
     let json = said(node, 0, "history kube-scheduler -o json -n 3").await?.stdout;
@@ -120,7 +120,7 @@ async fn a_person_rolls_back_with_the_agent_running_and_stopped() -> Result<()> 
     ensure!(json["steps"].as_array().is_some_and(|steps| steps.len() > 1) && json["away_seconds"].is_array(), "{json}");
     complains(node, 3, "rollback kube-scheduler", &["no terminal", "--yes"]).await?;
     ensure!(stage.manifest(SCHEDULER)? == second, "nothing was agreed to, and something was done");
-    complains(node, 3, "rollback kube-scheduler --to 2 --yes", &["it stands already"]).await?;
+    complains(node, 3, "rollback kube-scheduler --to 2 --yes", &["it is deployed already"]).await?;
     complains(node, 3, "rollback kube-scheduler --to 9 --yes", &["there is none; there are 1, 2"]).await?;
     complains(node, 3, "rollback nobody --yes", &["nobody", "kube-scheduler"]).await?;
 
@@ -132,7 +132,7 @@ async fn a_person_rolls_back_with_the_agent_running_and_stopped() -> Result<()> 
     says(node, 0, "explain kube-scheduler", &[asked, "put generation 1 of kube-scheduler in place"]).await?;
 
     node.agent().stop().await?;
-    complains(node, 3, "rollback kube-scheduler --to 1 --yes", &["it stands already"]).await?;
+    complains(node, 3, "rollback kube-scheduler --to 1 --yes", &["it is deployed already"]).await?;
     says(node, 0, "rollback kube-scheduler --to 2 --dry-run", &["in place of generation 1"]).await?;
     says(node, 0, "rollback kube-scheduler --to 2 --yes", &["kube-scheduler serves"]).await?;
     node.serving(SCHEDULER).await.context("it was said to serve, with the agent stopped")?;
@@ -153,8 +153,8 @@ async fn explain_answers_why_it_did_and_why_it_did_not() -> Result<()> {
     says(node, 0, "pause --for 20m --reason upgrade", &["changes nothing for 20m"]).await?;
     says(node, 0, "status", &["paused: ", ": upgrade"]).await?;
     let bad = stage.add_flag(SCHEDULER, "--no-such-flag=1")?;
-    stage.told("would go back to generation 1").await?;
-    let paused = ["nothing, as it is paused until", "(upgrade)", "`lastgood resume` ends that", "unknown flag"];
+    stage.told("would roll back to generation 1").await?;
+    let paused = ["nothing: paused until", ": upgrade;", "`lastgood resume` ends the pause", "unknown flag"];
     says(node, 0, "explain kube-scheduler", &paused).await?;
     ensure!(stage.manifest(SCHEDULER)? == bad, "paused, and something was changed");
     says(node, 0, "resume", &["acts again"]).await?;

@@ -24,7 +24,7 @@
 //! | `surroundings` | what lies around: a certificate ends, a disk fills, an address dies |
 //! | `random` | anything at all, by chance, with an observer outside |
 //! | `snapshots` | nothing: snapshots of etcd are taken, kept and shown |
-//! | `bare` | the whole machine: another becomes it, by the README |
+//! | `bare` | the whole machine: another becomes it, by lastgood-restore(7) |
 //! | `figures` | nothing: etcd's status and sizing, and the metrics |
 //! | `hands` | what a person does with the command line |
 

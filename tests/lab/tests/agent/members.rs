@@ -147,7 +147,7 @@ async fn a_cluster_of_three(version: EtcdVersion) -> Result<()> {
     let one_gone = |said: &Value| said["verdict"] == "healthy" && says(&said["evidence"], "cannot tell how m3");
     stage.etcd_explained("one gone", one_gone).await?;
     ensure!(stage.deeds().is_empty() && stage.names()? == manifests, "{:?}", stage.deeds());
-    ensure!(!stage.story().contains("went back"), "{}", stage.story());
+    ensure!(!stage.story().contains("data regressed"), "{}", stage.story());
     for component in Component::ALL {
         stage.steady_on(component, 1).await?;
     }
@@ -197,8 +197,8 @@ async fn a_restored_world_is_noticed_once_and_n17_a_full_database_is_no_reason_t
         .await?;
     let restored = i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_nanos())?;
     std::fs::rename(&aside, &file)?;
-    stage.told("went back from revision").await?;
-    stage.told("nobody on this node remembers the state before any more").await?;
+    stage.told("data regressed from revision").await?;
+    stage.told("every component of this node has been restarted since").await?;
     stage.all_serve().await?;
     for component in &Component::ALL[1..] {
         let (_, _, made) = stage.runs(*component).await?;
@@ -213,7 +213,7 @@ async fn a_restored_world_is_noticed_once_and_n17_a_full_database_is_no_reason_t
     }
     stage.etcd_explained("heard again", |said| said["etcd"]["own"]["revision"].is_i64()).await?;
     for component in &Component::ALL[1..] {
-        let told = format!("{component}: it is started anew");
+        let told = format!("{component}: it is restarted: it cached");
         let count = stage.story().matches(&told).count();
         ensure!(count <= 1, "{component} was started anew {count} times:\n{}", stage.story());
     }

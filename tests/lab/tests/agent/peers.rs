@@ -69,7 +69,7 @@ async fn q10_a_hung_member_is_restarted_while_the_others_suffice_and_is_left_whe
     let before = stage.running(ETCD).await?;
     stage.signal(ETCD, "STOP").await?;
     stage
-        .told("it stands still and is not restarted: etcd has 3 members, and 0 of the others have a quorum of 2")
+        .told("it is stalled and is not restarted: etcd has 3 members, and 0 of the others have a quorum of 2")
         .await?;
     stage.told("so it is left to the kubelet's own probes").await?;
     // Those find it by themselves.

@@ -19,7 +19,7 @@ use crate::stage::{SOON, Stage};
 const LOOK: Duration = Duration::from_millis(100);
 /// Of a time in RFC 3339, to the second.
 const SECONDS: usize = "2026-01-01T00:00:00".len();
-const OVER: &str = "nobody on this node remembers the state before any more";
+const OVER: &str = "every component of this node has been restarted since";
 
 /// Restores a snapshot from before some writes, so fast that whoever reads from etcd lives on. Returns the containers that
 /// ran then.
@@ -61,10 +61,10 @@ async fn each_started_anew_once(stage: &Stage, before: &[(Component, Option<Stri
     for (component, container) in before {
         let now = stage.running(*component).await?;
         ensure!(now.is_some() && now != *container, "{component} remembers the state before:\n{}", stage.story());
-        let told = stage.times_told(&format!("{component}: it is started anew"));
+        let told = stage.times_told(&format!("{component}: it is restarted: it cached"));
         ensure!(told <= 1, "{component} was started anew {told} times:\n{}", stage.story());
     }
-    ensure!(stage.times_told("went back from revision") >= 1, "{}", stage.story());
+    ensure!(stage.times_told("data regressed from revision") >= 1, "{}", stage.story());
     ensure!(stage.times_told("RollingBack") == 0, "{}", stage.story());
     ensure!(stage.node.get_data("/lab/later").await?.is_none(), "this is not the restored world");
     Ok(())
@@ -74,7 +74,7 @@ async fn each_started_anew_once(stage: &Stage, before: &[(Component, Option<Stri
 async fn what_remembers_a_later_state_is_started_anew_behind_its_api_server() -> Result<()> {
     let stage = Stage::with(&quick(&[])).await?;
     let before = went_back(&stage).await?;
-    stage.told("kube-apiserver: it is started anew: it remembers a state of etcd that is gone").await?;
+    stage.told("kube-apiserver: it is restarted: it cached a state of etcd that is gone").await?;
     stage.told(OVER).await?;
     stage.all_serve().await?;
     each_started_anew_once(&stage, &before).await?;
@@ -85,7 +85,9 @@ async fn what_remembers_a_later_state_is_started_anew_behind_its_api_server() ->
     for component in [Component::ControllerManager, Component::Scheduler] {
         ensure!(made(&stage, component).await? > api, "{component} is older than the API server:\n{story}");
         // By its own log, since an API server that is back between two looks is told nothing of.
-        if let Some(told) = story.lines().find(|line| line.contains(&format!("{component}: it is started anew"))) {
+        if let Some(told) =
+            story.lines().find(|line| line.contains(&format!("{component}: it is restarted: it cached")))
+        {
             let stopped = at("of kube-apiserver").context("its old container was stopped")?;
             ensure!(Some(stopped) < at(told), "{component} before the API server:\n{story}");
             let look =
@@ -102,7 +104,7 @@ async fn what_remembers_a_later_state_is_started_anew_behind_its_api_server() ->
 async fn an_agent_that_is_killed_in_the_middle_goes_on_and_starts_nobody_anew_twice() -> Result<()> {
     let stage = Stage::with(&quick(&[])).await?;
     let before = went_back(&stage).await?;
-    stage.told("kube-apiserver: it is started anew").await?;
+    stage.told("kube-apiserver: it is restarted: it cached").await?;
     stage.node.agent().restart().await?;
     stage.told(OVER).await?;
     stage.all_serve().await?;
@@ -114,7 +116,7 @@ async fn an_agent_that_is_killed_in_the_middle_goes_on_and_starts_nobody_anew_tw
 async fn a_node_that_reboots_in_the_middle_has_forgotten_and_nobody_is_started_anew() -> Result<()> {
     let mut stage = Stage::with(&quick(&[])).await?;
     went_back(&stage).await?;
-    stage.told("went back from revision").await?;
+    stage.told("data regressed from revision").await?;
     stage.node.reboot().await?;
     stage.told(OVER).await?;
     stage.all_serve().await?;
@@ -133,11 +135,11 @@ async fn a_node_that_reboots_in_the_middle_has_forgotten_and_nobody_is_started_a
 async fn a_state_that_went_back_is_only_told_where_a_person_wants_that() -> Result<()> {
     let stage = Stage::with(&format!("{QUICK}[etcd]\nrevisions-went-back = \"report\"\n")).await?;
     let before = went_back(&stage).await?;
-    stage.told("restart what remembers the state before, one after the other: kube-apiserver, then").await?;
+    stage.told("restart what cached the state before, one after the other: kube-apiserver, then").await?;
     stage.told("(etcd.revisions-went-back = \"report\")").await?;
     // Longer than it would take to begin.
     sleep(Duration::from_secs(5)).await;
-    ensure!(stage.times_told("it is started anew") == 0, "{}", stage.story());
+    ensure!(stage.times_told("it is restarted: it cached") == 0, "{}", stage.story());
     let deeds = stage.deeds();
     ensure!(deeds.is_empty(), "{deeds:?}");
     // A person does it.

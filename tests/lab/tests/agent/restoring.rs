@@ -104,7 +104,7 @@ async fn one_command_restores_a_node_of_one_member_and_proves_that_it_serves() -
     let at = |words: &str| story.find(words).with_context(|| format!("not told: {words}\n{story}"));
     ensure!(at("kube-apiserver: parked")? < at("took etcd.yaml out")?, "{story}");
     ensure!(at("of etcd in place")? < at("of kube-apiserver in place")?, "{story}");
-    stage.told("nobody on this node remembers the state before any more").await?;
+    stage.told("every component of this node has been restarted since").await?;
     whole_again(stage, &good).await
 }
 

@@ -66,7 +66,7 @@ async fn snapshots_are_taken_by_the_clock_proven_kept_by_the_rules_and_shown() -
     let verified = stage.node.lastgood(&["etcd", "snapshot", "verify", "/root/mine.db"]).await?;
     ensure!(verified.code == 0, "{}{}", verified.stdout, verified.stderr);
     let over = stage.node.lastgood(&["etcd", "snapshot", "save", "/root/mine.db"]).await?;
-    ensure!(over.code == 3 && over.stderr.contains("stands there"), "{}: {}", over.code, over.stderr);
+    ensure!(over.code == 3 && over.stderr.contains("exists there"), "{}: {}", over.code, over.stderr);
 
     // The rules hold: never more than two once the agent has pruned, every one of them verified, and newer ones come.
     stage.told("pruned").await?;
@@ -102,7 +102,7 @@ async fn snapshots_are_taken_by_the_clock_proven_kept_by_the_rules_and_shown() -
     let list = until(&stage, "the foreign one is shown", |all| all.len() >= 3).await?;
     let shown = list.iter().find(|snapshot| path(snapshot).ends_with("-r5.db")).context("it is not listed")?;
     ensure!(shown["verified"].is_null(), "{shown}");
-    stage.told("is not verified: there is no proof beside it").await?;
+    stage.told("is not verified: it has no verification record").await?;
     ensure!(stage.node.path(&foreign).exists(), "it was pruned");
     fs::remove_file(stage.node.path(&foreign))?;
 

@@ -76,7 +76,7 @@ async fn is_stopped_for(stage: &Stage, kinds: &[&str]) -> Result<()> {
 async fn is_over(stage: &Stage) -> Result<()> {
     says(stage, "the data on record are served", Value::is_null).await?;
     stage.all_serve().await?;
-    stage.told("nobody on this node remembers the state before any more").await?;
+    stage.told("every component of this node has been restarted since").await?;
     for component in Component::ALL {
         stage.in_state(component, "Steady").await?;
     }
@@ -110,7 +110,7 @@ async fn q1_a_disk_that_is_not_mounted_and_an_older_copy_are_held_and_nothing_is
     stage.node.reboot().await?;
     is_stopped_for(&stage, &NEW).await?;
     ensure!(
-        stage.times_told("restarting its container") == 0 && stage.times_told("went back from") == 0,
+        stage.times_told("restarting its container") == 0 && stage.times_told("data regressed from") == 0,
         "{}",
         stage.story()
     );

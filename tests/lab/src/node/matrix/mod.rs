@@ -4,7 +4,7 @@
 //!   faults ─▶ run (one node, one fault, with or without the agent) ─▶ raw, one JSON object a line
 //!                │ clients: whom it hurts, asked from outside                  │
 //!                │ told: the agent's history and explanations                  ▼
-//!                └ calm: whether the machine let us measure                  table ─▶ README, between its markers
+//!                └ calm: whether the machine let us measure                  table ─▶ tests/results/faults.md, between its markers
 //! ```
 //!
 //! The node is true to life and the agent has its default configuration. Nothing in a cell about the agent is written
@@ -54,7 +54,7 @@ pub struct Options {
     #[arg(long, default_value = "target/matrix.jsonl")]
     raw: PathBuf,
     /// The file whose table is replaced
-    #[arg(long, default_value = "README.md")]
+    #[arg(long, default_value = "tests/results/faults.md")]
     readme: PathBuf,
     /// Measure nothing, write the table from what was measured
     #[arg(long)]

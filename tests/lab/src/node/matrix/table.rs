@@ -1,4 +1,4 @@
-//! The table of the README, and its place there.
+//! The table of tests/results/faults.md, and its place there.
 
 use std::fmt::Write as _;
 

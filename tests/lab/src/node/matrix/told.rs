@@ -200,7 +200,7 @@ fn tells_of_a_fault(event: &Event) -> bool {
     let any = |words: &[&str]| words.iter().any(|word| event.to.contains(word));
     match event.kind.as_str() {
         "verdict" => any(&["Failing", "Stalled", "Down", "Unknown"]),
-        "state" => any(&["-> RollingBack", "RollingBack(", "Held", "Missing", "restart", "started anew"]),
+        "state" => any(&["-> RollingBack", "RollingBack(", "Held", "Missing", "restart"]),
         "generation" => any(&["quarantined"]),
         "notice" | "action" | "failure" => true,
         _ => false,
@@ -264,7 +264,7 @@ mod tests {
     #[test]
     fn the_kubelet_is_no_component_and_what_is_told_of_the_node_is_told_of_it() {
         let events = [
-            event(2.1, "notice", "", "the kubelet stands still: it does not answer", ""),
+            event(2.1, "notice", "", "the kubelet is stalled: it does not answer", ""),
             event(9.0, "notice", "kube-scheduler", "Unknown", ""),
             event(16.0, "state", "", "the kubelet is restarted", "it does not answer"),
             event(17.0, "action", "", "restarted the kubelet: systemctl restart kubelet", ""),
@@ -277,9 +277,15 @@ mod tests {
     #[test]
     fn a_process_that_hangs_is_named_by_its_verdict_before_it_is_restarted() {
         let events = [
-            event(8.3, "notice", "etcd", "Stalled although nothing of it changed", ""),
+            event(
+                8.3,
+                "notice",
+                "etcd",
+                "Stalled: it does not answer; it did not change, so there is nothing to roll back",
+                "",
+            ),
             event(8.3, "verdict", "etcd", "Stalled", "its process is stopped by a signal"),
-            event(15.0, "state", "etcd", "restarting its container", "it has stood still for 6 s"),
+            event(15.0, "state", "etcd", "restarting its container", "it has been stalled for 6 s"),
             event(17.4, "action", "etcd", "stopped container c1 of etcd", ""),
             event(17.5, "verdict", "etcd", "Down", "its container exited with code 137"),
         ];
