@@ -139,7 +139,7 @@ impl Agent {
         let (mut memory, findings) = guard.load_memory(&machine);
         memory.machine = machine;
         for finding in findings {
-            events.push(Event::new(now.wall, EventKind::Agent, None, &finding.to_string(), ""));
+            events.push(Event::new(now.wall, EventKind::Agent, None, finding.to_string(), ""));
         }
         // A first look brings the probes under way, so that the first judged pass has answers.
         let _ = observer.observe(&memory).await;

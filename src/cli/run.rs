@@ -62,7 +62,7 @@ pub(super) async fn run(loaded: Loaded) -> Result<Exit, Failure> {
         if let Some(textfile) = &mut textfile {
             let trouble = textfile.keep(&line, || status.metrics()).await;
             let told = trouble
-                .map(|why| Event::new(clock::now().wall, EventKind::Failure, None, &unwritten(&why), WRITTEN_AGAIN));
+                .map(|why| Event::new(clock::now().wall, EventKind::Failure, None, unwritten(&why), WRITTEN_AGAIN));
             service.tell(told, Keep::InHistory);
         }
         if ready {

@@ -114,8 +114,9 @@ impl<'a> Search<'a> {
 }
 
 fn file(path: &Path, children: &Path, module: Vec<String>, sources: &mut BTreeMap<Module, Source>) {
-    let text = fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    let parsed = syn::parse_file(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let named = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
+    let text = fs::read_to_string(path).map_err(|error| named(&error)).expect("a source file");
+    let parsed = syn::parse_file(&text).map_err(|error| named(&error)).expect("Rust");
     items(&parsed.items, children, module, sources);
 }
 
