@@ -110,7 +110,7 @@ async fn never_8_a_person_reads_how_the_node_is_with_the_agent_running_and_stopp
 async fn a_person_rolls_back_with_the_agent_running_and_stopped() -> Result<()> {
     let stage = Stage::adopted().await?;
     let node = &stage.node;
-    complains(node, 3, "rollback kube-scheduler --yes", &["no known-good generation but 1, which stands"]).await?;
+    complains(node, 3, "rollback kube-scheduler --yes", &["no known-good generation but 1, which is deployed"]).await?;
     let (first, second) = second_generation(&stage).await?;
 
     let plan = ["in place of generation 2", "away for about", "wait for kube-scheduler to serve"];
@@ -233,9 +233,9 @@ async fn a_person_pins_and_quarantines_with_the_agent_running_and_stopped() -> R
     let (first, second) = second_generation(&stage).await?;
     offers(&stage, &second).await?;
 
-    says(node, 0, "pin kube-scheduler 1 --dry-run", &["would: ", "goes back to generation 1"]).await?;
+    says(node, 0, "pin kube-scheduler 1 --dry-run", &["would: ", "is rolled back to generation 1"]).await?;
     complains(node, 3, "unpin kube-scheduler", &["no generation of it is pinned"]).await?;
-    says(node, 0, "pin kube-scheduler 1 --reason audited", &["goes back to generation 1", "never forgotten"]).await?;
+    says(node, 0, "pin kube-scheduler 1 --reason audited", &["is rolled back to generation 1", "never forgotten"]).await?;
     offers(&stage, &first).await?;
     says(node, 0, "status", &["1 (pinned)"]).await?;
     says(node, 0, "history kube-scheduler", &["known-good, pinned"]).await?;
@@ -247,7 +247,7 @@ async fn a_person_pins_and_quarantines_with_the_agent_running_and_stopped() -> R
     stage.back(SCHEDULER, &first).await?;
     stage.steady_on(SCHEDULER, 1).await?;
     node.agent().stop().await?;
-    says(node, 0, "unpin kube-scheduler", &["goes back to generation 1, and later to the newest"]).await?;
+    says(node, 0, "unpin kube-scheduler", &["is rolled back to generation 1, and later to the newest"]).await?;
     complains(node, 3, "unpin kube-scheduler", &["no generation of it is pinned"]).await?;
     node.agent().start().await?;
     stage.steady_on(SCHEDULER, 1).await?;
@@ -303,7 +303,7 @@ async fn doctor_tells_before_the_outage_whether_a_recovery_would_succeed() -> Re
         ensure!(began.elapsed() < SOON, "not well again: {}", node.lastgood(&["doctor"]).await?.stdout);
     }
     says(node, 0, "pause --for 5m", &["changes nothing for 5m"]).await?;
-    says(node, 0, "doctor", &["warning", "`lastgood resume` ends that", "there is 1 warning"]).await?;
+    says(node, 0, "doctor", &["warning", "`lastgood resume` ends the pause", "there is 1 warning"]).await?;
     says(node, 0, "resume", &["acts again"]).await?;
     node.agent().stop().await?;
     says(node, 0, "doctor", &["it does not run", "`systemctl start lastgood`", "there is 1 warning"]).await?;
