@@ -235,7 +235,8 @@ async fn a_person_pins_and_quarantines_with_the_agent_running_and_stopped() -> R
 
     says(node, 0, "pin kube-scheduler 1 --dry-run", &["would: ", "is rolled back to generation 1"]).await?;
     complains(node, 3, "unpin kube-scheduler", &["no generation of it is pinned"]).await?;
-    says(node, 0, "pin kube-scheduler 1 --reason audited", &["is rolled back to generation 1", "never forgotten"]).await?;
+    says(node, 0, "pin kube-scheduler 1 --reason audited", &["is rolled back to generation 1", "never forgotten"])
+        .await?;
     offers(&stage, &first).await?;
     says(node, 0, "status", &["1 (pinned)"]).await?;
     says(node, 0, "history kube-scheduler", &["known-good, pinned"]).await?;

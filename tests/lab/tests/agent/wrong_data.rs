@@ -123,7 +123,9 @@ async fn q1_a_disk_that_is_not_mounted_and_an_older_copy_are_held_and_nothing_is
     let refused = stage.node.lastgood(&["etcd", "snapshot", "save"]).await?;
     ensure!(refused.code != 0, "a snapshot of the wrong store counts: {}", refused.stdout);
     // Retention removed nothing for it, and the newest snapshot is still one of the right data.
-    ensure!(listed(&stage.node).await? == kept, "{kept:?}\n{}", stage.story());
+    let paths = |all: &[Value]| all.iter().map(path).collect::<Vec<_>>();
+    let now = listed(&stage.node).await?;
+    ensure!(paths(&now) == paths(&kept), "{kept:?}, and now {now:?}\n{}", stage.story());
     let planned = stage.node.lastgood(&["etcd", "restore", "--from", "latest", "--dry-run"]).await?;
     ensure!(planned.stdout.contains(&newest), "not of {newest}: {}{}", planned.stdout, planned.stderr);
     // The person mounts it, and does nothing else.
