@@ -1,4 +1,4 @@
-//! Reasons to change nothing. Observing, keeping and telling go on under each of them.
+//! The inhibitors at present (model::inhibitor): noticed when they begin and end; an expired pause is removed.
 
 use std::time::Duration;
 

@@ -30,14 +30,14 @@ pub(super) fn kubelet_started_since(draft: &Draft<'_>, since: Timestamp) -> bool
     started.is_some_and(|started| started > since)
 }
 
-/// How long a kubelet may take to start what stands before it is taken to be deaf. One that has heard from an API server
+/// How long a kubelet may take to start the deployed manifest before it counts as unresponsive. One that has heard from an API server
 /// gets longer: a freshly started one hears of it up to a minute after it came back.
 pub(super) fn patience(draft: &Draft<'_>) -> Duration {
     let appear = draft.scene.policy.appear;
     if kubelet_hears(draft) { appear * 2 } else { appear }
 }
 
-/// Whether the kubelet has made a sandbox since what stands came to stand: then it is not deaf, whatever its container
+/// Whether the kubelet has made a sandbox since the manifest was deployed: then it does respond, whatever its container
 /// waits for (an image on its way, say).
 pub(super) fn has_reacted(draft: &Draft<'_>, id: &ComponentId) -> bool {
     let since = draft.record(id).and_then(|record| record.stands.as_ref()).map(|stands| stands.changed);

@@ -32,7 +32,7 @@ pub(super) fn restart_dependents(draft: &mut Draft<'_>, id: &ComponentId, what: 
     draft.memory.went_back = Some(WentBack { etcd: id.clone(), since, what, left, stopping: None });
 }
 
-/// Who may remember the old world, in the order in which they are started anew.
+/// The components that may have cached the earlier data, in the order in which they are restarted.
 pub(super) fn dependents(draft: &Draft<'_>, etcd: &ComponentId) -> Vec<ComponentId> {
     let components = &draft.memory.components;
     let newest = |id: &ComponentId| {
@@ -101,7 +101,7 @@ pub(super) fn standing(draft: &Draft<'_>, back: &WentBack, id: &ComponentId) -> 
     if let Some((container, _)) = running(draft, id).find(|(_, started)| *started < back.since) {
         return Standing::Old(container);
     }
-    // One that is away starts anew whenever it comes back.
+    // A component that is away starts with the present data when it returns.
     if matches!(record.slot, Slot::Missing { .. }) {
         return Standing::Fresh;
     }

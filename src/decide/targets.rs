@@ -1,4 +1,4 @@
-//! Which generation may be gone back to (Q1, Q2, R9).
+//! Which generation may be a rollback target (Q1, Q2, R9).
 
 use super::draft::Draft;
 use super::generations;

@@ -38,7 +38,7 @@ pub struct Incarnation {
     /// Whose Kubernetes cluster the store is; absent where that was never read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub store: Option<StoreIdentity>,
-    /// How many members the cluster had when they were told last; nought where they never were.
+    /// How many members the cluster had by its last member list; zero where none was ever read.
     #[serde(default)]
     pub members: usize,
     /// Since when no process of it has run, where it was seen so since then.
@@ -65,7 +65,7 @@ impl fmt::Display for Incarnation {
     }
 }
 
-/// The world went back, and what remembers the old one is being started anew.
+/// The data regressed, and the components that cached the later data are being restarted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct WentBack {

@@ -5,7 +5,7 @@ use crate::observe::LocalMember;
 /// What a pass knows and the keeper wants to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TaskInput {
-    /// The etcd member of this node; nothing where it has none of its own.
+    /// The etcd member of this node, if it has one.
     pub member: Option<LocalMember>,
     /// Whether it answers.
     pub answers: bool,

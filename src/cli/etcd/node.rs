@@ -14,7 +14,7 @@ use crate::sys::{files, proc};
 
 pub(super) async fn member(settings: &Settings) -> Result<LocalMember, Failure> {
     let mut observer = Observer::start(settings).await;
-    // What stands or stood last: the agent's memory knows the manifest of a member whose file is gone.
+    // The agent's memory knows the manifest of a member whose file is gone.
     let memory = crate::record::Store::open(settings).map(|store| store.load_memory(&observer.machine()).0);
     let _ = observer.observe(&memory.unwrap_or_else(|_| Memory::default())).await;
     observer.etcd_members().into_iter().next().ok_or_else(|| {

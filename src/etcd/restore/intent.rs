@@ -1,5 +1,5 @@
-//! What a restore is doing, in `intent.json`: written and synced before each step, read by whoever finds a restore that was
-//! broken off.
+//! What a restore is doing, in `intent.json`: written and synced before each step, and read when an interrupted
+//! restore is found.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
@@ -34,7 +34,7 @@ pub(super) struct Intent {
 pub(super) enum Step {
     /// What lies beside the intent may be anything between nothing and a whole member.
     Building,
-    /// It is whole, and takes the place of what stands.
+    /// It is whole, and replaces the present data.
     Swapping {
         /// The inode of what was built.
         built: u64,

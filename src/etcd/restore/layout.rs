@@ -13,7 +13,7 @@ use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use super::Fault;
 use crate::sys::files;
 
-/// Under which name what stands in a directory is kept there.
+/// The name under which the previous contents of a directory are kept there.
 pub(super) fn free_name(dir: &Path, what: &str) -> io::Result<String> {
     stamped(dir, &format!("{what}.before-restore-"), "")
 }
@@ -36,7 +36,7 @@ pub(super) fn random() -> io::Result<String> {
     Ok(String::from_utf8_lossy(&bytes).trim().to_owned())
 }
 
-/// Who owns what is built: whoever owns what stands.
+/// The owner of the new files: the owner of the previous ones.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Owner {
     pub(super) uid: u32,

@@ -18,7 +18,7 @@ pub(in crate::observe) enum Security {
     Plain,
     /// By TLS.
     Tls {
-        /// As whom we come: the first that can be used.
+        /// The client identities; the first usable one is presented.
         identities: Vec<Identity>,
         /// Whom we take.
         trust: Trust,
@@ -26,7 +26,7 @@ pub(in crate::observe) enum Security {
 }
 
 impl Security {
-    /// What stands before `://`.
+    /// The scheme, the part before `://`.
     pub(in crate::observe) fn scheme(&self) -> &'static str {
         match self {
             Self::Plain => "http",
@@ -35,7 +35,7 @@ impl Security {
     }
 }
 
-/// As whom we come: a certificate and its key, by path, read anew for each connection.
+/// A client identity: a certificate and its key, by path, read again for each connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::observe) struct Identity {
     /// PEM, the chain; or a kubeconfig, whose user it is.
