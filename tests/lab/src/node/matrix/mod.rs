@@ -79,9 +79,8 @@ pub async fn matrix(options: &Options) -> Result<()> {
     let runs = raw::latest(&raw::read(&options.raw)?);
     let text = fs::read_to_string(&options.readme);
     let text = text.with_context(|| format!("cannot read {}", options.readme.display()))?;
-    let table = table::table(&runs);
-    print!("{table}");
-    fs::write(&options.readme, table::put(&text, &table)?)
+    print!("{}", table::table(&runs, ""));
+    fs::write(&options.readme, table::put(&text, &runs)?)
         .with_context(|| format!("cannot write {}", options.readme.display()))
 }
 

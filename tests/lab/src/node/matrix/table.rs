@@ -13,8 +13,10 @@ use super::told::Told;
 const BEGIN: &str = "<!-- matrix -->";
 const END: &str = "<!-- /matrix -->";
 
-/// The table with what it was measured on.
-pub(super) fn table(runs: &[Run]) -> String {
+/// The table with what it was measured on. Of what these runs did not measure, the rows of the table before stay, with the
+/// words on how they were measured.
+pub(super) fn table(runs: &[Run], before: &str) -> String {
+    let stays = FAULTS.iter().any(|fault| kept(fault, runs, before).is_some());
     let mut out = String::from(
         "| Fault | Verdict | Cause named | Action | Detected after | Serving after | Kubelet alone |\n\
          |---|---|---|---|---|---|---|\n",
@@ -24,9 +26,27 @@ pub(super) fn table(runs: &[Run]) -> String {
         let (with, without) = (of(Doer::Lastgood), of(Doer::Kubelet));
         if !with.is_empty() || !without.is_empty() {
             out += &row(fault, &with, &without);
+        } else if let Some(row) = kept(fault, runs, before) {
+            out = out + row + "\n";
         }
     }
-    out + &caption(runs)
+    out += &caption(runs);
+    if stays {
+        let measured = FAULTS.iter().filter(|fault| runs.iter().any(|run| run.fault == fault.name));
+        let measured: Vec<&str> = measured.map(|fault| fault.title).collect();
+        let _ = writeln!(out, "\nThat is of: {}. Of the other rows:", measured.join("; "));
+        for line in before.lines().filter(|line| line.starts_with("Measured by") || line.starts_with("That is of")) {
+            let _ = writeln!(out, "\n{line}");
+        }
+    }
+    out
+}
+
+/// The row that the table before has of a fault, where these runs did not measure it.
+fn kept<'t>(fault: &Fault, runs: &[Run], before: &'t str) -> Option<&'t str> {
+    let start = format!("| {} |", fault.title);
+    let measured = runs.iter().any(|run| run.fault == fault.name);
+    before.lines().find(|line| !measured && line.starts_with(&start))
 }
 
 fn row(fault: &Fault, with: &[&Run], without: &[&Run]) -> String {
@@ -159,13 +179,14 @@ fn caption(runs: &[Run]) -> String {
     out
 }
 
-/// The text with another table between its markers.
+/// The text with the table of these runs between its markers.
 ///
 /// # Errors
 /// When it has no markers.
-pub(super) fn put(text: &str, table: &str) -> Result<String> {
+pub(super) fn put(text: &str, runs: &[Run]) -> Result<String> {
     let (before, rest) = text.split_once(BEGIN).with_context(|| format!("there is no {BEGIN}"))?;
-    let (_, after) = rest.split_once(END).with_context(|| format!("there is no {END} after {BEGIN}"))?;
+    let (old, after) = rest.split_once(END).with_context(|| format!("there is no {END} after {BEGIN}"))?;
+    let table = table(runs, old);
     Ok(format!("{before}{BEGIN}\n\n{}\n\n{END}{after}", table.trim()))
 }
 
@@ -182,7 +203,7 @@ mod tests {
             run("reads", Doer::Lastgood, 1, Serving::After(41.04)),
             run("reads", Doer::Kubelet, 1, Serving::NotWithin(300.0)),
         ];
-        let table = table(&runs);
+        let table = table(&runs, "");
         let rows: Vec<&str> = table.lines().filter(|line| line.starts_with("| kube-apiserver answers")).collect();
         assert_eq!(rows.len(), 1, "{table}");
         assert!(rows[0].ends_with("| 30.0 s (41.0 s) | not within 5 min |"), "{}", rows[0]);
@@ -220,10 +241,26 @@ mod tests {
 
     #[test]
     fn the_table_takes_the_place_between_its_markers_and_nothing_else() {
+        let runs = [run("disk", Doer::Kubelet, 1, Serving::After(4.0))];
         let text = "before\n<!-- matrix -->\nold\n<!-- /matrix -->\nafter\n";
-        let new = put(text, "| new |\n").expect("markers");
-        assert_eq!(new, "before\n<!-- matrix -->\n\n| new |\n\n<!-- /matrix -->\nafter\n");
-        assert_eq!(put(&new, "| new |\n").expect("markers"), new);
-        assert!(put("<!-- matrix -->", "").expect_err("no end").to_string().contains("<!-- /matrix -->"));
+        let new = put(text, &runs).expect("markers");
+        assert!(
+            new.starts_with("before\n<!-- matrix -->\n\n| Fault |") && new.ends_with("\n<!-- /matrix -->\nafter\n")
+        );
+        assert!(!new.contains("old"), "{new}");
+        assert_eq!(put(&new, &runs).expect("markers"), new);
+        assert!(put("<!-- matrix -->", &runs).expect_err("no end").to_string().contains("<!-- /matrix -->"));
+    }
+
+    #[test]
+    fn what_was_not_measured_now_keeps_its_row_and_how_it_was_measured() {
+        let earlier =
+            [run("disk", Doer::Kubelet, 1, Serving::After(4.0)), run("reads", Doer::Kubelet, 1, Serving::After(9.0))];
+        let first = put("<!-- matrix --><!-- /matrix -->", &earlier).expect("markers");
+        let again = put(&first, &[run("reads", Doer::Kubelet, 2, Serving::After(5.0))]).expect("markers");
+        let rows = |text: &str| text.lines().filter(|line| line.ends_with(" s |")).count();
+        assert_eq!((rows(&first), rows(&again)), (2, 2), "{again}");
+        assert!(again.contains("| 4.0 s |") && again.contains("| 5.0 s |") && !again.contains("| 9.0 s |"), "{again}");
+        assert_eq!(again.matches("Measured by").count(), 2, "{again}");
     }
 }
