@@ -14,23 +14,21 @@ use std::time::Duration;
 use crate::act::{self, Hands, Outcome};
 use crate::config::Settings;
 use crate::decide::{self, Pace, Scene};
+use crate::feature::{PassEnd, View};
 use crate::judge::{self, History};
 use crate::model::event::EventKind;
 use crate::model::inhibitor::Inhibitor;
-use crate::model::observation::BusyKind;
 use crate::model::plan::Refusal;
-use crate::model::{
-    ComponentId, Decision, Event, Judgement, Memory, Moment, Observation, Request, Role, Slot, Snapshots, Step, Tick,
-};
+use crate::model::{ComponentId, Decision, Event, Judgement, Memory, Moment, Observation, Request, Step, Tick};
 use crate::observe::{self, Observer, Surroundings};
 use crate::record::{Guard, LockError, Store};
 use crate::report::Figures;
-use crate::snapshots::Keeper;
-use crate::snapshots::task_input::TaskInput;
 use crate::sys;
 
+mod features;
 mod knowing;
 
+use features::Features;
 use knowing::Knowing;
 
 /// How long a memory that only grew older may stay unsaved: what a kill costs of a soak.
@@ -79,8 +77,8 @@ pub struct Agent {
     renewals: Vec<String>,
     /// What a restore will want to know of etcd.
     knowing: Knowing,
-    /// The task that takes snapshots; a command that passes has none.
-    keeper: Option<Keeper>,
+    /// The features; a command that makes a pass has none.
+    features: Features,
     /// What it counts.
     figures: Figures,
 }
@@ -162,7 +160,7 @@ impl Agent {
             failures: BTreeMap::new(),
             renewals: Vec::new(),
             knowing: Knowing::of(settings),
-            keeper: None,
+            features: Features::none(),
             figures: Figures::default(),
         };
         Ok((agent, events))
@@ -172,7 +170,7 @@ impl Agent {
     pub async fn pass(&mut self, request: Option<&Request>) -> Pass {
         let began = sys::clock::since_boot();
         let mut seen = self.observer.observe(&self.memory).await;
-        seen.snapshots = self.keeper.as_ref().and_then(Keeper::known);
+        seen.notices = self.features.notices(seen.at.wall);
         seen.growth = self.knowing.note(&seen);
         let found = self.observer.surroundings();
         if found != self.found {
@@ -211,7 +209,8 @@ impl Agent {
                 self.fail(seen.at, Trouble::History, sentence, &mut events);
             }
         }
-        self.look_ahead(&seen);
+        let members = self.observer.etcd_members();
+        self.features.after_pass(PassEnd { seen: &seen, memory: &self.memory, member: members.first() });
         self.pace = Pace::of(&self.memory, &seen);
         self.figures.passed(seen.at.wall, sys::clock::since_boot().saturating_sub(began));
         self.figures.etcd =
@@ -309,54 +308,22 @@ impl Agent {
         }
     }
 
-    /// Has snapshots taken from now on.
-    pub fn keep_snapshots(&mut self) {
-        self.keeper = Some(Keeper::start(&self.settings, self.memory.machine.machine_id.clone()));
+    /// Starts the features of the table.
+    pub fn start_features(&mut self) {
+        self.features = Features::start(&self.settings, &self.memory.machine);
     }
 
-    /// Tells the keeper of snapshots what it goes by.
-    fn look_ahead(&self, seen: &Observation) {
-        let Some(keeper) = &self.keeper else { return };
-        let member = self.observer.etcd_members().into_iter().next();
-        let status = member.as_ref().and_then(|member| seen.etcd.get(&member.component));
-        let kubeadm = seen.node.busy.iter().find(|process| process.kind == BusyKind::Kubeadm);
-        let changing =
-            self.memory.components.values().find(|record| record.role == Role::Etcd).map(|record| &record.slot);
-        let work_ahead = match (&self.memory.pause, kubeadm, changing) {
-            (_, Some(process), _) => Some(format!("kubeadm is at work (pid {})", process.pid)),
-            (Some(_), None, _) => Some("a person is about to work on this node (paused)".to_owned()),
-            // What comes of it may move the data on to where no older etcd opens them.
-            (None, None, Some(slot @ (Slot::Probation(_) | Slot::RollingBack(_)))) => Some(format!("etcd is {slot}")),
-            (None, None, _) => None,
-        };
-        let answers = status.is_some_and(|status| status.own.is_some());
-        // What is not the data on record is no snapshot that counts.
-        let answers = answers && member.as_ref().is_some_and(|m| decide::serves_the_record(&self.memory, &m.component));
-        if let Some(status) = status.filter(|_| answers) {
-            keeper.confirm(status.at);
-        }
-        keeper.want(TaskInput { answers, member, work_ahead });
-    }
-
-    /// Resolves when something may have changed, or the keeper of snapshots did something: with that. Cancel-safe.
-    pub async fn woken_or_kept(&mut self) -> Option<Event> {
-        let keeper = &mut self.keeper;
-        let kept = async {
-            match keeper {
-                Some(keeper) => keeper.told().await,
-                None => std::future::pending().await,
-            }
-        };
+    /// Resolves when something may have changed, or a feature reports something: with that. Cancel-safe.
+    pub async fn woken_or_told(&mut self) -> Option<Event> {
         tokio::select! {
             () = self.observer.woken() => None,
-            Some(event) = kept => Some(event),
-            else => std::future::pending().await,
+            event = self.features.next() => Some(event),
         }
     }
 
-    /// What is known of the snapshots of this node's etcd.
-    pub fn snapshots(&self) -> Option<Snapshots> {
-        self.keeper.as_ref().and_then(Keeper::known)
+    /// What reports show of the features.
+    pub fn features(&self) -> View {
+        self.features.view()
     }
 
     /// How long to wait for the next pass when nothing wakes the agent.

@@ -14,10 +14,12 @@
 //! each other. Tests hold both (`tests/house`), and `tests/graph` prints the graph.
 //!
 //! ```text
-//!  cli                                       arguments, printing, and what a command does over time
+//!  cli                                       arguments and printing
+//!  ops                                       what a command does over time: the service, following a request, a restore
 //!  agent    control                          the loop; the socket that the command line talks to
 //!  report                                    status, explain, doctor, history, metrics: one value each, and its printers
 //!  snapshots                                 copies of etcd's data: taken, verified, kept, sent, bundled with the node's files
+//!  feature                                   what such a capability registers with
 //!  observe  act  record  │  judge  decide    reads the node; changes it; remembers  │  functions of values, without I/O
 //!  config   journal  etcd                    settings; journald and systemd; etcd's file formats, and restoring from them
 //!  sys                                       thin wrappers of the operating system
@@ -38,8 +40,9 @@
 //! A **reason not to act**: a variant of [`model::inhibitor::Inhibitor`], and the line of `Inhibitor::all` that finds it. The
 //! order there names the first one; status, explain and doctor follow.
 //!
-//! A **notice**: something a person has to know and nothing is done about: `decide/members.rs` for etcd,
-//! `decide/surroundings.rs` for the node.
+//! A **notice**: something the operator has to know and lastgood does nothing about. Its subject is a variant in
+//! `model/notice.rs`; it is found in `decide/members.rs` for etcd, in `decide/surroundings.rs` for the node, and by a
+//! capability in its own `notices.rs`.
 //!
 //! A **metric**: a field of `report::Status` or `report::Figures`, and its line in `report/metrics.rs`.
 //!
@@ -47,10 +50,11 @@
 //!
 //! A **configuration key**: one row of [`config::KEYS`]; the loader, `config show`, the man page and the example follow.
 //!
-//! A **command**: a variant in `cli/mod.rs` and one file in `cli`.
+//! A **command**: a variant in `cli/mod.rs` and one file in `cli`, which parses and prints; what takes time is in `ops`.
 //!
-//! A **capability** with work of its own beside the loop (as snapshots have): a room on the layer of `snapshots`, with its
-//! task started by the agent, which hands it what it needs once a pass and takes its events.
+//! A **capability** with work beside the loop, as snapshots have: a room above `feature` that implements
+//! [`feature::Feature`], and its line in the table of `agent/features.rs`. It reports through the one inbox, hands its
+//! notices to each pass, and asks `decide` by a [`model::Request`] for what it wants done to a component.
 
 pub mod act;
 pub mod agent;
@@ -59,10 +63,12 @@ pub mod config;
 pub mod control;
 pub mod decide;
 pub mod etcd;
+pub mod feature;
 pub mod journal;
 pub mod judge;
 pub mod model;
 pub mod observe;
+pub mod ops;
 pub mod record;
 pub mod report;
 pub mod rules;

@@ -131,7 +131,9 @@
 //! Quarantine is keyed by the decoded pod and its files, and only for faults of its own. Faults of image, port, disk,
 //! address, registry, runtime, kubelet or a dependency do not count.
 //! * `q12_the_same_quarantined_content_three_times_is_held_until_a_person_resumes_or_writes_another`
+//! * `q12_a_candidate_whose_port_is_taken_is_rolled_back_and_not_quarantined`
 //! * `q12_the_same_quarantined_content_written_three_times_is_held`
+//! * `q12_a_candidate_whose_port_is_taken_is_rolled_back_and_not_quarantined`
 //! * `q12_what_a_person_vouches_for_is_not_quarantined_any_more`
 //!
 //! ## Q13 dependents-matter

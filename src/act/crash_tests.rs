@@ -12,6 +12,7 @@ use nix::mount::{MsFlags, mount};
 use super::tests::{BAD, GOOD, Node, manifest};
 use super::*;
 use crate::model::Memory;
+use crate::model::notice::NodeNotice;
 use crate::record::Store;
 use crate::sys::crash::{self, fill, on_a_tmpfs};
 use crate::sys::files;
@@ -37,7 +38,7 @@ impl Work {
 }
 
 fn memory(node: &Node, note: &str) -> Memory {
-    let notices = [("note".to_owned(), note.repeat(2000))].into();
+    let notices = [(NodeNotice::Clock, note.repeat(2000))].into();
     Memory { notices, ..node.memory.clone() }
 }
 
@@ -147,8 +148,10 @@ fn check(work: Work, node: &Node, situation: &str) {
     }
     if work == Work::SaveMemory {
         let (found, findings) = node.guard().load_memory(&node.memory.machine);
-        let note =
-            found.notices.get("note").map(|note| note.trim_end_matches("new").trim_end_matches("old").is_empty());
+        let note = found
+            .notices
+            .get(&NodeNotice::Clock)
+            .map(|note| note.trim_end_matches("new").trim_end_matches("old").is_empty());
         assert_eq!((note, findings), (Some(true), vec![]), "{situation}: the memory is lost");
         return;
     }

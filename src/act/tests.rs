@@ -144,7 +144,7 @@ impl Node {
             leases: BTreeMap::new(),
             etcd: BTreeMap::new(),
             growth: BTreeMap::new(),
-            snapshots: None,
+            notices: Vec::new(),
             images: BTreeMap::new(),
             runtime_work: None,
             kubelet: Kubelet { process: None, healthz: nothing(), answered: Duration::ZERO, waiting: BTreeMap::new() },

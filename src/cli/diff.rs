@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use similar::TextDiff;
 
-use super::offline::Offline;
 use super::{Exit, Failure, out};
 use crate::config::Settings;
-use crate::model::memory::{Record, notice};
+use crate::model::memory::Record;
+use crate::model::notice::Notice;
 use crate::model::{ComponentId, FileKind, FileState, Generation};
+use crate::ops::offline::Offline;
 
 /// A diff of two large files that have nothing in common is cut short after this, and is then coarser.
 const DIFF_DEADLINE: Duration = Duration::from_secs(5);
@@ -78,7 +79,7 @@ fn known_good<'r>(component: &ComponentId, record: &'r Record) -> Result<&'r Gen
 /// What stands: a generation, where it is one, or else the file itself.
 fn standing(record: &Record) -> Side<'_> {
     // A file that does not decode is no generation, whatever was the last that did.
-    let decodes = !record.notices.contains_key(notice::BROKEN);
+    let decodes = !record.notices.contains_key(&Notice::Undecodable);
     let stands = record.stands.as_ref().filter(|_| decodes);
     match stands.and_then(|stands| record.by_digest(stands.digest)) {
         Some(generation) => Side::Kept(generation),

@@ -13,14 +13,14 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::time::{Instant, sleep};
 
-use super::backend::Backend;
-use super::offline::Offline;
 use super::{Exit, Failure, out};
 use crate::config::Settings;
 use crate::etcd::restore;
 use crate::model::reading::SymptomKind;
 use crate::model::{ComponentId, Memory, Observation, Reading};
 use crate::observe::{self, Observer};
+use crate::ops::backend::Backend;
+use crate::ops::offline::Offline;
 use crate::report::{Doctor, Examined, Format, Process, doctor};
 use crate::sys::proc;
 

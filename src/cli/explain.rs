@@ -2,10 +2,10 @@
 
 use jiff::Timestamp;
 
-use super::backend::Backend;
 use super::{Exit, Failure, out};
 use crate::config::Settings;
 use crate::model::ComponentId;
+use crate::ops::backend::Backend;
 use crate::report::{Explanation, Format};
 
 pub(super) async fn explain(

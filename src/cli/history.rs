@@ -1,9 +1,9 @@
 //! `lastgood history`: read from the state directory, whether the agent runs or not.
 
-use super::offline::Offline;
 use super::{Exit, Failure, out};
 use crate::config::Settings;
 use crate::model::ComponentId;
+use crate::ops::offline::Offline;
 use crate::report::{Format, History};
 
 pub(super) fn history(

@@ -5,23 +5,19 @@
 //!                         └──── stopped ─▶ offline: the state directory, and the same decide under the lock
 //! ```
 
-mod backend;
 mod certs;
 mod config;
 mod diff;
 mod doctor;
 mod etcd;
-mod exit;
 mod explain;
 mod history;
 mod man;
 mod metrics;
-mod offline;
 mod out;
 mod pause;
 mod removal;
 mod rollback;
-mod run;
 mod slots;
 mod status;
 
@@ -30,16 +26,17 @@ use std::time::Duration;
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
+pub use crate::ops::failure::{Exit, Failure};
 pub use etcd::{EtcdCommand, RestoreArgs, SizingArgs, SnapshotCommand};
-pub use exit::{Exit, Failure};
 
 use crate::config::{Loaded, duration};
 use crate::model::{ComponentId, Request};
+use crate::ops::{failure, service};
 use crate::report::Format;
 
 /// Keeps the last known-good state of a Kubernetes control plane on the node itself, and puts it back.
 #[derive(Debug, Parser)]
-#[command(name = "lastgood", version, about, after_help = exit::help(), max_term_width = 100)]
+#[command(name = "lastgood", version, about, after_help = failure::help(), max_term_width = 100)]
 pub struct Cli {
     /// Configuration file; fragments are read from config.d/ beside it [default: /etc/lastgood/config.toml]
     #[arg(long, global = true, value_name = "FILE")]
@@ -351,7 +348,7 @@ pub fn dispatch(cli: Cli) -> Result<Exit, Failure> {
 async fn command(command: Command, loaded: Loaded) -> Result<Exit, Failure> {
     let settings = &loaded.settings;
     match command {
-        Command::Run => run::run(loaded).await,
+        Command::Run => service::run(loaded).await,
         Command::Status { watch, output } => status::status(settings, watch.into(), output).await,
         Command::History { component, number, output } => history::history(settings, component, number, output),
         Command::Explain { component, output } => explain::explain(settings, component, output).await,

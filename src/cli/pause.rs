@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use super::backend::Backend;
 use super::{Exit, Failure, out};
 use crate::config::Settings;
 use crate::control::How;
 use crate::model::{ComponentId, Request};
+use crate::ops::backend::Backend;
 
 pub(super) async fn pause(settings: &Settings, length: Duration, reason: String, how: How) -> Result<Exit, Failure> {
     let seconds = length.as_secs();

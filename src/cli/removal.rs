@@ -8,12 +8,12 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use super::offline::Offline;
 use super::{Exit, out};
 use crate::config::Settings;
 use crate::model::lineage::{ApiStop, WrongData, WrongDataKind};
 use crate::model::slot::{Rollback, Stage};
 use crate::model::{ComponentId, Generation, Memory, Slot};
+use crate::ops::offline::Offline;
 
 /// Prints it. Whatever is wrong, the package is removed all the same: there is nothing to fail for.
 pub(super) fn notice(settings: &Settings) -> Exit {

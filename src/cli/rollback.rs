@@ -1,22 +1,16 @@
 //! `lastgood rollback` and `quarantine`: the plan first, then the deed, followed until the component serves.
 
 use std::io::Write as _;
-use std::time::Duration;
 
 use tokio::sync::mpsc;
-use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
 
-use super::backend::{Backend, unexpected};
 use super::{Care, Exit, Failure, out};
 use crate::config::Settings;
-use crate::control::{Answer, Ask, Client, How, Reach};
+use crate::control::How;
 use crate::model::{ComponentId, Event, Request};
-use crate::report::{Format, Planned, status, text};
-
-/// How long progress is followed. The agent has deadlines of its own and goes on; a person need not wait longer.
-const FOLLOW: Duration = Duration::from_secs(600);
-/// Between two looks at the component while it is followed; events come at once.
-const LOOK: Duration = Duration::from_millis(500);
+use crate::ops::backend::Backend;
+use crate::ops::follow::{follow, outcome, tell, until};
+use crate::report::{Format, Planned};
 
 /// Asks for what puts another generation of this component in place, or may.
 pub(super) async fn replace(
@@ -70,33 +64,6 @@ pub(super) fn agreed() -> Result<bool, Failure> {
     Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }
 
-pub(super) fn tell(event: &Event) {
-    eprintln!("{}", text::event(event));
-}
-
-/// The component's events, from now on.
-pub(super) async fn follow(settings: &Settings, component: &ComponentId) -> Result<mpsc::Receiver<Event>, Failure> {
-    let Reach::Running(mut client) = Client::connect(settings).await? else {
-        return Err(Failure::unreachable("the agent has stopped: nothing was done".to_owned()));
-    };
-    match client.ask(&Ask::Follow { component: Some(component.clone()) }).await? {
-        Answer::Following => {}
-        other => return Err(unexpected(other)),
-    }
-    let (tx, rx) = mpsc::channel(64);
-    // A task of its own: reading a line must not be broken off in its middle.
-    tokio::spawn(async move {
-        while let Ok(Some(answer)) = client.next().await {
-            if let Answer::Event(event) = answer
-                && tx.send(event).await.is_err()
-            {
-                return;
-            }
-        }
-    });
-    Ok(rx)
-}
-
 /// Shows progress until the component is where it should be.
 async fn until_serving(
     backend: &mut Backend,
@@ -108,85 +75,12 @@ async fn until_serving(
     out::text(&format!("{component} serves{generation}\n"))
 }
 
-/// Shows progress until the component is somewhere.
-pub(super) async fn until(
-    backend: &mut Backend,
-    component: &ComponentId,
-    events: &mut mpsc::Receiver<Event>,
-    outcome: fn(&status::Component) -> Outcome,
-) -> Result<status::Component, Failure> {
-    let deadline = Instant::now() + FOLLOW;
-    let mut look = interval(LOOK);
-    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut stage = String::new();
-    while let Ok(event) = timeout_at(deadline, next(events, &mut look)).await {
-        if let Some(event) = event {
-            tell(&event);
-            continue;
-        }
-        let status = backend.status().await?;
-        let found = status.components.into_iter().find(|found| &found.component == component);
-        let Some(found) = found else {
-            return Err(Failure::failed(format!("{component} is no longer known to the agent")));
-        };
-        match outcome(&found) {
-            Outcome::UnderWay(now) if now != stage => {
-                eprintln!("{now}");
-                stage = now;
-            }
-            Outcome::UnderWay(_) => {}
-            Outcome::There => {
-                // What was told between the last event and this look.
-                while let Ok(event) = events.try_recv() {
-                    tell(&event);
-                }
-                return Ok(found);
-            }
-            Outcome::Failed(why) => return Err(Failure::failed(why)),
-        }
-    }
-    Err(Failure::failed(format!(
-        "{component} is not there after {} s; the agent goes on: `lastgood status --watch` shows how",
-        FOLLOW.as_secs()
-    )))
-}
-
-/// The next event, or none when it is time to look.
-async fn next(events: &mut mpsc::Receiver<Event>, look: &mut tokio::time::Interval) -> Option<Event> {
-    tokio::select! {
-        // A closed channel is quiet: the looks go on without it.
-        Some(event) = events.recv() => Some(event),
-        _ = look.tick() => None,
-    }
-}
-
-/// How far a component is on its way.
-pub(super) enum Outcome {
-    /// On it, in words.
-    UnderWay(String),
-    /// At its end.
-    There,
-    /// It will not come there.
-    Failed(String),
-}
-
-/// Whether a replacement is over.
-pub(super) fn outcome(component: &status::Component) -> Outcome {
-    let id = &component.component;
-    if let Some(held) = &component.held {
-        return Outcome::Failed(format!("{id} is held: {}; next step: {}", held.why, held.next_step));
-    }
-    match &component.replacement {
-        Some(replacement) => Outcome::UnderWay(format!("{id}: {}", replacement.stage)),
-        None => Outcome::There,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::{Asked, Listener, serve};
+    use crate::control::{Answer, Ask, Asked, Listener, serve};
     use crate::model::event::EventKind;
+    use crate::report::status;
     use tokio::sync::broadcast;
 
     /// The status of a node with one component, in these states by turns.

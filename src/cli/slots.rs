@@ -1,8 +1,8 @@
 //! `lastgood fill-slots`: what ExecStopPost runs, after any end of the agent (Q11).
 
-use super::offline::Offline;
 use super::{Exit, Failure, out};
 use crate::config::Settings;
+use crate::ops::offline::Offline;
 
 pub(super) fn fill(settings: &Settings) -> Result<Exit, Failure> {
     for filled in Offline::fill_slots(settings) {

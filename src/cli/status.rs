@@ -3,9 +3,9 @@
 use std::io::IsTerminal as _;
 use std::time::Duration;
 
-use super::backend::Backend;
 use super::{Exit, Failure, out};
 use crate::config::Settings;
+use crate::ops::backend::Backend;
 use crate::report::{Format, Paint, Status};
 
 /// Between two looks of `--watch`.

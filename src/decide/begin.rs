@@ -10,6 +10,7 @@ use super::targets::{OTHER_DATA, aim, data_allow, other_data};
 use super::{change_set, generations, hold, withheld};
 use crate::model::etcd_guard;
 use crate::model::generation::{Generation, Stored};
+use crate::model::notice::Notice;
 use crate::model::slot::{Nudged, Rollback, Stage, Stood, Until, Way, Wish};
 use crate::model::{ComponentId, Slot};
 
@@ -31,12 +32,12 @@ pub(super) fn begin(draft: &mut Draft<'_>, id: &ComponentId, begin: Begin) -> bo
     let begin = aimed(draft, id, begin);
     if let Some(hold) = hold::held(draft.hold.as_ref(), begin.wish) {
         let text = format!("would roll back to generation {}, because {}; suspended: {hold}", begin.to, begin.why);
-        if draft.record(id).is_some_and(|record| !record.notices.contains_key("would")) {
-            draft.notice(id, "would", text);
+        if draft.record(id).is_some_and(|record| !record.notices.contains_key(&Notice::WouldAct)) {
+            draft.notice(id, Notice::WouldAct, text);
         }
         return false;
     }
-    draft.clear_notice(id, "would");
+    draft.clear_notice(id, Notice::WouldAct);
     let target = match target(draft, id, &begin) {
         Ok(target) => target,
         Err((why, next, until)) => {
@@ -100,7 +101,7 @@ pub(super) fn aimed(draft: &mut Draft<'_>, id: &ComponentId, begin: Begin) -> Be
         return begin;
     }
     let (to, passed_over) = aim(draft, id, begin.to, begin.from);
-    draft.notice_if(id, "pin", passed_over);
+    draft.notice_if(id, Notice::PinPassedOver, passed_over);
     Begin { to, ..begin }
 }
 

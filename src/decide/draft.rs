@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::{Inhibitor, Scene};
 use crate::model::event::EventKind;
 use crate::model::memory::Record;
+use crate::model::notice::{NodeNotice, Notice};
 use crate::model::slot::{Held, Until};
 use crate::model::verdict::Assessment;
 use crate::model::{ComponentId, Decision, Event, Memory, Slot, Step};
@@ -113,45 +114,48 @@ impl<'a> Draft<'a> {
     }
 
     /// Has something to be known about a component: told once, shown while it lasts.
-    pub(super) fn notice(&mut self, id: &ComponentId, key: &str, text: String) {
+    pub(super) fn notice(&mut self, id: &ComponentId, about: Notice, text: String) {
         let Some(record) = self.memory.components.get_mut(id) else { return };
-        if record.notices.insert(key.to_owned(), text.clone()).as_ref() != Some(&text) {
+        if record.notices.insert(about, text.clone()).as_ref() != Some(&text) {
             self.tell(id, EventKind::Notice, None, &text, "");
         }
     }
 
-    pub(super) fn clear_notice(&mut self, id: &ComponentId, key: &str) {
+    pub(super) fn clear_notice(&mut self, id: &ComponentId, about: Notice) {
         if let Some(record) = self.memory.components.get_mut(id) {
-            record.notices.remove(key);
+            record.notices.remove(&about);
         }
     }
 
     /// Sets or clears a notice.
-    pub(super) fn notice_if(&mut self, id: &ComponentId, key: &str, text: Option<String>) {
+    pub(super) fn notice_if(&mut self, id: &ComponentId, about: Notice, text: Option<String>) {
         match text {
-            Some(text) => self.notice(id, key, text),
-            None => self.clear_notice(id, key),
+            Some(text) => self.notice(id, about, text),
+            None => self.clear_notice(id, about),
         }
     }
 
     /// Has something to be known about the node.
-    pub(super) fn node_notice(&mut self, key: &str, text: String) {
-        if self.memory.notices.insert(key.to_owned(), text.clone()).as_ref() != Some(&text) {
+    pub(super) fn node_notice(&mut self, about: NodeNotice, text: String) {
+        if self.memory.notices.insert(about, text.clone()).as_ref() != Some(&text) {
             self.tell_node(EventKind::Notice, &text, "");
         }
     }
 
-    /// Has all of these to be known about the node, and nothing else whose key begins so.
-    pub(super) fn keep_node_notices(&mut self, prefix: &str, notices: BTreeMap<String, String>) {
-        let kept = |key: &str| key.strip_prefix(prefix).is_none_or(|rest| notices.contains_key(rest));
-        self.memory.notices.retain(|key, _| kept(key));
-        for (key, text) in notices {
-            self.node_notice(&format!("{prefix}{key}"), text);
+    /// Replaces the notices about the node that `of_kind` selects by these.
+    pub(super) fn keep_node_notices(
+        &mut self,
+        of_kind: fn(&NodeNotice) -> bool,
+        notices: BTreeMap<NodeNotice, String>,
+    ) {
+        self.memory.notices.retain(|about, _| !of_kind(about) || notices.contains_key(about));
+        for (about, text) in notices {
+            self.node_notice(about, text);
         }
     }
 
-    pub(super) fn clear_node_notice(&mut self, key: &str) {
-        self.memory.notices.remove(key);
+    pub(super) fn clear_node_notice(&mut self, about: &NodeNotice) {
+        self.memory.notices.remove(about);
     }
 
     /// Takes one action from a component's budget for the hour; false when it is spent.

@@ -9,6 +9,7 @@ use crate::model::closure::KubeconfigHealth;
 use crate::model::event::EventKind;
 use crate::model::generation::{Generation, Proof, Standing as Held, Standing as Held_, Stored};
 use crate::model::memory::{Record, Stands};
+use crate::model::notice::Notice;
 use crate::model::observation::{ImagePresence, ManifestFile, Settled};
 use crate::model::policy::Policy;
 use crate::model::{ClosureFile, ComponentId, Digest, FileKind, FileState, Manifest, Slot, Step};
@@ -136,7 +137,7 @@ pub(super) fn publish(draft: &mut Draft<'_>) {
         let Some(good) = good.filter(|good| good.stored == Stored::Yes).cloned() else { continue };
         tell_if_unpromotable(draft, &id, &good);
         let Some(file) = draft.scene.seen.inactive.get(&good.file_name).cloned() else {
-            draft.clear_notice(&id, "offered");
+            draft.clear_notice(&id, Notice::Unpublished);
             draft.want(Step::Publish { component: id.clone(), number: good.number, file_name: good.file_name.clone() });
             continue;
         };
@@ -144,18 +145,20 @@ pub(super) fn publish(draft: &mut Draft<'_>) {
             continue;
         }
         match &file.content {
-            Ok(manifest) if Digest::of(&manifest.raw) == good.raw_digest => draft.clear_notice(&id, "offered"),
+            Ok(manifest) if Digest::of(&manifest.raw) == good.raw_digest => {
+                draft.clear_notice(&id, Notice::Unpublished)
+            }
             Ok(manifest) if manifest.id == id => offered(draft, &id, &good, &file, manifest),
             Ok(manifest) => {
                 let text = format!("inactive-manifests/{} holds {}, not {id}: left alone", file.name, manifest.id);
-                draft.notice(&id, "offered", text);
+                draft.notice(&id, Notice::Unpublished, text);
             }
             Err(fault) => {
                 let text = format!(
                     "inactive-manifests/{} {fault}: left as it is; remove it to have generation {} there again",
                     file.name, good.number
                 );
-                draft.notice(&id, "offered", text);
+                draft.notice(&id, Notice::Unpublished, text);
             }
         }
     }
@@ -168,7 +171,7 @@ fn offered(draft: &mut Draft<'_>, id: &ComponentId, good: &Generation, file: &Ar
     let Some(record) = draft.memory.components.get_mut(id) else { return };
     // One that was quarantined since would be a trap for whoever has nothing but `cp`; its bytes are kept.
     if record.generations.values().any(|g| g.raw_digest == raw && !matches!(g.standing, Held::Candidate)) {
-        draft.clear_notice(id, "offered");
+        draft.clear_notice(id, Notice::Unpublished);
         draft.want(Step::Publish { component: id.clone(), number: good.number, file_name: good.file_name.clone() });
         return;
     }
@@ -182,7 +185,7 @@ fn offered(draft: &mut Draft<'_>, id: &ComponentId, good: &Generation, file: &Ar
          `lastgood rollback {id} --to {number}` tries it",
         file.name
     );
-    draft.notice(id, "offered", text);
+    draft.notice(id, Notice::Unpublished, text);
 }
 
 /// Says before the outage that a known-good generation could not be put back (N15).
@@ -196,7 +199,7 @@ fn tell_if_unpromotable(draft: &mut Draft<'_>, id: &ComponentId, good: &Generati
             good.number
         )
     });
-    draft.notice_if(id, "image", text);
+    draft.notice_if(id, Notice::Image, text);
 }
 
 /// Lets go of generations beyond what is kept: never what stands, never what the slot names, never what is pinned,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::draft::Draft;
 use crate::model::event::EventKind;
 use crate::model::inhibitor::Inhibitor;
-use crate::model::memory::notice;
+use crate::model::notice::NodeNotice;
 use crate::model::slot::Wish;
 
 /// A pause is said to end soon this long before it does.
@@ -35,9 +35,9 @@ pub(super) fn expire_pause(draft: &mut Draft<'_>) {
 /// Says when a hold begins and ends.
 pub(super) fn tell(draft: &mut Draft<'_>, hold: Option<&Inhibitor>) {
     match hold {
-        Some(hold) => draft.node_notice(notice::HOLD, format!("watching only: {hold}")),
+        Some(hold) => draft.node_notice(NodeNotice::Inhibitor, format!("watching only: {hold}")),
         None => {
-            if draft.memory.notices.remove(notice::HOLD).is_some() {
+            if draft.memory.notices.remove(&NodeNotice::Inhibitor).is_some() {
                 draft.tell_node(EventKind::Agent, "acting again", "nothing holds it back any more");
             }
         }

@@ -27,11 +27,12 @@ use jiff::Timestamp;
 use super::draft::{Draft, Trust};
 use super::lineage::{self, Data};
 use super::pods::running;
-use super::restarts::{WENT_BACK, dependents, restart_dependents};
+use super::restarts::{dependents, restart_dependents};
 use super::served::{incarnation, store_of};
 use super::{pods, wrong_data};
 use crate::model::event::EventKind;
 use crate::model::lineage::{Incarnation, WentBack};
+use crate::model::notice::Notice;
 use crate::model::{ComponentId, Role};
 
 /// The runtime's clock may be read this many seconds after ours.
@@ -153,7 +154,7 @@ fn restored(draft: &mut Draft<'_>, id: &ComponentId, known: &Incarnation, fresh:
     let what = format!("its data regressed from {known} (seen {:.0}) to {fresh}", known.at);
     wrong_data::over(draft, id);
     let left = dependents(draft, id);
-    draft.notice(id, WENT_BACK, format!("{what}: an earlier state was restored; {KUBELETS}"));
+    draft.notice(id, Notice::RevisionRegression, format!("{what}: an earlier state was restored; {KUBELETS}"));
     draft.memory.went_back = Some(WentBack { etcd: id.clone(), since, what, left, stopping: None });
     let store = store_of(&fresh);
     draft.memory.incarnations.insert(id.clone(), Incarnation { store, ..fresh });

@@ -29,7 +29,7 @@ use std::time::Duration;
 use super::draft::Draft;
 use super::{Inhibitor, targets};
 use crate::model::ComponentId;
-use crate::model::memory::notice;
+use crate::model::notice::Notice;
 use crate::model::observation::SetAside;
 
 /// Where kubeadm keeps what stood of a component, if it was the known-good generation and nothing stands now.
@@ -53,10 +53,10 @@ pub(super) fn tell(draft: &mut Draft<'_>, id: &ComponentId, good: u32, grace: Du
             grace.as_secs()
         )
     });
-    draft.notice_if(id, notice::INTERRUPTED, text);
+    draft.notice_if(id, Notice::Interrupted, text);
 }
 
 /// It is no longer absent, or about to come back.
 pub(super) fn over(draft: &mut Draft<'_>, id: &ComponentId) {
-    draft.clear_notice(id, notice::INTERRUPTED);
+    draft.clear_notice(id, Notice::Interrupted);
 }

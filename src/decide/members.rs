@@ -13,15 +13,13 @@ use std::time::Duration;
 
 use super::draft::Draft;
 use crate::model::etcd::{AlarmKind, NEAR_QUOTA};
+use crate::model::notice::Notice;
 use crate::model::slot::Until;
 use crate::model::verdict::Cause;
 use crate::model::{ComponentId, EtcdStatus, Role, Slot, Verdict};
 
-/// Each thing that may have to be told.
-const KEYS: [&str; 6] = ["etcd-no-space", "etcd-corrupt", "etcd-quota", "etcd-disk", "etcd-versions", "etcd-growth"];
-/// What keeps it from having a leader: one at a time.
-const LEADERLESS: [&str; 3] = ["etcd-cluster", "etcd-peers", "etcd-cut-off"];
-const CERTIFICATES: &str = "etcd-certificates";
+/// What keeps a member from having a leader: one at a time.
+const LEADERLESS: [Notice; 3] = [Notice::EtcdCluster, Notice::EtcdPeers, Notice::EtcdCutOff];
 /// A database that reaches its quota within this time is told of: a long weekend.
 const SOON: Duration = Duration::from_secs(4 * 24 * 3600);
 
@@ -31,33 +29,40 @@ pub(super) fn tell(draft: &mut Draft<'_>) {
         draft.memory.components.iter().filter(|(_, r)| r.role == Role::Etcd).map(|(id, _)| id.clone()).collect();
     for id in etcds {
         let certificates = certificates(draft, &id);
-        once(draft, &id, CERTIFICATES, certificates);
+        once(draft, &id, Notice::EtcdCertificates, certificates);
         let Some(status) = draft.scene.seen.etcd.get(&id) else { continue };
         // A member that says nothing takes nothing back.
         let why = leaderless(draft, &id, status);
         if why.is_some() || status.own.is_some() {
-            for key in LEADERLESS {
-                let text = why.clone().and_then(|(of, text)| (of == key).then_some(text));
-                once(draft, &id, key, text);
+            for about in LEADERLESS {
+                let text = why.clone().and_then(|(of, text)| (of == about).then_some(text));
+                once(draft, &id, about, text);
             }
         }
         if status.own.is_none() {
             continue;
         }
         let growth = growth(draft, &id, status);
-        let texts = [no_space(status), corrupt(status), quota(status), disk(status), versions(status), growth];
-        for (key, text) in KEYS.into_iter().zip(texts) {
-            once(draft, &id, key, text);
+        let texts = [
+            (Notice::EtcdNoSpace, no_space(status)),
+            (Notice::EtcdCorrupt, corrupt(status)),
+            (Notice::EtcdQuota, quota(status)),
+            (Notice::EtcdDisk, disk(status)),
+            (Notice::EtcdVersions, versions(status)),
+            (Notice::EtcdGrowth, growth),
+        ];
+        for (about, text) in texts {
+            once(draft, &id, about, text);
         }
         hold_corrupt(draft, &id, status);
     }
 }
 
 /// Figures and names change from look to look; that something is so is said once while it is.
-pub(super) fn once(draft: &mut Draft<'_>, id: &ComponentId, key: &str, text: Option<String>) {
-    let known = draft.record(id).is_some_and(|record| record.notices.contains_key(key));
+pub(super) fn once(draft: &mut Draft<'_>, id: &ComponentId, about: Notice, text: Option<String>) {
+    let known = draft.record(id).is_some_and(|record| record.notices.contains_key(&about));
     if !(known && text.is_some()) {
-        draft.notice_if(id, key, text);
+        draft.notice_if(id, about, text);
     }
 }
 
@@ -117,8 +122,7 @@ fn disk(status: &EtcdStatus) -> Option<String> {
 }
 
 /// Why it has no leader, where it has none, and the key of that notice.
-fn leaderless(draft: &Draft<'_>, id: &ComponentId, status: &EtcdStatus) -> Option<(&'static str, String)> {
-    let [cluster, peers, cut_off] = LEADERLESS;
+fn leaderless(draft: &Draft<'_>, id: &ComponentId, status: &EtcdStatus) -> Option<(Notice, String)> {
     let assessment = draft.assessment(id).filter(|assessment| assessment.verdict != Verdict::Healthy)?;
     if status.is_cut_off() {
         let alone = "the other members agree without this one, which knows no leader";
@@ -129,11 +133,11 @@ fn leaderless(draft: &Draft<'_>, id: &ComponentId, status: &EtcdStatus) -> Optio
                     "{alone}; with {with}: {symptom}; next: see whether --peer-cert-file and --peer-trusted-ca-file of \
                      this node are of the others' authority (`kubeadm certs renew etcd-peer`), then restart etcd"
                 );
-                (peers, text)
+                (Notice::EtcdPeers, text)
             }
             None => {
                 let next = "see whether this node reaches the others' peer ports, and they its own";
-                (cut_off, format!("{alone}; next: {next}"))
+                (Notice::EtcdCutOff, format!("{alone}; next: {next}"))
             }
         });
     }
@@ -146,7 +150,7 @@ fn leaderless(draft: &Draft<'_>, id: &ComponentId, status: &EtcdStatus) -> Optio
     } else {
         format!("bring back the members that do not answer, or the network to them: {}", silent.join("; "))
     };
-    Some((cluster, format!("{detail}; nothing is restarted or rolled back for that; next: {next}")))
+    Some((Notice::EtcdCluster, format!("{detail}; nothing is restarted or rolled back for that; next: {next}")))
 }
 
 /// Whoever does not take whose certificate, the files are to be compared in both directions; of peers it is told above.

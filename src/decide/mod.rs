@@ -13,7 +13,7 @@
 //!                    wrong_data.rs: it is not    withheld.rs: kube-apiserver is stopped for it    served.rs: the latest answer
 //!                    restarts.rs: what read other data is restarted
 //!   a request        request.rs, pin.rs, quarantine.rs, vacancy_request.rs
-//!   notices          members.rs: of etcd    surroundings.rs: of the node    snapshots.rs    hold.rs: why nothing is changed
+//!   notices          members.rs: of etcd    surroundings.rs: of the node    features.rs    hold.rs: why nothing is changed
 //!   leaves           standing.rs: what the directory says    pods.rs    kubelet.rs    lookup.rs
 //!                    generations.rs: kept, proven, published, forgotten
 //! ```
@@ -24,6 +24,7 @@
 mod begin;
 mod change_set;
 mod draft;
+mod features;
 mod generations;
 mod hold;
 mod incarnation;
@@ -46,7 +47,6 @@ mod restarts;
 mod rollback;
 mod served;
 mod services;
-mod snapshots;
 mod stall;
 mod standing;
 mod steady;
@@ -68,6 +68,7 @@ use rollback::Flow;
 
 use crate::model::generation::Stored;
 use crate::model::memory::ApiServed;
+use crate::model::notice::NodeNotice;
 use crate::model::observation::Directory;
 use crate::model::plan::Refusal;
 use crate::model::{ComponentId, Decision, Judgement, Memory, Observation, Policy, Request, Role, Step, Tick};
@@ -101,9 +102,12 @@ pub fn decide(scene: Scene<'_>, memory: &Memory, request: Option<&Request>) -> (
 
     // A directory that cannot be read says nothing about anybody.
     if let Directory::Unreadable(error) = &scene.seen.manifests {
-        draft.node_notice("directory", format!("the manifest directory cannot be read, nothing is done: {error}"));
+        draft.node_notice(
+            NodeNotice::Directory,
+            format!("the manifest directory cannot be read, nothing is done: {error}"),
+        );
     } else {
-        draft.clear_node_notice("directory");
+        draft.clear_node_notice(&NodeNotice::Directory);
         generations::meet(&mut draft);
         wrong_data::watch(&mut draft);
         incarnation::look(&mut draft);
@@ -118,7 +122,7 @@ pub fn decide(scene: Scene<'_>, memory: &Memory, request: Option<&Request>) -> (
         go_on(&mut draft);
         parking::release(&mut draft);
         members::tell(&mut draft);
-        snapshots::tell(&mut draft);
+        features::tell(&mut draft);
         restarts::follow(&mut draft);
         wrong_data::tell(&mut draft);
     }

@@ -16,11 +16,9 @@ use super::draft::Draft;
 use super::standing::Standing;
 use super::{Inhibitor, begin, in_order, lookup, targets};
 use crate::model::generation::{Generation, Proof, Standing as Held};
+use crate::model::notice::Notice;
 use crate::model::slot::Wish;
 use crate::model::{ComponentId, Role, Slot};
-
-/// The key of the notice.
-pub(super) const NEWER: &str = "newer-than-api";
 
 /// The API server that stands.
 pub(super) struct Api {
@@ -54,7 +52,7 @@ pub(super) fn step(draft: &mut Draft<'_>) {
         }
         let Some(stands) = stands(draft, &id) else { continue };
         let Some(minor) = stands.minor.filter(|minor| *minor > api.minor) else {
-            draft.clear_notice(&id, NEWER);
+            draft.clear_notice(&id, Notice::NewerThanApi);
             continue;
         };
         match way_back(draft, &id, &stands, &api) {
@@ -131,7 +129,7 @@ pub(super) fn way_back(draft: &Draft<'_>, id: &ComponentId, stands: &Generation,
 
 /// Not quarantined: the fault is not its own.
 pub(super) fn undo(draft: &mut Draft<'_>, id: &ComponentId, from: u32, minor: (u32, u32), to: u32, api: &Api) {
-    draft.clear_notice(id, NEWER);
+    draft.clear_notice(id, Notice::NewerThanApi);
     let why = format!(
         "generation {from} is of {}, and {} was rolled back to generation {}, of {}: no component is left newer than its API \
          server",
@@ -167,7 +165,7 @@ pub(super) fn tell(
         api.id,
         shown(api.minor)
     );
-    draft.notice(id, NEWER, text);
+    draft.notice(id, Notice::NewerThanApi, text);
 }
 
 pub(super) fn shown((major, minor): (u32, u32)) -> String {

@@ -8,6 +8,7 @@ use crate::model::ComponentId;
 use crate::model::event::EventKind;
 use crate::model::generation::Stored;
 use crate::model::memory::Pin;
+use crate::model::notice::Notice;
 use crate::model::plan::Refusal;
 
 /// Pins what stands if that is known-good, else the newest known-good generation, unless one is named.
@@ -39,7 +40,7 @@ pub(super) fn pin(draft: &mut Draft<'_>, id: &ComponentId, number: Option<u32>, 
     if let Some(record) = draft.record_mut(id) {
         record.pinned = Some(Pin { generation: number, reason: reason.to_owned(), since });
     }
-    draft.clear_notice(id, "pin");
+    draft.clear_notice(id, Notice::PinPassedOver);
     let instead = before.map_or(String::new(), |before| format!(" in place of generation {before}"));
     draft.tell(id, EventKind::Request, Some(number), &format!("generation {number} is pinned{instead}"), &said(reason));
     Ok(())
@@ -55,7 +56,7 @@ pub(super) fn unpin(draft: &mut Draft<'_>, id: &ComponentId) -> Result<(), Refus
     if let Some(record) = draft.record_mut(id) {
         record.pinned = None;
     }
-    draft.clear_notice(id, "pin");
+    draft.clear_notice(id, Notice::PinPassedOver);
     let to = format!("generation {number} is no longer pinned");
     draft.tell(id, EventKind::Request, Some(number), &to, "a person asked for it");
     Ok(())

@@ -19,6 +19,7 @@ use super::draft::Draft;
 use super::{begin, change_set, generations, kubelet, pods, targets};
 use crate::model::event::EventKind;
 use crate::model::generation::Standing;
+use crate::model::notice::Notice;
 use crate::model::observation::{ImagePresence, ManifestFile, SandboxState};
 use crate::model::slot::{Probation, Served, Until, Wish};
 use crate::model::verdict::{Assessment, Cause, Crash, Reads};
@@ -101,7 +102,7 @@ fn absent_image(draft: &mut Draft<'_>, id: &ComponentId, file: &ManifestFile) ->
     let seen = &draft.scene.seen.images;
     let absent = images.into_iter().find(|image| seen.get(image) == Some(&ImagePresence::Absent));
     let notice = absent.as_ref().map(|image| format!("image {image} is not on this node; the kubelet has to pull it"));
-    draft.notice_if(id, "candidate-image", notice);
+    draft.notice_if(id, Notice::CandidateImage, notice);
     absent
 }
 
@@ -203,7 +204,7 @@ fn fault(
     let deadline = policy.deadline_of(draft.record(id).and_then(|record| record.generations.get(&trial.candidate)));
     if trial.served == Served::NotYet && trial.age >= deadline {
         let why = format!("it did not serve within {} s: {evidence}", deadline.as_secs());
-        let absent = draft.record(id).is_some_and(|record| record.notices.contains_key("candidate-image"));
+        let absent = draft.record(id).is_some_and(|record| record.notices.contains_key(&Notice::CandidateImage));
         let unstarted = matches!(assessment.reads, Reads::Nothing | Reads::Other { .. });
         return Some(if absent || unstarted || foreign_port(assessment) {
             Fault::Foreign(why)
@@ -216,8 +217,7 @@ fn fault(
 
 /// Whether the crash is about a port that somebody else holds: that lapses when they go.
 fn foreign_port(assessment: &Assessment) -> bool {
-    matches!(assessment.cause, Some(Cause::Port { .. }))
-        || assessment.evidence.iter().any(|line| line.contains("address already in use"))
+    assessment.address_in_use || matches!(assessment.cause, Some(Cause::Port { .. }))
 }
 
 /// Gives a candidate up.

@@ -10,6 +10,7 @@ use super::{begin, generations, hold, pin, quarantine, targets, vacancy_request,
 use crate::model::event::EventKind;
 use crate::model::generation::{Proof, Standing as Held, Stored};
 use crate::model::memory::Pause;
+use crate::model::notice::Notice;
 use crate::model::plan::Refusal;
 use crate::model::slot::{Until, Wish};
 use crate::model::{ComponentId, Request, Slot};
@@ -179,7 +180,7 @@ fn checkpoint(draft: &mut Draft<'_>, id: &ComponentId, reason: &str) -> Result<(
     generation.standing = Held::KnownGood { proof: Proof::Asserted { reason: reason.to_owned() }, since };
     generation.rewritten = 0;
     draft.tell(id, EventKind::Request, Some(number), &format!("generation {number} is known-good"), "a person says so");
-    draft.clear_notice(id, "unproven");
+    draft.clear_notice(id, Notice::Unproven);
     draft.enter(id, Slot::Steady { good: number }, "a person marked the deployed manifest as known-good");
     Ok(())
 }

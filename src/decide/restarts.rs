@@ -7,17 +7,12 @@ use super::pods;
 use super::pods::running;
 use crate::model::event::EventKind;
 use crate::model::lineage::WentBack;
+use crate::model::notice::Notice;
 use crate::model::policy::WentBackAction;
 use crate::model::{ComponentId, Role, Slot, Step, Verdict};
 
 /// Grace for a container whose generation is not known: the kubelet's default.
 pub(super) const GRACE: Duration = Duration::from_secs(30);
-
-/// Said once, from and to.
-pub(super) const WENT_BACK: &str = "went-back";
-
-/// Why nothing is done about it at the moment.
-pub(super) const WAITS: &str = "went-back-waits";
 
 /// Goes on with what an earlier pass began.
 pub(super) fn follow(draft: &mut Draft<'_>) {
@@ -76,20 +71,20 @@ pub(super) fn advance(draft: &mut Draft<'_>) {
                 back.stopping = None;
                 continue;
             }
-            Standing::Awaited(why) => draft.notice_if(&etcd, WAITS, why),
+            Standing::Awaited(why) => draft.notice_if(&etcd, Notice::RestartsWait, why),
             Standing::Old(container) => match may_stop(draft, &back, &id) {
                 Ok(()) => {
-                    draft.clear_notice(&etcd, WAITS);
+                    draft.clear_notice(&etcd, Notice::RestartsWait);
                     stop(draft, &mut back, &id, container);
                 }
-                Err(why) => draft.notice(&etcd, WAITS, why),
+                Err(why) => draft.notice(&etcd, Notice::RestartsWait, why),
             },
         }
         draft.memory.went_back = Some(back);
         return;
     }
-    draft.clear_notice(&etcd, WENT_BACK);
-    draft.clear_notice(&etcd, WAITS);
+    draft.clear_notice(&etcd, Notice::RevisionRegression);
+    draft.clear_notice(&etcd, Notice::RestartsWait);
     draft.tell(&etcd, EventKind::Notice, None, "every component of this node has been restarted since", &back.what);
 }
 
@@ -145,7 +140,7 @@ pub(super) fn stop(draft: &mut Draft<'_>, back: &mut WentBack, id: &ComponentId,
     if back.stopping.as_ref() != Some(&container) {
         if !draft.spend(id) {
             let why = format!("{id} cached the state before; its actions of this hour are used up, so it waits");
-            return draft.notice(&back.etcd, WAITS, why);
+            return draft.notice(&back.etcd, Notice::RestartsWait, why);
         }
         back.stopping = Some(container.clone());
         draft.tell(id, EventKind::Notice, None, "it is restarted: it cached a state of etcd that is gone", "");

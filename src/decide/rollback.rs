@@ -21,6 +21,7 @@ use super::targets::{data_of, fallback};
 use super::{change_set, generations, hold, kubelet, undecoded, vacancy, wrong_data};
 use crate::model::etcd_guard::{self, Barred};
 use crate::model::generation::{Generation, Stored};
+use crate::model::notice::Notice;
 use crate::model::slot::{Nudged, Probation, Rollback, Stage, Stood, Until, Way, Wish};
 use crate::model::verdict::{Crash, Reads, Verdict};
 use crate::model::{ComponentId, Role, Slot, Step};
@@ -258,7 +259,7 @@ fn nudge(draft: &mut Draft<'_>, id: &ComponentId, r: &mut Rollback, to: &Generat
             "the kubelet does not start what was put back, and must not be restarted by us now: `{}` does it",
             draft.scene.policy.kubelet_restart.join(" ")
         );
-        draft.notice(id, "deaf-kubelet", text);
+        draft.notice(id, Notice::KubeletUnresponsive, text);
     }
     r.enter(Stage::AwaitingServing);
 }
@@ -348,9 +349,9 @@ fn serves_its_data(draft: &mut Draft<'_>, id: &ComponentId, r: &Rollback) -> boo
 
 /// The good pod serves.
 fn finish(draft: &mut Draft<'_>, id: &ComponentId, r: &Rollback) {
-    draft.clear_notice(id, "deaf-kubelet");
+    draft.clear_notice(id, Notice::KubeletUnresponsive);
     if draft.record(id).is_some_and(|record| record.pin() == Some(r.to)) {
-        draft.clear_notice(id, "pin");
+        draft.clear_notice(id, Notice::PinPassedOver);
     }
     let because = match r.vacated {
         Some(_) => format!("generation {} serves again; it was away for a while: {}", r.to, r.why),

@@ -18,7 +18,9 @@ use std::time::Duration;
 
 use super::draft::Draft;
 use super::kubelet::kubelet_settles;
+use crate::model::component::HostService;
 use crate::model::event::EventKind;
+use crate::model::notice::NodeNotice;
 use crate::model::verdict::ServiceState;
 use crate::model::{Step, Verdict};
 
@@ -39,47 +41,49 @@ pub(super) fn step(draft: &mut Draft<'_>) {
 }
 
 /// Whether it has stood still for long enough; sets and clears what is to be known of it.
-fn is_due(draft: &mut Draft<'_>, key: &str, name: &str, state: &ServiceState) -> bool {
+fn is_due(draft: &mut Draft<'_>, service: HostService, state: &ServiceState) -> bool {
     let (patience, word) = match state.verdict {
         Verdict::Stalled => (draft.scene.policy.stall_after, "is stalled"),
         Verdict::Failing => (UNWELL, "calls itself unwell"),
         _ => {
-            draft.clear_node_notice(key);
-            draft.clear_node_notice(&format!("{key}-left"));
+            draft.clear_node_notice(&NodeNotice::Service(service));
+            draft.clear_node_notice(&NodeNotice::ServiceLeft(service));
             return false;
         }
     };
-    // Its words change from look to look; that it stands still is said once.
-    if !draft.memory.notices.contains_key(key) {
-        draft.node_notice(key, format!("{name} {word}: {}", state.evidence));
+    // The evidence changes from look to look; that the service is stalled is said once.
+    let about = NodeNotice::Service(service);
+    if !draft.memory.notices.contains_key(&about) {
+        draft.node_notice(about, format!("{service} {word}: {}", state.evidence));
     }
     state.watched >= patience
 }
 
-fn leave(draft: &mut Draft<'_>, key: &str, name: &str, why: &str, command: &[String]) {
+fn leave(draft: &mut Draft<'_>, service: HostService, why: &str, command: &[String]) {
     let command = command.join(" ");
-    draft.node_notice(&format!("{key}-left"), format!("{name} is not restarted: {why}; `{command}` does it"));
+    let text = format!("{service} is not restarted: {why}; `{command}` does it");
+    draft.node_notice(NodeNotice::ServiceLeft(service), text);
 }
 
 fn kubelet(draft: &mut Draft<'_>) {
     let policy = draft.scene.policy;
-    let (key, name, command) = ("kubelet", "the kubelet", &policy.kubelet_restart);
+    let (service, command) = (HostService::Kubelet, &policy.kubelet_restart);
     let state = draft.scene.judged.kubelet.clone();
-    if !is_due(draft, key, name, &state) || kubelet_settles(draft) {
+    if !is_due(draft, service, &state) || kubelet_settles(draft) {
         return;
     }
     if let Some(hold) = draft.hold.as_ref().map(ToString::to_string) {
-        return leave(draft, key, name, &hold, command);
+        return leave(draft, service, &hold, command);
     }
     let process = draft.scene.seen.kubelet.process.as_ref();
     if let Some(changed) = process.and_then(|process| process.changed_since.as_ref()) {
         let why = format!("{} changed since it started, and a restart would bring that in", changed.display());
-        return leave(draft, key, name, &why, command);
+        return leave(draft, service, &why, command);
     }
     let limit = draft.scene.policy.kubelet_restarts_per_hour;
     if draft.memory.kubelet_restarts.len() >= limit {
         let why = format!("{limit} restarts within the hour are the limit ({RESUME})");
-        return leave(draft, key, name, &why, command);
+        return leave(draft, service, &why, command);
     }
     draft.memory.kubelet_restarts.push_back(Duration::ZERO);
     draft.tell_node(EventKind::State, "the kubelet is restarted", &state.evidence);
@@ -88,19 +92,19 @@ fn kubelet(draft: &mut Draft<'_>) {
 
 fn runtime(draft: &mut Draft<'_>) {
     let policy = draft.scene.policy;
-    let (key, name, command) = ("runtime", "the container runtime", &policy.runtime_restart);
+    let (service, command) = (HostService::ContainerRuntime, &policy.runtime_restart);
     let state = draft.scene.judged.runtime.clone();
     let settles = draft.memory.runtime_restarts.iter().any(|age| *age < RUNTIME_PAUSE);
-    if !is_due(draft, key, name, &state) || settles {
+    if !is_due(draft, service, &state) || settles {
         return;
     }
     if let Some(hold) = draft.hold.as_ref().map(ToString::to_string) {
-        return leave(draft, key, name, &hold, command);
+        return leave(draft, service, &hold, command);
     }
     let limit = draft.scene.policy.runtime_restarts_per_hour;
     if draft.memory.runtime_restarts.len() >= limit {
         let why = format!("{limit} restart within the hour is the limit ({RESUME})");
-        return leave(draft, key, name, &why, command);
+        return leave(draft, service, &why, command);
     }
     draft.memory.runtime_restarts.push_back(Duration::ZERO);
     draft.tell_node(EventKind::State, "the container runtime is restarted", &state.evidence);

@@ -22,6 +22,7 @@ use super::draft::Draft;
 use super::others;
 use crate::model::event::EventKind;
 use crate::model::memory::Restart;
+use crate::model::notice::Notice;
 use crate::model::slot::Until;
 use crate::model::verdict::{Assessment, Pursuit, Standstill};
 use crate::model::{ComponentId, Step, Verdict};
@@ -37,7 +38,7 @@ const AGAIN: Duration = Duration::from_secs(15);
 pub(super) fn step(draft: &mut Draft<'_>, id: &ComponentId) {
     let Some(assessment) = draft.assessment(id) else { return };
     let Some(standstill) = assessment.standstill.as_ref().filter(|_| assessment.verdict == Verdict::Stalled) else {
-        draft.clear_notice(id, "stall");
+        draft.clear_notice(id, Notice::StallLeft);
         if let Some(record) = draft.record_mut(id) {
             record.restart = None;
         }
@@ -50,7 +51,11 @@ pub(super) fn step(draft: &mut Draft<'_>, id: &ComponentId) {
         return;
     }
     let why_not = why_not(draft, standstill).or_else(|| others::suffice(draft, id, assessment).err());
-    draft.notice_if(id, "stall", why_not.as_ref().map(|why| format!("it is stalled and is not restarted: {why}")));
+    draft.notice_if(
+        id,
+        Notice::StallLeft,
+        why_not.as_ref().map(|why| format!("it is stalled and is not restarted: {why}")),
+    );
     if why_not.is_none() {
         restart(draft, id, standstill, assessment);
     }

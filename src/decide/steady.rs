@@ -14,7 +14,7 @@ use super::{
 use crate::model::etcd_data::{DataDir, LockState};
 use crate::model::event::EventKind;
 use crate::model::generation::Standing as Held_;
-use crate::model::memory::notice;
+use crate::model::notice::Notice;
 use crate::model::observation::{BusyKind, Gone, ImagePresence, ManifestFile, whither};
 use crate::model::policy::Intruders;
 use crate::model::slot::{Probation, Until, Wish};
@@ -23,9 +23,6 @@ use crate::model::{ComponentId, Role, Slot, Step, Verdict};
 
 /// After the end of its termination grace, how much later a stopping etcd may still touch its data directory.
 const LAST_TOUCH: Duration = Duration::from_secs(5);
-
-/// The key of the notice that a deleted etcd does not come back by itself.
-const ETCD_STAYS: &str = "etcd-stays";
 
 /// Takes one component through this pass.
 pub(super) fn step(draft: &mut Draft<'_>, id: &ComponentId) -> Flow {
@@ -37,14 +34,14 @@ pub(super) fn step(draft: &mut Draft<'_>, id: &ComponentId) -> Flow {
     let standing = Standing::of(draft.scene.seen, id, record);
     let slot = record.slot.clone();
     if matches!(slot, Slot::RollingBack(_)) || !matches!(standing, Standing::Absent(_)) {
-        draft.clear_notice(id, ETCD_STAYS);
+        draft.clear_notice(id, Notice::EtcdStays);
         interrupted::over(draft, id);
     }
     if let Slot::RollingBack(rollback) = slot {
         return rollback::advance(draft, id, rollback, &standing);
     }
     if !matches!(standing, Standing::Claimed { .. }) {
-        draft.clear_notice(id, "claimed");
+        draft.clear_notice(id, Notice::Duplicate);
     }
     // While a file is being written, what stood before is the last that is known.
     let decoded = !matches!(standing, Standing::Broken(..) | Standing::Unsettled);
@@ -57,7 +54,7 @@ pub(super) fn step(draft: &mut Draft<'_>, id: &ComponentId) -> Flow {
     }
     // Last: what follows from a file that decodes again depends on that.
     if decoded {
-        draft.clear_notice(id, notice::BROKEN);
+        draft.clear_notice(id, Notice::Undecodable);
         if let Some(record) = draft.record_mut(id) {
             record.unstarted = None;
         }
@@ -152,7 +149,7 @@ fn adopt(draft: &mut Draft<'_>, id: &ComponentId, number: u32, candidate: u32, h
         }
         _ => None,
     };
-    draft.notice_if(id, "unproven", unproven);
+    draft.notice_if(id, Notice::Unproven, unproven);
     if let Some(record) = draft.record_mut(id) {
         record.slot = Slot::Adopting { candidate, healthy };
     }
@@ -176,10 +173,10 @@ fn ailing(draft: &mut Draft<'_>, id: &ComponentId) {
         }),
     };
     // The evidence's words change from crash to crash; that it ails is said once, and `explain` has the words.
-    let known = draft.record(id).is_some_and(|record| record.notices.contains_key("ailing"));
+    let known = draft.record(id).is_some_and(|record| record.notices.contains_key(&Notice::Unhealthy));
     match (text, known) {
-        (Some(text), false) => draft.notice(id, "ailing", text),
-        (None, _) => draft.clear_notice(id, "ailing"),
+        (Some(text), false) => draft.notice(id, Notice::Unhealthy, text),
+        (None, _) => draft.clear_notice(id, Notice::Unhealthy),
         (Some(_), true) => {}
     }
     stall::step(draft, id);
@@ -193,7 +190,7 @@ fn changed(draft: &mut Draft<'_>, id: &ComponentId, number: u32, good: u32, file
     let Some(record) = draft.memory.components.get_mut(id) else { return };
     let same_pod = record.generations.get(&good).zip(record.generations.get(&number));
     let only_files = same_pod.is_some_and(|(good, other)| good.pod_digest == other.pod_digest);
-    let undecoded = record.notices.contains_key(notice::BROKEN);
+    let undecoded = record.notices.contains_key(&Notice::Undecodable);
     let Some(generation) = record.generations.get_mut(&number) else { return };
     if let Held_::Quarantined { why, .. } = &generation.standing {
         let why = why.clone();
@@ -265,7 +262,7 @@ fn claimed(
              nothing is moved; next: keep one of them",
             named.name
         );
-        return draft.notice(id, "claimed", text);
+        return draft.notice(id, Notice::Duplicate, text);
     }
     let known = draft.record(id).and_then(|record| record.slot.good());
     let known = known.map(|good| targets::aim(draft, id, good, None).0);
@@ -276,10 +273,10 @@ fn claimed(
     };
     let Some(to) = stood.filter(stored).or(known).filter(|_| known.is_some()) else {
         let text = format!("{listed}: another file holds the same pod; keep one of them in the manifest directory");
-        return draft.notice(id, "claimed", text);
+        return draft.notice(id, Notice::Duplicate, text);
     };
     let text = format!("{listed} in the manifest directory claims the pod of {id}; the kubelet runs what it read last");
-    draft.notice(id, "claimed", text);
+    draft.notice(id, Notice::Duplicate, text);
     if draft.scene.policy.intruders == Intruders::Report {
         return;
     }
@@ -378,7 +375,7 @@ fn missing(draft: &mut Draft<'_>, id: &ComponentId, good: u32, how: Gone, since:
         return;
     }
     let blocked = etcd_must_stay_away(draft, id, since);
-    draft.notice_if(id, ETCD_STAYS, blocked.clone());
+    draft.notice_if(id, Notice::EtcdStays, blocked.clone());
     if blocked.is_some() {
         return;
     }

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use super::draft::Draft;
 use crate::model::Role;
+use crate::model::notice::NodeNotice;
 use crate::model::surroundings::{Certificate, Disk, Room, Stall, Validity, listed, second};
 
 /// A shortage that was told is over when there is this much more than what makes one, in percent.
@@ -48,8 +49,8 @@ pub(super) fn tell(draft: &mut Draft<'_>) {
         )
     });
     match jump {
-        Some(text) => draft.node_notice("clock", text),
-        None => draft.clear_node_notice("clock"),
+        Some(text) => draft.node_notice(NodeNotice::Clock, text),
+        None => draft.clear_node_notice(&NodeNotice::Clock),
     }
 }
 
@@ -68,9 +69,11 @@ fn certificates(draft: &mut Draft<'_>) {
             *known = certificate;
         }
     }
-    let notices = worst.into_iter().filter_map(|(path, one)| Some((path, dates(one, one.validity(now))?)));
-    let notices = notices.collect();
-    draft.keep_node_notices("certificate ", notices);
+    let notices = worst
+        .into_iter()
+        .filter_map(|(path, one)| Some((NodeNotice::Certificate(path), dates(one, one.validity(now))?)))
+        .collect();
+    draft.keep_node_notices(|about| matches!(about, NodeNotice::Certificate(_)), notices);
 }
 
 fn dates(certificate: &Certificate, validity: Validity) -> Option<String> {
@@ -132,17 +135,17 @@ fn disks(draft: &mut Draft<'_>) {
     let mut notices = BTreeMap::new();
     for disk in all {
         let Some((_, first)) = disk.holds.first() else { continue };
-        let key = first.display().to_string();
-        let told = draft.memory.notices.get(&format!("{DISK}{key}"));
-        let on_the_edge = shortage(disk, disk.room(MARGIN)).filter(|text| told == Some(text));
-        if let Some(text) = on_the_edge.or_else(|| shortage(disk, disk.room(0))) {
-            notices.insert(key, text);
+        let about = |room| NodeNotice::Disk(room, first.display().to_string());
+        // A shortage that is shown stays until there is a margin more than what makes one.
+        let with_margin = disk.room(MARGIN);
+        let shown = draft.memory.notices.contains_key(&about(with_margin));
+        let room = if shown { with_margin } else { disk.room(0) };
+        if let Some(text) = shortage(disk, room) {
+            notices.insert(about(room), text);
         }
     }
-    draft.keep_node_notices(DISK, notices);
+    draft.keep_node_notices(|about| matches!(about, NodeNotice::Disk(..)), notices);
 }
-
-const DISK: &str = "disk ";
 
 fn shortage(disk: &Disk, room: Room) -> Option<String> {
     let held = disk.held();
@@ -173,19 +176,31 @@ fn shortage(disk: &Disk, room: Room) -> Option<String> {
 fn pressure(draft: &mut Draft<'_>) {
     let pressure = draft.scene.seen.node.pressure;
     let rows = [
-        ("pressure memory", pressure.memory, MEMORY_STALLED, "memory", "find what takes it (`systemd-cgtop -m`)"),
-        ("pressure io", pressure.io, IO_STALLED, "its disks", "find what uses them (`iotop`, `systemd-cgtop -i`)"),
+        (
+            NodeNotice::MemoryPressure,
+            pressure.memory,
+            MEMORY_STALLED,
+            "memory",
+            "find what takes it (`systemd-cgtop -m`)",
+        ),
+        (
+            NodeNotice::IoPressure,
+            pressure.io,
+            IO_STALLED,
+            "its disks",
+            "find what uses them (`iotop`, `systemd-cgtop -i`)",
+        ),
     ];
-    for (key, stall, limit, what, next) in rows {
+    for (about, stall, limit, what, next) in rows {
         let Some(Stall { full_60, .. }) = stall else { continue };
-        let known = draft.memory.notices.contains_key(key);
+        let known = draft.memory.notices.contains_key(&about);
         if full_60 >= if known { limit * RELIEVED } else { limit } {
             let text = format!(
                 "the machine waits for {what}: in more than {limit} % of the last minute nothing got on; next: {next}"
             );
-            draft.node_notice(key, text);
+            draft.node_notice(about, text);
         } else {
-            draft.clear_node_notice(key);
+            draft.clear_node_notice(&about);
         }
     }
 }
@@ -203,10 +218,9 @@ fn endpoints(draft: &mut Draft<'_>) {
             endpoint.users()
         );
         // Refused at one look and timed out at the next is the same news.
-        let told = draft.memory.notices.get(&format!("{ENDPOINT}{}", endpoint.server)).cloned();
-        notices.insert(endpoint.server.clone(), told.unwrap_or(text));
+        let about = NodeNotice::Endpoint(endpoint.server.clone());
+        let shown = draft.memory.notices.get(&about).cloned();
+        notices.insert(about, shown.unwrap_or(text));
     }
-    draft.keep_node_notices(ENDPOINT, notices);
+    draft.keep_node_notices(|about| matches!(about, NodeNotice::Endpoint(_)), notices);
 }
-
-const ENDPOINT: &str = "endpoint ";

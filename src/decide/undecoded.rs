@@ -22,7 +22,8 @@ use super::begin::Begin;
 use super::draft::Draft;
 use super::{begin, kubelet, pods, targets};
 use crate::model::closure::generation_digest;
-use crate::model::memory::{Unstarted, notice};
+use crate::model::memory::Unstarted;
+use crate::model::notice::Notice;
 use crate::model::observation::{ManifestFile, PodRun, SandboxState};
 use crate::model::slot::{Rollback, Wish};
 use crate::model::{ComponentId, FileFault, Generation, Role, Slot, Verdict};
@@ -70,26 +71,26 @@ pub(super) fn step(draft: &mut Draft<'_>, id: &ComponentId, file: &Arc<ManifestF
     };
     let Some(good) = slot.good() else {
         let text = format!("{what}{may_run}; nothing of {id} is known-good yet, so nothing is put back");
-        return draft.notice(id, notice::BROKEN, text);
+        return draft.notice(id, Notice::Undecodable, text);
     };
     if matches!(slot, Slot::Held(_)) {
-        return draft.notice(id, notice::BROKEN, format!("{what}{may_run}; {id} is held, so nothing is put back"));
+        return draft.notice(id, Notice::Undecodable, format!("{what}{may_run}; {id} is held, so nothing is put back"));
     }
     let why = match kubelet {
         None => {
-            draft.notice(id, notice::BROKEN, format!("{what}: the kubelet kills its pod at the next scan"));
+            draft.notice(id, Notice::Undecodable, format!("{what}: the kubelet kills its pod at the next scan"));
             what
         }
         Some(Kubelet::Refuses(waited)) => {
             let why = format!("{what}, and the kubelet has started no pod of it for {} s", waited.as_secs());
-            draft.notice(id, notice::BROKEN, why.clone());
+            draft.notice(id, Notice::Undecodable, why.clone());
             why
         }
         Some(kubelet) => {
             let back = targets::aim(draft, id, good, None).0;
             let text =
                 format!("lastgood cannot read {} (it {fault}); {}", file.name, meanwhile(draft, id, &kubelet, back));
-            return draft.notice(id, notice::BROKEN, text);
+            return draft.notice(id, Notice::Undecodable, text);
         }
     };
     begin::begin(

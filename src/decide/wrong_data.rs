@@ -33,7 +33,8 @@ use crate::model::event::EventKind;
 use crate::model::generation::Stored;
 use crate::model::lineage::{ApiStop, Incarnation, WrongData, WrongDataKind};
 use crate::model::manifest::DataIdentity;
-use crate::model::memory::{Memory, Parked, notice};
+use crate::model::memory::{Memory, Parked};
+use crate::model::notice::Notice;
 use crate::model::observation::{BusyKind, Gone, ManifestFile};
 use crate::model::plan::Refusal;
 use crate::model::slot::{Probation, Rollback, Until};
@@ -176,7 +177,7 @@ pub(super) fn step(draft: &mut Draft<'_>) {
 pub(super) fn tell(draft: &mut Draft<'_>) {
     let Some(wrong) = draft.memory.wrong_data.clone() else { return };
     let story = story(draft, &wrong);
-    draft.notice(&wrong.etcd, notice::WRONG_DATA, story);
+    draft.notice(&wrong.etcd, Notice::WrongData, story);
 }
 
 /// What is done about it, and what happened where etcd's own state does not say so already.
@@ -536,7 +537,7 @@ fn candidate(draft: &mut Draft<'_>, id: &ComponentId, trial: &Probation, wrong: 
 /// The right data are served again, or what is served was accepted.
 pub(super) fn over(draft: &mut Draft<'_>, id: &ComponentId) {
     let Some(wrong) = draft.memory.wrong_data.take_if(|wrong| wrong.etcd == *id) else { return };
-    draft.clear_notice(id, notice::WRONG_DATA);
+    draft.clear_notice(id, Notice::WrongData);
     let number = deployed(draft, id).map(|generation| generation.number);
     if let Some(record) = draft.record_mut(id) {
         record.restart = None;

@@ -122,9 +122,19 @@ pub(super) fn assess(
         uid: run.map(|run| run.uid.clone()),
         reads,
         harms: None,
+        address_in_use: container.is_some_and(found_address_in_use),
         standstill,
     };
     (assessment, past)
+}
+
+/// EADDRINUSE in the words of Go's standard library, which all components of the control plane are built on.
+const ADDRESS_IN_USE: &str = "address already in use";
+
+/// Whether the last that an ended process wrote names a port that was taken.
+fn found_address_in_use(container: &ContainerRun) -> bool {
+    let failed = matches!(container.state, ContainerState::Exited { code, .. } if code != 0);
+    failed && container.last_words.as_ref().is_some_and(|words| last_line(words).contains(ADDRESS_IN_USE))
 }
 
 /// Smooths a finding: Healthy wants several good answers in a row, and is lost only by several bad ones, unless the

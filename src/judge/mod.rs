@@ -29,6 +29,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use crate::model::component::HostService;
 use crate::model::observation::{Directory, ManifestFile};
 use crate::model::verdict::Cause;
 use crate::model::{ComponentId, Judgement, Memory, Observation, Policy, Role, Tick, Verdict};
@@ -93,7 +94,7 @@ pub fn judge(
         let assessment = judgement.components.get(id);
         assessment.is_some_and(|assessment| matches!(assessment.cause, Some(Cause::Certificate { .. })))
     });
-    let kubelet = stuck.get(&ComponentId::system("kubelet")).filter(|_| !ended);
+    let kubelet = stuck.get(&ComponentId::from(HostService::Kubelet)).filter(|_| !ended);
     judgement.kubelet = services::kubelet(tick, seen, kubelet, &mut history.kubelet);
     judgement.runtime = services::runtime(tick, seen, &mut history.runtime);
     (judgement, history)

@@ -76,7 +76,7 @@ pub(super) fn look(
     let moves = past.leases.values().any(|still| still.lease.renewed.is_some() && still.unchanged < patience / 2);
     let mut stuck = Stuck::new();
     // Nobody waits for a node's.
-    let contested = |id: &ComponentId| id.name != KUBELET;
+    let contested = |id: &ComponentId| id.name() != KUBELET;
     let patience_with =
         |id: &ComponentId, lease: &Lease| if contested(id) { patience.max(lease.is_taken_within()) } else { patience };
     let due = |(id, still): &(&ComponentId, &Still)| {
@@ -127,7 +127,7 @@ fn process(seen: &Observation, id: &ComponentId) -> Option<String> {
     let running = runs.filter(|container| matches!(container.state, ContainerState::Running { .. }));
     let container = running.map(|container| container.id.clone()).next_back();
     container.or_else(|| {
-        let kubelet = seen.kubelet.process.as_ref().filter(|_| id.name == KUBELET)?;
+        let kubelet = seen.kubelet.process.as_ref().filter(|_| id.name() == KUBELET)?;
         Some(format!("{} {:?}", kubelet.pid, kubelet.started))
     })
 }

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 
 use super::*;
 use crate::model::closure::generation_digest;
+use crate::model::component::HostService;
 use crate::model::etcd::{Alarm, AlarmKind, Member, MemberStatus, Metrics, SLOW_FSYNC};
 use crate::model::generation::Stored;
 use crate::model::memory::Record;
@@ -64,7 +65,7 @@ fn nothing_runs(names: &[&str]) -> Observation {
         leases: BTreeMap::new(),
         etcd: BTreeMap::new(),
         growth: BTreeMap::new(),
-        snapshots: None,
+        notices: Vec::new(),
         images: BTreeMap::new(),
         kubelet: Kubelet {
             process: Some(KubeletProcess {
@@ -295,7 +296,7 @@ fn what_lies_beneath_explains_what_lies_above() {
     answers(&mut seen, "etcd", &[(Question::Live, Reading::Good)]);
     assert_eq!(cause_of(&seen, "kube-apiserver"), None, "a healthy etcd explains nothing");
     seen.kubelet.process = None;
-    seen.runtime.as_mut().unwrap().retain(|run| run.component.name == "etcd");
+    seen.runtime.as_mut().unwrap().retain(|run| run.component.name() == "etcd");
     assert!(matches!(cause_of(&seen, "kube-apiserver"), Some(Cause::Kubelet { .. })));
 }
 
@@ -658,7 +659,7 @@ const DEPLOYED: i64 = 0;
 
 /// The scheduler as it is in this second, in a look at a node whose API server is well.
 fn scheduler(seen: &mut Observation) -> &mut ContainerRun {
-    let run = seen.runtime.as_mut().unwrap().iter_mut().find(|run| run.component.name == "kube-scheduler");
+    let run = seen.runtime.as_mut().unwrap().iter_mut().find(|run| run.component.name() == "kube-scheduler");
     &mut run.unwrap().containers[0]
 }
 
@@ -994,7 +995,7 @@ fn leases(seen: &Observation, moving: &[&str], seconds: u64, change: impl Fn(&mu
         for (id, look) in &mut seen.leases {
             look.at = seen.at.boot;
             if let Ok(lease) = &mut look.said
-                && moving.contains(&id.name.as_str())
+                && moving.contains(&id.name())
             {
                 lease.renewed = Some(second.to_string());
             }
@@ -1008,7 +1009,7 @@ fn leases(seen: &Observation, moving: &[&str], seconds: u64, change: impl Fn(&mu
 
 fn stalled(judgement: &Judgement) -> Vec<String> {
     let stalled = judgement.components.iter().filter(|(_, a)| a.verdict == Verdict::Stalled && a.cause.is_none());
-    let mut names: Vec<String> = stalled.map(|(id, _)| id.name.clone()).collect();
+    let mut names: Vec<String> = stalled.map(|(id, _)| id.name().to_owned()).collect();
     names.extend((judgement.kubelet.verdict == Verdict::Stalled).then(|| "kubelet".to_owned()));
     names
 }
@@ -1070,7 +1071,7 @@ fn a_kubelet_is_not_to_blame_for_the_ended_certificate_of_its_api_server() {
 fn a_kubelet_that_was_just_restarted_is_not_judged_by_its_lease() {
     const PAUSE: u64 = 90;
     let mut seen = leaseholders();
-    let node = seen.leases.get_mut(&ComponentId::system("kubelet")).unwrap().said.as_mut().unwrap();
+    let node = seen.leases.get_mut(&ComponentId::from(HostService::Kubelet)).unwrap().said.as_mut().unwrap();
     (node.holder, node.lasts) = (None, Some(Duration::from_secs(PAUSE)));
     let others = ["kube-controller-manager", "kube-scheduler"];
     let restarted = |seen: &mut Observation, second: u64, at: u64| {
@@ -1094,7 +1095,7 @@ fn a_kubelet_that_was_just_restarted_is_not_judged_by_its_lease() {
         restarted(seen, second, 70);
         if second >= 70 {
             let said = Err(Symptom::new(SymptomKind::TimedOut, "no answer"));
-            seen.leases.insert(ComponentId::system("kubelet"), LeaseLook { said, at: seen.at.boot });
+            seen.leases.insert(ComponentId::from(HostService::Kubelet), LeaseLook { said, at: seen.at.boot });
         }
     };
     for seconds in [72, 300] {

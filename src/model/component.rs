@@ -1,4 +1,5 @@
-//! A component: one static pod of this node, whichever file or generation holds it at the moment.
+//! A component: a static pod of this node, whichever file or generation holds it at the moment, or one of the two services
+//! of the host that run them.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,39 +9,69 @@ use serde::{Deserialize, Serialize};
 /// The namespace kubeadm puts the control plane in; left out when a component of it is shown to people.
 pub const SYSTEM_NAMESPACE: &str = "kube-system";
 
-/// Names a component: `namespace/name` as the manifest says, without the node name the kubelet appends.
+/// Names a component: a static pod, or a service of the host.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
-pub struct ComponentId {
-    /// `metadata.namespace`; the kubelet's default for a static pod without one is `default`.
-    pub namespace: String,
-    /// `metadata.name`.
-    pub name: String,
+pub enum ComponentId {
+    /// A static pod: `namespace/name` as its manifest says, without the node name that the kubelet appends.
+    Pod {
+        /// `metadata.namespace`; the kubelet's default for a static pod without one is `default`.
+        namespace: String,
+        /// `metadata.name`.
+        name: String,
+    },
+    /// A service of the host: `host:NAME`, which no pod can be called.
+    Service(HostService),
 }
 
+/// What the name of a service of the host begins with.
+const HOST: &str = "host:";
+
 impl ComponentId {
-    /// A component of any namespace.
+    /// A static pod of any namespace.
     pub fn new(namespace: impl Into<String>, name: impl Into<String>) -> Self {
-        Self { namespace: namespace.into(), name: name.into() }
+        Self::Pod { namespace: namespace.into(), name: name.into() }
     }
 
-    /// A component of `kube-system`.
+    /// A static pod of `kube-system`.
     pub fn system(name: impl Into<String>) -> Self {
         Self::new(SYSTEM_NAMESPACE, name)
     }
 
+    /// Its name, without the namespace.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Pod { name, .. } => name,
+            Self::Service(service) => service.name(),
+        }
+    }
+
+    /// The namespace of a static pod.
+    pub fn namespace(&self) -> Option<&str> {
+        match self {
+            Self::Pod { namespace, .. } => Some(namespace),
+            Self::Service(_) => None,
+        }
+    }
+
     /// `namespace_name`: a file name no two components share, since neither part may hold an underscore.
     pub fn slug(&self) -> String {
-        format!("{}_{}", self.namespace, self.name)
+        format!("{}_{}", self.namespace().unwrap_or_default(), self.name())
+    }
+}
+
+impl From<HostService> for ComponentId {
+    fn from(service: HostService) -> Self {
+        Self::Service(service)
     }
 }
 
 impl fmt::Display for ComponentId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.namespace == SYSTEM_NAMESPACE {
-            f.write_str(&self.name)
-        } else {
-            write!(f, "{}/{}", self.namespace, self.name)
+        match self {
+            Self::Pod { namespace, name } if namespace == SYSTEM_NAMESPACE => f.write_str(name),
+            Self::Pod { namespace, name } => write!(f, "{namespace}/{name}"),
+            Self::Service(service) => write!(f, "{HOST}{}", service.name()),
         }
     }
 }
@@ -54,6 +85,10 @@ impl FromStr for ComponentId {
     type Err = NotAComponent;
 
     fn from_str(text: &str) -> Result<Self, NotAComponent> {
+        if let Some(name) = text.strip_prefix(HOST) {
+            let service = HostService::ALL.into_iter().find(|service| service.name() == name);
+            return service.map(Self::Service).ok_or_else(|| NotAComponent(text.to_owned()));
+        }
         let (namespace, name) = text.split_once('/').unwrap_or((SYSTEM_NAMESPACE, text));
         if is_dns_name(namespace) && is_dns_name(name) {
             Ok(Self::new(namespace, name))
@@ -84,6 +119,37 @@ pub fn is_dns_name(text: &str) -> bool {
         && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'.')
         && text.starts_with(|c: char| c.is_ascii_alphanumeric())
         && text.ends_with(|c: char| c.is_ascii_alphanumeric())
+}
+
+/// A service of the host that runs the static pods. Neither is a pod, and a pod may bear the same name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum HostService {
+    /// The kubelet.
+    Kubelet,
+    /// containerd or CRI-O.
+    ContainerRuntime,
+}
+
+impl HostService {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Kubelet, Self::ContainerRuntime];
+
+    /// Its name in files and on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Kubelet => "kubelet",
+            Self::ContainerRuntime => "runtime",
+        }
+    }
+}
+
+impl fmt::Display for HostService {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Kubelet => "the kubelet",
+            Self::ContainerRuntime => "the container runtime",
+        })
+    }
 }
 
 /// What a component is to the others. The order is the order of dependence: whoever stands first is started first.
@@ -135,6 +201,18 @@ mod tests {
         assert_eq!(id.to_string(), "etcd");
         let other: ComponentId = "edge/haproxy".parse().unwrap();
         assert_eq!(other.to_string(), "edge/haproxy");
+    }
+
+    #[test]
+    fn a_service_of_the_host_is_no_pod_of_that_name() {
+        for service in HostService::ALL {
+            let id = ComponentId::from(service);
+            assert_eq!(id.to_string().parse::<ComponentId>().unwrap(), id);
+            let pod = ComponentId::system(service.name());
+            assert_ne!(id, pod);
+            assert_ne!((id.slug(), id.to_string()), (pod.slug(), pod.to_string()));
+        }
+        assert!("host:etcd".parse::<ComponentId>().is_err());
     }
 
     #[test]

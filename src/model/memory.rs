@@ -10,23 +10,12 @@ use serde::{Deserialize, Serialize};
 use super::closure::generation_digest;
 use super::etcd_data::{ClusterFiles, DataDir};
 use super::lineage::{Incarnation, WentBack, WrongData};
+use super::notice::{NodeNotice, Notice, known_only};
 use super::{ClosureFile, ComponentId, Digest, FileKind, FileState, Generation, Role, Slot, Verdict};
 
 /// The format this program writes. A file of a higher version is set aside, unread; every version ever written has a
 /// fixture.
 pub const VERSION: u32 = 1;
-
-/// Keys of notices that reports go by.
-pub mod notice {
-    /// Why nothing is changed on this node at present.
-    pub const HOLD: &str = "hold";
-    /// Its manifest does not decode for us.
-    pub const BROKEN: &str = "broken";
-    /// A manifest is away because an upgrade by kubeadm was cut short, and comes back.
-    pub const INTERRUPTED: &str = "interrupted";
-    /// etcd serves other data than those on record.
-    pub const WRONG_DATA: &str = "wrong-data";
-}
 
 /// Everything remembered.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,8 +36,9 @@ pub struct Memory {
     pub runtime_restarts: VecDeque<Duration>,
     /// When the API server was last seen to serve: in which boot, and when on its clock.
     pub api_served: Option<ApiServed>,
-    /// What is to be known about the node as a whole, by a key; told once, shown while it lasts.
-    pub notices: BTreeMap<String, String>,
+    /// What the operator has to know about the node as a whole.
+    #[serde(deserialize_with = "known_only")]
+    pub notices: BTreeMap<NodeNotice, String>,
     /// Which world each etcd of this node has served.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub incarnations: BTreeMap<ComponentId, Incarnation>,
@@ -145,8 +135,9 @@ pub struct Record {
     pub last_served: Option<u32>,
     /// How long ago each action was that still counts against the budget.
     pub actions: VecDeque<Duration>,
-    /// What is to be known about it, by a key; told once, shown while it lasts.
-    pub notices: BTreeMap<String, String>,
+    /// What the operator has to know about it.
+    #[serde(deserialize_with = "known_only")]
+    pub notices: BTreeMap<Notice, String>,
     /// How it was judged last, and since when.
     pub verdict: Option<(Verdict, Timestamp)>,
     /// etcd's data directory as it was while etcd served (Q3).

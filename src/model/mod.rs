@@ -22,6 +22,7 @@ pub mod lineage;
 pub mod manifest;
 pub mod memory;
 pub mod moment;
+pub mod notice;
 pub mod observation;
 pub mod plan;
 pub mod policy;

@@ -8,13 +8,15 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::component::HostService;
 use super::etcd_data::{ClusterFiles, DataDir};
 use super::known::Growth;
 use super::lease::NODE_LEASE;
+use super::notice::FeatureNotice;
 use super::surroundings::{Certificate, ClockJump, Disk, Endpoint, Pressure};
 use super::{
     ClosureFile, ComponentId, Digest, EtcdStatus, FileFault, FileState, LeaseLook, Manifest, Moment, Probe, Reading,
-    Snapshots, Symptom,
+    Symptom,
 };
 
 /// One look at the node.
@@ -44,8 +46,8 @@ pub struct Observation {
     pub etcd: BTreeMap<ComponentId, EtcdStatus>,
     /// How their databases grew, where that has been watched for some hours.
     pub growth: BTreeMap<ComponentId, Growth>,
-    /// The snapshots of this node's etcd; nothing where it has none, or nobody looks after them.
-    pub snapshots: Option<Snapshots>,
+    /// What the features report.
+    pub notices: Vec<FeatureNotice>,
     /// Whether an image is on the node, by reference; an image that could not be asked for is not in here.
     pub images: BTreeMap<String, ImagePresence>,
     /// The kubelet.
@@ -58,7 +60,7 @@ impl Observation {
     /// How long a kubelet is left alone after its start, on the boot clock: as long as its lease lasts, since before that
     /// nobody can tell whether it renews it; never less than the default, as a short lease makes no start faster.
     pub fn kubelet_pause(&self) -> Duration {
-        let look = self.leases.get(&ComponentId::system("kubelet"));
+        let look = self.leases.get(&ComponentId::from(HostService::Kubelet));
         let lasts = look.and_then(|look| look.said.as_ref().ok()?.lasts);
         lasts.unwrap_or_default().max(NODE_LEASE)
     }

@@ -248,6 +248,9 @@ pub struct Assessment {
     pub reads: Reads,
     /// A dependent that does badly although nothing of its own changed (Q13).
     pub harms: Option<ComponentId>,
+    /// Whether its container ended because an address that it listens on was taken.
+    #[serde(default)]
+    pub address_in_use: bool,
     /// The process that stands still, while the verdict is Stalled.
     pub standstill: Option<Standstill>,
 }

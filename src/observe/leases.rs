@@ -15,6 +15,7 @@ use super::probes::http::{self, Get, MAX_BODY};
 use super::probes::plan::{Ask, How};
 use super::probes::security::{Identity, Security, Trust};
 use crate::config::settings;
+use crate::model::component::HostService;
 use crate::model::reading::{Question, SymptomKind};
 use crate::model::{ComponentId, Lease, LeaseLook, Manifest, Reading, Role, Symptom};
 use crate::sys::clock;
@@ -24,7 +25,7 @@ const NODE_LEASES: &str = "kube-node-lease";
 
 /// The component the node's own lease is filed under.
 pub(super) fn kubelet() -> ComponentId {
-    ComponentId::system("kubelet")
+    ComponentId::from(HostService::Kubelet)
 }
 
 /// Which leases are to be read, and how: through the API server of this node, where there is one.

@@ -69,6 +69,7 @@ use self::surroundings::Flags;
 pub use self::surroundings::{Distribution, Found, Source, Surroundings};
 use self::wake::{Wake, Watches};
 use crate::config::Settings;
+use crate::model::component::HostService;
 use crate::model::known::Known;
 use crate::model::manifest::DataIdentity;
 use crate::model::memory::Machine;
@@ -305,7 +306,7 @@ impl Observer {
             leases: self.leases.looks(),
             etcd: self.members.answers(),
             growth: BTreeMap::new(),
-            snapshots: None,
+            notices: Vec::new(),
             images,
             kubelet: self.kubelet_seen(process),
             node,
@@ -426,7 +427,7 @@ impl Observer {
             identity,
             node: self.surroundings.node_name.value.clone(),
         }));
-        self.kubelet_health.plan([(ComponentId::system("kubelet"), vec![self.kubelet_ask()])].into());
+        self.kubelet_health.plan([(ComponentId::from(HostService::Kubelet), vec![self.kubelet_ask()])].into());
     }
 
     /// The ports of this node's API server.

@@ -12,7 +12,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::time::{Instant, sleep};
 
-use super::Failure;
+use super::failure::Failure;
 use super::offline::Offline;
 use crate::config::Settings;
 use crate::control::{Answer, Ask, Client, How, Reach};
@@ -40,7 +40,7 @@ const START: Duration = Duration::from_secs(10);
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 /// Who answers.
-pub(super) enum Backend {
+pub(crate) enum Backend {
     /// The agent.
     Running(Client),
     /// What it left on disk; a change takes its lock and runs the same decision in this process.
@@ -49,7 +49,7 @@ pub(super) enum Backend {
 
 impl Backend {
     /// Finds out who answers.
-    pub(super) async fn open(settings: &Settings) -> Result<Self, Failure> {
+    pub(crate) async fn open(settings: &Settings) -> Result<Self, Failure> {
         if let Reach::Running(client) = Client::connect(settings).await? {
             return Ok(Self::Running(client));
         }
@@ -69,7 +69,7 @@ impl Backend {
     }
 
     /// The status.
-    pub(super) async fn status(&mut self) -> Result<Status, Failure> {
+    pub(crate) async fn status(&mut self) -> Result<Status, Failure> {
         match self {
             Self::Running(client) => match client.ask(&Ask::Status).await? {
                 Answer::Status(status) => Ok(*status),
@@ -83,7 +83,7 @@ impl Backend {
     }
 
     /// The explanations of one component, or of all.
-    pub(super) async fn explain(&mut self, component: Option<&ComponentId>) -> Result<Vec<Explanation>, Failure> {
+    pub(crate) async fn explain(&mut self, component: Option<&ComponentId>) -> Result<Vec<Explanation>, Failure> {
         match self {
             Self::Running(client) => match client.ask(&Ask::Explain { component: component.cloned() }).await? {
                 Answer::Explanations(explanations) => Ok(explanations),
@@ -102,7 +102,7 @@ impl Backend {
 
     /// Asks for a change, or for its plan. With the agent stopped this returns when it is done, and `tell` hears the events;
     /// with the agent running it returns when it is under way.
-    pub(super) async fn perform(
+    pub(crate) async fn perform(
         &mut self,
         request: Request,
         how: How,
@@ -119,7 +119,7 @@ impl Backend {
 }
 
 /// An answer that is none to what was asked, as a failure.
-pub(super) fn unexpected(answer: Answer) -> Failure {
+pub(crate) fn unexpected(answer: Answer) -> Failure {
     match answer {
         Answer::Refused(refusal) => refusal.into(),
         Answer::Failed(sentence) => Failure::unreachable(sentence),
@@ -146,7 +146,7 @@ impl Offline {
     }
 
     /// The components in question: the one that was asked for, which must exist, or all.
-    pub(super) fn components(&self, asked: Option<&ComponentId>) -> Result<Vec<ComponentId>, Failure> {
+    pub(crate) fn components(&self, asked: Option<&ComponentId>) -> Result<Vec<ComponentId>, Failure> {
         let known: Vec<ComponentId> = self.memory()?.components.into_keys().collect();
         match asked {
             None => Ok(known),

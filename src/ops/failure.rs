@@ -57,7 +57,7 @@ impl Exit {
 }
 
 /// The exit codes, for --help.
-pub(super) fn help() -> String {
+pub(crate) fn help() -> String {
     let lines: Vec<String> = Exit::ALL.iter().map(|exit| format!("  {}  {}", exit.code(), exit.meaning())).collect();
     format!("Exit codes:\n{}", lines.join("\n"))
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::time::{Instant, sleep};
 
-use super::{Exit, Failure};
+use super::failure::{Exit, Failure};
 use crate::act;
 use crate::agent::Agent;
 use crate::config::Settings;
@@ -29,14 +29,14 @@ const LONGEST: Duration = Duration::from_secs(15 * 60);
 const WARM_UP: u32 = 3;
 
 /// The state directory of an agent that may or may not run. Reading takes no lock: every file in it is replaced whole.
-pub(super) struct Offline {
+pub(crate) struct Offline {
     settings: Settings,
     store: Store,
 }
 
 impl Offline {
     /// Opens the state directory.
-    pub(super) fn open(settings: &Settings) -> Result<Self, Failure> {
+    pub(crate) fn open(settings: &Settings) -> Result<Self, Failure> {
         let dir = &settings.paths.state;
         match std::fs::read_dir(dir) {
             Ok(_) => {
@@ -56,18 +56,18 @@ impl Offline {
     }
 
     /// The agent that holds the lock. A command that does is none: it never listens.
-    pub(super) fn agent(settings: &Settings) -> Option<i32> {
+    pub(crate) fn agent(settings: &Settings) -> Option<i32> {
         let pid = Store::open(settings).ok()?.holder()?;
         let words = proc::command_line(pid)?;
         words.iter().skip(1).any(|word| word == "run").then_some(pid)
     }
 
-    pub(super) fn settings(&self) -> &Settings {
+    pub(crate) fn settings(&self) -> &Settings {
         &self.settings
     }
 
     /// What the agent knew last.
-    pub(super) fn memory(&self) -> Result<Memory, Failure> {
+    pub(crate) fn memory(&self) -> Result<Memory, Failure> {
         let (machine, _) = observe::find(&self.settings);
         let (memory, findings) = self.store.load_memory(&machine);
         for finding in findings {
@@ -77,18 +77,18 @@ impl Offline {
     }
 
     /// The snapshots of this node's etcd, as they lie there; nothing where it has none of its own.
-    pub(super) fn snapshots(&self, memory: &Memory) -> Option<Snapshots> {
+    pub(crate) fn snapshots(&self, memory: &Memory) -> Option<Snapshots> {
         let has_etcd = memory.components.values().any(|record| record.role == Role::Etcd);
         has_etcd.then(|| snapshots::look(&self.settings, Timestamp::now()))
     }
 
     /// The newest events of one component, or of all, the newest last.
-    pub(super) fn events(&self, component: Option<&ComponentId>, limit: usize) -> Result<Vec<Event>, Failure> {
+    pub(crate) fn events(&self, component: Option<&ComponentId>, limit: usize) -> Result<Vec<Event>, Failure> {
         Ok(self.store.history(component, limit).events)
     }
 
     /// The newest events of note, the newest last.
-    pub(super) fn of_note(&self, limit: usize) -> Result<Vec<Event>, Failure> {
+    pub(crate) fn of_note(&self, limit: usize) -> Result<Vec<Event>, Failure> {
         // Enough to find a few among the changes of state around them.
         let mut events = self.events(None, limit * 20)?;
         events.retain(is_of_note);
@@ -96,13 +96,13 @@ impl Offline {
     }
 
     /// The manifest of a generation.
-    pub(super) fn manifest(&self, component: &ComponentId, number: u32) -> Result<Vec<u8>, Failure> {
+    pub(crate) fn manifest(&self, component: &ComponentId, number: u32) -> Result<Vec<u8>, Failure> {
         self.store.manifest(component, number).map_err(|error| Failure::failed(error.to_string()))
     }
 
     /// Where a person takes the manifest of a generation from: of inactive-manifests, where that is the same to the byte, else
     /// of the store, where that is whole. Another version in inactive-manifests is better than none.
-    pub(super) fn copy_of(&self, component: &ComponentId, generation: &Generation) -> Option<PathBuf> {
+    pub(crate) fn copy_of(&self, component: &ComponentId, generation: &Generation) -> Option<PathBuf> {
         let inactive = self.settings.paths.inactive_manifests.join(&generation.file_name);
         let same = files::read_bounded(&inactive, MAX_BYTES).map(|bytes| Digest::of(&bytes) == generation.raw_digest);
         if same.as_ref().is_ok_and(|same| *same) {
@@ -112,23 +112,23 @@ impl Offline {
     }
 
     /// A configuration file of a generation.
-    pub(super) fn file(&self, component: &ComponentId, number: u32, path: &Path) -> Result<Vec<u8>, Failure> {
+    pub(crate) fn file(&self, component: &ComponentId, number: u32, path: &Path) -> Result<Vec<u8>, Failure> {
         let kept = self.store.file(component, number, path).map_err(|error| Failure::failed(error.to_string()))?;
         Ok(kept.bytes)
     }
 
     /// The manifest directory: as configured, or as the kubelet's configuration says.
-    pub(super) fn manifests_dir(&self) -> PathBuf {
+    pub(crate) fn manifests_dir(&self) -> PathBuf {
         observe::find(&self.settings).1.manifests.value
     }
 
     /// Whether the bytes of a generation are whole: every one is read again, and nothing is mended.
-    pub(super) fn whole(&self, component: &ComponentId, generation: &Generation) -> Result<(), String> {
+    pub(crate) fn whole(&self, component: &ComponentId, generation: &Generation) -> Result<(), String> {
         self.store.whole(component, generation).map_err(|error| error.to_string())
     }
 
     /// Carries a request out under the agent's lock, by the same decision, until it is concluded.
-    pub(super) async fn perform(
+    pub(crate) async fn perform(
         &self,
         request: Request,
         how: How,
@@ -172,7 +172,7 @@ impl Offline {
     }
 
     /// Brings to its end what is under way about a component.
-    pub(super) async fn carry_on(&self, component: &ComponentId, tell: &mut dyn FnMut(&Event)) -> Result<(), Failure> {
+    pub(crate) async fn carry_on(&self, component: &ComponentId, tell: &mut dyn FnMut(&Event)) -> Result<(), Failure> {
         let (mut agent, found) =
             Agent::start(&self.settings).await.map_err(|error| Failure::unreachable(error.to_string()))?;
         found.iter().for_each(&mut *tell);
@@ -182,7 +182,7 @@ impl Offline {
     }
 
     /// Fills the slots of the manifest directory that an interrupted replacement left empty. Needs nothing but staging.
-    pub(super) fn fill_slots(settings: &Settings) -> Vec<String> {
+    pub(crate) fn fill_slots(settings: &Settings) -> Vec<String> {
         act::fill_slots(settings)
     }
 }

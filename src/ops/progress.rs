@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 const INTERVAL: Duration = Duration::from_millis(200);
 
 /// The line. It is wiped at the end.
-pub(in crate::cli) struct Progress {
+pub(crate) struct Progress {
     what: &'static str,
     shown: Option<Instant>,
     terminal: bool,
@@ -15,12 +15,12 @@ pub(in crate::cli) struct Progress {
 
 impl Progress {
     /// Of something that is being done, such as `verifying`.
-    pub(in crate::cli) fn new(what: &'static str) -> Self {
+    pub(crate) fn new(what: &'static str) -> Self {
         Self { what, shown: None, terminal: io::stderr().is_terminal() }
     }
 
     /// So many bytes of so many are done.
-    pub(in crate::cli) fn at(&mut self, done: u64, of: u64) {
+    pub(crate) fn at(&mut self, done: u64, of: u64) {
         if self.terminal && self.shown.is_none_or(|shown| shown.elapsed() >= INTERVAL) {
             let percent = done.saturating_mul(100).checked_div(of).unwrap_or(100);
             let _ = write!(io::stderr(), "\r\x1b[K{} {percent} % of {} MiB", self.what, of >> 20);

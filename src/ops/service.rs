@@ -7,7 +7,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{broadcast, mpsc};
 use tokio::time::{Instant, sleep_until};
 
-use super::{Exit, Failure};
+use super::failure::{Exit, Failure};
 use crate::agent::{Agent, Pass};
 use crate::config::Loaded;
 use crate::control::{Answer, Ask, Asked, How, Listener, serve};
@@ -26,12 +26,12 @@ const EVENTS_EXPLAINED: usize = 10;
 /// Events of note a status shows.
 const SHOWN: usize = 5;
 
-pub(super) async fn run(loaded: Loaded) -> Result<Exit, Failure> {
+pub(crate) async fn run(loaded: Loaded) -> Result<Exit, Failure> {
     let settings = loaded.settings;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let (mut agent, found) = Agent::start(&settings).await.map_err(|error| Failure::failed(error.to_string()))?;
-    agent.keep_snapshots();
+    agent.start_features();
     let listener = Listener::bind(&settings).await?;
     let (tx, mut questions) = mpsc::channel::<Asked>(QUESTIONS);
     let (events, _) = broadcast::channel(EVENTS_KEPT);
@@ -75,7 +75,7 @@ pub(super) async fn run(loaded: Loaded) -> Result<Exit, Failure> {
         let next = Instant::now() + service.agent.rest();
         let end = tokio::select! {
             () = sleep_until(next) => None,
-            woken = service.agent.woken_or_kept() => {
+            woken = service.agent.woken_or_told() => {
                 service.tell(woken, Keep::InHistory);
                 None
             }
@@ -199,6 +199,7 @@ impl Service {
     }
 
     fn report<T>(&self, make: impl FnOnce(ReportInput<'_>) -> T) -> T {
+        let features = self.agent.features();
         make(ReportInput {
             now: Timestamp::now(),
             memory: self.agent.memory(),
@@ -206,7 +207,7 @@ impl Service {
             agent: &self.about,
             policy: &self.policy,
             inhibitors: self.agent.inhibitors(),
-            snapshots: self.agent.snapshots().as_ref(),
+            snapshots: features.snapshots.as_ref(),
             figures: matches!(self.about.process, Process::Running { .. }).then(|| self.agent.figures()),
             last: &self.last,
         })

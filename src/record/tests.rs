@@ -15,6 +15,7 @@ use crate::model::generation::Stored;
 use crate::model::lineage::{ApiStop, Incarnation, WentBack, WrongData, WrongDataKind};
 use crate::model::manifest::DataIdentity;
 use crate::model::memory::{ApiServed, ChangeSet, Machine, Parked, Pause, Pin, Record, Restart, Stands};
+use crate::model::notice::{NodeNotice, Notice};
 use crate::model::observation::{Gone, ManifestFile, Settled};
 use crate::model::slot::{Held, Nudged, Probation, Rollback, Served, Stage, Stood, Until, Way, Wish};
 use crate::model::{
@@ -168,7 +169,7 @@ fn full_memory() -> Memory {
         next_number: 5,
         last_served: Some(1),
         actions: VecDeque::from([seconds(600), seconds(60)]),
-        notices: BTreeMap::from([("image".into(), "the image of generation 1 is not on this node".into())]),
+        notices: BTreeMap::from([(Notice::Image, "the image of generation 1 is not on this node".into())]),
         verdict: Some((Verdict::Healthy, since)),
         data_dir: Some((
             PathBuf::from("/var/lib/etcd"),
@@ -199,7 +200,7 @@ fn full_memory() -> Memory {
         kubelet_restarts: VecDeque::from([seconds(1200)]),
         runtime_restarts: VecDeque::from([seconds(30)]),
         api_served: Some(ApiServed { boot_id: "6a1d".into(), at: seconds(3600) }),
-        notices: BTreeMap::from([("conflict".into(), "two files hold one pod".into())]),
+        notices: BTreeMap::from([(NodeNotice::Directory, "two files hold one pod".into())]),
         incarnations: BTreeMap::new(),
         went_back: None,
         change_set: None,
@@ -395,7 +396,7 @@ fn one_damaged_copy_costs_one_save() {
     let older = kept(&guard, "etcd", &[(1, good())]);
     guard.save_memory(&older).unwrap();
     let mut newer = older.clone();
-    newer.notices.insert("a".into(), "b".into());
+    newer.notices.insert(NodeNotice::Clock, "b".into());
     guard.save_memory(&newer).unwrap();
     fs::write(guard.path().join("memory.json"), "").unwrap();
     let (memory, findings) = guard.load_memory(&machine());
@@ -412,7 +413,7 @@ fn a_lost_memory_is_rebuilt_from_the_generations_with_their_proofs() {
     let quarantined = Standing::Quarantined { why: "crashed".into(), since: Timestamp::UNIX_EPOCH };
     let known = kept(&guard, "etcd", &[(1, good()), (2, good()), (3, quarantined), (4, Standing::Candidate)]);
     guard.save_memory(&known).unwrap();
-    guard.save_memory(&Memory { notices: BTreeMap::from([("a".into(), "b".into())]), ..known.clone() }).unwrap();
+    guard.save_memory(&Memory { notices: BTreeMap::from([(NodeNotice::Clock, "b".into())]), ..known.clone() }).unwrap();
     for name in ["memory.json", "memory.json.old"] {
         fs::write(guard.path().join(name), vec![0; 512]).unwrap();
     }

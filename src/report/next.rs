@@ -5,7 +5,8 @@ use std::time::Duration;
 use super::input::{Process, ReportInput};
 use crate::config::duration::roughly;
 use crate::model::lineage::ApiStop;
-use crate::model::memory::{Record, notice};
+use crate::model::memory::Record;
+use crate::model::notice::Notice;
 use crate::model::observation::{Gone, whither};
 use crate::model::slot::{Probation, Served, Stage};
 use crate::model::verdict::Reads;
@@ -81,7 +82,7 @@ pub(super) fn note(
             Gone::Unwitnessed => "absent since before lastgood looked; left alone".to_owned(),
         },
         Slot::Steady { .. } => match (because, assessment.map(|a| &a.reads)) {
-            _ if record.notices.contains_key(notice::BROKEN) => {
+            _ if record.notices.contains_key(&Notice::Undecodable) => {
                 "lastgood cannot read its manifest; the kubelet decides".to_owned()
             }
             (Some(because), _) => because,
@@ -112,7 +113,7 @@ fn trial(probation: &Probation, soak: Duration, until_deadline: Duration) -> Str
 
 /// Whether what is missing went because an upgrade was cut short.
 fn interrupted(record: &Record) -> bool {
-    record.notices.contains_key(notice::INTERRUPTED)
+    record.notices.contains_key(&Notice::Interrupted)
 }
 
 /// How long a deleted manifest stays away: several at once, or etcd's, stay longer.
@@ -164,7 +165,7 @@ fn stands_still(record: &Record, assessment: Option<&Assessment>) -> bool {
     let stalled =
         assessment.is_some_and(|a| a.verdict == Verdict::Stalled && a.standstill.is_some() && a.cause.is_none());
     // Why it is left alone is told under the name by which deciding knows it.
-    stalled && matches!(record.slot, Slot::Steady { .. }) && !record.notices.contains_key("stall")
+    stalled && matches!(record.slot, Slot::Steady { .. }) && !record.notices.contains_key(&Notice::StallLeft)
 }
 
 fn undisturbed(material: ReportInput<'_>, record: &Record, assessment: Option<&Assessment>) -> String {
@@ -172,7 +173,7 @@ fn undisturbed(material: ReportInput<'_>, record: &Record, assessment: Option<&A
     let cause = assessment.and_then(|a| a.cause.as_ref());
     let verdict = assessment.map_or(Verdict::Unknown, |a| a.verdict);
     let back = record.goes_back_to().unwrap_or_default();
-    let undecoded = record.notices.contains_key(notice::BROKEN);
+    let undecoded = record.notices.contains_key(&Notice::Undecodable);
     match &record.slot {
         Slot::Adopting { .. } if undecoded => {
             "a person: lastgood cannot read its manifest, and nothing of it is known-good yet".to_owned()

@@ -13,7 +13,8 @@ use super::shelf::SnapshotsView;
 use crate::model::event::EventKind;
 use crate::model::inhibitor::Inhibitor;
 use crate::model::lineage::{ApiStop, WrongDataKind};
-use crate::model::memory::{Record, notice};
+use crate::model::memory::Record;
+use crate::model::notice::NodeNotice;
 use crate::model::policy::Mode;
 use crate::model::slot::Stage;
 use crate::model::{Assessment, ComponentId, Event, Memory, Role, Slot, Verdict};
@@ -310,7 +311,7 @@ impl Status {
         let node = memory
             .notices
             .iter()
-            .filter(|(key, _)| *key != notice::HOLD)
+            .filter(|(key, _)| **key != NodeNotice::Inhibitor)
             .map(|(_, text)| Notice { component: None, text: text.clone() });
         let each = memory.components.iter().flat_map(|(id, record)| {
             record.notices.values().map(|text| Notice { component: Some(id.clone()), text: text.clone() })

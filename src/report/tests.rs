@@ -11,7 +11,8 @@ use super::{Explanation, Format, History, Paint, Planned, systemd_line};
 use crate::model::event::EventKind;
 use crate::model::generation::Stored;
 use crate::model::inhibitor::Inhibitor;
-use crate::model::memory::{Pause, Pin, Record, Stands, notice};
+use crate::model::memory::{Pause, Pin, Record, Stands};
+use crate::model::notice::{NodeNotice, Notice};
 use crate::model::observation::Gone;
 use crate::model::slot::{Held, Nudged, Probation, Rollback, Stage, Stood, Until, Way, Wish};
 use crate::model::verdict::{Cause, Pursuit, Reads, Standstill};
@@ -118,6 +119,7 @@ impl Scene {
             uid: Some("abc".to_owned()),
             reads: Reads::All,
             harms: None,
+            address_in_use: false,
             standstill: None,
         };
         self.judgement.components.insert(id(name), assessment);
@@ -239,7 +241,7 @@ fn what_hangs_is_restarted_by_us_and_by_the_kubelet_where_we_leave_it() {
     scene.inhibitors.push(kubeadm());
     let held = "kubeadm is at work (pid 77: kubeadm upgrade apply); next: let it end";
     assert_eq!(scene.next("etcd"), format!("nothing: {held}. Otherwise: {ours}"));
-    scene.record("etcd").notices.insert("stall".to_owned(), "it is stalled and is not restarted: …".to_owned());
+    scene.record("etcd").notices.insert(Notice::StallLeft, "it is stalled and is not restarted: …".to_owned());
     assert!(scene.next("etcd").starts_with("the kubelet restarts it"), "{}", scene.next("etcd"));
 }
 
@@ -265,8 +267,8 @@ fn held_with_its_next_step_paused_and_with_actions_and_notices() {
         next_step: "look at `crictl logs`, then `lastgood resume kube-apiserver`".to_owned(),
         until: Until::Person,
     });
-    scene.record("etcd").notices.insert("x".to_owned(), "image etcd:3.6 is not on the node".to_owned());
-    scene.memory.notices.insert("y".to_owned(), "/etc/kubernetes/manifests/a.bak is taken for a pod".to_owned());
+    scene.record("etcd").notices.insert(Notice::Image, "image etcd:3.6 is not on the node".to_owned());
+    scene.memory.notices.insert(NodeNotice::Directory, "/etc/kubernetes/manifests/a.bak is taken for a pod".to_owned());
     scene.memory.pause = Some(Pause { until: at("20:35:30"), reason: "upgrade".to_owned(), warned: false });
     scene.inhibitors.push(kubeadm());
     scene.last.push(Event {
@@ -342,7 +344,7 @@ fn what_is_missing_says_whether_it_comes_back() {
     assert!(scene.next("etcd").starts_with("nothing: it was moved out of sight, to another mount; "));
     scene.record("kube-scheduler").slot = Slot::Steady { good: 1 };
     let text = "kubeadm had moved it".to_owned();
-    scene.record("etcd").notices.insert(notice::INTERRUPTED.to_owned(), text);
+    scene.record("etcd").notices.insert(Notice::Interrupted, text);
     assert_eq!(scene.note("etcd"), "an upgrade was cut short while it was away; comes back in 40s");
     assert!(scene.next("etcd").contains("comes back in 40s; `lastgood pause` prevents"), "{}", scene.next("etcd"));
     scene.record("kube-scheduler").slot = missing(Gone::Deleted);

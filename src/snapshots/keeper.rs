@@ -17,11 +17,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{Notify, watch};
 use tokio::task::{JoinSet, block_in_place};
 use tokio::time::{sleep, timeout};
 
 use super::directory::{Directory, LockError, Locked};
+use super::notices::notices;
 use super::remote::Uploader;
 use super::retention::Rules;
 use super::save::{self, Limits, from_member, quietly};
@@ -29,9 +30,12 @@ use super::task_input::TaskInput;
 use super::{bundle, look, schedule};
 use crate::config::duration::roughly;
 use crate::config::{Settings, size};
+use crate::feature::{Feature, Inbox, PassEnd, Slot, View};
 use crate::model::event::EventKind;
+use crate::model::memory::Machine;
+use crate::model::notice::FeatureNotice;
 use crate::model::snapshot::{Bundled, Failed};
-use crate::model::{Event, Snapshots};
+use crate::model::{ComponentId, Event, Snapshots};
 use crate::observe::LocalMember;
 use crate::sys::clock;
 
@@ -45,16 +49,16 @@ const BUSY: Duration = Duration::from_secs(5);
 const FRESH: Duration = Duration::from_secs(5 * 60);
 /// A member answers every two seconds; a pass takes its answer a moment later.
 const CONFIRMED_WITHIN: Duration = Duration::from_secs(30);
-/// Events that wait to be told.
-const EVENTS: usize = 64;
+/// Snapshots, in the agent's table of features.
+pub const SLOT: Slot =
+    Slot { name: "snapshots", start: |settings, machine, inbox| Box::new(Keeper::start(settings, machine, inbox)) };
 
 /// The task.
 #[derive(Debug)]
-pub struct Keeper {
+pub(super) struct Keeper {
     wanted: watch::Sender<TaskInput>,
     confirmed: watch::Sender<Duration>,
     known: Arc<Mutex<Snapshots>>,
-    told: mpsc::Receiver<Event>,
     /// Nothing where snapshots are sent nowhere.
     uploader: Option<Uploader>,
     /// Ends with this value; what it was writing is removed, or swept by the next one.
@@ -62,17 +66,29 @@ pub struct Keeper {
 }
 
 impl Keeper {
-    /// Starts it.
-    pub fn start(settings: &Settings, machine: String) -> Self {
+    /// Hands it what the last pass found.
+    pub(super) fn want(&self, wanted: TaskInput) {
+        self.wanted.send_if_modified(|before| {
+            let changed = *before != wanted;
+            *before = wanted;
+            changed
+        });
+    }
+
+    /// Hands it when the member's last answer from the data on record came, on the boot clock.
+    pub(super) fn confirm(&self, answered: Duration) {
+        self.confirmed.send_if_modified(|before| std::mem::replace(before, answered) != answered);
+    }
+
+    pub(super) fn start(settings: &Settings, machine: &Machine, tell: Inbox) -> Self {
         let (wanted, wants) = watch::channel(TaskInput::default());
         let (confirmed, confirms) = watch::channel(Duration::ZERO);
-        let (tell, told) = mpsc::channel(EVENTS);
         let since = clock::now().wall;
         let known = Arc::new(Mutex::new(look(settings, since)));
         let uploader = Uploader::start(settings, wants.clone(), tell.clone());
         let work = Work {
             settings: settings.clone(),
-            machine,
+            machine: machine.machine_id.clone(),
             since,
             wants,
             confirms,
@@ -86,33 +102,32 @@ impl Keeper {
         };
         let mut task = JoinSet::new();
         task.spawn(work.go_on());
-        Self { wanted, confirmed, known, told, uploader, _task: task }
+        Self { wanted, confirmed, known, uploader, _task: task }
     }
 
-    /// Tells it what the last pass found.
-    pub fn want(&self, wanted: TaskInput) {
-        self.wanted.send_if_modified(|before| {
-            let changed = *before != wanted;
-            *before = wanted;
-            changed
-        });
-    }
-
-    /// Tells it when the member's last answer from the data on record came, on the boot clock.
-    pub fn confirm(&self, answered: Duration) {
-        self.confirmed.send_if_modified(|before| std::mem::replace(before, answered) != answered);
-    }
-
-    /// What is known of the snapshots; nothing where this node has no etcd of its own.
-    pub fn known(&self) -> Option<Snapshots> {
-        self.wanted.borrow().member.as_ref()?;
+    /// The etcd of this node and its snapshots; nothing where it has no etcd of its own.
+    pub(super) fn known(&self) -> Option<(ComponentId, Snapshots)> {
+        let etcd = self.wanted.borrow().member.as_ref()?.component.clone();
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        Some(Snapshots { remote: self.uploader.as_ref().map(Uploader::known), ..known })
+        Some((etcd, Snapshots { remote: self.uploader.as_ref().map(Uploader::known), ..known }))
+    }
+}
+
+impl Feature for Keeper {
+    fn after_pass(&mut self, pass: PassEnd<'_>) {
+        let (wanted, answered) = TaskInput::of(pass);
+        if let Some(answered) = answered {
+            self.confirm(answered);
+        }
+        self.want(wanted);
     }
 
-    /// The next thing that happened. Cancel-safe.
-    pub async fn told(&mut self) -> Option<Event> {
-        self.told.recv().await
+    fn notices(&self, now: Timestamp) -> Vec<FeatureNotice> {
+        self.known().map_or_else(Vec::new, |(etcd, snapshots)| notices(&snapshots, &etcd, now))
+    }
+
+    fn show(&self, view: &mut View) {
+        view.snapshots = self.known().map(|(_, snapshots)| snapshots);
     }
 }
 
@@ -123,7 +138,7 @@ struct Work {
     wants: watch::Receiver<TaskInput>,
     /// When the member last answered from the data on record.
     confirms: watch::Receiver<Duration>,
-    tell: mpsc::Sender<Event>,
+    tell: Inbox,
     known: Arc<Mutex<Snapshots>>,
     failed: Option<Failed>,
     /// Why the last snapshot has no bundle, where it has none.

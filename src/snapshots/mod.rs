@@ -15,6 +15,7 @@ mod checksum;
 pub mod directory;
 pub mod keeper;
 mod name;
+mod notices;
 mod proof;
 pub mod remote;
 pub mod retention;
@@ -34,7 +35,7 @@ use jiff::Timestamp;
 
 pub use checksum::Checksum;
 pub use directory::{Directory, Locked};
-pub use keeper::Keeper;
+pub use keeper::SLOT;
 pub use name::{Name, NotAName, Origin};
 pub use proof::{Found, Proof, in_the_way};
 pub use verify::{By, Depth, verify};

@@ -6,14 +6,15 @@ use std::path::Path;
 use super::graph::Graph;
 
 /// The rooms of each layer, the lowest first. A room imports from lower layers, and from its own where that makes no cycle.
-const LAYERS: [&[&str]; 8] = [
+const LAYERS: [&[&str]; 9] = [
     &["model", "rules"],
     &["sys"],
     &["config", "journal", "etcd"],
     &["observe", "act", "record", "judge", "decide"],
-    &["snapshots"],
+    &["feature", "snapshots"],
     &["report"],
     &["agent", "control"],
+    &["ops"],
     &["cli"],
 ];
 

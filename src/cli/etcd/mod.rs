@@ -3,13 +3,9 @@
 
 mod accept;
 mod bundle;
-mod kept;
-mod node;
-mod progress;
 mod remote;
 mod restore;
 mod save;
-mod serves;
 mod shelf;
 mod sizing;
 mod snapshot;
@@ -17,7 +13,6 @@ mod status;
 #[cfg(test)]
 mod tests;
 mod unpack;
-mod vacancy;
 
 use clap::Subcommand;
 

@@ -9,12 +9,12 @@ use jiff::Timestamp;
 use tokio::time::timeout;
 
 use super::bundle::but;
-use super::progress::Progress as Line;
 use super::shelf::agreed_to;
 use crate::cli::{Care, Exit, Failure, out};
 use crate::config::Settings;
 use crate::config::place::{NotAPlace, Place};
 use crate::etcd::snapshot::{RawCopy, verify};
+use crate::ops::progress::Progress as Line;
 use crate::report::{Format, Shelf, Snapshot, SnapshotRow};
 use crate::snapshots::bundle::{self, Bundle, Staged};
 use crate::snapshots::remote::send::{Doing, Parcel, Progress};

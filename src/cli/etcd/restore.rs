@@ -1,24 +1,21 @@
 //! `lastgood etcd restore`: the plan first, then the deed. It needs no agent, no etcdutl and no running etcd. Where etcd's
 //! manifest stands, its pod and kube-apiserver's are away meanwhile (vacancy.rs).
 
-use std::io;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::kept;
-use super::kept::trust;
-use super::node::{node, startable};
-use super::progress::Progress;
-use super::vacancy::{self, Vacancy};
 use crate::cli::{Care, Exit, Failure, out, rollback};
 use crate::config::Settings;
-use crate::etcd::restore::{Ask, Fault, Finished, Log, Node, Planned, Restored, finish, unfinished};
+use crate::etcd::restore::{Ask, Log, Restored, finish};
 use crate::etcd::snapshot::RawCopy;
 use crate::model::versions::Minor;
+use crate::ops::etcd::node::node;
+use crate::ops::etcd::restore::{carry_out, completed, left, plan, stop};
+use crate::ops::etcd::snapshot_ref::{self, trust};
+use crate::ops::etcd::vacancy::{self, Vacancy};
 use crate::report::Format;
 use crate::snapshots::remote::Fetched;
-use crate::snapshots::{Depth, verify};
 
 /// How to restore. What is left out is taken from the etcd manifest of this node, where there is one.
 #[derive(Debug, Args)]
@@ -144,55 +141,6 @@ pub(super) async fn restore(settings: &Settings, args: &RestoreArgs) -> Result<E
     done(args, &data_dir, &restored, Some(proven))
 }
 
-fn plan(ask: &Ask, node: &Node) -> Result<Planned, Fault> {
-    let mut progress = Progress::new("verifying");
-    ask.plan(node, |file, trust| {
-        let verified = verify(file, trust, Depth::AsNeeded, &mut |done, of| progress.at(done, of));
-        verified.map(|(verified, _)| verified)
-    })
-}
-
-/// What is asked for, where an earlier run had all but done it and it is completed now.
-fn completed(finished: Vec<Finished>, ask: &Ask, node: &Node) -> Result<Option<(Restored, Planned)>, Fault> {
-    let mut completed = finished.into_iter().filter_map(|finished| match finished {
-        Finished::Completed(restored) => Some(restored),
-        Finished::Undone | Finished::Overtaken(_) => None,
-    });
-    let Some(restored) = completed.next() else { return Ok(None) };
-    // What it has put there is not in its own way.
-    let planned = plan(&Ask { replace: true, ..ask.clone() }, node)?;
-    Ok(restored.is(&planned).then_some((restored, planned)))
-}
-
-/// What an earlier restore has left, for who only asks what would be done.
-fn left(data_dir: &Path) -> io::Result<Vec<String>> {
-    let left = unfinished(data_dir)?;
-    let sentence = |left: PathBuf| {
-        format!(
-            "{} is of a restore that was broken off, or is under way: without --dry-run it is completed or undone first, or \
-             waited for",
-            left.display()
-        )
-    };
-    Ok(left.into_iter().map(sentence).collect())
-}
-
-fn carry_out(planned: Planned, node: &Node) -> Result<Restored, Fault> {
-    // Only what was found to be startable over these data is looked for again.
-    let file = node.etcd.as_ref().map(|etcd| etcd.file.as_path()).filter(|_| planned.startable().is_some());
-    let stands = || file.filter(|file| file.exists()).and_then(startable);
-    let planned = planned.looked_again(stands());
-    let mut progress = Progress::new("building");
-    let built = planned.build(&mut |done, of| progress.at(done, of))?;
-    let mut progress = Progress::new("checking");
-    let checked = built.check(&mut |done, of| progress.at(done, of))?;
-    match stands() {
-        // Its pod would wait for the lock on what is about to be put aside, and then write there.
-        Some(why) => Err(checked.given_up(&why)),
-        None => checked.swap(),
-    }
-}
-
 fn done(args: &RestoreArgs, data_dir: &Path, restored: &Restored, proven: Option<i64>) -> Result<Exit, Failure> {
     out::text(&args.care.output.print(restored, |restored| {
         let kept = match &restored.aside {
@@ -210,21 +158,6 @@ fn done(args: &RestoreArgs, data_dir: &Path, restored: &Restored, proven: Option
         };
         format!("{} is restored{kept}{log}\n{now}\n", data_dir.join("member").display())
     })?)
-}
-
-/// How a person stops the etcd that is in the way.
-fn stop(node: &Node) -> String {
-    match node.etcd.as_ref().map(|etcd| etcd.file.as_path()).filter(|file| file.exists()) {
-        Some(file) => {
-            let dir = file.parent().unwrap_or(file).display();
-            format!(
-                "`lastgood pause --for 1h --reason restore`; move kube-apiserver's manifest and then {} out of {dir} to another directory; when `crictl ps` shows neither any more, run this again; then move etcd's manifest \
-                 back, kube-apiserver's when etcd serves, and `lastgood resume`",
-                file.display()
-            )
-        }
-        None => "stop it, and run this again".to_owned(),
-    }
 }
 
 impl RestoreArgs {
@@ -246,7 +179,7 @@ impl RestoreArgs {
 
     /// The file that is meant.
     fn file(&self, settings: &Settings) -> Result<PathBuf, Failure> {
-        kept::trusted(settings, &self.from, self.trust())
+        snapshot_ref::trusted(settings, &self.from, self.trust())
     }
 
     fn ask(&self, from: PathBuf) -> Ask {
@@ -267,17 +200,6 @@ impl RestoreArgs {
     }
 }
 
-impl From<Fault> for Failure {
-    fn from(fault: Fault) -> Self {
-        match fault {
-            Fault::Refused { .. } => Self { exit: Exit::Refused, sentence: format!("refused: {fault}") },
-            Fault::Rejected(rejected) => rejected.into(),
-            Fault::Io(error) => error.into(),
-            Fault::Unfit(_) | Fault::Read(_) => Self::failed(fault.to_string()),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::fs;
@@ -287,8 +209,8 @@ mod tests {
     use clap::Parser as _;
 
     use super::*;
-    use crate::cli::etcd::node::log_of;
     use crate::cli::{Cli, Command as What, EtcdCommand};
+    use crate::ops::etcd::node::log_of;
     use crate::sys::files;
 
     async fn run(settings: &Settings, line: &str) -> Result<Exit, Failure> {
@@ -393,7 +315,7 @@ mod tests {
         fs::remove_dir_all(data.join(&asides(&data)[0])).unwrap();
         all_but_done(dir.path(), &from);
         let database = fs::OpenOptions::new().append(true).open(data.join("member/snap/db")).unwrap();
-        io::Write::write_all(&mut &database, &[0; 4096]).unwrap();
+        std::io::Write::write_all(&mut &database, &[0; 4096]).unwrap();
         run(&settings, &line).await.unwrap();
         assert_eq!(asides(&data).len(), 2, "it was written since");
     }

@@ -5,9 +5,6 @@ use std::path::{Path, PathBuf};
 use clap::Subcommand;
 
 use super::bundle::but;
-use super::kept;
-use super::kept::trust;
-use super::progress::Progress;
 use super::remote::{self, Where};
 use super::save::With;
 use super::unpack::UnpackArgs;
@@ -16,6 +13,8 @@ use crate::config::Settings;
 use crate::config::place::Place;
 use crate::etcd::bbolt::Fault;
 use crate::etcd::snapshot::{RawCopy, Rejected, Verified};
+use crate::ops::etcd::snapshot_ref::{self, trust};
+use crate::ops::progress::Progress;
 use crate::report::{Format, Snapshot};
 use crate::snapshots::bundle::{self, Bundle};
 use crate::snapshots::{Depth, verify};
@@ -110,7 +109,7 @@ impl SnapshotCommand {
     pub(in crate::cli) fn is_offline(&self) -> bool {
         match self {
             Self::Verify { file, .. } | Self::Show { file, .. } => {
-                !file.to_str().is_some_and(Place::is_meant) && !kept::is_meant(file)
+                !file.to_str().is_some_and(Place::is_meant) && !snapshot_ref::is_meant(file)
             }
             _ => false,
         }
@@ -172,13 +171,13 @@ pub(super) async fn snapshot(settings: &Settings, command: SnapshotCommand) -> R
         SnapshotCommand::Verify { ref file, skip_hash_check, full, output } => match Where::of(file)? {
             Where::Place(place) => remote::verified(settings, &place, trust(skip_hash_check), output).await,
             Where::File(named) => {
-                let file = kept::trusted(settings, &named, trust(skip_hash_check))?;
+                let file = snapshot_ref::trusted(settings, &named, trust(skip_hash_check))?;
                 offline(&SnapshotCommand::Verify { file, skip_hash_check, full, output })
             }
         },
         SnapshotCommand::Unpack(args) => super::unpack::unpack(settings, &args).await,
         SnapshotCommand::Show { file, output } => {
-            let file = kept::trusted(settings, &file, RawCopy::Allow)?;
+            let file = snapshot_ref::trusted(settings, &file, RawCopy::Allow)?;
             offline(&SnapshotCommand::Show { file, output })
         }
     }

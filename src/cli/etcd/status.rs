@@ -7,7 +7,6 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::time::{Instant, sleep};
 
-use crate::cli::backend::Backend;
 use crate::cli::{Exit, Failure, out};
 use crate::config::Settings;
 use crate::judge::{self, History};
@@ -15,6 +14,7 @@ use crate::model::known::{Growth, Known, Size};
 use crate::model::observation::Directory;
 use crate::model::{ComponentId, EtcdStatus, Memory, Observation, Tick, Verdict};
 use crate::observe::{LocalMember, Observer};
+use crate::ops::backend::Backend;
 use crate::record::{self, Store};
 use crate::report::Format;
 use crate::report::etcd::{EtcdView, Looked, Word};

@@ -5,10 +5,10 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::kept;
 use super::remote::{self, Where};
 use crate::cli::{Exit, Failure, out};
 use crate::config::Settings;
+use crate::ops::etcd::snapshot_ref;
 use crate::report::{Format, Unpacked};
 use crate::snapshots::bundle::{Fault, open, open_fetched, place, stands};
 
@@ -40,8 +40,9 @@ pub(super) async fn unpack(settings: &Settings, args: &UnpackArgs) -> Result<Exi
             (called.into(), open_fetched(bundle, &parts, args.identity.as_deref())?)
         }
         Where::File(named) => {
-            let snapshot =
-                kept::file(settings, &named, "verified snapshot with a bundle", |snapshot| stands(&snapshot.path))?;
+            let snapshot = snapshot_ref::file(settings, &named, "verified snapshot with a bundle", |snapshot| {
+                stands(&snapshot.path)
+            })?;
             let contents = open(&snapshot, args.identity.as_deref())?;
             (snapshot, contents)
         }

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use crate::model::etcd::{Alarm, AlarmKind, Metrics, SLOW_FSYNC};
 use crate::model::known::Growth;
+use crate::model::notice::{FeatureNotice, Notice};
 use crate::model::observation::Gone;
 use crate::model::policy::{Mode, WentBackAction};
 use crate::model::reading::{Symptom, SymptomKind};
-use crate::model::snapshot::{Failed, Failing, Newest, Remote, Sent};
-use crate::model::{Request, Slot, Snapshots, Step, Verdict};
+use crate::model::{Request, Slot, Step, Verdict};
 
 const API: &str = "kube-apiserver";
 
@@ -41,7 +41,7 @@ fn restore(world: &mut World, revision: i64) {
 
 pub(super) fn stopped(world: &World) -> Vec<String> {
     let stop = |step: &Step| match step {
-        Step::StopContainer { component, .. } => Some(component.name.clone()),
+        Step::StopContainer { component, .. } => Some(component.name().to_owned()),
         _ => None,
     };
     world.steps.iter().filter_map(stop).collect()
@@ -257,7 +257,7 @@ fn n17_nospace_is_the_named_cause_for_etcd_and_for_an_api_server_candidate_and_n
     world.assert_untouched();
     world.etcd_says(|status| status.own.as_mut().unwrap().alarms.clear());
     world.until(120, "its own fault counts again", |world| matches!(world.slot(API), Slot::Steady { good: 1 }));
-    assert!(!world.memory.components[&id("etcd")].notices.contains_key("etcd-no-space"));
+    assert!(!world.memory.components[&id("etcd")].notices.contains_key(&Notice::EtcdNoSpace));
 }
 
 #[test]
@@ -329,89 +329,29 @@ fn growth_that_reaches_the_quota_within_days_is_told_once_with_the_next_step() {
     assert!(world.says("grew from 440 to 500 MiB in 6 h") && world.says("in 52 h"), "{}", world.story());
     world.growth.clear();
     world.run(5);
-    assert!(!world.memory.components[&id("etcd")].notices.contains_key("etcd-growth"));
+    assert!(!world.memory.components[&id("etcd")].notices.contains_key(&Notice::EtcdGrowth));
     world.assert_untouched();
     assert_eq!(told(&grown(1)), 0, "it takes weeks");
     assert_eq!(told(&grown(0)), 0);
 }
 
-fn snapshots(world: &World) -> Snapshots {
-    Snapshots {
-        enabled: true,
-        interval: Duration::from_secs(600),
-        directory: "/var/lib/lastgood/snapshots".into(),
-        newest: None,
-        verified: 0,
-        bytes: 0,
-        unverified: Vec::new(),
-        failed: None,
-        since: world.moment().wall,
-        unreadable: None,
-        remote: None,
-    }
-}
-
 #[test]
-fn a_snapshot_that_grew_too_old_is_told_once_and_taken_back_by_a_new_one() {
+fn a_notice_of_a_feature_is_told_once_while_it_lasts_and_taken_back_when_it_is_over() {
     let mut world = heard();
-    let mut kept = snapshots(&world);
-    let failed = Failed { at: kept.since, times: 3, why: "the disk is full".into() };
-    kept.failed = Some(failed);
-    world.snapshots = Some(kept.clone());
-    world.run(600);
-    assert!(!world.says("no verified snapshot"), "{}", world.story());
-    world.run(1000);
-    let told = world.events.iter().filter(|event| event.to_string().contains("no verified snapshot")).count();
-    assert_eq!(told, 1, "{}", world.story());
-    assert!(world.says("there is none at all; the last try failed: the disk is full"), "{}", world.story());
-    assert!(world.says("`lastgood etcd snapshot save`"));
-    let at = world.moment().wall;
-    kept.newest =
-        Some(Newest { file: "a.db".into(), at, revision: 5, bytes: 1, verified: at, bundle: Err("none".into()) });
-    world.snapshots = Some(kept);
-    world.run(5);
-    assert!(!world.memory.components[&id("etcd")].notices.contains_key("snapshot-old"));
-    world.assert_untouched();
-}
-
-#[test]
-fn a_snapshot_that_is_not_verified_is_told_with_its_name_and_why() {
-    let mut world = heard();
-    let unverified = vec![("a.db".to_owned(), "it has no verification record".to_owned()); 2];
-    world.snapshots = Some(Snapshots { unverified, ..snapshots(&world) });
+    let notice = |text: Option<&str>| FeatureNotice {
+        component: id("etcd"),
+        about: Notice::SnapshotOld,
+        text: text.map(ToOwned::to_owned),
+    };
+    let shown = |world: &World| world.memory.components[&id("etcd")].notices.contains_key(&Notice::SnapshotOld);
+    world.notices = vec![notice(Some("the newest is 20 min old"))];
     world.run(10);
-    assert!(
-        world.says("snapshots/a.db is not verified: it has no verification record, and 1 more like it"),
-        "{}",
-        world.story()
-    );
-    world.assert_untouched();
-}
-
-#[test]
-fn object_storage_that_is_behind_is_told_once_with_why_and_taken_back() {
-    let mut world = heard();
-    let at = world.moment().wall;
-    let bundle = || Err("none".to_owned());
-    let newest = |at| Some(Newest { file: "a.db".into(), at, revision: 5, bytes: 1, verified: at, bundle: bundle() });
-    let sent = |at| Some(Sent { file: "a.db".into(), at, revision: 5, bytes: 1, verified: at });
-    let failing = Some(Failing { since: at, at, times: 3, why: "SlowDown".into() });
-    let remote = Some(Remote { newest: sent(at), failing, ..Remote::unseen("s3://backups".into()) });
-    let mut kept = Snapshots { newest: newest(at), remote, ..snapshots(&world) };
-    world.snapshots = Some(kept.clone());
-    world.run(1800);
-    assert!(!world.says("are behind"), "{}", world.story());
-    kept.newest = newest(world.moment().wall);
-    world.snapshots = Some(kept.clone());
-    world.run(100);
-    let told = world.events.iter().filter(|event| event.to_string().contains("are behind")).count();
-    assert_eq!(told, 1, "{}", world.story());
-    assert!(world.says("s3://backups") && world.says("SlowDown"), "{}", world.story());
-    assert!(world.says("`lastgood etcd snapshot list --remote`"), "{}", world.story());
-    kept.newest = newest(world.moment().wall);
-    kept.remote = Some(Remote { newest: sent(world.moment().wall), ..Remote::unseen("s3://backups".into()) });
-    world.snapshots = Some(kept);
+    world.notices = vec![notice(Some("the newest is 21 min old"))];
+    world.run(10);
+    let told = world.events.iter().filter(|event| event.to_string().contains("the newest is")).count();
+    assert_eq!((told, shown(&world)), (1, true), "{}", world.story());
+    world.notices = vec![notice(None)];
     world.run(5);
-    assert!(!world.memory.components[&id("etcd")].notices.contains_key("snapshot-remote-behind"));
+    assert!(!shown(&world), "{}", world.story());
     world.assert_untouched();
 }

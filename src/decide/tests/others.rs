@@ -12,7 +12,7 @@ use crate::model::{Reading, Step};
 const API: &str = "kube-apiserver";
 
 fn stops(step: &Step, name: &str) -> bool {
-    matches!(step, Step::StopContainer { component, .. } if component.name == name)
+    matches!(step, Step::StopContainer { component, .. } if component.name() == name)
 }
 
 /// Three members, of which ours hangs; these others read with a quorum meanwhile.

@@ -167,6 +167,7 @@ fn assessment(verdict: Verdict, explained: bool) -> Assessment {
         uid: Some("uid".to_owned()),
         reads: if matches!(verdict, Verdict::Down) { Reads::Nothing } else { Reads::All },
         harms: None,
+        address_in_use: false,
         standstill: None,
     }
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::world::{Up, World, id, manifest};
+use crate::model::notice::NodeNotice;
 use crate::model::reading::{Symptom, SymptomKind};
 use crate::model::surroundings::{Certificate, ClockJump, Disk, DiskUse, Endpoint, Place, Stall, User};
 use crate::model::{Digest, Reading, Slot, Standing};
@@ -76,7 +77,7 @@ fn r15_a_certificate_is_told_of_once_at_each_threshold_and_after_its_end_with_th
     assert_eq!(told(&world, "ended at"), 0, "a restart is no news: {}", world.story());
     world.around.certificates = vec![ending(&world, CRT, 300 * DAY)];
     world.run(5);
-    assert!(!world.memory.notices.keys().any(|key| key.starts_with("certificate")), "renewed");
+    assert!(!world.memory.notices.keys().any(|about| matches!(about, NodeNotice::Certificate(_))), "renewed");
     world.assert_untouched();
 }
 
@@ -213,7 +214,7 @@ fn r17_a_dead_balancer_is_told_from_a_dead_api_server() {
     (pod.up, pod.next_start) = (Up::Exited, u64::MAX);
     world.run(600);
     assert!(world.says("waiting for its cause to pass: its way to the API server is broken"), "{}", world.story());
-    let shown = |world: &World| world.memory.notices.keys().any(|key| key.starts_with("endpoint"));
+    let shown = |world: &World| world.memory.notices.keys().any(|about| matches!(about, NodeNotice::Endpoint(_)));
     assert!(shown(&world));
     let api = world.pods.get_mut(&id(API)).unwrap();
     (api.up, api.next_start) = (Up::Exited, u64::MAX);

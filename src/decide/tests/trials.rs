@@ -47,6 +47,15 @@ fn n1_a_candidate_that_crashes_is_rolled_back_and_quarantined_and_reverted_when_
 }
 
 #[test]
+fn q12_a_candidate_whose_port_is_taken_is_rolled_back_and_not_quarantined() {
+    let mut world = World::adopted();
+    world.write(FILE, &manifest(API, "--crash=port"));
+    world.run(2);
+    world.until(60, "known-good back", |w| back_to_good(w, API));
+    assert!(matches!(world.generation(API, 2).standing, Standing::Candidate), "{}", world.story());
+}
+
+#[test]
 fn a_candidate_that_is_merely_not_ready_gets_its_deadline() {
     let mut world = World::adopted();
     world.write(FILE, &manifest(API, "--unready"));

@@ -1,7 +1,7 @@
 //! A manifest that does not decode for us: what the kubelet makes of it decides (Q16).
 
 use super::world::{API, FILE, Pod, Up, World, back_to_good, id, manifest, yaml_1_1};
-use crate::model::memory::notice;
+use crate::model::notice::Notice;
 use crate::model::reading::{Symptom, SymptomKind};
 use crate::model::verdict::Pursuit;
 use crate::model::{Request, Slot, Step, Verdict};
@@ -14,7 +14,7 @@ fn stands(world: &World, text: &str) -> bool {
 }
 
 fn notice(world: &World, name: &str) -> Option<String> {
-    world.memory.components[&id(name)].notices.get(notice::BROKEN).cloned()
+    world.memory.components[&id(name)].notices.get(&Notice::Undecodable).cloned()
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //! must come of it where one of them is bad, or the power goes in between.
 
 use super::world::{FOUR, World, id, manifest};
+use crate::model::notice::Notice;
 use crate::model::observation::{BusyKind, BusyProcess};
 use crate::model::versions::Versions;
 use crate::model::{DataVersion, Request, Slot, Standing, Step};
@@ -160,7 +161,7 @@ fn what_is_newer_than_its_api_server_from_the_first_is_told_and_left() {
     assert!(world.says("put a manifest of 1.34 in place, or bring kube-apiserver to 1.35"), "{}", world.story());
     write(&mut world, API, &next(API, ""));
     world.run(10);
-    assert!(!world.memory.components[&id(SCHEDULER)].notices.contains_key("newer-than-api"), "{}", world.story());
+    assert!(!world.memory.components[&id(SCHEDULER)].notices.contains_key(&Notice::NewerThanApi), "{}", world.story());
 }
 
 #[test]

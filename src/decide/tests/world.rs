@@ -18,6 +18,7 @@ use crate::model::closure::generation_digest;
 use crate::model::etcd::{Agreed, Member, MemberStatus};
 use crate::model::etcd_data::{DataDir, LockState};
 use crate::model::etcd_data::{KubeSystem, StoreIdentity, WalOrigin};
+use crate::model::notice::FeatureNotice;
 use crate::model::observation::*;
 use crate::model::plan::Refusal;
 use crate::model::reading::{Probe, Question, Symptom, SymptomKind};
@@ -46,8 +47,8 @@ pub(super) enum Up {
 pub(super) struct World {
     /// How the databases grew.
     pub(super) growth: BTreeMap<ComponentId, crate::model::known::Growth>,
-    /// What is known of the snapshots.
-    pub(super) snapshots: Option<crate::model::Snapshots>,
+    /// What the features report.
+    pub(super) notices: Vec<FeatureNotice>,
     pub(super) seconds: u64,
     pub(super) files: BTreeMap<String, (String, Timestamp)>,
     pub(super) gone: BTreeMap<String, Gone>,
@@ -165,7 +166,7 @@ impl World {
             dirs: BTreeMap::new(),
             etcd: [(id("etcd"), single_member())].into(),
             growth: BTreeMap::new(),
-            snapshots: None,
+            notices: Vec::new(),
             etcd_answered: None,
             keys: BTreeMap::new(),
             leases: BTreeMap::new(),
@@ -357,7 +358,7 @@ impl World {
                 self.files.insert(file_name.clone(), (text, now));
             }
             Step::StopContainer { component, container, .. } => {
-                self.hung.remove(&component.name);
+                self.hung.remove(component.name());
                 let next_start = self.seconds + 1;
                 if let Some(pod) = self.pods.get_mut(component)
                     && *container == container_id(pod)
@@ -458,10 +459,10 @@ impl World {
                 pod.up = Up::Imageless;
             }
             let dies = pod.text.contains("--crash")
-                || component.name == "kube-apiserver" && !etcd
-                || component.name.starts_with("kube-c") && !api
-                || component.name == "kube-scheduler" && !api
-                || component.name.starts_with("kube-c") && refused;
+                || component.name() == "kube-apiserver" && !etcd
+                || component.name().starts_with("kube-c") && !api
+                || component.name() == "kube-scheduler" && !api
+                || component.name().starts_with("kube-c") && refused;
             if dies && pod.up == Up::Running && !pod.text.contains("--outlive") {
                 pod.up = Up::Exited;
                 pod.next_start = self.seconds + 10 * u64::from(pod.attempt.min(6));
@@ -568,7 +569,7 @@ impl World {
             leases: self.leases.iter().map(|(id, said)| (id.clone(), self.lease_look(said))).collect(),
             etcd: self.etcd_answers(),
             growth: self.growth.clone(),
-            snapshots: self.snapshots.clone(),
+            notices: self.notices.clone(),
             images,
             kubelet: Kubelet {
                 process: Some(KubeletProcess {
@@ -636,14 +637,14 @@ impl World {
         let manifest = self.parse(&pod.text).unwrap();
         let container = ContainerRun {
             id: container_id(pod),
-            name: component.name.clone(),
+            name: component.name().to_owned(),
             attempt: pod.attempt,
             image: manifest.images().into_iter().next().unwrap(),
             image_id: String::new(),
             state,
             command_line: None,
             last_words: Some(last_words(pod).to_owned()),
-            work: self.work(&component.name),
+            work: self.work(&component.name()),
         };
         PodRun {
             component: component.clone(),
@@ -656,14 +657,14 @@ impl World {
     }
 
     fn probes(&self, component: &ComponentId, pod: &Pod) -> Vec<Probe> {
-        let dead = self.serves(&component.name);
+        let dead = self.serves(&component.name());
         let refused = Reading::Bad(Symptom::new(SymptomKind::Refused, "connection refused"));
         let not_ready = Reading::Bad(Symptom::new(SymptomKind::Unhealthy, "500"));
         let unasked = Reading::CannotTell(Symptom::new(SymptomKind::TimedOut, "not asked to the end yet"));
         let young = self.wall_at(self.seconds).as_second() - pod.started.as_second() < 3;
         let silent = Reading::Bad(Symptom::new(SymptomKind::TimedOut, "took the question and did not answer in time"));
         let (live, ready) = match (pod.up, dead) {
-            (Up::Running, false) if self.hung.contains_key(&component.name) => (silent.clone(), silent),
+            (Up::Running, false) if self.hung.contains_key(component.name()) => (silent.clone(), silent),
             (Up::Running, true) => (Reading::Good, Reading::Good),
             (Up::Running, false) if pod.text.contains("--unready-unasked") && young => (Reading::Good, unasked),
             (Up::Running, false) if pod.text.contains("--unready") => (Reading::Good, not_ready),
@@ -698,9 +699,10 @@ fn container_id(pod: &Pod) -> String {
 
 /// What a container says before it ends: those that hold a lease end when they cannot renew it.
 fn last_words(pod: &Pod) -> &'static str {
-    match pod.text.contains("--crash") {
-        true => "Error: unknown flag: --crash",
-        false => "\"command failed\" err=\"leaderelection lost\"",
+    match (pod.text.contains("--crash=port"), pod.text.contains("--crash")) {
+        (true, _) => "listen tcp 127.0.0.1:6443: bind: address already in use",
+        (false, true) => "Error: unknown flag: --crash",
+        (false, false) => "\"command failed\" err=\"leaderelection lost\"",
     }
 }
 

@@ -6,6 +6,7 @@ use super::members::{heard, stopped};
 use super::world::{API, FILE, FOUR, Up, World, began, id, manifest, member, restored, store};
 use crate::model::etcd_data::{AtRest, ClusterFiles, DataDir, KubeSystem, StoreIdentity};
 use crate::model::lineage::{ApiStop, WrongDataKind};
+use crate::model::notice::Notice;
 use crate::model::observation::{BusyKind, BusyProcess, Gone};
 use crate::model::policy::Mode;
 use crate::model::slot::Until;
@@ -177,7 +178,7 @@ fn a_pause_observe_mode_and_kubeadm_hold_it_and_it_is_said() {
         assert_eq!(api_stop(&world), Some(&ApiStop::NotStopped), "{}", world.story());
         world.assert_untouched();
         let notices = &world.memory.components[&id("etcd")].notices;
-        assert!(notices.contains_key(crate::model::memory::notice::WRONG_DATA), "{notices:?}");
+        assert!(notices.contains_key(&Notice::WrongData), "{notices:?}");
         release(&mut world);
         world.run(3);
         assert!(is_stopped(&world), "{}", world.story());

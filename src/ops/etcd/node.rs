@@ -2,17 +2,17 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::cli::Failure;
 use crate::config::Settings;
 use crate::etcd::backend::Member;
 use crate::etcd::restore::{Node, OfManifest, Recorded};
 use crate::model::{ComponentId, Manifest, Memory, Role, manifest};
 use crate::observe;
 use crate::observe::{LocalMember, Observer};
+use crate::ops::failure::Failure;
 use crate::record::last_known;
 use crate::sys::{files, proc};
 
-pub(super) async fn member(settings: &Settings) -> Result<LocalMember, Failure> {
+pub(crate) async fn member(settings: &Settings) -> Result<LocalMember, Failure> {
     let mut observer = Observer::start(settings).await;
     // The agent's memory knows the manifest of a member whose file is gone.
     let memory = crate::record::Store::open(settings).map(|store| store.load_memory(&observer.machine()).0);
@@ -27,7 +27,7 @@ pub(super) async fn member(settings: &Settings) -> Result<LocalMember, Failure> 
 }
 
 /// What this node's etcd manifest and the agent's memory say, and whose manifest it is.
-pub(super) fn node(settings: &Settings) -> (Node, Option<ComponentId>) {
+pub(crate) fn node(settings: &Settings) -> (Node, Option<ComponentId>) {
     match of_manifest(settings) {
         Some((etcd, id)) => (Node { etcd: Some(etcd), recorded: recorded(settings) }, Some(id)),
         None => (Node::default(), None),
@@ -35,12 +35,12 @@ pub(super) fn node(settings: &Settings) -> (Node, Option<ComponentId>) {
 }
 
 /// Where the log of these data lies: in them, unless this node's etcd manifest says otherwise.
-pub(super) fn log_of(settings: &Settings, data_dir: &Path) -> PathBuf {
+pub(crate) fn log_of(settings: &Settings, data_dir: &Path) -> PathBuf {
     let etcd = of_manifest(settings).map(|(etcd, _)| etcd).filter(|etcd| etcd.data_dir.as_deref() == Some(data_dir));
     etcd.and_then(|etcd| etcd.wal_dir).unwrap_or_else(|| data_dir.join("member/wal"))
 }
 
-pub(super) fn of_manifest(settings: &Settings) -> Option<(OfManifest, ComponentId)> {
+pub(crate) fn of_manifest(settings: &Settings) -> Option<(OfManifest, ComponentId)> {
     let (_, surroundings) = observe::find(settings);
     let dir = &surroundings.manifests.value;
     let stands = etcd_manifest(dir);
@@ -63,7 +63,7 @@ pub(super) fn of_manifest(settings: &Settings) -> Option<(OfManifest, ComponentI
     Some((etcd, manifest.id))
 }
 
-pub(super) fn etcd_manifest(dir: &Path) -> Option<(PathBuf, Manifest)> {
+pub(crate) fn etcd_manifest(dir: &Path) -> Option<(PathBuf, Manifest)> {
     let names = files::names(dir).unwrap_or_default();
     let visible = names.iter().filter(|name| !name.starts_with('.')).map(|name| dir.join(name));
     visible.into_iter().find_map(|path| {
@@ -74,20 +74,20 @@ pub(super) fn etcd_manifest(dir: &Path) -> Option<(PathBuf, Manifest)> {
 }
 
 /// Whether the kubelet is about to start an etcd by itself: its manifest stands.
-pub(super) fn comes_back(settings: &Settings) -> bool {
+pub(crate) fn comes_back(settings: &Settings) -> bool {
     let (_, surroundings) = observe::find(settings);
     etcd_manifest(&surroundings.manifests.value).is_some_and(|(file, _)| startable(&file).is_some())
 }
 
 /// Why the etcd of a manifest that stands may be started at any moment.
-pub(super) fn startable(file: &Path) -> Option<String> {
+pub(crate) fn startable(file: &Path) -> Option<String> {
     let mut processes = proc::processes().into_iter();
     let kubelet = processes.find(|process| process.program() == "kubelet" && proc::in_our_namespace(process.pid))?;
     Some(format!("{} is deployed, and the kubelet (pid {}) may start it at any moment", file.display(), kubelet.pid))
 }
 
 /// What the agent saw of it last. Without that, revisions move as far as for the unknown.
-pub(super) fn recorded(settings: &Settings) -> Option<Recorded> {
+pub(crate) fn recorded(settings: &Settings) -> Option<Recorded> {
     let (known, findings) = last_known(settings);
     findings.iter().for_each(|finding| eprintln!("{finding}"));
     let latest = known.latest()?;

@@ -7,9 +7,9 @@ use jiff::Timestamp;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::node::member;
-use crate::cli::Failure;
 use crate::config::Settings;
 use crate::observe;
+use crate::ops::failure::Failure;
 
 /// Beside what Kubernetes keeps, all of which begins with the API server's `--etcd-prefix`, `/registry` by default. It is
 /// deleted again.
@@ -22,7 +22,7 @@ const CALL: Duration = Duration::from_secs(5);
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
 /// The revision of a write that was read back by a linearizable read.
-pub(super) async fn proven(settings: &Settings) -> Result<i64, Failure> {
+pub(crate) async fn proven(settings: &Settings) -> Result<i64, Failure> {
     let way = member(settings).await?.way;
     let deadline = Instant::now() + LONGEST;
     loop {

@@ -2,17 +2,17 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::cli::Failure;
 use crate::config::Settings;
 use crate::etcd::snapshot::RawCopy;
+use crate::ops::failure::Failure;
 use crate::snapshots::{Directory, Name, Snapshot};
 use crate::sys::files;
 
 /// The newest that is verified.
-pub(super) const LATEST: &str = "latest";
+pub(crate) const LATEST: &str = "latest";
 
 /// Whether it is called so, and is not a file that lies where the command is given.
-pub(super) fn is_meant(named: &Path) -> bool {
+pub(crate) fn is_meant(named: &Path) -> bool {
     let called = named.to_str().is_some_and(|name| name == LATEST || name.parse::<Name>().is_ok());
     called && !matches!(files::standing(named), Ok(Some(_)))
 }
@@ -22,7 +22,7 @@ pub(super) fn is_meant(named: &Path) -> bool {
 ///
 /// # Errors
 /// Where there is none such, or the directory cannot be read.
-pub(super) fn file(
+pub(crate) fn file(
     settings: &Settings,
     named: &Path,
     what: &str,
@@ -48,7 +48,7 @@ pub(super) fn file(
 ///
 /// # Errors
 /// As [`file`]'s.
-pub(super) fn trusted(settings: &Settings, named: &Path, trust: RawCopy) -> Result<PathBuf, Failure> {
+pub(crate) fn trusted(settings: &Settings, named: &Path, trust: RawCopy) -> Result<PathBuf, Failure> {
     file(settings, named, verified(trust), |snapshot| {
         let suffices = snapshot.name.suffices(trust);
         if !suffices {
@@ -70,7 +70,7 @@ fn verified(trust: RawCopy) -> &'static str {
 }
 
 /// By `--skip-hash-check`.
-pub(super) fn trust(skip_hash_check: bool) -> RawCopy {
+pub(crate) fn trust(skip_hash_check: bool) -> RawCopy {
     if skip_hash_check { RawCopy::Allow } else { RawCopy::Refuse }
 }
 
@@ -108,6 +108,6 @@ mod tests {
         assert_eq!(found(here.to_str().unwrap()).unwrap(), here, "a path is no name");
         let none = found(LATEST).unwrap_err();
         assert!(none.sentence.contains("no verified snapshot lies in") && none.sentence.contains("next: "), "{none}");
-        assert_eq!(none.exit, crate::cli::Exit::Refused);
+        assert_eq!(none.exit, crate::ops::failure::Exit::Refused);
     }
 }

@@ -16,14 +16,14 @@ use tokio::time::{Instant, sleep};
 
 use super::node::comes_back;
 use super::serves;
-use crate::cli::backend::Backend;
-use crate::cli::offline::Offline;
-use crate::cli::rollback::{Outcome, follow, outcome, tell, until};
-use crate::cli::{Exit, Failure};
 use crate::config::Settings;
 use crate::control::How;
 use crate::etcd::restore::Node;
 use crate::model::{ComponentId, Event, Request, Role, Verdict};
+use crate::ops::backend::Backend;
+use crate::ops::failure::{Exit, Failure};
+use crate::ops::follow::{Outcome, follow, outcome, tell, until};
+use crate::ops::offline::Offline;
 use crate::report::status;
 use crate::sys::files;
 use crate::sys::lock_file::{self, LockError, LockFile};
@@ -37,7 +37,7 @@ const LOOK: Duration = Duration::from_millis(500);
 
 /// Keeps every other restore, and every start of etcd by a lastgood, away. Nothing where no lastgood has been here, and
 /// none could start one. A dry run holds it only for a vacancy to be planned, which is for who restores.
-pub(super) fn lock<'s>(settings: &'s Settings, dry_run: bool, node: &Node) -> Result<Lock<'s>, Failure> {
+pub(crate) fn lock<'s>(settings: &'s Settings, dry_run: bool, node: &Node) -> Result<Lock<'s>, Failure> {
     let staging = &settings.paths.staging;
     let no_vacancy = node.etcd.as_ref().is_none_or(|etcd| etcd.startable.is_none());
     if dry_run && no_vacancy {
@@ -64,7 +64,7 @@ fn busy(held: &LockError) -> Failure {
 
 /// Gives the lock back, and proves that an etcd serves whose slot was empty when the restore began, as an earlier one that
 /// was killed leaves it. Nothing where nobody puts its manifest back but a person.
-pub(super) async fn back(
+pub(crate) async fn back(
     settings: &Settings,
     lock: Lock<'_>,
     etcd: Option<ComponentId>,
@@ -93,7 +93,7 @@ pub(super) async fn back(
 
 /// The lock of a restore. Where no agent runs that would notice its end (it may have been stopped meanwhile, and leaves a
 /// slot empty that a restore works behind), what was emptied is filled here (Q11), however the restore ends.
-pub(super) struct Lock<'a> {
+pub(crate) struct Lock<'a> {
     settings: &'a Settings,
     held: Option<LockFile>,
     /// A dry run changes nothing.
@@ -110,25 +110,25 @@ impl Drop for Lock<'_> {
 }
 
 /// A slot that is to be empty.
-pub(super) struct Vacancy<'a> {
+pub(crate) struct Vacancy<'a> {
     settings: &'a Settings,
     component: ComponentId,
     backend: Backend,
     events: Option<mpsc::Receiver<Event>>,
     /// What will be done, step by step.
-    pub(super) steps: Vec<String>,
+    pub(crate) steps: Vec<String>,
 }
 
 impl<'a> Vacancy<'a> {
     /// What emptying it takes. The lock must be held.
-    pub(super) async fn plan(settings: &'a Settings, component: ComponentId) -> Result<Self, Failure> {
+    pub(crate) async fn plan(settings: &'a Settings, component: ComponentId) -> Result<Self, Failure> {
         let mut backend = Backend::open(settings).await?;
         let planned = backend.perform(request(&component), How::DryRun, &mut tell).await?;
         Ok(Self { settings, component, backend, events: None, steps: planned.steps })
     }
 
     /// Has it emptied, and waits until its pod has ended.
-    pub(super) async fn empty(&mut self) -> Result<(), Failure> {
+    pub(crate) async fn empty(&mut self) -> Result<(), Failure> {
         if let Backend::Running(_) = &self.backend {
             self.events = Some(follow(self.settings, &self.component).await?);
         }
@@ -140,7 +140,7 @@ impl<'a> Vacancy<'a> {
     }
 
     /// Waits until etcd and its API server serve again. The lock must have been given back.
-    pub(super) async fn fill(&mut self) -> Result<(), Failure> {
+    pub(crate) async fn fill(&mut self) -> Result<(), Failure> {
         match (&self.backend, &mut self.events) {
             (Backend::Stopped(offline), _) => offline.carry_on(&self.component, &mut tell).await,
             (Backend::Running(_), Some(events)) => {
@@ -152,7 +152,7 @@ impl<'a> Vacancy<'a> {
     }
 
     /// A write and a read.
-    pub(super) async fn prove(&self) -> Result<i64, Failure> {
+    pub(crate) async fn prove(&self) -> Result<i64, Failure> {
         serves::proven(self.settings).await
     }
 

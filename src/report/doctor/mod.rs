@@ -26,7 +26,7 @@ use serde::{Deserialize, Serialize};
 pub use components::wanted;
 
 use super::Process;
-use crate::model::memory::notice;
+use crate::model::notice::Notice;
 use crate::model::{ComponentId, Memory, Observation, Policy, Slot, Snapshots};
 use crate::observe::{Places, Surroundings};
 
@@ -157,7 +157,7 @@ fn wrong_data(memory: &Memory) -> Option<Check> {
     let (detail, fix) = match &record.slot {
         Slot::Held(held) => (held.why.clone(), held.next_step.clone()),
         _ => {
-            let told = record.notices.get(notice::WRONG_DATA).cloned().unwrap_or_default();
+            let told = record.notices.get(&Notice::WrongData).cloned().unwrap_or_default();
             (told, format!("see `lastgood explain {}`", wrong.etcd))
         }
     };

@@ -125,7 +125,7 @@ impl Scene {
             leases: BTreeMap::new(),
             etcd: BTreeMap::new(),
             growth: BTreeMap::new(),
-            snapshots: None,
+            notices: Vec::new(),
             images: BTreeMap::from([("scheduler:v1".to_owned(), ImagePresence::Present { id: "x".to_owned() })]),
             kubelet: Kubelet {
                 process: Some(KubeletProcess {

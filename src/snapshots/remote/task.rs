@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
@@ -27,6 +27,7 @@ use super::trouble::Trouble;
 use crate::config::duration::roughly;
 use crate::config::place::Place;
 use crate::config::{Settings, size};
+use crate::feature::Inbox;
 use crate::model::event::EventKind;
 use crate::model::snapshot::{self, Failing, Sent};
 use crate::model::{ComponentId, Event};
@@ -49,7 +50,7 @@ impl Uploader {
     pub(in crate::snapshots) fn start(
         settings: &Settings,
         wanted: watch::Receiver<TaskInput>,
-        tell: mpsc::Sender<Event>,
+        tell: Inbox,
     ) -> Option<Self> {
         let place = seen::place(settings)?;
         let known = Arc::new(Mutex::new(seen::seen(settings)?));
@@ -86,7 +87,7 @@ struct Work {
     dir: PathBuf,
     place: Place,
     wanted: watch::Receiver<TaskInput>,
-    tell: mpsc::Sender<Event>,
+    tell: Inbox,
     known: Arc<Mutex<snapshot::Remote>>,
     kept: Arc<Notify>,
     proofs: Proofs,

@@ -11,12 +11,15 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use super::super::keeper::Keeper;
 use super::super::save::{Doing, Fault, Limits, Progress, from_data_dir, from_member, quietly};
-use super::super::{Directory, Keeper, Origin};
+use super::super::{Directory, Origin};
 use super::{assert_honest, names};
 use crate::config::Settings;
 use crate::etcd::snapshot::{RawCopy, Trailer, verify};
+use crate::feature::inbox;
 use crate::model::event::EventKind;
+use crate::model::memory::Machine;
 use crate::observe::testing::{Pki, etcd_binary, newest_etcd};
 use crate::observe::{Feed, LocalMember, Way};
 use crate::snapshots::task_input::TaskInput;
@@ -334,22 +337,23 @@ async fn object_storage_that_hangs_delays_no_snapshot_here() {
     remote.credentials_file = Some(credentials);
     // No deadline of its own ends it before the test.
     (remote.stall_timeout, remote.timeout) = (Duration::from_secs(3600), Duration::from_secs(3600));
-    let mut keeper = Keeper::start(&settings, "a machine".into());
+    let (tell, mut told) = inbox();
+    let keeper = Keeper::start(&settings, &Machine::default(), tell);
     let component = "kube-system/etcd".parse().unwrap();
     let member = LocalMember { component, way: cluster.way(), data_dir: None };
     keeper.want(TaskInput { member: Some(member), answers: true, work_ahead: None });
     // Two intervals: nothing is kept before etcd has answered once more from the data on record.
-    let early = tokio::time::timeout(Duration::from_secs(4), keeper.told()).await;
-    assert!(early.is_err() && keeper.known().unwrap().verified == 0, "{early:?}");
+    let early = tokio::time::timeout(Duration::from_secs(4), told.recv()).await;
+    assert!(early.is_err() && keeper.known().unwrap().1.verified == 0, "{early:?}");
     keeper.confirm(Duration::MAX);
     for taken in 1..=3 {
-        let event = tokio::time::timeout(SOON, keeper.told()).await.expect("one is taken in time").unwrap();
+        let event = tokio::time::timeout(SOON, told.recv()).await.expect("one is taken in time").unwrap();
         assert_eq!(event.kind, EventKind::Snapshot, "{event}");
         assert!(event.to.contains("taken and verified"), "{taken}: {event}");
     }
     hung.set_nonblocking(true).unwrap();
     hung.accept().expect("the store was asked meanwhile");
-    let known = keeper.known().unwrap();
+    let known = keeper.known().unwrap().1;
     assert!(known.verified >= 2);
     assert_eq!(known.remote.unwrap().looked, None, "and has not answered");
 }

@@ -13,11 +13,14 @@ use super::super::{
 use super::server::{Door, Server, Stands};
 use super::*;
 use crate::etcd::snapshot::RawCopy;
+use crate::feature::inbox;
 use crate::model::Event;
 use crate::model::event::EventKind;
+use crate::model::memory::Machine;
 use crate::model::snapshot::{Failing, Remote};
+use crate::snapshots::bundle;
+use crate::snapshots::keeper::Keeper;
 use crate::snapshots::task_input::TaskInput;
-use crate::snapshots::{Keeper, bundle};
 use crate::sys::clock;
 
 /// A machine that is busy with other tests takes its time.
@@ -170,7 +173,8 @@ async fn what_a_person_saved_here_is_sent_within_seconds_and_a_bundle_that_came_
     // By themselves neither keeper nor task would come to it within this test.
     settings.snapshots.interval = Duration::from_secs(24 * 3600);
     drop(Directory::at(&settings.snapshot_dir()).lock().unwrap());
-    let mut keeper = Keeper::start(&settings, "a machine".into());
+    let (tell, mut told) = inbox();
+    let _keeper = Keeper::start(&settings, &Machine::default(), tell);
     let first_round = async {
         while seen(&settings).is_none_or(|seen| seen.looked.is_none()) {
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -178,13 +182,13 @@ async fn what_a_person_saved_here_is_sent_within_seconds_and_a_bundle_that_came_
     };
     timeout(SOON, first_round).await.unwrap();
     let proof = keep(&settings, name(1_700_000_000, 1), 1000);
-    let event = timeout(SOON, keeper.told()).await.expect("it is sent in time").unwrap();
+    let event = timeout(SOON, told.recv()).await.expect("it is sent in time").unwrap();
     assert!(event.kind == EventKind::Snapshot && event.to.contains(&proof.file), "{event}");
 
     let snapshot = settings.snapshot_dir().join(&proof.file);
     let gathered = bundle::tests::gathered();
     bundle::make(&snapshot, &proof, proof.sha256, gathered, &[], Timestamp::UNIX_EPOCH).unwrap();
-    let event = timeout(SOON, keeper.told()).await.expect("its bundle is sent in time").unwrap();
+    let event = timeout(SOON, told.recv()).await.expect("its bundle is sent in time").unwrap();
     assert!(event.kind == EventKind::Snapshot && event.to.contains(&proof.file), "{event}");
     let there = open(&settings).bundle(&proof.file).await.unwrap();
     assert_eq!(there.1.len(), 1, "what the manifest lists is there: {:?}", there.0);

@@ -1,0 +1,72 @@
+//! What a capability beside the passes registers with. Static pods and host services go through observe, judge, decide and
+//! act; everything else (snapshots, certificates, peers …) is a feature: a room of its own on this layer, which the agent
+//! starts from one table (`agent/features.rs`).
+//!
+//! ```text
+//!   agent ── start(settings, machine, Inbox) ──▶ feature's tasks ──Event──▶ Inbox ──▶ journal, history
+//!     │                                              ▲    │
+//!     ├── after each pass: PassEnd (what was seen, the memory) ┘    └── before each pass: FeatureNotice ──▶ decide
+//!     └── for a report: View
+//! ```
+//!
+//! A pass never waits for a feature, and a feature never waits for a pass. What a feature wants done to a component is a
+//! [`Request`](crate::model::Request) like an operator's; it changes no manifest by itself.
+
+use jiff::Timestamp;
+use tokio::sync::mpsc;
+
+use crate::config::Settings;
+use crate::model::memory::Machine;
+use crate::model::notice::FeatureNotice;
+use crate::model::{Event, Memory, Observation, Snapshots};
+use crate::observe::LocalMember;
+
+/// Events of features that wait to be reported.
+const EVENTS: usize = 64;
+
+/// Where features report what they did: one for all of them.
+pub type Inbox = mpsc::Sender<Event>;
+
+/// The agent's end of the [`Inbox`], and the first of its senders.
+pub fn inbox() -> (Inbox, mpsc::Receiver<Event>) {
+    mpsc::channel(EVENTS)
+}
+
+/// What one pass knows, for the features.
+#[derive(Clone, Copy, Debug)]
+pub struct PassEnd<'a> {
+    /// What the pass saw.
+    pub seen: &'a Observation,
+    /// What lastgood knows after it.
+    pub memory: &'a Memory,
+    /// The etcd member of this node, and how it is asked.
+    pub member: Option<&'a LocalMember>,
+}
+
+/// What reports show of the features: a field for each one that has something to show.
+#[derive(Clone, Debug, Default)]
+pub struct View {
+    /// The snapshots of this node's etcd; nothing where it has no etcd of its own.
+    pub snapshots: Option<Snapshots>,
+}
+
+/// A feature that runs.
+pub trait Feature: Send {
+    /// Takes in what a pass found. Returns at once.
+    fn after_pass(&mut self, pass: PassEnd<'_>);
+
+    /// What the operator has to know about it now, and what is over.
+    fn notices(&self, now: Timestamp) -> Vec<FeatureNotice>;
+
+    /// Fills in its part of the view.
+    fn show(&self, view: &mut View);
+}
+
+/// A row of the agent's table.
+#[derive(Clone, Copy)]
+pub struct Slot {
+    /// The feature's name, for people who read the code.
+    pub name: &'static str,
+    /// Starts its tasks. They end when the value is dropped.
+    pub start: fn(&Settings, &Machine, Inbox) -> Box<dyn Feature>,
+}
