@@ -1,10 +1,10 @@
-//! The agent: observe, judge, decide, act and record in a loop. One task changes things; the timer, inotify and a
-//! person's request all come through [`Agent::pass`].
+//! The agent: observe, judge, decide, act and record in a loop. One task changes the node; the timer, inotify and
+//! operators' requests all come through [`Agent::pass`].
 //!
 //! ```text
-//!   pass:  observe ─▶ judge ─▶ decide ─▶ save the memory (the intent) ─▶ take each step ─▶ save ─▶ tell
+//!   pass:  observe ─▶ judge ─▶ decide ─▶ save the memory (the intent) ─▶ take each step ─▶ save ─▶ report
 //!                                                   │ cannot be saved
-//!                                                   └▶ nothing is begun that could be left half done
+//!                                                   └▶ no step is taken that could be left half done
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -132,7 +132,7 @@ impl Agent {
                 EventKind::Action,
                 None,
                 &sentence,
-                "an earlier run ended in the middle of it",
+                "an earlier run was interrupted in the middle of it",
             ));
         }
         let machine = observer.machine();
@@ -270,7 +270,7 @@ impl Agent {
     /// Tells a failure, unless it is the one that was told last.
     fn fail(&mut self, now: Moment, trouble: Trouble, sentence: String, events: &mut Vec<Event>) {
         if self.failures.get(&trouble) != Some(&sentence) {
-            let because = "it is tried again at the next pass";
+            let because = "lastgood tries again in the next pass";
             events.push(Event::new(now.wall, EventKind::Failure, trouble.component(), &sentence, because));
             self.failures.insert(trouble, sentence);
         }
@@ -290,8 +290,10 @@ impl Agent {
                 self.failures.remove(&Trouble::Memory);
             }
             Err(error) => {
-                let sentence =
-                    format!("the memory cannot be saved, so nothing is begun that could be left half done: {error}");
+                let sentence = format!(
+                    "the memory cannot be saved, so lastgood starts no action that it might leave half done: \
+                             {error}"
+                );
                 self.saved.trouble = Some(sentence.clone());
                 self.fail(now, Trouble::Memory, sentence, events);
             }
@@ -303,7 +305,7 @@ impl Agent {
         match self.knowing.write(&self.guard, now, pressing) {
             Ok(()) => drop(self.failures.remove(&Trouble::Known)),
             Err(error) => {
-                let sentence = format!("what a restore of etcd needs to know cannot be written down: {error}");
+                let sentence = format!("the facts that a restore of etcd needs cannot be saved: {error}");
                 self.fail(now, Trouble::Known, sentence, events);
             }
         }
@@ -323,8 +325,8 @@ impl Agent {
         let changing =
             self.memory.components.values().find(|record| record.role == Role::Etcd).map(|record| &record.slot);
         let work_ahead = match (&self.memory.pause, kubeadm, changing) {
-            (_, Some(process), _) => Some(format!("kubeadm is at work (pid {})", process.pid)),
-            (Some(_), None, _) => Some("a person is about to work on this node (paused)".to_owned()),
+            (_, Some(process), _) => Some(format!("kubeadm is running (pid {})", process.pid)),
+            (Some(_), None, _) => Some("the operator paused lastgood to work on this node".to_owned()),
             // What comes of it may move the data on to where no older etcd opens them.
             (None, None, Some(slot @ (Slot::Probation(_) | Slot::RollingBack(_)))) => Some(format!("etcd is {slot}")),
             (None, None, _) => None,

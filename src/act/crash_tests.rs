@@ -1,7 +1,7 @@
-//! The hands are killed, and the disk fails under them, at every call they make: what stands afterwards is the old
-//! manifest or the new one, whole; or, between the two steps of a replacement, nothing, with the new one in staging.
+//! The executor is killed, and its disk fails, at every system call it makes. Afterwards the old manifest or the new
+//! one is deployed, whole; between the two steps of a replacement none is, and the new one is in staging.
 //!
-//! The work is done by a child process (this test binary again, [`the_child`]): [`crate::sys::crash`].
+//! A child process (this test binary again, [`the_child`]) does the work: [`crate::sys::crash`].
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -1,6 +1,7 @@
-//! Data that an etcd is to be started over, looked at once more when nobody writes them any longer (R9, Q15). An etcd that
-//! would be older than its data is not put in; what stood in its slot comes back instead, so that no slot stays empty.
-//! While a restore works on them none is put in, and one that was broken off is brought to its end first.
+//! Checks data before an etcd starts over them, at a moment when nothing writes them (R9, Q15). An etcd that would be
+//! older than its data is not deployed; the previous manifest returns instead, so that the manifest directory is not
+//! left without one. While a restore works on the data no etcd is deployed, and an interrupted restore is finished
+//! first.
 
 use std::io;
 use std::path::Path;
@@ -21,7 +22,7 @@ pub(super) fn settled(settings: &Settings, identity: Option<&DataIdentity>) -> R
     let Some(DataIdentity::Etcd { data_dir, .. }) = identity else { return Ok(Vec::new()) };
     let lock = settings.restore_lock();
     if let Some(pid) = lock_file::holder(&lock) {
-        return Err(format!("a restore (pid {pid}) works on its data, and holds {}", lock.display()));
+        return Err(format!("a restore (pid {pid}) works on its data and holds {}", lock.display()));
     }
     if files::standing(data_dir).map_err(|error| error.to_string())?.is_none() {
         return Ok(Vec::new());
@@ -84,7 +85,7 @@ pub(super) fn put_back(staging: &Staging, manifests: &Path, name: &str, pod: &Co
         return Ok("the deployed manifest stays".to_owned());
     }
     let Some((stood_as, kept, manifest)) = stood(staging, pod) else {
-        return Ok(format!("nothing that was there before is kept, and {} is missing", manifests.join(name).display()));
+        return Ok(format!("the previous manifest was not kept, and {} is missing", manifests.join(name).display()));
     };
     let target = manifests.join(&stood_as);
     let attributes = Attributes::of_standing(&kept)?.unwrap_or_else(Attributes::private);

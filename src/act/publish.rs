@@ -1,7 +1,7 @@
-//! inactive-manifests: the last known-good manifest of each component, for a person with nothing but `cp`. Byte for byte,
-//! under the file name it has in the manifest directory.
+//! inactive-manifests: the last known-good manifest of each component, byte for byte and under its name in the manifest
+//! directory, so that `cp` alone can restore it.
 //!
-//! What a person wrote there is an offer to us, and is not overwritten.
+//! A file that the operator changed there is an offer to lastgood, and is not overwritten.
 
 use std::io;
 use std::path::Path;
@@ -69,8 +69,8 @@ impl Hands {
                 Ok(Some(standing)) => so_already = standing == digest,
                 Ok(None) => {
                     return refuse(format!(
-                        "{} was changed by hand and is left as it is; move it away to have generation {number} of \
-                         {component} there",
+                        "{} was changed by hand and is left as it is; move it away, and lastgood writes generation \
+                         {number} of {component} there",
                         path.display()
                     ));
                 }

@@ -1,13 +1,13 @@
-//! The staging directory: beside the manifest directory and on its mount, so that a rename is enough; and not in it, so
-//! that the kubelet takes nothing on its way for a pod.
+//! The staging directory: on the mount of the manifest directory, so that a rename suffices, and outside it, so that
+//! the kubelet does not start a pod from a file in transit.
 //!
 //! ```text
 //!  /etc/kubernetes/.lastgood        0700
-//!    manifests ─▶ /etc/kubernetes/manifests     where the slots are: all that filling them needs to know (Q11)
+//!    manifests ─▶ /etc/kubernetes/manifests     the directory that the staged files belong to (Q11)
 //!    slots/NAME                     the synced successor of a manifest that was taken out
-//!    withheld/NAME                  what stays out until another decision puts it in
-//!    replaced/NAME.TIME.WHY         what was taken out or overwritten; bounded
-//!    tmp/                           on its way
+//!    withheld/NAME                  manifests that stay out until another decision deploys them
+//!    replaced/NAME.TIME.WHY         manifests that were taken out or overwritten; bounded
+//!    tmp/                           files being written
 //! ```
 
 use std::collections::BTreeMap;
@@ -79,7 +79,8 @@ impl Staging {
         };
         if files::mount_of(root)? != files::mount_of(there)? {
             let sentence = format!(
-                "is not on the file system and mount of {}: no rename leads there; set paths.staging to a directory next to it",
+                "is not on the file system and mount of {}, so a rename cannot reach it; set paths.staging to a \
+                 directory next to it",
                 there.display()
             );
             return Err(files::fault(io::ErrorKind::CrossesDevices, root, &sentence));

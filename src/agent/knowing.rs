@@ -1,4 +1,5 @@
-//! When what a restore will want to know of etcd is written down: often in memory, seldom on disk, and before every deed.
+//! Persists the etcd facts that a restore needs (cluster ID, members, highest revision): often in memory, rarely on
+//! disk, and before every action.
 
 use std::collections::BTreeMap;
 use std::io;

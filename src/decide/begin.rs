@@ -1,4 +1,4 @@
-//! The begin of a rollback: whether it may begin, which generation it goes to, and by which way.
+//! Begins a rollback: whether it may begin, to which generation, and by which method.
 
 use std::time::Duration;
 
@@ -45,14 +45,14 @@ pub(super) fn begin(draft: &mut Draft<'_>, id: &ComponentId, begin: Begin) -> bo
         }
     };
     if let Some(why) = beyond_us(draft, id, &begin, target) {
-        let next = format!("put it right by hand, then `lastgood resume {id}`");
+        let next = format!("fix it by hand, then `lastgood resume {id}`");
         draft.hold_back(id, begin.from, format!("{}; {why}", begin.why), next, Until::Person);
         return false;
     }
     if begin.wish == Wish::Ours && !draft.spend(id) {
         let limit = draft.scene.policy.actions_per_hour;
-        let why = format!("{}; but {limit} actions within the hour are the limit", begin.why);
-        let next = format!("look at `lastgood explain {id}`, mend the cause, then `lastgood resume {id}`");
+        let why = format!("{}; the limit of {limit} actions per hour is reached", begin.why);
+        let next = format!("see `lastgood explain {id}`, fix the cause, then `lastgood resume {id}`");
         draft.hold_back(id, begin.from, why, next, Until::Person);
         return false;
     }
@@ -136,7 +136,7 @@ pub(super) fn target(draft: &Draft<'_>, id: &ComponentId, begin: &Begin) -> Resu
             let why = generations::ready_to_return(draft, wanted).err().unwrap_or_default();
             let images: Vec<String> = wanted.images.iter().cloned().collect();
             let next = format!("bring it (`crictl pull {}`); the rollback follows by itself", images.join(" "));
-            Err((format!("generation {} cannot be put back: {why}", begin.to), next, Until::Images(images)))
+            Err((format!("generation {} cannot be deployed: {why}", begin.to), next, Until::Images(images)))
         }
     }
 }

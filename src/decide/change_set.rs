@@ -1,15 +1,15 @@
-//! What changed together is one change set. It is judged together: where one of it is rolled back and serves again, the
-//! trials of those that depend on it begin again.
+//! The change set: components that changed together. They are judged together: if one of them is rolled back and serves
+//! again, the probations of those that depend on it begin again.
 //!
 //! ```text
 //!   etcd, kube-apiserver, controller manager, scheduler change,
 //!   each within JOINS of the one before it                        ──▶ members of one set
 //!
-//!   the candidate of etcd or kube-apiserver fails ──▶ rolled back ──▶ serves ──▶ each member on trial that depends on it:
-//!                                                                                its trial begins again
+//!   the candidate of etcd or kube-apiserver fails ──▶ rolled back ──▶ serves ──▶ each member on probation that depends on it:
+//!                                                                                its probation begins again
 //! ```
 //!
-//! What became newer than its API server by that is newer_than_api.rs.
+//! Components that are then newer than their API server are handled in newer_than_api.rs.
 
 use std::time::Duration;
 

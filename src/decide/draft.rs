@@ -1,4 +1,4 @@
-//! A decision in the making: the memory being changed, the steps and events so far.
+//! The decision that is being made: the memory to save, and the steps and events so far.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

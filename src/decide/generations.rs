@@ -1,4 +1,4 @@
-//! What is kept of what was seen: numbering, capturing, publishing and forgetting.
+//! The life of a generation: numbered, stored, published, removed.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +23,7 @@ pub(super) fn meet(draft: &mut Draft<'_>) {
         }
         let record = Record::new(manifest.role, Slot::Adopting { candidate: 1, healthy: std::time::Duration::ZERO });
         draft.memory.components.insert(manifest.id.clone(), record);
-        let because = format!("{} holds it; it is watched until it has proven itself", file.name);
+        let because = format!("found in {}; it must stay healthy before it becomes known-good", file.name);
         draft.tell(&manifest.id, EventKind::State, Some(1), "Adopting(generation 1)", &because);
     }
 }

@@ -1,4 +1,4 @@
-//! Looking things up in the memory for a request, with the refusal where there is nothing.
+//! Looks up components and generations in the memory for a request, and refuses the request if there are none.
 
 use super::draft::Draft;
 use super::standing::Standing;
@@ -26,5 +26,5 @@ pub(super) fn there_are(record: &Record) -> String {
 
 /// A person's word, with their reason where they gave one.
 pub(super) fn said(reason: &str) -> String {
-    if reason.is_empty() { "a person says so".to_owned() } else { format!("a person says so: {reason}") }
+    if reason.is_empty() { "the operator says so".to_owned() } else { format!("the operator says so: {reason}") }
 }

@@ -1,5 +1,6 @@
-//! A person fixes where to go back to. While a generation is pinned, our own rollbacks go to it if they may, it is never
-//! forgotten, and inactive-manifests holds it: what proves itself meanwhile is known-good, and no more.
+//! The pin: the operator fixes the rollback target. While a generation is pinned, automatic rollbacks deploy it if they
+//! may, it is never removed, and inactive-manifests contains it; a newer generation that proves itself becomes
+//! known-good, not the target.
 
 use super::draft::Draft;
 use super::lookup::{known, said, stands, there_are};
@@ -57,6 +58,6 @@ pub(super) fn unpin(draft: &mut Draft<'_>, id: &ComponentId) -> Result<(), Refus
     }
     draft.clear_notice(id, "pin");
     let to = format!("generation {number} is no longer pinned");
-    draft.tell(id, EventKind::Request, Some(number), &to, "a person asked for it");
+    draft.tell(id, EventKind::Request, Some(number), &to, "the operator asked for it");
     Ok(())
 }

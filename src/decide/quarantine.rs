@@ -1,9 +1,9 @@
-//! A person says that a generation is bad. It is quarantined; if it stands, a known-good one takes its place at once.
+//! Quarantine by the operator: marks a generation as bad; if it is deployed, a known-good one replaces it immediately.
 //!
 //! ```text
-//!   refused    the last known-good generation, what is pinned, what is being put in place at this moment
-//!   stands     begun as a person's rollback (their pause does not bind them), to one that may be gone back to (Q1, R9)
-//!   else       only marked: what would have gone back to it goes to another known-good one
+//!   refused    the last known-good generation, a pinned one, one that is being deployed
+//!   deployed   begins a rollback in the operator's name (a pause does not prevent it), to a permitted target (Q1, R9)
+//!   else       only marked: later rollbacks choose another known-good generation
 //! ```
 
 use super::begin::Begin;
@@ -24,7 +24,7 @@ pub(super) fn ask(draft: &mut Draft<'_>, id: &ComponentId, number: Option<u32>, 
     let not_now = |why: String| Refusal::NotNow { component: id.clone(), state: record.slot.to_string(), why };
     let stands = stands(record, &Standing::of(draft.scene.seen, id, record));
     let Some(number) = number.or(stands) else {
-        return Err(not_now("it is unknown at this moment which generation is deployed; give its number".to_owned()));
+        return Err(not_now("it is unknown which generation is deployed; give its number".to_owned()));
     };
     let not = |why: String| Refusal::NotSo { component: id.clone(), number, asked: "quarantined".to_owned(), why };
     let Some(generation) = record.generations.get(&number) else { return Err(not(there_are(record))) };
@@ -32,7 +32,7 @@ pub(super) fn ask(draft: &mut Draft<'_>, id: &ComponentId, number: Option<u32>, 
         return Err(not(format!("it is already: {why}")));
     }
     if record.pin() == Some(number) {
-        return Err(not(format!("it is pinned; `lastgood unpin {id}` lets go of it")));
+        return Err(not(format!("it is pinned; `lastgood unpin {id}` removes the pin")));
     }
     let Some(heir) = heirs(record, number).next().map(|heir| heir.number) else {
         return Err(not(if generation.standing.is_known_good() {
@@ -43,7 +43,7 @@ pub(super) fn ask(draft: &mut Draft<'_>, id: &ComponentId, number: Option<u32>, 
     };
     match &record.slot {
         Slot::RollingBack(rollback) if rollback.to == number => {
-            return Err(not_now("that is the generation that it is being rolled back to".to_owned()));
+            return Err(not_now("it is being rolled back to this generation".to_owned()));
         }
         Slot::RollingBack(_) => {}
         _ if stands == Some(number) => return revert(draft, id, number, reason),
@@ -93,7 +93,7 @@ fn revert(draft: &mut Draft<'_>, id: &ComponentId, number: u32, reason: &str) ->
     }
     let why = match draft.record(id).map(|record| &record.slot) {
         Some(Slot::Held(held)) => held.why.clone(),
-        _ => "that cannot be begun now".to_owned(),
+        _ => "the rollback cannot begin now".to_owned(),
     };
     // What is refused has not happened.
     draft.memory = memory;

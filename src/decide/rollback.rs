@@ -1,14 +1,14 @@
-//! A replacement under way, stage by stage. No stage waits: each pass looks how far it is, and every stage has a time
-//! after which the good file is written anyway.
+//! A running replacement, stage by stage. No stage blocks: each pass checks the progress, and every stage has a
+//! deadline after which the known-good file is deployed anyway.
 //!
 //! ```text
 //!   Parking ─▶ TakingOut ─▶ AwaitingGone ─▶ Settling ─▶ PuttingIn ─▶ AwaitingServing ─▶ Steady | Probation
 //!  (etcd only)    │ in place                                ▲   │            │  ▲
-//!                 └────────────────────────────────────────-┘   └ StoppingOld ─▶ Nudging (a deaf kubelet, once)
+//!                 └────────────────────────────────────────-┘   └ StoppingOld ─▶ Nudging (an unresponsive kubelet, once)
 //! ```
 //!
-//! From TakingOut on the slot may be empty, so what follows is done whatever holds us back (Q11). Between Settling and
-//! PuttingIn a restore may have it empty for as long as it works (vacancy.rs).
+//! From TakingOut on the manifest may be missing, so the rest is done whatever inhibitor appears (Q11). Between
+//! Settling and PuttingIn a restore may keep the manifest out for as long as it works (vacancy.rs).
 
 use std::time::Duration;
 
@@ -252,10 +252,11 @@ fn nudge(draft: &mut Draft<'_>, id: &ComponentId, r: &mut Rollback, to: &Generat
         return r.enter(Stage::AwaitingServing);
     }
     if may_restart_kubelet(draft) {
-        restart_kubelet(draft, id, "it does not start the pod that was put back");
+        restart_kubelet(draft, id, "it does not start the pod of the deployed manifest");
     } else {
         let text = format!(
-            "the kubelet does not start what was put back, and must not be restarted by us now: `{}` does it",
+            "the kubelet does not start the pod of the deployed manifest, and lastgood must not restart it now: `{}` \
+             does it",
             draft.scene.policy.kubelet_restart.join(" ")
         );
         draft.notice(id, "deaf-kubelet", text);
@@ -286,7 +287,7 @@ fn await_serving(
         // It stood, and somebody broke it, took it away or put another beside it: that is a deed of its own, and meets the
         // budget, the hold and the grace that it would meet at any other time.
         if r.stood == Stood::Yes {
-            let because = format!("generation {} was put back, and somebody changed it before it served", r.to);
+            let because = format!("generation {} was deployed, and somebody changed it before it served", r.to);
             draft.enter(id, Slot::Steady { good: fallback(draft, id, &r) }, &because);
             return Flow::LookAgain;
         }
@@ -319,7 +320,7 @@ fn await_serving(
     let deadline = policy.deadline_of(Some(to));
     if r.crashes >= policy.crashes || r.in_stage >= deadline {
         let evidence = assessment.evidence.join("; ");
-        let why = format!("generation {} was put back and does not serve either: {evidence}", r.to);
+        let why = format!("generation {} was deployed and does not serve either: {evidence}", r.to);
         let next = format!("`lastgood explain {id}`; earlier generations: `lastgood history {id}`");
         draft.hold_back(id, Some(r.to), why, next, Until::Person);
         return Flow::Done;
@@ -353,8 +354,8 @@ fn finish(draft: &mut Draft<'_>, id: &ComponentId, r: &Rollback) {
         draft.clear_notice(id, "pin");
     }
     let because = match r.vacated {
-        Some(_) => format!("generation {} serves again; it was away for a while: {}", r.to, r.why),
-        None => format!("generation {} serves again; it was put back because {}", r.to, r.why),
+        Some(_) => format!("generation {} serves again; it was stopped for a while: {}", r.to, r.why),
+        None => format!("generation {} serves again; it was rolled back because {}", r.to, r.why),
     };
     let known_good =
         draft.record(id).and_then(|rec| rec.generations.get(&r.to)).is_some_and(|g| g.standing.is_known_good());

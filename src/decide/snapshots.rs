@@ -1,5 +1,5 @@
-//! What the snapshots of etcd's data oblige a person to: told once, with the next step. The agent takes and prunes them by
-//! its own clock; nothing here waits for that.
+//! Notices about snapshots that the operator has to act on, each reported once, with the next step. The agent takes and
+//! prunes snapshots on a schedule; nothing here waits for that.
 
 use super::draft::Draft;
 use super::members::once;
@@ -31,8 +31,8 @@ fn late(draft: &Draft<'_>, snapshots: &Snapshots) -> Option<String> {
         (None, None) => String::new(),
     };
     Some(format!(
-        "no verified snapshot of etcd's data of the last {minutes} minutes: {newest}{why}; what was written since would \
-         be lost with the data; next: `lastgood etcd snapshot save` takes one, or says what is in its way"
+        "no verified snapshot of etcd's data of the last {minutes} minutes: {newest}{why}; what was written since \
+         would be lost with the data; next: `lastgood etcd snapshot save` takes one, or says why it cannot"
     ))
 }
 
@@ -45,12 +45,12 @@ fn behind(draft: &Draft<'_>, snapshots: &Snapshots) -> Option<String> {
         None => "no verified one is known to be there".to_owned(),
     };
     let why = match &remote.failing {
-        Some(failing) => format!("; nothing gets there since {:.0}: {}", failing.since, failing.why),
+        Some(failing) => format!("; uploads have failed since {:.0}: {}", failing.since, failing.why),
         None => String::new(),
     };
     Some(format!(
-        "the snapshots in {url} are behind those on this node: {newest}{why}; with this node's disk they would be lost; \
-         next: `lastgood etcd snapshot list --remote` says what is in its way"
+        "the snapshots in {url} are behind those on this node: {newest}{why}; with this node's disk they would be \
+         lost; next: `lastgood etcd snapshot list --remote` says why"
     ))
 }
 

@@ -1,4 +1,4 @@
-//! What the manifest directory says of one component.
+//! What the manifest directory contains for one component.
 
 use std::path::PathBuf;
 use std::sync::Arc;

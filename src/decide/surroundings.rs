@@ -1,12 +1,13 @@
-//! What is told of the surroundings, each once, with the next step, and shown while it lasts. Nothing here plans a step.
+//! Notices about the node, each reported once, with the next step, and shown while they last. Nothing here plans a
+//! step.
 //!
 //! ```text
-//!   certificates   in less than 30, 14, 7 days, 1 day ▶ ended         endpoints   bad for a while, our own API server serves
-//!   disks          little ▶ few inodes ▶ none ▶ read-only             clock       jumped
-//!   pressure       memory, disks: too much of the last minute
+//!   certificates   in less than 30, 14, 7 days, 1 day ▶ ended         endpoints   bad for a while, this node's API server serves
+//!   disks          low space ▶ few inodes ▶ none ▶ read-only          clock       jumped
+//!   pressure       memory, disks: above a share of the last minute
 //! ```
 //!
-//! A sentence names thresholds, never the figure of the day: while nothing changes, nothing is told.
+//! A sentence contains thresholds, never current values: nothing is reported while nothing changes.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -42,7 +43,7 @@ pub(super) fn tell(draft: &mut Draft<'_>) {
     let jump = draft.scene.seen.node.clock_jump.map(|jump| {
         let way = if jump.seconds < 0 { "back" } else { "forward" };
         format!(
-            "the clock jumped {way} by {} s: certificates, leases and tokens go by it; next: see who set it \
+            "the clock jumped {way} by {} s: certificates, leases and tokens depend on it; next: see what set it \
              (`timedatectl`, `chronyc tracking`)",
             jump.seconds.unsigned_abs()
         )
@@ -149,18 +150,21 @@ fn shortage(disk: &Disk, room: Room) -> Option<String> {
     Some(match room {
         Room::Enough => return None,
         Room::Little => format!(
-            "little room is left on the disk of {held}: the kubelet evicts pods there, or etcd's database cannot grow; \
-             next: free some (`crictl rmi --prune`, `journalctl --vacuum-size=1G`, old backups), or enlarge it"
+            "little space is left on the disk of {held}: the kubelet evicts pods there, or etcd's database cannot \
+             grow; next: free some (`crictl rmi --prune`, `journalctl --vacuum-size=1G`, old backups), or enlarge it"
         ),
         Room::FewInodes => {
-            format!("few inodes are left on the disk of {held}; next: find and remove what made so many small files")
+            format!(
+                "few inodes are left on the disk of {held}; next: find what made so many small files and remove \
+                     them"
+            )
         }
         Room::NoInodes => format!(
-            "no inodes are left on the disk of {held}: no file can be made there; next: find and remove what made so many \
-             small files"
+            "no inodes are left on the disk of {held}: no file can be created there; next: find what made so many \
+             small files and remove them"
         ),
         Room::None => format!(
-            "no room is left on the disk of {held}: what writes there fails; next: free some (`crictl rmi --prune`, \
+            "no space is left on the disk of {held}: every write there fails; next: free some (`crictl rmi --prune`, \
              `journalctl --vacuum-size=1G`, old backups), or enlarge it"
         ),
         Room::ReadOnly => format!(
@@ -173,7 +177,7 @@ fn shortage(disk: &Disk, room: Room) -> Option<String> {
 fn pressure(draft: &mut Draft<'_>) {
     let pressure = draft.scene.seen.node.pressure;
     let rows = [
-        ("pressure memory", pressure.memory, MEMORY_STALLED, "memory", "find what takes it (`systemd-cgtop -m`)"),
+        ("pressure memory", pressure.memory, MEMORY_STALLED, "memory", "find what uses it (`systemd-cgtop -m`)"),
         ("pressure io", pressure.io, IO_STALLED, "its disks", "find what uses them (`iotop`, `systemd-cgtop -i`)"),
     ];
     for (key, stall, limit, what, next) in rows {
@@ -181,7 +185,8 @@ fn pressure(draft: &mut Draft<'_>) {
         let known = draft.memory.notices.contains_key(key);
         if full_60 >= if known { limit * RELIEVED } else { limit } {
             let text = format!(
-                "the machine waits for {what}: in more than {limit} % of the last minute nothing got on; next: {next}"
+                "the machine waits for {what}: for more than {limit} % of the last minute every task was stalled; \
+                 next: {next}"
             );
             draft.node_notice(key, text);
         } else {
@@ -197,8 +202,8 @@ fn endpoints(draft: &mut Draft<'_>) {
     {
         let words = endpoint.reading.symptom().map_or_else(String::new, |symptom| format!(" ({symptom})"));
         let text = format!(
-            "{}, the way of {} to the API server, does not answer{words}, while the API server of this node serves; \
-             next: look at the load balancer or the floating address",
+            "{}, the API server address of {}, does not answer{words}, while the API server of this node serves; next: \
+             look at the load balancer or the floating address",
             endpoint.server,
             endpoint.users()
         );

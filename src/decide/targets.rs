@@ -44,7 +44,7 @@ pub(super) fn may_return(draft: &Draft<'_>, record: &Record, generation: &Genera
 }
 
 /// Q1, as a sentence.
-pub(super) const OTHER_DATA: &str = "going back would change which data is served";
+pub(super) const OTHER_DATA: &str = "a rollback would change which data is served";
 
 /// Q1: which data is served is never changed by a rollback of ours.
 pub(super) fn other_data(record: &Record, generation: &Generation) -> bool {
@@ -74,11 +74,11 @@ pub(super) fn own_data(draft: &Draft<'_>, record: &Record, target: &Generation, 
         (None | Some(_), Some(_)) => return Ok(()),
     };
     Err(Barred {
-        why: format!("{} {what}: its disk may not be mounted, or somebody restored it", data_dir.display()),
+        why: format!("{} {what}: its disk may not be mounted, or somebody restored the data", data_dir.display()),
         next_step: if stands.member.is_some() {
-            format!("see what lies in {}; if it is right, `lastgood rollback` of it", data_dir.display())
+            format!("look at {}; if it is right, `lastgood rollback`", data_dir.display())
         } else {
-            format!("see what lies in {}; if it is right, put the manifest in by hand", data_dir.display())
+            format!("look at {}; if it is right, deploy the manifest by hand", data_dir.display())
         },
     })
 }

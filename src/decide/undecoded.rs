@@ -1,19 +1,19 @@
-//! A manifest that does not decode for us. What the kubelet accepts, runs or refuses is the fact; our parser only predicts
-//! it (Q16).
+//! A manifest that lastgood cannot decode. What the kubelet accepts, runs or refuses is the fact; our parser only
+//! predicts it (Q16).
 //!
 //! ```text
-//!   no YAML parser would find a document in it ─▶ the known-good one back at once, before the kubelet's next scan
-//!   YAML, and no Pod to us
-//!      │  a pod of the component runs, or the runtime cannot be asked ─▶ told, no more
+//!   not a document in any YAML parser ─▶ the known-good one is deployed at once, before the kubelet's next scan
+//!   YAML, but not a Pod for lastgood
+//!      │  a pod of the component runs, or the runtime does not answer ─▶ reported only
 //!      ▼  none runs
-//!      │  a kubelet runs, and has made no sandbox for as long as it may take to make one
+//!      │  a kubelet runs, and has created no sandbox for as long as that may take
 //!      ▼
-//!   the kubelet does not run it ─▶ the known-good one back
+//!   the kubelet does not run it ─▶ the known-good one is deployed
 //! ```
 //!
-//! Measured on a real kubelet: of a manifest that it accepts it kills the old pod at once and starts the new one 10 to 15 s
-//! later; one that it refuses it drops at its next 20 s scan, and kills the pod then. So a pod that is gone tells nothing
-//! by itself; one that does not come does.
+//! Measured on a real kubelet: if it accepts a changed manifest, it kills the old pod at once and starts the new one 10
+//! to 15 s later; if it refuses it, it drops the pod at its next 20 s scan and kills it then. So a missing pod proves
+//! nothing; one that does not start does.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -65,15 +65,22 @@ pub(super) fn step(draft: &mut Draft<'_>, id: &ComponentId, file: &Arc<ManifestF
     let kubelet = fault.kubelet_may_run().then(|| ask(draft, id, file));
     let what = format!("{} {fault}", file.name);
     let may_run = match kubelet {
-        Some(_) => "; lastgood cannot read it, and the kubelet may run it all the same",
+        Some(_) => "; lastgood cannot read it, but the kubelet may run it",
         None => "",
     };
     let Some(good) = slot.good() else {
-        let text = format!("{what}{may_run}; nothing of {id} is known-good yet, so nothing is put back");
+        let text = format!("{what}{may_run}; no generation of {id} is known-good yet, so lastgood does not replace it");
         return draft.notice(id, notice::BROKEN, text);
     };
     if matches!(slot, Slot::Held(_)) {
-        return draft.notice(id, notice::BROKEN, format!("{what}{may_run}; {id} is held, so nothing is put back"));
+        return draft.notice(
+            id,
+            notice::BROKEN,
+            format!(
+                "{what}{may_run}; {id} is held, so lastgood does not replace \
+                                                         it"
+            ),
+        );
     }
     let why = match kubelet {
         None => {
@@ -106,18 +113,18 @@ fn meanwhile(draft: &Draft<'_>, id: &ComponentId, kubelet: &Kubelet, back: u32) 
     let mend = format!("write its fields as YAML 1.2 has them (`true`, not `yes`); `lastgood diff {id}` compares");
     match kubelet {
         Kubelet::Runs => format!(
-            "the kubelet runs a pod of it, so nothing is put back, and nothing of it can be proven; next: {mend}, \
-             `lastgood rollback {id}` brings generation {back} back"
+            "the kubelet runs a pod of it, so lastgood leaves it, and it cannot become known-good; next: {mend}, \
+             `lastgood rollback {id}` deploys generation {back}"
         ),
         Kubelet::NotReplaced => format!(
-            "the pod from before still runs, so nothing is put back; {comes_back} when none has run for {patience} s; next: \
-             {mend}"
+            "the pod of the earlier manifest still runs, so lastgood does not replace it yet; {comes_back} when none \
+             has run for {patience} s; next: {mend}"
         ),
         Kubelet::MayStart => {
             format!("no pod of it runs; {comes_back} when the kubelet has started none for {patience} s; next: {mend}")
         }
         Kubelet::CannotTell(why) => {
-            format!("it is unknown whether the kubelet runs it ({why}), so nothing is put back; next: {mend}")
+            format!("it is unknown whether the kubelet runs it ({why}), so lastgood does not replace it; next: {mend}")
         }
         Kubelet::Refuses(_) => comes_back,
     }
@@ -154,7 +161,7 @@ fn ask(draft: &mut Draft<'_>, id: &ComponentId, file: &ManifestFile) -> Kubelet 
 /// Why nothing follows from there being no pod.
 fn cannot_tell(draft: &Draft<'_>) -> Option<String> {
     if let Err(symptom) = &draft.scene.seen.runtime {
-        return Some(format!("the container runtime cannot be asked: {symptom}"));
+        return Some(format!("the container runtime does not answer: {symptom}"));
     }
     match (&draft.scene.seen.kubelet.process, draft.scene.judged.kubelet.verdict) {
         (None, _) => Some("no kubelet runs".to_owned()),

@@ -1,25 +1,25 @@
-//! An etcd that serves other data than those on record: its disk is not mounted, its path is mistyped, an older copy is in
-//! the place of its data (Q1).
+//! An etcd that serves other data than those on record: its disk is not mounted, its path is mistyped, or an older copy
+//! is in the place of its data (Q1).
 //!
 //! ```text
-//!   two answers say so ─┬─ a person made another cluster of this node ─▶ the memory is set aside, what runs is adopted
-//!                       ▼
+//!   two answers prove it ─┬─ the operator made another cluster of this node ─▶ the memory is set aside, what runs is adopted
+//!                         ▼
 //!                   WrongData(kind) ─▶ etcd: a candidate that names another directory fails, by its own fault;
-//!                       │              else it is held. Nothing is proven, recorded or saved of it
+//!                       │              otherwise it is held. Nothing becomes known-good, recorded or saved from these data
 //!                       │
 //!                       ├─ the only member, and the kind is certain:
-//!                       │     kube-apiserver's manifest is withheld and its container stopped, at once and once
+//!                       │     kube-apiserver's manifest is withheld and its container stopped, immediately and once
 //!                       │
 //!                       ├─ the directory on record is back under its path ─▶ etcd's container is stopped, once
 //!                       ▼
-//!   the data on record are served ─▶ over: kube-apiserver is put back; who ran meanwhile is restarted in order
-//!   `lastgood etcd accept-data`   ─▶ over, the same, with what is served as the new record
-//!   `lastgood resume kube-apiserver`, or its manifest put back by hand ─▶ it runs on these data, and nothing else changes
+//!   the data on record are served ─▶ over: kube-apiserver is deployed; what ran meanwhile is restarted in order
+//!   `lastgood etcd accept-data`   ─▶ over, the same, with the served data as the new record
+//!   `lastgood resume kube-apiserver`, or its manifest deployed by hand ─▶ it runs on these data, and nothing else changes
 //! ```
 //!
-//! Why kube-apiserver goes: a kubelet deletes its pods as soon as an API server lists none for its node. The stop happens
-//! once for each time that etcd comes to serve wrong data, so it cannot loop, and it is done whatever was spent of the
-//! hour's budget; it counts against it all the same.
+//! kube-apiserver is stopped because a kubelet deletes its pods as soon as an API server lists none for its node. The
+//! stop happens once each time etcd begins to serve wrong data, so it cannot loop. It is done even if the hourly budget
+//! is used up, and counts against it.
 
 use std::time::Duration;
 
@@ -98,7 +98,7 @@ fn all_deleted(draft: &Draft<'_>) -> bool {
 fn another_cluster(draft: &Draft<'_>) -> Option<String> {
     let before = draft.memory.cluster.as_ref();
     let other = before.and_then(|before| draft.scene.seen.node.cluster.other_than(before));
-    other.map(|what| format!("{what} is another one than before")).or_else(|| draft.memory.rebuilt.clone())
+    other.map(|what| format!("{what} is not the same as before")).or_else(|| draft.memory.rebuilt.clone())
 }
 
 /// The data on record are served: the files of this node are those of their cluster.
@@ -183,9 +183,9 @@ pub(super) fn tell(draft: &mut Draft<'_>) {
 fn story(draft: &Draft<'_>, wrong: &WrongData) -> String {
     let api = match &wrong.api {
         ApiStop::Stopped { component, .. } => format!("{component} is stopped until the right data are back"),
-        ApiStop::Released => "kube-apiserver runs on these data, as a person asked for".to_owned(),
+        ApiStop::Released => "kube-apiserver runs on these data, as the operator asked".to_owned(),
         ApiStop::NotStopped => match why_not_stopped(draft, wrong) {
-            Some(why) => format!("nothing is stopped: {why}"),
+            Some(why) => format!("lastgood stops nothing: {why}"),
             None => "kube-apiserver is not running".to_owned(),
         },
     };
@@ -384,7 +384,7 @@ fn keep_stopped(draft: &mut Draft<'_>, api: &ComponentId, number: u32, out: bool
     match (present, out) {
         // A person put it back.
         (true, true) => {
-            draft.tell(api, EventKind::State, Some(number), "released", "its manifest was put back by somebody else");
+            draft.tell(api, EventKind::State, Some(number), "released", "somebody else deployed its manifest");
             set_api(draft, ApiStop::Released);
         }
         _ if draft.hold.is_some() => {}
@@ -580,7 +580,7 @@ pub(super) fn accept(draft: &mut Draft<'_>, id: Option<&ComponentId>) -> Result<
         return Err(Refusal::NotActing { why: hold.to_string() });
     }
     let text = format!("the data that etcd serves are right: {}", wrong.serves);
-    draft.tell(&wrong.etcd, EventKind::Request, None, &text, "a person says so");
+    draft.tell(&wrong.etcd, EventKind::Request, None, &text, "the operator says so");
     let fresh = served::fresh(draft, &wrong.etcd).unwrap_or_else(|| wrong.serves.clone());
     let record = Incarnation { doubted: None, away_since: None, ..fresh };
     draft.memory.incarnations.insert(wrong.etcd.clone(), record);
@@ -600,7 +600,7 @@ pub(super) fn release(draft: &mut Draft<'_>, id: &ComponentId) -> bool {
     };
     set_api(draft, ApiStop::Released);
     put_api_back(draft, &wrong);
-    draft.tell(id, EventKind::Request, None, "it runs on the data that etcd serves", "a person asked for it");
+    draft.tell(id, EventKind::Request, None, "it runs on the data that etcd serves", "the operator asked for it");
     true
 }
 

@@ -1,4 +1,5 @@
-//! One component by itself: its newest pod, the main container in it, and the answers to our questions.
+//! The health of one component, judged without the others: its newest pod, the main container, and the answers to its
+//! probes.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -217,12 +218,12 @@ fn count_exits(
 fn without_runtime(seen: &Observation, id: &ComponentId, error: &str) -> Finding {
     let answers = seen.probes.get(id).map(Vec::as_slice).unwrap_or_default();
     let live = answers.iter().find(|probe| probe.question == Question::Live);
-    let mut finding = Finding::plain(Verdict::Unknown, format!("the container runtime cannot be asked: {error}"));
+    let mut finding = Finding::plain(Verdict::Unknown, format!("the container runtime does not answer: {error}"));
     finding.cause = Some(Cause::Runtime { detail: error.to_owned() });
     if let Some(probe) = live
         && probe.reading == Reading::Good
     {
-        finding.evidence.push(format!("{} answers all the same", probe.target));
+        finding.evidence.push(format!("{} answers nevertheless", probe.target));
         finding.serving = true;
     }
     finding
@@ -274,7 +275,7 @@ fn of_another_manifest(found: Finding, file: &ManifestFile, container: Option<&C
         return found;
     }
     let unread = format!("lastgood cannot read {}, so the health of its pod is unknown", file.name);
-    let asked = found.evidence.into_iter().map(|line| format!("asked as the manifest before says: {line}"));
+    let asked = found.evidence.into_iter().map(|line| format!("probed as the previous manifest says: {line}"));
     let evidence = std::iter::once(unread).chain(asked).collect();
     Finding { evidence, ..Finding::plain(Verdict::Unknown, "") }
 }
@@ -308,7 +309,7 @@ fn running(
     let Some(live) = of(Question::Live) else {
         return Finding::plain(
             Verdict::Starting,
-            format!("it has run for {} s and was not asked yet", up_for.as_secs()),
+            format!("it has run for {} s and was not probed yet", up_for.as_secs()),
         );
     };
     let bad = |verdict: Verdict, probe: &Probe, detail: &str| {

@@ -1,16 +1,17 @@
-//! What the readings mean. Pure: the clock, the observation and the past are arguments.
+//! Turns an observation into verdicts. Pure: the clock, the observation and the history are arguments.
 //!
 //! ```text
 //!   for each component          alone.rs    its container and its probes  ─▶ verdict, with hysteresis both ways
-//!                               etcd.rs     what an etcd member says of itself
-//!   for all of them together    causes.rs   what lies beneath explains what lies above; only the root is acted upon
+//!                               etcd.rs     the status an etcd member reports
+//!   for all of them together    causes.rs   a fault below explains one above; only the root cause is acted on
 //!                               surroundings.rs  certificates, disks, the way to the API server
-//!   for what is on trial        blame.rs    whether a dependent's trouble is evidence against it
-//!   for those that answer       progress.rs who gets on with it: leases, reads with the quorum
+//!   for what is on trial        blame.rs    whether an unhealthy dependent is evidence against it
+//!   for those that answer       progress.rs who makes progress: leases, linearizable reads
 //!   for what runs them          services.rs the kubelet and the container runtime
 //! ```
 //!
-//! A cluster-wide symptom is never a local fault, "cannot tell" moves nothing, and what answers 401 is alive.
+//! A cluster-wide symptom is never a local fault, "cannot tell" changes nothing, and a process that answers 401 is
+//! alive.
 
 mod alone;
 mod blame;

@@ -1,4 +1,5 @@
-//! What a process that does not answer is at, told by how far it has come since it was first seen not to.
+//! Classifies the activity of an unresponsive process (stopped, idle, busy, waiting for its disk) from CPU and I/O
+//! deltas.
 
 use std::time::Duration;
 

@@ -1,4 +1,5 @@
-//! Whether the process that runs has read what stands in the directory (Q5): evidence counts only for what was read.
+//! Whether the running process has loaded the deployed configuration (Q5): evidence counts only for what the process
+//! has read.
 
 use jiff::Timestamp;
 
@@ -67,7 +68,7 @@ pub(super) fn reads(seen: &Observation, manifest: &Manifest, since: Timestamp, c
         if let (Some(wanted), Some(runs)) = (wanted, &container.command_line)
             && wanted != *runs
         {
-            return other("the running process has another command line than the manifest".to_owned());
+            return other("the command line of the running process differs from the manifest".to_owned());
         }
     }
     Reads::All

@@ -1,4 +1,4 @@
-//! Situations of one component and of several, each with the verdict and the cause they must come to.
+//! Situations of one component and of several, each with the expected verdict and cause.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -1159,7 +1159,7 @@ fn an_api_server_that_answers_its_health_checks_and_no_read_stands_still_while_e
     let seen = leaseholders();
     let hang = |seen: &mut Observation, _: u64| {
         for look in seen.leases.values_mut() {
-            look.said = Err(Symptom::new(SymptomKind::TimedOut, "took the question and did not answer in time"));
+            look.said = Err(Symptom::new(SymptomKind::TimedOut, "accepted the request and did not answer in time"));
         }
     };
     assert_eq!(stalled(&leases(&seen, &[], LEASE_STILL - 10, hang)), [] as [&str; 0], "for a moment");
@@ -1308,7 +1308,7 @@ fn n21_a_member_without_a_leader_names_the_cluster_and_who_does_not_answer() {
 fn started_alone(leaderless: u64, change: impl FnOnce(&mut EtcdStatus)) -> Observation {
     let mut seen = member_says(|status| {
         status.own = None;
-        status.silent = Some(Symptom::new(SymptomKind::TimedOut, "took the connection and did not finish"));
+        status.silent = Some(Symptom::new(SymptomKind::TimedOut, "accepted the connection and did not finish"));
         let leaderless_for = Duration::from_secs(leaderless);
         status.metrics = Some(Metrics { has_leader: Some(false), leaderless_for, ..Metrics::default() });
         change(status);
@@ -1422,7 +1422,7 @@ fn a_slow_disk_is_evidence_and_explains_only_what_is_wrong() {
     let mut seen = member_says(slow);
     let assessment = judged(&seen, "etcd");
     assert_eq!((assessment.verdict, assessment.cause), (Verdict::Healthy, None));
-    assert!(assessment.evidence.iter().any(|line| line.contains("more than 512 ms")), "{:?}", assessment.evidence);
+    assert!(assessment.evidence.iter().any(|line| line.contains("above 512 ms")), "{:?}", assessment.evidence);
     answers(&mut seen, "etcd", &[(Question::Live, bad(SymptomKind::TimedOut))]);
     assert!(matches!(judged(&seen, "etcd").cause, Some(Cause::Disk { .. })));
     answers(&mut seen, "etcd", &[(Question::Live, Reading::Good), (Question::Quorum, bad(SymptomKind::ClusterWide))]);

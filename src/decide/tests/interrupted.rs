@@ -96,7 +96,7 @@ fn q3_what_kubeadm_may_not_have_moved_away_in_this_upgrade_stays_away() {
             kept.digest = crate::model::Digest::of(b"something else");
         }),
         ("kubeadm works again", |w| w.busy.push(kubeadm())),
-        ("the node is no master any more", |w| w.missing_signs.push("/etc/kubernetes/pki/ca.crt".into())),
+        ("the node is no longer a master", |w| w.missing_signs.push("/etc/kubernetes/pki/ca.crt".into())),
     ];
     for (what, change) in changes {
         let mut world = between_its_renames(SCHEDULER);
@@ -132,7 +132,7 @@ fn q3_an_etcd_that_kubeadm_had_moved_away_comes_back_only_over_the_data_that_it_
     world.run(300);
     assert!(missing(&world, "etcd") && world.says("after etcd had stopped"), "{}", world.story());
     let asked = world.ask(&Request::Rollback { component: id("etcd"), to: None });
-    assert_eq!(asked, Ok(()), "a person says so");
+    assert_eq!(asked, Ok(()), "the operator says so");
     world.until(300, "it serves", |w| w.slot("etcd") == &Slot::Steady { good: 1 } && w.serves("etcd"));
     assert!(
         world.memory.components[&id("etcd")].notices.is_empty(),

@@ -1,4 +1,4 @@
-//! What comes of an etcd member's words: what is told, what is never done, and a world that went back.
+//! The status of etcd members: what is reported, what is never done, and data that regressed.
 
 use super::world::{FOUR, Up, World, id, manifest, member, restored};
 use std::time::Duration;
@@ -290,7 +290,7 @@ fn a_slow_disk_a_full_database_and_versions_apart_are_told_once_and_cleared() {
         status.others.insert(3, Err(Symptom::new(SymptomKind::TimedOut, "did not answer")));
     });
     world.run(30);
-    for words in ["more than 512 ms", "20 MiB of the 21 MiB", "runs 3.4.23"] {
+    for words in ["above 512 ms", "20 MiB of the 21 MiB", "runs 3.4.23"] {
         let told = world.events.iter().filter(|event| event.to_string().contains(words)).count();
         assert_eq!(told, 1, "{words}: {}", world.story());
     }

@@ -1,4 +1,4 @@
-//! A replacement, stage by stage, and what must not come of one.
+//! A replacement, stage by stage, and what it must never cause.
 
 use std::time::Duration;
 

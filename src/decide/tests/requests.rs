@@ -1,4 +1,4 @@
-//! What a person asks for: granted, refused, remembered.
+//! The operator's requests: granted, refused, remembered.
 
 use std::time::Duration;
 
@@ -110,7 +110,7 @@ fn a_pinned_generation_is_where_a_failed_change_goes_back_to_and_what_cp_finds()
     world.run(2);
     assert_eq!(world.files[FILE].0, manifest(API, ""));
     world.until(60, "the pinned one serves", |w| back_to_good(w, API));
-    assert!(world.says("generation 1 is pinned, because a person says so: audited"), "{}", world.story());
+    assert!(world.says("generation 1 is pinned, because the operator says so: audited"), "{}", world.story());
 }
 
 #[test]
@@ -200,7 +200,7 @@ fn q1_a_pin_does_not_change_which_data_is_served() {
     world.write("etcd.yaml", &other("--crash"));
     world.run(2);
     world.until(120, "on 2", |w| matches!(w.slot("etcd"), Slot::Steady { good: 2 }) && w.serves("etcd"));
-    assert!(world.says("generation 1 is pinned, but is no rollback target: going back would change which data"));
+    assert!(world.says("generation 1 is pinned, but is no rollback target: a rollback would change which data"));
 }
 
 #[test]
@@ -241,7 +241,7 @@ fn a_quarantined_generation_that_stands_goes_at_once_also_while_paused() {
     world.ask(&quarantine(None)).unwrap();
     assert!(matches!(world.slot(API), Slot::RollingBack(_)), "{}", world.slot(API));
     world.until(60, "on 1", |w| back_to_good(w, API));
-    assert!(world.says("generation 2 is quarantined, because a person says so: it leaks"), "{}", world.story());
+    assert!(world.says("generation 2 is quarantined, because the operator says so: it leaks"), "{}", world.story());
     assert_eq!(world.inactive[FILE], manifest(API, ""), "the quarantined one is no offer: {}", world.story());
     world.ask(&Request::Resume { component: None }).unwrap();
     world.write(FILE, &manifest(API, "--v=3"));

@@ -1,5 +1,5 @@
-//! Random sequences of faults, requests and restarts. What must hold at every pass of them is in `never`; here, that it all
-//! ends well.
+//! Random sequences of faults, requests and restarts. `never` checks what must hold at every pass; these tests check
+//! that every sequence ends in a healthy node.
 
 use proptest::prelude::*;
 

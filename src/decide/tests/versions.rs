@@ -1,4 +1,4 @@
-//! R9: no etcd is put over data that it may not open. A node whose etcd is 3.4, and what came after it.
+//! R9: no etcd is deployed over data that it cannot open. A node whose etcd is 3.4, and later versions.
 
 use super::world::{World, id, manifest};
 use crate::model::plan::Refusal;
@@ -43,7 +43,7 @@ fn r9_an_upgrade_that_raised_the_version_and_then_broke_is_held() {
     world.data = of_cluster(5);
     world.run(400);
     held_with(&world, "etcd 3.4 does not open data of cluster version 3.5");
-    assert!(world.says("it served, then turned bad"), "why it wanted to is told, too: {}", world.story());
+    assert!(world.says("it served, then was unhealthy"), "why it wanted to is told, too: {}", world.story());
     assert_eq!(world.files[FILE].0, etcd("3.5.16-0", "--sour=100"));
     world.assert_untouched();
     // A person mends it: the newer one is a candidate like any other.

@@ -1,8 +1,8 @@
-//! A node made of values. What a pod does is written in its command line: `--no-sandbox` (none can be made), `--crash`, `--unready`, `--unready-unasked` (the same,
-//! and livez answers before readyz was asked), `--refuse` (its dependents crash on it, its own probes are well),
-//! `--shut-out` (its own readiness is well, and it takes nobody's certificate),
-//! `--sour=N` (healthy for N seconds, then bad), `--outlive` (does not die with what it depends on), `--data-dir=…`. A
-//! manifest with `hostNetwork: yes` does not decode for us; the kubelet takes it.
+//! A simulated node. The command line of a pod says how it behaves: `--no-sandbox` (none can be created), `--crash`,
+//! `--unready`, `--unready-unasked` (the same, and livez answers before readyz was probed), `--refuse` (its dependents
+//! crash on it, its own probes succeed), `--shut-out` (its own readiness succeeds, and it accepts no client
+//! certificate), `--sour=N` (healthy for N seconds, then unhealthy), `--outlive` (survives its dependency),
+//! `--data-dir=…`. A manifest with `hostNetwork: yes` cannot be decoded by lastgood; the kubelet accepts it.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -659,9 +659,10 @@ impl World {
         let dead = self.serves(&component.name);
         let refused = Reading::Bad(Symptom::new(SymptomKind::Refused, "connection refused"));
         let not_ready = Reading::Bad(Symptom::new(SymptomKind::Unhealthy, "500"));
-        let unasked = Reading::CannotTell(Symptom::new(SymptomKind::TimedOut, "not asked to the end yet"));
+        let unasked = Reading::CannotTell(Symptom::new(SymptomKind::TimedOut, "first probe is not complete yet"));
         let young = self.wall_at(self.seconds).as_second() - pod.started.as_second() < 3;
-        let silent = Reading::Bad(Symptom::new(SymptomKind::TimedOut, "took the question and did not answer in time"));
+        let silent =
+            Reading::Bad(Symptom::new(SymptomKind::TimedOut, "accepted the request and did not answer in time"));
         let (live, ready) = match (pod.up, dead) {
             (Up::Running, false) if self.hung.contains_key(&component.name) => (silent.clone(), silent),
             (Up::Running, true) => (Reading::Good, Reading::Good),
@@ -677,7 +678,7 @@ impl World {
             took: Duration::from_millis(2),
         };
         if pod.text.contains("--shut-out") && pod.up == Up::Running {
-            let words = || Symptom::new(SymptomKind::Tls, "does not take our certificate");
+            let words = || Symptom::new(SymptomKind::Tls, "rejects the client certificate");
             return vec![
                 probe(Question::Live, Reading::CannotTell(words())),
                 probe(Question::Ready, Reading::Good),

@@ -1,4 +1,4 @@
-//! Q1: an etcd that serves other data than those on record. What is held, what is stopped, and how it ends.
+//! Q1: an etcd that serves other data than those on record: what is held, what is stopped, and how it ends.
 
 use std::path::PathBuf;
 
