@@ -1,9 +1,9 @@
-//! Who answers a command: the agent, where one runs, or else what it left on disk.
+//! Where a command gets its answer: from the agent if one runs, or else from the state on disk.
 //!
 //! ```text
 //!   socket answers ──────────────────────────────────────────▶ Running
-//!      │ not                          ┌── socket answers ──▶ Running
-//!      ├─ an agent holds the lock ── waits for it to start ── not in time ──▶ said, Stopped
+//!      │ no                           ┌── socket answers ──▶ Running
+//!      ├─ an agent holds the lock ── waits for it to start ── not in time ──▶ warning, Stopped
 //!      └─ nobody does, or a command ──▶ Stopped
 //! ```
 
@@ -123,7 +123,7 @@ pub(super) fn unexpected(answer: Answer) -> Failure {
     match answer {
         Answer::Refused(refusal) => refusal.into(),
         Answer::Failed(sentence) => Failure::unreachable(sentence),
-        other => Failure::failed(format!("the agent answered something else: {other:?}")),
+        other => Failure::failed(format!("the agent gave an unexpected answer: {other:?}")),
     }
 }
 

@@ -1,4 +1,4 @@
-//! `lastgood diff`: manifests and configuration files of two generations. Key material and kubeconfigs are named where
+//! `lastgood diff`: manifests and configuration files of two generations. Key material and kubeconfigs are named if
 //! they differ, never shown.
 
 use std::collections::BTreeSet;
@@ -33,8 +33,7 @@ pub(super) fn diff(
     let offline = Offline::open(settings)?;
     offline.components(Some(component))?;
     let memory = offline.memory()?;
-    let record =
-        memory.components.get(component).ok_or_else(|| Failure::failed(format!("{component} is not known")))?;
+    let record = memory.components.get(component).ok_or_else(|| Failure::failed(format!("{component} is unknown")))?;
     let a = match a {
         Some(number) => kept(component, record, number)?,
         None => Side::Kept(known_good(component, record)?),
@@ -164,7 +163,7 @@ fn closure(
     if secret(left) || secret(right) {
         let knows = matches!((a, b), (Side::Kept(_), Side::Kept(_)));
         let says = if knows { "differs" } else { "may differ" };
-        return Ok(format!("{} {says}; it holds credentials and is not shown\n", path.display()));
+        return Ok(format!("{} {says}; it contains credentials and is not shown\n", path.display()));
     }
     let bytes = |side: &Side<'_>, state: Option<&FileState>| match (side, state) {
         (Side::Kept(generation), Some(FileState::Present { .. })) => offline.file(component, generation.number, path),

@@ -47,11 +47,11 @@ impl Exit {
     pub fn meaning(self) -> &'static str {
         match self {
             Self::Ok => "done",
-            Self::Failed => "failed, or a mistake in the configuration",
-            Self::Usage => "the arguments cannot be understood",
+            Self::Failed => "failed, or the configuration has a mistake",
+            Self::Usage => "the arguments are invalid",
             Self::Refused => "refused: the reason is printed",
             Self::Unreachable => "the agent cannot be reached, or this is not root",
-            Self::Unwell => "status, doctor, certs check, etcd: unwell, or unknown",
+            Self::Unwell => "status, doctor, certs check, etcd: unhealthy, or unknown",
         }
     }
 }

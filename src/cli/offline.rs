@@ -1,7 +1,6 @@
-//! What is done without a running agent: reading what it left on disk, and carrying a request out in this process.
+//! Commands without a running agent: reads the state on disk, and carries out a request in this process.
 //!
-//! This is the one file of the command line that knows the rooms `record`, `act` and the agent. A change takes the
-//! agent's lock and passes until it is concluded, by the same decision.
+//! A request takes the agent's lock and runs passes until it is concluded, by the same decisions as the agent.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -149,7 +148,7 @@ impl Offline {
         let pass = agent.pass(Some(&request)).await;
         pass.events.iter().for_each(&mut *tell);
         let Some((before, decision, granted)) = pass.answer else {
-            return Err(Failure::failed("the request was not decided".to_owned()));
+            return Err(Failure::failed("the request got no decision".to_owned()));
         };
         granted?;
         let planned = Planned::new(&request, &before, &decision);
@@ -196,7 +195,7 @@ fn is_over(memory: &Memory, slot: Option<&Slot>) -> Result<bool, String> {
 fn is_vacant(_: &Memory, slot: Option<&Slot>) -> Result<bool, String> {
     match slot {
         Some(Slot::RollingBack(rollback)) if rollback.stage <= Stage::Vacant => Ok(rollback.stage == Stage::Vacant),
-        _ => Err("it was put back: nothing was restored".to_owned()),
+        _ => Err("its manifest was deployed again: nothing was restored".to_owned()),
     }
 }
 
@@ -219,7 +218,7 @@ async fn conclude(
             return Ok(());
         }
         if Instant::now() >= deadline {
-            return Err(Failure::failed(format!("{component} is still being replaced; start the agent to go on")));
+            return Err(Failure::failed(format!("{component} is still being replaced; start the agent to continue")));
         }
         let rest = agent.rest();
         tokio::select! {

@@ -1,4 +1,4 @@
-//! Standard output. A reader that has gone away (`| head`) is no failure.
+//! Standard output. A reader that closed it (`| head`) is no failure.
 
 use std::io::{self, Write as _};
 

@@ -1,8 +1,8 @@
-//! `lastgood removal-notice`: what the package's prerm prints before the program goes. A manifest that lastgood has taken out
-//! of the manifest directory stays out from then on, as nobody is left to put it back.
+//! `lastgood removal-notice`: what the package's prerm prints before lastgood is removed. A manifest that lastgood has
+//! taken out of the manifest directory stays out from then on, since nothing is left to deploy it again.
 //!
 //! ```text
-//!   memory ─▶ what it says to be out ─▶ of it, what is not in the manifest directory ─▶ which, why, and one command
+//!   memory ─▶ what it lists as taken out ─▶ what is absent from the manifest directory ─▶ which, why, and one command
 //! ```
 
 use std::collections::BTreeSet;

@@ -1,4 +1,4 @@
-//! `lastgood rollback` and `quarantine`: the plan first, then the deed, followed until the component serves.
+//! `lastgood rollback` and `quarantine`: shows the plan, carries it out, and follows it until the component serves.
 
 use std::io::Write as _;
 use std::time::Duration;
@@ -39,7 +39,7 @@ pub(super) async fn replace(
         return backend.perform(request, How::ForReal, &mut tell).await.map(|_| Exit::Ok);
     }
     if !care.yes && !agreed()? {
-        return Err(Failure { exit: Exit::Refused, sentence: "nothing was done".to_owned() });
+        return Err(Failure { exit: Exit::Refused, sentence: "nothing was changed".to_owned() });
     }
     // Followed before it is asked for, so that the first event is not missed.
     let events = match &backend {
@@ -60,10 +60,10 @@ fn show(component: &ComponentId, planned: &Planned) -> String {
 /// Asks a person. Without one, nothing is done.
 pub(super) fn agreed() -> Result<bool, Failure> {
     if !crate::journal::watched_by_a_person() {
-        let sentence = "there is no terminal to ask at: give --yes if this is wanted".to_owned();
+        let sentence = "there is no terminal for the confirmation: give --yes to skip it".to_owned();
         return Err(Failure { exit: Exit::Refused, sentence });
     }
-    eprint!("Go ahead? [y/N] ");
+    eprint!("Proceed? [y/N] ");
     let _ = std::io::stderr().flush();
     let mut answer = String::new();
     std::io::stdin().read_line(&mut answer)?;
@@ -77,7 +77,7 @@ pub(super) fn tell(event: &Event) {
 /// The component's events, from now on.
 pub(super) async fn follow(settings: &Settings, component: &ComponentId) -> Result<mpsc::Receiver<Event>, Failure> {
     let Reach::Running(mut client) = Client::connect(settings).await? else {
-        return Err(Failure::unreachable("the agent has stopped: nothing was done".to_owned()));
+        return Err(Failure::unreachable("the agent has stopped: nothing was changed".to_owned()));
     };
     match client.ask(&Ask::Follow { component: Some(component.clone()) }).await? {
         Answer::Following => {}
@@ -146,7 +146,7 @@ pub(super) async fn until(
         }
     }
     Err(Failure::failed(format!(
-        "{component} is not there after {} s; the agent goes on: `lastgood status --watch` shows how",
+        "{component} is not deployed after {} s; the agent continues: `lastgood status --watch` shows its progress",
         FOLLOW.as_secs()
     )))
 }

@@ -1,4 +1,5 @@
-//! The etcd of this node: its member, its manifest, where its data and its WAL are, and what the agent has recorded of it.
+//! The etcd of this node: its member, its manifest, the locations of its data and its WAL, and what the agent has
+//! recorded.
 
 use std::path::{Path, PathBuf};
 
@@ -19,8 +20,8 @@ pub(super) async fn member(settings: &Settings) -> Result<LocalMember, Failure> 
     let _ = observer.observe(&memory.unwrap_or_else(|_| Memory::default())).await;
     observer.etcd_members().into_iter().next().ok_or_else(|| {
         Failure::refused(
-            "no etcd member runs on this node as a static pod; --from-data-dir DIR copies the database of one that is \
-             stopped, and `etcdctl snapshot save` asks an external one"
+            "no etcd member runs on this node as a static pod; --from-data-dir DIR copies the database of a stopped \
+             member, and `etcdctl snapshot save` saves an external one"
                 .to_owned(),
         )
     })

@@ -1,4 +1,4 @@
-//! How far something is that takes a while: one line of a terminal, rewritten; nothing where nobody looks.
+//! Progress of a long operation: one rewritten line on a terminal, nothing otherwise.
 
 use std::io::{self, IsTerminal as _, Write as _};
 use std::time::{Duration, Instant};

@@ -32,7 +32,7 @@ pub enum SnapshotCommand {
         /// directory]
         #[arg(value_name = "FILE|URL")]
         file: Option<PathBuf>,
-        /// Also write the bundle beside FILE; the snapshot directory and object storage always get it
+        /// Also write the bundle next to FILE; the snapshot directory and object storage always get it
         #[arg(long, requires = "file")]
         bundle: bool,
         /// Copy the database of a stopped member instead; the copy carries no SHA-256 and lacks the newest WAL entries

@@ -1,4 +1,5 @@
-//! Snapshots by hand: sent, put beside a file, taken back, unpacked, pruned; of a real etcd, and against a real S3 server.
+//! Snapshots taken by hand: uploaded, saved to a file, deleted, unpacked, pruned; from a real etcd, and with a real S3
+//! server.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -126,7 +127,7 @@ async fn a_part_there_that_is_torn_or_gone_is_named_and_the_data_stay_whole() {
         let mut flipped = whole.clone();
         *flipped.last_mut().unwrap() ^= 1;
         for (bytes, why) in
-            [(Some(flipped), "its SHA-256 is another"), (Some(b"x".to_vec()), "has 1 bytes"), (None, "is not there")]
+            [(Some(flipped), "its SHA-256 differs"), (Some(b"x".to_vec()), "has 1 bytes"), (None, "does not exist")]
         {
             match bytes {
                 Some(bytes) => store.replace(part, bytes).await.unwrap(),
@@ -210,7 +211,7 @@ async fn what_breaks_off_by_hand_is_taken_back_and_where_it_cannot_be_that_is_sa
     door.set(Stands::Shut);
     let back = remote::take_back(&settings, begun.get().unwrap()).await;
     let told = begun.get().unwrap().told(failure, back);
-    assert!(told.sentence.contains("could not be taken back") && told.sentence.contains(&proven.proof().file));
+    assert!(told.sentence.contains("could not be deleted") && told.sentence.contains(&proven.proof().file));
     door.set(Stands::Open);
     remote::take_back(&settings, begun.get().unwrap()).await.unwrap();
     assert_eq!(there(&direct, "s3://backups/etcd").await, Vec::<String>::new());
@@ -238,7 +239,7 @@ async fn interrupted_in_the_middle_nothing_of_it_is_left_here_or_there() {
     };
     let (saved, ()) = tokio::join!(saving, interrupting);
     let failure = saved.unwrap_err();
-    assert_eq!(failure.sentence, "ended before the snapshot was there; nothing is left of it");
+    assert_eq!(failure.sentence, "ended before the snapshot was complete; its files were removed");
     assert_eq!(there(&direct, "s3://backups/etcd").await, Vec::<String>::new());
     assert_eq!(files::names(&settings.snapshot_dir()).unwrap(), [".lock"]);
 }
@@ -307,7 +308,11 @@ async fn pruning_there_needs_no_snapshot_here() {
     let store = crate::snapshots::remote::Remote::open(&settings.snapshots.remote, &at).unwrap();
     store.replace("20200101T000000Z-00000000000000aa-r5.db", b"x".to_vec()).await.unwrap();
     let unclear = remote::prune(&settings, BTreeSet::new(), care(false)).await.unwrap_err();
-    assert!(unclear.exit == Exit::Refused && unclear.sentence.contains("--cluster, of aa, "), "{}", unclear.sentence);
+    assert!(
+        unclear.exit == Exit::Refused && unclear.sentence.contains("--cluster, out of aa, "),
+        "{}",
+        unclear.sentence
+    );
     assert_eq!(remote::prune(&settings, BTreeSet::from([0xaa]), care(false)).await.unwrap(), Exit::Ok);
 }
 

@@ -1,5 +1,5 @@
-//! `lastgood etcd snapshot unpack`: what travels with a snapshot, below a directory. Needs no agent and no configuration but
-//! the place of the snapshots, and of object storage what opens it.
+//! `lastgood etcd snapshot unpack`: writes the bundle of a snapshot below a directory. Needs no agent, and of the
+//! configuration only the snapshot directory and the credentials of the object store.
 
 use std::path::PathBuf;
 
