@@ -1,4 +1,4 @@
-//! Why the agent acts on a component, or does not: the evidence, what explains it, and the next step.
+//! Why the agent acts on a component or does not: the evidence, its cause, and the next step.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};

@@ -1,4 +1,4 @@
-//! What the agent counts while it runs, for those who watch it by figures: part of the status, and of the metrics.
+//! Counters of the running agent, for the status and the metrics.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! The history of a component: its generations, and what was decided about them.
+//! The history of a component: its generations, and the decisions about them.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -57,9 +57,12 @@ impl GenerationRow {
                 format!("{seconds} s of health: {evidence}")
             }
             Standing::KnownGood { proof: Proof::Asserted { reason }, .. } if reason.is_empty() => {
-                "asserted by a person".to_owned()
+                "asserted by the operator".to_owned()
             }
-            Standing::KnownGood { proof: Proof::Asserted { reason }, .. } => format!("asserted by a person: {reason}"),
+            Standing::KnownGood { proof: Proof::Asserted { reason }, .. } => format!(
+                "asserted by the operator: \
+                                                                                      {reason}"
+            ),
             Standing::Quarantined { why, .. } => why.clone(),
         };
         Self {

@@ -1,4 +1,4 @@
-//! What every report is made of: the memory, the last judgement, the agent and what holds.
+//! The input of every report: the memory, the last judgement, the agent and the inhibitors.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! The snapshots that are kept, as status, `etcd snapshot list`, `save` and `prune` tell of them.
+//! The stored snapshots, as status, `etcd snapshot list`, `save` and `prune` print them.
 
 use std::fmt::{self, Write as _};
 use std::time::Duration;
@@ -166,9 +166,9 @@ impl fmt::Display for SnapshotsView {
             write!(f, "; {} not verified", self.unverified.len())?;
         }
         if let Some(why) = &self.failed {
-            write!(f, "; the last try failed: {why}")?;
+            write!(f, "; the last attempt failed: {why}")?;
         }
-        if self.enabled { Ok(()) } else { f.write_str("; none is taken by itself (snapshots.enabled = false)") }
+        if self.enabled { Ok(()) } else { f.write_str("; the agent takes none (snapshots.enabled = false)") }
     }
 }
 

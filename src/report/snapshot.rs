@@ -1,4 +1,4 @@
-//! A snapshot that is whole, as `etcd snapshot verify` and `show` print it.
+//! A verified snapshot, as `etcd snapshot verify` and `show` print it.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -151,10 +151,10 @@ impl Snapshot {
     pub fn verdict(&self) -> String {
         let mut out = format!("{} is whole", self.file.display());
         if let Some(then) = self.unchanged_since {
-            let _ = write!(out, ": every byte is as it was when all of it was read, at {then:.0}");
+            let _ = write!(out, ": it has the checksum of its full verification at {then:.0}");
         }
         if !self.has_trailer {
-            out.push_str(", but for what no page can tell: it carries no SHA-256 of itself");
+            out.push_str(", except for values that only a SHA-256 covers: it carries none");
         }
         if let Some(bundle) = &self.bundle {
             let _ = write!(out, "; so is its bundle: {}", Bundled::from(bundle.clone()).briefly);
@@ -216,7 +216,7 @@ impl Snapshot {
         let alarms = self.alarms.iter().map(|alarm| format!("alarm {alarm}"));
         let known: Vec<String> = alarms.chain(downgrade).chain(self.remarks.iter().cloned()).collect();
         if !known.is_empty() {
-            let _ = writeln!(out, "\nTo be known:\n  {}", known.join("\n  "));
+            let _ = writeln!(out, "\nNotices:\n  {}", known.join("\n  "));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The status of the node: a verdict for the whole, then each component in the order of dependence.
+//! The status of the node: one verdict for the whole, then each component in the order of dependence.
 
 use std::fmt;
 
@@ -245,7 +245,7 @@ impl PinView {
 
 impl fmt::Display for PinView {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "generation {}, by a person, since {:.0}", self.generation, self.since)?;
+        write!(f, "generation {}, by the operator, since {:.0}", self.generation, self.since)?;
         if self.reason.is_empty() { Ok(()) } else { write!(f, ": {}", self.reason) }
     }
 }
@@ -445,10 +445,10 @@ fn overall(components: &[Component], material: &ReportInput<'_>) -> (Overall, St
         return (Overall::Held, format!("{} serves {} data{api}", wrong.etcd, wrong.kind.word()));
     }
     if let Some(names) = names(&|c| c.state == "Held") {
-        return (Overall::Held, format!("waiting for a person: {names}"));
+        return (Overall::Held, format!("waiting for the operator: {names}"));
     }
     if matches!(material.agent.process, Process::Stopped) {
-        return (Overall::Unknown, "the agent does not run; this is what it knew last".to_owned());
+        return (Overall::Unknown, "the agent does not run; this is its last known state".to_owned());
     }
     let bad = |c: &Component| matches!(c.verdict, Verdict::Failing | Verdict::Stalled | Verdict::Down);
     if let Some(names) = names(&bad) {
@@ -462,7 +462,7 @@ fn overall(components: &[Component], material: &ReportInput<'_>) -> (Overall, St
     }
     let settled = |c: &Component| c.state == "Steady" && c.verdict == Verdict::Healthy;
     if let Some(names) = names(&|c| !settled(c)) {
-        return (Overall::Changing, format!("not settled yet: {names}"));
+        return (Overall::Changing, format!("not known-good yet: {names}"));
     }
     let count = components.len();
     let s = if count == 1 { "component is" } else { "components are" };

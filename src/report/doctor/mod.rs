@@ -1,4 +1,4 @@
-//! Would a recovery succeed right now? Every condition of one, looked at before it is needed.
+//! Would a recovery succeed right now? Checks every condition of a recovery before it is needed.
 //!
 //! ```text
 //!   Observation, Memory, Policy, Places, the store re-read ── Examined ──▶ node.rs         agent, disks, runtime, kubelet, clock
@@ -7,7 +7,7 @@
 //!                                                                           └──▶ Checks, the worst first ──▶ text | JSON | YAML
 //! ```
 //!
-//! Pure, like all of this room: whoever asks has looked before. "Cannot tell" is no promise of success.
+//! Pure, like the whole room: the caller has made the observation. "Cannot tell" does not promise success.
 
 mod certificates;
 mod components;
@@ -77,7 +77,7 @@ impl fmt::Display for Mark {
         f.write_str(match self {
             Self::Ok => "ok",
             Self::Warning => "warning",
-            Self::CannotTell => "cannot tell",
+            Self::CannotTell => "unknown",
             Self::Failed => "failed",
         })
     }
@@ -175,7 +175,7 @@ fn sentence(checks: &[Check], verdict: Mark) -> String {
         Mark::Ok => "a recovery would succeed right now".to_owned(),
         Mark::Warning if warnings == 1 => "a recovery would succeed right now; there is 1 warning".to_owned(),
         Mark::Warning => format!("a recovery would succeed right now; there are {warnings} warnings"),
-        Mark::CannotTell => format!("whether a recovery would succeed cannot be told: {}", named(verdict)),
+        Mark::CannotTell => format!("it is unknown whether a recovery would succeed: {}", named(verdict)),
         Mark::Failed => format!("a recovery would not succeed right now: {}", named(verdict)),
     }
 }

@@ -296,7 +296,7 @@ fn quorum(status: &EtcdStatus) -> Quorum {
         return Quorum::Agreed { revision: agreed.revision };
     }
     let why = status.not_agreed.as_ref().or(status.silent.as_ref()).map(ToString::to_string);
-    Quorum::NotAgreed { why: why.unwrap_or_else(|| "it was not asked".to_owned()) }
+    Quorum::NotAgreed { why: why.unwrap_or_else(|| "it was not probed".to_owned()) }
 }
 
 /// Every member that anybody lists: the cluster's own list, or one that was written down before.
@@ -341,7 +341,7 @@ fn rows(status: &EtcdStatus, known: Option<(u64, &[Member])>) -> Vec<MemberRow> 
 }
 
 fn silent(why: Option<&Symptom>) -> String {
-    why.map_or_else(|| "it was not asked: nobody told how it is reached".to_owned(), ToString::to_string)
+    why.map_or_else(|| "it was not probed: its client URLs are unknown".to_owned(), ToString::to_string)
 }
 
 fn role(says: &MemberStatus, listed_as_learner: bool) -> String {

@@ -1,4 +1,4 @@
-//! A view of three members, of which one hangs, and of what is left of it when less answers.
+//! A view of three members, one of them stalled, with fewer and fewer answers.
 
 use super::*;
 use crate::model::etcd::{Agreed, Alarm, AlarmKind, Metrics};
@@ -39,7 +39,7 @@ fn word(verdict: Verdict) -> Word {
 
 /// Three members: the first leads, the second answers, the third hangs.
 fn three() -> EtcdStatus {
-    let hung = Symptom::new(SymptomKind::TimedOut, "10.0.0.3:2379 took the connection and did not answer");
+    let hung = Symptom::new(SymptomKind::TimedOut, "10.0.0.3:2379 accepted the connection and did not answer");
     let every = Latency {
         count: 5000,
         p50: Within { above: Duration::ZERO, at_most: Some(Duration::from_millis(1)) },
@@ -87,7 +87,7 @@ fn every_member_has_a_row_and_one_that_hangs_has_its_reason() {
          than 16 ms",
         "m1 (here)",
         "does not answer",
-        "m3: 10.0.0.3:2379 took the connection",
+        "m3: 10.0.0.3:2379 accepted the connection",
         "alarms       none",
     ] {
         assert!(text.contains(words), "{words:?} is not in\n{text}");
@@ -128,7 +128,7 @@ fn a_member_that_says_nothing_is_a_row_too_and_the_others_are_those_known_before
     let known = view(&status, Some((2, &before)));
     let rows: Vec<_> = known.members.iter().map(|row| (row.name.as_str(), row.own)).collect();
     assert_eq!(rows, [("m2", true), ("m1", false)]);
-    assert!(known.text().contains("m1: it was not asked"), "{}", known.text());
+    assert!(known.text().contains("m1: it was not probed"), "{}", known.text());
 }
 
 #[test]

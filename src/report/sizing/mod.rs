@@ -1,13 +1,13 @@
-//! Whether a disk, a database and a node are fit for etcd, line by line against what etcd's own documentation asks for.
+//! Whether a disk, a database and a node are fit for etcd, line by line, compared with etcd's own documentation.
 //!
 //! ```text
 //!   the member's own histograms ─┐
-//!   writes measured by us ───────┤
-//!   size, quota, growth ─────────┼──▶ a Line each: found, wanted, by whose word, next ──▶ Sizing ──▶ text | JSON | YAML
+//!   test writes ─────────────────┤
+//!   size, quota, growth ─────────┼──▶ a Line each: found, wanted, source, next ──▶ Sizing ──▶ text | JSON | YAML
 //!   disk, pressure, processors ──┘
 //! ```
 //!
-//! Pure, like all of this room. Where a histogram's bucket holds the limit, neither side of it is claimed.
+//! Pure, like the whole room. If the limit is inside a bucket of a histogram, the result is unknown.
 
 mod lines;
 #[cfg(test)]
@@ -116,7 +116,7 @@ impl Sizing {
         let sentence = match verdict {
             Mark::Ok => "fit for etcd".to_owned(),
             Mark::Warning => format!("fit for etcd, with little to spare: {named}"),
-            Mark::CannotTell => format!("whether it is fit for etcd cannot be told: {named}"),
+            Mark::CannotTell => format!("it is unknown whether it is fit for etcd: {named}"),
             Mark::Failed => format!("not fit for etcd: {named}"),
         };
         Self {
@@ -144,12 +144,12 @@ impl Sizing {
         }
         let mut out = table::lines(&table);
         let next = self.lines.iter().filter_map(|line| Some(format!("{}: {}", line.subject, line.next.as_ref()?)));
-        section(&mut out, "What to do", next);
+        section(&mut out, "Next steps", next);
         let mut sources: Vec<&str> = self.lines.iter().map(|line| line.source.as_str()).collect();
         sources.retain(|source| source.starts_with("https://"));
         sources.sort_unstable();
         sources.dedup();
-        section(&mut out, "By the word of", sources.into_iter().map(str::to_owned));
+        section(&mut out, "Sources", sources.into_iter().map(str::to_owned));
         let node = if self.node.is_empty() { "this node" } else { &self.node };
         out.push_str(&format!("\n{node}, {}: {}\n", self.directory, self.sentence));
         out
@@ -159,8 +159,8 @@ impl Sizing {
 /// That a measurement is about to be made beside an etcd that runs.
 pub fn beside_a_running_etcd(writes: u32, longest: Duration) -> String {
     format!(
-        "An etcd runs on this disk. Up to {writes} writes, each followed by fdatasync, for {} at most, are made beside its \
-         own: it may answer slower meanwhile, and on a slow disk lose its leadership for a moment.",
+        "An etcd runs on this disk. Up to {writes} writes, each followed by fdatasync, for {} at most, compete with \
+         its own: it may answer slower meanwhile, and on a slow disk lose its leadership for a moment.",
         roughly(longest)
     )
 }
