@@ -1,13 +1,13 @@
-//! What etcd keeps in its database beside the keys of its clients (`server/storage/schema` in go.etcd.io/etcd).
+//! What etcd keeps in its database next to the keys of its clients (`server/storage/schema` in go.etcd.io/etcd).
 //!
 //! ```text
-//!   key              main i64, '_', sub i64; 't' behind a tombstone        revisions, in order
+//!   key              main i64, '_', sub i64; 't' after a tombstone        revisions, in order
 //!   meta             consistent_index, term (from 3.5), storageVersion (from 3.6), scheduledCompactRev, finishedCompactRev
 //!   cluster          clusterVersion, downgrade (JSON)
 //!   members          the ID in hex: JSON       members_removed     the ID in hex       alarm     a message as key
 //! ```
 //!
-//! A database that a live etcd writes is read again where it moved meanwhile, a few times.
+//! A database that a live etcd changes during the read is read again, a few times.
 
 use std::ops::ControlFlow;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! For the tests of other rooms: the recorded snapshot, and a data directory that was restored from it.
+//! For tests of other rooms: the recorded snapshot, and a data directory restored from it.
 
 use std::path::{Path, PathBuf};
 

@@ -1,4 +1,4 @@
-//! Of which versions a data directory is, as its files tell. What follows from it is [`crate::model::versions`]' to say.
+//! The versions that a data directory has, according to its files. [`crate::model::versions`] draws the conclusions.
 
 use std::path::Path;
 

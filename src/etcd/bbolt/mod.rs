@@ -1,5 +1,5 @@
-//! A bbolt database: the one file etcd keeps its keys in. The format is that of `internal/common` in go.etcd.io/bbolt,
-//! version 2:
+//! A bbolt database: the file in which etcd keeps its keys. The format is that of `internal/common` in
+//! go.etcd.io/bbolt, version 2:
 //!
 //! ```text
 //!   page 0, 1   meta: magic, version, page size, root bucket, freelist, high-water mark, txid, FNV-1a over all of that
@@ -11,9 +11,9 @@
 //!
 //! ```text
 //!   page.rs     one page run, its elements checked
-//!   reader.rs   pages, buckets, keys: what is asked for, page by page
-//!   check.rs    all of it, once, through window.rs
-//!   writer.rs   a new one, from its first page to its last
+//!   reader.rs   pages, buckets, keys: on demand, page by page
+//!   check.rs    the whole file, once, through window.rs
+//!   writer.rs   a new database, from its first page to its last
 //! ```
 
 mod check;
@@ -74,7 +74,7 @@ pub enum Fault {
         what: String,
     },
     /// The file went on being written: what was read may be of two transactions.
-    #[error("{} is being written at this moment", path.display())]
+    #[error("{} is being written", path.display())]
     Moving {
         /// Which file.
         path: PathBuf,

@@ -1,5 +1,5 @@
-//! A piece of the file in memory: pages that lie one behind the other are read at once, and what is read grows while they
-//! do. What is held already is not read again.
+//! A window of the file in memory: consecutive pages are read at once, and the window grows as long as the access is
+//! sequential. Bytes that are in it already are not read again.
 
 use std::fs::File;
 use std::io;

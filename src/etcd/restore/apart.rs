@@ -1,18 +1,18 @@
-//! A log that lies apart from its data (`--wal-dir`), on a disk of its own perhaps.
+//! A WAL in a separate directory (`--wal-dir`), possibly on another disk.
 //!
-//! Two directories cannot be exchanged at once, and an etcd that started between the two would read one world's log onto
-//! the other's database. So the new database keeps its name back until the last rename:
+//! Two directories cannot be exchanged atomically, and an etcd that started between the two renames would apply the WAL
+//! of one lineage to the database of the other. So the new database gets its name only at the last rename:
 //!
 //! ```text
 //!   member/snap/db.lastgood              the new database
-//!   member/snap/db                       a sentence, which no etcd opens; and none touches a log before it has that open
-//!   WAL_DIR/.lastgood-restore-ID/*.wal   the new log
-//!   WAL_DIR/wal.before-restore-TIME/     the old one, for good; etcd passes over what is no log
+//!   member/snap/db                       a text, which no etcd opens; and no etcd touches a WAL before it has opened that
+//!   WAL_DIR/.lastgood-restore-ID/*.wal   the new WAL
+//!   WAL_DIR/wal.before-restore-TIME/     the old one, kept; etcd ignores names that are no segments
 //!
-//!   exchange member ─▶ old log aside ─▶ new log in ─▶ db.lastgood becomes db
+//!   exchange member ─▶ move the old WAL aside ─▶ move the new WAL in ─▶ db.lastgood becomes db
 //! ```
 //!
-//! Each step after the exchange finds out whether it was done, so that whoever comes next goes on with it.
+//! Each step after the exchange detects whether it was done, so that a later run can continue.
 
 use std::path::{Path, PathBuf};
 use std::{fs, io};
@@ -87,7 +87,7 @@ impl Log {
         if files::standing(&hidden)?.is_some() {
             // Its disk may be gone.
             if files::standing(&segment)?.is_none() {
-                return Err(files::fault(io::ErrorKind::NotFound, &segment, "is gone: the data have no log"));
+                return Err(files::fault(io::ErrorKind::NotFound, &segment, "is gone: the data have no WAL"));
             }
             files::rename(&hidden, &snap.join("db"))?;
         }

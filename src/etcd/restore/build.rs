@@ -1,12 +1,12 @@
-//! Builds what was planned beside what stands, and reads it again as if somebody else had made it.
+//! Builds the planned data directory next to the existing one, and verifies it as if another program had built it.
 //!
 //! ```text
 //!   snapshot ──pages, transform.rs, writer.rs──▶ pipe.rs ──▶ member/snap/db ─┬─ fsync
 //!                one thread                        the caller's              └─ read again
 //! ```
 //!
-//! A log that lies apart is built there. The one fsync of the database, which takes the longest of all, is done while it is read again: nothing of it counts
-//! before both have ended, since until then the intent says `building`, and what is there is removed.
+//! A separate WAL is built in its own directory. The fsync of the database, which takes the longest of all, runs during
+//! the verification: until both have ended, the intent says `building`, and a crash removes what was built.
 
 use std::fs::File;
 use std::io::{self, Write as _};
@@ -157,8 +157,8 @@ impl Planned {
             return Ok(());
         }
         Err(Fault::refused(
-            format!("{} was written while it was restored", self.source.display()),
-            "restore from a file that stays as it is",
+            format!("{} changed while it was restored", self.source.display()),
+            "restore from a file that does not change",
         ))
     }
 }

@@ -1,5 +1,5 @@
-//! A restore is killed, and its disk fails, at every call by which it changes anything: what stands afterwards is the old
-//! member or the new one, whole; what stood is never lost; and a second run comes to the same end.
+//! A restore is killed, and its disk fails, at every system call that changes anything. Afterwards the old member or
+//! the new one is in place, whole; the old one is never lost; and a second run reaches the same end.
 
 use std::env;
 use std::fs;

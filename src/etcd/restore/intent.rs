@@ -1,5 +1,5 @@
-//! What a restore is doing, in `intent.json`: written and synced before each step, and read when an interrupted
-//! restore is found.
+//! What a restore is doing, in `intent.json`: written and synced before each step, and read when an interrupted restore
+//! is found.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! Names, owners and identities of the files that a restore makes and finds.
+//! Names, owners and identities of the files that a restore creates and finds.
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
@@ -82,7 +82,7 @@ pub(super) fn stamp(path: &Path) -> std::io::Result<Stamp> {
 pub(super) fn not_empty(dir: &Path, name: &str) -> Fault {
     Fault::refused(
         format!("{} is not empty: {name} is in it", dir.display()),
-        "if it may be put aside, add --replace; it is kept",
+        "to replace it, add --replace; it is kept under another name",
     )
 }
 

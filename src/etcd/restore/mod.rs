@@ -1,10 +1,10 @@
-//! A data directory made of a snapshot, by this binary alone: no etcdutl, no image, no running etcd.
+//! Builds a data directory from a snapshot, by this binary alone: no etcdutl, no image, no running etcd.
 //!
 //! ```text
 //!   Ask ─plan()▶ Planned ─build()▶ Built ─check()▶ Checked ─swap()▶ Restored
-//!    │             │ shown first      │               │ read again       │ by one rename; what stood is kept
-//!    └─ Refused    └ nothing touched  └ beside it     └ as if it were    └ and told where
-//!                                                       somebody else's
+//!    │             │ shown first      │               │ read again       │ by one rename; the old data are kept
+//!    └─ Refused    └ nothing changed  └ next to the   └ as if another    └ under a name that is reported
+//!                                       old data        program built it
 //! ```
 //!
 //! Each step consumes the last, so that none is left out. On disk, below the data directory (a mount point cannot be
@@ -12,15 +12,15 @@
 //!
 //! ```text
 //!   member                            what etcd opens
-//!   .lastgood-restore-ID/intent.json  what is being done, written before it is done        swap.rs
-//!   .lastgood-restore-ID/member       what is built; after the exchange, what stood
-//!   member.before-restore-TIME        what stood; never removed by us
-//!   .lastgood-restored-TIME.json      what was restored, when, by whom; never removed by us     record.rs
+//!   .lastgood-restore-ID/intent.json  the current step, written before it is taken         swap.rs
+//!   .lastgood-restore-ID/member       the new data; after the exchange, the old ones
+//!   member.before-restore-TIME        the old data; lastgood never removes them
+//!   .lastgood-restored-TIME.json      what was restored, when, by which program; lastgood never removes it     record.rs
 //! ```
 //!
-//! A log that lies apart (`--wal-dir`) has the same beside it: apart.rs.
+//! A separate WAL (`--wal-dir`) has the same entries in its directory: apart.rs.
 //!
-//! Killed anywhere, [`finish`] brings it to an end: what was not exchanged is as it was, what was is completed.
+//! A restore that is killed at any point is ended by [`finish`]: before the exchange it is undone, after it completed.
 
 mod apart;
 mod build;
@@ -152,7 +152,7 @@ pub enum Fault {
     #[error(transparent)]
     Rejected(#[from] Rejected),
     /// What was built is not as it must be; what stood still stands.
-    #[error("what was built is not taken, and what stood still stands: {0}")]
+    #[error("the restored data are rejected, and the existing data are unchanged: {0}")]
     Unfit(#[from] Box<Unfit>),
     /// The snapshot cannot be read to its end; what stood still stands.
     #[error(transparent)]

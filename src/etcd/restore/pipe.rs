@@ -1,4 +1,4 @@
-//! Bytes from the thread that makes them to the one that writes them: blocks of one size, a few of them, used again.
+//! Moves bytes from the thread that produces them to the one that writes them: a few blocks of one size, reused.
 //!
 //! ```text
 //!   Pipe (Write) ──full blocks──▶ Blocks::drain

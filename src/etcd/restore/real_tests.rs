@@ -1,5 +1,5 @@
-//! What is restored is opened by real etcds, 3.4 and 3.5, with certificates on both sides: it elects, serves what was
-//! there, takes writes, keeps leases, compacts, defragments, changes its members, and comes up again after a kill.
+//! Real etcds, 3.4 and 3.5, with TLS on both sides, open the restored data: they elect, serve the data, accept writes,
+//! keep leases, compact, defragment, change members, and start again after a kill.
 
 use std::fs::File;
 use std::net::TcpListener;

@@ -1,11 +1,11 @@
-//! What was restored, kept for good beside the data: from which file, to which revision, as which cluster.
+//! The receipt of a restore, kept next to the data: from which file, to which revision, as which cluster.
 //!
 //! ```text
-//!   .lastgood-restore-ID/restored.json ──once what stood is exchanged──▶ .lastgood-restored-TIME.json
+//!   .lastgood-restore-ID/restored.json ──after the exchange──▶ .lastgood-restored-TIME.json
 //! ```
 //!
-//! What was put aside stays exactly as it stood, so it is not kept in there. The name begins with a dot: it is in nobody's
-//! way.
+//! The old data stay exactly as they were, so the receipt is not inside of them. Its name begins with a dot, so that
+//! etcd and other tools ignore it.
 
 use std::io;
 use std::path::Path;

@@ -1,5 +1,5 @@
-//! The directory in which a member is built, below the data directory that it is for: locked by the process that works in
-//! it, removed with it.
+//! The directory in which a member is built, below its data directory. The process that works in it locks it and
+//! removes it.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -45,7 +45,12 @@ impl Staging {
             }
             return Ok(staging);
         }
-        Err(files::fault(io::ErrorKind::Other, data_dir, "is swept all the time: nothing can be built in it"))
+        Err(files::fault(
+            io::ErrorKind::Other,
+            data_dir,
+            "is emptied repeatedly by another process: nothing can be \
+                                                          built in it",
+        ))
     }
 
     /// Takes one in hand; nothing where another process has it, or has removed it.
@@ -109,8 +114,9 @@ impl Staging {
 
     pub(super) fn by_hand(&self, why: &str) -> Fault {
         Fault::refused(
-            format!("{} is left of a restore that was broken off, and {why}", self.root.display()),
-            "find out which is the right one, its `member` or the one next to it, put it in place, and move the directory away; nothing was touched",
+            format!("{} is left of an interrupted restore, and {why}", self.root.display()),
+            "find out which `member` is right, the one in it or the one next to it, put it in place, and move the \
+             directory away; nothing was changed",
         )
     }
 
@@ -173,7 +179,7 @@ pub(super) fn left(data_dir: &Path, roots: Vec<PathBuf>) -> Result<Vec<Staging>,
             None if files::standing(&root)?.is_none() => {}
             None => {
                 let why =
-                    format!("another restore into {} is under way: it holds {}", data_dir.display(), root.display());
+                    format!("another restore into {} is running: it holds {}", data_dir.display(), root.display());
                 return Err(Fault::refused(why, "wait for it"));
             }
         }

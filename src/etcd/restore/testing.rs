@@ -1,4 +1,4 @@
-//! For tests: the recorded snapshot, what is asked of it, and the whole way from asking to the exchange.
+//! For tests: the recorded snapshot, its expected content, and the whole path from request to exchange.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;

@@ -1,6 +1,6 @@
-//! The bytes of a file in their order, and their SHA-256: read by one thread, hashed by another.
+//! Reads the bytes of a file in order and computes their SHA-256: one thread reads, another hashes.
 //!
-//! Reading costs a third of what hashing does, and whoever hashes is the one that all wait for.
+//! Reading takes a third of the time of hashing, so the hash is the bottleneck.
 
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;

@@ -1,13 +1,13 @@
-//! Whether a snapshot is whole.
+//! Verifies a snapshot.
 //!
 //! ```text
 //!   FILE ─┬─ in the order of its bytes, bytes.rs ──▶ SHA-256 ───┬──▶ Verified
 //!         └─ in the order of its keys ──▶ pages, contents ──────┘
 //! ```
 //!
-//! Neither waits for the other; the second mostly reads what the first has brought into memory, or the other way round.
-//! The SHA-256 takes the longest, and cannot be divided: it has a processor to itself, and all else fits beside it. The file
-//! is not mapped: one that is cut off meanwhile would end the process by SIGBUS.
+//! Neither path waits for the other; each mostly reads what the other has brought into the page cache. SHA-256 takes
+//! the longest and cannot be parallelised: it has one CPU, and everything else runs concurrently. The file is not
+//! mapped: a file that is truncated meanwhile would end the process by SIGBUS.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -79,7 +79,8 @@ pub enum Rejected {
     Fault(#[from] Fault),
     /// It has no SHA-256 behind it.
     #[error(
-        "{} carries no SHA-256 behind its {size} bytes, as a copy of a database file does; --skip-hash-check takes it as it is",
+        "{} carries no SHA-256 behind its {size} bytes, like every copy of a database file; --skip-hash-check accepts \
+         it",
         path.display()
     )]
     NoTrailer {
@@ -89,8 +90,8 @@ pub enum Rejected {
         size: u64,
     },
     /// What is behind it is not its SHA-256.
-    #[error("{}: its SHA-256 is {is}, and the one it ends with says {says}: it was damaged after it was made, \
-         in a value that no other check covers", path.display())]
+    #[error("{}: its SHA-256 is {is}, but it ends with {says}: it was damaged after it was made, in a value that no \
+             other check covers", path.display())]
     Trailer {
         /// Which file.
         path: PathBuf,

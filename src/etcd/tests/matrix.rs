@@ -1,4 +1,4 @@
-//! Snapshots that were damaged: each is rejected with the page that is not as it must be, or is whole in all that matters.
+//! Damaged snapshots: each is rejected with the damaged page, or is intact in everything that matters.
 
 use std::fs;
 use std::io::Write as _;
@@ -266,8 +266,8 @@ fn a_list_of_free_pages_is_compared_with_what_is_in_use() {
     assert_eq!(verified.contents.in_use, victim.contents().in_use + PAGE as u64);
     assert!(listed(&free, 0xffff, &[u64::from(count)]).is_ok(), "counted before the list");
     says(listed(&free[1..], count - 1, &[]), free[0], "nothing names it, and it is not listed as free");
-    says(listed(&[&free[..], &[used[1]]].concat(), count + 1, &[]), used[1], "is in use or listed already");
-    says(listed(&[&free[..], &free[..1]].concat(), count + 1, &[]), free[0], "is in use or listed already");
+    says(listed(&[&free[..], &[used[1]]].concat(), count + 1, &[]), used[1], "is in use or listed twice");
+    says(listed(&[&free[..], &free[..1]].concat(), count + 1, &[]), free[0], "is in use or listed twice");
     says(listed(&[&free[..], &[1]].concat(), count + 1, &[]), id, "it lists page 1 as free");
     says(listed(&free, 600, &[]), id, "600 free pages do not fit");
     says(listed(&free, 0xffff, &[1 << 60]), id, "free pages do not fit");
@@ -314,7 +314,7 @@ fn hostile_sizes_take_no_more_memory_than_real_ones() {
         let numbers = [0, 70_000 - 16 * element as u32 + 8 * element as u32, 8, 40 << 20];
         bytes[place..place + 16].copy_from_slice(&numbers.map(u32::to_le_bytes).concat());
     }
-    says(file(&bytes, 100 << 20), leaf, "lie on top of each other");
+    says(file(&bytes, 100 << 20), leaf, "overlaps one before it");
     let took = peak().saturating_sub(before);
     assert!(took < 64 << 20, "{took}");
 }

@@ -1,4 +1,4 @@
-//! What etcds wrote, compared with what they say of it themselves.
+//! Files that real etcds wrote, compared with what these etcds report.
 
 use std::fs;
 use std::ops::ControlFlow;
