@@ -1,17 +1,17 @@
-//! The agent's own hand on snapshots: one task beside the passes, which never waits for it, nor they for it.
+//! The agent's task for snapshots. It runs concurrently with the passes; neither waits for the other.
 //!
 //! ```text
-//!   a pass ──TaskInput (which member, does it answer, is work ahead)──▶ keeper
-//!   keeper: sleep until one is due ─▶ take ─▶ prove ─▶ keep ─▶ bundle ─▶ prune by the rules ─▶ look at the directory anew
+//!   a pass ──TaskInput (which member, does it answer, is work pending)──▶ keeper
+//!   keeper: sleep until one is due ─▶ take ─▶ prove ─▶ keep ─▶ bundle ─▶ prune by the rules ─▶ read the directory again
 //!      │ taken, pruned, failed: events ──▶ journal, history         └─▶ Snapshots, for pass, status and doctor
-//!      └ another lastgood is at it: tried again in a moment
+//!      └ another lastgood holds the lock: retry soon
 //! ```
 //!
-//! What is kept is sent to object storage by another task ([`remote::task`](super::remote::task)), which is only told of it: of
-//! what a person saved within seconds, too.
+//! Another task ([`remote::task`](super::remote::task)) uploads the snapshots to object storage; this one only notifies
+//! it, also of a snapshot that the operator saved, within seconds.
 //!
-//! An etcd that does not answer is not asked: its probes tell that already, and that the newest snapshot grows old is
-//! told by the pass. What waits for a disk here gives its thread's other work away first (`block_in_place`).
+//! If etcd does not answer, no snapshot is requested: its probes report that already, and the pass reports that the
+//! newest snapshot is old. Before blocking on a disk, a thread hands its other work to the runtime (`block_in_place`).
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -265,8 +265,9 @@ impl Work {
 
     /// Removes what the rules do not keep, and says what went, and why.
     fn prune(&self, locked: &Locked) -> Vec<(EventKind, String, String)> {
-        let failed =
-            |error: std::io::Error| (EventKind::Failure, error.to_string(), "snapshots were to be pruned".to_owned());
+        let failed = |error: std::io::Error| {
+            (EventKind::Failure, error.to_string(), "the retention rules removed snapshots".to_owned())
+        };
         let surplus = match locked.surplus(&Rules::from(&self.settings.snapshots), clock::now().wall) {
             Ok(surplus) => surplus,
             Err(error) => return vec![failed(error)],
@@ -282,7 +283,7 @@ impl Work {
     async fn unbundled(&mut self, member: &LocalMember, why: Option<String>) {
         if let Some(why) = why.as_ref().filter(|why| self.unbundled.as_ref() != Some(why)) {
             let to = format!("the snapshot has no bundle: {why}");
-            self.tell(EventKind::Notice, member, &to, "the next one is tried with one again").await;
+            self.tell(EventKind::Notice, member, &to, "lastgood tries again with the next one").await;
         }
         self.unbundled = why;
     }
@@ -294,7 +295,7 @@ impl Work {
         if before.is_none_or(|before| before.why != why) {
             let again = roughly(schedule::back_off(self.settings.snapshots.interval, times));
             let to = format!("no snapshot of etcd's data could be taken: {why}");
-            let because = format!("it is tried again after {again}");
+            let because = format!("lastgood tries again after {again}");
             self.tell(EventKind::Failure, member, &to, &because).await;
         }
         self.failed = Some(Failed { at: clock::now().wall, times, why });

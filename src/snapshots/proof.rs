@@ -1,9 +1,9 @@
-//! What was found when a snapshot was verified, beside it under its name: `NAME.proof.json`.
+//! The verification record of a snapshot, next to it: `NAME.proof.json`.
 //!
-//! A snapshot counts as verified only where its proof stands, is whole (a checksum over its own text), is about a file of
-//! that name and length, says what the name says, and has the digest that this file ends in. So neither a torn file nor a foreign one that
-//! came to lie there is taken for one. A bit that flipped in the middle since is not looked for each time: `lastgood etcd
-//! snapshot verify` finds it, and so does a restore, by the checksum of all bytes that stands here (verify.rs).
+//! A snapshot counts as verified only if its record exists, is intact (it has its own checksum), names this file,
+//! length and revision, and has the digest that the file ends with. So neither a torn file nor a foreign one under the
+//! same name counts. A bit that flipped in the middle is not searched for each time: `lastgood etcd snapshot verify`
+//! finds it, and so does a restore, by the checksum of all bytes in the record (verify.rs).
 
 use std::fs::File;
 use std::io;
@@ -148,14 +148,14 @@ impl Proof {
     pub(super) fn decode(text: &[u8], file: &str, bytes: u64) -> Result<Self, String> {
         let proof = decode(text).map_err(|fault| format!("its proof {fault}"))?;
         if proof.file != file {
-            return Err(format!("its proof is about {}", proof.file));
+            return Err(format!("its verification record is about {}", proof.file));
         }
         // Under such a name its revision and its time are gone by.
         if file.parse().is_ok_and(|name: Name| name != proof.name) {
-            return Err(format!("its proof is about a snapshot that would be called {}", proof.name));
+            return Err(format!("its verification record is about a snapshot named {}", proof.name));
         }
         if proof.bytes != bytes {
-            return Err(format!("it has {bytes} bytes, and had {} when it was verified", proof.bytes));
+            return Err(format!("it has {bytes} bytes, but had {} when it was verified", proof.bytes));
         }
         Ok(proof)
     }
@@ -169,7 +169,7 @@ impl Proof {
     pub(super) fn ends_in(&self, last: &[u8]) -> Result<(), String> {
         match last == self.sha256.as_bytes() {
             true => Ok(()),
-            false => Err("it does not end in the digest that it ended in when it was verified".to_owned()),
+            false => Err("it does not end with the digest it had when it was verified".to_owned()),
         }
     }
 

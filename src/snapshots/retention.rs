@@ -1,14 +1,14 @@
-//! Which snapshots go. Pure; by what their names say, never by the order of the names.
+//! Which snapshots to remove. Pure; by the values in their names, never by the order of the names.
 //!
 //! ```text
-//!   of each lineage        keep the newest n, one at least, and the newest of each of the last n hours, days, weeks that have one
-//!   of all together        beyond the total the oldest go, what the rules keep included
-//!   never                  the newest verified of the newest lineage, and the newest verified of all
-//!   left alone             what is not verified: a person looks at it; and what claims to be of the future
+//!   per lineage            keep the newest n, at least one, and the newest of each of the last n hours, days, weeks that have one
+//!   in total               above the limit the oldest are removed, even those that the rules keep
+//!   never                  the newest verified one of the newest lineage, and the newest verified one of all
+//!   left alone             unverified ones, for the operator to inspect; and those with a time in the future
 //! ```
 //!
-//! A lineage is one cluster ID as long as its revisions grow. A restore begins another: what was taken before it is all
-//! that holds the writes it gave up, so its snapshots are not measured against the new ones.
+//! A lineage is one cluster ID while its revisions grow. A restore begins another: the snapshots before it are all that
+//! contains the writes it gave up, so they do not compete with the new ones.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

@@ -1,12 +1,12 @@
-//! A snapshot, or a part of its bundle, on its way: a file of ours beside its target, private, locked by whoever writes it,
-//! gone with its writer.
+//! A snapshot, or a part of its bundle, while it is written: a private file next to its target, locked by its writer,
+//! and removed with it.
 //!
 //! ```text
-//!   create ─▶ lock ─▶ write ─▶ fsync ─▶ verify ─▶ rename to its name, unless something stands there
-//!      │ any failure: removed        killed: nobody holds its lock any more, and whoever comes next removes it
+//!   create ─▶ lock ─▶ write ─▶ fsync ─▶ verify ─▶ rename to its name, unless that name exists
+//!      │ any failure: removed        killed: its lock is free, and the next run removes it
 //! ```
 //!
-//! Its name begins with a dot and is none of a snapshot, so nothing half written looks like one.
+//! Its name begins with a dot and is not a snapshot's name, so a partial file never looks like a snapshot.
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
@@ -48,7 +48,12 @@ impl Staging {
                 return Ok(Self { temp, _lock: lock });
             }
         }
-        Err(files::fault(io::ErrorKind::Other, dir, "is swept all the time: no snapshot can be written there"))
+        Err(files::fault(
+            io::ErrorKind::Other,
+            dir,
+            "is emptied repeatedly by another process: no snapshot can be \
+                                                     written there",
+        ))
     }
 
     /// Makes one of these bytes, which lie on the disk when this returns.

@@ -1,4 +1,4 @@
-//! The sum of bytes that come one after another: how many, their SHA-256, and the last of them kept apart.
+//! Counts a stream of bytes: its length, its SHA-256, and its last bytes.
 
 use sha2::{Digest as _, Sha256};
 

@@ -1,4 +1,4 @@
-//! What the agent hands to the task that takes snapshots, once per pass.
+//! What the agent hands to the snapshot task, once per pass.
 
 use crate::observe::LocalMember;
 

@@ -1,5 +1,5 @@
-//! The bytes of a snapshot on their way to disk: given to it bit by bit, and each bit read back and hashed while the next
-//! comes. So what is compared with the sum that came behind them is what lies in the file.
+//! Writes the bytes of a snapshot to disk as they arrive, and reads back and hashes each chunk while the next one
+//! arrives. So the checksum that follows the data is compared with the bytes in the file.
 
 use std::fs::File;
 use std::io::{self, Write as _};

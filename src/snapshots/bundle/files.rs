@@ -1,4 +1,4 @@
-//! The files of a bundle beside its snapshot: their names, their size, and removing them.
+//! The files of a bundle next to its snapshot: their names, their size, and their removal.
 
 use std::io;
 use std::path::{Path, PathBuf};

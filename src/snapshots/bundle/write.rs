@@ -1,5 +1,5 @@
-//! A bundle on its way to the disk, and off it: all of it is written before any of it has a name; then its parts get theirs
-//! and its manifest is the last, each by one rename; and the manifest goes first. Plain keys are never on their way.
+//! Writes and removes a bundle on disk: all parts are written under temporary names; then the parts are renamed, and
+//! the manifest last; on removal the manifest goes first. Plain keys are never written.
 
 use std::io;
 use std::path::{Path, PathBuf};

@@ -1,9 +1,10 @@
-//! Which of those in object storage go: by the same pure rules as here ([`retention`]), each cluster by itself, and of this
-//! node's clusters alone. A bucket may be shared, and what another cluster keeps there is not ours to judge.
+//! Which snapshots in object storage to remove: by the same pure rules as local ones ([`retention`]), each cluster
+//! separately, and only this node's clusters. A bucket may be shared, and the snapshots of other clusters are not ours
+//! to remove.
 //!
 //! ```text
-//!   this node's: those whose snapshots lie here, and those its etcd has served (known.json)
-//!   a person names others by their ID; where none is known here (a machine made anew), and one alone lies there, it is meant
+//!   this node's clusters: those of local snapshots, and those its etcd has served (known.json)
+//!   the operator selects others by ID; if none is known here (a new machine) and the bucket has only one cluster, that one
 //! ```
 
 use std::collections::BTreeSet;

@@ -1,5 +1,5 @@
-//! What was seen of object storage last, in a file beside the snapshots: `.remote.json`. The agent writes it; a restart goes
-//! on with its back-off, and doctor and status need not ask a store that may hang.
+//! The last known state of object storage, in a file next to the snapshots: `.remote.json`. The agent writes it; after
+//! a restart its back-off continues, and doctor and status need not query a store that may be stalled.
 
 use std::io;
 use std::path::{Path, PathBuf};

@@ -1,8 +1,8 @@
-//! One snapshot, with all that travels with it, from here to there.
+//! Uploads one snapshot with its bundle.
 //!
 //! ```text
 //!   NAME.db ─▶ read back, compare with the proof ─▶ each part ─▶ read back, compare ─▶ NAME.db.proof.json ─▶ read back
-//!     └ there already, and it compares well: not sent again           └ it stood there beside another NAME.db: goes first
+//!     └ exists already and matches: not uploaded again             └ belongs to another NAME.db: deleted first
 //! ```
 
 use std::io;
@@ -130,7 +130,7 @@ impl Remote {
     }
 
     fn differs(&self, file: &str) -> Trouble {
-        Trouble::Differs(format!("{}: what came back is not what was sent", self.called(file)))
+        Trouble::Differs(format!("{}: the object store returns other data than lastgood uploaded", self.called(file)))
     }
 
     /// Removes all of a snapshot. Its proof goes last: what is left where that is broken off is no snapshot, and known as

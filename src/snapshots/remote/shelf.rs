@@ -1,4 +1,4 @@
-//! What lies in object storage, as this program understands it. Under other names it is somebody else's, and nothing.
+//! The snapshots in object storage that this program understands. Objects under other names are ignored.
 
 use std::collections::BTreeMap;
 

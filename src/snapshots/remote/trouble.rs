@@ -1,5 +1,5 @@
-//! Why something in object storage did not go as wanted: a sentence that stays the same as long as the reason does, and
-//! holds no secret.
+//! Why an operation in object storage failed: a sentence that stays the same while the reason does, and contains no
+//! secret.
 
 use std::error::Error;
 use std::io;
@@ -18,7 +18,7 @@ pub enum Trouble {
     #[error("{0}")]
     Setup(String),
     /// The store does not let us.
-    #[error("{0}; next: look at the credentials (snapshots.remote.credentials-file) and what they permit")]
+    #[error("{0}; next: check the credentials (snapshots.remote.credentials-file) and their permissions")]
     Denied(String),
     /// It is not there.
     #[error("{0}")]
@@ -27,7 +27,7 @@ pub enum Trouble {
     #[error("{0}")]
     Failed(String),
     /// It took too long.
-    #[error("{what} was not done within {} s (snapshots.remote.timeout)", limit.as_secs())]
+    #[error("{what} was not complete within {} s (snapshots.remote.timeout)", limit.as_secs())]
     TooLong {
         /// What.
         what: String,
@@ -38,7 +38,7 @@ pub enum Trouble {
     #[error("{0}")]
     Differs(String),
     /// It would fill the disk.
-    #[error("{} needs {} free for it, and {} are: make room there", dir.display(), roughly(*needed), roughly(*left))]
+    #[error("{} needs {} of free space for it and has {}: free space there", dir.display(), roughly(*needed), roughly(*left))]
     NoRoom {
         /// Where.
         dir: PathBuf,

@@ -1,6 +1,6 @@
-//! A save and a prune are killed, and the disk fails under them, at every call they make. Afterwards every snapshot that
-//! was verified is there, whatever stands under a snapshot's name is whole, a bundle is whole or none, and the next run comes
-//! to the same end.
+//! A save and a prune are killed, and the disk fails, at every system call they make. Afterwards every verified
+//! snapshot exists, every file with a snapshot's name is complete, a bundle is complete or absent, and the next run
+//! reaches the same end.
 
 use std::collections::BTreeSet;
 use std::env;

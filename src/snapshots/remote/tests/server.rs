@@ -1,5 +1,5 @@
-//! A real S3 server (moto: signatures are checked, multipart, pages of a listing), and a door before it that can be shut in
-//! the middle of an upload, hang, garble what comes back, or speak TLS.
+//! A real S3 server (moto: it checks signatures and supports multipart and paged listings), behind a proxy that can
+//! drop, stall or corrupt an upload, corrupt downloads, or speak TLS.
 
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
