@@ -1,9 +1,9 @@
-//! The closure of a manifest: which files below the Kubernetes directory its flags, its mounts, and the configuration
-//! those bring in, name; and how they stand.
+//! The configuration files of a manifest: the files below the Kubernetes directory that its flags, its mounts, and the
+//! files that those name bring in, with their state.
 //!
 //! ```text
 //!   flags of the main container ─┐  through its hostPath mounts
-//!   hostPath volumes, two deep ──┼──▶ paths on the host, below the Kubernetes directory ──▶ stat, read, told apart
+//!   hostPath volumes, two deep ──┼──▶ paths on the host, below the Kubernetes directory ──▶ stat, read, classify
 //!   what those files name ───────┘  one level
 //! ```
 

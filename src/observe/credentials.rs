@@ -1,4 +1,4 @@
-//! Certificates and keys, as far as must be known of them: until when, and whether they fit. Never shown, never kept.
+//! Certificates and keys: their validity, and whether they match. Their content is never shown and never stored.
 
 use rustls::crypto::aws_lc_rs::sign::any_supported_type;
 use rustls::pki_types::pem::{PemObject, SectionKind};
@@ -129,11 +129,11 @@ pub(super) fn pair(certificate: &[u8], key: &[u8]) -> Result<(CertifiedKey, Date
     let chain = certificates(certificate).map_err(|error| format!("the client certificate {error}"))?;
     let dates = chain.first().and_then(Dates::of).ok_or("the client certificate does not parse")?;
     let key = PrivateKeyDer::from_pem_slice(key).map_err(|error| format!("the client key does not parse: {error}"))?;
-    let key = any_supported_type(&key).map_err(|error| format!("the client key is of no use: {error}"))?;
+    let key = any_supported_type(&key).map_err(|error| format!("the client key is unusable: {error}"))?;
     let pair = CertifiedKey::new(chain, key);
     match pair.keys_match() {
         Err(Error::InconsistentKeys(InconsistentKeys::KeyMismatch)) => {
-            Err("the client key does not fit the client certificate".to_owned())
+            Err("the client key does not match the client certificate".to_owned())
         }
         // An odd certificate that the comparison cannot read is for its server to judge.
         _ => Ok((pair, dates)),

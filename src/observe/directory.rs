@@ -1,11 +1,11 @@
-//! A directory of manifests, read as the kubelet reads it (`pkg/kubelet/config/file.go`): every name that does not begin
-//! with a dot, whatever its ending.
+//! A directory of manifests, read as the kubelet reads it (`pkg/kubelet/config/file.go`): every name that does not
+//! begin with a dot, whatever its extension.
 //!
 //! ```text
-//!   names ──stat──▶ same stamp as before? ──yes──▶ what was parsed then
+//!   names ──stat──▶ same stat as before? ──yes──▶ the cached result
 //!                          │ no
 //!                          ▼
-//!                   read, parse, hold a descriptor ──▶ when the name goes: deleted, or moved where?
+//!                   read, parse, hold a descriptor ──▶ when the name disappears: deleted, or moved where?
 //! ```
 //!
 //! A pass over an unchanged directory costs one stat per file.
@@ -241,7 +241,9 @@ impl Looker {
                 let target = fs::read_link(path).unwrap_or_default();
                 fault(FileFault::DanglingLink { target: target.display().to_string() })
             }
-            Err(Fault::Missing) => fault(FileFault::Unreadable { error: "it went while it was read".to_owned() }),
+            Err(Fault::Missing) => {
+                fault(FileFault::Unreadable { error: "it disappeared while it was read".to_owned() })
+            }
             Err(Fault::Directory) => fault(FileFault::Directory),
             Err(Fault::Special(kind)) => fault(FileFault::Special { kind: kind.to_owned() }),
             Err(Fault::TooLarge(bytes)) => fault(FileFault::TooLarge { bytes }),

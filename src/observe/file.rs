@@ -1,4 +1,4 @@
-//! Reading one file that may be anything: a fifo nobody writes to, a device, a gigabyte, a link to nowhere.
+//! Reads one file safely: it may be a fifo without a writer, a device, a gigabyte, or a dangling link.
 
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read};

@@ -1,4 +1,4 @@
-//! The machine's own health: room on its disks, what its tasks wait for, and whether its clock jumped.
+//! The health of the machine: disk space, pressure, and whether its clock jumped.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

@@ -1,4 +1,4 @@
-//! The kubelet from outside: its process, what changed under it, and what it says it waits with.
+//! The kubelet from outside: its process, files that changed since it started, and what it reports that it waits for.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

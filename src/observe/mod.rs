@@ -1,15 +1,15 @@
-//! The room of looking: everything one pass needs to know of the node, gathered by reading alone.
+//! Observes the node: gathers everything that one pass needs, by reading only.
 //!
 //! ```text
-//!   manifest directory ─┐ (files, closures, how a file went)
+//!   manifest directory ─┐ (files, configuration files, how a file disappeared)
 //!   container runtime ──┤ (CRI: pods, exits, images)
 //!   probes ─────────────┼──▶ Observation
 //!   kubelet ────────────┤ (its process, /healthz, /pods)
 //!   the machine ────────┘ (/proc, data directories, signs of a master)
 //! ```
 //!
-//! Every source has its own deadline, and one that does not answer in time is an error or "cannot tell" in its own place;
-//! it takes nothing from the others. Unknown is not absent.
+//! Every source has its own deadline. A source that does not answer in time is an error or "cannot tell" for its part
+//! of the observation, and does not affect the others. Unknown is not absent.
 
 mod bounded;
 mod certificates;
@@ -440,14 +440,14 @@ impl Observer {
         let how = match url.map(plan::get_of_url) {
             Some(Some(get)) => How::Http { get, expect: http::Expect::Ok, more: More::Nothing },
             Some(None) => How::NoMeans(format!("the kubelet's health URL {url:?} is no http or https URL")),
-            None => How::NoMeans("the kubelet's health port is switched off".to_owned()),
+            None => How::NoMeans("the kubelet's health port is disabled".to_owned()),
         };
         Ask { question: Question::Live, how }
     }
 
     fn kubelet_seen(&self, process: Option<KubeletProcess>) -> observation::Kubelet {
         let probe = self.kubelet_health.answers().into_values().flatten().next();
-        let unasked = || Reading::CannotTell(Symptom::new(SymptomKind::NoMeans, "the kubelet has not been asked yet"));
+        let unasked = || Reading::CannotTell(Symptom::new(SymptomKind::NoMeans, "the kubelet has not been probed yet"));
         let (healthz, answered) = probe.map_or_else(|| (unasked(), Duration::ZERO), |probe| (probe.reading, probe.at));
         observation::Kubelet { process, healthz, answered, waiting: self.pods.waiting() }
     }

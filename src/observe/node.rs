@@ -1,4 +1,5 @@
-//! The machine around the control plane: what still makes it a master, who works on it, who listens.
+//! The machine around the control plane: the signs that it is a master, programs that work on it, and listening
+//! processes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -130,7 +131,7 @@ fn listener(pid: Option<i32>) -> Listener {
 pub(super) fn read_only(dir: &Path) -> Option<String> {
     let there = dir.ancestors().find(|path| path.exists())?;
     let flags = statvfs(there).ok()?.flags();
-    flags.contains(FsFlags::ST_RDONLY).then(|| format!("{} lies on a read-only file system", there.display()))
+    flags.contains(FsFlags::ST_RDONLY).then(|| format!("{} is on a read-only file system", there.display()))
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! The places a replacement needs: whether they can be written, have room, and lie where a rename leads from one to the
-//! other. Looked at without writing anything.
+//! The directories that a replacement needs: whether they are writable, have space, and are on one mount for a rename.
+//! Checked without writing.
 
 use std::path::{Path, PathBuf};
 

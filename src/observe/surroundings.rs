@@ -1,5 +1,5 @@
-//! Where things are on this node: asked of the kubelet that runs, then of its files, then assumed as kubeadm leaves them.
-//! A setting comes before all of it.
+//! The paths and addresses of this node: from the running kubelet, then its files, then kubeadm's defaults. A setting
+//! overrides all of these.
 //!
 //! ```text
 //!   settings ▶ flags of the running kubelet ▶ its --config and --config-dir ▶ kubeadm-flags.env ▶ well-known places

@@ -1,4 +1,5 @@
-//! For tests: certificates made by openssl, as a cluster has them, a real etcd's binaries, and where the fixtures lie.
+//! For tests: certificates as a cluster has them, made by openssl, a real etcd's binaries, and the paths of the
+//! fixtures.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};

@@ -1,7 +1,8 @@
-//! Wakes: something may have changed. A hint and never a fact; the pass that follows looks for itself.
+//! Wake-ups: something may have changed. A wake-up is a hint, never a fact; the pass that follows reads the node
+//! itself.
 //!
-//! Watched are the manifest directory, its parent (the directory itself may be replaced, and a watch follows the old
-//! inode), inactive-manifests, and the directories of the closures' files.
+//! It watches the manifest directory, its parent (the directory itself may be replaced, and a watch follows the old
+//! inode), inactive-manifests, and the directories of the configuration files.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

@@ -1,4 +1,4 @@
-//! One HTTP question, and what its answer means.
+//! One HTTP request, and the meaning of its answer.
 
 use std::fmt;
 
@@ -88,7 +88,7 @@ pub(in crate::observe) async fn get(get: &Get, deadline: Instant) -> Result<Answ
         request = request.header(name, value);
     }
     let request = request.body(Empty::<Bytes>::new()).map_err(|error| {
-        Reading::CannotTell(Symptom::new(SymptomKind::NoMeans, format!("{get} is no question HTTP can ask: {error}")))
+        Reading::CannotTell(Symptom::new(SymptomKind::NoMeans, format!("{get} is no valid HTTP request: {error}")))
     })?;
     let exchange = async {
         let (mut sender, driver) = http1::handshake(TokioIo::new(connection.stream)).await.map_err(broken)?;
@@ -108,7 +108,7 @@ pub(in crate::observe) async fn get(get: &Get, deadline: Instant) -> Result<Answ
         Ok(answer) => answer,
         Err(_) => Err(connect::timed_out(
             &get.address,
-            &format!("took the question for {} and did not answer it in time", get.path),
+            &format!("accepted the request for {} and did not answer it in time", get.path),
         )),
     }
 }
@@ -129,7 +129,7 @@ pub(super) fn meaning(get: &Get, answer: &Answer, expect: Expect) -> Reading {
     let bad = |kind, words: String| Reading::Bad(Symptom::new(kind, format!("{get} answered {words}")));
     match answer.status {
         401 | 403 => {
-            let words = format!("{get} answered {}: it lives, and does not talk to us", answer.status);
+            let words = format!("{get} answered {}: it is alive, but denies lastgood access", answer.status);
             Reading::CannotTell(Symptom::new(SymptomKind::Unauthorized, words))
         }
         200..=399 if expect == Expect::Success => Reading::Good,
@@ -140,7 +140,7 @@ pub(super) fn meaning(get: &Get, answer: &Answer, expect: Expect) -> Reading {
         }
         200 => bad(
             SymptomKind::WrongBody,
-            format!("200 with {:?}, which is not what it says when it is well", answer.quote()),
+            format!("200 with {:?}, which is not the answer of a healthy process", answer.quote()),
         ),
         500..=599 => unhealthy(get, answer, expect),
         429 => unhealthy(get, answer, expect),

@@ -1,5 +1,5 @@
-//! What to ask a component, read off its manifest: its own probes first, since the kubelet goes by them, then its flags,
-//! then what its role listens on by default.
+//! Which probes a component gets, derived from its manifest: its own probes first, since the kubelet uses them, then
+//! its flags, then the default port of its role.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};

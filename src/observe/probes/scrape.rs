@@ -1,6 +1,6 @@
-//! etcd's /metrics, two scrapes at a time: how long the disk took between them.
+//! etcd's /metrics, two scrapes at a time: the disk latency between them.
 //!
-//! Only what is asked for is read; a line that cannot be read is no line.
+//! Only the needed metrics are parsed; a line that cannot be parsed is ignored.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! How a probe's connection is secured: with which identities, and whose certificate it accepts.
+//! TLS settings of a probe: the client identity, and which server certificates it accepts.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,5 @@
-//! The runtime's answers, turned into our nouns. No I/O but for a container's command line and the end of its log.
+//! Converts the runtime's answers to model types. The only I/O is for a container's command line and the end of its
+//! log.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;

@@ -1,7 +1,7 @@
-//! The container runtime, asked through CRI v1: which static pods of this node exist, what their containers do, and which
-//! images are here.
+//! Queries the container runtime through CRI v1: the static pods of this node, the state of their containers, and the
+//! images.
 //!
-//! An error anywhere is an error of the whole answer: half a list would make pods look gone.
+//! An error anywhere fails the whole answer: half a list would make pods look absent.
 
 mod convert;
 mod log;
@@ -140,7 +140,7 @@ impl Runtime {
             });
         }
         while let Some(joined) = asked.join_next().await {
-            let (id, listed, answer) = joined.map_err(|error| format!("ContainerStatus was not asked: {error}"))?;
+            let (id, listed, answer) = joined.map_err(|error| format!("ContainerStatus was not called: {error}"))?;
             match answer {
                 Ok(answer) => {
                     if let Some(details) = details_of(answer, listed) {
