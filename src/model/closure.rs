@@ -1,7 +1,8 @@
-//! The closure of a manifest: the files below the Kubernetes directory that its flags and mounts bring into the pod.
+//! The configuration files of a manifest: the files below the Kubernetes directory that its flags and mounts bring into
+//! the pod.
 //!
-//! Configuration belongs to a generation and comes back with it. Key material never does (Q4): what a file is, is
-//! judged by what stands in it, not by its name.
+//! Configuration files belong to a generation and are rolled back with it. Key material is not (Q4): a file is
+//! classified by its content, not by its name.
 
 use std::path::PathBuf;
 
@@ -124,7 +125,7 @@ pub fn generation_digest(pod: Digest, closure: &[ClosureFile]) -> Digest {
 /// | kubeconfig    | one that works, other credentials      | no                                     |
 pub fn may_replace(now: &FileState, kept: &FileState, second: i64) -> Result<(), String> {
     let FileState::Present { kind: kept, .. } = kept else {
-        return Err("nothing was kept of it".to_owned());
+        return Err("no copy of it was kept".to_owned());
     };
     let standing = match now {
         FileState::Present { kind, .. } => Some(kind),
@@ -134,7 +135,7 @@ pub fn may_replace(now: &FileState, kept: &FileState, second: i64) -> Result<(),
         return Err("the present file is key material, which is never overwritten".to_owned());
     }
     match kept {
-        FileKind::KeyMaterial => Err("key material is never put back".to_owned()),
+        FileKind::KeyMaterial => Err("key material is never restored".to_owned()),
         FileKind::Config => match standing {
             Some(FileKind::Kubeconfig { works: KubeconfigHealth::Works { .. }, .. }) => {
                 Err("the present file is a kubeconfig that works".to_owned())

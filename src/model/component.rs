@@ -1,4 +1,4 @@
-//! A component: one static pod of this node, whichever file or generation holds it at the moment.
+//! A component: one static pod of this node, regardless of the file or generation that currently defines it.
 
 use std::fmt;
 use std::str::FromStr;

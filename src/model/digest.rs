@@ -1,4 +1,4 @@
-//! SHA-256 digests: how a generation is named by what it holds.
+//! SHA-256 digests: content addresses of generations and files.
 
 use std::fmt;
 use std::str::FromStr;

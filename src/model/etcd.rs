@@ -1,14 +1,15 @@
-//! What an etcd member says about itself and its cluster, and what of it is remembered.
+//! The status of an etcd member and its cluster, and the part of it that the agent remembers.
 //!
 //! ```text
-//!   Maintenance.Status ─┐  version, IDs, leader, indexes, sizes, alarms (they stand among its errors)
+//!   Maintenance.Status ─┐  version, IDs, leader, indexes, sizes, alarms (listed among its errors)
 //!   member list ────────┤
-//!   linearizable read ──┼──▶ EtcdStatus ──▶ Incarnation: which world this is, and how far it had come
+//!   linearizable read ──┼──▶ EtcdStatus ──▶ Incarnation: the lineage, and the highest revision seen
 //!   /metrics ───────────┤  fsync, commits, leader changes
 //!   the other members' ─┘  Status, each with its own deadline
 //! ```
 //!
-//! Absent is not zero: etcd 3.4 says less than 3.6, a learner answers little, and without a quorum nothing is agreed.
+//! Absent is not zero: etcd 3.4 reports less than 3.6, a learner answers few requests, and without a quorum nothing is
+//! agreed.
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -1,7 +1,7 @@
-//! What tells one etcd store from another, and what is remembered of an etcd that serves the wrong one.
+//! The identity of an etcd store, and the state of an etcd that serves the wrong one.
 //!
 //! Cluster ID and member ID are derived from URLs and a token, so an etcd that founds a new store in an empty directory
-//! may have the very same IDs as before. Three things tell them apart:
+//! may have the same IDs as before. Three things distinguish the stores:
 //!
 //! ```text
 //!   Namespace kube-system    its UID, made by the first API server that used the store: another UID is another cluster,
@@ -89,7 +89,7 @@ pub enum WalOrigin {
 
 impl Default for WalOrigin {
     fn default() -> Self {
-        Self::Unknown { why: "it was not looked at".to_owned() }
+        Self::Unknown { why: "it was not read".to_owned() }
     }
 }
 

@@ -1,4 +1,4 @@
-//! What is told: one event per change of state, to the journal and to the history.
+//! Events: one per state change, for the journal and the history.
 
 use std::fmt;
 

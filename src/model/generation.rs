@@ -1,4 +1,4 @@
-//! A generation: one version of a component, and what is known of it.
+//! A generation: one version of a component, and the evidence about it.
 
 use std::collections::BTreeSet;
 use std::time::Duration;

@@ -1,5 +1,5 @@
-//! Leases: how it shows from outside that a component gets on. Who holds one and does not renew it does nothing, however
-//! well it says it is.
+//! Leases: the outside evidence that a component makes progress. A holder that does not renew its lease is stalled,
+//! whatever its health check reports.
 
 use std::time::Duration;
 

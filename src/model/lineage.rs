@@ -1,10 +1,10 @@
-//! The history of one etcd's data: what a member has served, that the data went back, or that they are not the ones on
+//! The lineage of one etcd's data: what a member has served, that its data regressed, or that they are not the data on
 //! record.
 //!
 //! ```text
-//!   Incarnation   what this member served last: cluster, revision, term, whose store
-//!   WentBack      an earlier state was restored: who has still to be restarted
-//!   WrongData     another store is served: which, and what became of the API server
+//!   Incarnation   what this member served last: cluster, revision, term, owner of the store
+//!   WentBack      an earlier state was restored: which components still have to be restarted
+//!   WrongData     another store is served: which one, and the state of the API server
 //! ```
 
 use std::fmt;

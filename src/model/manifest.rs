@@ -1,9 +1,9 @@
-//! A static pod manifest, read as the kubelet reads it (`pkg/kubelet/config/file.go`, `common.go`): the first document,
-//! YAML or JSON, whatever the file's ending.
+//! A static pod manifest, parsed as the kubelet parses it (`pkg/kubelet/config/file.go`, `common.go`): the first
+//! document, YAML or JSON, whatever the file's extension.
 //!
-//! Two files are the same pod when they decode to the same thing: the kubelet's UID comes from the decoded pod, so
-//! comments and white space restart nothing. [`Manifest::digest`] follows it, but is taken over the whole decoded
-//! document, so that a field newer than this program still counts as a change.
+//! Two files define the same pod if they decode to the same value: the kubelet derives the UID from the decoded pod, so
+//! comments and white space cause no restart. [`Manifest::digest`] follows this, but covers the whole decoded document,
+//! so that a field newer than this program still counts as a change.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;

@@ -1,4 +1,5 @@
-//! The memory: what the agent knows from earlier passes, also across restarts and reboots. One value, saved whole.
+//! The memory: what the agent knows from earlier passes, also across restarts and reboots. It is one value, saved as a
+//! whole.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};

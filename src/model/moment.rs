@@ -1,4 +1,4 @@
-//! Time as an argument: what the clocks said when a pass began, and how much of it was watched.
+//! Time as an argument: the clocks at the beginning of a pass, and how much time was observed since the last one.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Everything one pass saw, gathered before anything is thought about it.
+//! Everything that one pass observed, gathered before anything is judged.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -1,4 +1,4 @@
-//! What is wanted: steps, in order, each safe to repeat. And what a person may ask for.
+//! The plan: steps in order, each safe to repeat. Also the requests that the operator can make.
 
 use std::fmt;
 use std::path::PathBuf;

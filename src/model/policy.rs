@@ -1,4 +1,4 @@
-//! What the operator chose, or the defaults: every threshold by which is judged and decided, each with its reason.
+//! The policy: every threshold that judge and decide use, set by the operator or by default, each with its reason.
 
 use std::time::Duration;
 

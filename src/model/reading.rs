@@ -1,4 +1,4 @@
-//! What a probe answered: good, bad, or cannot tell. "Cannot tell" moves nothing.
+//! The answer of a probe: good, bad, or cannot tell. "Cannot tell" changes nothing.
 
 use std::fmt;
 use std::time::Duration;

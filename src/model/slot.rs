@@ -1,10 +1,10 @@
-//! Where a component stands. Data live inside the state they belong to.
+//! The state machine of a component. Data are inside the state they belong to.
 //!
 //! ```text
 //!            first sight                     healthy for the soak, by a process that read it
 //!   Adopting ───────────────────────────────────────────────────────▶ Steady(good) ◀──────────────┐
 //!                                                                      │   │   ▲                   │
-//!             a file of the closure changed under a running process    │   │   │ healthy for       │
+//!             a configuration file changed under a running process     │   │   │ healthy for       │
 //!                                   ┌────────────────────── Unread ◀───┘   │   │ the soak          │
 //!                                   │ a process reads it                   │   │                   │
 //!                                   ▼              manifest changed        │   │                   │
@@ -17,9 +17,9 @@
 //!                               Held(why, next step): until `resume`, or another manifest
 //! ```
 //!
-//! A restore has etcd take the way of RollingBack to what stands already, with a pause while its slot is empty: told as
-//! Vacated. Every duration here is watched time (Q14). `good` is what stood before; where a person pinned another generation, a
-//! rollback goes there instead (`memory::Record::goes_back_to`).
+//! A restore of etcd takes the path of RollingBack to the deployed generation, with a pause while the manifest is out:
+//! Vacated. Every duration here is observed time (Q14). `good` is the generation that was deployed before; if the
+//! operator pinned another one, a rollback deploys that one instead (`memory::Record::goes_back_to`).
 
 use std::fmt;
 use std::time::Duration;

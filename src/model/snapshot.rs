@@ -1,4 +1,4 @@
-//! What is known of the snapshots that are kept of this node's etcd.
+//! What the agent knows about the snapshots of this node's etcd.
 
 use std::time::Duration;
 

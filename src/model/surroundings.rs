@@ -1,5 +1,5 @@
-//! What lies around the control plane and decides whether it can work: certificates, room on disks, pressure, the clock,
-//! and the address its clients know the API server by. Seen and told; nothing here is ever a reason to change the node.
+//! The environment of the control plane: certificates, disk space, pressure, the clock, and the addresses by which its
+//! clients reach the API server. These are observed and reported, and are never a reason to change the node.
 
 use std::collections::BTreeSet;
 use std::fmt;

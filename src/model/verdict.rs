@@ -1,4 +1,4 @@
-//! What the readings mean: one verdict per component, with its evidence and the cause that explains it.
+//! Verdicts: one per component, with its evidence and the cause that explains it.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -109,11 +109,11 @@ impl fmt::Display for Cause {
             Self::Kubelet { detail } => write!(f, "the kubelet does not work: {detail}"),
             Self::Port { port, holder } => write!(f, "port {port} is held by {holder}"),
             Self::Cluster { detail } => write!(f, "the etcd cluster does not serve: {detail}"),
-            Self::Certificate { detail } => write!(f, "a certificate is out of its dates: {detail}"),
+            Self::Certificate { detail } => write!(f, "a certificate is expired or not yet valid: {detail}"),
             Self::KeyMaterial { detail } => write!(f, "key material does not fit: {detail}"),
             Self::Alarm { detail } => write!(f, "etcd raised an alarm: {detail}"),
-            Self::Disk { detail } => write!(f, "a disk does not take what it writes: {detail}"),
-            Self::Endpoint { detail } => write!(f, "its way to the API server is broken: {detail}"),
+            Self::Disk { detail } => write!(f, "a disk does not accept its writes: {detail}"),
+            Self::Endpoint { detail } => write!(f, "it cannot reach the API server: {detail}"),
         }
     }
 }
@@ -198,10 +198,10 @@ impl fmt::Display for Pursuit {
         f.write_str(match self {
             Self::Stopped => "its process is stopped by a signal",
             Self::Idle => "its process takes no processor time and touches no disk",
-            Self::Busy => "its process works at something",
-            Self::Nothing => "its process answers and does not get on with its work",
+            Self::Busy => "its process is busy",
+            Self::Nothing => "its process answers but makes no progress",
             Self::WaitsForDisk => "its process waits for its disk",
-            Self::Unseen => "what its process is at cannot be seen",
+            Self::Unseen => "the activity of its process is unknown",
         })
     }
 }

@@ -1,4 +1,4 @@
-//! Which versions of etcd's formats a data directory is of: what `etcd::data_dir` reads from its files.
+//! The versions of etcd's formats in a data directory, as `etcd::data_dir` reads them from its files.
 
 use serde::{Deserialize, Serialize};
 
@@ -20,7 +20,7 @@ pub enum DataVersion {
 
 impl Default for DataVersion {
     fn default() -> Self {
-        Self::Unknown { why: "it was not looked at".to_owned() }
+        Self::Unknown { why: "it was not read".to_owned() }
     }
 }
 

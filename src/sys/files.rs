@@ -1,13 +1,13 @@
-//! Files: written so that a crash, a full disk or a power cut leaves the old file or the new one, whole; and read so
-//! that nothing that stands there can hang the reader.
+//! File operations that are atomic across a crash, a full disk or a power cut, and reads that no kind of file can
+//! block.
 //!
 //! ```text
 //!   write_new ── temp file, attributes, bytes, fsync ──▶ put ── rename ──▶ fsync of both directories
-//!     (any failure removes the temp file: the old one stands)     (any failure after: the new one stands)
+//!     (any failure removes the temp file: the old file remains)   (any failure after: the new file is in place)
 //! ```
 //!
-//! Every error is a sentence that names the path; its [`io::ErrorKind`] is kept, so that a caller can tell a full disk
-//! from a missing file.
+//! Every error is a sentence that names the path; its [`io::ErrorKind`] is kept, so that a caller can distinguish a
+//! full disk from a missing file.
 
 use std::fs::{self, File, Metadata, OpenOptions, Permissions};
 use std::io::{self, Read as _, Write as _};

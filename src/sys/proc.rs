@@ -1,5 +1,5 @@
-//! `/proc`, read: processes, their sockets, and who listens. A process may end between two reads; whatever cannot be
-//! read any more is left out.
+//! `/proc`: processes, their sockets, and who listens. A process may end between two reads; what can no longer be read
+//! is left out.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
