@@ -1,4 +1,4 @@
-//! Every key there is: name, kind, meaning, and the field of [`Settings`] behind it. The one place.
+//! The table of configuration keys: name, kind, meaning, and the field of [`Settings`] behind each.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! What is wrong with the configuration: every mistake of every file, each with its place and what would be right.
+//! The mistakes in the configuration: every mistake of every file, with its place and the correct form.
 
 use std::fmt;
 use std::path::PathBuf;

@@ -1,4 +1,4 @@
-//! Places in object storage as people write them: `s3://bucket/prefix`, `gs://bucket`, `az://container/prefix`.
+//! Locations in object storage: `s3://bucket/prefix`, `gs://bucket`, `az://container/prefix`.
 
 use std::fmt;
 use std::str::FromStr;

@@ -1,4 +1,4 @@
-//! The CLI's side of the socket.
+//! The client side of the control socket, for the command line.
 
 use std::io;
 use std::path::PathBuf;
@@ -34,7 +34,7 @@ pub enum Unreachable {
     #[error("{} is for root alone: use sudo", .0.display())]
     NotRoot(PathBuf),
     /// It does not answer, or not in a way that can be understood.
-    #[error("the agent at {} cannot be asked: {why}", path.display())]
+    #[error("the agent at {} cannot be reached: {why}", path.display())]
     Silent {
         /// The socket.
         path: PathBuf,
@@ -64,7 +64,7 @@ impl Client {
                 io::ErrorKind::PermissionDenied => Err(Unreachable::NotRoot(path)),
                 _ => Err(Unreachable::Silent { path, why: error.to_string() }),
             },
-            Err(_) => Err(Unreachable::Silent { path, why: "it takes no connection".to_owned() }),
+            Err(_) => Err(Unreachable::Silent { path, why: "it accepts no connection".to_owned() }),
         }
     }
 
@@ -79,7 +79,7 @@ impl Client {
             Ok(Ok(())) => {}
             Ok(Err(error)) if error.kind() == io::ErrorKind::BrokenPipe => {}
             Ok(Err(error)) => return Err(self.silent(error)),
-            Err(_) => return Err(self.silent("it does not take the question")),
+            Err(_) => return Err(self.silent("it does not accept the request")),
         }
         let answer = timeout(DEADLINE, self.next()).await.map_err(|_| self.silent("no answer came in time"))?;
         answer?.ok_or_else(|| self.silent("it closed the connection without an answer"))
@@ -98,7 +98,7 @@ impl Client {
             return Ok(None);
         }
         if line.pop() != Some(b'\n') {
-            return Err(self.silent("its answer broke off"));
+            return Err(self.silent("its answer ended early"));
         }
         read_answer(&line).map(Some).map_err(|error| self.silent(error))
     }

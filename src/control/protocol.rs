@@ -1,4 +1,4 @@
-//! What is said over the socket: one JSON object a line, with a version.
+//! The protocol of the control socket: one JSON object per line, with a version.
 
 use serde::{Deserialize, Serialize};
 

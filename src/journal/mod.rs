@@ -1,4 +1,4 @@
-//! What is told while the agent runs: one line per change of state, quiet while nothing changes.
+//! Output of the running agent: one line per state change, nothing while nothing changes.
 //!
 //! ```text
 //!   Event ──tell──▶ under systemd:  journald's own protocol, structured fields, MESSAGE_ID per kind
@@ -8,8 +8,8 @@
 //!   figures ───────▶ a file for Prometheus' node_exporter, where one is configured
 //! ```
 //!
-//! Telling never blocks and never fails: a line the journal does not take is counted, and the count is told with the
-//! next one. Whatever is told is in the history as well.
+//! Output never blocks and never fails: a line that the journal does not accept is counted, and the next accepted line
+//! reports the count. The history contains every event as well.
 
 pub mod ids;
 mod journald;

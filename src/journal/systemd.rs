@@ -1,4 +1,4 @@
-//! sd_notify: READY once, STATUS only when it changes, the watchdog fed by finished passes, STOPPING.
+//! sd_notify: READY once, STATUS only when it changes, WATCHDOG after each finished pass, STOPPING.
 
 use std::time::Duration;
 
