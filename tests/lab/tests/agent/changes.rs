@@ -256,7 +256,7 @@ async fn n2_a_candidate_that_answers_and_turns_bad_within_the_soak_is_rolled_bac
         stage.back(api, &good).await.context(fault)?;
         stage.steady_on(api, 1).await.context(fault)?;
     }
-    ensure!(stage.times_told("it served, then turned bad for") >= 3, "{}", stage.story());
+    ensure!(stage.times_told("it served, then was unhealthy for") >= 3, "{}", stage.story());
     stage.the_same_after_a_restart().await
 }
 

@@ -251,7 +251,7 @@ async fn n23_a_kubelet_that_hangs_again_and_again_and_an_etcd_that_is_cut_off() 
             }
         }
         let stage = breaker.stage.read().await;
-        let told = stage.story().contains("the kubelet is not restarted: 2 restarts within the hour are the limit");
+        let told = stage.story().contains("the kubelet is not restarted: the limit of 2 restarts per hour is reached");
         drop(stage);
         if told {
             break;
@@ -270,7 +270,7 @@ async fn n23_a_kubelet_that_hangs_again_and_again_and_an_etcd_that_is_cut_off() 
     }
     ensure!(kubelet_starts(&breaker).await - before == KUBELET_RESTARTS, "restarted beyond the limit");
     let began = Instant::now();
-    for words in ["restart kubelet` does it", "`lastgood resume` lets it be done again"] {
+    for words in ["restart kubelet` does it", "`lastgood resume` permits it again"] {
         loop {
             let notices = breaker.stage.read().await.status().await?["notices"].to_string();
             if notices.contains(words) {

@@ -129,7 +129,7 @@ async fn a_node_whose_etcd_is_stopped_is_copied_on_request_and_labelled_so() -> 
         if saved.code == 0 {
             break saved;
         }
-        ensure!(saved.code == 3 && saved.stderr.contains("an etcd runs over it"), "{}: {}", saved.code, saved.stderr);
+        ensure!(saved.code == 3 && saved.stderr.contains("a running etcd uses it"), "{}: {}", saved.code, saved.stderr);
         ensure!(began.elapsed() < SOON, "etcd does not end: {}", saved.stderr);
         sleep(LOOK).await;
     };

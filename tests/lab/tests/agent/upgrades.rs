@@ -31,7 +31,7 @@ impl Kubeadm {
     /// new API server does not know.
     async fn begin(stage: &Stage, round: u32, broken: Option<&str>) -> Result<Self> {
         let process = Busy::start(&stage.node, "kubeadm", &format!("upgrade apply {KUBERNETES_MINOR}")).await?;
-        stage.told("kubeadm is at work").await?;
+        stage.told("kubeadm is running").await?;
         let dir = |what: &str| -> Result<PathBuf> {
             let dir = stage.node.path(format!("/etc/kubernetes/tmp/kubeadm-{what}-2026-11-26-12-00-0{round}"));
             fs::create_dir_all(&dir).with_context(|| dir.display().to_string())?;
