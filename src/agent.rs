@@ -50,13 +50,11 @@ pub enum StartError {
 /// What a pass came to.
 #[derive(Debug)]
 pub struct Pass {
-    /// What was told.
     pub events: Vec<Event>,
     /// To a request: the memory before, what was decided, and whether it was granted.
     pub answer: Option<(Memory, Decision, Result<(), Refusal>)>,
 }
 
-/// The agent.
 pub struct Agent {
     settings: Settings,
     observer: Observer,
@@ -73,7 +71,7 @@ pub struct Agent {
     inhibitors: Vec<Inhibitor>,
     /// What the last pass left under way.
     pace: Pace,
-    /// Failures told, by what they are about, so that the same one is told once and not ten times a second.
+    /// Failures told, by what they are about, so that the same one is reported once and not ten times a second.
     failures: BTreeMap<Trouble, String>,
     /// What the last pass said of renewed kubeconfigs.
     renewals: Vec<String>,
@@ -81,11 +79,10 @@ pub struct Agent {
     knowing: Knowing,
     /// The task that takes snapshots; a command that passes has none.
     keeper: Option<Keeper>,
-    /// What it counts.
     figures: Figures,
 }
 
-/// What a failure is about. Each is told on its own: two that come together must not take turns in being news.
+/// What a failure is about. Each is reported on its own: two that come together must not take turns in being news.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Trouble {
     /// The memory cannot be saved.
@@ -94,7 +91,7 @@ enum Trouble {
     History,
     /// What a restore will want to know cannot be written down.
     Known,
-    /// A step of a component, or of nobody, did not come about.
+    /// A step of a component, or of nobody, did not succeed.
     Step(Option<ComponentId>),
 }
 
@@ -107,7 +104,7 @@ impl Trouble {
     }
 }
 
-/// The memory as it lies on disk.
+/// The memory as it is on disk.
 struct Saved {
     memory: Memory,
     at: Duration,
@@ -116,7 +113,7 @@ struct Saved {
 
 impl Agent {
     /// Takes the lock, finishes what an earlier run left half done, reads the memory, and looks around. What was found
-    /// about the state on disk is told by the first pass.
+    /// about the state on disk is reported by the first pass.
     ///
     /// # Errors
     /// Only where another agent runs or the state directory cannot be used at all. A broken node is no error: it is what
@@ -198,7 +195,7 @@ impl Agent {
             self.save(seen.at, true, &mut events);
         }
         let renewed = self.guard.refresh_kubeconfigs(&self.memory, &seen);
-        // What was renewed is told as it happens; what could not be kept would be told again at every pass.
+        // What was renewed is reported as it happens; what could not be kept would be reported again at every pass.
         for sentence in renewed.iter().filter(|sentence| !self.renewals.contains(*sentence)) {
             events.push(Event::new(seen.at.wall, EventKind::Notice, None, sentence, ""));
         }
@@ -378,7 +375,6 @@ impl Agent {
         self.observer.woken().await;
     }
 
-    /// What is known.
     pub fn memory(&self) -> &Memory {
         &self.memory
     }
@@ -410,7 +406,7 @@ impl Agent {
 
     /// Writes an event that no pass made into the history.
     pub fn remember(&mut self, event: &Event) {
-        // A history that cannot be written is told by the next pass.
+        // A history that cannot be written is reported by the next pass.
         let _ = self.guard.append([event]);
     }
 

@@ -60,7 +60,7 @@ async fn work(node: &Node, guard: &Guard, work: Work) -> Vec<Outcome> {
     }
 }
 
-/// Does the work it is told in its environment. No test of its own.
+/// Does the work that its environment names. No test of its own.
 #[test]
 #[ignore = "run by the tests below"]
 fn the_child() {
@@ -158,7 +158,7 @@ fn check(work: Work, node: &Node, situation: &str) {
     }
     finish_interrupted(&node.settings);
     assert_whole(node, situation);
-    // Whoever comes next finishes it.
+    // The next run finishes it.
     let guard = node.guard();
     let outcomes = runtime().block_on(super::crash_tests::work(node, &guard, work));
     assert!(outcomes.iter().all(|o| matches!(o, Outcome::Done(_))), "{situation}: {outcomes:?}");

@@ -50,7 +50,6 @@ fn data_of(identity: Option<&DataIdentity>) -> DataVersion {
 
 /// Why a staged manifest must not fill its slot.
 pub(super) struct Staged {
-    /// Whose it is.
     pub(super) pod: ComponentId,
     pub(super) why: Barred,
 }
@@ -76,8 +75,8 @@ pub(super) fn may_fill(staging: &Staging, slot: &Path) -> Result<(), Staged> {
     etcd_guard::may_open(staged.minor_version(), &data).map_err(|why| Staged { pod: staged.id.clone(), why })
 }
 
-/// Puts what was taken out of a slot last back into it, and drops what was staged for it. Where a file stands, that one is
-/// left alone. Returns what was done, as a part of a sentence.
+/// Puts what was taken out of a slot last back into it, and drops what was staged for it. If there is a file, that one
+/// is left alone. Returns what was done, as a part of a sentence.
 pub(super) fn put_back(staging: &Staging, manifests: &Path, name: &str, pod: &ComponentId) -> io::Result<String> {
     let slot = staging.slot(name);
     if files::standing(&manifests.join(name))?.is_some() {
@@ -94,7 +93,7 @@ pub(super) fn put_back(staging: &Staging, manifests: &Path, name: &str, pod: &Co
     Ok(format!("the previous manifest is back as {}", target.display()))
 }
 
-/// What stood of a pod when its slot was emptied last: the name it had, where it is kept, and itself.
+/// What was deployed of a pod when its slot was emptied last: the name it had, where it is kept, and itself.
 fn stood(staging: &Staging, pod: &ComponentId) -> Option<(String, std::path::PathBuf, Manifest)> {
     let mut taken_out = staging.taken_out().into_iter();
     taken_out.find_map(|(name, path)| {
@@ -119,8 +118,8 @@ mod tests {
     use crate::model::memory::Stands;
     use crate::record::Guard;
 
-    /// A node on which an etcd 3.5 is generation 1, and an etcd 3.6, whose data lie here, is generation 2 and stands. The
-    /// manifest's name is that of every manifest of these nodes; it means nothing.
+    /// A node on which an etcd 3.5 is generation 1, and an etcd 3.6, whose data are here, is generation 2 and is
+    /// deployed. The manifest's name is that of every manifest of these nodes; it means nothing.
     async fn upgraded(root: &Path) -> (Node, Guard) {
         let mut node = Node::at(root);
         let mut record = node.memory.components.remove(&node.id).unwrap();
@@ -175,7 +174,7 @@ mod tests {
             !node.settings.paths.staging.join("slots/kube-apiserver.yaml").exists(),
             "it would be filled at the next start"
         );
-        // Over a file that stands it is not put either, and the newer one may.
+        // Over an existing file it is not put either, and the newer one may.
         refused(node.take(&guard, &put_in(&node, 1)).await);
         assert_eq!(node.standing().unwrap(), manifest(dir.path(), "3.6.13"));
         assert!(matches!(node.take(&guard, &put_in(&node, 2)).await, Outcome::Done(_)));

@@ -166,8 +166,8 @@ impl Hands {
         Staging::prepare(&self.settings.paths.staging, &self.surroundings.manifests)
     }
 
-    /// What stands under a name now, if it is still what was observed (Q15): what a person has written since is a
-    /// candidate like any other, to be looked at first.
+    /// What is deployed under a name now, if it is still what was observed (Q15): what the operator has written since
+    /// is a candidate like any other, to be looked at first.
     pub(super) fn look_again(&self, name: &str, observation: &Observation) -> Result<Option<Metadata>, String> {
         let path = self.surroundings.manifests.join(name);
         let now = files::standing(&path).map_err(|error| error.to_string())?;
@@ -202,7 +202,7 @@ fn absent_image<'a>(
     generation.images.iter().find(|image| observation.images.get(*image) == Some(&ImagePresence::Absent))
 }
 
-/// Mode, owner and extended attributes for a manifest: of the file it replaces, or else as it once stood.
+/// Mode, owner and extended attributes for a manifest: of the file it replaces, or else as it once was.
 pub(super) fn attributes(path: &Path, store: &Store, component: &ComponentId, number: u32) -> io::Result<Attributes> {
     match Attributes::of_standing(path)? {
         Some(attributes) => Ok(attributes),
@@ -210,7 +210,7 @@ pub(super) fn attributes(path: &Path, store: &Store, component: &ComponentId, nu
     }
 }
 
-/// Whether a regular file with these bytes stands there.
+/// Whether a regular file with these bytes exists there.
 fn holds(path: &Path, bytes: &[u8]) -> bool {
     files::standing(path).is_ok_and(|found| found.is_some_and(|metadata| metadata.is_file()))
         && files::read_bounded(path, MAX_BYTES).is_ok_and(|standing| standing == bytes)

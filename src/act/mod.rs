@@ -49,7 +49,7 @@ pub enum Outcome {
     Nothing(String),
     /// The node is not as decide saw it (Q15): nothing was done.
     Refused(String),
-    /// It was tried and did not come about.
+    /// It was tried and did not succeed.
     Failed(String),
 }
 
@@ -67,7 +67,6 @@ pub struct Surroundings {
     pub look: Look,
 }
 
-/// The hands.
 #[derive(Debug)]
 pub struct Hands {
     settings: Settings,
@@ -76,7 +75,7 @@ pub struct Hands {
     emptied: Option<(Moment, BTreeSet<String>)>,
 }
 
-/// How a deed went: an error is an [`Outcome::Failed`].
+/// How an action went: an error is an [`Outcome::Failed`].
 type Deed = io::Result<Outcome>;
 
 fn refuse(sentence: String) -> Deed {
@@ -168,7 +167,6 @@ fn forget(guard: &Guard, component: &ComponentId, number: u32) -> Deed {
 }
 
 impl Outcome {
-    /// Its sentence.
     pub fn sentence(&self) -> &str {
         match self {
             Self::Done(sentence) | Self::Nothing(sentence) | Self::Refused(sentence) | Self::Failed(sentence) => {

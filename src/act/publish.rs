@@ -24,7 +24,7 @@ impl Hands {
         let staging = self.staging()?;
         for (name, file) in published.iter().filter(|(name, _)| files::is_plain_name(name)) {
             let path = dir.join(name);
-            // What a person wrote there is theirs.
+            // What the operator wrote there is theirs.
             let ours = files::read_bounded(&path, MAX_BYTES).is_ok_and(|bytes| Digest::of(&bytes) == file.digest);
             if ours && files::mount_of(dir)? == files::mount_of(&staging.replaced())? {
                 staging.move_aside(&path, Why::Replaced)?;
@@ -84,7 +84,7 @@ impl Hands {
             let temp_dir = self.staging()?.tmp_for(dir)?;
             files::replace(&temp_dir, &path, &bytes, &Attributes::private())?;
         }
-        // Its older names, unless a person has made one of them theirs.
+        // Its older names, unless the operator has made one of them theirs.
         let mut removed = Vec::new();
         let older: Vec<String> = published
             .iter()

@@ -160,7 +160,7 @@ mod tests {
         Silence,
     }
 
-    /// A runtime on a socket that answers as it is told, and the methods it was asked.
+    /// A runtime on a socket that answers as instructed, and the methods it was asked.
     struct Runtime {
         dir: tempfile::TempDir,
         asked: Arc<Mutex<Vec<String>>>,

@@ -16,8 +16,8 @@ use crate::sys::files;
 /// done, a sentence each.
 ///
 /// A slot is not empty if its file is there, whatever it holds, or if another file of the directory holds its pod: a
-/// second claimant would be an outage of its own. Where the manifest directory is gone, nothing is brought back: that is
-/// not how a slot is emptied by us.
+/// second claimant would be its own outage. Where the manifest directory is gone, nothing is brought back: that is not
+/// how a slot is emptied by us.
 ///
 /// Call it with the lock held, or before anything else of this node's agent runs; [`fill_slots`] sees to that itself.
 pub fn finish_interrupted(settings: &Settings) -> Vec<String> {
@@ -78,7 +78,7 @@ fn fill(settings: &Settings, staging: &Staging, manifests: &Path, name: &str) ->
     }
     let settled = match data::staged_settled(settings, &slot) {
         Ok(told) => told,
-        // Whoever comes next fills it, or the restore itself at its end.
+        // The next run fills it, or the restore itself at its end.
         Err(why) => return Ok(format!("the staged {name} stays out: {why}")),
     };
     if let Err(barred) = data::may_fill(staging, &slot) {

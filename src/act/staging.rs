@@ -19,7 +19,7 @@ use jiff::Timestamp;
 
 use crate::sys::files;
 
-/// Manifests and kubeconfigs lie in here.
+/// Manifests and kubeconfigs are in here.
 const DIR_MODE: u32 = 0o700;
 /// What is kept of one file: as many as a day of bad luck brings (four actions an hour and component are the most).
 const KEEP_PER_NAME: usize = 20;
@@ -65,7 +65,7 @@ impl Staging {
     /// Makes what is missing, and checks that files can be renamed from here into the manifest directory.
     ///
     /// # Errors
-    /// When something cannot be made, or it lies on another mount.
+    /// When something cannot be made, or it is on another mount.
     pub(super) fn prepare(root: &Path, manifests: &Path) -> io::Result<Self> {
         let staging = Self::at(root);
         files::make_dir(root, DIR_MODE)?;
@@ -145,12 +145,12 @@ impl Staging {
         }
     }
 
-    /// Moves what stands at a path to replaced/, whatever it is, and says under which name it is kept.
+    /// Moves what is at a path to replaced/, whatever it is, and says under which name it is kept.
     pub(super) fn move_aside(&self, path: &Path, why: Why) -> io::Result<PathBuf> {
         self.keep(path, why, files::rename_noreplace)
     }
 
-    /// Keeps what stands at a path in replaced/ as well, and leaves it where it is; not for directories.
+    /// Keeps what is at a path in replaced/ as well, and leaves it where it is; not for directories.
     pub(super) fn link_aside(&self, path: &Path, why: Why) -> io::Result<PathBuf> {
         self.keep(path, why, files::link_aside)
     }

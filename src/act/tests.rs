@@ -64,7 +64,7 @@ impl Node {
         Self { settings, id, memory }
     }
 
-    /// On which the good manifest is kept as generation 1, and the bad one stands.
+    /// On which the good manifest is kept as generation 1, and the bad one is deployed.
     pub(super) async fn with_a_bad_manifest(root: &Path) -> (Self, Guard) {
         let mut node = Self::new(root);
         let guard = node.guard();
@@ -159,7 +159,7 @@ impl Node {
         names.iter().map(|name| dir.join(name)).map(|path| ClosureFile { state: look(&path), path }).collect()
     }
 
-    /// Keeps what stands as the next generation.
+    /// Keeps what is deployed as the next generation.
     pub(super) async fn keep(&mut self, guard: &Guard) -> u32 {
         let observation = self.observe();
         let file = Arc::clone(observation.manifests.file("kube-apiserver.yaml").unwrap());

@@ -41,7 +41,7 @@ impl Copy {
 }
 
 impl Knowing {
-    /// Begins with what an earlier run wrote down. A copy that cannot be used is written anew.
+    /// Begins with what an earlier run wrote down. A copy that cannot be used is written again.
     pub(super) fn of(settings: &Settings) -> Self {
         let (known, findings) = record::last_known(settings);
         for finding in findings {

@@ -15,7 +15,7 @@ use crate::model::{ComponentId, Slot};
 
 /// What a rollback is begun with.
 pub(super) struct Begin {
-    /// The generation that stands and failed, if one does.
+    /// The deployed generation that failed, if there is one.
     pub(super) from: Option<u32>,
     /// Where to go, if that one is ready; another known-good one otherwise.
     pub(super) to: u32,
@@ -93,8 +93,8 @@ pub(super) fn start(draft: &mut Draft<'_>, id: &ComponentId, rollback: Rollback)
     draft.started.push(id.clone());
 }
 
-/// Our own rollbacks go to the pinned generation. A person has named theirs, and where intruders are moved out it is
-/// what stood beside them that stays.
+/// Our own rollbacks go to the pinned generation. The operator has named theirs, and where intruders are moved out it
+/// is what was deployed next to them that stays.
 pub(super) fn aimed(draft: &mut Draft<'_>, id: &ComponentId, begin: Begin) -> Begin {
     if begin.wish == Wish::Operator || !begin.intruders.is_empty() {
         return begin;
@@ -104,7 +104,7 @@ pub(super) fn aimed(draft: &mut Draft<'_>, id: &ComponentId, begin: Begin) -> Be
     Begin { to, ..begin }
 }
 
-/// Which generation to go back to.
+/// Which generation to roll back to.
 pub(super) fn target(draft: &Draft<'_>, id: &ComponentId, begin: &Begin) -> Result<u32, (String, String, Until)> {
     let none = |why: &str, next: String| Err((why.to_owned(), next, Until::Person));
     let Some(record) = draft.record(id) else { return none("it is not known", "nothing".to_owned()) };
@@ -126,7 +126,7 @@ pub(super) fn target(draft: &Draft<'_>, id: &ComponentId, begin: &Begin) -> Resu
         let same = others.filter(|g| g.minor == wanted.minor && !other_data(record, g));
         candidates.extend(same.filter(|g| data_allow(draft, record, g, begin.wish).is_ok()));
     }
-    // Where no pod stands in the file there is nothing to lose, and no image to wait for.
+    // If there is no pod in the file there is nothing to lose, and no image to wait for.
     if begin.in_place && wanted.stored == Stored::Yes {
         return Ok(wanted.number);
     }

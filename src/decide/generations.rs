@@ -29,7 +29,7 @@ pub(super) fn meet(draft: &mut Draft<'_>) {
 }
 
 /// The number of what a file holds, new if it was never seen; has it captured if it is not yet in the store, and notes
-/// since when it stands.
+/// since when it is deployed.
 pub(super) fn register(draft: &mut Draft<'_>, id: &ComponentId, file: &Arc<ManifestFile>) -> Option<u32> {
     let Ok(manifest) = &file.content else { return None };
     let now = draft.scene.tick.now.wall;
@@ -161,7 +161,7 @@ pub(super) fn publish(draft: &mut Draft<'_>) {
     }
 }
 
-/// Another manifest of this component lies in inactive-manifests: an earlier known-good one of ours, or an offer.
+/// Another manifest of this component is in inactive-manifests: an earlier known-good one of ours, or an offer.
 fn offered(draft: &mut Draft<'_>, id: &ComponentId, good: &Generation, file: &Arc<ManifestFile>, manifest: &Manifest) {
     let now = draft.scene.tick.now.wall;
     let raw = Digest::of(&manifest.raw);
@@ -199,7 +199,7 @@ fn tell_if_unpromotable(draft: &mut Draft<'_>, id: &ComponentId, good: &Generati
     draft.notice_if(id, "image", text);
 }
 
-/// Lets go of generations beyond what is kept: never what stands, never what the slot names, never what is pinned,
+/// Lets go of generations beyond what is kept: never what is deployed, never what the slot names, never what is pinned,
 /// known-good ones last, and never the last known-good one.
 pub(super) fn forget(draft: &mut Draft<'_>) {
     let keep = keep(draft.scene.policy);
@@ -220,7 +220,7 @@ pub(super) fn forget(draft: &mut Draft<'_>) {
     draft.plan.extend(steps);
 }
 
-/// At least three: what stands, what it would go back to, and one beyond.
+/// At least three: what is deployed, what it would roll back to, and one beyond.
 fn keep(policy: &Policy) -> usize {
     policy.keep_generations.max(3)
 }

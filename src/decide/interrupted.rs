@@ -32,7 +32,8 @@ use crate::model::ComponentId;
 use crate::model::memory::notice;
 use crate::model::observation::SetAside;
 
-/// Where kubeadm keeps what stood of a component, if it was the known-good generation and nothing stands now.
+/// Where kubeadm keeps what was deployed of a component, if it was the known-good generation and nothing is deployed
+/// now.
 pub(super) fn set_aside<'a>(draft: &Draft<'a>, id: &ComponentId) -> Option<&'a SetAside> {
     let record = draft.record(id)?;
     let good = record.generations.get(&record.slot.good()?)?;

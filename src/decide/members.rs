@@ -17,12 +17,12 @@ use crate::model::slot::Until;
 use crate::model::verdict::Cause;
 use crate::model::{ComponentId, EtcdStatus, Role, Slot, Verdict};
 
-/// Each thing that may have to be told.
+/// Each thing that may have to be reported.
 const KEYS: [&str; 6] = ["etcd-no-space", "etcd-corrupt", "etcd-quota", "etcd-disk", "etcd-versions", "etcd-growth"];
 /// What keeps it from having a leader: one at a time.
 const LEADERLESS: [&str; 3] = ["etcd-cluster", "etcd-peers", "etcd-cut-off"];
 const CERTIFICATES: &str = "etcd-certificates";
-/// A database that reaches its quota within this time is told of: a long weekend.
+/// A database that reaches its quota within this time is reported: a long weekend.
 const SOON: Duration = Duration::from_secs(4 * 24 * 3600);
 
 /// Tells what the members said.
@@ -175,7 +175,7 @@ fn versions(status: &EtcdStatus) -> Option<String> {
     })
 }
 
-/// Data that differ are nothing to try things on: a person looks first.
+/// Data that differ are nothing to try things on: the operator looks first.
 fn hold_corrupt(draft: &mut Draft<'_>, id: &ComponentId, status: &EtcdStatus) {
     let Some(assessment) = draft.assessment(id) else { return };
     let corrupt = status.alarm(&AlarmKind::Corrupt).is_some();

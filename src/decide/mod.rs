@@ -85,7 +85,7 @@ pub struct Scene<'a> {
     pub policy: &'a Policy,
 }
 
-/// Decides. A request is answered beside the decision: granted, or refused with a reason.
+/// Decides. A request is answered next to the decision: granted, or refused with a reason.
 pub fn decide(scene: Scene<'_>, memory: &Memory, request: Option<&Request>) -> (Decision, Option<Result<(), Refusal>>) {
     let mut draft = Draft::new(scene, memory.clone());
     draft.memory.grow_older(scene.tick.credit);
@@ -135,8 +135,8 @@ pub fn decide(scene: Scene<'_>, memory: &Memory, request: Option<&Request>) -> (
     (draft.finish(), answer)
 }
 
-/// How often one component is looked at in one pass: a rollback that ends because a person deployed something else, and
-/// one that what they deployed begins, with one to spare.
+/// How often one component is looked at in one pass: a rollback that ends because the operator deployed something else,
+/// and one that what they deployed begins, with one to spare.
 const LOOKS: usize = 3;
 
 /// Takes one component through this pass, with the first step of what begins in it.

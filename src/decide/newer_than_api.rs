@@ -22,12 +22,12 @@ use crate::model::{ComponentId, Role, Slot};
 /// The key of the notice.
 pub(super) const NEWER: &str = "newer-than-api";
 
-/// The API server that stands.
+/// The API server that is deployed.
 pub(super) struct Api {
     id: ComponentId,
     number: u32,
     minor: (u32, u32),
-    /// Whether it stands because we undid the newer one of the set, and serves.
+    /// Whether it is deployed because we undid the newer one of the set, and serves.
     put_back: PutBack,
 }
 
@@ -37,7 +37,6 @@ pub(super) enum PutBack {
     Serves,
     /// It is the one; nothing is decided while it does not serve.
     NotServing,
-    /// It is not.
     No,
 }
 
@@ -64,7 +63,7 @@ pub(super) fn step(draft: &mut Draft<'_>) {
     }
 }
 
-/// The generation of a component that stands and is not being replaced at this moment.
+/// The generation of a component that is deployed and is not being replaced at this moment.
 pub(super) fn stands(draft: &Draft<'_>, id: &ComponentId) -> Option<Generation> {
     let record = draft.record(id).filter(|record| !matches!(record.slot, Slot::RollingBack(_)))?;
     let number = lookup::stands(record, &Standing::of(draft.scene.seen, id, record))?;
@@ -88,7 +87,7 @@ pub(super) fn api(draft: &Draft<'_>) -> Option<Api> {
     Some(Api { id: id.clone(), number: stands.number, minor, put_back })
 }
 
-/// Where a component that is newer than its API server goes back to by itself; why it does not.
+/// Where a component that is newer than its API server rolls back to by itself; why it does not.
 pub(super) fn way_back(draft: &Draft<'_>, id: &ComponentId, stands: &Generation, api: &Api) -> Result<u32, String> {
     let said = |why: &str| Err(why.to_owned());
     let set = draft.memory.change_set.as_ref().filter(|_| api.put_back == PutBack::Serves);
@@ -111,7 +110,7 @@ pub(super) fn way_back(draft: &Draft<'_>, id: &ComponentId, stands: &Generation,
         return said("the operator marked it as known-good");
     }
     let fits = |g: &&Generation| g.number != stands.number && g.minor.is_some_and(|minor| minor <= api.minor);
-    // What stood before it, then the newest.
+    // What was deployed before it, then the newest.
     let before = record.slot.good().and_then(|good| record.generations.get(&good));
     let before = before.filter(|before| before.standing.is_known_good());
     let mut refused = format!("none of its known-good generations is of {} or older", shown(api.minor));

@@ -17,7 +17,7 @@ use crate::model::surroundings::Place;
 use crate::model::verdict::Assessment;
 use crate::model::{ComponentId, Reading, Role};
 
-/// Whether this one, which stands still, may be stopped for the others' sake.
+/// Whether this one, which is stalled, may be stopped for the others' sake.
 ///
 /// # Errors
 /// Why not, as a sentence that ends with what happens instead.

@@ -21,8 +21,8 @@ pub(super) enum Parking {
     UnderWay,
 }
 
-/// The API server that would have to be parked before this component is touched: it stands, it runs, it is kept, and it
-/// reads from this etcd.
+/// The API server that would have to be parked before this component is touched: it is deployed, it runs, it is kept,
+/// and it reads from this etcd.
 pub(super) fn whom(draft: &Draft<'_>, id: &ComponentId) -> Option<(ComponentId, u32)> {
     let etcd = draft.record(id).filter(|record| record.role == Role::Etcd)?;
     let ports = &etcd.generations.get(&etcd.slot.good()?)?.ports;

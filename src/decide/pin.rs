@@ -11,7 +11,7 @@ use crate::model::generation::Stored;
 use crate::model::memory::Pin;
 use crate::model::plan::Refusal;
 
-/// Pins what stands if that is known-good, else the newest known-good generation, unless one is named.
+/// Pins what is deployed if that is known-good, else the newest known-good generation, unless one is named.
 pub(super) fn pin(draft: &mut Draft<'_>, id: &ComponentId, number: Option<u32>, reason: &str) -> Result<(), Refusal> {
     let record = known(draft, id)?;
     let standing = Standing::of(draft.scene.seen, id, record);

@@ -137,7 +137,7 @@ fn image_trouble(
     })
 }
 
-/// Whether a cause lies outside of the candidate, so that nothing counts against it.
+/// Whether a cause is outside of the candidate, so that nothing counts against it.
 fn excuses(draft: &Draft<'_>, id: &ComponentId, trial: &Probation, cause: &Cause) -> bool {
     match cause {
         Cause::Component { .. } | Cause::Runtime { .. } | Cause::Kubelet { .. } | Cause::Cluster { .. } => true,
@@ -257,7 +257,7 @@ pub(super) fn fail_for_its_data(draft: &mut Draft<'_>, id: &ComponentId, trial: 
     fail(draft, id, trial, Fault::Own(why));
 }
 
-/// A quarantined generation stands again: it goes at once.
+/// A quarantined generation is deployed again: it goes at once.
 pub(super) fn revert_quarantined(draft: &mut Draft<'_>, id: &ComponentId, number: u32, why: &str) {
     let Some(good) = draft.record(id).and_then(|record| record.slot.good()) else { return };
     let why =
@@ -279,8 +279,8 @@ fn quarantine(draft: &mut Draft<'_>, id: &ComponentId, number: u32, why: &str) {
     draft.tell(id, EventKind::Generation, Some(number), &format!("generation {number} is quarantined"), why);
 }
 
-/// A kubelet that started without an API server starts no changed pod: it waits behind the old one for ever. One restart
-/// cures it, for a person's candidate as for a generation of ours.
+/// A kubelet that started without an API server starts no changed pod: it waits behind the old one for ever. One
+/// restart cures it, for the operator's candidate as for a generation of ours.
 fn nudge_deaf_kubelet(draft: &mut Draft<'_>, id: &ComponentId, mut trial: Probation) {
     if trial.unstarted < kubelet::patience(draft) || kubelet::has_reacted(draft, id) || draft.hold.is_some() {
         return;

@@ -65,7 +65,7 @@ fn heirs(record: &Record, number: u32) -> impl Iterator<Item = &Generation> {
     good.filter(move |generation| generation.number != number)
 }
 
-/// What stands goes, and a known-good one comes.
+/// What is deployed goes, and a known-good one comes.
 fn revert(draft: &mut Draft<'_>, id: &ComponentId, number: u32, reason: &str) -> Result<(), Refusal> {
     if let Some(hold) = hold::of(draft).filter(|hold| !hold.yields_to_operator()) {
         return Err(Refusal::NotActing { why: hold.to_string() });
@@ -110,7 +110,7 @@ fn mark(draft: &mut Draft<'_>, id: &ComponentId, number: u32, reason: &str) {
     draft.tell(id, EventKind::Request, Some(number), &to, &said(reason));
 }
 
-/// A slot that falls back to the heir where it fell back to what is quarantined now.
+/// A slot that falls back to the successor where it fell back to what is quarantined now.
 fn without(mut slot: Slot, number: u32, heir: u32) -> Slot {
     let good = match &mut slot {
         Slot::Steady { good } | Slot::Unread { good, .. } | Slot::Missing { good, .. } => Some(good),
@@ -121,7 +121,7 @@ fn without(mut slot: Slot, number: u32, heir: u32) -> Slot {
     if let Some(good) = good.filter(|good| **good == number) {
         *good = heir;
     }
-    // Whoever was on trial and is the heir is known-good already.
+    // Whoever was on trial and is the successor is known-good already.
     match slot {
         Slot::Probation(trial) if trial.candidate == heir && trial.good == heir => Slot::Steady { good: heir },
         Slot::Unread { candidate, good, .. } if candidate == heir && good == heir => Slot::Steady { good: heir },

@@ -140,7 +140,7 @@ fn is_released_by_a_person(slot: &Slot) -> bool {
     matches!(slot, Slot::Held(held) if held.until != Until::RightData)
 }
 
-/// Gives back what was spent within the hour: whoever mends the cause first, as they are told, finds nothing held any more
+/// Gives back what was spent within the hour: whoever fixes the cause first, as instructed, finds nothing held any more
 /// that could be released. Who ends a pause asks for no more than that.
 fn give_back(draft: &mut Draft<'_>, component: Option<&ComponentId>) {
     if component.is_none() {
@@ -152,7 +152,7 @@ fn give_back(draft: &mut Draft<'_>, component: Option<&ComponentId>) {
     }
 }
 
-/// A person vouches for what stands. It still has to be kept before it can replace anything.
+/// The operator vouches for what is deployed. It still has to be kept before it can replace anything.
 fn checkpoint(draft: &mut Draft<'_>, id: &ComponentId, reason: &str) -> Result<(), Refusal> {
     known(draft, id)?;
     let Some(record) = draft.record(id) else { return Ok(()) };
@@ -221,7 +221,7 @@ fn release(draft: &mut Draft<'_>, id: &ComponentId, number: Option<u32>) -> Resu
     Ok(())
 }
 
-/// A held component is looked at anew: what stands decides where it goes, and its budget begins afresh.
+/// A held component is looked at again: what is deployed decides where it goes, and its budget begins again.
 fn look_anew(draft: &mut Draft<'_>, id: &ComponentId) {
     let Some(record) = draft.record_mut(id) else { return };
     record.actions.clear();

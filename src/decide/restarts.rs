@@ -56,7 +56,7 @@ pub(super) fn dependents(draft: &Draft<'_>, etcd: &ComponentId) -> Vec<Component
     left.into_iter().map(|(_, id)| id).collect()
 }
 
-/// How one of them stands.
+/// The state of one of them.
 pub(super) enum Standing {
     /// It serves, or will, from a process that never saw the old world.
     Fresh,

@@ -28,7 +28,6 @@ use crate::model::{ComponentId, Role, Slot, Step};
 /// Whether there is more to see of a component in this pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Flow {
-    /// No.
     Done,
     /// Its state has another meaning for what is deployed: it is looked at as in a new pass.
     LookAgain,
@@ -106,15 +105,17 @@ pub(super) fn advance(draft: &mut Draft<'_>, id: &ComponentId, mut r: Rollback, 
 }
 
 /// Whether the emptied slot holds the good file already: whoever came after an interrupted run filled it from staging
-/// (Q11), and that writes no memory. Where intruders were moved out, the good file may have stood beside them all along.
+/// (Q11), and that writes no memory. Where intruders were moved out, the good file may have been deployed next to them
+/// all along.
 fn filled(r: &Rollback, to: &Generation, standing: &Standing) -> bool {
     let Standing::Here(file) = standing else { return false };
     let good = file.content.as_ref().is_ok_and(|pod| pod.digest == to.pod_digest);
     good && file.name == to.file_name && r.intruders.is_empty()
 }
 
-/// Why what is to be put back must not be after all: the data were moved on since it was decided (R9). Once it stands, it
-/// is too late to ask; and data that cannot be read at this moment are asked again by act, before the deed.
+/// Why what is to be put back must not be after all: the data were moved on since it was decided (R9). Once it is
+/// deployed, it is too late to ask; and data that cannot be read at this moment are asked again by act, before the
+/// action.
 fn barred(draft: &Draft<'_>, id: &ComponentId, r: &Rollback, to: &Generation, standing: &Standing) -> Option<Barred> {
     let stands = match standing {
         Standing::Here(file) => file.content.as_ref().is_ok_and(|pod| pod.digest == to.pod_digest),
@@ -129,20 +130,21 @@ fn barred(draft: &Draft<'_>, id: &ComponentId, r: &Rollback, to: &Generation, st
     etcd_guard::may_return(record, to, &data).err().filter(|_| refused || !data.is_unknown())
 }
 
-/// Gives a rollback up. Where its slot was emptied already, what stood there comes back first: a slot is never left empty.
+/// Gives a rollback up. Where its slot was emptied already, what was there comes back first: a slot is never left
+/// empty.
 fn turn_back(draft: &mut Draft<'_>, id: &ComponentId, r: Rollback, standing: &Standing, barred: Barred) {
     let stood = r.from.and_then(|from| draft.record(id)?.generations.get(&from)).cloned();
     if let (Standing::Absent(_), Some(stood)) = (standing, stood.filter(|stood| stood.stored == Stored::Yes)) {
         return want_in(draft, id, &stood);
     }
     let why = format!("{}; {}", r.why, barred.why);
-    // What was to be put back is known-good all the same; it only may not open these data.
+    // What was to be put back is known-good nevertheless; it only may not open these data.
     draft.enter(id, Slot::Steady { good: fallback(draft, id, &r) }, &barred.why);
     draft.hold_back(id, r.from, why, barred.next_step, Until::Person);
 }
 
-/// A file that is neither what failed nor what is put back: a person was here, and their file is a candidate like any
-/// other (Never 6).
+/// A file that is neither what failed nor what is put back: the operator was here, and their file is a candidate like
+/// any other (Never 6).
 fn intervened(
     draft: &mut Draft<'_>,
     id: &ComponentId,
@@ -159,7 +161,7 @@ fn intervened(
         return None;
     }
     let number = generations::register(draft, id, file)?;
-    // What failed still stands, or stands again, until it has been taken out.
+    // What failed is still deployed, or is deployed again, until it has been taken out.
     (Some(number) != r.from || r.stage > Stage::PuttingIn && r.stage != Stage::StoppingOld).then_some(number)
 }
 
@@ -284,8 +286,8 @@ fn await_serving(
         Standing::Claimed { .. } | Standing::Broken(..) | Standing::Absent(_) => false,
     };
     if !good_stands {
-        // It stood, and somebody broke it, took it away or put another beside it: that is a deed of its own, and meets the
-        // budget, the hold and the grace that it would meet at any other time.
+        // It was deployed, and somebody broke it, took it away or put another next to it: that is its own action, and
+        // meets the budget, the hold and the grace that it would meet at any other time.
         if r.stood == Stood::Yes {
             let because = format!("generation {} was deployed, and somebody changed it before it served", r.to);
             draft.enter(id, Slot::Steady { good: fallback(draft, id, &r) }, &because);
@@ -305,8 +307,8 @@ fn await_serving(
     if assessment.cause.is_none() {
         r.crashes += assessment.crash.as_ref().map_or(0, Crash::own);
     }
-    // Where only files were put back under a process that served all along, nothing starts anew to read them: waiting for
-    // that would end in stopping what serves (Q8).
+    // Where only files were put back under a process that served all along, nothing starts again to read them: waiting
+    // for that would end in stopping what serves (Q8).
     let failed = r.from.and_then(|from| draft.record(id)?.generations.get(&from));
     let only_files = r.way == Way::InPlace && failed.is_some_and(|failed| failed.pod_digest == to.pod_digest);
     let reads = only_files || matches!(assessment.reads, Reads::All | Reads::CannotTell { .. });

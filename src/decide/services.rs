@@ -32,13 +32,12 @@ const RUNTIME_PAUSE: Duration = Duration::from_secs(60);
 /// Who gives the budget back.
 const RESUME: &str = "`lastgood resume` permits it again";
 
-/// One pass.
 pub(super) fn step(draft: &mut Draft<'_>) {
     kubelet(draft);
     runtime(draft);
 }
 
-/// Whether it has stood still for long enough; sets and clears what is to be known of it.
+/// Whether it has been stalled for long enough; sets and clears what is to be known of it.
 fn is_due(draft: &mut Draft<'_>, key: &str, name: &str, state: &ServiceState) -> bool {
     let (patience, word) = match state.verdict {
         Verdict::Stalled => (draft.scene.policy.stall_after, "is stalled"),
@@ -49,7 +48,7 @@ fn is_due(draft: &mut Draft<'_>, key: &str, name: &str, state: &ServiceState) ->
             return false;
         }
     };
-    // Its words change from look to look; that it stands still is said once.
+    // Its words change from look to look; that it is stalled is said once.
     if !draft.memory.notices.contains_key(key) {
         draft.node_notice(key, format!("{name} {word}: {}", state.evidence));
     }

@@ -6,7 +6,7 @@ use super::members::once;
 use crate::model::snapshot::Snapshots;
 use crate::model::{ComponentId, Role};
 
-/// Tells what there is to be told.
+/// Tells what there is to be reported.
 pub(super) fn tell(draft: &mut Draft<'_>) {
     let Some(snapshots) = draft.scene.seen.snapshots.clone() else { return };
     let etcd = draft.memory.components.iter().find(|(_, record)| record.role == Role::Etcd);

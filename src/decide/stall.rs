@@ -30,10 +30,10 @@ use crate::model::{ComponentId, Step, Verdict};
 /// wait would come on top of the 15 s for which its successor has to leave the lease to it.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// A container that still runs this long after it received a signal to stop is told again.
+/// A container that still runs this long after it received a signal to stop is reported again.
 const AGAIN: Duration = Duration::from_secs(15);
 
-/// One pass of a component that stands on its known-good generation.
+/// One pass of a component that is based on its known-good generation.
 pub(super) fn step(draft: &mut Draft<'_>, id: &ComponentId) {
     let Some(assessment) = draft.assessment(id) else { return };
     let Some(standstill) = assessment.standstill.as_ref().filter(|_| assessment.verdict == Verdict::Stalled) else {
@@ -95,7 +95,7 @@ fn restart(draft: &mut Draft<'_>, id: &ComponentId, standstill: &Standstill, ass
         let limit = draft.scene.policy.actions_per_hour;
         let why = format!("it is stalled again, and the limit of {limit} actions per hour is reached");
         let next = format!("see `lastgood explain {id}`, fix the cause, then `lastgood resume {id}`");
-        // Over what stands: another manifest would be another matter.
+        // Over what is deployed: another manifest would be another matter.
         let stands = draft.record(id).and_then(|record| record.slot.good());
         return draft.hold_back(id, stands, why, next, Until::Person);
     }

@@ -46,7 +46,7 @@ pub(super) fn step(draft: &mut Draft<'_>, id: &ComponentId) -> Flow {
     if !matches!(standing, Standing::Claimed { .. }) {
         draft.clear_notice(id, "claimed");
     }
-    // While a file is being written, what stood before is the last that is known.
+    // While a file is being written, what was deployed before is the last that is known.
     let decoded = !matches!(standing, Standing::Broken(..) | Standing::Unsettled);
     match standing {
         Standing::Unsettled => {}
@@ -162,7 +162,7 @@ fn adopt(draft: &mut Draft<'_>, id: &ComponentId, number: u32, candidate: u32, h
     }
 }
 
-/// What stands is known-good. Where it does badly all the same, nothing changed, so nothing is rolled back (Q9).
+/// What is deployed is known-good. Where it is unhealthy nevertheless, nothing changed, so nothing is rolled back (Q9).
 fn ailing(draft: &mut Draft<'_>, id: &ComponentId) {
     let Some(assessment) = draft.assessment(id) else { return };
     let text = match assessment.verdict {
@@ -185,7 +185,7 @@ fn ailing(draft: &mut Draft<'_>, id: &ComponentId) {
     stall::step(draft, id);
 }
 
-/// Another generation stands than the known-good one.
+/// Another generation is deployed than the known-good one.
 fn changed(draft: &mut Draft<'_>, id: &ComponentId, number: u32, good: u32, file: &Arc<ManifestFile>) {
     change_set::join(draft, id, number);
     let rewrites = draft.scene.policy.rewrites;
@@ -256,7 +256,7 @@ fn claimed(
     let names: Vec<String> = intruders.iter().map(|file| file.name.clone()).collect();
     let listed = names.join(", ");
     let named = draft.record(id).and_then(|record| draft.scene.seen.manifests.file(record.file_name()?));
-    // The file under the component's own name may be the pod's all the same, and would go with the intruder.
+    // The file under the component's own name may be the pod's nevertheless, and would go with the intruder.
     if let Some((named, fault)) = named.and_then(|file| Some((file, file.content.as_ref().err()?)))
         && fault.kubelet_may_run()
     {

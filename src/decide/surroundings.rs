@@ -23,14 +23,14 @@ const MARGIN: u64 = 20;
 /// etcd's election timeout is a second, so that a tenth of every minute already costs leaders.
 const MEMORY_STALLED: f64 = 10.0;
 
-/// The same of disks. A busy disk is no trouble by itself; one for which everything waits half of the time makes etcd's
-/// fsync, and with it every write of the cluster, take as long.
+/// The same for disks. A busy disk is no trouble by itself; one for which everything waits half of the time makes
+/// etcd's fsync, and with it every write of the cluster, take as long.
 const IO_STALLED: f64 = 50.0;
 
-/// Where it was told, pressure is over below this part of it.
+/// Where it was reported, pressure is over below this part of it.
 const RELIEVED: f64 = 0.5;
 
-/// An endpoint that has answered badly for this long is told of: two rounds of a balancer's own health check, or the
+/// An endpoint that has answered badly for this long is reported: two rounds of a balancer's own health check, or the
 /// moment a floating address takes to move.
 const UNREACHABLE: Duration = Duration::from_secs(10);
 
@@ -58,7 +58,7 @@ pub(super) fn tell(draft: &mut Draft<'_>) {
 fn certificates(draft: &mut Draft<'_>) {
     let now = draft.scene.tick.now.wall;
     let all = &draft.scene.seen.node.certificates;
-    // Nothing was read yet: that is no reason to take back what was told.
+    // Nothing was read yet: that is no reason to take back what was reported.
     if all.is_empty() {
         return;
     }

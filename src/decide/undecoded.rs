@@ -31,12 +31,12 @@ use crate::model::{ComponentId, FileFault, Generation, Role, Slot, Verdict};
 /// much again); with the time between two of its 20 s scans to spare for a busy node.
 const REFUSED_AFTER: Duration = Duration::from_secs(20);
 
-/// The same of etcd: before it starts a changed one, the kubelet deletes the mirror pod through an API server that hangs on
-/// the etcd that is away. 47 s were measured.
+/// The same for etcd: before it starts a changed one, the kubelet deletes the mirror pod through an API server that
+/// hangs on the etcd that is away. 47 s were measured.
 const ETCD_REFUSED_AFTER: Duration = Duration::from_secs(60);
 
-/// The same of the others while an API server runs and does not serve: the kubelet's calls to it give up after 34 s each,
-/// two in a row were measured, and the 15 s come on top.
+/// The same for the others while an API server runs and does not serve: the kubelet's calls to it give up after 34 s
+/// each, two in a row were measured, and the 15 s come on top.
 const HANGING_REFUSED_AFTER: Duration = Duration::from_secs(90);
 
 /// The runtime's clock is read after ours: a sandbox may seem to be made a moment from now, but not longer.
@@ -55,7 +55,7 @@ enum Kubelet {
     MayStart,
     /// No pod runs, and none was started for as long as that may take.
     Refuses(Duration),
-    /// It cannot be told: why.
+    /// It is unknown: why.
     CannotTell(String),
 }
 
@@ -106,7 +106,7 @@ pub(super) fn step(draft: &mut Draft<'_>, id: &ComponentId, file: &Arc<ManifestF
     );
 }
 
-/// What is done about a file that we cannot read, and what a person can do.
+/// What is done about a file that we cannot read, and what the operator can do.
 fn meanwhile(draft: &Draft<'_>, id: &ComponentId, kubelet: &Kubelet, back: u32) -> String {
     let comes_back = format!("generation {back} comes back");
     let patience = patience(draft, id).as_secs();
@@ -191,9 +191,9 @@ fn patience(draft: &Draft<'_>, id: &ComponentId) -> Duration {
     if hanging { HANGING_REFUSED_AFTER } else { REFUSED_AFTER }
 }
 
-/// Whether the pod that runs is one of what stands, which decodes again and bears a newer time than the pod: the kubelet,
-/// which hears of changes, has let it run on. Then it has stood since the pod was made (Q5), as far as the files that it
-/// brings are the ones from before as well.
+/// Whether the pod that runs is one of what is deployed, which decodes again and bears a newer time than the pod: the
+/// kubelet, which hears of changes, has let it run on. Then it has been deployed since the pod was made (Q5), as far as
+/// the files that it brings are the ones from before as well.
 pub(super) fn is_the_same_pod(
     draft: &mut Draft<'_>,
     id: &ComponentId,
@@ -221,8 +221,8 @@ pub(super) fn is_the_same_pod(
     true
 }
 
-/// Whether a file that stands in the way of our own rollback is somebody's, and the kubelet may run it: one that it was
-/// not seen to refuse. What a person has asked for is done whatever stands.
+/// Whether a file that is deployed in the way of our own rollback is somebody's, and the kubelet may run it: one that
+/// it was not seen to refuse. What the operator has asked for is done whatever is deployed.
 pub(super) fn is_anothers(
     draft: &Draft<'_>,
     id: &ComponentId,

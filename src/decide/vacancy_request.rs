@@ -10,7 +10,7 @@ use crate::model::plan::Refusal;
 use crate::model::slot::{Nudged, Rollback, Stage, Stood, Vacated, Way, Wish};
 use crate::model::{ComponentId, Role, Slot};
 
-/// Grants or refuses a person's wish to have a slot empty.
+/// Grants or refuses the operator's wish to have a slot empty.
 pub(super) fn ask(draft: &mut Draft<'_>, id: &ComponentId, longest: Duration, why: &str) -> Result<(), Refusal> {
     let record = lookup::known(draft, id)?;
     let state = record.slot.to_string();

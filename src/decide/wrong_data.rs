@@ -81,7 +81,7 @@ fn rebuilds(command: &str) -> bool {
     words.next().is_some_and(|word| REBUILDS.contains(&word)) && words.next() != Some("phase")
 }
 
-/// Whether every manifest was deleted, and none moved: a person who stops the control plane for a while moves them.
+/// Whether every manifest was deleted, and none moved: the operator who stops the control plane for a while moves them.
 fn all_deleted(draft: &Draft<'_>) -> bool {
     let known = draft.memory.components.iter().filter(|(_, record)| record.role != Role::Other);
     let withheld = withheld(&draft.memory);
@@ -94,7 +94,7 @@ fn all_deleted(draft: &Draft<'_>) -> bool {
     others.clone().count() > 1 && others.peek().is_some() && others.all(|(id, record)| deleted(id, record))
 }
 
-/// Why other data are those of another cluster that a person made of this node.
+/// Why other data are those of another cluster that the operator made of this node.
 fn another_cluster(draft: &Draft<'_>) -> Option<String> {
     let before = draft.memory.cluster.as_ref();
     let other = before.and_then(|before| draft.scene.seen.node.cluster.other_than(before));
@@ -144,7 +144,7 @@ fn goes_on(before: &WrongData, kind: WrongDataKind, fresh: &Incarnation) -> bool
     same && fresh.revision >= before.serves.revision && (before.kind == kind || grown)
 }
 
-/// A person made another cluster of this node: nothing that is remembered holds for it.
+/// The operator made another cluster of this node: nothing that is remembered holds for it.
 fn set_memory_aside(draft: &mut Draft<'_>, why: &str) {
     let text = "the memory is set aside, and what runs is adopted as on a new node";
     draft.tell_node(EventKind::Agent, text, &format!("etcd serves the data of another cluster, and {why}"));
@@ -258,7 +258,7 @@ pub(super) fn next_step(draft: &Draft<'_>, wrong: &WrongData) -> String {
     let seen = draft.scene.seen.node.data_dirs.get(path);
     let mounts = kept.mount.as_ref().zip(seen.and_then(|seen| seen.mount.as_ref()));
     let mend = match mounts {
-        // What was a mount of its own is not mounted.
+        // What was its own mount is not mounted.
         Some((before, now)) if before != now && now.point != before.point && before.point.starts_with(&now.point) => {
             format!("`mount {}`", before.point.display())
         }
@@ -382,7 +382,7 @@ fn keep_stopped(draft: &mut Draft<'_>, api: &ComponentId, number: u32, out: bool
     let Some(name) = name else { return set_api(draft, ApiStop::Released) };
     let present = draft.scene.seen.manifests.file(&name).is_some();
     match (present, out) {
-        // A person put it back.
+        // The operator put it back.
         (true, true) => {
             draft.tell(api, EventKind::State, Some(number), "released", "somebody else deployed its manifest");
             set_api(draft, ApiStop::Released);
@@ -457,8 +457,8 @@ fn whole(draft: &Draft<'_>, id: &ComponentId, seen: &DataDir) -> bool {
     })
 }
 
-/// Why a generation's directory cannot be gone back to from wrong data: nothing where it can; `None` inside where that is
-/// not known yet.
+/// Why a generation's directory cannot be rolled back to from wrong data: nothing where it can; `None` inside where
+/// that is not known yet.
 pub(super) fn may_go_back(draft: &Draft<'_>, id: &ComponentId, target: &Generation) -> Result<(), Option<String>> {
     let Some((path, kept)) = draft.record(id).and_then(|record| record.data_dir.as_ref()) else { return Ok(()) };
     let Some(DataIdentity::Etcd { data_dir, .. }) = &target.data else { return Ok(()) };
@@ -494,7 +494,7 @@ pub(super) fn step_etcd(draft: &mut Draft<'_>, id: &ComponentId, file: &Manifest
     }
 }
 
-/// What was put back serves wrong data as well: held, unless the restore that a person asked for brought them.
+/// What was put back serves wrong data as well: held, unless the restore that the operator asked for brought them.
 pub(super) fn hold_replaced(draft: &mut Draft<'_>, id: &ComponentId, r: &Rollback) -> bool {
     // The process that was put back may not have said yet what it serves.
     let told = draft.trust(id) == Trust::Others;
@@ -570,7 +570,7 @@ fn put_api_back(draft: &mut Draft<'_>, wrong: &WrongData) {
     }
 }
 
-/// A person says that what is served is right.
+/// The operator says that what is served is right.
 pub(super) fn accept(draft: &mut Draft<'_>, id: Option<&ComponentId>) -> Result<(), Refusal> {
     let Some(wrong) = draft.memory.wrong_data.clone().filter(|wrong| id.is_none_or(|id| *id == wrong.etcd)) else {
         let why = "etcd serves the data on record, so there is nothing to accept".to_owned();
@@ -593,7 +593,7 @@ pub(super) fn accept(draft: &mut Draft<'_>, id: Option<&ComponentId>) -> Result<
     Ok(())
 }
 
-/// A person wants kube-apiserver to run on these data. False where it is not the one that is stopped.
+/// The operator wants kube-apiserver to run on these data. False where it is not the one that is stopped.
 pub(super) fn release(draft: &mut Draft<'_>, id: &ComponentId) -> bool {
     let Some(wrong) = draft.memory.wrong_data.clone().filter(|_| withheld(&draft.memory) == Some(id)) else {
         return false;

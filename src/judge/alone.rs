@@ -163,7 +163,7 @@ fn steady(
     }
 }
 
-/// The process that stands still, and what it is at.
+/// The process that is stalled, and what it is at.
 fn standstill(past: &mut Past, verdict: Verdict, container: Option<&ContainerRun>) -> Option<Standstill> {
     let Some(container) = container.filter(|_| verdict == Verdict::Stalled) else {
         past.stood_still = Watched::default();
@@ -178,7 +178,8 @@ fn newest_run<'a>(seen: &'a Observation, id: &ComponentId) -> Option<&'a PodRun>
     runs.max_by_key(|run| (run.ready == SandboxState::Ready, run.created))
 }
 
-/// Exits since the last pass. An exit counts for what stands only if its process had started after that came to stand.
+/// Exits since the last pass. An exit counts for what is deployed only if its process had started after that came to
+/// stand.
 fn count_exits(
     past: &mut Past,
     first_sight: bool,
@@ -192,9 +193,9 @@ fn count_exits(
         _ => 0,
     };
     let total = container.attempt + exited;
-    // A pod that appeared under our eyes starts with its sandbox's first container; what stood before we looked is not
-    // held against it. That first one need not be attempt 0: a manifest that returns is the same pod again, by its UID, and
-    // the kubelet goes on counting from its earlier sandboxes.
+    // A pod that appeared under our eyes starts with its sandbox's first container; what was deployed before we looked
+    // is not held against it. That first one need not be attempt 0: a manifest that returns is the same pod again, by
+    // its UID, and the kubelet goes on counting from its earlier sandboxes.
     let born_watched = !first_sight && since.is_some_and(|since| run.created >= since);
     let first = run.containers.iter().filter(|other| other.name == container.name).map(|other| other.attempt).min();
     let fresh = if born_watched { first.unwrap_or(0) } else { total };
@@ -280,8 +281,8 @@ fn of_another_manifest(found: Finding, file: &ManifestFile, container: Option<&C
     Finding { evidence, ..Finding::plain(Verdict::Unknown, "") }
 }
 
-/// How long a process has run. One that seems to start later than now is older than a clock that was set back since: for
-/// how long cannot be told any more, but not for a moment only, or nothing it answers would count until the clock has
+/// How long a process has run. One that seems to start later than now is older than a clock that was set back since:
+/// for how long is unknown any more, but not for a moment only, or nothing it answers would count until the clock has
 /// caught up. A moment ahead is the runtime's clock read after ours.
 fn up_for(now: Timestamp, started: Timestamp) -> Duration {
     const AHEAD: i64 = 2;
@@ -386,7 +387,7 @@ fn certificate(kind: SymptomKind, detail: &str) -> Option<Cause> {
     (kind == SymptomKind::CertificateDates).then(|| Cause::Certificate { detail: detail.to_owned() })
 }
 
-/// Of a long line its beginning and its end: Go's errors name the deed first and the reason last.
+/// Of a long line its beginning and its end: Go's errors name the action first and the reason last.
 fn last_line(words: &str) -> String {
     const BEGINNING: usize = 100;
     const END: usize = 180;

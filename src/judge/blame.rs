@@ -42,7 +42,7 @@ pub(super) struct Past {
     hung: Option<Attempt>,
     /// Whether its container was seen to end in this pass, neither by a signal nor after it had hung.
     failed: bool,
-    /// Since when it has been unwell while nothing beneath it was.
+    /// Since when it has been unhealthy while nothing beneath it was.
     unwell: Option<Timestamp>,
     /// How long it has been healthy since, in watched time.
     well: Duration,
@@ -85,7 +85,7 @@ impl Past {
         }
     }
 
-    /// Follows how long it has been unwell. What lies beneath it makes no episode of its own.
+    /// Follows how long it has been unhealthy. What is beneath it makes no episode of its own.
     fn follow(&mut self, tick: Tick, assessment: &Assessment, before: Option<(Verdict, Timestamp)>) {
         let first = !std::mem::replace(&mut self.met, true);
         if let Some((_, since)) = before.filter(|(verdict, _)| first && is_unwell(*verdict)) {

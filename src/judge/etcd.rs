@@ -96,7 +96,8 @@ fn certificates_of_peers(status: &EtcdStatus) -> Option<Cause> {
     })
 }
 
-/// The alarm that counts: CORRUPT before NOSPACE, since a person has to look at data before they make room for more.
+/// The alarm that counts: CORRUPT before NOSPACE, since the operator has to look at data before they make room for
+/// more.
 fn alarm(status: &EtcdStatus) -> Option<String> {
     if let Some(alarm) = status.alarm(&AlarmKind::Corrupt) {
         let whose = status.name_of(alarm.member);

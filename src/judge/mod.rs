@@ -34,7 +34,7 @@ use crate::model::observation::{Directory, ManifestFile};
 use crate::model::verdict::Cause;
 use crate::model::{ComponentId, Judgement, Memory, Observation, Policy, Role, Tick, Verdict};
 
-/// What judging remembers from pass to pass. It is not kept over a restart: every streak begins anew.
+/// What judging remembers from pass to pass. It is not kept over a restart: every streak begins again.
 #[derive(Clone, Debug, Default)]
 pub struct History {
     components: BTreeMap<ComponentId, Past>,
@@ -118,7 +118,7 @@ fn subjects(seen: &Observation, memory: &Memory) -> BTreeMap<ComponentId, Option
     subjects
 }
 
-/// The file of a component that does not decode for us, and that the kubelet may run a pod of all the same (Q16).
+/// The file of a component that does not decode for us, and that the kubelet may run a pod of nevertheless (Q16).
 fn undecoded<'a>(seen: &'a Observation, memory: &Memory, id: &ComponentId) -> Option<&'a ManifestFile> {
     let file = seen.manifests.file(memory.components.get(id)?.file_name()?)?;
     file.content.as_ref().err().filter(|fault| fault.kubelet_may_run()).map(|_| file.as_ref())

@@ -23,7 +23,7 @@ impl Watched {
     /// What it is at now.
     pub(super) fn at(&mut self, now: Option<Work>) -> Pursuit {
         let Some(now) = now else { return Pursuit::Unseen };
-        // Counters that went back are another process'.
+        // Counters that regressed are another process'.
         let since = self.since.filter(|since| since.cpu <= now.cpu && since.io <= now.io).unwrap_or(now);
         self.since = Some(since);
         match now.state {

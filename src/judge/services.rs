@@ -62,7 +62,6 @@ impl Past {
     }
 }
 
-/// The kubelet.
 pub(super) fn kubelet(tick: Tick, seen: &Observation, stuck: Option<&String>, past: &mut Past) -> ServiceState {
     let kubelet = &seen.kubelet;
     let runs = kubelet.process.as_ref().map(|process| (process.pid, process.started));

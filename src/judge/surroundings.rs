@@ -60,7 +60,7 @@ pub(super) fn disk(id: &ComponentId, assessment: &Assessment, seen: &Observation
     Some(Cause::Disk { detail: full })
 }
 
-/// Where its data lie: what stands and what is known-good must agree on it, or it is the candidate's choice.
+/// Where its data lie: what is deployed and what is known-good must agree on it, or it is the candidate's choice.
 fn data_dir(id: &ComponentId, seen: &Observation, memory: &Memory) -> Option<PathBuf> {
     let of = |identity: Option<DataIdentity>| match identity {
         Some(DataIdentity::Etcd { data_dir, .. }) => Some(data_dir),
@@ -128,8 +128,8 @@ fn standing<'a>(id: &ComponentId, seen: &'a Observation) -> Option<&'a Manifest>
     seen.manifests.files().filter_map(|file| file.content.as_ref().ok()).find(|manifest| manifest.id == *id)
 }
 
-/// Whether a generation's flags name one of these files, which the flags of what stands do; where its manifest is not at
-/// hand, whether its closure has one.
+/// Whether a generation's flags name one of these files, which the flags of what is deployed do; where its manifest is
+/// not at hand, whether its closure has one.
 fn names(generation: &Generation, seen: &Observation, files: &BTreeSet<PathBuf>) -> bool {
     let its_own = |manifest: &&Manifest| manifest.digest == generation.pod_digest;
     if seen.manifests.files().filter_map(|file| file.content.as_ref().ok()).any(|manifest| its_own(&manifest)) {

@@ -356,7 +356,7 @@ fn only_exits_seen_to_happen_of_what_stands_are_crashes() {
         code: 1,
         reason: "Error".to_owned(),
     };
-    // What stood before we looked is not held against it.
+    // What was deployed before we looked is not held against it.
     let mut seen = nothing_runs(&["etcd"]);
     container(&mut seen, "etcd", exited(-2000));
     let (first, history) = passes(&seen, &Memory::default(), History::default(), 1);
@@ -368,7 +368,7 @@ fn only_exits_seen_to_happen_of_what_stands_are_crashes() {
     // The same exit is not counted twice.
     let (again, history) = passes(&seen, &Memory::default(), history, 2);
     assert_eq!(again.components[&id].crash, None);
-    // Nor is that of a process older than what stands now.
+    // Nor is that of a process older than what is deployed now.
     let run = &mut seen.runtime.as_mut().unwrap()[0];
     run.containers[0].attempt = 2;
     run.containers[0].state = exited(-9000);
@@ -1137,7 +1137,7 @@ fn a_lease_that_cannot_be_read_or_has_a_new_holder_says_nothing() {
         seen.leases.insert(scheduler.clone(), LeaseLook { said, at: seen.at.boot });
     };
     assert_eq!(stalled(&leases(&seen, &[controllers, kubelet], long, unread)), [] as [&str; 0], "not for our eyes");
-    // A process that was restarted is given the whole time, and one that is not the first of its kind begins anew.
+    // A process that was restarted is given the whole time, and one that is not the first of its kind begins again.
     let restarted = |seen: &mut Observation, second: u64| {
         for run in seen.runtime.iter_mut().flatten().filter(|run| run.component == scheduler) {
             run.containers[0].id = format!("kube-scheduler-{}", second / (LEASE_STILL - 10));
@@ -1216,7 +1216,7 @@ fn a_kubelet_or_runtime_is_ill_after_two_samples_and_not_for_being_busy_or_gone(
     assert_eq!(service(gone, 9).1, Verdict::Down);
 }
 
-/// etcd runs and has answered for itself; the other members as they are told.
+/// etcd runs and has answered for itself; the other members as instructed.
 fn member_says(change: impl FnOnce(&mut EtcdStatus)) -> Observation {
     let mut seen = nothing_runs(&["etcd"]);
     running(&mut seen, "etcd", -3000);

@@ -22,7 +22,7 @@ pub(super) fn heard() -> World {
     world
 }
 
-/// A person restores: etcd away for a while, and then another state.
+/// The operator restores: etcd away for a while, and then another state.
 fn restore(world: &mut World, revision: i64) {
     world.pods.remove(&id("etcd"));
     let text = world.files.remove("etcd.yaml").unwrap();
@@ -204,7 +204,7 @@ fn it_is_only_told_by_configuration_and_where_other_masters_are() {
         world.run(60);
         assert!(world.says("kube-apiserver, then kube-controller-manager"), "{}", world.story());
         world.assert_untouched();
-        // A person does it, as they like.
+        // The operator does it, as they like.
         for name in &FOUR[1..] {
             let now = world.moment().wall;
             world.pods.get_mut(&id(name)).unwrap().started = now;
@@ -305,7 +305,7 @@ fn a_slow_disk_a_full_database_and_versions_apart_are_told_once_and_cleared() {
     assert_eq!(world.pods[&id("etcd")].up, Up::Running);
 }
 
-/// What is told of growth, when the database of a gigabyte's quota grew so many MiB within six hours.
+/// What is reported growth, when the database of a gigabyte's quota grew so many MiB within six hours.
 fn grown(mebibytes: u64) -> World {
     let mut world = heard();
     let (size, quota) = (500 << 20, 1 << 30);

@@ -101,7 +101,7 @@ fn two_components_that_a_kubelet_does_not_start_are_one_restart() {
     assert_eq!(when(&mut world, PAUSE - 1, restarts_kubelet, |_| {}), [] as [u64; 0], "{}", world.story());
 }
 
-/// A rollback whose kubelet was restarted by a person shortly before and starts nothing: the stage waits.
+/// A rollback whose kubelet was restarted by the operator shortly before and starts nothing: the stage waits.
 fn waits_for_the_kubelet() -> (World, u64) {
     let mut world = World::adopted();
     world.write(FILE, &manifest(API, "--crash"));

@@ -86,7 +86,7 @@ fn quarantine(number: Option<u32>) -> Request {
     Request::Quarantine { component: id(API), number, reason: "it leaks".to_owned() }
 }
 
-/// Generations 1 and 2 are known-good, and 2 stands.
+/// Generations 1 and 2 are known-good, and 2 is deployed.
 fn with_two() -> World {
     let mut world = World::adopted();
     world.policy.actions_per_hour = 100;

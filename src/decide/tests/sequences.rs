@@ -116,7 +116,7 @@ proptest! {
     fn whatever_happens_all_serve_again_when_the_faults_are_gone(deeds in prop::collection::vec(deed(), 1..40)) {
         let mut world = World::adopted();
         play(&mut world, &deeds, |_| {});
-        // In the end, with every fault gone and a person's help, all four serve.
+        // In the end, with every fault gone and the operator's help, all four serve.
         world.runtime_dead = None;
         world.hands_fail = false;
         world.files.retain(|name, _| !name.ends_with('~'));

@@ -93,7 +93,7 @@ fn a_kubelet_or_a_runtime_that_stands_still_is_restarted_within_its_budget() {
         assert_eq!((restarts, others), (budget, 0), "{name}: {:?}\n{}", world.steps, world.story());
         assert!(world.says("is not restarted") && world.says("per hour is reached"), "{name}: {}", world.story());
         assert!(world.says("`lastgood resume` permits it again"), "{name}: {}", world.story());
-        // A person gives the budget back.
+        // The operator gives the budget back.
         world.ask(&Request::Resume { component: None }).unwrap();
         world.until(60, "restarted again", |w| w.steps.iter().filter(|step| is_restart(step)).count() > budget);
         let command =

@@ -78,17 +78,17 @@ pub(super) struct World {
     pub(super) data_changed: u64,
     /// Device and inode of etcd's `member` directory.
     pub(super) data_member: Option<(u64, u64)>,
-    /// Certificates, disks, pressure, the clock and endpoints: the rest of it is made anew at every look.
+    /// Certificates, disks, pressure, the clock and endpoints: the rest of it is made again at every look.
     pub(super) around: Node,
     pub(super) data: DataVersion,
     /// How the WAL in etcd's data directory begins.
     pub(super) origin: WalOrigin,
-    /// Data directories beside it, or in its place.
+    /// Data directories next to it, or in its place.
     pub(super) dirs: BTreeMap<std::path::PathBuf, DataDir>,
     pub(super) etcd: BTreeMap<ComponentId, EtcdStatus>,
     /// When etcd answered last, where it gives no new answer at every pass.
     pub(super) etcd_answered: Option<u64>,
-    /// The key files that every manifest mounts: what stands in them, and when it changed.
+    /// The key files that every manifest mounts: what is in them, and when it changed.
     pub(super) keys: BTreeMap<PathBuf, (String, Timestamp)>,
     /// The leases that are looked at; one whose `renewed` is [`MOVES`] is renewed at every look.
     pub(super) leases: BTreeMap<ComponentId, Result<Lease, Symptom>>,
@@ -102,7 +102,7 @@ pub(super) fn yaml_1_1(name: &str, extra: &str) -> String {
     manifest(name, extra).replace("hostNetwork: true", "hostNetwork: yes")
 }
 
-/// What stands for a lease that is renewed all the time.
+/// What represents a lease that is renewed all the time.
 pub(super) const MOVES: &str = "moves";
 
 pub(super) fn manifest(name: &str, extra: &str) -> String {
@@ -124,7 +124,6 @@ pub(super) fn id(name: &str) -> ComponentId {
 
 /// The one that is broken most often.
 pub(super) const API: &str = "kube-apiserver";
-/// Its file.
 pub(super) const FILE: &str = "kube-apiserver.yaml";
 
 pub(super) const FOUR: [&str; 4] = ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"];
@@ -230,7 +229,7 @@ impl World {
         &self.memory.components[&id(name)].generations[&number]
     }
 
-    /// A person writes a file.
+    /// The operator writes a file.
     pub(super) fn write(&mut self, file: &str, text: &str) {
         let now = self.wall_at(self.seconds);
         self.files.insert(file.to_owned(), (text.to_owned(), now));
@@ -388,7 +387,7 @@ impl World {
         }
     }
 
-    /// It starts what stands, and has heard from no API server yet.
+    /// It starts what is deployed, and has heard from no API server yet.
     pub(super) fn restart_kubelet(&mut self) {
         self.kubelet_started = self.seconds;
         self.kubelet_heard = false;
@@ -407,8 +406,8 @@ impl World {
         Some(Work { state, cpu, io: 0, at: Duration::from_secs(self.seconds) })
     }
 
-    /// One second of a kubelet: the last file by name wins, the old pod goes first, the new one is parked for 12 s unless
-    /// nothing stood before.
+    /// One second of a kubelet: the last file by name wins, the old pod goes first, the new one is parked for 12 s
+    /// unless nothing was deployed before.
     fn kubelet(&mut self) {
         if self.hung.contains_key("kubelet") || self.hung.contains_key("containerd") {
             return;
@@ -514,7 +513,7 @@ impl World {
         }
     }
 
-    /// Every key file that stands or is remembered.
+    /// Every key file that is deployed or is remembered.
     fn key_files(&self) -> BTreeMap<PathBuf, FileState> {
         let kept = self.memory.components.values().flat_map(|record| record.generations.values());
         let kept = kept.flat_map(|generation| &generation.closure).map(|file| (file.path.clone(), FileState::Missing));
