@@ -21,7 +21,6 @@ const DEADLINE: Duration = ANSWER_DEADLINE.saturating_add(Duration::from_secs(10
 /// Whether an agent was reached.
 #[derive(Debug)]
 pub enum Reach {
-    /// One listens.
     Running(Client),
     /// None does: the socket is absent, or nobody is behind it.
     Stopped,
@@ -30,17 +29,11 @@ pub enum Reach {
 /// Why the agent could not be asked.
 #[derive(Debug, thiserror::Error)]
 pub enum Unreachable {
-    /// Not root.
     #[error("{} is for root alone: use sudo", .0.display())]
     NotRoot(PathBuf),
     /// It does not answer, or not in a way that can be understood.
     #[error("the agent at {} cannot be reached: {why}", path.display())]
-    Silent {
-        /// The socket.
-        path: PathBuf,
-        /// Why not.
-        why: String,
-    },
+    Silent { path: PathBuf, why: String },
 }
 
 /// A connection to the agent.
@@ -54,7 +47,7 @@ impl Client {
     /// Connects to the agent with these settings.
     ///
     /// # Errors
-    /// When it cannot be told whether one runs, or it may not be asked.
+    /// When it is unknown whether one runs, or it may not be asked.
     pub async fn connect(settings: &Settings) -> Result<Reach, Unreachable> {
         let path = socket_path(settings);
         match timeout(CONNECT_DEADLINE, UnixStream::connect(&path)).await {

@@ -20,7 +20,7 @@ use super::socket_path;
 use crate::config::Settings;
 use crate::model::{ComponentId, Event};
 
-/// The most connections at once: a person, a monitor, and a few that hang.
+/// The most connections at once: the operator, a monitor, and a few that hang.
 pub const MAX_CONNECTIONS: usize = 16;
 /// From the connection, or the last answer, to a complete line.
 pub const READ_DEADLINE: Duration = Duration::from_secs(10);

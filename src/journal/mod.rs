@@ -38,7 +38,7 @@ enum Voice {
     Journald(Journald),
 }
 
-/// How much of the diagnostics is told, besides events, which always are.
+/// How much of the diagnostics is reported, besides events, which always are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verbosity {
     /// Warnings and errors.
@@ -89,7 +89,7 @@ pub fn tell(event: &Event) {
     }
 }
 
-/// Tells why the program ends: to journald as an error, to a person with the program's name before it.
+/// Tells why the program ends: to journald as an error, to the operator with the program's name before it.
 pub fn complain(sentence: &str) {
     match VOICE.get() {
         Some(Voice::Journald(journald)) => journald.send(Priority::Error, sentence, &[]),
@@ -145,7 +145,7 @@ fn say(line: &str) {
     let _ = writeln!(stderr, "{line}");
 }
 
-/// Whether a person looks on.
+/// Whether the operator looks on.
 pub fn watched_by_a_person() -> bool {
     std::io::stdin().is_terminal() && std::io::stderr().is_terminal()
 }

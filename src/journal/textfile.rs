@@ -23,13 +23,12 @@ use crate::sys::files::{TEMP_PREFIX, dir_of, named, temp_in};
 /// For the last page when the agent stops.
 const LAST: Duration = Duration::from_secs(1);
 
-/// The file.
 #[derive(Debug)]
 pub struct Textfile {
     path: PathBuf,
     interval: Duration,
     written: Option<Instant>,
-    /// What was of note in the page that was written last.
+    /// What was significant in the page that was written last.
     told: String,
     writing: Option<JoinHandle<io::Result<()>>>,
     trouble: Option<String>,

@@ -23,7 +23,7 @@ pub const MAX_FILES: usize = 128;
 pub enum FileKind {
     /// Kept with the generation, put back with it.
     Config,
-    /// A kubeconfig: put back only where the one that stands cannot work, and the kept one can (Q4).
+    /// A kubeconfig: put back only where the one that is deployed cannot work, and the kept one can (Q4).
     Kubeconfig {
         /// Whether it could work at all.
         works: KubeconfigHealth,
@@ -44,13 +44,10 @@ pub enum KubeconfigHealth {
         not_after: Option<i64>,
     },
     /// It cannot work, and why.
-    Cannot {
-        /// A sentence.
-        reason: String,
-    },
+    Cannot { reason: String },
 }
 
-/// What stands at a closure's path.
+/// What is at a closure's path.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "state")]
 pub enum FileState {
@@ -62,20 +59,14 @@ pub enum FileState {
         /// Of what makes it this version: the bytes of a configuration file; of a kubeconfig that works, all but its
         /// credentials (a renewed certificate is no change); the fingerprint of key material.
         digest: Digest,
-        /// Permission bits.
         mode: u32,
-        /// Owner.
         uid: u32,
-        /// Group.
         gid: u32,
     },
     /// Named, and not there.
     Missing,
     /// There, and not to be read as a file: a reason.
-    Unreadable {
-        /// A sentence.
-        reason: String,
-    },
+    Unreadable { reason: String },
 }
 
 /// One file of a closure.
@@ -83,7 +74,6 @@ pub enum FileState {
 pub struct ClosureFile {
     /// Its path on the host.
     pub path: PathBuf,
-    /// What stands there.
     pub state: FileState,
 }
 
@@ -108,7 +98,7 @@ pub fn generation_digest(pod: Digest, closure: &[ClosureFile]) -> Digest {
     Digest::of_parts(parts.iter().map(Vec::as_slice))
 }
 
-/// Whether what stands may give way to what was kept, at this second since the epoch (Q4).
+/// Whether what is deployed may give way to what was kept, at this second since the epoch (Q4).
 ///
 /// # Errors
 /// Why not, as a sentence.

@@ -86,7 +86,7 @@ pub fn is_dns_name(text: &str) -> bool {
         && text.ends_with(|c: char| c.is_ascii_alphanumeric())
 }
 
-/// What a component is to the others. The order is the order of dependence: whoever stands first is started first.
+/// What a component is to the others. The order is the order of dependence: the first one is started first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Role {
@@ -94,11 +94,8 @@ pub enum Role {
     Other,
     /// A member of the etcd cluster.
     Etcd,
-    /// kube-apiserver.
     ApiServer,
-    /// kube-controller-manager.
     ControllerManager,
-    /// kube-scheduler.
     Scheduler,
 }
 

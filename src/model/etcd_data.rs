@@ -38,7 +38,6 @@ pub struct StoreIdentity {
 pub enum KubeSystem {
     /// No such key: no API server has ever written to this store.
     Absent,
-    /// It is there.
     Present {
         /// Its UID; absent where the value cannot be read (encryption at rest of every resource).
         uid: Option<String>,
@@ -48,7 +47,7 @@ pub enum KubeSystem {
 }
 
 impl StoreIdentity {
-    /// Whether two stores are one cluster's; nothing where that cannot be told.
+    /// Whether two stores are one cluster's; nothing where that is unknown.
     pub fn is_of(&self, other: &Self) -> Option<bool> {
         if self.prefix != other.prefix {
             return None;
@@ -80,11 +79,8 @@ pub enum WalOrigin {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         fingerprint: Option<u32>,
     },
-    /// It cannot be told: the first segment was purged, or cannot be read.
-    Unknown {
-        /// Why.
-        why: String,
-    },
+    /// It is unknown: the first segment was purged, or cannot be read.
+    Unknown { why: String },
 }
 
 impl Default for WalOrigin {
@@ -189,7 +185,6 @@ pub struct DataDir {
 pub enum LockState {
     /// Nobody holds it.
     Free,
-    /// Somebody does.
     Held,
     /// No database, or it could not be asked.
     #[default]

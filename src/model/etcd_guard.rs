@@ -19,7 +19,7 @@ const HEEDS_DOWNGRADE: Minor = (3, 5);
 pub struct Barred {
     /// Which versions, and why.
     pub why: String,
-    /// What a person can do.
+    /// What the operator can do.
     pub next_step: String,
 }
 
@@ -115,7 +115,8 @@ fn not_newer(other: Option<Minor>, target: Option<Minor>) -> bool {
     other.zip(target).is_some_and(|(other, target)| other <= target)
 }
 
-/// The generations that may have run over the data last: the one that served, and the one that stands or stood.
+/// The generations that may have run over the data last: the one that served, and the one that is deployed or was
+/// deployed.
 fn ran_since(record: &Record) -> impl Iterator<Item = &Generation> {
     let stands = record.stands.as_ref().and_then(|stands| record.by_digest(stands.digest));
     let in_hand = match &record.slot {

@@ -27,7 +27,7 @@ pub enum Inhibitor {
     },
     /// `mode = "observe"`.
     Observe,
-    /// A person paused.
+    /// The operator paused.
     Paused {
         /// Until when, by the wall clock.
         until: Timestamp,
@@ -60,7 +60,7 @@ impl Inhibitor {
         read_only.chain(kubeadm).chain(observe).chain(paused).collect()
     }
 
-    /// How a person ends it.
+    /// How the operator ends it.
     pub fn next_step(&self) -> &'static str {
         match self {
             Self::ReadOnly { .. } => "make it writable",
@@ -70,7 +70,8 @@ impl Inhibitor {
         }
     }
 
-    /// Whether a person's own request is carried out all the same: their pause and their observe mode bind us, not them.
+    /// Whether the operator's own request is carried out nevertheless: their pause and their observe mode bind us, not
+    /// them.
     pub fn yields_to_operator(&self) -> bool {
         matches!(self, Self::Observe | Self::Paused { .. })
     }

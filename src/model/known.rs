@@ -59,7 +59,6 @@ pub struct World {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Size {
-    /// When.
     pub at: Timestamp,
     /// Bytes of the file.
     pub bytes: u64,
@@ -70,7 +69,6 @@ pub struct Size {
 pub struct Growth {
     /// From so many bytes.
     pub from: u64,
-    /// To so many.
     pub to: u64,
     /// Over this time.
     pub over: Duration,

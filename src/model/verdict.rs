@@ -23,7 +23,7 @@ pub enum Verdict {
     Stalled,
     /// It does not run.
     Down,
-    /// It cannot be told. Nothing follows from it.
+    /// It is unknown. Nothing follows from it.
     Unknown,
 }
 
@@ -40,51 +40,34 @@ impl fmt::Display for Verdict {
     }
 }
 
-/// Why a symptom is not this component's fault: what lies beneath it.
+/// Why a symptom is not this component's fault: what is beneath it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "cause")]
 pub enum Cause {
     /// Another component of this node that this one cannot work without.
     Component {
-        /// Which.
         id: ComponentId,
         /// How that one does.
         verdict: Verdict,
     },
     /// The container runtime does not answer.
-    Runtime {
-        /// The sentence.
-        detail: String,
-    },
+    Runtime { detail: String },
     /// The kubelet does not run, so nothing is started or stopped.
-    Kubelet {
-        /// The sentence.
-        detail: String,
-    },
+    Kubelet { detail: String },
     /// A foreign process holds a port this component needs.
     Port {
-        /// The port.
         port: u16,
         /// Who holds it.
         holder: String,
     },
     /// The cluster as a whole: no leader, no quorum.
-    Cluster {
-        /// The sentence.
-        detail: String,
-    },
+    Cluster { detail: String },
     /// A certificate is out of its dates.
-    Certificate {
-        /// The sentence.
-        detail: String,
-    },
-    /// A disk it writes to has no room, is read-only, or does not answer: what waits for it cannot be stopped, nor would it
-    /// do better anew.
-    Disk {
-        /// The sentence.
-        detail: String,
-    },
-    /// Key material changed or is missing: never rolled back, so a person has to look (Q4).
+    Certificate { detail: String },
+    /// A disk it writes to has no room, is read-only, or does not answer: what waits for it cannot be stopped, nor
+    /// would it do better again.
+    Disk { detail: String },
+    /// Key material changed or is missing: never rolled back, so the operator has to look (Q4).
     KeyMaterial {
         /// Which file, and what is wrong with it.
         detail: String,
@@ -95,10 +78,7 @@ pub enum Cause {
         detail: String,
     },
     /// The address its kubeconfig names for the API server does not answer, while the API server of this node serves.
-    Endpoint {
-        /// The sentence.
-        detail: String,
-    },
+    Endpoint { detail: String },
 }
 
 impl fmt::Display for Cause {
@@ -118,7 +98,7 @@ impl fmt::Display for Cause {
     }
 }
 
-/// Whether the running process is one of the generation that stands in the manifest directory (Q5).
+/// Whether the running process is one of the deployed generation in the manifest directory (Q5).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "reads")]
 pub enum Reads {
@@ -126,15 +106,12 @@ pub enum Reads {
     All,
     /// It is an older process, or another one; why.
     Other {
-        /// A sentence.
         why: String,
     },
-    /// It cannot be told; why.
+    /// It is unknown; why.
     CannotTell {
-        /// A sentence.
         why: String,
     },
-    /// Nothing runs.
     Nothing,
 }
 
@@ -169,7 +146,7 @@ impl Crash {
 /// A process that runs and does not get on: which, and what it is at instead. What may be done about it goes by that.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Standstill {
-    /// Its container: stopped, the kubelet starts it anew.
+    /// Its container: stopped, the kubelet starts it again.
     pub container: String,
     /// What it is at.
     pub at: Pursuit,
@@ -209,11 +186,10 @@ impl fmt::Display for Pursuit {
 /// The kubelet, or the container runtime, judged.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServiceState {
-    /// How it does.
     pub verdict: Verdict,
     /// How long it has done so, in watched time.
     pub watched: Duration,
-    /// The sentence the verdict stands on.
+    /// The evidence of the verdict.
     pub evidence: String,
 }
 
@@ -228,7 +204,6 @@ impl Default for ServiceState {
 pub struct Assessment {
     /// What it is to the others.
     pub role: Role,
-    /// How it does.
     pub verdict: Verdict,
     /// Since when it does so, for people.
     pub since: Timestamp,
@@ -236,19 +211,19 @@ pub struct Assessment {
     pub watched: Duration,
     /// Whether it answered at this very pass: serving is less than Healthy, which wants more than one good answer.
     pub serving: bool,
-    /// The sentences the verdict stands on.
+    /// The evidence of the verdict.
     pub evidence: Vec<String>,
     /// What explains it, if it is not its own doing.
     pub cause: Option<Cause>,
-    /// Exits first seen at this pass of a process that had read what stands now.
+    /// Exits first seen at this pass of a process that had read what is deployed now.
     pub crash: Option<Crash>,
     /// The UID of the newest pod of this component, if one exists.
     pub uid: Option<String>,
-    /// Whether the process that was looked at has read what stands in the directory (Q5).
+    /// Whether the process that was looked at has read what is deployed in the directory (Q5).
     pub reads: Reads,
-    /// A dependent that does badly although nothing of its own changed (Q13).
+    /// A dependent that is unhealthy although nothing of its own changed (Q13).
     pub harms: Option<ComponentId>,
-    /// The process that stands still, while the verdict is Stalled.
+    /// The process that is stalled, while the verdict is Stalled.
     pub standstill: Option<Standstill>,
 }
 
@@ -257,11 +232,10 @@ pub struct Assessment {
 pub struct Judgement {
     /// Every component of the manifest directory and of the memory.
     pub components: BTreeMap<ComponentId, Assessment>,
-    /// The kubelet.
     pub kubelet: ServiceState,
     /// The container runtime.
     pub runtime: ServiceState,
-    /// What each etcd member said of itself, beside the sentences made of it.
+    /// What each etcd member said of itself, next to the sentences made of it.
     #[serde(default)]
     pub etcd: BTreeMap<ComponentId, EtcdStatus>,
 }

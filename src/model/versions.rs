@@ -9,11 +9,9 @@ pub type Minor = (u32, u32);
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "data")]
 pub enum DataVersion {
-    /// They were read.
     Known(Versions),
     /// They could not be, or say nothing.
     Unknown {
-        /// Why.
         why: String,
     },
 }

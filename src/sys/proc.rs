@@ -18,12 +18,9 @@ const TICKS: u64 = 100;
 /// No more file descriptors than this are looked through to find whose a socket is: a crowded node has some thousands.
 const MAX_DESCRIPTORS: usize = 200_000;
 
-/// One process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Process {
-    /// Its ID.
     pub pid: i32,
-    /// Its owner.
     pub uid: u32,
     /// Its command line.
     pub args: Vec<String>,

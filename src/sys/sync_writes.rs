@@ -25,8 +25,8 @@ use super::files::{fault, named, standing};
 /// (Olivi and Spreitzer, "Using Fio to Tell Whether Your Storage is Fast Enough for Etcd").
 pub const WRITE_BYTES: usize = 2300;
 
-/// What has to be left beside the file: etcd allots its next segment of the log whole (64 MB), and its database grows by
-/// 16 MiB at a time. Twice of both.
+/// What has to be left next to the file: etcd allots its next segment of the log whole (64 MB), and its database grows
+/// by 16 MiB at a time. Twice of both.
 const ROOM: u64 = 160 << 20;
 
 const PLACE: &str = ".lastgood-sizing";
@@ -52,7 +52,6 @@ pub struct Measured {
     pub p50: Duration,
     /// 99 in 100 of them took no longer.
     pub p99: Duration,
-    /// The longest.
     pub max: Duration,
 }
 
@@ -108,7 +107,7 @@ impl Drop for Place {
     }
 }
 
-/// Writes and syncs, one after the other, in a place of its own in `dir`, until a limit or `stop`. Blocks.
+/// Writes and syncs, one after the other, in its own place in `dir`, until a limit or `stop`. Blocks.
 ///
 /// # Errors
 /// Names the path: what cannot be written there, or that there is too little room for it ([`io::ErrorKind::StorageFull`]),
