@@ -32,7 +32,7 @@ const KUBELET_SELF_SIGNED: &str = "kubelet.crt";
 /// kubeadm's kubeconfigs for people, below the Kubernetes directory.
 const ADMIN: [&str; 2] = ["admin.conf", "super-admin.conf"];
 
-/// Where what no manifest names lies.
+/// Where what no manifest names is.
 #[derive(Clone, Debug)]
 pub(super) struct Sources {
     /// The Kubernetes directory.
@@ -128,7 +128,7 @@ impl Certificates {
         }
     }
 
-    /// A kubeconfig; `host` tells where an absolute path in it lies on the host.
+    /// A kubeconfig; `host` tells where an absolute path in it is on the host.
     fn kubeconfig(&mut self, path: &Path, user: &User, host: impl Fn(&Path) -> Option<PathBuf>, found: &mut Found) {
         let content = match self.content(path, Sort::Kubeconfig) {
             Ok(content) => content,
@@ -341,7 +341,7 @@ mod tests {
         let first = lab.look(&manifests);
         assert_eq!(first.certificates[0].validity(Timestamp::now()), Validity::Ended);
         assert_eq!(lab.certificates.known.len(), 1);
-        // What is known is taken for what stands, as long as the stamp stays.
+        // What is known is taken for what exists, as long as the stamp stays.
         let only = lab.certificates.known.values_mut().next().unwrap();
         only.content = Err("from memory".to_owned());
         assert_eq!(lab.look(&manifests).unreadable.values().next().map(String::as_str), Some("from memory"));

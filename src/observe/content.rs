@@ -16,7 +16,6 @@ use crate::model::{Digest, FileKind};
 /// What a flag says about the file it names, the weightier last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Hint {
-    /// Nothing.
     None,
     /// It is a kubeconfig, or was meant to be one.
     Kubeconfig,
@@ -49,7 +48,7 @@ impl Hint {
     }
 }
 
-/// A file's content, told apart.
+/// A file's content, distinguished.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Content {
     /// What it is to us.

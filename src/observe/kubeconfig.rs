@@ -63,7 +63,7 @@ pub(super) fn read(bytes: &[u8], document: Option<&Value>) -> Kubeconfig {
 pub(super) enum Client {
     /// With a certificate and a key that it embeds, in PEM.
     Embedded(Vec<u8>, Vec<u8>),
-    /// With a certificate and a key that lie in files.
+    /// With a certificate and a key that are in files.
     Files(PathBuf, PathBuf),
 }
 

@@ -108,7 +108,7 @@ pub struct Observer {
     machine_id: String,
     /// The kubelet's process at the last look that came back: one that could not be looked for is not gone.
     kubelet: Option<Process>,
-    /// The manifest each component had last, for the time in which none stands that can be read.
+    /// The manifest each component had last, for the time in which none exists that can be read.
     last: BTreeMap<ComponentId, Arc<ManifestFile>>,
 }
 
@@ -167,7 +167,7 @@ impl Remembered {
                 let hint = all.files.entry(file.path.clone()).or_insert(Hint::None);
                 *hint = closure::hint_of(file).max(*hint);
             }
-            // Of every generation: a person may ask for any of them.
+            // Of every generation: the operator may ask for any of them.
             all.images.extend(generation.images.iter().cloned());
             all.ports.extend(&generation.ports);
             if let Some(DataIdentity::Etcd { data_dir, wal_dir }) = &generation.data {
@@ -238,7 +238,7 @@ impl Observer {
         }
     }
 
-    /// Looks once. Bounded: each source has some seconds, and they run beside each other.
+    /// Looks once. Bounded: each source has some seconds, and they run concurrently.
     pub async fn observe(&mut self, memory: &Memory) -> Observation {
         let at = now();
         let remembered = Arc::new(Remembered::of(memory));
@@ -500,7 +500,7 @@ impl Disk {
             Directory::Present { files, .. } => files,
             Directory::Missing { .. } | Directory::Unreadable(_) => BTreeMap::new(),
         };
-        // What stands in a closure is known already, and there with what its manifest says of it.
+        // What exists in a closure is known already, and there with what its manifest says of it.
         let mut files: BTreeMap<PathBuf, FileState> = manifests
             .files()
             .flat_map(|file| &file.closure)

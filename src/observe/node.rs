@@ -13,7 +13,7 @@ use crate::sys::proc::{self, Process};
 
 /// What of a busy process' command line is kept.
 const MAX_COMMAND: usize = 200;
-/// Besides the two that every master has, signs that count where they stood when we first looked.
+/// Besides the two that every master has, signs that count where they existed when we first looked.
 const OPTIONAL_SIGNS: [&str; 3] = ["pki/sa.key", "pki/sa.pub", "pki/etcd/ca.crt"];
 
 /// What a `kubeadm reset` takes away.
@@ -21,7 +21,7 @@ const OPTIONAL_SIGNS: [&str; 3] = ["pki/sa.key", "pki/sa.pub", "pki/etcd/ca.crt"
 pub(super) struct Signs(Vec<PathBuf>);
 
 impl Signs {
-    /// What is to stand: the cluster's CA and the kubelet's kubeconfig, which every master has, and what stands now.
+    /// What is to stand: the cluster's CA and the kubelet's kubeconfig, which every master has, and what exists now.
     pub(super) fn at_first_sight(settings: &Settings) -> Self {
         let root = &settings.paths.kubernetes;
         let standing = OPTIONAL_SIGNS.iter().map(|sign| root.join(sign)).filter(|sign| sign.exists());

@@ -123,12 +123,11 @@ impl Pki {
         );
     }
 
-    /// Where a file of it lies.
+    /// Where a file of it is.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.join(name)
     }
 
-    /// What it holds.
     pub(super) fn read(&self, name: &str) -> Vec<u8> {
         std::fs::read(self.path(name)).unwrap()
     }
@@ -139,7 +138,6 @@ pub(super) type Canned = (u16, &'static str);
 
 /// A server on a loopback port that answers every request with what its function says of the path.
 pub(super) struct Server {
-    /// Its port.
     pub(super) port: u16,
     _task: tokio::task::JoinSet<()>,
 }

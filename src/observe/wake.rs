@@ -106,7 +106,7 @@ impl Watches {
                     |error| format!("{} cannot be watched: {error}; only the timer wakes lastgood", dir.display());
                 watcher.watch(dir, RecursiveMode::NonRecursive).map_err(sentence)?;
                 self.watched.insert(dir.clone(), inode);
-                // Whatever happened in it before the watch stood was not heard.
+                // Whatever happened in it before the watch existed was not heard.
                 self.fired.notify_one();
             }
         }

@@ -52,12 +52,12 @@ impl fmt::Display for Address {
 pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
-/// A connection that stands.
+/// An established connection.
 pub(super) struct Connection {
     pub(super) stream: Box<dyn Stream>,
     /// What is wrong with the dates of the server's certificate.
     pub(super) theirs: Option<String>,
-    /// What it takes to say why it broke off, if it does.
+    /// What it takes to say why it ended early, if it does.
     pub(super) trail: Trail,
 }
 
@@ -143,7 +143,7 @@ pub(super) async fn connect(
     }
 }
 
-/// What an error after the connection stood means.
+/// What an error after the connection existed means.
 pub(super) fn broken(error: &(dyn std::error::Error + 'static), address: &Address, trail: &Trail) -> Reading {
     if let Some(error) = tls::innermost(error).cloned().or_else(|| trail.heard.get()) {
         return tls::meaning(&error, &address.to_string(), trail.ours.as_deref());

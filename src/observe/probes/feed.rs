@@ -15,7 +15,6 @@ use crate::model::{ComponentId, Reading};
 /// An etcd member of this node: a static pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LocalMember {
-    /// Its component.
     pub component: ComponentId,
     /// How it is reached.
     pub way: Way,
@@ -45,7 +44,6 @@ pub async fn client(way: &Way, within: Duration) -> Result<Client, String> {
 /// One part of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Part {
-    /// Its bytes.
     pub bytes: Vec<u8>,
     /// Bytes of the database that are still to come.
     pub remaining: u64,
@@ -74,7 +72,7 @@ impl Feed {
     /// The next part; `None` after the last.
     ///
     /// # Errors
-    /// A sentence: that it broke off, or that nothing came within the time of a stall.
+    /// A sentence: that it ended early, or that nothing came within the time of a stall.
     pub async fn next(&mut self) -> Result<Option<Part>, String> {
         match timeout(self.stall, self.stream.message()).await {
             Ok(Ok(Some(part))) => Ok(Some(Part { bytes: part.blob().to_vec(), remaining: part.remaining_bytes() })),

@@ -20,12 +20,9 @@ pub(in crate::observe) const MAX_BODY: usize = 256 << 10;
 /// What of a body is quoted.
 const QUOTED: usize = 120;
 
-/// A GET.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::observe) struct Get {
-    /// Whom.
     pub(in crate::observe) address: Address,
-    /// How.
     pub(in crate::observe) security: Security,
     /// What, query included.
     pub(in crate::observe) path: String,
@@ -41,12 +38,9 @@ impl fmt::Display for Get {
     }
 }
 
-/// What came back.
 #[derive(Debug)]
 pub(in crate::observe) struct Answer {
-    /// The status.
     pub(in crate::observe) status: u16,
-    /// The body.
     pub(in crate::observe) body: Bytes,
     /// What is wrong with the dates of the server's certificate.
     pub(in crate::observe) certificate: Option<String>,

@@ -19,7 +19,6 @@ use super::tls;
 pub(super) struct Heard(Arc<Mutex<Option<TlsError>>>);
 
 impl Heard {
-    /// It.
     pub(super) fn get(&self) -> Option<TlsError> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -31,7 +30,6 @@ impl Heard {
     }
 }
 
-/// The stream.
 pub(super) struct Listening<S> {
     pub(super) stream: S,
     pub(super) heard: Heard,

@@ -183,7 +183,7 @@ struct Rounds {
 }
 
 impl Rounds {
-    /// Asks the member, the others and its metrics, beside each other.
+    /// Asks the member, the others and its metrics, concurrently.
     async fn next(&mut self, ask: &Ask, timeout: Duration) -> EtcdStatus {
         let (deadline, about) = (Instant::now() + timeout, self.about);
         let (status, others, peers_refuse, metrics) = tokio::join!(
@@ -261,7 +261,7 @@ struct Other {
     members: Option<Vec<Member>>,
 }
 
-/// Asks the others, beside each other: the certificate of an API server is good for every member of its cluster.
+/// Asks the others, concurrently: the certificate of an API server is good for every member of its cluster.
 async fn others(way: &Way, known: &[Member], about: About, deadline: Instant) -> BTreeMap<u64, Result<Other, Symptom>> {
     let mut asking = JoinSet::new();
     for member in known {
@@ -356,7 +356,7 @@ async fn peers(security: &Security, known: &[Member], about: About, deadline: In
     refused
 }
 
-/// A Status, read. Numbers that a version does not send arrive as nought.
+/// A Status, read. Numbers that a version does not send arrive as zero.
 pub(super) fn of_response(way: &Way, response: &StatusResponse) -> Result<MemberStatus, Reading> {
     let told = |number: i64| u64::try_from(number).ok().filter(|number| *number > 0);
     let Some(header) = response.header() else {
@@ -384,7 +384,6 @@ pub(super) fn of_response(way: &Way, response: &StatusResponse) -> Result<Member
 }
 
 impl Etcd<'_> {
-    /// Maintenance.Status.
     pub(super) async fn status(&self, deadline: Instant) -> Result<MemberStatus, Reading> {
         let mut client = self.client().maintenance_client();
         match timeout_at(deadline, client.status()).await {

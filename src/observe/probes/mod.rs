@@ -127,7 +127,6 @@ async fn keep_asking(ask: Ask, answer: Arc<Mutex<Option<Probe>>>, interval: Dura
     }
 }
 
-/// Asks once.
 pub(super) async fn put(ask: &Ask, timeout: Duration) -> Probe {
     let began = Instant::now();
     let deadline = began + timeout;

@@ -16,7 +16,6 @@ pub(in crate::observe) enum Trust {
 pub(in crate::observe) enum Security {
     /// Not at all.
     Plain,
-    /// By TLS.
     Tls {
         /// The client identities; the first usable one is presented.
         identities: Vec<Identity>,

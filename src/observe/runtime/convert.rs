@@ -118,7 +118,7 @@ pub(super) fn details_of(answer: cri::ContainerStatusResponse, listed: i32) -> O
         Ok(cri::ContainerState::ContainerUnknown) | Err(_) => ContainerState::Unknown,
     };
     Some(Details {
-        // The listing and this answer may lie on either side of a change; the next listing will then differ.
+        // The listing and this answer may be on either side of a change; the next listing will then differ.
         listed: if status.state == listed { listed } else { -1 },
         state,
         id: status.id,

@@ -36,7 +36,7 @@ use crate::sys::{clock, proc};
 const MAX_ANSWER: usize = 16 << 20;
 /// An image comes or goes with a pull or the kubelet's garbage collection, both matters of minutes.
 const IMAGE_AGE: Duration = Duration::from_secs(10);
-/// The same, where it was not there: a person may be loading it while we wait for it.
+/// The same, where it was not there: the operator may be loading it while we wait for it.
 const ABSENT_IMAGE_AGE: Duration = Duration::from_secs(2);
 /// A process may still be the runtime's launcher this shortly after its start, and a log still on its way to the disk
 /// this shortly after the end: what is read then is read again.
