@@ -30,15 +30,12 @@ const ENTRIES: u64 = 4;
 enum Head {
     /// No record but the one that opens a segment.
     Nothing,
-    /// The metadata.
     Metadata,
     /// The empty snapshot, and so many conf changes.
     Changes(u64),
     /// The hard state of a restore behind so many conf changes.
     Voted(u64),
-    /// All of it.
     Restored,
-    /// Something else.
     Began,
 }
 

@@ -36,23 +36,17 @@ pub enum Fault {
     Io {
         /// Which file or directory.
         path: PathBuf,
-        /// The word.
         error: io::Error,
     },
     /// There is no segment.
     #[error("{} contains no WAL segment", path.display())]
-    Empty {
-        /// Which directory.
-        path: PathBuf,
-    },
+    Empty { path: PathBuf },
     /// A record that is damaged, and not merely cut off by a crash.
     #[error("{} at byte {offset}: {what}", path.display())]
     Corrupt {
-        /// Which segment.
         path: PathBuf,
         /// Where its frame begins.
         offset: u64,
-        /// What is wrong.
         what: String,
     },
 }
@@ -78,7 +72,6 @@ pub struct Wal {
 /// Raft's hard state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct HardState {
-    /// The term.
     pub term: u64,
     /// Whom it voted for.
     pub vote: u64,
@@ -108,7 +101,6 @@ pub struct Entry<'a> {
     pub kind: u64,
     /// The term it was written in.
     pub term: u64,
-    /// Its place.
     pub index: u64,
     /// What it asks for.
     pub data: &'a [u8],
@@ -317,7 +309,7 @@ impl Segment {
     }
 }
 
-/// Whether one of the sectors that some bytes lie on was never written (etcd's `isTornEntry`).
+/// Whether one of the sectors that some bytes are on was never written (etcd's `isTornEntry`).
 fn has_an_empty_sector(bytes: &[u8], offset: u64) -> bool {
     let first = (SECTOR - offset % SECTOR) as usize;
     let (first, rest) = bytes.split_at(first.min(bytes.len()));

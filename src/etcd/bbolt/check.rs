@@ -24,7 +24,7 @@ const MAX_PAGES: u64 = 1 << 26;
 /// etcd has ten.
 const MAX_BUCKETS: usize = 1000;
 const FREELIST: u16 = 0x10;
-/// A count that is too large for the header stands before the list.
+/// A count that is too large for the header exists before the list.
 const COUNT_FOLLOWS: u16 = 0xffff;
 
 /// Hears of everything a database holds. What it returns as an error is said of the page at hand.
@@ -66,7 +66,8 @@ impl Database {
         Ok(())
     }
 
-    /// Reads every page that is in use, and shows every key. `progress` is told how many bytes of pages have been seen.
+    /// Reads every page that is in use, and shows every key. `progress` receives how many bytes of pages have been
+    /// seen.
     ///
     /// # Errors
     /// [`Fault::Page`] names the first page that is not as it must be; [`Fault::Io`].
@@ -245,7 +246,7 @@ fn packed(db: &Database, page: &Page<&[u8]>) -> Result<(), Fault> {
     }
 }
 
-/// A leaf's keys lie below the next key of the nearest branch above that has one.
+/// A leaf's keys are below the next key of the nearest branch above that has one.
 fn below_the_next(db: &Database, path: &[(Page, usize)], page: &Page<&[u8]>) -> Result<(), Fault> {
     let next = path.iter().rev().find(|(branch, at)| at + 1 < branch.count);
     if let Some((branch, at)) = next

@@ -47,16 +47,10 @@ const IS_BUCKET: u32 = 1;
 pub enum Fault {
     /// The system's word.
     #[error("cannot read {}: {error}", path.display())]
-    Io {
-        /// Which file.
-        path: PathBuf,
-        /// The word.
-        error: io::Error,
-    },
+    Io { path: PathBuf, error: io::Error },
     /// Neither meta page is whole: this is no bbolt database, or not any more.
     #[error("{} is no bbolt database: page 0: {zero}; page 1: {one}", path.display())]
     NoMeta {
-        /// Which file.
         path: PathBuf,
         /// What is wrong with the first.
         zero: String,
@@ -66,25 +60,19 @@ pub enum Fault {
     /// A page is not as it must be.
     #[error("{}: page {page}: {what}", path.display())]
     Page {
-        /// Which file.
         path: PathBuf,
-        /// Which page.
         page: u64,
         /// What is wrong with it.
         what: String,
     },
     /// The file went on being written: what was read may be of two transactions.
     #[error("{} is being written", path.display())]
-    Moving {
-        /// Which file.
-        path: PathBuf,
-    },
+    Moving { path: PathBuf },
 }
 
 /// One of the two meta pages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Meta {
-    /// Bytes.
     pub page_size: u32,
     /// The page of the root bucket, which holds the names of all others.
     pub root: u64,

@@ -47,7 +47,7 @@ pub struct Bucket(Root);
 #[derive(Clone, Debug)]
 pub(super) enum Root {
     Page(u64),
-    /// Its only page, in the value of its parent's element; the id is that of the page it lies on.
+    /// Its only page, in the value of its parent's element; the id is that of the page it is on.
     Inline(u64, Vec<u8>),
 }
 
@@ -152,7 +152,7 @@ impl Database {
         Err(self.too_deep(page.id))
     }
 
-    /// Shows every key of a bucket, in order, until `show` breaks off. A bucket that is not there has no keys.
+    /// Shows every key of a bucket, in order, until `show` ends early. A bucket that is not there has no keys.
     ///
     /// # Errors
     /// As [`Database::bucket`]. What was shown before the error was there.
@@ -247,7 +247,7 @@ impl Database {
         }
     }
 
-    /// A bucket's only page, which lies in another.
+    /// A bucket's only page, which is in another.
     pub(super) fn inline<'b>(&self, on: u64, bytes: &'b [u8]) -> Result<Page<&'b [u8]>, Fault> {
         let page = Page::parse(on, bytes).map_err(|what| self.fault(on, format!("an inline bucket: {what}")))?;
         match page.kind {
@@ -368,7 +368,7 @@ pub(super) fn next(path: &mut Vec<(Page, usize)>) -> Option<u64> {
     }
 }
 
-/// Shows a leaf's keys, until `show` breaks off.
+/// Shows a leaf's keys, until `show` ends early.
 fn shown<B: Deref<Target = [u8]>, T>(
     page: &Page<B>,
     show: &mut impl FnMut(&[u8], &[u8]) -> ControlFlow<T>,
@@ -379,7 +379,7 @@ fn shown<B: Deref<Target = [u8]>, T>(
     })
 }
 
-/// The newer of the two metas that is whole. The second lies one page in: by the first's page size, or, where that one is
+/// The newer of the two metas that is whole. The second is one page in: by the first's page size, or, where that one is
 /// torn, by the page size under which it is found.
 fn newest_meta(file: &File, path: &Path, length: u64) -> Result<Meta, Fault> {
     let at = |offset: u64| -> Result<Result<Meta, String>, Fault> {

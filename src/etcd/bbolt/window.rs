@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
 
-/// What is read for a page that lies elsewhere: it and some of its neighbours.
+/// What is read for a page that is elsewhere: it and some of its neighbours.
 const LEAST: usize = 16 << 10;
 /// What is read at most beyond what was asked for.
 const MOST: usize = 512 << 10;

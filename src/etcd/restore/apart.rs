@@ -25,16 +25,15 @@ use crate::sys::files;
 
 /// The database, while its log is not in place.
 const HIDDEN: &str = "db.lastgood";
-/// What stands in its place meanwhile. bbolt takes no file below the size of two pages.
+/// What is in its place meanwhile. bbolt takes no file below the size of two pages.
 const SENTENCE: &str = "lastgood has not finished restoring this member: run `lastgood etcd restore` again.\n";
 
 /// A log directory apart from the data directory.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Log {
-    /// It.
     pub dir: PathBuf,
-    /// The name, in it, of the directory where what stood there before is kept.
+    /// The name, in it, of the directory where what was there before is kept.
     pub aside: Option<String>,
 }
 
@@ -53,7 +52,7 @@ impl Log {
         owner.dir(&self.staged(name))
     }
 
-    /// It, with a name under which what stands is to be kept, should anything.
+    /// It, with a name under which the existing data are to be kept, should anything.
     pub(super) fn keeping(self) -> io::Result<Self> {
         let aside = Some(free_name(&self.dir, "wal")?);
         Ok(Self { aside, ..self })
@@ -75,7 +74,8 @@ impl Log {
         Ok(())
     }
 
-    /// Puts it in the place of what stands, and gives the database of `member` its name. Done already, it does nothing.
+    /// Puts it in the place of the existing data, and gives the database of `member` its name. Done already, it does
+    /// nothing.
     pub(super) fn exchange(&self, name: &str, member: &Path) -> io::Result<()> {
         let (staged, segment) = (self.staged(name), self.dir.join(wal::FILE_NAME));
         let built = staged.join(wal::FILE_NAME);

@@ -22,7 +22,6 @@ const SCHEMES: [&str; 4] = ["http", "https", "unix", "unixs"];
 /// A member of the new cluster.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct NewMember {
-    /// Its ID.
     pub id: u64,
     /// Its name (`--name`).
     pub name: String,
@@ -39,7 +38,6 @@ impl fmt::Display for NewMember {
 /// The new cluster.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct NewCluster {
-    /// Its ID.
     pub id: u64,
     /// What the IDs are made with.
     pub token: String,

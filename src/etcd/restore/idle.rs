@@ -13,7 +13,7 @@ use nix::fcntl::{Flock, FlockArg};
 use super::Fault;
 use crate::sys::{files, proc};
 
-/// The lock on the database that stands; nothing where none stands.
+/// The lock on the database that exists; nothing if there is none.
 #[derive(Debug)]
 pub(super) struct Idle {
     _lock: Option<Flock<File>>,

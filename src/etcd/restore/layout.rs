@@ -86,7 +86,7 @@ pub(super) fn not_empty(dir: &Path, name: &str) -> Fault {
     )
 }
 
-/// Moves a directory to where nothing stands, and makes that last.
+/// Moves a directory to where nothing exists, and makes that last.
 pub(super) fn move_dir(from: &Path, to: &Path) -> io::Result<()> {
     match renameat2(AT_FDCWD, from, AT_FDCWD, to, RenameFlags::RENAME_NOREPLACE) {
         Err(Errno::EINVAL | Errno::ENOSYS | Errno::EOPNOTSUPP) => {

@@ -68,10 +68,9 @@ pub use cluster::{NewCluster, NewMember, NoCluster};
 pub use plan::{Plan, Planned};
 pub use swap::finish;
 
-/// What a person asks for. What is absent comes from the etcd manifest of the node, where there is one.
+/// What the operator asks for. What is absent comes from the etcd manifest of the node, where there is one.
 #[derive(Clone, Debug)]
 pub struct Ask {
-    /// The snapshot.
     pub from: PathBuf,
     /// Whether it may lack its SHA-256 (`--skip-hash-check`).
     pub raw_copy: RawCopy,
@@ -89,9 +88,9 @@ pub struct Ask {
     pub wal_dir: Option<PathBuf>,
     /// `--bump-revision`: how far revisions move forward.
     pub bump: Option<u64>,
-    /// `--replace`: what stands in the data directory may be put aside.
+    /// `--replace`: the existing data in the data directory may be put aside.
     pub replace: bool,
-    /// `--stopped`: the other members that a person says are stopped, by name or ID.
+    /// `--stopped`: the other members that the operator says are stopped, by name or ID.
     pub stopped: Vec<String>,
     /// `--etcd-version`: the etcd that will open it.
     pub etcd_version: Option<Minor>,
@@ -109,7 +108,6 @@ pub struct Node {
 /// What an etcd manifest says, as far as a restore needs it. Paths are those of the host.
 #[derive(Clone, Debug, Default)]
 pub struct OfManifest {
-    /// Its file.
     pub file: PathBuf,
     /// `--name`.
     pub name: Option<String>,
@@ -143,18 +141,17 @@ pub enum Fault {
     /// It must not be; nothing was touched.
     #[error("{why}; next: {next}")]
     Refused {
-        /// Why not.
         why: String,
-        /// What a person can do.
+        /// What the operator can do.
         next: String,
     },
     /// The snapshot is not taken; nothing was touched.
     #[error(transparent)]
     Rejected(#[from] Rejected),
-    /// What was built is not as it must be; what stood still stands.
+    /// What was built is not as it must be; the old data remain.
     #[error("the restored data are rejected, and the existing data are unchanged: {0}")]
     Unfit(#[from] Box<Unfit>),
-    /// The snapshot cannot be read to its end; what stood still stands.
+    /// The snapshot cannot be read to its end; the old data remain.
     #[error(transparent)]
     Read(#[from] bbolt::Fault),
     /// The system's word, with the path.

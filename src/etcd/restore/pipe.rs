@@ -26,7 +26,6 @@ pub(super) struct Blocks {
     empty: Sender<Vec<u8>>,
 }
 
-/// Both ends.
 pub(super) fn new() -> (Pipe, Blocks) {
     let (to_full, full) = channel();
     let (to_empty, empty) = channel();

@@ -43,7 +43,7 @@ pub struct Plan {
     pub cluster: NewCluster,
     /// Where it goes.
     pub data_dir: PathBuf,
-    /// What stands there and is put aside, if anything does.
+    /// What is there and is put aside, if anything does.
     pub stands: Option<PathBuf>,
     /// Where its log goes, if apart from them (`--wal-dir`).
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -52,7 +52,7 @@ pub struct Plan {
     pub revisions: Revisions,
     /// What is lost or changed by it, a sentence each.
     pub lost: Vec<String>,
-    /// What a person has to do afterwards, a sentence each.
+    /// What the operator has to do afterwards, a sentence each.
     pub afterwards: Vec<String>,
     /// Bytes of room that it takes, and that there are.
     pub room: Room,
@@ -66,7 +66,6 @@ pub struct Plan {
 /// The snapshot, as far as it matters here.
 #[derive(Clone, Debug, Serialize)]
 pub struct Source {
-    /// The file.
     pub file: PathBuf,
     /// Bytes of its database.
     pub size: u64,
@@ -105,7 +104,6 @@ pub struct Room {
 /// A restore that may be done.
 #[derive(Debug)]
 pub struct Planned {
-    /// What it does.
     pub plan: Plan,
     pub(super) source: PathBuf,
     pub(super) data_dir: PathBuf,
@@ -117,7 +115,7 @@ pub struct Planned {
     pub(super) bump: Option<u64>,
     /// Whether how far revisions move was worked out here, and neither given nor told by a token.
     pub(super) moves_freely: bool,
-    /// Whether what stands may be put aside.
+    /// Whether the existing data may be put aside.
     pub(super) may_replace: bool,
     of_manifest: bool,
     /// Why an etcd may be started over it at any moment, where one may.
@@ -125,7 +123,7 @@ pub struct Planned {
 }
 
 impl Planned {
-    /// Why an etcd may be started over it at any moment, where one may: its manifest stands.
+    /// Why an etcd may be started over it at any moment, where one may: its manifest exists.
     pub fn startable(&self) -> Option<&str> {
         self.startable.as_deref()
     }
@@ -248,7 +246,8 @@ impl Ask {
         })
     }
 
-    /// The data directory this is about, before anything else is known: where an earlier restore may have been broken off.
+    /// The data directory this is about, before anything else is known: where an earlier restore may have been
+    /// interrupted.
     ///
     /// # Errors
     /// Where neither the flags nor a manifest name one.
@@ -296,7 +295,7 @@ impl Ask {
         Ok(Settled { name, initial, advertised, data_dir, wal_dir, of_manifest })
     }
 
-    /// What stands in the data directory, where it may be put aside.
+    /// The existing data in the data directory, where it may be put aside.
     fn stands(&self, settled: &Settled) -> Result<Option<PathBuf>, Fault> {
         let dir = &settled.data_dir;
         let Some(metadata) = files::standing(dir)? else {
@@ -326,7 +325,7 @@ impl Ask {
         Ok(files::standing(&member)?.map(|_| member))
     }
 
-    /// Whether a log may go into this directory, and what stands in it be put aside.
+    /// Whether a log may go into this directory, and what is in it be put aside.
     fn log_stands(&self, settled: &Settled, wal_dir: &Path, member: &Path) -> Result<(), Fault> {
         let dir = wal_dir.display();
         if wal_dir.starts_with(member) {
@@ -486,7 +485,7 @@ impl Ask {
 
 const FLAGS: &str = "give --name, --initial-cluster (name=peer URL, of every member) and --data-dir";
 
-/// What is told of a restore.
+/// What is reported a restore.
 struct Told<'a> {
     contents: &'a Contents,
     proven: bool,
@@ -544,7 +543,6 @@ impl Told<'_> {
 }
 
 impl Plan {
-    /// For people.
     pub fn text(&self) -> String {
         let mut out = String::new();
         let source = &self.snapshot;
@@ -675,7 +673,7 @@ fn room(data_dir: &Path, needed: u64) -> Result<Room, Fault> {
     ))
 }
 
-/// Of what stands, or of the directory it will be in, or ours.
+/// Of the existing data, or of the directory it will be in, or ours.
 fn owner(data_dir: &Path) -> std::io::Result<Owner> {
     for path in [data_dir.join("member"), data_dir.to_owned()] {
         if let Some(metadata) = files::standing(&path)? {

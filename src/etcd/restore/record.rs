@@ -40,7 +40,6 @@ struct Record<'r> {
     revision: i64,
     /// In hex, as etcd writes it.
     cluster_id: String,
-    /// In hex.
     member_id: String,
     #[serde(flatten)]
     restored: Restored,
@@ -63,13 +62,13 @@ pub(super) fn stage(root: &Path, planned: &Planned, restored: &Restored) -> io::
     files::replace(root, &root.join(STAGED), &bytes, &Attributes::private())
 }
 
-/// It has a name for what stood even where nothing did.
+/// It has a name for the old data even where nothing did.
 fn keeps(log: Log) -> io::Result<Log> {
     let stands = !apart::standing(&log.dir)?.is_empty();
     Ok(Log { aside: log.aside.filter(|_| stands), ..log })
 }
 
-/// Puts it beside the data. Done already, it does nothing.
+/// Puts it next to the data. Done already, it does nothing.
 pub(super) fn put(root: &Path, data_dir: &Path) -> io::Result<()> {
     let staged = root.join(STAGED);
     if files::standing(&staged)?.is_none() {

@@ -13,7 +13,7 @@ pub(super) const UNSEEN: i64 = 1_000_000_000;
 /// Half of what the number holds: what is left is the clients'.
 const MOST: i64 = i64::MAX / 2;
 
-/// The revision that is moved to, or nothing where a person asked for no move.
+/// The revision that is moved to, or nothing where the operator asked for no move.
 pub(super) fn moved_to(snapshot: i64, highest_known: i64, asked: Option<u64>) -> Result<Option<i64>, Fault> {
     let too_high = || {
         Fault::refused(

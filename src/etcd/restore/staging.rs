@@ -18,7 +18,7 @@ use crate::sys::files::{self, Attributes};
 /// How a directory of ours below a data directory begins.
 pub(super) const PREFIX: &str = ".lastgood-restore-";
 
-/// Whoever looks for what was broken off may hold a new directory for a moment; it does not come again and again.
+/// Whoever looks for what was interrupted may hold a new directory for a moment; it does not come again and again.
 const TRIES: usize = 10;
 
 /// Our directory below a data directory, which nobody else works at while this is there.
@@ -78,12 +78,12 @@ impl Staging {
         left(&self.data_dir, others).map(drop)
     }
 
-    /// It, as a data directory: what is built lies below.
+    /// It, as a data directory: what is built is below.
     pub(super) fn root(&self) -> &Path {
         &self.root
     }
 
-    /// Its name: a log that lies apart is built under the same.
+    /// Its name: a log that is separate is built under the same.
     pub(super) fn name(&self) -> &str {
         self.root.file_name().and_then(|name| name.to_str()).unwrap_or_default()
     }
@@ -120,7 +120,7 @@ impl Staging {
         )
     }
 
-    /// Removes what was built; the log, too, where it lies apart.
+    /// Removes what was built; the log, too, where it is separate.
     pub(super) fn discard(&self, log: Option<&Log>) -> io::Result<()> {
         if let Some(log) = log {
             log.discard(self.name())?;
@@ -143,7 +143,7 @@ impl Staging {
         files::fsync_dir(&self.data_dir)
     }
 
-    /// Has the log follow, moves what stood and the record to where they are kept, and ends.
+    /// Has the log follow, moves the old data and the record to where they are kept, and ends.
     pub(super) fn complete(&self, restored: Restored) -> Result<Restored, Fault> {
         if let Some(log) = &restored.log {
             log.exchange(self.name(), &self.data_dir.join("member"))?;
@@ -160,7 +160,7 @@ impl Staging {
     }
 }
 
-/// The directories of ours below a data directory: of restores that were broken off, or of one that is under way.
+/// The directories of ours below a data directory: of restores that were interrupted, or of one that is under way.
 ///
 /// # Errors
 /// When it cannot be read.
@@ -169,7 +169,7 @@ pub fn unfinished(data_dir: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(names.filter(|name| name.starts_with(PREFIX)).map(|name| data_dir.join(name)).collect())
 }
 
-/// All of these directories, in our hands: what they are of was broken off.
+/// All of these directories, in our hands: what they are of was interrupted.
 pub(super) fn left(data_dir: &Path, roots: Vec<PathBuf>) -> Result<Vec<Staging>, Fault> {
     let mut left = Vec::new();
     for root in roots {

@@ -30,18 +30,18 @@ use super::{Fault, apart, record};
 use crate::sys::files;
 
 impl Checked {
-    /// Removes it again, as it must not take the place of what stands: why.
+    /// Removes it again, as it must not take the place of the existing data: why.
     pub fn given_up(self, why: &str) -> Fault {
         // What cannot be removed now is removed by the next run.
         let _ = self.staging.discard(self.planned.log().as_ref());
         Fault::refused(why, "take its manifest out of the manifest directory first")
     }
 
-    /// Puts it in the place of what stands, which is kept.
+    /// Puts it in the place of the existing data, which are kept.
     ///
     /// # Errors
-    /// What failed. Before the exchange, what stood stands. After it, what was built does, and the next run completes the
-    /// rest.
+    /// What failed. Before the exchange, the old data remain. After it, what was built does, and the next run completes
+    /// the rest.
     pub fn swap(self) -> Result<Restored, Fault> {
         let Self { planned, staging, idle: _until_the_end } = self;
         let swapped = swap(&planned, &staging);
@@ -98,7 +98,7 @@ fn exchange(one: &Path, other: &Path) -> nix::Result<()> {
     renameat2(AT_FDCWD, one, AT_FDCWD, other, RenameFlags::RENAME_EXCHANGE)
 }
 
-/// Brings every restore that was broken off below this data directory to an end.
+/// Brings every restore that was interrupted below this data directory to an end.
 ///
 /// # Errors
 /// [`Fault::Refused`] where one is under way, or what is left cannot be understood: nothing is touched then.

@@ -67,7 +67,7 @@ fn a_manifest_tells_all_that_is_needed_and_what_stood_is_kept() {
     let read = backend::read(&data.join("member/snap/db")).unwrap();
     assert_eq!(read.revision.unwrap().main, restored.moved_to.unwrap());
     assert_eq!((read.consistent_index, read.term), (Some(1), Some(1)));
-    // What was restored first is what stood: its revisions were moved already.
+    // What was restored first is the old data: its revisions were moved already.
     assert!(restored.moved_to.unwrap() >= 754 + 2 * super::revisions::UNSEEN, "{restored:?}");
     assert_eq!(finish(&data).unwrap(), []);
 }
@@ -120,7 +120,7 @@ fn each_reason_not_to_is_told_before_anything_is_touched() {
     );
     let token = Some("lastgood-000000000000-1000000754-0123456789abcdef".to_owned());
     says(&super::Ask { token, ..ask(&from, &data, three) }, &none, "restore every member from the same file");
-    // What stands.
+    // The existing data.
     fs::create_dir(&data).unwrap();
     fs::write(data.join("precious"), "x").unwrap();
     says(&good(), &none, "is not empty: precious is in it; next: to replace it, add --replace");
@@ -281,7 +281,7 @@ fn leases_are_kept_and_what_would_hinder_the_new_cluster_is_cleared_and_told() {
     let plan = ask.plan(&Node::default(), read).unwrap().plan.text();
     for words in [
         "the alarm NOSPACE of member 7 is cleared",
-        "the downgrade to 3.5.0 is no longer",
+        "the downgrade to 3.5.0 is cancelled",
         "learner lea (7",
         "leases are kept",
     ] {
@@ -299,7 +299,7 @@ fn leases_are_kept_and_what_would_hinder_the_new_cluster_is_cleared_and_told() {
     assert!(read["meta"].contains(&(b"confState".to_vec(), voters.into_bytes())));
 }
 
-/// Whose log lies in a directory.
+/// Whose log is in a directory.
 fn cluster_of(log: &Path) -> u64 {
     wal::read(log, |_| {}).unwrap().cluster_id
 }

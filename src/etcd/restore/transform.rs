@@ -26,7 +26,6 @@ type Changes = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
 /// Why it was not copied.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Broken {
-    /// What is read.
     #[error(transparent)]
     Read(#[from] Fault),
     /// What is written.

@@ -39,7 +39,7 @@ pub(super) fn segment(cluster: &NewCluster) -> Vec<u8> {
     log.bytes
 }
 
-/// `raftpb.ConfState`: 1 the voters, each a field of its own; 5 auto_leave.
+/// `raftpb.ConfState`: 1 the voters, each its own field; 5 auto_leave.
 pub(super) fn conf_state(cluster: &NewCluster) -> Vec<u8> {
     let mut state = Vec::new();
     cluster.ids().for_each(|id| number(&mut state, 1, id));

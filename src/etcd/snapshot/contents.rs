@@ -35,7 +35,6 @@ const MAX_TEXT: usize = 64 << 10;
 /// `clusterVersion` and the like.
 const MAX_VERSION: usize = 64;
 
-/// Gathers it.
 pub(super) struct Gathering {
     contents: Contents,
     bucket: Bucket,
@@ -54,7 +53,7 @@ enum Bucket {
     Removed,
     Alarm,
     Auth,
-    /// Messages whose first field is the name they lie under.
+    /// Messages whose first field is the name they are under.
     Named,
     Unknown,
 }
@@ -377,7 +376,6 @@ pub struct Contents {
     pub compacted: Compacted,
     /// How many leases there are.
     pub leases: u64,
-    /// The members.
     pub members: Vec<Member>,
     /// The IDs of members that were removed.
     pub removed: Vec<u64>,

@@ -45,7 +45,6 @@ pub struct Verified {
     pub whole: Digest,
     /// What it says of itself.
     pub trailer: Trailer,
-    /// What it holds.
     pub contents: Contents,
 }
 
@@ -63,10 +62,7 @@ impl Verified {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trailer {
     /// It is there, and fits.
-    Matches {
-        /// It.
-        sha256: Digest,
-    },
+    Matches { sha256: Digest },
     /// There is none: a raw copy.
     Absent,
 }
@@ -83,17 +79,11 @@ pub enum Rejected {
          it",
         path.display()
     )]
-    NoTrailer {
-        /// Which file.
-        path: PathBuf,
-        /// Bytes.
-        size: u64,
-    },
+    NoTrailer { path: PathBuf, size: u64 },
     /// What is behind it is not its SHA-256.
     #[error("{}: its SHA-256 is {is}, but it ends with {says}: it was damaged after it was made, in a value that no \
              other check covers", path.display())]
     Trailer {
-        /// Which file.
         path: PathBuf,
         /// What it ends with.
         says: Digest,
@@ -102,15 +92,10 @@ pub enum Rejected {
     },
     /// It is a database, and not one of etcd's.
     #[error("{} is no database of etcd's: {what}", path.display())]
-    Foreign {
-        /// Which file.
-        path: PathBuf,
-        /// What is missing.
-        what: String,
-    },
+    Foreign { path: PathBuf, what: String },
 }
 
-/// Verifies a snapshot: its trailer, its pages, what it holds. `progress` is told how many bytes of how many are done.
+/// Verifies a snapshot: its trailer, its pages, what it holds. `progress` receives how many bytes of how many are done.
 /// Takes less than 64 MiB, whatever the size.
 ///
 /// # Errors

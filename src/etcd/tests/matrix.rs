@@ -7,7 +7,6 @@ use std::process::{Command, Stdio};
 use super::victim::{PAGE, Victim};
 use crate::etcd::snapshot::{Contents, RawCopy, Rejected, Verified, verify};
 
-/// The trailer.
 const SHA256: usize = 32;
 
 impl Victim {
@@ -58,7 +57,7 @@ impl Victim {
         found
     }
 
-    /// Puts the right checksum behind what stands in a meta.
+    /// Puts the right checksum behind what exists in a meta.
     fn sealed(mut bytes: Vec<u8>, page: u64) -> Vec<u8> {
         let at = page as usize * PAGE + 16;
         let sum = bytes[at..at + 56]
@@ -142,10 +141,10 @@ fn what_is_packed_or_something_else_is_no_database() {
     assert!(said.contains("is no database of etcd's: it has no bucket \"key\""), "{said}");
 }
 
-/// One bit of every byte of every header and of every element, of every page that is in use. With its trailer it is always
-/// rejected. Without, what is not rejected holds the same, but for two places that nothing in the file speaks against: the
-/// lengths of a page's last key and value, behind which nothing lies, and a branch's child, where an earlier version of it
-/// is left over in a free page.
+/// One bit of every byte of every header and of every element, of every page that is in use. With its trailer it is
+/// always rejected. Without, what is not rejected holds the same, but for two places that nothing in the file speaks
+/// against: the lengths of a page's last key and value, behind which nothing is, and a branch's child, where an earlier
+/// version of it is left over in a free page.
 #[test]
 fn a_bit_that_flips_in_any_structure_is_found() {
     let victim = Victim::new();
@@ -237,7 +236,7 @@ fn a_high_water_mark_that_lies_reads_nothing_that_is_not_there() {
     }
 }
 
-/// etcd keeps no list; what bbolt wrote with one is read all the same.
+/// etcd keeps no list; what bbolt wrote with one is read nevertheless.
 #[test]
 fn a_list_of_free_pages_is_compared_with_what_is_in_use() {
     let victim = Victim::new();
