@@ -56,9 +56,7 @@ pub enum LockError {
 /// What goes, or went.
 #[derive(Clone, Debug)]
 pub struct Pruned {
-    /// Which.
     pub snapshot: Snapshot,
-    /// Why.
     pub why: Why,
 }
 
@@ -121,13 +119,13 @@ impl Directory {
     /// Bytes left to us on its file system, or on that of the directory it will be made in.
     ///
     /// # Errors
-    /// When that cannot be told.
+    /// When that is unknown.
     pub fn room(&self) -> io::Result<u64> {
         room(&self.path)
     }
 }
 
-/// Bytes left on the file system of a path, or of the nearest directory above it that stands.
+/// Bytes left on the file system of a path, or of the nearest directory above it that exists.
 pub(super) fn room(path: &Path) -> io::Result<u64> {
     let there = path.ancestors().find(|path| path.is_dir()).unwrap_or(Path::new("/"));
     let room = statvfs(there).map_err(|errno| files::named("determine the free space of", there)(errno.into()))?;
@@ -153,7 +151,7 @@ impl Locked {
         }
         proof.write(&target)?;
         staging.put(&target).inspect_err(|_| {
-            // Where it stands all the same, only the directory's sync failed: it is whole, and its proof is true.
+            // Where it exists nevertheless, only the directory's sync failed: it is whole, and its proof is true.
             if matches!(files::standing(&target), Ok(None)) {
                 let _ = fs::remove_file(proof::path_of(&target));
             }

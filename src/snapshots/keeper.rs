@@ -35,7 +35,7 @@ use crate::model::{Event, Snapshots};
 use crate::observe::LocalMember;
 use crate::sys::clock;
 
-/// The directory is looked at this often: a person may have put something there, or taken it away.
+/// The directory is looked at this often: the operator may have put something there, or taken it away.
 const LOOK: Duration = Duration::from_secs(60);
 /// And this soon after names came or went there.
 const GLANCE: Duration = Duration::from_secs(5);
@@ -45,10 +45,9 @@ const BUSY: Duration = Duration::from_secs(5);
 const FRESH: Duration = Duration::from_secs(5 * 60);
 /// A member answers every two seconds; a pass takes its answer a moment later.
 const CONFIRMED_WITHIN: Duration = Duration::from_secs(30);
-/// Events that wait to be told.
+/// Events that wait to be reported.
 const EVENTS: usize = 64;
 
-/// The task.
 #[derive(Debug)]
 pub struct Keeper {
     wanted: watch::Sender<TaskInput>,
@@ -62,7 +61,6 @@ pub struct Keeper {
 }
 
 impl Keeper {
-    /// Starts it.
     pub fn start(settings: &Settings, machine: String) -> Self {
         let (wanted, wants) = watch::channel(TaskInput::default());
         let (confirmed, confirms) = watch::channel(Duration::ZERO);
@@ -136,7 +134,7 @@ struct Work {
     looked: Option<(Duration, Option<SystemTime>)>,
 }
 
-/// When names came or went in the directory last; nothing where that cannot be told.
+/// When names came or went in the directory last; nothing where that is unknown.
 fn changed(settings: &Settings) -> Option<SystemTime> {
     std::fs::metadata(settings.snapshot_dir()).and_then(|metadata| metadata.modified()).ok()
 }
@@ -288,7 +286,7 @@ impl Work {
         self.unbundled = why;
     }
 
-    /// The same reason is told once, however often it is met.
+    /// The same reason is reported once, however often it is met.
     async fn fail(&mut self, member: &LocalMember, why: String) {
         let before = self.failed.take();
         let times = before.as_ref().map_or(1, |failed| failed.times.saturating_add(1));
@@ -307,7 +305,7 @@ impl Work {
         known.failed.clone_from(&self.failed);
         let newest = known.newest.clone();
         let before = std::mem::replace(&mut *self.known.lock().unwrap_or_else(PoisonError::into_inner), known);
-        // Whoever took it, we or a person; a bundle that came to it later goes there as well.
+        // Whoever took it, we or the operator; a bundle that came to it later goes there as well.
         if let Some(kept) = self.kept.as_ref().filter(|_| newest.is_some() && newest != before.newest) {
             kept.notify_one();
         }

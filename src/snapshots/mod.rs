@@ -49,7 +49,6 @@ use crate::model::snapshot::{Bundled, Newest};
 /// A snapshot in its place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Snapshot {
-    /// The file.
     pub path: PathBuf,
     /// What its name says.
     pub name: Name,
@@ -66,7 +65,7 @@ impl Snapshot {
     }
 }
 
-/// What there is to know of the snapshots these settings keep, as they lie there now. `since`: since when somebody has
+/// What there is to know of the snapshots these settings keep, as they are there now. `since`: since when somebody has
 /// looked after them.
 pub fn look(settings: &Settings, since: Timestamp) -> Snapshots {
     let directory = settings.snapshot_dir();

@@ -30,7 +30,6 @@ pub(super) const MAX_BYTES: u64 = 1 << 16;
 /// What follows the name of the snapshot.
 pub(super) const ENDING: &str = ".proof.json";
 
-/// What was found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Proof {
@@ -73,14 +72,14 @@ pub struct Found {
     pub contents: Contents,
 }
 
-/// Where the proof of a snapshot stands.
+/// Where the proof of a snapshot exists.
 pub(super) fn path_of(snapshot: &Path) -> PathBuf {
     let mut path = snapshot.as_os_str().to_owned();
     path.push(ENDING);
     path.into()
 }
 
-/// What stands where the proof of a file is to be put and is none of ours, if anything does.
+/// What exists where the proof of a file is to be put and is none of ours, if anything does.
 ///
 /// # Errors
 /// When it cannot be looked at.
@@ -110,7 +109,7 @@ impl Proof {
         Self { found: None, ..self }
     }
 
-    /// Puts it beside the snapshot. On disk to stay when this returns.
+    /// Puts it next to the snapshot. On disk to stay when this returns.
     ///
     /// # Errors
     /// When it cannot be written.
@@ -121,7 +120,7 @@ impl Proof {
         files::replace(dir, &path, &bytes, &Attributes::private())
     }
 
-    /// The proof of a snapshot, if it is one for the file that stands there.
+    /// The proof of a snapshot, if it is one for the file that exists there.
     ///
     /// # Errors
     /// A sentence: why it is not verified.
@@ -139,7 +138,7 @@ impl Proof {
         Ok(proof)
     }
 
-    /// As it lies on the disk.
+    /// As it is on the disk.
     pub(super) fn encode(&self) -> io::Result<Vec<u8>> {
         envelope::encode(VERSION, "proof", self).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
     }

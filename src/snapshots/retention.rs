@@ -26,7 +26,6 @@ const WEEK: i64 = 7 * DAY;
 /// The epoch was a Thursday: weeks begin on Monday.
 const TO_MONDAY: i64 = 3 * DAY;
 
-/// What is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rules {
     /// The newest ones.
@@ -202,7 +201,7 @@ mod tests {
     fn a_restored_cluster_begins_anew_and_the_lineage_before_it_stays_by_its_own_rules() {
         let rules = Rules { last: 1, hourly: 0, daily: 0, weekly: 0, total: u64::MAX };
         let mut all = vec![held("2026-11-26T09:00:00Z", 100), held("2026-11-26T09:30:00Z", 110)];
-        // Went back, under the same ID; then under another.
+        // Regressed, under the same ID; then under another.
         all.extend([held("2026-11-26T10:00:00Z", 50), held("2026-11-26T10:30:00Z", 60)]);
         let mut other = held("2026-11-26T11:00:00Z", 2_000);
         other.name.cluster = 2;

@@ -49,10 +49,9 @@ pub enum Doing {
     Verifying,
 }
 
-/// Is told what is done, and how many bytes of how many.
+/// Receives what is done, and how many bytes of how many.
 pub type Progress = Arc<dyn Fn(Doing, u64, u64) + Send + Sync>;
 
-/// Nobody is told.
 pub fn quietly() -> Progress {
     Arc::new(|_, _, _| {})
 }
@@ -82,7 +81,6 @@ pub enum Fault {
         roughly(*database), roughly(*needed), dir.display(), roughly(*left)
     )]
     NoRoom {
-        /// Where.
         dir: PathBuf,
         /// Bytes of the database.
         database: u64,
@@ -112,7 +110,6 @@ pub enum Fault {
     /// It was written, and is not whole: a sentence.
     #[error("it is damaged: {0}")]
     NotWhole(String),
-    /// The disk.
     #[error(transparent)]
     Disk(#[from] io::Error),
 }
@@ -129,7 +126,7 @@ struct Source {
     raft_index: Option<u64>,
 }
 
-/// Bytes that lie on the disk, unproven.
+/// Bytes that are on the disk, unproven.
 #[derive(Debug)]
 pub struct Taken {
     staging: Staging,
@@ -247,8 +244,8 @@ pub async fn from_data_dir(data_dir: &Path, log: &Path, dir: &Path, progress: &P
     Ok(Taken { staging, source, written })
 }
 
-/// Refuses where it would come close to filling the disk: the copy, another beside it before retention lets one go, and
-/// what etcd itself grows by meanwhile.
+/// Refuses where it would come close to filling the disk: the copy, another next to it before retention lets one go,
+/// and what etcd itself grows by meanwhile.
 fn room(dir: &Path, database: u64) -> Result<(), Fault> {
     let (needed, left) = (database.saturating_mul(5) / 2, directory::room(dir)?);
     if left < needed {
@@ -273,7 +270,7 @@ pub(super) fn writing(staging: &Staging, hold: u64) -> io::Result<Writing> {
     Ok((parts, written))
 }
 
-/// Work in a thread of its own, which comes last at the disk.
+/// Work in its own thread, which comes last at the disk.
 pub(super) fn spawn<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> io::Result<oneshot::Receiver<T>> {
     let (tell, told) = oneshot::channel();
     std::thread::Builder::new().name("snapshot".to_owned()).spawn(move || {
@@ -289,7 +286,7 @@ async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> 
 }
 
 impl Taken {
-    /// Reads all of it again, page by page. Its SHA-256 was taken of what lies in the file while that was written.
+    /// Reads all of it again, page by page. Its SHA-256 was taken of what is in the file while that was written.
     ///
     /// # Errors
     /// [`Fault::NotWhole`]; nothing is left behind then.
@@ -333,7 +330,6 @@ impl Taken {
 }
 
 impl Proven {
-    /// What was found.
     pub fn proof(&self) -> &Proof {
         &self.proof
     }
@@ -356,14 +352,14 @@ impl Proven {
     /// Puts it into the directory of snapshots, with its proof.
     ///
     /// # Errors
-    /// When it cannot be put there, or one of the same name stands there.
+    /// When it cannot be put there, or one of the same name exists there.
     pub fn keep(self, directory: &Locked) -> io::Result<PathBuf> {
         directory.put(self.staging, &self.proof)
     }
 
-    /// Gives it the name that a person wanted, if nothing stands there, and puts its proof beside it. One that is left there of
-    /// an earlier file of that name goes. Inside, why it stands without a proof, where it does: it is as good, and has to be
-    /// read whole each time.
+    /// Gives it the name that the operator wanted, if nothing exists there, and puts its proof next to it. One that is
+    /// left there of an earlier file of that name goes. Inside, why it exists without a proof, where it does: it is as
+    /// good, and has to be read whole each time.
     ///
     /// # Errors
     /// When it cannot be put there.

@@ -23,12 +23,11 @@ const BACK_OFF: u32 = 30;
 /// More doublings than this change nothing.
 const MOST_DOUBLINGS: u32 = 10;
 
-/// What is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Known {
     /// When the newest verified snapshot was taken.
     pub newest: Option<Timestamp>,
-    /// When it was last tried in vain, and how often in a row.
+    /// When it was last tried without success, and how often in a row.
     pub failed: Option<(Timestamp, u32)>,
     /// Since when there has been something to take one of.
     pub since: Timestamp,

@@ -56,7 +56,7 @@ impl Staging {
         ))
     }
 
-    /// Makes one of these bytes, which lie on the disk when this returns.
+    /// Makes one of these bytes, which are on the disk when this returns.
     pub(super) fn of(dir: &Path, bytes: &[u8]) -> io::Result<Self> {
         let staging = Self::create(dir)?;
         let mut file = staging.writer()?;
@@ -64,7 +64,6 @@ impl Staging {
         Ok(staging)
     }
 
-    /// Where it lies.
     pub(super) fn path(&self) -> &Path {
         self.temp.path()
     }
@@ -74,7 +73,7 @@ impl Staging {
         self.temp.as_file().try_clone().map_err(files::named("write", self.path()))
     }
 
-    /// Gives it its name, unless something stands there, and makes that last.
+    /// Gives it its name, unless something exists there, and makes that last.
     pub(super) fn put(self, target: &Path) -> io::Result<()> {
         let from = self.temp.path().to_owned();
         files::rename_noreplace(&from, target)?;
@@ -83,7 +82,7 @@ impl Staging {
         Ok(())
     }
 
-    /// The same, over what stands there.
+    /// The same, over what is there.
     pub(super) fn put_over(self, target: &Path) -> io::Result<()> {
         files::rename(self.temp.path(), target)?;
         let _ = self.temp.into_temp_path().keep();

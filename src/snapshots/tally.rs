@@ -14,14 +14,12 @@ pub(super) struct Tally {
     bytes: u64,
 }
 
-/// What came.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Sum {
     /// Bytes of it.
     pub(super) bytes: u64,
     /// SHA-256 of all of them but those that are kept apart.
     pub(super) sha256: Digest,
-    /// Those.
     pub(super) last: Vec<u8>,
 }
 

@@ -24,7 +24,6 @@ use crate::etcd::snapshot::{self, RawCopy, Rejected, TRAILER, Trailer, Verified}
 /// Of the mode of a file: its group or everybody may write it.
 const WRITTEN_BY_OTHERS: u32 = 0o022;
 
-/// How thoroughly.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Depth {
     /// As far as is needed: by its proof, where it has one that holds.
@@ -42,7 +41,7 @@ pub enum By {
     Reading,
 }
 
-/// Verifies a snapshot. `progress` is told how many bytes of how many are done; it may begin anew.
+/// Verifies a snapshot. `progress` receives how many bytes of how many are done; it may begin again.
 ///
 /// # Errors
 /// As [`snapshot::verify`]'s.
@@ -64,7 +63,7 @@ pub fn verify(
     if matches!(same, Ok(true)) {
         return Ok((known.verified(), By::Checksum(known.proof.verified)));
     }
-    // What cannot be read is told by whoever reads all of it, as is what is damaged.
+    // What cannot be read is reported by a full read, as is what is damaged.
     let mut verified = snapshot::verify(path, trust, progress)?;
     if same.is_ok() && verified.whole == known.found.whole {
         verified

@@ -30,11 +30,10 @@ const MOST: u64 = 16 << 20;
 /// How deep the PKI directory is looked through: pki/etcd is one.
 const DEPTH: usize = 2;
 
-/// Where a person gives the kubelet arguments of their own: what kubeadm's drop-in reads of the packages of Debian and of
-/// Fedora (`EnvironmentFile=-…`).
+/// Where the operator gives the kubelet arguments of their own: what kubeadm's drop-in reads of the packages of Debian
+/// and of Fedora (`EnvironmentFile=-…`).
 const KUBELET_EXTRA_ARGS: [&str; 2] = ["/etc/default/kubelet", "/etc/sysconfig/kubelet"];
 
-/// All of it.
 #[derive(Debug)]
 pub struct Gathered {
     /// The node's name.
@@ -45,7 +44,6 @@ pub struct Gathered {
     pub(super) components: BTreeMap<ComponentId, Component>,
     /// Manifests and configuration.
     pub(super) plain: Files,
-    /// Key material.
     pub(super) keys: Files,
     /// What is not there and should be known.
     pub(super) left_out: Vec<String>,
@@ -206,7 +204,7 @@ impl Gathered {
         }
     }
 
-    /// A file as it stands now. Twice asked for, it is there once.
+    /// A file as it is now. Twice asked for, it is there once.
     fn off_the_node(&mut self, path: &Path, wanted: Wanted) {
         if self.plain.has(path) || self.keys.has(path) {
             return;

@@ -55,7 +55,6 @@ pub struct Bundle {
     pub by: String,
 }
 
-/// One file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Part {
@@ -67,7 +66,6 @@ pub struct Part {
     pub sha256: Digest,
 }
 
-/// One component.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Component {
@@ -85,11 +83,10 @@ pub struct Component {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Fingerprint {
-    /// Where it lay.
     pub path: PathBuf,
-    /// SHA-256 of what is public of it: the DER of its certificates and public keys, of a private key that of its public one
-    /// (`openssl pkey -pubout -outform DER | sha256sum`). Absent where nothing is: a manifest lies in plain sight, and a
-    /// password or a token could be guessed from its digest.
+    /// SHA-256 of what is public of it: the DER of its certificates and public keys, of a private key that of its
+    /// public one (`openssl pkey -pubout -outform DER | sha256sum`). Absent where nothing is: a manifest is in plain
+    /// sight, and a password or a token could be guessed from its digest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub public: Option<Digest>,
     /// Of all of it, in a bundle of format 1.
@@ -114,7 +111,6 @@ impl Fingerprint {
 /// Why there is no bundle to be had: a sentence that names the file.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
-    /// There is none.
     #[error("{} has no bundle ({MANIFEST})", .0.display())]
     None(PathBuf),
     /// It is damaged, or not one.
@@ -126,7 +122,6 @@ pub enum Fault {
 }
 
 impl Bundle {
-    /// Its text.
     pub(super) fn encode(&self) -> Result<Vec<u8>, String> {
         let bytes = envelope::encode(VERSION, "bundle", self).map_err(|error| error.to_string())?;
         if bytes.len() as u64 > MAX_MANIFEST { Err("lists too many parts".to_owned()) } else { Ok(bytes) }
@@ -147,7 +142,7 @@ impl Bundle {
         Ok(bundle)
     }
 
-    /// The bundle beside a snapshot: its manifest alone is read.
+    /// The bundle next to a snapshot: its manifest alone is read.
     ///
     /// # Errors
     /// [`Fault`]

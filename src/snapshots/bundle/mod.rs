@@ -60,7 +60,7 @@ fn beside(snapshot: &Path, ending: &str) -> Option<PathBuf> {
     Some(snapshot.with_file_name(format!("{}.{ending}", stem(file)?)))
 }
 
-/// Whether a bundle stands beside a snapshot: its manifest does, whatever it holds.
+/// Whether a bundle exists next to a snapshot: its manifest does, whatever it holds.
 pub fn stands(snapshot: &Path) -> bool {
     beside(snapshot, MANIFEST).is_some_and(|path| path.symlink_metadata().is_ok())
 }

@@ -13,11 +13,9 @@ use crate::sys::files;
 /// What a bundle holds besides the data.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Contents {
-    /// Its manifest.
     pub bundle: Bundle,
     /// Manifests and configuration.
     pub plain: Vec<Entry>,
-    /// Key material.
     pub keys: Keys,
 }
 
@@ -28,7 +26,6 @@ pub enum Keys {
     Absent,
     /// It is in it, and nobody has opened it.
     Closed,
-    /// Opened.
     Opened(Vec<Entry>),
 }
 
@@ -120,7 +117,7 @@ pub fn verify(snapshot: &Path, verified: &Verified) -> Result<Bundle, Fault> {
     Ok(bundle)
 }
 
-/// The same of a bundle whose parts were fetched, the data into this file.
+/// The same for a bundle whose parts were fetched, the data into this file.
 ///
 /// # Errors
 /// As [`verify`].

@@ -35,18 +35,13 @@ const PREFIX: Field = (345, 155);
 /// "ustar", and its version.
 const USTAR: &[u8] = b"ustar\x0000";
 
-/// One file.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Entry {
     /// Where it lay: a path from / on.
     pub path: PathBuf,
-    /// Permission bits.
     pub mode: u32,
-    /// Owner.
     pub uid: u32,
-    /// Group.
     pub gid: u32,
-    /// What it held.
     pub bytes: Vec<u8>,
 }
 
@@ -61,9 +56,7 @@ impl fmt::Debug for Entry {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("at byte {at}: {what}")]
 pub struct Fault {
-    /// Where.
     pub at: usize,
-    /// A clause.
     pub what: String,
 }
 

@@ -13,12 +13,12 @@ use super::tar::Entry;
 use super::{Contents, Keys};
 use crate::sys::files::{self, Attributes};
 
-/// Root's alone: keys may lie in it.
+/// Root's alone: keys may be in it.
 const DIR_MODE: u32 = 0o700;
 /// Of the directories in it, as they are on a node: whoever copies them with their modes changes none there.
 const INNER_MODE: u32 = 0o755;
-/// How the name of the kubelet's certificate in use ends. It has to be a link, of any name beside it: where it is a file,
-/// the kubelet renews its certificate no more ("expected … to be a symlink but it is a file", `updateSymlink` in
+/// How the name of the kubelet's certificate in use ends. It has to be a link, of any name next to it: where it is a
+/// file, the kubelet renews its certificate no more ("expected … to be a symlink but it is a file", `updateSymlink` in
 /// client-go's `util/certificate/certificate_store.go`), and is a stranger to its API server within a year.
 const IN_USE: &str = "-current.pem";
 

@@ -12,7 +12,7 @@ use crate::sys::files;
 /// A handful of lines.
 const MAX_BYTES: u64 = 1 << 16;
 
-/// A key, the variable of the environment that stands for it, and whether it must not be seen.
+/// A key, the variable of the environment that represents it, and whether it must not be seen.
 struct Known {
     key: &'static str,
     variable: &'static str,

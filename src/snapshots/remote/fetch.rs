@@ -29,14 +29,14 @@ const PART: usize = 32 << 10;
 #[derive(Debug)]
 pub struct Fetched {
     staging: Staging,
-    /// What was found when it was verified, and fits; absent where no proof lies there: it has to speak for itself.
+    /// What was found when it was verified, and fits; absent where no proof is there: it has to speak for itself.
     pub proof: Option<Proof>,
     /// What it is called there, with its place.
     pub from: String,
 }
 
 impl Fetched {
-    /// Where it lies, as long as this value lives.
+    /// Where it is, as long as this value lives.
     pub fn path(&self) -> &Path {
         self.staging.path()
     }

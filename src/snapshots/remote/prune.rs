@@ -35,16 +35,16 @@ impl From<&settings::Remote> for Rules {
     }
 }
 
-/// The clusters of this node, whether their snapshots lie on it or not.
+/// The clusters of this node, whether their snapshots are on it or not.
 pub fn own_clusters(settings: &Settings, here: &[Snapshot]) -> BTreeSet<u64> {
     let known = record::last_known(settings).0.worlds.into_iter().map(|world| world.cluster);
     here.iter().map(|snapshot| snapshot.name.cluster).chain(known).collect()
 }
 
-/// The clusters of a shelf that a person means who names none. `own`: those of this node.
+/// The clusters of a shelf that the operator means who names none. `own`: those of this node.
 ///
 /// # Errors
-/// Where none is this node's, and several lie there: all of them.
+/// Where none is this node's, and several are there: all of them.
 pub fn meant(shelf: &Shelf, own: BTreeSet<u64>) -> Result<BTreeSet<u64>, BTreeSet<u64>> {
     if !own.is_empty() {
         return Ok(own);
@@ -53,7 +53,7 @@ pub fn meant(shelf: &Shelf, own: BTreeSet<u64>) -> Result<BTreeSet<u64>, BTreeSe
     if there.len() > 1 { Err(there) } else { Ok(there) }
 }
 
-/// What the rules do not keep, of these clusters: the last verified one of each stays, whatever lies there of the others.
+/// What the rules do not keep, of these clusters: the last verified one of each stays, whatever is there of the others.
 pub fn surplus(shelf: &Shelf, clusters: &BTreeSet<u64>, rules: &Rules, now: Timestamp) -> Vec<Surplus> {
     let of_one = |cluster: &u64| {
         let its: Vec<&Stored> = shelf.stored.iter().filter(|stored| stored.name.cluster == *cluster).collect();
@@ -65,7 +65,7 @@ pub fn surplus(shelf: &Shelf, clusters: &BTreeSet<u64>, rules: &Rules, now: Time
 }
 
 impl Remote {
-    /// Removes what is left of removals that were broken off.
+    /// Removes what is left of removals that were interrupted.
     pub(super) async fn sweep(&self, shelf: &Shelf) -> Result<(), Trouble> {
         for name in shelf.remains.iter().flatten() {
             self.delete(name).await?;

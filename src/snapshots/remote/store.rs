@@ -15,7 +15,6 @@ use super::trouble::{Trouble, meaning};
 use crate::config::place::Place;
 use crate::config::settings;
 
-/// A place, opened.
 pub struct Remote {
     pub(super) store: Box<dyn ObjectStore>,
     place: Place,

@@ -35,7 +35,6 @@ use crate::snapshots::task_input::TaskInput;
 use crate::snapshots::{Directory, schedule};
 use crate::sys::clock;
 
-/// The task.
 #[derive(Debug)]
 pub struct Uploader {
     known: Arc<Mutex<snapshot::Remote>>,
@@ -94,7 +93,7 @@ struct Work {
     told: Option<String>,
 }
 
-/// Something that is to be told: what, and why.
+/// Something that is to be reported: what, and why.
 type Told = (EventKind, String, String);
 
 impl Work {
@@ -199,7 +198,7 @@ impl Work {
         .await;
     }
 
-    /// The same reason is told once, however often it is met.
+    /// The same reason is reported once, however often it is met.
     async fn fail(&mut self, why: String, told: &mut Vec<Told>) {
         let now = clock::now().wall;
         let mut times = 1;
@@ -237,7 +236,7 @@ impl Work {
         };
         let dir = self.dir.clone();
         if let Err(error) = aside(move || seen::write(&dir, &known)).await {
-            // It is known here all the same; only a restart would not know.
+            // It is known here nevertheless; only a restart would not know.
             tracing::debug!(%error, "the state of object storage cannot be saved");
         }
     }
@@ -249,7 +248,7 @@ impl Work {
     }
 }
 
-/// Looks at the disk, which may hang, beside everybody else.
+/// Looks at the disk, which may hang, next to everybody else.
 async fn aside<T: Send + 'static>(work: impl FnOnce() -> std::io::Result<T> + Send + 'static) -> std::io::Result<T> {
     tokio::task::spawn_blocking(work)
         .await

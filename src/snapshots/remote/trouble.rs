@@ -11,7 +11,6 @@ use crate::config::size::roughly;
 /// As much of a stranger's words as one line takes.
 const LONGEST: usize = 240;
 
-/// Why.
 #[derive(Debug, thiserror::Error)]
 pub enum Trouble {
     /// What is configured does not do.
@@ -29,7 +28,6 @@ pub enum Trouble {
     /// It took too long.
     #[error("{what} was not complete within {} s (snapshots.remote.timeout)", limit.as_secs())]
     TooLong {
-        /// What.
         what: String,
         /// The whole time there was.
         limit: Duration,
@@ -40,7 +38,6 @@ pub enum Trouble {
     /// It would fill the disk.
     #[error("{} needs {} of free space for it and has {}: free space there", dir.display(), roughly(*needed), roughly(*left))]
     NoRoom {
-        /// Where.
         dir: PathBuf,
         /// Bytes that are wanted.
         needed: u64,

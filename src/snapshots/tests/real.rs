@@ -180,7 +180,7 @@ async fn saved_and_verified(series: &'static str) {
     assert_eq!(status["revision"], revision);
     assert_eq!(status["totalKey"], whole.contents.total_keys);
 
-    // As a person names it; and never over what stands.
+    // As the operator names it; and never over what exists.
     let mine = cluster.home.path().join("mine.db");
     let again = async || {
         from_member(&cluster.way(), LIMITS, cluster.home.path(), &quietly())

@@ -38,7 +38,7 @@ fn what_is_known_of_it_is_what_reading_it_finds() {
     assert_eq!(told.last(), Some(&(length, length)));
     assert_eq!(read.bytes(), length);
     assert_eq!(quietly(&path, RawCopy::Refuse, Depth::Whole).unwrap(), (read.clone(), By::Reading));
-    // A person's file as well.
+    // The operator's file as well.
     let mine = dir.path().join("mine");
     take_here(dir.path(), Origin::Stream, Timestamp::UNIX_EPOCH, &fixture()).unwrap().keep_as(&mine).unwrap().unwrap();
     assert_eq!(quietly(&mine, RawCopy::Refuse, Depth::AsNeeded).unwrap(), (read, By::Checksum(proof(&mine).verified)));
@@ -122,7 +122,7 @@ fn a_proof_holds_for_no_name_that_says_something_else() {
     let dir = tempfile::tempdir().unwrap();
     let directory = Directory::at(dir.path());
     drop(directory.lock().unwrap());
-    // As a person may call one, in the directory of snapshots itself.
+    // As the operator may call one, in the directory of snapshots itself.
     let boasts = dir.path().join("20350101T000000Z-0000000000000007-r999999999999.db");
     take_here(dir.path(), Origin::Stream, Timestamp::UNIX_EPOCH, &fixture())
         .unwrap()

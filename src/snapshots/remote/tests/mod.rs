@@ -65,7 +65,7 @@ fn open(settings: &Settings) -> Remote {
     Remote::open(&settings.snapshots.remote, &place).unwrap()
 }
 
-/// The names of all that lies there.
+/// The names of all that is there.
 async fn names(remote: &Remote) -> Vec<String> {
     remote.names().await.unwrap()
 }

@@ -87,7 +87,7 @@ impl Drop for Server {
     }
 }
 
-/// How the door stands.
+/// The state of the door.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stands {
     Open,
@@ -187,7 +187,7 @@ impl Door {
         self.state.held_back.notified().await;
     }
 
-    /// When it stands like this.
+    /// In this state.
     pub(crate) async fn stands(&self, wanted: Stands) {
         self.state.stands.subscribe().wait_for(|stands| *stands == wanted).await.unwrap();
     }

@@ -311,13 +311,13 @@ async fn pruning_goes_by_time_and_proof_and_keeps_to_our_own_clusters() {
     for proof in ours.iter().chain([&theirs]) {
         remote.send(&parcel(&settings, proof), None, &quietly()).await.unwrap();
     }
-    // The newest lost its proof: it is not the last verified one, and is left for a person to look at.
+    // The newest lost its proof: it is not the last verified one, and is left for the operator to look at.
     remote.delete(&format!("{}{ENDING}", ours[2].file)).await.unwrap();
     let rules = Rules { last: 1, hourly: 0, daily: 0, weekly: 0, total: u64::MAX };
     let shelf = remote.shelf(&mut Proofs::default()).await.unwrap();
     let gone = surplus(&shelf, &BTreeSet::from([7]), &rules, Timestamp::now());
     assert_eq!(gone.iter().map(|(gone, why)| (gone.name, *why)).collect::<Vec<_>>(), [(ours[0].name, Why::Unkept)]);
-    // Broken off in the middle, it is no snapshot any more, and what is left of it goes with the next round.
+    // Interrupted in the middle, it is no snapshot any more, and what is left of it goes with the next round.
     remote.delete(&ours[0].file).await.unwrap();
     let shelf = remote.shelf(&mut Proofs::default()).await.unwrap();
     assert!(shelf.get(&ours[0].name).is_none());
