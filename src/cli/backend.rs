@@ -30,7 +30,7 @@ impl From<bool> for How {
 
 /// How many events an explanation shows.
 const EVENTS_EXPLAINED: usize = 10;
-/// How many events of note a status shows.
+/// How many significant events a status shows.
 const EVENTS_OF_STATUS: usize = 5;
 
 /// From the lock, which an agent takes first, to its socket: the first look at a node, of which the disks and the runtime
@@ -39,9 +39,7 @@ const START: Duration = Duration::from_secs(10);
 /// Between two looks for the socket of an agent that starts.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
-/// Who answers.
 pub(super) enum Backend {
-    /// The agent.
     Running(Client),
     /// What it left on disk; a change takes its lock and runs the same decision in this process.
     Stopped(Box<Offline>),
@@ -68,7 +66,6 @@ impl Backend {
         Ok(Self::Stopped(Box::new(Offline::open(settings)?)))
     }
 
-    /// The status.
     pub(super) async fn status(&mut self) -> Result<Status, Failure> {
         match self {
             Self::Running(client) => match client.ask(&Ask::Status).await? {
@@ -197,7 +194,7 @@ mod tests {
         let agent = holder("run");
         let socket = socket_path(&agent.settings);
         let listens = async {
-            // It has been asked in vain once when this runs.
+            // It has been asked without success once when this runs.
             sleep(LOOK_AGAIN * 2).await;
             tokio::net::UnixListener::bind(socket).unwrap()
         };

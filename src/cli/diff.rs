@@ -16,11 +16,10 @@ use crate::model::{ComponentId, FileKind, FileState, Generation};
 /// A diff of two large files that have nothing in common is cut short after this, and is then coarser.
 const DIFF_DEADLINE: Duration = Duration::from_secs(5);
 
-/// One side.
 enum Side<'r> {
     /// A generation of the store.
     Kept(&'r Generation),
-    /// What stands on the node, where it is no generation of the store.
+    /// What is deployed on the node, where it is no generation of the store.
     Standing { file_name: String, closure: Vec<PathBuf> },
 }
 
@@ -74,7 +73,7 @@ fn known_good<'r>(component: &ComponentId, record: &'r Record) -> Result<&'r Gen
     })
 }
 
-/// What stands: a generation, where it is one, or else the file itself.
+/// What is deployed: a generation, where it is one, or else the file itself.
 fn standing(record: &Record) -> Side<'_> {
     // A file that does not decode is no generation, whatever was the last that did.
     let decodes = !record.notices.contains_key(notice::BROKEN);
@@ -138,7 +137,7 @@ fn manifest(offline: &Offline, component: &ComponentId, side: &Side<'_>) -> Resu
     }
 }
 
-/// A file as it stands; one that does not, or cannot be read, has no lines.
+/// A file as it is; one that does not, or cannot be read, has no lines.
 fn read(path: &Path) -> Vec<u8> {
     let small =
         std::fs::metadata(path).is_ok_and(|meta| meta.is_file() && meta.len() <= crate::model::manifest::MAX_BYTES);

@@ -75,7 +75,7 @@ impl Offline {
         Ok(memory)
     }
 
-    /// The snapshots of this node's etcd, as they lie there; nothing where it has none of its own.
+    /// The snapshots of this node's etcd, as they are there; nothing where it has none of its own.
     pub(super) fn snapshots(&self, memory: &Memory) -> Option<Snapshots> {
         let has_etcd = memory.components.values().any(|record| record.role == Role::Etcd);
         has_etcd.then(|| snapshots::look(&self.settings, Timestamp::now()))
@@ -86,7 +86,7 @@ impl Offline {
         Ok(self.store.history(component, limit).events)
     }
 
-    /// The newest events of note, the newest last.
+    /// The newest significant events, the newest last.
     pub(super) fn of_note(&self, limit: usize) -> Result<Vec<Event>, Failure> {
         // Enough to find a few among the changes of state around them.
         let mut events = self.events(None, limit * 20)?;
@@ -99,8 +99,8 @@ impl Offline {
         self.store.manifest(component, number).map_err(|error| Failure::failed(error.to_string()))
     }
 
-    /// Where a person takes the manifest of a generation from: of inactive-manifests, where that is the same to the byte, else
-    /// of the store, where that is whole. Another version in inactive-manifests is better than none.
+    /// Where the operator takes the manifest of a generation from: of inactive-manifests, where that is the same to the
+    /// byte, else of the store, where that is whole. Another version in inactive-manifests is better than none.
     pub(super) fn copy_of(&self, component: &ComponentId, generation: &Generation) -> Option<PathBuf> {
         let inactive = self.settings.paths.inactive_manifests.join(&generation.file_name);
         let same = files::read_bounded(&inactive, MAX_BYTES).map(|bytes| Digest::of(&bytes) == generation.raw_digest);
@@ -121,7 +121,7 @@ impl Offline {
         observe::find(&self.settings).1.manifests.value
     }
 
-    /// Whether the bytes of a generation are whole: every one is read again, and nothing is mended.
+    /// Whether the bytes of a generation are whole: every one is read again, and nothing is fixed.
     pub(super) fn whole(&self, component: &ComponentId, generation: &Generation) -> Result<(), String> {
         self.store.whole(component, generation).map_err(|error| error.to_string())
     }

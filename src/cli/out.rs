@@ -4,12 +4,10 @@ use std::io::{self, Write as _};
 
 use super::{Exit, Failure};
 
-/// Writes text.
 pub(super) fn text(text: &str) -> Result<Exit, Failure> {
     bytes(text.as_bytes())
 }
 
-/// Writes bytes.
 pub(super) fn bytes(bytes: &[u8]) -> Result<Exit, Failure> {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(bytes).and_then(|()| stdout.flush()) {

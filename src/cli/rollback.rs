@@ -13,7 +13,7 @@ use crate::control::{Answer, Ask, Client, How, Reach};
 use crate::model::{ComponentId, Event, Request};
 use crate::report::{Format, Planned, status, text};
 
-/// How long progress is followed. The agent has deadlines of its own and goes on; a person need not wait longer.
+/// How long progress is followed. The agent has deadlines of its own and goes on; the operator need not wait longer.
 const FOLLOW: Duration = Duration::from_secs(600);
 /// Between two looks at the component while it is followed; events come at once.
 const LOOK: Duration = Duration::from_millis(500);
@@ -57,7 +57,7 @@ fn show(component: &ComponentId, planned: &Planned) -> String {
     format!("{component}:\n{}", planned.text())
 }
 
-/// Asks a person. Without one, nothing is done.
+/// Asks the operator. Without one, nothing is done.
 pub(super) fn agreed() -> Result<bool, Failure> {
     if !crate::journal::watched_by_a_person() {
         let sentence = "there is no terminal for the confirmation: give --yes to skip it".to_owned();
@@ -84,7 +84,7 @@ pub(super) async fn follow(settings: &Settings, component: &ComponentId) -> Resu
         other => return Err(unexpected(other)),
     }
     let (tx, rx) = mpsc::channel(64);
-    // A task of its own: reading a line must not be broken off in its middle.
+    // Its own task: reading a line must not be interrupted in its middle.
     tokio::spawn(async move {
         while let Ok(Some(answer)) = client.next().await {
             if let Answer::Event(event) = answer

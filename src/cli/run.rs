@@ -23,7 +23,7 @@ const EVENTS_KEPT: usize = 256;
 const QUESTIONS: usize = 16;
 /// Events an explanation shows.
 const EVENTS_EXPLAINED: usize = 10;
-/// Events of note a status shows.
+/// Significant events a status shows.
 const SHOWN: usize = 5;
 
 pub(super) async fn run(loaded: Loaded) -> Result<Exit, Failure> {
@@ -124,7 +124,7 @@ struct Service {
     about: report::Agent,
     policy: Policy,
     events: broadcast::Sender<Event>,
-    /// The latest events of note, for the status.
+    /// The latest significant events, for the status.
     last: Vec<Event>,
 }
 

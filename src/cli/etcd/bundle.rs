@@ -5,7 +5,7 @@ use crate::model::snapshot::Bundled;
 use crate::report::{Format, Snapshot};
 use crate::snapshots::bundle::Bundle;
 
-/// Says what travels with a snapshot, or why nothing does. `how` the snapshot is all the same.
+/// Says what travels with a snapshot, or why nothing does. `how` the snapshot is nevertheless.
 pub(super) fn tell(bundle: Result<&Bundle, &String>, how: &str) {
     match bundle {
         Ok(bundle) => eprintln!("its bundle contains: {}", Bundled::from(bundle.clone()).briefly),

@@ -11,7 +11,7 @@ use crate::sys::files;
 /// The newest that is verified.
 pub(super) const LATEST: &str = "latest";
 
-/// Whether it is called so, and is not a file that lies where the command is given.
+/// Whether it is called so, and is not a file that is where the command is given.
 pub(super) fn is_meant(named: &Path) -> bool {
     let called = named.to_str().is_some_and(|name| name == LATEST || name.parse::<Name>().is_ok());
     called && !matches!(files::standing(named), Ok(Some(_)))
@@ -44,7 +44,8 @@ pub(super) fn file(
     })
 }
 
-/// The same of those that are taken where so much is trusted: `latest` passes over a raw copy unless it may lack its SHA-256.
+/// The same for those that are taken where so much is trusted: `latest` passes over a raw copy unless it may lack its
+/// SHA-256.
 ///
 /// # Errors
 /// As [`file`]'s.

@@ -76,7 +76,7 @@ pub(super) async fn etcd(settings: &Settings, command: EtcdCommand) -> Result<Ex
         EtcdCommand::Snapshot(command) => snapshot::snapshot(settings, command).await,
         EtcdCommand::AcceptData(care) => accept::accept(settings, care).await,
         EtcdCommand::Restore(mut args) => {
-            // What is fetched lies here as long as it is being restored.
+            // What is fetched is here as long as it is being restored.
             let fetched = match remote::Where::of(args.from())? {
                 remote::Where::Place(place) => Some(remote::fetch(settings, &place, args.trust()).await?),
                 remote::Where::File(_) => None,

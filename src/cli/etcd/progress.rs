@@ -3,7 +3,7 @@
 use std::io::{self, IsTerminal as _, Write as _};
 use std::time::{Duration, Instant};
 
-/// Between two updates: a person reads no faster.
+/// Between two updates: the operator reads no faster.
 const INTERVAL: Duration = Duration::from_millis(200);
 
 /// The line. It is wiped at the end.

@@ -35,7 +35,7 @@ pub(super) enum Where {
 }
 
 impl Where {
-    /// What stands in an argument.
+    /// What is in an argument.
     pub(super) fn of(given: &Path) -> Result<Self, Failure> {
         match given.to_str().filter(|text| Place::is_meant(text)) {
             Some(text) => text
@@ -80,7 +80,7 @@ pub(super) async fn list(settings: &Settings, place: &Place, output: Format) -> 
     out::text(&output.print(&Shelf::new(place.to_string(), rows), Shelf::text)?)
 }
 
-/// `named`: the clusters that a person names; none: this node's.
+/// `named`: the clusters that the operator names; none: this node's.
 pub(super) async fn prune(settings: &Settings, named: BTreeSet<u64>, care: Care) -> Result<Exit, Failure> {
     let output = care.output;
     let place = configured(settings)?;
@@ -107,7 +107,7 @@ pub(super) async fn prune(settings: &Settings, named: BTreeSet<u64>, care: Care)
     if let Some(exit) = agreed_to(&shelf(&planned), care, &format!("nothing to prune of {of}"))? {
         return Ok(exit);
     }
-    // What was shown may have changed while a person thought: only what goes by the rules now, and was shown, goes.
+    // What was shown may have changed while the operator thought: only what goes by the rules now, and was shown, goes.
     let remote = open(settings, &place)?;
     let mut gone = surplus(&remote.shelf(&mut Proofs::default()).await?, &clusters, &rules, now);
     gone.retain(|(gone, _)| planned.iter().any(|(planned, _)| planned.name == gone.name));
@@ -151,8 +151,8 @@ pub(super) async fn take_back(settings: &Settings, begun: &Begun) -> Result<(), 
     }
 }
 
-/// Sends what was just proven, with its bundle, under the name that the place says, or else under its own. `dir`: where the
-/// bundle may lie meanwhile.
+/// Sends what was just proven, with its bundle, under the name that the place says, or else under its own. `dir`: where
+/// the bundle may be meanwhile.
 pub(super) async fn send(
     settings: &Settings,
     place: &Place,

@@ -216,7 +216,7 @@ fn done(args: &RestoreArgs, data_dir: &Path, restored: &Restored, proven: Option
     })?)
 }
 
-/// How a person stops the etcd that is in the way.
+/// How the operator stops the etcd that is in the way.
 fn stop(node: &Node) -> String {
     match node.etcd.as_ref().map(|etcd| etcd.file.as_path()).filter(|file| file.exists()) {
         Some(file) => {
@@ -243,7 +243,7 @@ impl RestoreArgs {
         trust(self.skip_hash_check)
     }
 
-    /// It lies here for the moment.
+    /// It is here for the moment.
     pub(super) fn take_from(&mut self, fetched: &Fetched) {
         self.from = fetched.path().to_owned();
         self.called = Some(fetched.from.clone());
@@ -304,7 +304,7 @@ mod tests {
         }
     }
 
-    /// A node whose etcd manifest was taken out for a restore: it lies among the known-good ones.
+    /// A node whose etcd manifest was taken out for a restore: it is among the known-good ones.
     fn node(root: &Path) -> Settings {
         let mut settings = Settings::default();
         for dir in ["manifests", "inactive", "state", "etcd"] {
@@ -343,12 +343,12 @@ mod tests {
         assert!(!member.exists() && !settings.paths.staging.exists(), "a dry run makes nothing");
         assert_eq!(run(&settings, &format!("--from {from} --yes")).await.unwrap(), Exit::Ok);
         assert!(member.join("snap/db").exists());
-        // Over what stands, as the manifest names the place.
+        // Over what is deployed, as the manifest names the place.
         assert_eq!(run(&settings, &format!("--from {from} -y -o json")).await.unwrap(), Exit::Ok);
         assert_eq!(asides(&dir.path().join("etcd")).len(), 1);
     }
 
-    /// As a restore of this file leaves it that is killed when it has exchanged what stood.
+    /// As a restore of this file leaves it that is killed when it has exchanged what was deployed.
     fn all_but_done(root: &Path, from: &str) {
         let data = root.join("etcd");
         let aside = asides(&data).pop().unwrap();
@@ -384,7 +384,7 @@ mod tests {
         run(&settings, &line).await.unwrap();
         run(&settings, &line).await.unwrap();
         all_but_done(dir.path(), &from);
-        // Asked what would be done, it is told of, and stays.
+        // Asked what would be done, it is reported, and stays.
         assert!(left(&data).unwrap()[0].contains("/.lastgood-restore-0123 belongs to a restore that was interrupted"));
         run(&settings, &format!("--from {from} --dry-run")).await.unwrap();
         assert_eq!((left(&data).unwrap().len(), asides(&data).len()), (1, 0));

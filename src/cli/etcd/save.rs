@@ -33,7 +33,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(200);
 /// What is wanted of a save besides the data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum With {
-    /// What a bare machine needs, beside the FILE that is named.
+    /// What a bare machine needs, next to the FILE that is named.
     Bundle,
     /// The FILE alone. In the directory of snapshots, and in object storage, its bundle goes with every snapshot.
     FileAlone,
@@ -101,7 +101,7 @@ async fn sent(
     begun: &OnceLock<Begun>,
 ) -> Result<SnapshotRow, Failure> {
     let directory = Directory::at(&settings.snapshot_dir());
-    // Makes the directory where it is missing; what is written into it has a lock of its own.
+    // Makes the directory where it is missing; what is written into it has its own lock.
     drop(lock(&directory, settings.snapshots.timeout).await?);
     let proven = proven(settings, directory.path(), data_dir).await?;
     remote::send(settings, place, directory.path(), &proven, begun).await
@@ -174,7 +174,8 @@ fn keep(settings: &Settings, proven: Proven, locked: &Locked) -> Result<Snapshot
     Ok(Snapshot { path, name: proof.name, bytes: proof.bytes, proof: Ok(proof) })
 }
 
-/// Under the name that a person wants. All of its bundle is written before any of it has a name: what can go wrong has by then.
+/// Under the name that the operator wants. All of its bundle is written before any of it has a name: what can go wrong
+/// has by then.
 pub(super) fn keep_as(settings: &Settings, proven: Proven, path: PathBuf, with: With) -> Result<Snapshot, Failure> {
     let (dir, proof) = (files::dir_of(&path), proven.proof().clone());
     let staged = match with {

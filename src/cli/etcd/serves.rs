@@ -11,8 +11,8 @@ use crate::cli::Failure;
 use crate::config::Settings;
 use crate::observe;
 
-/// Beside what Kubernetes keeps, all of which begins with the API server's `--etcd-prefix`, `/registry` by default. It is
-/// deleted again.
+/// Next to what Kubernetes keeps, all of which begins with the API server's `--etcd-prefix`, `/registry` by default. It
+/// is deleted again.
 const KEY: &str = "lastgood/restored";
 /// A freshly started member elects itself, or joins the others, within seconds; the pod is ready by then.
 const LONGEST: Duration = Duration::from_secs(60);

@@ -46,7 +46,7 @@ pub(super) fn prune(settings: &Settings, care: Care) -> Result<Exit, Failure> {
     if let Some(exit) = agreed_to(&shelf(&planned), care, "nothing to prune")? {
         return Ok(exit);
     }
-    // What was shown may have changed while a person thought: only what goes by the rules now, and was shown, goes.
+    // What was shown may have changed while the operator thought: only what goes by the rules now, and was shown, goes.
     let locked = directory.lock()?;
     let mut gone = locked.surplus(&rules, now)?;
     gone.retain(|gone| planned.iter().any(|planned| planned.snapshot.path == gone.snapshot.path));

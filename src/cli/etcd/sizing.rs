@@ -91,7 +91,7 @@ pub(super) async fn sizing(settings: &Settings, args: SizingArgs) -> Result<Exit
     let at = Timestamp::now();
     let found = look.observer.surroundings();
     let database = member.as_ref().and_then(|member| member.data_dir.as_ref()).map(|dir| dir.join("member/snap/db"));
-    // Where the log lies apart, the database grows on a disk of its own.
+    // Where the log is separate, the database grows on its own disk.
     let grows = member.as_ref().and_then(|member| member.data_dir.as_deref()).filter(|_| args.dir.is_none());
     let disk = observe::disk_of(grows.unwrap_or(&place.of));
     let examined = Examined {
@@ -124,13 +124,13 @@ fn answers(status: Option<&EtcdStatus>) -> bool {
     status.is_some_and(|status| status.own.is_some() || status.agreed.is_some())
 }
 
-/// Whether something holds its database, as far as that can be told.
+/// Whether something holds its database, as far as that is known.
 fn runs(look: &Look, member: &LocalMember) -> bool {
     let seen = member.data_dir.as_ref().and_then(|dir| look.seen.node.data_dirs.get(dir));
     seen.is_some_and(|seen| seen.lock == LockState::Held)
 }
 
-/// Which file system counts, and where a file of our own may lie on it.
+/// Which file system counts, and where our own file may be on it.
 struct Place {
     /// The directory that is asked about.
     of: PathBuf,
@@ -155,7 +155,7 @@ impl Place {
                 "etcd's manifest names no data directory: name one with --write-test --dir DIR".to_owned(),
             ));
         };
-        // A log that is not there yet will lie where the data do.
+        // A log that is not there yet will be where the data are.
         let of = log.filter(|log| log.is_dir()).unwrap_or_else(|| data.clone());
         let here = device(&of).map_err(|error| failed(&of, &error))?;
         let inside = of.starts_with(data.join("member"));

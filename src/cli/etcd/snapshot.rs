@@ -191,7 +191,7 @@ fn verified(file: &Path, trust: RawCopy, depth: Depth) -> Result<(Verified, Snap
     Ok((verified, snapshot))
 }
 
-/// What is damaged is unwell; what lacks its proof is refused; what cannot be read at all has failed.
+/// What is damaged is unhealthy; what lacks its proof is refused; what cannot be read at all has failed.
 impl From<Rejected> for Failure {
     fn from(rejected: Rejected) -> Self {
         let exit = match &rejected {

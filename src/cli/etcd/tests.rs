@@ -101,7 +101,7 @@ async fn what_is_sent_by_hand_takes_its_bundle_along_and_a_bare_machine_unpacks_
         let again = remote::send(&settings, &place(&row.path), &dir, &proven, &OnceLock::new()).await.unwrap_err();
         assert!(again.exit == Exit::Refused && again.sentence.contains("exists already"), "{}", again.sentence);
     }
-    // By its prefix: the newest verified that has one, whatever else lies there.
+    // By its prefix: the newest verified that has one, whatever else is there.
     let prefix = place("s3://backups/own");
     let store = crate::snapshots::remote::Remote::open(&settings.snapshots.remote, &prefix).unwrap();
     for ending in ["db", "bundle.json"] {
@@ -265,7 +265,7 @@ async fn a_file_that_a_person_names_is_written_alone_or_with_its_bundle() {
     assert_eq!(unpack(&settings, &of(&text, &to, Some(&identity))).await.unwrap(), Exit::Ok);
     assert_eq!(unpacked_key(&settings, &to), SECRET);
 
-    // Where a part cannot be made, and where one cannot be put in place, the snapshot stands, and what stood there does.
+    // Where a part cannot be made, and where one cannot be put in place, the snapshot and what was there remain.
     settings.snapshots.recipients = vec!["age1nonsense".to_owned()];
     keep_as(&settings, taken(&cluster, &dir).await, dir.join("without.db"), With::Bundle).unwrap();
     settings.snapshots.recipients.clear();
@@ -335,7 +335,7 @@ async fn nothing_of_a_persons_is_lost_where_the_proof_belongs_and_a_snapshot_wit
         assert!(!dir.join(name).exists());
     }
     assert_eq!(fs::read_to_string(dir.join("a.db.proof.json")).unwrap(), "precious");
-    // Where it came to stand meanwhile, the snapshot and its bundle stand all the same.
+    // Where it came to stand meanwhile, the snapshot and its bundle stand nevertheless.
     keep_as(&settings, taken(&cluster, &dir).await, dir.join("b.db"), With::Bundle).unwrap();
     crate::snapshots::bundle::tests::as_it_was(&dir.join("b.db")).unwrap();
     // Of a file that is gone, it is ours and goes.

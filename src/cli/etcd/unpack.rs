@@ -54,7 +54,7 @@ pub(super) async fn unpack(settings: &Settings, args: &UnpackArgs) -> Result<Exi
     out::text(&args.output.print(&unpacked, Unpacked::text)?)
 }
 
-/// What is damaged is unwell; what is not there, or cannot be done with what is, is refused.
+/// What is damaged is unhealthy; what is not there, or cannot be done with what is, is refused.
 impl From<Fault> for Failure {
     fn from(fault: Fault) -> Self {
         let exit = match &fault {

@@ -63,8 +63,8 @@ fn busy(held: &LockError) -> Failure {
     Failure { exit: Exit::Refused, sentence: format!("refused: {held}; next: wait for that restore") }
 }
 
-/// Gives the lock back, and proves that an etcd serves whose slot was empty when the restore began, as an earlier one that
-/// was killed leaves it. Nothing where nobody puts its manifest back but a person.
+/// Gives the lock back, and proves that an etcd serves whose slot was empty when the restore began, as an earlier one
+/// that was killed leaves it. Nothing where nobody puts its manifest back but the operator.
 pub(super) async fn back(
     settings: &Settings,
     lock: Lock<'_>,
