@@ -11,7 +11,6 @@ use super::{Settings, duration, recipient, size};
 use crate::model::component::is_dns_name;
 use crate::model::policy::{Intruders, Mode, WentBackAction};
 
-/// One key.
 pub struct Key {
     /// Its name with its table: `candidate.soak`.
     pub name: &'static str,

@@ -5,7 +5,6 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-/// One mistake.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Mistake {
     /// The file it stands in.
@@ -33,7 +32,6 @@ impl fmt::Display for Mistake {
     }
 }
 
-/// All of them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Mistakes(pub Vec<Mistake>);
 

@@ -30,7 +30,6 @@ impl Scheme {
 /// A bucket, and a prefix or an object in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
-    /// Whose storage.
     pub scheme: Scheme,
     /// The bucket; of Azure the container.
     pub bucket: String,

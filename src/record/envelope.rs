@@ -14,10 +14,7 @@ use crate::model::Digest;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
     /// Written by a newer program.
-    Future {
-        /// Its format.
-        version: u64,
-    },
+    Future { version: u64 },
     /// Not what was once written: why.
     Damaged(String),
 }

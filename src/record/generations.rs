@@ -40,7 +40,6 @@ const GONE: &str = ".gone-";
 /// What is needed to keep a generation.
 #[derive(Debug)]
 pub struct Capturing<'a> {
-    /// Whose it is.
     pub component: &'a ComponentId,
     /// What is known of it; its number names the directory.
     pub generation: &'a Generation,
@@ -68,15 +67,11 @@ pub struct KeptFile {
     pub bytes: Vec<u8>,
     /// What it was when it was kept: its kind, mode and owner.
     pub state: FileState,
-    /// Permission bits.
     pub mode: u32,
-    /// Owner.
     pub uid: u32,
-    /// Group.
     pub gid: u32,
 }
 
-/// contents.json.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Contents {
@@ -104,7 +99,6 @@ struct Entry {
     state: FileState,
 }
 
-/// generation.json.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Described {

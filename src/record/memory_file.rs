@@ -23,9 +23,7 @@ const MAX_BYTES: u64 = 64 << 20;
 /// What one of the two files holds.
 #[derive(Debug)]
 pub(super) enum Kept {
-    /// A memory.
     Memory(Box<Memory>),
-    /// No file.
     Missing,
     /// Something else: a sentence that follows the path.
     Unusable(String),

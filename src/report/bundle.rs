@@ -68,7 +68,6 @@ pub struct Unpacked {
     pub snapshot: PathBuf,
     /// The node it was taken on.
     pub node: String,
-    /// Every file.
     pub files: Vec<UnpackedFile>,
     /// Why keys are not among them, where they are not.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -129,7 +128,6 @@ impl Unpacked {
         })
     }
 
-    /// For people.
     pub fn text(&self) -> String {
         let mut out = format!("of {}, from {}\n", self.node, self.snapshot.display());
         for file in &self.files {

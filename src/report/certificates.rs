@@ -12,7 +12,6 @@ use crate::model::surroundings::{Certificate, URGENT_DAYS, Validity, second};
 
 const DAY: i64 = 24 * 3600;
 
-/// All certificates.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Certificates {
     /// When they were looked at.
@@ -30,9 +29,7 @@ pub struct Row {
     pub certificate: PathBuf,
     /// The common name of its subject.
     pub subject: String,
-    /// Valid from.
     pub begins: String,
-    /// Valid until.
     pub expires: String,
     /// Seconds left; negative after the end.
     pub residual_seconds: i64,

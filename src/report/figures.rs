@@ -12,7 +12,6 @@ use crate::model::{ComponentId, EtcdStatus, Step};
 /// Since the agent started.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Figures {
-    /// Passes.
     pub passes: u64,
     /// When the last one began.
     pub last_pass: Option<Timestamp>,

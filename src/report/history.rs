@@ -9,7 +9,6 @@ use crate::model::{ComponentId, Event, Generation, Memory, Proof, Standing};
 /// One component's history.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct History {
-    /// Whose.
     pub component: ComponentId,
     /// Its generations, the newest first.
     pub generations: Vec<GenerationRow>,
@@ -17,10 +16,8 @@ pub struct History {
     pub events: Vec<Event>,
 }
 
-/// One generation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GenerationRow {
-    /// Its number.
     pub number: u32,
     /// `candidate`, `known-good` or `quarantined`.
     pub standing: String,

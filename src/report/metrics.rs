@@ -13,7 +13,6 @@ use super::status::{Component, Restarts};
 use crate::model::etcd::AlarmKind;
 use crate::model::{Step, Verdict};
 
-/// Every verdict.
 const VERDICTS: [Verdict; 6] =
     [Verdict::Healthy, Verdict::Starting, Verdict::Failing, Verdict::Stalled, Verdict::Down, Verdict::Unknown];
 /// Every place in the state machine, as [`Component::state`] has it.
@@ -73,7 +72,6 @@ fn seconds(at: jiff::Timestamp) -> String {
 }
 
 impl Status {
-    /// The page.
     pub fn metrics(&self) -> String {
         let mut page = Page::default();
         self.agent(&mut page);

@@ -217,7 +217,6 @@ impl Planned {
         }
     }
 
-    /// As text.
     pub fn text(&self) -> String {
         let mut out = String::new();
         for (at, step) in self.steps.iter().enumerate() {

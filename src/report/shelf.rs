@@ -43,7 +43,6 @@ pub struct SnapshotsView {
 /// The snapshots in object storage.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RemoteView {
-    /// Where.
     pub url: String,
     /// The newest that is verified there, of this cluster.
     pub newest: Option<NewestView>,
@@ -57,7 +56,6 @@ pub struct RemoteView {
     pub looked: Option<Timestamp>,
     /// Since when nothing gets there, where that is so.
     pub failing_since: Option<Timestamp>,
-    /// Why.
     pub failed: Option<String>,
 }
 
@@ -172,10 +170,8 @@ impl fmt::Display for SnapshotsView {
     }
 }
 
-/// One snapshot.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SnapshotRow {
-    /// The file.
     pub path: String,
     /// When it was taken.
     pub at: Timestamp,
@@ -199,7 +195,6 @@ pub struct SnapshotRow {
 /// A list of snapshots.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Shelf {
-    /// Of this form.
     pub version: u32,
     /// Where they lie.
     pub directory: String,
@@ -208,12 +203,10 @@ pub struct Shelf {
 }
 
 impl Shelf {
-    /// A list.
     pub fn new(directory: String, snapshots: Vec<SnapshotRow>) -> Self {
         Self { version: VERSION, directory, snapshots }
     }
 
-    /// For people.
     pub fn text(&self) -> String {
         if self.snapshots.is_empty() {
             return format!("no snapshots in {}\n", self.directory);

@@ -61,7 +61,6 @@ impl fmt::Display for Overall {
     }
 }
 
-/// The status.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {
     /// Of this form: [`VERSION`].
@@ -74,7 +73,6 @@ pub struct Status {
     pub overall: Overall,
     /// The same as a sentence.
     pub sentence: String,
-    /// The agent.
     pub agent: Agent,
     /// Whether it acts: `act` or `observe`.
     pub mode: String,
@@ -105,7 +103,6 @@ pub struct Status {
 /// An etcd that serves other data than those on record.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WrongDataView {
-    /// Which etcd.
     pub component: ComponentId,
     /// In which way its data are wrong.
     pub kind: WrongDataKind,
@@ -140,7 +137,6 @@ pub struct PauseView {
     pub until: Timestamp,
     /// How long that is from now.
     pub seconds_left: u64,
-    /// Why.
     pub reason: String,
 }
 
@@ -168,16 +164,13 @@ impl Restarts {
     }
 }
 
-/// One component.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Component {
-    /// Its name.
     pub component: ComponentId,
     /// What it is to the others.
     pub role: Role,
     /// How it does; the last known where no agent runs.
     pub verdict: Verdict,
-    /// Since when.
     pub since: Option<Timestamp>,
     /// Its place in the state machine: Adopting, Steady, Unread, Probation, RollingBack, Vacated, Missing,
     /// Held; Stopped while etcd serves other data than those on record.
@@ -219,7 +212,6 @@ pub enum ProofView {
     OnTrial,
     /// The process that runs has not read it, so its health says nothing about it (Q5).
     Unproven,
-    /// It failed.
     Quarantined,
     /// Nothing stands, or nothing that decodes to a pod.
     Nothing,
@@ -228,11 +220,9 @@ pub enum ProofView {
 /// A person's word on where to go back to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PinView {
-    /// The generation.
     pub generation: u32,
     /// Why, where they said so.
     pub reason: String,
-    /// Since when.
     pub since: Timestamp,
 }
 
@@ -268,9 +258,7 @@ pub struct Trial {
 pub struct Replacement {
     /// From which generation, where one stood.
     pub from: Option<u32>,
-    /// To which.
     pub to: u32,
-    /// The evidence.
     pub why: String,
     /// How far it is, in words.
     pub stage: String,
@@ -282,7 +270,6 @@ pub struct Replacement {
 /// Why a component waits for a person.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HeldView {
-    /// The evidence.
     pub why: String,
     /// What they should do.
     pub next_step: String,
@@ -291,10 +278,8 @@ pub struct HeldView {
 /// What a person should know.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Notice {
-    /// About whom; absent for the node.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub component: Option<ComponentId>,
-    /// A sentence.
     pub text: String,
 }
 

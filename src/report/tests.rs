@@ -344,7 +344,7 @@ fn what_is_missing_says_whether_it_comes_back() {
     let text = "kubeadm had moved it".to_owned();
     scene.record("etcd").notices.insert(notice::INTERRUPTED.to_owned(), text);
     assert_eq!(scene.note("etcd"), "an upgrade was cut short while it was away; comes back in 40s");
-    assert!(scene.next("etcd").contains("comes back in 40s; `lastgood pause` prevents"), "{}", scene.next("etcd"));
+    assert!(scene.next("etcd").contains("is deployed in 40s; `lastgood pause` prevents"), "{}", scene.next("etcd"));
     scene.record("kube-scheduler").slot = missing(Gone::Deleted);
     scene.inhibitors.push(Inhibitor::Paused { until: at("21:00:00"), reason: String::new() });
     assert!(
@@ -498,9 +498,9 @@ fn a_pinned_generation_is_shown_wherever_generations_are() {
     assert_eq!(json["components"][0]["pinned"]["generation"], 1);
     assert_eq!(json["components"][0]["known_good"], 1);
     assert!(json["components"][1].get("pinned").is_none());
-    // The pinned one is itself on trial: it goes back to the other.
+    // The pinned one is itself on probation: the other one is the rollback target.
     scene.record("etcd").slot = Slot::Probation(Probation::begin(1, 2));
-    assert!(scene.next("etcd").contains("generation 2 comes back"), "{}", scene.next("etcd"));
+    assert!(scene.next("etcd").contains("generation 2 is deployed"), "{}", scene.next("etcd"));
 }
 
 #[test]
@@ -601,7 +601,8 @@ fn the_status_shows_the_newest_snapshot() {
     };
     scene.snapshots = Some(kept);
     let text = scene.text();
-    let line = "snapshots: newest 12m old, revision 123, verified; 14 kept, 70 MiB; 1 not verified; the last try failed: no room\n";
+    let line = "snapshots: newest 12m old, revision 123, verified; 14 kept, 70 MiB; 1 not verified; the last attempt \
+                failed: no room\n";
     assert!(text.contains(line), "{text}");
     let json = serde_json::to_value(scene.status()).unwrap();
     assert_eq!(json["snapshots"]["newest"]["age_seconds"], 720);

@@ -40,9 +40,7 @@ pub struct Examined<'e> {
     pub now: Timestamp,
     /// One look at the node.
     pub seen: &'e Observation,
-    /// What is known.
     pub memory: &'e Memory,
-    /// What holds.
     pub policy: &'e Policy,
     /// What was found of the node.
     pub found: &'e Surroundings,
@@ -83,14 +81,12 @@ impl fmt::Display for Mark {
     }
 }
 
-/// One check.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Check {
     /// What was looked at.
     pub subject: String,
     /// How it came out.
     pub verdict: Mark,
-    /// What was found.
     pub detail: String,
     /// What mends it; absent where nothing has to be.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -112,7 +108,6 @@ impl Check {
     }
 }
 
-/// The examination.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Doctor {
     /// Of this form: [`VERSION`].
@@ -130,7 +125,6 @@ pub struct Doctor {
 }
 
 impl Doctor {
-    /// Examines.
     pub fn new(examined: Examined<'_>) -> Self {
         let mut checks = node::checks(&examined);
         checks.extend(components::checks(&examined));

@@ -310,7 +310,7 @@ const NODE: &[Row] = &[
         |s| s.places.manifests.writable = Err("no".into()),
         "manifest directory",
         Mark::Failed,
-        "can be written",
+        "a writable directory",
     ),
     (
         "no manifest directory",
@@ -654,7 +654,7 @@ fn what_a_bare_machine_would_lack_is_said() {
     assert_eq!((whole.verdict, whole.fix), (Mark::Ok, None));
     let keyless = check(bundled(false));
     assert_eq!(keyless.verdict, Mark::Ok, "a choice");
-    assert!(keyless.fix.is_some_and(|fix| fix.contains("keys are not in it") && fix.contains("snapshots.recipients")));
+    assert!(keyless.fix.is_some_and(|fix| fix.contains("it contains no keys") && fix.contains("snapshots.recipients")));
     let torn = check(Err("a.bundle.json is damaged".into()));
     assert_eq!(torn.verdict, Mark::Warning);
     assert!(torn.detail.contains("is damaged") && torn.fix.is_some());

@@ -10,7 +10,6 @@ use crate::report::table::{lines, table};
 use crate::report::text::section;
 
 impl EtcdView {
-    /// For people.
     pub fn text(&self) -> String {
         let mut out = String::new();
         let node = if self.node.is_empty() { "this node" } else { &self.node };
@@ -132,19 +131,18 @@ impl MemberRow {
 }
 
 impl LatencyView {
-    /// As a sentence.
     pub fn sentence(&self) -> String {
         let bound = |ms: Option<f64>| ms.map_or("above the last bucket".to_owned(), |ms| format!("at most {ms} ms"));
         let mut out = match self.count {
             Some(count) => format!(
-                "half {}, 99 in 100 {}, of {count} since it started",
+                "median {}, p99 {}, of {count} since it started",
                 bound(self.p50_at_most_ms),
                 bound(self.p99_at_most_ms)
             ),
             None => "none since it started".to_owned(),
         };
         if let Some(above) = self.p99_now_above_ms.filter(|above| *above > 0.0) {
-            let _ = write!(out, "; just now 99 in 100 only within more than {above} ms");
+            let _ = write!(out, "; recently p99 above {above} ms");
         }
         out
     }

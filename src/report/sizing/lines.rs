@@ -17,7 +17,6 @@ pub(super) const FAQ: &str = "https://etcd.io/docs/v3.5/faq/";
 pub(super) const HARDWARE: &str = "https://etcd.io/docs/v3.5/op-guide/hardware/";
 /// When a defragmentation is worth its pause: from 100 MB on, 45 % of it unused, as OpenShift's etcd operator has it.
 const OPERATOR: &str = "https://github.com/openshift/cluster-etcd-operator (defragmentation)";
-/// Ours.
 const LASTGOOD: &str = "lastgood";
 
 /// The 99th percentile of the log's fsync stays below this (FAQ).
@@ -74,7 +73,7 @@ pub(super) fn latencies(examined: &Examined<'_>) -> Vec<Line> {
     let metrics = examined.status.and_then(|status| status.metrics.as_ref());
     let own = |subject: &str, every: Option<Latency>, limit: Duration, wanted: &str| {
         let every = every?;
-        let found = format!("half {}, 99 in 100 {}, of {} since etcd started", every.p50, every.p99, every.count);
+        let found = format!("median {}, p99 {}, of {} since etcd started", every.p50, every.p99, every.count);
         let verdict = match every.p99.at_most {
             Some(at_most) if at_most <= limit => Mark::Ok,
             _ if every.p99.above >= limit => Mark::Failed,
@@ -83,22 +82,22 @@ pub(super) fn latencies(examined: &Examined<'_>) -> Vec<Line> {
         Some(line(subject, verdict, found, wanted, FAQ, OTHER_DISK))
     };
     let mut all: Vec<Line> = [
-        own("etcd's WAL fsync", metrics.and_then(|m| m.every_fsync), FSYNC, "99 in 100 below 10 ms"),
-        own("etcd's database commits", metrics.and_then(|m| m.every_commit), COMMIT, "99 in 100 below 25 ms"),
+        own("etcd's WAL fsync", metrics.and_then(|m| m.every_fsync), FSYNC, "p99 below 10 ms"),
+        own("etcd's database commits", metrics.and_then(|m| m.every_commit), COMMIT, "p99 below 25 ms"),
     ]
     .into_iter()
     .flatten()
     .collect();
     if let Some(measured) = &examined.measured {
         let found = format!(
-            "half {}, 99 in 100 {}, the longest {}, of {} writes of 2300 bytes",
+            "median {}, p99 {}, maximum {}, of {} writes of 2300 bytes",
             ms(measured.p50),
             ms(measured.p99),
             ms(measured.max),
             measured.writes
         );
         let verdict = if measured.p99 < FSYNC { Mark::Ok } else { Mark::Failed };
-        all.push(line("fdatasync, measured", verdict, found, "99 in 100 below 10 ms", FAQ, OTHER_DISK));
+        all.push(line("fdatasync, measured", verdict, found, "p99 below 10 ms", FAQ, OTHER_DISK));
         let rate = measured.per_second();
         let verdict = match rate {
             rate if rate >= HEAVY => Mark::Ok,
@@ -112,7 +111,7 @@ pub(super) fn latencies(examined: &Examined<'_>) -> Vec<Line> {
     if all.is_empty() {
         let found = "nothing was measured, and no etcd reports it".to_owned();
         let next = "`lastgood etcd sizing --write-test` measures it, with test writes";
-        all.push(line("the disk's latency", Mark::CannotTell, found, "99 in 100 below 10 ms", FAQ, next));
+        all.push(line("the disk's latency", Mark::CannotTell, found, "p99 below 10 ms", FAQ, next));
     }
     all
 }

@@ -31,10 +31,8 @@ use crate::sys::sync_writes::Measured;
 /// The version of the printed form: raised when a field changes its meaning, not when one is added.
 const VERSION: u32 = 1;
 
-/// The examination.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sizing {
-    /// Of this form.
     pub version: u32,
     /// When it was made.
     pub at: Timestamp,
@@ -52,14 +50,12 @@ pub struct Sizing {
     pub lines: Vec<Line>,
 }
 
-/// One line.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Line {
     /// What was looked at.
     pub subject: String,
     /// How it came out.
     pub verdict: Mark,
-    /// What was found.
     pub found: String,
     /// What is wanted.
     pub wanted: String,
@@ -73,7 +69,6 @@ pub struct Line {
 /// All that is examined.
 #[derive(Clone, Debug)]
 pub struct Examined<'e> {
-    /// When.
     pub at: Timestamp,
     /// The node's name.
     pub node: &'e str,
@@ -87,7 +82,6 @@ pub struct Examined<'e> {
     pub db_bytes: Option<u64>,
     /// How it grew, as far as that was watched.
     pub growth: Option<Growth>,
-    /// The disk.
     pub disk: Option<&'e Disk>,
     /// Whether the file system lies in memory alone.
     pub in_memory: bool,
@@ -102,7 +96,6 @@ pub struct Examined<'e> {
 }
 
 impl Sizing {
-    /// Examines.
     pub fn new(examined: &Examined<'_>) -> Self {
         let mut all = lines::latencies(examined);
         all.extend(lines::database(examined));
