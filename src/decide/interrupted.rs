@@ -47,8 +47,8 @@ pub(super) fn tell(draft: &mut Draft<'_>, id: &ComponentId, good: u32, grace: Du
     let kept = set_aside(draft, id).filter(|_| !matches!(draft.hold, Some(Inhibitor::Kubeadm { .. })));
     let text = kept.map(|kept| {
         format!(
-            "an upgrade ended after kubeadm had moved its manifest to {} and before another was in place; generation {} \
-             comes back in {} s unless `lastgood pause` holds it",
+            "an upgrade ended after kubeadm had moved its manifest to {} and before it put another in place; lastgood \
+             deploys generation {} again in {} s unless `lastgood pause` prevents it",
             kept.path.display(),
             targets::aim(draft, id, good, None).0,
             grace.as_secs()

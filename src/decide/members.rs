@@ -84,8 +84,8 @@ fn quota(status: &EtcdStatus) -> Option<String> {
     status.alarm(&AlarmKind::NoSpace).is_none().then_some(())?;
     let (size, quota) = status.near_quota()?;
     Some(format!(
-        "its database has {} MiB of the {} MiB it may have, more than {NEAR_QUOTA} %: at all of it nothing can be \
-         written any more; next: `etcdctl defrag`, or a larger --quota-backend-bytes on all members",
+        "its database has {} MiB of the {} MiB it may have, more than {NEAR_QUOTA} %: at its quota etcd refuses all \
+         writes; next: `etcdctl defrag`, or a larger --quota-backend-bytes on all members",
         size >> 20,
         quota >> 20
     ))
@@ -96,9 +96,9 @@ fn growth(draft: &Draft<'_>, id: &ComponentId, status: &EtcdStatus) -> Option<St
     let quota = status.quota()?;
     let left = growth.reaches(quota).filter(|left| *left <= SOON && status.near_quota().is_none())?;
     Some(format!(
-        "its database grew from {} to {} MiB in {} h: at that rate it reaches its quota of {} MiB in {} h, and nothing can \
-         be written any more; next: see what writes so much (`lastgood etcd snapshot show` on two snapshots), `etcdctl \
-         defrag`, or a larger --quota-backend-bytes on all members",
+        "its database grew from {} to {} MiB in {} h: at that rate it reaches its quota of {} MiB in {} h, and etcd \
+         then refuses all writes; next: see what writes so much (`lastgood etcd snapshot show` on two snapshots), \
+         `etcdctl defrag`, or a larger --quota-backend-bytes on all members",
         growth.from >> 20,
         growth.to >> 20,
         growth.over.as_secs() / 3600,

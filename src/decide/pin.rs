@@ -20,7 +20,7 @@ pub(super) fn pin(draft: &mut Draft<'_>, id: &ComponentId, number: Option<u32>, 
     let chosen = number.or_else(|| good.or_else(|| record.known_good().next()).map(|generation| generation.number));
     let Some(number) = chosen else {
         let why = format!(
-            "nothing of it is known-good yet; `lastgood checkpoint {id}` marks the deployed manifest as known-good"
+            "it has no known-good generation yet; `lastgood checkpoint {id}` marks the deployed manifest as known-good"
         );
         return Err(Refusal::NoTarget { component: id.clone(), why });
     };

@@ -38,7 +38,7 @@ pub(super) fn ask(draft: &mut Draft<'_>, id: &ComponentId, number: Option<u32>, 
         return Err(not(if generation.standing.is_known_good() {
             "it is the last known-good generation, and nothing could take its place".to_owned()
         } else {
-            "nothing of it is known-good, so nothing could take its place".to_owned()
+            "it has no known-good generation, so nothing could take its place".to_owned()
         }));
     };
     match &record.slot {

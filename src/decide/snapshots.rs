@@ -23,11 +23,11 @@ fn late(draft: &Draft<'_>, snapshots: &Snapshots) -> Option<String> {
     let minutes = snapshots.longest().as_secs() / 60;
     let newest = match &snapshots.newest {
         Some(newest) => format!("the newest is of {:.0}, revision {}", newest.at, newest.revision),
-        None => "there is none at all".to_owned(),
+        None => "there is no snapshot".to_owned(),
     };
     let why = match (&snapshots.failed, &snapshots.unreadable) {
         (_, Some(why)) => format!("; {why}"),
-        (Some(failed), None) => format!("; the last try failed: {}", failed.why),
+        (Some(failed), None) => format!("; the last attempt failed: {}", failed.why),
         (None, None) => String::new(),
     };
     Some(format!(

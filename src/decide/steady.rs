@@ -306,7 +306,8 @@ fn absent(draft: &mut Draft<'_>, id: &ComponentId, how: Gone) {
                     "kubeadm moved its manifest to its backups to replace it".to_owned()
                 }
                 Gone::Deleted => format!(
-                    "its manifest was deleted; generation {back} comes back in {grace} s unless `lastgood pause` holds it"
+                    "its manifest was deleted; lastgood deploys generation {back} again in {grace} s unless `lastgood \
+                     pause` prevents it"
                 ),
                 Gone::Moved { to } => {
                     format!("its manifest was {}; it stays away until it is put back", whither(to.as_deref()))
@@ -397,7 +398,7 @@ fn missing(draft: &mut Draft<'_>, id: &ComponentId, good: u32, how: Gone, since:
 fn etcd_must_stay_away(draft: &Draft<'_>, id: &ComponentId, since: jiff::Timestamp) -> Option<String> {
     let record = draft.record(id).filter(|record| record.role == Role::Etcd)?;
     let node = &draft.scene.seen.node;
-    let stays = |why: String| Some(format!("{why}: `lastgood rollback {id}` brings it back when that is right"));
+    let stays = |why: String| Some(format!("{why}: `lastgood rollback {id}` deploys it again if that is right"));
     if let Some(tool) = node.busy.iter().find(|process| process.kind == BusyKind::EtcdTool) {
         return stays(format!("{} is running (pid {})", tool.command, tool.pid));
     }

@@ -108,7 +108,7 @@ pub(super) fn step(draft: &mut Draft<'_>, id: &ComponentId, file: &Arc<ManifestF
 
 /// What is done about a file that we cannot read, and what the operator can do.
 fn meanwhile(draft: &Draft<'_>, id: &ComponentId, kubelet: &Kubelet, back: u32) -> String {
-    let comes_back = format!("generation {back} comes back");
+    let comes_back = format!("lastgood deploys generation {back}");
     let patience = patience(draft, id).as_secs();
     let mend = format!("write its fields as YAML 1.2 has them (`true`, not `yes`); `lastgood diff {id}` compares");
     match kubelet {

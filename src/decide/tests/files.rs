@@ -52,7 +52,7 @@ fn t4_a_deleted_manifest_comes_back_after_the_announced_grace() {
     let mut world = World::adopted();
     world.remove(FILE, Gone::Deleted);
     world.run(50);
-    assert!(world.says("comes back in 60 s"), "{}", world.story());
+    assert!(world.says("again in 60 s"), "{}", world.story());
     assert!(!world.files.contains_key(FILE), "too early");
     world.until(40, "back", |w| back_to_good(w, API));
 }

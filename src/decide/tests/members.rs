@@ -363,7 +363,7 @@ fn a_snapshot_that_grew_too_old_is_told_once_and_taken_back_by_a_new_one() {
     world.run(1000);
     let told = world.events.iter().filter(|event| event.to_string().contains("no verified snapshot")).count();
     assert_eq!(told, 1, "{}", world.story());
-    assert!(world.says("there is none at all; the last try failed: the disk is full"), "{}", world.story());
+    assert!(world.says("there is no snapshot; the last attempt failed: the disk is full"), "{}", world.story());
     assert!(world.says("`lastgood etcd snapshot save`"));
     let at = world.moment().wall;
     kept.newest =

@@ -138,7 +138,7 @@ fn a_deleted_manifest_comes_back_as_the_pinned_generation() {
     world.ask(&pin(Some(1))).unwrap();
     world.remove(FILE, Gone::Deleted);
     world.run(2);
-    assert!(world.says("generation 1 comes back in 60 s"), "{}", world.story());
+    assert!(world.says("deploys generation 1 again in 60 s"), "{}", world.story());
     world.until(100, "back", |w| back_to_good(w, API));
 }
 
@@ -274,7 +274,10 @@ fn a_persons_word_on_a_generation_is_refused_where_it_would_leave_nothing() {
     let refused = world.ask(&pin(None));
     assert!(matches!(&refused, Err(Refusal::NoTarget { why, .. }) if why.contains("checkpoint")), "{refused:?}");
     let refused = world.ask(&quarantine(None));
-    assert!(matches!(&refused, Err(Refusal::NotSo { why, .. }) if why.contains("nothing of it")), "{refused:?}");
+    assert!(
+        matches!(&refused, Err(Refusal::NotSo { why, .. }) if why.contains("no known-good generation")),
+        "{refused:?}"
+    );
 
     let mut world = World::adopted();
     let refused = world.ask(&quarantine(None));
