@@ -71,11 +71,11 @@ pub(super) fn note(
         }
         Slot::Missing { how, age, .. } => match how {
             Gone::Deleted => {
-                format!("deleted; comes back in {}", roughly(grace(material, record).saturating_sub(*age)))
+                format!("deleted; deployed again in {}", roughly(grace(material, record).saturating_sub(*age)))
             }
             Gone::Moved { .. } | Gone::Unwitnessed if interrupted(record) => {
                 let left = roughly(grace(material, record).saturating_sub(*age));
-                format!("an upgrade was cut short while it was away; comes back in {left}")
+                format!("an upgrade was interrupted while it was absent; deployed again in {left}")
             }
             Gone::Moved { to } => format!("{}; left alone", whither(to.as_deref())),
             Gone::Unwitnessed => "absent since before lastgood first ran; left alone".to_owned(),
@@ -257,11 +257,13 @@ fn undisturbed(material: ReportInput<'_>, record: &Record, assessment: Option<&A
             (Verdict::Unknown, _) => "no action: its health is unknown".to_owned(),
             (_, Some(cause)) => format!("nothing here: it waits because {cause}"),
             (_, None) if stands_still(record, assessment) => format!(
-                "its container is stopped when it has been stalled for {}, and the kubelet starts another; nothing of it changed, so generation {good} stays",
+                "its container is stopped when it has been stalled for {}, and the kubelet starts another; it has not \
+                 changed, so generation {good} stays",
                 roughly(policy.stall_after)
             ),
             (_, None) => format!(
-                "the kubelet restarts it: generation {good} has proven itself, and nothing of it changed, so there is nothing to roll back"
+                "the kubelet restarts it: generation {good} has proven itself, and it has not changed, so there is \
+                 nothing to roll back"
             ),
         },
     }

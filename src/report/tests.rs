@@ -233,7 +233,7 @@ fn what_hangs_is_restarted_by_us_and_by_the_kubelet_where_we_leave_it() {
     let assessment = scene.assessment("etcd");
     assessment.verdict = Verdict::Stalled;
     assessment.standstill = Some(Standstill { container: "c1".to_owned(), at: Pursuit::Stopped });
-    let ours = "its container is stopped when it has been stalled for 5s, and the kubelet starts another; nothing of it \
+    let ours = "its container is stopped when it has been stalled for 5s, and the kubelet starts another; it has not \
                 changed, so generation 1 stays";
     assert_eq!(scene.next("etcd"), ours);
     scene.inhibitors.push(kubeadm());
@@ -332,9 +332,9 @@ fn what_is_missing_says_whether_it_comes_back() {
     let mut scene = Scene::new();
     let missing = |how| Slot::Missing { good: 1, how, since: Timestamp::UNIX_EPOCH, age: Duration::from_secs(20) };
     scene.record("kube-scheduler").slot = missing(Gone::Deleted);
-    assert_eq!(scene.note("kube-scheduler"), "deleted; comes back in 40s");
+    assert_eq!(scene.note("kube-scheduler"), "deleted; deployed again in 40s");
     scene.record("etcd").slot = missing(Gone::Deleted);
-    assert_eq!(scene.note("kube-scheduler"), "deleted; comes back in 9m40s", "two at once");
+    assert_eq!(scene.note("kube-scheduler"), "deleted; deployed again in 9m40s", "two at once");
     scene.record("etcd").slot = missing(Gone::Moved { to: Some("/root/etcd.yaml".into()) });
     assert_eq!(scene.note("etcd"), "moved to /root/etcd.yaml; left alone");
     scene.record("etcd").slot = missing(Gone::Moved { to: None });
@@ -343,14 +343,14 @@ fn what_is_missing_says_whether_it_comes_back() {
     scene.record("kube-scheduler").slot = Slot::Steady { good: 1 };
     let text = "kubeadm had moved it".to_owned();
     scene.record("etcd").notices.insert(notice::INTERRUPTED.to_owned(), text);
-    assert_eq!(scene.note("etcd"), "an upgrade was cut short while it was away; comes back in 40s");
+    assert_eq!(scene.note("etcd"), "an upgrade was interrupted while it was absent; deployed again in 40s");
     assert!(scene.next("etcd").contains("is deployed in 40s; `lastgood pause` prevents"), "{}", scene.next("etcd"));
     scene.record("kube-scheduler").slot = missing(Gone::Deleted);
     scene.inhibitors.push(Inhibitor::Paused { until: at("21:00:00"), reason: String::new() });
     assert!(
         scene.next("kube-scheduler").starts_with(
-            "nothing: paused until 2026-11-22T21:00:00Z; next: `lastgood resume` ends the pause. Otherwise: generation 1 comes \
-             back in"
+            "nothing: paused until 2026-11-22T21:00:00Z; next: `lastgood resume` ends the pause. Otherwise: generation \
+             1 is deployed in"
         ),
         "{}",
         scene.next("kube-scheduler")

@@ -198,8 +198,8 @@ impl Ask {
         {
             return Err(Fault::refused(
                 "a token that you choose does not carry the revision bump, which must be equal on all members",
-                "give --bump-revision as well (1000000000 if nothing speaks against it), or leave both out: the plan then \
-                 shows the token for the others",
+                "give --bump-revision as well (1000000000 unless you need another value), or leave both out: the plan \
+                 then shows the token for the others",
             ));
         }
         let room = rooms(data_dir, settled.wal_dir.as_deref(), verified.size)?;

@@ -30,7 +30,7 @@ fn component(examined: &Examined<'_>, id: &ComponentId, record: &Record) -> Vec<
         checks.push(Check::bad(format!("{id}: held"), Mark::Failed, &held.why, &held.next_step));
     }
     let Some(generation) = wanted(record) else {
-        let detail = format!("nothing of it is known-good yet ({})", record.slot);
+        let detail = format!("it has no known-good generation yet ({})", record.slot);
         let fix = format!(
             "`lastgood explain {id}` shows what it waits for; `lastgood checkpoint {id}` marks it as \
                            known-good now"
