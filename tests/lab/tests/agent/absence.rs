@@ -87,7 +87,12 @@ async fn t4_a_deleted_api_server_comes_back_after_the_announced_grace_and_serves
         if round != "deleted" {
             stage.node.exec(&["/bin/sh", "-c", "kill -9 $(pidof kube-apiserver)"]).await?.success()?;
         }
-        stage.told("its manifest was deleted; generation 1 comes back in 3 s unless `lastgood pause` holds it").await?;
+        stage
+            .told(
+                "its manifest was deleted; lastgood deploys generation 1 again in 3 s unless `lastgood pause` \
+                    prevents it",
+            )
+            .await?;
         stage.back(Component::ApiServer, &good).await?;
         ensure!(deleted.elapsed() >= GRACE, "{round}: back after {:?}, before the grace", deleted.elapsed());
         stage.node.await_serving(Component::ApiServer, SOON).await.with_context(|| stage.story())?;
@@ -285,7 +290,7 @@ async fn q3_a_deleted_etcd_comes_back_last_and_only_over_the_data_it_left() -> R
     // Nothing but the file is gone.
     stage.node.remove_manifest(&Component::Etcd.file())?;
     let deleted = Instant::now();
-    stage.told("its manifest was deleted; generation 1 comes back in 8 s").await?;
+    stage.told("its manifest was deleted; lastgood deploys generation 1 again in 8 s").await?;
     stage.back(Component::Etcd, &good).await?;
     ensure!(deleted.elapsed() >= LONG_GRACE, "back after {:?}", deleted.elapsed());
     stage.steady_on(Component::Etcd, 1).await?;

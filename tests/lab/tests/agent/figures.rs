@@ -1,4 +1,4 @@
-//! What is told in figures: the status of etcd and of its cluster, whether disk and database fit it, and the metrics.
+//! The status of etcd and of its cluster, the sizing of disk and database, and the metrics.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! What lies in the manifest directory is no manifest, or one too many; and what lies in inactive-manifests.
+//! The manifest directory contains a file that is no manifest, or a duplicate; and the contents of inactive-manifests.
 
 use std::fs::{self, File};
 use std::os::unix::fs::{PermissionsExt, symlink};

@@ -1,4 +1,4 @@
-//! What a person does with the command line, with the agent running and stopped.
+//! The operator's commands, with the agent running and stopped.
 
 use std::fs;
 use std::time::{Duration, Instant};

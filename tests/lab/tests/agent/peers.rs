@@ -1,8 +1,8 @@
-//! One etcd member among others: what is its own trouble, what is the cluster's, and what is only told.
+//! One etcd member among others: which faults are its own, which are the cluster's, and which are only reported.
 //!
 //! ```text
-//!   ours hangs ─▶ the others agree without it ─▶ restarted       one of them is down as well ─▶ left, and told
-//!   no quorum at its start, certificates, a learner, an alarm, versions, a slow disk ─▶ named, told, left ─▶ over
+//!   ours stalls ─▶ the others agree without it ─▶ restarted      one of them is down as well ─▶ left, and reported
+//!   no quorum at its start, certificates, a learner, an alarm, versions, a slow disk ─▶ named, reported, left ─▶ over
 //! ```
 
 use std::fs;

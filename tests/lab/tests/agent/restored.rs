@@ -1,8 +1,9 @@
-//! etcd's world went back under a control plane that runs: what remembers the later one is started anew, in order and once.
+//! etcd regresses to an earlier state under a running control plane: the components that cached the later state are
+//! restarted, in order and once.
 //!
 //! ```text
-//!   snapshot ─ writes ─ restore in place ─▶ told ─▶ kube-apiserver ─▶ serves ─▶ controller manager ─▶ scheduler ─▶ over
-//!                                             └ "report": told, and a person does it
+//!   snapshot ─ writes ─ restore in place ─▶ notice ─▶ kube-apiserver ─▶ serves ─▶ controller manager ─▶ scheduler ─▶ over
+//!                                             └ "report": only reported, and the operator restarts them
 //! ```
 
 use std::time::{Duration, Instant};

@@ -1,9 +1,9 @@
-//! A restore by one command on a node whose etcd stands: with the agent running or stopped, with an etcd that serves or is
-//! beyond help, and killed in the middle.
+//! A restore by one command on a node whose etcd is deployed: with the agent running or stopped, with an etcd that
+//! serves or is beyond repair, and killed in the middle.
 //!
 //! ```text
-//!   snapshot ─ writes ─ restore ─▶ kube-apiserver and etcd away ─▶ exchanged ─▶ etcd, kube-apiserver ─▶ a write, a read
-//!                          └ killed: what stood, or what was restored, whole either way
+//!   snapshot ─ writes ─ restore ─▶ kube-apiserver and etcd stopped ─▶ exchanged ─▶ etcd, kube-apiserver ─▶ a write, a read
+//!                          └ killed: the old data, or the restored ones, whole either way
 //! ```
 
 use std::fs;

@@ -1,5 +1,5 @@
-//! Snapshots of etcd's data: taken by the agent without being told anything but how often, proven, pruned, shown; and by a
-//! person, beside it.
+//! Snapshots of etcd's data: taken by the agent with only an interval configured, verified, pruned, shown; and taken by
+//! the operator at the same time.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;

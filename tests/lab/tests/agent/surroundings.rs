@@ -1,7 +1,7 @@
-//! What lies around the control plane breaks: it is named, with the next step, and nothing is rolled back for it.
+//! Faults of the environment: each is named, with the next step, and nothing is rolled back for it.
 //!
 //! ```text
-//!   a certificate ends, a disk fills, an address dies ─▶ named as the cause ─▶ mended by a person ─▶ as before
+//!   a certificate ends, a disk fills, an address dies ─▶ named as the cause ─▶ fixed by the operator ─▶ as before
 //! ```
 
 use std::fs;
