@@ -1,13 +1,13 @@
 //! Turns an observation into verdicts. Pure: the clock, the observation and the history are arguments.
 //!
 //! ```text
-//!   for each component          alone.rs    its container and its probes  ─▶ verdict, with hysteresis both ways
-//!                               etcd.rs     the status an etcd member reports
-//!   for all of them together    causes.rs   a fault below explains one above; only the root cause is acted on
-//!                               surroundings.rs  certificates, disks, the way to the API server
-//!   for what is on trial        blame.rs    whether an unhealthy dependent is evidence against it
-//!   for those that answer       progress.rs who makes progress: leases, linearizable reads
-//!   for what runs them          services.rs the kubelet and the container runtime
+//!   for each component          alone.rs         its container and its probes  ─▶ verdict, with hysteresis both ways
+//!                               etcd.rs          the status an etcd member reports
+//!   for all of them together    causes.rs        a fault below explains one above; only the root cause is acted on
+//!                               surroundings.rs  certificates, disks, access to the API server
+//!   for a candidate             blame.rs         whether an unhealthy dependent is evidence against it
+//!   for those that answer       progress.rs      whether they make progress: leases, linearizable reads
+//!   below the components        services.rs      the kubelet and the container runtime
 //! ```
 //!
 //! A cluster-wide symptom is never a local fault, "cannot tell" changes nothing, and a process that answers 401 is

@@ -1,18 +1,18 @@
 //! The health of the kubelet and the container runtime. One bad answer is noise, two are a verdict.
 //!
 //! ```text
-//!                 a process    healthz / CRI              verdict
-//!   kubelet       none                                    Down       left to its service manager and the operator
-//!                 just started  (answer of its predecessor)  Unknown
-//!                 stopped      (any last answer)    Stalled
-//!                 runs         times out, twice           Stalled
-//!                 runs         answers, and does not renew its lease        Stalled; not behind an ended certificate,
-//!                                                                    nor before the lease could have ended since its start
-//!                              reports itself unhealthy, twice   Failing    ping, log, syncloop: its own liveness
-//!   runtime       stopped      does not answer, twice     Stalled
-//!                 idle         does not answer, twice     Stalled
-//!                 works        does not answer            Unknown
-//!                              does not exist               Down
+//!                 a process      healthz / CRI                          verdict
+//!   kubelet       none                                                  Down     left to its service manager
+//!                 just started   an answer of its predecessor           Unknown
+//!                 stopped        any last answer                        Stalled
+//!                 runs           times out, twice                       Stalled
+//!                 runs           answers, and does not renew its lease  Stalled  not behind an expired certificate, nor
+//!                                                                                before the lease could have ended
+//!                 runs           reports itself unhealthy, twice        Failing  ping, log, syncloop: its own liveness
+//!   runtime       stopped        does not answer, twice                 Stalled
+//!                 idle           does not answer, twice                 Stalled
+//!                 busy           does not answer                        Unknown
+//!                 any            its socket does not exist              Down
 //! ```
 
 use std::time::Duration;

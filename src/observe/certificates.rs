@@ -4,7 +4,7 @@
 //!   flags of the manifests ──▶ certificates ─────────────────────────┐
 //!            │                                                       ├──▶ once each, with all its users
 //!            └──▶ kubeconfigs ──▶ embedded, or named by path ────────┤
-//!   the kubelet: its kubeconfig, pki next to its configuration ───────┘
+//!   the kubelet: its kubeconfig, pki next to its configuration ──────┘
 //! ```
 //!
 //! Parsed files are cached by their stat data: on an unchanged node a pass costs one stat per file.
