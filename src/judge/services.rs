@@ -12,7 +12,7 @@
 //!   runtime       stopped        does not answer, twice                 Stalled
 //!                 idle           does not answer, twice                 Stalled
 //!                 busy           does not answer                        Unknown
-//!                 any            its socket does not exist              Down
+//!                 any            fails otherwise (no socket, refused)   Down
 //! ```
 
 use std::time::Duration;
