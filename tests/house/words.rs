@@ -168,11 +168,9 @@ impl Source {
                     at += 2
                 }
                 (TokenTree::Ident(word), [TokenTree::Ident(name), TokenTree::Punct(end), ..])
-                    if word == "mod" && end.as_char() == ';' =>
+                    if word == "mod" && end.as_char() == ';' && !before.is_test =>
                 {
-                    if !before.is_test {
-                        self.modules.push(name.to_string());
-                    }
+                    self.modules.push(name.to_string());
                 }
                 (TokenTree::Group(group), _) => {
                     if !before.is_test {
