@@ -1,10 +1,10 @@
-//! The agent: observe, judge, decide, act and record in a loop. One task changes things; the timer, inotify and a
-//! person's request all come through [`Agent::pass`].
+//! The agent: observe, judge, decide, act and record in a loop. One task changes the node; the timer, inotify and
+//! operators' requests all come through [`Agent::pass`].
 //!
 //! ```text
-//!   pass:  observe ─▶ judge ─▶ decide ─▶ save the memory (the intent) ─▶ take each step ─▶ save ─▶ tell
+//!   pass:  observe ─▶ judge ─▶ decide ─▶ save the memory (the intent) ─▶ take each step ─▶ save ─▶ report
 //!                                                   │ cannot be saved
-//!                                                   └▶ nothing is begun that could be left half done
+//!                                                   └▶ no step is taken that could be left half done
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -48,13 +48,11 @@ pub enum StartError {
 /// What a pass came to.
 #[derive(Debug)]
 pub struct Pass {
-    /// What was told.
     pub events: Vec<Event>,
     /// To a request: the memory before, what was decided, and whether it was granted.
     pub answer: Option<(Memory, Decision, Result<(), Refusal>)>,
 }
 
-/// The agent.
 pub struct Agent {
     settings: Settings,
     observer: Observer,
@@ -71,7 +69,7 @@ pub struct Agent {
     inhibitors: Vec<Inhibitor>,
     /// What the last pass left under way.
     pace: Pace,
-    /// Failures told, by what they are about, so that the same one is told once and not ten times a second.
+    /// Failures told, by what they are about, so that the same one is reported once and not ten times a second.
     failures: BTreeMap<Trouble, String>,
     /// What the last pass said of renewed kubeconfigs.
     renewals: Vec<String>,
@@ -83,7 +81,7 @@ pub struct Agent {
     figures: Figures,
 }
 
-/// What a failure is about. Each is told on its own: two that come together must not take turns in being news.
+/// What a failure is about. Each is reported on its own: two that come together must not take turns in being news.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Trouble {
     /// The memory cannot be saved.
@@ -92,7 +90,7 @@ enum Trouble {
     History,
     /// What a restore will want to know cannot be written down.
     Known,
-    /// A step of a component, or of nobody, did not come about.
+    /// A step of a component, or of nobody, did not succeed.
     Step(Option<ComponentId>),
 }
 
@@ -105,7 +103,7 @@ impl Trouble {
     }
 }
 
-/// The memory as it lies on disk.
+/// The memory as it is on disk.
 struct Saved {
     memory: Memory,
     at: Duration,
@@ -114,7 +112,7 @@ struct Saved {
 
 impl Agent {
     /// Takes the lock, finishes what an earlier run left half done, reads the memory, and looks around. What was found
-    /// about the state on disk is told by the first pass.
+    /// about the state on disk is reported by the first pass.
     ///
     /// # Errors
     /// Only where another agent runs or the state directory cannot be used at all. A broken node is no error: it is what
@@ -130,7 +128,7 @@ impl Agent {
                 EventKind::Action,
                 None,
                 &sentence,
-                "an earlier run ended in the middle of it",
+                "an earlier run was interrupted in the middle of it",
             ));
         }
         let machine = observer.machine();
@@ -196,7 +194,7 @@ impl Agent {
             self.save(seen.at, true, &mut events);
         }
         let renewed = self.guard.refresh_kubeconfigs(&self.memory, &seen);
-        // What was renewed is told as it happens; what could not be kept would be told again at every pass.
+        // What was renewed is reported as it happens; what could not be kept would be reported again at every pass.
         for sentence in renewed.iter().filter(|sentence| !self.renewals.contains(*sentence)) {
             events.push(Event::new(seen.at.wall, EventKind::Notice, None, sentence, ""));
         }
@@ -269,7 +267,7 @@ impl Agent {
     /// Tells a failure, unless it is the one that was told last.
     fn fail(&mut self, now: Moment, trouble: Trouble, sentence: String, events: &mut Vec<Event>) {
         if self.failures.get(&trouble) != Some(&sentence) {
-            let because = "it is tried again at the next pass";
+            let because = "lastgood tries again in the next pass";
             events.push(Event::new(now.wall, EventKind::Failure, trouble.component(), &sentence, because));
             self.failures.insert(trouble, sentence);
         }
@@ -289,8 +287,10 @@ impl Agent {
                 self.failures.remove(&Trouble::Memory);
             }
             Err(error) => {
-                let sentence =
-                    format!("the memory cannot be saved, so nothing is begun that could be left half done: {error}");
+                let sentence = format!(
+                    "the memory cannot be saved, so lastgood starts no action that it might leave half done: \
+                             {error}"
+                );
                 self.saved.trouble = Some(sentence.clone());
                 self.fail(now, Trouble::Memory, sentence, events);
             }
@@ -302,7 +302,7 @@ impl Agent {
         match self.knowing.write(&self.guard, now, pressing) {
             Ok(()) => drop(self.failures.remove(&Trouble::Known)),
             Err(error) => {
-                let sentence = format!("what a restore of etcd needs to know cannot be written down: {error}");
+                let sentence = format!("the facts that a restore of etcd needs cannot be saved: {error}");
                 self.fail(now, Trouble::Known, sentence, events);
             }
         }
@@ -343,7 +343,6 @@ impl Agent {
         self.observer.woken().await;
     }
 
-    /// What is known.
     pub fn memory(&self) -> &Memory {
         &self.memory
     }
@@ -375,7 +374,7 @@ impl Agent {
 
     /// Writes an event that no pass made into the history.
     pub fn remember(&mut self, event: &Event) {
-        // A history that cannot be written is told by the next pass.
+        // A history that cannot be written is reported by the next pass.
         let _ = self.guard.append([event]);
     }
 

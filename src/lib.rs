@@ -18,7 +18,7 @@
 //!  ops                                       what a command does over time: the service, following a request, a restore
 //!  agent    control                          the loop; the socket that the command line talks to
 //!  report                                    status, explain, doctor, history, metrics: one value each, and its printers
-//!  snapshots                                 copies of etcd's data: taken, verified, kept, sent, bundled with the node's files
+//!  snapshots                                 copies of etcd's data: taken, verified, kept, uploaded, bundled with the node's files
 //!  feature                                   what such a capability registers with
 //!  observe  act  record  │  judge  decide    reads the node; changes it; remembers  │  functions of values, without I/O
 //!  config   journal  etcd                    settings; journald and systemd; etcd's file formats, and restoring from them
@@ -28,14 +28,14 @@
 //!
 //! # Where a change goes
 //!
-//! A **component**: any static pod is one already. For more than its own probes: a `Role` in `model/component.rs`, in the
-//! order of dependence; its questions in `observe/probes/plan.rs`; what it depends on in `judge/causes.rs`.
+//! A **component**: any static pod is one already. For more than its own probes: a `Role` in `model/component.rs`, in
+//! the order of dependence; its probes in `observe/probes/plan.rs`; its dependencies in `judge/causes.rs`.
 //!
-//! A **probe**: a question in `observe/probes/plan.rs`. A new kind of question is a file beside `observe/probes/http.rs`.
-//! An answer is good, bad with a symptom, or "cannot tell", which moves nothing.
+//! A **probe**: an entry of `observe/probes/plan.rs`. A new kind of probe is a file next to `observe/probes/http.rs`.
+//! An answer is good, bad with a symptom, or "cannot tell", which changes nothing.
 //!
-//! A **step** that changes the host: a variant of `model::Step`, one file in `act`, wanted by one file in `decide`. It reads
-//! again what the decision relied on (Q15), and it is safe to repeat.
+//! A **step** that changes the host: a variant of `model::Step`, one file in `act`, requested by one file in `decide`.
+//! It checks again what the decision relied on (Q15), and it is safe to repeat.
 //!
 //! A **reason not to act**: a variant of [`model::inhibitor::Inhibitor`], and the line of `Inhibitor::all` that finds it. The
 //! order there names the first one; status, explain and doctor follow.
@@ -46,7 +46,7 @@
 //!
 //! A **metric**: a field of `report::Status` or `report::Figures`, and its line in `report/metrics.rs`.
 //!
-//! A **check of doctor**: one function in the file of `report/doctor` whose subject it is.
+//! A **check of doctor**: one function in the matching file of `report/doctor`.
 //!
 //! A **configuration key**: one row of [`config::KEYS`]; the loader, `config show`, the man page and the example follow.
 //!

@@ -1,5 +1,5 @@
-//! Configuration files put back. The rules about key material (Q4) are enforced here a second time, against the file as
-//! it stands at this moment.
+//! Restores configuration files. The rules about key material (Q4) are enforced here a second time, against the file as
+//! it is at this moment.
 
 use std::fs;
 use std::io;
@@ -28,12 +28,16 @@ impl Hands {
         let root = &self.settings.paths.kubernetes;
         let plain = path.components().all(|part| matches!(part, Component::RootDir | Component::Normal(_)));
         if !path.is_absolute() || !plain || !path.starts_with(root) {
-            return refuse(format!("{} is not below {}: nothing is put back there", path.display(), root.display()));
+            return refuse(format!(
+                "{} is not below {}: lastgood writes nothing there",
+                path.display(),
+                root.display()
+            ));
         }
         let kept = store.file(component, number, path)?;
         let now = (self.surroundings.look)(&ClosureFile { path: path.to_owned(), state: kept.state.clone() });
         if let Err(why) = closure::may_replace(&now, &kept.state, observation.at.wall.as_second()) {
-            return refuse(format!("{} of generation {number} is not put back: {why}", path.display()));
+            return refuse(format!("{} of generation {number} is not restored: {why}", path.display()));
         }
         let standing = files::standing(path)?;
         let regular = standing.as_ref().is_some_and(fs::Metadata::is_file);
@@ -69,7 +73,7 @@ impl Hands {
         };
         files::put(new, path)?;
         let aside = aside.map_or(String::new(), |kept| format!("; the previous content is kept as {}", kept.display()));
-        Ok(Outcome::Done(format!("put {} of generation {number} of {component} back{aside}", path.display())))
+        Ok(Outcome::Done(format!("restored {} of generation {number} of {component}{aside}", path.display())))
     }
 }
 

@@ -1,7 +1,7 @@
-//! The hands are killed, and the disk fails under them, at every call they make: what stands afterwards is the old
-//! manifest or the new one, whole; or, between the two steps of a replacement, nothing, with the new one in staging.
+//! The executor is killed, and its disk fails, at every system call it makes. Afterwards the old manifest or the new
+//! one is deployed, whole; between the two steps of a replacement none is, and the new one is in staging.
 //!
-//! The work is done by a child process (this test binary again, [`the_child`]): [`crate::sys::crash`].
+//! A child process (this test binary again, [`the_child`]) does the work: [`crate::sys::crash`].
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -61,7 +61,7 @@ async fn work(node: &Node, guard: &Guard, work: Work) -> Vec<Outcome> {
     }
 }
 
-/// Does the work it is told in its environment. No test of its own.
+/// Does the work that its environment names. No test of its own.
 #[test]
 #[ignore = "run by the tests below"]
 fn the_child() {
@@ -161,7 +161,7 @@ fn check(work: Work, node: &Node, situation: &str) {
     }
     finish_interrupted(&node.settings);
     assert_whole(node, situation);
-    // Whoever comes next finishes it.
+    // The next run finishes it.
     let guard = node.guard();
     let outcomes = runtime().block_on(super::crash_tests::work(node, &guard, work));
     assert!(outcomes.iter().all(|o| matches!(o, Outcome::Done(_))), "{situation}: {outcomes:?}");

@@ -1,6 +1,7 @@
-//! Data that an etcd is to be started over, looked at once more when nobody writes them any longer (R9, Q15). An etcd that
-//! would be older than its data is not put in; what stood in its slot comes back instead, so that no slot stays empty.
-//! While a restore works on them none is put in, and one that was broken off is brought to its end first.
+//! Checks data before an etcd starts over them, at a moment when nothing writes them (R9, Q15). An etcd that would be
+//! older than its data is not deployed; the previous manifest returns instead, so that the manifest directory is not
+//! left without one. While a restore works on the data no etcd is deployed, and an interrupted restore is finished
+//! first.
 
 use std::io;
 use std::path::Path;
@@ -21,7 +22,7 @@ pub(super) fn settled(settings: &Settings, identity: Option<&DataIdentity>) -> R
     let Some(DataIdentity::Etcd { data_dir, .. }) = identity else { return Ok(Vec::new()) };
     let lock = settings.restore_lock();
     if let Some(pid) = lock_file::holder(&lock) {
-        return Err(format!("a restore (pid {pid}) works on its data, and holds {}", lock.display()));
+        return Err(format!("a restore (pid {pid}) works on its data and holds {}", lock.display()));
     }
     if files::standing(data_dir).map_err(|error| error.to_string())?.is_none() {
         return Ok(Vec::new());
@@ -49,7 +50,6 @@ fn data_of(identity: Option<&DataIdentity>) -> DataVersion {
 
 /// Why a staged manifest must not fill its slot.
 pub(super) struct Staged {
-    /// Whose it is.
     pub(super) pod: ComponentId,
     pub(super) why: Barred,
 }
@@ -75,8 +75,8 @@ pub(super) fn may_fill(staging: &Staging, slot: &Path) -> Result<(), Staged> {
     etcd_guard::may_open(staged.minor_version(), &data).map_err(|why| Staged { pod: staged.id.clone(), why })
 }
 
-/// Puts what was taken out of a slot last back into it, and drops what was staged for it. Where a file stands, that one is
-/// left alone. Returns what was done, as a part of a sentence.
+/// Puts what was taken out of a slot last back into it, and drops what was staged for it. If there is a file, that one
+/// is left alone. Returns what was done, as a part of a sentence.
 pub(super) fn put_back(staging: &Staging, manifests: &Path, name: &str, pod: &ComponentId) -> io::Result<String> {
     let slot = staging.slot(name);
     if files::standing(&manifests.join(name))?.is_some() {
@@ -84,7 +84,7 @@ pub(super) fn put_back(staging: &Staging, manifests: &Path, name: &str, pod: &Co
         return Ok("the deployed manifest stays".to_owned());
     }
     let Some((stood_as, kept, manifest)) = stood(staging, pod) else {
-        return Ok(format!("nothing that was there before is kept, and {} is missing", manifests.join(name).display()));
+        return Ok(format!("the previous manifest was not kept, and {} is missing", manifests.join(name).display()));
     };
     let target = manifests.join(&stood_as);
     let attributes = Attributes::of_standing(&kept)?.unwrap_or_else(Attributes::private);
@@ -93,7 +93,7 @@ pub(super) fn put_back(staging: &Staging, manifests: &Path, name: &str, pod: &Co
     Ok(format!("the previous manifest is back as {}", target.display()))
 }
 
-/// What stood of a pod when its slot was emptied last: the name it had, where it is kept, and itself.
+/// What was deployed of a pod when its slot was emptied last: the name it had, where it is kept, and itself.
 fn stood(staging: &Staging, pod: &ComponentId) -> Option<(String, std::path::PathBuf, Manifest)> {
     let mut taken_out = staging.taken_out().into_iter();
     taken_out.find_map(|(name, path)| {
@@ -118,8 +118,8 @@ mod tests {
     use crate::model::memory::Stands;
     use crate::record::Guard;
 
-    /// A node on which an etcd 3.5 is generation 1, and an etcd 3.6, whose data lie here, is generation 2 and stands. The
-    /// manifest's name is that of every manifest of these nodes; it means nothing.
+    /// A node on which an etcd 3.5 is generation 1, and an etcd 3.6, whose data are here, is generation 2 and is
+    /// deployed. The manifest's name is that of every manifest of these nodes; it means nothing.
     async fn upgraded(root: &Path) -> (Node, Guard) {
         let mut node = Node::at(root);
         let mut record = node.memory.components.remove(&node.id).unwrap();
@@ -174,7 +174,7 @@ mod tests {
             !node.settings.paths.staging.join("slots/kube-apiserver.yaml").exists(),
             "it would be filled at the next start"
         );
-        // Over a file that stands it is not put either, and the newer one may.
+        // Over an existing file it is not put either, and the newer one may.
         refused(node.take(&guard, &put_in(&node, 1)).await);
         assert_eq!(node.standing().unwrap(), manifest(dir.path(), "3.6.13"));
         assert!(matches!(node.take(&guard, &put_in(&node, 2)).await, Outcome::Done(_)));

@@ -1,13 +1,13 @@
-//! Manifests in and out of the watched directory, by one rename each.
+//! Moves manifests in and out of the watched directory, by one rename each.
 //!
 //! ```text
 //!   TakeOut   successor ──synced──▶ slots/NAME      manifests/NAME ──rename──▶ replaced/
-//!   PutIn     what stands ──link──▶ replaced/       slots/NAME or tmp/ ──rename──▶ manifests/NAME
+//!   PutIn     deployed file ─link──▶ replaced/      slots/NAME or tmp/ ──rename──▶ manifests/NAME
 //!   MoveOut                                         manifests/NAME ──rename──▶ replaced/
 //! ```
 //!
-//! A crash, a full disk or a power cut between any two of these leaves the old file, the new one, or an empty slot whose
-//! successor lies synced in staging.
+//! A crash, a full disk or a power cut between any two of these steps leaves the old file, the new one, or no file and
+//! its successor, synced, in staging.
 
 use std::fs::Metadata;
 use std::io;
@@ -97,7 +97,7 @@ impl Hands {
         let staged = holds(&slot, &bytes);
         let seen = observation.manifests.file(file_name).is_some();
         if standing.is_none() && seen && !staged && !self.was_emptied(file_name, observation) {
-            return refuse(format!("{file_name} went away since it was looked at"));
+            return refuse(format!("{file_name} disappeared since it was checked"));
         }
         let generation = memory.components.get(component).and_then(|record| record.generations.get(&number));
         let settled = match data::settled(&self.settings, generation.and_then(|generation| generation.data.as_ref())) {
@@ -166,14 +166,14 @@ impl Hands {
         Staging::prepare(&self.settings.paths.staging, &self.surroundings.manifests)
     }
 
-    /// What stands under a name now, if it is still what was observed (Q15): what a person has written since is a
-    /// candidate like any other, to be looked at first.
+    /// What is deployed under a name now, if it is still what was observed (Q15): what the operator has written since
+    /// is a candidate like any other, to be looked at first.
     pub(super) fn look_again(&self, name: &str, observation: &Observation) -> Result<Option<Metadata>, String> {
         let path = self.surroundings.manifests.join(name);
         let now = files::standing(&path).map_err(|error| error.to_string())?;
         let (seen, now) = match (observation.manifests.file(name), now) {
             (_, None) => return Ok(None),
-            (None, Some(_)) => return Err(format!("{} appeared since it was looked at", path.display())),
+            (None, Some(_)) => return Err(format!("{} appeared since it was checked", path.display())),
             (Some(seen), Some(now)) => (seen, now),
         };
         let bytes = files::read_bounded(&path, MAX_BYTES);
@@ -187,7 +187,7 @@ impl Hands {
             }
             (Err(_), Err(_)) => true,
         };
-        if same { Ok(Some(now)) } else { Err(format!("{} changed since it was looked at", path.display())) }
+        if same { Ok(Some(now)) } else { Err(format!("{} changed since it was checked", path.display())) }
     }
 }
 
@@ -202,7 +202,7 @@ fn absent_image<'a>(
     generation.images.iter().find(|image| observation.images.get(*image) == Some(&ImagePresence::Absent))
 }
 
-/// Mode, owner and extended attributes for a manifest: of the file it replaces, or else as it once stood.
+/// Mode, owner and extended attributes for a manifest: of the file it replaces, or else as it once was.
 pub(super) fn attributes(path: &Path, store: &Store, component: &ComponentId, number: u32) -> io::Result<Attributes> {
     match Attributes::of_standing(path)? {
         Some(attributes) => Ok(attributes),
@@ -210,7 +210,7 @@ pub(super) fn attributes(path: &Path, store: &Store, component: &ComponentId, nu
     }
 }
 
-/// Whether a regular file with these bytes stands there.
+/// Whether a regular file with these bytes exists there.
 fn holds(path: &Path, bytes: &[u8]) -> bool {
     files::standing(path).is_ok_and(|found| found.is_some_and(|metadata| metadata.is_file()))
         && files::read_bounded(path, MAX_BYTES).is_ok_and(|standing| standing == bytes)

@@ -1,14 +1,14 @@
-//! The hands: the only code that changes the node. One step in, one [`Outcome`] out, each safe to repeat.
+//! The executor: the only code that changes the node. One step in, one [`Outcome`] out, each safe to repeat.
 //!
 //! ```text
-//!   Step ──▶ look again (Q15) ──▶ deed ──▶ Done        what was done
-//!                 │                  │     Nothing     it was so already
-//!                 ▼                  ▼     Failed      why not; the next pass wants it again
-//!              Refused: the node is not as decide saw it, the next pass looks again
+//!   Step ──▶ check again (Q15) ──▶ action ──▶ Done        what was done
+//!                 │                     │     Nothing     nothing was to do
+//!                 ▼                     ▼     Failed      why not; the next pass tries again
+//!              Refused: the node is not as decide saw it, the next pass observes it again
 //! ```
 //!
-//! Manifests come and go by rename, from and to the staging directory beside them ([`staging`]); a slot that is emptied
-//! has its successor lying there first, and [`finish_interrupted`] fills it whatever became of the agent (Q11).
+//! Manifests come and go by rename, from and to the staging directory ([`staging`]). Before a manifest is taken out,
+//! its successor is in staging, and [`finish_interrupted`] deploys that one whatever happens to the agent (Q11).
 
 mod closure;
 #[cfg(test)]
@@ -49,7 +49,7 @@ pub enum Outcome {
     Nothing(String),
     /// The node is not as decide saw it (Q15): nothing was done.
     Refused(String),
-    /// It was tried and did not come about.
+    /// It was tried and did not succeed.
     Failed(String),
 }
 
@@ -67,7 +67,6 @@ pub struct Surroundings {
     pub look: Look,
 }
 
-/// The hands.
 #[derive(Debug)]
 pub struct Hands {
     settings: Settings,
@@ -76,7 +75,7 @@ pub struct Hands {
     emptied: Option<(Moment, BTreeSet<String>)>,
 }
 
-/// How a deed went: an error is an [`Outcome::Failed`].
+/// How an action went: an error is an [`Outcome::Failed`].
 type Deed = io::Result<Outcome>;
 
 fn refuse(sentence: String) -> Deed {
@@ -134,14 +133,14 @@ impl Hands {
     ) -> Deed {
         let generation = memory.components.get(component).and_then(|record| record.generations.get(&number));
         let Some(generation) = generation else {
-            return refuse(format!("generation {number} of {component} is not in the memory, so it is not kept"));
+            return refuse(format!("generation {number} of {component} is not in the memory, so it is not stored"));
         };
         let attributes = Attributes::of_standing(&self.manifest(&file.name)?)?.unwrap_or_else(Attributes::private);
         let captured =
             guard.capture(&Capturing { component, generation, file, attributes, machine: &memory.machine })?;
         Ok(match captured {
-            Captured::Now => Outcome::Done(format!("kept {} as generation {number} of {component}", file.name)),
-            Captured::Already => Outcome::Nothing(format!("generation {number} of {component} is kept already")),
+            Captured::Now => Outcome::Done(format!("stored {} as generation {number} of {component}", file.name)),
+            Captured::Already => Outcome::Nothing(format!("generation {number} of {component} is stored already")),
         })
     }
 
@@ -162,13 +161,12 @@ impl Hands {
 
 fn forget(guard: &Guard, component: &ComponentId, number: u32) -> Deed {
     Ok(match guard.forget(component, number)? {
-        Written::Changed => Outcome::Done(format!("forgot generation {number} of {component}")),
-        Written::AlreadySo => Outcome::Nothing(format!("generation {number} of {component} is forgotten already")),
+        Written::Changed => Outcome::Done(format!("removed generation {number} of {component}")),
+        Written::AlreadySo => Outcome::Nothing(format!("generation {number} of {component} is removed already")),
     })
 }
 
 impl Outcome {
-    /// Its sentence.
     pub fn sentence(&self) -> &str {
         match self {
             Self::Done(sentence) | Self::Nothing(sentence) | Self::Refused(sentence) | Self::Failed(sentence) => {

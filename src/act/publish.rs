@@ -1,7 +1,7 @@
-//! inactive-manifests: the last known-good manifest of each component, for a person with nothing but `cp`. Byte for byte,
-//! under the file name it has in the manifest directory.
+//! inactive-manifests: the last known-good manifest of each component, byte for byte and under its name in the manifest
+//! directory, so that `cp` alone can restore it.
 //!
-//! What a person wrote there is an offer to us, and is not overwritten.
+//! A file that the operator changed there is an offer to lastgood, and is not overwritten.
 
 use std::io;
 use std::path::Path;
@@ -24,7 +24,7 @@ impl Hands {
         let staging = self.staging()?;
         for (name, file) in published.iter().filter(|(name, _)| files::is_plain_name(name)) {
             let path = dir.join(name);
-            // What a person wrote there is theirs.
+            // What the operator wrote there is theirs.
             let ours = files::read_bounded(&path, MAX_BYTES).is_ok_and(|bytes| Digest::of(&bytes) == file.digest);
             if ours && files::mount_of(dir)? == files::mount_of(&staging.replaced())? {
                 staging.move_aside(&path, Why::Replaced)?;
@@ -69,8 +69,8 @@ impl Hands {
                 Ok(Some(standing)) => so_already = standing == digest,
                 Ok(None) => {
                     return refuse(format!(
-                        "{} was changed by hand and is left as it is; move it away to have generation {number} of \
-                         {component} there",
+                        "{} was changed by hand and is left as it is; move it away, and lastgood writes generation \
+                         {number} of {component} there",
                         path.display()
                     ));
                 }
@@ -84,7 +84,7 @@ impl Hands {
             let temp_dir = self.staging()?.tmp_for(dir)?;
             files::replace(&temp_dir, &path, &bytes, &Attributes::private())?;
         }
-        // Its older names, unless a person has made one of them theirs.
+        // Its older names, unless the operator has made one of them theirs.
         let mut removed = Vec::new();
         let older: Vec<String> = published
             .iter()

@@ -1,5 +1,4 @@
-//! Stopping containers and sandboxes through CRI v1. What is stopped is asked about first: it must be of the component
-//! it is stopped for.
+//! Stops containers and sandboxes through CRI v1, after checking that they belong to the intended component.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -48,7 +47,7 @@ impl Hands {
             )));
         }
         if status.state() == ContainerState::ContainerExited {
-            return Ok(Outcome::Nothing(format!("container {id} of {component} has ended already")));
+            return Ok(Outcome::Nothing(format!("container {id} of {component} has already exited")));
         }
         let seconds = i64::try_from(grace.as_secs()).unwrap_or(i64::MAX);
         let request = StopContainerRequest { container_id: id.to_owned(), timeout: seconds };
@@ -116,7 +115,7 @@ async fn within<T>(
 }
 
 fn sentence(status: &Status) -> String {
-    format!("the runtime says {:?}: {}", status.code(), status.message())
+    format!("the runtime answered {:?}: {}", status.code(), status.message())
 }
 
 /// An error with what caused it: tonic's own sentence is only "transport error".
@@ -161,7 +160,7 @@ mod tests {
         Silence,
     }
 
-    /// A runtime on a socket that answers as it is told, and the methods it was asked.
+    /// A runtime on a socket that answers as instructed, and the methods it was asked.
     struct Runtime {
         dir: tempfile::TempDir,
         asked: Arc<Mutex<Vec<String>>>,

@@ -1,5 +1,5 @@
-//! Restarting the kubelet or the container runtime, by the configured commands: the last resort against one that stands
-//! still, and against a kubelet that started without an API server and waits for ever.
+//! Restarts the kubelet or the container runtime with the configured commands: the last resort against a stalled one,
+//! and against a kubelet that started without an API server and waits for it indefinitely.
 
 use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -23,7 +23,7 @@ impl Hands {
     pub(super) async fn restart_kubelet(&self, observation: &Observation) -> Deed {
         if let Some(changed) = observation.kubelet.process.as_ref().and_then(|kubelet| kubelet.changed_since.as_ref()) {
             return refuse(format!(
-                "the kubelet is not restarted: {} changed since it started, and a restart would bring that in",
+                "the kubelet is not restarted: {} changed since it started, and a restart would load the change",
                 changed.display()
             ));
         }
@@ -72,7 +72,7 @@ async fn run(line: &[String], limit: Duration) -> Result<(), String> {
         Ok(Ok(status)) if status.success() => Ok(()),
         Ok(Ok(status)) => Err(format!("{status}{last}")),
         Ok(Err(error)) => Err(error.to_string()),
-        Err(_) => Err(format!("it did not end within {} s and was killed{last}", limit.as_secs_f32())),
+        Err(_) => Err(format!("it did not exit within {} s and was killed{last}", limit.as_secs_f32())),
     }
 }
 
@@ -120,7 +120,7 @@ mod tests {
         let script = format!("sleep 60 & echo $! > {}; echo waiting >&2; wait", pid.display());
         let began = Instant::now();
         let failed = run(&sh(&script), Duration::from_millis(300)).await.unwrap_err();
-        assert!(failed.contains("did not end within 0.3 s and was killed: waiting"), "{failed}");
+        assert!(failed.contains("did not exit within 0.3 s and was killed: waiting"), "{failed}");
         assert!(began.elapsed() < Duration::from_secs(5));
         let child: i32 = std::fs::read_to_string(pid).unwrap().trim().parse().unwrap();
         let lives = || {

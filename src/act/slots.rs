@@ -1,5 +1,5 @@
-//! Filling emptied slots (Q11): what a run of the agent began and did not finish is finished by whoever comes next, with
-//! nothing but the staging directory. At every start, and by `ExecStopPost=`.
+//! Completes replacements that an earlier run began (Q11), with only the staging directory. Runs at every start of the
+//! agent, and in `ExecStopPost=`.
 
 use std::io;
 use std::path::Path;
@@ -16,8 +16,8 @@ use crate::sys::files;
 /// done, a sentence each.
 ///
 /// A slot is not empty if its file is there, whatever it holds, or if another file of the directory holds its pod: a
-/// second claimant would be an outage of its own. Where the manifest directory is gone, nothing is brought back: that is
-/// not how a slot is emptied by us.
+/// second claimant would be its own outage. Where the manifest directory is gone, nothing is brought back: that is not
+/// how a slot is emptied by us.
 ///
 /// Call it with the lock held, or before anything else of this node's agent runs; [`fill_slots`] sees to that itself.
 pub fn finish_interrupted(settings: &Settings) -> Vec<String> {
@@ -35,7 +35,7 @@ pub fn finish_interrupted(settings: &Settings) -> Vec<String> {
     // The directory the slots were emptied in, whatever the configuration says by now.
     let Some(manifests) = staging.manifests().or_else(|| settings.paths.manifests.clone()) else {
         return vec![format!(
-            "{} holds staged manifests, and nothing tells which directory they belong to; put them back by hand",
+            "{} holds staged manifests, and it is unknown which directory they belong to; put them back by hand",
             slots.display()
         )];
     };
@@ -48,7 +48,7 @@ pub fn finish_interrupted(settings: &Settings) -> Vec<String> {
 pub fn fill_slots(settings: &Settings) -> Vec<String> {
     let locked = Store::open(settings).map_err(LockError::from).and_then(|store| store.lock());
     match &locked {
-        Err(held @ LockError::Held { .. }) => vec![format!("no slot is filled: {held}")],
+        Err(held @ LockError::Held { .. }) => vec![format!("lastgood puts no manifest back: {held}")],
         Ok(_) | Err(LockError::Io(_)) => finish_interrupted(settings),
     }
 }
@@ -62,7 +62,7 @@ fn fill(settings: &Settings, staging: &Staging, manifests: &Path, name: &str) ->
     };
     if files::standing(manifests)?.is_none() {
         return Ok(format!(
-            "{} does not exist, so {name} stays in {}; put it back by hand if it is wanted",
+            "{} does not exist, so {name} stays in {}; put it back by hand if it is needed",
             manifests.display(),
             slots.display()
         ));
@@ -74,11 +74,11 @@ fn fill(settings: &Settings, staging: &Staging, manifests: &Path, name: &str) ->
         return dropped("it is withheld until etcd serves the right data".to_owned());
     }
     if let Some(claimant) = claimant(manifests, pod_of(&slot).as_ref())? {
-        return dropped(format!("{claimant} holds its pod"));
+        return dropped(format!("{claimant} defines its pod"));
     }
     let settled = match data::staged_settled(settings, &slot) {
         Ok(told) => told,
-        // Whoever comes next fills it, or the restore itself at its end.
+        // The next run fills it, or the restore itself at its end.
         Err(why) => return Ok(format!("the staged {name} stays out: {why}")),
     };
     if let Err(barred) = data::may_fill(staging, &slot) {
@@ -90,7 +90,7 @@ fn fill(settings: &Settings, staging: &Staging, manifests: &Path, name: &str) ->
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => dropped(format!("{} exists", target.display())),
         renamed => renamed.map(|()| {
             let settled: String = settled.iter().map(|told| format!("; {told}")).collect();
-            format!("filled the emptied slot {} from staging{settled}", target.display())
+            format!("put {} back from staging{settled}", target.display())
         }),
     }
 }
@@ -157,7 +157,7 @@ mod tests {
         let told = finish_interrupted(&node.settings);
         assert_eq!(node.standing().as_deref(), Some(POD));
         assert!(!node.slot().exists());
-        assert!(told[0].contains("filled the emptied slot"), "{told:?}");
+        assert!(told[0].contains("back from staging"), "{told:?}");
         assert_eq!(finish_interrupted(&node.settings), Vec::<String>::new(), "once is enough");
     }
 
@@ -193,7 +193,7 @@ mod tests {
         fs::write(node.manifests().join("member.yaml"), POD).unwrap();
         let told = finish_interrupted(&node.settings);
         assert_eq!(node.standing(), None);
-        assert!(told[0].contains("member.yaml holds its pod"), "{told:?}");
+        assert!(told[0].contains("member.yaml defines its pod"), "{told:?}");
     }
 
     #[test]

@@ -1,13 +1,13 @@
-//! The staging directory: beside the manifest directory and on its mount, so that a rename is enough; and not in it, so
-//! that the kubelet takes nothing on its way for a pod.
+//! The staging directory: on the mount of the manifest directory, so that a rename suffices, and outside it, so that
+//! the kubelet does not start a pod from a file in transit.
 //!
 //! ```text
 //!  /etc/kubernetes/.lastgood        0700
-//!    manifests ─▶ /etc/kubernetes/manifests     where the slots are: all that filling them needs to know (Q11)
+//!    manifests ─▶ /etc/kubernetes/manifests     the directory that the staged files belong to (Q11)
 //!    slots/NAME                     the synced successor of a manifest that was taken out
-//!    withheld/NAME                  what stays out until another decision puts it in
-//!    replaced/NAME.TIME.WHY         what was taken out or overwritten; bounded
-//!    tmp/                           on its way
+//!    withheld/NAME                  manifests that stay out until another decision deploys them
+//!    replaced/NAME.TIME.WHY         manifests that were taken out or overwritten; bounded
+//!    tmp/                           files being written
 //! ```
 
 use std::collections::BTreeMap;
@@ -19,7 +19,7 @@ use jiff::Timestamp;
 
 use crate::sys::files;
 
-/// Manifests and kubeconfigs lie in here.
+/// Manifests and kubeconfigs are in here.
 const DIR_MODE: u32 = 0o700;
 /// What is kept of one file: as many as a day of bad luck brings (four actions an hour and component are the most).
 const KEEP_PER_NAME: usize = 20;
@@ -65,7 +65,7 @@ impl Staging {
     /// Makes what is missing, and checks that files can be renamed from here into the manifest directory.
     ///
     /// # Errors
-    /// When something cannot be made, or it lies on another mount.
+    /// When something cannot be made, or it is on another mount.
     pub(super) fn prepare(root: &Path, manifests: &Path) -> io::Result<Self> {
         let staging = Self::at(root);
         files::make_dir(root, DIR_MODE)?;
@@ -79,7 +79,8 @@ impl Staging {
         };
         if files::mount_of(root)? != files::mount_of(there)? {
             let sentence = format!(
-                "is not on the file system and mount of {}: no rename leads there; set paths.staging to a directory next to it",
+                "is not on the file system and mount of {}, so a rename cannot reach it; set paths.staging to a \
+                 directory next to it",
                 there.display()
             );
             return Err(files::fault(io::ErrorKind::CrossesDevices, root, &sentence));
@@ -144,12 +145,12 @@ impl Staging {
         }
     }
 
-    /// Moves what stands at a path to replaced/, whatever it is, and says under which name it is kept.
+    /// Moves what is at a path to replaced/, whatever it is, and says under which name it is kept.
     pub(super) fn move_aside(&self, path: &Path, why: Why) -> io::Result<PathBuf> {
         self.keep(path, why, files::rename_noreplace)
     }
 
-    /// Keeps what stands at a path in replaced/ as well, and leaves it where it is; not for directories.
+    /// Keeps what is at a path in replaced/ as well, and leaves it where it is; not for directories.
     pub(super) fn link_aside(&self, path: &Path, why: Why) -> io::Result<PathBuf> {
         self.keep(path, why, files::link_aside)
     }

@@ -1,4 +1,4 @@
-//! A node in a temp directory, and the hands at work on it.
+//! The executor, on a node in a temp directory.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -64,7 +64,7 @@ impl Node {
         Self { settings, id, memory }
     }
 
-    /// On which the good manifest is kept as generation 1, and the bad one stands.
+    /// On which the good manifest is kept as generation 1, and the bad one is deployed.
     pub(super) async fn with_a_bad_manifest(root: &Path) -> (Self, Guard) {
         let mut node = Self::new(root);
         let guard = node.guard();
@@ -159,7 +159,7 @@ impl Node {
         names.iter().map(|name| dir.join(name)).map(|path| ClosureFile { state: look(&path), path }).collect()
     }
 
-    /// Keeps what stands as the next generation.
+    /// Keeps what is deployed as the next generation.
     pub(super) async fn keep(&mut self, guard: &Guard) -> u32 {
         let observation = self.observe();
         let file = Arc::clone(observation.manifests.file("kube-apiserver.yaml").unwrap());
@@ -358,7 +358,7 @@ async fn q15_what_changed_since_it_was_looked_at_is_left_for_the_next_pass() {
     }
     fs::remove_file(node.path()).unwrap();
     let why = refused(node.hands().take(&guard, &node.put_in(), &node.memory, &seen).await);
-    assert!(why.contains("went away"), "{why}");
+    assert!(why.contains("disappeared"), "{why}");
     // What was broken and is a pod by now.
     node.write("");
     let seen = node.observe();
@@ -450,7 +450,7 @@ async fn a_configuration_file_comes_back_as_it_was_and_a_key_never() {
     let why = refused(node.take(&guard, &node.restore(number, &audit)).await);
     assert!(why.contains("key material"), "{why}");
     let outcome = node.take(&guard, &node.restore(number, &key)).await;
-    assert!(matches!(&outcome, Outcome::Failed(why) if why.contains("is not among what was kept")), "{outcome:?}");
+    assert!(matches!(&outcome, Outcome::Failed(why) if why.contains("is not among the stored files")), "{outcome:?}");
     let everything = fs::read_dir(guard.path().join("generations/kube-system_kube-apiserver/1/files")).unwrap();
     for file in everything {
         assert!(!fs::read_to_string(file.unwrap().path()).unwrap().contains("PRIVATE KEY"), "a key was kept");
@@ -497,7 +497,10 @@ async fn a_file_that_changes_while_it_is_kept_keeps_nothing() {
     let file = Arc::clone(seen.manifests.file("kube-apiserver.yaml").unwrap());
     let step = Step::Capture { component: node.id.clone(), number: 2, file };
     let outcome = node.hands().take(&guard, &step, &node.memory, &seen).await;
-    assert!(matches!(&outcome, Outcome::Failed(why) if why.contains("changed while being kept")), "{outcome:?}");
+    assert!(
+        matches!(&outcome, Outcome::Failed(why) if why.contains("changed while lastgood stored it")),
+        "{outcome:?}"
+    );
     assert_eq!(guard.numbers(&node.id), [1]);
     assert!(!guard.path().join("generations/kube-system_kube-apiserver/.new-2").exists());
 }

@@ -1,11 +1,11 @@
-//! kube-apiserver's manifest, out of the manifest directory until another decision puts it in.
+//! Keeps kube-apiserver's manifest out of the manifest directory until another decision deploys it.
 //!
 //! ```text
-//!   .lastgood/withheld/NAME   the generation that comes back, synced before the manifest leaves
-//!   .lastgood/slots/NAME      removed: from there every start of the agent would put it in
+//!   .lastgood/withheld/NAME   the generation to deploy later, synced before the manifest is removed
+//!   .lastgood/slots/NAME      removed: every start of the agent would deploy it from there
 //! ```
 //!
-//! Nothing reads `withheld/` but a person, where the state directory is lost or the package is removed.
+//! No code reads `withheld/`. It is for the operator, if the state directory is lost or the package is removed.
 
 use super::manifests::{attributes, stage_at};
 use super::staging::Why;

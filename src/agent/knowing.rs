@@ -1,4 +1,5 @@
-//! When what a restore will want to know of etcd is written down: often in memory, seldom on disk, and before every deed.
+//! Persists the etcd facts that a restore needs (cluster ID, members, highest revision): often in memory, rarely on
+//! disk, and before every action.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -40,7 +41,7 @@ impl Copy {
 }
 
 impl Knowing {
-    /// Begins with what an earlier run wrote down. A copy that cannot be used is written anew.
+    /// Begins with what an earlier run wrote down. A copy that cannot be used is written again.
     pub(super) fn of(settings: &Settings) -> Self {
         let (known, findings) = record::last_known(settings);
         for finding in findings {

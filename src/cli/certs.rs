@@ -1,4 +1,4 @@
-//! `lastgood certs`. Looks at the files itself: it needs neither the agent nor, where they can be read, root.
+//! `lastgood certs`. It reads the files itself: it needs no agent and, if they are readable, no root.
 
 use jiff::Timestamp;
 

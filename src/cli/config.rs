@@ -1,4 +1,4 @@
-//! `lastgood config`. A mistake in the configuration has ended the program before this is reached.
+//! `lastgood config`. A mistake in the configuration has already ended the program when this runs.
 
 use super::{ConfigCommand, Exit, Failure, out};
 use crate::config::{Loaded, show};
@@ -9,7 +9,7 @@ pub(super) fn config(loaded: &Loaded, command: &ConfigCommand) -> Result<Exit, F
             let files: Vec<String> =
                 loaded.settings.files.iter().map(|file| format!("  {}\n", file.display())).collect();
             match files.as_slice() {
-                [] => out::text("no configuration file: the defaults hold\n"),
+                [] => out::text("no configuration file: the defaults apply\n"),
                 files => out::text(&format!("no mistake in\n{}", files.concat())),
             }
         }

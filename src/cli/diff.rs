@@ -1,4 +1,4 @@
-//! `lastgood diff`: manifests and configuration files of two generations. Key material and kubeconfigs are named where
+//! `lastgood diff`: manifests and configuration files of two generations. Key material and kubeconfigs are named if
 //! they differ, never shown.
 
 use std::collections::BTreeSet;
@@ -17,11 +17,10 @@ use crate::ops::offline::Offline;
 /// A diff of two large files that have nothing in common is cut short after this, and is then coarser.
 const DIFF_DEADLINE: Duration = Duration::from_secs(5);
 
-/// One side.
 enum Side<'r> {
     /// A generation of the store.
     Kept(&'r Generation),
-    /// What stands on the node, where it is no generation of the store.
+    /// What is deployed on the node, where it is no generation of the store.
     Standing { file_name: String, closure: Vec<PathBuf> },
 }
 
@@ -34,8 +33,7 @@ pub(super) fn diff(
     let offline = Offline::open(settings)?;
     offline.components(Some(component))?;
     let memory = offline.memory()?;
-    let record =
-        memory.components.get(component).ok_or_else(|| Failure::failed(format!("{component} is not known")))?;
+    let record = memory.components.get(component).ok_or_else(|| Failure::failed(format!("{component} is unknown")))?;
     let a = match a {
         Some(number) => kept(component, record, number)?,
         None => Side::Kept(known_good(component, record)?),
@@ -76,7 +74,7 @@ fn known_good<'r>(component: &ComponentId, record: &'r Record) -> Result<&'r Gen
     })
 }
 
-/// What stands: a generation, where it is one, or else the file itself.
+/// What is deployed: a generation, where it is one, or else the file itself.
 fn standing(record: &Record) -> Side<'_> {
     // A file that does not decode is no generation, whatever was the last that did.
     let decodes = !record.notices.contains_key(&Notice::Undecodable);
@@ -140,7 +138,7 @@ fn manifest(offline: &Offline, component: &ComponentId, side: &Side<'_>) -> Resu
     }
 }
 
-/// A file as it stands; one that does not, or cannot be read, has no lines.
+/// A file as it is; one that does not, or cannot be read, has no lines.
 fn read(path: &Path) -> Vec<u8> {
     let small =
         std::fs::metadata(path).is_ok_and(|meta| meta.is_file() && meta.len() <= crate::model::manifest::MAX_BYTES);
@@ -165,7 +163,7 @@ fn closure(
     if secret(left) || secret(right) {
         let knows = matches!((a, b), (Side::Kept(_), Side::Kept(_)));
         let says = if knows { "differs" } else { "may differ" };
-        return Ok(format!("{} {says}; it holds credentials and is not shown\n", path.display()));
+        return Ok(format!("{} {says}; it contains credentials and is not shown\n", path.display()));
     }
     let bytes = |side: &Side<'_>, state: Option<&FileState>| match (side, state) {
         (Side::Kept(generation), Some(FileState::Present { .. })) => offline.file(component, generation.number, path),

@@ -1,10 +1,10 @@
 //! `lastgood doctor`: would a recovery succeed right now?
 //!
-//! One look by this process, whether the agent runs or not: with the eyes of the agent (the same observer), by the memory
-//! on disk, which the agent saves at every change, and by the kept bytes read again. All of that only reads, and takes no
-//! lock. So there is one truth in both cases, a check is not held up by a step the agent is in the middle of, and what the
-//! agent believes is not what is examined. Only the directories are looked at through the agent's own mounts, where one
-//! runs: systemd's sandbox may make some of them read-only to it.
+//! This process examines the node itself, whether the agent runs or not: with the agent's observer, the memory on disk,
+//! which the agent saves at every change, and the stored bytes. It only reads, and takes no lock. So the result is the
+//! same in both cases, a check does not wait for a step of the agent, and the agent's own beliefs are not what is
+//! examined. Only the directories are checked through the agent's mount namespace, if one runs: systemd's sandbox may
+//! make some of them read-only for it.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,5 @@
-//! The manual pages that are generated: lastgood(8) from the parser, lastgood.toml(5) from the configuration keys. The
-//! others are written, in packaging/man.
+//! Generates two manual pages: lastgood(8) from the parser, lastgood.toml(5) from the configuration keys. The others
+//! are written by hand, in packaging/man.
 
 use std::fmt::Write as _;
 
@@ -45,9 +45,9 @@ fn commands(command: &Command, version: &str) -> String {
     out.push_str(".SH FILES\n");
     for (path, what) in [
         (DEFAULT_FILE, "Configuration, optional; lastgood.toml(5) lists its keys."),
-        (settings::INACTIVE_DIR, "The last known-good manifests, for a person with nothing but cp."),
+        (settings::INACTIVE_DIR, "The last known-good manifests, which cp alone can restore."),
         (settings::STATE_DIR, "Generations, memory, history and snapshots."),
-        (settings::STAGING_DIR, "Manifests on their way in or out of the manifest directory."),
+        (settings::STAGING_DIR, "Staging directory of the manifests."),
     ] {
         let _ = write!(out, ".TP\n.I {}\n{}\n", text(path), text(what));
     }
@@ -61,8 +61,9 @@ fn configuration(version: &str) -> String {
     );
     let _ = write!(
         out,
-        ".SH DESCRIPTION\nlastgood reads {}, then config.d/*.toml beside it in lexical order. Every file is optional, and a later \
-         value wins. An unknown key is a mistake, and lastgood reports all mistakes at once (\n.B lastgood config check\n).\n\
+        ".SH DESCRIPTION\nlastgood reads {}, then config.d/*.toml next to it in lexical order. Every file is optional, \
+         and a later value wins. An unknown key is a mistake, and lastgood reports all mistakes at once (\n.B lastgood \
+         config check\n).\n\
          .B lastgood config show\nprints the effective values and where each comes from. A change takes effect with\n\
          .BR \"systemctl restart lastgood\" .\n.SH KEYS\n",
         text(DEFAULT_FILE)

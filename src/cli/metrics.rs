@@ -1,4 +1,4 @@
-//! `lastgood metrics`: what the metrics file would hold now.
+//! `lastgood metrics`: prints the current content of the metrics file.
 
 use super::{Exit, Failure, out};
 use crate::config::Settings;

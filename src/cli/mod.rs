@@ -1,4 +1,4 @@
-//! The command line: what can be asked for, and which file answers it.
+//! The command line: its commands, and the file that answers each.
 //!
 //! ```text
 //!   args ─▶ Command ─▶ Backend ─ running ─▶ control socket ─▶ the agent
@@ -38,7 +38,7 @@ use crate::report::Format;
 #[derive(Debug, Parser)]
 #[command(name = "lastgood", version, about, after_help = failure::help(), max_term_width = 100)]
 pub struct Cli {
-    /// Configuration file; fragments are read from config.d/ beside it [default: /etc/lastgood/config.toml]
+    /// Configuration file; fragments are read from config.d/ next to it [default: /etc/lastgood/config.toml]
     #[arg(long, global = true, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Log more; twice: everything

@@ -1,15 +1,13 @@
-//! Standard output. A reader that has gone away (`| head`) is no failure.
+//! Standard output. A reader that closed it (`| head`) is no failure.
 
 use std::io::{self, Write as _};
 
 use super::{Exit, Failure};
 
-/// Writes text.
 pub(super) fn text(text: &str) -> Result<Exit, Failure> {
     bytes(text.as_bytes())
 }
 
-/// Writes bytes.
 pub(super) fn bytes(bytes: &[u8]) -> Result<Exit, Failure> {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(bytes).and_then(|()| stdout.flush()) {

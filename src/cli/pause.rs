@@ -1,4 +1,4 @@
-//! `lastgood pause`, `resume` and the other requests that are done at once.
+//! `lastgood pause`, `resume` and the other requests that complete immediately.
 
 use std::time::Duration;
 

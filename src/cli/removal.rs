@@ -1,8 +1,8 @@
-//! `lastgood removal-notice`: what the package's prerm prints before the program goes. A manifest that lastgood has taken out
-//! of the manifest directory stays out from then on, as nobody is left to put it back.
+//! `lastgood removal-notice`: what the package's prerm prints before lastgood is removed. A manifest that lastgood has
+//! taken out of the manifest directory stays out from then on, since nothing is left to deploy it again.
 //!
 //! ```text
-//!   memory ─▶ what it says to be out ─▶ of it, what is not in the manifest directory ─▶ which, why, and one command
+//!   memory ─▶ what it lists as taken out ─▶ what is absent from the manifest directory ─▶ which, why, and one command
 //! ```
 
 use std::collections::BTreeSet;
@@ -15,7 +15,7 @@ use crate::model::slot::{Rollback, Stage};
 use crate::model::{ComponentId, Generation, Memory, Slot};
 use crate::ops::offline::Offline;
 
-/// Prints it. Whatever is wrong, the package is removed all the same: there is nothing to fail for.
+/// Prints it. Whatever is wrong, the package is removed nevertheless: there is nothing to fail for.
 pub(super) fn notice(settings: &Settings) -> Exit {
     let Ok(offline) = Offline::open(settings) else { return Exit::Ok };
     let Ok(memory) = offline.memory() else { return Exit::Ok };
@@ -104,7 +104,7 @@ fn lines(memory: &Memory, disk: &Disk<'_>) -> Vec<String> {
         let record = memory.components.get(component);
         let generation = record.and_then(|record| record.generations.get(&generation));
         let Some(name) = generation.map(|generation| &generation.file_name) else { continue };
-        // The disk has the last word: the agent's end may have put it back, or a person.
+        // The disk has the last word: the agent's end may have put it back, or the operator.
         if (disk.is_in_place)(name) {
             continue;
         }
@@ -252,14 +252,14 @@ mod tests {
     fn nothing_is_said_where_nothing_is_out() {
         let nothing: [String; 0] = [];
         assert_eq!(told(&Memory::default(), &[], Some(INACTIVE)), nothing, "a first start");
-        // Deleted by a person, which is theirs to undo.
+        // Deleted by the operator, which is theirs to undo.
         assert_eq!(told(&of_masters(), &[], Some(INACTIVE)), nothing);
         let mut memory = of_masters();
         for api in [ApiStop::NotStopped, ApiStop::Released] {
             memory.wrong_data = Some(WrongData { api, ..stopped(WrongDataKind::Older) });
             assert_eq!(told(&memory, &[], Some(INACTIVE)), nothing);
         }
-        // Meant to be taken out, and not out yet; or put back by a person.
+        // Meant to be taken out, and not out yet; or put back by the operator.
         memory.wrong_data = Some(stopped(WrongDataKind::Empty));
         assert_eq!(told(&memory, &["kube-apiserver.yaml"], Some(INACTIVE)), nothing);
     }

@@ -1,4 +1,4 @@
-//! `lastgood rollback` and `quarantine`: the plan first, then the deed, followed until the component serves.
+//! `lastgood rollback` and `quarantine`: shows the plan, carries it out, and follows it until the component serves.
 
 use std::io::Write as _;
 
@@ -33,7 +33,7 @@ pub(super) async fn replace(
         return backend.perform(request, How::ForReal, &mut tell).await.map(|_| Exit::Ok);
     }
     if !care.yes && !agreed()? {
-        return Err(Failure { exit: Exit::Refused, sentence: "nothing was done".to_owned() });
+        return Err(Failure { exit: Exit::Refused, sentence: "nothing was changed".to_owned() });
     }
     // Followed before it is asked for, so that the first event is not missed.
     let events = match &backend {
@@ -51,13 +51,13 @@ fn show(component: &ComponentId, planned: &Planned) -> String {
     format!("{component}:\n{}", planned.text())
 }
 
-/// Asks a person. Without one, nothing is done.
+/// Asks the operator. Without one, nothing is done.
 pub(super) fn agreed() -> Result<bool, Failure> {
     if !crate::journal::watched_by_a_person() {
-        let sentence = "there is no terminal to ask at: give --yes if this is wanted".to_owned();
+        let sentence = "there is no terminal for the confirmation: give --yes to skip it".to_owned();
         return Err(Failure { exit: Exit::Refused, sentence });
     }
-    eprint!("Go ahead? [y/N] ");
+    eprint!("Proceed? [y/N] ");
     let _ = std::io::stderr().flush();
     let mut answer = String::new();
     std::io::stdin().read_line(&mut answer)?;

@@ -1,4 +1,4 @@
-//! `lastgood fill-slots`: what ExecStopPost runs, after any end of the agent (Q11).
+//! `lastgood fill-slots`: completes interrupted replacements. ExecStopPost runs it after any end of the agent (Q11).
 
 use super::{Exit, Failure, out};
 use crate::config::Settings;

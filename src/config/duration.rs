@@ -1,4 +1,4 @@
-//! Durations as people write them: `500ms`, `60s`, `5m`, `1h30m`, `7d`.
+//! Durations in the notation of the configuration: `500ms`, `60s`, `5m`, `1h30m`, `7d`.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Every key there is: name, kind, meaning, and the field of [`Settings`] behind it. The one place.
+//! The table of configuration keys: name, kind, meaning, and the field of [`Settings`] behind each.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,6 @@ use super::{Settings, duration, recipient, size};
 use crate::model::component::is_dns_name;
 use crate::model::policy::{Intruders, Mode, WentBackAction};
 
-/// One key.
 pub struct Key {
     /// Its name with its table: `candidate.soak`.
     pub name: &'static str,

@@ -1,4 +1,5 @@
-//! Reading the files: each into a fragment, the fragments in order into [`Settings`], with the origin of every value.
+//! Reads the configuration files into fragments, and merges them in order into [`Settings`] with the origin of every
+//! value.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};

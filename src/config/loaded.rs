@@ -10,7 +10,6 @@ use super::Settings;
 /// Where a value comes from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Origin {
-    /// The file.
     pub file: PathBuf,
     /// The line, counted from 1.
     pub line: usize,
@@ -25,7 +24,6 @@ impl std::fmt::Display for Origin {
 /// Where each key that a file gives comes from; a key that is not in here has its default.
 pub type Origins = BTreeMap<&'static str, Origin>;
 
-/// What was read.
 #[derive(Clone, Debug)]
 pub struct Loaded {
     /// The effective values.

@@ -1,11 +1,10 @@
-//! What is wrong with the configuration: every mistake of every file, each with its place and what would be right.
+//! The mistakes in the configuration: every mistake of every file, with its place and the correct form.
 
 use std::fmt;
 use std::path::PathBuf;
 
 use serde::Serialize;
 
-/// One mistake.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Mistake {
     /// The file it stands in.
@@ -33,7 +32,6 @@ impl fmt::Display for Mistake {
     }
 }
 
-/// All of them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Mistakes(pub Vec<Mistake>);
 

@@ -1,4 +1,4 @@
-//! Places in object storage as people write them: `s3://bucket/prefix`, `gs://bucket`, `az://container/prefix`.
+//! Locations in object storage: `s3://bucket/prefix`, `gs://bucket`, `az://container/prefix`.
 
 use std::fmt;
 use std::str::FromStr;
@@ -30,7 +30,6 @@ impl Scheme {
 /// A bucket, and a prefix or an object in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
-    /// Whose storage.
     pub scheme: Scheme,
     /// The bucket; of Azure the container.
     pub bucket: String,

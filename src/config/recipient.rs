@@ -1,4 +1,4 @@
-//! A recipient of what is encrypted: the public half of an age key pair, as `age-keygen` prints it.
+//! An encryption recipient: the public half of an age key pair, as `age-keygen` prints it.
 
 use age::x25519::Recipient;
 
@@ -13,14 +13,14 @@ pub(crate) fn parse(text: &str) -> Result<Recipient, String> {
     let secret = text.get(..SECRET.len()).is_some_and(|start| start.eq_ignore_ascii_case(SECRET));
     if secret {
         return Err(
-            "holds an identity, the secret half of a key pair, which does not belong on this node: take it for \
-                    known, and write the recipient (age1…) of a new one"
+            "holds an identity, the secret half of a key pair, which does not belong on this node: treat it as leaked, \
+             and write the recipient (age1…) of a new one"
                 .to_owned(),
         );
     }
     text.parse().map_err(|_| {
-        "has an entry that is no recipient: write what `age-keygen` calls the public key, such as \"age1ql3z7…\"; those \
-         of plugins and SSH keys are not understood"
+        "has an entry that is no recipient: write the public key that `age-keygen` prints, such as \"age1ql3z7…\"; \
+         recipients of plugins and SSH keys are not supported"
             .to_owned()
     })
 }

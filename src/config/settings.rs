@@ -15,7 +15,6 @@ pub const INACTIVE_DIR: &str = "/etc/kubernetes/inactive-manifests";
 pub const STAGING_DIR: &str = "/etc/kubernetes/.lastgood";
 /// Generations, memory and history.
 pub const STATE_DIR: &str = "/var/lib/lastgood";
-/// The socket.
 pub const RUN_DIR: &str = "/run/lastgood";
 /// Where kubeadm puts the kubelet's configuration.
 pub const KUBELET_CONFIG: &str = "/var/lib/kubelet/config.yaml";
@@ -66,7 +65,6 @@ pub const REMOTE_STALL: Duration = Duration::from_secs(60);
 /// A snapshot on its way there, and back to be compared: 8 GB at 5 MB/s, twice.
 pub const REMOTE_TIMEOUT: Duration = Duration::from_secs(60 * 60);
 
-/// All settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// Thresholds and choices.
@@ -75,15 +73,11 @@ pub struct Settings {
     pub paths: Paths,
     /// The container runtime.
     pub runtime: Runtime,
-    /// The kubelet.
     pub kubelet: Kubelet,
-    /// The probes.
     pub probes: Probes,
-    /// The passes.
     pub passes: Passes,
     /// The snapshots of etcd's data.
     pub snapshots: Snapshots,
-    /// The metrics.
     pub metrics: Metrics,
     /// The node's name; found as the kubelet finds it when absent.
     pub node_name: Option<String>,
@@ -119,7 +113,6 @@ pub struct Runtime {
     pub restart_timeout: Duration,
 }
 
-/// The kubelet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Kubelet {
     /// Its `--config`.
@@ -132,7 +125,6 @@ pub struct Kubelet {
     pub restart_timeout: Duration,
 }
 
-/// The probes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Probes {
     /// Between two questions to one component.
@@ -141,7 +133,6 @@ pub struct Probes {
     pub timeout: Duration,
 }
 
-/// The passes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Passes {
     /// Between two passes when nothing wakes the agent.
@@ -157,7 +148,6 @@ pub struct Passes {
 pub struct Snapshots {
     /// Whether the agent takes them.
     pub enabled: bool,
-    /// Between two.
     pub interval: Duration,
     /// Where they are kept; below the state directory when absent.
     pub directory: Option<PathBuf>,
@@ -197,7 +187,6 @@ pub struct Remote {
     pub ca_file: Option<PathBuf>,
     /// Lines `key = value`.
     pub credentials_file: Option<PathBuf>,
-    /// Without TLS.
     pub allow_http: bool,
     /// The newest ones.
     pub keep_last: usize,
@@ -213,7 +202,6 @@ pub struct Remote {
     pub timeout: Duration,
 }
 
-/// The metrics.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Metrics {
     /// The file they are written to; none when absent.

@@ -57,9 +57,11 @@ pub fn as_json(loaded: &Loaded) -> serde_json::Value {
 pub fn example() -> String {
     let defaults = Settings::default();
     let mut out = String::from(
-        "# Configuration of lastgood. A kubeadm node needs none: every key below is commented out and shows its default.\n\
-         # Fragments in config.d/*.toml beside this file are read after it, in lexical order; a later value wins.\n\
-         # `lastgood config check` names every mistake, `lastgood config show` what holds and where it comes from.\n",
+        "# Configuration of lastgood. A kubeadm node needs none: every key below is commented out and shows its \
+         default.\n\
+         # Fragments in config.d/*.toml next to this file are read after it, in lexical order; a later value wins.\n\
+         # `lastgood config check` names every mistake, `lastgood config show` the effective values and where each \
+         comes from.\n",
     );
     let mut table = "";
     for key in KEYS {

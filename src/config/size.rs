@@ -1,4 +1,4 @@
-//! Amounts of bytes as people write them: `10GB`, `512MiB`.
+//! Amounts of bytes in the notation of the configuration: `10GB`, `512MiB`.
 
 /// The units, the larger of two that fit first, and how many bytes each is.
 const UNITS: [(&str, u64); 9] = [

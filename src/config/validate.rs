@@ -1,4 +1,5 @@
-//! Values that contradict each other. Each mistake is put to the key that a file gave, since a default is no mistake.
+//! Checks for values that contradict each other. A mistake names the key that a file sets, since a default is no
+//! mistake.
 
 use std::path::Path;
 use std::time::Duration;
@@ -51,7 +52,8 @@ impl Check<'_> {
             self.wrong(
                 ["restore.all-deleted-grace", "restore.deleted-grace"],
                 format!(
-                    "{} is shorter than restore.deleted-grace ({}): several at once look like a decision and wait longer",
+                    "{} is shorter than restore.deleted-grace ({}): several deletions at once look intended, so they \
+                     wait longer",
                     duration::print(policy.all_deleted_grace),
                     duration::print(policy.deleted_grace)
                 ),
@@ -61,7 +63,8 @@ impl Check<'_> {
             self.wrong(
                 ["candidate.quiet"; 2],
                 format!(
-                    "{} is not below the kubelet's scan of 20 s: it would drop the pod of a broken file before lastgood looks",
+                    "{} is not below the kubelet's scan of 20 s: it would drop the pod of a broken file before \
+                     lastgood reads the file",
                     duration::print(policy.quiet)
                 ),
             );
@@ -94,7 +97,7 @@ impl Check<'_> {
                     self.wrong(
                         [key, "paths.manifests"],
                         format!(
-                            "{} lies inside paths.manifests ({}): the kubelet takes every file there for a pod",
+                            "{} is inside paths.manifests ({}): the kubelet starts a pod from every file there",
                             path.display(),
                             manifests.display()
                         ),
@@ -126,8 +129,8 @@ impl Check<'_> {
         if plain && !remote.allow_http {
             self.wrong(
                 ["snapshots.remote.endpoint", "snapshots.remote.allow-http"],
-                "is without TLS, and everybody on the way can read every secret of the cluster: write \
-                 https://, or set snapshots.remote.allow-http = true"
+                "has no TLS, so everybody on the network path can read every secret of the cluster: write https://, or \
+                 set snapshots.remote.allow-http = true"
                     .to_owned(),
             );
         }

@@ -1,4 +1,4 @@
-//! The CLI's side of the socket.
+//! The client side of the control socket, for the command line.
 
 use std::io;
 use std::path::PathBuf;
@@ -21,7 +21,6 @@ const DEADLINE: Duration = ANSWER_DEADLINE.saturating_add(Duration::from_secs(10
 /// Whether an agent was reached.
 #[derive(Debug)]
 pub enum Reach {
-    /// One listens.
     Running(Client),
     /// None does: the socket is absent, or nobody is behind it.
     Stopped,
@@ -30,17 +29,11 @@ pub enum Reach {
 /// Why the agent could not be asked.
 #[derive(Debug, thiserror::Error)]
 pub enum Unreachable {
-    /// Not root.
     #[error("{} is for root alone: use sudo", .0.display())]
     NotRoot(PathBuf),
     /// It does not answer, or not in a way that can be understood.
-    #[error("the agent at {} cannot be asked: {why}", path.display())]
-    Silent {
-        /// The socket.
-        path: PathBuf,
-        /// Why not.
-        why: String,
-    },
+    #[error("the agent at {} cannot be reached: {why}", path.display())]
+    Silent { path: PathBuf, why: String },
 }
 
 /// A connection to the agent.
@@ -54,7 +47,7 @@ impl Client {
     /// Connects to the agent with these settings.
     ///
     /// # Errors
-    /// When it cannot be told whether one runs, or it may not be asked.
+    /// When it is unknown whether one runs, or it may not be asked.
     pub async fn connect(settings: &Settings) -> Result<Reach, Unreachable> {
         let path = socket_path(settings);
         match timeout(CONNECT_DEADLINE, UnixStream::connect(&path)).await {
@@ -64,7 +57,7 @@ impl Client {
                 io::ErrorKind::PermissionDenied => Err(Unreachable::NotRoot(path)),
                 _ => Err(Unreachable::Silent { path, why: error.to_string() }),
             },
-            Err(_) => Err(Unreachable::Silent { path, why: "it takes no connection".to_owned() }),
+            Err(_) => Err(Unreachable::Silent { path, why: "it accepts no connection".to_owned() }),
         }
     }
 
@@ -79,7 +72,7 @@ impl Client {
             Ok(Ok(())) => {}
             Ok(Err(error)) if error.kind() == io::ErrorKind::BrokenPipe => {}
             Ok(Err(error)) => return Err(self.silent(error)),
-            Err(_) => return Err(self.silent("it does not take the question")),
+            Err(_) => return Err(self.silent("it does not accept the request")),
         }
         let answer = timeout(DEADLINE, self.next()).await.map_err(|_| self.silent("no answer came in time"))?;
         answer?.ok_or_else(|| self.silent("it closed the connection without an answer"))
@@ -98,7 +91,7 @@ impl Client {
             return Ok(None);
         }
         if line.pop() != Some(b'\n') {
-            return Err(self.silent("its answer broke off"));
+            return Err(self.silent("its answer ended early"));
         }
         read_answer(&line).map(Some).map_err(|error| self.silent(error))
     }

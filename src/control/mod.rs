@@ -1,4 +1,4 @@
-//! The control socket: how a person's wish reaches the one task that changes things.
+//! The control socket: carries requests of the command line to the agent, the one task that changes the node.
 //!
 //! ```text
 //!   CLI ── {"version":1,"ask":…}\n ──▶ server ──Asked──▶ agent        (mpsc: one task changes things)
@@ -6,8 +6,8 @@
 //!                                         └──── events (broadcast) for `follow`
 //! ```
 //!
-//! Root only: the file is 0600 and the peer's credentials are asked for as well. Lines, waits and connections are bounded,
-//! so that nothing a client does holds up the agent.
+//! Root only: the socket has mode 0600, and the server also checks the peer's credentials. Line lengths, timeouts and
+//! the number of connections are bounded, so that no client can block the agent.
 
 pub mod client;
 pub mod protocol;

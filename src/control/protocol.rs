@@ -1,4 +1,4 @@
-//! What is said over the socket: one JSON object a line, with a version.
+//! The protocol of the control socket: one JSON object per line, with a version.
 
 use serde::{Deserialize, Serialize};
 
@@ -22,29 +22,20 @@ pub enum Ask {
     /// How is the node?
     Status,
     /// Why?
-    Explain {
-        /// About whom; all when absent.
-        component: Option<ComponentId>,
-    },
-    /// Do this.
+    Explain { component: Option<ComponentId> },
     Do {
-        /// What.
         request: Request,
         /// Whether it is done, or only said what would be.
         how: How,
     },
     /// Tell events as they happen, until the connection is closed.
-    Follow {
-        /// About whom; all when absent.
-        component: Option<ComponentId>,
-    },
+    Follow { component: Option<ComponentId> },
 }
 
 /// Whether a request is carried out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum How {
-    /// It is.
     ForReal,
     /// The plan is shown, and nothing else happens.
     DryRun,
@@ -64,7 +55,7 @@ pub enum Answer {
     Accepted(Planned),
     /// To [`Ask::Do`]: it is not granted.
     Refused(Refusal),
-    /// To [`Ask::Follow`], first: everything that happens from now on is told.
+    /// To [`Ask::Follow`], first: everything that happens from now on is reported.
     Following,
     /// To [`Ask::Follow`], then.
     Event(Event),

@@ -1,4 +1,4 @@
-//! The agent's side of the socket.
+//! The server side of the control socket, in the agent.
 
 use std::fs::DirBuilder;
 use std::io;
@@ -20,7 +20,7 @@ use super::socket_path;
 use crate::config::Settings;
 use crate::model::{ComponentId, Event};
 
-/// The most connections at once: a person, a monitor, and a few that hang.
+/// The most connections at once: the operator, a monitor, and a few that hang.
 pub const MAX_CONNECTIONS: usize = 16;
 /// From the connection, or the last answer, to a complete line.
 pub const READ_DEADLINE: Duration = Duration::from_secs(10);
@@ -79,7 +79,7 @@ impl Listener {
         std::fs::set_permissions(&aside, std::fs::Permissions::from_mode(0o600))
             .and_then(|()| std::fs::rename(&aside, path))
             .map_err(|e| told("cannot put in place", e))?;
-        let inode = std::fs::symlink_metadata(path).map_err(|e| told("cannot look at", e))?.ino();
+        let inode = std::fs::symlink_metadata(path).map_err(|e| told("cannot inspect", e))?.ino();
         Ok(Self { listener, path: path.to_owned(), inode, allowed })
     }
 }
@@ -167,13 +167,13 @@ async fn connection(
     let (uid, pid) = peer(&stream)?;
     let (read, mut write) = stream.into_split();
     if uid != allowed {
-        let refused = format!("only root may ask; user {uid} (process {pid}) is not: use sudo");
+        let refused = format!("only root may send requests, not user {uid} (process {pid}): use sudo");
         return send(&mut write, Answer::Failed(refused)).await;
     }
     let mut read = BufReader::new(read);
     loop {
         let line = match timeout(READ_DEADLINE, read_line(&mut read)).await {
-            Err(_) => return send(&mut write, Answer::Failed("nothing was asked in time".to_owned())).await,
+            Err(_) => return send(&mut write, Answer::Failed("no request came in time".to_owned())).await,
             Ok(Err(error)) if error.kind() == io::ErrorKind::InvalidData => {
                 return send(&mut write, Answer::Failed(error.to_string())).await;
             }
@@ -201,7 +201,7 @@ async fn ask_agent(asked: &mpsc::Sender<Asked>, ask: Ask, pid: i32) -> Answer {
     };
     match timeout(ANSWER_DEADLINE, question).await {
         Ok(Ok(answer)) => answer,
-        Ok(Err(())) => Answer::Failed("the agent is stopping: ask again when it runs".to_owned()),
+        Ok(Err(())) => Answer::Failed("the agent is stopping: try again when it runs".to_owned()),
         Err(_) => Answer::Failed(format!(
             "the agent did not answer within {} s: `journalctl -u lastgood` shows what it does",
             ANSWER_DEADLINE.as_secs()
@@ -345,7 +345,7 @@ mod tests {
         let mut stream = BufReader::new(UnixStream::connect(&path).await.unwrap());
         stream.write_all(&write_ask(&Ask::Status).unwrap()).await.unwrap();
         let told = answer(&mut stream).await;
-        assert!(matches!(&told, Answer::Failed(told) if told.contains("only root may ask")), "{told:?}");
+        assert!(matches!(&told, Answer::Failed(told) if told.contains("only root may send requests")), "{told:?}");
         assert!(rx.try_recv().is_err(), "the agent was asked");
     }
 

@@ -1,4 +1,4 @@
-//! The begin of a rollback: whether it may begin, which generation it goes to, and by which way.
+//! Begins a rollback: whether it may begin, to which generation, and by which method.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use crate::model::{ComponentId, Slot};
 
 /// What a rollback is begun with.
 pub(super) struct Begin {
-    /// The generation that stands and failed, if one does.
+    /// The deployed generation that failed, if there is one.
     pub(super) from: Option<u32>,
     /// Where to go, if that one is ready; another known-good one otherwise.
     pub(super) to: u32,
@@ -46,14 +46,14 @@ pub(super) fn begin(draft: &mut Draft<'_>, id: &ComponentId, begin: Begin) -> bo
         }
     };
     if let Some(why) = beyond_us(draft, id, &begin, target) {
-        let next = format!("put it right by hand, then `lastgood resume {id}`");
+        let next = format!("fix it by hand, then `lastgood resume {id}`");
         draft.hold_back(id, begin.from, format!("{}; {why}", begin.why), next, Until::Person);
         return false;
     }
     if begin.wish == Wish::Ours && !draft.spend(id) {
         let limit = draft.scene.policy.actions_per_hour;
-        let why = format!("{}; but {limit} actions within the hour are the limit", begin.why);
-        let next = format!("look at `lastgood explain {id}`, mend the cause, then `lastgood resume {id}`");
+        let why = format!("{}; the limit of {limit} actions per hour is reached", begin.why);
+        let next = format!("see `lastgood explain {id}`, fix the cause, then `lastgood resume {id}`");
         draft.hold_back(id, begin.from, why, next, Until::Person);
         return false;
     }
@@ -94,8 +94,8 @@ pub(super) fn start(draft: &mut Draft<'_>, id: &ComponentId, rollback: Rollback)
     draft.started.push(id.clone());
 }
 
-/// Our own rollbacks go to the pinned generation. A person has named theirs, and where intruders are moved out it is
-/// what stood beside them that stays.
+/// Our own rollbacks go to the pinned generation. The operator has named theirs, and where intruders are moved out it
+/// is what was deployed next to them that stays.
 pub(super) fn aimed(draft: &mut Draft<'_>, id: &ComponentId, begin: Begin) -> Begin {
     if begin.wish == Wish::Operator || !begin.intruders.is_empty() {
         return begin;
@@ -105,7 +105,7 @@ pub(super) fn aimed(draft: &mut Draft<'_>, id: &ComponentId, begin: Begin) -> Be
     Begin { to, ..begin }
 }
 
-/// Which generation to go back to.
+/// Which generation to roll back to.
 pub(super) fn target(draft: &Draft<'_>, id: &ComponentId, begin: &Begin) -> Result<u32, (String, String, Until)> {
     let none = |why: &str, next: String| Err((why.to_owned(), next, Until::Person));
     let Some(record) = draft.record(id) else { return none("it is not known", "nothing".to_owned()) };
@@ -127,7 +127,7 @@ pub(super) fn target(draft: &Draft<'_>, id: &ComponentId, begin: &Begin) -> Resu
         let same = others.filter(|g| g.minor == wanted.minor && !other_data(record, g));
         candidates.extend(same.filter(|g| data_allow(draft, record, g, begin.wish).is_ok()));
     }
-    // Where no pod stands in the file there is nothing to lose, and no image to wait for.
+    // If there is no pod in the file there is nothing to lose, and no image to wait for.
     if begin.in_place && wanted.stored == Stored::Yes {
         return Ok(wanted.number);
     }
@@ -137,7 +137,7 @@ pub(super) fn target(draft: &Draft<'_>, id: &ComponentId, begin: &Begin) -> Resu
             let why = generations::ready_to_return(draft, wanted).err().unwrap_or_default();
             let images: Vec<String> = wanted.images.iter().cloned().collect();
             let next = format!("bring it (`crictl pull {}`); the rollback follows by itself", images.join(" "));
-            Err((format!("generation {} cannot be put back: {why}", begin.to), next, Until::Images(images)))
+            Err((format!("generation {} cannot be deployed: {why}", begin.to), next, Until::Images(images)))
         }
     }
 }

@@ -1,15 +1,15 @@
-//! What changed together is one change set. It is judged together: where one of it is rolled back and serves again, the
-//! trials of those that depend on it begin again.
+//! The change set: components that changed together. They are judged together: if one of them is rolled back and serves
+//! again, the probations of those that depend on it begin again.
 //!
 //! ```text
 //!   etcd, kube-apiserver, controller manager, scheduler change,
 //!   each within JOINS of the one before it                        ──▶ members of one set
 //!
-//!   the candidate of etcd or kube-apiserver fails ──▶ rolled back ──▶ serves ──▶ each member on trial that depends on it:
-//!                                                                                its trial begins again
+//!   the candidate of etcd or kube-apiserver fails ──▶ rolled back ──▶ serves ──▶ each member on probation that depends on it:
+//!                                                                                its probation begins again
 //! ```
 //!
-//! What became newer than its API server by that is newer_than_api.rs.
+//! Components that are then newer than their API server are handled in newer_than_api.rs.
 
 use std::time::Duration;
 
@@ -25,8 +25,8 @@ use crate::model::{ComponentId, Role, Slot, Verdict};
 /// (its `timeouts.upgradeManifests`), after etcd's 10 rounds of 15 s more.
 const JOINS: Duration = Duration::from_secs(15 * 60);
 
-/// Lets the time pass in which another component joins. A pause, or kubeadm at work, stops it: what stands afterwards is
-/// judged as one.
+/// Lets the time pass in which another component joins. A pause, or kubeadm at work, stops it: what is deployed
+/// afterwards is judged as one.
 pub(super) fn grow_older(draft: &mut Draft<'_>) {
     if matches!(draft.hold, Some(Inhibitor::Kubeadm { .. } | Inhibitor::Paused { .. })) {
         return;
@@ -47,7 +47,7 @@ pub(super) fn join(draft: &mut Draft<'_>, id: &ComponentId, number: u32) {
     set.age = Duration::ZERO;
     if set.undone.contains(id) {
         // Somebody wrote again what we had put back. Of what others depend on, that is another try of the whole; of the
-        // others it is a person's word, and they are not fought.
+        // others it is the operator's word, and they are not fought.
         if !matches!(role, Role::Etcd | Role::ApiServer) {
             set.members.remove(id);
             return;

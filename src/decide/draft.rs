@@ -1,4 +1,4 @@
-//! A decision in the making: the memory being changed, the steps and events so far.
+//! The decision that is being made: the memory to save, and the steps and events so far.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -18,7 +18,7 @@ pub(super) struct Draft<'a> {
     pub(super) plan: Vec<Step>,
     pub(super) events: Vec<Event>,
     /// Whose replacement began in this pass: what it wants has not been done yet, so that looking at the directory once
-    /// more would take what still stands for somebody's intervention.
+    /// more would take what still represents somebody's intervention.
     pub(super) begun: BTreeSet<ComponentId>,
     /// Components whose rollback has begun and has not taken its first step yet.
     pub(super) started: Vec<ComponentId>,
@@ -98,7 +98,7 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// Stops doing anything about a component until a person does.
+    /// Stops doing anything about a component until the operator does.
     pub(super) fn hold_back(
         &mut self,
         id: &ComponentId,

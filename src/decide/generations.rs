@@ -1,4 +1,4 @@
-//! What is kept of what was seen: numbering, capturing, publishing and forgetting.
+//! The life of a generation: numbered, stored, published, removed.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,13 +24,13 @@ pub(super) fn meet(draft: &mut Draft<'_>) {
         }
         let record = Record::new(manifest.role, Slot::Adopting { candidate: 1, healthy: std::time::Duration::ZERO });
         draft.memory.components.insert(manifest.id.clone(), record);
-        let because = format!("{} holds it; it is watched until it has proven itself", file.name);
+        let because = format!("found in {}; it must stay healthy before it becomes known-good", file.name);
         draft.tell(&manifest.id, EventKind::State, Some(1), "Adopting(generation 1)", &because);
     }
 }
 
 /// The number of what a file holds, new if it was never seen; has it captured if it is not yet in the store, and notes
-/// since when it stands.
+/// since when it is deployed.
 pub(super) fn register(draft: &mut Draft<'_>, id: &ComponentId, file: &Arc<ManifestFile>) -> Option<u32> {
     let Ok(manifest) = &file.content else { return None };
     let now = draft.scene.tick.now.wall;
@@ -164,7 +164,7 @@ pub(super) fn publish(draft: &mut Draft<'_>) {
     }
 }
 
-/// Another manifest of this component lies in inactive-manifests: an earlier known-good one of ours, or an offer.
+/// Another manifest of this component is in inactive-manifests: an earlier known-good one of ours, or an offer.
 fn offered(draft: &mut Draft<'_>, id: &ComponentId, good: &Generation, file: &Arc<ManifestFile>, manifest: &Manifest) {
     let now = draft.scene.tick.now.wall;
     let raw = Digest::of(&manifest.raw);
@@ -202,7 +202,7 @@ fn tell_if_unpromotable(draft: &mut Draft<'_>, id: &ComponentId, good: &Generati
     draft.notice_if(id, Notice::Image, text);
 }
 
-/// Lets go of generations beyond what is kept: never what stands, never what the slot names, never what is pinned,
+/// Lets go of generations beyond what is kept: never what is deployed, never what the slot names, never what is pinned,
 /// known-good ones last, and never the last known-good one.
 pub(super) fn forget(draft: &mut Draft<'_>) {
     let keep = keep(draft.scene.policy);
@@ -223,7 +223,7 @@ pub(super) fn forget(draft: &mut Draft<'_>) {
     draft.plan.extend(steps);
 }
 
-/// At least three: what stands, what it would go back to, and one beyond.
+/// At least three: what is deployed, what it would roll back to, and one beyond.
 fn keep(policy: &Policy) -> usize {
     policy.keep_generations.max(3)
 }

@@ -1,4 +1,4 @@
-//! The inhibitors at present (model::inhibitor): noticed when they begin and end; an expired pause is removed.
+//! The current inhibitors (model::inhibitor): reports when one begins or ends, and removes an expired pause.
 
 use std::time::Duration;
 
@@ -35,10 +35,10 @@ pub(super) fn expire_pause(draft: &mut Draft<'_>) {
 /// Says when a hold begins and ends.
 pub(super) fn tell(draft: &mut Draft<'_>, hold: Option<&Inhibitor>) {
     match hold {
-        Some(hold) => draft.node_notice(NodeNotice::Inhibitor, format!("watching only: {hold}")),
+        Some(hold) => draft.node_notice(NodeNotice::Inhibitor, format!("observing only: {hold}")),
         None => {
             if draft.memory.notices.remove(&NodeNotice::Inhibitor).is_some() {
-                draft.tell_node(EventKind::Agent, "acting again", "nothing holds it back any more");
+                draft.tell_node(EventKind::Agent, "acting again", "no inhibitor is left");
             }
         }
     }

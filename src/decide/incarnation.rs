@@ -1,5 +1,5 @@
-//! What an etcd of this node serves beside the record, and what is done where somebody restored an earlier state, by
-//! whatever tool.
+//! Compares what this node's etcd serves with the data on record, and reacts when somebody restored an earlier state,
+//! with any tool.
 //!
 //! ```text
 //!              the data on record (lineage.rs)
@@ -10,15 +10,15 @@
 //!        └───────────────────────────┘                     │
 //!          the next answer is of the data on record         ▼
 //!                     for kube-apiserver, controller manager, scheduler, in this order:
-//!                     an older process: stop its container, once ─▶ a younger one serves ─▶ the next
+//!                     a process older than the restore: stop its container, once ─▶ a newer one serves ─▶ the next
 //! ```
 //!
-//! Another member ID in the same cluster, at no lower revision, is a member that was removed and joined again: a notice,
-//! and nobody's cache of the cluster is wrong.
+//! Another member ID in the same cluster, at no lower revision, is a member that was removed and joined again: this is
+//! only a notice, since no cache is wrong.
 //!
-//! A process that started when the old data had gone has read only the new. Where the old etcd was seen to be away, that
-//! is since then; else since the etcd that runs now started. Where other masters exist (Q10) nobody is restarted: whether
-//! they would serve meanwhile cannot be asked yet.
+//! A process that started after the old data were gone has read only the new data. The old data are gone since the old
+//! etcd was seen stopped, or else since the present etcd started. Where other masters exist (Q10), nothing is
+//! restarted: lastgood cannot find out yet whether they would serve meanwhile.
 
 use std::time::Duration;
 
@@ -91,7 +91,7 @@ fn remember(draft: &mut Draft<'_>, id: &ComponentId) -> Trust {
         goes_on(draft, id, &known, fresh);
         if data == Data::Exchanged {
             let what = format!("a newer copy of its data is in the place of the one at {was}");
-            draft.tell(id, EventKind::Notice, None, &what, "what read from the older one is restarted");
+            draft.tell(id, EventKind::Notice, None, &what, "lastgood restarts what has cached the older one");
             restart_dependents(draft, id, what);
         }
         return Trust::OnRecord;
@@ -129,7 +129,7 @@ fn is_of_what_runs(draft: &Draft<'_>, id: &ComponentId, answered: Duration) -> b
 /// The record follows what is served.
 fn goes_on(draft: &mut Draft<'_>, id: &ComponentId, known: &Incarnation, fresh: Incarnation) {
     if known.member != fresh.member {
-        let text = format!("it serves as member {:x} now, and was member {:x} before", fresh.member, known.member);
+        let text = format!("it serves as member {:x}, and was member {:x} before", fresh.member, known.member);
         draft.tell(id, EventKind::Notice, None, &text, "it was removed from the cluster and has joined it again");
     }
     wrong_data::over(draft, id);
@@ -162,5 +162,4 @@ fn restored(draft: &mut Draft<'_>, id: &ComponentId, known: &Incarnation, fresh:
 }
 
 /// Kubelets keep what they ran as well, and none but this node's can be reached from here.
-const KUBELETS: &str =
-    "kubelets may go on running pods that are gone from it: on every node `systemctl restart kubelet`";
+const KUBELETS: &str = "kubelets may still run pods that are not in it: on every node `systemctl restart kubelet`";

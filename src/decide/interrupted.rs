@@ -1,28 +1,28 @@
-//! An upgrade that ended between its two renames: kubeadm had moved the old manifest to its backup directory and not yet
-//! the new one into place when the power went, or when it was killed itself.
+//! Completes a kubeadm upgrade that was interrupted between its two renames: the power failed, or kubeadm was killed,
+//! after it had moved the old manifest to its backup directory and before it moved the new one into place.
 //!
 //! ```text
 //!   manifests/X ──1──▶ tmp/kubeadm-backup-manifests-DATE/X        tmp/kubeadm-upgraded-manifests…/X ──2──▶ manifests/X
-//!                    ╰──────── here the slot is empty, and no pod starts ────────╯
+//!                    ╰──────── here no manifest is deployed, no pod starts ────────╯
 //! ```
 //!
-//! What a person took away stays away (Q3), so a manifest that went comes back only where somebody deleted it in our sight.
-//! This one was not taken away by a person: it is in the one place into which nobody but kubeadm moves manifests, and no
-//! person is at its other end who would put something in its stead. So it is the one absent manifest besides a deleted one
-//! that comes back, after the same announced grace, if all of this holds:
+//! A manifest that the operator moved away stays away (Q3), so an absent manifest returns only if it was seen to be
+//! deleted. This one was not moved by the operator: it is in the one directory into which only kubeadm moves manifests.
+//! So it is the only other absent manifest that returns, after the same announced grace, if all of this holds:
 //!
-//! - what stood last was known-good: a candidate that kubeadm replaced has nothing to say for itself;
-//! - the backup holds exactly its bytes, and was moved there after it had come to stand. A backup that an upgrade of last
-//!   year left behind holds what we, or a person, may have put back since: that one is older than what stood;
-//! - kubeadm is at work no longer (the hold of Q6 stops the clock of the grace), the node is still a master (`kubeadm
-//!   reset` deletes and leaves no backup), and of etcd the data are those that it left, used by nobody.
+//! - the deployed generation was known-good: a candidate that kubeadm replaced has no evidence;
+//! - the backup has exactly its bytes, and was moved there after this generation was deployed. A backup that an earlier
+//!   upgrade left may contain what lastgood or the operator has deployed again since; such a backup is older than the
+//!   deployment;
+//! - kubeadm no longer runs (the inhibitor of Q6 stops the clock of the grace), the node is still a master (`kubeadm
+//!   reset` deletes manifests and leaves no backup), and etcd's data are the ones it left, and not in use.
 //!
-//! That kubeadm was at work when the power went proves nothing by itself: a reset that is cut short has deleted the
-//! manifests and not yet the PKI, and what it deleted must not come back.
+//! That kubeadm was running when the power failed is no proof by itself: an interrupted reset has deleted the manifests
+//! and not yet the PKI, and the manifests it deleted must not return.
 //!
-//! It is the old one that comes back, and not the new one that lies ready: that one may be of an upgrade a person gives up
-//! now, and is theirs to bring; the next `kubeadm upgrade` finds a manifest to replace, without which it fails. The old one
-//! is no newer than its API server, in whatever order they are upgraded. No component is left away for it.
+//! The old manifest returns, not the new one that is ready in kubeadm's directory: the operator may give this upgrade
+//! up, and the next `kubeadm upgrade` needs a manifest to replace. The old one is no newer than its API server, in
+//! whatever order the components are upgraded.
 
 use std::time::Duration;
 
@@ -32,7 +32,8 @@ use crate::model::ComponentId;
 use crate::model::notice::Notice;
 use crate::model::observation::SetAside;
 
-/// Where kubeadm keeps what stood of a component, if it was the known-good generation and nothing stands now.
+/// Where kubeadm keeps what was deployed of a component, if it was the known-good generation and nothing is deployed
+/// now.
 pub(super) fn set_aside<'a>(draft: &Draft<'a>, id: &ComponentId) -> Option<&'a SetAside> {
     let record = draft.record(id)?;
     let good = record.generations.get(&record.slot.good()?)?;
@@ -46,8 +47,8 @@ pub(super) fn tell(draft: &mut Draft<'_>, id: &ComponentId, good: u32, grace: Du
     let kept = set_aside(draft, id).filter(|_| !matches!(draft.hold, Some(Inhibitor::Kubeadm { .. })));
     let text = kept.map(|kept| {
         format!(
-            "an upgrade ended after kubeadm had moved its manifest to {} and before another was in place; generation {} \
-             comes back in {} s unless `lastgood pause` holds it",
+            "an upgrade ended after kubeadm had moved its manifest to {} and before it put another in place; lastgood \
+             deploys generation {} again in {} s unless `lastgood pause` prevents it",
             kept.path.display(),
             targets::aim(draft, id, good, None).0,
             grace.as_secs()

@@ -1,4 +1,4 @@
-//! What the kubelet can be expected to do, and when it may be restarted.
+//! What the kubelet is expected to do, and when it may be restarted.
 
 use std::time::Duration;
 

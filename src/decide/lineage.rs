@@ -1,18 +1,19 @@
-//! Whether an etcd serves the data on record: what an answer says beside what is remembered. Pure.
+//! Whether an etcd serves the data on record: compares an answer with the memory. Pure.
 //!
 //! ```text
 //!   Namespace kube-system   another UID ─▶ Foreign      no such key ─▶ Empty
 //!        │ the same, or cannot be compared
 //!   cluster ID, revision, term, raft index: none lower, the same cluster ─▶ OnRecord; in another directory, and further
-//!        │                                    than this etcd can have come ─▶ Exchanged
-//!        │ one of them goes back
-//!   the head of the WAL     a restore wrote it, and not that of the data on record ─▶ Restored
+//!        │                                    than this etcd can be by now ─▶ Exchanged
+//!        │ one of them regressed
+//!   the head of the WAL     a restore wrote it, not the one of the data on record ─▶ Restored
 //!                           an etcd began it, or it is a copy of the WAL on record ─▶ Older
-//!                           cannot be told                                         ─▶ Unclear
+//!                           unknown                                                ─▶ Unclear
 //! ```
 //!
-//! Why lower is never an accident: a linearizable read waits until this member has applied all that was committed before
-//! the read began. An answer with a lower revision, term or raft index says that committed entries are gone.
+//! A lower value is never an accident: a linearizable read waits until this member has applied everything that was
+//! committed before the read began. An answer with a lower revision, term or raft index proves that committed entries
+//! are gone.
 
 use crate::model::etcd_data::{KubeSystem, WalOrigin};
 use crate::model::lineage::{Incarnation, WrongDataKind};

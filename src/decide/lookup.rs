@@ -1,4 +1,4 @@
-//! Looking things up in the memory for a request, with the refusal where there is nothing.
+//! Looks up components and generations in the memory for a request, and refuses the request if there are none.
 
 use super::draft::Draft;
 use super::standing::Standing;
@@ -11,7 +11,7 @@ pub(super) fn known<'d>(draft: &'d Draft<'_>, id: &ComponentId) -> Result<&'d Re
     draft.record(id).ok_or_else(|| Refusal::no_such_component(id, draft.memory.components.keys()))
 }
 
-/// The generation that stands, where exactly one file holds the component and what it holds is known.
+/// The deployed generation, where exactly one file holds the component and what it holds is known.
 pub(super) fn stands(record: &Record, standing: &Standing) -> Option<u32> {
     let Standing::Here(file) = standing else { return None };
     let manifest = file.content.as_ref().ok()?;
@@ -24,7 +24,7 @@ pub(super) fn there_are(record: &Record) -> String {
     format!("there is none; there are {}", numbers.join(", "))
 }
 
-/// A person's word, with their reason where they gave one.
+/// The operator's word, with their reason where they gave one.
 pub(super) fn said(reason: &str) -> String {
-    if reason.is_empty() { "a person says so".to_owned() } else { format!("a person says so: {reason}") }
+    if reason.is_empty() { "the operator says so".to_owned() } else { format!("the operator says so: {reason}") }
 }

@@ -1,10 +1,10 @@
-//! What an etcd member's words oblige a person to: told once, with the next step. Nothing here touches anything: all of
-//! it concerns a cluster, a disk or data, and none of that is cured by a restart or a rollback.
+//! Notices about etcd that the operator has to act on, each reported once, with the next step. Nothing here changes the
+//! node: these are faults of a cluster, a disk or data, which neither a restart nor a rollback cures.
 //!
 //! ```text
-//!   NOSPACE ─────────────▶ notice                      CORRUPT ──────────────▶ notice, and etcd is held for a person
-//!   close to its quota ──▶ notice                      no leader, no quorum ─▶ notice: who does not answer
-//!   slow disk ───────────▶ notice                      versions apart ───────▶ notice
+//!   NOSPACE ─────────────▶ notice                      CORRUPT ──────────────▶ notice, and etcd is held
+//!   close to its quota ──▶ notice                      no leader, no quorum ─▶ notice: which members do not answer
+//!   slow disk ───────────▶ notice                      mixed versions ───────▶ notice
 //!   cut off from peers ──▶ notice: their ports and certificates
 //!   grows into its quota ▶ notice
 //! ```
@@ -20,7 +20,7 @@ use crate::model::{ComponentId, EtcdStatus, Role, Slot, Verdict};
 
 /// What keeps a member from having a leader: one at a time.
 const LEADERLESS: [Notice; 3] = [Notice::EtcdCluster, Notice::EtcdPeers, Notice::EtcdCutOff];
-/// A database that reaches its quota within this time is told of: a long weekend.
+/// A database that reaches its quota within this time is reported: a long weekend.
 const SOON: Duration = Duration::from_secs(4 * 24 * 3600);
 
 /// Tells what the members said.
@@ -81,7 +81,7 @@ fn corrupt(status: &EtcdStatus) -> Option<String> {
     let whose = status.name_of(alarm.member);
     Some(format!(
         "CORRUPT: the data of {whose} differ from the others'; next: compare `etcdctl endpoint hashkv --cluster`, \
-         remove the member that differs and join it anew over an empty directory, then `etcdctl alarm disarm`"
+         remove the member that differs and add it again with an empty data directory, then `etcdctl alarm disarm`"
     ))
 }
 
@@ -89,8 +89,8 @@ fn quota(status: &EtcdStatus) -> Option<String> {
     status.alarm(&AlarmKind::NoSpace).is_none().then_some(())?;
     let (size, quota) = status.near_quota()?;
     Some(format!(
-        "its database has {} MiB of the {} MiB it may have, more than {NEAR_QUOTA} %: at all of it nothing can be \
-         written any more; next: `etcdctl defrag`, or a larger --quota-backend-bytes on all members",
+        "its database has {} MiB of the {} MiB it may have, more than {NEAR_QUOTA} %: at its quota etcd refuses all \
+         writes; next: `etcdctl defrag`, or a larger --quota-backend-bytes on all members",
         size >> 20,
         quota >> 20
     ))
@@ -101,9 +101,9 @@ fn growth(draft: &Draft<'_>, id: &ComponentId, status: &EtcdStatus) -> Option<St
     let quota = status.quota()?;
     let left = growth.reaches(quota).filter(|left| *left <= SOON && status.near_quota().is_none())?;
     Some(format!(
-        "its database grew from {} to {} MiB in {} h: at that rate it reaches its quota of {} MiB in {} h, and nothing can \
-         be written any more; next: see what writes so much (`lastgood etcd snapshot show` on two snapshots), `etcdctl \
-         defrag`, or a larger --quota-backend-bytes on all members",
+        "its database grew from {} to {} MiB in {} h: at that rate it reaches its quota of {} MiB in {} h, and etcd \
+         then refuses all writes; next: see what writes so much (`lastgood etcd snapshot show` on two snapshots), \
+         `etcdctl defrag`, or a larger --quota-backend-bytes on all members",
         growth.from >> 20,
         growth.to >> 20,
         growth.over.as_secs() / 3600,
@@ -115,8 +115,8 @@ fn growth(draft: &Draft<'_>, id: &ComponentId, status: &EtcdStatus) -> Option<St
 fn disk(status: &EtcdStatus) -> Option<String> {
     let above = status.slow_fsync()?;
     Some(format!(
-        "slow disk: 99 in 100 syncs of its log take more than {} ms, repeatedly; next: see who \
-         else writes to the disk of its data directory (`iostat -x 1`), give etcd a disk of its own",
+        "slow disk: the 99th percentile of its WAL fsyncs is above {} ms, repeatedly; next: see what else writes to \
+         the disk of its data directory (`iostat -x 1`), give etcd a dedicated disk",
         above.as_millis()
     ))
 }
@@ -130,13 +130,14 @@ fn leaderless(draft: &Draft<'_>, id: &ComponentId, status: &EtcdStatus) -> Optio
             Some((other, symptom)) => {
                 let with = status.name_of(*other);
                 let text = format!(
-                    "{alone}; with {with}: {symptom}; next: see whether --peer-cert-file and --peer-trusted-ca-file of \
-                     this node are of the others' authority (`kubeadm certs renew etcd-peer`), then restart etcd"
+                    "{alone}; with {with}: {symptom}; next: see whether the CA of the other members signed \
+                     --peer-cert-file, and whether --peer-trusted-ca-file holds that CA (`kubeadm certs renew \
+                     etcd-peer`), then restart etcd"
                 );
                 (Notice::EtcdPeers, text)
             }
             None => {
-                let next = "see whether this node reaches the others' peer ports, and they its own";
+                let next = "see whether this node reaches the peer ports of the others, and they reach its peer port";
                 (Notice::EtcdCutOff, format!("{alone}; next: {next}"))
             }
         });
@@ -144,7 +145,7 @@ fn leaderless(draft: &Draft<'_>, id: &ComponentId, status: &EtcdStatus) -> Optio
     let Some(Cause::Cluster { detail }) = assessment.cause.as_ref() else { return None };
     let silent = status.not_answering();
     let next = if status.members.as_ref().is_some_and(|members| members.len() == 1) {
-        "see who else writes to the disk of its data directory (`iostat -x 1`)".to_owned()
+        "see what else writes to the disk of its data directory (`iostat -x 1`)".to_owned()
     } else if silent.is_empty() {
         "`etcdctl endpoint status --cluster` on the other masters".to_owned()
     } else {
@@ -160,8 +161,8 @@ fn certificates(draft: &Draft<'_>, id: &ComponentId) -> Option<String> {
     let Some(Cause::KeyMaterial { detail }) = &assessment.cause else { return None };
     Some(format!(
         "key material does not fit: {detail}; nothing is rolled back for that; next: compare --cert-file and \
-         --peer-cert-file of etcd, and --etcd-certfile of the API server, with the authority that the other side trusts \
-         (`openssl verify -CAfile`), put the right one in place, then restart whoever reads it"
+         --peer-cert-file of etcd, and --etcd-certfile of the API server, with the authority that the other side \
+         trusts (`openssl verify -CAfile`), put the right one in place, then restart the components that read it"
     ))
 }
 
@@ -170,15 +171,15 @@ fn versions(status: &EtcdStatus) -> Option<String> {
     let own = status.own.as_ref()?;
     (!others.is_empty()).then(|| {
         format!(
-            "members of several versions: this one runs {}, {}; that is meant to last for the time of an upgrade \
-             only; next: finish it",
+            "members of several versions: this one runs {}, {}; this is supported only during an upgrade; next: finish \
+             it",
             own.version,
             others.join(", ")
         )
     })
 }
 
-/// Data that differ are nothing to try things on: a person looks first.
+/// Data that differ are nothing to try things on: the operator looks first.
 fn hold_corrupt(draft: &mut Draft<'_>, id: &ComponentId, status: &EtcdStatus) {
     let Some(assessment) = draft.assessment(id) else { return };
     let corrupt = status.alarm(&AlarmKind::Corrupt).is_some();

@@ -1,25 +1,25 @@
-//! What is to be done. Pure: one judgement, one memory and perhaps one request make one decision.
+//! Decides what to do. Pure: one judgement, one memory and at most one request give one decision.
 //!
 //! ```text
-//!   the pass         mod.rs: the one loop    draft.rs: the decision in the making    pace.rs: how soon to look again
-//!   a state          steady.rs (Adopting, Steady, Unread, Missing, Held)    probation.rs: a candidate's trial
-//!                    undecoded.rs: a file that does not decode for us       renewal.rs: renewed keys that are loaded
-//!   a replacement    begin.rs: whether, where to, which way    rollback.rs: stage by stage    targets.rs: what may be put back
-//!                    parking.rs: kube-apiserver out of etcd's way    vacancy.rs: etcd out while a person restores its data
+//!   the pass         mod.rs: the one loop    draft.rs: the decision being made    pace.rs: when to pass again
+//!   a state          steady.rs (Adopting, Steady, Unread, Missing, Held)    probation.rs: a candidate
+//!                    undecoded.rs: a file that lastgood cannot decode       renewal.rs: renewed keys that are loaded
+//!   a replacement    begin.rs: whether, to which, by which method    rollback.rs: stage by stage    targets.rs: rollback targets
+//!                    parking.rs: stops kube-apiserver around etcd    vacancy.rs: suspends etcd during a restore of its data
 //!   an upgrade       change_set.rs: what changed together    newer_than_api.rs: none newer than its API server
-//!                    interrupted.rs: one that ended while a manifest was away
-//!   a stall          stall.rs: of a component    services.rs: of kubelet and runtime    others.rs: whether others carry on
+//!                    interrupted.rs: an upgrade that ended with a manifest missing
+//!   a stall          stall.rs: of a component    services.rs: of kubelet and runtime    others.rs: whether other masters serve
 //!   etcd's data      incarnation.rs: what is served, remembered    lineage.rs: whether it is the data on record
 //!                    wrong_data.rs: it is not    withheld.rs: kube-apiserver is stopped for it    served.rs: the latest answer
-//!                    restarts.rs: what read other data is restarted
+//!                    restarts.rs: restarts what has cached other data
 //!   a request        request.rs, pin.rs, quarantine.rs, vacancy_request.rs
 //!   notices          members.rs: of etcd    surroundings.rs: of the node    features.rs    hold.rs: why nothing is changed
-//!   leaves           standing.rs: what the directory says    pods.rs    kubelet.rs    lookup.rs
-//!                    generations.rs: kept, proven, published, forgotten
+//!   leaves           standing.rs: what the directory contains    pods.rs    kubelet.rs    lookup.rs
+//!                    generations.rs: stored, proven, published, removed
 //! ```
 //!
-//! Level-triggered: every pass looks at the gap between wanted and seen, so that a step that failed is simply wanted
-//! again. The memory in the decision is the intent; it is saved before the first step is taken.
+//! Level-triggered: every pass compares the wanted state with the observed one, so a failed step is wanted again in the
+//! next pass. The memory in the decision is the intent; it is saved before the first step is taken.
 
 mod begin;
 mod change_set;
@@ -86,7 +86,7 @@ pub struct Scene<'a> {
     pub policy: &'a Policy,
 }
 
-/// Decides. A request is answered beside the decision: granted, or refused with a reason.
+/// Decides. A request is answered next to the decision: granted, or refused with a reason.
 pub fn decide(scene: Scene<'_>, memory: &Memory, request: Option<&Request>) -> (Decision, Option<Result<(), Refusal>>) {
     let mut draft = Draft::new(scene, memory.clone());
     draft.memory.grow_older(scene.tick.credit);
@@ -104,7 +104,7 @@ pub fn decide(scene: Scene<'_>, memory: &Memory, request: Option<&Request>) -> (
     if let Directory::Unreadable(error) = &scene.seen.manifests {
         draft.node_notice(
             NodeNotice::Directory,
-            format!("the manifest directory cannot be read, nothing is done: {error}"),
+            format!("the manifest directory cannot be read, so lastgood does nothing: {error}"),
         );
     } else {
         draft.clear_node_notice(&NodeNotice::Directory);
@@ -133,8 +133,8 @@ pub fn decide(scene: Scene<'_>, memory: &Memory, request: Option<&Request>) -> (
     (draft.finish(), answer)
 }
 
-/// How often one component is looked at in one pass: a rollback that ends because a person deployed something else, and
-/// one that what they deployed begins, with one to spare.
+/// How often one component is looked at in one pass: a rollback that ends because the operator deployed something else,
+/// and one that what they deployed begins, with one to spare.
 const LOOKS: usize = 3;
 
 /// Takes one component through this pass, with the first step of what begins in it.

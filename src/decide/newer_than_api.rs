@@ -1,15 +1,15 @@
-//! No component is left newer than its API server (Q6): what changed together with an API server that was rolled back
-//! follows it.
+//! No component is left newer than its API server (Q6): components that changed together with an API server that was
+//! rolled back are rolled back too.
 //!
 //! ```text
 //!   kube-apiserver's candidate fails ──▶ rolled back ──▶ serves ──▶ each member of the change set that is of a newer minor:
 //!        on trial, or known-good by now                                  rolled back too, once, and not quarantined
-//!        nothing to roll back to, pinned, marked good by a person        stays, with a notice and the next step
+//!        no target, pinned, marked known-good by the operator            stays, with a notice and the next step
 //! ```
 //!
-//! etcd is no part of this: an API server of either version reads from it, and its own trial decides. What is newer than its
-//! API server because a person deployed it (the API server alone was rolled back, or the upgrade went in another order) is
-//! theirs: it is reported and left.
+//! etcd is not part of this: an API server of either version can read from it, and its own probation decides. A
+//! component that is newer than its API server because the operator deployed it so (only the API server was rolled
+//! back, or the upgrade went in another order) is reported and left.
 
 use super::begin::Begin;
 use super::draft::Draft;
@@ -20,12 +20,12 @@ use crate::model::notice::Notice;
 use crate::model::slot::Wish;
 use crate::model::{ComponentId, Role, Slot};
 
-/// The API server that stands.
+/// The API server that is deployed.
 pub(super) struct Api {
     id: ComponentId,
     number: u32,
     minor: (u32, u32),
-    /// Whether it stands because we undid the newer one of the set, and serves.
+    /// Whether it is deployed because we undid the newer one of the set, and serves.
     put_back: PutBack,
 }
 
@@ -35,7 +35,6 @@ pub(super) enum PutBack {
     Serves,
     /// It is the one; nothing is decided while it does not serve.
     NotServing,
-    /// It is not.
     No,
 }
 
@@ -62,7 +61,7 @@ pub(super) fn step(draft: &mut Draft<'_>) {
     }
 }
 
-/// The generation of a component that stands and is not being replaced at this moment.
+/// The generation of a component that is deployed and is not being replaced at this moment.
 pub(super) fn stands(draft: &Draft<'_>, id: &ComponentId) -> Option<Generation> {
     let record = draft.record(id).filter(|record| !matches!(record.slot, Slot::RollingBack(_)))?;
     let number = lookup::stands(record, &Standing::of(draft.scene.seen, id, record))?;
@@ -86,42 +85,42 @@ pub(super) fn api(draft: &Draft<'_>) -> Option<Api> {
     Some(Api { id: id.clone(), number: stands.number, minor, put_back })
 }
 
-/// Where a component that is newer than its API server goes back to by itself; why it does not.
+/// Where a component that is newer than its API server rolls back to by itself; why it does not.
 pub(super) fn way_back(draft: &Draft<'_>, id: &ComponentId, stands: &Generation, api: &Api) -> Result<u32, String> {
     let said = |why: &str| Err(why.to_owned());
     let set = draft.memory.change_set.as_ref().filter(|_| api.put_back == PutBack::Serves);
     let (Some(record), Some(set)) = (draft.record(id), set) else {
-        return said("no failed upgrade of its API server brought that about");
+        return said("no failed upgrade of its API server caused this");
     };
     if matches!(record.slot, Slot::Held(_)) {
         return said("it is held");
     }
     if set.undone.contains(id) {
-        return said("it was put back once, and somebody wrote it again");
+        return said("it was rolled back once, and somebody wrote it again");
     }
     if set.members.get(id) != Some(&stands.number) {
         return said("it did not change together with its API server");
     }
     if record.pin() == Some(stands.number) {
-        return said("a person pinned it");
+        return said("the operator pinned it");
     }
     if matches!(stands.standing, Held::KnownGood { proof: Proof::Asserted { .. }, .. }) {
-        return said("a person vouched for it");
+        return said("the operator marked it as known-good");
     }
     let fits = |g: &&Generation| g.number != stands.number && g.minor.is_some_and(|minor| minor <= api.minor);
-    // What stood before it, then the newest.
+    // What was deployed before it, then the newest.
     let before = record.slot.good().and_then(|good| record.generations.get(&good));
     let before = before.filter(|before| before.standing.is_known_good());
     let mut refused = format!("none of its known-good generations is of {} or older", shown(api.minor));
     for older in before.into_iter().chain(record.known_good()).filter(fits) {
         if let Err(why) = targets::may_return(draft, record, older) {
-            refused = format!("generation {} cannot be put back: {why}", older.number);
+            refused = format!("generation {} cannot be deployed: {why}", older.number);
             continue;
         }
         let (aimed, _) = targets::aim(draft, id, older.number, Some(stands.number));
         return match record.generations.get(&aimed).filter(fits) {
             Some(aimed) => Ok(aimed.number),
-            None => Err(format!("generation {aimed} is pinned, and not of {} or older either", shown(api.minor))),
+            None => Err(format!("generation {aimed} is pinned, and is not of {} or older either", shown(api.minor))),
         };
     }
     Err(refused)

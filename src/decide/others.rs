@@ -1,23 +1,23 @@
-//! Whether the other masters carry on while something of this one is stopped (Q10).
+//! Whether the other masters serve while a component of this one is stopped (Q10).
 //!
 //! ```text
-//!   a single master ──────────────────────────────────────────▶ nobody else to ask: yes
-//!   etcd        the other voters' own reads with the quorum, ──▶ they are a quorum without this member,
-//!               of the round in which this member said nothing    and nobody of a lower ID waits for its turn
+//!   a single master ──────────────────────────────────────────▶ there are no others: yes
+//!   etcd        linearizable reads of the other voters, in ────▶ they are a quorum without this member,
+//!               the round in which this member gave no answer     and no member of a lower ID waits for its turn
 //!   API server  an address of a kubeconfig, elsewhere ─────────▶ it answers while this node's API server does not
-//!   nothing of that ───────────────────────────────────────────▶ no: told, and left to the kubelet
+//!   none of these ─────────────────────────────────────────────▶ no: reported, and left to the kubelet
 //! ```
 //!
-//! Why an address elsewhere is proof of an API server: it is none of this node's, whoever stands behind it answered the
-//! question for health after this node's API server had stopped to answer any, so another one did. Which of several API
-//! servers that hang is first cannot be known, and need not be: none of them serves anybody, and one that does was heard.
+//! An address elsewhere is proof of an API server: it is not this node's, and it answered a health probe after this
+//! node's API server had stopped answering. Which of several stalled API servers is restarted first does not matter:
+//! none of them serves clients, and one that serves was seen.
 
 use super::draft::Draft;
 use crate::model::surroundings::Place;
 use crate::model::verdict::Assessment;
 use crate::model::{ComponentId, Reading, Role};
 
-/// Whether this one, which stands still, may be stopped for the others' sake.
+/// Whether this one, which is stalled, may be stopped for the others' sake.
 ///
 /// # Errors
 /// Why not, as a sentence that ends with what happens instead.
@@ -28,7 +28,7 @@ pub(super) fn suffice(draft: &Draft<'_>, id: &ComponentId, assessment: &Assessme
     let left = |why: String| Err(format!("{why}, so it is left to the kubelet's own probes"));
     match draft.memory.incarnations.values().map(|known| known.members).max().unwrap_or(0) {
         1 => Ok(()),
-        0 => left("whether other masters exist is not known".to_owned()),
+        0 => left("it is unknown whether other masters exist".to_owned()),
         members => {
             let proven = match assessment.role {
                 Role::Etcd => members_agree(draft, id),
@@ -40,7 +40,7 @@ pub(super) fn suffice(draft: &Draft<'_>, id: &ComponentId, assessment: &Assessme
 }
 
 fn members_agree(draft: &Draft<'_>, id: &ComponentId) -> Result<(), String> {
-    let unknown = || "whether the other masters suffice meanwhile is not known".to_owned();
+    let unknown = || "it is unknown whether the other masters suffice without it".to_owned();
     let known = draft.memory.incarnations.get(id).ok_or_else(unknown)?;
     // What they said while this one answered says nothing of the time without it.
     let status = draft.scene.seen.etcd.get(id).filter(|status| status.own.is_none()).ok_or_else(unknown)?;
@@ -49,14 +49,14 @@ fn members_agree(draft: &Draft<'_>, id: &ComponentId) -> Result<(), String> {
     if !others.suffices() {
         let ill: Vec<String> = others.ill.iter().map(name).collect();
         return Err(format!(
-            "{} of the others have a quorum of {} without it (not {})",
+            "{} of the other members have a quorum of {} without it (not {})",
             others.well.len(),
             others.quorum,
             if ill.is_empty() { "any more".to_owned() } else { ill.join(", ") }
         ));
     }
     match others.ill.iter().find(|other| **other < known.member) {
-        Some(first) => Err(format!("it is the turn of {} before this one", name(first))),
+        Some(first) => Err(format!("it is the turn of {} first", name(first))),
         None => Ok(()),
     }
 }

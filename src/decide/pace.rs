@@ -1,9 +1,9 @@
-//! How soon to look again when nothing wakes the agent.
+//! When to pass again if no event wakes the agent.
 //!
 //! ```text
-//!   Quiet      nothing is under way                                      passes.interval
-//!   Watchful   a candidate has not served yet, a file is in writing      WATCHFUL
-//!   Busy       a replacement is under way, or kube-apiserver is parked   passes.busy-interval
+//!   Quiet      nothing is in progress                                    passes.interval
+//!   Watchful   a candidate has not served yet, a file is being written      WATCHFUL
+//!   Busy       a replacement is running, or kube-apiserver is parked     passes.busy-interval
 //! ```
 
 use std::time::Duration;

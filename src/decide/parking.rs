@@ -1,6 +1,6 @@
-//! kube-apiserver out of etcd's way. The kubelet deletes etcd's outdated mirror pod through the API server before it
-//! starts the new one; with etcd down that call hangs for 34 s. With no API server it fails at once: 47 s become
-//! seconds. Every parking has an end, whatever becomes of etcd.
+//! Stops kube-apiserver around a change of etcd. The kubelet deletes etcd's outdated mirror pod through the API server
+//! before it starts the new one; with etcd down that call blocks for 34 s. Without an API server it fails at once, so
+//! 47 s become seconds. kube-apiserver is deployed again after a deadline, whatever happens to etcd.
 
 use std::time::Duration;
 
@@ -21,8 +21,8 @@ pub(super) enum Parking {
     UnderWay,
 }
 
-/// The API server that would have to be parked before this component is touched: it stands, it runs, it is kept, and it
-/// reads from this etcd.
+/// The API server that would have to be parked before this component is touched: it is deployed, it runs, it is kept,
+/// and it reads from this etcd.
 pub(super) fn whom(draft: &Draft<'_>, id: &ComponentId) -> Option<(ComponentId, u32)> {
     let etcd = draft.record(id).filter(|record| record.role == Role::Etcd)?;
     let ports = &etcd.generations.get(&etcd.slot.good()?)?.ports;
@@ -52,7 +52,7 @@ pub(super) fn park(draft: &mut Draft<'_>, id: &ComponentId, waited: Duration) ->
             EventKind::State,
             Some(number),
             "parked",
-            "etcd is replaced, and the kubelet would hang on it",
+            "etcd is replaced, and kube-apiserver would block the kubelet meanwhile",
         );
         take_out(draft, &api, number);
         return Parking::UnderWay;
@@ -108,8 +108,8 @@ pub(super) fn release(draft: &mut Draft<'_>) {
     if draft.scene.seen.manifests.file(&generation.file_name).is_some() {
         draft.memory.parked = None;
         let because =
-            format!("it was away for {} s around the change of {}", parked.age.as_secs(), parked.for_component);
-        draft.tell(&parked.component, EventKind::State, Some(parked.generation), "back from parking", &because);
+            format!("it was stopped for {} s around the change of {}", parked.age.as_secs(), parked.for_component);
+        draft.tell(&parked.component, EventKind::State, Some(parked.generation), "started again after etcd", &because);
         return;
     }
     let files = generations::restore_files(draft, &parked.component, &generation);

@@ -1,5 +1,6 @@
-//! A person fixes where to go back to. While a generation is pinned, our own rollbacks go to it if they may, it is never
-//! forgotten, and inactive-manifests holds it: what proves itself meanwhile is known-good, and no more.
+//! The pin: the operator fixes the rollback target. While a generation is pinned, automatic rollbacks deploy it if they
+//! may, it is never removed, and inactive-manifests contains it; a newer generation that proves itself becomes
+//! known-good, not the target.
 
 use super::draft::Draft;
 use super::lookup::{known, said, stands, there_are};
@@ -11,7 +12,7 @@ use crate::model::memory::Pin;
 use crate::model::notice::Notice;
 use crate::model::plan::Refusal;
 
-/// Pins what stands if that is known-good, else the newest known-good generation, unless one is named.
+/// Pins what is deployed if that is known-good, else the newest known-good generation, unless one is named.
 pub(super) fn pin(draft: &mut Draft<'_>, id: &ComponentId, number: Option<u32>, reason: &str) -> Result<(), Refusal> {
     let record = known(draft, id)?;
     let standing = Standing::of(draft.scene.seen, id, record);
@@ -20,7 +21,7 @@ pub(super) fn pin(draft: &mut Draft<'_>, id: &ComponentId, number: Option<u32>, 
     let chosen = number.or_else(|| good.or_else(|| record.known_good().next()).map(|generation| generation.number));
     let Some(number) = chosen else {
         let why = format!(
-            "nothing of it is known-good yet; `lastgood checkpoint {id}` marks the deployed manifest as known-good"
+            "it has no known-good generation yet; `lastgood checkpoint {id}` marks the deployed manifest as known-good"
         );
         return Err(Refusal::NoTarget { component: id.clone(), why });
     };
@@ -58,6 +59,6 @@ pub(super) fn unpin(draft: &mut Draft<'_>, id: &ComponentId) -> Result<(), Refus
     }
     draft.clear_notice(id, Notice::PinPassedOver);
     let to = format!("generation {number} is no longer pinned");
-    draft.tell(id, EventKind::Request, Some(number), &to, "a person asked for it");
+    draft.tell(id, EventKind::Request, Some(number), &to, "the operator asked for it");
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! The pods of a component as the runtime has them.
+//! The pods of a component as the runtime reports them.
 
 use std::time::Duration;
 

@@ -1,15 +1,15 @@
-//! A candidate's trial.
+//! The probation of a candidate.
 //!
 //! ```text
-//!   decided against it by    crashes ≥ n            of a process that had read it, its dependencies healthy
-//!                            the deadline           it never served; never less than its own startup budget
-//!                            relapse                it served and turned bad for longer than a hiccup
-//!                            harm                   a dependent turned bad and nothing else explains it (Q13, judge/blame.rs)
-//!                            the kubelet's word     its image cannot be had; or a sandbox that waits for it too long
-//!   decided for it by        the soak               healthy all the while
+//!   rolled back by           crashes ≥ n            of a process that had loaded it, its dependencies healthy
+//!                            progress deadline      it never served; not shorter than its startup probe allows
+//!                            relapse                it served and was then unhealthy for longer than the grace
+//!                            harm                   a dependent became unhealthy and nothing else explains it (Q13, judge/blame.rs)
+//!                            the kubelet's report   its image cannot be pulled, or its sandbox waits too long for it
+//!   known-good by            the soak               healthy all the time
 //! ```
 //!
-//! Time that a dependency explains counts neither way. Unknown freezes everything.
+//! Time that a dependency explains counts for neither. Unknown stops all counters.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -127,18 +127,18 @@ fn image_trouble(
     let waiting = draft.scene.seen.kubelet.waiting.get(id);
     let about_it = |reason: &str| IMAGE_REASONS.contains(&reason);
     if let Some(waiting) = waiting.filter(|w| assessment.uid.as_ref() == Some(&w.uid) && about_it(&w.reason)) {
-        return Some(format!("its image {image} cannot be had: {}: {}", waiting.reason, waiting.message));
+        return Some(format!("its image {image} cannot be pulled: {}: {}", waiting.reason, waiting.message));
     }
     let seconds = trial.imageless.as_secs();
     (trial.imageless >= draft.scene.policy.image_grace).then(|| {
         format!(
-            "its image {image} did not come to this node within {seconds} s of its sandbox; `crictl pull {image}` first, \
-             then write the manifest again"
+            "its image {image} was not pulled within {seconds} s after its sandbox started; `crictl pull {image}` \
+             first, then write the manifest again"
         )
     })
 }
 
-/// Whether a cause lies outside of the candidate, so that nothing counts against it.
+/// Whether a cause is outside of the candidate, so that nothing counts against it.
 fn excuses(draft: &Draft<'_>, id: &ComponentId, trial: &Probation, cause: &Cause) -> bool {
     match cause {
         Cause::Component { .. } | Cause::Runtime { .. } | Cause::Kubelet { .. } | Cause::Cluster { .. } => true,
@@ -163,15 +163,15 @@ fn harm(trial: &Probation, draft: &Draft<'_>, assessment: &Assessment) -> Durati
 }
 
 fn tell_crash(draft: &mut Draft<'_>, id: &ComponentId, trial: &Probation, crash: &Crash, excuse: Option<&Cause>) {
-    let code = crash.code.map_or("; its end was not seen".to_owned(), |code| format!(" with exit code {code}"));
+    let code = crash.code.map_or("; its exit code is unknown".to_owned(), |code| format!(" with exit code {code}"));
     let counted = match excuse {
         Some(cause) => format!("not held against it: {cause}"),
         None if crash.lost_its_lease() => "not held against it: it lost its lease".to_owned(),
-        None => format!("crash {} of the {} that decide", trial.crashes, draft.scene.policy.crashes),
+        None => format!("crash {} of the {} that cause a rollback", trial.crashes, draft.scene.policy.crashes),
     };
     let to = format!("generation {} crashed{code} ({counted})", trial.candidate);
     let because = match crash.last_words.as_deref().map(str::trim) {
-        Some(words) => format!("it said: {words}"),
+        Some(words) => format!("its log ends with: {words}"),
         None => String::new(),
     };
     draft.tell(id, EventKind::Notice, Some(trial.candidate), &to, &because);
@@ -195,7 +195,10 @@ fn fault(
         return Some(if foreign_port(assessment) { Fault::Foreign(why) } else { Fault::Own(why) });
     }
     if trial.failing >= policy.relapse {
-        return Some(Fault::Own(format!("it served, then turned bad for {} s: {evidence}", trial.failing.as_secs())));
+        return Some(Fault::Own(format!(
+            "it served, then was unhealthy for {} s: {evidence}",
+            trial.failing.as_secs()
+        )));
     }
     if trial.harm >= policy.relapse {
         let harmed = assessment.harms.as_ref().map(ToString::to_string).unwrap_or_default();
@@ -229,7 +232,7 @@ fn fail(draft: &mut Draft<'_>, id: &ComponentId, trial: &Probation, fault: Fault
     if trial.age >= draft.scene.policy.change_memory {
         let (back, _) = targets::aim(draft, id, trial.good, Some(trial.candidate));
         let next = format!("`lastgood rollback {id}` rolls back to generation {back}");
-        let why = format!("{why}; the change is too old to be undone without a person");
+        let why = format!("{why}; the change is too old for an automatic rollback");
         return draft.hold_back(id, Some(trial.candidate), why, next, Until::Person);
     }
     let begun = begin::begin(
@@ -254,7 +257,7 @@ pub(super) fn fail_for_its_data(draft: &mut Draft<'_>, id: &ComponentId, trial: 
     fail(draft, id, trial, Fault::Own(why));
 }
 
-/// A quarantined generation stands again: it goes at once.
+/// A quarantined generation is deployed again: it goes at once.
 pub(super) fn revert_quarantined(draft: &mut Draft<'_>, id: &ComponentId, number: u32, why: &str) {
     let Some(good) = draft.record(id).and_then(|record| record.slot.good()) else { return };
     let why =
@@ -265,9 +268,10 @@ pub(super) fn revert_quarantined(draft: &mut Draft<'_>, id: &ComponentId, number
 
 fn quarantine(draft: &mut Draft<'_>, id: &ComponentId, number: u32, why: &str) {
     if draft.record(id).is_some_and(|record| record.pin() == Some(number)) {
-        let text =
-            format!("pinned generation {number} failed a trial ({why}) and stays known-good, as a person pinned it");
-        return draft.tell(id, EventKind::Notice, Some(number), &text, "`lastgood unpin` lets go of it");
+        let text = format!(
+            "pinned generation {number} failed a trial ({why}) and stays known-good, as the operator pinned it"
+        );
+        return draft.tell(id, EventKind::Notice, Some(number), &text, "`lastgood unpin` removes the pin");
     }
     let since = draft.scene.tick.now.wall;
     let Some(generation) = draft.record_mut(id).and_then(|record| record.generations.get_mut(&number)) else { return };
@@ -275,8 +279,8 @@ fn quarantine(draft: &mut Draft<'_>, id: &ComponentId, number: u32, why: &str) {
     draft.tell(id, EventKind::Generation, Some(number), &format!("generation {number} is quarantined"), why);
 }
 
-/// A kubelet that started without an API server starts no changed pod: it waits behind the old one for ever. One restart
-/// cures it, for a person's candidate as for a generation of ours.
+/// A kubelet that started without an API server starts no changed pod: it waits behind the old one for ever. One
+/// restart cures it, for the operator's candidate as for a generation of ours.
 fn nudge_deaf_kubelet(draft: &mut Draft<'_>, id: &ComponentId, mut trial: Probation) {
     if trial.unstarted < kubelet::patience(draft) || kubelet::has_reacted(draft, id) || draft.hold.is_some() {
         return;

@@ -1,9 +1,9 @@
-//! A person says that a generation is bad. It is quarantined; if it stands, a known-good one takes its place at once.
+//! Quarantine by the operator: marks a generation as bad; if it is deployed, a known-good one replaces it immediately.
 //!
 //! ```text
-//!   refused    the last known-good generation, what is pinned, what is being put in place at this moment
-//!   stands     begun as a person's rollback (their pause does not bind them), to one that may be gone back to (Q1, R9)
-//!   else       only marked: what would have gone back to it goes to another known-good one
+//!   refused    the last known-good generation, a pinned one, one that is being deployed
+//!   deployed   begins a rollback in the operator's name (a pause does not prevent it), to a permitted target (Q1, R9)
+//!   else       only marked: later rollbacks choose another known-good generation
 //! ```
 
 use super::begin::Begin;
@@ -24,7 +24,7 @@ pub(super) fn ask(draft: &mut Draft<'_>, id: &ComponentId, number: Option<u32>, 
     let not_now = |why: String| Refusal::NotNow { component: id.clone(), state: record.slot.to_string(), why };
     let stands = stands(record, &Standing::of(draft.scene.seen, id, record));
     let Some(number) = number.or(stands) else {
-        return Err(not_now("it is unknown at this moment which generation is deployed; give its number".to_owned()));
+        return Err(not_now("it is unknown which generation is deployed; give its number".to_owned()));
     };
     let not = |why: String| Refusal::NotSo { component: id.clone(), number, asked: "quarantined".to_owned(), why };
     let Some(generation) = record.generations.get(&number) else { return Err(not(there_are(record))) };
@@ -32,18 +32,18 @@ pub(super) fn ask(draft: &mut Draft<'_>, id: &ComponentId, number: Option<u32>, 
         return Err(not(format!("it is already: {why}")));
     }
     if record.pin() == Some(number) {
-        return Err(not(format!("it is pinned; `lastgood unpin {id}` lets go of it")));
+        return Err(not(format!("it is pinned; `lastgood unpin {id}` removes the pin")));
     }
     let Some(heir) = heirs(record, number).next().map(|heir| heir.number) else {
         return Err(not(if generation.standing.is_known_good() {
             "it is the last known-good generation, and nothing could take its place".to_owned()
         } else {
-            "nothing of it is known-good, so nothing could take its place".to_owned()
+            "it has no known-good generation, so nothing could take its place".to_owned()
         }));
     };
     match &record.slot {
         Slot::RollingBack(rollback) if rollback.to == number => {
-            return Err(not_now("that is the generation that it is being rolled back to".to_owned()));
+            return Err(not_now("it is being rolled back to this generation".to_owned()));
         }
         Slot::RollingBack(_) => {}
         _ if stands == Some(number) => return revert(draft, id, number, reason),
@@ -65,7 +65,7 @@ fn heirs(record: &Record, number: u32) -> impl Iterator<Item = &Generation> {
     good.filter(move |generation| generation.number != number)
 }
 
-/// What stands goes, and a known-good one comes.
+/// What is deployed goes, and a known-good one comes.
 fn revert(draft: &mut Draft<'_>, id: &ComponentId, number: u32, reason: &str) -> Result<(), Refusal> {
     if let Some(hold) = hold::of(draft).filter(|hold| !hold.yields_to_operator()) {
         return Err(Refusal::NotActing { why: hold.to_string() });
@@ -93,7 +93,7 @@ fn revert(draft: &mut Draft<'_>, id: &ComponentId, number: u32, reason: &str) ->
     }
     let why = match draft.record(id).map(|record| &record.slot) {
         Some(Slot::Held(held)) => held.why.clone(),
-        _ => "that cannot be begun now".to_owned(),
+        _ => "the rollback cannot begin now".to_owned(),
     };
     // What is refused has not happened.
     draft.memory = memory;
@@ -110,7 +110,7 @@ fn mark(draft: &mut Draft<'_>, id: &ComponentId, number: u32, reason: &str) {
     draft.tell(id, EventKind::Request, Some(number), &to, &said(reason));
 }
 
-/// A slot that falls back to the heir where it fell back to what is quarantined now.
+/// A slot that falls back to the successor where it fell back to what is quarantined now.
 fn without(mut slot: Slot, number: u32, heir: u32) -> Slot {
     let good = match &mut slot {
         Slot::Steady { good } | Slot::Unread { good, .. } | Slot::Missing { good, .. } => Some(good),
@@ -121,7 +121,7 @@ fn without(mut slot: Slot, number: u32, heir: u32) -> Slot {
     if let Some(good) = good.filter(|good| **good == number) {
         *good = heir;
     }
-    // Whoever was on trial and is the heir is known-good already.
+    // Whoever was on trial and is the successor is known-good already.
     match slot {
         Slot::Probation(trial) if trial.candidate == heir && trial.good == heir => Slot::Steady { good: heir },
         Slot::Unread { candidate, good, .. } if candidate == heir && good == heir => Slot::Steady { good: heir },

@@ -1,16 +1,16 @@
 //! Renewed keys and certificates. After a renewal, what a healthy process has loaded is the new normal (Q4).
 //!
 //! ```text
-//!   what is remembered of a key file    what stands      the process
+//!   remembered of a key file            on disk          the process
 //!   ────────────────────────────────    ─────────────    ───────────────────────────────────────────────────
-//!   another one                         key material     serves, is healthy, started after the file changed ─▶ follows
-//!   another one                         key material     is older, is not healthy, does not run ─▶ as it was: what it
-//!                                                        fails of later may be these keys
-//!   any                                 nothing          ─▶ as it was: it is missing
+//!   another fingerprint                 key material     serves, is healthy, started after the change ─▶ updated
+//!   another fingerprint                 key material     is older, is not healthy, does not run ─▶ unchanged: a later
+//!                                                        failure may be caused by these keys
+//!   any                                 nothing          ─▶ unchanged: the file is missing
 //! ```
 //!
-//! Nothing but fingerprints is remembered of key material. No generation is named by it, and none keeps a copy: so only the
-//! memory follows, and with it the description that lies beside each generation in the store.
+//! Only fingerprints of key material are remembered. No generation is identified by it, and none has a copy: so only
+//! the memory is updated, and with it the description that is stored next to each generation.
 
 use jiff::Timestamp;
 

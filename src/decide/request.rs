@@ -1,4 +1,5 @@
-//! What a person asks for: through the same door as the timer, and refused with a reason where it cannot be.
+//! The operator's requests. They take the same path as a timer wake-up, and are refused with a reason if they are not
+//! possible.
 
 use std::time::Duration;
 
@@ -46,7 +47,7 @@ fn roll_back(draft: &mut Draft<'_>, id: &ComponentId, to: Option<u32>) -> Result
         return Err(Refusal::NotNow {
             component: id.clone(),
             state: record.slot.to_string(),
-            why: format!("it is already going back to generation {}", rollback.to),
+            why: format!("it is already being rolled back to generation {}", rollback.to),
         });
     }
     let standing = Standing::of(draft.scene.seen, id, record);
@@ -63,7 +64,7 @@ fn roll_back(draft: &mut Draft<'_>, id: &ComponentId, to: Option<u32>) -> Result
             let Some(target) = good.next() else {
                 let why = match stands {
                     Some(number) if record.known_good().any(|generation| generation.number == number) => {
-                        format!("no known-good generation but {number}, which is deployed")
+                        format!("its only known-good generation is {number}, which is deployed")
                     }
                     _ => "no generation of it is known-good".to_owned(),
                 };
@@ -83,13 +84,13 @@ fn roll_back(draft: &mut Draft<'_>, id: &ComponentId, to: Option<u32>) -> Result
     generations::ready_to_return(draft, generation).map_err(not_this)?;
     targets::data_allow(draft, record, generation, Wish::Operator).map_err(|barred| not_this(barred.to_string()))?;
     let in_place = !matches!(standing, Standing::Here(_) | Standing::Unsettled | Standing::Claimed { .. });
-    let why = "a person asked for it".to_owned();
+    let why = "the operator asked for it".to_owned();
     draft.tell(
         id,
         EventKind::Request,
         Some(target),
         &format!("rollback to generation {target}"),
-        "a person asked for it",
+        "the operator asked for it",
     );
     let begun = Begin { from: stands, to: target, why, wish: Wish::Operator, intruders: Vec::new(), in_place };
     if begin::begin(draft, id, begun) {
@@ -118,7 +119,7 @@ fn resume(draft: &mut Draft<'_>, component: Option<&ComponentId>) -> Result<(), 
     }
     let paused = component.is_none() && draft.memory.pause.take().is_some();
     if paused {
-        draft.tell_node(EventKind::Request, "resumed", "a person ended the pause");
+        draft.tell_node(EventKind::Request, "resumed", "the operator ended the pause");
     } else {
         give_back(draft, component);
     }
@@ -140,7 +141,7 @@ fn is_released_by_a_person(slot: &Slot) -> bool {
     matches!(slot, Slot::Held(held) if held.until != Until::RightData)
 }
 
-/// Gives back what was spent within the hour: whoever mends the cause first, as they are told, finds nothing held any more
+/// Gives back what was spent within the hour: whoever fixes the cause first, as instructed, finds nothing held any more
 /// that could be released. Who ends a pause asks for no more than that.
 fn give_back(draft: &mut Draft<'_>, component: Option<&ComponentId>) {
     if component.is_none() {
@@ -152,14 +153,14 @@ fn give_back(draft: &mut Draft<'_>, component: Option<&ComponentId>) {
     }
 }
 
-/// A person vouches for what stands. It still has to be kept before it can replace anything.
+/// The operator vouches for what is deployed. It still has to be kept before it can replace anything.
 fn checkpoint(draft: &mut Draft<'_>, id: &ComponentId, reason: &str) -> Result<(), Refusal> {
     known(draft, id)?;
     let Some(record) = draft.record(id) else { return Ok(()) };
     let not_now =
         |why: &str| Refusal::NotNow { component: id.clone(), state: record.slot.to_string(), why: why.to_owned() };
     if matches!(record.slot, Slot::RollingBack(_)) {
-        return Err(not_now("it is being replaced at this moment"));
+        return Err(not_now("it is being replaced"));
     }
     if draft.memory.wrong_data.as_ref().is_some_and(|wrong| wrong.etcd == *id) {
         return Err(not_now(
@@ -179,9 +180,15 @@ fn checkpoint(draft: &mut Draft<'_>, id: &ComponentId, reason: &str) -> Result<(
     let number = generation.number;
     generation.standing = Held::KnownGood { proof: Proof::Asserted { reason: reason.to_owned() }, since };
     generation.rewritten = 0;
-    draft.tell(id, EventKind::Request, Some(number), &format!("generation {number} is known-good"), "a person says so");
+    draft.tell(
+        id,
+        EventKind::Request,
+        Some(number),
+        &format!("generation {number} is known-good"),
+        "the operator says so",
+    );
     draft.clear_notice(id, Notice::Unproven);
-    draft.enter(id, Slot::Steady { good: number }, "a person marked the deployed manifest as known-good");
+    draft.enter(id, Slot::Steady { good: number }, "the operator marked the deployed manifest as known-good");
     Ok(())
 }
 
@@ -210,11 +217,11 @@ fn release(draft: &mut Draft<'_>, id: &ComponentId, number: Option<u32>) -> Resu
     generation.standing = Held::Candidate;
     generation.rewritten = 0;
     let to = format!("generation {number} may be tried again");
-    draft.tell(id, EventKind::Request, Some(number), &to, "a person released it from quarantine");
+    draft.tell(id, EventKind::Request, Some(number), &to, "the operator released it from quarantine");
     Ok(())
 }
 
-/// A held component is looked at anew: what stands decides where it goes, and its budget begins afresh.
+/// A held component is looked at again: what is deployed decides where it goes, and its budget begins again.
 fn look_anew(draft: &mut Draft<'_>, id: &ComponentId) {
     let Some(record) = draft.record_mut(id) else { return };
     record.actions.clear();
@@ -231,5 +238,5 @@ fn look_anew(draft: &mut Draft<'_>, id: &ComponentId) {
         (Some(good), _) => Slot::Steady { good },
         (None, over) => Slot::Adopting { candidate: over.unwrap_or(1), healthy: Duration::ZERO },
     };
-    draft.enter(id, slot, "a person released it");
+    draft.enter(id, slot, "the operator released it");
 }

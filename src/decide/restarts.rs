@@ -1,4 +1,4 @@
-//! After etcd came to serve other data than its dependents have read: they are restarted, in order.
+//! Restarts the dependents of etcd, in order, after etcd began to serve other data than they have read.
 
 use std::time::Duration;
 
@@ -51,7 +51,7 @@ pub(super) fn dependents(draft: &Draft<'_>, etcd: &ComponentId) -> Vec<Component
     left.into_iter().map(|(_, id)| id).collect()
 }
 
-/// How one of them stands.
+/// The state of one of them.
 pub(super) enum Standing {
     /// It serves, or will, from a process that never saw the old world.
     Fresh,
@@ -108,7 +108,7 @@ pub(super) fn standing(draft: &Draft<'_>, back: &WentBack, id: &ComponentId) -> 
 pub(super) fn may_stop(draft: &Draft<'_>, back: &WentBack, id: &ComponentId) -> Result<(), String> {
     let by_hand = || {
         let names: Vec<String> = back.left.iter().map(ToString::to_string).collect();
-        format!("restart what cached the state before, one after the other: {}", names.join(", then "))
+        format!("restart the components that cached the earlier state, one after the other: {}", names.join(", then "))
     };
     if draft.scene.policy.went_back == WentBackAction::Report {
         return Err(format!("{} (etcd.revisions-went-back = \"report\")", by_hand()));
@@ -119,10 +119,13 @@ pub(super) fn may_stop(draft: &Draft<'_>, back: &WentBack, id: &ComponentId) -> 
     };
     if members.len() > 1 {
         let others = members.len() - 1;
-        return Err(format!("{}; it is not done here, since {others} other members serve other masters", by_hand()));
+        return Err(format!(
+            "{}; lastgood does not do it here, since {others} other members serve other masters",
+            by_hand()
+        ));
     }
     if let Some(hold) = &draft.hold {
-        return Err(format!("{id} cached the state before and is not restarted: {hold}"));
+        return Err(format!("{id} cached the earlier state and is not restarted: {hold}"));
     }
     if !draft.assessment(&back.etcd).is_some_and(|assessment| assessment.serving) {
         return Err(format!("waiting for etcd before {id} is restarted"));
@@ -131,15 +134,15 @@ pub(super) fn may_stop(draft: &Draft<'_>, back: &WentBack, id: &ComponentId) -> 
     match draft.record(id).map(|record| &record.slot) {
         Some(Slot::Steady { .. } | Slot::Adopting { .. } | Slot::Unread { .. }) if !parked => Ok(()),
         // A stop of ours must not count as a crash of a candidate.
-        Some(slot) => Err(format!("{id} cached the state before, and is {slot}: it is restarted after that")),
-        None => Err(format!("{id} is not known any more")),
+        Some(slot) => Err(format!("{id} cached the earlier state and is {slot}: it is restarted after that")),
+        None => Err(format!("{id} is no longer known")),
     }
 }
 
 pub(super) fn stop(draft: &mut Draft<'_>, back: &mut WentBack, id: &ComponentId, container: String) {
     if back.stopping.as_ref() != Some(&container) {
         if !draft.spend(id) {
-            let why = format!("{id} cached the state before; its actions of this hour are used up, so it waits");
+            let why = format!("{id} cached the earlier state; its actions of this hour are used up, so it waits");
             return draft.notice(&back.etcd, Notice::RestartsWait, why);
         }
         back.stopping = Some(container.clone());

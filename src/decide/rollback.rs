@@ -1,14 +1,14 @@
-//! A replacement under way, stage by stage. No stage waits: each pass looks how far it is, and every stage has a time
-//! after which the good file is written anyway.
+//! A running replacement, stage by stage. No stage blocks: each pass checks the progress, and every stage has a
+//! deadline after which the known-good file is deployed anyway.
 //!
 //! ```text
 //!   Parking ─▶ TakingOut ─▶ AwaitingGone ─▶ Settling ─▶ PuttingIn ─▶ AwaitingServing ─▶ Steady | Probation
 //!  (etcd only)    │ in place                                ▲   │            │  ▲
-//!                 └────────────────────────────────────────-┘   └ StoppingOld ─▶ Nudging (a deaf kubelet, once)
+//!                 └────────────────────────────────────────-┘   └ StoppingOld ─▶ Nudging (an unresponsive kubelet, once)
 //! ```
 //!
-//! From TakingOut on the slot may be empty, so what follows is done whatever holds us back (Q11). Between Settling and
-//! PuttingIn a restore may have it empty for as long as it works (vacancy.rs).
+//! From TakingOut on the manifest may be missing, so the rest is done whatever inhibitor appears (Q11). Between
+//! Settling and PuttingIn a restore may keep the manifest out for as long as it works (vacancy.rs).
 
 use std::time::Duration;
 
@@ -29,7 +29,6 @@ use crate::model::{ComponentId, Role, Slot, Step};
 /// Whether there is more to see of a component in this pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Flow {
-    /// No.
     Done,
     /// Its state has another meaning for what is deployed: it is looked at as in a new pass.
     LookAgain,
@@ -107,15 +106,17 @@ pub(super) fn advance(draft: &mut Draft<'_>, id: &ComponentId, mut r: Rollback, 
 }
 
 /// Whether the emptied slot holds the good file already: whoever came after an interrupted run filled it from staging
-/// (Q11), and that writes no memory. Where intruders were moved out, the good file may have stood beside them all along.
+/// (Q11), and that writes no memory. Where intruders were moved out, the good file may have been deployed next to them
+/// all along.
 fn filled(r: &Rollback, to: &Generation, standing: &Standing) -> bool {
     let Standing::Here(file) = standing else { return false };
     let good = file.content.as_ref().is_ok_and(|pod| pod.digest == to.pod_digest);
     good && file.name == to.file_name && r.intruders.is_empty()
 }
 
-/// Why what is to be put back must not be after all: the data were moved on since it was decided (R9). Once it stands, it
-/// is too late to ask; and data that cannot be read at this moment are asked again by act, before the deed.
+/// Why what is to be put back must not be after all: the data were moved on since it was decided (R9). Once it is
+/// deployed, it is too late to ask; and data that cannot be read at this moment are asked again by act, before the
+/// action.
 fn barred(draft: &Draft<'_>, id: &ComponentId, r: &Rollback, to: &Generation, standing: &Standing) -> Option<Barred> {
     let stands = match standing {
         Standing::Here(file) => file.content.as_ref().is_ok_and(|pod| pod.digest == to.pod_digest),
@@ -130,20 +131,21 @@ fn barred(draft: &Draft<'_>, id: &ComponentId, r: &Rollback, to: &Generation, st
     etcd_guard::may_return(record, to, &data).err().filter(|_| refused || !data.is_unknown())
 }
 
-/// Gives a rollback up. Where its slot was emptied already, what stood there comes back first: a slot is never left empty.
+/// Gives a rollback up. Where its slot was emptied already, what was there comes back first: a slot is never left
+/// empty.
 fn turn_back(draft: &mut Draft<'_>, id: &ComponentId, r: Rollback, standing: &Standing, barred: Barred) {
     let stood = r.from.and_then(|from| draft.record(id)?.generations.get(&from)).cloned();
     if let (Standing::Absent(_), Some(stood)) = (standing, stood.filter(|stood| stood.stored == Stored::Yes)) {
         return want_in(draft, id, &stood);
     }
     let why = format!("{}; {}", r.why, barred.why);
-    // What was to be put back is known-good all the same; it only may not open these data.
+    // What was to be put back is known-good nevertheless; it only may not open these data.
     draft.enter(id, Slot::Steady { good: fallback(draft, id, &r) }, &barred.why);
     draft.hold_back(id, r.from, why, barred.next_step, Until::Person);
 }
 
-/// A file that is neither what failed nor what is put back: a person was here, and their file is a candidate like any
-/// other (Never 6).
+/// A file that is neither what failed nor what is put back: the operator was here, and their file is a candidate like
+/// any other (Never 6).
 fn intervened(
     draft: &mut Draft<'_>,
     id: &ComponentId,
@@ -160,7 +162,7 @@ fn intervened(
         return None;
     }
     let number = generations::register(draft, id, file)?;
-    // What failed still stands, or stands again, until it has been taken out.
+    // What failed is still deployed, or is deployed again, until it has been taken out.
     (Some(number) != r.from || r.stage > Stage::PuttingIn && r.stage != Stage::StoppingOld).then_some(number)
 }
 
@@ -253,10 +255,11 @@ fn nudge(draft: &mut Draft<'_>, id: &ComponentId, r: &mut Rollback, to: &Generat
         return r.enter(Stage::AwaitingServing);
     }
     if may_restart_kubelet(draft) {
-        restart_kubelet(draft, id, "it does not start the pod that was put back");
+        restart_kubelet(draft, id, "it does not start the pod of the deployed manifest");
     } else {
         let text = format!(
-            "the kubelet does not start what was put back, and must not be restarted by us now: `{}` does it",
+            "the kubelet does not start the pod of the deployed manifest, and lastgood must not restart it now: `{}` \
+             does it",
             draft.scene.policy.kubelet_restart.join(" ")
         );
         draft.notice(id, Notice::KubeletUnresponsive, text);
@@ -284,10 +287,10 @@ fn await_serving(
         Standing::Claimed { .. } | Standing::Broken(..) | Standing::Absent(_) => false,
     };
     if !good_stands {
-        // It stood, and somebody broke it, took it away or put another beside it: that is a deed of its own, and meets the
-        // budget, the hold and the grace that it would meet at any other time.
+        // It was deployed, and somebody broke it, took it away or put another next to it: that is its own action, and
+        // meets the budget, the hold and the grace that it would meet at any other time.
         if r.stood == Stood::Yes {
-            let because = format!("generation {} was put back, and somebody changed it before it served", r.to);
+            let because = format!("generation {} was deployed, and somebody changed it before it served", r.to);
             draft.enter(id, Slot::Steady { good: fallback(draft, id, &r) }, &because);
             return Flow::LookAgain;
         }
@@ -305,8 +308,8 @@ fn await_serving(
     if assessment.cause.is_none() {
         r.crashes += assessment.crash.as_ref().map_or(0, Crash::own);
     }
-    // Where only files were put back under a process that served all along, nothing starts anew to read them: waiting for
-    // that would end in stopping what serves (Q8).
+    // Where only files were put back under a process that served all along, nothing starts again to read them: waiting
+    // for that would end in stopping what serves (Q8).
     let failed = r.from.and_then(|from| draft.record(id)?.generations.get(&from));
     let only_files = r.way == Way::InPlace && failed.is_some_and(|failed| failed.pod_digest == to.pod_digest);
     let reads = only_files || matches!(assessment.reads, Reads::All | Reads::CannotTell { .. });
@@ -320,7 +323,7 @@ fn await_serving(
     let deadline = policy.deadline_of(Some(to));
     if r.crashes >= policy.crashes || r.in_stage >= deadline {
         let evidence = assessment.evidence.join("; ");
-        let why = format!("generation {} was put back and does not serve either: {evidence}", r.to);
+        let why = format!("generation {} was deployed and does not serve either: {evidence}", r.to);
         let next = format!("`lastgood explain {id}`; earlier generations: `lastgood history {id}`");
         draft.hold_back(id, Some(r.to), why, next, Until::Person);
         return Flow::Done;
@@ -354,8 +357,8 @@ fn finish(draft: &mut Draft<'_>, id: &ComponentId, r: &Rollback) {
         draft.clear_notice(id, Notice::PinPassedOver);
     }
     let because = match r.vacated {
-        Some(_) => format!("generation {} serves again; it was away for a while: {}", r.to, r.why),
-        None => format!("generation {} serves again; it was put back because {}", r.to, r.why),
+        Some(_) => format!("generation {} serves again; it was stopped for a while: {}", r.to, r.why),
+        None => format!("generation {} serves again; it was rolled back because {}", r.to, r.why),
     };
     let known_good =
         draft.record(id).and_then(|rec| rec.generations.get(&r.to)).is_some_and(|g| g.standing.is_known_good());

@@ -1,4 +1,4 @@
-//! What an etcd serves by its latest answer.
+//! What etcd serves, according to its latest answer.
 
 use jiff::Timestamp;
 

@@ -1,18 +1,18 @@
-//! What runs the components and stands still: the kubelet and the container runtime, restarted by the configured commands.
-//! Neither restart touches a running container.
+//! Restarts a stalled kubelet or container runtime with the configured commands. Neither restart touches a running
+//! container.
 //!
 //! ```text
-//!   Stalled for stall.after, or a kubelet that calls itself unwell for a minute
-//!      │  held, budget of the hour spent, a kubelet whose files changed since it started (Q15) ─▶ told, with the command
+//!   Stalled for stall.after, or a kubelet that reports itself unhealthy for a minute
+//!      │  held, budget of the hour spent, a kubelet whose files changed since it started (Q15) ─▶ reported, with the command
 //!      │  restarted less than its pause ago ─▶ left alone until then
 //!      ▼
 //!   restarted once. `lastgood resume` gives the budget back
 //! ```
 //!
-//! A restart takes effect before anything else follows: a kubelet has as long as its lease lasts, whoever restarted it and
-//! whatever for; the runtime has a minute.
+//! A restart takes effect before another one follows: a kubelet has until its lease could end, no matter who
+//! restarted it and why; the runtime has a minute.
 //!
-//! One that does not run at all is its service manager's business, or was stopped by a person.
+//! A service that does not run at all is left to its service manager: the operator may have stopped it.
 
 use std::time::Duration;
 
@@ -32,19 +32,18 @@ const UNWELL: Duration = Duration::from_secs(60);
 const RUNTIME_PAUSE: Duration = Duration::from_secs(60);
 
 /// Who gives the budget back.
-const RESUME: &str = "`lastgood resume` lets it be done again";
+const RESUME: &str = "`lastgood resume` permits it again";
 
-/// One pass.
 pub(super) fn step(draft: &mut Draft<'_>) {
     kubelet(draft);
     runtime(draft);
 }
 
-/// Whether it has stood still for long enough; sets and clears what is to be known of it.
+/// Whether it has been stalled for long enough; sets and clears what is to be known of it.
 fn is_due(draft: &mut Draft<'_>, service: HostService, state: &ServiceState) -> bool {
     let (patience, word) = match state.verdict {
         Verdict::Stalled => (draft.scene.policy.stall_after, "is stalled"),
-        Verdict::Failing => (UNWELL, "calls itself unwell"),
+        Verdict::Failing => (UNWELL, "reports itself unhealthy"),
         _ => {
             draft.clear_node_notice(&NodeNotice::Service(service));
             draft.clear_node_notice(&NodeNotice::ServiceLeft(service));
@@ -77,12 +76,12 @@ fn kubelet(draft: &mut Draft<'_>) {
     }
     let process = draft.scene.seen.kubelet.process.as_ref();
     if let Some(changed) = process.and_then(|process| process.changed_since.as_ref()) {
-        let why = format!("{} changed since it started, and a restart would bring that in", changed.display());
+        let why = format!("{} changed since it started, and a restart would load the change", changed.display());
         return leave(draft, service, &why, command);
     }
     let limit = draft.scene.policy.kubelet_restarts_per_hour;
     if draft.memory.kubelet_restarts.len() >= limit {
-        let why = format!("{limit} restarts within the hour are the limit ({RESUME})");
+        let why = format!("the limit of {limit} restarts per hour is reached ({RESUME})");
         return leave(draft, service, &why, command);
     }
     draft.memory.kubelet_restarts.push_back(Duration::ZERO);
@@ -103,7 +102,7 @@ fn runtime(draft: &mut Draft<'_>) {
     }
     let limit = draft.scene.policy.runtime_restarts_per_hour;
     if draft.memory.runtime_restarts.len() >= limit {
-        let why = format!("{limit} restart within the hour is the limit ({RESUME})");
+        let why = format!("the limit of {limit} restarts per hour is reached ({RESUME})");
         return leave(draft, service, &why, command);
     }
     draft.memory.runtime_restarts.push_back(Duration::ZERO);

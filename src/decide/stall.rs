@@ -1,20 +1,20 @@
-//! A process that stands still is stopped, so that the kubelet starts it anew: long before the kubelet's own probes would.
+//! Stops a stalled process long before the kubelet's own probes would, so that the kubelet starts another.
 //!
 //! ```text
-//!   Stalled, and nothing lies beneath it
-//!      │  what it is at    works at something, waits for its disk, cannot be seen ─▶ left to the kubelet's probes, and told
-//!      ▼  stopped by a signal, which nothing but another one ends ────────┐
+//!   Stalled, and no dependency explains it
+//!      │  its activity     busy, waits for its disk, unknown ─▶ left to the kubelet's probes, and reported
+//!      ▼  stopped by a signal, which only another signal ends ────────────┐
 //!      ▼  idle                                                            │
-//!   left for stall.after to go on by itself                               │
+//!   given stall.after to recover                                          │
 //!      │ ◀────────────────────────────────────────────────────────────────┘
-//!      │  held, no kubelet that would start it, budget spent, other masters (Q10) ─▶ told
+//!      │  held, no kubelet to start it, budget spent, other masters (Q10) ─▶ reported
 //!      ▼
 //!   its container is stopped ──▶ the kubelet starts another ──▶ judged like any process
 //! ```
 //!
-//! Only what does not even answer whether it lives is stopped (Q8). Whose dependency does badly waits for that, and so does
-//! one whose dependency has not just answered: etcd that hangs is noticed a moment later than the API server that hangs
-//! on it. Where other masters exist, etcd and the API server are stopped only on proof that the others suffice (others.rs).
+//! Only a process that fails its liveness probe is stopped (Q8). It waits if a dependency is unhealthy or has not
+//! answered in this moment: a stalled etcd is detected a little later than the API server that stalls because of it.
+//! Where other masters exist, etcd and the API server are stopped only on proof that the others suffice (others.rs).
 
 use std::time::Duration;
 
@@ -31,10 +31,10 @@ use crate::model::{ComponentId, Step, Verdict};
 /// wait would come on top of the 15 s for which its successor has to leave the lease to it.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// A container that still runs this long after it received a signal to stop is told again.
+/// A container that still runs this long after it received a signal to stop is reported again.
 const AGAIN: Duration = Duration::from_secs(15);
 
-/// One pass of a component that stands on its known-good generation.
+/// One pass of a component that is based on its known-good generation.
 pub(super) fn step(draft: &mut Draft<'_>, id: &ComponentId) {
     let Some(assessment) = draft.assessment(id) else { return };
     let Some(standstill) = assessment.standstill.as_ref().filter(|_| assessment.verdict == Verdict::Stalled) else {
@@ -79,7 +79,7 @@ fn why_not(draft: &Draft<'_>, standstill: &Standstill) -> Option<String> {
         return Some(hold.to_string());
     }
     match draft.scene.judged.kubelet.verdict {
-        Verdict::Down => Some("no kubelet runs that would start it again".to_owned()),
+        Verdict::Down => Some("no kubelet runs to start it again".to_owned()),
         Verdict::Stalled => Some("the kubelet, which would start it again, is stalled itself".to_owned()),
         _ => None,
     }
@@ -98,9 +98,9 @@ fn restart(draft: &mut Draft<'_>, id: &ComponentId, standstill: &Standstill, ass
         }
     } else if !draft.spend(id) {
         let limit = draft.scene.policy.actions_per_hour;
-        let why = format!("it is stalled again, and {limit} actions per hour are the limit");
-        let next = format!("look at `lastgood explain {id}`, mend the cause, then `lastgood resume {id}`");
-        // Over what stands: another manifest would be another matter.
+        let why = format!("it is stalled again, and the limit of {limit} actions per hour is reached");
+        let next = format!("see `lastgood explain {id}`, fix the cause, then `lastgood resume {id}`");
+        // Over what is deployed: another manifest would be another matter.
         let stands = draft.record(id).and_then(|record| record.slot.good());
         return draft.hold_back(id, stands, why, next, Until::Person);
     }

@@ -1,4 +1,4 @@
-//! What the manifest directory says of one component.
+//! What the manifest directory contains for one component.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,7 +16,6 @@ pub(super) enum Standing {
     Claimed {
         /// The file under the name it is known by.
         rightful: Option<Arc<ManifestFile>>,
-        /// The others.
         intruders: Vec<Arc<ManifestFile>>,
     },
     /// Its file holds no pod that we could read.
@@ -62,9 +61,9 @@ pub(super) fn digest(record: &Record, manifest: &Manifest, file: &ManifestFile) 
     record.digest_of(manifest.digest, &file.closure)
 }
 
-/// Whether a generation can be had back over what stands in one of its files.
+/// Whether a generation can be had back over what is in one of its files.
 pub(super) enum Restorable {
-    /// It stands as it was.
+    /// It is deployed as it was.
     Stands,
     /// It can be put back.
     Yes,

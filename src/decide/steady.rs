@@ -1,4 +1,4 @@
-//! What one look changes for a component that is not being replaced at this moment.
+//! What one pass changes for a component that is not being replaced.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,7 +43,7 @@ pub(super) fn step(draft: &mut Draft<'_>, id: &ComponentId) -> Flow {
     if !matches!(standing, Standing::Claimed { .. }) {
         draft.clear_notice(id, Notice::Duplicate);
     }
-    // While a file is being written, what stood before is the last that is known.
+    // While a file is being written, what was deployed before is the last that is known.
     let decoded = !matches!(standing, Standing::Broken(..) | Standing::Unsettled);
     match standing {
         Standing::Unsettled => {}
@@ -159,13 +159,13 @@ fn adopt(draft: &mut Draft<'_>, id: &ComponentId, number: u32, candidate: u32, h
     }
 }
 
-/// What stands is known-good. Where it does badly all the same, nothing changed, so nothing is rolled back (Q9).
+/// What is deployed is known-good. Where it is unhealthy nevertheless, nothing changed, so nothing is rolled back (Q9).
 fn ailing(draft: &mut Draft<'_>, id: &ComponentId) {
     let Some(assessment) = draft.assessment(id) else { return };
     let text = match assessment.verdict {
         Verdict::Healthy | Verdict::Unknown | Verdict::Starting => None,
         verdict => Some(match &assessment.cause {
-            Some(cause) => format!("{verdict}: waiting for its cause to pass: {cause}"),
+            Some(cause) => format!("{verdict}: waiting until its cause is gone: {cause}"),
             None => format!(
                 "{verdict}: {}; it did not change, so there is nothing to roll back",
                 assessment.evidence.first().map_or("", String::as_str)
@@ -182,7 +182,7 @@ fn ailing(draft: &mut Draft<'_>, id: &ComponentId) {
     stall::step(draft, id);
 }
 
-/// Another generation stands than the known-good one.
+/// Another generation is deployed than the known-good one.
 fn changed(draft: &mut Draft<'_>, id: &ComponentId, number: u32, good: u32, file: &Arc<ManifestFile>) {
     change_set::join(draft, id, number);
     let rewrites = draft.scene.policy.rewrites;
@@ -236,7 +236,7 @@ fn unread(draft: &mut Draft<'_>, id: &ComponentId, candidate: u32, good: u32, ag
     }
     if undecoded::is_the_same_pod(draft, id, candidate, good, age) {
         let trial = Slot::Probation(Probation::begin(candidate, good));
-        return draft.enter(id, trial, "the kubelet has let its pod run on, so the pod is of the deployed manifest");
+        return draft.enter(id, trial, "the kubelet left its pod running, so the pod is of the deployed manifest");
     }
     if let Some(record) = draft.record_mut(id) {
         record.slot = Slot::Unread { candidate, good, age: age + credit };
@@ -253,13 +253,13 @@ fn claimed(
     let names: Vec<String> = intruders.iter().map(|file| file.name.clone()).collect();
     let listed = names.join(", ");
     let named = draft.record(id).and_then(|record| draft.scene.seen.manifests.file(record.file_name()?));
-    // The file under the component's own name may be the pod's all the same, and would go with the intruder.
+    // The file under the component's own name may be the pod's nevertheless, and would go with the intruder.
     if let Some((named, fault)) = named.and_then(|file| Some((file, file.content.as_ref().err()?)))
         && fault.kubelet_may_run()
     {
         let text = format!(
-            "{listed} in the manifest directory holds the pod of {id}, and so may {}, which lastgood cannot read (it {fault}); \
-             nothing is moved; next: keep one of them",
+            "{listed} in the manifest directory defines the pod of {id}, and so may {}, which lastgood cannot read (it \
+             {fault}); lastgood moves neither; next: keep one of them",
             named.name
         );
         return draft.notice(id, Notice::Duplicate, text);
@@ -272,7 +272,7 @@ fn claimed(
         generation.is_some_and(|g| g.stored == crate::model::generation::Stored::Yes)
     };
     let Some(to) = stood.filter(stored).or(known).filter(|_| known.is_some()) else {
-        let text = format!("{listed}: another file holds the same pod; keep one of them in the manifest directory");
+        let text = format!("{listed}: another file defines the same pod; keep one of them in the manifest directory");
         return draft.notice(id, Notice::Duplicate, text);
     };
     let text = format!("{listed} in the manifest directory claims the pod of {id}; the kubelet runs what it read last");
@@ -300,17 +300,19 @@ fn absent(draft: &mut Draft<'_>, id: &ComponentId, how: Gone) {
             let back = targets::aim(draft, id, good, None).0;
             let because = match &how {
                 Gone::Moved { .. } | Gone::Unwitnessed if interrupted::set_aside(draft, id).is_some() => {
-                    "kubeadm moved its manifest to its backups, to put another in place".to_owned()
+                    "kubeadm moved its manifest to its backups to replace it".to_owned()
                 }
                 Gone::Deleted => format!(
-                    "its manifest was deleted; generation {back} comes back in {grace} s unless `lastgood pause` holds it"
+                    "its manifest was deleted; lastgood deploys generation {back} again in {grace} s unless `lastgood \
+                     pause` prevents it"
                 ),
                 Gone::Moved { to } => {
                     format!("its manifest was {}; it stays away until it is put back", whither(to.as_deref()))
                 }
                 Gone::Unwitnessed => {
                     format!(
-                        "its manifest went while nobody watched; `lastgood rollback {id}` brings generation {back} back"
+                        "its manifest was removed while lastgood did not run; `lastgood rollback {id}` deploys \
+                         generation {back}"
                     )
                 }
             };
@@ -326,7 +328,7 @@ fn let_go(draft: &mut Draft<'_>, id: &ComponentId) {
     if known_good {
         return;
     }
-    draft.tell(id, EventKind::State, None, "gone", "its manifest went before it had proven itself");
+    draft.tell(id, EventKind::State, None, "gone", "its manifest was removed before it had proven itself");
     if let Some(record) = draft.memory.components.remove(id) {
         for number in record.generations.into_keys() {
             draft.want(Step::Forget { component: id.clone(), number });
@@ -358,8 +360,8 @@ fn missing(draft: &mut Draft<'_>, id: &ComponentId, good: u32, how: Gone, since:
         return interrupted::over(draft, id);
     }
     if let Some(sign) = draft.scene.seen.node.master.missing.first() {
-        let why = format!("its manifest is gone and so is {}: this node is no master any more", sign.display());
-        let next = format!("if that was not meant, bring {} back, then `lastgood rollback {id}`", sign.display());
+        let why = format!("its manifest and {} are gone: this node is no longer a master", sign.display());
+        let next = format!("if this was not intended, bring {} back, then `lastgood rollback {id}`", sign.display());
         return draft.hold_back(id, None, why, next, Until::Person);
     }
     // A pause, or kubeadm at work, stops the clock: whoever holds us gets the whole grace afterwards.
@@ -393,12 +395,12 @@ fn missing(draft: &mut Draft<'_>, id: &ComponentId, good: u32, how: Gone, since:
 fn etcd_must_stay_away(draft: &Draft<'_>, id: &ComponentId, since: jiff::Timestamp) -> Option<String> {
     let record = draft.record(id).filter(|record| record.role == Role::Etcd)?;
     let node = &draft.scene.seen.node;
-    let stays = |why: String| Some(format!("{why}: `lastgood rollback {id}` brings it back when that is right"));
+    let stays = |why: String| Some(format!("{why}: `lastgood rollback {id}` deploys it again if that is right"));
     if let Some(tool) = node.busy.iter().find(|process| process.kind == BusyKind::EtcdTool) {
-        return stays(format!("{} is at work (pid {})", tool.command, tool.pid));
+        return stays(format!("{} is running (pid {})", tool.command, tool.pid));
     }
     let Some((path, kept)) = &record.data_dir else {
-        return stays("what its data directory was while it served is not known".to_owned());
+        return stays("it is unknown which data directory it served from".to_owned());
     };
     let Some(stands) = node.data_dirs.get(path) else {
         return stays(format!("its data directory {} cannot be seen", path.display()));
@@ -407,7 +409,7 @@ fn etcd_must_stay_away(draft: &Draft<'_>, id: &ComponentId, since: jiff::Timesta
         return stays(format!("{} is not the directory it served from", path.display()));
     }
     if stands.lock != LockState::Free {
-        return stays(format!("the database in {} is in use or cannot be asked", path.display()));
+        return stays(format!("the database in {} is in use or cannot be read", path.display()));
     }
     let grace = record
         .slot

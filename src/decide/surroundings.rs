@@ -1,12 +1,13 @@
-//! What is told of the surroundings, each once, with the next step, and shown while it lasts. Nothing here plans a step.
+//! Notices about the node, each reported once, with the next step, and shown while they last. Nothing here plans a
+//! step.
 //!
 //! ```text
-//!   certificates   in less than 30, 14, 7 days, 1 day ▶ ended         endpoints   bad for a while, our own API server serves
-//!   disks          little ▶ few inodes ▶ none ▶ read-only             clock       jumped
-//!   pressure       memory, disks: too much of the last minute
+//!   certificates   in less than 30, 14, 7 days, 1 day ▶ ended         endpoints   bad for a while, this node's API server serves
+//!   disks          low space ▶ few inodes ▶ none ▶ read-only          clock       jumped
+//!   pressure       memory, disks: above a share of the last minute
 //! ```
 //!
-//! A sentence names thresholds, never the figure of the day: while nothing changes, nothing is told.
+//! A sentence contains thresholds, never current values: nothing is reported while nothing changes.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -23,14 +24,14 @@ const MARGIN: u64 = 20;
 /// etcd's election timeout is a second, so that a tenth of every minute already costs leaders.
 const MEMORY_STALLED: f64 = 10.0;
 
-/// The same of disks. A busy disk is no trouble by itself; one for which everything waits half of the time makes etcd's
-/// fsync, and with it every write of the cluster, take as long.
+/// The same for disks. A busy disk is no trouble by itself; one for which everything waits half of the time makes
+/// etcd's fsync, and with it every write of the cluster, take as long.
 const IO_STALLED: f64 = 50.0;
 
-/// Where it was told, pressure is over below this part of it.
+/// Where it was reported, pressure is over below this part of it.
 const RELIEVED: f64 = 0.5;
 
-/// An endpoint that has answered badly for this long is told of: two rounds of a balancer's own health check, or the
+/// An endpoint that has answered badly for this long is reported: two rounds of a balancer's own health check, or the
 /// moment a floating address takes to move.
 const UNREACHABLE: Duration = Duration::from_secs(10);
 
@@ -43,7 +44,7 @@ pub(super) fn tell(draft: &mut Draft<'_>) {
     let jump = draft.scene.seen.node.clock_jump.map(|jump| {
         let way = if jump.seconds < 0 { "back" } else { "forward" };
         format!(
-            "the clock jumped {way} by {} s: certificates, leases and tokens go by it; next: see who set it \
+            "the clock jumped {way} by {} s: certificates, leases and tokens depend on it; next: see what set it \
              (`timedatectl`, `chronyc tracking`)",
             jump.seconds.unsigned_abs()
         )
@@ -58,7 +59,7 @@ pub(super) fn tell(draft: &mut Draft<'_>) {
 fn certificates(draft: &mut Draft<'_>) {
     let now = draft.scene.tick.now.wall;
     let all = &draft.scene.seen.node.certificates;
-    // Nothing was read yet: that is no reason to take back what was told.
+    // Nothing was read yet: that is no reason to take back what was reported.
     if all.is_empty() {
         return;
     }
@@ -152,18 +153,21 @@ fn shortage(disk: &Disk, room: Room) -> Option<String> {
     Some(match room {
         Room::Enough => return None,
         Room::Little => format!(
-            "little room is left on the disk of {held}: the kubelet evicts pods there, or etcd's database cannot grow; \
-             next: free some (`crictl rmi --prune`, `journalctl --vacuum-size=1G`, old backups), or enlarge it"
+            "little space is left on the disk of {held}: the kubelet evicts pods there, or etcd's database cannot \
+             grow; next: free some (`crictl rmi --prune`, `journalctl --vacuum-size=1G`, old backups), or enlarge it"
         ),
         Room::FewInodes => {
-            format!("few inodes are left on the disk of {held}; next: find and remove what made so many small files")
+            format!(
+                "few inodes are left on the disk of {held}; next: find what made so many small files and remove \
+                     them"
+            )
         }
         Room::NoInodes => format!(
-            "no inodes are left on the disk of {held}: no file can be made there; next: find and remove what made so many \
-             small files"
+            "no inodes are left on the disk of {held}: no file can be created there; next: find what made so many \
+             small files and remove them"
         ),
         Room::None => format!(
-            "no room is left on the disk of {held}: what writes there fails; next: free some (`crictl rmi --prune`, \
+            "no space is left on the disk of {held}: every write there fails; next: free some (`crictl rmi --prune`, \
              `journalctl --vacuum-size=1G`, old backups), or enlarge it"
         ),
         Room::ReadOnly => format!(
@@ -181,7 +185,7 @@ fn pressure(draft: &mut Draft<'_>) {
             pressure.memory,
             MEMORY_STALLED,
             "memory",
-            "find what takes it (`systemd-cgtop -m`)",
+            "find what uses it (`systemd-cgtop -m`)",
         ),
         (
             NodeNotice::IoPressure,
@@ -196,7 +200,8 @@ fn pressure(draft: &mut Draft<'_>) {
         let known = draft.memory.notices.contains_key(&about);
         if full_60 >= if known { limit * RELIEVED } else { limit } {
             let text = format!(
-                "the machine waits for {what}: in more than {limit} % of the last minute nothing got on; next: {next}"
+                "the machine waits for {what}: for more than {limit} % of the last minute every task was stalled; \
+                 next: {next}"
             );
             draft.node_notice(about, text);
         } else {
@@ -212,8 +217,8 @@ fn endpoints(draft: &mut Draft<'_>) {
     {
         let words = endpoint.reading.symptom().map_or_else(String::new, |symptom| format!(" ({symptom})"));
         let text = format!(
-            "{}, the way of {} to the API server, does not answer{words}, while the API server of this node serves; \
-             next: look at the load balancer or the floating address",
+            "{}, the API server address of {}, does not answer{words}, while the API server of this node serves; next: \
+             look at the load balancer or the floating address",
             endpoint.server,
             endpoint.users()
         );

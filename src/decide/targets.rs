@@ -9,8 +9,8 @@ use crate::model::memory::Record;
 use crate::model::slot::{Rollback, Wish};
 use crate::model::{ComponentId, DataVersion};
 
-/// Where to go back to instead of `otherwise`: to the pinned generation, if there is one and nothing forbids it; why it is
-/// passed over if something does.
+/// Where to roll back to instead of `otherwise`: to the pinned generation, if there is one and nothing forbids it; why
+/// it is passed over if something does.
 pub(super) fn aim(draft: &Draft<'_>, id: &ComponentId, otherwise: u32, from: Option<u32>) -> (u32, Option<String>) {
     let pinned = draft.record(id).and_then(|record| Some((record, record.generations.get(&record.pin()?)?)));
     let Some((record, pinned)) = pinned.filter(|(_, pinned)| pinned.number != otherwise) else {
@@ -31,7 +31,7 @@ pub(super) fn aim(draft: &Draft<'_>, id: &ComponentId, otherwise: u32, from: Opt
     )
 }
 
-/// Whether a generation that nobody named may be gone back to and could be right now; the reason if not.
+/// Whether a generation that nobody named may be rolled back to and could be right now; the reason if not.
 pub(super) fn may_return(draft: &Draft<'_>, record: &Record, generation: &Generation) -> Result<(), String> {
     if !generation.standing.is_known_good() {
         return Err(format!("it is {}", generation.standing.word()));
@@ -44,7 +44,7 @@ pub(super) fn may_return(draft: &Draft<'_>, record: &Record, generation: &Genera
 }
 
 /// Q1, as a sentence.
-pub(super) const OTHER_DATA: &str = "going back would change which data is served";
+pub(super) const OTHER_DATA: &str = "a rollback would change which data is served";
 
 /// Q1: which data is served is never changed by a rollback of ours.
 pub(super) fn other_data(record: &Record, generation: &Generation) -> bool {
@@ -58,9 +58,9 @@ pub(super) fn data_allow(draft: &Draft<'_>, record: &Record, target: &Generation
     etcd_guard::may_return(record, target, &data_of(draft, target))
 }
 
-/// Q2: no step of ours starts etcd on an empty, unmounted or foreign directory: on an empty one it would begin a cluster of
-/// its own, as kubeadm's flags have it. A person says when other data are the right ones. Only the inode of `member` is
-/// compared: the number of its device may be another one after a boot.
+/// Q2: no step of ours starts etcd on an empty, unmounted or foreign directory: on an empty one it would begin its own
+/// cluster, as kubeadm's flags have it. The operator says when other data are the right ones. Only the inode of
+/// `member` is compared: the number of its device may be another one after a boot.
 pub(super) fn own_data(draft: &Draft<'_>, record: &Record, target: &Generation, wish: Wish) -> Result<(), Barred> {
     let Some(DataIdentity::Etcd { data_dir, .. }) = &target.data else { return Ok(()) };
     let Some(stands) = draft.scene.seen.node.data_dirs.get(data_dir) else { return Ok(()) };
@@ -74,11 +74,11 @@ pub(super) fn own_data(draft: &Draft<'_>, record: &Record, target: &Generation, 
         (None | Some(_), Some(_)) => return Ok(()),
     };
     Err(Barred {
-        why: format!("{} {what}: its disk may not be mounted, or somebody restored it", data_dir.display()),
+        why: format!("{} {what}: its disk may not be mounted, or somebody restored the data", data_dir.display()),
         next_step: if stands.member.is_some() {
-            format!("see what lies in {}; if it is right, `lastgood rollback` of it", data_dir.display())
+            format!("look at {}; if it is right, `lastgood rollback`", data_dir.display())
         } else {
-            format!("see what lies in {}; if it is right, put the manifest in by hand", data_dir.display())
+            format!("look at {}; if it is right, deploy the manifest by hand", data_dir.display())
         },
     })
 }

@@ -1,19 +1,19 @@
-//! A manifest that does not decode for us. What the kubelet accepts, runs or refuses is the fact; our parser only predicts
-//! it (Q16).
+//! A manifest that lastgood cannot decode. What the kubelet accepts, runs or refuses is the fact; our parser only
+//! predicts it (Q16).
 //!
 //! ```text
-//!   no YAML parser would find a document in it ─▶ the known-good one back at once, before the kubelet's next scan
-//!   YAML, and no Pod to us
-//!      │  a pod of the component runs, or the runtime cannot be asked ─▶ told, no more
+//!   not a document in any YAML parser ─▶ the known-good one is deployed at once, before the kubelet's next scan
+//!   YAML, but not a Pod for lastgood
+//!      │  a pod of the component runs, or the runtime does not answer ─▶ reported only
 //!      ▼  none runs
-//!      │  a kubelet runs, and has made no sandbox for as long as it may take to make one
+//!      │  a kubelet runs, and has created no sandbox for as long as that may take
 //!      ▼
-//!   the kubelet does not run it ─▶ the known-good one back
+//!   the kubelet does not run it ─▶ the known-good one is deployed
 //! ```
 //!
-//! Measured on a real kubelet: of a manifest that it accepts it kills the old pod at once and starts the new one 10 to 15 s
-//! later; one that it refuses it drops at its next 20 s scan, and kills the pod then. So a pod that is gone tells nothing
-//! by itself; one that does not come does.
+//! Measured on a real kubelet: if it accepts a changed manifest, it kills the old pod at once and starts the new one 10
+//! to 15 s later; if it refuses it, it drops the pod at its next 20 s scan and kills it then. So a missing pod proves
+//! nothing; one that does not start does.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,12 +32,12 @@ use crate::model::{ComponentId, FileFault, Generation, Role, Slot, Verdict};
 /// much again); with the time between two of its 20 s scans to spare for a busy node.
 const REFUSED_AFTER: Duration = Duration::from_secs(20);
 
-/// The same of etcd: before it starts a changed one, the kubelet deletes the mirror pod through an API server that hangs on
-/// the etcd that is away. 47 s were measured.
+/// The same for etcd: before it starts a changed one, the kubelet deletes the mirror pod through an API server that
+/// hangs on the etcd that is away. 47 s were measured.
 const ETCD_REFUSED_AFTER: Duration = Duration::from_secs(60);
 
-/// The same of the others while an API server runs and does not serve: the kubelet's calls to it give up after 34 s each,
-/// two in a row were measured, and the 15 s come on top.
+/// The same for the others while an API server runs and does not serve: the kubelet's calls to it give up after 34 s
+/// each, two in a row were measured, and the 15 s come on top.
 const HANGING_REFUSED_AFTER: Duration = Duration::from_secs(90);
 
 /// The runtime's clock is read after ours: a sandbox may seem to be made a moment from now, but not longer.
@@ -56,7 +56,7 @@ enum Kubelet {
     MayStart,
     /// No pod runs, and none was started for as long as that may take.
     Refuses(Duration),
-    /// It cannot be told: why.
+    /// It is unknown: why.
     CannotTell(String),
 }
 
@@ -66,15 +66,19 @@ pub(super) fn step(draft: &mut Draft<'_>, id: &ComponentId, file: &Arc<ManifestF
     let kubelet = fault.kubelet_may_run().then(|| ask(draft, id, file));
     let what = format!("{} {fault}", file.name);
     let may_run = match kubelet {
-        Some(_) => "; lastgood cannot read it, and the kubelet may run it all the same",
+        Some(_) => "; lastgood cannot read it, but the kubelet may run it",
         None => "",
     };
     let Some(good) = slot.good() else {
-        let text = format!("{what}{may_run}; nothing of {id} is known-good yet, so nothing is put back");
+        let text = format!("{what}{may_run}; no generation of {id} is known-good yet, so lastgood does not replace it");
         return draft.notice(id, Notice::Undecodable, text);
     };
     if matches!(slot, Slot::Held(_)) {
-        return draft.notice(id, Notice::Undecodable, format!("{what}{may_run}; {id} is held, so nothing is put back"));
+        return draft.notice(
+            id,
+            Notice::Undecodable,
+            format!("{what}{may_run}; {id} is held, so lastgood does not replace it"),
+        );
     }
     let why = match kubelet {
         None => {
@@ -100,25 +104,25 @@ pub(super) fn step(draft: &mut Draft<'_>, id: &ComponentId, file: &Arc<ManifestF
     );
 }
 
-/// What is done about a file that we cannot read, and what a person can do.
+/// What is done about a file that we cannot read, and what the operator can do.
 fn meanwhile(draft: &Draft<'_>, id: &ComponentId, kubelet: &Kubelet, back: u32) -> String {
-    let comes_back = format!("generation {back} comes back");
+    let comes_back = format!("lastgood deploys generation {back}");
     let patience = patience(draft, id).as_secs();
     let mend = format!("write its fields as YAML 1.2 has them (`true`, not `yes`); `lastgood diff {id}` compares");
     match kubelet {
         Kubelet::Runs => format!(
-            "the kubelet runs a pod of it, so nothing is put back, and nothing of it can be proven; next: {mend}, \
-             `lastgood rollback {id}` brings generation {back} back"
+            "the kubelet runs a pod of it, so lastgood leaves it, and it cannot become known-good; next: {mend}, \
+             `lastgood rollback {id}` deploys generation {back}"
         ),
         Kubelet::NotReplaced => format!(
-            "the pod from before still runs, so nothing is put back; {comes_back} when none has run for {patience} s; next: \
-             {mend}"
+            "the pod of the earlier manifest still runs, so lastgood does not replace it yet; {comes_back} when none \
+             has run for {patience} s; next: {mend}"
         ),
         Kubelet::MayStart => {
             format!("no pod of it runs; {comes_back} when the kubelet has started none for {patience} s; next: {mend}")
         }
         Kubelet::CannotTell(why) => {
-            format!("it is unknown whether the kubelet runs it ({why}), so nothing is put back; next: {mend}")
+            format!("it is unknown whether the kubelet runs it ({why}), so lastgood does not replace it; next: {mend}")
         }
         Kubelet::Refuses(_) => comes_back,
     }
@@ -155,7 +159,7 @@ fn ask(draft: &mut Draft<'_>, id: &ComponentId, file: &ManifestFile) -> Kubelet 
 /// Why nothing follows from there being no pod.
 fn cannot_tell(draft: &Draft<'_>) -> Option<String> {
     if let Err(symptom) = &draft.scene.seen.runtime {
-        return Some(format!("the container runtime cannot be asked: {symptom}"));
+        return Some(format!("the container runtime does not answer: {symptom}"));
     }
     match (&draft.scene.seen.kubelet.process, draft.scene.judged.kubelet.verdict) {
         (None, _) => Some("no kubelet runs".to_owned()),
@@ -185,9 +189,9 @@ fn patience(draft: &Draft<'_>, id: &ComponentId) -> Duration {
     if hanging { HANGING_REFUSED_AFTER } else { REFUSED_AFTER }
 }
 
-/// Whether the pod that runs is one of what stands, which decodes again and bears a newer time than the pod: the kubelet,
-/// which hears of changes, has let it run on. Then it has stood since the pod was made (Q5), as far as the files that it
-/// brings are the ones from before as well.
+/// Whether the pod that runs is one of what is deployed, which decodes again and bears a newer time than the pod: the
+/// kubelet, which hears of changes, has let it run on. Then it has been deployed since the pod was made (Q5), as far as
+/// the files that it brings are the ones from before as well.
 pub(super) fn is_the_same_pod(
     draft: &mut Draft<'_>,
     id: &ComponentId,
@@ -215,8 +219,8 @@ pub(super) fn is_the_same_pod(
     true
 }
 
-/// Whether a file that stands in the way of our own rollback is somebody's, and the kubelet may run it: one that it was
-/// not seen to refuse. What a person has asked for is done whatever stands.
+/// Whether a file that is deployed in the way of our own rollback is somebody's, and the kubelet may run it: one that
+/// it was not seen to refuse. What the operator has asked for is done whatever is deployed.
 pub(super) fn is_anothers(
     draft: &Draft<'_>,
     id: &ComponentId,

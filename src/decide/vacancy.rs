@@ -1,14 +1,16 @@
-//! etcd's slot, empty while a person restores its data: a replacement by what stands already, with a pause in the middle.
+//! Keeps etcd's manifest out while its data are restored: a replacement by the deployed generation, with a pause in the
+//! middle.
 //!
 //! ```text
 //!   Parking ─▶ TakingOut ─▶ AwaitingGone ─▶ Settling ─▶ Vacant ─▶ PuttingIn ─▶ AwaitingServing ─▶ Steady | Probation
-//!   kube-apiserver              │ does not end:          │  the restore ends, however it does,
-//!                               │ stopped through CRI    │  or the longest is over
-//!                               └ nor then ──────────────┴──▶
+//!   kube-apiserver              │ does not end:          │  the restore ends, with any result,
+//!                               │ stopped through CRI    │  or the maximum is over
+//!                               └ still running ─────────┴──▶
 //! ```
 //!
-//! Whether the restore goes on is told by its lock, not by its word: a process that is killed gives it back as well. While
-//! it is held, act puts no etcd in, so that none is ever started over data in the middle of an exchange.
+//! Whether the restore is still running is known from its lock, not from messages: a process that is killed releases it
+//! as well. While the lock is held, act deploys no etcd, so that none ever starts over data in the middle of an
+//! exchange.
 
 use std::time::Duration;
 
@@ -33,7 +35,7 @@ pub(super) fn await_gone(draft: &mut Draft<'_>, id: &ComponentId, r: &mut Rollba
         false => Duration::ZERO,
     };
     if r.in_stage >= patience + to.termination_grace + draft.scene.policy.gone_margin {
-        let because = "it comes back as it was, and nothing is restored";
+        let because = "it is deployed again as it was, and nothing was restored";
         draft.tell(id, EventKind::Notice, Some(r.to), "its pod does not end", because);
         return r.enter(Stage::PuttingIn);
     }
@@ -51,8 +53,10 @@ pub(super) fn look(draft: &mut Draft<'_>, id: &ComponentId, r: &mut Rollback) {
     match restores(draft) {
         Some(_) if r.in_stage < longest => {}
         Some(pid) => {
-            let text =
-                format!("it was away for {} s, the longest; the restore (pid {pid}) has not ended", longest.as_secs());
+            let text = format!(
+                "it was stopped for {} s, the maximum; the restore (pid {pid}) has not ended",
+                longest.as_secs()
+            );
             draft.tell(id, EventKind::Notice, Some(r.to), &text, "");
             r.enter(Stage::PuttingIn);
         }

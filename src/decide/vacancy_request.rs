@@ -1,4 +1,4 @@
-//! A person asks for etcd's manifest to be out while they restore its data (vacancy.rs carries it out).
+//! The request to keep etcd's manifest out while its data are restored (vacancy.rs carries it out).
 
 use std::time::Duration;
 
@@ -10,19 +10,22 @@ use crate::model::plan::Refusal;
 use crate::model::slot::{Nudged, Rollback, Stage, Stood, Vacated, Way, Wish};
 use crate::model::{ComponentId, Role, Slot};
 
-/// Grants or refuses a person's wish to have a slot empty.
+/// Grants or refuses the operator's wish to have a slot empty.
 pub(super) fn ask(draft: &mut Draft<'_>, id: &ComponentId, longest: Duration, why: &str) -> Result<(), Refusal> {
     let record = lookup::known(draft, id)?;
     let state = record.slot.to_string();
     let not_now = |why: &str| Err(Refusal::NotNow { component: id.clone(), state, why: why.to_owned() });
     if record.role != Role::Etcd {
-        return not_now("only etcd's manifest is taken out for a while; `lastgood pause`, and move it by hand");
+        return not_now(
+            "lastgood takes out only etcd's manifest for a while; `lastgood pause`, and move this one by \
+                        hand",
+        );
     }
     if let Some(hold) = hold::of(draft).filter(|hold| !hold.yields_to_operator()) {
         return Err(Refusal::NotActing { why: hold.to_string() });
     }
     if matches!(record.slot, Slot::RollingBack(_)) {
-        return not_now("it is being replaced; when that is over, ask again");
+        return not_now("it is being replaced; try again when this is done");
     }
     let standing = Standing::of(draft.scene.seen, id, record);
     let number = lookup::stands(record, &standing);
@@ -33,7 +36,7 @@ pub(super) fn ask(draft: &mut Draft<'_>, id: &ComponentId, longest: Duration, wh
         );
     };
     if vacancy::restores(draft).is_none() {
-        return not_now("nobody restores its data: `lastgood etcd restore` asks for this by itself");
+        return not_now("no restore of its data is running: `lastgood etcd restore` requests this itself");
     }
     let stage = if parking::whom(draft, id).is_some() { Stage::Parking } else { Stage::TakingOut };
     let vacated = Rollback {

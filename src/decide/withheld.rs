@@ -1,4 +1,4 @@
-//! kube-apiserver, withheld while etcd serves wrong data (wrong_data.rs).
+//! Keeps kube-apiserver stopped while etcd serves wrong data (wrong_data.rs).
 
 use super::draft::Draft;
 use super::pods;

@@ -1,25 +1,25 @@
-//! An etcd that serves other data than those on record: its disk is not mounted, its path is mistyped, an older copy is in
-//! the place of its data (Q1).
+//! An etcd that serves other data than those on record: its disk is not mounted, its path is mistyped, or an older copy
+//! is in the place of its data (Q1).
 //!
 //! ```text
-//!   two answers say so ─┬─ a person made another cluster of this node ─▶ the memory is set aside, what runs is adopted
-//!                       ▼
+//!   two answers prove it ─┬─ the operator made another cluster of this node ─▶ the memory is set aside, what runs is adopted
+//!                         ▼
 //!                   WrongData(kind) ─▶ etcd: a candidate that names another directory fails, by its own fault;
-//!                       │              else it is held. Nothing is proven, recorded or saved of it
+//!                       │              otherwise it is held. Nothing becomes known-good, recorded or saved from these data
 //!                       │
 //!                       ├─ the only member, and the kind is certain:
-//!                       │     kube-apiserver's manifest is withheld and its container stopped, at once and once
+//!                       │     kube-apiserver's manifest is withheld and its container stopped, immediately and once
 //!                       │
 //!                       ├─ the directory on record is back under its path ─▶ etcd's container is stopped, once
 //!                       ▼
-//!   the data on record are served ─▶ over: kube-apiserver is put back; who ran meanwhile is restarted in order
-//!   `lastgood etcd accept-data`   ─▶ over, the same, with what is served as the new record
-//!   `lastgood resume kube-apiserver`, or its manifest put back by hand ─▶ it runs on these data, and nothing else changes
+//!   the data on record are served ─▶ over: kube-apiserver is deployed; what ran meanwhile is restarted in order
+//!   `lastgood etcd accept-data`   ─▶ over, the same, with the served data as the new record
+//!   `lastgood resume kube-apiserver`, or its manifest deployed by hand ─▶ it runs on these data, and nothing else changes
 //! ```
 //!
-//! Why kube-apiserver goes: a kubelet deletes its pods as soon as an API server lists none for its node. The stop happens
-//! once for each time that etcd comes to serve wrong data, so it cannot loop, and it is done whatever was spent of the
-//! hour's budget; it counts against it all the same.
+//! kube-apiserver is stopped because a kubelet deletes its pods as soon as an API server lists none for its node. The
+//! stop happens once each time etcd begins to serve wrong data, so it cannot loop. It is done even if the hourly budget
+//! is used up, and counts against it.
 
 use std::time::Duration;
 
@@ -82,7 +82,7 @@ fn rebuilds(command: &str) -> bool {
     words.next().is_some_and(|word| REBUILDS.contains(&word)) && words.next() != Some("phase")
 }
 
-/// Whether every manifest was deleted, and none moved: a person who stops the control plane for a while moves them.
+/// Whether every manifest was deleted, and none moved: the operator who stops the control plane for a while moves them.
 fn all_deleted(draft: &Draft<'_>) -> bool {
     let known = draft.memory.components.iter().filter(|(_, record)| record.role != Role::Other);
     let withheld = withheld(&draft.memory);
@@ -95,11 +95,11 @@ fn all_deleted(draft: &Draft<'_>) -> bool {
     others.clone().count() > 1 && others.peek().is_some() && others.all(|(id, record)| deleted(id, record))
 }
 
-/// Why other data are those of another cluster that a person made of this node.
+/// Why other data are those of another cluster that the operator made of this node.
 fn another_cluster(draft: &Draft<'_>) -> Option<String> {
     let before = draft.memory.cluster.as_ref();
     let other = before.and_then(|before| draft.scene.seen.node.cluster.other_than(before));
-    other.map(|what| format!("{what} is another one than before")).or_else(|| draft.memory.rebuilt.clone())
+    other.map(|what| format!("{what} is not the same as before")).or_else(|| draft.memory.rebuilt.clone())
 }
 
 /// The data on record are served: the files of this node are those of their cluster.
@@ -145,7 +145,7 @@ fn goes_on(before: &WrongData, kind: WrongDataKind, fresh: &Incarnation) -> bool
     same && fresh.revision >= before.serves.revision && (before.kind == kind || grown)
 }
 
-/// A person made another cluster of this node: nothing that is remembered holds for it.
+/// The operator made another cluster of this node: nothing that is remembered holds for it.
 fn set_memory_aside(draft: &mut Draft<'_>, why: &str) {
     let text = "the memory is set aside, and what runs is adopted as on a new node";
     draft.tell_node(EventKind::Agent, text, &format!("etcd serves the data of another cluster, and {why}"));
@@ -184,9 +184,9 @@ pub(super) fn tell(draft: &mut Draft<'_>) {
 fn story(draft: &Draft<'_>, wrong: &WrongData) -> String {
     let api = match &wrong.api {
         ApiStop::Stopped { component, .. } => format!("{component} is stopped until the right data are back"),
-        ApiStop::Released => "kube-apiserver runs on these data, as a person asked for".to_owned(),
+        ApiStop::Released => "kube-apiserver runs on these data, as the operator asked".to_owned(),
         ApiStop::NotStopped => match why_not_stopped(draft, wrong) {
-            Some(why) => format!("nothing is stopped: {why}"),
+            Some(why) => format!("lastgood stops nothing: {why}"),
             None => "kube-apiserver is not running".to_owned(),
         },
     };
@@ -259,7 +259,7 @@ pub(super) fn next_step(draft: &Draft<'_>, wrong: &WrongData) -> String {
     let seen = draft.scene.seen.node.data_dirs.get(path);
     let mounts = kept.mount.as_ref().zip(seen.and_then(|seen| seen.mount.as_ref()));
     let mend = match mounts {
-        // What was a mount of its own is not mounted.
+        // What was its own mount is not mounted.
         Some((before, now)) if before != now && now.point != before.point && before.point.starts_with(&now.point) => {
             format!("`mount {}`", before.point.display())
         }
@@ -383,9 +383,9 @@ fn keep_stopped(draft: &mut Draft<'_>, api: &ComponentId, number: u32, out: bool
     let Some(name) = name else { return set_api(draft, ApiStop::Released) };
     let present = draft.scene.seen.manifests.file(&name).is_some();
     match (present, out) {
-        // A person put it back.
+        // The operator put it back.
         (true, true) => {
-            draft.tell(api, EventKind::State, Some(number), "released", "its manifest was put back by somebody else");
+            draft.tell(api, EventKind::State, Some(number), "released", "somebody else deployed its manifest");
             set_api(draft, ApiStop::Released);
         }
         _ if draft.hold.is_some() => {}
@@ -458,8 +458,8 @@ fn whole(draft: &Draft<'_>, id: &ComponentId, seen: &DataDir) -> bool {
     })
 }
 
-/// Why a generation's directory cannot be gone back to from wrong data: nothing where it can; `None` inside where that is
-/// not known yet.
+/// Why a generation's directory cannot be rolled back to from wrong data: nothing where it can; `None` inside where
+/// that is not known yet.
 pub(super) fn may_go_back(draft: &Draft<'_>, id: &ComponentId, target: &Generation) -> Result<(), Option<String>> {
     let Some((path, kept)) = draft.record(id).and_then(|record| record.data_dir.as_ref()) else { return Ok(()) };
     let Some(DataIdentity::Etcd { data_dir, .. }) = &target.data else { return Ok(()) };
@@ -495,7 +495,7 @@ pub(super) fn step_etcd(draft: &mut Draft<'_>, id: &ComponentId, file: &Manifest
     }
 }
 
-/// What was put back serves wrong data as well: held, unless the restore that a person asked for brought them.
+/// What was put back serves wrong data as well: held, unless the restore that the operator asked for brought them.
 pub(super) fn hold_replaced(draft: &mut Draft<'_>, id: &ComponentId, r: &Rollback) -> bool {
     // The process that was put back may not have said yet what it serves.
     let told = draft.trust(id) == Trust::Others;
@@ -571,7 +571,7 @@ fn put_api_back(draft: &mut Draft<'_>, wrong: &WrongData) {
     }
 }
 
-/// A person says that what is served is right.
+/// The operator says that what is served is right.
 pub(super) fn accept(draft: &mut Draft<'_>, id: Option<&ComponentId>) -> Result<(), Refusal> {
     let Some(wrong) = draft.memory.wrong_data.clone().filter(|wrong| id.is_none_or(|id| *id == wrong.etcd)) else {
         let why = "etcd serves the data on record, so there is nothing to accept".to_owned();
@@ -581,7 +581,7 @@ pub(super) fn accept(draft: &mut Draft<'_>, id: Option<&ComponentId>) -> Result<
         return Err(Refusal::NotActing { why: hold.to_string() });
     }
     let text = format!("the data that etcd serves are right: {}", wrong.serves);
-    draft.tell(&wrong.etcd, EventKind::Request, None, &text, "a person says so");
+    draft.tell(&wrong.etcd, EventKind::Request, None, &text, "the operator says so");
     let fresh = served::fresh(draft, &wrong.etcd).unwrap_or_else(|| wrong.serves.clone());
     let record = Incarnation { doubted: None, away_since: None, ..fresh };
     draft.memory.incarnations.insert(wrong.etcd.clone(), record);
@@ -594,14 +594,14 @@ pub(super) fn accept(draft: &mut Draft<'_>, id: Option<&ComponentId>) -> Result<
     Ok(())
 }
 
-/// A person wants kube-apiserver to run on these data. False where it is not the one that is stopped.
+/// The operator wants kube-apiserver to run on these data. False where it is not the one that is stopped.
 pub(super) fn release(draft: &mut Draft<'_>, id: &ComponentId) -> bool {
     let Some(wrong) = draft.memory.wrong_data.clone().filter(|_| withheld(&draft.memory) == Some(id)) else {
         return false;
     };
     set_api(draft, ApiStop::Released);
     put_api_back(draft, &wrong);
-    draft.tell(id, EventKind::Request, None, "it runs on the data that etcd serves", "a person asked for it");
+    draft.tell(id, EventKind::Request, None, "it runs on the data that etcd serves", "the operator asked for it");
     true
 }
 

@@ -1,4 +1,4 @@
-//! How far the data in a directory have come that no etcd writes.
+//! How far the data in a directory have come: its revision, term and index, read while no etcd writes.
 
 use std::path::{Path, PathBuf};
 

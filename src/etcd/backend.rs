@@ -1,13 +1,13 @@
-//! What etcd keeps in its database beside the keys of its clients (`server/storage/schema` in go.etcd.io/etcd).
+//! What etcd keeps in its database next to the keys of its clients (`server/storage/schema` in go.etcd.io/etcd).
 //!
 //! ```text
-//!   key              main i64, '_', sub i64; 't' behind a tombstone        revisions, in order
+//!   key              main i64, '_', sub i64; 't' after a tombstone        revisions, in order
 //!   meta             consistent_index, term (from 3.5), storageVersion (from 3.6), scheduledCompactRev, finishedCompactRev
 //!   cluster          clusterVersion, downgrade (JSON)
 //!   members          the ID in hex: JSON       members_removed     the ID in hex       alarm     a message as key
 //! ```
 //!
-//! A database that a live etcd writes is read again where it moved meanwhile, a few times.
+//! A database that a live etcd changes during the read is read again, a few times.
 
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -26,13 +26,11 @@ const MAX_LISTED: usize = 1000;
 /// What a database says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Backend {
-    /// The versions.
     pub head: Head,
     /// The last entry of the log whose effect is in here.
     pub consistent_index: Option<u64>,
     /// The term of that entry; from 3.5 on.
     pub term: Option<u64>,
-    /// The members.
     pub members: Vec<Member>,
     /// The IDs of members that were removed.
     pub removed: Vec<u64>,
@@ -73,7 +71,6 @@ pub struct Downgrade {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Member {
-    /// Its ID.
     pub id: u64,
     /// Its name; empty until it has started for the first time.
     pub name: String,
@@ -90,9 +87,7 @@ pub struct Member {
 /// A raised alarm: the member's ID, and 1 for no space, 2 for corrupt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Alarm {
-    /// Whose.
     pub member: u64,
-    /// Which.
     pub kind: u64,
 }
 
@@ -117,16 +112,14 @@ impl Revision {
 /// How far old revisions were given up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Compacted {
-    /// Asked for.
     pub scheduled: Option<Revision>,
-    /// Done.
     pub finished: Option<Revision>,
 }
 
 /// Reads all of it.
 ///
 /// # Errors
-/// As [`Database`]'s; [`Fault::Moving`] where it never stood still.
+/// As [`Database`]'s; [`Fault::Moving`] where it never existed still.
 pub fn read(path: &Path) -> Result<Backend, Fault> {
     consistently(path, |db| {
         let number = |key: &str| db.get(b"meta", key.as_bytes()).map(|value| value.and_then(big_endian));

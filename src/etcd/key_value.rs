@@ -1,4 +1,4 @@
-//! What the bucket `key` holds: one revision of a key (`mvccpb.KeyValue` in go.etcd.io/etcd).
+//! The values of the bucket `key`: one revision of a key each (`mvccpb.KeyValue` in go.etcd.io/etcd).
 
 use super::proto::{NoMessage, Value, fields};
 

@@ -1,17 +1,17 @@
-//! etcd's files as they lie on disk, read without etcd: no lock is taken, nothing is mapped, nothing is written.
+//! etcd's file formats, read without etcd: no lock is taken, nothing is mapped, nothing is written.
 //!
 //! ```text
 //!   DATA-DIR/member/snap/db ──bbolt/──▶ pages, buckets, keys ──backend.rs──▶ indexes, members, versions, revision
 //!   DATA-DIR/member/wal/*.wal ──wal.rs──▶ records ──requests.rs──▶ what an entry asks for
 //!                                                         │
 //!                        versions.rs: what both say of the versions that may open the data (R9)
-//!           origin.rs: whether a restore wrote the log     at_rest.rs: how far data have come that no etcd writes
+//!           origin.rs: whether a restore wrote the WAL     at_rest.rs: how far the data of a stopped etcd have come
 //!   a snapshot ──restore/──▶ a data directory
-//!   a snapshot, or a data directory that was built of one ──snapshot/──▶ whole, and what it holds; or where it is not
+//!   a snapshot, or a data directory built from one ──snapshot/──▶ its content; or where it is damaged
 //! ```
 //!
-//! Whatever the bytes are, reading them ends in a value or in an error that names the file and the place in it; it takes
-//! no more memory than a few of the largest page runs or records there may be.
+//! Any input gives a value, or an error that names the file and the place in it. Memory is bounded by a few of the
+//! largest page runs or records.
 
 pub mod at_rest;
 pub mod backend;

@@ -1,4 +1,4 @@
-//! How a WAL begins: as one that a restore wrote, or as one that an etcd began. Read from the head of its first segment.
+//! Whether a restore or an etcd began a WAL. Read from the head of its first segment.
 //!
 //! ```text
 //!   a restore    crc │ metadata │ snapshot 0 │ n × conf change 1…n of term 1 │ hard state: term 1, a vote, commit n │ snapshot n of term 1
@@ -6,10 +6,10 @@
 //!   joined       crc │ metadata │ snapshot 0 │ hard state of a later term …
 //! ```
 //!
-//! A founder may write a snapshot record of index n and term 1, too (three members and `--snapshot-count=1`), so the vote
-//! decides as well: an etcd votes for itself in term 2 at the earliest, and a restore writes a vote in term 1.
+//! A founder may write a snapshot record of index n and term 1, too (three members and `--snapshot-count=1`), so the
+//! vote decides as well: an etcd votes for itself in term 2 at the earliest, and a restore writes a vote in term 1.
 //!
-//! The head never changes while the WAL grows, so whatever is decided stays so until etcd purges the first segment.
+//! The head never changes while the WAL grows, so the result holds until etcd purges the first segment.
 
 use std::path::Path;
 
@@ -30,15 +30,12 @@ const ENTRIES: u64 = 4;
 enum Head {
     /// No record but the one that opens a segment.
     Nothing,
-    /// The metadata.
     Metadata,
     /// The empty snapshot, and so many conf changes.
     Changes(u64),
     /// The hard state of a restore behind so many conf changes.
     Voted(u64),
-    /// All of it.
     Restored,
-    /// Something else.
     Began,
 }
 

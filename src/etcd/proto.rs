@@ -1,4 +1,4 @@
-//! Protobuf's wire format, as much of it as etcd's files need: fields in the order they come, bounded by their message.
+//! Protobuf's wire format, as far as etcd's files need it: fields in their order, bounded by their message.
 
 /// A field's value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

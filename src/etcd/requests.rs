@@ -1,8 +1,8 @@
-//! What an entry of etcd's log asks for, as far as it is about the cluster's version.
+//! Decodes the requests in entries of etcd's WAL, as far as they set the cluster version.
 //!
-//! Up to 3.5 the cluster version is set through the old store: a `PUT` to `/0/version`, bare (`etcdserverpb.Request`) or
-//! wrapped (field 2 of `InternalRaftRequest`). From 3.6 on it is a request of its own (field 1300, its field 1 the
-//! version), which 3.5 understands already. An etcd that replays such an entry and is older ends itself.
+//! Up to 3.5 the cluster version is set through the old store: a `PUT` to `/0/version`, bare (`etcdserverpb.Request`)
+//! or wrapped (field 2 of `InternalRaftRequest`). From 3.6 on it is a separate request (field 1300, its field 1 the
+//! version), which 3.5 understands already. An older etcd that replays such an entry exits.
 
 use super::proto::{NoMessage, Value, fields};
 

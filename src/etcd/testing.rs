@@ -1,4 +1,4 @@
-//! For the tests of other rooms: the recorded snapshot, and a data directory that was restored from it.
+//! For tests of other rooms: the recorded snapshot, and a data directory restored from it.
 
 use std::path::{Path, PathBuf};
 
@@ -15,7 +15,7 @@ pub(crate) fn ask(from: &Path, data_dir: &Path, cluster: &str) -> Ask {
     restoring::ask(from, data_dir, cluster)
 }
 
-/// All of it, without a person in between.
+/// All of it, without the operator in between.
 pub(crate) fn restore(ask: &Ask) -> Result<Restored, Fault> {
     restoring::restore(ask, &Node::default())
 }

@@ -1,4 +1,4 @@
-//! Of which versions a data directory is, as its files tell. What follows from it is [`crate::model::versions`]' to say.
+//! The versions that a data directory has, according to its files. [`crate::model::versions`] draws the conclusions.
 
 use std::path::Path;
 
@@ -15,9 +15,9 @@ pub fn hint(data_dir: &Path) -> DataVersion {
     }
 }
 
-/// From the database and from the log behind it, for data that nobody writes any longer: an etcd that was killed may have
-/// raised the cluster version in an entry whose effect never reached its database. Whoever opens the data replays it.
-/// `wal_dir` is where the manifest says that the log lies, if it says so (--wal-dir).
+/// From the database and from the log behind it, for data that nobody writes any longer: an etcd that was killed may
+/// have raised the cluster version in an entry whose effect never reached its database. Whoever opens the data replays
+/// it. `wal_dir` is where the manifest says that the log is, if it says so (--wal-dir).
 pub fn at_rest(data_dir: &Path, wal_dir: Option<&Path>) -> DataVersion {
     let head = match backend::head(&database(data_dir)) {
         Ok(head) => head,
@@ -25,7 +25,7 @@ pub fn at_rest(data_dir: &Path, wal_dir: Option<&Path>) -> DataVersion {
     };
     let dir = wal_dir.map_or_else(|| data_dir.join("member/wal"), Path::to_owned);
     if !dir.exists() && wal_dir.is_none() {
-        // It lies elsewhere (ETCD_WAL_DIR), and the database has all but the last moment of it.
+        // It is elsewhere (ETCD_WAL_DIR), and the database has all but the last moment of it.
         return of(&head, None);
     }
     let applied = head.consistent_index.unwrap_or_default();

@@ -1,4 +1,4 @@
-//! etcd's write-ahead log, read from its first segment to its last record (`server/storage/wal` in go.etcd.io/etcd).
+//! Reads etcd's write-ahead log from its first segment to its last record (`server/storage/wal` in go.etcd.io/etcd).
 //!
 //! ```text
 //!   SEQUENCE-INDEX.wal   in order of the sequence, without a gap
@@ -7,8 +7,8 @@
 //!   types                1 metadata, 2 entry, 3 hard state, 4 crc (opens each segment), 5 snapshot
 //! ```
 //!
-//! A length of 0, or the end of the file, ends a segment: etcd allots segments ahead. The last record of the last segment
-//! may be torn by a crash; etcd cuts it off at its next start. Anything else that does not fit is corruption.
+//! A length of 0, or the end of the file, ends a segment: etcd preallocates segments. A crash may tear the last record
+//! of the last segment; etcd truncates it at its next start. Any other inconsistency is corruption.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufReader, Read};
@@ -36,23 +36,17 @@ pub enum Fault {
     Io {
         /// Which file or directory.
         path: PathBuf,
-        /// The word.
         error: io::Error,
     },
     /// There is no segment.
-    #[error("{} holds no segment of a log", path.display())]
-    Empty {
-        /// Which directory.
-        path: PathBuf,
-    },
+    #[error("{} contains no WAL segment", path.display())]
+    Empty { path: PathBuf },
     /// A record that is damaged, and not merely cut off by a crash.
     #[error("{} at byte {offset}: {what}", path.display())]
     Corrupt {
-        /// Which segment.
         path: PathBuf,
         /// Where its frame begins.
         offset: u64,
-        /// What is wrong.
         what: String,
     },
 }
@@ -78,7 +72,6 @@ pub struct Wal {
 /// Raft's hard state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct HardState {
-    /// The term.
     pub term: u64,
     /// Whom it voted for.
     pub vote: u64,
@@ -108,7 +101,6 @@ pub struct Entry<'a> {
     pub kind: u64,
     /// The term it was written in.
     pub term: u64,
-    /// Its place.
     pub index: u64,
     /// What it asks for.
     pub data: &'a [u8],
@@ -158,7 +150,7 @@ pub fn segments(dir: &Path) -> Result<Vec<PathBuf>, Fault> {
             found.push((sequence, path));
         }
         if found.len() > MAX_SEGMENTS {
-            return Err(broken(io::Error::other(format!("more than {MAX_SEGMENTS} segments lie there"))));
+            return Err(broken(io::Error::other(format!("it has more than {MAX_SEGMENTS} segments"))));
         }
     }
     found.sort();
@@ -166,7 +158,7 @@ pub fn segments(dir: &Path) -> Result<Vec<PathBuf>, Fault> {
         if let [(before, _), (after, path)] = pair
             && before.checked_add(1) != Some(*after)
         {
-            let what = format!("it follows segment {before:#x}, and those between are missing");
+            let what = format!("it follows segment {before:#x}, and the segments between are missing");
             return Err(Fault::Corrupt { path: path.clone(), offset: 0, what });
         }
     }
@@ -317,7 +309,7 @@ impl Segment {
     }
 }
 
-/// Whether one of the sectors that some bytes lie on was never written (etcd's `isTornEntry`).
+/// Whether one of the sectors that some bytes are on was never written (etcd's `isTornEntry`).
 fn has_an_empty_sector(bytes: &[u8], offset: u64) -> bool {
     let first = (SECTOR - offset % SECTOR) as usize;
     let (first, rest) = bytes.split_at(first.min(bytes.len()));

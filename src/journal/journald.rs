@@ -1,7 +1,7 @@
-//! journald's native protocol: datagrams of fields on its socket.
+//! journald's native protocol: datagrams of structured fields on its socket.
 //!
-//! Written here, not taken from a logging layer, for one reason: those send on a blocking socket, and a journald that
-//! hangs (a full or frozen disk) would stop the agent at the very moment it is needed. This socket never blocks.
+//! No logging crate is used here: they send on a blocking socket, so a journald that is stalled (a full or frozen disk)
+//! would stop the agent when it is needed most. This socket never blocks.
 
 use std::io;
 use std::os::unix::net::UnixDatagram;

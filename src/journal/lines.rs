@@ -1,4 +1,4 @@
-//! Diagnostics of the program and its libraries, one line each, the way events go.
+//! Diagnostics of the program and its libraries, one line each, written to the same sinks as events.
 
 use std::fmt::{self, Write as _};
 

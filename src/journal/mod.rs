@@ -1,4 +1,4 @@
-//! What is told while the agent runs: one line per change of state, quiet while nothing changes.
+//! Output of the running agent: one line per state change, nothing while nothing changes.
 //!
 //! ```text
 //!   Event ──tell──▶ under systemd:  journald's own protocol, structured fields, MESSAGE_ID per kind
@@ -8,8 +8,8 @@
 //!   figures ───────▶ a file for Prometheus' node_exporter, where one is configured
 //! ```
 //!
-//! Telling never blocks and never fails: a line the journal does not take is counted, and the count is told with the
-//! next one. Whatever is told is in the history as well.
+//! Output never blocks and never fails: a line that the journal does not accept is counted, and the next accepted line
+//! reports the count. The history contains every event as well.
 
 pub mod ids;
 mod journald;
@@ -38,7 +38,7 @@ enum Voice {
     Journald(Journald),
 }
 
-/// How much of the diagnostics is told, besides events, which always are.
+/// How much of the diagnostics is reported, besides events, which always are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verbosity {
     /// Warnings and errors.
@@ -89,7 +89,7 @@ pub fn tell(event: &Event) {
     }
 }
 
-/// Tells why the program ends: to journald as an error, to a person with the program's name before it.
+/// Tells why the program ends: to journald as an error, to the operator with the program's name before it.
 pub fn complain(sentence: &str) {
     match VOICE.get() {
         Some(Voice::Journald(journald)) => journald.send(Priority::Error, sentence, &[]),
@@ -145,7 +145,7 @@ fn say(line: &str) {
     let _ = writeln!(stderr, "{line}");
 }
 
-/// Whether a person looks on.
+/// Whether the operator looks on.
 pub fn watched_by_a_person() -> bool {
     std::io::stdin().is_terminal() && std::io::stderr().is_terminal()
 }

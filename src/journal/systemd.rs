@@ -1,4 +1,4 @@
-//! sd_notify: READY once, STATUS only when it changes, the watchdog fed by finished passes, STOPPING.
+//! sd_notify: READY once, STATUS only when it changes, WATCHDOG after each finished pass, STOPPING.
 
 use std::time::Duration;
 
@@ -55,7 +55,7 @@ fn one_line(status: &str) -> String {
     status.replace(['\n', '\r'], " ")
 }
 
-/// A service manager that cannot be told is no reason to stop working.
+/// A service manager that is unknown is no reason to stop working.
 fn notify(states: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
         tracing::debug!(%error, "systemd was not notified");

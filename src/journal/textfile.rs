@@ -1,12 +1,12 @@
-//! The metrics as a file, for the textfile collector of Prometheus' node_exporter: it reads `*.prom` in one directory, so
-//! that nothing here listens for anybody.
+//! The metrics as a file for the textfile collector of Prometheus' node_exporter, which reads `*.prom` in one
+//! directory. lastgood opens no network port for metrics.
 //!
 //! ```text
-//!   a pass ─ due, or a verdict changed ─▶ page ─▶ temp file beside it ─▶ rename    (in a thread; never two at once)
+//!   a pass ─ due, or a verdict changed ─▶ page ─▶ temp file next to it ─▶ rename    (in a thread; never two at once)
 //! ```
 //!
-//! A reader finds the old page or the new one, whole. It is not synced to the disk: after a power cut the next pass
-//! writes it anew, and etcd's disk is spared.
+//! A reader sees the old page or the new one, never a partial one. The file is not fsynced, to spare etcd's disk: after
+//! a power cut the next pass writes it again.
 
 use std::fs::Permissions;
 use std::io::{self, Write as _};
@@ -23,13 +23,12 @@ use crate::sys::files::{TEMP_PREFIX, dir_of, named, temp_in};
 /// For the last page when the agent stops.
 const LAST: Duration = Duration::from_secs(1);
 
-/// The file.
 #[derive(Debug)]
 pub struct Textfile {
     path: PathBuf,
     interval: Duration,
     written: Option<Instant>,
-    /// What was of note in the page that was written last.
+    /// What was significant in the page that was written last.
     told: String,
     writing: Option<JoinHandle<io::Result<()>>>,
     trouble: Option<String>,

@@ -1,4 +1,5 @@
-//! One component by itself: its newest pod, the main container in it, and the answers to our questions.
+//! The health of one component, judged without the others: its newest pod, the main container, and the answers to its
+//! probes.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -172,7 +173,7 @@ fn steady(
     }
 }
 
-/// The process that stands still, and what it is at.
+/// The process that is stalled, and what it is at.
 fn standstill(past: &mut Past, verdict: Verdict, container: Option<&ContainerRun>) -> Option<Standstill> {
     let Some(container) = container.filter(|_| verdict == Verdict::Stalled) else {
         past.stood_still = Watched::default();
@@ -187,7 +188,8 @@ fn newest_run<'a>(seen: &'a Observation, id: &ComponentId) -> Option<&'a PodRun>
     runs.max_by_key(|run| (run.ready == SandboxState::Ready, run.created))
 }
 
-/// Exits since the last pass. An exit counts for what stands only if its process had started after that came to stand.
+/// Exits since the last pass. An exit counts for what is deployed only if its process had started after that came to
+/// stand.
 fn count_exits(
     past: &mut Past,
     first_sight: bool,
@@ -201,9 +203,9 @@ fn count_exits(
         _ => 0,
     };
     let total = container.attempt + exited;
-    // A pod that appeared under our eyes starts with its sandbox's first container; what stood before we looked is not
-    // held against it. That first one need not be attempt 0: a manifest that returns is the same pod again, by its UID, and
-    // the kubelet goes on counting from its earlier sandboxes.
+    // A pod that appeared under our eyes starts with its sandbox's first container; what was deployed before we looked
+    // is not held against it. That first one need not be attempt 0: a manifest that returns is the same pod again, by
+    // its UID, and the kubelet goes on counting from its earlier sandboxes.
     let born_watched = !first_sight && since.is_some_and(|since| run.created >= since);
     let first = run.containers.iter().filter(|other| other.name == container.name).map(|other| other.attempt).min();
     let fresh = if born_watched { first.unwrap_or(0) } else { total };
@@ -227,12 +229,12 @@ fn count_exits(
 fn without_runtime(seen: &Observation, id: &ComponentId, error: &str) -> Finding {
     let answers = seen.probes.get(id).map(Vec::as_slice).unwrap_or_default();
     let live = answers.iter().find(|probe| probe.question == Question::Live);
-    let mut finding = Finding::plain(Verdict::Unknown, format!("the container runtime cannot be asked: {error}"));
+    let mut finding = Finding::plain(Verdict::Unknown, format!("the container runtime does not answer: {error}"));
     finding.cause = Some(Cause::Runtime { detail: error.to_owned() });
     if let Some(probe) = live
         && probe.reading == Reading::Good
     {
-        finding.evidence.push(format!("{} answers all the same", probe.target));
+        finding.evidence.push(format!("{} answers nevertheless", probe.target));
         finding.serving = true;
     }
     finding
@@ -284,13 +286,13 @@ fn of_another_manifest(found: Finding, file: &ManifestFile, container: Option<&C
         return found;
     }
     let unread = format!("lastgood cannot read {}, so the health of its pod is unknown", file.name);
-    let asked = found.evidence.into_iter().map(|line| format!("asked as the manifest before says: {line}"));
+    let asked = found.evidence.into_iter().map(|line| format!("probed as the previous manifest says: {line}"));
     let evidence = std::iter::once(unread).chain(asked).collect();
     Finding { evidence, ..Finding::plain(Verdict::Unknown, "") }
 }
 
-/// How long a process has run. One that seems to start later than now is older than a clock that was set back since: for
-/// how long cannot be told any more, but not for a moment only, or nothing it answers would count until the clock has
+/// How long a process has run. One that seems to start later than now is older than a clock that was set back since:
+/// for how long is unknown any more, but not for a moment only, or nothing it answers would count until the clock has
 /// caught up. A moment ahead is the runtime's clock read after ours.
 fn up_for(now: Timestamp, started: Timestamp) -> Duration {
     const AHEAD: i64 = 2;
@@ -318,7 +320,7 @@ fn running(
     let Some(live) = of(Question::Live) else {
         return Finding::plain(
             Verdict::Starting,
-            format!("it has run for {} s and was not asked yet", up_for.as_secs()),
+            format!("it has run for {} s and was not probed yet", up_for.as_secs()),
         );
     };
     let bad = |verdict: Verdict, probe: &Probe, detail: &str| {
@@ -395,7 +397,7 @@ fn certificate(kind: SymptomKind, detail: &str) -> Option<Cause> {
     (kind == SymptomKind::CertificateDates).then(|| Cause::Certificate { detail: detail.to_owned() })
 }
 
-/// Of a long line its beginning and its end: Go's errors name the deed first and the reason last.
+/// Of a long line its beginning and its end: Go's errors name the action first and the reason last.
 fn last_line(words: &str) -> String {
     const BEGINNING: usize = 100;
     const END: usize = 180;

@@ -1,17 +1,18 @@
-//! Whether a dependent that does badly is evidence against the component it depends on (Q13).
+//! Decides whether an unhealthy dependent is evidence against the component it depends on (Q13).
 //!
 //! ```text
 //!   Failing, or an exit whose end was seen         evidence, unless one of these explains it:
-//!     a stall                  Stalled whatever it is at, and all that becomes of a container that was stopped or hung
+//!     a stall                  Stalled whatever it is at, and every later state of a container that was stopped or hung
 //!     a signal                 exit code 137, 143 or 0 (it was asked to end), OOMKilled
-//!     an unknown end           it was restarted between two looks
+//!     an unknown end           it was restarted between two passes
 //!     a cause                  its disk, port, certificate, key, the kubelet … (causes.rs, surroundings.rs)
-//!     an older episode         it was unwell before the dependency's generation was deployed (back-off)
+//!     an older episode         it was unhealthy before the dependency's generation was deployed (back-off)
 //!     a change                 it changed itself since then, or is on trial
 //!   Down, Starting                                 no evidence: its container waits in back-off
 //! ```
 //!
-//! A dependency that is not healthy itself, or only became so, is judged by that and not by its dependents.
+//! A dependency that is unhealthy itself, or became healthy only now, is judged by its own state, not by its
+//! dependents.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -41,7 +42,7 @@ pub(super) struct Past {
     hung: Option<Attempt>,
     /// Whether its container was seen to end in this pass, neither by a signal nor after it had hung.
     failed: bool,
-    /// Since when it has been unwell while nothing beneath it was.
+    /// Since when it has been unhealthy while nothing beneath it was.
     unwell: Option<Timestamp>,
     /// How long it has been healthy since, in watched time.
     well: Duration,
@@ -84,7 +85,7 @@ impl Past {
         }
     }
 
-    /// Follows how long it has been unwell. What lies beneath it makes no episode of its own.
+    /// Follows how long it has been unhealthy. What is beneath it makes no episode of its own.
     fn follow(&mut self, tick: Tick, assessment: &Assessment, before: Option<(Verdict, Timestamp)>) {
         let first = !std::mem::replace(&mut self.met, true);
         if let Some((_, since)) = before.filter(|(verdict, _)| first && is_unwell(*verdict)) {

@@ -1,8 +1,8 @@
-//! All components together: what explains what.
+//! Finds the root cause among all components: which verdict explains which.
 //!
-//! The order of dependence is runtime and kubelet under everything, etcd under kube-apiserver, kube-apiserver under
-//! controller manager and scheduler; a full disk, a foreign process on the port, a certificate out of its dates, a broken
-//! way to the API server and changed key material under whichever they hit.
+//! The dependency order is: container runtime and kubelet below everything, etcd below kube-apiserver, kube-apiserver
+//! below controller manager and scheduler. A full disk, a foreign process on the port, a certificate outside its
+//! validity, an unreachable API server and changed key material are causes of any component they affect.
 
 use super::{containers_of, surroundings};
 use crate::model::closure::{FileKind, FileState};
@@ -51,7 +51,8 @@ fn dependency(id: &ComponentId, role: Role, all: &Judgement, seen: &Observation,
         return None;
     }
     if assessment.verdict == Verdict::Healthy {
-        let detail = "the member of this node is a learner: it serves nobody's reads before it is promoted".to_owned();
+        let detail =
+            "the member of this node is a learner: it serves no linearizable reads until it is promoted".to_owned();
         return is_learner(id, seen).then_some(Cause::Cluster { detail });
     }
     // Of an alarm a dependent's failure is the same failure: what it writes is refused.

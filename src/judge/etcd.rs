@@ -1,11 +1,11 @@
-//! What an etcd member's own words add to what its probes found.
+//! Adds the status that an etcd member reports about itself to the result of its probes.
 //!
 //! ```text
-//!   learner ────────────▶ Healthy: it lives, and owes nobody a linearizable read
-//!   NOSPACE, CORRUPT ───▶ Failing, Cause::Alarm     whatever is written fails; no restart and no rollback helps
-//!   no leader, no quorum▶ Cause::Cluster            with the members that do not answer; not where they agree without it
-//!   TLS ────────────────▶ Cause::KeyMaterial        in either direction, of clients or peers; dates are told apart before
-//!   slow fsync ─────────▶ Cause::Disk               where it does badly at all; else evidence alone
+//!   learner ────────────▶ Healthy: it is alive, and serves no linearizable reads
+//!   NOSPACE, CORRUPT ───▶ Failing, Cause::Alarm     every write fails; no restart and no rollback helps
+//!   no leader, no quorum▶ Cause::Cluster            names the members that do not answer; not where the others agree without it
+//!   TLS ────────────────▶ Cause::KeyMaterial        in either direction, of clients or peers; expiry is checked before
+//!   slow fsync ─────────▶ Cause::Disk               if it is unhealthy; otherwise evidence only
 //! ```
 
 use std::time::Duration;
@@ -70,7 +70,7 @@ pub(super) fn look(tick: Tick, seen: &Observation, id: &ComponentId, up_for: Dur
         finding.cause = Some(Cause::KeyMaterial { detail: symptom.detail.clone() });
     }
     if let Some(above) = status.slow_fsync() {
-        let detail = format!("99 in 100 syncs of its log are done only within more than {} ms", above.as_millis());
+        let detail = format!("the 99th percentile of its WAL fsyncs is above {} ms", above.as_millis());
         // A leader that cannot write its log in time gets no agreement either, and it is not the others' doing.
         let by_it = finding.cause.as_ref().is_none_or(|cause| matches!(cause, Cause::Cluster { .. }) && !leaderless);
         if !well && by_it {
@@ -96,7 +96,8 @@ fn certificates_of_peers(status: &EtcdStatus) -> Option<Cause> {
     })
 }
 
-/// The alarm that counts: CORRUPT before NOSPACE, since a person has to look at data before they make room for more.
+/// The alarm that counts: CORRUPT before NOSPACE, since the operator has to look at data before they make room for
+/// more.
 fn alarm(status: &EtcdStatus) -> Option<String> {
     if let Some(alarm) = status.alarm(&AlarmKind::Corrupt) {
         let whose = status.name_of(alarm.member);
@@ -111,13 +112,13 @@ fn cluster(status: &EtcdStatus, leaderless: bool) -> String {
     let members = status.members.as_ref().or(status.members_elsewhere.as_ref());
     let (silent, all) = (status.silent_names(), members.map_or(0, Vec::len));
     let mut words = if all == 1 && !leaderless {
-        "this member, the only one, answers and gets nothing into its log: its disk may be slow".to_owned()
+        "this member, the only one, answers but commits nothing to its WAL: its disk may be slow".to_owned()
     } else if leaderless && status.own.is_none() {
         "this member has started and finds no leader".to_owned()
     } else if leaderless {
-        "this member is well and knows no leader".to_owned()
+        "this member is healthy and knows no leader".to_owned()
     } else {
-        "this member is well and gets no agreement from the others".to_owned()
+        "this member is healthy and gets no agreement from the others".to_owned()
     };
     if !silent.is_empty() {
         words.push_str(&format!("; {} of {all} members do not answer: {}", silent.len(), silent.join(", ")));
@@ -129,7 +130,7 @@ fn cluster(status: &EtcdStatus, leaderless: bool) -> String {
 fn itself(status: &EtcdStatus) -> Vec<String> {
     let Some(own) = &status.own else {
         let why = status.silent.as_ref().map(ToString::to_string).unwrap_or_default();
-        return vec![format!("what it says of itself is not known: {why}")];
+        return vec![format!("its status is unknown: {why}")];
     };
     let role = match own.leader {
         _ if own.learner => "learner".to_owned(),

@@ -1,4 +1,4 @@
-//! What one pass finds of a component, before the streaks of earlier passes are counted.
+//! What one pass finds about a component, before the streaks of earlier passes are applied.
 
 use std::time::Duration;
 

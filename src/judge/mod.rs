@@ -1,16 +1,17 @@
-//! What the readings mean. Pure: the clock, the observation and the past are arguments.
+//! Turns an observation into verdicts. Pure: the clock, the observation and the history are arguments.
 //!
 //! ```text
-//!   for each component          alone.rs    its container and its probes  ─▶ verdict, with hysteresis both ways
-//!                               etcd.rs     what an etcd member says of itself
-//!   for all of them together    causes.rs   what lies beneath explains what lies above; only the root is acted upon
-//!                               surroundings.rs  certificates, disks, the way to the API server
-//!   for what is on trial        blame.rs    whether a dependent's trouble is evidence against it
-//!   for those that answer       progress.rs who gets on with it: leases, reads with the quorum
-//!   for what runs them          services.rs the kubelet and the container runtime
+//!   for each component          alone.rs         its container and its probes  ─▶ verdict, with hysteresis both ways
+//!                               etcd.rs          the status an etcd member reports
+//!   for all of them together    causes.rs        a fault below explains one above; only the root cause is acted on
+//!                               surroundings.rs  certificates, disks, access to the API server
+//!   for a candidate             blame.rs         whether an unhealthy dependent is evidence against it
+//!   for those that answer       progress.rs      whether they make progress: leases, linearizable reads
+//!   below the components        services.rs      the kubelet and the container runtime
 //! ```
 //!
-//! A cluster-wide symptom is never a local fault, "cannot tell" moves nothing, and what answers 401 is alive.
+//! A cluster-wide symptom is never a local fault, "cannot tell" changes nothing, and a process that answers 401 is
+//! alive.
 
 mod alone;
 mod blame;
@@ -34,7 +35,7 @@ use crate::model::observation::{Directory, ManifestFile};
 use crate::model::verdict::Cause;
 use crate::model::{ComponentId, Judgement, Memory, Observation, Policy, Role, Tick, Verdict};
 
-/// What judging remembers from pass to pass. It is not kept over a restart: every streak begins anew.
+/// What judging remembers from pass to pass. It is not kept over a restart: every streak begins again.
 #[derive(Clone, Debug, Default)]
 pub struct History {
     components: BTreeMap<ComponentId, Past>,
@@ -118,7 +119,7 @@ fn subjects(seen: &Observation, memory: &Memory) -> BTreeMap<ComponentId, Option
     subjects
 }
 
-/// The file of a component that does not decode for us, and that the kubelet may run a pod of all the same (Q16).
+/// The file of a component that does not decode for us, and that the kubelet may run a pod of nevertheless (Q16).
 fn undecoded<'a>(seen: &'a Observation, memory: &Memory, id: &ComponentId) -> Option<&'a ManifestFile> {
     let file = seen.manifests.file(memory.components.get(id)?.file_name()?)?;
     file.content.as_ref().err().filter(|fault| fault.kubelet_may_run()).map(|_| file.as_ref())

@@ -1,20 +1,21 @@
-//! Progress, not pulse: who answers every question and does nothing all the same.
+//! Detects a process that answers its probes but makes no progress.
 //!
 //! ```text
-//!   a lease is held here, and not renewed          its holder hangs behind its health check
-//!   a lease is held elsewhere, and not renewed     ours ought to take it over, and does not
-//!   the node's lease is not renewed                the kubelet hangs
-//!   reads through the API server hang,             the API server hangs
+//!   a lease is held here, and not renewed          its holder is stalled behind its health check
+//!   a lease is held elsewhere, and not renewed     the local candidate should take it over, and does not
+//!   the node's lease is not renewed                the kubelet is stalled
+//!   reads through the API server hang,             the API server is stalled
 //!     while etcd answers the same
-//!   no lease at all is renewed                     nobody can write: nothing that a restart here would cure
+//!   no lease at all is renewed                     writes fail cluster-wide: a restart here would cure nothing
 //! ```
 //!
-//! Who waits for a lease must not be disturbed before it could have taken it: after a restart, its wait begins again. A
-//! kubelet that has just been started is not judged by its lease before the lease could have ended, whoever restarted it;
-//! and no process is judged by what its predecessor left alone, also while the API server says nothing of the lease.
+//! A process that waits for a lease must not be restarted before it could have taken the lease: the wait begins again
+//! at each restart. A kubelet that has just started is not judged before its lease could have ended, no matter who
+//! restarted it. No process is judged by a lease that its predecessor did not renew, also while the API server returns
+//! no lease.
 //!
-//! Renewals are told by whether what was written changes, never by the clock it was written by. Time counts only while the
-//! API server tells of the lease.
+//! A renewal is detected by a change of the written value, never by the timestamp in it. Time counts only while the API
+//! server returns the lease.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -1,4 +1,5 @@
-//! What a process that does not answer is at, told by how far it has come since it was first seen not to.
+//! Classifies the activity of an unresponsive process (stopped, idle, busy, waiting for its disk) from CPU and I/O
+//! deltas.
 
 use std::time::Duration;
 
@@ -22,7 +23,7 @@ impl Watched {
     /// What it is at now.
     pub(super) fn at(&mut self, now: Option<Work>) -> Pursuit {
         let Some(now) = now else { return Pursuit::Unseen };
-        // Counters that went back are another process'.
+        // Counters that regressed are another process'.
         let since = self.since.filter(|since| since.cpu <= now.cpu && since.io <= now.io).unwrap_or(now);
         self.since = Some(since);
         match now.state {

@@ -1,4 +1,5 @@
-//! Whether the process that runs has read what stands in the directory (Q5): evidence counts only for what was read.
+//! Whether the running process has loaded the deployed configuration (Q5): evidence counts only for what the process
+//! has read.
 
 use jiff::Timestamp;
 
@@ -15,7 +16,7 @@ pub(super) fn main_container<'a>(run: &'a PodRun, manifest: Option<&Manifest>) -
     })
 }
 
-/// When what stands now came to stand: as first noticed, where it was noticed before.
+/// When what is deployed now came to stand: as first noticed, where it was noticed before.
 pub(super) fn standing_since(now: Timestamp, memory: &Memory, manifest: &Manifest, file: &ManifestFile) -> Timestamp {
     memory.components.get(&manifest.id).map_or(file.changed, |record| {
         record.standing_since(record.digest_of(manifest.digest, &file.closure), file.changed, now)
@@ -30,9 +31,9 @@ pub(super) fn started(container: &ContainerRun) -> Option<Timestamp> {
     }
 }
 
-/// Whether this pod can be one of what stands. Another decoded pod has another UID, so its sandbox is made after the
-/// manifest came to stand: an older pod that is restarted once more in between is not it. A changed file alone lets the
-/// sandbox be.
+/// Whether this pod can be one of what is deployed. Another decoded pod has another UID, so its sandbox is made after
+/// the manifest came to stand: an older pod that is restarted once more in between is not it. A changed file alone lets
+/// the sandbox be.
 pub(super) fn may_be_of(memory: &Memory, manifest: &Manifest, since: Timestamp, run: &PodRun) -> bool {
     let before = memory.components.get(&manifest.id).and_then(|record| {
         let number = match &record.slot {
@@ -44,7 +45,7 @@ pub(super) fn may_be_of(memory: &Memory, manifest: &Manifest, since: Timestamp, 
     before.is_none_or(|before| before.pod_digest == manifest.digest) || run.created >= since
 }
 
-/// Whether this container's process is one of what stands.
+/// Whether this container's process is one of what is deployed.
 pub(super) fn reads(seen: &Observation, manifest: &Manifest, since: Timestamp, container: &ContainerRun) -> Reads {
     let other = |why: String| Reads::Other { why };
     let Some(started) = started(container) else { return Reads::Nothing };
@@ -67,7 +68,7 @@ pub(super) fn reads(seen: &Observation, manifest: &Manifest, since: Timestamp, c
         if let (Some(wanted), Some(runs)) = (wanted, &container.command_line)
             && wanted != *runs
         {
-            return other("the running process has another command line than the manifest".to_owned());
+            return other("the command line of the running process differs from the manifest".to_owned());
         }
     }
     Reads::All

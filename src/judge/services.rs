@@ -1,18 +1,18 @@
-//! What runs the components: the kubelet and the container runtime. One bad answer is luck, two are a verdict.
+//! The health of the kubelet and the container runtime. One bad answer is noise, two are a verdict.
 //!
 //! ```text
-//!                 a process    healthz / CRI              verdict
-//!   kubelet       none                                    Down       its service manager's business, or a person's
-//!                 just started  (said by the one before)  Unknown
-//!                 stopped      (whatever it said last)    Stalled
-//!                 runs         times out, twice           Stalled
-//!                 runs         answers, and does not renew its lease        Stalled; not behind an ended certificate,
-//!                                                                    nor before the lease could have ended since its start
-//!                              says it is unwell, twice   Failing    ping, log, syncloop: its own liveness
-//!   runtime       stopped      does not answer, twice     Stalled
-//!                 idle         does not answer, twice     Stalled
-//!                 works        does not answer            Unknown
-//!                              is not there               Down
+//!                 a process      healthz / CRI                          verdict
+//!   kubelet       none                                                  Down     left to its service manager
+//!                 just started   an answer of its predecessor           Unknown
+//!                 stopped        any last answer                        Stalled
+//!                 runs           times out, twice                       Stalled
+//!                 runs           answers, and does not renew its lease  Stalled  not behind an expired certificate, nor
+//!                                                                                before the lease could have ended
+//!                 runs           reports itself unhealthy, twice        Failing  ping, log, syncloop: its own liveness
+//!   runtime       stopped        does not answer, twice                 Stalled
+//!                 idle           does not answer, twice                 Stalled
+//!                 busy           does not answer                        Unknown
+//!                 any            fails otherwise (no socket, refused)   Down
 //! ```
 
 use std::time::Duration;
@@ -62,7 +62,6 @@ impl Past {
     }
 }
 
-/// The kubelet.
 pub(super) fn kubelet(tick: Tick, seen: &Observation, stuck: Option<&String>, past: &mut Past) -> ServiceState {
     let kubelet = &seen.kubelet;
     let runs = kubelet.process.as_ref().map(|process| (process.pid, process.started));
@@ -77,7 +76,7 @@ pub(super) fn kubelet(tick: Tick, seen: &Observation, stuck: Option<&String>, pa
             (tick.now.boot, Verdict::Stalled, evidence)
         }
         (Some(process), _) if kubelet.answered < process.started => {
-            (kubelet.answered, Verdict::Unknown, "it was not asked since it started".to_owned())
+            (kubelet.answered, Verdict::Unknown, "it was not probed since it started".to_owned())
         }
         (_, Reading::Good) => match stuck {
             Some(why) => (kubelet.answered, Verdict::Stalled, format!("it answers, and {why}")),

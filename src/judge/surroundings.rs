@@ -1,6 +1,6 @@
-//! What lies around a component and explains its trouble: a certificate out of its dates, a disk without room, a broken
-//! way to the API server. Each explains only what the known-good generation would suffer from as well: what a candidate
-//! brought with it (an expired certificate, another server in its kubeconfig) is its own fault, and going back cures it.
+//! Causes in the environment of a component: a certificate outside its validity, a full disk, an unreachable API
+//! server. Each counts only if the known-good generation would suffer from it as well: a fault that a candidate brought
+//! with it (an expired certificate, another server in its kubeconfig) is its own, and a rollback cures it.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -51,16 +51,16 @@ pub(super) fn disk(id: &ComponentId, assessment: &Assessment, seen: &Observation
             DiskUse::Manifests | DiskUse::State => false,
         })?;
         match disk.room(0) {
-            Room::None => Some(format!("no room is left for {what} ({})", path.display())),
+            Room::None => Some(format!("no space is left for {what} ({})", path.display())),
             Room::NoInodes => Some(format!("no inodes are left for {what} ({})", path.display())),
-            Room::ReadOnly => Some(format!("{what} ({}) lies on a read-only file system", path.display())),
+            Room::ReadOnly => Some(format!("{what} ({}) is on a read-only file system", path.display())),
             Room::Enough | Room::Little | Room::FewInodes => None,
         }
     })?;
     Some(Cause::Disk { detail: full })
 }
 
-/// Where its data lie: what stands and what is known-good must agree on it, or it is the candidate's choice.
+/// Where its data lie: what is deployed and what is known-good must agree on it, or it is the candidate's choice.
 fn data_dir(id: &ComponentId, seen: &Observation, memory: &Memory) -> Option<PathBuf> {
     let of = |identity: Option<DataIdentity>| match identity {
         Some(DataIdentity::Etcd { data_dir, .. }) => Some(data_dir),
@@ -128,8 +128,8 @@ fn standing<'a>(id: &ComponentId, seen: &'a Observation) -> Option<&'a Manifest>
     seen.manifests.files().filter_map(|file| file.content.as_ref().ok()).find(|manifest| manifest.id == *id)
 }
 
-/// Whether a generation's flags name one of these files, which the flags of what stands do; where its manifest is not at
-/// hand, whether its closure has one.
+/// Whether a generation's flags name one of these files, which the flags of what is deployed do; where its manifest is
+/// not at hand, whether its closure has one.
 fn names(generation: &Generation, seen: &Observation, files: &BTreeSet<PathBuf>) -> bool {
     let its_own = |manifest: &&Manifest| manifest.digest == generation.pod_digest;
     if seen.manifests.files().filter_map(|file| file.content.as_ref().ok()).any(|manifest| its_own(&manifest)) {

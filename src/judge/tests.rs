@@ -1,4 +1,4 @@
-//! Situations of one component and of several, each with the verdict and the cause they must come to.
+//! Situations of one component and of several, each with the expected verdict and cause.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -357,7 +357,7 @@ fn only_exits_seen_to_happen_of_what_stands_are_crashes() {
         code: 1,
         reason: "Error".to_owned(),
     };
-    // What stood before we looked is not held against it.
+    // What was deployed before we looked is not held against it.
     let mut seen = nothing_runs(&["etcd"]);
     container(&mut seen, "etcd", exited(-2000));
     let (first, history) = passes(&seen, &Memory::default(), History::default(), 1);
@@ -369,7 +369,7 @@ fn only_exits_seen_to_happen_of_what_stands_are_crashes() {
     // The same exit is not counted twice.
     let (again, history) = passes(&seen, &Memory::default(), history, 2);
     assert_eq!(again.components[&id].crash, None);
-    // Nor is that of a process older than what stands now.
+    // Nor is that of a process older than what is deployed now.
     let run = &mut seen.runtime.as_mut().unwrap()[0];
     run.containers[0].attempt = 2;
     run.containers[0].state = exited(-9000);
@@ -1138,7 +1138,7 @@ fn a_lease_that_cannot_be_read_or_has_a_new_holder_says_nothing() {
         seen.leases.insert(scheduler.clone(), LeaseLook { said, at: seen.at.boot });
     };
     assert_eq!(stalled(&leases(&seen, &[controllers, kubelet], long, unread)), [] as [&str; 0], "not for our eyes");
-    // A process that was restarted is given the whole time, and one that is not the first of its kind begins anew.
+    // A process that was restarted is given the whole time, and one that is not the first of its kind begins again.
     let restarted = |seen: &mut Observation, second: u64| {
         for run in seen.runtime.iter_mut().flatten().filter(|run| run.component == scheduler) {
             run.containers[0].id = format!("kube-scheduler-{}", second / (LEASE_STILL - 10));
@@ -1160,7 +1160,7 @@ fn an_api_server_that_answers_its_health_checks_and_no_read_stands_still_while_e
     let seen = leaseholders();
     let hang = |seen: &mut Observation, _: u64| {
         for look in seen.leases.values_mut() {
-            look.said = Err(Symptom::new(SymptomKind::TimedOut, "took the question and did not answer in time"));
+            look.said = Err(Symptom::new(SymptomKind::TimedOut, "accepted the request and did not answer in time"));
         }
     };
     assert_eq!(stalled(&leases(&seen, &[], LEASE_STILL - 10, hang)), [] as [&str; 0], "for a moment");
@@ -1217,7 +1217,7 @@ fn a_kubelet_or_runtime_is_ill_after_two_samples_and_not_for_being_busy_or_gone(
     assert_eq!(service(gone, 9).1, Verdict::Down);
 }
 
-/// etcd runs and has answered for itself; the other members as they are told.
+/// etcd runs and has answered for itself; the other members as instructed.
 fn member_says(change: impl FnOnce(&mut EtcdStatus)) -> Observation {
     let mut seen = nothing_runs(&["etcd"]);
     running(&mut seen, "etcd", -3000);
@@ -1309,7 +1309,7 @@ fn n21_a_member_without_a_leader_names_the_cluster_and_who_does_not_answer() {
 fn started_alone(leaderless: u64, change: impl FnOnce(&mut EtcdStatus)) -> Observation {
     let mut seen = member_says(|status| {
         status.own = None;
-        status.silent = Some(Symptom::new(SymptomKind::TimedOut, "took the connection and did not finish"));
+        status.silent = Some(Symptom::new(SymptomKind::TimedOut, "accepted the connection and did not finish"));
         let leaderless_for = Duration::from_secs(leaderless);
         status.metrics = Some(Metrics { has_leader: Some(false), leaderless_for, ..Metrics::default() });
         change(status);
@@ -1423,7 +1423,7 @@ fn a_slow_disk_is_evidence_and_explains_only_what_is_wrong() {
     let mut seen = member_says(slow);
     let assessment = judged(&seen, "etcd");
     assert_eq!((assessment.verdict, assessment.cause), (Verdict::Healthy, None));
-    assert!(assessment.evidence.iter().any(|line| line.contains("more than 512 ms")), "{:?}", assessment.evidence);
+    assert!(assessment.evidence.iter().any(|line| line.contains("above 512 ms")), "{:?}", assessment.evidence);
     answers(&mut seen, "etcd", &[(Question::Live, bad(SymptomKind::TimedOut))]);
     assert!(matches!(judged(&seen, "etcd").cause, Some(Cause::Disk { .. })));
     answers(&mut seen, "etcd", &[(Question::Live, Reading::Good), (Question::Quorum, bad(SymptomKind::ClusterWide))]);

@@ -1,7 +1,8 @@
-//! The closure of a manifest: the files below the Kubernetes directory that its flags and mounts bring into the pod.
+//! The configuration files of a manifest: the files below the Kubernetes directory that its flags and mounts bring into
+//! the pod.
 //!
-//! Configuration belongs to a generation and comes back with it. Key material never does (Q4): what a file is, is
-//! judged by what stands in it, not by its name.
+//! Configuration files belong to a generation and are rolled back with it. Key material is not (Q4): a file is
+//! classified by its content, not by its name.
 
 use std::path::PathBuf;
 
@@ -22,7 +23,7 @@ pub const MAX_FILES: usize = 128;
 pub enum FileKind {
     /// Kept with the generation, put back with it.
     Config,
-    /// A kubeconfig: put back only where the one that stands cannot work, and the kept one can (Q4).
+    /// A kubeconfig: put back only where the one that is deployed cannot work, and the kept one can (Q4).
     Kubeconfig {
         /// Whether it could work at all.
         works: KubeconfigHealth,
@@ -43,13 +44,10 @@ pub enum KubeconfigHealth {
         not_after: Option<i64>,
     },
     /// It cannot work, and why.
-    Cannot {
-        /// A sentence.
-        reason: String,
-    },
+    Cannot { reason: String },
 }
 
-/// What stands at a closure's path.
+/// What is at a closure's path.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "state")]
 pub enum FileState {
@@ -61,20 +59,14 @@ pub enum FileState {
         /// Of what makes it this version: the bytes of a configuration file; of a kubeconfig that works, all but its
         /// credentials (a renewed certificate is no change); the fingerprint of key material.
         digest: Digest,
-        /// Permission bits.
         mode: u32,
-        /// Owner.
         uid: u32,
-        /// Group.
         gid: u32,
     },
     /// Named, and not there.
     Missing,
     /// There, and not to be read as a file: a reason.
-    Unreadable {
-        /// A sentence.
-        reason: String,
-    },
+    Unreadable { reason: String },
 }
 
 /// One file of a closure.
@@ -82,7 +74,6 @@ pub enum FileState {
 pub struct ClosureFile {
     /// Its path on the host.
     pub path: PathBuf,
-    /// What stands there.
     pub state: FileState,
 }
 
@@ -107,7 +98,7 @@ pub fn generation_digest(pod: Digest, closure: &[ClosureFile]) -> Digest {
     Digest::of_parts(parts.iter().map(Vec::as_slice))
 }
 
-/// Whether what stands may give way to what was kept, at this second since the epoch (Q4).
+/// Whether what is deployed may give way to what was kept, at this second since the epoch (Q4).
 ///
 /// # Errors
 /// Why not, as a sentence.
@@ -124,7 +115,7 @@ pub fn generation_digest(pod: Digest, closure: &[ClosureFile]) -> Digest {
 /// | kubeconfig    | one that works, other credentials      | no                                     |
 pub fn may_replace(now: &FileState, kept: &FileState, second: i64) -> Result<(), String> {
     let FileState::Present { kind: kept, .. } = kept else {
-        return Err("nothing was kept of it".to_owned());
+        return Err("no copy of it was kept".to_owned());
     };
     let standing = match now {
         FileState::Present { kind, .. } => Some(kind),
@@ -134,7 +125,7 @@ pub fn may_replace(now: &FileState, kept: &FileState, second: i64) -> Result<(),
         return Err("the present file is key material, which is never overwritten".to_owned());
     }
     match kept {
-        FileKind::KeyMaterial => Err("key material is never put back".to_owned()),
+        FileKind::KeyMaterial => Err("key material is never restored".to_owned()),
         FileKind::Config => match standing {
             Some(FileKind::Kubeconfig { works: KubeconfigHealth::Works { .. }, .. }) => {
                 Err("the present file is a kubeconfig that works".to_owned())

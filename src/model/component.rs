@@ -152,7 +152,7 @@ impl fmt::Display for HostService {
     }
 }
 
-/// What a component is to the others. The order is the order of dependence: whoever stands first is started first.
+/// What a component is to the others. The order is the order of dependence: the first one is started first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Role {
@@ -160,11 +160,8 @@ pub enum Role {
     Other,
     /// A member of the etcd cluster.
     Etcd,
-    /// kube-apiserver.
     ApiServer,
-    /// kube-controller-manager.
     ControllerManager,
-    /// kube-scheduler.
     Scheduler,
 }
 

@@ -1,4 +1,4 @@
-//! SHA-256 digests: how a generation is named by what it holds.
+//! SHA-256 digests: content addresses of generations and files.
 
 use std::fmt;
 use std::str::FromStr;
@@ -27,7 +27,7 @@ impl Digest {
         Self(hasher.finalize().into())
     }
 
-    /// The first twelve hex digits: enough for a person to tell two apart.
+    /// The first twelve hex digits: enough for the operator to tell two apart.
     pub fn short(&self) -> String {
         self.to_string()[..12].to_owned()
     }

@@ -1,14 +1,15 @@
-//! What an etcd member says about itself and its cluster, and what of it is remembered.
+//! The status of an etcd member and its cluster, and the part of it that the agent remembers.
 //!
 //! ```text
-//!   Maintenance.Status ─┐  version, IDs, leader, indexes, sizes, alarms (they stand among its errors)
+//!   Maintenance.Status ─┐  version, IDs, leader, indexes, sizes, alarms (listed among its errors)
 //!   member list ────────┤
-//!   linearizable read ──┼──▶ EtcdStatus ──▶ Incarnation: which world this is, and how far it had come
+//!   linearizable read ──┼──▶ EtcdStatus ──▶ Incarnation: the lineage, and the highest revision seen
 //!   /metrics ───────────┤  fsync, commits, leader changes
 //!   the other members' ─┘  Status, each with its own deadline
 //! ```
 //!
-//! Absent is not zero: etcd 3.4 says less than 3.6, a learner answers little, and without a quorum nothing is agreed.
+//! Absent is not zero: etcd 3.4 reports less than 3.6, a learner answers few requests, and without a quorum nothing is
+//! agreed.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -33,7 +34,6 @@ pub const LEADER_WITHIN: Duration = Duration::from_secs(5);
 /// One look at a member.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EtcdStatus {
-    /// Whom we asked.
     pub target: String,
     /// When it had answered, on the boot clock.
     pub at: Duration,
@@ -46,8 +46,8 @@ pub struct EtcdStatus {
     /// Why there was no such read, where it answered at all.
     #[serde(default)]
     pub not_agreed: Option<Symptom>,
-    /// How many rounds with an agreed read in a row, this one included, said the same of the store and nothing lower; zero
-    /// without one, and where it was asked once only.
+    /// How many rounds with an agreed read in a row, this one included, said the same for the store and nothing lower;
+    /// zero without one, and where it was asked once only.
     #[serde(default)]
     pub repeated: u32,
     /// Whose Kubernetes cluster its store is, read with the quorum; absent where it could not be read.
@@ -98,7 +98,6 @@ pub struct MemberStatus {
     pub version: String,
     /// The cluster's ID.
     pub cluster: u64,
-    /// Its own ID.
     pub member: u64,
     /// The leader's ID; absent where it knows none.
     pub leader: Option<u64>,
@@ -129,7 +128,6 @@ pub struct MemberStatus {
 pub struct Alarm {
     /// The member's ID.
     pub member: u64,
-    /// Which.
     pub kind: AlarmKind,
 }
 
@@ -141,7 +139,6 @@ pub enum AlarmKind {
     NoSpace,
     /// A member's data differ from the others'.
     Corrupt,
-    /// Another one.
     Other(String),
 }
 
@@ -164,7 +161,7 @@ impl Alarm {
             "CORRUPT" => AlarmKind::Corrupt,
             other => AlarmKind::Other(other.to_owned()),
         };
-        // A member ID of nought is left out of the text.
+        // A member ID of zero is left out of the text.
         let member = field("memberID:").map_or(Some(0), |id| id.parse().ok())?;
         Some(Self { member, kind })
     }
@@ -186,7 +183,6 @@ pub struct Agreed {
 /// A member, as the member list has it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Member {
-    /// Its ID.
     pub id: u64,
     /// Its name; empty until it has started once.
     pub name: String,
@@ -224,7 +220,7 @@ pub struct Latency {
     pub p99: Within,
 }
 
-/// The bucket of a histogram in which a percentile lies.
+/// The bucket of a histogram in which a percentile is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Within {
     /// It is longer than this.
@@ -248,12 +244,12 @@ pub struct Metrics {
     /// Above what the 99th percentile of the WAL's fsync was between two scrapes (a bound of the histogram), the latest
     /// last, of the last few scrapes between which there was any.
     pub fsync: Vec<Duration>,
-    /// The same of the backend's commits.
+    /// The same for the backend's commits.
     pub commit: Vec<Duration>,
     /// Every fsync of the WAL since the member started; absent before the first.
     #[serde(default)]
     pub every_fsync: Option<Latency>,
-    /// The same of the backend's commits.
+    /// The same for the backend's commits.
     #[serde(default)]
     pub every_commit: Option<Latency>,
     /// Changes of leader it has seen since it started.
@@ -283,7 +279,7 @@ impl EtcdStatus {
         self.own.as_ref()?.alarms.iter().find(|alarm| alarm.kind == *kind)
     }
 
-    /// A member by a name a person knows.
+    /// A member by a name the operator knows.
     pub fn name_of(&self, id: u64) -> String {
         if self.own.as_ref().is_some_and(|own| own.member == id) {
             return "this member".to_owned();

@@ -1,7 +1,7 @@
-//! What tells one etcd store from another, and what is remembered of an etcd that serves the wrong one.
+//! The identity of an etcd store, and the state of an etcd that serves the wrong one.
 //!
 //! Cluster ID and member ID are derived from URLs and a token, so an etcd that founds a new store in an empty directory
-//! may have the very same IDs as before. Three things tell them apart:
+//! may have the same IDs as before. Three things distinguish the stores:
 //!
 //! ```text
 //!   Namespace kube-system    its UID, made by the first API server that used the store: another UID is another cluster,
@@ -38,7 +38,6 @@ pub struct StoreIdentity {
 pub enum KubeSystem {
     /// No such key: no API server has ever written to this store.
     Absent,
-    /// It is there.
     Present {
         /// Its UID; absent where the value cannot be read (encryption at rest of every resource).
         uid: Option<String>,
@@ -48,7 +47,7 @@ pub enum KubeSystem {
 }
 
 impl StoreIdentity {
-    /// Whether two stores are one cluster's; nothing where that cannot be told.
+    /// Whether two stores are one cluster's; nothing where that is unknown.
     pub fn is_of(&self, other: &Self) -> Option<bool> {
         if self.prefix != other.prefix {
             return None;
@@ -80,16 +79,13 @@ pub enum WalOrigin {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         fingerprint: Option<u32>,
     },
-    /// It cannot be told: the first segment was purged, or cannot be read.
-    Unknown {
-        /// Why.
-        why: String,
-    },
+    /// It is unknown: the first segment was purged, or cannot be read.
+    Unknown { why: String },
 }
 
 impl Default for WalOrigin {
     fn default() -> Self {
-        Self::Unknown { why: "it was not looked at".to_owned() }
+        Self::Unknown { why: "it was not read".to_owned() }
     }
 }
 
@@ -189,7 +185,6 @@ pub struct DataDir {
 pub enum LockState {
     /// Nobody holds it.
     Free,
-    /// Somebody does.
     Held,
     /// No database, or it could not be asked.
     #[default]

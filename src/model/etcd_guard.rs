@@ -1,9 +1,9 @@
-//! Which etcd may open which data (R9), and so which generation of it may be deployed over them.
+//! Which etcd version may open which data (R9), and so which generation of etcd may be deployed over them.
 //!
-//! An etcd ends itself over data of a cluster version above its own (`MustDetectDowngrade` in its
-//! `server/etcdserver/version`), from 3.6 on also over a storage version that it does not know
-//! (`server/storage/schema`), and up to 3.5 over data of a downgrade that is under way to another version than its own.
-//! Both versions are minor versions; a patch changes nothing about the data.
+//! An etcd exits over data of a cluster version above its own (`MustDetectDowngrade` in `server/etcdserver/version`);
+//! from 3.6 on also over a storage version that it does not know (`server/storage/schema`); up to 3.5 over data with an
+//! active downgrade to a version other than its own. Both versions are minor versions; a patch release changes nothing
+//! about the data.
 
 use std::fmt;
 
@@ -19,7 +19,7 @@ const HEEDS_DOWNGRADE: Minor = (3, 5);
 pub struct Barred {
     /// Which versions, and why.
     pub why: String,
-    /// What a person can do.
+    /// What the operator can do.
     pub next_step: String,
 }
 
@@ -51,7 +51,7 @@ pub fn may_open(binary: Option<Minor>, data: &DataVersion) -> Result<(), Barred>
             );
         }
     };
-    const NEWER: &str = "put an etcd in place that is at least as new and mend what keeps it from serving; or, with a \
+    const NEWER: &str = "deploy an etcd that is at least as new and fix what keeps it from serving; or, with a \
                          snapshot from before the upgrade, restore that for the older one";
     if let Some(storage) = versions.storage.filter(|storage| *storage > binary) {
         let storage = shown(storage);
@@ -80,7 +80,7 @@ pub fn may_open(binary: Option<Minor>, data: &DataVersion) -> Result<(), Barred>
         }
         Some(_) => Ok(()),
         None => barred(
-            format!("it is unknown whether {etcd} can open the data: they name no cluster version yet"),
+            format!("it is unknown whether {etcd} can open the data: they contain no cluster version yet"),
             "let the etcd that made them serve once, or put the manifest in place by hand",
         ),
     }
@@ -115,7 +115,8 @@ fn not_newer(other: Option<Minor>, target: Option<Minor>) -> bool {
     other.zip(target).is_some_and(|(other, target)| other <= target)
 }
 
-/// The generations that may have run over the data last: the one that served, and the one that stands or stood.
+/// The generations that may have run over the data last: the one that served, and the one that is deployed or was
+/// deployed.
 fn ran_since(record: &Record) -> impl Iterator<Item = &Generation> {
     let stands = record.stands.as_ref().and_then(|stands| record.by_digest(stands.digest));
     let in_hand = match &record.slot {
@@ -159,7 +160,7 @@ mod tests {
             (v34, known(v34, None, v34), true, "3.4 reads no word of it"),
             (v34, known(v35, None, Some((3, 3))), false, "cluster version 3.5"),
             (v36, known(v36, None, v35), true, "3.6 runs on while it downgrades"),
-            (v35, known(None, None, None), false, "they name no cluster version yet"),
+            (v35, known(None, None, None), false, "they contain no cluster version yet"),
             (v35, DataVersion::Unknown { why: "the disk is gone".to_owned() }, false, "the disk is gone"),
             (None, known(v34, None, None), false, "does not name etcd's version"),
             (Some((4, 0)), known(v37, v37, None), true, "another major"),

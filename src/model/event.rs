@@ -1,4 +1,4 @@
-//! What is told: one event per change of state, to the journal and to the history.
+//! Events: one per state change, for the journal and the history.
 
 use std::fmt;
 
@@ -10,7 +10,6 @@ use super::ComponentId;
 /// One line of the history, and one of the journal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event {
-    /// When.
     pub at: Timestamp,
     /// What kind: the journal's MESSAGE_ID goes by it.
     pub kind: EventKind,
@@ -45,9 +44,9 @@ pub enum EventKind {
     Action,
     /// A step failed.
     Failure,
-    /// Something a person should know, that nothing is done about.
+    /// Something the operator should know, that nothing is done about.
     Notice,
-    /// A person asked for something.
+    /// The operator asked for something.
     Request,
     /// A snapshot of etcd's data was taken or pruned.
     Snapshot,

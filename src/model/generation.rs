@@ -1,4 +1,4 @@
-//! A generation: one version of a component, and what is known of it.
+//! A generation: one version of a component, and the evidence about it.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::manifest::DataIdentity;
 use super::{ClosureFile, Digest};
 
-/// Everything remembered of one version of a component. The bytes themselves lie in the generation store.
+/// Everything remembered of one version of a component. The bytes themselves are in the generation store.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Generation {
@@ -19,7 +19,7 @@ pub struct Generation {
     pub digest: Digest,
     /// Of the decoded pod alone: tells a changed manifest from a changed closure.
     pub pod_digest: Digest,
-    /// Of the manifest's bytes, as they lie in the store and in inactive-manifests.
+    /// Of the manifest's bytes, as they are in the store and in inactive-manifests.
     pub raw_digest: Digest,
     /// How long it may take to come up, by its startup probe.
     pub startup_budget: Duration,
@@ -65,20 +65,14 @@ pub enum Stored {
 pub enum Standing {
     /// Seen, not proven. It replaces nothing.
     Candidate,
-    /// Proven by evidence or asserted by a person.
+    /// Proven by evidence or asserted by the operator.
     KnownGood {
         /// What proved it.
         proof: Proof,
-        /// When.
         since: Timestamp,
     },
     /// Failed by its own fault: reverted at once if it appears again.
-    Quarantined {
-        /// The evidence.
-        why: String,
-        /// When.
-        since: Timestamp,
-    },
+    Quarantined { why: String, since: Timestamp },
 }
 
 impl Standing {
@@ -108,7 +102,7 @@ pub enum Proof {
         /// What was seen: the pod's UID, its container, the probes that answered.
         evidence: String,
     },
-    /// A person said so.
+    /// The operator said so.
     Asserted {
         /// Their reason, where they gave one.
         reason: String,

@@ -1,4 +1,4 @@
-//! Reasons to change nothing on this node. lastgood observes, keeps and reports under each of them.
+//! Inhibitors: reasons to change nothing on this node. lastgood observes, stores and reports under each of them.
 
 use std::fmt;
 
@@ -27,7 +27,7 @@ pub enum Inhibitor {
     },
     /// `mode = "observe"`.
     Observe,
-    /// A person paused.
+    /// The operator paused.
     Paused {
         /// Until when, by the wall clock.
         until: Timestamp,
@@ -40,7 +40,7 @@ impl fmt::Display for Inhibitor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::ReadOnly { why } => write!(f, "the manifest directory cannot be written: {why}"),
-            Self::Kubeadm { pid, command } => write!(f, "kubeadm is at work (pid {pid}: {command})"),
+            Self::Kubeadm { pid, command } => write!(f, "kubeadm is running (pid {pid}: {command})"),
             Self::Observe => f.write_str("the configuration says mode = \"observe\""),
             Self::Paused { until, reason } if reason.is_empty() => write!(f, "paused until {until:.0}"),
             Self::Paused { until, reason } => write!(f, "paused until {until:.0}: {reason}"),
@@ -60,17 +60,18 @@ impl Inhibitor {
         read_only.chain(kubeadm).chain(observe).chain(paused).collect()
     }
 
-    /// How a person ends it.
+    /// How the operator ends it.
     pub fn next_step(&self) -> &'static str {
         match self {
             Self::ReadOnly { .. } => "make it writable",
-            Self::Kubeadm { .. } => "let it end",
+            Self::Kubeadm { .. } => "wait until it ends",
             Self::Observe => "set mode = \"act\" in /etc/lastgood/config.toml; `lastgood rollback` works meanwhile",
             Self::Paused { .. } => "`lastgood resume` ends the pause",
         }
     }
 
-    /// Whether a person's own request is carried out all the same: their pause and their observe mode bind us, not them.
+    /// Whether the operator's own request is carried out nevertheless: their pause and their observe mode bind us, not
+    /// them.
     pub fn yields_to_operator(&self) -> bool {
         matches!(self, Self::Observe | Self::Paused { .. })
     }

@@ -1,8 +1,8 @@
-//! What a restore will want to know of an etcd that is gone: written down while it is well.
+//! The facts about an etcd that a restore needs when that etcd is gone; they are saved while it is healthy.
 //!
-//! A restored cluster has to move its revisions beyond every one that was ever served, or watchers and caches believe the
-//! future they have seen. The raft index says nothing about that, and begins anew with each restore; so the MVCC revision
-//! is kept, of every cluster that this node has served, the ones before a restore included.
+//! A restore has to move revisions above every revision that was ever served, or watchers and caches hold revisions
+//! from the future. The raft index cannot serve for this, since each restore resets it; so the highest MVCC revision is
+//! kept, for every cluster that this node has served, including those before a restore.
 
 use std::time::Duration;
 
@@ -59,7 +59,6 @@ pub struct World {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Size {
-    /// When.
     pub at: Timestamp,
     /// Bytes of the file.
     pub bytes: u64,
@@ -70,7 +69,6 @@ pub struct Size {
 pub struct Growth {
     /// From so many bytes.
     pub from: u64,
-    /// To so many.
     pub to: u64,
     /// Over this time.
     pub over: Duration,

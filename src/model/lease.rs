@@ -1,5 +1,5 @@
-//! Leases: how it shows from outside that a component gets on. Who holds one and does not renew it does nothing, however
-//! well it says it is.
+//! Leases: the outside evidence that a component makes progress. A holder that does not renew its lease is stalled,
+//! whatever its health check reports.
 
 use std::time::Duration;
 
@@ -23,8 +23,8 @@ pub struct Lease {
     /// `spec.holderIdentity`; nobody's when absent. Controller manager and scheduler put `HOST_UUID` there, a kubelet its
     /// node's name.
     pub holder: Option<String>,
-    /// `spec.leaseDurationSeconds`: nobody else takes it before it has stood still for as long, the holder's own successor no
-    /// less than another host. Controller manager and scheduler write 15 s.
+    /// `spec.leaseDurationSeconds`: nobody else takes it before it has been stalled for as long, the holder's own
+    /// successor no less than another host. Controller manager and scheduler write 15 s.
     pub lasts: Option<Duration>,
     /// `spec.renewTime`, as it was written: only whether it changes counts, since it is by the holder's clock.
     pub renewed: Option<String>,

@@ -1,10 +1,10 @@
-//! The history of one etcd's data: what a member has served, that the data went back, or that they are not the ones on
+//! The lineage of one etcd's data: what a member has served, that its data regressed, or that they are not the data on
 //! record.
 //!
 //! ```text
-//!   Incarnation   what this member served last: cluster, revision, term, whose store
-//!   WentBack      an earlier state was restored: who has still to be restarted
-//!   WrongData     another store is served: which, and what became of the API server
+//!   Incarnation   what this member served last: cluster, revision, term, owner of the store
+//!   WentBack      an earlier state was restored: which components still have to be restarted
+//!   WrongData     another store is served: which one, and the state of the API server
 //! ```
 
 use std::fmt;
@@ -52,7 +52,7 @@ impl Incarnation {
     /// which no process is left to remember anything.
     const UNSAVED_SECONDS: i64 = 60;
 
-    /// Whether this is worth a write, where `saved` lies on disk.
+    /// Whether this is worth a write, where `saved` is on disk.
     pub fn is_worth_saving(&self, saved: &Self) -> bool {
         let grown = Self { revision: self.revision, at: self.at, ..saved.clone() };
         *self != grown || self.at.as_second() - saved.at.as_second() >= Self::UNSAVED_SECONDS
@@ -69,7 +69,7 @@ impl fmt::Display for Incarnation {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct WentBack {
-    /// Whose data went back.
+    /// Whose data regressed.
     pub etcd: ComponentId,
     /// A process that started before this may remember the old world.
     pub since: Timestamp,
@@ -85,13 +85,11 @@ pub struct WentBack {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct WrongData {
-    /// Which etcd.
     pub etcd: ComponentId,
     /// In which way its data are wrong.
     pub kind: WrongDataKind,
     /// When its first answer from these data came, by the wall clock.
     pub since: Timestamp,
-    /// What it serves.
     pub serves: Incarnation,
     /// What became of kube-apiserver.
     pub api: ApiStop,
@@ -107,7 +105,7 @@ pub enum WrongDataKind {
     Foreign,
     /// They are an older copy of the data on record.
     Older,
-    /// They go back, and whether somebody restored them cannot be told.
+    /// They go back, and whether somebody restored them is unknown.
     Unclear,
 }
 
@@ -122,7 +120,7 @@ impl WrongDataKind {
         }
     }
 
-    /// Whether nothing must be started or left running on them: what cannot be told stops nobody.
+    /// Whether nothing must be started or left running on them: what is unknown stops nobody.
     pub fn is_certain(self) -> bool {
         self != Self::Unclear
     }
@@ -140,11 +138,11 @@ pub enum ApiStop {
         component: ComponentId,
         /// Which generation comes back.
         generation: u32,
-        /// Whether the manifest was seen to be out: a file that stands there afterwards is a person's.
+        /// Whether the manifest was seen to be out: a file that exists there afterwards is the operator's.
         out: bool,
         /// Since when, by the wall clock.
         since: Timestamp,
     },
-    /// A person wants it to run on these data.
+    /// The operator wants it to run on these data.
     Released,
 }

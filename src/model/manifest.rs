@@ -1,9 +1,9 @@
-//! A static pod manifest, read as the kubelet reads it (`pkg/kubelet/config/file.go`, `common.go`): the first document,
-//! YAML or JSON, whatever the file's ending.
+//! A static pod manifest, parsed as the kubelet parses it (`pkg/kubelet/config/file.go`, `common.go`): the first
+//! document, YAML or JSON, whatever the file's extension.
 //!
-//! Two files are the same pod when they decode to the same thing: the kubelet's UID comes from the decoded pod, so
-//! comments and white space restart nothing. [`Manifest::digest`] follows it, but is taken over the whole decoded
-//! document, so that a field newer than this program still counts as a change.
+//! Two files define the same pod if they decode to the same value: the kubelet derives the UID from the decoded pod, so
+//! comments and white space cause no restart. [`Manifest::digest`] follows this, but covers the whole decoded document,
+//! so that a field newer than this program still counts as a change.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -62,10 +62,7 @@ pub enum FileFault {
         target: String,
     },
     /// A fifo, socket or device.
-    Special {
-        /// Which.
-        kind: String,
-    },
+    Special { kind: String },
     /// It could not be read.
     Unreadable {
         /// The system's word.
@@ -90,10 +87,10 @@ impl fmt::Display for FileFault {
 }
 
 impl FileFault {
-    /// Whether the kubelet may run a pod from such a file all the same (Q16). Our YAML is 1.2, the kubelet's is 1.1: it takes
-    /// `yes` for a boolean, `0444` for an octal number, `<<` for a merge and UTF-16 for text. Whatever has a document in it
-    /// that merely is no Pod to us may be one to the kubelet. Where there is no document, there is none for the kubelet
-    /// either: its scanner and ours are both ports of libyaml.
+    /// Whether the kubelet may run a pod from such a file nevertheless (Q16). Our YAML is 1.2, the kubelet's is 1.1: it
+    /// takes `yes` for a boolean, `0444` for an octal number, `<<` for a merge and UTF-16 for text. Whatever has a
+    /// document in it that merely is no Pod to us may be one to the kubelet. Where there is no document, there is none
+    /// for the kubelet either: its scanner and ours are both ports of libyaml.
     pub fn kubelet_may_run(&self) -> bool {
         match self {
             Self::NotAPod { .. } | Self::InvalidPod { .. } => true,
@@ -111,7 +108,7 @@ pub enum DataIdentity {
     Etcd {
         /// The host path behind `--data-dir`.
         data_dir: PathBuf,
-        /// The host path behind `--wal-dir`, where its log lies apart.
+        /// The host path behind `--wal-dir`, where its log is separate.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         wal_dir: Option<PathBuf>,
     },
@@ -143,8 +140,8 @@ impl Manifest {
     /// Decodes what a file holds.
     ///
     /// # Errors
-    /// The fault says what a person would have to mend. It means that *we* cannot read the file; whether a pod may run from
-    /// it all the same, [`FileFault::kubelet_may_run`] tells.
+    /// The fault says what the operator would have to fix. It means that *we* cannot read the file; whether a pod may
+    /// run from it nevertheless, [`FileFault::kubelet_may_run`] tells.
     pub fn parse(raw: Arc<[u8]>) -> Result<Self, FileFault> {
         if raw.len() as u64 > MAX_BYTES {
             return Err(FileFault::TooLarge { bytes: raw.len() as u64 });
@@ -248,7 +245,7 @@ impl Manifest {
         mounts
     }
 
-    /// Where a path of the main container lies on the host, if a hostPath volume brings it in.
+    /// Where a path of the main container is on the host, if a hostPath volume brings it in.
     pub fn host_path(&self, inside: &Path) -> Option<PathBuf> {
         self.host_mounts().into_iter().find_map(|(mount, host)| {
             let rest = inside.strip_prefix(&mount).ok()?;
@@ -383,8 +380,8 @@ fn validate(pod: &Pod) -> Result<ComponentId, String> {
     Ok(ComponentId::new(namespace, name))
 }
 
-/// The first document of a YAML stream, or the JSON text. Only the first counts, and what stands behind it (a trailing
-/// `---`, say) must not fail the whole.
+/// The first document of a YAML stream, or the JSON text. Only the first counts, and what is deployed behind it (a
+/// trailing `---`, say) must not fail the whole.
 fn first_document<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, FileFault> {
     if text.trim_start().starts_with('{') {
         // Tabs are white space in JSON and an error in YAML.

@@ -1,4 +1,5 @@
-//! The memory: what the agent knows from earlier passes, also across restarts and reboots. One value, saved whole.
+//! The memory: what the agent knows from earlier passes, also across restarts and reboots. It is one value, saved as a
+//! whole.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
@@ -25,13 +26,13 @@ pub struct Memory {
     pub machine: Machine,
     /// The components of this node.
     pub components: BTreeMap<ComponentId, Record>,
-    /// A person's pause, while it lasts.
+    /// The operator's pause, while it lasts.
     pub pause: Option<Pause>,
     /// kube-apiserver, while it is taken out around an etcd change.
     pub parked: Option<Parked>,
     /// How long ago each restart of the kubelet was that still counts.
     pub kubelet_restarts: VecDeque<Duration>,
-    /// The same of the container runtime.
+    /// The same for the container runtime.
     #[serde(default)]
     pub runtime_restarts: VecDeque<Duration>,
     /// When the API server was last seen to serve: in which boot, and when on its clock.
@@ -42,7 +43,7 @@ pub struct Memory {
     /// Which world each etcd of this node has served.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub incarnations: BTreeMap<ComponentId, Incarnation>,
-    /// An etcd world that went back, while somebody may still remember the one before.
+    /// An etcd world that regressed, while somebody may still remember the one before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub went_back: Option<WentBack>,
     /// An etcd that serves other data than those on record, while it does.
@@ -51,7 +52,7 @@ pub struct Memory {
     /// The cluster that this node's files made it a member of while etcd served the data on record.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cluster: Option<ClusterFiles>,
-    /// What a person was seen to do since then that makes another cluster of this node: a sentence.
+    /// What the operator was seen to do since then that makes another cluster of this node: a sentence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rebuilt: Option<String>,
     /// The components that changed together last. Left out where none has changed since there are change sets.
@@ -91,7 +92,7 @@ pub struct ApiServed {
     pub at: Duration,
 }
 
-/// A person's pause.
+/// The operator's pause.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Pause {
@@ -99,7 +100,7 @@ pub struct Pause {
     pub until: Timestamp,
     /// Why, where they said so.
     pub reason: String,
-    /// Whether its coming end was told.
+    /// Whether its coming end was reported.
     pub warned: bool,
 }
 
@@ -107,9 +108,8 @@ pub struct Pause {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Parked {
-    /// Its component.
     pub component: ComponentId,
-    /// The generation that stood and comes back.
+    /// The generation that was deployed and comes back.
     pub generation: u32,
     /// For whom it was parked.
     pub for_component: ComponentId,
@@ -125,7 +125,7 @@ pub struct Record {
     pub role: Role,
     /// Its place in the state machine.
     pub slot: Slot,
-    /// What stands in the manifest directory, and since when.
+    /// What is deployed in the manifest directory, and since when.
     pub stands: Option<Stands>,
     /// Its generations, by number.
     pub generations: BTreeMap<u32, Generation>,
@@ -142,11 +142,11 @@ pub struct Record {
     pub verdict: Option<(Verdict, Timestamp)>,
     /// etcd's data directory as it was while etcd served (Q3).
     pub data_dir: Option<(PathBuf, DataDir)>,
-    /// The container that is being stopped because its process stands still.
+    /// The container that is being stopped because its process is stalled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restart: Option<Restart>,
-    /// The generation that a person fixed as the one to go back to. Left out where there is none: so a memory from before
-    /// there were pins is read and written as it was.
+    /// The generation that the operator fixed as the one to roll back to. Left out where there is none: so a memory
+    /// from before there were pins is read and written as it was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pinned: Option<Pin>,
     /// A manifest that we cannot read and that the kubelet has started no pod of so far.
@@ -164,7 +164,7 @@ pub struct Unstarted {
     pub age: Duration,
 }
 
-/// A container that is stopped for the kubelet to start it anew.
+/// A container that is stopped for the kubelet to start it again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Restart {
@@ -174,7 +174,8 @@ pub struct Restart {
     pub age: Duration,
 }
 
-/// A person's word on where to go back to: our rollbacks go there, inactive-manifests holds it, and it is never forgotten.
+/// The operator's word on where to roll back to: our rollbacks go there, inactive-manifests holds it, and it is never
+/// forgotten.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Pin {
@@ -182,18 +183,15 @@ pub struct Pin {
     pub generation: u32,
     /// Why, where they said so.
     pub reason: String,
-    /// Since when.
     pub since: Timestamp,
 }
 
-/// The generation that stands, and the newest change among its files when it was first seen to stand. Kept while the
+/// The deployed generation, and the newest change among its files when it was first seen to stand. Kept while the
 /// digest stays, so that rewriting a file with the same content does not make its process look old.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Stands {
-    /// Which.
     pub digest: Digest,
-    /// Since when.
     pub changed: Timestamp,
 }
 
@@ -232,9 +230,9 @@ impl Record {
         generation_digest(pod, &closure)
     }
 
-    /// Since when what has this digest stands: as first noticed, where it was noticed before. What is new and bears no
-    /// newer time than what stood before (a file that was removed, or cannot be read) changed since the last look, so a
-    /// process from before has not read it (Q5).
+    /// Since when what has this digest is deployed: as first noticed, where it was noticed before. What is new and
+    /// bears no newer time than what was deployed before (a file that was removed, or cannot be read) changed since the
+    /// last look, so a process from before has not read it (Q5).
     pub fn standing_since(&self, digest: Digest, changed: Timestamp, now: Timestamp) -> Timestamp {
         match &self.stands {
             Some(stands) if stands.digest == digest => stands.changed,
@@ -265,7 +263,7 @@ impl Record {
         }
     }
 
-    /// The name its file has in the manifest directory: of the generation it would go back to, or of the newest.
+    /// The name its file has in the manifest directory: of the generation it would roll back to, or of the newest.
     pub fn file_name(&self) -> Option<&str> {
         let generation = self.slot.good().and_then(|good| self.generations.get(&good));
         generation.or_else(|| self.generations.values().next_back()).map(|generation| generation.file_name.as_str())

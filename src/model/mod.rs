@@ -1,8 +1,8 @@
-//! The nouns: what is seen, what is known, what is wanted. No I/O here, and no opinion.
+//! The values that rooms exchange. No I/O and no policy here.
 //!
 //! ```text
 //!   Observation ──judge──▶ Judgement ──decide──▶ Decision { memory, plan, events }
-//!       (seen)              (meant)                (known)  (wanted) (told)
+//!       (seen)              (judged)               (known)  (wanted) (reported)
 //! ```
 //!
 //! Every other room imports from this one; this one imports from none.

@@ -1,4 +1,4 @@
-//! Time as an argument: what the clocks said when a pass began, and how much of it was watched.
+//! Time as an argument: the clocks at the beginning of a pass, and how much time was observed since the last one.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 pub struct Moment {
     /// The wall clock: for people and for comparing with what files and containers carry. It may jump.
     pub wall: Timestamp,
-    /// `CLOCK_BOOTTIME`: since the machine started, suspend included. It never jumps, and starts anew at a boot.
+    /// `CLOCK_BOOTTIME`: since the machine started, suspend included. It never jumps, and starts again at a boot.
     pub boot: Duration,
 }
 

@@ -1,4 +1,4 @@
-//! Everything one pass saw, gathered before anything is thought about it.
+//! Everything that one pass observed, gathered before anything is judged.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -36,7 +36,7 @@ pub struct Observation {
     /// The static pods the container runtime knows; why not, when it cannot be asked: one that takes the question and does
     /// not answer is another matter than one that is not there.
     pub runtime: Result<Vec<PodRun>, Symptom>,
-    /// What the container runtime's own process is at, where it can be told which one it is.
+    /// What the container runtime's own process is at, where it is known which one it is.
     pub runtime_work: Option<Work>,
     /// The latest answer to each question, by component.
     pub probes: BTreeMap<ComponentId, Vec<Probe>>,
@@ -50,9 +50,7 @@ pub struct Observation {
     pub notices: Vec<FeatureNotice>,
     /// Whether an image is on the node, by reference; an image that could not be asked for is not in here.
     pub images: BTreeMap<String, ImagePresence>,
-    /// The kubelet.
     pub kubelet: Kubelet,
-    /// The machine.
     pub node: Node,
 }
 
@@ -65,7 +63,7 @@ impl Observation {
         lasts.unwrap_or_default().max(NODE_LEASE)
     }
 
-    /// Whether its process started less than that ago, by us or by a person.
+    /// Whether its process started less than that ago, by us or by the operator.
     pub fn kubelet_is_young(&self) -> bool {
         let started = self.kubelet.process.as_ref().map(|process| process.started);
         started.is_some_and(|started| self.at.boot.saturating_sub(started) < self.kubelet_pause())
@@ -75,16 +73,15 @@ impl Observation {
 /// The manifest directory.
 #[derive(Clone, Debug)]
 pub enum Directory {
-    /// It was read.
     Present {
         /// Every entry the kubelet would look at: names that do not begin with a dot.
         files: BTreeMap<String, Arc<ManifestFile>>,
-        /// What became of files that stood there at an earlier look of this run and do not any more.
+        /// What became of files that existed there at an earlier look of this run and do not any more.
         gone: BTreeMap<String, Gone>,
     },
     /// It does not exist.
     Missing {
-        /// What became of the files that stood there.
+        /// What became of the files that existed there.
         gone: BTreeMap<String, Gone>,
     },
     /// It could not be read: a sentence.
@@ -100,7 +97,6 @@ impl Directory {
         }
     }
 
-    /// Every entry.
     pub fn files(&self) -> impl Iterator<Item = &Arc<ManifestFile>> {
         let files = match self {
             Self::Present { files, .. } => Some(files),
@@ -124,7 +120,7 @@ impl Directory {
 pub enum Gone {
     /// Its last link is gone. A move to another file system looks the same.
     Deleted,
-    /// A person moved it away.
+    /// The operator moved it away.
     Moved {
         /// Where to; absent where that cannot be seen from here: another mount of our own mounts, though it is the same file
         /// system, so that no path of ours leads there.
@@ -156,7 +152,7 @@ pub struct ManifestFile {
     pub changed: Timestamp,
     /// Owner of the file, for naming who wrote it.
     pub uid: u32,
-    /// Whether it has stood unchanged for the quiet time, or may still be in writing.
+    /// Whether it has been deployed unchanged for the quiet time, or may still be in writing.
     pub settled: Settled,
 }
 
@@ -199,7 +195,6 @@ pub enum SandboxState {
 /// The latest attempt of one container.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ContainerRun {
-    /// Its ID.
     pub id: String,
     /// Its name in the pod.
     pub name: String,
@@ -209,7 +204,6 @@ pub struct ContainerRun {
     pub image: String,
     /// The image's ID in the runtime.
     pub image_id: String,
-    /// What it does.
     pub state: ContainerState,
     /// The command line of its process, when it runs and can be read.
     pub command_line: Option<Vec<String>>,
@@ -251,12 +245,9 @@ pub enum ProcessState {
 pub enum ContainerState {
     /// Created, not started.
     Created,
-    /// Running since.
     Running {
-        /// Since when.
         started: Timestamp,
     },
-    /// Ended.
     Exited {
         /// When it had started.
         started: Timestamp,
@@ -279,7 +270,6 @@ pub enum ImagePresence {
         /// The runtime's ID of it.
         id: String,
     },
-    /// It is not.
     Absent,
 }
 
@@ -304,7 +294,6 @@ pub struct Waiting {
     pub uid: String,
     /// The kubelet's reason word.
     pub reason: String,
-    /// Its sentence.
     pub message: String,
 }
 
@@ -330,7 +319,6 @@ pub struct KubeletProcess {
 pub enum HeardApi {
     /// A pod that came from the API server was started since.
     Yes,
-    /// Nothing tells.
     CannotTell,
 }
 
@@ -381,7 +369,6 @@ pub struct BusyProcess {
     pub pid: i32,
     /// Its command line.
     pub command: String,
-    /// What it is.
     pub kind: BusyKind,
 }
 
@@ -399,7 +386,6 @@ pub enum BusyKind {
 /// A manifest in one of kubeadm's backup directories: an upgrade moves the old file there before it moves the new one in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SetAside {
-    /// Where it lies.
     pub path: PathBuf,
     /// Of its bytes.
     pub digest: Digest,
@@ -412,7 +398,6 @@ pub struct SetAside {
 pub struct Listener {
     /// Its process ID, where it could be found.
     pub pid: Option<i32>,
-    /// Its program.
     pub program: String,
     /// The ID of the container it runs in, if it runs in one.
     pub container: Option<String>,

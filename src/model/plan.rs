@@ -1,4 +1,4 @@
-//! What is wanted: steps, in order, each safe to repeat. And what a person may ask for.
+//! The plan: steps in order, each safe to repeat. Also the requests that the operator can make.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -17,16 +17,15 @@ pub struct Decision {
     pub memory: Memory,
     /// The steps, in order. The first that fails ends the pass; the next pass wants it again.
     pub plan: Vec<Step>,
-    /// What changed, to be told.
+    /// What changed, to be reported.
     pub events: Vec<Event>,
 }
 
-/// One deed. act takes it and says how it went.
+/// One action. act takes it and says how it went.
 #[derive(Clone, Debug)]
 pub enum Step {
     /// Keep a generation: its manifest and the configuration files of its closure, as they were observed.
     Capture {
-        /// Whose.
         component: ComponentId,
         /// Under which number.
         number: u32,
@@ -35,62 +34,50 @@ pub enum Step {
     },
     /// Have a known-good generation's manifest in inactive-manifests, under its own file name.
     Publish {
-        /// Whose.
         component: ComponentId,
-        /// Which.
         number: u32,
         /// Its file name.
         file_name: String,
     },
     /// Take a file out of the manifest directory, its successor lying synced in staging before (Q11).
     TakeOut {
-        /// Whose.
         component: ComponentId,
-        /// Which file.
         file_name: String,
         /// The generation that will fill the slot.
         successor: u32,
         /// Under which name it will.
         successor_name: String,
     },
-    /// Take kube-apiserver's manifest out and keep it out, the generation lying synced beside it: nothing but another
+    /// Take kube-apiserver's manifest out and keep it out, the generation lying synced next to it: nothing but another
     /// decision puts it in.
     Withhold {
-        /// Whose.
         component: ComponentId,
         /// Which generation comes back some time.
         number: u32,
-        /// Which file.
         file_name: String,
     },
-    /// Put a generation's manifest into the manifest directory by one rename. What stands there is kept aside.
+    /// Put a generation's manifest into the manifest directory by one rename. What is there is kept aside.
     PutIn {
-        /// Whose.
         component: ComponentId,
-        /// Which.
         number: u32,
         /// Under which name.
         file_name: String,
     },
-    /// Put back one configuration file of a generation's closure. What stands there is kept aside.
+    /// Put back one configuration file of a generation's closure. What is there is kept aside.
     RestoreFile {
-        /// Whose.
         component: ComponentId,
         /// Of which generation.
         number: u32,
-        /// Which file.
         path: PathBuf,
     },
     /// Move a file that claims another's pod out of the manifest directory, and keep it.
     MoveOut {
         /// Whose pod it claims.
         component: ComponentId,
-        /// Which file.
         file_name: String,
     },
     /// Stop a container through CRI, with this much grace.
     StopContainer {
-        /// Whose.
         component: ComponentId,
         /// The container's ID.
         container: String,
@@ -99,7 +86,6 @@ pub enum Step {
     },
     /// Stop a sandbox through CRI.
     StopSandbox {
-        /// Whose.
         component: ComponentId,
         /// The sandbox's ID.
         sandbox: String,
@@ -111,12 +97,7 @@ pub enum Step {
     /// Restart the container runtime by the configured command. Containers run on.
     RestartRuntime,
     /// Forget a generation's bytes: it is beyond what is kept.
-    Forget {
-        /// Whose.
-        component: ComponentId,
-        /// Which.
-        number: u32,
-    },
+    Forget { component: ComponentId, number: u32 },
 }
 
 impl Step {
@@ -216,13 +197,12 @@ fn short(id: &str) -> &str {
     id.get(..12).unwrap_or(id)
 }
 
-/// What a person asks for.
+/// What the operator asks for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "request")]
 pub enum Request {
-    /// Put an earlier generation in place of what stands.
+    /// Put an earlier generation in place of what is deployed.
     Rollback {
-        /// Whose.
         component: ComponentId,
         /// To which; the newest known-good one that does not stand, when absent.
         to: Option<u32>,
@@ -231,54 +211,43 @@ pub enum Request {
     Pause {
         /// For how long, in seconds.
         seconds: u64,
-        /// Why.
         reason: String,
     },
-    /// What stands is good: a person says so, without a soak.
+    /// What is deployed is good: the operator says so, without a soak.
     Checkpoint {
-        /// Whose.
         component: ComponentId,
         /// Why they think so.
         reason: String,
     },
     /// A quarantined generation may be tried again.
     Release {
-        /// Whose.
         component: ComponentId,
         /// Which; the newest quarantined one, when absent.
         number: Option<u32>,
     },
     /// A rollback goes to this generation from now on, which is never forgotten.
     Pin {
-        /// Whose.
         component: ComponentId,
-        /// Which; what stands if that is known-good, else the newest known-good one, when absent.
+        /// Which; what is deployed if that is known-good, else the newest known-good one, when absent.
         number: Option<u32>,
-        /// Why.
         reason: String,
     },
     /// A rollback goes to the newest known-good generation again.
-    Unpin {
-        /// Whose.
-        component: ComponentId,
-    },
-    /// A generation is bad: a person says so. If it stands, it is reverted at once.
+    Unpin { component: ComponentId },
+    /// A generation is bad: the operator says so. If it is deployed, it is reverted at once.
     Quarantine {
-        /// Whose.
         component: ComponentId,
-        /// Which; what stands, when absent.
+        /// Which; what is deployed, when absent.
         number: Option<u32>,
         /// Why they think so.
         reason: String,
     },
-    /// Have etcd's slot empty, and kube-apiserver's, while a restore works on its data. What stands comes back when the
-    /// process that restores ends, however it does.
+    /// Have etcd's slot empty, and kube-apiserver's, while a restore works on its data. What is deployed comes back
+    /// when the process that restores ends, however it does.
     Vacate {
-        /// Whose.
         component: ComponentId,
         /// The longest, in seconds.
         seconds: u64,
-        /// What for.
         reason: String,
     },
     /// The data that etcd serves are right, although they are not those on record.
@@ -287,10 +256,7 @@ pub enum Request {
         component: Option<ComponentId>,
     },
     /// Act again; releases what is held, one component or all.
-    Resume {
-        /// Whom; all when absent.
-        component: Option<ComponentId>,
-    },
+    Resume { component: Option<ComponentId> },
 }
 
 /// Why a request is not granted.
@@ -307,50 +273,30 @@ pub enum Refusal {
     },
     /// No such generation, or one that cannot be put back.
     #[error("{component} cannot be rolled back to generation {number}: {why}")]
-    NotThisGeneration {
-        /// Whose.
-        component: ComponentId,
-        /// Which.
-        number: u32,
-        /// Why not.
-        why: String,
-    },
+    NotThisGeneration { component: ComponentId, number: u32, why: String },
     /// A generation that this cannot be said of.
     #[error("generation {number} of {component} cannot be {asked}: {why}")]
     NotSo {
-        /// Whose.
         component: ComponentId,
-        /// Which.
         number: u32,
         /// What it was to become: pinned, quarantined, released.
         asked: String,
-        /// Why not.
         why: String,
     },
-    /// Nothing to go back to.
+    /// Nothing to roll back to.
     #[error("{component} has no generation to roll back to: {why}")]
-    NoTarget {
-        /// Whose.
-        component: ComponentId,
-        /// Why not.
-        why: String,
-    },
+    NoTarget { component: ComponentId, why: String },
     /// Not in this state.
     #[error("{component} is {state}: {why}")]
     NotNow {
-        /// Whose.
         component: ComponentId,
-        /// Its state.
         state: String,
         /// Why that excludes the request.
         why: String,
     },
     /// The agent does not act at present.
     #[error("lastgood does not act now: {why}")]
-    NotActing {
-        /// Why.
-        why: String,
-    },
+    NotActing { why: String },
 }
 
 impl Refusal {

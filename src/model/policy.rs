@@ -1,4 +1,4 @@
-//! What the operator chose, or the defaults: every threshold by which is judged and decided, each with its reason.
+//! The policy: every threshold that judge and decide use, set by the operator or by default, each with its reason.
 
 use std::time::Duration;
 
@@ -11,9 +11,9 @@ pub const CANDIDATE_SOAK: Duration = Duration::from_secs(300);
 /// From the change to the first healthy moment. A kubelet parks a change for 15 s and kubeadm's startup probe allows
 /// 250 s; never less than the pod's own startup budget.
 pub const DEADLINE: Duration = Duration::from_secs(300);
-/// A candidate whose sandbox stands this long with its image not on the node is given up, where the kubelet's own word
-/// cannot be had: its /pods go dark with the API server. Longer than its first back-off between two pulls (10 s, then 20 s),
-/// and enough for a control-plane image of 30 MB over 5 Mbit/s.
+/// A candidate whose sandbox exists this long with its image not on the node is given up, where the kubelet's own word
+/// cannot be had: its /pods go dark with the API server. Longer than its first back-off between two pulls (10 s, then
+/// 20 s), and enough for a control-plane image of 30 MB over 5 Mbit/s.
 pub const IMAGE_GRACE: Duration = Duration::from_secs(60);
 /// A candidate that served and turned bad is given this long to recover by itself: two periods of kubeadm's liveness
 /// probe and then some.
@@ -32,7 +32,7 @@ pub const KUBELET_RESTART: [&str; 3] = ["systemctl", "restart", "kubelet"];
 pub const RUNTIME_RESTART: [&str; 3] = ["systemctl", "restart", "containerd"];
 /// Restarts of the container runtime an hour: what one does not cure, a second does not.
 pub const RUNTIME_RESTARTS_PER_HOUR: usize = 1;
-/// A process that was found to stand still is given this much longer, unless a signal stopped it. With two questions of
+/// A process that was found to be stalled is given this much longer, unless a signal stopped it. With two questions of
 /// 5 s each that found it, it is stopped some 20 s after it hung; a kubelet with kubeadm's probes takes 115 s and more.
 pub const STALL_AFTER: Duration = Duration::from_secs(5);
 /// A lease that is not renewed for this long while others are: controller manager and scheduler give theirs up after 10 s
@@ -67,7 +67,6 @@ pub const REWRITES: u32 = 3;
 /// Whether the agent acts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// It does.
     Act,
     /// It watches, keeps and tells, and changes nothing.
     Observe,
@@ -82,12 +81,12 @@ pub enum Intruders {
     Report,
 }
 
-/// What is done where the revisions of etcd went back.
+/// What is done where the revisions of etcd regressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WentBackAction {
-    /// What remembers the old world is started anew, one after the other.
+    /// What remembers the old world is started again, one after the other.
     Restart,
-    /// It is told, no more.
+    /// It is reported, no more.
     Report,
 }
 
@@ -118,7 +117,7 @@ pub struct Policy {
     pub runtime_restarts_per_hour: usize,
     /// The command that restarts the kubelet, told to people where the agent may not run it.
     pub kubelet_restart: Vec<String>,
-    /// The same of the container runtime.
+    /// The same for the container runtime.
     pub runtime_restart: Vec<String>,
     /// See [`STALL_AFTER`].
     pub stall_after: Duration,
@@ -146,7 +145,7 @@ pub struct Policy {
     pub rewrites: u32,
     /// What is done about a second file of one pod.
     pub intruders: Intruders,
-    /// What is done where the revisions of etcd went back.
+    /// What is done where the revisions of etcd regressed.
     pub went_back: WentBackAction,
 }
 

@@ -1,4 +1,4 @@
-//! What a probe answered: good, bad, or cannot tell. "Cannot tell" moves nothing.
+//! The answer of a probe: good, bad, or cannot tell. "Cannot tell" changes nothing.
 
 use std::fmt;
 use std::time::Duration;
@@ -57,7 +57,7 @@ pub enum SymptomKind {
     Refused,
     /// Something listens, and does not answer within the probe's deadline.
     TimedOut,
-    /// The connection broke off, or another transport error.
+    /// The connection ended early, or another transport error.
     Broken,
     /// The TLS handshake failed for a reason other than a certificate's dates.
     Tls,
@@ -92,11 +92,9 @@ pub enum Question {
 /// A question, its answer, and when.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Probe {
-    /// What was asked.
     pub question: Question,
     /// Whom: a URL or an address, for evidence.
     pub target: String,
-    /// What came back.
     pub reading: Reading,
     /// When it was answered, on the boot clock.
     pub at: Duration,

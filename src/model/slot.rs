@@ -1,10 +1,10 @@
-//! Where a component stands. Data live inside the state they belong to.
+//! The state machine of a component. Data are inside the state they belong to.
 //!
 //! ```text
 //!            first sight                     healthy for the soak, by a process that read it
 //!   Adopting ───────────────────────────────────────────────────────▶ Steady(good) ◀──────────────┐
 //!                                                                      │   │   ▲                   │
-//!             a file of the closure changed under a running process    │   │   │ healthy for       │
+//!             a configuration file changed under a running process     │   │   │ healthy for       │
 //!                                   ┌────────────────────── Unread ◀───┘   │   │ the soak          │
 //!                                   │ a process reads it                   │   │                   │
 //!                                   ▼              manifest changed        │   │                   │
@@ -17,9 +17,9 @@
 //!                               Held(why, next step): until `resume`, or another manifest
 //! ```
 //!
-//! A restore has etcd take the way of RollingBack to what stands already, with a pause while its slot is empty: told as
-//! Vacated. Every duration here is watched time (Q14). `good` is what stood before; where a person pinned another generation, a
-//! rollback goes there instead (`memory::Record::goes_back_to`).
+//! A restore of etcd takes the path of RollingBack to the deployed generation, with a pause while the manifest is out:
+//! Vacated. Every duration here is observed time (Q14). `good` is the generation that was deployed before; if the
+//! operator pinned another one, a rollback deploys that one instead (`memory::Record::goes_back_to`).
 
 use std::fmt;
 use std::time::Duration;
@@ -33,21 +33,18 @@ use super::observation::Gone;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "state", deny_unknown_fields)]
 pub enum Slot {
-    /// Nothing is known-good yet; what stands is watched for the first soak.
+    /// Nothing is known-good yet; what is deployed is watched for the first soak.
     Adopting {
-        /// The generation that stands.
+        /// The deployed generation.
         candidate: u32,
         /// Health so far.
         healthy: Duration,
     },
-    /// What stands is known-good.
-    Steady {
-        /// It.
-        good: u32,
-    },
+    /// What is deployed is known-good.
+    Steady { good: u32 },
     /// A configuration file changed under a process that has not read it: nothing is proven or disproven yet.
     Unread {
-        /// The generation that stands.
+        /// The deployed generation.
         candidate: u32,
         /// The one that runs.
         good: u32,
@@ -62,14 +59,13 @@ pub enum Slot {
     Missing {
         /// What would come back.
         good: u32,
-        /// How it went.
         how: Gone,
         /// Since when, by the wall clock.
         since: Timestamp,
         /// For how long, in watched time in which the agent was free to act.
         age: Duration,
     },
-    /// Nothing is done until a person does something.
+    /// Nothing is done until the operator does something.
     Held(Held),
 }
 
@@ -79,11 +75,11 @@ pub enum Slot {
 pub struct Probation {
     /// The generation on trial.
     pub candidate: u32,
-    /// The known-good one that stood before.
+    /// The known-good one that was deployed before.
     pub good: u32,
     /// Since the change, less the time a dependency explains.
     pub age: Duration,
-    /// Health so far; begins anew when it breaks off.
+    /// Health so far; begins again when it ends early.
     pub healthy: Duration,
     /// How long it has been bad after it had served.
     pub failing: Duration,
@@ -95,7 +91,7 @@ pub struct Probation {
     pub harm: Duration,
     /// How long the kubelet has not started it at all.
     pub unstarted: Duration,
-    /// How long its sandbox has stood without a container while its image was not on the node.
+    /// How long its sandbox has existed without a container while its image was not on the node.
     #[serde(default)]
     pub imageless: Duration,
 }
@@ -104,9 +100,7 @@ pub struct Probation {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Served {
-    /// It did.
     Yes,
-    /// Not yet.
     NotYet,
 }
 
@@ -132,7 +126,7 @@ impl Probation {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Rollback {
-    /// What stood: absent when nothing that decodes to a pod did.
+    /// What was deployed: absent when nothing that decodes to a pod did.
     pub from: Option<u32>,
     /// What is put in its place.
     pub to: u32,
@@ -155,7 +149,7 @@ pub struct Rollback {
     /// Whether what was put in has been seen to stand. Left out until then, so that a memory from before is read as it was.
     #[serde(default, skip_serializing_if = "Stood::is_not_yet")]
     pub stood: Stood,
-    /// Where it is no replacement, and the slot is empty for a while because a person needs it so.
+    /// Where it is no replacement, and the slot is empty for a while because the operator needs it so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vacated: Option<Vacated>,
 }
@@ -168,7 +162,7 @@ impl Rollback {
     }
 }
 
-/// A slot that is empty for a person's work on the data (a restore), and filled again after it.
+/// A slot that is empty for the operator's work on the data (a restore), and filled again after it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Vacated {
@@ -182,7 +176,7 @@ pub struct Vacated {
 pub enum Wish {
     /// The agent's own decision.
     Ours,
-    /// A person's request.
+    /// The operator's request.
     Operator,
 }
 
@@ -210,11 +204,11 @@ pub enum Stage {
     AwaitingGone,
     /// It has gone; the kubelet needs a moment for its bookkeeping.
     Settling,
-    /// The slot is empty, and a person's work goes on.
+    /// The slot is empty, and the operator's work goes on.
     Vacant,
     /// The good file is to be put in.
     PuttingIn,
-    /// It stands; the old sandbox is stopped through CRI.
+    /// It is deployed; the old sandbox is stopped through CRI.
     StoppingOld,
     /// The kubelet is restarted.
     Nudging,
@@ -222,11 +216,10 @@ pub enum Stage {
     AwaitingServing,
 }
 
-/// Whether the good file has been seen in its place: what becomes of it afterwards is somebody else's deed.
+/// Whether the good file has been seen in its place: what becomes of it afterwards is somebody else's action.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Stood {
-    /// It has.
     Yes,
     /// Not since it was to be put in.
     #[default]
@@ -245,7 +238,6 @@ impl Stood {
 pub enum Nudged {
     /// Once, which is enough.
     Yes,
-    /// Not yet.
     NotYet,
 }
 
@@ -253,15 +245,15 @@ pub enum Nudged {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Held {
-    /// What stands, if a pod does: another one releases.
+    /// What is deployed, if a pod does: another one releases.
     pub over: Option<u32>,
     /// The known-good generation, if there is one.
     pub good: Option<u32>,
     /// The evidence, as a sentence.
     pub why: String,
-    /// What a person should do.
+    /// What the operator should do.
     pub next_step: String,
-    /// What lifts it besides a person.
+    /// What lifts it besides the operator.
     pub until: Until,
 }
 
@@ -269,7 +261,6 @@ pub struct Held {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "until", content = "what")]
 pub enum Until {
-    /// Nothing else.
     Person,
     /// These images being on the node.
     Images(Vec<String>),

@@ -1,4 +1,4 @@
-//! What is known of the snapshots that are kept of this node's etcd.
+//! What the agent knows about the snapshots of this node's etcd.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 /// So many intervals may pass without a new one before it is said: one of them may fail, and be made up for.
 pub const TOO_OLD: u32 = 2;
-/// So many may pass before it is said that object storage is behind: a snapshot gets there after it lies here.
+/// So many may pass before it is said that object storage is behind: a snapshot gets there after it is here.
 pub const BEHIND: u32 = 3;
 /// And as long as one may take.
 pub const GRACE: Duration = Duration::from_secs(60);
@@ -17,7 +17,6 @@ pub const GRACE: Duration = Duration::from_secs(60);
 pub struct Snapshots {
     /// Whether the agent takes them.
     pub enabled: bool,
-    /// Between two.
     pub interval: Duration,
     /// Where they are kept.
     pub directory: String,
@@ -25,11 +24,11 @@ pub struct Snapshots {
     pub newest: Option<Newest>,
     /// How many are verified.
     pub verified: usize,
-    /// Bytes of all that lie there.
+    /// Bytes of all that are there.
     pub bytes: u64,
     /// Those that are not verified: the file's name, and why.
     pub unverified: Vec<(String, String)>,
-    /// The last try, where it was in vain.
+    /// The last try, where it failed.
     pub failed: Option<Failed>,
     /// Since when it has been looked after; what is older than that is nobody's fault.
     pub since: Timestamp,
@@ -62,7 +61,6 @@ pub struct Remote {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Sent {
-    /// Its name.
     pub file: String,
     /// When it was taken.
     pub at: Timestamp,
@@ -74,7 +72,7 @@ pub struct Sent {
     pub verified: Timestamp,
 }
 
-/// Tries in vain, one after another.
+/// Failed tries, one after another.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Failing {
@@ -82,9 +80,8 @@ pub struct Failing {
     pub since: Timestamp,
     /// When the last one was.
     pub at: Timestamp,
-    /// How many.
     pub times: u32,
-    /// Why the last one was in vain: a sentence.
+    /// Why the last one failed: a sentence.
     pub why: String,
 }
 
@@ -123,7 +120,7 @@ pub struct Bundled {
     pub left_out: Vec<String>,
 }
 
-/// Tries in vain.
+/// Failed tries.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failed {
     /// When the last one was.
@@ -150,9 +147,9 @@ impl Snapshots {
         self.interval.saturating_mul(BEHIND).saturating_add(GRACE)
     }
 
-    /// Whether object storage lacks what it should have by now. Where there is nothing newer here either, that is what is
-    /// to be told, and not this. Other masters may send theirs to the same place: that ours do not get there counts by
-    /// itself.
+    /// Whether object storage lacks what it should have by now. Where there is nothing newer here either, that is what
+    /// is to be reported, and not this. Other masters may send theirs to the same place: that ours do not get there
+    /// counts by itself.
     pub fn is_behind(&self, now: Timestamp) -> bool {
         let Some(remote) = &self.remote else { return false };
         let longer = |since: Timestamp| {

@@ -1,5 +1,5 @@
-//! What lies around the control plane and decides whether it can work: certificates, room on disks, pressure, the clock,
-//! and the address its clients know the API server by. Seen and told; nothing here is ever a reason to change the node.
+//! The environment of the control plane: certificates, disk space, pressure, the clock, and the addresses by which its
+//! clients reach the API server. These are observed and reported, and are never a reason to change the node.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{ComponentId, Digest, Manifest, Reading};
 
-/// Days before its end at which a certificate is told of, the last first: a month leaves time for an upgrade, which
+/// Days before its end at which a certificate is reported, the last first: a month leaves time for an upgrade, which
 /// renews what kubeadm made, a week for a change window, a day for a night shift.
 pub const WARN_DAYS: [i64; 4] = [1, 7, 14, 30];
 
@@ -29,7 +29,6 @@ const DAY: i64 = 24 * 3600;
 pub enum User {
     /// A static pod of this node.
     Component(ComponentId),
-    /// The kubelet.
     Kubelet,
     /// People, with kubectl.
     Administrators,
@@ -54,7 +53,7 @@ pub fn listed(users: &BTreeSet<User>) -> String {
 /// longest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Certificate {
-    /// The file it stands in: of its own, or a kubeconfig that embeds it.
+    /// The file it is in: of its own, or a kubeconfig that embeds it.
     pub path: PathBuf,
     /// The files of flags that lead to it: itself, or the kubeconfigs that name or embed it.
     pub named: BTreeSet<PathBuf>,
@@ -83,7 +82,7 @@ pub enum Validity {
     Ending(i64),
     /// Its end has passed.
     Ended,
-    /// Its beginning lies ahead.
+    /// Its beginning is ahead.
     NotYet,
 }
 
@@ -121,8 +120,8 @@ pub fn second(second: i64) -> String {
 }
 
 /// The host paths of the certificates a manifest's flags name, of the API server (`--tls-cert-file`, `--etcd-cafile`,
-/// `--kubelet-client-certificate`, `--tls-sni-cert-key=CERT,KEY` …), of etcd (`--peer-trusted-ca-file` …) and of whoever
-/// calls its flags so. What no mount brings in lies in the image, and is not ours to see.
+/// `--kubelet-client-certificate`, `--tls-sni-cert-key=CERT,KEY` …), of etcd (`--peer-trusted-ca-file` …) and of
+/// whoever calls its flags so. What no mount brings in is in the image, and is not ours to see.
 pub fn certificate_files(manifest: &Manifest) -> BTreeSet<PathBuf> {
     const ENDS: [&str; 6] =
         ["cert-file", "certfile", "ca-file", "cafile", "client-certificate", "certificate-authority"];
@@ -170,7 +169,7 @@ impl fmt::Display for DiskUse {
 /// One file system that holds something of ours, as statvfs(3) has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Disk {
-    /// What it holds, and where: several may lie on one.
+    /// What it holds, and where: several may be on one.
     pub holds: BTreeSet<(DiskUse, PathBuf)>,
     /// Its size, in bytes; never zero.
     pub size: u64,
@@ -180,7 +179,6 @@ pub struct Disk {
     pub free: u64,
     /// Inodes in all; zero where the file system makes them as needed.
     pub inodes: u64,
-    /// Inodes left.
     pub inodes_free: u64,
     /// Whether it is mounted read-only.
     pub read_only: bool,
@@ -189,11 +187,9 @@ pub struct Disk {
 /// How much room is left on a disk, the worse last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Room {
-    /// Enough.
     Enough,
     /// Little: the kubelet begins to evict, etcd's database cannot grow as far as it may.
     Little,
-    /// Few inodes.
     FewInodes,
     /// Not one inode: no file can be made there.
     NoInodes,
@@ -272,7 +268,6 @@ pub struct Pressure {
     pub cpu: Option<Stall>,
     /// Of the disks.
     pub io: Option<Stall>,
-    /// Of memory.
     pub memory: Option<Stall>,
 }
 
@@ -314,7 +309,7 @@ impl Endpoint {
 pub enum Place {
     /// On this node.
     Here,
-    /// Elsewhere, or it cannot be told.
+    /// Elsewhere, or it is unknown.
     Elsewhere,
 }
 

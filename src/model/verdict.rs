@@ -1,4 +1,4 @@
-//! What the readings mean: one verdict per component, with its evidence and the cause that explains it.
+//! Verdicts: one per component, with its evidence and the cause that explains it.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -23,7 +23,7 @@ pub enum Verdict {
     Stalled,
     /// It does not run.
     Down,
-    /// It cannot be told. Nothing follows from it.
+    /// It is unknown. Nothing follows from it.
     Unknown,
 }
 
@@ -40,51 +40,34 @@ impl fmt::Display for Verdict {
     }
 }
 
-/// Why a symptom is not this component's fault: what lies beneath it.
+/// Why a symptom is not this component's fault: what is beneath it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "cause")]
 pub enum Cause {
     /// Another component of this node that this one cannot work without.
     Component {
-        /// Which.
         id: ComponentId,
         /// How that one does.
         verdict: Verdict,
     },
     /// The container runtime does not answer.
-    Runtime {
-        /// The sentence.
-        detail: String,
-    },
+    Runtime { detail: String },
     /// The kubelet does not run, so nothing is started or stopped.
-    Kubelet {
-        /// The sentence.
-        detail: String,
-    },
+    Kubelet { detail: String },
     /// A foreign process holds a port this component needs.
     Port {
-        /// The port.
         port: u16,
         /// Who holds it.
         holder: String,
     },
     /// The cluster as a whole: no leader, no quorum.
-    Cluster {
-        /// The sentence.
-        detail: String,
-    },
+    Cluster { detail: String },
     /// A certificate is out of its dates.
-    Certificate {
-        /// The sentence.
-        detail: String,
-    },
-    /// A disk it writes to has no room, is read-only, or does not answer: what waits for it cannot be stopped, nor would it
-    /// do better anew.
-    Disk {
-        /// The sentence.
-        detail: String,
-    },
-    /// Key material changed or is missing: never rolled back, so a person has to look (Q4).
+    Certificate { detail: String },
+    /// A disk it writes to has no room, is read-only, or does not answer: what waits for it cannot be stopped, nor
+    /// would it do better again.
+    Disk { detail: String },
+    /// Key material changed or is missing: never rolled back, so the operator has to look (Q4).
     KeyMaterial {
         /// Which file, and what is wrong with it.
         detail: String,
@@ -95,10 +78,7 @@ pub enum Cause {
         detail: String,
     },
     /// The address its kubeconfig names for the API server does not answer, while the API server of this node serves.
-    Endpoint {
-        /// The sentence.
-        detail: String,
-    },
+    Endpoint { detail: String },
 }
 
 impl fmt::Display for Cause {
@@ -109,16 +89,16 @@ impl fmt::Display for Cause {
             Self::Kubelet { detail } => write!(f, "the kubelet does not work: {detail}"),
             Self::Port { port, holder } => write!(f, "port {port} is held by {holder}"),
             Self::Cluster { detail } => write!(f, "the etcd cluster does not serve: {detail}"),
-            Self::Certificate { detail } => write!(f, "a certificate is out of its dates: {detail}"),
+            Self::Certificate { detail } => write!(f, "a certificate is expired or not yet valid: {detail}"),
             Self::KeyMaterial { detail } => write!(f, "key material does not fit: {detail}"),
             Self::Alarm { detail } => write!(f, "etcd raised an alarm: {detail}"),
-            Self::Disk { detail } => write!(f, "a disk does not take what it writes: {detail}"),
-            Self::Endpoint { detail } => write!(f, "its way to the API server is broken: {detail}"),
+            Self::Disk { detail } => write!(f, "a disk does not accept its writes: {detail}"),
+            Self::Endpoint { detail } => write!(f, "it cannot reach the API server: {detail}"),
         }
     }
 }
 
-/// Whether the running process is one of the generation that stands in the manifest directory (Q5).
+/// Whether the running process is one of the deployed generation in the manifest directory (Q5).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "reads")]
 pub enum Reads {
@@ -126,15 +106,12 @@ pub enum Reads {
     All,
     /// It is an older process, or another one; why.
     Other {
-        /// A sentence.
         why: String,
     },
-    /// It cannot be told; why.
+    /// It is unknown; why.
     CannotTell {
-        /// A sentence.
         why: String,
     },
-    /// Nothing runs.
     Nothing,
 }
 
@@ -169,7 +146,7 @@ impl Crash {
 /// A process that runs and does not get on: which, and what it is at instead. What may be done about it goes by that.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Standstill {
-    /// Its container: stopped, the kubelet starts it anew.
+    /// Its container: stopped, the kubelet starts it again.
     pub container: String,
     /// What it is at.
     pub at: Pursuit,
@@ -198,10 +175,10 @@ impl fmt::Display for Pursuit {
         f.write_str(match self {
             Self::Stopped => "its process is stopped by a signal",
             Self::Idle => "its process takes no processor time and touches no disk",
-            Self::Busy => "its process works at something",
-            Self::Nothing => "its process answers and does not get on with its work",
+            Self::Busy => "its process is busy",
+            Self::Nothing => "its process answers but makes no progress",
             Self::WaitsForDisk => "its process waits for its disk",
-            Self::Unseen => "what its process is at cannot be seen",
+            Self::Unseen => "the activity of its process is unknown",
         })
     }
 }
@@ -209,11 +186,10 @@ impl fmt::Display for Pursuit {
 /// The kubelet, or the container runtime, judged.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServiceState {
-    /// How it does.
     pub verdict: Verdict,
     /// How long it has done so, in watched time.
     pub watched: Duration,
-    /// The sentence the verdict stands on.
+    /// The evidence of the verdict.
     pub evidence: String,
 }
 
@@ -228,7 +204,6 @@ impl Default for ServiceState {
 pub struct Assessment {
     /// What it is to the others.
     pub role: Role,
-    /// How it does.
     pub verdict: Verdict,
     /// Since when it does so, for people.
     pub since: Timestamp,
@@ -236,22 +211,22 @@ pub struct Assessment {
     pub watched: Duration,
     /// Whether it answered at this very pass: serving is less than Healthy, which wants more than one good answer.
     pub serving: bool,
-    /// The sentences the verdict stands on.
+    /// The evidence of the verdict.
     pub evidence: Vec<String>,
     /// What explains it, if it is not its own doing.
     pub cause: Option<Cause>,
-    /// Exits first seen at this pass of a process that had read what stands now.
+    /// Exits first seen at this pass of a process that had read what is deployed now.
     pub crash: Option<Crash>,
     /// The UID of the newest pod of this component, if one exists.
     pub uid: Option<String>,
-    /// Whether the process that was looked at has read what stands in the directory (Q5).
+    /// Whether the process that was looked at has read what is deployed in the directory (Q5).
     pub reads: Reads,
-    /// A dependent that does badly although nothing of its own changed (Q13).
+    /// A dependent that is unhealthy although nothing of its own changed (Q13).
     pub harms: Option<ComponentId>,
     /// Whether its container ended because an address that it listens on was taken.
     #[serde(default)]
     pub address_in_use: bool,
-    /// The process that stands still, while the verdict is Stalled.
+    /// The process that is stalled, while the verdict is Stalled.
     pub standstill: Option<Standstill>,
 }
 
@@ -260,11 +235,10 @@ pub struct Assessment {
 pub struct Judgement {
     /// Every component of the manifest directory and of the memory.
     pub components: BTreeMap<ComponentId, Assessment>,
-    /// The kubelet.
     pub kubelet: ServiceState,
     /// The container runtime.
     pub runtime: ServiceState,
-    /// What each etcd member said of itself, beside the sentences made of it.
+    /// What each etcd member said of itself, next to the sentences made of it.
     #[serde(default)]
     pub etcd: BTreeMap<ComponentId, EtcdStatus>,
 }

@@ -1,4 +1,4 @@
-//! Which versions of etcd's formats a data directory is of: what `etcd::data_dir` reads from its files.
+//! The versions of etcd's formats in a data directory, as `etcd::data_dir` reads them from its files.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,18 +9,16 @@ pub type Minor = (u32, u32);
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "data")]
 pub enum DataVersion {
-    /// They were read.
     Known(Versions),
     /// They could not be, or say nothing.
     Unknown {
-        /// Why.
         why: String,
     },
 }
 
 impl Default for DataVersion {
     fn default() -> Self {
-        Self::Unknown { why: "it was not looked at".to_owned() }
+        Self::Unknown { why: "it was not read".to_owned() }
     }
 }
 

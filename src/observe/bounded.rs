@@ -1,7 +1,8 @@
-//! Blocking work with a deadline: a hung disk must not hang a pass.
+//! Blocking work with a deadline: a stalled disk must not stall a pass.
 //!
-//! What blocks runs on tokio's blocking pool and keeps its state behind a lock. A look that does not come back in time is
-//! left to itself; until it does, the next one is refused at once, so that no threads pile up behind a dead disk.
+//! The work runs on tokio's blocking pool and keeps its state behind a lock. If it misses the deadline it continues in
+//! the background; until it returns, the next call is refused immediately, so that no threads pile up behind a dead
+//! disk.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -27,7 +28,7 @@ impl<T: Send + 'static> Bounded<T> {
     {
         let state = Arc::clone(&self.state);
         if let Err(std::sync::TryLockError::WouldBlock) = state.try_lock() {
-            return Err(format!("{} has not come back since an earlier look", self.what));
+            return Err(format!("{} still blocks an earlier read", self.what));
         }
         // A look that panicked leaves caches behind, and those are checked against the files at every look.
         let task = tokio::task::spawn_blocking(move || work(&mut state.lock().unwrap_or_else(PoisonError::into_inner)));
@@ -50,7 +51,7 @@ mod tests {
         let hung = bounded.run(Duration::from_millis(20), move |_| hold.recv()).await;
         assert!(hung.unwrap_err().contains("took longer"));
         let refused = bounded.run(Duration::from_secs(60), |n| *n).await;
-        assert!(refused.unwrap_err().contains("has not come back"));
+        assert!(refused.unwrap_err().contains("still blocks an earlier read"));
         release.send(()).unwrap();
         for _ in 0..1000 {
             if bounded.run(Duration::from_secs(60), |n| *n).await == Ok(7) {

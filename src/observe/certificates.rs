@@ -1,13 +1,13 @@
-//! Every certificate that something on this node goes by, and every address its kubeconfigs know the API server by.
+//! Every certificate that a component on this node uses, and every API server address in its kubeconfigs.
 //!
 //! ```text
 //!   flags of the manifests ──▶ certificates ─────────────────────────┐
-//!            │                                                       ├──▶ once each, with everybody who uses it
+//!            │                                                       ├──▶ once each, with all its users
 //!            └──▶ kubeconfigs ──▶ embedded, or named by path ────────┤
-//!   the kubelet: its kubeconfig, pki beside its configuration ───────┘
+//!   the kubelet: its kubeconfig, pki next to its configuration ──────┘
 //! ```
 //!
-//! What was read is kept by the file's stamp: of an unchanged node every look costs one stat per file.
+//! Parsed files are cached by their stat data: on an unchanged node a pass costs one stat per file.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
@@ -32,7 +32,7 @@ const KUBELET_SELF_SIGNED: &str = "kubelet.crt";
 /// kubeadm's kubeconfigs for people, below the Kubernetes directory.
 const ADMIN: [&str; 2] = ["admin.conf", "super-admin.conf"];
 
-/// Where what no manifest names lies.
+/// Where what no manifest names is.
 #[derive(Clone, Debug)]
 pub(super) struct Sources {
     /// The Kubernetes directory.
@@ -128,7 +128,7 @@ impl Certificates {
         }
     }
 
-    /// A kubeconfig; `host` tells where an absolute path in it lies on the host.
+    /// A kubeconfig; `host` tells where an absolute path in it is on the host.
     fn kubeconfig(&mut self, path: &Path, user: &User, host: impl Fn(&Path) -> Option<PathBuf>, found: &mut Found) {
         let content = match self.content(path, Sort::Kubeconfig) {
             Ok(content) => content,
@@ -203,7 +203,7 @@ fn add(found: &mut Found, path: &Path, named: &Path, user: &User, all: Vec<Descr
 /// new authority takes over, the old one stays in it until it ends.
 fn the_one_that_counts(pem: &[u8]) -> Result<Described, String> {
     let all: Vec<Described> = credentials::certificates(pem)?.iter().filter_map(Described::of).collect();
-    let first = all.first().ok_or("holds no certificate that can be read")?;
+    let first = all.first().ok_or("contains no readable certificate")?;
     if !first.authority {
         return Ok(first.clone());
     }
@@ -217,7 +217,7 @@ fn of_pem(bytes: &[u8]) -> Result<Content, String> {
 
 fn of_kubeconfig(bytes: &[u8]) -> Result<Content, String> {
     let document: Value = serde_yaml::from_slice(bytes).map_err(|error| format!("does not parse: {error}"))?;
-    let parts = kubeconfig::parts(&document).ok_or("is no kubeconfig that leads to a cluster")?;
+    let parts = kubeconfig::parts(&document).ok_or("is no kubeconfig that names a cluster")?;
     let embedded = parts.embedded.iter().map(|pem| the_one_that_counts(pem)).collect::<Result<_, _>>()?;
     Ok(Content { certificates: embedded, server: parts.server, names: parts.names })
 }
@@ -341,7 +341,7 @@ mod tests {
         let first = lab.look(&manifests);
         assert_eq!(first.certificates[0].validity(Timestamp::now()), Validity::Ended);
         assert_eq!(lab.certificates.known.len(), 1);
-        // What is known is taken for what stands, as long as the stamp stays.
+        // What is known is taken for what exists, as long as the stamp stays.
         let only = lab.certificates.known.values_mut().next().unwrap();
         only.content = Err("from memory".to_owned());
         assert_eq!(lab.look(&manifests).unreadable.values().next().map(String::as_str), Some("from memory"));

@@ -1,9 +1,9 @@
-//! The closure of a manifest: which files below the Kubernetes directory its flags, its mounts, and the configuration
-//! those bring in, name; and how they stand.
+//! The configuration files of a manifest: the files below the Kubernetes directory that its flags, its mounts, and the
+//! files that those name bring in, with their state.
 //!
 //! ```text
 //!   flags of the main container ─┐  through its hostPath mounts
-//!   hostPath volumes, two deep ──┼──▶ paths on the host, below the Kubernetes directory ──▶ stat, read, told apart
+//!   hostPath volumes, two deep ──┼──▶ paths on the host, below the Kubernetes directory ──▶ stat, read, classify
 //!   what those files name ───────┘  one level
 //! ```
 
@@ -23,10 +23,9 @@ use crate::model::{ClosureFile, FileKind, FileState, Manifest};
 /// How deep a mounted directory is looked through: /etc/kubernetes/pki has one more, pki/etcd.
 const DEPTH: usize = 2;
 
-/// Where files of a closure may lie.
+/// Where files of a closure may be.
 #[derive(Clone, Debug)]
 pub(super) struct Scope {
-    /// Below this.
     pub(super) root: PathBuf,
     /// And not below any of these.
     pub(super) excluded: Vec<PathBuf>,
@@ -41,7 +40,6 @@ impl Scope {
 /// One file of a closure, and when it changed.
 #[derive(Clone, Debug)]
 pub(super) struct Looked {
-    /// The file.
     pub(super) file: ClosureFile,
     /// When, if it is there.
     pub(super) changed: Option<Timestamp>,
@@ -76,7 +74,7 @@ impl Closures {
         self.look += 1;
     }
 
-    /// The closure of a manifest, as it stands.
+    /// The closure of a manifest, as it is.
     pub(super) fn of(&mut self, manifest: &Manifest, scope: &Scope) -> Vec<Looked> {
         let mut scope = scope.clone();
         if let Some(DataIdentity::Etcd { data_dir, wal_dir }) = manifest.data_identity() {
@@ -120,7 +118,7 @@ impl Closures {
         looked.into_values().collect()
     }
 
-    /// How one file of an earlier generation stands now.
+    /// How one file of an earlier generation exists now.
     pub(super) fn one(&mut self, path: &Path, hint: Hint) -> FileState {
         match self.stands(path, hint) {
             Stands::Directory => FileState::Unreadable { reason: format!("{} is a directory", path.display()) },
@@ -224,7 +222,7 @@ fn normal(path: &Path) -> PathBuf {
 /// The regular files at and below a mounted path, in the order of their names.
 fn enumerate(path: &Path, depth: usize, scope: &Scope, named: &mut Named) {
     let path = normal(path);
-    // A mount of the root itself, or of what lies above it, is looked through as far as it is in scope.
+    // A mount of the root itself, or of what is above it, is looked through as far as it is in scope.
     let within = path == scope.root || scope.admits(&path);
     let Ok(meta) = fs::metadata(&path) else { return };
     if !within {
@@ -242,14 +240,14 @@ fn enumerate(path: &Path, depth: usize, scope: &Scope, named: &mut Named) {
     }
 }
 
-/// Where a path that stands in a file of a closure lies on the host: an absolute one is the container's, a relative one
+/// Where a path in a configuration file is on the host: an absolute one is the container's, a relative one
 /// counts from the file.
 fn resolve(name: &str, from: &Path, manifest: &Manifest) -> Option<PathBuf> {
     let name = Path::new(name);
     if name.is_absolute() { manifest.host_path(name) } else { Some(from.parent()?.join(name)) }
 }
 
-/// Whether the certificate and key a kubeconfig names by path fit. What is not on the host cannot be told, and is left to
+/// Whether the certificate and key a kubeconfig names by path fit. What is not on the host is unknown, and is left to
 /// the program that reads it.
 fn pair_health(pair: &(String, String), from: &Path, manifest: Option<&Manifest>) -> KubeconfigHealth {
     let works = KubeconfigHealth::Works { not_after: None };

@@ -1,5 +1,5 @@
-//! Which cluster the files of this node make it a member of: by the keys of its authorities, which a renewal of their
-//! certificates keeps, and `kubeadm reset` and `kubeadm init` do not.
+//! Which cluster the files of this node belong to, by the keys of its CAs. A renewal of their certificates keeps the
+//! keys; `kubeadm reset` followed by `kubeadm init` does not.
 
 use std::path::{Path, PathBuf};
 

@@ -1,8 +1,8 @@
-//! What a file is, by what stands in it (Q4): configuration, a kubeconfig, or key material.
+//! Classifies a file by its content (Q4): configuration, a kubeconfig, or key material.
 //!
-//! Being wrong towards key material costs a rollback that leaves one file alone; being wrong the other way keeps a copy
-//! of a secret, or puts back an old key. So a file that one look calls secret is secret: its bytes, the flag that names
-//! it, or an ending that only keys and certificates have.
+//! A wrong classification as key material costs a rollback that leaves one file alone; the opposite error stores a copy
+//! of a secret, or rolls back to an old key. So one indication makes a file secret: its bytes, the flag that names it,
+//! or a file extension that only keys and certificates have.
 
 use std::path::Path;
 
@@ -16,7 +16,6 @@ use crate::model::{Digest, FileKind};
 /// What a flag says about the file it names, the weightier last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Hint {
-    /// Nothing.
     None,
     /// It is a kubeconfig, or was meant to be one.
     Kubeconfig,
@@ -49,7 +48,7 @@ impl Hint {
     }
 }
 
-/// A file's content, told apart.
+/// A file's content, distinguished.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Content {
     /// What it is to us.

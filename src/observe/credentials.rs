@@ -1,4 +1,4 @@
-//! Certificates and keys, as far as must be known of them: until when, and whether they fit. Never shown, never kept.
+//! Certificates and keys: their validity, and whether they match. Their content is never shown and never stored.
 
 use rustls::crypto::aws_lc_rs::sign::any_supported_type;
 use rustls::pki_types::pem::{PemObject, SectionKind};
@@ -13,9 +13,7 @@ use crate::model::Digest;
 /// A certificate's dates, in seconds since the epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Dates {
-    /// Valid from.
     pub(super) not_before: i64,
-    /// Valid until.
     pub(super) not_after: i64,
 }
 
@@ -47,9 +45,8 @@ impl Dates {
 pub(super) struct Described {
     /// The common name of its subject; of one without, the whole subject.
     pub(super) subject: String,
-    /// The same of who signed it.
+    /// The same for who signed it.
     pub(super) issuer: String,
-    /// Its dates.
     pub(super) dates: Dates,
     /// Whether it may sign others.
     pub(super) authority: bool,
@@ -75,9 +72,9 @@ impl Described {
     }
 }
 
-/// SHA-256 over what is public in a PEM text: the DER of each certificate and public key, of each private key that of its
-/// public one, one after the other. Nothing where nothing is public, or a section cannot be read. What else stands there,
-/// such as a password, has no part in it: who knows the digest could try which one fits.
+/// SHA-256 over what is public in a PEM text: the DER of each certificate and public key, of each private key that of
+/// its public one, one after the other. Nothing where nothing is public, or a section cannot be read. What else exists
+/// there, such as a password, has no part in it: who knows the digest could try which one fits.
 pub(super) fn public(pem: &[u8]) -> Option<Digest> {
     let mut public = Vec::new();
     for section in <(SectionKind, Vec<u8>)>::pem_slice_iter(pem) {
@@ -129,11 +126,11 @@ pub(super) fn pair(certificate: &[u8], key: &[u8]) -> Result<(CertifiedKey, Date
     let chain = certificates(certificate).map_err(|error| format!("the client certificate {error}"))?;
     let dates = chain.first().and_then(Dates::of).ok_or("the client certificate does not parse")?;
     let key = PrivateKeyDer::from_pem_slice(key).map_err(|error| format!("the client key does not parse: {error}"))?;
-    let key = any_supported_type(&key).map_err(|error| format!("the client key is of no use: {error}"))?;
+    let key = any_supported_type(&key).map_err(|error| format!("the client key is unusable: {error}"))?;
     let pair = CertifiedKey::new(chain, key);
     match pair.keys_match() {
         Err(Error::InconsistentKeys(InconsistentKeys::KeyMismatch)) => {
-            Err("the client key does not fit the client certificate".to_owned())
+            Err("the client key does not match the client certificate".to_owned())
         }
         // An odd certificate that the comparison cannot read is for its server to judge.
         _ => Ok((pair, dates)),

@@ -1,4 +1,4 @@
-//! etcd's data directories, as they are on disk.
+//! etcd's data directories on disk.
 
 use std::collections::BTreeMap;
 use std::fs;

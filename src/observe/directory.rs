@@ -1,11 +1,11 @@
-//! A directory of manifests, read as the kubelet reads it (`pkg/kubelet/config/file.go`): every name that does not begin
-//! with a dot, whatever its ending.
+//! A directory of manifests, read as the kubelet reads it (`pkg/kubelet/config/file.go`): every name that does not
+//! begin with a dot, whatever its extension.
 //!
 //! ```text
-//!   names ──stat──▶ same stamp as before? ──yes──▶ what was parsed then
+//!   names ──stat──▶ same stat as before? ──yes──▶ the cached result
 //!                          │ no
 //!                          ▼
-//!                   read, parse, hold a descriptor ──▶ when the name goes: deleted, or moved where?
+//!                   read, parse, hold a descriptor ──▶ when the name disappears: deleted, or moved where?
 //! ```
 //!
 //! A pass over an unchanged directory costs one stat per file.
@@ -34,12 +34,10 @@ const MAX_ENTRIES: usize = 1000;
 /// The most descriptors held: a master has four manifests and a few more, a service may hold 1024 descriptors.
 const MAX_HELD: usize = 128;
 
-/// Whether descriptors are held, so that it can be told how a file went.
+/// Whether descriptors are held, so that it is known how a file went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Hold {
-    /// They are.
     Yes,
-    /// Not here.
     No,
 }
 
@@ -54,7 +52,7 @@ pub(super) struct Looker {
 /// How what a file holds was met.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Sight {
-    /// With the name: how long it has stood before, only its time stamps tell.
+    /// With the name: how long it has existed before, only its time stamps tell.
     First,
     /// In place of something else: it is newer than the look before, whatever its time stamps say. They are not to be
     /// believed in the middle of a write: those read before the bytes are of the file before, and some file systems cut a
@@ -75,7 +73,7 @@ struct Entry {
     shown: Option<Arc<ManifestFile>>,
 }
 
-/// How long a file must have stood unchanged.
+/// How long a file must have existed unchanged.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Quiet {
     /// When this look began.
@@ -126,7 +124,7 @@ impl Looker {
         Directory::Present { files, gone: self.gone.clone() }
     }
 
-    /// Settles the fate of whatever stood here and is not among these names.
+    /// Settles the fate of whatever existed here and is not among these names.
     fn note_gone(&mut self, names: &BTreeMap<String, PathBuf>) {
         let left: Vec<String> = self.entries.keys().filter(|name| !names.contains_key(*name)).cloned().collect();
         for name in left {
@@ -241,7 +239,9 @@ impl Looker {
                 let target = fs::read_link(path).unwrap_or_default();
                 fault(FileFault::DanglingLink { target: target.display().to_string() })
             }
-            Err(Fault::Missing) => fault(FileFault::Unreadable { error: "it went while it was read".to_owned() }),
+            Err(Fault::Missing) => {
+                fault(FileFault::Unreadable { error: "it disappeared while it was read".to_owned() })
+            }
             Err(Fault::Directory) => fault(FileFault::Directory),
             Err(Fault::Special(kind)) => fault(FileFault::Special { kind: kind.to_owned() }),
             Err(Fault::TooLarge(bytes)) => fault(FileFault::TooLarge { bytes }),
@@ -249,7 +249,7 @@ impl Looker {
         }
     }
 
-    /// A descriptor of the file that stands now; the one that is held already, if that is it.
+    /// A descriptor of the file that exists now; the one that is held already, if that is it.
     fn rehold(&self, held: Option<(File, PathBuf)>, path: &Path) -> Option<(File, PathBuf)> {
         if self.hold == Hold::No {
             return None;
@@ -264,7 +264,7 @@ impl Looker {
         if count >= MAX_HELD {
             return None;
         }
-        // Where it really lies, links resolved: that is what the kernel will tell of it later.
+        // Where it really is, links resolved: that is what the kernel will tell of it later.
         let real = fs::canonicalize(path).ok()?;
         Some((file::hold(&real).ok()?, real))
     }
@@ -510,7 +510,7 @@ mod tests {
         bench.write("a.yaml", pod("a", "x"));
         // As another process sees them: one mount.
         let (outside, inside) = (File::open(bench.root.path()).unwrap(), File::open(&bench.dir).unwrap());
-        // As systemd's sandbox makes it: the directory is a mount of its own. Of this thread alone; who may not make one
+        // As systemd's sandbox makes it: the directory is its own mount. Of this thread alone; who may not make one
         // cannot try this.
         if unshare(CloneFlags::CLONE_NEWNS).is_err() {
             return;
@@ -529,7 +529,7 @@ mod tests {
         let mut bench = Bench::new();
         bench.write("a.yaml", pod("a", "x"));
         let path = bench.dir.join("a.yaml");
-        // Truncated and written, as an editor does, after it has stood for long enough to be settled.
+        // Truncated and written, as an editor does, after it has existed for long enough to be settled.
         let writer = std::thread::spawn(move || {
             let mut slowest = Duration::ZERO;
             for round in 0..25 {

@@ -1,5 +1,5 @@
-//! The addresses that kubeconfigs of this node know the API server by: where one is not this node's own API server (a load
-//! balancer, a floating address), it is asked for itself, so that the one is told from the other.
+//! The API server addresses in the kubeconfigs of this node. An address that is not this node's own API server (a load
+//! balancer, a floating address) is probed separately, so that the two can be distinguished.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;

@@ -1,4 +1,4 @@
-//! Reading one file that may be anything: a fifo nobody writes to, a device, a gigabyte, a link to nowhere.
+//! Reads one file safely: it may be a fifo without a writer, a device, a gigabyte, or a dangling link.
 
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read};
@@ -12,7 +12,7 @@ use nix::libc;
 use crate::sys::clock;
 
 /// A file that changed this short a time before it was read may change again within the same tick of the file system's
-/// clock, and look the same: it is read anew.
+/// clock, and look the same: it is read again.
 const RACY: Duration = Duration::from_millis(100);
 
 /// What tells one version of a file from another without reading it.
@@ -23,11 +23,8 @@ pub(super) struct Stamp {
     size: u64,
     mtime: (i64, i64),
     ctime: (i64, i64),
-    /// Permission bits.
     pub(super) mode: u32,
-    /// Owner.
     pub(super) uid: u32,
-    /// Group.
     pub(super) gid: u32,
 }
 
@@ -63,7 +60,6 @@ impl Stamp {
 pub(super) enum Fault {
     /// Nothing of that name, or a link to nothing.
     Missing,
-    /// A directory.
     Directory,
     /// A fifo, socket or device.
     Special(&'static str),
@@ -94,14 +90,14 @@ impl std::fmt::Display for Fault {
     }
 }
 
-/// What stands at a path, links followed, without opening it.
+/// What is at a path, links followed, without opening it.
 pub(super) fn stat(path: &Path) -> Result<Stamp, Fault> {
     let meta = fs::metadata(path)?;
     regular(&meta)?;
     Ok(Stamp::of(&meta))
 }
 
-/// When what a path leads to changed last: the file, or a link on the way to it. Nothing where no file stands.
+/// When what a path leads to changed last: the file, or a link on the way to it. Nothing if there is no file.
 pub(super) fn changed(path: &Path) -> Option<Timestamp> {
     let own = stat(path).ok()?.changed();
     let on_the_way = path.ancestors().filter_map(|path| fs::symlink_metadata(path).ok());
@@ -127,7 +123,7 @@ fn regular(meta: &Metadata) -> Result<(), Fault> {
 /// Reads a regular file of at most `max` bytes. Never waits for a writer, never opens a device.
 pub(super) fn read(path: &Path, max: u64) -> Result<(Vec<u8>, Stamp), Fault> {
     stat(path)?;
-    // Non-blocking all the same: a fifo may have taken the file's place since.
+    // Non-blocking nevertheless: a fifo may have taken the file's place since.
     let file = fs::OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path)?;
     let meta = file.metadata()?;
     regular(&meta)?;

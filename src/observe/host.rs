@@ -1,4 +1,4 @@
-//! The machine's own health: room on its disks, what its tasks wait for, and whether its clock jumped.
+//! The health of the machine: disk space, pressure, and whether its clock jumped.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -36,7 +36,7 @@ pub(super) fn disks(paths: &BTreeSet<(DiskUse, PathBuf)>, mounts: &Mounts) -> Ve
     let mut disks: BTreeMap<u64, Disk> = BTreeMap::new();
     let read_only = mounts.read_only_devices();
     for (what, path) in paths {
-        // A directory that is to be made yet lies where its parent does.
+        // A directory that does not exist yet is where its parent is.
         let Some(there) = path.ancestors().find(|path| path.exists()) else { continue };
         let (Ok(meta), Ok(stat)) = (fs::metadata(there), statvfs(there)) else { continue };
         let unit = stat.fragment_size();
@@ -58,7 +58,7 @@ pub(super) fn disks(paths: &BTreeSet<(DiskUse, PathBuf)>, mounts: &Mounts) -> Ve
     disks.into_values().collect()
 }
 
-/// Where the runtime behind this endpoint keeps its images, if it lies where it usually does.
+/// Where the runtime behind this endpoint keeps its images, if it is where it usually does.
 pub(super) fn runtime_root(endpoint: &str) -> Option<PathBuf> {
     let root = if endpoint.contains("crio") { CRIO } else { CONTAINERD };
     Some(PathBuf::from(root)).filter(|root| root.is_dir())

@@ -1,4 +1,4 @@
-//! What was read of files, kept as long as they stay as they were.
+//! A cache of file contents, valid while the stat data stay the same.
 
 use super::file::Stamp;
 use crate::sys::clock;

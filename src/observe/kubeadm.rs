@@ -1,8 +1,9 @@
-//! What kubeadm keeps of the manifests it replaces.
+//! The backups that kubeadm keeps of the manifests it replaces.
 //!
-//! `kubeadm upgrade` moves each old manifest to `/etc/kubernetes/tmp/kubeadm-backup-manifests-DATE/` by one rename, and then
-//! the new one into place by another (`cmd/kubeadm/app/phases/upgrade/staticpods.go`, `upgradeComponent`; the directories
-//! are made by `CreateTimestampDirForKubeadm`). What it keeps stays there afterwards. Older ones end in a random number.
+//! `kubeadm upgrade` moves each old manifest to `/etc/kubernetes/tmp/kubeadm-backup-manifests-DATE/` by one rename, and
+//! then the new one into place by another (`cmd/kubeadm/app/phases/upgrade/staticpods.go`, `upgradeComponent`;
+//! `CreateTimestampDirForKubeadm` creates the directories). The backup remains there afterwards. In older versions the
+//! name ends in a random number.
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -1,7 +1,7 @@
-//! A kubeconfig: whether it can work, and what of it is configuration and what credentials (Q4).
+//! A kubeconfig: whether it can work, and which parts are configuration and which are credentials (Q4).
 //!
-//! clientcmd's rules, as far as a file that breaks them stops the program at its start: it parses, its current context
-//! leads to a cluster with a server and to a user that exists, what it embeds decodes, and its key fits its certificate.
+//! It checks clientcmd's rules whose violation stops a program at its start: the file parses, its current context names
+//! an existing cluster with a server and an existing user, embedded data decode, and the key matches the certificate.
 
 use std::path::PathBuf;
 
@@ -63,7 +63,7 @@ pub(super) fn read(bytes: &[u8], document: Option<&Value>) -> Kubeconfig {
 pub(super) enum Client {
     /// With a certificate and a key that it embeds, in PEM.
     Embedded(Vec<u8>, Vec<u8>),
-    /// With a certificate and a key that lie in files.
+    /// With a certificate and a key that are in files.
     Files(PathBuf, PathBuf),
 }
 
@@ -276,7 +276,7 @@ mod tests {
             other => panic!("{other:?}"),
         }
         let mixed = with(&pki.read("one.crt"), &pki.read("two.key"), server);
-        assert_eq!(reason(&mixed), "the client key does not fit the client certificate");
+        assert_eq!(reason(&mixed), "the client key does not match the client certificate");
         assert!(reason(&with(b"nonsense", &pki.read("one.key"), server)).contains("certificate"));
         assert!(reason(&good[..good.len() - 200]).contains("key"), "torn within the key");
 

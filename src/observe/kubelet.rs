@@ -1,4 +1,4 @@
-//! The kubelet from outside: its process, what changed under it, and what it says it waits with.
+//! The kubelet from outside: its process, files that changed since it started, and what it reports that it waits for.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -40,7 +40,7 @@ pub(super) fn find<'a>(processes: &'a [Process], config: &Found<PathBuf>) -> Opt
     if config.from == Source::Settings {
         kubelets.retain(|kubelet| kubelet.flag("config").is_some_and(|said| Path::new(&said) == config.value));
     }
-    // The oldest: what a person or a test started beside it came later.
+    // The oldest: what the operator or a test started next to it came later.
     kubelets.into_iter().min_by_key(|kubelet| proc::started(kubelet.pid))
 }
 

@@ -1,6 +1,6 @@
-//! The leases by which it shows that controller manager, scheduler and kubelet get on: read from this node's own API
-//! server, as the one whose lease it is. Such a read of one object goes to etcd's quorum, so it tells of the API server,
-//! too: one that answers its health checks from memory cannot answer this.
+//! The leases that show progress of controller manager, scheduler and kubelet. They are read from this node's own API
+//! server, with the credentials of the holder. Such a read of one object needs etcd's quorum, so it tests the API
+//! server too: one that answers its health checks from memory cannot answer it.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -1,15 +1,15 @@
-//! The room of looking: everything one pass needs to know of the node, gathered by reading alone.
+//! Observes the node: gathers everything that one pass needs, by reading only.
 //!
 //! ```text
-//!   manifest directory ─┐ (files, closures, how a file went)
+//!   manifest directory ─┐ (files, configuration files, how a file disappeared)
 //!   container runtime ──┤ (CRI: pods, exits, images)
 //!   probes ─────────────┼──▶ Observation
 //!   kubelet ────────────┤ (its process, /healthz, /pods)
 //!   the machine ────────┘ (/proc, data directories, signs of a master)
 //! ```
 //!
-//! Every source has its own deadline, and one that does not answer in time is an error or "cannot tell" in its own place;
-//! it takes nothing from the others. Unknown is not absent.
+//! Every source has its own deadline. A source that does not answer in time is an error or "cannot tell" for its part
+//! of the observation, and does not affect the others. Unknown is not absent.
 
 mod bounded;
 mod certificates;
@@ -109,7 +109,7 @@ pub struct Observer {
     machine_id: String,
     /// The kubelet's process at the last look that came back: one that could not be looked for is not gone.
     kubelet: Option<Process>,
-    /// The manifest each component had last, for the time in which none stands that can be read.
+    /// The manifest each component had last, for the time in which none exists that can be read.
     last: BTreeMap<ComponentId, Arc<ManifestFile>>,
 }
 
@@ -168,7 +168,7 @@ impl Remembered {
                 let hint = all.files.entry(file.path.clone()).or_insert(Hint::None);
                 *hint = closure::hint_of(file).max(*hint);
             }
-            // Of every generation: a person may ask for any of them.
+            // Of every generation: the operator may ask for any of them.
             all.images.extend(generation.images.iter().cloned());
             all.ports.extend(&generation.ports);
             if let Some(DataIdentity::Etcd { data_dir, wal_dir }) = &generation.data {
@@ -239,7 +239,7 @@ impl Observer {
         }
     }
 
-    /// Looks once. Bounded: each source has some seconds, and they run beside each other.
+    /// Looks once. Bounded: each source has some seconds, and they run concurrently.
     pub async fn observe(&mut self, memory: &Memory) -> Observation {
         let at = now();
         let remembered = Arc::new(Remembered::of(memory));
@@ -441,14 +441,14 @@ impl Observer {
         let how = match url.map(plan::get_of_url) {
             Some(Some(get)) => How::Http { get, expect: http::Expect::Ok, more: More::Nothing },
             Some(None) => How::NoMeans(format!("the kubelet's health URL {url:?} is no http or https URL")),
-            None => How::NoMeans("the kubelet's health port is switched off".to_owned()),
+            None => How::NoMeans("the kubelet's health port is disabled".to_owned()),
         };
         Ask { question: Question::Live, how }
     }
 
     fn kubelet_seen(&self, process: Option<KubeletProcess>) -> observation::Kubelet {
         let probe = self.kubelet_health.answers().into_values().flatten().next();
-        let unasked = || Reading::CannotTell(Symptom::new(SymptomKind::NoMeans, "the kubelet has not been asked yet"));
+        let unasked = || Reading::CannotTell(Symptom::new(SymptomKind::NoMeans, "the kubelet has not been probed yet"));
         let (healthz, answered) = probe.map_or_else(|| (unasked(), Duration::ZERO), |probe| (probe.reading, probe.at));
         observation::Kubelet { process, healthz, answered, waiting: self.pods.waiting() }
     }
@@ -501,7 +501,7 @@ impl Disk {
             Directory::Present { files, .. } => files,
             Directory::Missing { .. } | Directory::Unreadable(_) => BTreeMap::new(),
         };
-        // What stands in a closure is known already, and there with what its manifest says of it.
+        // What exists in a closure is known already, and there with what its manifest says of it.
         let mut files: BTreeMap<PathBuf, FileState> = manifests
             .files()
             .flat_map(|file| &file.closure)

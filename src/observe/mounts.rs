@@ -1,12 +1,12 @@
-//! What is mounted, and how: `/proc/self/mountinfo` (proc_pid_mountinfo(5)), read once for every question of a pass.
+//! The mounts: `/proc/self/mountinfo` (proc_pid_mountinfo(5)), read once per pass.
 //!
 //! ```text
 //!   36 35     98:0   /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw,errors=continue
 //!   id parent device root  point options               type source    options of the file system itself
 //! ```
 //!
-//! systemd makes a mount of each directory that a sandbox may write (`ReadWritePaths=`): the same files at the same place. Such
-//! a mount does not count, so that the agent in its sandbox and a command outside of it see the same.
+//! systemd makes each writable directory of a sandbox a mount (`ReadWritePaths=`): the same files at the same path.
+//! Such a mount does not count, so that the agent in its sandbox and a command outside of it get the same result.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;

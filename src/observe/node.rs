@@ -1,4 +1,5 @@
-//! The machine around the control plane: what still makes it a master, who works on it, who listens.
+//! The machine around the control plane: the signs that it is a master, programs that work on it, and listening
+//! processes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -12,7 +13,7 @@ use crate::sys::proc::{self, Process};
 
 /// What of a busy process' command line is kept.
 const MAX_COMMAND: usize = 200;
-/// Besides the two that every master has, signs that count where they stood when we first looked.
+/// Besides the two that every master has, signs that count where they existed when we first looked.
 const OPTIONAL_SIGNS: [&str; 3] = ["pki/sa.key", "pki/sa.pub", "pki/etcd/ca.crt"];
 
 /// What a `kubeadm reset` takes away.
@@ -20,7 +21,7 @@ const OPTIONAL_SIGNS: [&str; 3] = ["pki/sa.key", "pki/sa.pub", "pki/etcd/ca.crt"
 pub(super) struct Signs(Vec<PathBuf>);
 
 impl Signs {
-    /// What is to stand: the cluster's CA and the kubelet's kubeconfig, which every master has, and what stands now.
+    /// What is to stand: the cluster's CA and the kubelet's kubeconfig, which every master has, and what exists now.
     pub(super) fn at_first_sight(settings: &Settings) -> Self {
         let root = &settings.paths.kubernetes;
         let standing = OPTIONAL_SIGNS.iter().map(|sign| root.join(sign)).filter(|sign| sign.exists());
@@ -130,7 +131,7 @@ fn listener(pid: Option<i32>) -> Listener {
 pub(super) fn read_only(dir: &Path) -> Option<String> {
     let there = dir.ancestors().find(|path| path.exists())?;
     let flags = statvfs(there).ok()?.flags();
-    flags.contains(FsFlags::ST_RDONLY).then(|| format!("{} lies on a read-only file system", there.display()))
+    flags.contains(FsFlags::ST_RDONLY).then(|| format!("{} is on a read-only file system", there.display()))
 }
 
 #[cfg(test)]

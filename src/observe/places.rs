@@ -1,5 +1,5 @@
-//! The places a replacement needs: whether they can be written, have room, and lie where a rename leads from one to the
-//! other. Looked at without writing anything.
+//! The directories that a replacement needs: whether they are writable, have space, and are on one mount for a rename.
+//! Checked without writing.
 
 use std::path::{Path, PathBuf};
 
@@ -9,10 +9,8 @@ use nix::unistd::{AccessFlags, access};
 use crate::config::Settings;
 use crate::sys::files;
 
-/// One directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
-    /// Its path.
     pub path: PathBuf,
     /// Whether it can be written, or made where it is missing; why not.
     pub writable: Result<(), String>,
@@ -22,14 +20,12 @@ pub struct Place {
     pub inodes: Option<u64>,
 }
 
-/// All of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Places {
     /// The manifest directory.
     pub manifests: Place,
     /// Files on their way.
     pub staging: Place,
-    /// For people.
     pub inactive: Place,
     /// Generations, memory and history.
     pub state: Place,
@@ -57,7 +53,7 @@ fn below(root: &Path, path: &Path) -> PathBuf {
     root.join(path.strip_prefix("/").unwrap_or(path))
 }
 
-/// What stands of a path: itself, or the directory it would be made in.
+/// What exists of a path: itself, or the directory it would be made in.
 fn there(root: &Path, path: &Path) -> (PathBuf, PathBuf) {
     let mut found = path;
     while !below(root, found).exists()

@@ -1,5 +1,5 @@
-//! Where things are on this node: asked of the kubelet that runs, then of its files, then assumed as kubeadm leaves them.
-//! A setting comes before all of it.
+//! The paths and addresses of this node: from the running kubelet, then its files, then kubeadm's defaults. A setting
+//! overrides all of these.
 //!
 //! ```text
 //!   settings ▶ flags of the running kubelet ▶ its --config and --config-dir ▶ kubeadm-flags.env ▶ well-known places
@@ -67,9 +67,7 @@ impl fmt::Display for Source {
 /// A value, and where it was found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Found<T> {
-    /// The value.
     pub value: T,
-    /// From where.
     pub from: Source,
 }
 
@@ -255,7 +253,7 @@ fn node_name(settings: &Settings, flags: &Flags) -> Found<String> {
     Found { value: found.value.trim().to_ascii_lowercase(), from: found.from }
 }
 
-/// The name in the kubelet's client certificate, `system:node:NAME`, which lies beside its configuration.
+/// The name in the kubelet's client certificate, `system:node:NAME`, which is next to its configuration.
 fn joined_as(config: &Path) -> Option<Found<String>> {
     let path = config.with_file_name("pki").join("kubelet-client-current.pem");
     let (pem, _) = file::read(&path, MAX_CONFIG).ok()?;
@@ -290,7 +288,7 @@ fn kubelet_address(flags: &Flags, config: &KubeletConfig) -> String {
     format!("{}:{port}", reachable(address.as_ref().map_or("127.0.0.1", |address| &address.value)))
 }
 
-/// The address under which what is bound to `bound` is reached from this node, as it stands in a URL.
+/// The address under which what is bound to `bound` is reached from this node, as it is in a URL.
 pub(super) fn reachable(bound: &str) -> String {
     match bound.trim_matches(['[', ']']) {
         "" | "0.0.0.0" | "localhost" => "127.0.0.1".to_owned(),

@@ -1,4 +1,5 @@
-//! For tests: certificates made by openssl, as a cluster has them, a real etcd's binaries, and where the fixtures lie.
+//! For tests: certificates as a cluster has them, made by openssl, a real etcd's binaries, and the paths of the
+//! fixtures.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -122,12 +123,11 @@ impl Pki {
         );
     }
 
-    /// Where a file of it lies.
+    /// Where a file of it is.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.join(name)
     }
 
-    /// What it holds.
     pub(super) fn read(&self, name: &str) -> Vec<u8> {
         std::fs::read(self.path(name)).unwrap()
     }
@@ -138,7 +138,6 @@ pub(super) type Canned = (u16, &'static str);
 
 /// A server on a loopback port that answers every request with what its function says of the path.
 pub(super) struct Server {
-    /// Its port.
     pub(super) port: u16,
     _task: tokio::task::JoinSet<()>,
 }

@@ -1,7 +1,8 @@
-//! Wakes: something may have changed. A hint and never a fact; the pass that follows looks for itself.
+//! Wake-ups: something may have changed. A wake-up is a hint, never a fact; the pass that follows reads the node
+//! itself.
 //!
-//! Watched are the manifest directory, its parent (the directory itself may be replaced, and a watch follows the old
-//! inode), inactive-manifests, and the directories of the closures' files.
+//! It watches the manifest directory, its parent (the directory itself may be replaced, and a watch follows the old
+//! inode), inactive-manifests, and the directories of the configuration files.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -105,7 +106,7 @@ impl Watches {
                     |error| format!("{} cannot be watched: {error}; only the timer wakes lastgood", dir.display());
                 watcher.watch(dir, RecursiveMode::NonRecursive).map_err(sentence)?;
                 self.watched.insert(dir.clone(), inode);
-                // Whatever happened in it before the watch stood was not heard.
+                // Whatever happened in it before the watch existed was not heard.
                 self.fired.notify_one();
             }
         }

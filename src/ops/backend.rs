@@ -1,9 +1,9 @@
-//! Who answers a command: the agent, where one runs, or else what it left on disk.
+//! Where a command gets its answer: from the agent if one runs, or else from the state on disk.
 //!
 //! ```text
 //!   socket answers ──────────────────────────────────────────▶ Running
-//!      │ not                          ┌── socket answers ──▶ Running
-//!      ├─ an agent holds the lock ── waits for it to start ── not in time ──▶ said, Stopped
+//!      │ no                           ┌── socket answers ──▶ Running
+//!      ├─ an agent holds the lock ── waits for it to start ── not in time ──▶ warning, Stopped
 //!      └─ nobody does, or a command ──▶ Stopped
 //! ```
 
@@ -30,7 +30,7 @@ impl From<bool> for How {
 
 /// How many events an explanation shows.
 const EVENTS_EXPLAINED: usize = 10;
-/// How many events of note a status shows.
+/// How many significant events a status shows.
 const EVENTS_OF_STATUS: usize = 5;
 
 /// From the lock, which an agent takes first, to its socket: the first look at a node, of which the disks and the runtime
@@ -39,9 +39,7 @@ const START: Duration = Duration::from_secs(10);
 /// Between two looks for the socket of an agent that starts.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
-/// Who answers.
 pub(crate) enum Backend {
-    /// The agent.
     Running(Client),
     /// What it left on disk; a change takes its lock and runs the same decision in this process.
     Stopped(Box<Offline>),
@@ -68,7 +66,6 @@ impl Backend {
         Ok(Self::Stopped(Box::new(Offline::open(settings)?)))
     }
 
-    /// The status.
     pub(crate) async fn status(&mut self) -> Result<Status, Failure> {
         match self {
             Self::Running(client) => match client.ask(&Ask::Status).await? {
@@ -123,7 +120,7 @@ pub(crate) fn unexpected(answer: Answer) -> Failure {
     match answer {
         Answer::Refused(refusal) => refusal.into(),
         Answer::Failed(sentence) => Failure::unreachable(sentence),
-        other => Failure::failed(format!("the agent answered something else: {other:?}")),
+        other => Failure::failed(format!("the agent gave an unexpected answer: {other:?}")),
     }
 }
 
@@ -197,7 +194,7 @@ mod tests {
         let agent = holder("run");
         let socket = socket_path(&agent.settings);
         let listens = async {
-            // It has been asked in vain once when this runs.
+            // It has been asked without success once when this runs.
             sleep(LOOK_AGAIN * 2).await;
             tokio::net::UnixListener::bind(socket).unwrap()
         };

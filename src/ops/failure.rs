@@ -11,7 +11,6 @@ use crate::snapshots::directory::LockError;
 /// How a command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
-    /// Done.
     Ok,
     /// It was tried, and failed.
     Failed,
@@ -21,9 +20,10 @@ pub enum Exit {
     Refused,
     /// The agent or its state cannot be reached: it is silent, or this is not root.
     Unreachable,
-    /// Of `status`: something is not healthy. Of `doctor`: a recovery would not succeed, or that cannot be told. Of `certs
-    /// check`: a certificate has ended, or soon will. Of `etcd status`: the member of this node is
-    /// unwell. Of `etcd sizing`: something is not fit for it, or that cannot be told. Of `etcd snapshot`: a page or a checksum is not as it must be.
+    /// Of `status`: something is not healthy. Of `doctor`: a recovery would not succeed, or that is unknown. Of `certs
+    /// check`: a certificate has ended, or soon will. Of `etcd status`: the member of this node is unhealthy. Of `etcd
+    /// sizing`: something is not fit for it, or that is unknown. Of `etcd snapshot`: a page or a checksum is not as it
+    /// must be.
     Unwell,
 }
 
@@ -31,7 +31,6 @@ impl Exit {
     /// All of them, in order.
     pub const ALL: [Self; 6] = [Self::Ok, Self::Failed, Self::Usage, Self::Refused, Self::Unreachable, Self::Unwell];
 
-    /// The number.
     pub fn code(self) -> u8 {
         match self {
             Self::Ok => 0,
@@ -47,11 +46,11 @@ impl Exit {
     pub fn meaning(self) -> &'static str {
         match self {
             Self::Ok => "done",
-            Self::Failed => "failed, or a mistake in the configuration",
-            Self::Usage => "the arguments cannot be understood",
+            Self::Failed => "failed, or the configuration has a mistake",
+            Self::Usage => "the arguments are invalid",
             Self::Refused => "refused: the reason is printed",
             Self::Unreachable => "the agent cannot be reached, or this is not root",
-            Self::Unwell => "status, doctor, certs check, etcd: unwell, or unknown",
+            Self::Unwell => "status, doctor, certs check, etcd: unhealthy, or unknown",
         }
     }
 }
@@ -67,12 +66,11 @@ pub(crate) fn help() -> String {
 pub struct Failure {
     /// The exit code.
     pub exit: Exit,
-    /// The sentence.
     pub sentence: String,
 }
 
 impl Failure {
-    /// The same, of a file that lies here only for the moment: by what it is called where it is from.
+    /// The same, of a file that is here only for the moment: by what it is called where it is from.
     #[must_use]
     pub fn called(self, file: &Path, from: &str) -> Self {
         Self { sentence: self.sentence.replace(&*file.to_string_lossy(), from), ..self }

@@ -12,7 +12,7 @@ use crate::control::{Answer, Ask, Client, Reach};
 use crate::model::{ComponentId, Event};
 use crate::report::{status, text};
 
-/// How long progress is followed. The agent has deadlines of its own and goes on; a person need not wait longer.
+/// How long progress is followed. The agent has deadlines of its own and goes on; the operator need not wait longer.
 const FOLLOW: Duration = Duration::from_secs(600);
 /// Between two looks at the component while it is followed; events come at once.
 const LOOK: Duration = Duration::from_millis(500);
@@ -24,14 +24,14 @@ pub(crate) fn tell(event: &Event) {
 /// The component's events, from now on.
 pub(crate) async fn follow(settings: &Settings, component: &ComponentId) -> Result<mpsc::Receiver<Event>, Failure> {
     let Reach::Running(mut client) = Client::connect(settings).await? else {
-        return Err(Failure::unreachable("the agent has stopped: nothing was done".to_owned()));
+        return Err(Failure::unreachable("the agent has stopped: nothing was changed".to_owned()));
     };
     match client.ask(&Ask::Follow { component: Some(component.clone()) }).await? {
         Answer::Following => {}
         other => return Err(unexpected(other)),
     }
     let (tx, rx) = mpsc::channel(64);
-    // A task of its own: reading a line must not be broken off in its middle.
+    // Its own task: reading a line must not be interrupted in its middle.
     tokio::spawn(async move {
         while let Ok(Some(answer)) = client.next().await {
             if let Answer::Event(event) = answer
@@ -82,7 +82,7 @@ pub(crate) async fn until(
         }
     }
     Err(Failure::failed(format!(
-        "{component} is not there after {} s; the agent goes on: `lastgood status --watch` shows how",
+        "{component} is not deployed after {} s; the agent continues: `lastgood status --watch` shows its progress",
         FOLLOW.as_secs()
     )))
 }

@@ -1,7 +1,6 @@
-//! What is done without a running agent: reading what it left on disk, and carrying a request out in this process.
+//! Commands without a running agent: reads the state on disk, and carries out a request in this process.
 //!
-//! This is the one file of the command line that knows the rooms `record`, `act` and the agent. A change takes the
-//! agent's lock and passes until it is concluded, by the same decision.
+//! A request takes the agent's lock and runs passes until it is concluded, by the same decisions as the agent.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -76,7 +75,7 @@ impl Offline {
         Ok(memory)
     }
 
-    /// The snapshots of this node's etcd, as they lie there; nothing where it has none of its own.
+    /// The snapshots of this node's etcd, as they are there; nothing where it has none of its own.
     pub(crate) fn snapshots(&self, memory: &Memory) -> Option<Snapshots> {
         let has_etcd = memory.components.values().any(|record| record.role == Role::Etcd);
         has_etcd.then(|| snapshots::look(&self.settings, Timestamp::now()))
@@ -87,7 +86,7 @@ impl Offline {
         Ok(self.store.history(component, limit).events)
     }
 
-    /// The newest events of note, the newest last.
+    /// The newest significant events, the newest last.
     pub(crate) fn of_note(&self, limit: usize) -> Result<Vec<Event>, Failure> {
         // Enough to find a few among the changes of state around them.
         let mut events = self.events(None, limit * 20)?;
@@ -100,8 +99,8 @@ impl Offline {
         self.store.manifest(component, number).map_err(|error| Failure::failed(error.to_string()))
     }
 
-    /// Where a person takes the manifest of a generation from: of inactive-manifests, where that is the same to the byte, else
-    /// of the store, where that is whole. Another version in inactive-manifests is better than none.
+    /// Where the operator takes the manifest of a generation from: of inactive-manifests, where that is the same to the
+    /// byte, else of the store, where that is whole. Another version in inactive-manifests is better than none.
     pub(crate) fn copy_of(&self, component: &ComponentId, generation: &Generation) -> Option<PathBuf> {
         let inactive = self.settings.paths.inactive_manifests.join(&generation.file_name);
         let same = files::read_bounded(&inactive, MAX_BYTES).map(|bytes| Digest::of(&bytes) == generation.raw_digest);
@@ -122,7 +121,7 @@ impl Offline {
         observe::find(&self.settings).1.manifests.value
     }
 
-    /// Whether the bytes of a generation are whole: every one is read again, and nothing is mended.
+    /// Whether the bytes of a generation are whole: every one is read again, and nothing is fixed.
     pub(crate) fn whole(&self, component: &ComponentId, generation: &Generation) -> Result<(), String> {
         self.store.whole(component, generation).map_err(|error| error.to_string())
     }
@@ -149,7 +148,7 @@ impl Offline {
         let pass = agent.pass(Some(&request)).await;
         pass.events.iter().for_each(&mut *tell);
         let Some((before, decision, granted)) = pass.answer else {
-            return Err(Failure::failed("the request was not decided".to_owned()));
+            return Err(Failure::failed("the request got no decision".to_owned()));
         };
         granted?;
         let planned = Planned::new(&request, &before, &decision);
@@ -196,7 +195,7 @@ fn is_over(memory: &Memory, slot: Option<&Slot>) -> Result<bool, String> {
 fn is_vacant(_: &Memory, slot: Option<&Slot>) -> Result<bool, String> {
     match slot {
         Some(Slot::RollingBack(rollback)) if rollback.stage <= Stage::Vacant => Ok(rollback.stage == Stage::Vacant),
-        _ => Err("it was put back: nothing was restored".to_owned()),
+        _ => Err("its manifest was deployed again: nothing was restored".to_owned()),
     }
 }
 
@@ -219,7 +218,7 @@ async fn conclude(
             return Ok(());
         }
         if Instant::now() >= deadline {
-            return Err(Failure::failed(format!("{component} is still being replaced; start the agent to go on")));
+            return Err(Failure::failed(format!("{component} is still being replaced; start the agent to continue")));
         }
         let rest = agent.rest();
         tokio::select! {

@@ -1,9 +1,9 @@
-//! How far something is that takes a while: one line of a terminal, rewritten; nothing where nobody looks.
+//! Progress of a long operation: one rewritten line on a terminal, nothing otherwise.
 
 use std::io::{self, IsTerminal as _, Write as _};
 use std::time::{Duration, Instant};
 
-/// Between two updates: a person reads no faster.
+/// Between two updates: the operator reads no faster.
 const INTERVAL: Duration = Duration::from_millis(200);
 
 /// The line. It is wiped at the end.

@@ -1,4 +1,4 @@
-//! `lastgood run`: the service. One task passes; timer, inotify, signals and questions only wake it.
+//! `lastgood run`: the service. One task runs the passes; timer, inotify, signals and requests only wake it.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ const EVENTS_KEPT: usize = 256;
 const QUESTIONS: usize = 16;
 /// Events an explanation shows.
 const EVENTS_EXPLAINED: usize = 10;
-/// Events of note a status shows.
+/// Significant events a status shows.
 const SHOWN: usize = 5;
 
 pub(crate) async fn run(loaded: Loaded) -> Result<Exit, Failure> {
@@ -48,7 +48,7 @@ pub(crate) async fn run(loaded: Loaded) -> Result<Exit, Failure> {
     service.last = before.split_off(before.len().saturating_sub(SHOWN));
     let started = format!("started, version {}", service.about.version);
     let place = service.agent.surroundings();
-    let because = format!("it watches {} ({})", place.manifests.value.display(), place.manifests.from);
+    let because = format!("it observes {} ({})", place.manifests.value.display(), place.manifests.from);
     service.tell([happened(&started, &because)], Keep::InHistory);
     service.tell(found, Keep::InHistory);
 
@@ -83,12 +83,12 @@ pub(crate) async fn run(loaded: Loaded) -> Result<Exit, Failure> {
                 service.answer(asked).await;
                 None
             }
-            _ = terminate.recv() => Some("it received a signal to stop"),
+            _ = terminate.recv() => Some("it received SIGTERM"),
             _ = interrupt.recv() => Some("it was interrupted"),
             ended = &mut server => {
                 let why = match ended {
                     Ok(Err(error)) => error.to_string(),
-                    Ok(Ok(())) => "nobody answers".to_owned(),
+                    Ok(Ok(())) => "no answer".to_owned(),
                     Err(error) => error.to_string(),
                 };
                 return Err(Failure::failed(format!("the control socket ended: {why}")));
@@ -113,10 +113,10 @@ pub(crate) async fn run(loaded: Loaded) -> Result<Exit, Failure> {
 }
 
 fn unwritten(why: &str) -> String {
-    format!("the metrics cannot be written: {why}; next: see whether metrics.textfile names a directory that is there")
+    format!("the metrics cannot be written: {why}; next: see whether the directory of metrics.textfile exists")
 }
 
-const WRITTEN_AGAIN: &str = "they are written again when they are due";
+const WRITTEN_AGAIN: &str = "lastgood writes them again when they are due";
 
 /// The agent with its listeners.
 struct Service {
@@ -124,7 +124,7 @@ struct Service {
     about: report::Agent,
     policy: Policy,
     events: broadcast::Sender<Event>,
-    /// The latest events of note, for the status.
+    /// The latest significant events, for the status.
     last: Vec<Event>,
 }
 
@@ -173,7 +173,7 @@ impl Service {
             Ask::Do { request, how: How::ForReal } => match self.pass(Some(&request)).await.answer {
                 Some((before, decision, Ok(()))) => Answer::Accepted(Planned::new(&request, &before, &decision)),
                 Some((_, _, Err(refusal))) => Answer::Refused(refusal),
-                None => Answer::Failed("the request was not decided".to_owned()),
+                None => Answer::Failed("the request got no decision".to_owned()),
             },
             Ask::Follow { .. } => Answer::Failed("events are followed through the socket's own server".to_owned()),
         };

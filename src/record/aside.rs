@@ -1,5 +1,5 @@
-//! What is set aside: state that is damaged, foreign or of a later version. It is kept for a person to look at, and for
-//! the newer program that may come back, up to a number.
+//! State that is set aside because it is damaged, foreign or of a later version. A bounded number is kept, for the
+//! operator to inspect and for a newer program that may return.
 
 use std::fs;
 use std::io;

@@ -1,7 +1,7 @@
-//! What every JSON file of ours is wrapped in: `{"version":1,"checksum":"…","KEY":…}` on one line.
+//! The envelope of every JSON file that lastgood persists: `{"version":1,"checksum":"…","KEY":…}` on one line.
 //!
-//! The checksum is over the bytes of the body as they are written, so any flipped bit and any lost byte is found before
-//! a single field is believed. The body's own types refuse unknown fields.
+//! The checksum covers the bytes of the body as written, so any flipped bit and any lost byte is found before a field
+//! is used. The body's own types refuse unknown fields.
 
 use std::fmt;
 
@@ -14,10 +14,7 @@ use crate::model::Digest;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
     /// Written by a newer program.
-    Future {
-        /// Its format.
-        version: u64,
-    },
+    Future { version: u64 },
     /// Not what was once written: why.
     Damaged(String),
 }
@@ -57,14 +54,14 @@ pub(crate) fn decode<T: DeserializeOwned>(version: u32, key: &str, bytes: &[u8])
             Err(error) => Fault::Damaged(error.to_string()),
         });
     };
-    let (checksum, rest) = rest.split_at_checked(64).ok_or_else(|| damaged("it breaks off in its checksum"))?;
+    let (checksum, rest) = rest.split_at_checked(64).ok_or_else(|| damaged("it ends within its checksum"))?;
     let checksum: Digest = checksum.parse().map_err(|error| Fault::Damaged(format!("its checksum: {error}")))?;
     let body = rest
         .strip_prefix(&format!("\",\"{key}\":"))
         .and_then(|rest| rest.strip_suffix("}\n"))
-        .ok_or_else(|| damaged("it breaks off"))?;
+        .ok_or_else(|| damaged("it ends early"))?;
     if Digest::of(body.as_bytes()) != checksum {
-        return Err(damaged("its checksum does not fit"));
+        return Err(damaged("its checksum does not match"));
     }
     serde_json::from_str(body).map_err(|error| Fault::Damaged(error.to_string()))
 }

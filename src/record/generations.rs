@@ -1,16 +1,16 @@
-//! The generations' bytes: one directory each, made whole or not at all, and never changed but for two small files.
+//! The stored generations: one directory each, created atomically and never changed, except for two small files.
 //!
 //! ```text
 //!   generations/kube-system_etcd/3/
 //!     manifest            byte for byte
-//!     files/DIGEST        a configuration file or a kubeconfig, byte for byte, named by what it holds
-//!     contents.json       what lies here, with digests: written with the rest, and anew when a kubeconfig is renewed
-//!     generation.json     what is held of it: lets a lost memory be rebuilt
+//!     files/DIGEST        a configuration file or a kubeconfig, byte for byte, named by its digest
+//!     contents.json       the files here, with digests: written with the rest, and again when a kubeconfig is renewed
+//!     generation.json     its trust and evidence: a lost memory is rebuilt from it
 //!
 //!   .new-3 ── everything written and synced ──rename──▶ 3 ──rename──▶ .gone-3… ── removed
 //! ```
 //!
-//! Key material is not in here (Q4): it is never put back, so there is no reason to keep a copy of it.
+//! Key material is not stored here (Q4): it is never rolled back, so there is no reason to keep a copy of it.
 
 use std::fs;
 use std::io;
@@ -40,7 +40,6 @@ const GONE: &str = ".gone-";
 /// What is needed to keep a generation.
 #[derive(Debug)]
 pub struct Capturing<'a> {
-    /// Whose it is.
     pub component: &'a ComponentId,
     /// What is known of it; its number names the directory.
     pub generation: &'a Generation,
@@ -68,15 +67,11 @@ pub struct KeptFile {
     pub bytes: Vec<u8>,
     /// What it was when it was kept: its kind, mode and owner.
     pub state: FileState,
-    /// Permission bits.
     pub mode: u32,
-    /// Owner.
     pub uid: u32,
-    /// Group.
     pub gid: u32,
 }
 
-/// contents.json.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Contents {
@@ -104,7 +99,6 @@ struct Entry {
     state: FileState,
 }
 
-/// generation.json.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Described {
@@ -175,12 +169,12 @@ impl Store {
     pub fn file(&self, component: &ComponentId, number: u32, path: &Path) -> io::Result<KeptFile> {
         let dir = self.generation_dir(component, number);
         let entry = contents(&dir)?.files.into_iter().find(|entry| entry.path == path).ok_or_else(|| {
-            let sentence = format!("is not among what was kept of generation {number} of {component}");
+            let sentence = format!("is not among the stored files of generation {number} of {component}");
             files::fault(io::ErrorKind::NotFound, path, &sentence)
         })?;
         let bytes = verified(&entry.path_in(&dir), MAX_FILE_BYTES, entry.bytes)?;
         let FileState::Present { mode, uid, gid, .. } = entry.state else {
-            return Err(files::fault(io::ErrorKind::InvalidData, &dir, "names a kept file that was not present"));
+            return Err(files::fault(io::ErrorKind::InvalidData, &dir, "names a stored file that did not exist"));
         };
         Ok(KeptFile { bytes, mode, uid, gid, state: entry.state })
     }
@@ -202,7 +196,7 @@ impl Store {
         let dir = self.generation_dir(component, generation.number);
         let (described, manifest) = verify(&dir, component, generation.number)?;
         if described.generation.digest != generation.digest || Digest::of(&manifest) != generation.raw_digest {
-            return Err(files::fault(io::ErrorKind::InvalidData, &dir, "holds something else than the memory says"));
+            return Err(files::fault(io::ErrorKind::InvalidData, &dir, "differs from the memory"));
         }
         let kept = self.files(component, generation.number)?;
         let missing = generation.closure.iter().find(|file| {
@@ -218,7 +212,7 @@ impl Store {
         match missing {
             None => Ok(()),
             Some(file) => {
-                let sentence = format!("does not hold {}", file.path.display());
+                let sentence = format!("does not contain {}", file.path.display());
                 Err(files::fault(io::ErrorKind::NotFound, &dir, &sentence))
             }
         }
@@ -316,7 +310,7 @@ impl Guard {
     pub fn describe(&self, machine: &Machine, component: &ComponentId, generation: &Generation) -> io::Result<Written> {
         let dir = self.generation_dir(component, generation.number);
         if files::standing(&dir)?.is_none() {
-            let sentence = format!("is missing: generation {} of {component} was not kept", generation.number);
+            let sentence = format!("is missing: generation {} of {component} was not stored", generation.number);
             return Err(files::fault(io::ErrorKind::NotFound, &dir, &sentence));
         }
         let bytes = describe(machine, component, generation)?;
@@ -352,7 +346,8 @@ impl Guard {
     ) -> io::Result<Written> {
         let dir = self.generation_dir(component, number);
         let refuse = |why: &str| {
-            let sentence = format!("does not replace the copy kept with generation {number} of {component}: it {why}");
+            let sentence =
+                format!("does not replace the copy stored with generation {number} of {component}: it {why}");
             files::fault(io::ErrorKind::InvalidInput, path, &sentence)
         };
         let FileState::Present {
@@ -363,9 +358,9 @@ impl Guard {
         };
         let mut contents = contents(&dir)?;
         let entry = contents.files.iter_mut().find(|entry| entry.path == path);
-        let entry = entry.ok_or_else(|| refuse("was not kept"))?;
+        let entry = entry.ok_or_else(|| refuse("was not stored"))?;
         if !matches!(&entry.state, FileState::Present { digest: kept, .. } if kept == digest) {
-            return Err(refuse("is another one"));
+            return Err(refuse("is a different one"));
         }
         if entry.state == *state {
             return Ok(Written::AlreadySo);
@@ -457,7 +452,7 @@ fn keep_file(files_dir: &Path, closure: &ClosureFile) -> io::Result<Option<Entry
                 return Err(files::fault(
                     io::ErrorKind::InvalidData,
                     &closure.path,
-                    "changed while being kept; it is looked at again at the next pass",
+                    "changed while lastgood stored it; the next pass tries again",
                 ));
             }
             bytes
@@ -512,7 +507,7 @@ fn verified(path: &Path, max: u64, digest: Digest) -> io::Result<Vec<u8>> {
     if Digest::of(&bytes) == digest {
         return Ok(bytes);
     }
-    Err(files::fault(io::ErrorKind::InvalidData, path, "is damaged: it is not what was kept"))
+    Err(files::fault(io::ErrorKind::InvalidData, path, "is damaged: its digest differs"))
 }
 
 /// Reads all of a generation.
@@ -525,7 +520,7 @@ fn verify(dir: &Path, component: &ComponentId, number: u32) -> io::Result<(Descr
     let path = dir.join("generation.json");
     let described: Described = read_json(&path, "generation")?;
     if described.component != *component || described.generation.number != number {
-        return Err(files::fault(io::ErrorKind::InvalidData, &path, "is of another generation"));
+        return Err(files::fault(io::ErrorKind::InvalidData, &path, "belongs to another generation"));
     }
     Ok((described, manifest))
 }

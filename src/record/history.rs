@@ -1,7 +1,7 @@
-//! history.jsonl: what was told, one event a line, for `history` and `explain`.
+//! history.jsonl: the events, one per line, for `history` and `explain`.
 //!
-//! A line is `{"sum":"8 hex digits","event":{…}}`; the sum is over the event's bytes. A line that a crash tore is found
-//! by its missing end or its sum, told to whoever reads, and cut off before the next one is written.
+//! A line is `{"sum":"8 hex digits","event":{…}}`; the sum covers the bytes of the event. A line that a crash tore is
+//! found by its missing end or its sum, reported to readers, and cut off before the next line is written.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
@@ -58,7 +58,7 @@ impl Store {
                 }
             }
             if unreadable > 0 {
-                history.damage.push(Finding::new(&path, format!("has {unreadable} damaged lines; they are left out")));
+                history.damage.push(Finding::new(&path, format!("has {unreadable} damaged lines; they are skipped")));
             }
         }
         let surplus = history.events.len().saturating_sub(limit);
@@ -93,7 +93,7 @@ impl Guard {
         let mut options = OpenOptions::new();
         let open = options.read(true).append(true).create(true).mode(0o600).open(&path);
         let mut file = open.map_err(files::named("open", &path))?;
-        let end = cut_torn_line(&mut file).map_err(files::named("mend", &path))?;
+        let end = cut_torn_line(&mut file).map_err(files::named("repair", &path))?;
         let written = file.write_all(lines).and_then(|()| file.sync_data());
         if written.is_err() {
             // Half a line would be cut by the next append anyway; this spares the reader.

@@ -1,5 +1,6 @@
-//! known.json: what a restore will want to know of etcd, twice. The copy in the run directory is in memory, follows every
-//! ten seconds and ends with the machine; the one below the state directory costs a write every ten minutes and stays.
+//! known.json: the etcd facts that a restore needs, in two copies. The copy in the run directory is in memory, is
+//! written every ten seconds and ends with the boot; the copy in the state directory is written every ten minutes and
+//! persists.
 
 use std::io;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! The lock: one lastgood at a time writes here.
+//! The lock: only one lastgood at a time writes to the state directory.
 
 use std::fs;
 use std::io;

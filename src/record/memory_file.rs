@@ -1,5 +1,5 @@
-//! memory.json: the memory, saved whole. The one before it stays as memory.json.old, so that damage to one costs a pass
-//! and not the memory.
+//! memory.json: the memory, saved as a whole. The previous version remains as memory.json.old, so that damage to one
+//! file costs one pass and not the memory.
 //!
 //! ```text
 //!   new in tmp/, synced ─┐
@@ -23,9 +23,7 @@ const MAX_BYTES: u64 = 64 << 20;
 /// What one of the two files holds.
 #[derive(Debug)]
 pub(super) enum Kept {
-    /// A memory.
     Memory(Box<Memory>),
-    /// No file.
     Missing,
     /// Something else: a sentence that follows the path.
     Unusable(String),

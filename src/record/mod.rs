@@ -1,5 +1,5 @@
-//! The record: everything the agent keeps on disk below its state directory. One file owns each thing; writing is a
-//! method of the [`Guard`], which holds the lock.
+//! The record: everything the agent persists below its state directory. Each file has one owner; writing is a method of
+//! the [`Guard`], which holds the lock.
 //!
 //! ```text
 //!  /var/lib/lastgood                0700
@@ -9,13 +9,13 @@
 //!                                   generation.json
 //!    history.jsonl, history.jsonl.old                                             history
 //!    published.json                 what we wrote to inactive-manifests           published
-//!    known.json                     what a restore will want to know of etcd      known
-//!    aside/                         what was damaged, foreign or of the future    aside
-//!    tmp/                           on their way; emptied by whoever locks
+//!    known.json                     etcd facts that a restore needs               known
+//!    aside/                         damaged, foreign or newer state               aside
+//!    tmp/                           files being written; emptied when the lock is taken
 //! ```
 //!
-//! Reading takes no lock: every file is replaced by one rename, so a reader sees the old one or the new one. Nothing
-//! found here stops the agent: what cannot be read is set aside, kept and told.
+//! Reading takes no lock: every file is replaced by one rename, so a reader sees the old file or the new one. No
+//! content found here stops the agent: a file that cannot be read is set aside, kept and reported.
 
 mod aside;
 pub(crate) mod envelope;

@@ -1,5 +1,5 @@
-//! published.json: which files of inactive-manifests are ours, and what we wrote into them. Whatever differs was written
-//! by a person and is not overwritten.
+//! published.json: which files of inactive-manifests lastgood wrote, and with what content. A file that differs was
+//! edited by the operator and is not overwritten.
 
 use std::collections::BTreeMap;
 use std::io;

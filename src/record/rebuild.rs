@@ -1,17 +1,17 @@
-//! Loading the memory from whatever is found: it never fails, and it never believes half of anything.
+//! Loads the memory from whatever is on disk. Loading never fails, and never uses part of a damaged file.
 //!
 //! ```text
 //!   memory.json ──sound──▶ it            (of this machine, Q7)
 //!      │ not
 //!   memory.json.old ─────▶ it, and a finding
 //!      │ not
-//!   generations on disk ─▶ rebuilt: the newest known-good is taken to stand, the next pass compares
+//!   generations on disk ─▶ rebuilt: the newest known-good one is assumed to be deployed, the next pass compares
 //!      │ none
 //!      ▼
 //!   empty: a first start
 //! ```
 //!
-//! What is not used is set aside when the lock is held, and a reader without the lock leaves everything where it is.
+//! State that is not used is set aside if the lock is held; a reader without the lock changes nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -30,7 +30,7 @@ type Aside<'a> = dyn FnMut(&Path) -> String + 'a;
 impl Store {
     /// The memory, as far as it can be read, and what was wrong with it. Changes nothing on disk.
     pub fn load_memory(&self, machine: &Machine) -> (Memory, Vec<Finding>) {
-        self.load(machine, &mut |_| "it is left where it is: the lock is not held".to_owned())
+        self.load(machine, &mut |_| "it stays where it is: the lock is not held".to_owned())
     }
 
     fn load(&self, machine: &Machine, aside: &mut Aside<'_>) -> (Memory, Vec<Finding>) {
@@ -62,7 +62,7 @@ impl Store {
         let mut memory = match usable {
             Some((path, memory)) => {
                 if path != self.memory_path() {
-                    findings.push(Finding::new(&path, "was used in its place: it is one save older"));
+                    findings.push(Finding::new(&path, "is used instead: it is one save older"));
                 }
                 let mut memory = *memory;
                 reconcile(&mut memory, found, self, &mut findings);
@@ -72,7 +72,7 @@ impl Store {
                 let memory = rebuild(machine, found);
                 if !findings.is_empty() || !memory.components.is_empty() {
                     let sentence = match (memory.components.len(), foreign) {
-                        (0, true) => "starts empty: nothing of another machine is used".to_owned(),
+                        (0, true) => "starts empty: the state of another machine is not used".to_owned(),
                         (0, false) => "starts empty".to_owned(),
                         (n, _) => format!("is rebuilt from the generations of {n} components on disk"),
                     };
@@ -103,7 +103,7 @@ impl Store {
                     sorted.sound.entry(component).or_default().push((role, described.generation));
                     continue;
                 }
-                Ok((described, _)) => format!("was kept on another machine ({})", described.machine.node_name),
+                Ok((described, _)) => format!("was stored on another machine ({})", described.machine.node_name),
                 Err(error) => format!("is not used: {error}"),
             };
             let went = aside(&dir);
@@ -154,7 +154,7 @@ fn reconcile(memory: &mut Memory, mut found: Sorted, store: &Store, findings: &m
         for generation in record.generations.values_mut() {
             if generation.stored == Stored::Yes && !on_disk.contains(&generation.number) {
                 generation.stored = Stored::Pending;
-                let sentence = format!("of {component} cannot be put back: its bytes are lost");
+                let sentence = format!("of {component} cannot be deployed: its bytes are lost");
                 findings.push(Finding::new(&store.generation_dir(component, generation.number), sentence));
             } else if on_disk.contains(&generation.number) {
                 // A crash between the keeping and the saving.

@@ -1,4 +1,4 @@
-//! State directories as crashes, people and other machines leave them.
+//! State directories as crashes, operators and other machines leave them.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs;
@@ -534,10 +534,10 @@ fn a_generation_is_whole_or_it_is_said_what_is_missing() {
     known.raw_digest = guard.manifest_digest(&id, 1).unwrap();
     guard.whole(&id, &known).unwrap();
     let other = Generation { raw_digest: Digest::of(b"other"), ..known.clone() };
-    assert!(guard.whole(&id, &other).unwrap_err().to_string().contains("something else than the memory says"));
+    assert!(guard.whole(&id, &other).unwrap_err().to_string().contains("differs from the memory"));
     let more = Generation { closure: generation(1, good()).closure, ..known.clone() };
     let missing = guard.whole(&id, &more).unwrap_err().to_string();
-    assert!(missing.contains("does not hold /etc/kubernetes/audit.yaml"), "{missing}");
+    assert!(missing.contains("does not contain /etc/kubernetes/audit.yaml"), "{missing}");
     fs::write(guard.generation_dir(&id, 1).join("manifest"), "half").unwrap();
     assert!(guard.whole(&id, &known).unwrap_err().to_string().contains("manifest is damaged"));
     assert!(guard.whole(&id, &Generation { number: 7, ..known }).is_err(), "there is none");

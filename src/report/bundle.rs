@@ -1,4 +1,4 @@
-//! What travels with a snapshot, as `etcd snapshot show` and `unpack` print it.
+//! The bundle of a snapshot, as `etcd snapshot show` and `unpack` print it.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use crate::snapshots::bundle::{Bundle, Contents, Fault, Keys, target};
 pub const VERSION: u32 = 1;
 
 /// Where keys can be had that nobody encrypted.
-const NO_KEYS: &str = "not in it: snapshots.recipients named nobody to encrypt them to";
+const NO_KEYS: &str = "not in it: snapshots.recipients has no key to encrypt them to";
 
 /// A bundle beside a snapshot.
 pub(super) fn text(bundle: &Bundle) -> String {
@@ -47,7 +47,7 @@ pub(super) fn text(bundle: &Bundle) -> String {
     for member in &bundle.members {
         row("member", format!("{:x} {} {}", member.id, member.name, member.peer_urls.join(", ")));
     }
-    row("highest revision", format!("{} that was seen", bundle.highest_revision));
+    row("highest revision", format!("{}, the highest seen", bundle.highest_revision));
     for part in &bundle.parts {
         row("part", format!("{}, {} bytes", part.name, part.bytes));
     }
@@ -68,7 +68,6 @@ pub struct Unpacked {
     pub snapshot: PathBuf,
     /// The node it was taken on.
     pub node: String,
-    /// Every file.
     pub files: Vec<UnpackedFile>,
     /// Why keys are not among them, where they are not.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -129,7 +128,6 @@ impl Unpacked {
         })
     }
 
-    /// For people.
     pub fn text(&self) -> String {
         let mut out = format!("of {}, from {}\n", self.node, self.snapshot.display());
         for file in &self.files {

@@ -1,4 +1,4 @@
-//! The certificates of the node, as `certs check` shows them: kubeadm's columns, and who uses each.
+//! The certificates of the node, as `certs check` prints them: kubeadm's columns, and the users of each.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -12,7 +12,6 @@ use crate::model::surroundings::{Certificate, URGENT_DAYS, Validity, second};
 
 const DAY: i64 = 24 * 3600;
 
-/// All certificates.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Certificates {
     /// When they were looked at.
@@ -30,9 +29,7 @@ pub struct Row {
     pub certificate: PathBuf,
     /// The common name of its subject.
     pub subject: String,
-    /// Valid from.
     pub begins: String,
-    /// Valid until.
     pub expires: String,
     /// Seconds left; negative after the end.
     pub residual_seconds: i64,
@@ -81,11 +78,7 @@ impl Certificates {
                 row.certificate.display().to_string(),
                 row.expires.clone(),
                 residual(row),
-                if row.is_authority {
-                    format!("{} (an authority itself)", row.authority)
-                } else {
-                    row.authority.clone()
-                },
+                if row.is_authority { format!("{} (a CA)", row.authority) } else { row.authority.clone() },
                 row.used_by.join(", "),
             ]);
         }
@@ -169,9 +162,9 @@ mod tests {
         assert_eq!(
             lines,
             [
-                "CERTIFICATE         EXPIRES               RESIDUAL TIME  AUTHORITY                         USED BY",
-                "/pki/apiserver.crt  2027-03-21 08:00:00Z  65d            kubernetes                        kube-apiserver, kubelet",
-                "/pki/ca.crt         2035-04-03 08:00:00Z  3000d          kubernetes (an authority itself)  kube-apiserver, kubelet",
+                "CERTIFICATE         EXPIRES               RESIDUAL TIME  AUTHORITY          USED BY",
+                "/pki/apiserver.crt  2027-03-21 08:00:00Z  65d            kubernetes         kube-apiserver, kubelet",
+                "/pki/ca.crt         2035-04-03 08:00:00Z  3000d          kubernetes (a CA)  kube-apiserver, kubelet",
                 "",
                 "Not read:",
                 "  /etc/kubernetes/kubelet.conf cannot be read: denied",

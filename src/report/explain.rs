@@ -1,4 +1,4 @@
-//! Why the agent acts on a component, or does not: the evidence, what explains it, and the next step.
+//! Why the agent acts on a component or does not: the evidence, its cause, and the next step.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -13,11 +13,8 @@ use crate::model::{ComponentId, EtcdStatus, Event, Verdict};
 /// An explanation of one component.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Explanation {
-    /// Whose.
     pub component: ComponentId,
-    /// How it does.
     pub verdict: Verdict,
-    /// Since when.
     pub since: Option<Timestamp>,
     /// The sentences the verdict stands on; empty when no agent runs.
     pub evidence: Vec<String>,

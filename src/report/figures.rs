@@ -1,4 +1,4 @@
-//! What the agent counts while it runs, for those who watch it by figures: part of the status, and of the metrics.
+//! Counters of the running agent, for the status and the metrics.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -12,7 +12,6 @@ use crate::model::{ComponentId, EtcdStatus, Step};
 /// Since the agent started.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Figures {
-    /// Passes.
     pub passes: u64,
     /// When the last one began.
     pub last_pass: Option<Timestamp>,

@@ -1,4 +1,4 @@
-//! The history of a component: its generations, and what was decided about them.
+//! The history of a component: its generations, and the decisions about them.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -9,7 +9,6 @@ use crate::model::{ComponentId, Event, Generation, Memory, Proof, Standing};
 /// One component's history.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct History {
-    /// Whose.
     pub component: ComponentId,
     /// Its generations, the newest first.
     pub generations: Vec<GenerationRow>,
@@ -17,10 +16,8 @@ pub struct History {
     pub events: Vec<Event>,
 }
 
-/// One generation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GenerationRow {
-    /// Its number.
     pub number: u32,
     /// `candidate`, `known-good` or `quarantined`.
     pub standing: String,
@@ -57,9 +54,11 @@ impl GenerationRow {
                 format!("{seconds} s of health: {evidence}")
             }
             Standing::KnownGood { proof: Proof::Asserted { reason }, .. } if reason.is_empty() => {
-                "asserted by a person".to_owned()
+                "asserted by the operator".to_owned()
             }
-            Standing::KnownGood { proof: Proof::Asserted { reason }, .. } => format!("asserted by a person: {reason}"),
+            Standing::KnownGood { proof: Proof::Asserted { reason }, .. } => {
+                format!("asserted by the operator: {reason}")
+            }
             Standing::Quarantined { why, .. } => why.clone(),
         };
         Self {

@@ -1,4 +1,4 @@
-//! What every report is made of: the memory, the last judgement, the agent and what holds.
+//! The input of every report: the memory, the last judgement, the agent and the inhibitors.
 
 use std::time::Duration;
 
@@ -14,13 +14,10 @@ use crate::model::{Event, Judgement, Memory, Policy, Snapshots};
 pub struct ReportInput<'m> {
     /// Now, by the wall clock.
     pub now: Timestamp,
-    /// What is known.
     pub memory: &'m Memory,
     /// What the last pass meant; absent when no agent runs.
     pub judgement: Option<&'m Judgement>,
-    /// The agent.
     pub agent: &'m Agent,
-    /// What holds.
     pub policy: &'m Policy,
     /// What keeps the agent from acting at present, the strongest first; nothing where no agent runs.
     pub inhibitors: &'m [Inhibitor],
@@ -37,7 +34,6 @@ pub struct ReportInput<'m> {
 pub struct Agent {
     /// Whether it runs.
     pub process: Process,
-    /// Its version.
     pub version: String,
 }
 
@@ -45,11 +41,9 @@ pub struct Agent {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "is")]
 pub enum Process {
-    /// It runs.
     Running {
         /// Its process ID.
         pid: u32,
-        /// Since when.
         since: Timestamp,
     },
     /// It does not: what is shown is what it knew last.

@@ -1,4 +1,4 @@
-//! The line that `systemctl status` shows. No durations in it: it is sent only when it changes.
+//! The status line of `systemctl status`. It contains no durations: it is sent only when it changes.
 
 use super::Status;
 use super::status::Overall;
@@ -15,9 +15,9 @@ pub fn systemd_line(status: &Status) -> String {
     for component in &status.components {
         let id = &component.component;
         if let Some(replacement) = &component.replacement {
-            parts.push(format!("{id}: going back to generation {}, {}", replacement.to, replacement.stage));
+            parts.push(format!("{id}: rolling back to generation {}, {}", replacement.to, replacement.stage));
         } else if let (Some(_), Some(generation)) = (&component.trial, component.generation) {
-            parts.push(format!("{id}: generation {generation} on trial"));
+            parts.push(format!("{id}: generation {generation} on probation"));
         }
     }
     if status.mode == "observe" {

@@ -1,8 +1,8 @@
 //! The status as metrics, in Prometheus' text format (version 0.0.4).
 //!
-//! Names begin with `lastgood_` and end with their unit; a counter ends with `_total` and begins at nought with each start
-//! of the agent. What has several states has a series for each, of which one is 1. Times are told, never ages: a page may
-//! lie in a file for a while. What is not known has no series.
+//! Names begin with `lastgood_` and end with their unit; a counter ends with `_total` and starts at zero with each
+//! start of the agent. A state has one series per value, of which one is 1. Times are timestamps, never ages: a page
+//! may be in a file for a while. An unknown value has no series.
 
 use std::fmt::Write as _;
 
@@ -13,7 +13,6 @@ use super::status::{Component, Restarts};
 use crate::model::etcd::AlarmKind;
 use crate::model::{Step, Verdict};
 
-/// Every verdict.
 const VERDICTS: [Verdict; 6] =
     [Verdict::Healthy, Verdict::Starting, Verdict::Failing, Verdict::Stalled, Verdict::Down, Verdict::Unknown];
 /// Every place in the state machine, as [`Component::state`] has it.
@@ -73,7 +72,6 @@ fn seconds(at: jiff::Timestamp) -> String {
 }
 
 impl Status {
-    /// The page.
     pub fn metrics(&self) -> String {
         let mut page = Page::default();
         self.agent(&mut page);
@@ -90,7 +88,7 @@ impl Status {
         page.one(
             "agent_running",
             Kind::Gauge,
-            "Whether the agent runs: what it does not watch may be old.",
+            "Whether the agent runs; if it does not, the other values may be stale.",
             yes(running),
         );
         if let Process::Running { since, .. } = self.agent.process {
@@ -99,12 +97,12 @@ impl Status {
         page.one(
             "observing_only",
             Kind::Gauge,
-            "Whether it changes nothing (mode = \"observe\").",
+            "Whether the agent only observes (mode = \"observe\").",
             yes(self.mode == "observe"),
         );
-        page.one("paused", Kind::Gauge, "Whether a person paused it.", yes(self.pause.is_some()));
-        page.one("holds", Kind::Gauge, "What else keeps it from acting at present.", self.holds.len());
-        page.one("notices", Kind::Gauge, "What a person should know; `lastgood status` tells it.", self.notices.len());
+        page.one("paused", Kind::Gauge, "Whether the operator paused it.", yes(self.pause.is_some()));
+        page.one("holds", Kind::Gauge, "Other inhibitors that keep the agent from acting.", self.holds.len());
+        page.one("notices", Kind::Gauge, "Notices for the operator; `lastgood status` shows them.", self.notices.len());
         let services = [("kubelet", self.restarts.kubelet), ("runtime", self.restarts.runtime)];
         let each = |of: fn(Restarts) -> usize| {
             services.map(|(name, restarts)| (vec![("service", name.to_owned())], of(restarts).to_string()))
@@ -112,13 +110,13 @@ impl Status {
         page.metric(
             "service_restarts_spent",
             Kind::Gauge,
-            "Restarts of what runs the components within the last hour, or since a person gave them back.",
+            "Restarts of the kubelet or the container runtime within the last hour, or since `lastgood resume`.",
             each(|restarts| restarts.spent),
         );
         page.metric(
             "service_restarts_left",
             Kind::Gauge,
-            "Restarts of what runs the components that may be done within the hour.",
+            "Restarts of the kubelet or the container runtime that are left this hour.",
             each(|restarts| restarts.left),
         );
         let Some(figures) = &self.figures else { return };
@@ -130,7 +128,7 @@ impl Status {
         }
         for (name, help, counted) in [
             ("actions_total", "Steps that changed the node, by kind.", &figures.done),
-            ("action_failures_total", "Steps that were to change the node and did not come about.", &figures.failed),
+            ("action_failures_total", "Steps that failed to change the node.", &figures.failed),
         ] {
             let count = |kind: &str| counted.get(kind).copied().unwrap_or_default().to_string();
             let series = Step::KINDS_ON_NODE.map(|kind| (vec![("action", kind.to_owned())], count(kind)));
@@ -146,12 +144,12 @@ impl Status {
                 (vec![named(c), ("verdict", verdict.to_string().to_lowercase())], yes(c.verdict == verdict))
             })
         });
-        page.metric("component_verdict", Kind::Gauge, "How it does: 1 for the verdict that holds.", verdicts);
+        page.metric("component_verdict", Kind::Gauge, "Its health: 1 for the current verdict.", verdicts);
         let states = all()
             .flat_map(|c| STATES.map(|state| (vec![named(c), ("state", state.to_owned())], yes(c.state == state))));
-        page.metric("component_state", Kind::Gauge, "Its place in the state machine: 1 for the one it has.", states);
+        page.metric("component_state", Kind::Gauge, "Its state: 1 for the current one.", states);
         let held = all().map(|c| (vec![named(c)], yes(c.held.is_some())));
-        page.metric("component_held", Kind::Gauge, "Whether it waits for a person.", held);
+        page.metric("component_held", Kind::Gauge, "Whether it is held until the operator acts.", held);
         let number = |of: fn(&Component) -> Option<u32>| {
             self.components.iter().filter_map(move |c| Some((vec![named(c)], of(c)?.to_string())))
         };
@@ -180,7 +178,7 @@ impl Status {
         let Some(figures) = &self.figures else { return };
         let all = || figures.etcd.iter().map(|(id, etcd)| (vec![("component", id.to_string())], etcd));
         let up = all().map(|(labels, etcd)| (labels, yes(etcd.answers)));
-        page.metric("etcd_up", Kind::Gauge, "Whether the member of this node says how it is.", up);
+        page.metric("etcd_up", Kind::Gauge, "Whether the member of this node reports its status.", up);
         let quorum = all().map(|(labels, etcd)| (labels, yes(etcd.quorum)));
         page.metric("etcd_quorum", Kind::Gauge, "Whether a linearizable read through it succeeds.", quorum);
         let led = all().filter_map(|(labels, etcd)| Some((labels, yes(etcd.has_leader?))));
@@ -190,14 +188,15 @@ impl Status {
         let size = all().filter_map(|(labels, etcd)| Some((labels, etcd.db_bytes?.to_string())));
         page.metric("etcd_database_bytes", Kind::Gauge, "The size of its database.", size);
         let used = all().filter_map(|(labels, etcd)| Some((labels, etcd.db_in_use_bytes?.to_string())));
-        page.metric("etcd_database_in_use_bytes", Kind::Gauge, "What of it is in use.", used);
+        page.metric("etcd_database_in_use_bytes", Kind::Gauge, "The part of its database that is in use.", used);
         let quota = all().filter_map(|(labels, etcd)| Some((labels, etcd.quota_bytes?.to_string())));
-        page.metric("etcd_database_quota_bytes", Kind::Gauge, "The size at which nothing is written any more.", quota);
+        page.metric("etcd_database_quota_bytes", Kind::Gauge, "The database size at which etcd refuses writes.", quota);
         let forecast = all().filter_map(|(labels, etcd)| Some((labels, etcd.quota_reached_in_seconds?.to_string())));
         page.metric(
             "etcd_database_quota_reached_in_seconds",
             Kind::Gauge,
-            "When it reaches that size at the rate of the last hours; absent where it does not grow.",
+            "Time until its database reaches the quota at the growth rate of the last hours; absent if it does not \
+             grow.",
             forecast,
         );
         let known = [AlarmKind::NoSpace, AlarmKind::Corrupt].map(|kind| kind.to_string());
@@ -209,7 +208,7 @@ impl Status {
             };
             kinds.map(one).collect::<Vec<_>>()
         });
-        page.metric("etcd_alarm", Kind::Gauge, "Whether an alarm is raised, by any member.", alarms);
+        page.metric("etcd_alarm", Kind::Gauge, "Whether a member has raised this alarm.", alarms);
     }
 
     fn shelf(&self, page: &mut Page) {
@@ -227,19 +226,29 @@ impl Status {
                 "When the newest verified snapshot was taken.",
                 seconds(newest.at),
             );
-            page.one("snapshot_newest_verified_bytes", Kind::Gauge, "Its size.", newest.bytes);
-            page.one("snapshot_newest_verified_revision", Kind::Gauge, "The newest revision in it.", newest.revision);
+            page.one(
+                "snapshot_newest_verified_bytes",
+                Kind::Gauge,
+                "The size of the newest verified snapshot.",
+                newest.bytes,
+            );
+            page.one(
+                "snapshot_newest_verified_revision",
+                Kind::Gauge,
+                "The newest revision in the newest verified snapshot.",
+                newest.revision,
+            );
         }
+        page.one("snapshot_late", Kind::Gauge, "Whether the newest verified snapshot is too old.", yes(snapshots.late));
+        page.one("snapshots_verified", Kind::Gauge, "Number of verified snapshots.", snapshots.verified);
+        page.one("snapshots_unverified", Kind::Gauge, "Number of unverified snapshots.", snapshots.unverified.len());
+        page.one("snapshots_bytes", Kind::Gauge, "The size of all snapshots.", snapshots.bytes);
         page.one(
-            "snapshot_late",
+            "snapshot_failing",
             Kind::Gauge,
-            "Whether there should be a newer verified one by now.",
-            yes(snapshots.late),
+            "Whether the last attempt to take a snapshot failed.",
+            yes(snapshots.failed.is_some()),
         );
-        page.one("snapshots_verified", Kind::Gauge, "Verified snapshots that are kept.", snapshots.verified);
-        page.one("snapshots_unverified", Kind::Gauge, "Files there that are not verified.", snapshots.unverified.len());
-        page.one("snapshots_bytes", Kind::Gauge, "The size of all of them.", snapshots.bytes);
-        page.one("snapshot_failing", Kind::Gauge, "Whether the last try was in vain.", yes(snapshots.failed.is_some()));
         if let Some(remote) = &snapshots.remote {
             elsewhere(page, remote);
         }
@@ -252,34 +261,29 @@ fn elsewhere(page: &mut Page, remote: &RemoteView) {
         page.one(
             "snapshot_remote_newest_verified_timestamp_seconds",
             Kind::Gauge,
-            "When the newest snapshot that is verified in object storage was taken.",
+            "When the newest verified snapshot in object storage was taken.",
             seconds(newest.at),
         );
     }
     page.one(
         "snapshot_remote_behind",
         Kind::Gauge,
-        "Whether there should be a newer verified one in object storage by now.",
+        "Whether the newest verified snapshot in object storage is too old.",
         yes(remote.behind),
     );
     page.one(
         "snapshots_remote_verified",
         Kind::Gauge,
-        "Verified snapshots that are kept in object storage.",
+        "Number of verified snapshots in object storage.",
         remote.verified,
     );
     page.one(
         "snapshots_remote_unverified",
         Kind::Gauge,
-        "Objects there that are not verified.",
+        "Number of unverified snapshots in object storage.",
         remote.unverified.len(),
     );
-    page.one(
-        "snapshot_remote_failing",
-        Kind::Gauge,
-        "Whether the last try to send one was in vain.",
-        yes(remote.failed.is_some()),
-    );
+    page.one("snapshot_remote_failing", Kind::Gauge, "Whether the last upload failed.", yes(remote.failed.is_some()));
 }
 
 #[cfg(test)]

@@ -1,21 +1,21 @@
-//! What is told to people and machines: one value each for status, explain, history and a plan; text, JSON, YAML and
-//! the line systemd shows are printers of it.
+//! Reports: one value each for status, explain, history, a plan and so on; text, JSON, YAML and systemd's status line
+//! are printers of these values.
 //!
 //! ```text
 //!   Memory ─┐
 //!   Judgement ─┼─ ReportInput ──▶ Status, Explanation, History ──▶ text | JSON | YAML | STATUS=
-//!                                              Status ──▶ Prometheus' text, too
+//!                                              Status ──▶ metrics
 //!   agent, policy ─┘
 //!   Memory + Decision ──▶ Planned ──▶ text | JSON
 //!   certificates ──▶ Certificates ──▶ text | JSON | YAML
-//!   what an etcd member and its cluster say ──▶ EtcdView ──▶ text | JSON | YAML
-//!   the same, the disk, what was measured ──▶ Sizing ──▶ text | JSON | YAML
-//!   what was verified ──▶ Snapshot ──▶ text | JSON | YAML        the snapshots that are kept ──▶ Shelf ──▶ the same
-//!   a bundle that was opened ──▶ Unpacked ──▶ the same
+//!   status of an etcd member and its cluster ──▶ EtcdView ──▶ text | JSON | YAML
+//!   the same, the disk, measurements ──▶ Sizing ──▶ text | JSON | YAML
+//!   a verified snapshot ──▶ Snapshot ──▶ text | JSON | YAML      the stored snapshots ──▶ Shelf ──▶ the same
+//!   an opened bundle ──▶ Unpacked ──▶ the same
 //!   Observation + Memory + Places + the store re-read ──▶ Doctor ──▶ text | JSON | YAML
 //! ```
 //!
-//! No I/O and no clock in here: the same material gives the same words.
+//! No I/O and no clock here: the same input gives the same text.
 
 pub mod bundle;
 pub mod certificates;

@@ -1,4 +1,4 @@
-//! The words for where a component stands and what happens next: why the agent acts, or does not.
+//! The sentences for the state of a component and what happens next.
 
 use std::time::Duration;
 
@@ -21,14 +21,14 @@ pub(super) fn is_withheld(material: ReportInput<'_>, id: &ComponentId) -> bool {
 /// A stage in words.
 pub(super) fn stage(stage: Stage) -> &'static str {
     match stage {
-        Stage::Parking => "kube-apiserver is taken out first",
-        Stage::TakingOut => "the deployed file is taken out",
+        Stage::Parking => "stopping kube-apiserver first",
+        Stage::TakingOut => "removing the deployed manifest",
         Stage::AwaitingGone => "waiting for the old pod to end",
-        Stage::Settling => "giving the kubelet a moment for its bookkeeping",
-        Stage::Vacant => "its data are being restored",
-        Stage::PuttingIn => "the good file is put in",
-        Stage::StoppingOld => "the old sandbox is stopped",
-        Stage::Nudging => "the kubelet is restarted",
+        Stage::Settling => "giving the kubelet a moment to notice",
+        Stage::Vacant => "restoring its data",
+        Stage::PuttingIn => "deploying the known-good manifest",
+        Stage::StoppingOld => "stopping the old sandbox",
+        Stage::Nudging => "restarting the kubelet",
         Stage::AwaitingServing => "waiting for it to serve",
     }
 }
@@ -52,10 +52,10 @@ pub(super) fn note(
     match &record.slot {
         Slot::Held(held) => format!("held: {}", held.why),
         Slot::RollingBack(rollback) if rollback.vacated.is_some() => {
-            format!("taken out: {}: {}", rollback.why, stage(rollback.stage))
+            format!("suspended: {}: {}", rollback.why, stage(rollback.stage))
         }
         Slot::RollingBack(rollback) => {
-            format!("going back to generation {}: {}", rollback.to, stage(rollback.stage))
+            format!("rolling back to generation {}: {}", rollback.to, stage(rollback.stage))
         }
         Slot::Probation(probation) => {
             let trial = trial(probation, policy.candidate_soak, until_deadline(material, record, probation));
@@ -63,23 +63,23 @@ pub(super) fn note(
         }
         Slot::Adopting { healthy, .. } => match (assessment.map(|a| &a.reads), because) {
             (Some(Reads::Other { why }), _) => format!("unproven: {why}"),
-            (_, Some(because)) => format!("broken, and nothing known-good yet: {because}"),
+            (_, Some(because)) => format!("broken, and no known-good generation yet: {because}"),
             (Some(Reads::CannotTell { why }), _) => format!("cannot be adopted yet: {why}"),
-            _ => format!("adopted after {} more of health", roughly(policy.adoption_soak.saturating_sub(*healthy))),
+            _ => format!("adopted after another {} of health", roughly(policy.adoption_soak.saturating_sub(*healthy))),
         },
         Slot::Unread { good, .. } => {
             format!("unproven: its files changed, the process still runs generation {good}")
         }
         Slot::Missing { how, age, .. } => match how {
             Gone::Deleted => {
-                format!("deleted; comes back in {}", roughly(grace(material, record).saturating_sub(*age)))
+                format!("deleted; deployed again in {}", roughly(grace(material, record).saturating_sub(*age)))
             }
             Gone::Moved { .. } | Gone::Unwitnessed if interrupted(record) => {
                 let left = roughly(grace(material, record).saturating_sub(*age));
-                format!("an upgrade was cut short while it was away; comes back in {left}")
+                format!("an upgrade was interrupted while it was absent; deployed again in {left}")
             }
             Gone::Moved { to } => format!("{}; left alone", whither(to.as_deref())),
-            Gone::Unwitnessed => "absent since before lastgood looked; left alone".to_owned(),
+            Gone::Unwitnessed => "absent since before lastgood first ran; left alone".to_owned(),
         },
         Slot::Steady { .. } => match (because, assessment.map(|a| &a.reads)) {
             _ if record.notices.contains_key(&Notice::Undecodable) => {
@@ -104,7 +104,7 @@ fn trial(probation: &Probation, soak: Duration, until_deadline: Duration) -> Str
         n => format!(", {n} crashes"),
     };
     let left = if probation.healthy > Duration::ZERO || probation.served == Served::Yes {
-        format!("{} more of health to go", roughly(soak.saturating_sub(probation.healthy)))
+        format!("known-good after another {} of health", roughly(soak.saturating_sub(probation.healthy)))
     } else {
         format!("{} left to become healthy", roughly(until_deadline))
     };
@@ -137,8 +137,8 @@ pub(super) fn next(
 ) -> String {
     if is_withheld(material, id) {
         return format!(
-            "it is put back when etcd serves the right data; `lastgood etcd accept-data` if the present ones are right, \
-             `lastgood resume {id}` to run it on them all the same"
+            "it is put back when etcd serves the right data; `lastgood etcd accept-data` if the present ones are \
+             right, `lastgood resume {id}` to run it on them anyway"
         );
     }
     let plain = undisturbed(material, record, assessment);
@@ -176,73 +176,77 @@ fn undisturbed(material: ReportInput<'_>, record: &Record, assessment: Option<&A
     let undecoded = record.notices.contains_key(&Notice::Undecodable);
     match &record.slot {
         Slot::Adopting { .. } if undecoded => {
-            "a person: lastgood cannot read its manifest, and nothing of it is known-good yet".to_owned()
+            "the operator must act: lastgood cannot read its manifest, and none of its generations is known-good yet"
+                .to_owned()
         }
         Slot::Steady { .. } | Slot::Unread { .. } | Slot::Probation(_) if undecoded => format!(
-            "nothing while a pod of it runs, as lastgood cannot read its manifest; generation {back} comes back if the \
+            "nothing while its pod runs, as lastgood cannot read its manifest; generation {back} is deployed if the \
              kubelet starts none"
         ),
-        Slot::Held(held) => format!("a person: {}", held.next_step),
+        Slot::Held(held) => format!("the operator must act: {}", held.next_step),
         Slot::RollingBack(rollback) if rollback.vacated.is_some() => {
-            format!("generation {} comes back when the restore ends: {}", rollback.to, stage(rollback.stage))
+            format!("generation {} is deployed when the restore ends: {}", rollback.to, stage(rollback.stage))
         }
         Slot::RollingBack(rollback) => {
-            format!("generation {} is put back: {}", rollback.to, stage(rollback.stage))
+            format!("generation {} is deployed: {}", rollback.to, stage(rollback.stage))
         }
         Slot::Probation(p) => {
             let good = back;
             let decides = if p.served == Served::Yes {
-                format!("when it stays bad for {}", roughly(policy.relapse))
+                format!("when it stays unhealthy for {}", roughly(policy.relapse))
             } else {
                 format!("when it is not healthy within {}", roughly(until_deadline(material, record, p)))
             };
             let proven = format!(
-                "generation {} becomes known-good after {} more of health",
+                "generation {} becomes known-good after another {} of health",
                 p.candidate,
                 roughly(policy.candidate_soak.saturating_sub(p.healthy))
             );
-            let waits =
-                cause.map_or(String::new(), |cause| format!(" Its trouble is not held against it while {cause}."));
+            let waits = cause.map_or(String::new(), |cause| format!(" Its faults do not count while {cause}."));
             format!(
-                "{proven}; generation {good} comes back {decides}, or after {} crashes by its own fault.{waits}",
+                "{proven}; generation {good} is deployed {decides}, or after {} crashes by its own fault.{waits}",
                 policy.crashes
             )
         }
         Slot::Adopting { candidate, healthy } => match assessment.map(|a| &a.reads) {
             Some(Reads::Other { why }) => format!(
-                "nothing: generation {candidate} is unproven ({why}); it becomes known-good once a process that read it \
-                 was healthy for {}",
+                "nothing: generation {candidate} is unproven ({why}); it becomes known-good once a process that has \
+                 loaded it is healthy for {}",
                 roughly(policy.adoption_soak)
             ),
             _ => format!(
-                "generation {candidate} becomes known-good after {} more of health; until then there is nothing to go \
-                 back to",
+                "generation {candidate} becomes known-good after another {} of health; until then there is no rollback \
+                 target",
                 roughly(policy.adoption_soak.saturating_sub(*healthy))
             ),
         },
         Slot::Unread { candidate, good, .. } => format!(
-            "nothing: generation {candidate} goes on trial when a process reads it; generation {good} still runs"
+            "nothing: the probation of generation {candidate} begins when a process loads it; generation {good} still \
+             runs"
         ),
         Slot::Missing { how, age, .. } => match how {
             Gone::Deleted => format!(
-                "generation {back} comes back in {}; `lastgood pause` prevents that",
+                "generation {back} is deployed in {}; `lastgood pause` prevents this",
                 roughly(grace(material, record).saturating_sub(*age))
             ),
             Gone::Moved { .. } | Gone::Unwitnessed if interrupted(record) => format!(
-                "generation {back}, which kubeadm had moved away to put another in place, comes back in {}; `lastgood \
-                 pause` prevents that",
+                "generation {back}, which kubeadm had moved away to replace it, is deployed in {}; `lastgood pause` \
+                 prevents this",
                 roughly(grace(material, record).saturating_sub(*age))
             ),
             Gone::Moved { to: Some(to) } => format!(
-                "nothing: a person moved it to {}, and may move it back; `lastgood rollback` brings generation {back} back",
+                "nothing: somebody moved it to {}; move it back, or `lastgood rollback` deploys generation {back}",
                 to.display()
             ),
             Gone::Moved { to: None } => format!(
-                "nothing: it was {}; move it back, or `lastgood rollback` brings generation {back} back",
+                "nothing: it was {}; move it back, or `lastgood rollback` deploys generation {back}",
                 whither(None)
             ),
             Gone::Unwitnessed => {
-                format!("nothing: it went while nobody watched; `lastgood rollback` brings generation {back} back")
+                format!(
+                    "nothing: it was removed while lastgood did not run; `lastgood rollback` deploys generation \
+                         {back}"
+                )
             }
         },
         Slot::Steady { good } => match (verdict, cause) {
@@ -250,15 +254,17 @@ fn undisturbed(material: ReportInput<'_>, record: &Record, assessment: Option<&A
                 "nothing: it is healthy and known-good; a failed change is rolled back to generation {back}, which is pinned"
             ),
             (Verdict::Healthy, _) => "nothing: it is healthy and known-good".to_owned(),
-            (Verdict::Starting, _) => "nothing: it is coming up".to_owned(),
+            (Verdict::Starting, _) => "nothing: it is starting".to_owned(),
             (Verdict::Unknown, _) => "no action: its health is unknown".to_owned(),
-            (_, Some(cause)) => format!("nothing here: it waits, as {cause}"),
+            (_, Some(cause)) => format!("nothing here: it waits because {cause}"),
             (_, None) if stands_still(record, assessment) => format!(
-                "its container is stopped when it has been stalled for {}, and the kubelet starts another; nothing of it changed, so generation {good} stays",
+                "its container is stopped when it has been stalled for {}, and the kubelet starts another; it has not \
+                 changed, so generation {good} stays",
                 roughly(policy.stall_after)
             ),
             (_, None) => format!(
-                "the kubelet restarts it: generation {good} has proven itself, and nothing of it changed, so there is nothing to roll back"
+                "the kubelet restarts it: generation {good} has proven itself, and it has not changed, so there is \
+                 nothing to roll back"
             ),
         },
     }

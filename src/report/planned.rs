@@ -1,4 +1,4 @@
-//! What a request would do, shown before it is done: the steps, what happens to the pod, how long it is away.
+//! What a request would do, shown before it is done: the steps, the effect on the pod, and the downtime.
 
 use std::fmt::Write as _;
 
@@ -47,8 +47,8 @@ impl Planned {
         match request {
             Request::Rollback { component, .. } => match after(component).map(|record| (record, &record.slot)) {
                 Some((record, Slot::RollingBack(rollback))) => planned.replaced(component, record, rollback),
-                Some((_, slot)) => planned.effects.push(format!("{component} is {slot}: nothing is to be done")),
-                None => planned.effects.push(format!("{component} is not known: nothing is to be done")),
+                Some((_, slot)) => planned.effects.push(format!("{component} is {slot}: nothing to do")),
+                None => planned.effects.push(format!("{component} is not known: nothing to do")),
             },
             Request::Vacate { component, seconds, .. } => {
                 if let Some((record, Slot::RollingBack(rollback))) = after(component).map(|record| (record, &record.slot)) {
@@ -57,7 +57,7 @@ impl Planned {
             }
             Request::Pause { seconds, .. } => {
                 let length = crate::config::duration::roughly(std::time::Duration::from_secs(*seconds));
-                planned.effects.push(format!("lastgood goes on observing and changes nothing for {length}"));
+                planned.effects.push(format!("lastgood continues to observe and changes nothing for {length}"));
             }
             Request::Checkpoint { component, .. } => planned.effects.push(match after(component).and_then(Record::pin) {
                 None => format!(
@@ -72,7 +72,7 @@ impl Planned {
                 planned.effects.push(format!(
                     "a failed change of {component} is rolled back to generation {number}, until `lastgood unpin {component}`"
                 ));
-                planned.effects.push(format!("generation {number} is never forgotten, and inactive-manifests holds it"));
+                planned.effects.push(format!("generation {number} is never removed, and inactive-manifests contains it"));
             }
             Request::Unpin { component } => {
                 let back = after(component).and_then(Record::goes_back_to).unwrap_or_default();
@@ -85,8 +85,8 @@ impl Planned {
                     number.or_else(|| newly_quarantined(before.components.get(component), after))
                 });
                 planned.effects.push(format!(
-                    "generation {} of {component} is quarantined: it is reverted at once if it appears again, until \
-                     `lastgood release {component}`",
+                    "generation {} of {component} is quarantined: it is rolled back immediately if it is deployed \
+                     again, until `lastgood release {component}`",
                     quarantined.unwrap_or_default()
                 ));
                 if let Some((record, Slot::RollingBack(rollback))) = after(component).map(|record| (record, &record.slot))
@@ -121,18 +121,20 @@ impl Planned {
     fn accepted(&mut self, component: Option<&ComponentId>, before: &Memory) {
         let wrong = before.wrong_data.as_ref().filter(|wrong| component.is_none_or(|only| *only == wrong.etcd));
         let Some(wrong) = wrong else {
-            return self.effects.push("etcd serves the data on record: nothing is to be done".to_owned());
+            return self.effects.push("etcd serves the data on record: nothing to do".to_owned());
         };
         let etcd = &wrong.etcd;
-        self.effects.push(format!("what {etcd} serves becomes the record: {}", wrong.serves));
+        self.effects.push(format!("the data that {etcd} serves become the data on record: {}", wrong.serves));
         if let Some(known) = before.incarnations.get(etcd) {
-            self.effects.push(format!("what it served before is no longer waited for: {known}, seen {:.0}", known.at));
+            self.effects
+                .push(format!("lastgood no longer waits for the data it served before: {known}, seen {:.0}", known.at));
         }
         match &wrong.api {
             ApiStop::Stopped { component, generation, .. } => {
                 self.steps.push(format!("put generation {generation} of {component} back, and wait for it to serve"));
-                self.effects
-                    .push("kubelets that list their pods from these data end every pod that is not in them".to_owned());
+                self.effects.push(
+                    "kubelets that list their pods from these data delete every pod that is not in them".to_owned(),
+                );
             }
             ApiStop::NotStopped | ApiStop::Released => {}
         }
@@ -158,7 +160,7 @@ impl Planned {
             self.steps.push("put kube-apiserver's manifest back".to_owned());
         }
         let longest = crate::config::duration::roughly(std::time::Duration::from_secs(seconds));
-        self.effects.push(format!("the control plane of this node is away meanwhile, for {longest} at the longest"));
+        self.effects.push(format!("the control plane of this node is stopped meanwhile, for at most {longest}"));
         self.effects.push("kube-controller-manager and kube-scheduler are restarted after it".to_owned());
     }
 
@@ -206,16 +208,15 @@ impl Planned {
             let _ = write!(effect, " in place of generation {from}");
         }
         self.effects.push(effect);
-        self.effects.push(format!("{component} is away for about {least} to {most} s"));
+        self.effects.push(format!("{component} is stopped for about {least} to {most} s"));
         if parks {
-            self.effects.push("kube-apiserver is away until etcd serves again".to_owned());
+            self.effects.push("kube-apiserver is stopped until etcd serves again".to_owned());
         }
         if role == Role::ApiServer || parks {
             self.effects.push("kube-controller-manager and kube-scheduler restart with it".to_owned());
         }
     }
 
-    /// As text.
     pub fn text(&self) -> String {
         let mut out = String::new();
         for (at, step) in self.steps.iter().enumerate() {

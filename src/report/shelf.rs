@@ -1,4 +1,4 @@
-//! The snapshots that are kept, as status, `etcd snapshot list`, `save` and `prune` tell of them.
+//! The stored snapshots, as status, `etcd snapshot list`, `save` and `prune` print them.
 
 use std::fmt::{self, Write as _};
 use std::time::Duration;
@@ -43,7 +43,6 @@ pub struct SnapshotsView {
 /// The snapshots in object storage.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RemoteView {
-    /// Where.
     pub url: String,
     /// The newest that is verified there, of this cluster.
     pub newest: Option<NewestView>,
@@ -57,7 +56,6 @@ pub struct RemoteView {
     pub looked: Option<Timestamp>,
     /// Since when nothing gets there, where that is so.
     pub failing_since: Option<Timestamp>,
-    /// Why.
     pub failed: Option<String>,
 }
 
@@ -166,16 +164,14 @@ impl fmt::Display for SnapshotsView {
             write!(f, "; {} not verified", self.unverified.len())?;
         }
         if let Some(why) = &self.failed {
-            write!(f, "; the last try failed: {why}")?;
+            write!(f, "; the last attempt failed: {why}")?;
         }
-        if self.enabled { Ok(()) } else { f.write_str("; none is taken by itself (snapshots.enabled = false)") }
+        if self.enabled { Ok(()) } else { f.write_str("; the agent takes none (snapshots.enabled = false)") }
     }
 }
 
-/// One snapshot.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SnapshotRow {
-    /// The file.
     pub path: String,
     /// When it was taken.
     pub at: Timestamp,
@@ -199,7 +195,6 @@ pub struct SnapshotRow {
 /// A list of snapshots.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Shelf {
-    /// Of this form.
     pub version: u32,
     /// Where they lie.
     pub directory: String,
@@ -208,12 +203,10 @@ pub struct Shelf {
 }
 
 impl Shelf {
-    /// A list.
     pub fn new(directory: String, snapshots: Vec<SnapshotRow>) -> Self {
         Self { version: VERSION, directory, snapshots }
     }
 
-    /// For people.
     pub fn text(&self) -> String {
         if self.snapshots.is_empty() {
             return format!("no snapshots in {}\n", self.directory);

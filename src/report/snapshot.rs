@@ -1,4 +1,4 @@
-//! A snapshot that is whole, as `etcd snapshot verify` and `show` print it.
+//! A verified snapshot, as `etcd snapshot verify` and `show` print it.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -14,10 +14,8 @@ use crate::model::snapshot::Bundled;
 use crate::snapshots::By;
 use crate::snapshots::bundle::Bundle;
 
-/// A snapshot.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Snapshot {
-    /// The file.
     pub file: PathBuf,
     /// When it was read whole, where every byte is as it was then; absent where it was read whole just now.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -46,7 +44,6 @@ pub struct Snapshot {
     pub leases: u64,
     /// The last entry of the log whose effect is in here.
     pub consistent_index: Option<u64>,
-    /// Its term.
     pub term: Option<u64>,
     /// `3.5.0`.
     pub cluster_version: Option<String>,
@@ -56,13 +53,11 @@ pub struct Snapshot {
     pub downgrade_to: Option<String>,
     /// Whether clients have to say who they are.
     pub auth_enabled: bool,
-    /// The members.
     pub members: Vec<Member>,
     /// Members that were removed, by ID in hex.
     pub removed: Vec<String>,
     /// Alarms, as `NOSPACE of MEMBER`.
     pub alarms: Vec<String>,
-    /// The buckets.
     pub buckets: Vec<Bucket>,
     /// What does not make it unfit, and should be known.
     pub remarks: Vec<String>,
@@ -71,7 +66,6 @@ pub struct Snapshot {
     pub bundle: Option<Bundle>,
 }
 
-/// A member.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Member {
     /// In hex, as etcdctl prints it.
@@ -87,7 +81,6 @@ pub struct Member {
 /// A bucket and how much is in it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Bucket {
-    /// Its name.
     pub name: String,
     /// How many keys.
     pub keys: u64,
@@ -151,10 +144,10 @@ impl Snapshot {
     pub fn verdict(&self) -> String {
         let mut out = format!("{} is whole", self.file.display());
         if let Some(then) = self.unchanged_since {
-            let _ = write!(out, ": every byte is as it was when all of it was read, at {then:.0}");
+            let _ = write!(out, ": it has the checksum of its full verification at {then:.0}");
         }
         if !self.has_trailer {
-            out.push_str(", but for what no page can tell: it carries no SHA-256 of itself");
+            out.push_str(", except for values that only a SHA-256 covers: it carries none");
         }
         if let Some(bundle) = &self.bundle {
             let _ = write!(out, "; so is its bundle: {}", Bundled::from(bundle.clone()).briefly);
@@ -216,7 +209,7 @@ impl Snapshot {
         let alarms = self.alarms.iter().map(|alarm| format!("alarm {alarm}"));
         let known: Vec<String> = alarms.chain(downgrade).chain(self.remarks.iter().cloned()).collect();
         if !known.is_empty() {
-            let _ = writeln!(out, "\nTo be known:\n  {}", known.join("\n  "));
+            let _ = writeln!(out, "\nNotices:\n  {}", known.join("\n  "));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The status of the node: a verdict for the whole, then each component in the order of dependence.
+//! The status of the node: one verdict for the whole, then each component in the order of dependence.
 
 use std::fmt;
 
@@ -62,7 +62,6 @@ impl fmt::Display for Overall {
     }
 }
 
-/// The status.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {
     /// Of this form: [`VERSION`].
@@ -75,7 +74,6 @@ pub struct Status {
     pub overall: Overall,
     /// The same as a sentence.
     pub sentence: String,
-    /// The agent.
     pub agent: Agent,
     /// Whether it acts: `act` or `observe`.
     pub mode: String,
@@ -106,7 +104,6 @@ pub struct Status {
 /// An etcd that serves other data than those on record.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WrongDataView {
-    /// Which etcd.
     pub component: ComponentId,
     /// In which way its data are wrong.
     pub kind: WrongDataKind,
@@ -141,7 +138,6 @@ pub struct PauseView {
     pub until: Timestamp,
     /// How long that is from now.
     pub seconds_left: u64,
-    /// Why.
     pub reason: String,
 }
 
@@ -169,16 +165,13 @@ impl Restarts {
     }
 }
 
-/// One component.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Component {
-    /// Its name.
     pub component: ComponentId,
     /// What it is to the others.
     pub role: Role,
     /// How it does; the last known where no agent runs.
     pub verdict: Verdict,
-    /// Since when.
     pub since: Option<Timestamp>,
     /// Its place in the state machine: Adopting, Steady, Unread, Probation, RollingBack, Vacated, Missing,
     /// Held; Stopped while etcd serves other data than those on record.
@@ -220,7 +213,6 @@ pub enum ProofView {
     OnTrial,
     /// The process that runs has not read it, so its health says nothing about it (Q5).
     Unproven,
-    /// It failed.
     Quarantined,
     /// Nothing stands, or nothing that decodes to a pod.
     Nothing,
@@ -229,11 +221,9 @@ pub enum ProofView {
 /// A person's word on where to go back to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PinView {
-    /// The generation.
     pub generation: u32,
     /// Why, where they said so.
     pub reason: String,
-    /// Since when.
     pub since: Timestamp,
 }
 
@@ -246,7 +236,7 @@ impl PinView {
 
 impl fmt::Display for PinView {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "generation {}, by a person, since {:.0}", self.generation, self.since)?;
+        write!(f, "generation {}, by the operator, since {:.0}", self.generation, self.since)?;
         if self.reason.is_empty() { Ok(()) } else { write!(f, ": {}", self.reason) }
     }
 }
@@ -269,9 +259,7 @@ pub struct Trial {
 pub struct Replacement {
     /// From which generation, where one stood.
     pub from: Option<u32>,
-    /// To which.
     pub to: u32,
-    /// The evidence.
     pub why: String,
     /// How far it is, in words.
     pub stage: String,
@@ -283,7 +271,6 @@ pub struct Replacement {
 /// Why a component waits for a person.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HeldView {
-    /// The evidence.
     pub why: String,
     /// What they should do.
     pub next_step: String,
@@ -292,10 +279,8 @@ pub struct HeldView {
 /// What a person should know.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Notice {
-    /// About whom; absent for the node.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub component: Option<ComponentId>,
-    /// A sentence.
     pub text: String,
 }
 
@@ -446,10 +431,10 @@ fn overall(components: &[Component], material: &ReportInput<'_>) -> (Overall, St
         return (Overall::Held, format!("{} serves {} data{api}", wrong.etcd, wrong.kind.word()));
     }
     if let Some(names) = names(&|c| c.state == "Held") {
-        return (Overall::Held, format!("waiting for a person: {names}"));
+        return (Overall::Held, format!("waiting for the operator: {names}"));
     }
     if matches!(material.agent.process, Process::Stopped) {
-        return (Overall::Unknown, "the agent does not run; this is what it knew last".to_owned());
+        return (Overall::Unknown, "the agent does not run; this is its last known state".to_owned());
     }
     let bad = |c: &Component| matches!(c.verdict, Verdict::Failing | Verdict::Stalled | Verdict::Down);
     if let Some(names) = names(&bad) {
@@ -463,7 +448,7 @@ fn overall(components: &[Component], material: &ReportInput<'_>) -> (Overall, St
     }
     let settled = |c: &Component| c.state == "Steady" && c.verdict == Verdict::Healthy;
     if let Some(names) = names(&|c| !settled(c)) {
-        return (Overall::Changing, format!("not settled yet: {names}"));
+        return (Overall::Changing, format!("not known-good yet: {names}"));
     }
     let count = components.len();
     let s = if count == 1 { "component is" } else { "components are" };

@@ -1,4 +1,4 @@
-//! Golden texts: what people see in the situations that matter.
+//! Golden texts of the most important situations.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -219,12 +219,12 @@ kube-scheduler  Healthy  9m50s  Steady     1           1
     );
     assert_eq!(
         scene.next("kube-apiserver"),
-        "generation 2 becomes known-good after 5m more of health; generation 1 comes back when it is not healthy within \
-         3m20s, or after 2 crashes by its own fault. Its trouble is not held against it while etcd is Down."
+        "generation 2 becomes known-good after another 5m of health; generation 1 is deployed when it is not healthy \
+         within 3m20s, or after 2 crashes by its own fault. Its faults do not count while etcd is Down."
     );
     assert_eq!(
         systemd_line(&scene.status()),
-        "not healthy: etcd, kube-apiserver (1 of 3 healthy); kube-apiserver: generation 2 on trial"
+        "not healthy: etcd, kube-apiserver (1 of 3 healthy); kube-apiserver: generation 2 on probation"
     );
     assert!(!scene.status().is_well());
 }
@@ -235,11 +235,11 @@ fn what_hangs_is_restarted_by_us_and_by_the_kubelet_where_we_leave_it() {
     let assessment = scene.assessment("etcd");
     assessment.verdict = Verdict::Stalled;
     assessment.standstill = Some(Standstill { container: "c1".to_owned(), at: Pursuit::Stopped });
-    let ours = "its container is stopped when it has been stalled for 5s, and the kubelet starts another; nothing of it \
+    let ours = "its container is stopped when it has been stalled for 5s, and the kubelet starts another; it has not \
                 changed, so generation 1 stays";
     assert_eq!(scene.next("etcd"), ours);
     scene.inhibitors.push(kubeadm());
-    let held = "kubeadm is at work (pid 77: kubeadm upgrade apply); next: let it end";
+    let held = "kubeadm is running (pid 77: kubeadm upgrade apply); next: wait until it ends";
     assert_eq!(scene.next("etcd"), format!("nothing: {held}. Otherwise: {ours}"));
     scene.record("etcd").notices.insert(Notice::StallLeft, "it is stalled and is not restarted: …".to_owned());
     assert!(scene.next("etcd").starts_with("the kubelet restarts it"), "{}", scene.next("etcd"));
@@ -263,7 +263,7 @@ fn held_with_its_next_step_paused_and_with_actions_and_notices() {
     scene.record("kube-apiserver").slot = Slot::Held(Held {
         over: Some(1),
         good: Some(1),
-        why: "4 actions within the hour did not help".to_owned(),
+        why: "4 actions per hour did not help".to_owned(),
         next_step: "look at `crictl logs`, then `lastgood resume kube-apiserver`".to_owned(),
         until: Until::Person,
     });
@@ -283,10 +283,10 @@ fn held_with_its_next_step_paused_and_with_actions_and_notices() {
     assert_eq!(
         scene.text(),
         "\
-master-1: Held: waiting for a person: kube-apiserver
+master-1: Held: waiting for the operator: kube-apiserver
 agent: lastgood 0.1.0 acts; pid 812, up 10m
 paused: 25m30s to go, until 2026-11-22T20:35:30Z: upgrade
-not acting: kubeadm is at work (pid 77: kubeadm upgrade apply)
+not acting: kubeadm is running (pid 77: kubeadm upgrade apply)
 
 COMPONENT       VERDICT  FOR    STATE   GENERATION  KNOWN-GOOD  NOTE
 etcd            Healthy  9m50s  Steady  1           1           image etcd:3.6 is not on the node
@@ -294,10 +294,10 @@ kube-apiserver  Healthy  9m50s  Held    1           1           held
 kube-scheduler  Healthy  9m50s  Steady  1           1
 
 Held:
-  kube-apiserver: 4 actions within the hour did not help
+  kube-apiserver: 4 actions per hour did not help
     next step: look at `crictl logs`, then `lastgood resume kube-apiserver`
 
-To be known:
+Notices:
   /etc/kubernetes/manifests/a.bak is taken for a pod
   etcd: image etcd:3.6 is not on the node
 
@@ -320,9 +320,9 @@ fn adopted_unproven_and_broken_are_told_apart() {
     let scheduler = scene.assessment("kube-scheduler");
     scheduler.verdict = Verdict::Failing;
     scheduler.evidence = vec!["healthz answered 500".to_owned()];
-    assert_eq!(scene.note("etcd"), "adopted after 23s more of health");
+    assert_eq!(scene.note("etcd"), "adopted after another 23s of health");
     assert_eq!(scene.note("kube-apiserver"), "unproven: the process is older than /etc/kubernetes/audit.yaml");
-    assert_eq!(scene.note("kube-scheduler"), "broken, and nothing known-good yet: healthz answered 500");
+    assert_eq!(scene.note("kube-scheduler"), "broken, and no known-good generation yet: healthz answered 500");
     let proofs: Vec<ProofView> = scene.status().components.iter().map(|c| c.proof).collect();
     assert_eq!(proofs, [ProofView::OnTrial, ProofView::Unproven, ProofView::OnTrial]);
     assert_eq!(scene.status().overall, Overall::Ailing);
@@ -334,9 +334,9 @@ fn what_is_missing_says_whether_it_comes_back() {
     let mut scene = Scene::new();
     let missing = |how| Slot::Missing { good: 1, how, since: Timestamp::UNIX_EPOCH, age: Duration::from_secs(20) };
     scene.record("kube-scheduler").slot = missing(Gone::Deleted);
-    assert_eq!(scene.note("kube-scheduler"), "deleted; comes back in 40s");
+    assert_eq!(scene.note("kube-scheduler"), "deleted; deployed again in 40s");
     scene.record("etcd").slot = missing(Gone::Deleted);
-    assert_eq!(scene.note("kube-scheduler"), "deleted; comes back in 9m40s", "two at once");
+    assert_eq!(scene.note("kube-scheduler"), "deleted; deployed again in 9m40s", "two at once");
     scene.record("etcd").slot = missing(Gone::Moved { to: Some("/root/etcd.yaml".into()) });
     assert_eq!(scene.note("etcd"), "moved to /root/etcd.yaml; left alone");
     scene.record("etcd").slot = missing(Gone::Moved { to: None });
@@ -345,14 +345,14 @@ fn what_is_missing_says_whether_it_comes_back() {
     scene.record("kube-scheduler").slot = Slot::Steady { good: 1 };
     let text = "kubeadm had moved it".to_owned();
     scene.record("etcd").notices.insert(Notice::Interrupted, text);
-    assert_eq!(scene.note("etcd"), "an upgrade was cut short while it was away; comes back in 40s");
-    assert!(scene.next("etcd").contains("comes back in 40s; `lastgood pause` prevents"), "{}", scene.next("etcd"));
+    assert_eq!(scene.note("etcd"), "an upgrade was interrupted while it was absent; deployed again in 40s");
+    assert!(scene.next("etcd").contains("is deployed in 40s; `lastgood pause` prevents"), "{}", scene.next("etcd"));
     scene.record("kube-scheduler").slot = missing(Gone::Deleted);
     scene.inhibitors.push(Inhibitor::Paused { until: at("21:00:00"), reason: String::new() });
     assert!(
         scene.next("kube-scheduler").starts_with(
-            "nothing: paused until 2026-11-22T21:00:00Z; next: `lastgood resume` ends the pause. Otherwise: generation 1 comes \
-             back in"
+            "nothing: paused until 2026-11-22T21:00:00Z; next: `lastgood resume` ends the pause. Otherwise: generation \
+             1 is deployed in"
         ),
         "{}",
         scene.next("kube-scheduler")
@@ -364,7 +364,7 @@ fn without_an_agent_it_is_what_was_known_last() {
     let mut scene = Scene::new();
     scene.agent.process = Process::Stopped;
     let text = scene.text();
-    assert!(text.starts_with("master-1: Unknown: the agent does not run; this is what it knew last\n"), "{text}");
+    assert!(text.starts_with("master-1: Unknown: the agent does not run; this is its last known state\n"), "{text}");
     assert!(text.contains("etcd            Healthy  9m50s  Steady"), "{text}");
     assert!(!scene.status().is_well());
 }
@@ -462,15 +462,15 @@ fn a_plan_shows_steps_effects_and_how_long_it_is_away() {
   4. wait for etcd to serve
   5. put kube-apiserver's manifest back
   etcd's pod is stopped and started again from generation 1 in place of generation 2.
-  etcd is away for about 13 to 35 s.
-  kube-apiserver is away until etcd serves again.
+  etcd is stopped for about 13 to 35 s.
+  kube-apiserver is stopped until etcd serves again.
   kube-controller-manager and kube-scheduler restart with it.
 "
     );
     assert_eq!(planned.away_seconds, Some((13, 35)));
     let pause = Request::Pause { seconds: 5400, reason: String::new() };
     let planned = Planned::new(&pause, &before, &decision);
-    assert_eq!(planned.text(), "  lastgood goes on observing and changes nothing for 1h30m.\n");
+    assert_eq!(planned.text(), "  lastgood continues to observe and changes nothing for 1h30m.\n");
 }
 
 #[test]
@@ -490,7 +490,7 @@ fn a_pinned_generation_is_shown_wherever_generations_are() {
     let text = explanation.text(now());
     for line in [
         "next: nothing: it is healthy and known-good; a failed change is rolled back to generation 1, which is pinned\n",
-        "pinned: generation 1, by a person, since 2026-11-22T20:09:00Z: audited\n",
+        "pinned: generation 1, by the operator, since 2026-11-22T20:09:00Z: audited\n",
         "\n1           known-good, pinned  rollback target",
         "\n2           known-good          deployed",
     ] {
@@ -500,9 +500,9 @@ fn a_pinned_generation_is_shown_wherever_generations_are() {
     assert_eq!(json["components"][0]["pinned"]["generation"], 1);
     assert_eq!(json["components"][0]["known_good"], 1);
     assert!(json["components"][1].get("pinned").is_none());
-    // The pinned one is itself on trial: it goes back to the other.
+    // The pinned one is itself on probation: the other one is the rollback target.
     scene.record("etcd").slot = Slot::Probation(Probation::begin(1, 2));
-    assert!(scene.next("etcd").contains("generation 2 comes back"), "{}", scene.next("etcd"));
+    assert!(scene.next("etcd").contains("generation 2 is deployed"), "{}", scene.next("etcd"));
 }
 
 #[test]
@@ -519,7 +519,7 @@ fn a_plan_for_a_persons_word_on_a_generation() {
     assert_eq!(
         planned(pin, &before, &pinned).text(),
         "  a failed change of etcd is rolled back to generation 1, until `lastgood unpin etcd`.
-  generation 1 is never forgotten, and inactive-manifests holds it.
+  generation 1 is never removed, and inactive-manifests contains it.
 "
     );
     let unpin = Request::Unpin { component: id("etcd") };
@@ -534,12 +534,13 @@ fn a_plan_for_a_persons_word_on_a_generation() {
 
     scene.candidate("etcd");
     let before = scene.memory.clone();
-    let why = "a person says so".to_owned();
+    let why = "the operator says so".to_owned();
     scene.record("etcd").generations.insert(2, generation("etcd", 2, Standing::Quarantined { why, since: now() }));
     let quarantine = Request::Quarantine { component: id("etcd"), number: None, reason: String::new() };
     let marked = planned(quarantine.clone(), &before, &scene.memory);
     assert!(!marked.replaces());
-    let told = "generation 2 of etcd is quarantined: it is reverted at once if it appears again, until `lastgood release etcd`";
+    let told = "generation 2 of etcd is quarantined: it is rolled back immediately if it is deployed again, until \
+                `lastgood release etcd`";
     assert_eq!(marked.text(), format!("  {told}.\n"));
     scene.record("etcd").slot = Slot::RollingBack(Rollback {
         from: Some(2),
@@ -602,7 +603,8 @@ fn the_status_shows_the_newest_snapshot() {
     };
     scene.snapshots = Some(kept);
     let text = scene.text();
-    let line = "snapshots: newest 12m old, revision 123, verified; 14 kept, 70 MiB; 1 not verified; the last try failed: no room\n";
+    let line = "snapshots: newest 12m old, revision 123, verified; 14 kept, 70 MiB; 1 not verified; the last attempt \
+                failed: no room\n";
     assert!(text.contains(line), "{text}");
     let json = serde_json::to_value(scene.status()).unwrap();
     assert_eq!(json["snapshots"]["newest"]["age_seconds"], 720);

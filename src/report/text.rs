@@ -133,7 +133,7 @@ impl Status {
         );
         section(
             &mut out,
-            "To be known",
+            "Notices",
             self.notices.iter().map(|notice| match &notice.component {
                 Some(component) => format!("{component}: {}", notice.text),
                 None => notice.text.clone(),
@@ -164,7 +164,7 @@ impl Explanation {
             let _ = writeln!(out, "  breaks: {harms} became unhealthy since this change, and has not changed itself");
         }
         section(&mut out, "Evidence", self.evidence.iter().cloned());
-        section(&mut out, "To be known", self.notices.iter().cloned());
+        section(&mut out, "Notices", self.notices.iter().cloned());
         if !self.generations.is_empty() {
             let _ = write!(out, "\n{}", generations(&self.generations));
         }
@@ -192,7 +192,7 @@ impl Doctor {
         }
         let mut out = lines(&table);
         let fixes = self.checks.iter().filter_map(|check| Some(format!("{}: {}", check.subject, check.fix.as_ref()?)));
-        section(&mut out, "What to do", fixes);
+        section(&mut out, "Next steps", fixes);
         let node = if self.node.is_empty() { "this node" } else { &self.node };
         let _ = writeln!(out, "\n{node}: {}", self.sentence);
         out

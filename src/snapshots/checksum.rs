@@ -1,15 +1,15 @@
-//! By what a snapshot that was verified is known again: a checksum that every processor can take a part of.
+//! A checksum that identifies a verified snapshot, and that several CPUs can compute in parallel.
 //!
 //! ```text
-//!   file   │ 1 MiB │ 1 MiB │ 1 MiB │ …     each by whichever thread is free
+//!   file   │ 1 MiB │ 1 MiB │ 1 MiB │ …     each by the next free thread
 //!             │       │       │
 //!           XXH3    XXH3    XXH3           128 bits each
 //!             └───────┴───────┴─── XXH3 ──▶ Checksum
 //! ```
 //!
-//! It finds damage, in a fraction of the time that a SHA-256 takes, which is one chain from the first byte to the last (the
-//! README has the numbers). It is none of cryptography's, and need not be: whoever can write the snapshot can put a new SHA-256
-//! behind the data just as well; and who could write its proof alone is not believed (verify.rs).
+//! It finds damage in a fraction of the time of a SHA-256, which is one chain from the first byte to the last (the
+//! README has the numbers). It is not cryptographic, and need not be: an attacker who can write the snapshot can append
+//! a new SHA-256 just as well; and a verification record alone is not trusted (verify.rs).
 
 use std::fmt;
 use std::fs::File;

@@ -1,14 +1,14 @@
-//! The directory of snapshots: what lies in it, what is put into it, what goes. One process changes it at a time.
+//! The directory of snapshots: its content, additions and removals. One process changes it at a time.
 //!
 //! ```text
-//!   DIR/.lock                       flock: the agent, or a person's `save` or `prune`
-//!   DIR/NAME.db.proof.json          written first ┐ a proof without its snapshot is nothing, and swept
+//!   DIR/.lock                       flock: the agent, or a `save` or `prune` command
+//!   DIR/NAME.db.proof.json          written first ┐ a proof without its snapshot is removed
 //!   DIR/NAME.db                     renamed last  ┘ a snapshot without its proof is not verified
 //!   DIR/NAME.node.tar, …            then its bundle, whose manifest is the last of all (see `bundle`)
-//!   DIR/.lastgood-snapshot-…        on its way
+//!   DIR/.lastgood-snapshot-…        a file being written
 //! ```
 //!
-//! Nothing else is touched: what lies there under other names is a person's.
+//! Files under other names belong to the operator and are not touched.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -46,7 +46,7 @@ pub struct Locked {
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
     /// Another process changes it at this moment.
-    #[error("another lastgood takes or prunes snapshots in {} at this moment", .0.display())]
+    #[error("another lastgood is taking or pruning snapshots in {}", .0.display())]
     Busy(PathBuf),
     /// It cannot be used.
     #[error(transparent)]
@@ -56,9 +56,7 @@ pub enum LockError {
 /// What goes, or went.
 #[derive(Clone, Debug)]
 pub struct Pruned {
-    /// Which.
     pub snapshot: Snapshot,
-    /// Why.
     pub why: Why,
 }
 
@@ -121,16 +119,16 @@ impl Directory {
     /// Bytes left to us on its file system, or on that of the directory it will be made in.
     ///
     /// # Errors
-    /// When that cannot be told.
+    /// When that is unknown.
     pub fn room(&self) -> io::Result<u64> {
         room(&self.path)
     }
 }
 
-/// Bytes left on the file system of a path, or of the nearest directory above it that stands.
+/// Bytes left on the file system of a path, or of the nearest directory above it that exists.
 pub(super) fn room(path: &Path) -> io::Result<u64> {
     let there = path.ancestors().find(|path| path.is_dir()).unwrap_or(Path::new("/"));
-    let room = statvfs(there).map_err(|errno| files::named("tell how much room is in", there)(errno.into()))?;
+    let room = statvfs(there).map_err(|errno| files::named("determine the free space of", there)(errno.into()))?;
     Ok(room.blocks_available().saturating_mul(room.fragment_size()))
 }
 
@@ -153,7 +151,7 @@ impl Locked {
         }
         proof.write(&target)?;
         staging.put(&target).inspect_err(|_| {
-            // Where it stands all the same, only the directory's sync failed: it is whole, and its proof is true.
+            // Where it exists nevertheless, only the directory's sync failed: it is whole, and its proof is true.
             if matches!(files::standing(&target), Ok(None)) {
                 let _ = fs::remove_file(proof::path_of(&target));
             }

@@ -1,17 +1,17 @@
-//! The agent's own hand on snapshots: one task beside the passes, which never waits for it, nor they for it.
+//! The agent's task for snapshots. It runs concurrently with the passes; neither waits for the other.
 //!
 //! ```text
-//!   a pass ──TaskInput (which member, does it answer, is work ahead)──▶ keeper
-//!   keeper: sleep until one is due ─▶ take ─▶ prove ─▶ keep ─▶ bundle ─▶ prune by the rules ─▶ look at the directory anew
+//!   a pass ──TaskInput (which member, does it answer, is work pending)──▶ keeper
+//!   keeper: sleep until one is due ─▶ take ─▶ prove ─▶ keep ─▶ bundle ─▶ prune by the rules ─▶ read the directory again
 //!      │ taken, pruned, failed: events ──▶ journal, history         └─▶ Snapshots, for pass, status and doctor
-//!      └ another lastgood is at it: tried again in a moment
+//!      └ another lastgood holds the lock: retry soon
 //! ```
 //!
-//! What is kept is sent to object storage by another task ([`remote::task`](super::remote::task)), which is only told of it: of
-//! what a person saved within seconds, too.
+//! Another task ([`remote::task`](super::remote::task)) uploads the snapshots to object storage; this one only notifies
+//! it, also of a snapshot that the operator saved, within seconds.
 //!
-//! An etcd that does not answer is not asked: its probes tell that already, and that the newest snapshot grows old is
-//! told by the pass. What waits for a disk here gives its thread's other work away first (`block_in_place`).
+//! If etcd does not answer, no snapshot is requested: its probes report that already, and the pass reports that the
+//! newest snapshot is old. Before blocking on a disk, a thread hands its other work to the runtime (`block_in_place`).
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -39,7 +39,7 @@ use crate::model::{ComponentId, Event, Snapshots};
 use crate::observe::LocalMember;
 use crate::sys::clock;
 
-/// The directory is looked at this often: a person may have put something there, or taken it away.
+/// The directory is looked at this often: the operator may have put something there, or taken it away.
 const LOOK: Duration = Duration::from_secs(60);
 /// And this soon after names came or went there.
 const GLANCE: Duration = Duration::from_secs(5);
@@ -53,7 +53,6 @@ const CONFIRMED_WITHIN: Duration = Duration::from_secs(30);
 pub const SLOT: Slot =
     Slot { name: "snapshots", start: |settings, machine, inbox| Box::new(Keeper::start(settings, machine, inbox)) };
 
-/// The task.
 #[derive(Debug)]
 pub(super) struct Keeper {
     wanted: watch::Sender<TaskInput>,
@@ -151,7 +150,7 @@ struct Work {
     looked: Option<(Duration, Option<SystemTime>)>,
 }
 
-/// When names came or went in the directory last; nothing where that cannot be told.
+/// When names came or went in the directory last; nothing where that is unknown.
 fn changed(settings: &Settings) -> Option<SystemTime> {
     std::fs::metadata(settings.snapshot_dir()).and_then(|metadata| metadata.modified()).ok()
 }
@@ -280,8 +279,9 @@ impl Work {
 
     /// Removes what the rules do not keep, and says what went, and why.
     fn prune(&self, locked: &Locked) -> Vec<(EventKind, String, String)> {
-        let failed =
-            |error: std::io::Error| (EventKind::Failure, error.to_string(), "snapshots were to be pruned".to_owned());
+        let failed = |error: std::io::Error| {
+            (EventKind::Failure, error.to_string(), "the retention rules removed snapshots".to_owned())
+        };
         let surplus = match locked.surplus(&Rules::from(&self.settings.snapshots), clock::now().wall) {
             Ok(surplus) => surplus,
             Err(error) => return vec![failed(error)],
@@ -297,19 +297,19 @@ impl Work {
     async fn unbundled(&mut self, member: &LocalMember, why: Option<String>) {
         if let Some(why) = why.as_ref().filter(|why| self.unbundled.as_ref() != Some(why)) {
             let to = format!("the snapshot has no bundle: {why}");
-            self.tell(EventKind::Notice, member, &to, "the next one is tried with one again").await;
+            self.tell(EventKind::Notice, member, &to, "lastgood tries again with the next one").await;
         }
         self.unbundled = why;
     }
 
-    /// The same reason is told once, however often it is met.
+    /// The same reason is reported once, however often it is met.
     async fn fail(&mut self, member: &LocalMember, why: String) {
         let before = self.failed.take();
         let times = before.as_ref().map_or(1, |failed| failed.times.saturating_add(1));
         if before.is_none_or(|before| before.why != why) {
             let again = roughly(schedule::back_off(self.settings.snapshots.interval, times));
             let to = format!("no snapshot of etcd's data could be taken: {why}");
-            let because = format!("it is tried again after {again}");
+            let because = format!("lastgood tries again after {again}");
             self.tell(EventKind::Failure, member, &to, &because).await;
         }
         self.failed = Some(Failed { at: clock::now().wall, times, why });
@@ -321,7 +321,7 @@ impl Work {
         known.failed.clone_from(&self.failed);
         let newest = known.newest.clone();
         let before = std::mem::replace(&mut *self.known.lock().unwrap_or_else(PoisonError::into_inner), known);
-        // Whoever took it, we or a person; a bundle that came to it later goes there as well.
+        // Whoever took it, we or the operator; a bundle that came to it later goes there as well.
         if let Some(kept) = self.kept.as_ref().filter(|_| newest.is_some() && newest != before.newest) {
             kept.notify_one();
         }

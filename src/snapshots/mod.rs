@@ -1,13 +1,13 @@
-//! Snapshots of etcd's data: taken, proven, kept, pruned; by the agent by its clock and by a person. None of it needs an
-//! API server or a quorum.
+//! Snapshots of etcd's data: taken, verified, stored, pruned; by the agent on a schedule and by the operator. None of
+//! it needs an API server or a quorum.
 //!
 //! ```text
-//!   a running member's stream ─┐                ┌─ staging (beside the target, locked, private)
+//!   a running member's stream ─┐                ┌─ staging (next to the target, locked, private)
 //!   a stopped member's files  ─┴──save──▶ write ┴─▶ fsync ─▶ read back, hash ─▶ pages ─▶ proof, rename ─▶ a snapshot
-//!                                                       bundle: what a bare machine needs besides, put beside it
-//!   a snapshot ──verify──▶ known again by the checksum in its proof, or read whole
-//!              ──remote──▶ object storage (beside all that: it may hang)
-//!   schedule ──due──▶ keeper (the agent's task) ──save, prune──▶ directory ◀── retention: which of them go
+//!                                                       bundle: what else a bare machine needs, stored next to it
+//!   a snapshot ──verify──▶ identified by the checksum in its proof, or read completely
+//!              ──remote──▶ object storage (concurrently: it may stall)
+//!   schedule ──due──▶ keeper (the agent's task) ──save, prune──▶ directory ◀── retention: which snapshots to remove
 //! ```
 
 pub mod bundle;
@@ -50,7 +50,6 @@ use crate::model::snapshot::{Bundled, Newest};
 /// A snapshot in its place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Snapshot {
-    /// The file.
     pub path: PathBuf,
     /// What its name says.
     pub name: Name,
@@ -67,7 +66,7 @@ impl Snapshot {
     }
 }
 
-/// What there is to know of the snapshots these settings keep, as they lie there now. `since`: since when somebody has
+/// What there is to know of the snapshots these settings keep, as they are there now. `since`: since when somebody has
 /// looked after them.
 pub fn look(settings: &Settings, since: Timestamp) -> Snapshots {
     let directory = settings.snapshot_dir();

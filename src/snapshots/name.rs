@@ -1,9 +1,9 @@
-//! What a snapshot's file is called: when it was taken, of which cluster, and how far that had come. The name is read by
-//! this alone, and compared by what it says, never as text.
+//! The name of a snapshot file: when it was taken, of which cluster, at which revision. Only this module parses names;
+//! they are compared by these values, never as text.
 //!
 //! ```text
 //!   20261126T152030Z-cdf818194e3a8c32-r123456.db          as etcd sent it, its digest at the end
-//!   20261126T152030Z-cdf818194e3a8c32-r123456.raw.db      a copy of a stopped member's database: no digest, no log
+//!   20261126T152030Z-cdf818194e3a8c32-r123456.raw.db      a copy of a stopped member's database: no digest, no WAL
 //! ```
 
 use std::fmt;
@@ -70,7 +70,7 @@ impl fmt::Display for Name {
 
 /// That a file's name is none of ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("this is not the name of a snapshot of ours")]
+#[error("this is not the name of a lastgood snapshot")]
 pub struct NotAName;
 
 impl FromStr for Name {

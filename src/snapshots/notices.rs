@@ -20,16 +20,16 @@ fn late(snapshots: &Snapshots, now: Timestamp) -> Option<String> {
     let minutes = snapshots.longest().as_secs() / 60;
     let newest = match &snapshots.newest {
         Some(newest) => format!("the newest is of {:.0}, revision {}", newest.at, newest.revision),
-        None => "there is none at all".to_owned(),
+        None => "there is no snapshot".to_owned(),
     };
     let why = match (&snapshots.failed, &snapshots.unreadable) {
         (_, Some(why)) => format!("; {why}"),
-        (Some(failed), None) => format!("; the last try failed: {}", failed.why),
+        (Some(failed), None) => format!("; the last attempt failed: {}", failed.why),
         (None, None) => String::new(),
     };
     Some(format!(
         "no verified snapshot of etcd's data of the last {minutes} minutes: {newest}{why}; what was written since would \
-         be lost with the data; next: `lastgood etcd snapshot save` takes one, or says what is in its way"
+         be lost with the data; next: `lastgood etcd snapshot save` takes one, or says why it cannot"
     ))
 }
 
@@ -42,12 +42,12 @@ fn behind(snapshots: &Snapshots, now: Timestamp) -> Option<String> {
         None => "no verified one is known to be there".to_owned(),
     };
     let why = match &remote.failing {
-        Some(failing) => format!("; nothing gets there since {:.0}: {}", failing.since, failing.why),
+        Some(failing) => format!("; uploads have failed since {:.0}: {}", failing.since, failing.why),
         None => String::new(),
     };
     Some(format!(
         "the snapshots in {url} are behind those on this node: {newest}{why}; with this node's disk they would be lost; \
-         next: `lastgood etcd snapshot list --remote` says what is in its way"
+         next: `lastgood etcd snapshot list --remote` says why"
     ))
 }
 

@@ -1,9 +1,9 @@
-//! What was found when a snapshot was verified, beside it under its name: `NAME.proof.json`.
+//! The verification record of a snapshot, next to it: `NAME.proof.json`.
 //!
-//! A snapshot counts as verified only where its proof stands, is whole (a checksum over its own text), is about a file of
-//! that name and length, says what the name says, and has the digest that this file ends in. So neither a torn file nor a foreign one that
-//! came to lie there is taken for one. A bit that flipped in the middle since is not looked for each time: `lastgood etcd
-//! snapshot verify` finds it, and so does a restore, by the checksum of all bytes that stands here (verify.rs).
+//! A snapshot counts as verified only if its record exists, is intact (it has its own checksum), names this file,
+//! length and revision, and has the digest that the file ends with. So neither a torn file nor a foreign one under the
+//! same name counts. A bit that flipped in the middle is not searched for each time: `lastgood etcd snapshot verify`
+//! finds it, and so does a restore, by the checksum of all bytes in the record (verify.rs).
 
 use std::fs::File;
 use std::io;
@@ -30,7 +30,6 @@ pub(super) const MAX_BYTES: u64 = 1 << 16;
 /// What follows the name of the snapshot.
 pub(super) const ENDING: &str = ".proof.json";
 
-/// What was found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Proof {
@@ -73,14 +72,14 @@ pub struct Found {
     pub contents: Contents,
 }
 
-/// Where the proof of a snapshot stands.
+/// Where the proof of a snapshot exists.
 pub(super) fn path_of(snapshot: &Path) -> PathBuf {
     let mut path = snapshot.as_os_str().to_owned();
     path.push(ENDING);
     path.into()
 }
 
-/// What stands where the proof of a file is to be put and is none of ours, if anything does.
+/// What exists where the proof of a file is to be put and is none of ours, if anything does.
 ///
 /// # Errors
 /// When it cannot be looked at.
@@ -110,7 +109,7 @@ impl Proof {
         Self { found: None, ..self }
     }
 
-    /// Puts it beside the snapshot. On disk to stay when this returns.
+    /// Puts it next to the snapshot. On disk to stay when this returns.
     ///
     /// # Errors
     /// When it cannot be written.
@@ -121,7 +120,7 @@ impl Proof {
         files::replace(dir, &path, &bytes, &Attributes::private())
     }
 
-    /// The proof of a snapshot, if it is one for the file that stands there.
+    /// The proof of a snapshot, if it is one for the file that exists there.
     ///
     /// # Errors
     /// A sentence: why it is not verified.
@@ -139,7 +138,7 @@ impl Proof {
         Ok(proof)
     }
 
-    /// As it lies on the disk.
+    /// As it is on the disk.
     pub(super) fn encode(&self) -> io::Result<Vec<u8>> {
         envelope::encode(VERSION, "proof", self).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
     }
@@ -148,14 +147,14 @@ impl Proof {
     pub(super) fn decode(text: &[u8], file: &str, bytes: u64) -> Result<Self, String> {
         let proof = decode(text).map_err(|fault| format!("its proof {fault}"))?;
         if proof.file != file {
-            return Err(format!("its proof is about {}", proof.file));
+            return Err(format!("its verification record is about {}", proof.file));
         }
         // Under such a name its revision and its time are gone by.
         if file.parse().is_ok_and(|name: Name| name != proof.name) {
-            return Err(format!("its proof is about a snapshot that would be called {}", proof.name));
+            return Err(format!("its verification record is about a snapshot named {}", proof.name));
         }
         if proof.bytes != bytes {
-            return Err(format!("it has {bytes} bytes, and had {} when it was verified", proof.bytes));
+            return Err(format!("it has {bytes} bytes, but had {} when it was verified", proof.bytes));
         }
         Ok(proof)
     }
@@ -169,7 +168,7 @@ impl Proof {
     pub(super) fn ends_in(&self, last: &[u8]) -> Result<(), String> {
         match last == self.sha256.as_bytes() {
             true => Ok(()),
-            false => Err("it does not end in the digest that it ended in when it was verified".to_owned()),
+            false => Err("it does not end with the digest it had when it was verified".to_owned()),
         }
     }
 

@@ -1,14 +1,14 @@
-//! Which snapshots go. Pure; by what their names say, never by the order of the names.
+//! Which snapshots to remove. Pure; by the values in their names, never by the order of the names.
 //!
 //! ```text
-//!   of each lineage        keep the newest n, one at least, and the newest of each of the last n hours, days, weeks that have one
-//!   of all together        beyond the total the oldest go, what the rules keep included
-//!   never                  the newest verified of the newest lineage, and the newest verified of all
-//!   left alone             what is not verified: a person looks at it; and what claims to be of the future
+//!   per lineage            keep the newest n, at least one, and the newest of each of the last n hours, days, weeks that have one
+//!   in total               above the limit the oldest are removed, even those that the rules keep
+//!   never                  the newest verified one of the newest lineage, and the newest verified one of all
+//!   left alone             unverified ones, for the operator to inspect; and those with a time in the future
 //! ```
 //!
-//! A lineage is one cluster ID as long as its revisions grow. A restore begins another: what was taken before it is all
-//! that holds the writes it gave up, so its snapshots are not measured against the new ones.
+//! A lineage is one cluster ID while its revisions grow. A restore begins another: the snapshots before it are all that
+//! contains the writes it gave up, so they do not compete with the new ones.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -26,7 +26,6 @@ const WEEK: i64 = 7 * DAY;
 /// The epoch was a Thursday: weeks begin on Monday.
 const TO_MONDAY: i64 = 3 * DAY;
 
-/// What is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rules {
     /// The newest ones.
@@ -202,7 +201,7 @@ mod tests {
     fn a_restored_cluster_begins_anew_and_the_lineage_before_it_stays_by_its_own_rules() {
         let rules = Rules { last: 1, hourly: 0, daily: 0, weekly: 0, total: u64::MAX };
         let mut all = vec![held("2026-11-26T09:00:00Z", 100), held("2026-11-26T09:30:00Z", 110)];
-        // Went back, under the same ID; then under another.
+        // Regressed, under the same ID; then under another.
         all.extend([held("2026-11-26T10:00:00Z", 50), held("2026-11-26T10:30:00Z", 60)]);
         let mut other = held("2026-11-26T11:00:00Z", 2_000);
         other.name.cluster = 2;

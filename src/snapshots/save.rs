@@ -1,11 +1,12 @@
-//! One snapshot, from its source to its place. Each step is a value that the next one consumes, so none can be left out.
+//! Saves one snapshot. Each step is a value that the next one consumes, so none can be left out.
 //!
 //! ```text
-//!   from_member ──▶ Taken ──prove──▶ Proven ──▶ keep (in the directory of snapshots, with its proof)
-//!   from_data_dir ┘   bytes on disk    whole  └▶ keep_as (the file that a person named, its proof beside it)
+//!   from_member ──▶ Taken ──prove──▶ Proven ──▶ keep (in the snapshot directory, with its proof)
+//!   from_data_dir ┘   bytes on disk    whole  └▶ keep_as (under the given file name, its proof next to it)
 //! ```
 //!
-//! Dropped at any step, nothing is left of it. The disk is written and read by a thread of its own, last in the queue.
+//! If a value is dropped at any step, its files are removed. A separate thread with idle I/O priority writes and reads
+//! the disk.
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -48,10 +49,9 @@ pub enum Doing {
     Verifying,
 }
 
-/// Is told what is done, and how many bytes of how many.
+/// Receives what is done, and how many bytes of how many.
 pub type Progress = Arc<dyn Fn(Doing, u64, u64) + Send + Sync>;
 
-/// Nobody is told.
 pub fn quietly() -> Progress {
     Arc::new(|_, _, _| {})
 }
@@ -76,12 +76,11 @@ impl From<&settings::Snapshots> for Limits {
 pub enum Fault {
     /// It would fill the disk.
     #[error(
-        "a database of {} needs {} free in {}, two and a half times its size, and {} are: make room, or set \
-         snapshots.directory to another disk; nothing was pruned for it",
+        "a database of {} needs {} of free space in {}, two and a half times its size, and there are {}: free space, \
+         or set snapshots.directory to another disk; nothing was pruned for it",
         roughly(*database), roughly(*needed), dir.display(), roughly(*left)
     )]
     NoRoom {
-        /// Where.
         dir: PathBuf,
         /// Bytes of the database.
         database: u64,
@@ -100,18 +99,17 @@ pub enum Fault {
     )]
     Unconfirmed,
     /// It took too long.
-    #[error("the snapshot was not there within {} s (snapshots.timeout)", .0.as_secs())]
+    #[error("the snapshot was not complete within {} s (snapshots.timeout)", .0.as_secs())]
     TooLong(Duration),
     /// What came is not what was sent.
-    #[error("what {0} sent does not fit the SHA-256 it sent with it")]
+    #[error("the data of {0} do not match the SHA-256 that it sent")]
     Garbled(String),
     /// An etcd runs over the data directory.
-    #[error("{} is locked: an etcd runs over it; without --from-data-dir the snapshot is taken from that etcd", .0.display())]
+    #[error("{} is locked: a running etcd uses it; without --from-data-dir the snapshot is taken from that etcd", .0.display())]
     InUse(PathBuf),
     /// It was written, and is not whole: a sentence.
-    #[error("it is not whole: {0}")]
+    #[error("it is damaged: {0}")]
     NotWhole(String),
-    /// The disk.
     #[error(transparent)]
     Disk(#[from] io::Error),
 }
@@ -128,7 +126,7 @@ struct Source {
     raft_index: Option<u64>,
 }
 
-/// Bytes that lie on the disk, unproven.
+/// Bytes that are on the disk, unproven.
 #[derive(Debug)]
 pub struct Taken {
     staging: Staging,
@@ -168,14 +166,14 @@ pub async fn from_member(way: &Way, limits: Limits, dir: &Path, progress: &Progr
             Ok(Ok(())) => {}
             Ok(Err(_)) => break,
             Err(_) => {
-                let words = format!("has taken nothing for {} s", limits.stall.as_secs_f32());
+                let words = format!("has accepted no write for {} s", limits.stall.as_secs_f32());
                 return Err(files::fault(io::ErrorKind::TimedOut, dir, &words).into());
             }
         }
     }
     drop(parts);
     let written = match timeout_at(deadline, written).await {
-        Ok(written) => written.map_err(|_| io::Error::other("the thread that writes has ended"))??,
+        Ok(written) => written.map_err(|_| io::Error::other("the writer thread has ended"))??,
         Err(_) => return Err(Fault::TooLong(limits.all)),
     };
     if written.sum.last != written.sum.sha256.as_bytes() {
@@ -231,7 +229,7 @@ pub async fn from_data_dir(data_dir: &Path, log: &Path, dir: &Path, progress: &P
         }
     })
     .await??;
-    let written = written.await.map_err(|_| io::Error::other("the thread that writes has ended"))??;
+    let written = written.await.map_err(|_| io::Error::other("the writer thread has ended"))??;
     let changed = std::fs::metadata(&database).and_then(|metadata| metadata.modified()).ok();
     let source = Source {
         origin: Origin::DataDir,
@@ -246,8 +244,8 @@ pub async fn from_data_dir(data_dir: &Path, log: &Path, dir: &Path, progress: &P
     Ok(Taken { staging, source, written })
 }
 
-/// Refuses where it would come close to filling the disk: the copy, another beside it before retention lets one go, and
-/// what etcd itself grows by meanwhile.
+/// Refuses where it would come close to filling the disk: the copy, another next to it before retention lets one go,
+/// and what etcd itself grows by meanwhile.
 fn room(dir: &Path, database: u64) -> Result<(), Fault> {
     let (needed, left) = (database.saturating_mul(5) / 2, directory::room(dir)?);
     if left < needed {
@@ -272,7 +270,7 @@ pub(super) fn writing(staging: &Staging, hold: u64) -> io::Result<Writing> {
     Ok((parts, written))
 }
 
-/// Work in a thread of its own, which comes last at the disk.
+/// Work in its own thread, which comes last at the disk.
 pub(super) fn spawn<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> io::Result<oneshot::Receiver<T>> {
     let (tell, told) = oneshot::channel();
     std::thread::Builder::new().name("snapshot".to_owned()).spawn(move || {
@@ -288,7 +286,7 @@ async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> 
 }
 
 impl Taken {
-    /// Reads all of it again, page by page. Its SHA-256 was taken of what lies in the file while that was written.
+    /// Reads all of it again, page by page. Its SHA-256 was taken of what is in the file while that was written.
     ///
     /// # Errors
     /// [`Fault::NotWhole`]; nothing is left behind then.
@@ -301,7 +299,7 @@ impl Taken {
         let Self { staging, source, written: Written { sum, whole, checksum } } = self;
         let sha256 = match source.origin {
             Origin::Stream if sum.last == sum.sha256.as_bytes() => sum.sha256,
-            Origin::Stream => return Err(Fault::NotWhole("it does not fit the SHA-256 behind it".to_owned())),
+            Origin::Stream => return Err(Fault::NotWhole("it does not match its SHA-256".to_owned())),
             Origin::DataDir => whole,
         };
         let contents = reread(staging.path(), &mut |done, of| progress(done, of));
@@ -332,7 +330,6 @@ impl Taken {
 }
 
 impl Proven {
-    /// What was found.
     pub fn proof(&self) -> &Proof {
         &self.proof
     }
@@ -355,14 +352,14 @@ impl Proven {
     /// Puts it into the directory of snapshots, with its proof.
     ///
     /// # Errors
-    /// When it cannot be put there, or one of the same name stands there.
+    /// When it cannot be put there, or one of the same name exists there.
     pub fn keep(self, directory: &Locked) -> io::Result<PathBuf> {
         directory.put(self.staging, &self.proof)
     }
 
-    /// Gives it the name that a person wanted, if nothing stands there, and puts its proof beside it. One that is left there of
-    /// an earlier file of that name goes. Inside, why it stands without a proof, where it does: it is as good, and has to be
-    /// read whole each time.
+    /// Gives it the name that the operator wanted, if nothing exists there, and puts its proof next to it. One that is
+    /// left there of an earlier file of that name goes. Inside, why it exists without a proof, where it does: it is as
+    /// good, and has to be read whole each time.
     ///
     /// # Errors
     /// When it cannot be put there.

@@ -1,14 +1,14 @@
 //! When a snapshot is due. Pure.
 //!
 //! ```text
-//!   wall clock  ──┬─────────────┬─────────────┬──▶      one slot every interval, its place from the machine's ID:
+//!   wall clock  ──┬─────────────┬─────────────┬──▶      one slot per interval, its offset from the machine ID:
 //!                 phase         phase         phase      three masters do not start together
 //!   none, or the newest too old ─▶ at the next tenth of a slot
 //!   failed n times              ─▶ not before interval/30 · 2ⁿ⁻¹ since the last try, at most an interval
 //! ```
 //!
-//! By the wall clock, since a snapshot's name goes by it. A newest one that is of the future says nothing: the clock was
-//! set back, and one is due.
+//! The wall clock is used, since the name of a snapshot contains its time. A newest snapshot with a time in the future
+//! is ignored: the clock was set back, and a snapshot is due.
 
 use std::time::Duration;
 
@@ -23,12 +23,11 @@ const BACK_OFF: u32 = 30;
 /// More doublings than this change nothing.
 const MOST_DOUBLINGS: u32 = 10;
 
-/// What is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Known {
     /// When the newest verified snapshot was taken.
     pub newest: Option<Timestamp>,
-    /// When it was last tried in vain, and how often in a row.
+    /// When it was last tried without success, and how often in a row.
     pub failed: Option<(Timestamp, u32)>,
     /// Since when there has been something to take one of.
     pub since: Timestamp,

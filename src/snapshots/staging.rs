@@ -1,12 +1,12 @@
-//! A snapshot, or a part of its bundle, on its way: a file of ours beside its target, private, locked by whoever writes it,
-//! gone with its writer.
+//! A snapshot, or a part of its bundle, while it is written: a private file next to its target, locked by its writer,
+//! and removed with it.
 //!
 //! ```text
-//!   create ─▶ lock ─▶ write ─▶ fsync ─▶ verify ─▶ rename to its name, unless something stands there
-//!      │ any failure: removed        killed: nobody holds its lock any more, and whoever comes next removes it
+//!   create ─▶ lock ─▶ write ─▶ fsync ─▶ verify ─▶ rename to its name, unless that name exists
+//!      │ any failure: removed        killed: its lock is free, and the next run removes it
 //! ```
 //!
-//! Its name begins with a dot and is none of a snapshot, so nothing half written looks like one.
+//! Its name begins with a dot and is not a snapshot's name, so a partial file never looks like a snapshot.
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
@@ -48,10 +48,14 @@ impl Staging {
                 return Ok(Self { temp, _lock: lock });
             }
         }
-        Err(files::fault(io::ErrorKind::Other, dir, "is swept all the time: no snapshot can be written there"))
+        Err(files::fault(
+            io::ErrorKind::Other,
+            dir,
+            "is emptied repeatedly by another process: no snapshot can be written there",
+        ))
     }
 
-    /// Makes one of these bytes, which lie on the disk when this returns.
+    /// Makes one of these bytes, which are on the disk when this returns.
     pub(super) fn of(dir: &Path, bytes: &[u8]) -> io::Result<Self> {
         let staging = Self::create(dir)?;
         let mut file = staging.writer()?;
@@ -59,7 +63,6 @@ impl Staging {
         Ok(staging)
     }
 
-    /// Where it lies.
     pub(super) fn path(&self) -> &Path {
         self.temp.path()
     }
@@ -69,7 +72,7 @@ impl Staging {
         self.temp.as_file().try_clone().map_err(files::named("write", self.path()))
     }
 
-    /// Gives it its name, unless something stands there, and makes that last.
+    /// Gives it its name, unless something exists there, and makes that last.
     pub(super) fn put(self, target: &Path) -> io::Result<()> {
         let from = self.temp.path().to_owned();
         files::rename_noreplace(&from, target)?;
@@ -78,7 +81,7 @@ impl Staging {
         Ok(())
     }
 
-    /// The same, over what stands there.
+    /// The same, over what is there.
     pub(super) fn put_over(self, target: &Path) -> io::Result<()> {
         files::rename(self.temp.path(), target)?;
         let _ = self.temp.into_temp_path().keep();

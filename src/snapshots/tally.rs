@@ -1,4 +1,4 @@
-//! The sum of bytes that come one after another: how many, their SHA-256, and the last of them kept apart.
+//! Counts a stream of bytes: its length, its SHA-256, and its last bytes.
 
 use sha2::{Digest as _, Sha256};
 
@@ -14,14 +14,12 @@ pub(super) struct Tally {
     bytes: u64,
 }
 
-/// What came.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Sum {
     /// Bytes of it.
     pub(super) bytes: u64,
     /// SHA-256 of all of them but those that are kept apart.
     pub(super) sha256: Digest,
-    /// Those.
     pub(super) last: Vec<u8>,
 }
 

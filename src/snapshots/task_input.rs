@@ -1,4 +1,4 @@
-//! What the task that takes snapshots goes by from the end of each pass.
+//! What the snapshot task goes by: a value of the end of each pass.
 
 use std::time::Duration;
 

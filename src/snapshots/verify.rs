@@ -1,13 +1,14 @@
-//! Whether a snapshot is whole: one that was verified when it was saved is known again by its checksum; any other is read.
+//! Verifies a snapshot: one that was verified when it was saved is identified by its checksum; any other is read
+//! completely.
 //!
 //! ```text
-//!   a proof beside it, of this very lastgood ──▶ checksum of every byte ──the same──▶ what was found then
-//!            │ none, or one of another's                  │ another
-//!            └────────────────────────────────────────────┴──▶ etcd::snapshot::verify: SHA-256, every page; what is wrong, and where
+//!   a proof next to it, of this lastgood version ──▶ checksum of every byte ──equal──▶ the earlier result
+//!            │ none, or of another version                  │ different
+//!            └──────────────────────────────────────────────┴──▶ etcd::snapshot::verify: SHA-256, every page; the fault and its place
 //! ```
 //!
-//! The same bytes, read by the same program, are as whole as they were; so the answer is the same, and a restore does not
-//! wait for a SHA-256. What another version of lastgood has found is found again: it may know of more that can be wrong.
+//! The same bytes, read by the same program, give the same result, so a restore does not wait for a SHA-256. The result
+//! of another version of lastgood is not reused: that version may know fewer faults.
 
 use std::fs::{File, Metadata};
 use std::io;
@@ -23,7 +24,6 @@ use crate::etcd::snapshot::{self, RawCopy, Rejected, TRAILER, Trailer, Verified}
 /// Of the mode of a file: its group or everybody may write it.
 const WRITTEN_BY_OTHERS: u32 = 0o022;
 
-/// How thoroughly.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Depth {
     /// As far as is needed: by its proof, where it has one that holds.
@@ -41,7 +41,7 @@ pub enum By {
     Reading,
 }
 
-/// Verifies a snapshot. `progress` is told how many bytes of how many are done; it may begin anew.
+/// Verifies a snapshot. `progress` receives how many bytes of how many are done; it may begin again.
 ///
 /// # Errors
 /// As [`snapshot::verify`]'s.
@@ -63,13 +63,13 @@ pub fn verify(
     if matches!(same, Ok(true)) {
         return Ok((known.verified(), By::Checksum(known.proof.verified)));
     }
-    // What cannot be read is told by whoever reads all of it, as is what is damaged.
+    // What cannot be read is reported by a full read, as is what is damaged.
     let mut verified = snapshot::verify(path, trust, progress)?;
     if same.is_ok() && verified.whole == known.found.whole {
-        verified.contents.remarks.push(
-            "its bytes were read twice, and were not the same: the memory or the disk of this machine is not to be trusted"
-                .to_owned(),
-        );
+        verified
+            .contents
+            .remarks
+            .push("two reads returned different bytes: the memory or the disk of this machine is faulty".to_owned());
     }
     Ok((verified, By::Reading))
 }

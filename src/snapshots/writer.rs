@@ -1,5 +1,5 @@
-//! The bytes of a snapshot on their way to disk: given to it bit by bit, and each bit read back and hashed while the next
-//! comes. So what is compared with the sum that came behind them is what lies in the file.
+//! Writes the bytes of a snapshot to disk as they arrive, and reads back and hashes each chunk while the next one
+//! arrives. So the checksum that follows the data is compared with the bytes in the file.
 
 use std::fs::File;
 use std::io::{self, Write as _};
@@ -21,7 +21,7 @@ const PIECE: usize = 256 << 10;
 /// A file that is being written.
 pub(super) struct Writer {
     file: File,
-    /// By it an error calls the file: its own name is another one each time, and the same trouble is told once.
+    /// By it an error calls the file: its own name is another one each time, and the same trouble is reported once.
     dir: PathBuf,
     /// Bytes of it.
     written: u64,
@@ -31,7 +31,7 @@ pub(super) struct Writer {
     piece: Vec<u8>,
 }
 
-/// A file that was written, and lies on the disk.
+/// A file that was written, and is on the disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Written {
     /// What its bytes come to.
@@ -78,7 +78,7 @@ impl Writer {
         Ok(())
     }
 
-    /// What was written, and lies on the disk.
+    /// What was written, and is on the disk.
     pub(super) fn finish(mut self) -> io::Result<Written> {
         self.file.sync_all().map_err(files::named("sync a file in", &self.dir))?;
         self.read_back()?;

@@ -1,4 +1,4 @@
-//! The two clocks, read together.
+//! Reads the two clocks together.
 
 use std::time::Duration;
 

@@ -1,7 +1,7 @@
-//! For tests: work that is killed, or whose disk fails, at every call it makes.
+//! For tests: kills a piece of work, or makes its disk fail, at every system call it makes.
 //!
-//! The work is done by a child process, the test binary again, under strace, which kills it at the N-th call of a kind or
-//! makes that call fail; N goes up until the work is done before it is reached.
+//! A child process (the test binary again) does the work under strace, which kills it at the N-th call of a kind or
+//! makes that call fail. N grows until the work ends before that call.
 
 use std::env;
 use std::fs;

@@ -1,13 +1,13 @@
-//! Files: written so that a crash, a full disk or a power cut leaves the old file or the new one, whole; and read so
-//! that nothing that stands there can hang the reader.
+//! File operations that are atomic across a crash, a full disk or a power cut, and reads that no kind of file can
+//! block.
 //!
 //! ```text
 //!   write_new ── temp file, attributes, bytes, fsync ──▶ put ── rename ──▶ fsync of both directories
-//!     (any failure removes the temp file: the old one stands)     (any failure after: the new one stands)
+//!     (any failure removes the temp file: the old file remains)   (any failure after: the new file is in place)
 //! ```
 //!
-//! Every error is a sentence that names the path; its [`io::ErrorKind`] is kept, so that a caller can tell a full disk
-//! from a missing file.
+//! Every error is a sentence that names the path; its [`io::ErrorKind`] is kept, so that a caller can distinguish a
+//! full disk from a missing file.
 
 use std::fs::{self, File, Metadata, OpenOptions, Permissions};
 use std::io::{self, Read as _, Write as _};
@@ -37,11 +37,8 @@ pub fn fault(kind: io::ErrorKind, path: &Path, sentence: &str) -> io::Error {
 /// What a file is besides its bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attributes {
-    /// Permission bits.
     pub mode: u32,
-    /// Owner.
     pub uid: u32,
-    /// Group.
     pub gid: u32,
     /// The file whose extended attributes (SELinux label, ACL) are taken over, if any.
     pub extended_from: Option<PathBuf>,
@@ -54,7 +51,7 @@ impl Attributes {
         Self { mode: 0o600, uid, gid, extended_from: None }
     }
 
-    /// Those of the regular file that stands at a path, extended ones included; none where no regular file stands.
+    /// Those of the regular file that exists at a path, extended ones included; none if there is no regular file.
     ///
     /// # Errors
     /// When the path cannot be looked at for another reason than that nothing is there.
@@ -68,10 +65,10 @@ impl Attributes {
     }
 }
 
-/// What stands at a path itself, links not followed; `None` where nothing does.
+/// What is at a path itself, links not followed; `None` if there is nothing.
 ///
 /// # Errors
-/// When it cannot be told.
+/// When it is unknown.
 pub fn standing(path: &Path) -> io::Result<Option<Metadata>> {
     match fs::symlink_metadata(path) {
         Ok(metadata) => Ok(Some(metadata)),
@@ -88,11 +85,11 @@ pub fn fsync_dir(dir: &Path) -> io::Result<()> {
     File::open(dir).and_then(|dir| dir.sync_all()).map_err(named("sync directory", dir))
 }
 
-/// Makes a directory if it is missing; never its parents. What stands there must be a directory, not a link to one:
-/// our own directories hold secrets.
+/// Makes a directory if it is missing; never its parents. What is there must be a directory, not a link to one: our own
+/// directories hold secrets.
 ///
 /// # Errors
-/// When it cannot be made, or something else stands there.
+/// When it cannot be made, or something else exists there.
 pub fn make_dir(dir: &Path, mode: u32) -> io::Result<()> {
     match standing(dir)? {
         Some(metadata) if metadata.is_dir() => return Ok(()),
@@ -220,8 +217,8 @@ fn copy_extended(from: &Path, to: &Path) {
 /// Puts a written file in place by one rename and makes both directories last.
 ///
 /// # Errors
-/// When the rename fails: the old file stands. Or when a directory cannot be synced: the new file stands, and may be the
-/// old one again after a power cut.
+/// When the rename fails: the old file remains. Or when a directory cannot be synced: the new file is in place, and may
+/// be the old one again after a power cut.
 pub fn put(temp: NamedTempFile, target: &Path) -> io::Result<()> {
     let from = temp.path().to_owned();
     let put = temp.persist(target).map_err(|error| error.error);
@@ -241,13 +238,12 @@ pub fn replace(temp_dir: &Path, target: &Path, bytes: &[u8], attributes: &Attrib
 /// Whether a write changed anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Written {
-    /// It did.
     Changed,
-    /// The same bytes stood there already; nothing was written.
+    /// The same bytes existed there already; nothing was written.
     AlreadySo,
 }
 
-/// [`replace`], unless a regular file with the same bytes stands there.
+/// [`replace`], unless a regular file with the same bytes exists there.
 ///
 /// # Errors
 /// As [`replace`]. A file that cannot be read is simply replaced.
@@ -265,7 +261,7 @@ pub fn write_if_different(
     Ok(Written::Changed)
 }
 
-/// Moves by rename, over whatever file stands there, and makes both directories last.
+/// Moves by rename, over whatever file exists there, and makes both directories last.
 ///
 /// # Errors
 /// When the rename or a sync fails.
@@ -274,15 +270,15 @@ pub fn rename(from: &Path, to: &Path) -> io::Result<()> {
     fsync_both(from, to)
 }
 
-/// Moves by rename, unless something stands there ([`io::ErrorKind::AlreadyExists`]), and makes both directories last.
+/// Moves by rename, unless something exists there ([`io::ErrorKind::AlreadyExists`]), and makes both directories last.
 ///
 /// # Errors
-/// When something stands there, or the rename or a sync fails.
+/// When something exists there, or the rename or a sync fails.
 pub fn rename_noreplace(from: &Path, to: &Path) -> io::Result<()> {
     let renamed = renameat2(AT_FDCWD, from, AT_FDCWD, to, RenameFlags::RENAME_NOREPLACE);
     match renamed {
         Err(nix::Error::EINVAL | nix::Error::ENOSYS) => {
-            // A file system without the flag (NFS): a hard link refuses what stands just as well.
+            // A file system without the flag (NFS): a hard link refuses what exists just as well.
             fs::hard_link(from, to).map_err(|error| rename_failed(from, to, error))?;
             fs::remove_file(from).map_err(named("remove", from))?;
         }
@@ -291,7 +287,7 @@ pub fn rename_noreplace(from: &Path, to: &Path) -> io::Result<()> {
     fsync_both(from, to)
 }
 
-/// Gives what stands at `from` a second name, links not followed, and makes it last: what is renamed over afterwards is
+/// Gives what is at `from` a second name, links not followed, and makes it last: what is renamed over afterwards is
 /// kept.
 ///
 /// # Errors
@@ -332,8 +328,8 @@ pub fn remove(path: &Path) -> io::Result<()> {
     }
 }
 
-/// The mount a directory lies on. Two directories of one device can still be of two mounts (bind mounts, as systemd
-/// makes them of every `ReadWritePaths=`), and no rename crosses mounts.
+/// The mount a directory is on. Two directories of one device can still be of two mounts (bind mounts, as systemd makes
+/// them of every `ReadWritePaths=`), and no rename crosses mounts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mount {
     device: u64,

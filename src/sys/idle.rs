@@ -1,4 +1,4 @@
-//! Work that may wait: a thread whose disk accesses come after everybody else's.
+//! Idle I/O priority for a thread: its disk accesses come after those of every other process.
 
 use std::process::{Command, Stdio};
 
@@ -14,7 +14,7 @@ pub fn yield_the_disk() {
         .stderr(Stdio::null())
         .status();
     if !set.is_ok_and(|status| status.success()) {
-        tracing::debug!("this thread keeps its class of I/O priority: ionice does not set it");
+        tracing::debug!("this thread keeps its I/O priority: ioprio_set failed");
     }
 }
 

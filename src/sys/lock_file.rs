@@ -1,4 +1,4 @@
-//! A lock that tells who holds it: an flock, so it ends with its holder, however that one ends.
+//! A lock file that names its holder. It is an flock, so it ends with the process that holds it.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};

@@ -1,4 +1,4 @@
-//! Thin hands on the operating system: no opinion here, only calls that name what they failed on.
+//! Thin wrappers of the operating system. No policy here, only calls whose errors name what they failed on.
 
 pub mod clock;
 #[cfg(test)]

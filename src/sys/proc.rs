@@ -1,5 +1,5 @@
-//! `/proc`, read: processes, their sockets, and who listens. A process may end between two reads; whatever cannot be
-//! read any more is left out.
+//! `/proc`: processes, their sockets, and who listens. A process may end between two reads; what can no longer be read
+//! is left out.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -18,12 +18,9 @@ const TICKS: u64 = 100;
 /// No more file descriptors than this are looked through to find whose a socket is: a crowded node has some thousands.
 const MAX_DESCRIPTORS: usize = 200_000;
 
-/// One process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Process {
-    /// Its ID.
     pub pid: i32,
-    /// Its owner.
     pub uid: u32,
     /// Its command line.
     pub args: Vec<String>,

@@ -1,12 +1,12 @@
-//! How long a disk takes to have small writes to stay: what etcd's log asks of it, measured with a file of our own.
+//! Measures how long a disk takes to persist small writes, which is what etcd's WAL demands of it, with a test file.
 //!
 //! ```text
-//!   DIR/.lastgood-sizing (locked while it is used) ─▶ a file, its room allotted ─▶ write, fdatasync, write, fdatasync …
-//!      └── removed at the end, whatever the end is; what a killed run left is removed by the next
+//!   DIR/.lastgood-sizing (locked while it is used) ─▶ a file, its space allocated ─▶ write, fdatasync, write, fdatasync …
+//!      └── removed at the end, also after a failure; the next run removes what a killed run left
 //! ```
 //!
-//! The file keeps its name while it is written: some file systems (btrfs) do no work for an fdatasync of a file that has
-//! none, so the usual trick of unlinking it at once would measure nothing.
+//! The file keeps its name while it is written: some file systems (btrfs) do no work for an fdatasync of an unlinked
+//! file, so the usual trick of unlinking it at once would measure nothing.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write as _};
@@ -25,8 +25,8 @@ use super::files::{fault, named, standing};
 /// (Olivi and Spreitzer, "Using Fio to Tell Whether Your Storage is Fast Enough for Etcd").
 pub const WRITE_BYTES: usize = 2300;
 
-/// What has to be left beside the file: etcd allots its next segment of the log whole (64 MB), and its database grows by
-/// 16 MiB at a time. Twice of both.
+/// What has to be left next to the file: etcd allots its next segment of the log whole (64 MB), and its database grows
+/// by 16 MiB at a time. Twice of both.
 const ROOM: u64 = 160 << 20;
 
 const PLACE: &str = ".lastgood-sizing";
@@ -52,7 +52,6 @@ pub struct Measured {
     pub p50: Duration,
     /// 99 in 100 of them took no longer.
     pub p99: Duration,
-    /// The longest.
     pub max: Duration,
 }
 
@@ -108,7 +107,7 @@ impl Drop for Place {
     }
 }
 
-/// Writes and syncs, one after the other, in a place of its own in `dir`, until a limit or `stop`. Blocks.
+/// Writes and syncs, one after the other, in its own place in `dir`, until a limit or `stop`. Blocks.
 ///
 /// # Errors
 /// Names the path: what cannot be written there, or that there is too little room for it ([`io::ErrorKind::StorageFull`]),
@@ -119,7 +118,8 @@ pub fn measure(dir: &Path, limits: Limits, stop: &AtomicBool) -> io::Result<Meas
     let free = stat.blocks_free().saturating_mul(stat.fragment_size());
     if free < size + ROOM {
         let sentence = format!(
-            "has {} MiB left, and {} are wanted, so that a measurement takes nothing that an etcd needs: free some",
+            "has {} MiB of free space, and {} are required so that the measurement takes no space that etcd needs: \
+             free space",
             free >> 20,
             (size + ROOM) >> 20
         );
@@ -132,7 +132,7 @@ pub fn measure(dir: &Path, limits: Limits, stop: &AtomicBool) -> io::Result<Meas
     // As etcd allots its log, and fio its file: a sync of a file that grows costs more.
     match fallocate(&file, FallocateFlags::empty(), 0, i64::try_from(size).unwrap_or(i64::MAX)) {
         Ok(()) | Err(Errno::EOPNOTSUPP | Errno::ENOSYS) => {}
-        Err(errno) => return Err(named("allot room for", &path)(errno.into())),
+        Err(errno) => return Err(named("allocate", &path)(errno.into())),
     }
     file.sync_all().map_err(named("sync", &path))?;
     let bytes = noise();
@@ -140,7 +140,7 @@ pub fn measure(dir: &Path, limits: Limits, stop: &AtomicBool) -> io::Result<Meas
     let began = Instant::now();
     while each.len() < limits.writes as usize && began.elapsed() < limits.longest {
         if stop.load(Ordering::Relaxed) {
-            return Err(fault(io::ErrorKind::Interrupted, dir, "was being measured, and is not to the end"));
+            return Err(fault(io::ErrorKind::Interrupted, dir, "was not measured to the end"));
         }
         file.write_all(&bytes).map_err(named("write", &path))?;
         let asked = Instant::now();
@@ -148,7 +148,7 @@ pub fn measure(dir: &Path, limits: Limits, stop: &AtomicBool) -> io::Result<Meas
         each.push(asked.elapsed());
     }
     let measured = Measured::new(each, began.elapsed());
-    measured.ok_or_else(|| fault(io::ErrorKind::TimedOut, dir, "took not one write in the time there was"))
+    measured.ok_or_else(|| fault(io::ErrorKind::TimedOut, dir, "completed no write in the given time"))
 }
 
 /// Bytes that no file system makes smaller.

@@ -1,10 +1,12 @@
 //! House rules that a machine can check: every module says what room it is, versions and lists agree, no path of anybody's
-//! machine is in the tree. layers.rs: rooms import from lower layers. rules.rs: every rule has its tests. docs.rs: commands in documents exist.
+//! machine is in the tree. layers.rs: rooms import from lower layers. rules.rs: every rule has its tests. docs.rs: commands in
+//! documents exist. words.rs: texts are in plain English.
 
 mod docs;
 mod graph;
 mod layers;
 mod rules;
+mod words;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,5 @@
-//! `lastgood etcd accept-data`: a person says that the data which etcd serves are right, although they are not those on
-//! record. The plan comes first.
+//! `lastgood etcd accept-data`: the operator accepts the data that etcd serves, although they are not those on record.
+//! The plan is shown first.
 
 use crate::cli::{Care, Exit, Failure, out, rollback};
 use crate::config::Settings;
@@ -22,7 +22,7 @@ pub(super) async fn accept(settings: &Settings, care: Care) -> Result<Exit, Fail
     }
     out::text(&planned.text())?;
     if !care.yes && !rollback::agreed()? {
-        return Err(Failure { exit: Exit::Refused, sentence: "nothing was done".to_owned() });
+        return Err(Failure { exit: Exit::Refused, sentence: "nothing was changed".to_owned() });
     }
     backend.perform(request, How::ForReal, &mut follow::tell).await?;
     out::text("accepted; `lastgood status` shows what follows\n")

@@ -1,14 +1,14 @@
-//! What the commands say of the bundle beside a snapshot.
+//! Messages of the commands about the bundle of a snapshot.
 
 use crate::cli::{Exit, Failure, out};
 use crate::model::snapshot::Bundled;
 use crate::report::{Format, Snapshot};
 use crate::snapshots::bundle::Bundle;
 
-/// Says what travels with a snapshot, or why nothing does. `how` the snapshot is all the same.
+/// Says what travels with a snapshot, or why nothing does. `how` the snapshot is nevertheless.
 pub(super) fn tell(bundle: Result<&Bundle, &String>, how: &str) {
     match bundle {
-        Ok(bundle) => eprintln!("in its bundle: {}", Bundled::from(bundle.clone()).briefly),
+        Ok(bundle) => eprintln!("its bundle contains: {}", Bundled::from(bundle.clone()).briefly),
         Err(why) => eprintln!("the snapshot {how} without a bundle: {why}"),
     }
 }

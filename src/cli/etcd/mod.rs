@@ -1,5 +1,5 @@
-//! `lastgood etcd`: the member of this node, and etcd's own files, by people. What reads a file that is named needs neither
-//! agent nor configuration.
+//! `lastgood etcd`: the member of this node, and etcd's files. A command that reads a named file needs neither agent
+//! nor configuration.
 
 mod accept;
 mod bundle;
@@ -27,8 +27,8 @@ use crate::report::Format;
 /// What can be done about etcd.
 #[derive(Debug, Subcommand)]
 pub enum EtcdCommand {
-    /// Show the member of this node and its cluster: versions, leader, sizes, alarms, latencies; needs neither agent nor
-    /// quorum; exit code 5 when the member is unwell or does not answer
+    /// Show the member of this node and its cluster: versions, leader, sizes, alarms, latencies; needs neither agent
+    /// nor quorum; exit code 5 when the member is unhealthy or does not answer
     #[command(after_help = "EXAMPLES\n  lastgood etcd status\n  lastgood etcd status -o json")]
     Status {
         /// Output format
@@ -71,7 +71,7 @@ pub(super) async fn etcd(settings: &Settings, command: EtcdCommand) -> Result<Ex
         EtcdCommand::Snapshot(command) => snapshot::snapshot(settings, command).await,
         EtcdCommand::AcceptData(care) => accept::accept(settings, care).await,
         EtcdCommand::Restore(mut args) => {
-            // What is fetched lies here as long as it is being restored.
+            // What is fetched is here as long as it is being restored.
             let fetched = match remote::Where::of(args.from())? {
                 remote::Where::Place(place) => Some(remote::fetch(settings, &place, args.trust()).await?),
                 remote::Where::File(_) => None,

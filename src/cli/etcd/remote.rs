@@ -1,4 +1,4 @@
-//! Snapshots in object storage, for people: the same commands with a place instead of a file.
+//! The snapshot commands for object storage: a URL instead of a file.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -35,7 +35,7 @@ pub(super) enum Where {
 }
 
 impl Where {
-    /// What stands in an argument.
+    /// What is in an argument.
     pub(super) fn of(given: &Path) -> Result<Self, Failure> {
         match given.to_str().filter(|text| Place::is_meant(text)) {
             Some(text) => text
@@ -50,7 +50,8 @@ impl Where {
 /// Where snapshots are sent by themselves.
 pub(super) fn configured(settings: &Settings) -> Result<Place, Failure> {
     let url = settings.snapshots.remote.url.as_deref();
-    let url = url.ok_or_else(|| Failure::refused("snapshots are sent nowhere: set snapshots.remote.url".to_owned()))?;
+    let url =
+        url.ok_or_else(|| Failure::refused("no object storage is configured: set snapshots.remote.url".to_owned()))?;
     url.parse().map_err(|error: NotAPlace| Failure::failed(error.to_string()))
 }
 
@@ -79,7 +80,7 @@ pub(super) async fn list(settings: &Settings, place: &Place, output: Format) -> 
     out::text(&output.print(&Shelf::new(place.to_string(), rows), Shelf::text)?)
 }
 
-/// `named`: the clusters that a person names; none: this node's.
+/// `named`: the clusters that the operator names; none: this node's.
 pub(super) async fn prune(settings: &Settings, named: BTreeSet<u64>, care: Care) -> Result<Exit, Failure> {
     let output = care.output;
     let place = configured(settings)?;
@@ -90,8 +91,9 @@ pub(super) async fn prune(settings: &Settings, named: BTreeSet<u64>, care: Care)
         true => {
             let own = own_clusters(settings, &Directory::at(&settings.snapshot_dir()).list()?);
             meant(&there, own).map_err(|several| {
-                let words = "it is not known here which cluster is this node's, and snapshots of several lie there";
-                Failure::refused(format!("{words}: name those that are meant with --cluster, of {}", listed(&several)))
+                let words = "it is unknown which cluster this node belongs to, and there are snapshots of several \
+                             clusters";
+                Failure::refused(format!("{words}: name the clusters with --cluster, out of {}", listed(&several)))
             })?
         }
         false => named,
@@ -105,7 +107,7 @@ pub(super) async fn prune(settings: &Settings, named: BTreeSet<u64>, care: Care)
     if let Some(exit) = agreed_to(&shelf(&planned), care, &format!("nothing to prune of {of}"))? {
         return Ok(exit);
     }
-    // What was shown may have changed while a person thought: only what goes by the rules now, and was shown, goes.
+    // What was shown may have changed while the operator thought: only what goes by the rules now, and was shown, goes.
     let remote = open(settings, &place)?;
     let mut gone = surplus(&remote.shelf(&mut Proofs::default()).await?, &clusters, &rules, now);
     gone.retain(|(gone, _)| planned.iter().any(|(planned, _)| planned.name == gone.name));
@@ -132,8 +134,8 @@ impl Begun {
     pub(super) fn told(&self, failure: Failure, back: Result<(), String>) -> Failure {
         let Err(why) = back else { return failure };
         let (place, names) = (&self.place, self.names.join(", "));
-        let left = format!("what was sent could not be taken back ({why}); remove from {place}: {names}");
-        Failure { sentence: format!("{}; {left}", failure.sentence.replace("; nothing is left of it", "")), ..failure }
+        let left = format!("the uploaded objects could not be deleted ({why}); delete from {place}: {names}");
+        Failure { sentence: format!("{}; {left}", failure.sentence.replace("; its files were removed", "")), ..failure }
     }
 }
 
@@ -145,12 +147,12 @@ pub(super) async fn take_back(settings: &Settings, begun: &Begun) -> Result<(), 
     };
     match timeout(TAKE_BACK, removed).await {
         Ok(removed) => removed.map_err(|trouble| trouble.to_string()),
-        Err(_) => Err(format!("it was not done within {} s", TAKE_BACK.as_secs())),
+        Err(_) => Err(format!("it was not complete within {} s", TAKE_BACK.as_secs())),
     }
 }
 
-/// Sends what was just proven, with its bundle, under the name that the place says, or else under its own. `dir`: where the
-/// bundle may lie meanwhile.
+/// Sends what was just proven, with its bundle, under the name that the place says, or else under its own. `dir`: where
+/// the bundle may be meanwhile.
 pub(super) async fn send(
     settings: &Settings,
     place: &Place,
@@ -162,7 +164,7 @@ pub(super) async fn send(
     let (place, file) = place.object().unwrap_or_else(|| (place.clone(), proof.file.clone()));
     let proof = Proof { file, ..proof };
     let staged = bundle::stage(settings, dir, &proof, proven.sha256());
-    crate::cli::etcd::bundle::tell(staged.as_ref().map(Staged::bundle), "is sent");
+    crate::cli::etcd::bundle::tell(staged.as_ref().map(Staged::bundle), "is uploaded");
     let parts = staged.as_ref().map(Staged::files).unwrap_or_default();
     let parcel = Parcel { proof, database: proven.path().to_owned(), parts };
     let remote = open(settings, &place)?;
@@ -210,7 +212,7 @@ pub(super) async fn fetch(settings: &Settings, place: &Place, trust: RawCopy) ->
     drop(line);
     match &fetched.proof {
         Some(proof) => eprintln!(
-            "fetched {}, of {:.0}, revision {}, cluster {:x}: it is what was verified",
+            "fetched {}, of {:.0}, revision {}, cluster {:x}: it matches its verification record",
             fetched.from, proof.name.at, proof.name.revision, proof.name.cluster
         ),
         None => eprintln!("fetched {}; it has no verification record", fetched.from),

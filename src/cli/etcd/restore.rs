@@ -1,5 +1,5 @@
-//! `lastgood etcd restore`: the plan first, then the deed. It needs no agent, no etcdutl and no running etcd. Where etcd's
-//! manifest stands, its pod and kube-apiserver's are away meanwhile (vacancy.rs).
+//! `lastgood etcd restore`: shows the plan, then restores. It needs no agent, no etcdutl and no running etcd. If etcd's
+//! manifest is deployed, its pod and kube-apiserver's are stopped meanwhile (vacancy.rs).
 
 use std::path::{Path, PathBuf};
 
@@ -86,7 +86,7 @@ pub(super) async fn restore(settings: &Settings, args: &RestoreArgs) -> Result<E
     let finished = if args.care.dry_run { Vec::new() } else { finish(&data_dir)? };
     finished.iter().for_each(|finished| eprintln!("{finished}"));
     if let Some((restored, planned)) = completed(finished, &ask, &node)? {
-        eprintln!("it is this very restore, and nothing was written since: it is not done again");
+        eprintln!("this restore is already done, and nothing was written since: nothing to do");
         let proven = vacancy::back(settings, lock, etcd.filter(|_| planned.of_manifest())).await?;
         return done(args, &data_dir, &restored, proven);
     }
@@ -110,8 +110,9 @@ pub(super) async fn restore(settings: &Settings, args: &RestoreArgs) -> Result<E
         if args.care.dry_run {
             return Ok(Exit::Ok);
         }
-        let why =
-            vacancy.and_then(Result::err).map(|failure| format!(", and lastgood cannot empty its slot: {failure}"));
+        let why = vacancy
+            .and_then(Result::err)
+            .map(|failure| format!(", and lastgood cannot take its manifest out: {failure}"));
         let (why, next) = (why.unwrap_or_default(), stop(&node));
         return Err(Failure { exit: Exit::Refused, sentence: format!("refused: {who}{why}; next: {next}") });
     }
@@ -119,7 +120,7 @@ pub(super) async fn restore(settings: &Settings, args: &RestoreArgs) -> Result<E
         return Ok(Exit::Ok);
     }
     if !args.care.yes && !rollback::agreed()? {
-        return Err(Failure { exit: Exit::Refused, sentence: "nothing was done".to_owned() });
+        return Err(Failure { exit: Exit::Refused, sentence: "nothing was changed".to_owned() });
     }
     let Some(Ok(vacancy)) = &mut vacancy else {
         let restored = carry_out(planned, &node)?;
@@ -148,12 +149,12 @@ fn done(args: &RestoreArgs, data_dir: &Path, restored: &Restored, proven: Option
             None => String::new(),
         };
         let log = match &restored.log {
-            Some(Log { dir, aside: Some(aside) }) => format!(", its log in {}", dir.join(aside).display()),
+            Some(Log { dir, aside: Some(aside) }) => format!(", its WAL in {}", dir.join(aside).display()),
             _ => String::new(),
         };
         let now = match proven {
             Some(revision) => format!("its etcd serves: a write was read back at revision {revision}"),
-            None => "now start its etcd; where its manifest is deployed, the kubelet does: `systemctl start kubelet`"
+            None => "start its etcd now; if its manifest is deployed, the kubelet does this: `systemctl start kubelet`"
                 .to_owned(),
         };
         format!("{} is restored{kept}{log}\n{now}\n", data_dir.join("member").display())
@@ -171,7 +172,7 @@ impl RestoreArgs {
         trust(self.skip_hash_check)
     }
 
-    /// It lies here for the moment.
+    /// It is here for the moment.
     pub(super) fn take_from(&mut self, fetched: &Fetched) {
         self.from = fetched.path().to_owned();
         self.called = Some(fetched.from.clone());
@@ -221,7 +222,7 @@ mod tests {
         }
     }
 
-    /// A node whose etcd manifest was taken out for a restore: it lies among the known-good ones.
+    /// A node whose etcd manifest was taken out for a restore: it is among the known-good ones.
     fn node(root: &Path) -> Settings {
         let mut settings = Settings::default();
         for dir in ["manifests", "inactive", "state", "etcd"] {
@@ -260,12 +261,12 @@ mod tests {
         assert!(!member.exists() && !settings.paths.staging.exists(), "a dry run makes nothing");
         assert_eq!(run(&settings, &format!("--from {from} --yes")).await.unwrap(), Exit::Ok);
         assert!(member.join("snap/db").exists());
-        // Over what stands, as the manifest names the place.
+        // Over what is deployed, as the manifest names the place.
         assert_eq!(run(&settings, &format!("--from {from} -y -o json")).await.unwrap(), Exit::Ok);
         assert_eq!(asides(&dir.path().join("etcd")).len(), 1);
     }
 
-    /// As a restore of this file leaves it that is killed when it has exchanged what stood.
+    /// As a restore of this file leaves it that is killed when it has exchanged what was deployed.
     fn all_but_done(root: &Path, from: &str) {
         let data = root.join("etcd");
         let aside = asides(&data).pop().unwrap();
@@ -301,8 +302,8 @@ mod tests {
         run(&settings, &line).await.unwrap();
         run(&settings, &line).await.unwrap();
         all_but_done(dir.path(), &from);
-        // Asked what would be done, it is told of, and stays.
-        assert!(left(&data).unwrap()[0].contains("/.lastgood-restore-0123 is of a restore that was broken off"));
+        // Asked what would be done, it is reported, and stays.
+        assert!(left(&data).unwrap()[0].contains("/.lastgood-restore-0123 belongs to a restore that was interrupted"));
         run(&settings, &format!("--from {from} --dry-run")).await.unwrap();
         assert_eq!((left(&data).unwrap().len(), asides(&data).len()), (1, 0));
         assert_eq!(run(&settings, &line).await.unwrap(), Exit::Ok);
@@ -385,7 +386,7 @@ mod tests {
         let settings = node(dir.path());
         let from = snapshot(dir.path());
         for (line, words) in [
-            ("--from latest --yes".to_owned(), "no verified snapshot that carries its SHA-256 lies in"),
+            ("--from latest --yes".to_owned(), "contains no verified snapshot that carries its SHA-256"),
             (
                 format!("--from {from} --yes --name other --initial-advertise-peer-urls https://10.0.0.9:2380"),
                 "name other members: vm (",

@@ -1,4 +1,5 @@
-//! `lastgood etcd snapshot save`. By this process, whether the agent runs or not: the directory's lock keeps the two apart.
+//! `lastgood etcd snapshot save`. This process takes the snapshot, whether the agent runs or not; the lock of the
+//! directory keeps the two from interfering.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -32,7 +33,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(200);
 /// What is wanted of a save besides the data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum With {
-    /// What a bare machine needs, beside the FILE that is named.
+    /// What a bare machine needs, next to the FILE that is named.
     Bundle,
     /// The FILE alone. In the directory of snapshots, and in object storage, its bundle goes with every snapshot.
     FileAlone,
@@ -57,7 +58,7 @@ pub(super) async fn save(
             _ => Ok(row(&saved(settings, file, with, data_dir).await?, Timestamp::now(), None)),
         }
     };
-    let ended = |how: &str| Failure::failed(format!("{how} before the snapshot was there; nothing is left of it"));
+    let ended = |how: &str| Failure::failed(format!("{how} before the snapshot was complete; its files were removed"));
     let saved = tokio::select! {
         saved = work => saved,
         // What is half done here goes with the future.
@@ -70,8 +71,8 @@ pub(super) async fn save(
         // And what is half done there does not.
         (Err(failure), Some(begun)) => tokio::select! {
             back = remote::take_back(settings, begun) => return Err(begun.told(failure, back)),
-            _ = terminate.recv() => return Err(begun.told(failure, Err("ended meanwhile".to_owned()))),
-            _ = interrupt.recv() => return Err(begun.told(failure, Err("interrupted meanwhile".to_owned()))),
+            _ = terminate.recv() => return Err(begun.told(failure, Err("terminated".to_owned()))),
+            _ = interrupt.recv() => return Err(begun.told(failure, Err("interrupted".to_owned()))),
         },
     };
     out::text(&output.print(&saved, said)?)
@@ -83,8 +84,8 @@ fn counts(settings: &Settings) -> Result<(), Failure> {
     let memory = Offline::open(settings).and_then(|offline| offline.memory());
     let Some(wrong) = memory.ok().and_then(|memory| memory.wrong_data) else { return Ok(()) };
     Err(Failure::refused(format!(
-        "{} serves {} data, not those on record ({}), so a snapshot of them must not count; next: name a FILE to keep a copy \
-         all the same, or see `lastgood explain {}`",
+        "{} serves {} data, not those on record ({}), so a snapshot of them must not count; next: give a FILE to save \
+         a copy anyway, or see `lastgood explain {}`",
         wrong.etcd,
         wrong.kind.word(),
         wrong.serves,
@@ -100,7 +101,7 @@ async fn sent(
     begun: &OnceLock<Begun>,
 ) -> Result<SnapshotRow, Failure> {
     let directory = Directory::at(&settings.snapshot_dir());
-    // Makes the directory where it is missing; what is written into it has a lock of its own.
+    // Makes the directory where it is missing; what is written into it has its own lock.
     drop(lock(&directory, settings.snapshots.timeout).await?);
     let proven = proven(settings, directory.path(), data_dir).await?;
     remote::send(settings, place, directory.path(), &proven, begun).await
@@ -123,7 +124,7 @@ async fn proven(settings: &Settings, dir: &Path, data_dir: Option<PathBuf>) -> R
 fn said(row: &SnapshotRow) -> String {
     let raw = match row.origin.as_str() {
         "stream" => "",
-        _ => "; a raw copy: it carries no SHA-256, and lacks the newest WAL entries",
+        _ => "; a raw copy: it has no SHA-256 and lacks the newest WAL entries",
     };
     format!("{}: revision {}, {}, verified{raw}\n", row.path, row.revision, roughly(row.bytes))
 }
@@ -146,7 +147,7 @@ async fn saved(
     };
     if with == With::Bundle && beside.is_empty() {
         return Err(Failure::refused(format!(
-            "{}: name a file that ends in .db for --bundle: the names of its parts begin as its own",
+            "{}: give a file that ends in .db for --bundle: the names of its parts are derived from it",
             file.display()
         )));
     }
@@ -157,7 +158,8 @@ async fn saved(
         }
     }
     if let Some(path) = in_the_way(&file)? {
-        let why = "is where the verification record of this file belongs, and lastgood did not write it; give another file name";
+        let why = "is in the place of this file's verification record, and lastgood did not write it; give another \
+                   file name";
         return Err(Failure::refused(format!("{}: {why}", path.display())));
     }
     let proven = proven(settings, files::dir_of(&file), data_dir).await?;
@@ -172,7 +174,8 @@ fn keep(settings: &Settings, proven: Proven, locked: &Locked) -> Result<Snapshot
     Ok(Snapshot { path, name: proof.name, bytes: proof.bytes, proof: Ok(proof) })
 }
 
-/// Under the name that a person wants. All of its bundle is written before any of it has a name: what can go wrong has by then.
+/// Under the name that the operator wants. All of its bundle is written before any of it has a name: what can go wrong
+/// has by then.
 pub(super) fn keep_as(settings: &Settings, proven: Proven, path: PathBuf, with: With) -> Result<Snapshot, Failure> {
     let (dir, proof) = (files::dir_of(&path), proven.proof().clone());
     let staged = match with {

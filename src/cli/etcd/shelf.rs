@@ -46,7 +46,7 @@ pub(super) fn prune(settings: &Settings, care: Care) -> Result<Exit, Failure> {
     if let Some(exit) = agreed_to(&shelf(&planned), care, "nothing to prune")? {
         return Ok(exit);
     }
-    // What was shown may have changed while a person thought: only what goes by the rules now, and was shown, goes.
+    // What was shown may have changed while the operator thought: only what goes by the rules now, and was shown, goes.
     let locked = directory.lock()?;
     let mut gone = locked.surplus(&rules, now)?;
     gone.retain(|gone| planned.iter().any(|planned| planned.snapshot.path == gone.snapshot.path));
@@ -61,7 +61,7 @@ pub(super) fn agreed_to(would_go: &Shelf, care: Care, none: &str) -> Result<Opti
     let none_would = would_go.snapshots.is_empty();
     if dry_run || none_would {
         let text =
-            |shelf: &Shelf| if none_would { format!("{none}\n") } else { format!("would go:\n{}", shelf.text()) };
+            |shelf: &Shelf| if none_would { format!("{none}\n") } else { format!("would prune:\n{}", shelf.text()) };
         return out::text(&output.print(would_go, text)?).map(Some);
     }
     if yes {
@@ -71,5 +71,5 @@ pub(super) fn agreed_to(would_go: &Shelf, care: Care, none: &str) -> Result<Opti
         return Err(Failure::refused("-o goes with --dry-run or --yes".to_owned()));
     }
     out::text(&would_go.text())?;
-    if agreed()? { Ok(None) } else { Err(Failure::refused("nothing was done".to_owned())) }
+    if agreed()? { Ok(None) } else { Err(Failure::refused("nothing was changed".to_owned())) }
 }

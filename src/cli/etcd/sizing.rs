@@ -1,12 +1,12 @@
 //! `lastgood etcd sizing`: is this disk, this database and this node fit for etcd?
 //!
 //! ```text
-//!   nothing is written ── the member's own histograms, its sizes, what was written down of its growth, the node
-//!   --write-test       ── the same, and writes of our own on the file system of etcd's log
-//!        an etcd runs on that disk: said, and asked; refused where nobody can answer and there is no --yes
+//!   nothing is written ── the member's own histograms, its sizes, its recorded growth, the node
+//!   --write-test       ── the same, and test writes on the file system of etcd's WAL
+//!        an etcd runs on that disk: shown, and confirmed; refused without a terminal and without --yes
 //! ```
 //!
-//! The writes have the priority of any process: those of an idle one would measure who else is at the disk.
+//! The writes have normal I/O priority: those of an idle process would measure the other users of the disk.
 
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
@@ -46,8 +46,8 @@ const LAST_WRITE: Duration = Duration::from_secs(5);
 /// How to size.
 #[derive(Clone, Debug, Args)]
 pub struct SizingArgs {
-    /// Measure the WAL's disk with writes of 2300 bytes, each followed by fdatasync, for 10 s at most, to a temporary file
-    /// beside etcd's data; asks first when an etcd runs on that disk
+    /// Measure the WAL's disk with writes of 2300 bytes, each followed by fdatasync, for 10 s at most, to a temporary
+    /// file next to etcd's data; asks first when an etcd runs on that disk
     #[arg(long)]
     write_test: bool,
     /// Directory on the disk to measure, for example on a node without etcd [default: the WAL directory]
@@ -71,8 +71,8 @@ pub(super) async fn sizing(settings: &Settings, args: SizingArgs) -> Result<Exit
         Err(_) if args.dir.is_some() => None,
         Err(_) => {
             return Err(Failure::refused(
-                "no etcd member runs on this node as a static pod; `--write-test --dir DIR` measures the disk that one \
-                 would get"
+                "no etcd member runs on this node as a static pod; `--write-test --dir DIR` measures the disk for a \
+                 future one"
                     .to_owned(),
             ));
         }
@@ -91,7 +91,7 @@ pub(super) async fn sizing(settings: &Settings, args: SizingArgs) -> Result<Exit
     let at = Timestamp::now();
     let found = look.observer.surroundings();
     let database = member.as_ref().and_then(|member| member.data_dir.as_ref()).map(|dir| dir.join("member/snap/db"));
-    // Where the log lies apart, the database grows on a disk of its own.
+    // Where the log is separate, the database grows on its own disk.
     let grows = member.as_ref().and_then(|member| member.data_dir.as_deref()).filter(|_| args.dir.is_none());
     let disk = observe::disk_of(grows.unwrap_or(&place.of));
     let examined = Examined {
@@ -124,13 +124,13 @@ fn answers(status: Option<&EtcdStatus>) -> bool {
     status.is_some_and(|status| status.own.is_some() || status.agreed.is_some())
 }
 
-/// Whether something holds its database, as far as that can be told.
+/// Whether something holds its database, as far as that is known.
 fn runs(look: &Look, member: &LocalMember) -> bool {
     let seen = member.data_dir.as_ref().and_then(|dir| look.seen.node.data_dirs.get(dir));
     seen.is_some_and(|seen| seen.lock == LockState::Held)
 }
 
-/// Which file system counts, and where a file of our own may lie on it.
+/// Which file system counts, and where our own file may be on it.
 struct Place {
     /// The directory that is asked about.
     of: PathBuf,
@@ -155,7 +155,7 @@ impl Place {
                 "etcd's manifest names no data directory: name one with --write-test --dir DIR".to_owned(),
             ));
         };
-        // A log that is not there yet will lie where the data do.
+        // A log that is not there yet will be where the data are.
         let of = log.filter(|log| log.is_dir()).unwrap_or_else(|| data.clone());
         let here = device(&of).map_err(|error| failed(&of, &error))?;
         let inside = of.starts_with(data.join("member"));
@@ -166,7 +166,7 @@ impl Place {
 }
 
 fn failed(dir: &Path, error: &io::Error) -> Failure {
-    let sentence = format!("cannot look at {}: {error}", dir.display());
+    let sentence = format!("cannot read {}: {error}", dir.display());
     match error.kind() {
         io::ErrorKind::PermissionDenied => Failure::unreachable(format!("{sentence}: use sudo")),
         _ => Failure::failed(sentence),
@@ -176,7 +176,7 @@ fn failed(dir: &Path, error: &io::Error) -> Failure {
 async fn measure(place: &Place, runs: bool, args: &SizingArgs) -> Result<Measured, Failure> {
     let Some(dir) = place.ours.clone() else {
         return Err(Failure::refused(format!(
-            "{} is a file system of its own, and nothing but etcd writes there: etcd's own histograms show its latency \
+            "{} is a dedicated file system, and only etcd writes there: etcd's own histograms show its latency \
              (without --write-test), or name another directory of that disk with --dir",
             place.of.display()
         )));
@@ -202,8 +202,8 @@ async fn measure(place: &Place, runs: bool, args: &SizingArgs) -> Result<Measure
             match timeout(LAST_WRITE, task).await {
                 Ok(measured) => measured,
                 Err(_) => return Err(Failure::failed(format!(
-                    "interrupted; a write to {} has not come back for {} s, so its file in .lastgood-sizing is left: the \
-                     next run removes it",
+                    "interrupted; a write to {} has been blocked for {} s, so its file in .lastgood-sizing remains: \
+                     the next run removes it",
                     dir.display(),
                     LAST_WRITE.as_secs()
                 ))),
@@ -213,7 +213,7 @@ async fn measure(place: &Place, runs: bool, args: &SizingArgs) -> Result<Measure
     let measured = measured.map_err(|error| Failure::failed(format!("the measurement was cut short: {error}")))?;
     measured.map_err(|error| match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::ResourceBusy => Failure::refused(error.to_string()),
-        io::ErrorKind::Interrupted => Failure::failed(format!("interrupted: {error}; nothing is left of it")),
+        io::ErrorKind::Interrupted => Failure::failed(format!("interrupted: {error}; its files were removed")),
         _ => error.into(),
     })
 }

@@ -31,7 +31,7 @@ pub enum SnapshotCommand {
         /// directory]
         #[arg(value_name = "FILE|URL")]
         file: Option<PathBuf>,
-        /// Also write the bundle beside FILE; the snapshot directory and object storage always get it
+        /// Also write the bundle next to FILE; the snapshot directory and object storage always get it
         #[arg(long, requires = "file")]
         bundle: bool,
         /// Copy the database of a stopped member instead; the copy carries no SHA-256 and lacks the newest WAL entries
@@ -190,7 +190,7 @@ fn verified(file: &Path, trust: RawCopy, depth: Depth) -> Result<(Verified, Snap
     Ok((verified, snapshot))
 }
 
-/// What is damaged is unwell; what lacks its proof is refused; what cannot be read at all has failed.
+/// What is damaged is unhealthy; what lacks its proof is refused; what cannot be read at all has failed.
 impl From<Rejected> for Failure {
     fn from(rejected: Rejected) -> Self {
         let exit = match &rejected {

@@ -1,6 +1,6 @@
-//! `lastgood etcd status`: one look at the member of this node and at its cluster, by this process, whether the agent runs
-//! or not. Where it runs its verdict counts, as it has watched; otherwise this process judges by the same rules for as long
-//! as it looks.
+//! `lastgood etcd status`: one probe of the member of this node and of its cluster, by this process, whether the agent
+//! runs or not. If the agent runs, its verdict is shown, since it has a history; otherwise this process judges by the
+//! same rules for the time of the probe.
 
 use std::time::Duration;
 
@@ -79,9 +79,9 @@ impl Look {
         }
         self.observer.etcd_members().into_iter().next().ok_or_else(|| {
             Failure::refused(
-                "no etcd member runs on this node as a static pod; `etcdctl endpoint status --cluster` asks an external \
-                 one"
-                .to_owned(),
+                "no etcd member runs on this node as a static pod; `etcdctl endpoint status --cluster` shows an \
+                 external one"
+                    .to_owned(),
             )
         })
     }
@@ -95,7 +95,7 @@ impl Look {
                         return Ok(said.into());
                     }
                 }
-                Err(why) => eprintln!("the agent does not tell: {why}"),
+                Err(why) => eprintln!("the agent does not answer: {why}"),
             }
         }
         self.judge(settings, id).await
@@ -116,7 +116,7 @@ impl Look {
             match assessment {
                 Some(assessment) if settled || Instant::now() >= deadline => return Ok(assessment.into()),
                 None if Instant::now() >= deadline => {
-                    return Err(Failure::failed(format!("{id} was there a moment ago, and is gone")));
+                    return Err(Failure::failed(format!("{id} existed a moment ago and is gone")));
                 }
                 _ => sleep(INTERVAL).await,
             }

@@ -1,4 +1,5 @@
-//! Snapshots by hand: sent, put beside a file, taken back, unpacked, pruned; of a real etcd, and against a real S3 server.
+//! Snapshots taken by hand: uploaded, saved to a file, deleted, unpacked, pruned; from a real etcd, and with a real S3
+//! server.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -100,7 +101,7 @@ async fn what_is_sent_by_hand_takes_its_bundle_along_and_a_bare_machine_unpacks_
         let again = remote::send(&settings, &place(&row.path), &dir, &proven, &OnceLock::new()).await.unwrap_err();
         assert!(again.exit == Exit::Refused && again.sentence.contains("exists already"), "{}", again.sentence);
     }
-    // By its prefix: the newest verified that has one, whatever else lies there.
+    // By its prefix: the newest verified that has one, whatever else is there.
     let prefix = place("s3://backups/own");
     let store = crate::snapshots::remote::Remote::open(&settings.snapshots.remote, &prefix).unwrap();
     for ending in ["db", "bundle.json"] {
@@ -126,7 +127,7 @@ async fn a_part_there_that_is_torn_or_gone_is_named_and_the_data_stay_whole() {
         let mut flipped = whole.clone();
         *flipped.last_mut().unwrap() ^= 1;
         for (bytes, why) in
-            [(Some(flipped), "its SHA-256 is another"), (Some(b"x".to_vec()), "has 1 bytes"), (None, "is not there")]
+            [(Some(flipped), "its SHA-256 differs"), (Some(b"x".to_vec()), "has 1 bytes"), (None, "does not exist")]
         {
             match bytes {
                 Some(bytes) => store.replace(part, bytes).await.unwrap(),
@@ -210,7 +211,7 @@ async fn what_breaks_off_by_hand_is_taken_back_and_where_it_cannot_be_that_is_sa
     door.set(Stands::Shut);
     let back = remote::take_back(&settings, begun.get().unwrap()).await;
     let told = begun.get().unwrap().told(failure, back);
-    assert!(told.sentence.contains("could not be taken back") && told.sentence.contains(&proven.proof().file));
+    assert!(told.sentence.contains("could not be deleted") && told.sentence.contains(&proven.proof().file));
     door.set(Stands::Open);
     remote::take_back(&settings, begun.get().unwrap()).await.unwrap();
     assert_eq!(there(&direct, "s3://backups/etcd").await, Vec::<String>::new());
@@ -238,7 +239,7 @@ async fn interrupted_in_the_middle_nothing_of_it_is_left_here_or_there() {
     };
     let (saved, ()) = tokio::join!(saving, interrupting);
     let failure = saved.unwrap_err();
-    assert_eq!(failure.sentence, "ended before the snapshot was there; nothing is left of it");
+    assert_eq!(failure.sentence, "ended before the snapshot was complete; its files were removed");
     assert_eq!(there(&direct, "s3://backups/etcd").await, Vec::<String>::new());
     assert_eq!(files::names(&settings.snapshot_dir()).unwrap(), [".lock"]);
 }
@@ -264,7 +265,7 @@ async fn a_file_that_a_person_names_is_written_alone_or_with_its_bundle() {
     assert_eq!(unpack(&settings, &of(&text, &to, Some(&identity))).await.unwrap(), Exit::Ok);
     assert_eq!(unpacked_key(&settings, &to), SECRET);
 
-    // Where a part cannot be made, and where one cannot be put in place, the snapshot stands, and what stood there does.
+    // Where a part cannot be made, and where one cannot be put in place, the snapshot and what was there remain.
     settings.snapshots.recipients = vec!["age1nonsense".to_owned()];
     keep_as(&settings, taken(&cluster, &dir).await, dir.join("without.db"), With::Bundle).unwrap();
     settings.snapshots.recipients.clear();
@@ -307,7 +308,11 @@ async fn pruning_there_needs_no_snapshot_here() {
     let store = crate::snapshots::remote::Remote::open(&settings.snapshots.remote, &at).unwrap();
     store.replace("20200101T000000Z-00000000000000aa-r5.db", b"x".to_vec()).await.unwrap();
     let unclear = remote::prune(&settings, BTreeSet::new(), care(false)).await.unwrap_err();
-    assert!(unclear.exit == Exit::Refused && unclear.sentence.contains("--cluster, of aa, "), "{}", unclear.sentence);
+    assert!(
+        unclear.exit == Exit::Refused && unclear.sentence.contains("--cluster, out of aa, "),
+        "{}",
+        unclear.sentence
+    );
     assert_eq!(remote::prune(&settings, BTreeSet::from([0xaa]), care(false)).await.unwrap(), Exit::Ok);
 }
 
@@ -330,7 +335,7 @@ async fn nothing_of_a_persons_is_lost_where_the_proof_belongs_and_a_snapshot_wit
         assert!(!dir.join(name).exists());
     }
     assert_eq!(fs::read_to_string(dir.join("a.db.proof.json")).unwrap(), "precious");
-    // Where it came to stand meanwhile, the snapshot and its bundle stand all the same.
+    // Where it came to stand meanwhile, the snapshot and its bundle stand nevertheless.
     keep_as(&settings, taken(&cluster, &dir).await, dir.join("b.db"), With::Bundle).unwrap();
     crate::snapshots::bundle::tests::as_it_was(&dir.join("b.db")).unwrap();
     // Of a file that is gone, it is ours and goes.

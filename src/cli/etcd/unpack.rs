@@ -1,5 +1,5 @@
-//! `lastgood etcd snapshot unpack`: what travels with a snapshot, below a directory. Needs no agent and no configuration but
-//! the place of the snapshots, and of object storage what opens it.
+//! `lastgood etcd snapshot unpack`: writes the bundle of a snapshot below a directory. Needs no agent, and of the
+//! configuration only the snapshot directory and the credentials of the object store.
 
 use std::path::PathBuf;
 
@@ -55,7 +55,7 @@ pub(super) async fn unpack(settings: &Settings, args: &UnpackArgs) -> Result<Exi
     out::text(&args.output.print(&unpacked, Unpacked::text)?)
 }
 
-/// What is damaged is unwell; what is not there, or cannot be done with what is, is refused.
+/// What is damaged is unhealthy; what is not there, or cannot be done with what is, is refused.
 impl From<Fault> for Failure {
     fn from(fault: Fault) -> Self {
         let exit = match &fault {

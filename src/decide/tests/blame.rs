@@ -1,4 +1,4 @@
-//! What happens to a dependent while its API server is on trial, and whom it is held against (Q13).
+//! A dependent becomes unhealthy while its API server is on probation: when it counts against the API server (Q13).
 
 use super::world::{API, FILE, Up, World, back_to_good, id, manifest};
 use crate::model::verdict::Pursuit;

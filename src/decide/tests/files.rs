@@ -1,4 +1,4 @@
-//! What the manifest directory and inactive-manifests may hold: broken files, second ones, none.
+//! The contents of the manifest directory and of inactive-manifests: broken files, duplicates, none.
 
 use super::world::{API, FILE, FOUR, World, back_to_good, id, manifest};
 use crate::model::observation::Gone;
@@ -52,7 +52,7 @@ fn t4_a_deleted_manifest_comes_back_after_the_announced_grace() {
     let mut world = World::adopted();
     world.remove(FILE, Gone::Deleted);
     world.run(50);
-    assert!(world.says("comes back in 60 s"), "{}", world.story());
+    assert!(world.says("again in 60 s"), "{}", world.story());
     assert!(!world.files.contains_key(FILE), "too early");
     world.until(40, "back", |w| back_to_good(w, API));
 }
@@ -78,7 +78,7 @@ fn q14_what_was_deleted_in_a_gap_that_nobody_watched_stays_away() {
     world.seconds += 300;
     world.run(1500);
     world.assert_untouched();
-    assert!(world.says("went while nobody watched"), "{}", world.story());
+    assert!(world.says("was removed while lastgood did not run"), "{}", world.story());
 }
 
 #[test]

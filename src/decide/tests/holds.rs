@@ -1,4 +1,4 @@
-//! Reasons to do nothing: a pause, kubeadm at work, observe mode, a runtime that cannot be asked.
+//! Inhibitors: a pause, a running kubeadm, observe mode, a runtime that does not answer.
 
 use super::world::{API, FILE, World, back_to_good, id, manifest};
 use crate::model::observation::{BusyKind, BusyProcess, Gone};

@@ -48,7 +48,11 @@ fn n20_a_manifest_that_kubeadm_had_moved_away_comes_back_after_the_announced_gra
             let what = format!("{name}, {end:?}");
             let mut world = between_its_renames(name);
             world.run(if end == End::CutUnseen { 0 } else { 3 });
-            assert!(!world.says("comes back in"), "{what}: kubeadm may still put the other one in\n{}", world.story());
+            assert!(
+                !world.says("deploys generation"),
+                "{what}: kubeadm may still put the other one in\n{}",
+                world.story()
+            );
             world.busy.clear();
             if end != End::Killed {
                 world.power_cut();
@@ -56,7 +60,7 @@ fn n20_a_manifest_that_kubeadm_had_moved_away_comes_back_after_the_announced_gra
             let grace = world.policy.deleted_grace.as_secs();
             world.run(grace - 2);
             assert!(missing(&world, name), "{what}: within its grace\n{}", world.story());
-            let told = format!("generation 1 comes back in {grace} s unless `lastgood pause` holds it");
+            let told = format!("lastgood deploys generation 1 again in {grace} s unless `lastgood pause` prevents it");
             assert!(world.says(&told), "{what}: not announced\n{}", world.story());
             let all = |w: &World| FOUR.iter().all(|n| matches!(w.slot(n), Slot::Steady { .. }) && w.serves(n));
             world.until(900, &what, all);
@@ -79,7 +83,7 @@ fn an_upgrade_that_goes_on_leaves_no_trace_of_the_moment_between_its_renames() {
     world.run(60);
     world.busy.clear();
     world.until(600, "the new one is known-good", |w| w.slot(API) == &Slot::Steady { good: 2 });
-    assert!(put_in(&world).is_empty() && !world.says("comes back in"), "{}", world.story());
+    assert!(put_in(&world).is_empty() && !world.says("deploys generation"), "{}", world.story());
 }
 
 #[test]
@@ -96,7 +100,7 @@ fn q3_what_kubeadm_may_not_have_moved_away_in_this_upgrade_stays_away() {
             kept.digest = crate::model::Digest::of(b"something else");
         }),
         ("kubeadm works again", |w| w.busy.push(kubeadm())),
-        ("the node is no master any more", |w| w.missing_signs.push("/etc/kubernetes/pki/ca.crt".into())),
+        ("the node is no longer a master", |w| w.missing_signs.push("/etc/kubernetes/pki/ca.crt".into())),
     ];
     for (what, change) in changes {
         let mut world = between_its_renames(SCHEDULER);
@@ -132,7 +136,7 @@ fn q3_an_etcd_that_kubeadm_had_moved_away_comes_back_only_over_the_data_that_it_
     world.run(300);
     assert!(missing(&world, "etcd") && world.says("after etcd had stopped"), "{}", world.story());
     let asked = world.ask(&Request::Rollback { component: id("etcd"), to: None });
-    assert_eq!(asked, Ok(()), "a person says so");
+    assert_eq!(asked, Ok(()), "the operator says so");
     world.until(300, "it serves", |w| w.slot("etcd") == &Slot::Steady { good: 1 } && w.serves("etcd"));
     assert!(
         world.memory.components[&id("etcd")].notices.is_empty(),

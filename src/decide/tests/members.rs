@@ -1,4 +1,4 @@
-//! What comes of an etcd member's words: what is told, what is never done, and a world that went back.
+//! The status of etcd members: what is reported, what is never done, and data that regressed.
 
 use super::world::{FOUR, Up, World, id, manifest, member, restored};
 use std::time::Duration;
@@ -22,7 +22,7 @@ pub(super) fn heard() -> World {
     world
 }
 
-/// A person restores: etcd away for a while, and then another state.
+/// The operator restores: etcd away for a while, and then another state.
 fn restore(world: &mut World, revision: i64) {
     world.pods.remove(&id("etcd"));
     let text = world.files.remove("etcd.yaml").unwrap();
@@ -204,7 +204,7 @@ fn it_is_only_told_by_configuration_and_where_other_masters_are() {
         world.run(60);
         assert!(world.says("kube-apiserver, then kube-controller-manager"), "{}", world.story());
         world.assert_untouched();
-        // A person does it, as they like.
+        // The operator does it, as they like.
         for name in &FOUR[1..] {
             let now = world.moment().wall;
             world.pods.get_mut(&id(name)).unwrap().started = now;
@@ -290,7 +290,7 @@ fn a_slow_disk_a_full_database_and_versions_apart_are_told_once_and_cleared() {
         status.others.insert(3, Err(Symptom::new(SymptomKind::TimedOut, "did not answer")));
     });
     world.run(30);
-    for words in ["more than 512 ms", "20 MiB of the 21 MiB", "runs 3.4.23"] {
+    for words in ["above 512 ms", "20 MiB of the 21 MiB", "runs 3.4.23"] {
         let told = world.events.iter().filter(|event| event.to_string().contains(words)).count();
         assert_eq!(told, 1, "{words}: {}", world.story());
     }
@@ -305,7 +305,7 @@ fn a_slow_disk_a_full_database_and_versions_apart_are_told_once_and_cleared() {
     assert_eq!(world.pods[&id("etcd")].up, Up::Running);
 }
 
-/// What is told of growth, when the database of a gigabyte's quota grew so many MiB within six hours.
+/// What is reported growth, when the database of a gigabyte's quota grew so many MiB within six hours.
 fn grown(mebibytes: u64) -> World {
     let mut world = heard();
     let (size, quota) = (500 << 20, 1 << 30);

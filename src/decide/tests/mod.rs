@@ -1,5 +1,5 @@
-//! Judge and decide together, against a node that exists only here: its kubelet, its pods and its hands take no time but
-//! the time a situation gives them.
+//! Judge and decide together, on a simulated node: its kubelet, its pods and its executor take only the time that a
+//! situation gives them.
 
 mod blame;
 mod files;

@@ -96,7 +96,7 @@ proptest! {
         play(&mut World::adopted(), &deeds, |passed| {
             for step in passed.steps {
                 let Step::PutIn { component, number, .. } = step else { continue };
-                // What we had parked comes back as it stood, whoever had put it there.
+                // What we had parked comes back as it was, whoever had put it there.
                 if passed.before.parked.as_ref().is_some_and(|parked| parked.component == *component) {
                     continue;
                 }
@@ -161,7 +161,7 @@ proptest! {
         deeds in prop::collection::vec(prop_oneof![4 => deed(), 1 => Just(Deed::RuntimeDies)], 1..30)
     ) {
         let mut world = World::adopted();
-        // Little time is left to one that does badly, so that what is not known would soon be held against it.
+        // Little time is left to one that is unhealthy, so that what is not known would soon be held against it.
         (world.policy.relapse, world.policy.deadline) = (Duration::from_secs(5), Duration::from_secs(30));
         play(&mut world, &deeds, |passed| {
             if passed.world.runtime_dead.is_none() {
@@ -219,7 +219,7 @@ fn never_5_one_look_moves_nothing() {
                 world.run(40);
                 assert!(matches!(world.slot(who), Slot::Probation(_)), "{who}: {}", world.slot(who));
             }
-            // Hardly any time stands between what is seen and what is done (none is refused): only the number of looks.
+            // Hardly any time passes between what is seen and what is done (none is refused): only the number of looks.
             (world.policy.stall_after, world.policy.relapse) = (Duration::ZERO, Duration::from_millis(1));
             for (what, begin, end) in &glimpses {
                 begin(&mut world, who);

@@ -1,4 +1,5 @@
-//! Something of this master hangs, and other masters exist: stopped only where they prove that they carry on (Q10).
+//! A component of this master is stalled and other masters exist: it is stopped only if they prove that they serve
+//! (Q10).
 
 use std::time::Duration;
 
@@ -45,13 +46,13 @@ fn q10_a_hung_etcd_is_stopped_where_the_others_prove_that_they_do_without_it_and
             1,
             &[1, 2, 3],
             &[2],
-            Err("1 of the others have a quorum of 2 without it (not m3"),
+            Err("1 of the other members have a quorum of 2 without it (not m3"),
         ),
-        ("nobody says anything", 1, &[1, 2, 3], &[], Err("whether the other masters suffice meanwhile is not known")),
+        ("nobody says anything", 1, &[1, 2, 3], &[], Err("it is unknown whether the other masters suffice without it")),
         ("one of four is down, and comes first", 3, &[1, 2, 3, 4, 5], &[1, 4, 5], Err("it is the turn of m2")),
         ("one of four is down, and comes later", 1, &[1, 2, 3, 4, 5], &[2, 3, 4], Ok(())),
-        ("two of four are down", 1, &[1, 2, 3, 4, 5], &[2, 3], Err("2 of the others have a quorum of 3")),
-        ("of two members the other is well", 1, &[1, 2], &[2], Err("1 of the others have a quorum of 2")),
+        ("two of four are down", 1, &[1, 2, 3, 4, 5], &[2, 3], Err("2 of the other members have a quorum of 3")),
+        ("of two members the other is well", 1, &[1, 2], &[2], Err("1 of the other members have a quorum of 2")),
     ];
     for (situation, own, members, well, expected) in rows {
         let mut world = ours_hangs(own, members, well);
@@ -115,5 +116,5 @@ fn q10_whoever_does_not_know_whether_other_masters_exist_leaves_it_to_the_kubele
     world.hung.insert(API.to_owned(), Pursuit::Stopped);
     world.run(300);
     world.assert_untouched();
-    assert!(world.says("whether other masters exist is not known"), "{}", world.story());
+    assert!(world.says("it is unknown whether other masters exist"), "{}", world.story());
 }

@@ -101,7 +101,7 @@ fn two_components_that_a_kubelet_does_not_start_are_one_restart() {
     assert_eq!(when(&mut world, PAUSE - 1, restarts_kubelet, |_| {}), [] as [u64; 0], "{}", world.story());
 }
 
-/// A rollback whose kubelet was restarted by a person shortly before and starts nothing: the stage waits.
+/// A rollback whose kubelet was restarted by the operator shortly before and starts nothing: the stage waits.
 fn waits_for_the_kubelet() -> (World, u64) {
     let mut world = World::adopted();
     world.write(FILE, &manifest(API, "--crash"));
@@ -124,7 +124,7 @@ fn a_rollback_waits_for_a_kubelet_that_was_restarted_shortly_before_and_restarts
     let (mut world, restarted) = waits_for_the_kubelet();
     let taken = when(&mut world, 60, restarts_kubelet, |_| {});
     assert!(taken.len() == 1 && taken[0] >= restarted + PAUSE, "{restarted} {taken:?}\n{}", world.story());
-    assert!(!world.says("must not be restarted by us"), "{}", world.story());
+    assert!(!world.says("lastgood must not restart it now"), "{}", world.story());
     world.until(60, "known-good back", |w| back_to_good(w, API));
 }
 

@@ -1,5 +1,5 @@
-//! Every state with every standing, verdict, cause, hold and request: 13 × 8 × 6 × 2 × 3 × 8 decisions, each against the
-//! stated set of places it may lead to, and against what must never follow.
+//! Every state with every standing, verdict, cause, inhibitor and request: 13 × 8 × 6 × 2 × 3 × 8 decisions, each
+//! checked against the allowed next states and against what must never follow.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! A replacement, stage by stage, and what must not come of one.
+//! A replacement, stage by stage, and what it must never cause.
 
 use std::time::Duration;
 
@@ -79,7 +79,7 @@ fn q2_no_etcd_is_put_over_an_empty_unmounted_or_foreign_directory() {
             assert!(matches!(asked, Err(Refusal::NotThisGeneration { .. })), "data {situation}: {asked:?}");
             continue;
         }
-        // A person says that they are the right ones.
+        // The operator says that they are the right ones.
         assert!(asked.is_ok(), "data {situation}: {asked:?}");
         world.until(120, "known-good back", |w| back_to_good(w, "etcd"));
     }

@@ -1,4 +1,4 @@
-//! What a person asks for: granted, refused, remembered.
+//! The operator's requests: granted, refused, remembered.
 
 use std::time::Duration;
 
@@ -86,7 +86,7 @@ fn quarantine(number: Option<u32>) -> Request {
     Request::Quarantine { component: id(API), number, reason: "it leaks".to_owned() }
 }
 
-/// Generations 1 and 2 are known-good, and 2 stands.
+/// Generations 1 and 2 are known-good, and 2 is deployed.
 fn with_two() -> World {
     let mut world = World::adopted();
     world.policy.actions_per_hour = 100;
@@ -110,7 +110,7 @@ fn a_pinned_generation_is_where_a_failed_change_goes_back_to_and_what_cp_finds()
     world.run(2);
     assert_eq!(world.files[FILE].0, manifest(API, ""));
     world.until(60, "the pinned one serves", |w| back_to_good(w, API));
-    assert!(world.says("generation 1 is pinned, because a person says so: audited"), "{}", world.story());
+    assert!(world.says("generation 1 is pinned, because the operator says so: audited"), "{}", world.story());
 }
 
 #[test]
@@ -138,7 +138,7 @@ fn a_deleted_manifest_comes_back_as_the_pinned_generation() {
     world.ask(&pin(Some(1))).unwrap();
     world.remove(FILE, Gone::Deleted);
     world.run(2);
-    assert!(world.says("generation 1 comes back in 60 s"), "{}", world.story());
+    assert!(world.says("deploys generation 1 again in 60 s"), "{}", world.story());
     world.until(100, "back", |w| back_to_good(w, API));
 }
 
@@ -200,7 +200,7 @@ fn q1_a_pin_does_not_change_which_data_is_served() {
     world.write("etcd.yaml", &other("--crash"));
     world.run(2);
     world.until(120, "on 2", |w| matches!(w.slot("etcd"), Slot::Steady { good: 2 }) && w.serves("etcd"));
-    assert!(world.says("generation 1 is pinned, but is no rollback target: going back would change which data"));
+    assert!(world.says("generation 1 is pinned, but is no rollback target: a rollback would change which data"));
 }
 
 #[test]
@@ -241,7 +241,7 @@ fn a_quarantined_generation_that_stands_goes_at_once_also_while_paused() {
     world.ask(&quarantine(None)).unwrap();
     assert!(matches!(world.slot(API), Slot::RollingBack(_)), "{}", world.slot(API));
     world.until(60, "on 1", |w| back_to_good(w, API));
-    assert!(world.says("generation 2 is quarantined, because a person says so: it leaks"), "{}", world.story());
+    assert!(world.says("generation 2 is quarantined, because the operator says so: it leaks"), "{}", world.story());
     assert_eq!(world.inactive[FILE], manifest(API, ""), "the quarantined one is no offer: {}", world.story());
     world.ask(&Request::Resume { component: None }).unwrap();
     world.write(FILE, &manifest(API, "--v=3"));
@@ -274,7 +274,10 @@ fn a_persons_word_on_a_generation_is_refused_where_it_would_leave_nothing() {
     let refused = world.ask(&pin(None));
     assert!(matches!(&refused, Err(Refusal::NoTarget { why, .. }) if why.contains("checkpoint")), "{refused:?}");
     let refused = world.ask(&quarantine(None));
-    assert!(matches!(&refused, Err(Refusal::NotSo { why, .. }) if why.contains("nothing of it")), "{refused:?}");
+    assert!(
+        matches!(&refused, Err(Refusal::NotSo { why, .. }) if why.contains("no known-good generation")),
+        "{refused:?}"
+    );
 
     let mut world = World::adopted();
     let refused = world.ask(&quarantine(None));

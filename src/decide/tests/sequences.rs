@@ -1,5 +1,5 @@
-//! Random sequences of faults, requests and restarts. What must hold at every pass of them is in `never`; here, that it all
-//! ends well.
+//! Random sequences of faults, requests and restarts. `never` checks what must hold at every pass; these tests check
+//! that every sequence ends in a healthy node.
 
 use proptest::prelude::*;
 
@@ -116,7 +116,7 @@ proptest! {
     fn whatever_happens_all_serve_again_when_the_faults_are_gone(deeds in prop::collection::vec(deed(), 1..40)) {
         let mut world = World::adopted();
         play(&mut world, &deeds, |_| {});
-        // In the end, with every fault gone and a person's help, all four serve.
+        // In the end, with every fault gone and the operator's help, all four serve.
         world.runtime_dead = None;
         world.hands_fail = false;
         world.files.retain(|name, _| !name.ends_with('~'));

@@ -1,4 +1,4 @@
-//! A process, the kubelet or the runtime stands still.
+//! A process, the kubelet or the runtime is stalled.
 
 use super::world::{API, World, id};
 use crate::model::verdict::Pursuit;
@@ -91,9 +91,9 @@ fn a_kubelet_or_a_runtime_that_stands_still_is_restarted_within_its_budget() {
         let restarts = world.steps.iter().filter(|step| is_restart(step)).count();
         let others = world.steps.iter().filter(|step| step.touches_node() && !is_restart(step)).count();
         assert_eq!((restarts, others), (budget, 0), "{name}: {:?}\n{}", world.steps, world.story());
-        assert!(world.says("is not restarted") && world.says("within the hour"), "{name}: {}", world.story());
-        assert!(world.says("`lastgood resume` lets it be done again"), "{name}: {}", world.story());
-        // A person gives the budget back.
+        assert!(world.says("is not restarted") && world.says("per hour is reached"), "{name}: {}", world.story());
+        assert!(world.says("`lastgood resume` permits it again"), "{name}: {}", world.story());
+        // The operator gives the budget back.
         world.ask(&Request::Resume { component: None }).unwrap();
         world.until(60, "restarted again", |w| w.steps.iter().filter(|step| is_restart(step)).count() > budget);
         let command =

@@ -1,4 +1,4 @@
-//! What lies around the control plane: told once, with the next step, and never a reason to touch the node.
+//! Faults of the environment: reported once, with the next step, and never a reason to change the node.
 
 use std::time::Duration;
 
@@ -101,7 +101,7 @@ fn n16_nothing_is_rolled_back_for_an_expired_certificate_and_a_renewed_one_ends_
     world.run(1200);
     world.assert_untouched();
     assert!(matches!(world.slot(API), Slot::Probation(_)), "{}", world.slot(API));
-    assert!(world.says("not held against it: a certificate is out of its dates"), "{}", world.story());
+    assert!(world.says("not held against it: a certificate is expired or not yet valid"), "{}", world.story());
     world.around.certificates = vec![ending(&world, CRT, 300 * DAY)];
     world.until(400, "known-good back", |w| matches!(w.slot(API), Slot::Steady { good: 1 }) && w.serves(API));
 }
@@ -114,7 +114,11 @@ fn n16_without_a_change_an_expired_certificate_is_named_and_nothing_loops() {
     (pod.up, pod.next_start) = (Up::Exited, u64::MAX);
     world.run(1200);
     world.assert_untouched();
-    assert!(world.says("waiting for its cause to pass: a certificate is out of its dates"), "{}", world.story());
+    assert!(
+        world.says("waiting until its cause is gone: a certificate is expired or not yet valid"),
+        "{}",
+        world.story()
+    );
 }
 
 #[test]
@@ -140,8 +144,8 @@ fn a_full_disk_is_no_fault_of_a_candidate_and_a_broken_manifest_is_put_back_all_
     world.write("etcd.yaml", &manifest("etcd", "--crash"));
     world.run(1200);
     world.assert_untouched();
-    assert!(world.says("not held against it: a disk does not take what it writes"), "{}", world.story());
-    assert!(world.says("no room is left on the disk of etcd's data (/var/lib/etcd)"), "{}", world.story());
+    assert!(world.says("not held against it: a disk does not accept its writes"), "{}", world.story());
+    assert!(world.says("no space is left on the disk of etcd's data (/var/lib/etcd)"), "{}", world.story());
     world.write("etcd.yaml", "a: [");
     world.run(2);
     world.until(300, "etcd back", |w| matches!(w.slot("etcd"), Slot::Steady { good: 1 }) && w.serves("etcd"));
@@ -156,7 +160,7 @@ fn a_disk_on_the_edge_is_told_of_once() {
         world.around.disks = vec![disk(DiskUse::Kubelet, "/var/lib/kubelet", free)];
         world.run(5);
     }
-    assert_eq!(told(&world, "little room"), 1, "{}", world.story());
+    assert_eq!(told(&world, "little space"), 1, "{}", world.story());
     world.around.disks = vec![Disk { inodes_free: 10, ..disk(DiskUse::Kubelet, "/var/lib/kubelet", 50 * GIB) }];
     world.run(5);
     assert!(world.says("few inodes"), "{}", world.story());
@@ -208,12 +212,12 @@ fn r17_a_dead_balancer_is_told_from_a_dead_api_server() {
         world.around.endpoints = vec![endpoint(60, words)];
         world.run(5);
     }
-    let words = "https://lb:6443, the way of kube-scheduler, kubelet to the API server, does not answer (refused)";
+    let words = "https://lb:6443, the API server address of kube-scheduler, kubelet, does not answer (refused)";
     assert_eq!(told(&world, words), 1, "{}", world.story());
     let pod = world.pods.get_mut(&id("kube-scheduler")).unwrap();
     (pod.up, pod.next_start) = (Up::Exited, u64::MAX);
     world.run(600);
-    assert!(world.says("waiting for its cause to pass: its way to the API server is broken"), "{}", world.story());
+    assert!(world.says("waiting until its cause is gone: it cannot reach the API server"), "{}", world.story());
     let shown = |world: &World| world.memory.notices.keys().any(|about| matches!(about, NodeNotice::Endpoint(_)));
     assert!(shown(&world));
     let api = world.pods.get_mut(&id(API)).unwrap();

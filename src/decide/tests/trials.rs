@@ -1,4 +1,4 @@
-//! A candidate: its trial, what is held against it and what is not; and what breaks without a change.
+//! A candidate: its probation, what counts against it and what does not; and faults without a change.
 
 use std::time::Duration;
 
@@ -81,7 +81,7 @@ fn q13_an_etcd_that_lets_nobody_in_is_not_unknown_but_failed() {
     world.run(2);
     world.until(420, "given up", |w| matches!(w.generation("etcd", 2).standing, Standing::Quarantined { .. }));
     world.until(120, "known-good back", |w| back_to_good(w, "etcd"));
-    assert!(world.says("does not take our certificate"), "{}", world.story());
+    assert!(world.says("rejects the client certificate"), "{}", world.story());
 }
 
 #[test]
@@ -101,7 +101,7 @@ fn n2_a_candidate_that_serves_and_turns_bad_within_the_soak_is_rolled_back() {
     world.write(FILE, &manifest(API, "--sour=180"));
     world.run(2);
     world.until(300, "known-good back", |w| back_to_good(w, API));
-    assert!(world.says("it served, then turned bad"), "{}", world.story());
+    assert!(world.says("it served, then was unhealthy"), "{}", world.story());
 }
 
 #[test]
@@ -259,7 +259,7 @@ fn an_image_that_does_not_come_is_given_up_long_before_the_deadline_and_not_held
     world.run(12 + 55);
     assert!(matches!(world.slot(API), Slot::Probation(_)), "it may still come: {}", world.story());
     world.until(30, "known-good back", |w| back_to_good(w, API));
-    assert!(world.says("did not come to this node within 60 s"), "{}", world.story());
+    assert!(world.says("was not pulled within 60 s"), "{}", world.story());
     assert!(!matches!(world.generation(API, 2).standing, Standing::Quarantined { .. }), "{}", world.story());
 }
 

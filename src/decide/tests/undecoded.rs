@@ -1,4 +1,4 @@
-//! A manifest that does not decode for us: what the kubelet makes of it decides (Q16).
+//! A manifest that lastgood cannot decode: the kubelet's reaction decides (Q16).
 
 use super::world::{API, FILE, Pod, Up, World, back_to_good, id, manifest, yaml_1_1};
 use crate::model::notice::Notice;

@@ -1,5 +1,5 @@
-//! Q6: upgrades, whole and interrupted. kubeadm's sequence (etcd, kube-apiserver, controller manager, scheduler), and what
-//! must come of it where one of them is bad, or the power goes in between.
+//! Q6: upgrades, whole and interrupted: kubeadm's sequence (etcd, kube-apiserver, controller manager, scheduler), with
+//! one bad component or a power cut in between.
 
 use super::world::{FOUR, World, id, manifest};
 use crate::model::notice::Notice;
@@ -86,7 +86,7 @@ fn q6_an_upgrade_that_is_well_becomes_known_good_as_a_whole() {
 fn q6_candidates_that_are_newer_than_the_api_server_that_was_put_back_go_back_too_and_after_it() {
     let mut world = upgraded_with_an_api_server_that_turns_bad();
     world.until(400, "all old", |w| {
-        w.says("it served, then turned bad") && [API, MANAGER, SCHEDULER].iter().all(|name| on(w, name, 1))
+        w.says("it served, then was unhealthy") && [API, MANAGER, SCHEDULER].iter().all(|name| on(w, name, 1))
     });
     assert!(put_in(&world, API) < put_in(&world, MANAGER) && put_in(&world, MANAGER).is_some(), "{:?}", world.steps);
     assert!(matches!(world.generation(API, 2).standing, Standing::Quarantined { .. }));
@@ -138,12 +138,12 @@ fn only_what_is_newer_than_its_api_server_goes_back_with_it() {
 fn q6_where_nothing_older_can_be_put_back_it_is_told_and_left_until_it_can() {
     let mut world = upgraded_with_an_api_server_that_turns_bad();
     world.absent_images.insert("kube-scheduler:v1.34.2".to_owned());
-    world.until(400, "the others are old", |w| w.says("turned bad") && on(w, API, 1) && on(w, MANAGER, 1));
+    world.until(400, "the others are old", |w| w.says("was unhealthy") && on(w, API, 1) && on(w, MANAGER, 1));
     world.run(400);
     assert!(on(&world, SCHEDULER, 2), "{}\n{}", world.slot(SCHEDULER), world.story());
     assert!(
         world
-            .says("newer than kube-apiserver, which is of 1.34, and stays: generation 1 cannot be put back: its image")
+            .says("newer than kube-apiserver, which is of 1.34, and stays: generation 1 cannot be deployed: its image")
     );
     assert!(world.says("`lastgood rollback kube-scheduler --to 1`"), "{}", world.story());
     world.absent_images.clear();
@@ -195,7 +195,7 @@ fn q6_nothing_goes_back_with_the_api_server_while_paused_or_while_kubeadm_works(
     for kubeadm_works in [false, true] {
         let mut world = upgraded_with_an_api_server_that_turns_bad();
         world.until(400, "the API server is old", |w| {
-            w.says("turned bad")
+            w.says("was unhealthy")
                 && w.files.get("kube-apiserver.yaml").is_some_and(|(text, _)| *text == manifest(API, ""))
         });
         if kubeadm_works {
@@ -214,8 +214,9 @@ fn q6_nothing_goes_back_with_the_api_server_while_paused_or_while_kubeadm_works(
 #[test]
 fn a_person_who_writes_it_again_pinned_it_or_vouched_for_it_is_not_fought() {
     let mut world = upgraded_with_an_api_server_that_turns_bad();
-    world
-        .until(400, "all old", |w| w.says("turned bad") && [API, MANAGER, SCHEDULER].iter().all(|name| on(w, name, 1)));
+    world.until(400, "all old", |w| {
+        w.says("was unhealthy") && [API, MANAGER, SCHEDULER].iter().all(|name| on(w, name, 1))
+    });
     write(&mut world, MANAGER, &next(MANAGER, ""));
     world.until(400, "known-good", |w| on(w, MANAGER, 2));
     assert!(world.says("somebody wrote it again"), "{}", world.story());
@@ -228,7 +229,8 @@ fn a_person_who_writes_it_again_pinned_it_or_vouched_for_it_is_not_fought() {
     world.run(600);
     assert!(on(&world, API, 1) && on(&world, MANAGER, 2) && on(&world, SCHEDULER, 2), "{}", world.story());
     assert!(
-        world.says("and stays: a person vouched for it") && world.says("and stays: a person pinned it"),
+        world.says("and stays: the operator marked it as known-good")
+            && world.says("and stays: the operator pinned it"),
         "{}",
         world.story()
     );
@@ -251,15 +253,17 @@ fn who_goes_back_with_the_api_server_alone_by_hand_is_told_and_not_followed() {
 #[test]
 fn q6_an_upgrade_that_is_tried_again_and_fails_again_goes_back_again() {
     let mut world = upgraded_with_an_api_server_that_turns_bad();
-    world
-        .until(400, "all old", |w| w.says("turned bad") && [API, MANAGER, SCHEDULER].iter().all(|name| on(w, name, 1)));
+    world.until(400, "all old", |w| {
+        w.says("was unhealthy") && [API, MANAGER, SCHEDULER].iter().all(|name| on(w, name, 1))
+    });
     world.events.clear();
     for (name, flag) in [(API, "--sour=90"), (MANAGER, ""), (SCHEDULER, "")] {
         write(&mut world, name, &next(name, flag));
         world.run(20);
     }
-    world
-        .until(400, "all old", |w| w.says("turned bad") && [API, MANAGER, SCHEDULER].iter().all(|name| on(w, name, 1)));
+    world.until(400, "all old", |w| {
+        w.says("was unhealthy") && [API, MANAGER, SCHEDULER].iter().all(|name| on(w, name, 1))
+    });
 }
 
 #[test]

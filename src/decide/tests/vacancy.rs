@@ -1,4 +1,5 @@
-//! etcd's slot, empty while a person restores its data: granted, parked for, ended, and never left so.
+//! etcd's manifest is out while its data are restored: granted, kube-apiserver stopped for it, ended, and never left
+//! so.
 
 use super::world::{API, FILE, World, id, manifest};
 use crate::model::observation::{BusyKind, BusyProcess};
@@ -106,7 +107,7 @@ fn a_file_that_a_person_puts_in_meanwhile_is_theirs() {
 fn what_cannot_be_emptied_is_refused_with_a_reason() {
     let mut world = World::adopted();
     let refused = |answer: Result<(), Refusal>| answer.unwrap_err().to_string();
-    assert!(refused(ask(&mut world, "etcd")).contains("nobody restores its data"));
+    assert!(refused(ask(&mut world, "etcd")).contains("no restore of its data is running"));
     restoring(&mut world);
     assert!(refused(ask(&mut world, "nobody")).contains("no component"));
     assert!(refused(ask(&mut world, API)).contains("only etcd's"));

@@ -1,4 +1,4 @@
-//! R9: no etcd is put over data that it may not open. A node whose etcd is 3.4, and what came after it.
+//! R9: no etcd is deployed over data that it cannot open. A node whose etcd is 3.4, and later versions.
 
 use super::world::{World, id, manifest};
 use crate::model::plan::Refusal;
@@ -43,10 +43,10 @@ fn r9_an_upgrade_that_raised_the_version_and_then_broke_is_held() {
     world.data = of_cluster(5);
     world.run(400);
     held_with(&world, "etcd 3.4 does not open data of cluster version 3.5");
-    assert!(world.says("it served, then turned bad"), "why it wanted to is told, too: {}", world.story());
+    assert!(world.says("it served, then was unhealthy"), "why it wanted to is told, too: {}", world.story());
     assert_eq!(world.files[FILE].0, etcd("3.5.16-0", "--sour=100"));
     world.assert_untouched();
-    // A person mends it: the newer one is a candidate like any other.
+    // The operator fixes it: the newer one is a candidate like any other.
     world.write(FILE, &etcd("3.5.16-0", "--v=1"));
     world.until(400, "steady", |w| matches!(w.slot("etcd"), Slot::Steady { good: 3 }));
 }
@@ -107,7 +107,7 @@ fn r9_what_act_refused_by_data_that_cannot_be_read_is_held() {
     let newer = etcd("3.5.16-0", "--crash");
     world.write(FILE, &newer);
     world.until(120, "put in", |w| matches!(w.slot("etcd"), Slot::RollingBack(r) if r.stage == Stage::AwaitingServing));
-    // It put back what stood, instead.
+    // It put back what was deployed, instead.
     world.data = unreadable();
     world.write(FILE, &newer);
     world.run(2);
@@ -141,7 +141,7 @@ fn r9_the_same_image_is_put_back_whatever_it_is_called() {
 #[test]
 fn r9_what_ran_in_between_counts_although_the_image_is_the_same_again() {
     let mut world = adopted();
-    // A person tried 3.5, it raised the version, and they went back with a mistake.
+    // The operator tried 3.5, it raised the version, and they returned with a mistake.
     world.write(FILE, &etcd("3.5.16-0", "--shut-out"));
     world.run(20);
     world.data = of_cluster(5);

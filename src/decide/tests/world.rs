@@ -1,8 +1,8 @@
-//! A node made of values. What a pod does is written in its command line: `--no-sandbox` (none can be made), `--crash`, `--unready`, `--unready-unasked` (the same,
-//! and livez answers before readyz was asked), `--refuse` (its dependents crash on it, its own probes are well),
-//! `--shut-out` (its own readiness is well, and it takes nobody's certificate),
-//! `--sour=N` (healthy for N seconds, then bad), `--outlive` (does not die with what it depends on), `--data-dir=…`. A
-//! manifest with `hostNetwork: yes` does not decode for us; the kubelet takes it.
+//! A simulated node. The command line of a pod says how it behaves: `--no-sandbox` (none can be created), `--crash`,
+//! `--unready`, `--unready-unasked` (the same, and livez answers before readyz was probed), `--refuse` (its dependents
+//! crash on it, its own probes succeed), `--shut-out` (its own readiness succeeds, and it accepts no client
+//! certificate), `--sour=N` (healthy for N seconds, then unhealthy), `--outlive` (survives its dependency),
+//! `--data-dir=…`. A manifest with `hostNetwork: yes` cannot be decoded by lastgood; the kubelet accepts it.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -79,17 +79,17 @@ pub(super) struct World {
     pub(super) data_changed: u64,
     /// Device and inode of etcd's `member` directory.
     pub(super) data_member: Option<(u64, u64)>,
-    /// Certificates, disks, pressure, the clock and endpoints: the rest of it is made anew at every look.
+    /// Certificates, disks, pressure, the clock and endpoints: the rest of it is made again at every look.
     pub(super) around: Node,
     pub(super) data: DataVersion,
     /// How the WAL in etcd's data directory begins.
     pub(super) origin: WalOrigin,
-    /// Data directories beside it, or in its place.
+    /// Data directories next to it, or in its place.
     pub(super) dirs: BTreeMap<std::path::PathBuf, DataDir>,
     pub(super) etcd: BTreeMap<ComponentId, EtcdStatus>,
     /// When etcd answered last, where it gives no new answer at every pass.
     pub(super) etcd_answered: Option<u64>,
-    /// The key files that every manifest mounts: what stands in them, and when it changed.
+    /// The key files that every manifest mounts: what is in them, and when it changed.
     pub(super) keys: BTreeMap<PathBuf, (String, Timestamp)>,
     /// The leases that are looked at; one whose `renewed` is [`MOVES`] is renewed at every look.
     pub(super) leases: BTreeMap<ComponentId, Result<Lease, Symptom>>,
@@ -103,7 +103,7 @@ pub(super) fn yaml_1_1(name: &str, extra: &str) -> String {
     manifest(name, extra).replace("hostNetwork: true", "hostNetwork: yes")
 }
 
-/// What stands for a lease that is renewed all the time.
+/// What represents a lease that is renewed all the time.
 pub(super) const MOVES: &str = "moves";
 
 pub(super) fn manifest(name: &str, extra: &str) -> String {
@@ -125,7 +125,6 @@ pub(super) fn id(name: &str) -> ComponentId {
 
 /// The one that is broken most often.
 pub(super) const API: &str = "kube-apiserver";
-/// Its file.
 pub(super) const FILE: &str = "kube-apiserver.yaml";
 
 pub(super) const FOUR: [&str; 4] = ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"];
@@ -231,7 +230,7 @@ impl World {
         &self.memory.components[&id(name)].generations[&number]
     }
 
-    /// A person writes a file.
+    /// The operator writes a file.
     pub(super) fn write(&mut self, file: &str, text: &str) {
         let now = self.wall_at(self.seconds);
         self.files.insert(file.to_owned(), (text.to_owned(), now));
@@ -389,7 +388,7 @@ impl World {
         }
     }
 
-    /// It starts what stands, and has heard from no API server yet.
+    /// It starts what is deployed, and has heard from no API server yet.
     pub(super) fn restart_kubelet(&mut self) {
         self.kubelet_started = self.seconds;
         self.kubelet_heard = false;
@@ -408,8 +407,8 @@ impl World {
         Some(Work { state, cpu, io: 0, at: Duration::from_secs(self.seconds) })
     }
 
-    /// One second of a kubelet: the last file by name wins, the old pod goes first, the new one is parked for 12 s unless
-    /// nothing stood before.
+    /// One second of a kubelet: the last file by name wins, the old pod goes first, the new one is parked for 12 s
+    /// unless nothing was deployed before.
     fn kubelet(&mut self) {
         if self.hung.contains_key("kubelet") || self.hung.contains_key("containerd") {
             return;
@@ -515,7 +514,7 @@ impl World {
         }
     }
 
-    /// Every key file that stands or is remembered.
+    /// Every key file that is deployed or is remembered.
     fn key_files(&self) -> BTreeMap<PathBuf, FileState> {
         let kept = self.memory.components.values().flat_map(|record| record.generations.values());
         let kept = kept.flat_map(|generation| &generation.closure).map(|file| (file.path.clone(), FileState::Missing));
@@ -660,9 +659,10 @@ impl World {
         let dead = self.serves(&component.name());
         let refused = Reading::Bad(Symptom::new(SymptomKind::Refused, "connection refused"));
         let not_ready = Reading::Bad(Symptom::new(SymptomKind::Unhealthy, "500"));
-        let unasked = Reading::CannotTell(Symptom::new(SymptomKind::TimedOut, "not asked to the end yet"));
+        let unasked = Reading::CannotTell(Symptom::new(SymptomKind::TimedOut, "first probe is not complete yet"));
         let young = self.wall_at(self.seconds).as_second() - pod.started.as_second() < 3;
-        let silent = Reading::Bad(Symptom::new(SymptomKind::TimedOut, "took the question and did not answer in time"));
+        let silent =
+            Reading::Bad(Symptom::new(SymptomKind::TimedOut, "accepted the request and did not answer in time"));
         let (live, ready) = match (pod.up, dead) {
             (Up::Running, false) if self.hung.contains_key(component.name()) => (silent.clone(), silent),
             (Up::Running, true) => (Reading::Good, Reading::Good),
@@ -678,7 +678,7 @@ impl World {
             took: Duration::from_millis(2),
         };
         if pod.text.contains("--shut-out") && pod.up == Up::Running {
-            let words = || Symptom::new(SymptomKind::Tls, "does not take our certificate");
+            let words = || Symptom::new(SymptomKind::Tls, "rejects the client certificate");
             return vec![
                 probe(Question::Live, Reading::CannotTell(words())),
                 probe(Question::Ready, Reading::Good),

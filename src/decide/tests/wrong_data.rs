@@ -1,4 +1,4 @@
-//! Q1: an etcd that serves other data than those on record. What is held, what is stopped, and how it ends.
+//! Q1: an etcd that serves other data than those on record: what is held, what is stopped, and how it ends.
 
 use std::path::PathBuf;
 
@@ -119,7 +119,7 @@ fn never_5_one_answer_of_other_data_or_of_the_process_before_stops_nobody() {
     assert!(world.memory.wrong_data.is_none(), "{}", world.story());
 }
 
-/// A member's status and its agreed read are asked beside each other, and writes go on between the two.
+/// A member's status and its agreed read are asked concurrently, and writes go on between the two.
 #[test]
 fn never_5_an_agreed_read_that_is_a_moment_older_than_the_status_beside_it_is_no_other_data() {
     let mut world = heard();
@@ -365,7 +365,7 @@ fn a_real_restore_by_another_tool_ends_wrong_data_too() {
     assert_eq!(world.memory.incarnations[&id("etcd")].revision, 900);
 }
 
-/// A person makes another cluster of this node; what comes back serves another store.
+/// The operator makes another cluster of this node; what comes back serves another store.
 fn rebuilt(world: &mut World) {
     for name in FOUR {
         world.write(&format!("{name}.yaml"), &manifest(name, "--v=2"));

@@ -1,15 +1,15 @@
-//! The whole file: every page that something names, each once and in order, and nothing of what is free among them.
+//! Checks the whole file: every referenced page exactly once and in order, and no free page among them.
 //!
 //! ```text
 //!   metas ─▶ root bucket ─▶ buckets ─▶ branches ─▶ leaves ─▶ every key, in order, to the visitor
-//!                │             └── seen: one bit a page; a second name for a page is an error, so a circle ends
-//!                └── freelist, where one is kept: what it lists is not named, and what nothing names it lists
+//!                │             └── seen: one bit per page; a second reference to a page is an error, so a cycle ends
+//!                └── freelist, if one is kept: it lists exactly the pages that nothing references
 //! ```
 //!
-//! What [`Database::walk`] asks of a page is asked here of all; and that a page's keys lie below the next key of every
-//! branch above it, since etcd would look for them in vain otherwise; and that its data are packed, as bbolt leaves them:
-//! what no checksum covers is noticed by what it no longer fits. Memory is a bit for each page, a window of the file,
-//! and the branches from the root to where the walk is.
+//! The checks of [`Database::walk`] apply to every page here. In addition, the keys of a page must be below the next
+//! key of every branch above it, since etcd would not find them otherwise; and its data must be packed, as bbolt leaves
+//! them: damage that no checksum covers is found because it does not fit. Memory is one bit per page, a window of the
+//! file, and the branches from the root to the current page.
 
 use std::io;
 use std::ops::Range;
@@ -24,7 +24,7 @@ const MAX_PAGES: u64 = 1 << 26;
 /// etcd has ten.
 const MAX_BUCKETS: usize = 1000;
 const FREELIST: u16 = 0x10;
-/// A count that is too large for the header stands before the list.
+/// A count that is too large for the header exists before the list.
 const COUNT_FOLLOWS: u16 = 0xffff;
 
 /// Hears of everything a database holds. What it returns as an error is said of the page at hand.
@@ -66,7 +66,8 @@ impl Database {
         Ok(())
     }
 
-    /// Reads every page that is in use, and shows every key. `progress` is told how many bytes of pages have been seen.
+    /// Reads every page that is in use, and shows every key. `progress` receives how many bytes of pages have been
+    /// seen.
     ///
     /// # Errors
     /// [`Fault::Page`] names the first page that is not as it must be; [`Fault::Io`].
@@ -217,17 +218,17 @@ impl Walk<'_> {
             return Err(db.fault(id, format!("{count} free pages do not fit into {} bytes", run * size)));
         }
         if let Some(again) = self.seen.mark(id..id + run) {
-            return Err(db.fault(again, "it is of the freelist, and in use already".to_owned()));
+            return Err(db.fault(again, "it is part of the freelist, but also in use".to_owned()));
         }
         self.used += run;
         for at in 0..count {
             let listed = self.window.get(id * size + start + at * 8, 8).map_err(|error| broken(error, id))?;
             let free = number64(listed, 0).unwrap_or_default();
             if free < 2 || free >= db.meta().high_water {
-                return Err(db.fault(id, format!("it lists page {free} as free, which there is not")));
+                return Err(db.fault(id, format!("it lists page {free} as free, which does not exist")));
             }
             if self.seen.mark(free..free + 1).is_some() {
-                return Err(db.fault(free, "it is listed as free, and is in use or listed already".to_owned()));
+                return Err(db.fault(free, "it is listed as free, but is in use or listed twice".to_owned()));
             }
         }
         match self.seen.first_unseen() {
@@ -240,12 +241,12 @@ impl Walk<'_> {
 /// A length or a place that was changed leaves a hole or an overlap.
 fn packed(db: &Database, page: &Page<&[u8]>) -> Result<(), Fault> {
     match page.gap() {
-        Some(at) => Err(db.fault(page.id, format!("element {at} does not lie behind the one before it"))),
+        Some(at) => Err(db.fault(page.id, format!("element {at} does not follow the one before it in the page"))),
         None => Ok(()),
     }
 }
 
-/// A leaf's keys lie below the next key of the nearest branch above that has one.
+/// A leaf's keys are below the next key of the nearest branch above that has one.
 fn below_the_next(db: &Database, path: &[(Page, usize)], page: &Page<&[u8]>) -> Result<(), Fault> {
     let next = path.iter().rev().find(|(branch, at)| at + 1 < branch.count);
     if let Some((branch, at)) = next

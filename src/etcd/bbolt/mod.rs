@@ -1,5 +1,5 @@
-//! A bbolt database: the one file etcd keeps its keys in. The format is that of `internal/common` in go.etcd.io/bbolt,
-//! version 2:
+//! A bbolt database: the file in which etcd keeps its keys. The format is that of `internal/common` in
+//! go.etcd.io/bbolt, version 2:
 //!
 //! ```text
 //!   page 0, 1   meta: magic, version, page size, root bucket, freelist, high-water mark, txid, FNV-1a over all of that
@@ -11,9 +11,9 @@
 //!
 //! ```text
 //!   page.rs     one page run, its elements checked
-//!   reader.rs   pages, buckets, keys: what is asked for, page by page
-//!   check.rs    all of it, once, through window.rs
-//!   writer.rs   a new one, from its first page to its last
+//!   reader.rs   pages, buckets, keys: on demand, page by page
+//!   check.rs    the whole file, once, through window.rs
+//!   writer.rs   a new database, from its first page to its last
 //! ```
 
 mod check;
@@ -47,16 +47,10 @@ const IS_BUCKET: u32 = 1;
 pub enum Fault {
     /// The system's word.
     #[error("cannot read {}: {error}", path.display())]
-    Io {
-        /// Which file.
-        path: PathBuf,
-        /// The word.
-        error: io::Error,
-    },
+    Io { path: PathBuf, error: io::Error },
     /// Neither meta page is whole: this is no bbolt database, or not any more.
     #[error("{} is no bbolt database: page 0: {zero}; page 1: {one}", path.display())]
     NoMeta {
-        /// Which file.
         path: PathBuf,
         /// What is wrong with the first.
         zero: String,
@@ -66,25 +60,19 @@ pub enum Fault {
     /// A page is not as it must be.
     #[error("{}: page {page}: {what}", path.display())]
     Page {
-        /// Which file.
         path: PathBuf,
-        /// Which page.
         page: u64,
         /// What is wrong with it.
         what: String,
     },
     /// The file went on being written: what was read may be of two transactions.
-    #[error("{} is being written at this moment", path.display())]
-    Moving {
-        /// Which file.
-        path: PathBuf,
-    },
+    #[error("{} is being written", path.display())]
+    Moving { path: PathBuf },
 }
 
 /// One of the two meta pages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Meta {
-    /// Bytes.
     pub page_size: u32,
     /// The page of the root bucket, which holds the names of all others.
     pub root: u64,

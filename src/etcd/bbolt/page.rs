@@ -1,4 +1,4 @@
-//! One page run, all of whose elements lie within it, in order.
+//! One page run whose elements are within it and in order.
 
 use std::cmp::Ordering;
 use std::ops::{Deref, Range};
@@ -12,7 +12,7 @@ pub(super) enum Kind {
     Leaf,
 }
 
-/// A page run, all of whose elements lie within it. The bytes are its own, or borrowed of whoever read them.
+/// A page run, all of whose elements are within it. The bytes are its own, or borrowed of whoever read them.
 #[derive(Debug)]
 pub(super) struct Page<B = Vec<u8>> {
     pub(super) id: u64,
@@ -51,12 +51,12 @@ impl<B: Deref<Target = [u8]>> Page<B> {
             let end = page.end(at);
             let start = page.start(at);
             if start < data as u64 || end > page.bytes.len() as u64 {
-                return Err(format!("element {at} lies at bytes {start} to {end}, outside of its {data}.."));
+                return Err(format!("element {at} is at bytes {start} to {end}, outside of its {data}.."));
             }
             // Otherwise a page might tell more than any file holds.
             told += end - start;
             if told > page.bytes.len() as u64 {
-                return Err(format!("element {at} and those before it lie on top of each other"));
+                return Err(format!("element {at} overlaps one before it"));
             }
             if at > 0 && page.key(at - 1) >= page.key(at) {
                 return Err(format!("element {at} does not follow the one before it: keys ascend"));

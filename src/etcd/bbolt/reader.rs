@@ -1,11 +1,11 @@
-//! The reader: what is asked for, page by page.
+//! Reads a database on demand, page by page.
 //!
-//! Nothing in the file is believed: a page id is within the file and below the high-water mark, an element lies within its
-//! page run, keys ascend, a child holds no key below the one its parent names it by. A walk whose keys only ascend never
-//! meets a page twice, and its depth is limited, so a cycle ends it.
+//! The file is not trusted: a page ID must be within the file and below the high-water mark, an element within its page
+//! run, keys must ascend, a child must have no key below the one its parent references it by. A walk whose keys only
+//! ascend never meets a page twice, and its depth is limited, so a cycle ends it.
 //!
-//! A live etcd holds the file and writes it. bbolt reuses a page one committed transaction after it was freed, at the
-//! earliest; so what was read is whole if the transaction it began with is still the newest when it ends
+//! A live etcd holds the file and writes it. bbolt reuses a page at the earliest one committed transaction after it was
+//! freed; so a read is consistent if the transaction it began with is still the newest when it ends
 //! ([`Database::is_current`]).
 
 use std::fs::{File, OpenOptions};
@@ -47,7 +47,7 @@ pub struct Bucket(Root);
 #[derive(Clone, Debug)]
 pub(super) enum Root {
     Page(u64),
-    /// Its only page, in the value of its parent's element; the id is that of the page it lies on.
+    /// Its only page, in the value of its parent's element; the id is that of the page it is on.
     Inline(u64, Vec<u8>),
 }
 
@@ -152,7 +152,7 @@ impl Database {
         Err(self.too_deep(page.id))
     }
 
-    /// Shows every key of a bucket, in order, until `show` breaks off. A bucket that is not there has no keys.
+    /// Shows every key of a bucket, in order, until `show` ends early. A bucket that is not there has no keys.
     ///
     /// # Errors
     /// As [`Database::bucket`]. What was shown before the error was there.
@@ -247,13 +247,12 @@ impl Database {
         }
     }
 
-    /// A bucket's only page, which lies in another.
+    /// A bucket's only page, which is in another.
     pub(super) fn inline<'b>(&self, on: u64, bytes: &'b [u8]) -> Result<Page<&'b [u8]>, Fault> {
-        let page =
-            Page::parse(on, bytes).map_err(|what| self.fault(on, format!("a bucket that lies in it: {what}")))?;
+        let page = Page::parse(on, bytes).map_err(|what| self.fault(on, format!("an inline bucket: {what}")))?;
         match page.kind {
             Kind::Leaf => Ok(page),
-            Kind::Branch => Err(self.fault(on, "a bucket that lies in it is a branch".to_owned())),
+            Kind::Branch => Err(self.fault(on, "an inline bucket is a branch".to_owned())),
         }
     }
 
@@ -316,7 +315,7 @@ impl Database {
             return Err(self.fault(id, "it is too short for a page".to_owned()));
         };
         if says != id {
-            return Err(self.fault(id, format!("it says that it is page {says}")));
+            return Err(self.fault(id, format!("it claims to be page {says}")));
         }
         let run = u64::from(overflow) + 1;
         if u64::from(overflow) >= self.pages - id {
@@ -353,7 +352,7 @@ impl Database {
     }
 
     pub(super) fn too_deep(&self, page: u64) -> Fault {
-        self.fault(page, format!("it lies more than {MAX_DEPTH} pages deep: the pages name each other in a circle"))
+        self.fault(page, format!("it is more than {MAX_DEPTH} pages deep: the pages refer to each other in a cycle"))
     }
 }
 
@@ -369,7 +368,7 @@ pub(super) fn next(path: &mut Vec<(Page, usize)>) -> Option<u64> {
     }
 }
 
-/// Shows a leaf's keys, until `show` breaks off.
+/// Shows a leaf's keys, until `show` ends early.
 fn shown<B: Deref<Target = [u8]>, T>(
     page: &Page<B>,
     show: &mut impl FnMut(&[u8], &[u8]) -> ControlFlow<T>,
@@ -380,7 +379,7 @@ fn shown<B: Deref<Target = [u8]>, T>(
     })
 }
 
-/// The newer of the two metas that is whole. The second lies one page in: by the first's page size, or, where that one is
+/// The newer of the two metas that is whole. The second is one page in: by the first's page size, or, where that one is
 /// torn, by the page size under which it is found.
 fn newest_meta(file: &File, path: &Path, length: u64) -> Result<Meta, Fault> {
     let at = |offset: u64| -> Result<Result<Meta, String>, Fault> {
@@ -402,7 +401,7 @@ fn newest_meta(file: &File, path: &Path, length: u64) -> Result<Meta, Fault> {
     for size in sizes {
         one = at(u64::from(size))?.and_then(|meta| match meta.page_size == size {
             true => Ok(meta),
-            false => Err(format!("it says that pages have {} bytes, and lies at {size}", meta.page_size)),
+            false => Err(format!("it claims pages of {} bytes, but is at {size}", meta.page_size)),
         });
         if one.is_ok() {
             break;

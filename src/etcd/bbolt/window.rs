@@ -1,11 +1,11 @@
-//! A piece of the file in memory: pages that lie one behind the other are read at once, and what is read grows while they
-//! do. What is held already is not read again.
+//! A window of the file in memory: consecutive pages are read at once, and the window grows as long as the access is
+//! sequential. Bytes that are in it already are not read again.
 
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
 
-/// What is read for a page that lies elsewhere: it and some of its neighbours.
+/// What is read for a page that is elsewhere: it and some of its neighbours.
 const LEAST: usize = 16 << 10;
 /// What is read at most beyond what was asked for.
 const MOST: usize = 512 << 10;

@@ -1,15 +1,15 @@
-//! A bbolt database, written from its first page to its last: every leaf filled, no page free.
+//! Writes a bbolt database from its first page to its last: every leaf full, no page free.
 //!
 //! ```text
-//!   0, 1   the metas: handed out last, so that what is cut off is no database
+//!   0, 1   the metas: written last, so that a truncated file is no database
 //!   2 ..   bucket by bucket: its leaves, and a branch as soon as it is full, up to its root
 //!   last   the root leaf: the buckets by name
 //! ```
 //!
-//! In memory there is one page of each level; never more, however large the database. It goes out in many small pieces.
-//! bbolt panics when it takes a key out below a branch with one child ("parent must have at least 2 children"), so a branch
-//! is written only when two more are there for the next one. The freelist is left out, as etcd does (`NoFreelistSync`):
-//! whoever opens the database makes it from the pages that nobody names.
+//! It holds one page of each level in memory, however large the database. The output is many small writes. bbolt panics
+//! when it removes a key below a branch with one child ("parent must have at least 2 children"), so a branch is written
+//! only when two more children are there for the next one. The freelist is left out, as etcd does (`NoFreelistSync`): a
+//! program that opens the database builds it from the pages that nothing references.
 
 use std::io::{self, Write};
 

@@ -1,18 +1,18 @@
-//! A log that lies apart from its data (`--wal-dir`), on a disk of its own perhaps.
+//! A WAL in a separate directory (`--wal-dir`), possibly on another disk.
 //!
-//! Two directories cannot be exchanged at once, and an etcd that started between the two would read one world's log onto
-//! the other's database. So the new database keeps its name back until the last rename:
+//! Two directories cannot be exchanged atomically, and an etcd that started between the two renames would apply the WAL
+//! of one lineage to the database of the other. So the new database gets its name only at the last rename:
 //!
 //! ```text
 //!   member/snap/db.lastgood              the new database
-//!   member/snap/db                       a sentence, which no etcd opens; and none touches a log before it has that open
-//!   WAL_DIR/.lastgood-restore-ID/*.wal   the new log
-//!   WAL_DIR/wal.before-restore-TIME/     the old one, for good; etcd passes over what is no log
+//!   member/snap/db                       a text, which no etcd opens; and no etcd touches a WAL before it has opened that
+//!   WAL_DIR/.lastgood-restore-ID/*.wal   the new WAL
+//!   WAL_DIR/wal.before-restore-TIME/     the old one, kept; etcd ignores names that are no segments
 //!
-//!   exchange member ─▶ old log aside ─▶ new log in ─▶ db.lastgood becomes db
+//!   exchange member ─▶ move the old WAL aside ─▶ move the new WAL in ─▶ db.lastgood becomes db
 //! ```
 //!
-//! Each step after the exchange finds out whether it was done, so that whoever comes next goes on with it.
+//! Each step after the exchange detects whether it was done, so that a later run can continue.
 
 use std::path::{Path, PathBuf};
 use std::{fs, io};
@@ -25,16 +25,15 @@ use crate::sys::files;
 
 /// The database, while its log is not in place.
 const HIDDEN: &str = "db.lastgood";
-/// What stands in its place meanwhile. bbolt takes no file below the size of two pages.
+/// What is in its place meanwhile. bbolt takes no file below the size of two pages.
 const SENTENCE: &str = "lastgood has not finished restoring this member: run `lastgood etcd restore` again.\n";
 
 /// A log directory apart from the data directory.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Log {
-    /// It.
     pub dir: PathBuf,
-    /// The name, in it, of the directory where what stood there before is kept.
+    /// The name, in it, of the directory where what was there before is kept.
     pub aside: Option<String>,
 }
 
@@ -53,7 +52,7 @@ impl Log {
         owner.dir(&self.staged(name))
     }
 
-    /// It, with a name under which what stands is to be kept, should anything.
+    /// It, with a name under which the existing data are to be kept, should anything.
     pub(super) fn keeping(self) -> io::Result<Self> {
         let aside = Some(free_name(&self.dir, "wal")?);
         Ok(Self { aside, ..self })
@@ -75,7 +74,8 @@ impl Log {
         Ok(())
     }
 
-    /// Puts it in the place of what stands, and gives the database of `member` its name. Done already, it does nothing.
+    /// Puts it in the place of the existing data, and gives the database of `member` its name. Done already, it does
+    /// nothing.
     pub(super) fn exchange(&self, name: &str, member: &Path) -> io::Result<()> {
         let (staged, segment) = (self.staged(name), self.dir.join(wal::FILE_NAME));
         let built = staged.join(wal::FILE_NAME);
@@ -87,7 +87,7 @@ impl Log {
         if files::standing(&hidden)?.is_some() {
             // Its disk may be gone.
             if files::standing(&segment)?.is_none() {
-                return Err(files::fault(io::ErrorKind::NotFound, &segment, "is gone: the data have no log"));
+                return Err(files::fault(io::ErrorKind::NotFound, &segment, "is gone: the data have no WAL"));
             }
             files::rename(&hidden, &snap.join("db"))?;
         }

@@ -1,12 +1,12 @@
-//! Builds what was planned beside what stands, and reads it again as if somebody else had made it.
+//! Builds the planned data directory next to the existing one, and verifies it as if another program had built it.
 //!
 //! ```text
 //!   snapshot ──pages, transform.rs, writer.rs──▶ pipe.rs ──▶ member/snap/db ─┬─ fsync
 //!                one thread                        the caller's              └─ read again
 //! ```
 //!
-//! A log that lies apart is built there. The one fsync of the database, which takes the longest of all, is done while it is read again: nothing of it counts
-//! before both have ended, since until then the intent says `building`, and what is there is removed.
+//! A separate WAL is built in its own directory. The fsync of the database, which takes the longest of all, runs during
+//! the verification: until both have ended, the intent says `building`, and a crash removes what was built.
 
 use std::fs::File;
 use std::io::{self, Write as _};
@@ -51,12 +51,12 @@ impl Planned {
     /// Builds it in a directory of ours below the data directory. `progress` hears how many bytes of how many are written.
     ///
     /// # Errors
-    /// The file or directory, and why. What stands is not touched, and what was built is removed.
+    /// The file or directory, and why. The existing data are not touched, and what was built is removed.
     pub fn build(self, progress: &mut dyn FnMut(u64, u64)) -> Result<Built, Fault> {
         if let Some(why) = &self.startable {
             return Err(Fault::refused(why, "take its manifest out of the manifest directory first"));
         }
-        // Kept until what stands is another one.
+        // Kept until the data directory is exchanged.
         let idle = idle::hold(&self.data_dir)?;
         self.prepare_data_dir()?;
         let staging = Staging::new(&self.data_dir, &Intent::building(&self))?;
@@ -90,7 +90,7 @@ impl Planned {
         Ok(())
     }
 
-    /// Its log, where that lies apart.
+    /// Its log, where that is separate.
     pub(super) fn log(&self) -> Option<Log> {
         self.plan.wal_dir.clone().map(|dir| Log { dir, aside: None })
     }
@@ -126,7 +126,7 @@ impl Planned {
         }
     }
 
-    /// The database: read and put together in a thread of its own, written in this one.
+    /// The database: read and put together in its own thread, written in this one.
     fn copy(&self, mut file: &File, progress: &mut dyn FnMut(u64, u64)) -> Result<(), Broken> {
         let from = Database::open(&self.source)?;
         let of = self.plan.snapshot.size;
@@ -157,8 +157,8 @@ impl Planned {
             return Ok(());
         }
         Err(Fault::refused(
-            format!("{} was written while it was restored", self.source.display()),
-            "restore from a file that stays as it is",
+            format!("{} changed while it was restored", self.source.display()),
+            "restore from a file that does not change",
         ))
     }
 }
@@ -167,7 +167,7 @@ impl Built {
     /// Reads it again, with the reader that takes nothing for granted.
     ///
     /// # Errors
-    /// [`Fault::Unfit`] says what is wrong; what stands is not touched, and what was built is removed.
+    /// [`Fault::Unfit`] says what is wrong; the existing data are not touched, and what was built is removed.
     pub fn check(self, progress: &mut dyn FnMut(u64, u64)) -> Result<Checked, Fault> {
         let members: Vec<Member> = self.planned.plan.cluster.members.iter().map(intended).collect();
         let Self { planned, database, staging, idle } = self;

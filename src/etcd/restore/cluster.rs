@@ -1,12 +1,12 @@
-//! The cluster that a restore makes: who is in it, and by which IDs.
+//! The cluster that a restore creates: its members and IDs.
 //!
 //! ```text
 //!   member ID    first 8 bytes of SHA-1( its peer URLs, sorted, end to end ‖ token )        membership/member.go
 //!   cluster ID   first 8 bytes of SHA-1( member IDs, sorted, big endian )                   membership/cluster.go
 //! ```
 //!
-//! The URLs are hashed as text, so they are taken as they are written and compared as they are written: no name is
-//! resolved. Another token makes every ID another one, so that no member of the old cluster is taken for one of this.
+//! The URLs are hashed and compared as text, exactly as written: no name is resolved. Another token changes every ID,
+//! so that no member of the old cluster is taken for one of the new.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -22,7 +22,6 @@ const SCHEMES: [&str; 4] = ["http", "https", "unix", "unixs"];
 /// A member of the new cluster.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct NewMember {
-    /// Its ID.
     pub id: u64,
     /// Its name (`--name`).
     pub name: String,
@@ -39,7 +38,6 @@ impl fmt::Display for NewMember {
 /// The new cluster.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct NewCluster {
-    /// Its ID.
     pub id: u64,
     /// What the IDs are made with.
     pub token: String,

@@ -1,5 +1,5 @@
-//! A restore is killed, and its disk fails, at every call by which it changes anything: what stands afterwards is the old
-//! member or the new one, whole; what stood is never lost; and a second run comes to the same end.
+//! A restore is killed, and its disk fails, at every system call that changes anything. Afterwards the old member or
+//! the new one is in place, whole; the old one is never lost; and a second run reaches the same end.
 
 use std::env;
 use std::fs;
@@ -14,7 +14,7 @@ use crate::sys::{crash, files};
 
 const WORK: &str = "LASTGOOD_RESTORE_WORK";
 const ROOT: &str = "LASTGOOD_RESTORE_ROOT";
-/// Where this directory stands, it keeps its log in it.
+/// Where this directory exists, it keeps its log in it.
 const LOG: &str = "log";
 /// The calls by which files and directories change.
 const CALLS: [&str; 11] =
@@ -29,7 +29,7 @@ fn log(root: &Path) -> Option<PathBuf> {
     Some(root.join(LOG)).filter(|log| log.exists())
 }
 
-/// As the command does it: what was broken off first.
+/// As the command does it: what was interrupted first.
 fn run(root: &Path) -> Result<(), super::Fault> {
     let ask = asked(root);
     let finished = finish(&root.join("data"))?;
@@ -55,7 +55,7 @@ fn met(root: &Path, fault: &str) -> bool {
     crash::run("etcd::restore::crash_tests::the_child", (WORK, "restore"), (ROOT, root), fault)
 }
 
-/// A data directory that stands, marked, and another snapshot's way to it.
+/// A data directory that exists, marked, and another snapshot's way to it.
 fn template(root: &Path, apart: bool) {
     fs::create_dir(root).unwrap();
     let from = snapshot(root);
@@ -82,7 +82,7 @@ fn check(root: &Path, situation: &str) {
     let data = root.join("data");
     let member = data.join("member");
     let between = !member.exists();
-    // No etcd opens what stands for a database until its log is there.
+    // No etcd opens what represents a database until its log is there.
     let hidden = member.join("snap/db.lastgood").exists();
     if hidden {
         assert!(log(root).is_some() && backend::read(&member.join("snap/db")).is_err(), "{situation}: it is in sight");
@@ -122,7 +122,7 @@ fn check(root: &Path, situation: &str) {
     assert_eq!(records, names.len(), "{situation}: each restore is recorded, once: {names:?}");
 }
 
-/// The log is that of the database beside it.
+/// The log is that of the database next to it.
 fn fits(root: &Path, situation: &str) {
     let data = root.join("data");
     let members = backend::read(&data.join("member/snap/db")).unwrap().members;
@@ -185,7 +185,7 @@ fn a_disk_that_is_full_at_any_call_leaves_the_old_member_or_the_new_one() {
     assert!(points >= 25, "only {points} points");
 }
 
-/// One that was killed when it was exchanged, and what stood is not moved aside yet.
+/// One that was killed when it was exchanged, and the old data are not moved aside yet.
 fn all_but_done(root: &Path) {
     template(root, false);
     assert!(met(root, "renameat2:signal=KILL:when=2"));
@@ -234,7 +234,7 @@ fn a_file_system_that_cannot_exchange_is_done_by_two_renames_and_a_crash_between
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().join("run");
     template(&root, false);
-    // The second renameat2 of a run is the rename that follows what was not exchanged: nothing stands then.
+    // The second renameat2 of a run is the rename that follows what was not exchanged: nothing exists then.
     assert!(met(&root, "renameat2:error=EINVAL:when=1"));
     let data = root.join("data");
     assert!(revision(&data.join("member")) > 4_000_000_000);

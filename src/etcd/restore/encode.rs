@@ -1,4 +1,4 @@
-//! What etcd's encoders make of a value: protobuf's wire format, and JSON as Go writes it.
+//! Encodes values as etcd does: protobuf's wire format, and JSON in Go's style.
 
 /// A number: wire type 0. Zero is written, too, as the fields of etcd's messages are none that can be absent.
 pub(super) fn number(out: &mut Vec<u8>, field: u64, value: u64) {

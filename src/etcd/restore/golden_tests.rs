@@ -1,4 +1,5 @@
-//! Against `etcdutl snapshot restore` 3.5, run here: IDs, log and snapshot byte for byte, the database by what it holds.
+//! Comparison with `etcdutl snapshot restore` 3.5, run here: IDs, WAL and snapshot byte for byte, the database by its
+//! content.
 
 use std::fs;
 

@@ -1,7 +1,7 @@
-//! Nobody works at a data directory: told by the lock on its database, by who has that open, and by command lines.
+//! Whether a data directory is in use: by the lock on its database, by open file descriptors, and by command lines.
 //!
-//! bbolt locks the file while it has it open. The lock is kept here until the data directory is another one, so that an
-//! etcd that is started meanwhile waits instead of serving what is about to be put aside.
+//! bbolt locks the file while it is open. lastgood holds the lock until the data directory is exchanged, so that an
+//! etcd that starts meanwhile waits instead of serving data that are about to be replaced.
 
 use std::fs::File;
 use std::os::unix::fs::MetadataExt as _;
@@ -13,7 +13,7 @@ use nix::fcntl::{Flock, FlockArg};
 use super::Fault;
 use crate::sys::{files, proc};
 
-/// The lock on the database that stands; nothing where none stands.
+/// The lock on the database that exists; nothing if there is none.
 #[derive(Debug)]
 pub(super) struct Idle {
     _lock: Option<Flock<File>>,

@@ -1,5 +1,5 @@
-//! What a restore is doing, in `intent.json`: written and synced before each step, and read when an interrupted
-//! restore is found.
+//! What a restore is doing, in `intent.json`: written and synced before each step, and read when an interrupted restore
+//! is found.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
@@ -20,7 +20,7 @@ pub(super) const MAX_INTENT: u64 = 1 << 20;
 /// The version of the intent.
 pub(super) const VERSION: u32 = 1;
 
-/// What is being done, as it lies on the disk.
+/// What is being done, as it is on the disk.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Intent {
@@ -32,7 +32,7 @@ pub(super) struct Intent {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "is")]
 pub(super) enum Step {
-    /// What lies beside the intent may be anything between nothing and a whole member.
+    /// What is next to the intent may be anything between nothing and a whole member.
     Building,
     /// It is whole, and replaces the present data.
     Swapping {
@@ -78,17 +78,17 @@ pub struct Restored {
     /// `--bump-revision`, where it was given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bump: Option<u64>,
-    /// The name, in the data directory, of what stood there before.
+    /// The name, in the data directory, of what was there before.
     pub aside: Option<String>,
-    /// Its log, where that lies apart.
+    /// Its log, where that is separate.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log: Option<Log>,
 }
 
-/// How a restore that was broken off came to an end.
+/// How a restore that was interrupted came to an end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Finished {
-    /// It had not come to the exchange: what was built is removed, what stood stands.
+    /// It had not come to the exchange: what was built is removed, the old data remain.
     Undone,
     /// It had: it is completed.
     Completed(Restored),
@@ -135,7 +135,7 @@ impl Restored {
         self.same() == other.same() && token && moved
     }
 
-    /// What a person asks for again.
+    /// What the operator asks for again.
     fn same(&self) -> (Digest, &str, &str, Option<u64>, Option<&Path>) {
         let log = self.log.as_ref().map(|log| log.dir.as_path());
         (self.snapshot, &self.name, &self.cluster, self.bump, log)

@@ -1,4 +1,4 @@
-//! Names, owners and identities of the files that a restore makes and finds.
+//! Names, owners and identities of the files that a restore creates and finds.
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
@@ -82,11 +82,11 @@ pub(super) fn stamp(path: &Path) -> std::io::Result<Stamp> {
 pub(super) fn not_empty(dir: &Path, name: &str) -> Fault {
     Fault::refused(
         format!("{} is not empty: {name} is in it", dir.display()),
-        "if it may be put aside, add --replace; it is kept",
+        "to replace it, add --replace; it is kept under another name",
     )
 }
 
-/// Moves a directory to where nothing stands, and makes that last.
+/// Moves a directory to where nothing exists, and makes that last.
 pub(super) fn move_dir(from: &Path, to: &Path) -> io::Result<()> {
     match renameat2(AT_FDCWD, from, AT_FDCWD, to, RenameFlags::RENAME_NOREPLACE) {
         Err(Errno::EINVAL | Errno::ENOSYS | Errno::EOPNOTSUPP) => {

@@ -1,10 +1,10 @@
-//! A data directory made of a snapshot, by this binary alone: no etcdutl, no image, no running etcd.
+//! Builds a data directory from a snapshot, by this binary alone: no etcdutl, no image, no running etcd.
 //!
 //! ```text
 //!   Ask ─plan()▶ Planned ─build()▶ Built ─check()▶ Checked ─swap()▶ Restored
-//!    │             │ shown first      │               │ read again       │ by one rename; what stood is kept
-//!    └─ Refused    └ nothing touched  └ beside it     └ as if it were    └ and told where
-//!                                                       somebody else's
+//!    │             │ shown first      │               │ read again       │ by one rename; the old data are kept
+//!    └─ Refused    └ nothing changed  └ next to the   └ as if another    └ under a name that is reported
+//!                                       old data        program built it
 //! ```
 //!
 //! Each step consumes the last, so that none is left out. On disk, below the data directory (a mount point cannot be
@@ -12,15 +12,15 @@
 //!
 //! ```text
 //!   member                            what etcd opens
-//!   .lastgood-restore-ID/intent.json  what is being done, written before it is done        swap.rs
-//!   .lastgood-restore-ID/member       what is built; after the exchange, what stood
-//!   member.before-restore-TIME        what stood; never removed by us
-//!   .lastgood-restored-TIME.json      what was restored, when, by whom; never removed by us     record.rs
+//!   .lastgood-restore-ID/intent.json  the current step, written before it is taken         swap.rs
+//!   .lastgood-restore-ID/member       the new data; after the exchange, the old ones
+//!   member.before-restore-TIME        the old data; lastgood never removes them
+//!   .lastgood-restored-TIME.json      what was restored, when, by which program; lastgood never removes it     record.rs
 //! ```
 //!
-//! A log that lies apart (`--wal-dir`) has the same beside it: apart.rs.
+//! A separate WAL (`--wal-dir`) has the same entries in its directory: apart.rs.
 //!
-//! Killed anywhere, [`finish`] brings it to an end: what was not exchanged is as it was, what was is completed.
+//! A restore that is killed at any point is ended by [`finish`]: before the exchange it is undone, after it completed.
 
 mod apart;
 mod build;
@@ -68,10 +68,9 @@ pub use cluster::{NewCluster, NewMember, NoCluster};
 pub use plan::{Plan, Planned};
 pub use swap::finish;
 
-/// What a person asks for. What is absent comes from the etcd manifest of the node, where there is one.
+/// What the operator asks for. What is absent comes from the etcd manifest of the node, where there is one.
 #[derive(Clone, Debug)]
 pub struct Ask {
-    /// The snapshot.
     pub from: PathBuf,
     /// Whether it may lack its SHA-256 (`--skip-hash-check`).
     pub raw_copy: RawCopy,
@@ -89,9 +88,9 @@ pub struct Ask {
     pub wal_dir: Option<PathBuf>,
     /// `--bump-revision`: how far revisions move forward.
     pub bump: Option<u64>,
-    /// `--replace`: what stands in the data directory may be put aside.
+    /// `--replace`: the existing data in the data directory may be put aside.
     pub replace: bool,
-    /// `--stopped`: the other members that a person says are stopped, by name or ID.
+    /// `--stopped`: the other members that the operator says are stopped, by name or ID.
     pub stopped: Vec<String>,
     /// `--etcd-version`: the etcd that will open it.
     pub etcd_version: Option<Minor>,
@@ -109,7 +108,6 @@ pub struct Node {
 /// What an etcd manifest says, as far as a restore needs it. Paths are those of the host.
 #[derive(Clone, Debug, Default)]
 pub struct OfManifest {
-    /// Its file.
     pub file: PathBuf,
     /// `--name`.
     pub name: Option<String>,
@@ -143,18 +141,17 @@ pub enum Fault {
     /// It must not be; nothing was touched.
     #[error("{why}; next: {next}")]
     Refused {
-        /// Why not.
         why: String,
-        /// What a person can do.
+        /// What the operator can do.
         next: String,
     },
     /// The snapshot is not taken; nothing was touched.
     #[error(transparent)]
     Rejected(#[from] Rejected),
-    /// What was built is not as it must be; what stood still stands.
-    #[error("what was built is not taken, and what stood still stands: {0}")]
+    /// What was built is not as it must be; the old data remain.
+    #[error("the restored data are rejected, and the existing data are unchanged: {0}")]
     Unfit(#[from] Box<Unfit>),
-    /// The snapshot cannot be read to its end; what stood still stands.
+    /// The snapshot cannot be read to its end; the old data remain.
     #[error(transparent)]
     Read(#[from] bbolt::Fault),
     /// The system's word, with the path.

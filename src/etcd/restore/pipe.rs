@@ -1,4 +1,4 @@
-//! Bytes from the thread that makes them to the one that writes them: blocks of one size, a few of them, used again.
+//! Moves bytes from the thread that produces them to the one that writes them: a few blocks of one size, reused.
 //!
 //! ```text
 //!   Pipe (Write) ──full blocks──▶ Blocks::drain
@@ -26,7 +26,6 @@ pub(super) struct Blocks {
     empty: Sender<Vec<u8>>,
 }
 
-/// Both ends.
 pub(super) fn new() -> (Pipe, Blocks) {
     let (to_full, full) = channel();
     let (to_empty, empty) = channel();

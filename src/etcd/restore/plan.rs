@@ -1,12 +1,12 @@
-//! What a restore would do, worked out before anything is touched; and every reason not to.
+//! Plans a restore before anything is changed, or refuses it with the reason.
 //!
 //! ```text
-//!   Ask, Node ─▶ settled: name, cluster, data directory ─▶ verified ─▶ who else is there ─▶ which etcd ─▶ room ─▶ Planned
+//!   Ask, Node ─▶ settled: name, cluster, data directory ─▶ verified ─▶ other members ─▶ which etcd ─▶ disk space ─▶ Planned
 //! ```
 //!
-//! The members of a cluster that is restored have to agree on three things: the snapshot, the token, and how far revisions
-//! moved. So a token that is made here carries the other two (`lastgood-SHA256-REVISION-RANDOM`), and one that is given is
-//! held against the snapshot: what one has to tell the next member is one word.
+//! The members of a restored cluster have to agree on three things: the snapshot, the token, and the revision bump. So
+//! a token that lastgood generates contains the other two (`lastgood-SHA256-REVISION-RANDOM`), and a given token is
+//! checked against the snapshot: only the token has to be passed on to the next member.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -43,7 +43,7 @@ pub struct Plan {
     pub cluster: NewCluster,
     /// Where it goes.
     pub data_dir: PathBuf,
-    /// What stands there and is put aside, if anything does.
+    /// What is there and is put aside, if anything does.
     pub stands: Option<PathBuf>,
     /// Where its log goes, if apart from them (`--wal-dir`).
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -52,7 +52,7 @@ pub struct Plan {
     pub revisions: Revisions,
     /// What is lost or changed by it, a sentence each.
     pub lost: Vec<String>,
-    /// What a person has to do afterwards, a sentence each.
+    /// What the operator has to do afterwards, a sentence each.
     pub afterwards: Vec<String>,
     /// Bytes of room that it takes, and that there are.
     pub room: Room,
@@ -66,7 +66,6 @@ pub struct Plan {
 /// The snapshot, as far as it matters here.
 #[derive(Clone, Debug, Serialize)]
 pub struct Source {
-    /// The file.
     pub file: PathBuf,
     /// Bytes of its database.
     pub size: u64,
@@ -105,7 +104,6 @@ pub struct Room {
 /// A restore that may be done.
 #[derive(Debug)]
 pub struct Planned {
-    /// What it does.
     pub plan: Plan,
     pub(super) source: PathBuf,
     pub(super) data_dir: PathBuf,
@@ -117,7 +115,7 @@ pub struct Planned {
     pub(super) bump: Option<u64>,
     /// Whether how far revisions move was worked out here, and neither given nor told by a token.
     pub(super) moves_freely: bool,
-    /// Whether what stands may be put aside.
+    /// Whether the existing data may be put aside.
     pub(super) may_replace: bool,
     of_manifest: bool,
     /// Why an etcd may be started over it at any moment, where one may.
@@ -125,7 +123,7 @@ pub struct Planned {
 }
 
 impl Planned {
-    /// Why an etcd may be started over it at any moment, where one may: its manifest stands.
+    /// Why an etcd may be started over it at any moment, where one may: its manifest exists.
     pub fn startable(&self) -> Option<&str> {
         self.startable.as_deref()
     }
@@ -199,10 +197,9 @@ impl Ask {
             && self.bump.is_none()
         {
             return Err(Fault::refused(
-                "a token of your own does not tell the other members how far revisions move, and it must be equally far on \
-                 each",
-                "give --bump-revision as well (1000000000 if nothing speaks against it), or leave both out: the plan then \
-                 shows the token for the others",
+                "a token that you choose does not carry the revision bump, which must be equal on all members",
+                "give --bump-revision as well (1000000000 unless you need another value), or leave both out: the plan \
+                 then shows the token for the others",
             ));
         }
         let room = rooms(data_dir, settled.wal_dir.as_deref(), verified.size)?;
@@ -249,7 +246,8 @@ impl Ask {
         })
     }
 
-    /// The data directory this is about, before anything else is known: where an earlier restore may have been broken off.
+    /// The data directory this is about, before anything else is known: where an earlier restore may have been
+    /// interrupted.
     ///
     /// # Errors
     /// Where neither the flags nor a manifest name one.
@@ -280,7 +278,7 @@ impl Ask {
         let of_etcd = etcd.map(|etcd| etcd.name.clone().unwrap_or_else(|| "default".to_owned()));
         let Some(name) = self.name.clone().or(of_etcd) else {
             return Err(Fault::refused(
-                format!("which member {} is of is not known: no etcd manifest names it", data_dir.display()),
+                format!("it is unknown which member {} belongs to: no etcd manifest names it", data_dir.display()),
                 FLAGS,
             ));
         };
@@ -291,13 +289,13 @@ impl Ask {
                 urls.split(',').map(|url| format!("{name}={}", url.trim())).collect::<Vec<_>>().join(",")
             }
             (None, None) => {
-                return Err(Fault::refused("where the peers of this member would reach it is not known", FLAGS));
+                return Err(Fault::refused("it is unknown at which URL the peers reach this member", FLAGS));
             }
         };
         Ok(Settled { name, initial, advertised, data_dir, wal_dir, of_manifest })
     }
 
-    /// What stands in the data directory, where it may be put aside.
+    /// The existing data in the data directory, where it may be put aside.
     fn stands(&self, settled: &Settled) -> Result<Option<PathBuf>, Fault> {
         let dir = &settled.data_dir;
         let Some(metadata) = files::standing(dir)? else {
@@ -327,11 +325,11 @@ impl Ask {
         Ok(files::standing(&member)?.map(|_| member))
     }
 
-    /// Whether a log may go into this directory, and what stands in it be put aside.
+    /// Whether a log may go into this directory, and what is in it be put aside.
     fn log_stands(&self, settled: &Settled, wal_dir: &Path, member: &Path) -> Result<(), Fault> {
         let dir = wal_dir.display();
         if wal_dir.starts_with(member) {
-            let why = format!("{dir} lies in {}, which is exchanged as a whole", member.display());
+            let why = format!("{dir} is inside {}, which is exchanged as a whole", member.display());
             return Err(Fault::refused(why, "give a --wal-dir outside, as its etcd is given it"));
         }
         match files::standing(wal_dir)? {
@@ -368,21 +366,22 @@ impl Ask {
             return Ok(());
         }
         let who = match running.as_slice() {
-            [] => "it is not said who is to be in the new cluster (--initial-cluster)".to_owned(),
+            [] => "the members of the new cluster are not given (--initial-cluster)".to_owned(),
             running => {
                 format!("the snapshot, the data or the agent's memory name other members: {}", running.join(", "))
             }
         };
         Err(Fault::refused(
             format!(
-                "{who}. A cluster is restored as a whole: a member that goes on serves the old data next to the new ones"
+                "{who}. A cluster is restored as a whole: a member that continues would serve the old data next to the \
+                 new"
             ),
             format!(
-                "stop the etcd of every member and leave it stopped; then, on each, with this very file: lastgood etcd \
-                 restore --from {} --name NAME --initial-cluster NAME=URL,NAME=URL… --stopped NAME,NAME… (the others, by \
-                 name or ID), from the second on with the --initial-cluster-token that the first one shows; start them when \
-                 the last one is restored. For a cluster of this member alone: --initial-cluster with its own name and URL, \
-                 and --stopped with those who will never start again on their old data",
+                "stop the etcd of every member and leave it stopped; then, on each, with the same file: lastgood etcd \
+                 restore --from {} --name NAME --initial-cluster NAME=URL,NAME=URL… --stopped NAME,NAME… (the others, \
+                 by name or ID), from the second on with the --initial-cluster-token that the first one shows; start \
+                 them when the last one is restored. For a cluster of this member alone: --initial-cluster with its \
+                 own name and URL, and --stopped with those who will never start again on their old data",
                 self.from.display()
             ),
         ))
@@ -406,7 +405,7 @@ impl Ask {
         may_open(Some(binary), &DataVersion::Known(known)).map_err(|barred| {
             Fault::refused(
                 barred.why,
-                "restore it for an etcd that is at least as new (--etcd-version tells which one will open it)",
+                "restore it for an etcd that is at least as new (--etcd-version names the one that will open it)",
             )
         })
     }
@@ -450,8 +449,8 @@ impl Ask {
         if !others.is_empty() {
             let stopped = if self.stopped.is_empty() { String::new() } else { " and --stopped".to_owned() };
             afterwards.push(format!(
-                "restore {} from this very file as well, before any is started, with the same --initial-cluster{stopped}, its \
-                 own --name, and --initial-cluster-token {}",
+                "restore {} from the same file as well, before any is started, with the same \
+                 --initial-cluster{stopped}, its own --name, and --initial-cluster-token {}",
                 others.join(", "),
                 cluster.token
             ));
@@ -468,14 +467,17 @@ impl Ask {
         gone.dedup();
         if !gone.is_empty() {
             afterwards.push(format!(
-                "{} is no member any more: move its data directory aside before its etcd is started again",
+                "{} is no longer a member: move its data directory away before its etcd is started again",
                 gone.join(", ")
             ));
         }
         if self.etcd_version.or_else(|| node.etcd.as_ref()?.version).is_none()
             && let Some(version) = &contents.versions.cluster_version
         {
-            afterwards.push(format!("start an etcd of version {version} or newer: which one will, was not said"));
+            afterwards.push(format!(
+                "start an etcd of version {version} or newer; the version of the etcd that will \
+                                     start was not given"
+            ));
         }
         afterwards
     }
@@ -483,7 +485,7 @@ impl Ask {
 
 const FLAGS: &str = "give --name, --initial-cluster (name=peer URL, of every member) and --data-dir";
 
-/// What is told of a restore.
+/// What is reported a restore.
 struct Told<'a> {
     contents: &'a Contents,
     proven: bool,
@@ -505,14 +507,14 @@ impl Told<'_> {
         });
         lost.push(match moved_to {
             Some(to) => format!("revisions continue above {to}: a watch from an older one is answered as compacted, and its client lists again"),
-            None => "revisions go on where the snapshot ends, and come a second time: restart whatever watches the API server, \
-                     on every node"
+            None => "revisions continue where the snapshot ends and are given out a second time: restart every client \
+                     that watches the API server, on every node"
                 .to_owned(),
         });
         if !self.proven {
             lost.push(
-                "the file carries no SHA-256: a damaged value would not be noticed, and what its etcd had only in its log is \
-                 not in it"
+                "the file carries no SHA-256: a damaged value would not be noticed, and entries that its etcd had only \
+                 in the WAL are missing"
                     .to_owned(),
             );
         }
@@ -531,7 +533,7 @@ impl Told<'_> {
             lost.push(format!("the alarm {kind} of member {:x} is cleared", alarm.member));
         }
         if let Some(downgrade) = self.contents.versions.downgrade.as_ref().filter(|downgrade| downgrade.enabled) {
-            lost.push(format!("the downgrade to {} is no longer under way", downgrade.target_version));
+            lost.push(format!("the downgrade to {} is cancelled", downgrade.target_version));
         }
         for learner in self.contents.members.iter().filter(|member| member.is_learner) {
             lost.push(format!("the learner {} is forgotten", called(learner)));
@@ -541,11 +543,10 @@ impl Told<'_> {
 }
 
 impl Plan {
-    /// For people.
     pub fn text(&self) -> String {
         let mut out = String::new();
         let source = &self.snapshot;
-        let proof = if source.proven { "matches" } else { "is not carried by it" };
+        let proof = if source.proven { "matches" } else { "is not in the snapshot" };
         let (mib, needed, free) = (source.size >> 20, self.room.needed >> 20, self.room.free >> 20);
         let me = self.cluster.me;
         let mut line = |what: &str, text: String| {
@@ -660,18 +661,19 @@ fn place(dir: &Path) -> &Path {
 
 fn room(data_dir: &Path, needed: u64) -> Result<Room, Fault> {
     let there = place(data_dir);
-    let found = statvfs(there).map_err(|errno| files::named("ask for the room of", there)(errno.into()))?;
+    let found = statvfs(there).map_err(|errno| files::named("determine the free space of", there)(errno.into()))?;
     let free = found.blocks_available().saturating_mul(found.fragment_size());
     if free >= needed {
         return Ok(Room { needed, free });
     }
     Err(Fault::refused(
-        format!("{} has room for {} MiB, and {} MiB are needed", there.display(), free >> 20, needed >> 20),
-        "make room; what an earlier restore put aside there (member.before-restore-…) may be moved to another disk",
+        format!("{} has {} MiB of free space, and {} MiB are needed", there.display(), free >> 20, needed >> 20),
+        "free space; the data that an earlier restore kept there (member.before-restore-…) may be moved to another \
+         disk",
     ))
 }
 
-/// Of what stands, or of the directory it will be in, or ours.
+/// Of the existing data, or of the directory it will be in, or ours.
 fn owner(data_dir: &Path) -> std::io::Result<Owner> {
     for path in [data_dir.join("member"), data_dir.to_owned()] {
         if let Some(metadata) = files::standing(&path)? {

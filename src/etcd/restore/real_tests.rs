@@ -1,5 +1,5 @@
-//! What is restored is opened by real etcds, 3.4 and 3.5, with certificates on both sides: it elects, serves what was
-//! there, takes writes, keeps leases, compacts, defragments, changes its members, and comes up again after a kill.
+//! Real etcds, 3.4 and 3.5, with TLS on both sides, open the restored data: they elect, serve the data, accept writes,
+//! keep leases, compact, defragment, change members, and start again after a kill.
 
 use std::fs::File;
 use std::net::TcpListener;
@@ -19,11 +19,11 @@ use crate::sys::files;
 /// Starts and elections on a busy machine.
 const SOON: Duration = Duration::from_secs(120);
 
-/// A member: where it lies and listens, and its process while it runs.
+/// A member: where it is and listens, and its process while it runs.
 struct Member {
     name: String,
     data: PathBuf,
-    /// Where its log lies, if apart.
+    /// Where its log is, if apart.
     log: Option<PathBuf>,
     client: u16,
     peer: u16,
@@ -273,7 +273,7 @@ fn it_serves(from: &'static str, by: &'static str, size: usize) {
     listed.sort();
     wanted.sort();
     assert_eq!(listed, wanted);
-    // Who watched before is told to read anew. `etcdctl watch` ends when it is.
+    // Who watched before is told to read again. `etcdctl watch` ends when it is.
     for from in [revision, served + 1] {
         let watch = cluster.try_ctl(&["watch", &format!("--rev={from}"), "/key/05"]);
         let said = String::from_utf8_lossy(&watch.stdout).into_owned() + &String::from_utf8_lossy(&watch.stderr);
@@ -306,8 +306,8 @@ fn it_serves(from: &'static str, by: &'static str, size: usize) {
     alike(&cluster);
 }
 
-/// Its log lies apart. Between the exchange of the one and of the other, an etcd that is started nevertheless ends, and
-/// leaves both as they are.
+/// Its log is separate. Between the exchange of the one and of the other, an etcd that is started nevertheless ends,
+/// and leaves both as they are.
 fn a_log_apart(series: &'static str) {
     println!("{}", version(series));
     let dir = tempfile::tempdir().unwrap();

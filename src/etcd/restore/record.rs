@@ -1,11 +1,11 @@
-//! What was restored, kept for good beside the data: from which file, to which revision, as which cluster.
+//! The receipt of a restore, kept next to the data: from which file, to which revision, as which cluster.
 //!
 //! ```text
-//!   .lastgood-restore-ID/restored.json ──once what stood is exchanged──▶ .lastgood-restored-TIME.json
+//!   .lastgood-restore-ID/restored.json ──after the exchange──▶ .lastgood-restored-TIME.json
 //! ```
 //!
-//! What was put aside stays exactly as it stood, so it is not kept in there. The name begins with a dot: it is in nobody's
-//! way.
+//! The old data stay exactly as they were, so the receipt is not inside of them. Its name begins with a dot, so that
+//! etcd and other tools ignore it.
 
 use std::io;
 use std::path::Path;
@@ -40,7 +40,6 @@ struct Record<'r> {
     revision: i64,
     /// In hex, as etcd writes it.
     cluster_id: String,
-    /// In hex.
     member_id: String,
     #[serde(flatten)]
     restored: Restored,
@@ -63,13 +62,13 @@ pub(super) fn stage(root: &Path, planned: &Planned, restored: &Restored) -> io::
     files::replace(root, &root.join(STAGED), &bytes, &Attributes::private())
 }
 
-/// It has a name for what stood even where nothing did.
+/// It has a name for the old data even where nothing did.
 fn keeps(log: Log) -> io::Result<Log> {
     let stands = !apart::standing(&log.dir)?.is_empty();
     Ok(Log { aside: log.aside.filter(|_| stands), ..log })
 }
 
-/// Puts it beside the data. Done already, it does nothing.
+/// Puts it next to the data. Done already, it does nothing.
 pub(super) fn put(root: &Path, data_dir: &Path) -> io::Result<()> {
     let staged = root.join(STAGED);
     if files::standing(&staged)?.is_none() {

@@ -1,10 +1,10 @@
-//! How far revisions move forward.
+//! The revision bump of a restore.
 //!
-//! A restore goes back in time. Controllers hold what they read by its revision; one that comes a second time with another
-//! content is taken for what they know. So the first revision that is given out afterwards has to be above every one that
-//! ever was: what the snapshot holds, what was seen of the etcd, what the data directory that is put aside holds, and
-//! whatever was written since anybody looked. For that last part there is room for a billion: a thousand writes a second
-//! for eleven days, of a number that holds nine billion such steps.
+//! A restore returns to an earlier state. Controllers cache objects by revision; a revision that is given out twice,
+//! with another content, is taken for the cached one. So the first new revision has to be above every revision that
+//! ever existed: in the snapshot, as observed of this etcd, in the replaced data directory, and written since the last
+//! observation. A bump of a billion covers the last part: a thousand writes a second for eleven days; the number has
+//! room for nine billion such bumps.
 
 use super::Fault;
 
@@ -13,7 +13,7 @@ pub(super) const UNSEEN: i64 = 1_000_000_000;
 /// Half of what the number holds: what is left is the clients'.
 const MOST: i64 = i64::MAX / 2;
 
-/// The revision that is moved to, or nothing where a person asked for no move.
+/// The revision that is moved to, or nothing where the operator asked for no move.
 pub(super) fn moved_to(snapshot: i64, highest_known: i64, asked: Option<u64>) -> Result<Option<i64>, Fault> {
     let too_high = || {
         Fault::refused(
@@ -29,7 +29,7 @@ pub(super) fn moved_to(snapshot: i64, highest_known: i64, asked: Option<u64>) ->
             if bump < least {
                 return Err(Fault::refused(
                     format!(
-                        "--bump-revision {asked} ends at {}, and revision {highest_known} was given out already",
+                        "--bump-revision {asked} ends at {}, but revision {highest_known} was already given out",
                         snapshot.saturating_add(bump)
                     ),
                     format!("give more than {least}, or leave it out"),

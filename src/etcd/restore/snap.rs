@@ -1,11 +1,11 @@
-//! The snapshot of raft beside the database (`.snap`): where an etcd up to 3.6 learns who its peers are.
+//! The raft snapshot next to the database (`.snap`), from which an etcd up to 3.6 learns its peers.
 //!
 //! ```text
 //!   crc of the rest │ data: the old store as JSON │ metadata: conf state, index n, term 1
 //! ```
 //!
-//! An etcd 3.5 takes the members from the old store (`api/v2store`), so it stands here as that etcd's own restore writes
-//! it: the members, the events that made them in a ring of 1,000, and statistics of nothing.
+//! An etcd 3.5 takes the members from the old store (`api/v2store`), so it is written here as that etcd's own restore
+//! writes it: the members, the events that created them in a ring of 1,000, and empty statistics.
 
 use super::cluster::{NewCluster, NewMember};
 use super::encode::{bytes, number, string, strings};

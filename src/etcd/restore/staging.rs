@@ -1,5 +1,5 @@
-//! The directory in which a member is built, below the data directory that it is for: locked by the process that works in
-//! it, removed with it.
+//! The directory in which a member is built, below its data directory. The process that works in it locks it and
+//! removes it.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -18,7 +18,7 @@ use crate::sys::files::{self, Attributes};
 /// How a directory of ours below a data directory begins.
 pub(super) const PREFIX: &str = ".lastgood-restore-";
 
-/// Whoever looks for what was broken off may hold a new directory for a moment; it does not come again and again.
+/// Whoever looks for what was interrupted may hold a new directory for a moment; it does not come again and again.
 const TRIES: usize = 10;
 
 /// Our directory below a data directory, which nobody else works at while this is there.
@@ -45,7 +45,11 @@ impl Staging {
             }
             return Ok(staging);
         }
-        Err(files::fault(io::ErrorKind::Other, data_dir, "is swept all the time: nothing can be built in it"))
+        Err(files::fault(
+            io::ErrorKind::Other,
+            data_dir,
+            "is emptied repeatedly by another process: nothing can be built in it",
+        ))
     }
 
     /// Takes one in hand; nothing where another process has it, or has removed it.
@@ -73,12 +77,12 @@ impl Staging {
         left(&self.data_dir, others).map(drop)
     }
 
-    /// It, as a data directory: what is built lies below.
+    /// It, as a data directory: what is built is below.
     pub(super) fn root(&self) -> &Path {
         &self.root
     }
 
-    /// Its name: a log that lies apart is built under the same.
+    /// Its name: a log that is separate is built under the same.
     pub(super) fn name(&self) -> &str {
         self.root.file_name().and_then(|name| name.to_str()).unwrap_or_default()
     }
@@ -109,12 +113,13 @@ impl Staging {
 
     pub(super) fn by_hand(&self, why: &str) -> Fault {
         Fault::refused(
-            format!("{} is left of a restore that was broken off, and {why}", self.root.display()),
-            "find out which is the right one, its `member` or the one next to it, put it in place, and move the directory away; nothing was touched",
+            format!("{} is left of an interrupted restore, and {why}", self.root.display()),
+            "find out which `member` is right, the one in it or the one next to it, put it in place, and move the \
+             directory away; nothing was changed",
         )
     }
 
-    /// Removes what was built; the log, too, where it lies apart.
+    /// Removes what was built; the log, too, where it is separate.
     pub(super) fn discard(&self, log: Option<&Log>) -> io::Result<()> {
         if let Some(log) = log {
             log.discard(self.name())?;
@@ -137,7 +142,7 @@ impl Staging {
         files::fsync_dir(&self.data_dir)
     }
 
-    /// Has the log follow, moves what stood and the record to where they are kept, and ends.
+    /// Has the log follow, moves the old data and the record to where they are kept, and ends.
     pub(super) fn complete(&self, restored: Restored) -> Result<Restored, Fault> {
         if let Some(log) = &restored.log {
             log.exchange(self.name(), &self.data_dir.join("member"))?;
@@ -154,7 +159,7 @@ impl Staging {
     }
 }
 
-/// The directories of ours below a data directory: of restores that were broken off, or of one that is under way.
+/// The directories of ours below a data directory: of restores that were interrupted, or of one that is under way.
 ///
 /// # Errors
 /// When it cannot be read.
@@ -163,7 +168,7 @@ pub fn unfinished(data_dir: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(names.filter(|name| name.starts_with(PREFIX)).map(|name| data_dir.join(name)).collect())
 }
 
-/// All of these directories, in our hands: what they are of was broken off.
+/// All of these directories, in our hands: what they are of was interrupted.
 pub(super) fn left(data_dir: &Path, roots: Vec<PathBuf>) -> Result<Vec<Staging>, Fault> {
     let mut left = Vec::new();
     for root in roots {
@@ -173,7 +178,7 @@ pub(super) fn left(data_dir: &Path, roots: Vec<PathBuf>) -> Result<Vec<Staging>,
             None if files::standing(&root)?.is_none() => {}
             None => {
                 let why =
-                    format!("another restore into {} is under way: it holds {}", data_dir.display(), root.display());
+                    format!("another restore into {} is running: it holds {}", data_dir.display(), root.display());
                 return Err(Fault::refused(why, "wait for it"));
             }
         }

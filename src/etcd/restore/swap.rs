@@ -1,18 +1,19 @@
-//! The exchange of what stands for what was built, and what to do where it was broken off.
+//! Exchanges the old data for the new ones, and recovers an interrupted exchange.
 //!
 //! ```text
-//!   (nothing) ─▶ building ──────────────▶ swapping ──exchange──▶ what stood is moved aside ─▶ (nothing)
+//!   (nothing) ─▶ building ──────────────▶ swapping ──exchange──▶ the old data are moved aside ─▶ (nothing)
 //!                  │                         │                        │
-//!   killed:        └─ removed: as it was     └─ not exchanged yet:    └─ completed
-//!                                               removed, as it was
+//!   killed:        └─ undone                 └─ before the exchange:  └─ completed
+//!                                               undone
 //! ```
 //!
-//! The step stands in `intent.json`, written and synced before it is taken. Which side of the exchange it is on is told by
-//! the inode of the directory that was built, which no rename changes. Where the file system cannot exchange (NFS), what
-//! stands is renamed aside first, and between the two renames no `member` stands: then it is completed. A log that lies
-//! apart (`--wal-dir`) follows the exchange, and is completed with it: apart.rs.
+//! `intent.json` contains the step, written and synced before the step is taken. Whether the exchange happened is known
+//! from the inode of the new directory, which no rename changes. If the file system cannot exchange (NFS), the old data
+//! are renamed first, and between the two renames there is no `member`: then the exchange is completed. A separate WAL
+//! (`--wal-dir`) follows the exchange and is completed with it: apart.rs.
 //!
-//! Whoever works at one of these directories holds a lock on it. One that is locked was not broken off: it is left alone.
+//! A process that works in one of these directories holds a lock on it. A locked directory belongs to a running restore
+//! and is left alone.
 
 use std::io;
 use std::path::Path;
@@ -29,18 +30,18 @@ use super::{Fault, apart, record};
 use crate::sys::files;
 
 impl Checked {
-    /// Removes it again, as it must not take the place of what stands: why.
+    /// Removes it again, as it must not take the place of the existing data: why.
     pub fn given_up(self, why: &str) -> Fault {
         // What cannot be removed now is removed by the next run.
         let _ = self.staging.discard(self.planned.log().as_ref());
         Fault::refused(why, "take its manifest out of the manifest directory first")
     }
 
-    /// Puts it in the place of what stands, which is kept.
+    /// Puts it in the place of the existing data, which are kept.
     ///
     /// # Errors
-    /// What failed. Before the exchange, what stood stands. After it, what was built does, and the next run completes the
-    /// rest.
+    /// What failed. Before the exchange, the old data remain. After it, what was built does, and the next run completes
+    /// the rest.
     pub fn swap(self) -> Result<Restored, Fault> {
         let Self { planned, staging, idle: _until_the_end } = self;
         let swapped = swap(&planned, &staging);
@@ -97,7 +98,7 @@ fn exchange(one: &Path, other: &Path) -> nix::Result<()> {
     renameat2(AT_FDCWD, one, AT_FDCWD, other, RenameFlags::RENAME_EXCHANGE)
 }
 
-/// Brings every restore that was broken off below this data directory to an end.
+/// Brings every restore that was interrupted below this data directory to an end.
 ///
 /// # Errors
 /// [`Fault::Refused`] where one is under way, or what is left cannot be understood: nothing is touched then.
@@ -125,7 +126,7 @@ fn one(data_dir: &Path, staging: &Staging) -> Result<Finished, Fault> {
         return Ok(if untouched { Finished::Completed(restored) } else { Finished::Overtaken(restored) });
     }
     if at_staging != Some(built) {
-        return Err(staging.by_hand("what was built for it is neither there nor in place"));
+        return Err(staging.by_hand("the restored data are neither in it nor in place"));
     }
     let aside = intent.restored.aside.as_ref().map(|aside| data_dir.join(aside));
     let between = at_member.is_none() && aside.is_some_and(|aside| aside.exists());

@@ -1,4 +1,4 @@
-//! For tests: the recorded snapshot, what is asked of it, and the whole way from asking to the exchange.
+//! For tests: the recorded snapshot, its expected content, and the whole path from request to exchange.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -42,13 +42,13 @@ pub(super) fn read(snapshot: &Path, trust: RawCopy) -> Result<Verified, Rejected
     verify(snapshot, trust, &mut |_, _| {})
 }
 
-/// All of it, without a person in between.
+/// All of it, without the operator in between.
 pub(in crate::etcd) fn restore(ask: &Ask, node: &Node) -> Result<Restored, Fault> {
     let mut quiet = |_, _| {};
     ask.plan(node, read)?.build(&mut quiet)?.check(&mut quiet)?.swap()
 }
 
-/// What lies in a data directory, without the records of what was restored; and how many of those.
+/// What is in a data directory, without the records of what was restored; and how many of those.
 pub(super) fn names(data_dir: &Path) -> (Vec<String>, usize) {
     let (records, mut names): (Vec<String>, Vec<_>) =
         files::names(data_dir).unwrap().into_iter().partition(|name| name.starts_with(record::PREFIX));

@@ -1,4 +1,4 @@
-//! What is refused and why, what is lost and kept, and what a restorer must not get wrong.
+//! What is refused and why, what is lost and kept, and what a restore must never get wrong.
 
 use std::fs;
 use std::path::Path;
@@ -67,7 +67,7 @@ fn a_manifest_tells_all_that_is_needed_and_what_stood_is_kept() {
     let read = backend::read(&data.join("member/snap/db")).unwrap();
     assert_eq!(read.revision.unwrap().main, restored.moved_to.unwrap());
     assert_eq!((read.consistent_index, read.term), (Some(1), Some(1)));
-    // What was restored first is what stood: its revisions were moved already.
+    // What was restored first is the old data: its revisions were moved already.
     assert!(restored.moved_to.unwrap() >= 754 + 2 * super::revisions::UNSEEN, "{restored:?}");
     assert_eq!(finish(&data).unwrap(), []);
 }
@@ -86,7 +86,7 @@ fn each_reason_not_to_is_told_before_anything_is_touched() {
     let good = || ask(&from, &data, VM);
     says(&bare(&from), &none, "no etcd manifest is on this node; next: give --name, --initial-cluster");
     says(&super::Ask { name: None, ..good() }, &none, "which member");
-    says(&super::Ask { initial_cluster: None, ..good() }, &none, "where the peers of this member would reach it");
+    says(&super::Ask { initial_cluster: None, ..good() }, &none, "at which URL the peers reach this member");
     says(&super::Ask { name: Some("m7".to_owned()), ..good() }, &none, "--name m7 is not in --initial-cluster");
     says(
         &super::Ask { advertised: Some("https://h:1".to_owned()), ..good() },
@@ -104,7 +104,7 @@ fn each_reason_not_to_is_told_before_anything_is_touched() {
     says(&super::Ask { bump: Some(u64::MAX), ..good() }, &none, "cannot be moved so far");
     let seen = Recorded { revision: 5000, at: jiff::Timestamp::UNIX_EPOCH, members: Vec::new() };
     let node = Node { recorded: Some(seen.clone()), ..Node::default() };
-    says(&super::Ask { bump: Some(10), ..good() }, &node, "revision 5000 was given out already");
+    says(&super::Ask { bump: Some(10), ..good() }, &node, "revision 5000 was already given out");
     // Q2.
     let three = "m0=https://h:1,m1=https://i:1,m2=https://j:1";
     let foreign = super::Ask { stopped: Vec::new(), ..ask(&from, &data, three) };
@@ -120,10 +120,10 @@ fn each_reason_not_to_is_told_before_anything_is_touched() {
     );
     let token = Some("lastgood-000000000000-1000000754-0123456789abcdef".to_owned());
     says(&super::Ask { token, ..ask(&from, &data, three) }, &none, "restore every member from the same file");
-    // What stands.
+    // The existing data.
     fs::create_dir(&data).unwrap();
     fs::write(data.join("precious"), "x").unwrap();
-    says(&good(), &none, "is not empty: precious is in it; next: if it may be put aside, add --replace");
+    says(&good(), &none, "is not empty: precious is in it; next: to replace it, add --replace");
     fs::remove_file(data.join("precious")).unwrap();
     let apart = |dir: &str| super::Ask { wal_dir: Some(dir.into()), ..good() };
     says(&apart(data.join("member/log").to_str().unwrap()), &none, "which is exchanged as a whole");
@@ -197,7 +197,7 @@ fn what_another_builds_is_left_alone_and_nobody_builds_beside_it() {
     // Nobody was there when both were planned.
     let (second, third) = (planned(), planned());
     let built = planned().build(quiet).unwrap();
-    let under_way = format!("another restore into {} is under way", data.display());
+    let under_way = format!("another restore into {} is running", data.display());
     for fault in [finish(&data).unwrap_err(), second.build(quiet).unwrap_err()] {
         assert!(matches!(fault, Fault::Refused { .. }) && fault.to_string().contains(&under_way), "{fault}");
         assert!(fault.to_string().ends_with("next: wait for it"), "{fault}");
@@ -281,7 +281,7 @@ fn leases_are_kept_and_what_would_hinder_the_new_cluster_is_cleared_and_told() {
     let plan = ask.plan(&Node::default(), read).unwrap().plan.text();
     for words in [
         "the alarm NOSPACE of member 7 is cleared",
-        "the downgrade to 3.5.0 is no longer",
+        "the downgrade to 3.5.0 is cancelled",
         "learner lea (7",
         "leases are kept",
     ] {
@@ -299,7 +299,7 @@ fn leases_are_kept_and_what_would_hinder_the_new_cluster_is_cleared_and_told() {
     assert!(read["meta"].contains(&(b"confState".to_vec(), voters.into_bytes())));
 }
 
-/// Whose log lies in a directory.
+/// Whose log is in a directory.
 fn cluster_of(log: &Path) -> u64 {
     wal::read(log, |_| {}).unwrap().cluster_id
 }
@@ -347,7 +347,7 @@ fn a_log_whose_disk_is_gone_in_the_middle_of_it_leaves_a_database_that_no_etcd_o
     fs::rename(&log, &elsewhere).unwrap();
     fs::create_dir(&log).unwrap();
     let said = checked.swap().unwrap_err().to_string();
-    assert!(said.contains("is gone: the data have no log"), "{said}");
+    assert!(said.contains("is gone: the data have no WAL"), "{said}");
     assert!(backend::read(&data.join("member/snap/db")).is_err());
     assert!(finish(&data).is_err(), "it is not there yet");
     fs::remove_dir(&log).unwrap();
@@ -413,7 +413,7 @@ fn what_is_left_and_cannot_be_understood_is_left_to_a_person() {
     fs::create_dir_all(left.join("member")).unwrap();
     let says = |words: &str| {
         let said = finish(&data).unwrap_err().to_string();
-        assert!(said.contains(words) && said.contains("nothing was touched"), "{said}");
+        assert!(said.contains(words) && said.contains("nothing was changed"), "{said}");
         assert!(left.join("member").exists() && data.join("member/snap/db").exists());
     };
     says("it has no intent.json");
@@ -423,7 +423,7 @@ fn what_is_left_and_cannot_be_understood_is_left_to_a_person() {
         "token":"t","moved-to":null,"moved_to":null,"aside":null}}"#;
     let intent = intent.replace("SHA", &"0".repeat(64)).replace("\"moved-to\":null,", "");
     fs::write(left.join("intent.json"), &intent).unwrap();
-    says("neither there nor in place");
+    says("neither in it nor in place");
     fs::write(left.join("intent.json"), intent.replace("\"version\":1", "\"version\":2")).unwrap();
     says("is of version 2");
     // What is empty is ours, and nothing.

@@ -1,15 +1,15 @@
-//! From the buckets of a snapshot to those of the new cluster's first moment.
+//! Transforms the buckets of a snapshot into those of a new cluster.
 //!
 //! ```text
-//!   key              as it is; behind it, where revisions move forward, the one they move to
-//!   meta             consistent_index n, term 1, confState of the new voters; scheduledCompactRev where revisions move
+//!   key              unchanged; after it, if revisions are bumped, the new highest revision
+//!   meta             consistent_index n, term 1, confState of the new voters; scheduledCompactRev if revisions are bumped
 //!   members          the new ones, exactly            members_removed, alarm    empty
-//!   cluster          without downgrade                all others                as they are
+//!   cluster          without downgrade                all others                unchanged
 //! ```
 //!
-//! The revision that is moved to is an entry with an empty value, as `etcdutl --bump-revision` writes it: a key without a
-//! name, which a client cannot ask for. Where the mark of a compaction is set to it, etcd compacts up to there at its
-//! start, and whoever watches from an older revision is told so.
+//! The new highest revision is an entry with an empty value, as `etcdutl --bump-revision` writes it: a key without a
+//! name, which no client can request. If a compaction is scheduled at it, etcd compacts up to there at its start, and a
+//! watch from an older revision is answered as compacted.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -26,7 +26,6 @@ type Changes = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
 /// Why it was not copied.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Broken {
-    /// What is read.
     #[error(transparent)]
     Read(#[from] Fault),
     /// What is written.

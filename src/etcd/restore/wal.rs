@@ -1,11 +1,11 @@
-//! The log of a member that has done nothing yet but agree on who its peers are (`server/storage/wal` in
+//! Writes the WAL of a new member, which contains only the agreement on its peers (`server/storage/wal` in
 //! go.etcd.io/etcd; read by [`crate::etcd::wal`]):
 //!
 //! ```text
 //!   crc 0 │ metadata │ snapshot 0 │ n × entry: add this member │ hard state: commit n │ snapshot n
 //! ```
 //!
-//! etcd allots 64 MB for a segment ahead; it takes a shorter one and allots what it needs itself.
+//! etcd preallocates 64 MB for a segment; it accepts a shorter one and allocates what it needs itself.
 
 use super::cluster::{NewCluster, NewMember};
 use super::encode::{bytes, number, string, strings};
@@ -39,7 +39,7 @@ pub(super) fn segment(cluster: &NewCluster) -> Vec<u8> {
     log.bytes
 }
 
-/// `raftpb.ConfState`: 1 the voters, each a field of its own; 5 auto_leave.
+/// `raftpb.ConfState`: 1 the voters, each its own field; 5 auto_leave.
 pub(super) fn conf_state(cluster: &NewCluster) -> Vec<u8> {
     let mut state = Vec::new();
     cluster.ids().for_each(|id| number(&mut state, 1, id));

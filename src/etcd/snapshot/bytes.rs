@@ -1,6 +1,6 @@
-//! The bytes of a file in their order, and their SHA-256: read by one thread, hashed by another.
+//! Reads the bytes of a file in order and computes their SHA-256: one thread reads, another hashes.
 //!
-//! Reading costs a third of what hashing does, and whoever hashes is the one that all wait for.
+//! Reading takes a third of the time of hashing, so the hash is the bottleneck.
 
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
@@ -17,7 +17,7 @@ use crate::model::Digest;
 /// What is read and hashed at once: far below what a processor's cache holds together with its other work, far above a
 /// call's cost.
 const PIECE: usize = 256 << 10;
-/// One that is read, one that is hashed, and what lies between them while one of the two has to wait for a processor.
+/// One that is read, one that is hashed, and what is between them while one of the two has to wait for a processor.
 const PIECES: usize = 8;
 
 /// What a file's bytes make.
@@ -30,7 +30,8 @@ pub(super) struct Hashed {
     pub(super) whole: Digest,
 }
 
-/// Reads and hashes so many bytes of a database, and what is behind them. Ends early, with anything, when it is told to stop.
+/// Reads and hashes so many bytes of a database, and what is behind them. Ends early, with anything, when it is asked
+/// to stop.
 pub(super) fn hash(
     db: &Database,
     path: &Path,
@@ -39,7 +40,7 @@ pub(super) fn hash(
     progress: &mut dyn FnMut(u64),
 ) -> Result<Hashed, Fault> {
     let broken = |error| Fault::Io { path: path.to_owned(), error };
-    // Only advice: on a file system that takes none, it is read all the same.
+    // Only advice: on a file system that takes none, it is read nevertheless.
     let _ = posix_fadvise(db.file(), 0, 0, PosixFadviseAdvice::POSIX_FADV_SEQUENTIAL);
     let hasher: io::Result<Sha256> = thread::scope(|scope| {
         let (to_full, full) = channel();

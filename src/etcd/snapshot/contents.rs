@@ -1,13 +1,13 @@
-//! What a snapshot holds, gathered and checked while its pages are walked, in their order.
+//! Collects and checks the content of a snapshot while its pages are walked in order.
 //!
 //! ```text
-//!   key        revisions ascend; each value decodes, and is of the revision it lies under
-//!   meta …     lengths; JSON and messages decode; a member's ID is the one it lies under
-//!   unknown    buckets and keys of a later etcd are counted, and told
+//!   key        revisions ascend; each value decodes, and has the revision of its key
+//!   meta …     lengths; JSON and messages decode; a member's ID matches its key
+//!   unknown    buckets and keys of a later etcd are counted and reported
 //! ```
 //!
-//! Of the keys nothing is kept, however many there are. How many live follows from sums: every life of a key begins with
-//! the version 1, or, where that is compacted away, is kept once at or below the compaction; and it ends in a tombstone.
+//! No keys are kept in memory. The number of live keys follows from sums: every life of a key begins with version 1 or,
+//! if that is compacted away, has one remaining revision at or below the compaction; and it ends in a tombstone.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher as _, RandomState};
@@ -35,7 +35,6 @@ const MAX_TEXT: usize = 64 << 10;
 /// `clusterVersion` and the like.
 const MAX_VERSION: usize = 64;
 
-/// Gathers it.
 pub(super) struct Gathering {
     contents: Contents,
     bucket: Bucket,
@@ -54,7 +53,7 @@ enum Bucket {
     Removed,
     Alarm,
     Auth,
-    /// Messages whose first field is the name they lie under.
+    /// Messages whose first field is the name they are under.
     Named,
     Unknown,
 }
@@ -113,7 +112,7 @@ impl Gathering {
         if contents.compacted.scheduled <= contents.compacted.finished {
             contents.live_keys = self.lives.begun.checked_sub(self.lives.ended);
         } else if let Some(scheduled) = contents.compacted.scheduled {
-            contents.remarks.push(format!("a compaction up to revision {} is to be done by etcd", scheduled.main));
+            contents.remarks.push(format!("etcd still has to do a compaction up to revision {}", scheduled.main));
         }
         match self.leases.orphans.len() {
             _ if !self.leases.all => {
@@ -186,7 +185,7 @@ impl Gathering {
             b"confState" => json::<serde_json::Value>("confState", value).map(|_| ())?,
             b"scheduledCompactRev" | b"finishedCompactRev" => {}
             other => {
-                let remark = format!("meta holds {:?}, which is not known here", lossy(other));
+                let remark = format!("meta contains {:?}, which is unknown to lastgood", lossy(other));
                 self.remark(remark);
             }
         }
@@ -198,7 +197,7 @@ impl Gathering {
         let id = member_id(key)?;
         let member: Member = json(&format!("member {id:x}"), value)?;
         if member.id != id {
-            return Err(format!("member {:x} lies under the ID {id:x}", member.id));
+            return Err(format!("member {:x} is stored under the ID {id:x}", member.id));
         }
         if self.contents.members.len() == MAX_LISTED {
             return Err(format!("more than {MAX_LISTED} members"));
@@ -226,7 +225,9 @@ impl Visitor for Gathering {
         contents.hash = crc32c::crc32c_append(contents.hash, name);
         let name = lossy(name);
         if !KNOWN.contains(&name.as_str()) {
-            contents.remarks.push(format!("the bucket {name:?} is not known here: it was checked, and not understood"));
+            contents
+                .remarks
+                .push(format!("the bucket {name:?} is unknown to lastgood: it was checked, but not interpreted"));
         }
         contents.buckets.push(Tally { name, ..Tally::default() });
         Ok(())
@@ -246,7 +247,7 @@ impl Visitor for Gathering {
                 b"clusterVersion" => contents.versions.cluster_version = Some(version("clusterVersion", value)?),
                 b"downgrade" => contents.versions.downgrade = Some(json("downgrade", value)?),
                 other => {
-                    let remark = format!("cluster holds {:?}, which is not known here", lossy(other));
+                    let remark = format!("cluster contains {:?}, which is unknown to lastgood", lossy(other));
                     self.remark(remark);
                 }
             },
@@ -254,7 +255,7 @@ impl Visitor for Gathering {
                 let id = lease_id(key).ok_or_else(|| format!("the key {} is no lease", hex(key)))?;
                 let (_, says) = message(value, 1).ok_or_else(|| format!("lease {id:x} does not decode"))?;
                 if says != id.cast_unsigned() {
-                    return Err(format!("lease {says:x} lies under the ID {id:x}"));
+                    return Err(format!("lease {says:x} is stored under the ID {id:x}"));
                 }
                 contents.leases += 1;
             }
@@ -280,7 +281,7 @@ impl Visitor for Gathering {
             Bucket::Named => {
                 let (name, _) = message(value, 1).ok_or_else(|| format!("{:?} does not decode", lossy(key)))?;
                 if name != key {
-                    return Err(format!("{:?} lies under the name {:?}", lossy(name), lossy(key)));
+                    return Err(format!("{:?} is stored under the name {:?}", lossy(name), lossy(key)));
                 }
             }
             Bucket::Unknown => {}
@@ -374,7 +375,6 @@ pub struct Contents {
     pub compacted: Compacted,
     /// How many leases there are.
     pub leases: u64,
-    /// The members.
     pub members: Vec<Member>,
     /// The IDs of members that were removed.
     pub removed: Vec<u64>,

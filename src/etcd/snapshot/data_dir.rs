@@ -1,9 +1,9 @@
-//! Whether a data directory that was built of a snapshot may be started (what a restorer must not get wrong).
+//! Whether a data directory that was built from a snapshot may be started.
 //!
 //! ```text
-//!   member/snap/db   consistent_index = commit of the log   otherwise writes are taken, skipped, and lost
+//!   member/snap/db   consistent_index = commit of the WAL   otherwise writes are accepted, skipped, and lost
 //!                    members = the intended ones, exactly   otherwise 3.6 waits for peers of the old cluster
-//!   member/wal       whole, of one of these members
+//!   member/wal       undamaged, of one of these members
 //! ```
 
 use std::path::{Path, PathBuf};
@@ -56,25 +56,26 @@ pub fn check(
     let wal = wal::read(log, |_| {})?;
     let contents = reread(&data_dir.join("member/snap/db"), progress)?;
     let index = contents.consistent_index;
-    let Some(state) = wal.hard_state else { return Err(unfit("its log holds no hard state".to_owned())) };
+    let Some(state) = wal.hard_state else { return Err(unfit("its WAL contains no hard state".to_owned())) };
     if wal.tail != Tail::Whole {
-        return Err(unfit("its log ends within a record".to_owned()));
+        return Err(unfit("its WAL ends within a record".to_owned()));
     }
     if index != Some(state.commit) {
         let says = index.map_or("nothing".to_owned(), |index| index.to_string());
         return Err(unfit(format!(
-            "the consistent index of its database is {says}, and its log is committed up to {}: etcd would skip the requests until then",
+            "the consistent index of its database is {says}, and its WAL is committed up to {}: etcd would skip the \
+             requests until then",
             state.commit
         )));
     }
     if wal.last_entry.is_none_or(|(_, index)| index != state.commit) {
         let last = wal.last_entry.map_or("none".to_owned(), |(_, index)| index.to_string());
-        return Err(unfit(format!("its log is committed up to {}, and its last entry is {last}", state.commit)));
+        return Err(unfit(format!("its WAL is committed up to {}, and its last entry is {last}", state.commit)));
     }
     // An etcd 3.4 keeps no term there.
     if contents.term.is_some_and(|term| term != state.term) {
         let term = contents.term.unwrap_or_default();
-        return Err(unfit(format!("the term of its database is {term}, that of its log {}", state.term)));
+        return Err(unfit(format!("the term of its database is {term}, that of its WAL {}", state.term)));
     }
     let (stand, wanted) = (identities(&contents.members), identities(intended));
     if stand != wanted {
@@ -84,7 +85,7 @@ pub fn check(
         return Err(unfit(format!("it remembers {} members as removed, of another cluster", contents.removed.len())));
     }
     if !intended.iter().any(|member| member.id == wal.node_id) {
-        return Err(unfit(format!("its log is that of member {:x}, which is none of these", wal.node_id)));
+        return Err(unfit(format!("its WAL is that of member {:x}, which is none of these", wal.node_id)));
     }
     Ok(Checked { contents, wal })
 }

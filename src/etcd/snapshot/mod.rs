@@ -1,13 +1,13 @@
-//! Snapshots: whether one is whole, and what it holds.
+//! Snapshots: whether one is undamaged, and its content.
 //!
 //! ```text
 //!   FILE = database + SHA-256 of it   (`etcdctl snapshot save`; a copy of member/snap/db lacks the last 32 bytes)
 //!     │
-//!     ├─ bytes.rs: in order, byte by byte ──▶ SHA-256
-//!     └─ page by page, contents.rs ──▶ what it holds
-//!          verify.rs: both at once ──▶ Verified { size, sha256, whole, trailer, contents }  or   Rejected: which page, and what is wrong
+//!     ├─ bytes.rs: in byte order ──▶ SHA-256
+//!     └─ page by page, contents.rs ──▶ its content
+//!          verify.rs: both at once ──▶ Verified { size, sha256, whole, trailer, contents }  or   Rejected: which page, and the fault
 //!
-//!   DATA-DIR that was built of one ── data_dir.rs ──▶ fit to be started, or why not
+//!   DATA-DIR built from one ── data_dir.rs ──▶ may be started, or why not
 //! ```
 
 mod bytes;

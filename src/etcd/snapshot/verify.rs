@@ -1,13 +1,13 @@
-//! Whether a snapshot is whole.
+//! Verifies a snapshot.
 //!
 //! ```text
 //!   FILE ─┬─ in the order of its bytes, bytes.rs ──▶ SHA-256 ───┬──▶ Verified
 //!         └─ in the order of its keys ──▶ pages, contents ──────┘
 //! ```
 //!
-//! Neither waits for the other; the second mostly reads what the first has brought into memory, or the other way round.
-//! The SHA-256 takes the longest, and cannot be divided: it has a processor to itself, and all else fits beside it. The file
-//! is not mapped: one that is cut off meanwhile would end the process by SIGBUS.
+//! Neither path waits for the other; each mostly reads what the other has brought into the page cache. SHA-256 takes
+//! the longest and cannot be parallelised: it has one CPU, and everything else runs concurrently. The file is not
+//! mapped: a file that is truncated meanwhile would end the process by SIGBUS.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -45,7 +45,6 @@ pub struct Verified {
     pub whole: Digest,
     /// What it says of itself.
     pub trailer: Trailer,
-    /// What it holds.
     pub contents: Contents,
 }
 
@@ -63,10 +62,7 @@ impl Verified {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trailer {
     /// It is there, and fits.
-    Matches {
-        /// It.
-        sha256: Digest,
-    },
+    Matches { sha256: Digest },
     /// There is none: a raw copy.
     Absent,
 }
@@ -79,20 +75,15 @@ pub enum Rejected {
     Fault(#[from] Fault),
     /// It has no SHA-256 behind it.
     #[error(
-        "{} carries no SHA-256 behind its {size} bytes, as a copy of a database file does; --skip-hash-check takes it as it is",
+        "{} carries no SHA-256 behind its {size} bytes, like every copy of a database file; --skip-hash-check accepts \
+         it",
         path.display()
     )]
-    NoTrailer {
-        /// Which file.
-        path: PathBuf,
-        /// Bytes.
-        size: u64,
-    },
+    NoTrailer { path: PathBuf, size: u64 },
     /// What is behind it is not its SHA-256.
-    #[error("{}: its SHA-256 is {is}, and the one it ends with says {says}: it was damaged after it was made, \
-         in a value that no other check covers", path.display())]
+    #[error("{}: its SHA-256 is {is}, but it ends with {says}: it was damaged after it was made, in a value that no \
+             other check covers", path.display())]
     Trailer {
-        /// Which file.
         path: PathBuf,
         /// What it ends with.
         says: Digest,
@@ -101,15 +92,10 @@ pub enum Rejected {
     },
     /// It is a database, and not one of etcd's.
     #[error("{} is no database of etcd's: {what}", path.display())]
-    Foreign {
-        /// Which file.
-        path: PathBuf,
-        /// What is missing.
-        what: String,
-    },
+    Foreign { path: PathBuf, what: String },
 }
 
-/// Verifies a snapshot: its trailer, its pages, what it holds. `progress` is told how many bytes of how many are done.
+/// Verifies a snapshot: its trailer, its pages, what it holds. `progress` receives how many bytes of how many are done.
 /// Takes less than 64 MiB, whatever the size.
 ///
 /// # Errors

@@ -1,4 +1,4 @@
-//! Data directories that etcd's own tools built of a snapshot, and how not to build one.
+//! Data directories that etcd's own tools built from a snapshot, and wrong ways to build one.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! Databases that nobody should have: each ends in a value or in an error that names the page.
+//! Malicious databases: each gives a value, or an error that names the page.
 
 use std::fs;
 use std::ops::ControlFlow;
@@ -85,7 +85,7 @@ fn each_field_of_a_page_that_lies_is_named_with_its_page() {
     let (branch, leaf) = victim.branch();
     let root = victim.root();
     for page in [branch, leaf, root] {
-        about(victim.read(&victim.with(page, 0, &9999u64.to_le_bytes())), page, "it says that it is page 9999");
+        about(victim.read(&victim.with(page, 0, &9999u64.to_le_bytes())), page, "it claims to be page 9999");
         about(victim.read(&victim.with(page, 8, &[0x10])), page, "neither a branch nor a leaf");
         about(victim.read(&victim.with(page, 10, &[0xff, 0xff])), page, "65535 elements do not fit");
         about(victim.read(&victim.with(page, 12, &[0xff; 4])), page, "overflow pages reach beyond");
@@ -94,9 +94,9 @@ fn each_field_of_a_page_that_lies_is_named_with_its_page() {
     about(victim.read(&victim.with(leaf, 10, &[0, 0])), leaf, "it is empty");
     // The first element: pos and ksize of a branch, pos, ksize and vsize of a leaf.
     for (page, at) in [(branch, 16), (branch, 20), (leaf, 20), (leaf, 24), (leaf, 28)] {
-        about(victim.read(&victim.with(page, at, &[0xff; 4])), page, "element 0 lies at bytes");
+        about(victim.read(&victim.with(page, at, &[0xff; 4])), page, "element 0 is at bytes");
     }
-    about(victim.read(&victim.with(leaf, 20, &[0; 4])), leaf, "element 0 lies at bytes");
+    about(victim.read(&victim.with(leaf, 20, &[0; 4])), leaf, "element 0 is at bytes");
     for child in [0, 1, 1 << 40, u64::MAX] {
         about(victim.read(&victim.with(branch, 24, &child.to_le_bytes())), child, "it is named, and pages 2 to");
     }
@@ -106,7 +106,7 @@ fn each_field_of_a_page_that_lies_is_named_with_its_page() {
 fn pages_that_name_each_other_in_a_circle_are_not_followed_for_ever() {
     let victim = Victim::new();
     let (branch, leaf) = victim.branch();
-    about(victim.read(&victim.with(branch, 24, &branch.to_le_bytes())), branch, "in a circle");
+    about(victim.read(&victim.with(branch, 24, &branch.to_le_bytes())), branch, "in a cycle");
     // The second child is the first once more.
     let again = victim.read(&victim.with(branch, 40, &leaf.to_le_bytes()));
     about(again, leaf, "its first key is below the one that");

@@ -1,4 +1,4 @@
-//! Logs made here, to be cut and damaged.
+//! WALs made by the tests, to be truncated and damaged.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -116,7 +116,7 @@ fn segments_are_read_in_order_and_their_checksums_are_chained() {
     write(dir.path(), 1, &stranger.bytes);
     assert!(read(dir.path()).unwrap_err().to_string().contains("at byte 0: its checksum"), "of another log");
     write(dir.path(), 3, &two.bytes);
-    assert!(read(dir.path()).unwrap_err().to_string().contains("those between are missing"));
+    assert!(read(dir.path()).unwrap_err().to_string().contains("the segments between are missing"));
 }
 
 #[test]

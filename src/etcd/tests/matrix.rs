@@ -1,4 +1,4 @@
-//! Snapshots that were damaged: each is rejected with the page that is not as it must be, or is whole in all that matters.
+//! Damaged snapshots: each is rejected with the damaged page, or is intact in everything that matters.
 
 use std::fs;
 use std::io::Write as _;
@@ -7,7 +7,6 @@ use std::process::{Command, Stdio};
 use super::victim::{PAGE, Victim};
 use crate::etcd::snapshot::{Contents, RawCopy, Rejected, Verified, verify};
 
-/// The trailer.
 const SHA256: usize = 32;
 
 impl Victim {
@@ -58,7 +57,7 @@ impl Victim {
         found
     }
 
-    /// Puts the right checksum behind what stands in a meta.
+    /// Puts the right checksum behind what exists in a meta.
     fn sealed(mut bytes: Vec<u8>, page: u64) -> Vec<u8> {
         let at = page as usize * PAGE + 16;
         let sum = bytes[at..at + 56]
@@ -142,10 +141,10 @@ fn what_is_packed_or_something_else_is_no_database() {
     assert!(said.contains("is no database of etcd's: it has no bucket \"key\""), "{said}");
 }
 
-/// One bit of every byte of every header and of every element, of every page that is in use. With its trailer it is always
-/// rejected. Without, what is not rejected holds the same, but for two places that nothing in the file speaks against: the
-/// lengths of a page's last key and value, behind which nothing lies, and a branch's child, where an earlier version of it
-/// is left over in a free page.
+/// One bit of every byte of every header and of every element, of every page that is in use. With its trailer it is
+/// always rejected. Without, what is not rejected holds the same, but for two places that nothing in the file speaks
+/// against: the lengths of a page's last key and value, behind which nothing is, and a branch's child, where an earlier
+/// version of it is left over in a free page.
 #[test]
 fn a_bit_that_flips_in_any_structure_is_found() {
     let victim = Victim::new();
@@ -237,7 +236,7 @@ fn a_high_water_mark_that_lies_reads_nothing_that_is_not_there() {
     }
 }
 
-/// etcd keeps no list; what bbolt wrote with one is read all the same.
+/// etcd keeps no list; what bbolt wrote with one is read nevertheless.
 #[test]
 fn a_list_of_free_pages_is_compared_with_what_is_in_use() {
     let victim = Victim::new();
@@ -266,8 +265,8 @@ fn a_list_of_free_pages_is_compared_with_what_is_in_use() {
     assert_eq!(verified.contents.in_use, victim.contents().in_use + PAGE as u64);
     assert!(listed(&free, 0xffff, &[u64::from(count)]).is_ok(), "counted before the list");
     says(listed(&free[1..], count - 1, &[]), free[0], "nothing names it, and it is not listed as free");
-    says(listed(&[&free[..], &[used[1]]].concat(), count + 1, &[]), used[1], "is in use or listed already");
-    says(listed(&[&free[..], &free[..1]].concat(), count + 1, &[]), free[0], "is in use or listed already");
+    says(listed(&[&free[..], &[used[1]]].concat(), count + 1, &[]), used[1], "is in use or listed twice");
+    says(listed(&[&free[..], &free[..1]].concat(), count + 1, &[]), free[0], "is in use or listed twice");
     says(listed(&[&free[..], &[1]].concat(), count + 1, &[]), id, "it lists page 1 as free");
     says(listed(&free, 600, &[]), id, "600 free pages do not fit");
     says(listed(&free, 0xffff, &[1 << 60]), id, "free pages do not fit");
@@ -314,7 +313,7 @@ fn hostile_sizes_take_no_more_memory_than_real_ones() {
         let numbers = [0, 70_000 - 16 * element as u32 + 8 * element as u32, 8, 40 << 20];
         bytes[place..place + 16].copy_from_slice(&numbers.map(u32::to_le_bytes).concat());
     }
-    says(file(&bytes, 100 << 20), leaf, "lie on top of each other");
+    says(file(&bytes, 100 << 20), leaf, "overlaps one before it");
     let took = peak().saturating_sub(before);
     assert!(took < 64 << 20, "{took}");
 }

@@ -1,4 +1,4 @@
-//! This room over files that real etcds wrote, and over files that nobody should have.
+//! The etcd room, with files that real etcds wrote and with malicious files.
 
 mod built;
 mod hostile;

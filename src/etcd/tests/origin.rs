@@ -1,4 +1,4 @@
-//! Heads of WALs: of etcds that founded a store, of restores by etcd's tools and by ours, torn, and made to deceive.
+//! Heads of WALs: of etcds that founded a store, of restores by etcd's tools and by lastgood, torn, and forged.
 
 use std::fs;
 use std::path::{Path, PathBuf};

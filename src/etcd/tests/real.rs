@@ -1,4 +1,4 @@
-//! What etcds wrote, compared with what they say of it themselves.
+//! Files that real etcds wrote, compared with what these etcds report.
 
 use std::fs;
 use std::ops::ControlFlow;
@@ -104,7 +104,7 @@ fn r9_an_older_etcd_that_is_refused_here_refuses_the_data_itself() {
     fs::write(&database, before).unwrap();
     assert_eq!(versions::hint(&data), of_cluster(4));
     assert_eq!(versions::at_rest(&data, None), of_cluster(5), "the log tells");
-    // A log that lies apart tells as much, and one that does not lie where it should tells nothing.
+    // A log that is separate tells as much, and one that does not lie where it should tells nothing.
     let (log, apart) = (data.join("member/wal"), dir.path().join("apart"));
     fs::rename(&log, &apart).unwrap();
     assert_eq!(versions::at_rest(&data, Some(&apart)), of_cluster(5), "wherever it lies");

@@ -1,4 +1,4 @@
-//! Snapshots of real etcds: verified, and counted as their own tools count them.
+//! Snapshots of real etcds, verified and compared with the counts of etcd's own tools.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -1,4 +1,4 @@
-//! A real database of a few hundred pages, to be broken.
+//! A real database of a few hundred pages, to be damaged.
 
 use std::fs;
 use std::path::PathBuf;

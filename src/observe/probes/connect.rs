@@ -1,8 +1,8 @@
-//! One connection to one component, within a deadline, each stage with its own word for what went wrong.
+//! One connection to one component, within a deadline; each stage has its own error.
 //!
 //! ```text
-//!   resolve ─▶ connect ─▶ TLS handshake ─▶ (the question)
-//!             refused     certificate,      timed out, broken off, a wrong answer
+//!   resolve ─▶ connect ─▶ TLS handshake ─▶ (the request)
+//!             refused     certificate,      timed out, interrupted, a wrong answer
 //!             timed out   timed out
 //! ```
 
@@ -52,12 +52,12 @@ impl fmt::Display for Address {
 pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
-/// A connection that stands.
+/// An established connection.
 pub(super) struct Connection {
     pub(super) stream: Box<dyn Stream>,
     /// What is wrong with the dates of the server's certificate.
     pub(super) theirs: Option<String>,
-    /// What it takes to say why it broke off, if it does.
+    /// What it takes to say why it ended early, if it does.
     pub(super) trail: Trail,
 }
 
@@ -98,7 +98,7 @@ pub(super) async fn tcp(address: &Address, deadline: Instant) -> Result<TcpStrea
                 if kind == SymptomKind::Refused { "nothing listens there".to_owned() } else { error.to_string() };
             Err(Reading::Bad(Symptom::new(kind, format!("{address}: {words}"))))
         }
-        Err(_) => Err(timed_out(address, "did not take the connection in time")),
+        Err(_) => Err(timed_out(address, "did not accept the connection in time")),
     }
 }
 
@@ -128,7 +128,7 @@ pub(super) async fn connect(
     };
     let config = within(deadline, address, tls::client(pair, trust, alpn)).await?.map_err(no_means)?;
     let name = ServerName::try_from(address.bare().to_owned())
-        .map_err(|_| no_means(format!("{} is no name a certificate could have", address.bare())))?;
+        .map_err(|_| no_means(format!("{} cannot be the name of a certificate", address.bare())))?;
     let stream = tcp(address, deadline).await?;
     let handshake = TlsConnector::from(Arc::new(config)).connect(name, stream);
     let trail = Trail { ours, heard: Heard::default() };
@@ -139,11 +139,11 @@ pub(super) async fn connect(
             Ok(Connection { stream, theirs, trail })
         }
         Ok(Err(error)) => Err(broken(&error, address, &trail)),
-        Err(_) => Err(timed_out(address, "took the connection and did not finish the TLS handshake in time")),
+        Err(_) => Err(timed_out(address, "accepted the connection and did not finish the TLS handshake in time")),
     }
 }
 
-/// What an error after the connection stood means.
+/// What an error after the connection existed means.
 pub(super) fn broken(error: &(dyn std::error::Error + 'static), address: &Address, trail: &Trail) -> Reading {
     if let Some(error) = tls::innermost(error).cloned().or_else(|| trail.heard.get()) {
         return tls::meaning(&error, &address.to_string(), trail.ours.as_deref());
@@ -154,7 +154,7 @@ pub(super) fn broken(error: &(dyn std::error::Error + 'static), address: &Addres
         words = deeper.to_string();
         cause = deeper.source();
     }
-    Reading::Bad(Symptom::new(SymptomKind::Broken, format!("{address}: the connection broke off: {words}")))
+    Reading::Bad(Symptom::new(SymptomKind::Broken, format!("{address}: the connection was interrupted: {words}")))
 }
 
 /// The reading of a deadline that passed.
@@ -165,7 +165,7 @@ pub(super) fn timed_out(address: &Address, words: &str) -> Reading {
 /// Our own preparations may hang too, on a disk; that says nothing about the component.
 async fn within<T>(deadline: Instant, address: &Address, work: impl Future<Output = T>) -> Result<T, Reading> {
     timeout_at(deadline, work).await.map_err(|_| {
-        let words = format!("{address} was not asked: reading the certificates took too long");
+        let words = format!("{address} was not probed: reading the certificates took too long");
         Reading::CannotTell(Symptom::new(SymptomKind::NoMeans, words))
     })
 }

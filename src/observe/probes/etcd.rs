@@ -1,7 +1,7 @@
-//! One read from etcd: serializable, which this process answers alone, or linearizable, which needs the quorum.
+//! One read from etcd: serializable, which this member answers alone, or linearizable, which needs the quorum.
 //!
-//! The connection is our own, TLS included, and only then given to the client: its own connector leaves the handshake
-//! without a deadline, and a stopped etcd, whose kernel still takes connections, would hold it for ever.
+//! lastgood makes the connection, TLS included, and then hands it to the client: the client's own connector gives the
+//! handshake no deadline, and a stopped etcd, whose kernel still accepts connections, would block it forever.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::{fmt, io};
@@ -70,7 +70,7 @@ impl<'a> Etcd<'a> {
         };
         match timeout_at(deadline, open).await {
             Ok(client) => Ok(Self { client: client?, way, trail }),
-            Err(_) => Err(connect::timed_out(&way.address, "took the connection and did not speak HTTP/2 in time")),
+            Err(_) => Err(connect::timed_out(&way.address, "accepted the connection and did not speak HTTP/2 in time")),
         }
     }
 
@@ -117,7 +117,7 @@ impl<'a> Etcd<'a> {
         match timeout_at(deadline, client.get(KEY, Some(options))).await {
             Ok(Ok(_)) => Reading::Good,
             Ok(Err(error)) => meaning(self.way, error, &self.trail),
-            Err(_) => connect::timed_out(&self.way.address, "took a read and did not answer it in time"),
+            Err(_) => connect::timed_out(&self.way.address, "accepted a read and did not answer it in time"),
         }
     }
 }
@@ -141,7 +141,7 @@ pub(super) async fn quorum(way: &Way, deadline: Instant) -> Reading {
     match (alone, agreed) {
         (_, Reading::Good) => Reading::Good,
         (Reading::Good, Reading::Bad(symptom)) => {
-            let words = format!("it answers by itself, and not with its quorum: {symptom}");
+            let words = format!("it answers serializable reads, but not linearizable ones: {symptom}");
             Reading::Bad(Symptom::new(SymptomKind::ClusterWide, words))
         }
         (Reading::Good, agreed) => agreed,
@@ -151,7 +151,7 @@ pub(super) async fn quorum(way: &Way, deadline: Instant) -> Reading {
 
 fn untold(way: &Way, alone: &Reading) -> Reading {
     let symptom = alone.symptom().cloned();
-    let symptom = symptom.unwrap_or_else(|| Symptom::new(SymptomKind::NoMeans, format!("{way} was not asked")));
+    let symptom = symptom.unwrap_or_else(|| Symptom::new(SymptomKind::NoMeans, format!("{way} was not probed")));
     Reading::CannotTell(symptom)
 }
 

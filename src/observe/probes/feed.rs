@@ -1,7 +1,7 @@
-//! The snapshot of a member, part by part as it sends it (`Maintenance.Snapshot`). It works without a quorum.
+//! The snapshot stream of a member (`Maintenance.Snapshot`). It works without a quorum.
 //!
-//! The stream has no deadline of its own, and a client's time-out holds for its beginning alone: an etcd that stops in the
-//! middle would hold it for ever. So each part has to come in time.
+//! The stream has no deadline, and a client's time-out covers only its beginning: an etcd that stops in the middle
+//! would block it forever. So each part has a deadline.
 
 use std::time::Duration;
 
@@ -15,7 +15,6 @@ use crate::model::{ComponentId, Reading};
 /// An etcd member of this node: a static pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LocalMember {
-    /// Its component.
     pub component: ComponentId,
     /// How it is reached.
     pub way: Way,
@@ -45,7 +44,6 @@ pub async fn client(way: &Way, within: Duration) -> Result<Client, String> {
 /// One part of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Part {
-    /// Its bytes.
     pub bytes: Vec<u8>,
     /// Bytes of the database that are still to come.
     pub remaining: u64,
@@ -66,7 +64,7 @@ impl Feed {
         let stream = match timeout(stall, maintenance.snapshot()).await {
             Ok(Ok(stream)) => stream,
             Ok(Err(error)) => return Err(said(etcd.meaning(error))),
-            Err(_) => return Err(format!("{way} was asked for a snapshot and did not answer within {stall:?}")),
+            Err(_) => return Err(format!("{way} did not answer the request for a snapshot within {stall:?}")),
         };
         Ok((status, Self { stream, way: way.clone(), stall, _client: client }))
     }
@@ -74,14 +72,14 @@ impl Feed {
     /// The next part; `None` after the last.
     ///
     /// # Errors
-    /// A sentence: that it broke off, or that nothing came within the time of a stall.
+    /// A sentence: that it ended early, or that nothing came within the time of a stall.
     pub async fn next(&mut self) -> Result<Option<Part>, String> {
         match timeout(self.stall, self.stream.message()).await {
             Ok(Ok(Some(part))) => Ok(Some(Part { bytes: part.blob().to_vec(), remaining: part.remaining_bytes() })),
             Ok(Ok(None)) => Ok(None),
-            Ok(Err(error)) => Err(format!("{}: the snapshot broke off: {error}", self.way)),
+            Ok(Err(error)) => Err(format!("{}: the snapshot ended early: {error}", self.way)),
             Err(_) => Err(format!(
-                "{} has sent nothing of its snapshot for {} s: it hangs, or its disk does",
+                "{} has sent no part of its snapshot for {} s: it is stalled, or its disk is",
                 self.way,
                 self.stall.as_secs_f32()
             )),

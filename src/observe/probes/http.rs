@@ -1,4 +1,4 @@
-//! One HTTP question, and what its answer means.
+//! One HTTP request, and the meaning of its answer.
 
 use std::fmt;
 
@@ -20,12 +20,9 @@ pub(in crate::observe) const MAX_BODY: usize = 256 << 10;
 /// What of a body is quoted.
 const QUOTED: usize = 120;
 
-/// A GET.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::observe) struct Get {
-    /// Whom.
     pub(in crate::observe) address: Address,
-    /// How.
     pub(in crate::observe) security: Security,
     /// What, query included.
     pub(in crate::observe) path: String,
@@ -41,12 +38,9 @@ impl fmt::Display for Get {
     }
 }
 
-/// What came back.
 #[derive(Debug)]
 pub(in crate::observe) struct Answer {
-    /// The status.
     pub(in crate::observe) status: u16,
-    /// The body.
     pub(in crate::observe) body: Bytes,
     /// What is wrong with the dates of the server's certificate.
     pub(in crate::observe) certificate: Option<String>,
@@ -88,7 +82,7 @@ pub(in crate::observe) async fn get(get: &Get, deadline: Instant) -> Result<Answ
         request = request.header(name, value);
     }
     let request = request.body(Empty::<Bytes>::new()).map_err(|error| {
-        Reading::CannotTell(Symptom::new(SymptomKind::NoMeans, format!("{get} is no question HTTP can ask: {error}")))
+        Reading::CannotTell(Symptom::new(SymptomKind::NoMeans, format!("{get} is no valid HTTP request: {error}")))
     })?;
     let exchange = async {
         let (mut sender, driver) = http1::handshake(TokioIo::new(connection.stream)).await.map_err(broken)?;
@@ -108,7 +102,7 @@ pub(in crate::observe) async fn get(get: &Get, deadline: Instant) -> Result<Answ
         Ok(answer) => answer,
         Err(_) => Err(connect::timed_out(
             &get.address,
-            &format!("took the question for {} and did not answer it in time", get.path),
+            &format!("accepted the request for {} and did not answer it in time", get.path),
         )),
     }
 }
@@ -129,7 +123,7 @@ pub(super) fn meaning(get: &Get, answer: &Answer, expect: Expect) -> Reading {
     let bad = |kind, words: String| Reading::Bad(Symptom::new(kind, format!("{get} answered {words}")));
     match answer.status {
         401 | 403 => {
-            let words = format!("{get} answered {}: it lives, and does not talk to us", answer.status);
+            let words = format!("{get} answered {}: it is alive, but denies lastgood access", answer.status);
             Reading::CannotTell(Symptom::new(SymptomKind::Unauthorized, words))
         }
         200..=399 if expect == Expect::Success => Reading::Good,
@@ -140,7 +134,7 @@ pub(super) fn meaning(get: &Get, answer: &Answer, expect: Expect) -> Reading {
         }
         200 => bad(
             SymptomKind::WrongBody,
-            format!("200 with {:?}, which is not what it says when it is well", answer.quote()),
+            format!("200 with {:?}, which is not the answer of a healthy process", answer.quote()),
         ),
         500..=599 => unhealthy(get, answer, expect),
         429 => unhealthy(get, answer, expect),

@@ -1,7 +1,8 @@
-//! A TLS stream that remembers why it broke.
+//! A TLS stream that remembers why it failed.
 //!
-//! In TLS 1.3 a client's certificate is refused after the handshake, by an alert that comes with the first read. HTTP/2
-//! keeps of it but "connection error", and does not even read it when its own write was refused first, which is a race.
+//! In TLS 1.3 a client's certificate is refused after the handshake, by an alert that arrives with the first read.
+//! HTTP/2 reduces it to "connection error", and does not even read it if its own write was refused first, which is a
+//! race.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -18,7 +19,6 @@ use super::tls;
 pub(super) struct Heard(Arc<Mutex<Option<TlsError>>>);
 
 impl Heard {
-    /// It.
     pub(super) fn get(&self) -> Option<TlsError> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -30,7 +30,6 @@ impl Heard {
     }
 }
 
-/// The stream.
 pub(super) struct Listening<S> {
     pub(super) stream: S,
     pub(super) heard: Heard,

@@ -1,20 +1,20 @@
-//! What an etcd member tells of itself and its cluster, asked in a task of its own: no answer of it delays a probe.
+//! The status of an etcd member and its cluster, requested in a separate task, so that it delays no probe.
 //!
 //! ```text
-//!   connect ─▶ Status, members, linearizable reads ─────┐ each with the deadline of one answer, beside each other
+//!   connect ─▶ Status, members, linearizable reads ─────┐ concurrently, each with its own deadline
 //!   /metrics ───────────────────────────────────────────┼─▶ EtcdStatus
 //!   Status of the members known since the last round ───┤
-//!   of one that says nothing, or knows no leader: ──────┘
-//!     the others' own linearizable reads and member lists, and whether they take its peer certificate
+//!   if this one does not answer, or knows no leader: ───┘
+//!     the others' own linearizable reads and member lists, and whether they accept its peer certificate
 //! ```
 //!
-//! One of the linearizable reads is for Namespace kube-system (store.rs). A round that says something new is followed by
+//! One of the linearizable reads is for Namespace kube-system (store.rs). A round with a changed result is followed by
 //! another one at once (pace.rs).
 //!
-//! What the others agree upon while this one says nothing is the proof that they do without it (Q10).
+//! What the other members agree on while this one does not answer is the proof that they do not need it (Q10).
 //!
-//! The alarms are taken from the errors of Status, which every version lists there from 3.4 on: an alarm list is a
-//! proposal to the whole cluster, and this room only reads.
+//! The alarms are taken from the errors of Status, which every version from 3.4 on lists there: an alarm list is a
+//! proposal to the whole cluster, and observe only reads.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -183,7 +183,7 @@ struct Rounds {
 }
 
 impl Rounds {
-    /// Asks the member, the others and its metrics, beside each other.
+    /// Asks the member, the others and its metrics, concurrently.
     async fn next(&mut self, ask: &Ask, timeout: Duration) -> EtcdStatus {
         let (deadline, about) = (Instant::now() + timeout, self.about);
         let (status, others, peers_refuse, metrics) = tokio::join!(
@@ -261,7 +261,7 @@ struct Other {
     members: Option<Vec<Member>>,
 }
 
-/// Asks the others, beside each other: the certificate of an API server is good for every member of its cluster.
+/// Asks the others, concurrently: the certificate of an API server is good for every member of its cluster.
 async fn others(way: &Way, known: &[Member], about: About, deadline: Instant) -> BTreeMap<u64, Result<Other, Symptom>> {
     let mut asking = JoinSet::new();
     for member in known {
@@ -356,7 +356,7 @@ async fn peers(security: &Security, known: &[Member], about: About, deadline: In
     refused
 }
 
-/// A Status, read. Numbers that a version does not send arrive as nought.
+/// A Status, read. Numbers that a version does not send arrive as zero.
 pub(super) fn of_response(way: &Way, response: &StatusResponse) -> Result<MemberStatus, Reading> {
     let told = |number: i64| u64::try_from(number).ok().filter(|number| *number > 0);
     let Some(header) = response.header() else {
@@ -384,13 +384,12 @@ pub(super) fn of_response(way: &Way, response: &StatusResponse) -> Result<Member
 }
 
 impl Etcd<'_> {
-    /// Maintenance.Status.
     pub(super) async fn status(&self, deadline: Instant) -> Result<MemberStatus, Reading> {
         let mut client = self.client().maintenance_client();
         match timeout_at(deadline, client.status()).await {
             Ok(Ok(response)) => of_response(self.way(), &response),
             Ok(Err(error)) => Err(self.meaning(error)),
-            Err(_) => Err(connect::timed_out(&self.way().address, "took a question for its status and did not answer")),
+            Err(_) => Err(connect::timed_out(&self.way().address, "accepted a Status request and did not answer")),
         }
     }
 

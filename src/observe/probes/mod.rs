@@ -1,7 +1,7 @@
-//! Probes: one task per question, each with its own clock and deadline, so that one hung peer delays nobody.
+//! Probes: one task per probe, each with its own clock and deadline, so that a stalled peer delays no other.
 //!
 //! ```text
-//!   manifests ──plan──▶ questions ──a task each──▶ latest answers ──▶ a pass takes what is there
+//!   manifests ──plan──▶ probes ─────a task each──▶ latest answers ──▶ a pass takes the latest
 //!                            ▲                          │ too old
 //!                            └── every interval         ▼
 //!                                                   cannot tell
@@ -104,7 +104,7 @@ impl Asking {
             took: Duration::ZERO,
         };
         match answer {
-            None => cannot_tell(now, format!("{} has not been asked to the end yet", self.ask.how)),
+            None => cannot_tell(now, format!("{} has not completed its first probe yet", self.ask.how)),
             Some(probe) => {
                 let age = now.saturating_sub(probe.at);
                 if age > oldest {
@@ -127,7 +127,6 @@ async fn keep_asking(ask: Ask, answer: Arc<Mutex<Option<Probe>>>, interval: Dura
     }
 }
 
-/// Asks once.
 pub(super) async fn put(ask: &Ask, timeout: Duration) -> Probe {
     let began = Instant::now();
     let deadline = began + timeout;

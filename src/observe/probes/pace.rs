@@ -1,5 +1,5 @@
-//! How soon a member is asked again. Nobody believes that an etcd serves other data before it has said so twice, and an agent
-//! that has to stop an API server has no whole interval to wait for that.
+//! When to probe a member again. Two answers have to agree before lastgood believes that an etcd serves other data, and
+//! an agent that has to stop an API server cannot wait a whole interval for the second.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! What to ask a component, read off its manifest: its own probes first, since the kubelet goes by them, then its flags,
-//! then what its role listens on by default.
+//! Which probes a component gets, derived from its manifest: its own probes first, since the kubelet uses them, then
+//! its flags, then the default port of its role.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -22,9 +22,7 @@ use crate::observe::surroundings::reachable;
 /// One question and how it is put.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::observe) struct Ask {
-    /// Which.
     pub(in crate::observe) question: Question,
-    /// How.
     pub(in crate::observe) how: How,
 }
 
@@ -33,7 +31,6 @@ pub(in crate::observe) struct Ask {
 pub(in crate::observe) enum How {
     /// By a GET.
     Http {
-        /// It.
         get: Get,
         /// What the right answer looks like.
         expect: Expect,
@@ -46,7 +43,6 @@ pub(in crate::observe) enum How {
     EtcdQuorum(Way),
     /// By a serializable read, in each of the ways its dependents have.
     EtcdAsDependent(Vec<Way>),
-    /// By connecting.
     Tcp(Address),
     /// Not at all: a sentence.
     NoMeans(String),
@@ -57,16 +53,15 @@ pub(in crate::observe) enum How {
 pub(in crate::observe) enum More {
     /// `?verbose` names the checks that failed; and whom a certificate does not let in may come without.
     Kubernetes,
-    /// Nothing.
     Nothing,
 }
 
 /// The manifests questions are read off.
 #[derive(Clone, Debug, Default)]
 pub(in crate::observe) struct Manifests<'a> {
-    /// What stands, or what stood last, by component.
+    /// What exists, or what existed last, by component.
     pub(in crate::observe) standing: BTreeMap<ComponentId, &'a Manifest>,
-    /// Known-good ones, beside what stands: a dependent's mistake must not look like its dependency's.
+    /// Known-good ones, next to what exists: a dependent's mistake must not look like its dependency's.
     pub(in crate::observe) proven: Vec<&'a Manifest>,
 }
 
@@ -352,7 +347,7 @@ pub(in crate::observe) fn get_of_url(url: &str) -> Option<Get> {
 pub(in crate::observe) fn endpoint(server: &str, own: &BTreeSet<u16>) -> Option<(Ask, Place)> {
     let url = Url::parse(server)?;
     let place = if url.is_of_this_node() { Place::Here } else { Place::Elsewhere };
-    // A load balancer of this node listens on a port of its own.
+    // A load balancer of this node listens on its own port.
     if place == Place::Here && (own.is_empty() || own.contains(&url.address.port)) {
         return None;
     }

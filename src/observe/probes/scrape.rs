@@ -1,6 +1,6 @@
-//! etcd's /metrics, two scrapes at a time: how long the disk took between them.
+//! etcd's /metrics, two scrapes at a time: the disk latency between them.
 //!
-//! Only what is asked for is read; a line that cannot be read is no line.
+//! Only the needed metrics are parsed; a line that cannot be parsed is ignored.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -59,7 +59,7 @@ impl Series {
     fn take(&mut self, now: Histogram) {
         let before = self.before.replace(now);
         let (Some(before), Some(now)) = (before, self.before.as_ref()) else { return };
-        // Counts that went down are those of a process that started anew.
+        // Counts that went down are those of a process that started again.
         if let Some(figure) = above(&before, now) {
             self.figures.push_back(figure);
             if self.figures.len() > KEPT {
@@ -85,7 +85,7 @@ impl Series {
     }
 }
 
-/// What the 99th percentile of what came between two scrapes lies above: the lower bound of its bucket, since what is
+/// What the 99th percentile of what came between two scrapes is above: the lower bound of its bucket, since what is
 /// called slow ought to be. Absent where nothing came.
 fn above(before: &Histogram, now: &Histogram) -> Option<Duration> {
     let since: Option<Vec<(u64, u64)>> = now

@@ -1,4 +1,4 @@
-//! How a probe's connection is secured: with which identities, and whose certificate it accepts.
+//! TLS settings of a probe: the client identity, and which server certificates it accepts.
 
 use std::path::PathBuf;
 
@@ -16,7 +16,6 @@ pub(in crate::observe) enum Trust {
 pub(in crate::observe) enum Security {
     /// Not at all.
     Plain,
-    /// By TLS.
     Tls {
         /// The client identities; the first usable one is presented.
         identities: Vec<Identity>,

@@ -1,4 +1,4 @@
-//! Which Kubernetes cluster a store belongs to: Namespace kube-system, read with the quorum and decoded as far as its UID.
+//! Which Kubernetes cluster a store belongs to: Namespace kube-system, read with the quorum and decoded up to its UID.
 //!
 //! ```text
 //!   PREFIX/namespaces/kube-system ──▶ "k8s\0" Unknown{2: raw} ─▶ Namespace{1: metadata} ─▶ ObjectMeta{5: uid}    protobuf
@@ -6,7 +6,7 @@
 //!                                     k8s:enc:PROVIDER:…                                                         encrypted
 //! ```
 //!
-//! A value that cannot be read still has the revision that created its key.
+//! A value that cannot be decoded still has the revision that created its key.
 
 use etcd_client::{GetOptions, GetResponse};
 use tokio::time::{Instant, timeout_at};

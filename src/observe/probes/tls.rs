@@ -1,8 +1,8 @@
-//! TLS for probes: whom we trust, as whom we come, and what a failed handshake means.
+//! TLS for probes: trusted CAs, the client identity, and the meaning of a failed handshake.
 //!
-//! A component of this node is asked without verifying its certificate, as the kubelet does it; its dates are looked at
-//! all the same, since a certificate out of its dates is the likeliest reason why nobody else gets through. Where we look
-//! with a dependent's eyes (Q13), the certificate is verified as the dependent verifies it.
+//! A component of this node is probed without verifying its certificate, as the kubelet does. Its validity is checked
+//! nevertheless, since an expired certificate is the likeliest reason why other clients fail. A probe on behalf of a
+//! dependent (Q13) verifies the certificate as the dependent does.
 
 use std::error::Error;
 use std::io;
@@ -93,7 +93,7 @@ pub(super) async fn client(pair: Option<CertifiedKey>, trust: &Trust, alpn: &[u8
             let mut roots = RootCertStore::empty();
             roots.add_parsable_certificates(credentials::certificates(&pem).map_err(sentence)?);
             let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build();
-            let verifier = verifier.map_err(|error| sentence(format!("holds no usable authority: {error}")))?;
+            let verifier = verifier.map_err(|error| sentence(format!("contains no usable CA: {error}")))?;
             builder.with_webpki_verifier(verifier)
         }
     };
@@ -169,7 +169,7 @@ pub(super) fn meaning(error: &TlsError, target: &str, ours: Option<&str>) -> Rea
             let because = ours.map(|ours| format!("; {ours}")).unwrap_or_default();
             Reading::CannotTell(Symptom::new(
                 kind,
-                format!("{target} does not take our certificate ({alert:?}){because}"),
+                format!("{target} rejects the client certificate ({alert:?}){because}"),
             ))
         }
         TlsError::InvalidCertificate(

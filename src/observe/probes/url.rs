@@ -1,4 +1,4 @@
-//! URLs as etcd's flags hold them.
+//! URLs in the notation of etcd's flags.
 
 use std::net::{IpAddr, UdpSocket};
 

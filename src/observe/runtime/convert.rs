@@ -1,4 +1,5 @@
-//! The runtime's answers, turned into our nouns. No I/O but for a container's command line and the end of its log.
+//! Converts the runtime's answers to model types. The only I/O is for a container's command line and the end of its
+//! log.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
@@ -117,7 +118,7 @@ pub(super) fn details_of(answer: cri::ContainerStatusResponse, listed: i32) -> O
         Ok(cri::ContainerState::ContainerUnknown) | Err(_) => ContainerState::Unknown,
     };
     Some(Details {
-        // The listing and this answer may lie on either side of a change; the next listing will then differ.
+        // The listing and this answer may be on either side of a change; the next listing will then differ.
         listed: if status.state == listed { listed } else { -1 },
         state,
         id: status.id,

@@ -1,4 +1,4 @@
-//! The last words of a container: the end of its log, as the runtime writes it (`time stream F text`).
+//! The last lines of a container's log, in the format of the runtime (`time stream F text`).
 
 use std::path::Path;
 

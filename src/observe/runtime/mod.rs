@@ -1,7 +1,7 @@
-//! The container runtime, asked through CRI v1: which static pods of this node exist, what their containers do, and which
-//! images are here.
+//! Queries the container runtime through CRI v1: the static pods of this node, the state of their containers, and the
+//! images.
 //!
-//! An error anywhere is an error of the whole answer: half a list would make pods look gone.
+//! An error anywhere fails the whole answer: half a list would make pods look absent.
 
 mod convert;
 mod log;
@@ -36,7 +36,7 @@ use crate::sys::{clock, proc};
 const MAX_ANSWER: usize = 16 << 20;
 /// An image comes or goes with a pull or the kubelet's garbage collection, both matters of minutes.
 const IMAGE_AGE: Duration = Duration::from_secs(10);
-/// The same, where it was not there: a person may be loading it while we wait for it.
+/// The same, where it was not there: the operator may be loading it while we wait for it.
 const ABSENT_IMAGE_AGE: Duration = Duration::from_secs(2);
 /// A process may still be the runtime's launcher this shortly after its start, and a log still on its way to the disk
 /// this shortly after the end: what is read then is read again.
@@ -140,7 +140,7 @@ impl Runtime {
             });
         }
         while let Some(joined) = asked.join_next().await {
-            let (id, listed, answer) = joined.map_err(|error| format!("ContainerStatus was not asked: {error}"))?;
+            let (id, listed, answer) = joined.map_err(|error| format!("ContainerStatus was not called: {error}"))?;
             match answer {
                 Ok(answer) => {
                     if let Some(details) = details_of(answer, listed) {

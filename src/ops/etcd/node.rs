@@ -1,4 +1,5 @@
-//! The etcd of this node: its member, its manifest, where its data and its WAL are, and what the agent has recorded of it.
+//! The etcd of this node: its member, its manifest, the locations of its data and its WAL, and what the agent has
+//! recorded.
 
 use std::path::{Path, PathBuf};
 
@@ -19,8 +20,8 @@ pub(crate) async fn member(settings: &Settings) -> Result<LocalMember, Failure> 
     let _ = observer.observe(&memory.unwrap_or_else(|_| Memory::default())).await;
     observer.etcd_members().into_iter().next().ok_or_else(|| {
         Failure::refused(
-            "no etcd member runs on this node as a static pod; --from-data-dir DIR copies the database of one that is \
-             stopped, and `etcdctl snapshot save` asks an external one"
+            "no etcd member runs on this node as a static pod; --from-data-dir DIR copies the database of a stopped \
+             member, and `etcdctl snapshot save` saves an external one"
                 .to_owned(),
         )
     })
@@ -34,7 +35,7 @@ pub(crate) fn node(settings: &Settings) -> (Node, Option<ComponentId>) {
     }
 }
 
-/// Where the log of these data lies: in them, unless this node's etcd manifest says otherwise.
+/// Where the log of these data is: in them, unless this node's etcd manifest says otherwise.
 pub(crate) fn log_of(settings: &Settings, data_dir: &Path) -> PathBuf {
     let etcd = of_manifest(settings).map(|(etcd, _)| etcd).filter(|etcd| etcd.data_dir.as_deref() == Some(data_dir));
     etcd.and_then(|etcd| etcd.wal_dir).unwrap_or_else(|| data_dir.join("member/wal"))
@@ -45,7 +46,7 @@ pub(crate) fn of_manifest(settings: &Settings) -> Option<(OfManifest, ComponentI
     let dir = &surroundings.manifests.value;
     let stands = etcd_manifest(dir);
     let startable = stands.as_ref().and_then(|(file, _)| startable(file));
-    // Taken out for the restore, it lies where every known-good manifest does.
+    // Taken out for the restore, it is where every known-good manifest is.
     let (file, manifest) = stands.or_else(|| etcd_manifest(&settings.paths.inactive_manifests))?;
     let on_host = |flag: &str| {
         let inside = PathBuf::from(manifest.flag(flag).filter(|dir| !dir.is_empty())?);
@@ -73,13 +74,13 @@ pub(crate) fn etcd_manifest(dir: &Path) -> Option<(PathBuf, Manifest)> {
     })
 }
 
-/// Whether the kubelet is about to start an etcd by itself: its manifest stands.
+/// Whether the kubelet is about to start an etcd by itself: its manifest is deployed.
 pub(crate) fn comes_back(settings: &Settings) -> bool {
     let (_, surroundings) = observe::find(settings);
     etcd_manifest(&surroundings.manifests.value).is_some_and(|(file, _)| startable(&file).is_some())
 }
 
-/// Why the etcd of a manifest that stands may be started at any moment.
+/// Why the etcd of a manifest that is deployed may be started at any moment.
 pub(crate) fn startable(file: &Path) -> Option<String> {
     let mut processes = proc::processes().into_iter();
     let kubelet = processes.find(|process| process.program() == "kubelet" && proc::in_our_namespace(process.pid))?;

@@ -34,8 +34,8 @@ pub(crate) fn left(data_dir: &Path) -> io::Result<Vec<String>> {
     let left = unfinished(data_dir)?;
     let sentence = |left: PathBuf| {
         format!(
-            "{} is of a restore that was broken off, or is under way: without --dry-run it is completed or undone first, or \
-             waited for",
+            "{} belongs to a restore that was interrupted or is running: without --dry-run, lastgood completes, undoes or \
+             awaits it first",
             left.display()
         )
     };
@@ -58,14 +58,15 @@ pub(crate) fn carry_out(planned: Planned, node: &Node) -> Result<Restored, Fault
     }
 }
 
-/// How a person stops the etcd that is in the way.
+/// How the operator stops the etcd that is in the way.
 pub(crate) fn stop(node: &Node) -> String {
     match node.etcd.as_ref().map(|etcd| etcd.file.as_path()).filter(|file| file.exists()) {
         Some(file) => {
             let dir = file.parent().unwrap_or(file).display();
             format!(
-                "`lastgood pause --for 1h --reason restore`; move kube-apiserver's manifest and then {} out of {dir} to another directory; when `crictl ps` shows neither any more, run this again; then move etcd's manifest \
-                 back, kube-apiserver's when etcd serves, and `lastgood resume`",
+                "`lastgood pause --for 1h --reason restore`; move kube-apiserver's manifest and then {} out of {dir} to another \
+                 directory; when `crictl ps` shows neither, run this again; then move etcd's manifest back, \
+                 kube-apiserver's when etcd serves, and `lastgood resume`",
                 file.display()
             )
         }

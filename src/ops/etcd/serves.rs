@@ -1,4 +1,4 @@
-//! That a restored etcd serves: a write that it agreed to, and a read that has it.
+//! Proves that a restored etcd serves: with a write that etcd commits, and a linearizable read that returns it.
 
 use std::time::Duration;
 
@@ -11,8 +11,8 @@ use crate::config::Settings;
 use crate::observe;
 use crate::ops::failure::Failure;
 
-/// Beside what Kubernetes keeps, all of which begins with the API server's `--etcd-prefix`, `/registry` by default. It is
-/// deleted again.
+/// Next to what Kubernetes keeps, all of which begins with the API server's `--etcd-prefix`, `/registry` by default. It
+/// is deleted again.
 const KEY: &str = "lastgood/restored";
 /// A freshly started member elects itself, or joins the others, within seconds; the pod is ready by then.
 const LONGEST: Duration = Duration::from_secs(60);
@@ -35,8 +35,8 @@ pub(crate) async fn proven(settings: &Settings) -> Result<i64, Failure> {
         };
         if Instant::now() >= deadline {
             return Err(Failure::failed(format!(
-                "the data are restored and its etcd was started, but it took no write and gave no linearizable read \
-                 within {} s: {said}; next: `lastgood etcd status`, `lastgood explain etcd`",
+                "the data are restored and its etcd was started, but a write or a linearizable read failed for {} s: \
+                 {said}; next: `lastgood etcd status`, `lastgood explain etcd`",
                 LONGEST.as_secs()
             )));
         }
@@ -49,11 +49,11 @@ async fn write_and_read(client: Client) -> Result<i64, String> {
     let mut kv = client.kv_client();
     let put = within("a write", kv.put(KEY, value.as_str(), None)).await?;
     let revision =
-        put.header().map(etcd_client::ResponseHeader::revision).ok_or("a write was answered without a header")?;
+        put.header().map(etcd_client::ResponseHeader::revision).ok_or("the answer to a write has no header")?;
     let got = within("a read", kv.get(KEY, None)).await?;
     let read = got.kvs().first().map(|kv| (kv.value(), kv.mod_revision()));
     if read != Some((value.as_bytes(), revision)) {
-        return Err("what was written is not what is read".to_owned());
+        return Err("the value that was read is not the one that was written".to_owned());
     }
     within("a deletion", kv.delete(KEY, None)).await?;
     Ok(revision)

@@ -1,4 +1,4 @@
-//! A snapshot of this node's own, as people call it: by its name, as `list` shows it, or as `latest`.
+//! Finds a snapshot of this node by its name, as `list` shows it, or as `latest`.
 
 use std::path::{Path, PathBuf};
 
@@ -11,7 +11,7 @@ use crate::sys::files;
 /// The newest that is verified.
 pub(crate) const LATEST: &str = "latest";
 
-/// Whether it is called so, and is not a file that lies where the command is given.
+/// Whether it is called so, and is not a file that is where the command is given.
 pub(crate) fn is_meant(named: &Path) -> bool {
     let called = named.to_str().is_some_and(|name| name == LATEST || name.parse::<Name>().is_ok());
     called && !matches!(files::standing(named), Ok(Some(_)))
@@ -40,11 +40,12 @@ pub(crate) fn file(
     let found = newest.find(|snapshot| snapshot.proof.is_ok() && fits(snapshot));
     found.map(|snapshot| snapshot.path).ok_or_else(|| {
         let dir = directory.path().display();
-        Failure::refused(format!("no {what} lies in {dir}; next: name the file of one"))
+        Failure::refused(format!("{dir} contains no {what}; next: give the path of one"))
     })
 }
 
-/// The same of those that are taken where so much is trusted: `latest` passes over a raw copy unless it may lack its SHA-256.
+/// The same for those that are taken where so much is trusted: `latest` passes over a raw copy unless it may lack its
+/// SHA-256.
 ///
 /// # Errors
 /// As [`file`]'s.
@@ -52,10 +53,7 @@ pub(crate) fn trusted(settings: &Settings, named: &Path, trust: RawCopy) -> Resu
     file(settings, named, verified(trust), |snapshot| {
         let suffices = snapshot.name.suffices(trust);
         if !suffices {
-            eprintln!(
-                "passing over {}: it carries no SHA-256, as a raw copy; --skip-hash-check takes it",
-                snapshot.name
-            );
+            eprintln!("skipping {}: it is a raw copy without a SHA-256; --skip-hash-check accepts it", snapshot.name);
         }
         suffices
     })
@@ -88,7 +86,7 @@ mod tests {
         let latest = |trust| trusted(&settings, Path::new(LATEST), trust);
         let raw = keep(dir.path(), Origin::DataDir, 200);
         let none = latest(RawCopy::Refuse).unwrap_err();
-        assert!(none.sentence.contains("that carries its SHA-256 lies in"), "{none}");
+        assert!(none.sentence.contains("contains no verified snapshot that carries its SHA-256"), "{none}");
         let stream = keep(dir.path(), Origin::Stream, 100);
         assert_eq!(latest(RawCopy::Refuse).unwrap(), stream, "older, and all that is taken");
         assert_eq!(latest(RawCopy::Allow).unwrap(), raw);
@@ -107,7 +105,7 @@ mod tests {
         let here = dir.path().join(name);
         assert_eq!(found(here.to_str().unwrap()).unwrap(), here, "a path is no name");
         let none = found(LATEST).unwrap_err();
-        assert!(none.sentence.contains("no verified snapshot lies in") && none.sentence.contains("next: "), "{none}");
+        assert!(none.sentence.contains("contains no verified snapshot") && none.sentence.contains("next: "), "{none}");
         assert_eq!(none.exit, crate::ops::failure::Exit::Refused);
     }
 }

@@ -1,13 +1,14 @@
-//! A restore where etcd's manifest stands: its slot and kube-apiserver's are emptied by the agent's own way, or by the same
-//! decision in this process where none runs, and filled again when the data are there.
+//! A restore while etcd's manifest is deployed: the agent, or the same decision in this process if none runs, takes out
+//! etcd's manifest and kube-apiserver's, and deploys them again when the data are in place.
 //!
 //! ```text
-//!   lock ─▶ ask for the vacancy ─▶ both pods have ended ─▶ build, check, exchange ─▶ lock given back
+//!   lock ─▶ request the vacancy ─▶ both pods have ended ─▶ build, check, exchange ─▶ lock released
 //!                                                                                        │
 //!             a write, a linearizable read ◀─ kube-apiserver serves ◀─ etcd serves ◀─────┘
 //! ```
 //!
-//! The lock is what the slot stays empty for: whoever dies gives it back, and the agent puts back what stood.
+//! The manifest stays out while the lock is held: a process that dies releases it, and the agent deploys the manifest
+//! again.
 
 use std::time::Duration;
 
@@ -62,8 +63,8 @@ fn busy(held: &LockError) -> Failure {
     Failure { exit: Exit::Refused, sentence: format!("refused: {held}; next: wait for that restore") }
 }
 
-/// Gives the lock back, and proves that an etcd serves whose slot was empty when the restore began, as an earlier one that
-/// was killed leaves it. Nothing where nobody puts its manifest back but a person.
+/// Gives the lock back, and proves that an etcd serves whose slot was empty when the restore began, as an earlier one
+/// that was killed leaves it. Nothing where nobody puts its manifest back but the operator.
 pub(crate) async fn back(
     settings: &Settings,
     lock: Lock<'_>,
@@ -165,7 +166,8 @@ impl<'a> Vacancy<'a> {
             if Instant::now() >= deadline {
                 let (who, note) = (&api.component, &api.note);
                 return Err(Failure::failed(format!(
-                    "etcd serves what was restored; {who} does not serve after {} s: {note}; next: `lastgood explain {who}`",
+                    "etcd serves the restored data; {who} does not serve after {} s: {note}; next: `lastgood explain \
+                     {who}`",
                     SERVES.as_secs()
                 )));
             }
@@ -185,9 +187,10 @@ fn request(component: &ComponentId) -> Request {
 fn vacant(component: &status::Component) -> Outcome {
     match (&component.replacement, outcome(component)) {
         (Some(replacement), _) if replacement.vacant => Outcome::There,
-        (_, Outcome::There) => {
-            Outcome::Failed(format!("{} was put back before anything was restored: nothing was", component.component))
-        }
+        (_, Outcome::There) => Outcome::Failed(format!(
+            "{} was deployed again before the restore began: nothing was restored",
+            component.component
+        )),
         (_, other) => other,
     }
 }

@@ -1,4 +1,4 @@
-//! Certificates, as far as a recovery hangs on them: what is put back reads them as they stand.
+//! Certificates that a recovery depends on: rolled back components read them as they are now.
 
 use super::{Check, Examined, Mark};
 use crate::model::surroundings::{Validity, listed, second};
@@ -30,7 +30,7 @@ pub(super) fn checks(examined: &Examined<'_>) -> Vec<Check> {
     });
     let mut checks: Vec<Check> = troubled.collect();
     if checks.is_empty() {
-        checks.push(Check::ok(SUBJECT, format!("{} are valid, the first to end in more than 30 days", all.len())));
+        checks.push(Check::ok(SUBJECT, format!("{} are valid, and none ends within 30 days", all.len())));
     }
     checks
 }

@@ -1,4 +1,5 @@
-//! What the recovery of one component hangs on: something known-good, its bytes, its images, its files, and a budget.
+//! What the recovery of one component depends on: a known-good generation, its bytes, its images, its files, and a
+//! budget.
 
 use super::{Check, Examined, Mark};
 use crate::model::closure::{self, FileKind};
@@ -11,7 +12,7 @@ pub(super) fn checks(examined: &Examined<'_>) -> Vec<Check> {
     let mut records: Vec<(&ComponentId, &Record)> = examined.memory.components.iter().collect();
     if records.is_empty() {
         let fix = "`systemctl start lastgood`, and a minute of health";
-        return vec![Check::bad("components", Mark::Failed, "none is known yet: nothing could be put back", fix)];
+        return vec![Check::bad("components", Mark::Failed, "none is known yet: nothing could be restored", fix)];
     }
     records.sort_by_key(|(id, record)| (record.role, *id));
     records.into_iter().flat_map(|(id, record)| component(examined, id, record)).collect()
@@ -29,8 +30,11 @@ fn component(examined: &Examined<'_>, id: &ComponentId, record: &Record) -> Vec<
         checks.push(Check::bad(format!("{id}: held"), Mark::Failed, &held.why, &held.next_step));
     }
     let Some(generation) = wanted(record) else {
-        let detail = format!("nothing of it is known-good yet ({})", record.slot);
-        let fix = format!("`lastgood explain {id}` says what is waited for; `lastgood checkpoint {id}` vouches for it");
+        let detail = format!("it has no known-good generation yet ({})", record.slot);
+        let fix = format!(
+            "`lastgood explain {id}` shows what it waits for; `lastgood checkpoint {id}` marks it as \
+                           known-good now"
+        );
         checks.push(Check::bad(format!("{id}: known-good"), Mark::Failed, detail, fix));
         return checks;
     };
@@ -52,7 +56,7 @@ fn proven(record: &Record, generation: &Generation) -> String {
         }
         Standing::KnownGood { proof: Proof::Asserted { reason }, since } => {
             let reason = if reason.is_empty() { String::new() } else { format!(": {reason}") };
-            format!("generation {number}{pinned}, vouched for {since:.0} by a person{reason}")
+            format!("generation {number}{pinned}, marked as known-good {since:.0} by the operator{reason}")
         }
         Standing::Candidate | Standing::Quarantined { .. } => format!("generation {number}{pinned}"),
     }
@@ -62,17 +66,17 @@ fn stored(examined: &Examined<'_>, id: &ComponentId, generation: &Generation) ->
     let subject = format!("{id}: kept");
     let number = generation.number;
     match examined.store.get(&(id.clone(), number)) {
-        Some(Ok(())) => Check::ok(subject, format!("every byte of generation {number} is what was kept")),
+        Some(Ok(())) => Check::ok(subject, format!("generation {number} is stored without damage")),
         Some(Err(why)) => {
             let fix = format!(
-                "while it is deployed and the agent runs, `systemctl restart lastgood` stores it again; else `lastgood history \
-                 {id}` shows what else there is"
+                "while it is deployed and the agent runs, `systemctl restart lastgood` stores it again; otherwise \
+                 `lastgood history {id}` shows the other generations"
             );
             Check::bad(subject, Mark::Failed, why, fix)
         }
         None => {
             let detail = format!("generation {number} was not read");
-            Check::bad(subject, Mark::CannotTell, detail, "ask again")
+            Check::bad(subject, Mark::CannotTell, detail, "try again")
         }
     }
 }
@@ -83,7 +87,7 @@ fn published(examined: &Examined<'_>, id: &ComponentId, generation: &Generation)
     let warning = |detail: String, fix: String| Check::bad(subject.clone(), Mark::Warning, detail, fix);
     let Some(file) = examined.seen.inactive.get(name) else {
         let path = examined.places.inactive.path.join(name);
-        return warning(format!("{} is not there", path.display()), "a running agent writes it".to_owned());
+        return warning(format!("{} does not exist", path.display()), "a running agent writes it".to_owned());
     };
     let bytes = file.content.as_ref().map(|manifest| Digest::of(&manifest.raw));
     if bytes == Ok(generation.raw_digest) {
@@ -102,7 +106,7 @@ fn images(examined: &Examined<'_>, id: &ComponentId, generation: &Generation) ->
     }
     if let Some(unknown) = generation.images.iter().find(|image| !images.contains_key(*image)) {
         let detail = format!("it is unknown whether {unknown} is on this node");
-        return Check::bad(subject, Mark::CannotTell, detail, "see to it that the container runtime answers");
+        return Check::bad(subject, Mark::CannotTell, detail, "make the container runtime answer");
     }
     let listed: Vec<&str> = generation.images.iter().map(String::as_str).collect();
     Check::ok(subject, listed.join(", "))
@@ -123,19 +127,19 @@ fn files(examined: &Examined<'_>, id: &ComponentId, generation: &Generation) -> 
         let stands = examined.seen.files.get(&kept.path).unwrap_or(&FileState::Missing);
         if matches!(stands, FileState::Present { digest: standing, .. } if standing == digest) {
             if let Err(why) = closure::may_replace(&FileState::Missing, &kept.state, second) {
-                let detail = format!("{path} is unchanged, and could not be put back if it were lost: {why}");
+                let detail = format!("{path} is unchanged, but could not be restored: {why}");
                 bad.push(Check::bad(subject.clone(), Mark::Warning, detail, format!("keep a copy of {path}")));
             }
         } else if let Err(why) = closure::may_replace(stands, &kept.state, second) {
-            let detail = format!("{path} is not as in generation {} and is not put back: {why}", generation.number);
-            bad.push(Check::bad(subject.clone(), Mark::Failed, detail, format!("put {path} right by hand")));
+            let detail = format!("{path} differs from generation {} and is not restored: {why}", generation.number);
+            bad.push(Check::bad(subject.clone(), Mark::Failed, detail, format!("fix {path} by hand")));
         }
     }
     if bad.is_empty() {
         let detail = match count {
-            0 => "it has none that would have to be put back".to_owned(),
-            1 => "the 1 file of it is present, or can be put back".to_owned(),
-            count => format!("all {count} of it are present, or can be put back"),
+            0 => "it has no configuration files".to_owned(),
+            1 => "its 1 file is present or can be restored".to_owned(),
+            count => format!("its {count} files are present or can be restored"),
         };
         bad.push(Check::ok(subject, detail));
     }
@@ -148,6 +152,6 @@ fn budget(examined: &Examined<'_>, id: &ComponentId, record: &Record) -> Check {
     if spent < limit {
         return Check::ok(subject, format!("{} of {limit} this hour", limit - spent));
     }
-    let detail = format!("all {limit} of this hour are spent: the next failure would be held");
-    Check::bad(subject, Mark::Failed, detail, format!("mend the cause (`lastgood explain {id}`), or wait"))
+    let detail = format!("all {limit} of this hour are used: the next failure would be held");
+    Check::bad(subject, Mark::Failed, detail, format!("fix the cause (`lastgood explain {id}`), or wait"))
 }

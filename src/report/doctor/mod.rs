@@ -1,4 +1,4 @@
-//! Would a recovery succeed right now? Every condition of one, looked at before it is needed.
+//! Would a recovery succeed right now? Checks every condition of a recovery before it is needed.
 //!
 //! ```text
 //!   Observation, Memory, Policy, Places, the store re-read ── Examined ──▶ node.rs         agent, disks, runtime, kubelet, clock
@@ -7,7 +7,7 @@
 //!                                                                           └──▶ Checks, the worst first ──▶ text | JSON | YAML
 //! ```
 //!
-//! Pure, like all of this room: whoever asks has looked before. "Cannot tell" is no promise of success.
+//! Pure, like the whole room: the caller has made the observation. "Cannot tell" does not promise success.
 
 mod certificates;
 mod components;
@@ -40,9 +40,7 @@ pub struct Examined<'e> {
     pub now: Timestamp,
     /// One look at the node.
     pub seen: &'e Observation,
-    /// What is known.
     pub memory: &'e Memory,
-    /// What holds.
     pub policy: &'e Policy,
     /// What was found of the node.
     pub found: &'e Surroundings,
@@ -77,20 +75,18 @@ impl fmt::Display for Mark {
         f.write_str(match self {
             Self::Ok => "ok",
             Self::Warning => "warning",
-            Self::CannotTell => "cannot tell",
+            Self::CannotTell => "unknown",
             Self::Failed => "failed",
         })
     }
 }
 
-/// One check.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Check {
     /// What was looked at.
     pub subject: String,
     /// How it came out.
     pub verdict: Mark,
-    /// What was found.
     pub detail: String,
     /// What mends it; absent where nothing has to be.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -112,7 +108,6 @@ impl Check {
     }
 }
 
-/// The examination.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Doctor {
     /// Of this form: [`VERSION`].
@@ -130,7 +125,6 @@ pub struct Doctor {
 }
 
 impl Doctor {
-    /// Examines.
     pub fn new(examined: Examined<'_>) -> Self {
         let mut checks = node::checks(&examined);
         checks.extend(components::checks(&examined));
@@ -175,7 +169,7 @@ fn sentence(checks: &[Check], verdict: Mark) -> String {
         Mark::Ok => "a recovery would succeed right now".to_owned(),
         Mark::Warning if warnings == 1 => "a recovery would succeed right now; there is 1 warning".to_owned(),
         Mark::Warning => format!("a recovery would succeed right now; there are {warnings} warnings"),
-        Mark::CannotTell => format!("whether a recovery would succeed cannot be told: {}", named(verdict)),
+        Mark::CannotTell => format!("it is unknown whether a recovery would succeed: {}", named(verdict)),
         Mark::Failed => format!("a recovery would not succeed right now: {}", named(verdict)),
     }
 }

@@ -1,4 +1,4 @@
-//! What every recovery on this node hangs on: an agent that acts, disks, the runtime, the kubelet, the clock.
+//! What every recovery on this node depends on: an agent that acts, disks, the runtime, the kubelet, the clock.
 
 use std::time::Duration;
 
@@ -41,7 +41,7 @@ fn agent(examined: &Examined<'_>) -> Check {
     match examined.agent {
         Ok(Process::Running { pid, .. }) => Check::ok("agent", format!("it runs (pid {pid})")),
         Ok(Process::Stopped) => {
-            Check::bad("agent", Mark::Warning, "it does not run: nothing is put back by itself", start)
+            Check::bad("agent", Mark::Warning, "it does not run, so lastgood restores nothing", start)
         }
         Err(why) => Check::bad("agent", Mark::Failed, why, "`journalctl -u lastgood` shows what it does"),
     }
@@ -66,7 +66,7 @@ fn master(examined: &Examined<'_>) -> Check {
     match examined.seen.node.master.missing.first() {
         None => Check::ok("master", "the signs of a master are present"),
         Some(sign) => {
-            let detail = format!("{} is missing: a deleted manifest would not be brought back", sign.display());
+            let detail = format!("{} is missing: lastgood would not restore a deleted manifest", sign.display());
             Check::bad("master", Mark::Warning, detail, format!("bring {} back", sign.display()))
         }
     }
@@ -75,7 +75,7 @@ fn master(examined: &Examined<'_>) -> Check {
 fn room(name: &str, place: &Place) -> Check {
     let path = place.path.display();
     if let Err(why) = &place.writable {
-        return Check::bad(name, Mark::Failed, why, format!("make {path} a directory that can be written"));
+        return Check::bad(name, Mark::Failed, why, format!("make {path} a writable directory"));
     }
     let Some(bytes) = place.bytes else {
         let detail = format!("the free space of {path} is unknown");
@@ -85,9 +85,9 @@ fn room(name: &str, place: &Place) -> Check {
     if bytes < MIN_BYTES || inodes < MIN_INODES {
         let left = if bytes < MIN_BYTES { format!("{} KiB are", bytes >> 10) } else { format!("{inodes} inodes are") };
         let detail = format!("{left} left in {path}");
-        return Check::bad(name, Mark::Failed, detail, format!("make room on the file system of {path}"));
+        return Check::bad(name, Mark::Failed, detail, format!("free space on the file system of {path}"));
     }
-    Check::ok(name, format!("{path} can be written and has {} MiB left", bytes >> 20))
+    Check::ok(name, format!("{path} is writable and has {} MiB left", bytes >> 20))
 }
 
 fn manifests(examined: &Examined<'_>) -> Check {
@@ -120,7 +120,7 @@ fn clock(examined: &Examined<'_>) -> Check {
     match newest.filter(|newest| examined.now + CLOCK_SLACK < *newest) {
         None => Check::ok("clock", format!("{:.0}", examined.now)),
         Some(newest) => {
-            let detail = format!("it says {:.0}, and {newest:.0} was written down here before", examined.now);
+            let detail = format!("it shows {:.0}, but a time of {newest:.0} is on record", examined.now);
             Check::bad("clock", Mark::Warning, detail, "set the clock (`timedatectl`, `chronyc tracking`)")
         }
     }
@@ -138,7 +138,7 @@ fn newest(memory: &Memory) -> Option<Timestamp> {
 
 fn runtime(examined: &Examined<'_>) -> Check {
     match &examined.seen.runtime {
-        Ok(pods) => Check::ok("container runtime", format!("it answers and knows {} static pods", pods.len())),
+        Ok(pods) => Check::ok("container runtime", format!("it answers and runs {} static pods", pods.len())),
         Err(why) => {
             let fix = "`systemctl status containerd` (or crio); runtime.endpoint names another socket";
             Check::bad("container runtime", Mark::Failed, &why.detail, fix)
@@ -152,7 +152,7 @@ fn kubelet(examined: &Examined<'_>) -> Vec<Check> {
     let mut checks = vec![match &kubelet.process {
         Some(process) => Check::ok("kubelet", format!("it runs (pid {})", process.pid)),
         None => {
-            let detail = "it does not run, so nothing that is put back is started";
+            let detail = "it does not run, so no deployed manifest is started";
             Check::bad("kubelet", Mark::Failed, detail, "`systemctl start kubelet`")
         }
     }];
@@ -161,7 +161,7 @@ fn kubelet(examined: &Examined<'_>) -> Vec<Check> {
         Reading::Good => Check::ok("kubelet health", "/healthz is ok"),
         Reading::Bad(symptom) => Check::bad("kubelet health", Mark::Failed, symptom.to_string(), look),
         Reading::CannotTell(symptom) if symptom.kind == SymptomKind::NoMeans => {
-            let fix = "`healthzPort` in the kubelet's configuration switches it on; kubelet.healthz names the URL";
+            let fix = "`healthzPort` in the kubelet's configuration enables it; kubelet.healthz sets the URL";
             Check::bad("kubelet health", Mark::Warning, symptom.to_string(), fix)
         }
         Reading::CannotTell(symptom) => Check::bad("kubelet health", Mark::CannotTell, symptom.to_string(), look),
@@ -173,20 +173,22 @@ fn kubelet(examined: &Examined<'_>) -> Vec<Check> {
             Some(path) => {
                 let path = path.display();
                 let detail = format!("{path} changed since it started, so lastgood does not restart it");
-                Check::bad("kubelet unchanged", Mark::Warning, detail, format!("{restart}, when that is wanted"))
+                Check::bad("kubelet unchanged", Mark::Warning, detail, format!("{restart}, if you want this change"))
             }
         });
     }
     checks.push(match &places.restart {
-        Ok(program) => Check::ok("kubelet restart", format!("{} is there", program.display())),
-        Err(why) => Check::bad("kubelet restart", Mark::Failed, why, "set kubelet.restart to the command that does it"),
+        Ok(program) => Check::ok("kubelet restart", format!("{} exists", program.display())),
+        Err(why) => {
+            Check::bad("kubelet restart", Mark::Failed, why, "set kubelet.restart to the command that restarts it")
+        }
     });
     let (spent, limit) = (memory.kubelet_restarts.len(), policy.kubelet_restarts_per_hour);
     checks.push(if spent < limit {
         Check::ok("kubelet restarts left", format!("{} of {limit} this hour", limit - spent))
     } else {
-        let detail = format!("all {limit} of this hour are spent");
-        let fix = format!("wait, or restart it by hand where it does not listen: {restart}");
+        let detail = format!("all {limit} of this hour are used");
+        let fix = format!("wait, or restart it by hand if it does not start pods: {restart}");
         Check::bad("kubelet restarts left", Mark::Warning, detail, fix)
     });
     checks

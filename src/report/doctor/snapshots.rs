@@ -1,5 +1,5 @@
-//! Whether there is a recent verified snapshot of etcd's data: what a recovery from a lost disk hangs on. And whether one
-//! that was begun has ended.
+//! Whether there is a recent verified snapshot of etcd's data, which a recovery from a lost disk depends on; and
+//! whether a restore was interrupted.
 
 use super::{Check, Examined, Mark};
 use crate::config::duration::roughly;
@@ -14,12 +14,12 @@ pub(super) fn checks(examined: &Examined<'_>) -> Vec<Check> {
 fn unfinished(examined: &Examined<'_>) -> Option<Check> {
     let under_way = examined.seen.node.busy.iter().any(|process| process.kind == BusyKind::Restore);
     let left = examined.unfinished.first().filter(|_| !under_way)?;
-    let detail = format!("{} is left of one that was broken off", left.display());
+    let detail = format!("{} is left of an interrupted restore", left.display());
     Some(Check::bad(
         "restore of etcd",
         Mark::Failed,
         detail,
-        "`lastgood etcd restore`, as it was given, finishes or undoes it, and says which",
+        "run the same `lastgood etcd restore` again: it completes or undoes it, and reports which",
     ))
 }
 
@@ -30,7 +30,7 @@ fn bundle(examined: &Examined<'_>) -> Option<Check> {
     let bundled = match &newest.bundle {
         Ok(bundled) => bundled,
         Err(why) => {
-            let fix = "`lastgood etcd snapshot save` takes one with its bundle, or says what is in its way";
+            let fix = "`lastgood etcd snapshot save` takes one with its bundle, or says why it cannot";
             return Some(Check::bad(subject, Mark::Warning, why, fix));
         }
     };
@@ -40,8 +40,8 @@ fn bundle(examined: &Examined<'_>) -> Option<Check> {
     };
     let mut check = Check::ok(subject, format!("{}{left_out}", bundled.briefly));
     if !bundled.keys {
-        let fix = "keys are not in it; `age-keygen -o FILE`, on another machine, makes a pair, and \
-                   snapshots.recipients = [\"age1…\"] with its public half lets them travel encrypted";
+        let fix = "it contains no keys; run `age-keygen -o FILE` on another machine and set snapshots.recipients = \
+                   [\"age1…\"] to its public key: the next bundle contains them, encrypted";
         check.fix = Some(fix.to_owned());
     }
     Some(check)
@@ -53,10 +53,10 @@ fn remote(examined: &Examined<'_>) -> Option<Check> {
     let remote = snapshots.remote.as_ref()?;
     let subject = "snapshot in object storage";
     let failing = remote.failing.as_ref().map(|failing| {
-        format!("; nothing gets there since {:.0} ({} tries): {}", failing.since, failing.times, failing.why)
+        format!("; uploads have failed since {:.0} ({} tries): {}", failing.since, failing.times, failing.why)
     });
     let failing = failing.unwrap_or_default();
-    let next = "`lastgood etcd snapshot list --remote` says what is in its way";
+    let next = "`lastgood etcd snapshot list --remote` says why";
     let Some(newest) = &remote.newest else {
         let detail = format!("no verified one is known to be in {}{failing}", remote.url);
         return Some(Check::bad(subject, Mark::Warning, detail, next.to_owned()));
@@ -82,18 +82,13 @@ fn data(examined: &Examined<'_>) -> Option<Check> {
     let save = "`lastgood etcd snapshot save`";
     let Some((newest, age)) = snapshots.newest.as_ref().zip(snapshots.age(examined.now)) else {
         let fix = if snapshots.enabled { save.to_owned() } else { format!("{save}, or snapshots.enabled = true") };
-        let detail = format!("no verified one is in {dir}: data that are lost would stay lost");
+        let detail = format!("no verified one is in {dir}: lost data could not be restored");
         return Some(Check::bad(subject, Mark::Warning, detail, fix));
     };
     let detail = format!("{} is verified, {} old, revision {}", newest.file, roughly(age), newest.revision);
     if age > snapshots.longest() {
         let detail = format!("the newest, {detail}: what was written since would be lost with the data");
-        return Some(Check::bad(
-            subject,
-            Mark::Warning,
-            detail,
-            format!("{save} takes one, or says what is in its way"),
-        ));
+        return Some(Check::bad(subject, Mark::Warning, detail, format!("{save} takes one, or says why it cannot")));
     }
     Some(Check::ok(subject, detail))
 }

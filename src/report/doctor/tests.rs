@@ -1,4 +1,4 @@
-//! A node on which everything is as it should be, and what each thing that is not comes to.
+//! A node in perfect state, and the result of each deviation.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
@@ -208,25 +208,25 @@ VERDICT  CHECK                               FOUND
 ok       agent                               it runs (pid 812)
 ok       acting                              nothing keeps lastgood from acting
 ok       master                              the signs of a master are present
-ok       state directory                     /var/lib/lastgood can be written and has 900 MiB left
-ok       staging                             /etc/kubernetes/.lastgood can be written and has 900 MiB left
-ok       manifest directory                  /etc/kubernetes/manifests can be written and has 900 MiB left
+ok       state directory                     /var/lib/lastgood is writable and has 900 MiB left
+ok       staging                             /etc/kubernetes/.lastgood is writable and has 900 MiB left
+ok       manifest directory                  /etc/kubernetes/manifests is writable and has 900 MiB left
 ok       manifests                           1 files are in /etc/kubernetes/manifests
 ok       rename                              staging and manifests are on one mount
 ok       clock                               2026-11-22T20:10:00Z
-ok       container runtime                   it answers and knows 0 static pods
+ok       container runtime                   it answers and runs 0 static pods
 ok       kubelet                             it runs (pid 7)
 ok       kubelet health                      /healthz is ok
 ok       kubelet unchanged                   its binary and configuration are those it started with
-ok       kubelet restart                     /usr/bin/systemctl is there
+ok       kubelet restart                     /usr/bin/systemctl exists
 ok       kubelet restarts left               2 of 2 this hour
 ok       kube-scheduler: known-good          generation 1, proven 2026-11-22T19:01:00Z by 60 s of health
-ok       kube-scheduler: kept                every byte of generation 1 is what was kept
+ok       kube-scheduler: kept                generation 1 is stored without damage
 ok       kube-scheduler: inactive-manifests  kube-scheduler.yaml is generation 1, byte for byte
 ok       kube-scheduler: images              scheduler:v1
-ok       kube-scheduler: files               all 2 of it are present, or can be put back
+ok       kube-scheduler: files               its 2 files are present or can be restored
 ok       kube-scheduler: actions left        4 of 4 this hour
-ok       certificates                        1 are valid, the first to end in more than 30 days
+ok       certificates                        1 are valid, and none ends within 30 days
 
 master-1: a recovery would succeed right now
 "
@@ -289,7 +289,7 @@ const NODE: &[Row] = &[
     ),
     ("a read-only /etc", |s| s.seen.node.read_only = Some("/etc is".into()), "acting", Mark::Failed, "writable"),
     (
-        "no master any more",
+        "no longer a master",
         |s| s.seen.node.master.missing.push("/etc/kubernetes/kubelet.conf".into()),
         "master",
         Mark::Warning,
@@ -310,7 +310,7 @@ const NODE: &[Row] = &[
         |s| s.places.manifests.writable = Err("no".into()),
         "manifest directory",
         Mark::Failed,
-        "can be written",
+        "a writable directory",
     ),
     (
         "no manifest directory",
@@ -417,7 +417,7 @@ const COMPONENT: &[Row] = &[
         |s| s.seen.inactive.clear(),
         "kube-scheduler: inactive-manifests",
         Mark::Warning,
-        "/etc/kubernetes/inactive-manifests/kube-scheduler.yaml is not there",
+        "/etc/kubernetes/inactive-manifests/kube-scheduler.yaml does not exist",
     ),
     (
         "an edited inactive manifest",
@@ -445,14 +445,14 @@ const COMPONENT: &[Row] = &[
         |s| s.stands(AUDIT, present(FileKind::Config, "another")),
         "kube-scheduler: files",
         Mark::Ok,
-        "can be put back",
+        "can be restored",
     ),
     (
         "a key in the place of a file",
         |s| s.stands(AUDIT, present(FileKind::KeyMaterial, "key")),
         "kube-scheduler: files",
         Mark::Failed,
-        "audit.yaml is not as in generation 1",
+        "audit.yaml differs from generation 1",
     ),
     (
         "another kubeconfig that works",
@@ -500,14 +500,14 @@ fn the_worst_comes_first_and_the_verdict_last() {
     scene.agent = Ok(Process::Stopped);
     scene.seen.images.clear();
     let told = scene.examine();
-    assert_eq!(told.sentence, "whether a recovery would succeed cannot be told: kube-scheduler: images");
+    assert_eq!(told.sentence, "it is unknown whether a recovery would succeed: kube-scheduler: images");
     scene.places.renames = Err("staging is elsewhere".to_owned());
     let doctor = scene.examine();
     let marks: Vec<Mark> = doctor.checks.iter().map(|check| check.verdict).take(4).collect();
     assert_eq!(marks, [Mark::Failed, Mark::CannotTell, Mark::Warning, Mark::Ok]);
     let text = doctor.text();
     assert!(text.ends_with("\nmaster-1: a recovery would not succeed right now: rename\n"), "{text}");
-    assert!(text.contains("\nWhat to do:\n  rename: set paths.staging"), "{text}");
+    assert!(text.contains("\nNext steps:\n  rename: set paths.staging"), "{text}");
     scene = Scene::new();
     scene.agent = Ok(Process::Stopped);
     assert_eq!(scene.examine().sentence, "a recovery would succeed right now; there is 1 warning");
@@ -654,7 +654,7 @@ fn what_a_bare_machine_would_lack_is_said() {
     assert_eq!((whole.verdict, whole.fix), (Mark::Ok, None));
     let keyless = check(bundled(false));
     assert_eq!(keyless.verdict, Mark::Ok, "a choice");
-    assert!(keyless.fix.is_some_and(|fix| fix.contains("keys are not in it") && fix.contains("snapshots.recipients")));
+    assert!(keyless.fix.is_some_and(|fix| fix.contains("it contains no keys") && fix.contains("snapshots.recipients")));
     let torn = check(Err("a.bundle.json is damaged".into()));
     assert_eq!(torn.verdict, Mark::Warning);
     assert!(torn.detail.contains("is damaged") && torn.fix.is_some());

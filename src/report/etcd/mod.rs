@@ -29,7 +29,6 @@ const VERSION: u32 = 1;
 /// A member of this node and its cluster.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EtcdView {
-    /// Of this form.
     pub version: u32,
     /// When it was asked.
     pub at: Timestamp,
@@ -39,7 +38,6 @@ pub struct EtcdView {
     pub component: ComponentId,
     /// Where it was asked.
     pub endpoint: String,
-    /// How it does.
     pub word: Word,
     /// The cluster's ID in hex; absent where nobody told it.
     pub cluster: Option<String>,
@@ -64,11 +62,9 @@ pub struct EtcdView {
 /// A verdict and why.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Word {
-    /// The verdict.
     pub verdict: Verdict,
     /// Since when; absent where this command judged.
     pub since: Option<Timestamp>,
-    /// Who judged.
     pub by: Judge,
     /// The sentences it stands on.
     pub evidence: Vec<String>,
@@ -78,7 +74,6 @@ pub struct Word {
     pub notices: Vec<String>,
 }
 
-/// Who judged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Judge {
@@ -118,13 +113,9 @@ pub enum Quorum {
         revision: i64,
     },
     /// They do not, or this one has no part in it.
-    NotAgreed {
-        /// A sentence.
-        why: String,
-    },
+    NotAgreed { why: String },
 }
 
-/// A member.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MemberRow {
     /// Its ID in hex, as etcdctl prints it; absent where it is not known.
@@ -148,7 +139,6 @@ pub struct MemberRow {
 /// What a member says of itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Says {
-    /// Its version.
     pub version: String,
     /// The leader's ID in hex; absent where it knows none.
     pub leader: Option<String>,
@@ -175,7 +165,6 @@ pub struct Says {
 pub struct GrowthView {
     /// From so many bytes.
     pub from_bytes: u64,
-    /// To so many.
     pub to_bytes: u64,
     /// Over this time.
     pub over_seconds: u64,
@@ -194,7 +183,6 @@ impl GrowthView {
         }
     }
 
-    /// As a sentence.
     pub fn sentence(&self) -> String {
         let over = roughly(Duration::from_secs(self.over_seconds));
         let grown = format!("{} to {} in {over}", size::roughly(self.from_bytes), size::roughly(self.to_bytes));
@@ -236,7 +224,6 @@ impl LatencyView {
 /// What a view is made of.
 #[derive(Clone, Debug)]
 pub struct Looked<'l> {
-    /// When.
     pub at: Timestamp,
     /// The node's name.
     pub node: &'l str,
@@ -296,7 +283,7 @@ fn quorum(status: &EtcdStatus) -> Quorum {
         return Quorum::Agreed { revision: agreed.revision };
     }
     let why = status.not_agreed.as_ref().or(status.silent.as_ref()).map(ToString::to_string);
-    Quorum::NotAgreed { why: why.unwrap_or_else(|| "it was not asked".to_owned()) }
+    Quorum::NotAgreed { why: why.unwrap_or_else(|| "it was not probed".to_owned()) }
 }
 
 /// Every member that anybody lists: the cluster's own list, or one that was written down before.
@@ -341,7 +328,7 @@ fn rows(status: &EtcdStatus, known: Option<(u64, &[Member])>) -> Vec<MemberRow> 
 }
 
 fn silent(why: Option<&Symptom>) -> String {
-    why.map_or_else(|| "it was not asked: nobody told how it is reached".to_owned(), ToString::to_string)
+    why.map_or_else(|| "it was not probed: its client URLs are unknown".to_owned(), ToString::to_string)
 }
 
 fn role(says: &MemberStatus, listed_as_learner: bool) -> String {

@@ -1,4 +1,4 @@
-//! A view of three members, of which one hangs, and of what is left of it when less answers.
+//! A view of three members, one of them stalled, with fewer and fewer answers.
 
 use super::*;
 use crate::model::etcd::{Agreed, Alarm, AlarmKind, Metrics};
@@ -39,7 +39,7 @@ fn word(verdict: Verdict) -> Word {
 
 /// Three members: the first leads, the second answers, the third hangs.
 fn three() -> EtcdStatus {
-    let hung = Symptom::new(SymptomKind::TimedOut, "10.0.0.3:2379 took the connection and did not answer");
+    let hung = Symptom::new(SymptomKind::TimedOut, "10.0.0.3:2379 accepted the connection and did not answer");
     let every = Latency {
         count: 5000,
         p50: Within { above: Duration::ZERO, at_most: Some(Duration::from_millis(1)) },
@@ -83,12 +83,11 @@ fn every_member_has_a_row_and_one_that_hangs_has_its_reason() {
         "etcd of m1: Healthy for 2h\n",
         "answers: a linearizable read found revision 91",
         "40 MiB, 10 MiB of it in use (25 %); 1 % of its quota of 2.0 GiB",
-        "half at most 1 ms, 99 in 100 at most 8 ms, of 5000 since it started; just now 99 in 100 only within more \
-         than 16 ms",
+        "median at most 1 ms, p99 at most 8 ms, of 5000 since it started; recently p99 above 16 ms",
         "m1 (here)",
         "does not answer",
-        "m3: 10.0.0.3:2379 took the connection",
-        "alarms       none",
+        "m3: 10.0.0.3:2379 accepted the connection",
+        "alarms     none",
     ] {
         assert!(text.contains(words), "{words:?} is not in\n{text}");
     }
@@ -110,7 +109,7 @@ fn without_a_quorum_the_rest_is_told_all_the_same() {
     assert_eq!(own.role.as_deref(), Some("no leader"));
     assert_eq!(own.says.as_ref().unwrap().alarms, ["NOSPACE of m2 (https://10.0.0.2:2379)"]);
     let text = view.text();
-    for words in ["does not answer: 127.0.0.1:2379 did not agree", "alarms       NOSPACE of m2"] {
+    for words in ["does not answer: 127.0.0.1:2379 did not agree", "alarms     NOSPACE of m2"] {
         assert!(text.contains(words), "{words:?} is not in\n{text}");
     }
 }
@@ -128,7 +127,7 @@ fn a_member_that_says_nothing_is_a_row_too_and_the_others_are_those_known_before
     let known = view(&status, Some((2, &before)));
     let rows: Vec<_> = known.members.iter().map(|row| (row.name.as_str(), row.own)).collect();
     assert_eq!(rows, [("m2", true), ("m1", false)]);
-    assert!(known.text().contains("m1: it was not asked"), "{}", known.text());
+    assert!(known.text().contains("m1: it was not probed"), "{}", known.text());
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! The view for people: the facts of this node's member, a table of all, and what is to be known.
+//! The text view: the facts of this node's member, a table of all members, and notices.
 
 use std::fmt::Write as _;
 
@@ -10,14 +10,13 @@ use crate::report::table::{lines, table};
 use crate::report::text::section;
 
 impl EtcdView {
-    /// For people.
     pub fn text(&self) -> String {
         let mut out = String::new();
         let node = if self.node.is_empty() { "this node" } else { &self.node };
         let since = self.word.since.map_or(String::new(), |since| format!(" for {}", roughly(between(since, self.at))));
         let by = match self.word.by {
             Judge::Agent => "",
-            Judge::Command => " (the agent does not run: judged by these looks alone)",
+            Judge::Command => " (the agent does not run: judged by these probes alone)",
         };
         let _ = writeln!(out, "{} of {node}: {}{since}{by}", self.component, self.word.verdict);
         if let Some(cause) = &self.word.cause {
@@ -34,14 +33,14 @@ impl EtcdView {
         }
         let whose = |row: &MemberRow| if row.own { "this member".to_owned() } else { row.called() };
         let silent = self.members.iter().filter_map(|row| Some(format!("{}: {}", whose(row), row.silent.as_ref()?)));
-        section(&mut out, "Cannot tell", silent);
+        section(&mut out, "Unknown", silent);
         section(&mut out, "Evidence", self.word.evidence.iter().cloned());
-        section(&mut out, "To be known", self.word.notices.iter().cloned());
+        section(&mut out, "Notices", self.word.notices.iter().cloned());
         out
     }
 
     fn facts(&self) -> Vec<(&'static str, String)> {
-        let mut facts = vec![("asked at", self.endpoint.clone())];
+        let mut facts = vec![("probed at", self.endpoint.clone())];
         facts.extend(
             self.cluster.iter().map(|cluster| ("cluster", format!("{cluster}, {} members", self.members.len()))),
         );
@@ -50,7 +49,7 @@ impl EtcdView {
                 ("quorum", format!("answers: a linearizable read found revision {revision}"))
             }
             Quorum::NotAgreed { why } => {
-                ("quorum", format!("does not answer: {why}; the rest here needs none, and may be behind"))
+                ("quorum", format!("does not answer: {why}; the values below need no quorum and may be stale"))
             }
         });
         let own = self.members.iter().find(|row| row.own).and_then(|row| row.says.as_ref());
@@ -69,10 +68,10 @@ impl EtcdView {
             facts.push(("database", size));
         }
         facts.extend(self.growth.iter().map(|growth| ("growth", growth.sentence())));
-        facts.extend(self.fsync.iter().map(|latency| ("log on disk", latency.sentence())));
+        facts.extend(self.fsync.iter().map(|latency| ("WAL fsync", latency.sentence())));
         facts.extend(self.commit.iter().map(|latency| ("database commit", latency.sentence())));
         let pending = self.proposals_pending.map(|pending| format!("{pending} proposals wait"));
-        let changes = self.leader_changes.map(|changes| format!("{changes} changes of leader since it started"));
+        let changes = self.leader_changes.map(|changes| format!("{changes} leader changes since it started"));
         let raft: Vec<String> = changes.into_iter().chain(pending).collect();
         facts.extend((!raft.is_empty()).then(|| ("raft", raft.join(", "))));
         let alarms: Vec<&str> = own.iter().flat_map(|own| &own.alarms).map(String::as_str).collect();
@@ -132,19 +131,18 @@ impl MemberRow {
 }
 
 impl LatencyView {
-    /// As a sentence.
     pub fn sentence(&self) -> String {
-        let bound = |ms: Option<f64>| ms.map_or("beyond every bound".to_owned(), |ms| format!("at most {ms} ms"));
+        let bound = |ms: Option<f64>| ms.map_or("above the last bucket".to_owned(), |ms| format!("at most {ms} ms"));
         let mut out = match self.count {
             Some(count) => format!(
-                "half {}, 99 in 100 {}, of {count} since it started",
+                "median {}, p99 {}, of {count} since it started",
                 bound(self.p50_at_most_ms),
                 bound(self.p99_at_most_ms)
             ),
             None => "none since it started".to_owned(),
         };
         if let Some(above) = self.p99_now_above_ms.filter(|above| *above > 0.0) {
-            let _ = write!(out, "; just now 99 in 100 only within more than {above} ms");
+            let _ = write!(out, "; recently p99 above {above} ms");
         }
         out
     }

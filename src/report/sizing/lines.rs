@@ -1,4 +1,4 @@
-//! The lines: what was found, held against what is wanted. The numbers are etcd's own where it has one.
+//! The lines: each value found, compared with its requirement. The limits are etcd's own where it documents one.
 
 use std::time::Duration;
 
@@ -17,7 +17,6 @@ pub(super) const FAQ: &str = "https://etcd.io/docs/v3.5/faq/";
 pub(super) const HARDWARE: &str = "https://etcd.io/docs/v3.5/op-guide/hardware/";
 /// When a defragmentation is worth its pause: from 100 MB on, 45 % of it unused, as OpenShift's etcd operator has it.
 const OPERATOR: &str = "https://github.com/openshift/cluster-etcd-operator (defragmentation)";
-/// Ours.
 const LASTGOOD: &str = "lastgood";
 
 /// The 99th percentile of the log's fsync stays below this (FAQ).
@@ -68,13 +67,13 @@ fn ms(duration: Duration) -> String {
 }
 
 const OTHER_DISK: &str =
-    "see who else writes to this disk (`iostat -x 1`), and give etcd a faster disk that nothing else uses: an SSD";
+    "see what else writes to this disk (`iostat -x 1`), and give etcd a faster, dedicated disk: an SSD";
 
 pub(super) fn latencies(examined: &Examined<'_>) -> Vec<Line> {
     let metrics = examined.status.and_then(|status| status.metrics.as_ref());
     let own = |subject: &str, every: Option<Latency>, limit: Duration, wanted: &str| {
         let every = every?;
-        let found = format!("half {}, 99 in 100 {}, of {} since etcd started", every.p50, every.p99, every.count);
+        let found = format!("median {}, p99 {}, of {} since etcd started", every.p50, every.p99, every.count);
         let verdict = match every.p99.at_most {
             Some(at_most) if at_most <= limit => Mark::Ok,
             _ if every.p99.above >= limit => Mark::Failed,
@@ -83,22 +82,22 @@ pub(super) fn latencies(examined: &Examined<'_>) -> Vec<Line> {
         Some(line(subject, verdict, found, wanted, FAQ, OTHER_DISK))
     };
     let mut all: Vec<Line> = [
-        own("etcd's log on disk", metrics.and_then(|m| m.every_fsync), FSYNC, "99 in 100 below 10 ms"),
-        own("etcd's database commits", metrics.and_then(|m| m.every_commit), COMMIT, "99 in 100 below 25 ms"),
+        own("etcd's WAL fsync", metrics.and_then(|m| m.every_fsync), FSYNC, "p99 below 10 ms"),
+        own("etcd's database commits", metrics.and_then(|m| m.every_commit), COMMIT, "p99 below 25 ms"),
     ]
     .into_iter()
     .flatten()
     .collect();
     if let Some(measured) = &examined.measured {
         let found = format!(
-            "half {}, 99 in 100 {}, the longest {}, of {} writes of 2300 bytes",
+            "median {}, p99 {}, maximum {}, of {} writes of 2300 bytes",
             ms(measured.p50),
             ms(measured.p99),
             ms(measured.max),
             measured.writes
         );
         let verdict = if measured.p99 < FSYNC { Mark::Ok } else { Mark::Failed };
-        all.push(line("fdatasync, measured", verdict, found, "99 in 100 below 10 ms", FAQ, OTHER_DISK));
+        all.push(line("fdatasync, measured", verdict, found, "p99 below 10 ms", FAQ, OTHER_DISK));
         let rate = measured.per_second();
         let verdict = match rate {
             rate if rate >= HEAVY => Mark::Ok,
@@ -110,9 +109,9 @@ pub(super) fn latencies(examined: &Examined<'_>) -> Vec<Line> {
         all.push(line("sequential writes, measured", verdict, found, wanted, HARDWARE, OTHER_DISK));
     }
     if all.is_empty() {
-        let found = "nothing was measured, and no etcd tells".to_owned();
+        let found = "nothing was measured, and no etcd reports it".to_owned();
         let next = "`lastgood etcd sizing --write-test` measures it, with test writes";
-        all.push(line("the disk's latency", Mark::CannotTell, found, "99 in 100 below 10 ms", FAQ, next));
+        all.push(line("the disk's latency", Mark::CannotTell, found, "p99 below 10 ms", FAQ, next));
     }
     all
 }
@@ -134,8 +133,8 @@ pub(super) fn database(examined: &Examined<'_>) -> Vec<Line> {
             }
             None => (Mark::CannotTell, format!("{}; its quota is unknown", size::roughly(bytes))),
         };
-        let found = if full { format!("{found}; NOSPACE is raised: nothing is written any more") } else { found };
-        let next = if mark == Mark::CannotTell { "start etcd: it tells its quota" } else { room };
+        let found = if full { format!("{found}; NOSPACE is raised: etcd refuses writes") } else { found };
+        let next = if mark == Mark::CannotTell { "start etcd: it reports its quota" } else { room };
         all.push(line("database", mark, found, "below 90 % of the quota", LASTGOOD, next));
     }
     if let (Some(bytes), Some(used)) = (bytes, own.and_then(|own| own.db_in_use)) {
@@ -143,7 +142,7 @@ pub(super) fn database(examined: &Examined<'_>) -> Vec<Line> {
         let worth = bytes >= DEFRAGMENT_FROM && unused >= DEFRAGMENT_UNUSED;
         let mark = if worth { Mark::Warning } else { Mark::Ok };
         let found = format!("{unused} % of {} is unused", size::roughly(bytes));
-        let next = "`etcdctl defrag`, one member after the other, the leader last: it serves nobody meanwhile";
+        let next = "`etcdctl defrag`, one member after the other, the leader last: a member does not serve meanwhile";
         all.push(line("fragmentation", mark, found, "below 45 %, or a small database", OPERATOR, next));
     }
     if let Some(growth) = examined.growth {
@@ -175,9 +174,9 @@ pub(super) fn disk(examined: &Examined<'_>) -> Vec<Line> {
     let mut all = Vec::new();
     if examined.in_memory {
         let found = "a file system in memory".to_owned();
-        let next = "put etcd's data on a disk: with the machine's next start they are gone, and every latency here says \
-                    nothing";
-        all.push(line("file system", Mark::Failed, found, "one that outlives a power cut", LASTGOOD, next));
+        let next = "put etcd's data on a disk: in memory they are lost at the next boot, and every latency here is \
+                    meaningless";
+        all.push(line("file system", Mark::Failed, found, "one that survives a power cut", LASTGOOD, next));
     }
     let Some(disk) = examined.disk else { return all };
     let quota = examined.status.and_then(EtcdStatus::quota);
@@ -198,10 +197,9 @@ pub(super) fn disk(examined: &Examined<'_>) -> Vec<Line> {
         Room::FewInodes => found.push_str("; few inodes are left"),
         Room::None | Room::Little | Room::Enough => {}
     }
-    let wanted =
-        format!("{}: what the database may grow by, and the copy that defragmenting makes", size::roughly(wanted));
+    let wanted = format!("{}: the rest of the quota, and the copy that a defragmentation makes", size::roughly(wanted));
     let next = "free some (`crictl rmi --prune`, `journalctl --vacuum-size=1G`, old backups), or enlarge it";
-    all.push(line("free room", mark, found, &wanted, LASTGOOD, next));
+    all.push(line("free space", mark, found, &wanted, LASTGOOD, next));
     all
 }
 

@@ -1,13 +1,13 @@
-//! Whether a disk, a database and a node are fit for etcd, line by line against what etcd's own documentation asks for.
+//! Whether a disk, a database and a node are fit for etcd, line by line, compared with etcd's own documentation.
 //!
 //! ```text
 //!   the member's own histograms ─┐
-//!   writes measured by us ───────┤
-//!   size, quota, growth ─────────┼──▶ a Line each: found, wanted, by whose word, next ──▶ Sizing ──▶ text | JSON | YAML
+//!   test writes ─────────────────┤
+//!   size, quota, growth ─────────┼──▶ a Line each: found, wanted, source, next ──▶ Sizing ──▶ text | JSON | YAML
 //!   disk, pressure, processors ──┘
 //! ```
 //!
-//! Pure, like all of this room. Where a histogram's bucket holds the limit, neither side of it is claimed.
+//! Pure, like the whole room. If the limit is inside a bucket of a histogram, the result is unknown.
 
 mod lines;
 #[cfg(test)]
@@ -31,10 +31,8 @@ use crate::sys::sync_writes::Measured;
 /// The version of the printed form: raised when a field changes its meaning, not when one is added.
 const VERSION: u32 = 1;
 
-/// The examination.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sizing {
-    /// Of this form.
     pub version: u32,
     /// When it was made.
     pub at: Timestamp,
@@ -52,14 +50,12 @@ pub struct Sizing {
     pub lines: Vec<Line>,
 }
 
-/// One line.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Line {
     /// What was looked at.
     pub subject: String,
     /// How it came out.
     pub verdict: Mark,
-    /// What was found.
     pub found: String,
     /// What is wanted.
     pub wanted: String,
@@ -73,7 +69,6 @@ pub struct Line {
 /// All that is examined.
 #[derive(Clone, Debug)]
 pub struct Examined<'e> {
-    /// When.
     pub at: Timestamp,
     /// The node's name.
     pub node: &'e str,
@@ -87,7 +82,6 @@ pub struct Examined<'e> {
     pub db_bytes: Option<u64>,
     /// How it grew, as far as that was watched.
     pub growth: Option<Growth>,
-    /// The disk.
     pub disk: Option<&'e Disk>,
     /// Whether the file system lies in memory alone.
     pub in_memory: bool,
@@ -102,7 +96,6 @@ pub struct Examined<'e> {
 }
 
 impl Sizing {
-    /// Examines.
     pub fn new(examined: &Examined<'_>) -> Self {
         let mut all = lines::latencies(examined);
         all.extend(lines::database(examined));
@@ -116,7 +109,7 @@ impl Sizing {
         let sentence = match verdict {
             Mark::Ok => "fit for etcd".to_owned(),
             Mark::Warning => format!("fit for etcd, with little to spare: {named}"),
-            Mark::CannotTell => format!("whether it is fit for etcd cannot be told: {named}"),
+            Mark::CannotTell => format!("it is unknown whether it is fit for etcd: {named}"),
             Mark::Failed => format!("not fit for etcd: {named}"),
         };
         Self {
@@ -144,12 +137,12 @@ impl Sizing {
         }
         let mut out = table::lines(&table);
         let next = self.lines.iter().filter_map(|line| Some(format!("{}: {}", line.subject, line.next.as_ref()?)));
-        section(&mut out, "What to do", next);
+        section(&mut out, "Next steps", next);
         let mut sources: Vec<&str> = self.lines.iter().map(|line| line.source.as_str()).collect();
         sources.retain(|source| source.starts_with("https://"));
         sources.sort_unstable();
         sources.dedup();
-        section(&mut out, "By the word of", sources.into_iter().map(str::to_owned));
+        section(&mut out, "Sources", sources.into_iter().map(str::to_owned));
         let node = if self.node.is_empty() { "this node" } else { &self.node };
         out.push_str(&format!("\n{node}, {}: {}\n", self.directory, self.sentence));
         out
@@ -159,8 +152,8 @@ impl Sizing {
 /// That a measurement is about to be made beside an etcd that runs.
 pub fn beside_a_running_etcd(writes: u32, longest: Duration) -> String {
     format!(
-        "An etcd runs on this disk. Up to {writes} writes, each followed by fdatasync, for {} at most, are made beside its \
-         own: it may answer slower meanwhile, and on a slow disk lose its leadership for a moment.",
+        "An etcd runs on this disk. Up to {writes} writes, each followed by fdatasync, for {} at most, compete with \
+         its own: it may answer slower meanwhile, and on a slow disk lose its leadership for a moment.",
         roughly(longest)
     )
 }

@@ -1,4 +1,4 @@
-//! One good node, and what makes each line of it worse.
+//! One good node, and a deviation for each line.
 
 use super::lines::{FAQ, HARDWARE};
 use super::*;
@@ -93,7 +93,7 @@ fn mark(sizing: &Sizing, subject: &str) -> Mark {
 fn a_good_disk_under_a_small_database_is_fit() {
     let sizing = sized(|_, _, examined| examined.measured = measured(MS(4), 500));
     assert_eq!((sizing.verdict, sizing.sentence.as_str()), (Mark::Ok, "fit for etcd"), "{}", sizing.text());
-    for subject in ["etcd's log on disk", "etcd's database commits", "fdatasync, measured", "quota", "free room"] {
+    for subject in ["etcd's WAL fsync", "etcd's database commits", "fdatasync, measured", "quota", "free space"] {
         assert_eq!(mark(&sizing, subject), Mark::Ok);
     }
     assert!(sizing.text().contains(FAQ) && sizing.text().contains(HARDWARE), "{}", sizing.text());
@@ -105,7 +105,7 @@ fn a_bucket_that_holds_the_limit_claims_neither_side() {
         [(4, Some(8), Mark::Ok), (8, Some(16), Mark::Warning), (16, Some(32), Mark::Failed), (8192, None, Mark::Failed)]
     {
         let sizing = sized(|status, _, _| status.metrics.as_mut().unwrap().every_fsync = latency(above, at_most));
-        assert_eq!(mark(&sizing, "etcd's log on disk"), verdict, "above {above} ms");
+        assert_eq!(mark(&sizing, "etcd's WAL fsync"), verdict, "above {above} ms");
     }
 }
 
@@ -127,7 +127,7 @@ fn what_is_measured_is_held_against_etcds_own_numbers() {
     assert_eq!(mark(&nothing, "the disk's latency"), Mark::CannotTell);
     assert_eq!(mark(&nothing, "database"), Mark::CannotTell, "nobody tells its quota");
     assert!(!nothing.is_well());
-    let room = nothing.lines.iter().find(|line| line.subject == "free room").unwrap();
+    let room = nothing.lines.iter().find(|line| line.subject == "free space").unwrap();
     assert!(room.wanted.starts_with("2.0 GiB"), "as much as an etcd takes that is told nothing: {room:?}");
 }
 
@@ -161,9 +161,9 @@ fn a_database_is_measured_by_its_quota_its_growth_and_what_of_it_is_used() {
 #[test]
 fn the_disk_the_pressure_and_the_node_have_their_lines() {
     let full = sized(|_, disk, _| (disk.free, disk.available) = (1 << 20, 1 << 20));
-    assert_eq!(mark(&full, "free room"), Mark::Failed);
+    assert_eq!(mark(&full, "free space"), Mark::Failed);
     let tight = sized(|_, disk, _| disk.available = 1 << 30);
-    assert_eq!(mark(&tight, "free room"), Mark::Warning, "it may not grow as far as it is allowed to");
+    assert_eq!(mark(&tight, "free space"), Mark::Warning, "it may not grow as far as it is allowed to");
     let memory = sized(|_, _, examined| examined.in_memory = true);
     assert_eq!(mark(&memory, "file system"), Mark::Failed);
     let stalled = |some_60, full_60| Some(Stall { some_10: 0.0, some_60, full_10: 0.0, full_60 });

@@ -1,4 +1,4 @@
-//! The files of a bundle beside its snapshot: their names, their size, and removing them.
+//! The files of a bundle next to its snapshot: their names, their size, and their removal.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -29,7 +29,7 @@ pub(in crate::snapshots) fn sweep(dir: &Path) {
         let ending = [MANIFEST, KEYS, NODE].into_iter().find(|ending| name.ends_with(ending));
         let Some(stem) = ending.and_then(|ending| name.strip_suffix(ending)?.strip_suffix('.')) else { continue };
         let snapshot = format!("{stem}.db");
-        // A person's own are theirs.
+        // The operator's own are theirs.
         if snapshot.parse::<Name>().is_ok()
             && (gone(&dir.join(snapshot)) || gone(&dir.join(format!("{stem}.{MANIFEST}"))))
         {

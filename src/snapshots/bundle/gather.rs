@@ -1,14 +1,14 @@
-//! What goes into a bundle: out of the record what is known-good, off the node what no record keeps.
+//! Collects the content of a bundle: known-good state from the record, everything else from the node.
 //!
-//! | what                                   | from                      | goes into                          |
-//! |----------------------------------------|---------------------------|------------------------------------|
-//! | manifests, their configuration files   | known-good generations    | the plain part, unless it is secret |
-//! | the kubelet's configuration, arguments | the node                  | the plain part, unless it is secret |
-//! | our own configuration                  | the node                  | the plain part, unless it is secret |
-//! | what closures know by fingerprint      | the node                  | the encrypted part                 |
-//! | the PKI directory, kubeconfigs, the kubelet's credentials | the node | the encrypted part                |
+//! | what                                   | from                      | part                               |
+//! |----------------------------------------|---------------------------|------------------------------------| |
+//! manifests, their configuration files   | known-good generations    | the plain part, unless it is secret | | the
+//! kubelet's configuration, arguments | the node                  | the plain part, unless it is secret | | lastgood's
+//! configuration               | the node                  | the plain part, unless it is secret | | files that are
+//! known by fingerprint    | the node                  | the encrypted part                 | | the PKI directory,
+//! kubeconfigs, the kubelet's credentials | the node | the encrypted part                |
 //!
-//! What a file is, is judged by what stands in it, as everywhere (Q4). Key material is in memory alone.
+//! A file is classified by its content, as everywhere (Q4). Key material is only in memory.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -30,11 +30,10 @@ const MOST: u64 = 16 << 20;
 /// How deep the PKI directory is looked through: pki/etcd is one.
 const DEPTH: usize = 2;
 
-/// Where a person gives the kubelet arguments of their own: what kubeadm's drop-in reads of the packages of Debian and of
-/// Fedora (`EnvironmentFile=-…`).
+/// Where the operator gives the kubelet arguments of their own: what kubeadm's drop-in reads of the packages of Debian
+/// and of Fedora (`EnvironmentFile=-…`).
 const KUBELET_EXTRA_ARGS: [&str; 2] = ["/etc/default/kubelet", "/etc/sysconfig/kubelet"];
 
-/// All of it.
 #[derive(Debug)]
 pub struct Gathered {
     /// The node's name.
@@ -45,7 +44,6 @@ pub struct Gathered {
     pub(super) components: BTreeMap<ComponentId, Component>,
     /// Manifests and configuration.
     pub(super) plain: Files,
-    /// Key material.
     pub(super) keys: Files,
     /// What is not there and should be known.
     pub(super) left_out: Vec<String>,
@@ -67,7 +65,7 @@ impl Files {
         tar::fits(&entry)?;
         let bytes = self.bytes.saturating_add(entry.bytes.len() as u64);
         if self.entries.len() == tar::MAX_FILES || bytes > MOST {
-            return Err("is more than a bundle takes".to_owned());
+            return Err("is larger than a bundle permits".to_owned());
         }
         self.bytes = bytes;
         self.entries.push(entry);
@@ -101,11 +99,11 @@ pub fn gather(settings: &Settings) -> Result<Gathered, String> {
                 gathered.generation(&store, &found.manifests.value, id, generation);
                 keys.extend(keys_of(generation));
             }
-            None => gathered.left_out.push(format!("{id}: nothing of it was known-good yet")),
+            None => gathered.left_out.push(format!("{id}: no generation of it is known-good yet")),
         }
     }
     if memory.components.is_empty() {
-        gathered.left_out.push("no manifest was known-good yet: no agent has watched this node".to_owned());
+        gathered.left_out.push("no manifest is known-good yet: no agent has run on this node".to_owned());
     }
     // Without our own, a node that comes back names no recipients, and its next snapshots carry no keys.
     for path in found.kubelet_files.iter().chain(&settings.files).chain(&settings.snapshots.remote.ca_file) {
@@ -206,7 +204,7 @@ impl Gathered {
         }
     }
 
-    /// A file as it stands now. Twice asked for, it is there once.
+    /// A file as it is now. Twice asked for, it is there once.
     fn off_the_node(&mut self, path: &Path, wanted: Wanted) {
         if self.plain.has(path) || self.keys.has(path) {
             return;

@@ -1,6 +1,7 @@
-//! `NAME.bundle.json`: what a bundle consists of, and what it is a bundle of.
+//! `NAME.bundle.json`: the parts of a bundle, and the snapshot it belongs to.
 //!
-//! Its parts' names are not believed but compared with those that a snapshot of that name can have, so none leads elsewhere.
+//! The names of the parts are not trusted but compared with the names that a snapshot of that name can have, so that
+//! none leads out of the directory.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -54,7 +55,6 @@ pub struct Bundle {
     pub by: String,
 }
 
-/// One file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Part {
@@ -66,7 +66,6 @@ pub struct Part {
     pub sha256: Digest,
 }
 
-/// One component.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Component {
@@ -84,11 +83,10 @@ pub struct Component {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Fingerprint {
-    /// Where it lay.
     pub path: PathBuf,
-    /// SHA-256 of what is public of it: the DER of its certificates and public keys, of a private key that of its public one
-    /// (`openssl pkey -pubout -outform DER | sha256sum`). Absent where nothing is: a manifest lies in plain sight, and a
-    /// password or a token could be guessed from its digest.
+    /// SHA-256 of what is public of it: the DER of its certificates and public keys, of a private key that of its
+    /// public one (`openssl pkey -pubout -outform DER | sha256sum`). Absent where nothing is: a manifest is in plain
+    /// sight, and a password or a token could be guessed from its digest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub public: Option<Digest>,
     /// Of all of it, in a bundle of format 1.
@@ -113,7 +111,6 @@ impl Fingerprint {
 /// Why there is no bundle to be had: a sentence that names the file.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
-    /// There is none.
     #[error("{} has no bundle ({MANIFEST})", .0.display())]
     None(PathBuf),
     /// It is damaged, or not one.
@@ -125,10 +122,9 @@ pub enum Fault {
 }
 
 impl Bundle {
-    /// Its text.
     pub(super) fn encode(&self) -> Result<Vec<u8>, String> {
         let bytes = envelope::encode(VERSION, "bundle", self).map_err(|error| error.to_string())?;
-        if bytes.len() as u64 > MAX_MANIFEST { Err("lists more than any node has".to_owned()) } else { Ok(bytes) }
+        if bytes.len() as u64 > MAX_MANIFEST { Err("lists too many parts".to_owned()) } else { Ok(bytes) }
     }
 
     /// Reads it from its text. `snapshot`: the name of the file it has to be about.
@@ -146,7 +142,7 @@ impl Bundle {
         Ok(bundle)
     }
 
-    /// The bundle beside a snapshot: its manifest alone is read.
+    /// The bundle next to a snapshot: its manifest alone is read.
     ///
     /// # Errors
     /// [`Fault`]
@@ -163,7 +159,7 @@ impl Bundle {
 
     /// Whether it can be the bundle of a snapshot of that name.
     fn fits(&self, snapshot: &str) -> Result<(), String> {
-        let stem = stem(snapshot).ok_or("is about no snapshot")?;
+        let stem = stem(snapshot).ok_or("names no snapshot")?;
         let first = self.parts.first().ok_or("lists no part")?;
         if first.name != snapshot {
             let words = "give every file of a snapshot the name it had";
@@ -189,7 +185,7 @@ impl Bundle {
             return Err("does not name the recipients of its keys".to_owned());
         }
         if self.keys.len() > tar::MAX_FILES || self.configuration.len() > tar::MAX_FILES {
-            return Err("lists more files than any node has".to_owned());
+            return Err("lists too many files".to_owned());
         }
         let own = [&self.node, &self.by].into_iter().chain(&self.etcd).chain(&self.recipients).chain(&self.left_out);
         let members = self.members.iter().flat_map(|m| m.peer_urls.iter().chain(&m.client_urls).chain([&m.name]));
@@ -200,7 +196,7 @@ impl Bundle {
         let mut texts = own.chain(members).chain(images);
         let hostile = |text: &str| text.chars().any(char::is_control);
         if texts.any(|text| hostile(text)) || paths.any(|path| hostile(&path.to_string_lossy())) {
-            return Err("holds control characters".to_owned());
+            return Err("contains control characters".to_owned());
         }
         Ok(())
     }

@@ -1,17 +1,18 @@
-//! The bundle: what a bare machine needs besides etcd's data, beside the snapshot of them.
+//! The bundle: what a bare machine needs in addition to etcd's data, stored next to the snapshot.
 //!
 //! ```text
-//!   NAME.db              the data, as etcd sent them: etcdctl, etcdutl and `lastgood etcd restore` take it alone
-//!   NAME.node.tar        known-good manifests, the configuration they name, the kubelet's: as they lay on the node
+//!   NAME.db              the data, as etcd sent them: etcdctl, etcdutl and `lastgood etcd restore` need only this file
+//!   NAME.node.tar        known-good manifests, the configuration they name, the kubelet's: with their paths on the node
 //!   NAME.keys.tar.age    keys, certificates, kubeconfigs, tokens: encrypted to the operator's recipients, or absent (Q4)
-//!   NAME.bundle.json     written last: every part with its size and SHA-256, and what is known of node and cluster
+//!   NAME.bundle.json     written last: every part with its size and SHA-256, and the facts about node and cluster
 //!
 //!   record, known, node ──gather──▶ Gathered ──seal, write──▶ parts ──▶ bundle.json
 //!                                                              parts ──check, open──▶ files ──▶ unpack below a directory
 //! ```
 //!
-//! It is bound to its snapshot and never in its way: a snapshot without one, or with a torn one, is as good as it was. Parts
-//! without their snapshot, or without the manifest that lists them, are what a crash left, and swept.
+//! A bundle belongs to its snapshot and never endangers it: a snapshot without a bundle, or with a torn one, is as good
+//! as before. Parts without their snapshot, or without the manifest that lists them, are left over from a crash and are
+//! removed.
 
 mod files;
 mod gather;
@@ -59,7 +60,7 @@ fn beside(snapshot: &Path, ending: &str) -> Option<PathBuf> {
     Some(snapshot.with_file_name(format!("{}.{ending}", stem(file)?)))
 }
 
-/// Whether a bundle stands beside a snapshot: its manifest does, whatever it holds.
+/// Whether a bundle exists next to a snapshot: its manifest does, whatever it holds.
 pub fn stands(snapshot: &Path) -> bool {
     beside(snapshot, MANIFEST).is_some_and(|path| path.symlink_metadata().is_ok())
 }

@@ -1,4 +1,4 @@
-//! A bundle, read again: every part whole and as its manifest says, or the one that is not named.
+//! Opens a bundle: every part is complete and matches its manifest, or the error names the one that does not.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -13,11 +13,9 @@ use crate::sys::files;
 /// What a bundle holds besides the data.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Contents {
-    /// Its manifest.
     pub bundle: Bundle,
     /// Manifests and configuration.
     pub plain: Vec<Entry>,
-    /// Key material.
     pub keys: Keys,
 }
 
@@ -28,7 +26,6 @@ pub enum Keys {
     Absent,
     /// It is in it, and nobody has opened it.
     Closed,
-    /// Opened.
     Opened(Vec<Entry>),
 }
 
@@ -51,7 +48,7 @@ pub fn open_fetched(
 ) -> Result<Contents, Fault> {
     let part = |listed: &Part| {
         let damaged = |why: String| Fault::Damaged(format!("{} {why}", listed.name));
-        let bytes = parts.get(&listed.name).ok_or_else(|| damaged("is not there".to_owned()))?;
+        let bytes = parts.get(&listed.name).ok_or_else(|| damaged("does not exist".to_owned()))?;
         compare(listed, bytes.len() as u64, || Digest::of(bytes)).map_err(damaged)?;
         Ok(bytes.clone())
     };
@@ -78,7 +75,7 @@ fn opened(
             let keys = entries(&listed.name, &opened)?;
             let fit = bundle.keys.iter().zip(&keys).all(|(listed, entry)| listed.fits(entry));
             if bundle.keys.len() != keys.len() || !fit {
-                return Err(Fault::Damaged(format!("{} does not hold the keys that the bundle lists", listed.name)));
+                return Err(Fault::Damaged(format!("{} does not contain the keys that the bundle lists", listed.name)));
             }
             Keys::Opened(keys)
         }
@@ -87,7 +84,7 @@ fn opened(
 }
 
 fn entries(name: &str, archive: &[u8]) -> Result<Vec<Entry>, Fault> {
-    tar::read(archive).map_err(|fault| Fault::Damaged(format!("{name} is no archive of ours: {fault}")))
+    tar::read(archive).map_err(|fault| Fault::Damaged(format!("{name} is no archive that lastgood wrote: {fault}")))
 }
 
 /// One part's bytes, if they are those that were listed.
@@ -105,7 +102,7 @@ fn compare(listed: &Part, bytes: u64, sha256: impl FnOnce() -> Digest) -> Result
     }
     match sha256() == listed.sha256 {
         true => Ok(()),
-        false => Err("is not what it was when the bundle was made: its SHA-256 is another".to_owned()),
+        false => Err("changed since the bundle was made: its SHA-256 differs".to_owned()),
     }
 }
 
@@ -120,7 +117,7 @@ pub fn verify(snapshot: &Path, verified: &Verified) -> Result<Bundle, Fault> {
     Ok(bundle)
 }
 
-/// The same of a bundle whose parts were fetched, the data into this file.
+/// The same for a bundle whose parts were fetched, the data into this file.
 ///
 /// # Errors
 /// As [`verify`].

@@ -1,5 +1,5 @@
-//! Key material, encrypted to the operator's recipients and decrypted by one of their identities: the age format, version
-//! 1 (age-encryption.org/v1), which the tools age and rage open as well. All of it in memory.
+//! Encrypts key material to the operator's recipients, and decrypts it with one of their identities: the age format,
+//! version 1 (age-encryption.org/v1), which the tools age and rage open as well. All of it in memory.
 
 use std::io::{Read as _, Write as _};
 use std::path::Path;
@@ -39,7 +39,7 @@ pub(super) fn open(sealed: &[u8], identities: &Path) -> Result<Vec<u8>, String> 
     let text = files::read_bounded(identities, MAX_IDENTITIES).map_err(|error| error.to_string())?;
     let no_identities = |error: &dyn std::fmt::Display| {
         format!(
-            "{} is no identity file of age's: {error}; write it as `age-keygen` does, without a passphrase",
+            "{} is no age identity file: {error}; write it as `age-keygen` does, without a passphrase",
             identities.display()
         )
     };
@@ -56,7 +56,7 @@ pub(super) fn open(sealed: &[u8], identities: &Path) -> Result<Vec<u8>, String> 
     let mut bytes = Vec::new();
     let read = plain.take(MAX_PART + 1).read_to_end(&mut bytes);
     read.map_err(|error| format!("cannot be decrypted: {error}"))?;
-    if bytes.len() as u64 > MAX_PART { Err("holds more than any node has of keys".to_owned()) } else { Ok(bytes) }
+    if bytes.len() as u64 > MAX_PART { Err("contains too many keys".to_owned()) } else { Ok(bytes) }
 }
 
 #[cfg(test)]
@@ -101,7 +101,7 @@ mod tests {
         let sealed = seal(b"a key", &[identity(dir.path(), "own").1]).unwrap();
         fs::write(&path, "-----BEGIN OPENSSH PRIVATE KEY-----\n").unwrap();
         let error = open(&sealed, &path).unwrap_err();
-        assert!(error.contains("is no identity file") && !error.contains("OPENSSH"), "{error}");
+        assert!(error.contains("is no age identity file") && !error.contains("OPENSSH"), "{error}");
         assert!(open(&sealed, &dir.path().join("none")).unwrap_err().contains("none"));
     }
 

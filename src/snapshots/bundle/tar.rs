@@ -1,12 +1,12 @@
-//! Files in one: the plain tar of POSIX (ustar), of regular files alone.
+//! An archive of files: the plain tar of POSIX (ustar), of regular files only.
 //!
 //! ```text
-//!   header 512 ─ bytes, filled up to 512 ─ header ─ bytes ─ … ─ 1024 of nought
+//!   header 512 ─ bytes, filled up to 512 ─ header ─ bytes ─ … ─ 1024 zeros
 //! ```
 //!
-//! `tar` reads what is written here. What is read here is what was written here: no links, devices, directories or
-//! extensions, no name that leads out of the directory it is unpacked into, and none twice. So there is no question of what
-//! a second file of one name, or one below a link, would do.
+//! `tar` reads what is written here. The reader accepts only what the writer produces: no links, devices, directories
+//! or extensions, no name that leads out of the target directory, and none twice. So a second file of one name, or a
+//! file below a link, cannot occur.
 //!
 //! The format: POSIX.1-2017, pax, "ustar Interchange Format".
 
@@ -35,18 +35,13 @@ const PREFIX: Field = (345, 155);
 /// "ustar", and its version.
 const USTAR: &[u8] = b"ustar\x0000";
 
-/// One file.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Entry {
     /// Where it lay: a path from / on.
     pub path: PathBuf,
-    /// Permission bits.
     pub mode: u32,
-    /// Owner.
     pub uid: u32,
-    /// Group.
     pub gid: u32,
-    /// What it held.
     pub bytes: Vec<u8>,
 }
 
@@ -61,9 +56,7 @@ impl fmt::Debug for Entry {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("at byte {at}: {what}")]
 pub struct Fault {
-    /// Where.
     pub at: usize,
-    /// A clause.
     pub what: String,
 }
 
@@ -141,7 +134,7 @@ fn sum(header: &[u8]) -> u64 {
 
 /// The name of a path in an archive: without its first slash.
 fn name_of(path: &Path) -> Result<String, String> {
-    let text = path.to_str().ok_or("has a name that is no UTF-8")?;
+    let text = path.to_str().ok_or("has a name that is not UTF-8")?;
     let name = text.strip_prefix('/').ok_or("is a relative path")?;
     is_plain(name)?;
     Ok(name.to_owned())
@@ -183,28 +176,28 @@ pub fn read(archive: &[u8]) -> Result<Vec<Entry>, Fault> {
     let mut at = 0;
     loop {
         let fault = |what: &str| Fault { at, what: what.to_owned() };
-        let header = archive.get(at..at + BLOCK).ok_or_else(|| fault("it breaks off"))?;
+        let header = archive.get(at..at + BLOCK).ok_or_else(|| fault("it is truncated"))?;
         if header.iter().all(|byte| *byte == 0) {
             let rest = archive.get(at..).unwrap_or_default();
             return match rest.len() == 2 * BLOCK && rest.iter().all(|byte| *byte == 0) {
-                true if names.iter().any(|path| lies_below(&names, path)) => Err(fault("a file lies below another")),
+                true if names.iter().any(|path| lies_below(&names, path)) => Err(fault("a file is below another file")),
                 true => Ok(entries),
                 false => Err(fault("it does not end as an archive does")),
             };
         }
         if entries.len() == MAX_FILES {
-            return Err(fault("there are more files than any node has"));
+            return Err(fault("it has too many files"));
         }
         let (entry, size) = described(header).map_err(fault)?;
         let began = at + BLOCK;
         let ended = began.checked_add(size).ok_or_else(|| fault("a file is too large"))?;
-        let bytes = archive.get(began..ended).ok_or_else(|| fault("it breaks off in a file"))?;
+        let bytes = archive.get(began..ended).ok_or_else(|| fault("it is truncated in a file"))?;
         let next = ended.next_multiple_of(BLOCK);
         if next > archive.len() {
-            return Err(fault("it breaks off behind a file"));
+            return Err(fault("it is truncated after a file"));
         }
         if !names.insert(entry.path.clone()) {
-            return Err(fault("a file is there twice"));
+            return Err(fault("a file occurs twice"));
         }
         entries.push(Entry { bytes: bytes.to_vec(), ..entry });
         at = next;
@@ -218,13 +211,13 @@ fn lies_below(names: &BTreeSet<PathBuf>, path: &Path) -> bool {
 /// A header's file without its bytes, and how many there are.
 fn described(header: &[u8]) -> Result<(Entry, usize), &'static str> {
     if number(header, SUM)? != sum(header) {
-        return Err("the checksum of a header does not fit");
+        return Err("the checksum of a header does not match");
     }
     if field(header, MAGIC) != USTAR {
         return Err("a header is not of this format");
     }
     if field(header, KIND) != b"0" {
-        return Err("there is something else than a regular file");
+        return Err("it contains something other than a regular file");
     }
     let (prefix, rest) = (text(header, PREFIX)?, text(header, NAME)?);
     let name = if prefix.is_empty() { rest.to_owned() } else { format!("{prefix}/{rest}") };
@@ -248,16 +241,16 @@ fn field(header: &[u8], (at, length): Field) -> &[u8] {
 fn text(header: &[u8], of: Field) -> Result<&str, &'static str> {
     let bytes = field(header, of);
     let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
-    std::str::from_utf8(bytes.get(..end).unwrap_or_default()).map_err(|_| "a name is no UTF-8")
+    std::str::from_utf8(bytes.get(..end).unwrap_or_default()).map_err(|_| "a name is not UTF-8")
 }
 
 fn number(header: &[u8], of: Field) -> Result<u64, &'static str> {
     let digits = text(header, of)?.trim_matches(' ');
     // A sign is no digit, to whoever reads strictly.
     if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Err("a number is none");
+        return Err("a number field contains no number");
     }
-    u64::from_str_radix(digits, 8).map_err(|_| "a number is none")
+    u64::from_str_radix(digits, 8).map_err(|_| "a number field contains no number")
 }
 
 #[cfg(test)]
@@ -332,7 +325,7 @@ mod tests {
             assert!(read(&below).unwrap_err().what.contains("below another"));
         }
         let many: Vec<Entry> = (0..=MAX_FILES).map(|n| entry(&format!("/{n}"), b"")).collect();
-        assert!(read(&write(&many, 0).unwrap()).unwrap_err().what.contains("more files"));
+        assert!(read(&write(&many, 0).unwrap()).unwrap_err().what.contains("too many files"));
     }
 
     #[test]
@@ -341,7 +334,7 @@ mod tests {
             let mut archive = write(&[entry("/a", b"x")], 0).unwrap();
             archive[SIZE.0..SIZE.0 + 11].copy_from_slice(size.as_bytes());
             reseal(&mut archive);
-            assert!(read(&archive).unwrap_err().what.contains("breaks off"), "{size}");
+            assert!(read(&archive).unwrap_err().what.contains("truncated"), "{size}");
         }
     }
 

@@ -1,4 +1,4 @@
-//! A bundle, there and back, and what becomes of it when it is torn, foreign or hostile.
+//! A bundle, written and read back; torn, foreign and hostile bundles.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -62,7 +62,7 @@ pub(in crate::snapshots) fn gathered() -> Gathered {
         components: BTreeMap::from([(ComponentId::system("etcd"), etcd)]),
         plain,
         keys,
-        left_out: vec!["kube-scheduler: nothing of it was known-good yet".into()],
+        left_out: vec!["kube-scheduler: no generation of it is known-good yet".into()],
     }
 }
 
@@ -238,7 +238,7 @@ fn nothing_that_could_be_guessed_has_a_fingerprint_and_what_is_opened_is_what_wa
         &|bundle| bundle.keys[2].public = bundle.keys[1].public,
     ];
     for (n, change) in changes.into_iter().enumerate() {
-        assert!(sealed(change).unwrap_err().contains("does not hold the keys"), "{n}");
+        assert!(sealed(change).unwrap_err().contains("does not contain the keys"), "{n}");
     }
     // A bundle of format 1, with digests of whole files, is opened as it was.
     let mut before = contents.bundle.clone();
@@ -289,7 +289,7 @@ fn a_part_that_was_touched_is_named_and_the_data_stay_proven() {
     let mut data = fs::read(&snapshot).unwrap();
     data[0] ^= 1;
     fs::write(&snapshot, data).unwrap();
-    assert!(as_it_was(&snapshot).unwrap_err().to_string().contains(".db is not what it was"));
+    assert!(as_it_was(&snapshot).unwrap_err().to_string().contains(".db changed since the bundle was made"));
 }
 
 #[test]

@@ -1,8 +1,8 @@
-//! A bundle's files, below a directory, as they lay on the node: `DIR/etc/kubernetes/…`, with their modes and owners. To be
-//! looked at, and copied to their places by a person: nothing of a running node is touched.
+//! Writes a bundle's files below a directory with their paths on the node: `DIR/etc/kubernetes/…`, with their modes and
+//! owners. The operator inspects them and copies them to their places: nothing of a running node is changed.
 //!
-//! Keys keep theirs as well: a control plane that does not run as root reads them as a member of their group, and a
-//! certificate that others may read is read by them.
+//! Keys keep their modes and owners as well: a control plane that does not run as root reads them as a member of their
+//! group, and other programs read certificates that are world-readable.
 
 use std::io;
 use std::os::unix::fs::symlink;
@@ -13,12 +13,12 @@ use super::tar::Entry;
 use super::{Contents, Keys};
 use crate::sys::files::{self, Attributes};
 
-/// Root's alone: keys may lie in it.
+/// Root's alone: keys may be in it.
 const DIR_MODE: u32 = 0o700;
 /// Of the directories in it, as they are on a node: whoever copies them with their modes changes none there.
 const INNER_MODE: u32 = 0o755;
-/// How the name of the kubelet's certificate in use ends. It has to be a link, of any name beside it: where it is a file,
-/// the kubelet renews its certificate no more ("expected … to be a symlink but it is a file", `updateSymlink` in
+/// How the name of the kubelet's certificate in use ends. It has to be a link, of any name next to it: where it is a
+/// file, the kubelet renews its certificate no more ("expected … to be a symlink but it is a file", `updateSymlink` in
 /// client-go's `util/certificate/certificate_store.go`), and is a stranger to its API server within a year.
 const IN_USE: &str = "-current.pem";
 
@@ -30,7 +30,7 @@ pub fn target(dir: &Path, entry: &Entry) -> Result<PathBuf, Fault> {
     let path = entry.path.strip_prefix("/").unwrap_or(&entry.path);
     match path.components().all(|part| matches!(part, Component::Normal(_))) {
         true => Ok(dir.join(path)),
-        false => Err(Fault::Damaged(format!("{} leads out of the directory", entry.path.display()))),
+        false => Err(Fault::Damaged(format!("{} is outside the directory", entry.path.display()))),
     }
 }
 
@@ -44,12 +44,12 @@ pub fn place(contents: &Contents, dir: &Path) -> Result<(), Fault> {
         None => files::make_dir(dir, DIR_MODE).map_err(refused)?,
         Some(metadata) if !metadata.is_dir() => {
             let what = files::kind_of(&metadata);
-            return Err(Fault::Refused(format!("{} is a {what}: name a directory for --to", dir.display())));
+            return Err(Fault::Refused(format!("{} is a {what}: give a directory for --to", dir.display())));
         }
         Some(_) => {
             let mut entries = std::fs::read_dir(dir).map_err(files::named("read directory", dir)).map_err(refused)?;
             if entries.next().is_some() {
-                let words = "is not empty, and nothing is written over: name another directory for --to";
+                let words = "is not empty, and lastgood overwrites nothing: give another directory for --to";
                 return Err(Fault::Refused(format!("{} {words}", dir.display())));
             }
         }

@@ -1,5 +1,5 @@
-//! A bundle on its way to the disk, and off it: all of it is written before any of it has a name; then its parts get theirs
-//! and its manifest is the last, each by one rename; and the manifest goes first. Plain keys are never on their way.
+//! Writes and removes a bundle on disk: all parts are written under temporary names; then the parts are renamed, and
+//! the manifest last; on removal the manifest goes first. Plain keys are never written.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ use crate::snapshots::staging::Staging;
 use crate::snapshots::{Locked, Proof};
 use crate::sys::{clock, files};
 
-/// A bundle that lies on the disk without names yet. Dropped, nothing is left of it.
+/// A bundle that is on the disk without names yet. Dropped, nothing is left of it.
 #[derive(Debug)]
 pub struct Staged {
     bundle: Bundle,
@@ -32,7 +32,7 @@ pub fn stage(settings: &Settings, dir: &Path, proof: &Proof, sha256: Digest) -> 
     staged(dir, proof, sha256, gather(settings)?, &settings.snapshots.recipients, clock::now().wall)
 }
 
-/// Puts a bundle beside a snapshot that lies in its place already. `sha256`: of the whole file.
+/// Puts a bundle next to a snapshot that is in its place already. `sha256`: of the whole file.
 ///
 /// # Errors
 /// A sentence; the snapshot is as good as it was, and nothing half is left.
@@ -105,12 +105,12 @@ impl Staged {
         &self.bundle
     }
 
-    /// What each of its files is to be called, and where it lies as long as this value lives; the manifest last.
+    /// What each of its files is to be called, and where it is as long as this value lives; the manifest last.
     pub fn files(&self) -> Vec<(String, PathBuf)> {
         self.files.iter().map(|(name, staging)| (name.clone(), staging.path().to_owned())).collect()
     }
 
-    /// Gives all of it its names in the directory that it was written into, where nothing stands under any of them.
+    /// Gives all of it its names in the directory that it was written into, where nothing exists under any of them.
     ///
     /// # Errors
     /// A sentence; nothing of it is left then.
@@ -119,7 +119,7 @@ impl Staged {
         for (name, staging) in self.files {
             let target = dir.join(name);
             let put = staging.put(&target);
-            // What stood there before is not ours. With any other fault it may be ours that stands.
+            // What was there before is not ours. With any other fault it may be ours that exists.
             if put.as_ref().err().is_none_or(|error| error.kind() != io::ErrorKind::AlreadyExists) {
                 stand.push(target);
             }

@@ -1,5 +1,5 @@
-//! What opens the store: from a file that root alone can read, else from the environment, else nothing, and the machine's
-//! own role is asked for by the store's library. No secret leaves this room but into that library.
+//! Credentials of the object store: from a file that only root can read, else from the environment, else the library
+//! asks for the machine's role. Secrets are passed only to that library.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,7 +12,7 @@ use crate::sys::files;
 /// A handful of lines.
 const MAX_BYTES: u64 = 1 << 16;
 
-/// A key, the variable of the environment that stands for it, and whether it must not be seen.
+/// A key, the variable of the environment that represents it, and whether it must not be seen.
 struct Known {
     key: &'static str,
     variable: &'static str,
@@ -71,7 +71,7 @@ impl Credentials {
         }
         if metadata.mode() & 0o077 != 0 {
             let mode = metadata.mode() & 0o7777;
-            return Err(named(format!("others than its owner may use it (mode {mode:04o}): chmod 600 it")));
+            return Err(named(format!("other users may read or write it (mode {mode:04o}): chmod 600 it")));
         }
         let bytes = files::read_bounded(file, MAX_BYTES).map_err(|error| error.to_string())?;
         let text = String::from_utf8(bytes).map_err(|_| named("is not text".to_owned()))?;

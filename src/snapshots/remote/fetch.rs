@@ -1,5 +1,5 @@
-//! A snapshot on its way back: into a private file here, compared with its proof. It goes with the value that holds it. Its
-//! bundle comes into memory alone.
+//! Downloads a snapshot into a private local file and compares it with its verification record. The file is removed
+//! with the value that owns it. The bundle is only held in memory.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -29,14 +29,14 @@ const PART: usize = 32 << 10;
 #[derive(Debug)]
 pub struct Fetched {
     staging: Staging,
-    /// What was found when it was verified, and fits; absent where no proof lies there: it has to speak for itself.
+    /// What was found when it was verified, and fits; absent where no proof is there: it has to speak for itself.
     pub proof: Option<Proof>,
     /// What it is called there, with its place.
     pub from: String,
 }
 
 impl Fetched {
-    /// Where it lies, as long as this value lives.
+    /// Where it is, as long as this value lives.
     pub fn path(&self) -> &Path {
         self.staging.path()
     }
@@ -55,10 +55,10 @@ impl Remote {
             let unproven = shelf.stored.len() - raw;
             let place = self.place();
             Trouble::Absent(match raw {
-                0 => format!("no verified snapshot lies in {place} ({unproven} that are not)"),
+                0 => format!("{place} contains no verified snapshot ({unproven} unverified)"),
                 _ => format!(
-                    "no verified snapshot that carries its SHA-256 lies in {place} ({raw} of raw copies, which \
-                     --skip-hash-check takes, and {unproven} that are not verified)"
+                    "{place} contains no verified snapshot that carries its SHA-256 ({raw} raw copies, which \
+                     --skip-hash-check accepts, and {unproven} unverified)"
                 ),
             })
         })
@@ -135,7 +135,7 @@ impl Remote {
                     // Its end, with the reason, is met below.
                     Ok(Err(_)) => break 'pieces,
                     Err(_) => {
-                        let words = format!("has taken nothing for {} s", DISK.as_secs());
+                        let words = format!("has accepted no write for {} s", DISK.as_secs());
                         return Err(files::fault(io::ErrorKind::TimedOut, dir, &words).into());
                     }
                 }
@@ -144,9 +144,9 @@ impl Remote {
             seen(done, size);
         }
         drop(parts);
-        let written = written.await.map_err(|_| io::Error::other("the thread that writes has ended"))??;
+        let written = written.await.map_err(|_| io::Error::other("the writer thread has ended"))??;
         if proof.as_ref().is_some_and(|proof| written.sum != proof.sum()) {
-            return Err(Trouble::Differs(format!("{from}: what came is not what was verified")));
+            return Err(Trouble::Differs(format!("{from}: the received data differ from the verified snapshot")));
         }
         Ok(Fetched { staging, proof, from })
     }

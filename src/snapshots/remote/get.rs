@@ -1,5 +1,5 @@
-//! An object, read piece by piece: each piece is a request of its own, which is tried again by itself, so that a
-//! connection that breaks costs a piece and not the whole. All pieces are of one and the same object.
+//! Downloads an object in pieces: each piece is a separate request with its own retries, so that a lost connection
+//! costs one piece and not the whole. All pieces are of the same version of the object.
 
 use hyper::body::Bytes;
 use object_store::{GetOptions, GetRange, ObjectMeta, ObjectStoreExt as _};
@@ -32,7 +32,10 @@ impl Remote {
         let mut pieces = self.read(name).await?;
         if pieces.size() > max {
             let bytes = pieces.size();
-            return Err(Trouble::Differs(format!("{} has {bytes} bytes, more than it can have", self.called(name))));
+            return Err(Trouble::Differs(format!(
+                "{} has {bytes} bytes, more than its kind permits",
+                self.called(name)
+            )));
         }
         let mut all = Vec::new();
         while let Some(piece) = pieces.next().await? {
@@ -82,7 +85,7 @@ impl Pieces<'_> {
         let bytes = self.remote.within(&what(self.remote, &self.name), got).await?;
         if bytes.len() as u64 != end - self.at {
             let (called, wanted) = (self.remote.called(&self.name), end - self.at);
-            return Err(Trouble::Differs(format!("{called}: {} bytes came where {wanted} are to be", bytes.len())));
+            return Err(Trouble::Differs(format!("{called}: received {} bytes instead of {wanted}", bytes.len())));
         }
         self.at = end;
         Ok(Some(bytes))
@@ -90,5 +93,5 @@ impl Pieces<'_> {
 }
 
 fn what(remote: &Remote, name: &str) -> String {
-    format!("{}: reading it failed", remote.called(name))
+    format!("{}: the download failed", remote.called(name))
 }

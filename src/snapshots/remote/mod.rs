@@ -1,16 +1,16 @@
-//! Snapshots in object storage: sent there, read back and compared, pruned, fetched. Nothing of it is needed for those that
-//! lie here, and whatever it does, they do not wait for it.
+//! Snapshots in object storage: uploaded, read back and compared, pruned, downloaded. Local snapshots do not depend on
+//! it and never wait for it.
 //!
 //! ```text
-//!   keeper ──kept──▶ task: what lacks there? ─▶ send: NAME.db, its parts ─▶ read back, compare ─▶ NAME.db.proof.json last
-//!                      │                                        any failure: back-off, remembered, told once
-//!                      ├─▶ prune: by the same rules as here, of this node's clusters alone
-//!                      └─▶ seen (.remote.json beside the snapshots) ──▶ status, doctor, the pass
-//!   restore, verify ──▶ fetch: a private staging file here, compared with its proof
+//!   keeper ──kept──▶ task: what is missing there? ─▶ upload: NAME.db, its parts ─▶ read back, compare ─▶ NAME.db.proof.json last
+//!                      │                                        any failure: back-off, remembered, reported once
+//!                      ├─▶ prune: by the same rules as here, only this node's clusters
+//!                      └─▶ seen (.remote.json next to the snapshots) ──▶ status, doctor, the pass
+//!   restore, verify ──▶ fetch: a private local staging file, compared with its proof
 //! ```
 //!
-//! What counts as verified there: a proof stands beside it, is whole, and is about an object of that name, length and last
-//! 32 bytes. So a half upload counts for nothing, nor does an object that was cut off behind our back.
+//! A remote snapshot counts as verified if its proof exists, is intact, and describes an object of that name, length
+//! and last 32 bytes. So a partial upload does not count, nor does an object that was truncated later.
 
 mod credentials;
 mod fetch;

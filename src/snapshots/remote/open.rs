@@ -1,4 +1,4 @@
-//! The store's library, set up as the configuration says. Nothing is asked yet.
+//! Opens the object store with the configured settings. It sends no request.
 
 use std::time::Duration;
 

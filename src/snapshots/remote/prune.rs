@@ -1,9 +1,10 @@
-//! Which of those in object storage go: by the same pure rules as here ([`retention`]), each cluster by itself, and of this
-//! node's clusters alone. A bucket may be shared, and what another cluster keeps there is not ours to judge.
+//! Which snapshots in object storage to remove: by the same pure rules as local ones ([`retention`]), each cluster
+//! separately, and only this node's clusters. A bucket may be shared, and the snapshots of other clusters are not ours
+//! to remove.
 //!
 //! ```text
-//!   this node's: those whose snapshots lie here, and those its etcd has served (known.json)
-//!   a person names others by their ID; where none is known here (a machine made anew), and one alone lies there, it is meant
+//!   this node's clusters: those of local snapshots, and those its etcd has served (known.json)
+//!   the operator selects others by ID; if none is known here (a new machine) and the bucket has only one cluster, that one
 //! ```
 
 use std::collections::BTreeSet;
@@ -34,16 +35,16 @@ impl From<&settings::Remote> for Rules {
     }
 }
 
-/// The clusters of this node, whether their snapshots lie on it or not.
+/// The clusters of this node, whether their snapshots are on it or not.
 pub fn own_clusters(settings: &Settings, here: &[Snapshot]) -> BTreeSet<u64> {
     let known = record::last_known(settings).0.worlds.into_iter().map(|world| world.cluster);
     here.iter().map(|snapshot| snapshot.name.cluster).chain(known).collect()
 }
 
-/// The clusters of a shelf that a person means who names none. `own`: those of this node.
+/// The clusters of a shelf that the operator means who names none. `own`: those of this node.
 ///
 /// # Errors
-/// Where none is this node's, and several lie there: all of them.
+/// Where none is this node's, and several are there: all of them.
 pub fn meant(shelf: &Shelf, own: BTreeSet<u64>) -> Result<BTreeSet<u64>, BTreeSet<u64>> {
     if !own.is_empty() {
         return Ok(own);
@@ -52,7 +53,7 @@ pub fn meant(shelf: &Shelf, own: BTreeSet<u64>) -> Result<BTreeSet<u64>, BTreeSe
     if there.len() > 1 { Err(there) } else { Ok(there) }
 }
 
-/// What the rules do not keep, of these clusters: the last verified one of each stays, whatever lies there of the others.
+/// What the rules do not keep, of these clusters: the last verified one of each stays, whatever is there of the others.
 pub fn surplus(shelf: &Shelf, clusters: &BTreeSet<u64>, rules: &Rules, now: Timestamp) -> Vec<Surplus> {
     let of_one = |cluster: &u64| {
         let its: Vec<&Stored> = shelf.stored.iter().filter(|stored| stored.name.cluster == *cluster).collect();
@@ -64,7 +65,7 @@ pub fn surplus(shelf: &Shelf, clusters: &BTreeSet<u64>, rules: &Rules, now: Time
 }
 
 impl Remote {
-    /// Removes what is left of removals that were broken off.
+    /// Removes what is left of removals that were interrupted.
     pub(super) async fn sweep(&self, shelf: &Shelf) -> Result<(), Trouble> {
         for name in shelf.remains.iter().flatten() {
             self.delete(name).await?;

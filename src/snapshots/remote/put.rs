@@ -1,8 +1,8 @@
-//! A file on its way into object storage. It appears there at once and whole, or not at all.
+//! Uploads a file to object storage. The object appears complete, or not at all.
 //!
 //! ```text
-//!   thread: read 5 MiB, tally ──▶ part ──▶ part (two on their way) ──▶ does it fit what was proven? ──▶ complete
-//!                                     any failure: abort; where even that fails, the parts are visible to nobody,
+//!   thread: read 5 MiB, tally ──▶ part ──▶ part (two in flight) ──▶ does it match its proof? ──▶ complete
+//!                                     any failure: abort; if that fails too, the parts are invisible,
 //!                                     and the bucket's lifecycle rule for unfinished uploads removes them
 //! ```
 
@@ -50,7 +50,7 @@ impl Reading {
                 }
                 tally.push(&part);
                 if send.blocking_send(part).is_err() {
-                    return Err(io::Error::other("nobody takes it any more"));
+                    return Err(io::Error::other("the upload has ended"));
                 }
             }
         })?;
@@ -58,7 +58,7 @@ impl Reading {
     }
 
     async fn sum(self) -> io::Result<Sum> {
-        self.sum.await.map_err(|_| io::Error::other("the thread that reads has ended"))?
+        self.sum.await.map_err(|_| io::Error::other("the reader thread has ended"))?
     }
 }
 
@@ -72,7 +72,7 @@ impl Remote {
         expected: Option<&Sum>,
         seen: &(dyn Fn(u64) + Sync),
     ) -> Result<Sum, Trouble> {
-        let (path, what) = (self.path(name), format!("{}: sending it failed", self.called(name)));
+        let (path, what) = (self.path(name), format!("{}: the upload failed", self.called(name)));
         let mut reading = Reading::start(file, hold)?;
         let first = reading.parts.recv().await.unwrap_or_default();
         let Some(second) = reading.parts.recv().await else {
@@ -97,7 +97,7 @@ impl Remote {
 
     /// Puts a few bytes there.
     pub(super) async fn put_bytes(&self, name: &str, bytes: Vec<u8>) -> Result<(), Trouble> {
-        let (path, what) = (self.path(name), format!("{}: sending it failed", self.called(name)));
+        let (path, what) = (self.path(name), format!("{}: the upload failed", self.called(name)));
         self.within(&what, self.store.put(&path, bytes.into())).await.map(drop)
     }
 
@@ -148,7 +148,7 @@ fn fitting(file: &Path, sum: Sum, expected: Option<&Sum>) -> Result<Sum, Trouble
     match expected.is_none_or(|expected| *expected == sum) {
         true => Ok(sum),
         false => Err(Trouble::Differs(format!(
-            "{} is no longer what was verified: `lastgood etcd snapshot verify` says what is wrong with it",
+            "{} differs from the verified snapshot: `lastgood etcd snapshot verify` says what is wrong with it",
             file.display()
         ))),
     }

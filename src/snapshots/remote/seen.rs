@@ -1,5 +1,5 @@
-//! What was seen of object storage last, in a file beside the snapshots: `.remote.json`. The agent writes it; a restart goes
-//! on with its back-off, and doctor and status need not ask a store that may hang.
+//! The last known state of object storage, in a file next to the snapshots: `.remote.json`. The agent writes it; after
+//! a restart its back-off continues, and doctor and status need not query a store that may be stalled.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,6 @@ use crate::model::snapshot::Remote;
 use crate::record::envelope;
 use crate::sys::files::{self, Attributes};
 
-/// The format.
 const VERSION: u32 = 1;
 /// Some hundred bytes, and a few for each snapshot that is not verified.
 const MAX_BYTES: u64 = 1 << 20;
@@ -29,7 +28,7 @@ pub(super) fn place(settings: &Settings) -> Option<Place> {
 pub fn seen(settings: &Settings) -> Option<Remote> {
     let url = place(settings)?.to_string();
     let bytes = files::read_bounded(&path_in(&settings.snapshot_dir()), MAX_BYTES).ok();
-    // What cannot be read is looked at anew soon enough.
+    // What cannot be read is looked at again soon enough.
     let read = bytes.and_then(|bytes| envelope::decode::<Remote>(VERSION, "remote", &bytes).ok());
     // Of another place it says nothing.
     Some(read.filter(|read| read.url == url).unwrap_or_else(|| Remote::unseen(url)))

@@ -1,8 +1,8 @@
-//! One snapshot, with all that travels with it, from here to there.
+//! Uploads one snapshot with its bundle.
 //!
 //! ```text
 //!   NAME.db ─▶ read back, compare with the proof ─▶ each part ─▶ read back, compare ─▶ NAME.db.proof.json ─▶ read back
-//!     └ there already, and it compares well: not sent again           └ it stood there beside another NAME.db: goes first
+//!     └ exists already and matches: not uploaded again             └ belongs to another NAME.db: deleted first
 //! ```
 
 use std::io;
@@ -22,16 +22,14 @@ use crate::sys::files;
 /// What is being done with a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Doing {
-    /// It goes there.
     Sending,
     /// It is read back.
     Comparing,
 }
 
-/// Is told what is done, and how many bytes of how many.
+/// Receives what is done, and how many bytes of how many.
 pub type Progress = Arc<dyn Fn(Doing, u64, u64) + Send + Sync>;
 
-/// Nobody is told.
 pub fn quietly() -> Progress {
     Arc::new(|_, _, _| {})
 }
@@ -41,14 +39,13 @@ pub fn quietly() -> Progress {
 pub struct Parcel {
     /// What was proven of it; says what it is called.
     pub proof: Proof,
-    /// The database.
     pub database: PathBuf,
     /// What travels with it, and what each is called.
     pub parts: Vec<(String, PathBuf)>,
 }
 
 impl Parcel {
-    /// A snapshot of a directory, with all that lies there for it.
+    /// A snapshot of a directory, with all that is there for it.
     ///
     /// # Errors
     /// When the directory cannot be read.
@@ -79,7 +76,7 @@ impl Parcel {
         [self.proof.file.clone()].into_iter().chain(parts).chain([format!("{}{ENDING}", self.proof.file)]).collect()
     }
 
-    /// The name by which it is told apart.
+    /// The name by which it is distinguished.
     pub fn name(&self) -> &Name {
         &self.proof.name
     }
@@ -130,11 +127,11 @@ impl Remote {
     }
 
     fn differs(&self, file: &str) -> Trouble {
-        Trouble::Differs(format!("{}: what came back is not what was sent", self.called(file)))
+        Trouble::Differs(format!("{}: the object store returns other data than lastgood uploaded", self.called(file)))
     }
 
-    /// Removes all of a snapshot. Its proof goes last: what is left where that is broken off is no snapshot, and known as
-    /// remains by its proof.
+    /// Removes all of a snapshot. Its proof goes last: what is left where that is interrupted is no snapshot, and known
+    /// as remains by its proof.
     ///
     /// # Errors
     /// When the store does not do it.

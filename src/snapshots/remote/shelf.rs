@@ -1,4 +1,4 @@
-//! What lies in object storage, as this program understands it. Under other names it is somebody else's, and nothing.
+//! The snapshots in object storage that this program understands. Objects under other names are ignored.
 
 use std::collections::BTreeMap;
 
@@ -31,12 +31,11 @@ impl Stored {
     }
 }
 
-/// All of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Shelf {
     /// The snapshots, the newest last.
     pub stored: Vec<Stored>,
-    /// What is left of snapshots whose removal was broken off, each in the order in which it is to go.
+    /// What is left of snapshots whose removal was interrupted, each in the order in which it is to go.
     pub(super) remains: Vec<Vec<String>>,
 }
 
@@ -90,7 +89,7 @@ impl Remote {
         Ok(shelf)
     }
 
-    /// The proof of a snapshot there, if it is one for the object that lies there.
+    /// The proof of a snapshot there, if it is one for the object that is there.
     async fn proof(&self, file: &str, bytes: u64) -> Result<Result<Proof, String>, Trouble> {
         let text = match self.read_all(&format!("{file}{ENDING}"), MAX_BYTES).await {
             Ok(text) => text,

@@ -1,5 +1,5 @@
-//! One place in object storage, and one stretch of work there with its deadline: everything asked of a store goes through
-//! here.
+//! One location in object storage, and one unit of work there with its deadline: every request to a store goes through
+//! this module.
 
 use std::fmt;
 use std::future::Future;
@@ -15,7 +15,6 @@ use super::trouble::{Trouble, meaning};
 use crate::config::place::Place;
 use crate::config::settings;
 
-/// A place, opened.
 pub struct Remote {
     pub(super) store: Box<dyn ObjectStore>,
     place: Place,
@@ -82,7 +81,7 @@ impl Remote {
         match trouble {
             // The library asks the machine's own role then, by an address that only clouds have.
             Trouble::Failed(words) if self.credentials.is_empty() => Trouble::Denied(format!(
-                "{words} (no credentials are given, and the machine's own role was asked for instead)"
+                "{words} (no credentials are given, so lastgood asked for the role of the machine)"
             )),
             trouble => trouble,
         }
@@ -96,7 +95,7 @@ impl Remote {
     pub(super) async fn objects(&self) -> Result<Vec<(String, ObjectMeta)>, Trouble> {
         let prefix = Path::from(self.place.path.as_str());
         let prefix = (!self.place.path.is_empty()).then_some(&prefix);
-        let what = format!("{}: listing it failed", self.place);
+        let what = format!("{}: the listing failed", self.place);
         let listed = self.within(&what, self.store.list_with_delimiter(prefix)).await?;
         let named = listed.objects.into_iter().filter_map(|meta| Some((meta.location.filename()?.to_owned(), meta)));
         let mut named: Vec<_> = named.collect();
@@ -110,7 +109,7 @@ impl Remote {
     /// When the store cannot be asked.
     pub async fn holds(&self, name: &str) -> Result<bool, Trouble> {
         let path = self.path(name);
-        let what = format!("{}: looking at it failed", self.called(name));
+        let what = format!("{}: the head request failed", self.called(name));
         match self.within(&what, self.store.head(&path)).await {
             Ok(_) => Ok(true),
             Err(Trouble::Absent(_)) => Ok(false),
@@ -121,7 +120,7 @@ impl Remote {
     /// Removes an object; one that is gone already is removed.
     pub(super) async fn delete(&self, name: &str) -> Result<(), Trouble> {
         let path = self.path(name);
-        let what = format!("{}: removing it failed", self.called(name));
+        let what = format!("{}: the deletion failed", self.called(name));
         match self.within(&what, self.store.delete(&path)).await {
             Err(Trouble::Absent(_)) => Ok(()),
             done => done,

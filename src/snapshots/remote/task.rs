@@ -1,14 +1,14 @@
-//! The task that sends snapshots away: beside the keeper's, which it never holds up. It has one stretch of work at a time,
-//! each with a deadline.
+//! The task that uploads snapshots. It never holds up the keeper's task. It does one unit of work at a time, each with
+//! a deadline.
 //!
 //! ```text
-//!   one was kept here, or an interval has passed ─▶ round: list there ─▶ newest of here lacks there? send it
-//!                                                                     ─▶ prune there (only where nothing failed)
-//!   round in vain ─▶ back-off: a minute, two, four … an interval; one sentence until the reason changes
+//!   a snapshot was taken, or an interval has passed ─▶ round: list there ─▶ the newest local one is missing? upload it
+//!                                                                        ─▶ prune there (only if nothing failed)
+//!   round failed ─▶ back-off: a minute, two, four … an interval; one message until the reason changes
 //! ```
 //!
-//! After an outage the newest goes first, and what was missed in between is not made up for: it is here, and an older one
-//! there is worth little beside the newest.
+//! After an outage only the newest snapshot is uploaded. Older ones are not made up for: they exist locally, and are
+//! worth little in object storage next to the newest.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -36,7 +36,6 @@ use crate::snapshots::task_input::TaskInput;
 use crate::snapshots::{Directory, schedule};
 use crate::sys::clock;
 
-/// The task.
 #[derive(Debug)]
 pub struct Uploader {
     known: Arc<Mutex<snapshot::Remote>>,
@@ -95,7 +94,7 @@ struct Work {
     told: Option<String>,
 }
 
-/// Something that is to be told: what, and why.
+/// Something that is to be reported: what, and why.
 type Told = (EventKind, String, String);
 
 impl Work {
@@ -159,7 +158,7 @@ impl Work {
                 let took = roughly(clock::since_boot().saturating_sub(began));
                 let (file, size) = (&parcel.proof.file, size::roughly(parcel.proof.bytes));
                 let to = format!("snapshot {file} is in {}: {size}, read back and compared, in {took}", self.place);
-                told.push((EventKind::Snapshot, to, "it was the newest that is not there yet".to_owned()));
+                told.push((EventKind::Snapshot, to, "it was the newest one that was missing there".to_owned()));
                 shelf = remote.shelf(&mut self.proofs).await?;
                 self.look(&shelf, ours).await;
             }
@@ -200,7 +199,7 @@ impl Work {
         .await;
     }
 
-    /// The same reason is told once, however often it is met.
+    /// The same reason is reported once, however often it is met.
     async fn fail(&mut self, why: String, told: &mut Vec<Told>) {
         let now = clock::now().wall;
         let mut times = 1;
@@ -212,8 +211,12 @@ impl Work {
         .await;
         if self.told.as_ref() != Some(&why) {
             let again = roughly(schedule::back_off(self.settings.snapshots.interval, times));
-            let to = format!("the newest snapshot does not get to {}: {why}", self.place);
-            told.push((EventKind::Failure, to, format!("it is tried again after {again}; those on this node go on")));
+            let to = format!("the newest snapshot cannot be uploaded to {}: {why}", self.place);
+            told.push((
+                EventKind::Failure,
+                to,
+                format!("lastgood tries again after {again}; snapshots on this node continue"),
+            ));
             self.told = Some(why);
         }
     }
@@ -231,8 +234,8 @@ impl Work {
         };
         let dir = self.dir.clone();
         if let Err(error) = aside(move || seen::write(&dir, &known)).await {
-            // It is known here all the same; only a restart would not know.
-            tracing::debug!(%error, "what was seen of object storage is not written down");
+            // It is known here nevertheless; only a restart would not know.
+            tracing::debug!(%error, "the state of object storage cannot be saved");
         }
     }
 
@@ -243,7 +246,7 @@ impl Work {
     }
 }
 
-/// Looks at the disk, which may hang, beside everybody else.
+/// Looks at the disk, which may hang, next to everybody else.
 async fn aside<T: Send + 'static>(work: impl FnOnce() -> std::io::Result<T> + Send + 'static) -> std::io::Result<T> {
     tokio::task::spawn_blocking(work)
         .await

@@ -1,5 +1,5 @@
-//! Why something in object storage did not go as wanted: a sentence that stays the same as long as the reason does, and
-//! holds no secret.
+//! Why an operation in object storage failed: a sentence that stays the same while the reason does, and contains no
+//! secret.
 
 use std::error::Error;
 use std::io;
@@ -11,14 +11,13 @@ use crate::config::size::roughly;
 /// As much of a stranger's words as one line takes.
 const LONGEST: usize = 240;
 
-/// Why.
 #[derive(Debug, thiserror::Error)]
 pub enum Trouble {
     /// What is configured does not do.
     #[error("{0}")]
     Setup(String),
     /// The store does not let us.
-    #[error("{0}; next: look at the credentials (snapshots.remote.credentials-file) and what they permit")]
+    #[error("{0}; next: check the credentials (snapshots.remote.credentials-file) and their permissions")]
     Denied(String),
     /// It is not there.
     #[error("{0}")]
@@ -27,9 +26,8 @@ pub enum Trouble {
     #[error("{0}")]
     Failed(String),
     /// It took too long.
-    #[error("{what} was not done within {} s (snapshots.remote.timeout)", limit.as_secs())]
+    #[error("{what} was not complete within {} s (snapshots.remote.timeout)", limit.as_secs())]
     TooLong {
-        /// What.
         what: String,
         /// The whole time there was.
         limit: Duration,
@@ -38,9 +36,8 @@ pub enum Trouble {
     #[error("{0}")]
     Differs(String),
     /// It would fill the disk.
-    #[error("{} needs {} free for it, and {} are: make room there", dir.display(), roughly(*needed), roughly(*left))]
+    #[error("{} needs {} of free space for it and has {}: free space there", dir.display(), roughly(*needed), roughly(*left))]
     NoRoom {
-        /// Where.
         dir: PathBuf,
         /// Bytes that are wanted.
         needed: u64,

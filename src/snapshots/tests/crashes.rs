@@ -1,6 +1,6 @@
-//! A save and a prune are killed, and the disk fails under them, at every call they make. Afterwards every snapshot that
-//! was verified is there, whatever stands under a snapshot's name is whole, a bundle is whole or none, and the next run comes
-//! to the same end.
+//! A save and a prune are killed, and the disk fails, at every system call they make. Afterwards every verified
+//! snapshot exists, every file with a snapshot's name is complete, a bundle is complete or absent, and the next run
+//! reaches the same end.
 
 use std::collections::BTreeSet;
 use std::env;
@@ -35,9 +35,9 @@ enum Work {
     Save,
     /// Copies a member's database into the directory.
     SaveRaw,
-    /// Takes one into a file that a person named.
+    /// Takes one into a file that the operator named.
     SaveAs,
-    /// The same with its bundle beside it.
+    /// The same with its bundle next to it.
     SaveWithBundle,
     /// Removes what the rules do not keep.
     Prune,
@@ -101,7 +101,7 @@ fn work(work: Work, root: &Path, bytes: &[u8]) -> Result<(), Fault> {
     }
 }
 
-/// Does the work it is told in its environment. No test of its own.
+/// Does the work that its environment names. No test of its own.
 #[test]
 #[ignore = "run by the tests below"]
 fn the_child() {
@@ -142,7 +142,7 @@ fn check(what: Work, root: &Path, bytes: &[u8], situation: &str) {
     if mine.exists() {
         assert!(fs::read(&mine).unwrap() == bytes, "{situation}: what a person finds is torn");
     }
-    // Whoever comes next comes to the same end.
+    // The next run comes to the same end.
     match work(what, root, bytes) {
         Ok(()) => {}
         Err(Fault::Disk(error)) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
@@ -155,7 +155,7 @@ fn check(what: Work, root: &Path, bytes: &[u8], situation: &str) {
         expected.insert(NEXT);
     }
     assert_eq!(verified(root), expected, "{situation}");
-    // Those that stood before keep their bundles; the one that was saved has all of its own or nothing.
+    // Those that existed before keep their bundles; the one that was saved has all of its own or nothing.
     let mut with_bundle = 0;
     for snapshot in all.list().unwrap() {
         match bundle::tests::as_it_was(&snapshot.path) {
@@ -190,8 +190,8 @@ fn check(what: Work, root: &Path, bytes: &[u8], situation: &str) {
     }
 }
 
-/// What is left where a person's file was to be, but its proof, which holds where it stands. Broken off between the two, the
-/// snapshot is as good without one.
+/// What is left where the operator's file was to be, but its proof, which holds where it exists. Interrupted between
+/// the two, the snapshot is as good without one.
 fn but_the_proof(mut left: Vec<String>, root: &Path) -> Vec<String> {
     if let Some(at) = left.iter().position(|name| name == "mine.db.proof.json") {
         left.remove(at);

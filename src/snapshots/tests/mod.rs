@@ -1,4 +1,4 @@
-//! Snapshots of real etcds, and what becomes of them when everything fails.
+//! Snapshots of real etcds, and of failures at every point.
 
 mod crashes;
 pub(crate) mod real;

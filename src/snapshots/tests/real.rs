@@ -1,5 +1,5 @@
-//! Snapshots of real etcds 3.4 and 3.5, with mutual TLS: taken, verified, compared with what etcdctl finds in them; without
-//! a quorum; of a member that hangs in the middle; onto a disk that is too small, or fills up meanwhile.
+//! Snapshots of real etcds 3.4 and 3.5, with mutual TLS: taken, verified, compared with etcdctl's results; without a
+//! quorum; of a member that stalls in the middle; onto a disk that is too small, or fills up meanwhile.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -183,7 +183,7 @@ async fn saved_and_verified(series: &'static str) {
     assert_eq!(status["revision"], revision);
     assert_eq!(status["totalKey"], whole.contents.total_keys);
 
-    // As a person names it; and never over what stands.
+    // As the operator names it; and never over what exists.
     let mine = cluster.home.path().join("mine.db");
     let again = async || {
         from_member(&cluster.way(), LIMITS, cluster.home.path(), &quietly())
@@ -261,7 +261,7 @@ async fn hangs_in_the_middle(series: &'static str) {
     let limits = Limits { stall: Duration::from_secs(2), ..LIMITS };
     let fault = from_member(&cluster.way(), limits, &dir, &stops).await.unwrap_err();
     assert!(
-        matches!(&fault, Fault::Member(why) if why.contains("has sent nothing of its snapshot for 2 s")),
+        matches!(&fault, Fault::Member(why) if why.contains("has sent no part of its snapshot for 2 s")),
         "{fault}"
     );
     assert!(stopped.load(Ordering::SeqCst));
@@ -294,7 +294,7 @@ async fn one_that_ends_in_the_middle_of_a_stream_leaves_nothing() {
     let dir = cluster.home.path().join("snapshots");
     fs::create_dir(&dir).unwrap();
     let fault = from_member(&cluster.way(), LIMITS, &dir, &kills).await.unwrap_err();
-    assert!(matches!(&fault, Fault::Member(why) if why.contains("broke off")), "{fault}");
+    assert!(matches!(&fault, Fault::Member(why) if why.contains("ended early")), "{fault}");
     assert_eq!(crate::sys::files::names(&dir).unwrap(), Vec::<String>::new());
 }
 

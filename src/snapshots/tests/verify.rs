@@ -1,4 +1,4 @@
-//! What was verified is known again, whatever else is not, and what is known of it is what reading it would find.
+//! A verified snapshot is identified by its checksum, everything else is read, and both give the same result.
 
 use std::fs;
 use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
@@ -38,7 +38,7 @@ fn what_is_known_of_it_is_what_reading_it_finds() {
     assert_eq!(told.last(), Some(&(length, length)));
     assert_eq!(read.bytes(), length);
     assert_eq!(quietly(&path, RawCopy::Refuse, Depth::Whole).unwrap(), (read.clone(), By::Reading));
-    // A person's file as well.
+    // The operator's file as well.
     let mine = dir.path().join("mine");
     take_here(dir.path(), Origin::Stream, Timestamp::UNIX_EPOCH, &fixture()).unwrap().keep_as(&mine).unwrap().unwrap();
     assert_eq!(quietly(&mine, RawCopy::Refuse, Depth::AsNeeded).unwrap(), (read, By::Checksum(proof(&mine).verified)));
@@ -122,7 +122,7 @@ fn a_proof_holds_for_no_name_that_says_something_else() {
     let dir = tempfile::tempdir().unwrap();
     let directory = Directory::at(dir.path());
     drop(directory.lock().unwrap());
-    // As a person may call one, in the directory of snapshots itself.
+    // As the operator may call one, in the directory of snapshots itself.
     let boasts = dir.path().join("20350101T000000Z-0000000000000007-r999999999999.db");
     take_here(dir.path(), Origin::Stream, Timestamp::UNIX_EPOCH, &fixture())
         .unwrap()
@@ -131,7 +131,7 @@ fn a_proof_holds_for_no_name_that_says_something_else() {
         .unwrap();
     let listed = directory.list().unwrap();
     let why = listed[0].proof.as_ref().unwrap_err();
-    assert!(listed.len() == 1 && why.contains("would be called 19700101T000000Z-"), "{why}");
+    assert!(listed.len() == 1 && why.contains("a snapshot named 19700101T000000Z-"), "{why}");
 }
 
 #[test]
@@ -145,7 +145,7 @@ fn bytes_that_are_read_now_so_and_now_so_are_told() {
     Proof { found: Some(Found { checksum, ..found }), ..good }.write(&path).unwrap();
     let (verified, by) = quietly(&path, RawCopy::Refuse, Depth::AsNeeded).unwrap();
     assert_eq!(by, By::Reading);
-    assert!(verified.contents.remarks.concat().contains("not to be trusted"), "{:?}", verified.contents.remarks);
+    assert!(verified.contents.remarks.concat().contains("is faulty"), "{:?}", verified.contents.remarks);
 }
 
 #[test]

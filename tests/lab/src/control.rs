@@ -2,14 +2,14 @@
 //!
 //! Each stand-in listens on the abstract socket `@lab/<process name>`, one line per command, `ok` or `error: …` per
 //! answer. Abstract names belong to the network namespace, and control-plane pods share their node's (hostNetwork), so
-//! a test that stands in the node's namespace reaches them without a file in any container.
+//! a test in the node's namespace reaches them without a file in any container.
 //!
 //! ```text
-//!            hang            nothing answers, the port still accepts, the lease stands still, SIGTERM is not heard
+//!            hang            nothing answers, the port still accepts, the lease is not renewed, SIGTERM is ignored
 //!            refuse          the port is closed
 //!  healthy ─ slow MILLIS  ─▶ every answer comes that much later         ── ok ──▶ healthy
 //!            fail [livez|readyz|healthz] CHECK     the named check fails
-//!            freeze-lease    healthy, but the lease stands still
+//!            freeze-lease    healthy, but the lease is not renewed
 //!            hang-requests   healthy, but no request for an object is answered
 //!            crash [CODE], crash-after MILLIS      gone (2 unless said otherwise, as a Go panic)
 //! ```

@@ -7,8 +7,8 @@
 //! binary ── strip, ldd ──▶ layer.tar ─┘
 //! ```
 //!
-//! The versions of a component share a layer and differ in their configuration, so each has a digest of its own, as real
-//! ones do.
+//! The versions of a component share a layer and differ in their configuration, so each has its own digest, as real ones
+//! do.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};

@@ -1,5 +1,5 @@
-//! The node itself: it comes up, keeps what was written over a power cut, stands beside others, and leaves nothing
-//! behind, however it ends.
+//! The node itself: it starts, keeps data over a power cut, runs next to other nodes, and leaves nothing behind,
+//! however it ends.
 
 mod traces;
 

@@ -1,4 +1,4 @@
-//! Against a real S3 server: what gets there, what does not and why, and what is believed of what lies there.
+//! With a real S3 server: what is uploaded, what is not and why, and which objects are trusted.
 
 pub(crate) mod server;
 mod store;
@@ -65,7 +65,7 @@ fn open(settings: &Settings) -> Remote {
     Remote::open(&settings.snapshots.remote, &place).unwrap()
 }
 
-/// The names of all that lies there.
+/// The names of all that is there.
 async fn names(remote: &Remote) -> Vec<String> {
     remote.names().await.unwrap()
 }

@@ -1,5 +1,5 @@
-//! A real S3 server (moto: signatures are checked, multipart, pages of a listing), and a door before it that can be shut in
-//! the middle of an upload, hang, garble what comes back, or speak TLS.
+//! A real S3 server (moto: it checks signatures and supports multipart and paged listings), behind a proxy that can
+//! drop, stall or corrupt an upload, corrupt downloads, or speak TLS.
 
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
@@ -87,7 +87,7 @@ impl Drop for Server {
     }
 }
 
-/// How the door stands.
+/// The state of the door.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stands {
     Open,
@@ -187,7 +187,7 @@ impl Door {
         self.state.held_back.notified().await;
     }
 
-    /// When it stands like this.
+    /// In this state.
     pub(crate) async fn stands(&self, wanted: Stands) {
         self.state.stands.subscribe().wait_for(|stands| *stands == wanted).await.unwrap();
     }

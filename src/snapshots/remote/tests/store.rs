@@ -1,4 +1,4 @@
-//! One thing at a time: send, look, fetch, prune.
+//! Single operations: upload, list, download, prune.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -85,7 +85,7 @@ async fn the_newest_is_no_raw_copy_unless_one_is_taken() {
     drop(locked);
     remote.send(&parcel(&settings, &proof), None, &quietly()).await.unwrap();
     let none = remote.newest(RawCopy::Refuse).await.unwrap_err().to_string();
-    assert!(none.contains("1 of raw copies, which --skip-hash-check takes"), "{none}");
+    assert!(none.contains("1 raw copies, which --skip-hash-check accepts"), "{none}");
     let stream = keep(&settings, name(1_800_000_000, 5), 1000);
     remote.send(&parcel(&settings, &stream), None, &quietly()).await.unwrap();
     assert_eq!(remote.newest(RawCopy::Refuse).await.unwrap(), stream.file, "older, and all that is taken");
@@ -120,7 +120,7 @@ async fn what_comes_back_otherwise_than_it_was_sent_does_not_count() {
     let remote = open(&settings);
     door.set(Stands::Garbling);
     let trouble = remote.send(&parcel(&settings, &proof), None, &quietly()).await.unwrap_err();
-    assert!(matches!(&trouble, Trouble::Differs(why) if why.contains("what came back")), "{trouble}");
+    assert!(matches!(&trouble, Trouble::Differs(why) if why.contains("returns other data")), "{trouble}");
     door.set(Stands::Open);
     assert_eq!(names(&remote).await, [proof.file], "its proof is not there");
 }
@@ -142,7 +142,7 @@ async fn a_part_or_a_proof_that_comes_back_otherwise_does_not_count_either() {
         let remote = open(&settings);
         door.set(stands);
         let trouble = remote.send(&parcel, None, &quietly()).await.unwrap_err();
-        let of_it = |why: &str| why.contains("what came back") && why.contains(garbled.as_str());
+        let of_it = |why: &str| why.contains("returns other data") && why.contains(garbled.as_str());
         assert!(matches!(&trouble, Trouble::Differs(why) if of_it(why)), "{garbled}: {trouble}");
         door.set(Stands::Open);
         assert_eq!(names(&remote).await.contains(&proof_file), *garbled == proof_file);
@@ -181,7 +181,10 @@ async fn a_file_that_is_no_longer_what_was_proven_is_not_sent() {
         std::fs::write(&path, bytes).unwrap();
         let remote = open(&settings);
         let trouble = remote.send(&parcel(&settings, &proof), None, &quietly()).await.unwrap_err();
-        assert!(matches!(&trouble, Trouble::Differs(why) if why.contains("no longer what was verified")), "{trouble}");
+        assert!(
+            matches!(&trouble, Trouble::Differs(why) if why.contains("differs from the verified snapshot")),
+            "{trouble}"
+        );
         assert_eq!(names(&remote).await, Vec::<String>::new());
     }
 }
@@ -244,7 +247,7 @@ async fn an_object_that_was_changed_behind_our_back_is_not_verified_and_is_sent_
     *other_end.last_mut().unwrap() ^= 1;
     let mut proofs = Proofs::default();
     assert_eq!(remote.shelf(&mut proofs).await.unwrap().newest(RawCopy::Refuse).unwrap().name, proof.name);
-    for (bytes, words) in [(&whole[..500], "it has 500 bytes"), (&other_end, "does not end in the digest")] {
+    for (bytes, words) in [(&whole[..500], "it has 500 bytes"), (&other_end, "does not end with the digest")] {
         remote.put_bytes(&proof.file, bytes.to_vec()).await.unwrap();
         let shelf = remote.shelf(&mut proofs).await.unwrap();
         let stored = shelf.get(&proof.name).unwrap();
@@ -261,7 +264,10 @@ async fn an_object_that_was_changed_behind_our_back_is_not_verified_and_is_sent_
     flipped[500] ^= 1;
     remote.put_bytes(&proof.file, flipped).await.unwrap();
     let trouble = remote.fetch(&proof.file, home.path(), &|_, _| ()).await.unwrap_err();
-    assert!(matches!(&trouble, Trouble::Differs(why) if why.contains("not what was verified")), "{trouble:?}");
+    assert!(
+        matches!(&trouble, Trouble::Differs(why) if why.contains("differ from the verified snapshot")),
+        "{trouble:?}"
+    );
     let shelf = remote.shelf(&mut proofs).await.unwrap();
     remote.send(&parcel, shelf.get(&proof.name), &quietly()).await.unwrap();
     remote.fetch(&proof.file, home.path(), &|_, _| ()).await.unwrap();
@@ -305,13 +311,13 @@ async fn pruning_goes_by_time_and_proof_and_keeps_to_our_own_clusters() {
     for proof in ours.iter().chain([&theirs]) {
         remote.send(&parcel(&settings, proof), None, &quietly()).await.unwrap();
     }
-    // The newest lost its proof: it is not the last verified one, and is left for a person to look at.
+    // The newest lost its proof: it is not the last verified one, and is left for the operator to look at.
     remote.delete(&format!("{}{ENDING}", ours[2].file)).await.unwrap();
     let rules = Rules { last: 1, hourly: 0, daily: 0, weekly: 0, total: u64::MAX };
     let shelf = remote.shelf(&mut Proofs::default()).await.unwrap();
     let gone = surplus(&shelf, &BTreeSet::from([7]), &rules, Timestamp::now());
     assert_eq!(gone.iter().map(|(gone, why)| (gone.name, *why)).collect::<Vec<_>>(), [(ours[0].name, Why::Unkept)]);
-    // Broken off in the middle, it is no snapshot any more, and what is left of it goes with the next round.
+    // Interrupted in the middle, it is no snapshot any more, and what is left of it goes with the next round.
     remote.delete(&ours[0].file).await.unwrap();
     let shelf = remote.shelf(&mut Proofs::default()).await.unwrap();
     assert!(shelf.get(&ours[0].name).is_none());

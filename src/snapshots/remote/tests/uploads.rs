@@ -1,4 +1,4 @@
-//! The task: by itself, in its own time, and never in anybody's way.
+//! The upload task: it works without requests, on its own schedule, and delays nothing.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Bytes of a database, as they lie in a file. A seed is the snapshot among the fixtures, unpacked.
+//! Bytes of a database file. A seed is the snapshot among the fixtures, unpacked.
 
 #![no_main]
 

@@ -1,4 +1,5 @@
-//! What kube-apiserver's flags mean: checked together as the real one does, and the settings this stand-in acts upon.
+//! The meaning of kube-apiserver's flags: checked together as the real one does, and the settings that this stand-in
+//! uses.
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},

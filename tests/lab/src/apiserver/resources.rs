@@ -1,4 +1,4 @@
-//! The kinds this server keeps, where each lies in etcd, and how a path names one.
+//! The kinds that this server stores, their keys in etcd, and their names in URL paths.
 
 use super::authz::ResourceTarget;
 

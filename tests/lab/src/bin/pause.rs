@@ -1,4 +1,4 @@
-//! The pause container: holds the pod's namespaces, sleeps until it is told to end, reaps orphans as process 1.
+//! The pause container: holds the pod's namespaces, sleeps until it gets a signal to end, reaps orphans as process 1.
 
 use std::process::ExitCode;
 

@@ -8,7 +8,7 @@
 //!                                                                             ▼
 //!                                                                     lost: the process exits
 //! ```
-//! A standby judges the holder by its own clock only: by how long the lease has stood still before its eyes, never by
+//! A standby judges the holder by its own clock only: by how long it has seen the lease unchanged, never by
 //! the time written in it.
 
 use std::time::Duration;

@@ -1,5 +1,5 @@
-//! The API server as the kubelet sees it: a kubeconfig, a client certificate, JSON. Certificates are read anew for each
-//! request, as they may be renewed under us.
+//! The kubelet's client of the API server: a kubeconfig, a client certificate, JSON. Certificates are read for each
+//! request, since they may be renewed meanwhile.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -3,8 +3,8 @@
 //! ```text
 //!   each period: container new? ─▶ start over
 //!                not running / within the initial delay / startup not over ─▶ nothing
-//!                ask ─▶ same answer n times in a row ─▶ result ─▶ the sync loop is told
-//!   a failed startup or liveness probe holds still until the container is a new one
+//!                ask ─▶ same answer n times in a row ─▶ result ─▶ the sync loop is notified
+//!   a failed startup or liveness probe stays so until the container is a new one
 //! ```
 //!
 //! The period counts from when the pod's sync began, not from the container's start; with initialDelaySeconds equal to

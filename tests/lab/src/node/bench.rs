@@ -1,14 +1,14 @@
-//! How long a crash lasts: with the agent, and with a person who could not be quicker.
+//! How long a crash lasts: with the agent, and with the fastest possible operator.
 //!
 //! ```text
 //!   bad file written ──▶ old pod ends ──▶ candidate crashes ──▶ good file back ──▶ serving
 //!   t = 0                                     │                    ▲
 //!                                             └ agent: its rules ──┤
-//!                                             └ person: at once ───┘ one rename at the first exit, no thinking, no typing
+//!                                             └ operator: at once ─┘ one rename at the first exit, no thinking, no typing
 //! ```
 //!
-//! One fresh node for each round and each doer, true to life; on it first the scheduler is broken and then the API
-//! server, each with a flag it does not know. Several rounds run beside each other: nearly all of the time is waiting.
+//! Each round has a fresh node with realistic times; first the scheduler is broken and then the API server, each with
+//! an unknown flag. Several rounds run concurrently: nearly all of the time is waiting.
 
 use std::collections::VecDeque;
 use std::fmt;

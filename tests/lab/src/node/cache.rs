@@ -1,7 +1,8 @@
-//! The shelf: what is made once and used by every node (etcd's binaries, images, certificates).
+//! The cache: artifacts that are made once and used by every node (etcd's binaries, images, certificates).
 //!
-//! An entry is a directory that is whole or absent: it is built beside its place under an exclusive lock, then renamed.
-//! Who uses one holds a shared lock on it, so that clearing out old entries cannot pull one from under a starting node.
+//! An entry is a directory that is complete or absent: it is built next to its place under an exclusive lock, then
+//! renamed. A user of an entry holds a shared lock on it, so that removing old entries cannot remove one from under a
+//! starting node.
 //!
 //! ```text
 //! target/lab/cache/                 or $LASTGOOD_LAB_CACHE; `tests/install` uses the same rule

@@ -1,7 +1,7 @@
 //! The node's cgroups: one below each hierarchy's root, `lastgood-lab-ID`, with `init` in it for the node's services;
-//! the kubelet puts its pods beside that.
+//! the kubelet puts its pods next to that.
 //!
-//! Works with version 1, version 2 and both at once, by asking the mount table.
+//! Works with version 1, version 2 and both at once, by reading the mount table.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,10 +1,10 @@
-//! Three breakages, played with the agent at work, each with its times.
+//! Three faults, with the agent running, and the time of each stage.
 //!
 //! ```text
 //! up ─▶ agent ─▶ adopted ─▶ break ─▶ (down) ─▶ good file back ─▶ serving ─▶ break the next … ─▶ agent restarted, steady
 //! ```
 //!
-//! What is known of the agent's face stands in [`Face`], and nowhere else.
+//! All knowledge of the agent's output is in [`Face`].
 
 use std::time::{Duration, Instant};
 

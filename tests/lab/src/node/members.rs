@@ -1,5 +1,4 @@
-//! Two more members of the node's etcd cluster, each in a network namespace of its own, with certificates of the node's
-//! own authority.
+//! Two more members of the node's etcd cluster, each in its own network namespace, with certificates of the node's CA.
 //!
 //! ```text
 //!   node's network                        m2's                m3's
@@ -7,8 +6,8 @@
 //!   etcd of the node (static pod)          etcd              etcd
 //! ```
 //!
-//! They are processes of the node's process namespace, and their namespaces are mounted in it: when the node goes, they
-//! go, and nothing has to be cleaned up.
+//! They are processes of the node's process namespace, and their namespaces are mounted in it: they end with the node,
+//! and nothing has to be cleaned up.
 
 use std::fs;
 use std::net::IpAddr;

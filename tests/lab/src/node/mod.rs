@@ -1,4 +1,4 @@
-//! One Kubernetes master, real parts in namespaces of its own: own root file system, processes, network, host name.
+//! One Kubernetes master, real parts in its own namespaces: root file system, processes, network, host name.
 //!
 //! ```text
 //! this process ──── Node ─────────────────┐ holds: directory, pipe, network namespace
@@ -21,7 +21,7 @@
 //! | `cgroup` | its cgroups |
 //! | `furnish`, `cache`, `store`, `kubeadm` | what it is furnished with |
 //! | `service`, `journal`, `manifest_dir`, `certificates`, `small_disk`, `etcd_data`, `members`, `sight`, `containers`, `health`, `dial` | what a test holds in hand |
-//! | `shell`, `demo`, `bench`, `matrix` | what a person does with it |
+//! | `shell`, `demo`, `bench`, `matrix` | commands for people |
 
 pub mod bench;
 mod builder;

@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! target/lab/nodes/node-AbC123/     or below $LASTGOOD_LAB_NODES
-//! ├── lock          held by whoever runs the node; free means left over, and the next start sweeps it
-//! ├── spec.json     what `lab init` is to make of it
+//! ├── lock          held by the process that runs the node; if it is free, the next start removes the directory
+//! ├── spec.json     the node that `lab init` sets up
 //! ├── boot_id       a new one for each boot
 //! ├── root/{etc,var,run,tmp,root}   the writable parts of the node's file system
 //! └── mnt/          where the node's root is put together; empty seen from outside

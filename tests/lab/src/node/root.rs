@@ -1,15 +1,16 @@
-//! The node's file system, put together in its own mount namespace.
+//! The node's file system, assembled in its own mount namespace.
 //!
 //! ```text
 //! /usr /bin /lib …      the machine's, read-only: the lab never writes to its host
 //! /etc /var /run /tmp /root    the node's own, from its directory
 //! /dev /sys             the machine's
-//! /proc                 the node's, with a boot id of its own
+//! /proc                 the node's, with its own boot ID
 //! /lab/bin, /lab/etcd   the build's binaries and etcd's tools, read-only
 //! ```
-//! Then what /etc/fstab names, where the node has one.
 //!
-//! Nothing of it is seen outside, and all of it is gone with the node's last process.
+//! Then the mounts of /etc/fstab, if the node has one.
+//!
+//! None of it is visible outside, and all of it is gone with the node's last process.
 
 use std::fs;
 use std::os::unix::fs::symlink;

@@ -1,7 +1,7 @@
 //! containerd of the node: its configuration, and its store with every image in it.
 //!
-//! Importing takes seconds, so it is done once into the cache; a node gets the result as hard links. Blobs and
-//! unpacked layers are only ever read (a container writes into a layer of its own), the two databases are copied.
+//! Importing takes seconds, so it is done once into the cache; a node gets the result as hard links. Blobs and unpacked
+//! layers are only ever read (a container writes into its own layer), the two databases are copied.
 
 use std::fs;
 use std::path::{Path, PathBuf};

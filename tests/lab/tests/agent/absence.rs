@@ -87,7 +87,12 @@ async fn t4_a_deleted_api_server_comes_back_after_the_announced_grace_and_serves
         if round != "deleted" {
             stage.node.exec(&["/bin/sh", "-c", "kill -9 $(pidof kube-apiserver)"]).await?.success()?;
         }
-        stage.told("its manifest was deleted; generation 1 comes back in 3 s unless `lastgood pause` holds it").await?;
+        stage
+            .told(
+                "its manifest was deleted; lastgood deploys generation 1 again in 3 s unless `lastgood pause` \
+                    prevents it",
+            )
+            .await?;
         stage.back(Component::ApiServer, &good).await?;
         ensure!(deleted.elapsed() >= GRACE, "{round}: back after {:?}, before the grace", deleted.elapsed());
         stage.node.await_serving(Component::ApiServer, SOON).await.with_context(|| stage.story())?;
@@ -201,7 +206,7 @@ async fn q3_a_reset_node_is_left_alone() -> Result<()> {
     stage.node.exec(&["/root/kubeadm", "reset", "--force"]).await?.success()?;
     for component in Component::ALL {
         let held = stage.in_state(component, "held").await?;
-        ensure!(held["note"].as_str().unwrap_or_default().contains("no master any more"), "{held}");
+        ensure!(held["note"].as_str().unwrap_or_default().contains("no longer a master"), "{held}");
         ensure!(held["next"].as_str().unwrap_or_default().contains("lastgood rollback"), "{held}");
     }
     nothing_happens(&stage, &Component::ALL).await?;
@@ -249,15 +254,15 @@ async fn t21_q6_paused_or_while_kubeadm_works_nothing_is_healed_and_afterwards_i
     plan.end()?;
     stage.steady_on(scheduler, 1).await?;
     let upgrade = Busy::start(&stage.node, "kubeadm", "upgrade apply v1.99.0").await?;
-    stage.told("kubeadm is at work").await?;
+    stage.told("kubeadm is running").await?;
     stage.node.remove_manifest(&scheduler.file())?;
     let bad = stage.add_flag(manager, "--no-such-flag=1")?;
     stage.missing(scheduler).await?;
-    stage.told("suspended: kubeadm is at work").await?;
+    stage.told("suspended: kubeadm is running").await?;
     nothing_happens(&stage, &[scheduler]).await?;
     ensure!(stage.manifest(manager)? == bad, "rolled back under kubeadm");
     let refused = stage.node.lastgood(&["rollback", "kube-scheduler", "--yes"]).await?;
-    ensure!(refused.code != 0 && refused.stderr.contains("kubeadm is at work"), "{refused:?}");
+    ensure!(refused.code != 0 && refused.stderr.contains("kubeadm is running"), "{refused:?}");
     upgrade.end()?;
     stage.told("acting again").await?;
     stage.back(scheduler, &good_scheduler).await?;
@@ -285,7 +290,7 @@ async fn q3_a_deleted_etcd_comes_back_last_and_only_over_the_data_it_left() -> R
     // Nothing but the file is gone.
     stage.node.remove_manifest(&Component::Etcd.file())?;
     let deleted = Instant::now();
-    stage.told("its manifest was deleted; generation 1 comes back in 8 s").await?;
+    stage.told("its manifest was deleted; lastgood deploys generation 1 again in 8 s").await?;
     stage.back(Component::Etcd, &good).await?;
     ensure!(deleted.elapsed() >= LONG_GRACE, "back after {:?}", deleted.elapsed());
     stage.steady_on(Component::Etcd, 1).await?;
@@ -294,7 +299,7 @@ async fn q3_a_deleted_etcd_comes_back_last_and_only_over_the_data_it_left() -> R
     // Somebody works on the data.
     let tool = Busy::start(&stage.node, "etcdutl", "snapshot restore /root/backup.db").await?;
     stage.node.remove_manifest(&Component::Etcd.file())?;
-    stage.told("etcdutl snapshot restore /root/backup.db is at work").await?;
+    stage.told("etcdutl snapshot restore /root/backup.db is running").await?;
     nothing_happens(&stage, &[Component::Etcd]).await?;
     tool.end()?;
     stage.back(Component::Etcd, &good).await?;

@@ -219,7 +219,7 @@ async fn a_bare_machine_becomes_the_lost_master_by_the_manual_pages_steps() -> R
     for step in steps()? {
         let said = typed(&stage, &lost, &step).await?;
         if step.starts_with("lastgood etcd restore") {
-            ensure!(said.contains("now start its etcd") && said.contains("systemctl start kubelet"), "{said}");
+            ensure!(said.contains("start its etcd now") && said.contains("systemctl start kubelet"), "{said}");
             // Everything lies as it lay there, before anything runs that could mend it.
             let found = files(&stage.node)?;
             for (path, (bytes, mode, uid, gid)) in &lost.files {
@@ -252,7 +252,7 @@ async fn without_the_identity_each_key_is_named_and_what_was_kept_elsewhere_take
     let said = typed(&stage, &lost, &unpack).await?;
     for (path, _) in lost.files.iter().filter(|(path, _)| is_key(path)) {
         ensure!(said.contains(&format!("not written: {}\n", path.display())), "{}: {said}", path.display());
-        ensure!(!node.path("/root/node").join(path.strip_prefix("/")?).exists(), "{} is there", path.display());
+        ensure!(!node.path("/root/node").join(path.strip_prefix("/")?).exists(), "{} exists", path.display());
     }
     ensure!(said.contains("--identity FILE opens them"), "{said}");
 

@@ -1,10 +1,10 @@
-//! A manifest is changed, for the worse or for the better, and what is around it may be at fault instead.
+//! A manifest is changed, for the worse or for the better; the fault may also be outside of it.
 //!
 //! ```text
-//!   of its own fault     flag, URL, file, relapse, deadline, harm to dependents  ─▶ rolled back, quarantined
-//!   of another's         image, port                                            ─▶ rolled back, tried again when written
-//!                        etcd away, a foreign process on the known-good's port  ─▶ waited for, with its name
-//!   of nobody's                                                                 ─▶ known-good, published
+//!   its own fault        flag, URL, file, relapse, deadline, harm to dependents  ─▶ rolled back, quarantined
+//!   another's            image, port                                            ─▶ rolled back, tried again when written
+//!                        etcd absent, a foreign process on the known-good's port ─▶ waited for, with its name
+//!   none                                                                        ─▶ known-good, published
 //! ```
 
 use std::process::{Child, Stdio};
@@ -256,7 +256,7 @@ async fn n2_a_candidate_that_answers_and_turns_bad_within_the_soak_is_rolled_bac
         stage.back(api, &good).await.context(fault)?;
         stage.steady_on(api, 1).await.context(fault)?;
     }
-    ensure!(stage.times_told("it served, then turned bad for") >= 3, "{}", stage.story());
+    ensure!(stage.times_told("it served, then was unhealthy for") >= 3, "{}", stage.story());
     stage.the_same_after_a_restart().await
 }
 

@@ -410,7 +410,7 @@ async fn q5_what_is_newer_than_its_process_at_first_sight_is_unproven_and_replac
     // It replaces nothing: the broken file stays what it is, and that is said.
     let good = stage.manifest(scheduler)?;
     stage.write(&scheduler.file(), "no manifest at all: {\n")?;
-    stage.told("nothing of kube-scheduler is known-good yet").await?;
+    stage.told("no generation of kube-scheduler is known-good yet").await?;
     ensure!(stage.manifest(scheduler)? != good, "put back by whom?");
     stage.write(&scheduler.file(), &good)?;
 

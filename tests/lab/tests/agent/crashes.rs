@@ -461,7 +461,7 @@ async fn n9_with_its_state_directory_full_it_says_so_and_acts_when_there_is_room
     let good = stage.manifest(Component::Scheduler)?;
     small.fill()?;
     let bad = stage.add_flag(Component::Scheduler, "--no-such-flag=1")?;
-    stage.told("the memory cannot be saved, so nothing is begun that could be left half done").await?;
+    stage.told("the memory cannot be saved, so lastgood starts no action that it might leave half done").await?;
     stage.told("No space left").await?;
     stage.told("Probation(generation 2) -> RollingBack").await?;
     let standing = stage.manifest(Component::Scheduler)?;
@@ -561,7 +561,7 @@ async fn q14_time_in_which_it_was_stopped_proves_nothing_and_a_second_agent_is_r
     sleep(Duration::from_secs(4)).await;
     stage.node.agent().signal(Signal::SIGCONT).await?;
     stage.in_state(Component::Scheduler, "Missing").await?;
-    stage.told("went while nobody watched").await?;
+    stage.told("was removed while lastgood did not run").await?;
     stage.node.write_manifest(&Component::Scheduler.file(), &file, Writing::Atomic)?;
     stage.steady_on(Component::Scheduler, 2).await?;
     stage.the_same_after_a_restart().await

@@ -52,7 +52,7 @@ pub(crate) async fn comes_back_behind_a_parked_api_server(stage: &Stage, good: &
     stage.back(Component::ApiServer, &api).await?;
     stage.all_serve().await?;
     println!("etcd's manifest {written:?} after the parking, etcd {serving:?}, everything {:?}", parked.elapsed());
-    stage.told("back from parking").await?;
+    stage.told("started again after etcd").await?;
     let said = stage.node.kubelet().log();
     let hung: Vec<&str> = said[said_before..].lines().filter(|line| line.contains(HUNG)).collect();
     ensure!(hung.is_empty(), "the kubelet hung on a mirror pod in spite of the parking: {hung:?}");
@@ -62,7 +62,7 @@ pub(crate) async fn comes_back_behind_a_parked_api_server(stage: &Stage, good: &
         place(&story, "took kube-apiserver.yaml out")?,
         place(&story, "put generation 1 of etcd in place")?,
         place(&story, "put generation 1 of kube-apiserver in place")?,
-        place(&story, "back from parking")?,
+        place(&story, "started again after etcd")?,
     ];
     ensure!(order.is_sorted(), "not in the order of dependence {order:?}:\n{story}");
     stage.steady_on(Component::Etcd, 1).await?;
@@ -121,7 +121,7 @@ async fn q1_a_rollback_never_changes_which_data_is_served() -> Result<()> {
     let held =
         |c: &serde_json::Value| c["generation"] == 2 && c["verdict"].to_string().to_lowercase().contains("healthy");
     stage.until(Component::Etcd, "serving over another data directory", held).await?;
-    stage.told("nothing is stopped: paused").await?;
+    stage.told("lastgood stops nothing: paused").await?;
     stage.node.lastgood(&["etcd", "accept-data", "--yes"]).await?.success()?;
     stage.node.lastgood(&["resume"]).await?.success()?;
     stage.told("every component of this node has been restarted since").await?;
@@ -129,7 +129,7 @@ async fn q1_a_rollback_never_changes_which_data_is_served() -> Result<()> {
     let before = stage.node.exec(&["find", "/var/lib/etcd/member", "-printf", "%p %s %T@\n"]).await?.success()?;
     stage.node.edit_manifest(&file, |text| text.replacen("- etcd\n", "- etcd\n    - --no-such-flag=1\n", 1))?;
     stage.in_state(Component::Etcd, "Held").await?;
-    stage.told("going back would change which data is served").await?;
+    stage.told("a rollback would change which data is served").await?;
     let after = stage.node.exec(&["find", "/var/lib/etcd/member", "-printf", "%p %s %T@\n"]).await?.success()?;
     ensure!(before == after, "the data that lay aside was touched:\n{before}\n{after}");
     ensure!(stage.manifest(Component::Etcd)?.contains("--no-such-flag"), "it acted although it was held");
@@ -161,7 +161,7 @@ async fn q11_a_parked_api_server_is_put_back_at_its_deadline_whatever_becomes_of
     stage.node.tell("kubelet", "ignore-manifests on").await?;
     stage.back(Component::ApiServer, &api).await?;
     ensure!(stage.node.serving(Component::Etcd).await.is_err(), "etcd serves: nothing was shown");
-    stage.told("back from parking").await?;
+    stage.told("started again after etcd").await?;
     stage.node.tell("kubelet", "ignore-manifests off").await?;
     stage.back(Component::Etcd, &good).await?;
     stage.all_serve().await?;

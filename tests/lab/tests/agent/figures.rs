@@ -1,4 +1,4 @@
-//! What is told in figures: the status of etcd and of its cluster, whether disk and database fit it, and the metrics.
+//! The status of etcd and of its cluster, the sizing of disk and database, and the metrics.
 
 use std::time::{Duration, Instant};
 
@@ -53,7 +53,7 @@ async fn etcd_status_tells_a_cluster_whoever_hangs_and_whether_or_not_the_agent_
     ensure!(code == 0 && hung["says"].is_null() && hung["silent"].is_string(), "{code}: {view:#}");
     ensure!(row(&view, "m2")?["says"]["term"].is_u64() && view["quorum"]["is"] == "agreed", "{view:#}");
     let text = stage.node.lastgood(&["etcd", "status"]).await?.stdout;
-    ensure!(text.contains("Cannot tell:\n  m3: ") && text.contains("does not answer"), "{text}");
+    ensure!(text.contains("Unknown:\n  m3: ") && text.contains("does not answer"), "{text}");
 
     // Without a quorum, and without an agent.
     stage.node.agent().stop().await?;
@@ -85,9 +85,9 @@ async fn etcd_sizing_measures_only_when_asked_leaves_nothing_and_names_a_disk_th
     };
     // What it finds of a machine under tests is not for this test to say; that it says it is.
     let (_, view) = said(&stage, &["etcd", "sizing", "-o", "json"]).await?;
-    let own = line(&view, "etcd's log on disk");
+    let own = line(&view, "etcd's WAL fsync");
     ensure!(own["found"].as_str().is_some_and(|found| found.contains("since etcd started")), "{view:#}");
-    for subject in ["database", "quota", "free room", "processors", "memory"] {
+    for subject in ["database", "quota", "free space", "processors", "memory"] {
         ensure!(line(&view, subject)["source"].is_string(), "{subject}: {view:#}");
     }
     ensure!(line(&view, "fdatasync, measured").is_null(), "it wrote without being asked: {view:#}");

@@ -1,4 +1,4 @@
-//! What lies in the manifest directory is no manifest, or one too many; and what lies in inactive-manifests.
+//! The manifest directory contains a file that is no manifest, or a duplicate; and the contents of inactive-manifests.
 
 use std::fs::{self, File};
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -211,7 +211,7 @@ async fn q16_what_the_kubelet_runs_and_lastgood_cannot_read_is_told_and_left_alo
     }
     stage.node.await_serving(scheduler, SOON).await?;
     let container = running(&stage.node, scheduler).await?;
-    let words = "the kubelet runs a pod of it, so nothing is put back";
+    let words = "the kubelet runs a pod of it, so lastgood leaves it";
     stage.told(words).await?;
     // Longer than the kubelet could take to refuse it.
     sleep(Duration::from_secs(25)).await;

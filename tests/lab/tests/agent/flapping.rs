@@ -1,16 +1,16 @@
-//! Faults that come and go: a bounded number of actions, then a person is told what to do, and may release it.
+//! Faults that come and go: a bounded number of actions, then the component is held until the operator releases it.
 //!
 //! ```text
-//!   broken as soon as it serves ─▶ acted upon ─▶ serves ─▶ broken … ─▶ Held ─▶ broken and mended on and on: nothing is done
+//!   broken as soon as it serves ─▶ action ─▶ serves ─▶ broken … ─▶ Held ─▶ broken and fixed again and again: no action
 //!                                    │ after the second: the agent is killed                         │
-//!                                    └▶ its budget is what it was            `lastgood resume` ─▶ serves, steady
+//!                                    └▶ its budget is unchanged             `lastgood resume` ─▶ serves, steady
 //! ```
 //!
-//! Every 10 s for an hour is, on a node at a tenth of life's waits, every second for six minutes. A fault of one second is
-//! over before anybody could prove it, and moves nothing; so it is kept up for as long as it takes to be acted upon, and
-//! comes back at the first tick at which the component serves: no clock could waste more actions. It is kept up until the
-//! component is held, and then for half a minute more. The hour of the budget is not compressed, so nothing of it comes
-//! back meanwhile. What was done is counted by the observer of `random`, from the directory and containerd's log.
+//! Every 10 s for an hour is, on a node with a tenth of the usual waits, every second for six minutes. A fault of one
+//! second is over before it can be proven, and causes no action; so each fault lasts until lastgood acts on it, and
+//! returns at the first tick at which the component serves: no schedule could waste more actions. This continues until
+//! the component is held, and then for half a minute more. The hour of the budget is not compressed, so none of it is
+//! given back meanwhile. The observer of `random` counts the actions, from the directory and containerd's log.
 
 use std::time::{Duration, Instant};
 
@@ -251,7 +251,7 @@ async fn n23_a_kubelet_that_hangs_again_and_again_and_an_etcd_that_is_cut_off() 
             }
         }
         let stage = breaker.stage.read().await;
-        let told = stage.story().contains("the kubelet is not restarted: 2 restarts within the hour are the limit");
+        let told = stage.story().contains("the kubelet is not restarted: the limit of 2 restarts per hour is reached");
         drop(stage);
         if told {
             break;
@@ -270,7 +270,7 @@ async fn n23_a_kubelet_that_hangs_again_and_again_and_an_etcd_that_is_cut_off() 
     }
     ensure!(kubelet_starts(&breaker).await - before == KUBELET_RESTARTS, "restarted beyond the limit");
     let began = Instant::now();
-    for words in ["restart kubelet` does it", "`lastgood resume` lets it be done again"] {
+    for words in ["restart kubelet` does it", "`lastgood resume` permits it again"] {
         loop {
             let notices = breaker.stage.read().await.status().await?["notices"].to_string();
             if notices.contains(words) {

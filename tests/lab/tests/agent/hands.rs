@@ -1,4 +1,4 @@
-//! What a person does with the command line, with the agent running and stopped.
+//! The operator's commands, with the agent running and stopped.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -110,10 +110,11 @@ async fn never_8_a_person_reads_how_the_node_is_with_the_agent_running_and_stopp
 async fn a_person_rolls_back_with_the_agent_running_and_stopped() -> Result<()> {
     let stage = Stage::adopted().await?;
     let node = &stage.node;
-    complains(node, 3, "rollback kube-scheduler --yes", &["no known-good generation but 1, which is deployed"]).await?;
+    complains(node, 3, "rollback kube-scheduler --yes", &["its only known-good generation is 1, which is deployed"])
+        .await?;
     let (first, second) = second_generation(&stage).await?;
 
-    let plan = ["in place of generation 2", "away for about", "wait for kube-scheduler to serve"];
+    let plan = ["in place of generation 2", "stopped for about", "wait for kube-scheduler to serve"];
     says(node, 0, "rollback kube-scheduler --dry-run", &plan).await?;
     let json = said(node, 0, "rollback kube-scheduler --to 1 --dry-run -o json").await?.stdout;
     let json: Value = serde_json::from_str(&json).context("a plan as JSON")?;
@@ -128,7 +129,7 @@ async fn a_person_rolls_back_with_the_agent_running_and_stopped() -> Result<()> 
     node.serving(SCHEDULER).await.context("it was said to serve")?;
     ensure!(stage.manifest(SCHEDULER)? == first, "generation 1 does not stand");
     stage.steady_on(SCHEDULER, 1).await?;
-    let asked = "rollback to generation 1, because a person asked for it";
+    let asked = "rollback to generation 1, because the operator asked for it";
     says(node, 0, "explain kube-scheduler", &[asked, "put generation 1 of kube-scheduler in place"]).await?;
 
     node.agent().stop().await?;
@@ -173,7 +174,7 @@ async fn explain_answers_why_it_did_and_why_it_did_not() -> Result<()> {
     stage.write(&SCHEDULER.file(), &bad)?;
     stage.in_state(SCHEDULER, "held").await?;
     says(node, 0, "explain kube-scheduler", &["next: a person: ", "`lastgood rollback kube-scheduler`"]).await?;
-    says(node, 5, "status", &["Held: waiting for a person: kube-scheduler", "next step: "]).await?;
+    says(node, 5, "status", &["Held: waiting for the operator: kube-scheduler", "next step: "]).await?;
     stage.node.write_manifest(&SCHEDULER.file(), &good, Writing::Atomic)?;
     stage.steady_on(SCHEDULER, 1).await?;
 
@@ -184,7 +185,8 @@ async fn explain_answers_why_it_did_and_why_it_did_not() -> Result<()> {
     says(node, 0, "explain etcd", &["moved it to /etc/kubernetes/etcd.yaml.aside", "`lastgood rollback"]).await?;
     let api = Component::ApiServer;
     stage.until(api, "not healthy", |c| c["verdict"] != "healthy" && c["note"].to_string().contains("etcd")).await?;
-    says(node, 0, "explain kube-apiserver", &["explained by: etcd is ", "nothing here: it waits, as etcd is "]).await?;
+    says(node, 0, "explain kube-apiserver", &["explained by: etcd is ", "nothing here: it waits because etcd is "])
+        .await?;
     fs::rename(&aside, &etcd)?;
     stage.all_serve().await?;
     for component in Component::ALL {
@@ -205,7 +207,7 @@ async fn q5_what_no_process_has_read_is_called_unproven_and_says_what_would_prov
     node.spawn_agent(QUICK).await?;
     let stage = Stage { node };
     stage.steady_on(Component::ApiServer, 1).await?;
-    let words = ["unproven: ", "becomes known-good once a process that read it"];
+    let words = ["unproven: ", "becomes known-good once a process that has loaded it"];
     says(&stage.node, 0, "explain kube-scheduler", &words).await?;
     says(&stage.node, 0, "status", &["Changing: unproven: kube-scheduler"]).await?;
     complains(&stage.node, 3, "rollback kube-scheduler --yes", &["no generation of it is known-good"]).await?;
@@ -235,12 +237,12 @@ async fn a_person_pins_and_quarantines_with_the_agent_running_and_stopped() -> R
 
     says(node, 0, "pin kube-scheduler 1 --dry-run", &["would: ", "is rolled back to generation 1"]).await?;
     complains(node, 3, "unpin kube-scheduler", &["no generation of it is pinned"]).await?;
-    says(node, 0, "pin kube-scheduler 1 --reason audited", &["is rolled back to generation 1", "never forgotten"])
+    says(node, 0, "pin kube-scheduler 1 --reason audited", &["is rolled back to generation 1", "never removed"])
         .await?;
     offers(&stage, &first).await?;
     says(node, 0, "status", &["1 (pinned)"]).await?;
     says(node, 0, "history kube-scheduler", &["known-good, pinned"]).await?;
-    says(node, 0, "explain kube-scheduler", &["pinned: generation 1, by a person", ": audited"]).await?;
+    says(node, 0, "explain kube-scheduler", &["pinned: generation 1, by the operator", ": audited"]).await?;
     complains(node, 3, "quarantine kube-scheduler 1 --yes", &["it is pinned", "`lastgood unpin kube-scheduler`"])
         .await?;
     // A failed change goes back to the pinned generation, and not to the one that stood before.
@@ -254,7 +256,7 @@ async fn a_person_pins_and_quarantines_with_the_agent_running_and_stopped() -> R
     stage.steady_on(SCHEDULER, 1).await?;
 
     says(node, 0, "rollback kube-scheduler --to 2 --yes", &["kube-scheduler serves generation 2"]).await?;
-    let plan = ["generation 2 of kube-scheduler is quarantined", "in place of generation 2", "away for about"];
+    let plan = ["generation 2 of kube-scheduler is quarantined", "in place of generation 2", "stopped for about"];
     says(node, 0, "quarantine kube-scheduler --dry-run", &plan).await?;
     complains(node, 3, "quarantine kube-scheduler", &["no terminal", "--yes"]).await?;
     ensure!(stage.manifest(SCHEDULER)? == second, "nothing was agreed to, and something was done");
@@ -262,7 +264,7 @@ async fn a_person_pins_and_quarantines_with_the_agent_running_and_stopped() -> R
     node.serving(SCHEDULER).await.context("it was said to serve")?;
     ensure!(stage.manifest(SCHEDULER)? == first, "generation 1 does not stand");
     offers(&stage, &first).await?;
-    says(node, 0, "history kube-scheduler", &["quarantined", "a person says so: leaks"]).await?;
+    says(node, 0, "history kube-scheduler", &["quarantined", "the operator says so: leaks"]).await?;
     complains(node, 3, "quarantine kube-scheduler --yes", &["the last known-good generation"]).await?;
 
     node.agent().stop().await?;
@@ -283,7 +285,8 @@ async fn doctor_tells_before_the_outage_whether_a_recovery_would_succeed() -> Re
     // Its data are in no snapshot yet, which a person sees to.
     says(node, 0, "doctor", &["warning", "no verified one is in", "`lastgood etcd snapshot save`"]).await?;
     says(node, 0, "etcd snapshot save", &["verified"]).await?;
-    let well = ["master-1: a recovery would succeed right now", "every byte of generation 1", "/healthz is ok"];
+    let well =
+        ["master-1: a recovery would succeed right now", "generation 1 is stored without damage", "/healthz is ok"];
     says(node, 0, "doctor", &well).await?;
     let json: Value = serde_json::from_str(&said(node, 0, "doctor -o json").await?.stdout).context("JSON")?;
     ensure!(json["checks"].as_array().is_some_and(|checks| checks.iter().all(|c| c["verdict"] == "ok")), "{json}");

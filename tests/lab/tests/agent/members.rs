@@ -1,4 +1,4 @@
-//! etcd told apart: its cluster, its alarms, and a world that somebody restored.
+//! The data of etcd: its cluster, its alarms, and a lineage that somebody restored.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 

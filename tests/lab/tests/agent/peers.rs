@@ -1,8 +1,8 @@
-//! One etcd member among others: what is its own trouble, what is the cluster's, and what is only told.
+//! One etcd member among others: which faults are its own, which are the cluster's, and which are only reported.
 //!
 //! ```text
-//!   ours hangs ─▶ the others agree without it ─▶ restarted       one of them is down as well ─▶ left, and told
-//!   no quorum at its start, certificates, a learner, an alarm, versions, a slow disk ─▶ named, told, left ─▶ over
+//!   ours stalls ─▶ the others agree without it ─▶ restarted      one of them is down as well ─▶ left, and reported
+//!   no quorum at its start, certificates, a learner, an alarm, versions, a slow disk ─▶ named, reported, left ─▶ over
 //! ```
 
 use std::fs;
@@ -69,7 +69,7 @@ async fn q10_a_hung_member_is_restarted_while_the_others_suffice_and_is_left_whe
     let before = stage.running(ETCD).await?;
     stage.signal(ETCD, "STOP").await?;
     stage
-        .told("it is stalled and is not restarted: etcd has 3 members, and 0 of the others have a quorum of 2")
+        .told("it is stalled and is not restarted: etcd has 3 members, and 0 of the other members have a quorum of 2")
         .await?;
     stage.told("so it is left to the kubelet's own probes").await?;
     // Those find it by themselves.
@@ -123,9 +123,7 @@ async fn certificates_of_another_authority_are_named_for_peers_server_and_client
             && says(&said["evidence"], "the other members agree without this one")
     };
     stage.etcd_explained("cut off", cut_off).await?;
-    stage
-        .told("see whether --peer-cert-file and --peer-trusted-ca-file of this node are of the others' authority")
-        .await?;
+    stage.told("see whether the CA of the other members signed --peer-cert-file").await?;
     stage.nobody_was_touched()?;
     swap(&stage, &base, &good)?;
     stage.etcd_is_well_again().await?;
@@ -152,7 +150,7 @@ async fn certificates_of_another_authority_are_named_for_peers_server_and_client
     let refused = |said: &Value| {
         said["verdict"] == "failing"
             && says(&said["cause"], "key material does not fit")
-            && says(&said["cause"], "does not take our certificate")
+            && says(&said["cause"], "rejects the client certificate")
     };
     stage.etcd_explained("the client's is not taken", refused).await?;
     swap(&stage, &base, &good)?;
@@ -197,13 +195,13 @@ async fn keep_writing(stage: &Stage) {
 async fn a_slow_disk_is_told(stage: &Stage) -> Result<()> {
     let mut slow = slow_down(stage, Duration::from_millis(1300)).await?;
     let writes = Instant::now();
-    while !stage.story().contains("slow disk: 99 in 100 syncs") {
+    while !stage.story().contains("slow disk: the 99th percentile") {
         ensure!(writes.elapsed() < SOON, "not told:\n{}", stage.story());
         // Whoever writes has to wait for it; a heartbeat of a lease would do as well.
         let _ = stage.node.put_data("/lab/slow", "written slowly").await;
     }
     stage.etcd_explained("slow", |said| says(&said["evidence"], "slow disk")).await?;
-    stage.told("give etcd a disk of its own").await?;
+    stage.told("give etcd a dedicated disk").await?;
     // Ended in the node: what brought it there is another process.
     stage.node.sh("pkill -x strace").await?;
     slow.wait().await?;
@@ -335,7 +333,7 @@ async fn a_member_that_joins_anew_as_a_learner_is_waited_for_by_its_api_server()
     stage.node.etcdctl(&[&others, "member", "promote", &format!("{id:x}")]).await?;
     stage.all_serve().await?;
     stage.steady_on(ETCD, 2).await?;
-    stage.told(&format!("it serves as member {id:x} now, and was member {own} before")).await?;
+    stage.told(&format!("it serves as member {id:x}, and was member {own} before")).await?;
     stage.nobody_was_touched()?;
     stage.the_same_after_a_restart().await
 }

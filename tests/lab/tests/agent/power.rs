@@ -1,14 +1,14 @@
-//! The power goes, for the whole node at once, in the middle of what the agent does: at random moments of an adoption, a
-//! trial, a rollback and an etcd replacement, and around the restart of a process that hangs.
+//! A power cut of the whole node, in the middle of what the agent does: at random moments of an adoption, a probation,
+//! a rollback and an etcd replacement, and around the restart of a stalled process.
 //!
 //! ```text
-//!   break ─▶ … any moment … ─▶ every process killed ─▶ what lies on disk is whole ─▶ boot: containerd, kubelet, agent,
-//!                                                       nobody else in reach ─▶ serving, the same data, nothing left over
+//!   break ─▶ … any moment … ─▶ every process killed ─▶ the files on disk are whole ─▶ boot: containerd, kubelet, agent,
+//!                                                       no other node in reach ─▶ serving, the same data, nothing left over
 //! ```
 //!
-//! The moments are drawn from a seed that is printed: `LASTGOOD_LAB_SEED=N` draws the same again. Upgrades that a cut ends
-//! are in `upgrades`. What the kernel had not written yet is not lost with the power of this lab; that each file is synced
-//! before it is renamed is for `src/act/crash_tests.rs`.
+//! The moments are drawn from a seed that is printed: `LASTGOOD_LAB_SEED=N` draws the same again. Upgrades that a power
+//! cut ends are in `upgrades`. This lab does not lose data that the kernel had not written yet;
+//! `src/act/crash_tests.rs` tests that each file is synced before it is renamed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

@@ -1,21 +1,20 @@
-//! Faults drawn by chance, one or two at once, over and over, while an observer watches from outside what must never be.
+//! Random faults, one or two at once, over and over, while an observer checks from outside what must never happen.
 //!
 //! ```text
-//!   seed ─▶ draw ─▶ inflict ─▶ a while ─▶ undo what only a person can ─▶ settled? ─▶ draw …
-//!                                                                          │ Held, Missing, or told with a command
-//!                                                                          └▶ a person does what was told ─▶ settled?
+//!   seed ─▶ draw ─▶ inflict ─▶ wait ─▶ undo what only an operator can ─▶ settled? ─▶ draw …
+//!                                                                          │ Held, Missing, or a next step is shown
+//!                                                                          └▶ the operator takes it ─▶ settled?
 //! ```
 //!
-//! Settled is: all four serve, each is steady, and what stands is a manifest that somebody wrote as a good one. A node that
-//! does not come to that, although nothing was told that a person should do, fails the run; so does whatever
-//! [`outside::Outside`] sees that must never be. The story and the seed are in the failure.
+//! Settled means: all four serve, each is steady, and the deployed manifests are ones that were written as good. A node
+//! that does not settle, although no next step was shown, fails the run; so does any violation that
+//! [`outside::Outside`] sees. The failure contains the story and the seed.
 //!
-//! | Variable | Means |
-//! |---|---|
-//! | `LASTGOOD_RANDOM_FAULTS_FOR` | how long new faults are drawn: `10m` (the default), `1h`, `90s` |
-//! | `LASTGOOD_RANDOM_FAULTS_SEED` | what they are drawn from, as the failed run printed it: `SEED`, or `SEED/EPISODE` to begin later |
+//! | Variable | Means | |---|---| | `LASTGOOD_RANDOM_FAULTS_FOR` | how long new faults are drawn: `10m` (the default),
+//! `1h`, `90s` | | `LASTGOOD_RANDOM_FAULTS_SEED` | what they are drawn from, as the failed run printed it: `SEED`, or
+//! `SEED/EPISODE` to begin later |
 //!
-//! An hour of it, with what it does printed as it goes:
+//! An hour of it, with its story printed as it goes:
 //!
 //! ```text
 //! LASTGOOD_RANDOM_FAULTS_FOR=1h cargo nextest run -p lastgood-lab --test agent --no-capture -E 'test(/^random::/)'

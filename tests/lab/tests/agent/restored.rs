@@ -1,8 +1,9 @@
-//! etcd's world went back under a control plane that runs: what remembers the later one is started anew, in order and once.
+//! etcd regresses to an earlier state under a running control plane: the components that cached the later state are
+//! restarted, in order and once.
 //!
 //! ```text
-//!   snapshot ─ writes ─ restore in place ─▶ told ─▶ kube-apiserver ─▶ serves ─▶ controller manager ─▶ scheduler ─▶ over
-//!                                             └ "report": told, and a person does it
+//!   snapshot ─ writes ─ restore in place ─▶ notice ─▶ kube-apiserver ─▶ serves ─▶ controller manager ─▶ scheduler ─▶ over
+//!                                             └ "report": only reported, and the operator restarts them
 //! ```
 
 use std::time::{Duration, Instant};
@@ -135,7 +136,9 @@ async fn a_node_that_reboots_in_the_middle_has_forgotten_and_nobody_is_started_a
 async fn a_state_that_went_back_is_only_told_where_a_person_wants_that() -> Result<()> {
     let stage = Stage::with(&format!("{QUICK}[etcd]\nrevisions-went-back = \"report\"\n")).await?;
     let before = went_back(&stage).await?;
-    stage.told("restart what cached the state before, one after the other: kube-apiserver, then").await?;
+    stage
+        .told("restart the components that cached the earlier state, one after the other: kube-apiserver, then")
+        .await?;
     stage.told("(etcd.revisions-went-back = \"report\")").await?;
     // Longer than it would take to begin.
     sleep(Duration::from_secs(5)).await;

@@ -1,9 +1,9 @@
-//! A restore by one command on a node whose etcd stands: with the agent running or stopped, with an etcd that serves or is
-//! beyond help, and killed in the middle.
+//! A restore by one command on a node whose etcd is deployed: with the agent running or stopped, with an etcd that
+//! serves or is beyond repair, and killed in the middle.
 //!
 //! ```text
-//!   snapshot ─ writes ─ restore ─▶ kube-apiserver and etcd away ─▶ exchanged ─▶ etcd, kube-apiserver ─▶ a write, a read
-//!                          └ killed: what stood, or what was restored, whole either way
+//!   snapshot ─ writes ─ restore ─▶ kube-apiserver and etcd stopped ─▶ exchanged ─▶ etcd, kube-apiserver ─▶ a write, a read
+//!                          └ killed: the old data, or the restored ones, whole either way
 //! ```
 
 use std::fs;
@@ -44,7 +44,7 @@ async fn revision(stage: &Stage) -> Result<i64> {
 async fn is_restored(stage: &Stage, high: i64) -> Result<()> {
     stage.all_serve().await?;
     ensure!(stage.node.get_data("/lab/later").await?.is_none(), "this is not the restored world");
-    ensure!(stage.node.get_data("/lab/kept").await?.as_deref() == Some("written before"), "it is not whole");
+    ensure!(stage.node.get_data("/lab/kept").await?.as_deref() == Some("written before"), "it is damaged");
     let now = revision(stage).await?;
     ensure!(now > high, "revision {now} after {high}");
     ensure!(kept(stage)?.len() == 1, "what stood is kept: {:?}", kept(stage)?);
@@ -191,7 +191,7 @@ async fn killed_when_all_but_done_the_same_command_completes_it_and_proves_that_
     stage.node.agent().stop().await?;
     killed_when_exchanged(&stage).await?;
     let told = the_same_command(&stage).await?;
-    ensure!(told.contains("it is this very restore, and nothing was written since"), "{told}");
+    ensure!(told.contains("this restore is already done, and nothing was written since"), "{told}");
     is_restored(&stage, high).await?;
     stage.node.agent().start().await?;
     whole_again(stage, &good).await
@@ -199,7 +199,7 @@ async fn killed_when_all_but_done_the_same_command_completes_it_and_proves_that_
 
 #[tokio::test]
 async fn a_restore_that_is_killed_leaves_one_whole_world_and_the_slot_is_filled_again() -> Result<()> {
-    for slot in ["Vacated", "its data are being restored"] {
+    for slot in ["Vacated", "restoring its data"] {
         let (stage, _) = later().await?;
         let good = manifests(&stage)?;
         let restore = stage.node.lastgood(&LATEST);

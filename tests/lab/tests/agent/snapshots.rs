@@ -1,5 +1,5 @@
-//! Snapshots of etcd's data: taken by the agent without being told anything but how often, proven, pruned, shown; and by a
-//! person, beside it.
+//! Snapshots of etcd's data: taken by the agent with only an interval configured, verified, pruned, shown; and taken by
+//! the operator at the same time.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -129,7 +129,7 @@ async fn a_node_whose_etcd_is_stopped_is_copied_on_request_and_labelled_so() -> 
         if saved.code == 0 {
             break saved;
         }
-        ensure!(saved.code == 3 && saved.stderr.contains("an etcd runs over it"), "{}: {}", saved.code, saved.stderr);
+        ensure!(saved.code == 3 && saved.stderr.contains("a running etcd uses it"), "{}: {}", saved.code, saved.stderr);
         ensure!(began.elapsed() < SOON, "etcd does not end: {}", saved.stderr);
         sleep(LOOK).await;
     };

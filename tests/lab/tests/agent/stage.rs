@@ -1,4 +1,4 @@
-//! What every test of the agent stands on.
+//! The common base of the agent's tests.
 
 use std::time::{Duration, Instant};
 

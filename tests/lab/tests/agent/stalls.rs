@@ -1,7 +1,7 @@
-//! Nothing is changed and nothing ends: a process stands still, ports accept, nobody answers.
+//! Stalls: no file changes and no process ends, ports accept connections, and there is no answer.
 //!
 //! ```text
-//!   SIGSTOP / hang ─▶ two questions unanswered ─▶ stall.after ─▶ its container stopped ─▶ the kubelet starts it anew
+//!   SIGSTOP / hang ─▶ two probes unanswered ─▶ stall.after ─▶ its container stopped ─▶ the kubelet starts another
 //! ```
 
 use std::time::{Duration, Instant};

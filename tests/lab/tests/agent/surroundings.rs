@@ -1,7 +1,7 @@
-//! What lies around the control plane breaks: it is named, with the next step, and nothing is rolled back for it.
+//! Faults of the environment: each is named, with the next step, and nothing is rolled back for it.
 //!
 //! ```text
-//!   a certificate ends, a disk fills, an address dies ─▶ named as the cause ─▶ mended by a person ─▶ as before
+//!   a certificate ends, a disk fills, an address dies ─▶ named as the cause ─▶ fixed by the operator ─▶ as before
 //! ```
 
 use std::fs;
@@ -77,7 +77,7 @@ async fn n16_an_ended_serving_certificate_is_named_and_nothing_is_rolled_back() 
         .await?;
     stage.told("next: `kubeadm certs renew apiserver`, then restart kube-apiserver").await?;
     crash(&stage, Component::ApiServer).await?;
-    explained_by(&stage, Component::ApiServer, "a certificate is out of its dates").await?;
+    explained_by(&stage, Component::ApiServer, "a certificate is expired or not yet valid").await?;
     explained_by(&stage, Component::Scheduler, "kube-apiserver is ").await?;
     let check = stage.node.lastgood(&["certs", "check", "-o", "json"]).await?;
     ensure!(check.code == 5, "exit code {}: {}", check.code, check.stdout);
@@ -105,10 +105,10 @@ async fn a_full_disk_under_etcd_excuses_a_candidate_until_there_is_room_and_a_br
     let small = on_a_small_disk(&mut stage, "/var/lib/etcd", "300m").await?;
     let good = stage.manifest(Component::Etcd)?;
     small.fill()?;
-    stage.told("no room is left on the disk of etcd's data (/var/lib/etcd)").await?;
+    stage.told("no space is left on the disk of etcd's data (/var/lib/etcd)").await?;
     let bad = stage.add_flag(Component::Etcd, "--no-such-flag=1")?;
-    stage.told("not held against it: a disk does not take what it writes: no room is left for etcd's data").await?;
-    explained_by(&stage, Component::Etcd, "no room is left for etcd's data").await?;
+    stage.told("not held against it: a disk does not accept its writes: no space is left for etcd's data").await?;
+    explained_by(&stage, Component::Etcd, "no space is left for etcd's data").await?;
     nothing_was_done(&stage)?;
     ensure!(stage.manifest(Component::Etcd)? == bad, "it was put back");
     // What the kubelet cannot read is put right all the same.
@@ -149,10 +149,10 @@ async fn r17_a_floating_address_that_goes_is_told_from_the_api_server_that_serve
     ensure!(!stage.story().contains(&server), "asked although it is this node's own:\n{}", stage.story());
 
     stage.node.exec(&["ip", "address", "del", &address, "dev", "lo"]).await?.success()?;
-    stage.told(&format!("{server}, the way of kube-scheduler to the API server, does not answer")).await?;
+    stage.told(&format!("{server}, the API server address of kube-scheduler, does not answer")).await?;
     // A process that has a connection may keep it; one that starts anew finds nobody.
     crash(&stage, Component::Scheduler).await?;
-    stage.told("kube-scheduler: Down: waiting for its cause to pass: its way to the API server is broken").await?;
+    stage.told("kube-scheduler: Down: waiting until its cause is gone: it cannot reach the API server").await?;
     ensure!(stage.component(Component::ApiServer).await?["verdict"] == "healthy", "{}", stage.status().await?);
     nothing_was_done(&stage)?;
     stage.node.exec(&["ip", "address", "add", &address, "dev", "lo"]).await?.success()?;
@@ -168,7 +168,7 @@ async fn without_inodes_under_etcd_a_candidate_is_excused_until_there_are_some()
     let good = stage.manifest(Component::Etcd)?;
     small.take_inodes()?;
     stage.told("no inodes are left on the disk of etcd's data (/var/lib/etcd)").await?;
-    stage.told("next: find and remove what made so many small files").await?;
+    stage.told("next: find what made so many small files and remove them").await?;
     let bad = stage.add_flag(Component::Etcd, "--no-such-flag=1")?;
     // An etcd that ends gives back the inode of the segment it allotted ahead.
     let taken = async {
@@ -176,7 +176,7 @@ async fn without_inodes_under_etcd_a_candidate_is_excused_until_there_are_some()
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         }
     };
-    let excused = "not held against it: a disk does not take what it writes: no inodes are left for etcd's data";
+    let excused = "not held against it: a disk does not accept its writes: no inodes are left for etcd's data";
     tokio::select! {
         told = stage.told(excused) => told?,
         () = taken => anyhow::bail!("the inodes cannot be taken"),
@@ -219,7 +219,7 @@ async fn a_read_only_disk_under_etcd_is_named_and_nothing_is_rolled_back_for_it(
     }
     stage.told("the file system of etcd's data (/var/lib/etcd) is read-only").await?;
     stage.told("next: see in `dmesg` whether its disk failed, then check and remount it").await?;
-    explained_by(&stage, Component::Etcd, "etcd's data (/var/lib/etcd) lies on a read-only file system").await?;
+    explained_by(&stage, Component::Etcd, "etcd's data (/var/lib/etcd) is on a read-only file system").await?;
     explained_by(&stage, Component::ApiServer, "etcd is ").await?;
     // A change beside it is not held to account for that.
     let good = stage.manifest(Component::ApiServer)?;
@@ -255,8 +255,17 @@ async fn pressure_is_told_with_who_to_look_for_and_is_over_when_it_is() -> Resul
         stage.node.sh(&over).await
     };
     for (of, full, words) in [
-        ("memory", "25.00", "the machine waits for memory: in more than 10 % of the last minute nothing got on"),
-        ("io", "80.00", "the machine waits for its disks: in more than 50 % of the last minute nothing got on"),
+        (
+            "memory",
+            "25.00",
+            "the machine waits for memory: for more than 10 % of the last minute every task was \
+                             stalled",
+        ),
+        (
+            "io",
+            "80.00",
+            "the machine waits for its disks: for more than 50 % of the last minute every task was stalled",
+        ),
     ] {
         lay(of, full).await?;
         stage.told(words).await?;
@@ -320,7 +329,7 @@ async fn a_clock_that_jumps_is_told_and_a_candidates_time_does_not_jump_with_it(
     stage.in_state(Component::Scheduler, "Probation").await?;
     fs::write(stage.node.path(OFFSET), "+7200")?;
     stage.told("the clock jumped forward by 7").await?;
-    stage.told("next: see who set it (`timedatectl`, `chronyc tracking`)").await?;
+    stage.told("next: see what set it (`timedatectl`, `chronyc tracking`)").await?;
     ensure!(stage.state(Component::Scheduler).await? == "probation", "{}", stage.status().await?);
     stage.steady_on(Component::Scheduler, 2).await?;
     fs::write(stage.node.path(OFFSET), "+0")?;

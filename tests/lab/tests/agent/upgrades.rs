@@ -1,8 +1,9 @@
-//! Upgrades as kubeadm makes them, whole and cut short by the power (Q6, N20).
+//! Upgrades by kubeadm, whole and interrupted by a power cut (Q6, N20).
 //!
-//! kubeadm writes all new manifests into a directory of its own first. Then, one component after the other (etcd,
-//! kube-apiserver, kube-controller-manager, kube-scheduler): its certificates are renewed, the old manifest is moved into
-//! a backup directory, the new one into place, and the new pod is waited for. What it made below /etc/kubernetes/tmp stays.
+//! kubeadm first writes all new manifests into a separate directory. Then, one component after the other (etcd,
+//! kube-apiserver, kube-controller-manager, kube-scheduler): it renews its certificates, moves the old manifest into a
+//! backup directory and the new one into place, and waits for the new pod. Its directories below /etc/kubernetes/tmp
+//! remain.
 
 use std::fs;
 use std::path::PathBuf;
@@ -31,7 +32,7 @@ impl Kubeadm {
     /// new API server does not know.
     async fn begin(stage: &Stage, round: u32, broken: Option<&str>) -> Result<Self> {
         let process = Busy::start(&stage.node, "kubeadm", &format!("upgrade apply {KUBERNETES_MINOR}")).await?;
-        stage.told("kubeadm is at work").await?;
+        stage.told("kubeadm is running").await?;
         let dir = |what: &str| -> Result<PathBuf> {
             let dir = stage.node.path(format!("/etc/kubernetes/tmp/kubeadm-{what}-2026-11-26-12-00-0{round}"));
             fs::create_dir_all(&dir).with_context(|| dir.display().to_string())?;
@@ -166,7 +167,10 @@ async fn n20_a_power_cut_between_kubeadms_two_renames_brings_the_old_manifest_ba
         stage.node.reboot().await?;
         stage.back(away, &old[round as usize - 1]).await.with_context(|| format!("{away} was away"))?;
         let story = stage.story();
-        ensure!(story[before..].contains("generation 1 comes back in 6 s unless"), "{away}: unannounced:\n{story}");
+        ensure!(
+            story[before..].contains("lastgood deploys generation 1 again in 6 s unless"),
+            "{away}: unannounced:\n{story}"
+        );
         stage.all_serve().await.with_context(|| format!("{away} was away"))?;
         stage.steady_on(away, 1).await?;
         for done in Component::ALL.into_iter().take_while(|done| *done < away) {

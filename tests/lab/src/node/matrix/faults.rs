@@ -1,4 +1,4 @@
-//! The faults: what each is called, whom it hits, and who outside is hurt by it.
+//! The faults: the name of each, the component it hits, and the clients that are affected.
 
 use crate::manifests::Component;
 use crate::manifests::Component::{ApiServer, ControllerManager, Etcd, Scheduler};

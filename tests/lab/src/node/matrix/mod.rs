@@ -1,14 +1,15 @@
-//! The fault matrix: what the agent says and does about each fault and how long that takes, beside the kubelet alone.
+//! The fault matrix: what the agent reports and does about each fault and how long that takes, compared with the
+//! kubelet alone.
 //!
 //! ```text
 //!   faults ─▶ run (one node, one fault, with or without the agent) ─▶ raw, one JSON object a line
-//!                │ clients: whom it hurts, asked from outside                  │
+//!                │ clients: which are affected, seen from outside              │
 //!                │ told: the agent's history and explanations                  ▼
 //!                └ calm: whether the machine let us measure                  table ─▶ tests/results/faults.md, between its markers
 //! ```
 //!
-//! The node is true to life and the agent has its default configuration. Nothing in a cell about the agent is written
-//! here: verdict, cause and action are what it told during the run. A later session on a fault replaces an earlier one.
+//! The node has realistic times and the agent its default configuration. No cell about the agent is written here:
+//! verdict, cause and action are what it reported during the run. A later session on a fault replaces an earlier one.
 
 mod calm;
 mod clients;

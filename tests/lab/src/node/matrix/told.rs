@@ -1,7 +1,7 @@
-//! What the agent told during a run, and what of it goes into the table.
+//! What the agent reported during a run, and which part of it goes into the table.
 //!
-//! Its history has every line of its journal with the time to the millisecond; its explanation is asked for while the run
-//! goes on. Here it is chosen which of its words stand for verdict, cause and action; none is added.
+//! Its history has every line of its journal with the time to the millisecond; its explanation is requested during the
+//! run. This module selects the sentences for verdict, cause and action; it adds none.
 
 use std::fmt;
 use std::path::Path;

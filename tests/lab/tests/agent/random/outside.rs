@@ -1,15 +1,15 @@
-//! An observer that takes nobody's word: it looks at the manifest directory, the runtime, the disk and the logs.
+//! An observer that is independent of the agent: it reads the manifest directory, the runtime, the disk and the logs.
 //!
 //! ```text
-//!   a thread   every 3 ms    the four slots: who wrote what stands (by inode), since when one is empty
+//!   a thread   every 3 ms    the four slots: who wrote the file (by inode), since when it is absent
 //!   a task     every 0.3 s   containers by CRI, containerd's log of stops, the agent's state and journal, etcd's data,
 //!                            the kept generations
-//!   a task     every second  a key written through etcd; whatever was acknowledged has to be there at the end
+//!   a task     every second  a key written through etcd; every acknowledged write has to exist at the end
 //! ```
 //!
-//! Whatever a test puts into the directory goes through [`Outside`], which remembers its inode and holds it open, so that
-//! no file of the agent's can get the same number. Every other file there is the agent's. What must never be is written
-//! down as it is seen, and ends the run.
+//! Every file that a test puts into the directory goes through [`Outside`], which remembers its inode and holds it
+//! open, so that no file of the agent's can get the same number. Every other file there is the agent's. A violation is
+//! recorded when it is seen, and ends the run.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::{self, File};
