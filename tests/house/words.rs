@@ -108,7 +108,7 @@ fn literals(tokens: TokenStream, texts: &mut Vec<Text>) {
                 if written.starts_with(['"', 'r', 'b']) {
                     // A line that is continued is still a line of the file; an escaped one is not.
                     let text = written.replace("\\n", "  ").replace("\\\n", " \n");
-                    texts.push(Text { line: literal.span().start().line, text });
+                    texts.push(Text { line: 0, text });
                 }
             }
             TokenTree::Ident(_) | TokenTree::Punct(_) => {}
@@ -191,11 +191,28 @@ impl Source {
     }
 }
 
+/// The texts of a file, each with its line. Spans have lines only by a feature of proc-macro2 that makes every derive macro
+/// of the tree be built twice, so the text is looked up: behind the one before, or from the top.
+fn placed(code: &str, texts: Vec<Text>) -> Vec<Text> {
+    let mut behind = 0;
+    let place = |Text { text, .. }: Text| {
+        let first = text.lines().next().unwrap_or_default();
+        let needle =
+            first.trim_start_matches(['b', 'r', '#', '"']).trim_end_matches(['"', '#', ' ', '\\']).trim_start();
+        let needle = needle.split("  ").next().unwrap_or_default();
+        let found = code[behind..].find(needle).map(|at| behind + at).or_else(|| code.find(needle));
+        behind = found.unwrap_or(behind);
+        Text { line: code[..behind].matches('\n').count() + 1, text }
+    };
+    texts.into_iter().map(place).collect()
+}
+
 /// The texts of a file of the program and of its child modules, each with the name of its file.
 fn program(file: &str, children: &Path, texts: &mut Vec<(String, Text)>) {
     let mut source = Source::default();
-    source.read(read(file).parse().expect(file), false);
-    texts.extend(source.texts.into_iter().map(|text| (file.to_owned(), text)));
+    let code = read(file);
+    source.read(code.parse().expect(file), false);
+    texts.extend(placed(&code, source.texts).into_iter().map(|text| (file.to_owned(), text)));
     for name in source.modules {
         let below = children.join(&name);
         let flat = children.join(format!("{name}.rs"));
@@ -262,7 +279,8 @@ fn texts_are_found_where_they_are_shown() {
         mod child;
     "##;
     source.read(code.parse().expect("Rust"), false);
-    let texts: Vec<_> = source.texts.iter().flat_map(words).map(|(line, word, _)| format!("{line} {word}")).collect();
+    let texts: Vec<_> =
+        placed(code, source.texts).iter().flat_map(words).map(|(line, word, _)| format!("{line} {word}")).collect();
     assert_eq!(texts, ["4 one", "4 _", "4 two", "5 three", "9 help", "12 of", "12 a", "12 field", "13 given"]);
     assert_eq!(source.modules, ["child"]);
 }
