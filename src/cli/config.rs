@@ -65,9 +65,9 @@ fn migrate(config: Option<&Path>, file: Option<&Path>, dry_run: bool) -> Result<
             let title = format!("{name} (migrated)");
             out::text(&diff::unified(plan.before.as_bytes(), plan.after.as_bytes(), &name, &title))?;
         } else {
-            // One by one: what is told as done is done, whatever becomes of the next file.
+            // One by one: what is printed as done is done, whatever becomes of the next file.
             plan.apply().map_err(unwritten)?;
-            out::text(&told(plan))?;
+            out::text(&summary(plan))?;
         }
     }
     if dry_run {
@@ -87,7 +87,7 @@ fn unwritten(error: std::io::Error) -> Failure {
     }
 }
 
-fn told(plan: &Migration) -> String {
+fn summary(plan: &Migration) -> String {
     let mut text = format!("{}: rewritten\n", plan.file.display());
     for change in &plan.changes {
         let _ = writeln!(text, "  line {}: {change}", change.line);

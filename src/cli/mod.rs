@@ -286,7 +286,7 @@ pub enum ConfigCommand {
         after_help = "EXAMPLES\n  lastgood config migrate --dry-run\n  lastgood config migrate\n  lastgood config migrate /etc/lastgood/config.d/20-site.toml"
     )]
     Migrate {
-        /// File to rewrite [default: the configuration file and config.d/*.toml beside it]
+        /// File to rewrite [default: the configuration file and config.d/*.toml next to it]
         file: Option<PathBuf>,
         /// Print the differences and exit
         #[arg(long)]

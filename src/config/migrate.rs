@@ -1,5 +1,4 @@
-//! Files with old names of keys, written again with the new ones: the plan, which is a person's to see first, and the
-//! write.
+//! Gives the keys in the configuration files their new names: first a plan, which `--dry-run` prints, then the write.
 //!
 //! ```text
 //!   files ──read──▶ rewrite ──▶ the same values? no old name left? ──▶ Migration ──the same bytes still?──▶ one rename
@@ -28,7 +27,7 @@ pub struct Migration {
     pub changes: Vec<Change>,
 }
 
-/// The files that a configuration consists of; `config` is the first of them where a person named it.
+/// The files that a configuration consists of; `config` is the first of them where the operator named it.
 ///
 /// # Errors
 /// When they cannot be listed.
@@ -36,7 +35,7 @@ pub fn files(config: Option<&Path>) -> Result<Vec<PathBuf>, Mistakes> {
     let first = config.unwrap_or(Path::new(DEFAULT_FILE));
     let mut mistakes = Vec::new();
     let mut files = candidates(first, &mut mistakes);
-    // Nobody needs one, but what a person names has to be there.
+    // Nobody needs one, but what the operator names has to be there.
     files.retain(|file| config.is_some() || file != first || !matches!(file.try_exists(), Ok(false)));
     if mistakes.is_empty() { Ok(files) } else { Err(Mistakes(mistakes)) }
 }

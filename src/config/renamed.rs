@@ -45,7 +45,7 @@ pub struct OldName {
 }
 
 impl OldName {
-    /// What a person can do about it.
+    /// What the operator can do about it.
     pub fn next_step(&self) -> String {
         format!("`lastgood config migrate {}`", self.file.display())
     }

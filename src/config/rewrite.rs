@@ -1,5 +1,5 @@
-//! A text with its old names replaced by the new ones, and not a byte besides: comments, order, line ends, and what no
-//! key of ours is, stay as a person wrote them.
+//! A text with its old names replaced by the new ones, and not a byte besides: comments, order, line ends, and what
+//! is no key of lastgood, stay as they are.
 //!
 //! ```text
 //!   text ──events──▶ names, each with its place ──replace──▶ text ──a table twice?──▶ the later one joins the earlier
