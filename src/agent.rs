@@ -175,7 +175,7 @@ impl Agent {
             self.hands = Hands::new(&self.settings, hands_of(&found));
             self.found = found;
         }
-        let tick = Tick::after(self.last, seen.at, self.settings.passes.longest_gap);
+        let tick = Tick::after(self.last, seen.at, self.settings.agent_loop.longest_gap);
         self.last = Some(seen.at);
         let history = std::mem::take(&mut self.history);
         let (judged, history) = judge::judge(tick, &seen, &self.memory, history, &self.settings.policy);
@@ -328,7 +328,7 @@ impl Agent {
 
     /// How long to wait for the next pass when nothing wakes the agent.
     pub fn rest(&self) -> Duration {
-        let passes = &self.settings.passes;
+        let passes = &self.settings.agent_loop;
         match self.pace {
             // What fails is not hammered on.
             Pace::Watchful | Pace::Busy if !self.failures.is_empty() => passes.interval,

@@ -49,6 +49,7 @@
 //! A **check of doctor**: one function in the matching file of `report/doctor`.
 //!
 //! A **configuration key**: one row of [`config::KEYS`]; the loader, `config show`, the man page and the example follow.
+//! One that gets a new name keeps the old one in `config/renamed.rs`.
 //!
 //! A **command**: a variant in `cli/mod.rs` and one file in `cli`, which parses and prints; what takes time is in `ops`.
 //!

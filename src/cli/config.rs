@@ -1,19 +1,96 @@
-//! `lastgood config`. A mistake in the configuration has already ended the program when this runs.
+//! `lastgood config`. A mistake in the configuration has already ended the program when this runs, except for `migrate`,
+//! which works on files that have other mistakes.
 
-use super::{ConfigCommand, Exit, Failure, out};
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use super::{ConfigCommand, Exit, Failure, diff, out};
+use crate::config::migrate::{self, Migration};
 use crate::config::{Loaded, show};
 
 pub(super) fn config(loaded: &Loaded, command: &ConfigCommand) -> Result<Exit, Failure> {
     match command {
-        ConfigCommand::Check => {
-            let files: Vec<String> =
-                loaded.settings.files.iter().map(|file| format!("  {}\n", file.display())).collect();
-            match files.as_slice() {
-                [] => out::text("no configuration file: the defaults apply\n"),
-                files => out::text(&format!("no mistake in\n{}", files.concat())),
-            }
-        }
+        ConfigCommand::Check => out::text(&check(loaded)),
         ConfigCommand::Show { output } => out::text(&output.print(&show::as_json(loaded), |_| show::as_toml(loaded))?),
-        ConfigCommand::Example => out::text(&crate::config::example()),
+        ConfigCommand::Migrate { .. } | ConfigCommand::Example => without_settings(command, None),
     }
+}
+
+/// The commands that take the files as they are.
+pub(super) fn without_settings(command: &ConfigCommand, config: Option<&Path>) -> Result<Exit, Failure> {
+    match command {
+        ConfigCommand::Migrate { file, dry_run } => migrate(config, file.as_deref(), *dry_run),
+        ConfigCommand::Example => out::text(&crate::config::example()),
+        ConfigCommand::Check | ConfigCommand::Show { .. } => {
+            Err(Failure::failed("this command needs the configuration".to_owned()))
+        }
+    }
+}
+
+fn check(loaded: &Loaded) -> String {
+    let files: Vec<PathBuf> = loaded.settings.files.clone();
+    if files.is_empty() {
+        return "no configuration file: the defaults apply\n".to_owned();
+    }
+    let mut text = format!("no mistake in\n{}", listed(&files));
+    if !loaded.old_names.is_empty() {
+        text.push_str("keys with an old name; `lastgood config migrate` renames them\n");
+        for old in &loaded.old_names {
+            let _ = writeln!(text, "  {old}");
+        }
+    }
+    text
+}
+
+fn listed(files: &[PathBuf]) -> String {
+    files.iter().map(|file| format!("  {}\n", file.display())).collect()
+}
+
+fn migrate(config: Option<&Path>, file: Option<&Path>, dry_run: bool) -> Result<Exit, Failure> {
+    let files = match file {
+        Some(file) => vec![file.to_owned()],
+        None => migrate::files(config)?,
+    };
+    let plans = migrate::plan(&files)?;
+    let changed: Vec<&Migration> = plans.iter().filter(|plan| !plan.changes.is_empty()).collect();
+    if changed.is_empty() {
+        return match files.as_slice() {
+            [] => out::text("no configuration file: nothing to rename\n"),
+            files => out::text(&format!("no key with an old name in\n{}", listed(files))),
+        };
+    }
+    for plan in changed {
+        let name = plan.file.display().to_string();
+        if dry_run {
+            let title = format!("{name} (migrated)");
+            out::text(&diff::unified(plan.before.as_bytes(), plan.after.as_bytes(), &name, &title))?;
+        } else {
+            // One by one: what is printed as done is done, whatever becomes of the next file.
+            plan.apply().map_err(unwritten)?;
+            out::text(&summary(plan))?;
+        }
+    }
+    if dry_run {
+        return Ok(Exit::Ok);
+    }
+    out::text("The values are the same, so a running agent needs no restart.\n")
+}
+
+/// A file that cannot be written can still be changed by hand.
+fn unwritten(error: std::io::Error) -> Failure {
+    let failure = Failure::from(error);
+    match failure.exit {
+        Exit::Unreachable => failure,
+        _ => {
+            Failure { sentence: format!("{}; `--dry-run` prints what to change by hand", failure.sentence), ..failure }
+        }
+    }
+}
+
+fn summary(plan: &Migration) -> String {
+    let mut text = format!("{}: rewritten\n", plan.file.display());
+    for change in &plan.changes {
+        let _ = writeln!(text, "  line {}: {change}", change.line);
+    }
+    text
 }

@@ -175,7 +175,7 @@ fn closure(
 }
 
 /// A unified diff; empty when the two are equal.
-fn unified(a: &[u8], b: &[u8], a_title: &str, b_title: &str) -> String {
+pub(super) fn unified(a: &[u8], b: &[u8], a_title: &str, b_title: &str) -> String {
     let (a, b) = (String::from_utf8_lossy(a), String::from_utf8_lossy(b));
     if a == b {
         return String::new();

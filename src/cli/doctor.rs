@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use tokio::time::{Instant, sleep};
 
 use super::{Exit, Failure, out};
-use crate::config::Settings;
+use crate::config::{Loaded, Settings};
 use crate::etcd::restore;
 use crate::model::reading::SymptomKind;
 use crate::model::{ComponentId, Memory, Observation, Reading};
@@ -27,7 +27,8 @@ use crate::sys::proc;
 /// Between two looks while an answer is waited for.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
-pub(super) async fn doctor(settings: &Settings, output: Format) -> Result<Exit, Failure> {
+pub(super) async fn doctor(loaded: &Loaded, output: Format) -> Result<Exit, Failure> {
+    let settings = &loaded.settings;
     let agent = agent(Backend::open(settings).await?).await;
     let offline = Offline::open(settings)?;
     let mut memory = offline.memory()?;
@@ -50,6 +51,7 @@ pub(super) async fn doctor(settings: &Settings, output: Format) -> Result<Exit, 
         seen: &seen,
         memory: &memory,
         policy: &settings.policy,
+        old_names: &loaded.old_names,
         found: &found,
         places: &places,
         store: &store,

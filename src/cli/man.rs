@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use clap::{Arg, Command, ValueEnum};
 
 use super::Exit;
+use crate::config::renamed::RENAMED;
 use crate::config::{DEFAULT_FILE, KEYS, Settings, settings};
 
 /// A page that is generated.
@@ -72,6 +73,13 @@ fn configuration(version: &str) -> String {
     for key in KEYS {
         let default = key.print(&defaults).unwrap_or_else(|| key.found().to_owned());
         let _ = write!(out, ".TP\n.B {}\n{}. Default: {}.\n", text(key.name), sentence(key.meaning), text(&default));
+    }
+    out.push_str(
+        ".SH OLD NAMES\nThese keys had another name. lastgood takes the old name, with a warning, unless the same file has the new \
+         one as well.\n.B lastgood config migrate\nwrites the new names into the files.\n",
+    );
+    for (old, new) in RENAMED {
+        let _ = write!(out, ".TP\n.B {}\nis now\n.BR {} .\n", text(old), text(new));
     }
     see_also(&mut out, "lastgood(8), lastgood-behavior(7), lastgood-backup(7)");
     out
@@ -173,6 +181,7 @@ mod tests {
         let configuration = Page::Configuration.print(&command);
         assert_eq!(configuration.matches("Default: ").count(), KEYS.len());
         assert!(configuration.contains(".B candidate.soak\n"), "{configuration}");
+        assert_eq!(configuration.matches("\nis now\n").count(), RENAMED.len());
     }
 
     /// Leaves of the tree of commands, by their words.

@@ -21,7 +21,7 @@ mod rollback;
 mod slots;
 mod status;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
@@ -215,7 +215,7 @@ pub enum Command {
     /// Print the status as metrics in Prometheus' text format, as metrics.textfile holds them
     #[command(after_help = "EXAMPLES\n  lastgood metrics | grep lastgood_verdict")]
     Metrics,
-    /// Check or print the configuration
+    /// Check or print the configuration, or give its keys their new names
     #[command(subcommand)]
     Config(ConfigCommand),
     /// Print a manual page that is generated from the program
@@ -281,6 +281,17 @@ pub enum ConfigCommand {
         #[arg(short, long, value_enum, default_value_t)]
         output: Format,
     },
+    /// Give the keys that have an old name their new one; values, comments and order stay as they are
+    #[command(
+        after_help = "EXAMPLES\n  lastgood config migrate --dry-run\n  lastgood config migrate\n  lastgood config migrate /etc/lastgood/config.d/20-site.toml"
+    )]
+    Migrate {
+        /// File to rewrite [default: the configuration file and config.d/*.toml next to it]
+        file: Option<PathBuf>,
+        /// Print the differences and exit
+        #[arg(long)]
+        dry_run: bool,
+    },
     /// Print the example file of the package
     #[command(hide = true)]
     Example,
@@ -301,7 +312,9 @@ enum Needs {
 impl Command {
     fn needs(&self) -> Needs {
         match self {
-            Self::Completions { .. } | Self::Man { .. } | Self::Config(ConfigCommand::Example) => Needs::Nothing,
+            Self::Completions { .. }
+            | Self::Man { .. }
+            | Self::Config(ConfigCommand::Example | ConfigCommand::Migrate { .. }) => Needs::Nothing,
             // A file is looked at on any machine, however that is configured.
             Self::Etcd(EtcdCommand::Snapshot(command)) if command.is_offline() => Needs::Nothing,
             Self::Run => Needs::Service,
@@ -322,7 +335,7 @@ impl Command {
 /// A sentence for the person, and the exit code.
 pub fn dispatch(cli: Cli) -> Result<Exit, Failure> {
     let loaded = match cli.command.needs() {
-        Needs::Nothing => return without_settings(&cli.command),
+        Needs::Nothing => return without_settings(&cli.command, cli.config.as_deref()),
         Needs::Settings | Needs::Service => crate::config::load(cli.config.as_deref()).map_err(Failure::from)?,
         Needs::WhatIsRight => {
             let (loaded, mistakes) = crate::config::load_leniently(cli.config.as_deref());
@@ -376,17 +389,17 @@ async fn command(command: Command, loaded: Loaded) -> Result<Exit, Failure> {
         }
         Command::Resume { component, dry_run } => pause::resume(settings, component, dry_run.into()).await,
         Command::Certs(command) => certs::certs(settings, &command),
-        Command::Doctor { output } => doctor::doctor(settings, output).await,
+        Command::Doctor { output } => doctor::doctor(&loaded, output).await,
         Command::Metrics => metrics::metrics(settings).await,
         Command::Config(config) => config::config(&loaded, &config),
         Command::FillSlots => slots::fill(settings),
         Command::RemovalNotice => Ok(removal::notice(settings)),
         Command::Etcd(command) => etcd::etcd(settings, command).await,
-        Command::Completions { .. } | Command::Man { .. } => without_settings(&command),
+        Command::Completions { .. } | Command::Man { .. } => without_settings(&command, None),
     }
 }
 
-fn without_settings(command: &Command) -> Result<Exit, Failure> {
+fn without_settings(command: &Command, file: Option<&Path>) -> Result<Exit, Failure> {
     match command {
         Command::Completions { shell } => {
             let mut script = Vec::new();
@@ -395,7 +408,7 @@ fn without_settings(command: &Command) -> Result<Exit, Failure> {
         }
         Command::Etcd(command) => etcd::offline(command),
         Command::Man { page } => out::text(&page.print(&Cli::command())),
-        Command::Config(ConfigCommand::Example) => out::text(&crate::config::example()),
+        Command::Config(command) => config::without_settings(command, file),
         _ => Err(Failure::failed("this command needs the configuration".to_owned())),
     }
 }
@@ -463,6 +476,8 @@ mod tests {
             "lastgood etcd snapshot unpack /backup/a.db --to node --identity key.txt --dry-run -o json",
             "lastgood config check",
             "lastgood config show -o json",
+            "lastgood config migrate",
+            "lastgood config migrate /etc/lastgood/config.d/a.toml --dry-run",
             "lastgood completions bash",
             "lastgood fill-slots",
             "lastgood removal-notice",

@@ -9,7 +9,7 @@ use toml::de::DeValue;
 use super::place::Place;
 use super::{Settings, duration, recipient, size};
 use crate::model::component::is_dns_name;
-use crate::model::policy::{Intruders, Mode, WentBackAction};
+use crate::model::policy::{Duplicates, Mode, RevisionRegression};
 
 pub struct Key {
     /// Its name with its table: `candidate.soak`.
@@ -35,8 +35,8 @@ pub(super) enum Field {
     Words(At<Vec<String>>),
     Recipients(At<Vec<String>>),
     Mode(At<Mode>),
-    Intruders(At<Intruders>),
-    WentBack(At<WentBackAction>),
+    Duplicates(At<Duplicates>),
+    RevisionRegression(At<RevisionRegression>),
 }
 
 /// The way to a field.
@@ -77,8 +77,8 @@ pub const KEYS: &[Key] = &[
         "how long a changed manifest must stay healthy to become known-good",
     ),
     key(
-        "candidate.deadline",
-        Field::Duration(Refused, |s| &mut s.policy.deadline),
+        "candidate.progress-deadline",
+        Field::Duration(Refused, |s| &mut s.policy.progress_deadline),
         "time from a change to the first healthy moment, then the change is rolled back; never shorter than the pod's startup probe allows",
     ),
     key(
@@ -87,63 +87,63 @@ pub const KEYS: &[Key] = &[
         "how long the kubelet may take to pull a candidate's image while the runtime reports nothing else",
     ),
     key(
-        "candidate.relapse",
-        Field::Duration(Refused, |s| &mut s.policy.relapse),
+        "candidate.unhealthy-grace",
+        Field::Duration(Refused, |s| &mut s.policy.unhealthy_grace),
         "how long a candidate that was healthy may be unhealthy before it is rolled back",
     ),
     key(
-        "candidate.crashes",
-        Field::Small(1, |s| &mut s.policy.crashes),
+        "candidate.max-crashes",
+        Field::Small(1, |s| &mut s.policy.max_crashes),
         "crashes with healthy dependencies after which a candidate is rolled back",
     ),
     key(
-        "candidate.quiet",
-        Field::Duration(Refused, |s| &mut s.policy.quiet),
+        "candidate.debounce",
+        Field::Duration(Refused, |s| &mut s.policy.debounce),
         "how long a file must be unchanged before lastgood reads it",
     ),
     key(
-        "candidate.change-memory",
-        Field::Duration(Refused, |s| &mut s.policy.change_memory),
+        "candidate.max-change-age",
+        Field::Duration(Refused, |s| &mut s.policy.max_change_age),
         "lastgood rolls back by itself only a change that is younger than this",
     ),
     key(
-        "candidate.rewrites",
-        Field::Small(1, |s| &mut s.policy.rewrites),
+        "candidate.max-rewrites",
+        Field::Small(1, |s| &mut s.policy.max_rewrites),
         "how often the same quarantined content may be written again before the component is held",
     ),
     key(
-        "restore.deleted-grace",
+        "rollback.deleted-grace",
         Field::Duration(Allowed, |s| &mut s.policy.deleted_grace),
         "a deleted manifest is put back after this time",
     ),
     key(
-        "restore.all-deleted-grace",
+        "rollback.all-deleted-grace",
         Field::Duration(Allowed, |s| &mut s.policy.all_deleted_grace),
         "several manifests deleted at once, or etcd's, are put back after this time",
     ),
     key(
-        "restore.after-gone",
-        Field::Duration(Allowed, |s| &mut s.policy.after_gone),
+        "rollback.settle",
+        Field::Duration(Allowed, |s| &mut s.policy.settle),
         "time between the end of a sandbox and the write of the next manifest",
     ),
     key(
-        "restore.gone-margin",
-        Field::Duration(Allowed, |s| &mut s.policy.gone_margin),
+        "rollback.stop-margin",
+        Field::Duration(Allowed, |s| &mut s.policy.stop_margin),
         "time beyond a pod's termination grace until the good manifest is written anyway",
     ),
     key(
-        "restore.hasten-after",
-        Field::Duration(Allowed, |s| &mut s.policy.hasten_after),
+        "rollback.force-stop-after",
+        Field::Duration(Allowed, |s| &mut s.policy.force_stop_after),
         "how long a failed pod whose manifest was taken out may take to end before its containers are stopped",
     ),
     key(
-        "restore.appear",
-        Field::Duration(Refused, |s| &mut s.policy.appear),
+        "rollback.kubelet-timeout",
+        Field::Duration(Refused, |s| &mut s.policy.kubelet_timeout),
         "how long the kubelet may take to create a pod sandbox before lastgood restarts the kubelet",
     ),
     key(
-        "restore.parking",
-        Field::Duration(Refused, |s| &mut s.policy.parking),
+        "rollback.apiserver-max-downtime",
+        Field::Duration(Refused, |s| &mut s.policy.apiserver_max_downtime),
         "the longest time that kube-apiserver is stopped around a change of etcd",
     ),
     key(
@@ -177,13 +177,13 @@ pub const KEYS: &[Key] = &[
         "a leader that does not renew its lease for this time (at least the lease's duration and a third), while others renew theirs, is stalled",
     ),
     key(
-        "intruders.action",
-        Field::Intruders(|s| &mut s.policy.intruders),
+        "duplicates.action",
+        Field::Duplicates(|s| &mut s.policy.duplicates),
         "what happens to a second file of one pod: `move-out` of the directory (kept and recorded), or `report`",
     ),
     key(
-        "etcd.revisions-went-back",
-        Field::WentBack(|s| &mut s.policy.went_back),
+        "etcd.on-revision-regression",
+        Field::RevisionRegression(|s| &mut s.policy.on_revision_regression),
         "after etcd was restored to an earlier state: `restart` the components that cached the later one, or `report`",
     ),
     key("paths.manifests", Field::FoundPath(|s| &mut s.paths.manifests), "the kubelet's static pod directory"),
@@ -232,18 +232,18 @@ pub const KEYS: &[Key] = &[
     ),
     key("probes.timeout", Field::Duration(Refused, |s| &mut s.probes.timeout), "time-out of one probe"),
     key(
-        "passes.interval",
-        Field::Duration(Refused, |s| &mut s.passes.interval),
+        "loop.interval",
+        Field::Duration(Refused, |s| &mut s.agent_loop.interval),
         "time between two passes when no event wakes the agent",
     ),
     key(
-        "passes.busy-interval",
-        Field::Duration(Refused, |s| &mut s.passes.busy_interval),
+        "loop.busy-interval",
+        Field::Duration(Refused, |s| &mut s.agent_loop.busy_interval),
         "time between two passes during a rollback",
     ),
     key(
-        "passes.longest-gap",
-        Field::Duration(Refused, |s| &mut s.passes.longest_gap),
+        "loop.longest-gap",
+        Field::Duration(Refused, |s| &mut s.agent_loop.longest_gap),
         "time between two passes counts towards soak times and deadlines only up to this gap",
     ),
     key("snapshots.enabled", Field::Switch(|s| &mut s.snapshots.enabled), "whether the agent takes snapshots of etcd"),
@@ -388,13 +388,13 @@ impl Key {
                 Mode::Act => "act",
                 Mode::Observe => "observe",
             }),
-            Field::Intruders(at) => quoted(match at(s) {
-                Intruders::MoveOut => "move-out",
-                Intruders::Report => "report",
+            Field::Duplicates(at) => quoted(match at(s) {
+                Duplicates::MoveOut => "move-out",
+                Duplicates::Report => "report",
             }),
-            Field::WentBack(at) => quoted(match at(s) {
-                WentBackAction::Restart => "restart",
-                WentBackAction::Report => "report",
+            Field::RevisionRegression(at) => quoted(match at(s) {
+                RevisionRegression::Restart => "restart",
+                RevisionRegression::Report => "report",
             }),
         })
     }
@@ -477,17 +477,17 @@ impl Key {
                     other => return Err(format!("{other:?} is no mode: write \"act\" or \"observe\"")),
                 }
             }
-            Field::Intruders(at) => {
+            Field::Duplicates(at) => {
                 *at(settings) = match text(value, "\"move-out\" or \"report\"")? {
-                    "move-out" => Intruders::MoveOut,
-                    "report" => Intruders::Report,
+                    "move-out" => Duplicates::MoveOut,
+                    "report" => Duplicates::Report,
                     other => return Err(format!("{other:?} is no action: write \"move-out\" or \"report\"")),
                 }
             }
-            Field::WentBack(at) => {
+            Field::RevisionRegression(at) => {
                 *at(settings) = match text(value, "\"restart\" or \"report\"")? {
-                    "restart" => WentBackAction::Restart,
-                    "report" => WentBackAction::Report,
+                    "restart" => RevisionRegression::Restart,
+                    "report" => RevisionRegression::Report,
                     other => return Err(format!("{other:?} is no action: write \"restart\" or \"report\"")),
                 }
             }

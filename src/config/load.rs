@@ -1,6 +1,7 @@
-//! Reads the configuration files into fragments, and merges them in order into [`Settings`] with the origin of every
+//! Reads the configuration files into fragments, and merges them in order into [`super::Settings`] with the origin of every
 //! value.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
@@ -8,14 +9,15 @@ use std::{fs, io};
 use toml::de::{DeTable, DeValue};
 
 use super::keys::Key;
-use super::loaded::{Loaded, Origin, Origins};
-use super::{KEYS, Mistake, Mistakes, Settings, validate};
+use super::loaded::{Loaded, Origin};
+use super::renamed::{self, OldName, RENAMED};
+use super::{KEYS, Mistake, Mistakes, validate};
 
 /// The first file, where `--config` names no other. Fragments lie beside it in `config.d`.
 pub const DEFAULT_FILE: &str = "/etc/lastgood/config.toml";
 
 /// A hand-written configuration is a few kilobytes; what is larger is something else.
-const MAX_BYTES: u64 = 1 << 20;
+pub(super) const MAX_BYTES: u64 = 1 << 20;
 
 /// Reads the configuration: `file` or [`DEFAULT_FILE`], then `config.d/*.toml` beside it in lexical order. A later value
 /// wins. None of the files has to exist, except one that was asked for.
@@ -30,7 +32,7 @@ pub fn load(file: Option<&Path>) -> Result<Loaded, Mistakes> {
 /// Reads what can be understood, and names the rest: for filling empty slots (Q11), which has to work on the day somebody
 /// broke the configuration as well.
 pub fn load_leniently(file: Option<&Path>) -> (Loaded, Mistakes) {
-    let mut loaded = Loaded { settings: Settings::default(), origins: Origins::new() };
+    let mut loaded = Loaded::default();
     let mut mistakes = Vec::new();
     let first = file.unwrap_or(Path::new(DEFAULT_FILE));
     for path in candidates(first, &mut mistakes) {
@@ -41,9 +43,9 @@ pub fn load_leniently(file: Option<&Path>) -> (Loaded, Mistakes) {
             }
             Err(Trouble::Io(error)) if error.kind() == io::ErrorKind::NotFound && path == first && file.is_none() => {}
             Err(Trouble::Io(error)) => {
-                mistakes.push(Mistake { file: path, line: None, key: None, what: format!("cannot be read: {error}") });
+                mistakes.push(Mistake::of_file(path, format!("cannot be read: {error}")));
             }
-            Err(Trouble::NotOurs(what)) => mistakes.push(Mistake { file: path, line: None, key: None, what }),
+            Err(Trouble::NotOurs(what)) => mistakes.push(Mistake::of_file(path, what)),
         }
     }
     validate::contradictions(&loaded, first, &mut mistakes);
@@ -51,7 +53,7 @@ pub fn load_leniently(file: Option<&Path>) -> (Loaded, Mistakes) {
 }
 
 /// The files to read, in order.
-fn candidates(first: &Path, mistakes: &mut Vec<Mistake>) -> Vec<PathBuf> {
+pub(super) fn candidates(first: &Path, mistakes: &mut Vec<Mistake>) -> Vec<PathBuf> {
     let mut files = vec![first.to_owned()];
     let dir = first.parent().unwrap_or(Path::new("/")).join("config.d");
     let entries = fs::read_dir(&dir).and_then(|entries| entries.map(|e| e.map(|e| e.path())).collect());
@@ -66,23 +68,20 @@ fn candidates(first: &Path, mistakes: &mut Vec<Mistake>) -> Vec<PathBuf> {
             files.extend(fragments);
         }
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {}
-        Err(error) => mistakes.push(Mistake {
-            file: dir,
-            line: None,
-            key: None,
-            what: format!("cannot be read: {error}; make it readable, or remove it"),
-        }),
+        Err(error) => {
+            mistakes.push(Mistake::of_file(dir, format!("cannot be read: {error}; make it readable, or remove it")));
+        }
     }
     files
 }
 
-enum Trouble {
+pub(super) enum Trouble {
     Io(io::Error),
     NotOurs(String),
 }
 
 /// Reads one file. It names a command that root runs, so nobody else may be able to write it.
-fn read(path: &Path) -> Result<String, Trouble> {
+pub(super) fn read(path: &Path) -> Result<String, Trouble> {
     let meta = fs::metadata(path).map_err(Trouble::Io)?;
     if !meta.is_file() {
         return Err(Trouble::NotOurs("is not a regular file".to_owned()));
@@ -102,19 +101,24 @@ fn read(path: &Path) -> Result<String, Trouble> {
 }
 
 /// Puts one file's values over those of the files before it.
-fn merge(file: &Path, text: &str, loaded: &mut Loaded, mistakes: &mut Vec<Mistake>) {
+pub(super) fn merge(file: &Path, text: &str, loaded: &mut Loaded, mistakes: &mut Vec<Mistake>) {
     let (table, errors) = DeTable::parse_recoverable(text);
-    let line = |at: usize| text.as_bytes()[..at.min(text.len())].iter().filter(|byte| **byte == b'\n').count() + 1;
+    let line = |at: usize| line_of(text, at);
     for error in errors {
-        mistakes.push(Mistake {
-            file: file.to_owned(),
-            line: error.span().map(|span| line(span.start)),
-            key: None,
-            what: format!("is not TOML: {}", error.message()),
-        });
+        let what = format!("is not TOML: {}", error.message());
+        let line = error.span().map(|span| line(span.start));
+        mistakes.push(Mistake { line, ..Mistake::of_file(file.to_owned(), what) });
     }
-    let mut walk = Walk { file, line: &line, loaded, mistakes };
+    let before = loaded.old_names.len();
+    let mut walk = Walk { file, line: &line, loaded, mistakes, given: BTreeMap::new() };
     walk.table("", table.get_ref());
+    // A table is walked by name.
+    loaded.old_names[before..].sort_by_key(|old| old.line);
+}
+
+/// The line of a place in a text, counted from 1.
+fn line_of(text: &str, at: usize) -> usize {
+    text.as_bytes()[..at.min(text.len())].iter().filter(|byte| **byte == b'\n').count() + 1
 }
 
 /// A walk through the tables of one file.
@@ -123,6 +127,8 @@ struct Walk<'w> {
     line: &'w dyn Fn(usize) -> usize,
     loaded: &'w mut Loaded,
     mistakes: &'w mut Vec<Mistake>,
+    /// The line of each key that this file gives, and the old name where it is under that.
+    given: BTreeMap<&'static str, (usize, Option<&'static str>)>,
 }
 
 impl Walk<'_> {
@@ -131,14 +137,9 @@ impl Walk<'_> {
             let path =
                 if prefix.is_empty() { name.get_ref().to_string() } else { format!("{prefix}.{}", name.get_ref()) };
             let line = (self.line)(name.span().start);
-            if let Some(key) = Key::named(&path) {
-                match key.set(&mut self.loaded.settings, value.get_ref()) {
-                    Ok(()) => {
-                        self.loaded.origins.insert(key.name, Origin { file: self.file.to_owned(), line });
-                    }
-                    Err(what) => self.wrong(line, path, what),
-                }
-            } else if KEYS.iter().any(|key| key.split().0 == path) {
+            if let Some((key, old)) = renamed::resolve(&path) {
+                self.value(key, old, line, value.get_ref());
+            } else if KEYS.iter().any(|key| key.split().0 == path) || renamed::new_table(&path).is_some() {
                 match value.get_ref() {
                     DeValue::Table(inner) => self.table(&path, inner),
                     other => {
@@ -154,8 +155,44 @@ impl Walk<'_> {
         }
     }
 
+    /// One key, under its name or its old one.
+    fn value(&mut self, key: &'static Key, old: Option<&'static str>, line: usize, value: &DeValue<'_>) {
+        self.loaded.old_names.extend(old.map(|old| OldName { file: self.file.to_owned(), line, old, new: key.name }));
+        let other = self.given.insert(key.name, (line, old));
+        if let Some(other) = other {
+            self.twice(key, (line, old), other);
+            if old.is_some() {
+                return;
+            }
+        }
+        match key.set(&mut self.loaded.settings, value) {
+            Ok(()) => {
+                self.loaded.origins.insert(key.name, Origin { file: self.file.to_owned(), line });
+            }
+            Err(what) => self.wrong(line, old.unwrap_or(key.name).to_owned(), what),
+        }
+    }
+
+    /// One file that gives a key under both of its names contradicts itself. Of two files the later one wins, as ever.
+    fn twice(&mut self, key: &Key, a: (usize, Option<&'static str>), b: (usize, Option<&'static str>)) {
+        let ((line, old), (other, _)) = if a.1.is_some() { (a, b) } else { (b, a) };
+        let also = Origin { file: self.file.to_owned(), line: other };
+        let what = format!("is the old name of {}, which {also} sets as well: remove one of the two", key.name);
+        self.mistakes.push(Mistake {
+            file: self.file.to_owned(),
+            line: Some(line),
+            key: old.map(str::to_owned),
+            also: Some(also),
+            what,
+        });
+    }
+
     fn wrong(&mut self, line: usize, key: String, what: String) {
-        self.mistakes.push(Mistake { file: self.file.to_owned(), line: Some(line), key: Some(key), what });
+        self.mistakes.push(Mistake {
+            line: Some(line),
+            key: Some(key),
+            ..Mistake::of_file(self.file.to_owned(), what)
+        });
     }
 }
 
@@ -171,12 +208,21 @@ fn unknown(path: &str, value: &DeValue<'_>) -> String {
             None => format!("no such table; there are: {}", tables.join(", ")),
         };
     }
-    // The right name in the wrong table is the commonest slip after a typing error.
-    let mut meant: Vec<&str> =
-        KEYS.iter().filter(|key| key.split().1 == last || key.name == last).map(|key| key.name).collect();
+    // The right name in the wrong table is the commonest slip after a typing error. Old names are known as well: one may
+    // be in a table that has its new name.
+    let keys = || KEYS.iter().map(|key| (key.name, key.name)).chain(RENAMED.iter().copied());
+    let called = |is_meant: &dyn Fn(&str) -> bool| {
+        let mut meant: Vec<&str> = keys().filter(|(written, _)| is_meant(written)).map(|(_, name)| name).collect();
+        let mut seen = BTreeSet::new();
+        meant.retain(|name| seen.insert(*name));
+        meant
+    };
+    let leaf = |written: &str| written.rsplit('.').next() == Some(last);
+    let mut meant = called(&leaf);
     if meant.is_empty() || meant.len() > 3 {
-        let names: Vec<&str> = KEYS.iter().map(|key| key.name).collect();
-        meant = similar::get_close_matches(tidy.as_str(), &names, 1, 0.6);
+        let names: Vec<&str> = keys().map(|(written, _)| written).collect();
+        let close = similar::get_close_matches(tidy.as_str(), &names, 1, 0.6);
+        meant = called(&|written| close.contains(&written));
     }
     if meant.is_empty() {
         let names: Vec<&str> = KEYS.iter().map(|key| key.split().1).collect();
@@ -195,7 +241,8 @@ mod tests {
     use super::*;
     use std::time::Duration;
 
-    use crate::model::policy::{Intruders, Mode};
+    use crate::config::Settings;
+    use crate::model::policy::{Duplicates, Mode};
 
     fn dir(files: &[(&str, &str)]) -> tempfile::TempDir {
         let dir = tempfile::tempdir().unwrap();
@@ -222,19 +269,19 @@ mod tests {
     #[test]
     fn a_later_fragment_wins_and_every_value_knows_its_line() {
         let dir = dir(&[
-            ("config.toml", "mode = \"observe\"\n[candidate]\nsoak = \"1m\"\ncrashes = 3\n"),
+            ("config.toml", "mode = \"observe\"\n[candidate]\nsoak = \"1m\"\nmax-crashes = 3\n"),
             ("config.d/20-b.toml", "candidate.soak = \"2m\"\n"),
-            ("config.d/10-a.toml", "[candidate]\nsoak = \"3m\"\n[intruders]\naction = \"report\"\n"),
+            ("config.d/10-a.toml", "[candidate]\nsoak = \"3m\"\n[duplicates]\naction = \"report\"\n"),
             ("config.d/note.txt", "not toml"),
             ("config.d/.hidden.toml", "nonsense = 1"),
         ]);
         let loaded = load_in(&dir).unwrap();
         assert_eq!(loaded.settings.policy.mode, Mode::Observe);
         assert_eq!(loaded.settings.policy.candidate_soak, Duration::from_secs(120));
-        assert_eq!(loaded.settings.policy.crashes, 3);
-        assert_eq!(loaded.settings.policy.intruders, Intruders::Report);
+        assert_eq!(loaded.settings.policy.max_crashes, 3);
+        assert_eq!(loaded.settings.policy.duplicates, Duplicates::Report);
         assert_eq!(loaded.origins["candidate.soak"], Origin { file: dir.path().join("config.d/20-b.toml"), line: 1 });
-        assert_eq!(loaded.origins["candidate.crashes"].line, 4);
+        assert_eq!(loaded.origins["candidate.max-crashes"].line, 4);
         assert!(!loaded.origins.contains_key("probes.timeout"));
         assert_eq!(loaded.settings.files.len(), 3);
     }
@@ -244,23 +291,23 @@ mod tests {
         let dir = dir(&[
             (
                 "config.toml",
-                "mod = \"act\"\nmode = \"sleep\"\n[candidate]\nsoak = \"0s\"\ndeadline = \"5 minutes\"\ncrashes = \"two\"\n\
+                "mod = \"act\"\nmode = \"sleep\"\n[candidate]\nsoak = \"0s\"\nprogress-deadline = \"5 minutes\"\nmax-crashes = \"two\"\n\
                  change_memory = \"1h\"\n[paths]\nstate = \"var/lib\"\n[kubelet]\nrestart = []\n",
             ),
             (
                 "config.d/a.toml",
                 "[limits]\nactions-per-hour = 0\nactions-per-hour = 1\nsoak = \"1m\"\n[candidates]\nx = 1\n",
             ),
-            ("config.d/b.toml", "probes = 3\n[restore]\ndeleted-grace = 60\n"),
+            ("config.d/b.toml", "probes = 3\n[rollback]\ndeleted-grace = 60\n"),
         ]);
         let told = load_in(&dir).unwrap_err().to_string().replace(&format!("{}/", dir.path().display()), "");
         for line in [
             "config.toml:1: mod: no such key; did you mean mode?",
             "config.toml:2: mode: \"sleep\" is no mode: write \"act\" or \"observe\"",
             "config.toml:4: candidate.soak: must be greater than zero",
-            "config.toml:5: candidate.deadline: \"5 minutes\" is not a duration: write it like \"500ms\"",
-            "config.toml:6: candidate.crashes: is a string, but a whole number of at least 1 is wanted",
-            "config.toml:7: candidate.change_memory: no such key; did you mean candidate.change-memory?",
+            "config.toml:5: candidate.progress-deadline: \"5 minutes\" is not a duration: write it like \"500ms\"",
+            "config.toml:6: candidate.max-crashes: is a string, but a whole number of at least 1 is wanted",
+            "config.toml:7: candidate.change_memory: no such key; did you mean candidate.max-change-age?",
             "config.toml:9: paths.state: \"var/lib\" is a relative path: write it from / on",
             "config.toml:11: kubelet.restart: names no program",
             "config.d/a.toml:2: limits.actions-per-hour: is 0, but a whole number of at least 1 is wanted",
@@ -268,7 +315,7 @@ mod tests {
             "config.d/a.toml:4: limits.soak: no such key; did you mean adoption.soak or candidate.soak?",
             "config.d/a.toml:5: candidates: no such table; did you mean [candidate]?",
             "config.d/b.toml:1: probes: is a table, not a single integer: write [probes] and its keys",
-            "config.d/b.toml:3: restore.deleted-grace: is an integer, but a duration such as \"60s\" is wanted",
+            "config.d/b.toml:3: rollback.deleted-grace: is an integer, but a duration such as \"60s\" is wanted",
             "14 mistakes in the configuration",
         ] {
             assert!(told.lines().any(|told| told.starts_with(line)), "{line:?} is not told in:\n{told}");
@@ -279,16 +326,16 @@ mod tests {
     fn values_that_contradict_each_other_are_named_with_both_keys() {
         let told = mistakes_of(
             "[paths]\nmanifests = \"/etc/kubernetes/manifests\"\nstaging = \"/etc/kubernetes/manifests/.lastgood\"\n\
-             inactive-manifests = \"/etc/kubernetes/manifests\"\n[passes]\nlongest-gap = \"1s\"\n\
-             [restore]\nall-deleted-grace = \"5s\"\n[candidate]\nquiet = \"20s\"\n\
+             inactive-manifests = \"/etc/kubernetes/manifests\"\n[loop]\nlongest-gap = \"1s\"\n\
+             [rollback]\nall-deleted-grace = \"5s\"\n[candidate]\ndebounce = \"20s\"\n\
              [metrics]\ntextfile = \"/etc/kubernetes/manifests/lastgood.txt\"\n",
         );
         for (at, part) in [
             ("config.toml:3: paths.staging", "paths.manifests"),
             ("config.toml:4: paths.inactive-manifests", "paths.manifests"),
-            ("config.toml:6: passes.longest-gap", "passes.interval"),
-            ("config.toml:8: restore.all-deleted-grace", "restore.deleted-grace"),
-            ("config.toml:10: candidate.quiet", "20 s"),
+            ("config.toml:6: loop.longest-gap", "loop.interval"),
+            ("config.toml:8: rollback.all-deleted-grace", "rollback.deleted-grace"),
+            ("config.toml:10: candidate.debounce", "20 s"),
             ("config.toml:12: metrics.textfile", "paths.manifests"),
             ("config.toml:12: metrics.textfile", ".prom"),
         ] {
@@ -328,7 +375,7 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn no_text_panics(text in ".{0,200}") {
-            let mut loaded = Loaded { settings: Settings::default(), origins: Origins::new() };
+            let mut loaded = Loaded::default();
             merge(Path::new("x"), &text, &mut loaded, &mut Vec::new());
         }
     }

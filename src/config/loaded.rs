@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use super::Settings;
+use super::{OldName, Settings};
 
 /// Where a value comes from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -24,10 +24,20 @@ impl std::fmt::Display for Origin {
 /// Where each key that a file gives comes from; a key that is not in here has its default.
 pub type Origins = BTreeMap<&'static str, Origin>;
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Loaded {
     /// The effective values.
     pub settings: Settings,
     /// Where they come from.
     pub origins: Origins,
+    /// The keys that the files give under an old name, in the order of the files.
+    pub old_names: Vec<OldName>,
+}
+
+impl Loaded {
+    /// The old name that the effective value of a key is given under.
+    pub fn old_name(&self, key: &str) -> Option<&OldName> {
+        let origin = self.origins.get(key)?;
+        self.old_names.iter().find(|old| old.new == key && old.file == origin.file && old.line == origin.line)
+    }
 }

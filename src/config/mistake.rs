@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
+use super::Origin;
+
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Mistake {
     /// The file it stands in.
@@ -15,8 +17,18 @@ pub struct Mistake {
     /// The key, with its table.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
+    /// Where the same key is given again, where that is the mistake.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub also: Option<Origin>,
     /// What is wrong, and what would be right: a sentence.
     pub what: String,
+}
+
+impl Mistake {
+    /// One of a file as a whole.
+    pub(super) fn of_file(file: PathBuf, what: String) -> Self {
+        Self { file, line: None, key: None, also: None, what }
+    }
 }
 
 impl fmt::Display for Mistake {

@@ -9,23 +9,30 @@
 //!
 //! A fragment is a list of given keys rather than a struct of options: [`keys::KEYS`] is the one place that names each
 //! key, its kind, its meaning and its field, so that reading, `config show`, lastgood.toml(5) and the shipped
-//! example cannot drift apart.
+//! example cannot drift apart. [`renamed::RENAMED`] has the names that keys had before: the loader takes them with a
+//! warning, and [`migrate`] rewrites them.
 
 pub mod duration;
 pub mod keys;
 pub mod load;
 pub mod loaded;
+pub mod migrate;
 pub mod mistake;
 pub mod place;
 pub(crate) mod recipient;
+pub mod renamed;
+mod rewrite;
 pub mod settings;
 pub mod show;
 pub mod size;
+#[cfg(test)]
+mod tests;
 mod validate;
 
 pub use crate::config::loaded::{Loaded, Origin};
 pub use keys::KEYS;
 pub use load::{DEFAULT_FILE, load, load_leniently};
 pub use mistake::{Mistake, Mistakes};
+pub use renamed::OldName;
 pub use settings::Settings;
 pub use show::example;

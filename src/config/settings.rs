@@ -75,7 +75,8 @@ pub struct Settings {
     pub runtime: Runtime,
     pub kubelet: Kubelet,
     pub probes: Probes,
-    pub passes: Passes,
+    /// Its table is `loop`, which is a keyword of Rust.
+    pub agent_loop: Loop,
     /// The snapshots of etcd's data.
     pub snapshots: Snapshots,
     pub metrics: Metrics,
@@ -134,7 +135,7 @@ pub struct Probes {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Passes {
+pub struct Loop {
     /// Between two passes when nothing wakes the agent.
     pub interval: Duration,
     /// Between two passes while a replacement is under way.
@@ -243,7 +244,7 @@ impl Default for Settings {
                 restart_timeout: KUBELET_RESTART_TIMEOUT,
             },
             probes: Probes { interval: PROBE_INTERVAL, timeout: PROBE_TIMEOUT },
-            passes: Passes { interval: PASS_INTERVAL, busy_interval: BUSY_INTERVAL, longest_gap: LONGEST_GAP },
+            agent_loop: Loop { interval: PASS_INTERVAL, busy_interval: BUSY_INTERVAL, longest_gap: LONGEST_GAP },
             snapshots: Snapshots {
                 enabled: true,
                 interval: SNAPSHOT_INTERVAL,

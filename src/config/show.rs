@@ -17,7 +17,10 @@ pub fn as_toml(loaded: &Loaded) -> String {
             let _ = write!(out, "\n[{of}]\n");
             table = of;
         }
-        let origin = loaded.origins.get(key.name).map_or("default".to_owned(), ToString::to_string);
+        let mut origin = loaded.origins.get(key.name).map_or("default".to_owned(), ToString::to_string);
+        if let Some(old) = loaded.old_name(key.name) {
+            let _ = write!(origin, " as {}", old.old);
+        }
         let _ = match key.print(&loaded.settings) {
             Some(value) => writeln!(out, "{name} = {value}  # {origin}"),
             None => writeln!(out, "# {name}: {}", key.found()),
@@ -34,9 +37,12 @@ struct Shown {
     file: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     line: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    old_name: Option<&'static str>,
 }
 
-/// The effective values as JSON: by key, the value and, where a file gives it, the file and its line.
+/// The effective values as JSON: by key, the value and, where a file gives it, the file and its line, and the old name that
+/// is written there.
 pub fn as_json(loaded: &Loaded) -> serde_json::Value {
     let shown = KEYS.iter().map(|key| {
         let printed = key.print(&loaded.settings);
@@ -47,6 +53,7 @@ pub fn as_json(loaded: &Loaded) -> serde_json::Value {
             value: value.and_then(|mut table| serde_json::to_value(table.remove("v")?).ok()),
             file: origin.map(|origin| origin.file.display().to_string()),
             line: origin.map(|origin| origin.line),
+            old_name: loaded.old_name(key.name).map(|old| old.old),
         };
         (key.name.to_owned(), serde_json::to_value(shown).unwrap_or_default())
     });
@@ -158,7 +165,7 @@ mod tests {
         let loaded = load(Some(&file)).unwrap();
         let shown = as_toml(&loaded);
         assert!(shown.contains(&format!("soak = \"90s\"  # {}:2\n", file.display())), "{shown}");
-        assert!(shown.contains("relapse = \"30s\"  # default\n"), "{shown}");
+        assert!(shown.contains("unhealthy-grace = \"30s\"  # default\n"), "{shown}");
         assert!(shown.contains("# manifests: from the kubelet's configuration\n"), "{shown}");
         std::fs::write(&file, &shown).unwrap();
         assert_eq!(load(Some(&file)).unwrap().settings, loaded.settings);

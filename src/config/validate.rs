@@ -27,12 +27,12 @@ struct Check<'c> {
 impl Check<'_> {
     fn durations(&mut self) {
         let settings = &self.loaded.settings;
-        let (policy, passes) = (&settings.policy, &settings.passes);
+        let (policy, passes) = (&settings.policy, &settings.agent_loop);
         if passes.longest_gap <= passes.interval {
             self.wrong(
-                ["passes.longest-gap", "passes.interval"],
+                ["loop.longest-gap", "loop.interval"],
                 format!(
-                    "{} is not longer than passes.interval ({}): no time would ever count as watched",
+                    "{} is not longer than loop.interval ({}): no time would ever count as watched",
                     duration::print(passes.longest_gap),
                     duration::print(passes.interval)
                 ),
@@ -40,9 +40,9 @@ impl Check<'_> {
         }
         if passes.busy_interval > passes.interval {
             self.wrong(
-                ["passes.busy-interval", "passes.interval"],
+                ["loop.busy-interval", "loop.interval"],
                 format!(
-                    "{} is longer than passes.interval ({}): a replacement would be watched less closely than a quiet node",
+                    "{} is longer than loop.interval ({}): a replacement would be watched less closely than a quiet node",
                     duration::print(passes.busy_interval),
                     duration::print(passes.interval)
                 ),
@@ -50,22 +50,22 @@ impl Check<'_> {
         }
         if policy.all_deleted_grace < policy.deleted_grace {
             self.wrong(
-                ["restore.all-deleted-grace", "restore.deleted-grace"],
+                ["rollback.all-deleted-grace", "rollback.deleted-grace"],
                 format!(
-                    "{} is shorter than restore.deleted-grace ({}): several deletions at once look intended, so they \
+                    "{} is shorter than rollback.deleted-grace ({}): several deletions at once look intended, so they \
                      wait longer",
                     duration::print(policy.all_deleted_grace),
                     duration::print(policy.deleted_grace)
                 ),
             );
         }
-        if policy.quiet >= KUBELET_SCAN {
+        if policy.debounce >= KUBELET_SCAN {
             self.wrong(
-                ["candidate.quiet"; 2],
+                ["candidate.debounce"; 2],
                 format!(
                     "{} is not below the kubelet's scan of 20 s: it would drop the pod of a broken file before \
                      lastgood reads the file",
-                    duration::print(policy.quiet)
+                    duration::print(policy.debounce)
                 ),
             );
         }
@@ -144,9 +144,10 @@ impl Check<'_> {
                 file: origin.file.clone(),
                 line: Some(origin.line),
                 key: Some(keys[0].to_owned()),
+                also: None,
                 what: if key == keys[0] { what } else { format!("{what} ({key} is given here)") },
             },
-            None => Mistake { file: self.first.to_owned(), line: None, key: Some(keys[0].to_owned()), what },
+            None => Mistake { key: Some(keys[0].to_owned()), ..Mistake::of_file(self.first.to_owned(), what) },
         });
     }
 }

@@ -33,7 +33,7 @@ pub(super) fn kubelet_started_since(draft: &Draft<'_>, since: Timestamp) -> bool
 /// How long a kubelet may take to start the deployed manifest before it counts as unresponsive. One that has heard from an API server
 /// gets longer: a freshly started one hears of it up to a minute after it came back.
 pub(super) fn patience(draft: &Draft<'_>) -> Duration {
-    let appear = draft.scene.policy.appear;
+    let appear = draft.scene.policy.kubelet_timeout;
     if kubelet_hears(draft) { appear * 2 } else { appear }
 }
 

@@ -1,9 +1,9 @@
 //! When to pass again if no event wakes the agent.
 //!
 //! ```text
-//!   Quiet      nothing is in progress                                    passes.interval
+//!   Quiet      nothing is in progress                                    loop.interval
 //!   Watchful   a candidate has not served yet, a file is being written      WATCHFUL
-//!   Busy       a replacement is running, or kube-apiserver is parked     passes.busy-interval
+//!   Busy       a replacement is running, or kube-apiserver is parked     loop.busy-interval
 //! ```
 
 use std::time::Duration;

@@ -40,7 +40,7 @@ pub(super) fn whom(draft: &Draft<'_>, id: &ComponentId) -> Option<(ComponentId, 
 /// Takes the API server out and waits for its pod to end.
 pub(super) fn park(draft: &mut Draft<'_>, id: &ComponentId, waited: Duration) -> Parking {
     if let Some(leaves) = withheld::api_leaves(draft) {
-        let overdue = waited >= draft.scene.policy.gone_margin;
+        let overdue = waited >= draft.scene.policy.stop_margin;
         return if leaves && !overdue { Parking::UnderWay } else { Parking::Done };
     }
     let Some(parked) = draft.memory.parked.clone() else {
@@ -62,11 +62,11 @@ pub(super) fn park(draft: &mut Draft<'_>, id: &ComponentId, waited: Duration) ->
         take_out(draft, &parked.component, parked.generation);
         return Parking::UnderWay;
     }
-    let overdue = waited >= generation.termination_grace + draft.scene.policy.gone_margin;
+    let overdue = waited >= generation.termination_grace + draft.scene.policy.stop_margin;
     if !pods::runs(draft, &parked.component) || overdue {
         return Parking::Done;
     }
-    if waited >= draft.scene.policy.hasten_after {
+    if waited >= draft.scene.policy.force_stop_after {
         pods::hasten(draft, &parked.component);
     }
     Parking::UnderWay
@@ -94,7 +94,7 @@ pub(super) fn release(draft: &mut Draft<'_>) {
     let longest = draft.record(&parked.for_component).and_then(|record| match &record.slot {
         Slot::RollingBack(rollback) if rollback.stage <= Stage::AwaitingServing => {
             let vacated = rollback.vacated.as_ref().map_or(Duration::ZERO, |vacated| vacated.longest);
-            Some(draft.scene.policy.parking + vacated)
+            Some(draft.scene.policy.apiserver_max_downtime + vacated)
         }
         _ => None,
     });

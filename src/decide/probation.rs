@@ -159,7 +159,7 @@ fn excuses(draft: &Draft<'_>, id: &ComponentId, trial: &Probation, cause: &Cause
 fn harm(trial: &Probation, draft: &Draft<'_>, assessment: &Assessment) -> Duration {
     let Some(harmed) = &assessment.harms else { return trial.harm };
     let crashed = draft.scene.judged.components.get(harmed).is_some_and(|a| a.crash.is_some());
-    trial.harm + if crashed { draft.scene.policy.relapse / 3 } else { draft.credit() }
+    trial.harm + if crashed { draft.scene.policy.unhealthy_grace / 3 } else { draft.credit() }
 }
 
 fn tell_crash(draft: &mut Draft<'_>, id: &ComponentId, trial: &Probation, crash: &Crash, excuse: Option<&Cause>) {
@@ -167,7 +167,7 @@ fn tell_crash(draft: &mut Draft<'_>, id: &ComponentId, trial: &Probation, crash:
     let counted = match excuse {
         Some(cause) => format!("not held against it: {cause}"),
         None if crash.lost_its_lease() => "not held against it: it lost its lease".to_owned(),
-        None => format!("crash {} of the {} that cause a rollback", trial.crashes, draft.scene.policy.crashes),
+        None => format!("crash {} of the {} that cause a rollback", trial.crashes, draft.scene.policy.max_crashes),
     };
     let to = format!("generation {} crashed{code} ({counted})", trial.candidate);
     let because = match crash.last_words.as_deref().map(str::trim) {
@@ -190,17 +190,17 @@ fn fault(
     if let Some(why) = image {
         return Some(Fault::Foreign(why));
     }
-    if trial.crashes >= policy.crashes {
+    if trial.crashes >= policy.max_crashes {
         let why = format!("it crashed {} times with its dependencies healthy: {evidence}", trial.crashes);
         return Some(if foreign_port(assessment) { Fault::Foreign(why) } else { Fault::Own(why) });
     }
-    if trial.failing >= policy.relapse {
+    if trial.failing >= policy.unhealthy_grace {
         return Some(Fault::Own(format!(
             "it served, then was unhealthy for {} s: {evidence}",
             trial.failing.as_secs()
         )));
     }
-    if trial.harm >= policy.relapse {
+    if trial.harm >= policy.unhealthy_grace {
         let harmed = assessment.harms.as_ref().map(ToString::to_string).unwrap_or_default();
         return Some(Fault::Own(format!("{harmed} became unhealthy after this change, and has not changed itself")));
     }
@@ -229,7 +229,7 @@ fn fail(draft: &mut Draft<'_>, id: &ComponentId, trial: &Probation, fault: Fault
         Fault::Own(why) => (why, true),
         Fault::Foreign(why) => (why, false),
     };
-    if trial.age >= draft.scene.policy.change_memory {
+    if trial.age >= draft.scene.policy.max_change_age {
         let (back, _) = targets::aim(draft, id, trial.good, Some(trial.candidate));
         let next = format!("`lastgood rollback {id}` rolls back to generation {back}");
         let why = format!("{why}; the change is too old for an automatic rollback");

@@ -8,7 +8,7 @@ use super::pods::running;
 use crate::model::event::EventKind;
 use crate::model::lineage::WentBack;
 use crate::model::notice::Notice;
-use crate::model::policy::WentBackAction;
+use crate::model::policy::RevisionRegression;
 use crate::model::{ComponentId, Role, Slot, Step, Verdict};
 
 /// Grace for a container whose generation is not known: the kubelet's default.
@@ -110,8 +110,8 @@ pub(super) fn may_stop(draft: &Draft<'_>, back: &WentBack, id: &ComponentId) -> 
         let names: Vec<String> = back.left.iter().map(ToString::to_string).collect();
         format!("restart the components that cached the earlier state, one after the other: {}", names.join(", then "))
     };
-    if draft.scene.policy.went_back == WentBackAction::Report {
-        return Err(format!("{} (etcd.revisions-went-back = \"report\")", by_hand()));
+    if draft.scene.policy.on_revision_regression == RevisionRegression::Report {
+        return Err(format!("{} (etcd.on-revision-regression = \"report\")", by_hand()));
     }
     let status = draft.scene.seen.etcd.get(&back.etcd);
     let Some(members) = status.and_then(|status| status.members.as_ref()) else {

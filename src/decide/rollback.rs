@@ -77,8 +77,8 @@ pub(super) fn advance(draft: &mut Draft<'_>, id: &ComponentId, mut r: Rollback, 
             Stage::Settling => {
                 let policy = draft.scene.policy;
                 // Something may have started meanwhile, which is no reason to leave the slot empty.
-                let due = r.in_stage >= policy.after_gone + policy.gone_margin;
-                if due || !runs(draft, id) && r.in_stage >= policy.after_gone {
+                let due = r.in_stage >= policy.settle + policy.stop_margin;
+                if due || !runs(draft, id) && r.in_stage >= policy.settle {
                     let next = if r.vacated.is_some() { Stage::Vacant } else { Stage::PuttingIn };
                     r.enter(next);
                 }
@@ -204,12 +204,12 @@ fn await_gone(draft: &mut Draft<'_>, id: &ComponentId, r: &mut Rollback, to: &Ge
     if r.vacated.is_some() {
         return vacancy::await_gone(draft, id, r, to);
     }
-    if r.in_stage >= to.termination_grace + draft.scene.policy.gone_margin {
+    if r.in_stage >= to.termination_grace + draft.scene.policy.stop_margin {
         // It should have gone. The good file is written anyway: an empty slot helps nobody.
         return r.enter(Stage::PuttingIn);
     }
     let etcd = draft.record(id).is_some_and(|record| record.role == Role::Etcd);
-    if r.in_stage >= draft.scene.policy.hasten_after && !etcd && r.wish == Wish::Ours {
+    if r.in_stage >= draft.scene.policy.force_stop_after && !etcd && r.wish == Wish::Ours {
         hasten(draft, id);
     }
 }
@@ -228,7 +228,7 @@ fn want_in(draft: &mut Draft<'_>, id: &ComponentId, to: &Generation) {
 
 fn stop_old(draft: &mut Draft<'_>, id: &ComponentId, r: &mut Rollback) {
     let old: Vec<String> = ready_sandboxes(draft, id).collect();
-    if old.is_empty() || r.in_stage >= draft.scene.policy.gone_margin {
+    if old.is_empty() || r.in_stage >= draft.scene.policy.stop_margin {
         return r.enter(Stage::Nudging);
     }
     for sandbox in old {
@@ -321,7 +321,7 @@ fn await_serving(
         return Flow::Done;
     }
     let deadline = policy.deadline_of(Some(to));
-    if r.crashes >= policy.crashes || r.in_stage >= deadline {
+    if r.crashes >= policy.max_crashes || r.in_stage >= deadline {
         let evidence = assessment.evidence.join("; ");
         let why = format!("generation {} was deployed and does not serve either: {evidence}", r.to);
         let next = format!("`lastgood explain {id}`; earlier generations: `lastgood history {id}`");

@@ -16,7 +16,7 @@ use crate::model::event::EventKind;
 use crate::model::generation::Standing as Held_;
 use crate::model::notice::Notice;
 use crate::model::observation::{BusyKind, Gone, ImagePresence, ManifestFile, whither};
-use crate::model::policy::Intruders;
+use crate::model::policy::Duplicates;
 use crate::model::slot::{Probation, Until, Wish};
 use crate::model::verdict::Reads;
 use crate::model::{ComponentId, Role, Slot, Step, Verdict};
@@ -185,7 +185,7 @@ fn ailing(draft: &mut Draft<'_>, id: &ComponentId) {
 /// Another generation is deployed than the known-good one.
 fn changed(draft: &mut Draft<'_>, id: &ComponentId, number: u32, good: u32, file: &Arc<ManifestFile>) {
     change_set::join(draft, id, number);
-    let rewrites = draft.scene.policy.rewrites;
+    let rewrites = draft.scene.policy.max_rewrites;
     let older_process = draft.assessment(id).is_some_and(|a| matches!(a.reads, Reads::Other { .. }));
     let Some(record) = draft.memory.components.get_mut(id) else { return };
     let same_pod = record.generations.get(&good).zip(record.generations.get(&number));
@@ -277,7 +277,7 @@ fn claimed(
     };
     let text = format!("{listed} in the manifest directory claims the pod of {id}; the kubelet runs what it read last");
     draft.notice(id, Notice::Duplicate, text);
-    if draft.scene.policy.intruders == Intruders::Report {
+    if draft.scene.policy.duplicates == Duplicates::Report {
         return;
     }
     let why = format!("{listed} claims its pod");

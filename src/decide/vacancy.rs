@@ -31,10 +31,10 @@ pub(super) fn restores(draft: &Draft<'_>) -> Option<i32> {
 /// hangs does not either: then it is stopped through CRI, after the grace that is its own.
 pub(super) fn await_gone(draft: &mut Draft<'_>, id: &ComponentId, r: &mut Rollback, to: &Generation) {
     let patience = match kubelet::kubelet_hears(draft) {
-        true => to.termination_grace + draft.scene.policy.gone_margin,
+        true => to.termination_grace + draft.scene.policy.stop_margin,
         false => Duration::ZERO,
     };
-    if r.in_stage >= patience + to.termination_grace + draft.scene.policy.gone_margin {
+    if r.in_stage >= patience + to.termination_grace + draft.scene.policy.stop_margin {
         let because = "it is deployed again as it was, and nothing was restored";
         draft.tell(id, EventKind::Notice, Some(r.to), "its pod does not end", because);
         return r.enter(Stage::PuttingIn);

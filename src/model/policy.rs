@@ -10,16 +10,16 @@ pub const ADOPTION_SOAK: Duration = Duration::from_secs(60);
 pub const CANDIDATE_SOAK: Duration = Duration::from_secs(300);
 /// From the change to the first healthy moment. A kubelet parks a change for 15 s and kubeadm's startup probe allows
 /// 250 s; never less than the pod's own startup budget.
-pub const DEADLINE: Duration = Duration::from_secs(300);
+pub const PROGRESS_DEADLINE: Duration = Duration::from_secs(300);
 /// A candidate whose sandbox exists this long with its image not on the node is given up, where the kubelet's own word
 /// cannot be had: its /pods go dark with the API server. Longer than its first back-off between two pulls (10 s, then
 /// 20 s), and enough for a control-plane image of 30 MB over 5 Mbit/s.
 pub const IMAGE_GRACE: Duration = Duration::from_secs(60);
 /// A candidate that served and turned bad is given this long to recover by itself: two periods of kubeadm's liveness
 /// probe and then some.
-pub const RELAPSE: Duration = Duration::from_secs(30);
+pub const UNHEALTHY_GRACE: Duration = Duration::from_secs(30);
 /// This many crashes with healthy dependencies decide. One may be a lost race for a port; two are a habit.
-pub const CRASHES: u32 = 2;
+pub const MAX_CRASHES: u32 = 2;
 /// Generations kept per component, known-good ones last to go.
 pub const KEEP_GENERATIONS: usize = 5;
 /// Actions an hour and component, then Held.
@@ -44,25 +44,25 @@ pub const DELETED_GRACE: Duration = Duration::from_secs(60);
 pub const ALL_DELETED_GRACE: Duration = Duration::from_secs(600);
 /// A file that changed within this time may still be in writing. The kubelet drops the pod of a broken file at its next
 /// 20 s scan (3.8 s after the write in one measured run), so this must stay well below.
-pub const QUIET: Duration = Duration::from_secs(1);
+pub const DEBOUNCE: Duration = Duration::from_secs(1);
 /// Earlier generations answer only a change seen this lately (Q9).
-pub const CHANGE_MEMORY: Duration = Duration::from_secs(24 * 3600);
+pub const MAX_CHANGE_AGE: Duration = Duration::from_secs(24 * 3600);
 /// After a sandbox is gone the kubelet needs a moment for its own bookkeeping: written at once, the pod was still parked
 /// for 13.5 s; written a second later it started after 0.6 s.
-pub const AFTER_GONE: Duration = Duration::from_secs(1);
+pub const SETTLE: Duration = Duration::from_secs(1);
 /// Beyond a pod's termination grace, how long its sandbox may take to go before the good file is written anyway.
-pub const GONE_MARGIN: Duration = Duration::from_secs(15);
+pub const STOP_MARGIN: Duration = Duration::from_secs(15);
 /// How long a pod that is taken out and serves nobody is left to end by itself before its container is stopped.
-pub const HASTEN_AFTER: Duration = Duration::from_secs(5);
+pub const FORCE_STOP_AFTER: Duration = Duration::from_secs(5);
 /// A kubelet that has not started a pod this long after its manifest was put in place does not listen: it needs 15 s for
 /// a changed one, and 47 s for etcd while the API server hangs on it.
-pub const APPEAR: Duration = Duration::from_secs(60);
+pub const KUBELET_TIMEOUT: Duration = Duration::from_secs(60);
 /// The longest that kube-apiserver is parked around an etcd change.
-pub const PARKING: Duration = Duration::from_secs(180);
+pub const APISERVER_MAX_DOWNTIME: Duration = Duration::from_secs(180);
 /// A pause without a length.
 pub const PAUSE: Duration = Duration::from_secs(30 * 60);
 /// The same quarantined content written again this often: Held (Q12).
-pub const REWRITES: u32 = 3;
+pub const MAX_REWRITES: u32 = 3;
 
 /// Whether the agent acts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,7 +74,7 @@ pub enum Mode {
 
 /// What is done about a second file of one pod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Intruders {
+pub enum Duplicates {
     /// It is moved out of the directory, kept and recorded.
     MoveOut,
     /// It is named, no more.
@@ -83,7 +83,7 @@ pub enum Intruders {
 
 /// What is done where the revisions of etcd regressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WentBackAction {
+pub enum RevisionRegression {
     /// What remembers the old world is started again, one after the other.
     Restart,
     /// It is reported, no more.
@@ -99,14 +99,14 @@ pub struct Policy {
     pub adoption_soak: Duration,
     /// See [`CANDIDATE_SOAK`].
     pub candidate_soak: Duration,
-    /// See [`DEADLINE`].
-    pub deadline: Duration,
+    /// See [`PROGRESS_DEADLINE`].
+    pub progress_deadline: Duration,
     /// See [`IMAGE_GRACE`].
     pub image_grace: Duration,
-    /// See [`RELAPSE`].
-    pub relapse: Duration,
-    /// See [`CRASHES`].
-    pub crashes: u32,
+    /// See [`UNHEALTHY_GRACE`].
+    pub unhealthy_grace: Duration,
+    /// See [`MAX_CRASHES`].
+    pub max_crashes: u32,
     /// See [`KEEP_GENERATIONS`].
     pub keep_generations: usize,
     /// See [`ACTIONS_PER_HOUR`].
@@ -127,32 +127,32 @@ pub struct Policy {
     pub deleted_grace: Duration,
     /// See [`ALL_DELETED_GRACE`].
     pub all_deleted_grace: Duration,
-    /// See [`QUIET`].
-    pub quiet: Duration,
-    /// See [`CHANGE_MEMORY`].
-    pub change_memory: Duration,
-    /// See [`AFTER_GONE`].
-    pub after_gone: Duration,
-    /// See [`GONE_MARGIN`].
-    pub gone_margin: Duration,
-    /// See [`HASTEN_AFTER`].
-    pub hasten_after: Duration,
-    /// See [`APPEAR`].
-    pub appear: Duration,
-    /// See [`PARKING`].
-    pub parking: Duration,
-    /// See [`REWRITES`].
-    pub rewrites: u32,
+    /// See [`DEBOUNCE`].
+    pub debounce: Duration,
+    /// See [`MAX_CHANGE_AGE`].
+    pub max_change_age: Duration,
+    /// See [`SETTLE`].
+    pub settle: Duration,
+    /// See [`STOP_MARGIN`].
+    pub stop_margin: Duration,
+    /// See [`FORCE_STOP_AFTER`].
+    pub force_stop_after: Duration,
+    /// See [`KUBELET_TIMEOUT`].
+    pub kubelet_timeout: Duration,
+    /// See [`APISERVER_MAX_DOWNTIME`].
+    pub apiserver_max_downtime: Duration,
+    /// See [`MAX_REWRITES`].
+    pub max_rewrites: u32,
     /// What is done about a second file of one pod.
-    pub intruders: Intruders,
+    pub duplicates: Duplicates,
     /// What is done where the revisions of etcd regressed.
-    pub went_back: WentBackAction,
+    pub on_revision_regression: RevisionRegression,
 }
 
 impl Policy {
-    /// How long a generation may take to become healthy: [`Policy::deadline`], and never less than its own startup budget.
+    /// How long a generation may take to become healthy: [`Policy::progress_deadline`], and never less than its own startup budget.
     pub fn deadline_of(&self, generation: Option<&Generation>) -> Duration {
-        self.deadline.max(generation.map_or(Duration::ZERO, |generation| generation.startup_budget))
+        self.progress_deadline.max(generation.map_or(Duration::ZERO, |generation| generation.startup_budget))
     }
 }
 
@@ -162,10 +162,10 @@ impl Default for Policy {
             mode: Mode::Act,
             adoption_soak: ADOPTION_SOAK,
             candidate_soak: CANDIDATE_SOAK,
-            deadline: DEADLINE,
+            progress_deadline: PROGRESS_DEADLINE,
             image_grace: IMAGE_GRACE,
-            relapse: RELAPSE,
-            crashes: CRASHES,
+            unhealthy_grace: UNHEALTHY_GRACE,
+            max_crashes: MAX_CRASHES,
             keep_generations: KEEP_GENERATIONS,
             actions_per_hour: ACTIONS_PER_HOUR,
             kubelet_restarts_per_hour: KUBELET_RESTARTS_PER_HOUR,
@@ -176,16 +176,16 @@ impl Default for Policy {
             lease_still: LEASE_STILL,
             deleted_grace: DELETED_GRACE,
             all_deleted_grace: ALL_DELETED_GRACE,
-            quiet: QUIET,
-            change_memory: CHANGE_MEMORY,
-            after_gone: AFTER_GONE,
-            gone_margin: GONE_MARGIN,
-            hasten_after: HASTEN_AFTER,
-            appear: APPEAR,
-            parking: PARKING,
-            rewrites: REWRITES,
-            intruders: Intruders::MoveOut,
-            went_back: WentBackAction::Restart,
+            debounce: DEBOUNCE,
+            max_change_age: MAX_CHANGE_AGE,
+            settle: SETTLE,
+            stop_margin: STOP_MARGIN,
+            force_stop_after: FORCE_STOP_AFTER,
+            kubelet_timeout: KUBELET_TIMEOUT,
+            apiserver_max_downtime: APISERVER_MAX_DOWNTIME,
+            max_rewrites: MAX_REWRITES,
+            duplicates: Duplicates::MoveOut,
+            on_revision_regression: RevisionRegression::Restart,
         }
     }
 }

@@ -493,7 +493,7 @@ impl Disk {
         let data_dirs = remembered.data_dirs.keys().cloned();
         let own = [dir.to_owned(), paths.inactive_manifests.clone(), paths.staging.clone(), paths.state.clone()];
         let scope = Scope { root: paths.kubernetes.clone(), excluded: own.into_iter().chain(data_dirs).collect() };
-        let quiet = Quiet { now: at, quiet: settings.policy.quiet };
+        let quiet = Quiet { now: at, quiet: settings.policy.debounce };
         self.closures.begin();
         let manifests = self.manifests.look(dir, &mut self.closures, &scope, quiet);
         let inactive = self.inactive.look(&paths.inactive_manifests, &mut self.closures, &scope, quiet);

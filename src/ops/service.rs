@@ -28,6 +28,9 @@ const SHOWN: usize = 5;
 
 pub(crate) async fn run(loaded: Loaded) -> Result<Exit, Failure> {
     let settings = loaded.settings;
+    for old in &loaded.old_names {
+        tracing::warn!("{old}; lastgood takes both, and {} renames it", old.next_step());
+    }
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let (mut agent, found) = Agent::start(&settings).await.map_err(|error| Failure::failed(error.to_string()))?;

@@ -193,7 +193,7 @@ fn undisturbed(material: ReportInput<'_>, record: &Record, assessment: Option<&A
         Slot::Probation(p) => {
             let good = back;
             let decides = if p.served == Served::Yes {
-                format!("when it stays unhealthy for {}", roughly(policy.relapse))
+                format!("when it stays unhealthy for {}", roughly(policy.unhealthy_grace))
             } else {
                 format!("when it is not healthy within {}", roughly(until_deadline(material, record, p)))
             };
@@ -205,7 +205,7 @@ fn undisturbed(material: ReportInput<'_>, record: &Record, assessment: Option<&A
             let waits = cause.map_or(String::new(), |cause| format!(" Its faults do not count while {cause}."));
             format!(
                 "{proven}; generation {good} is deployed {decides}, or after {} crashes by its own fault.{waits}",
-                policy.crashes
+                policy.max_crashes
             )
         }
         Slot::Adopting { candidate, healthy } => match assessment.map(|a| &a.reads) {

@@ -107,7 +107,7 @@ impl Look {
         let (mut history, mut last) = (History::default(), None);
         loop {
             let seen = self.observer.observe(&self.memory).await;
-            let tick = Tick::after(last, seen.at, settings.passes.longest_gap);
+            let tick = Tick::after(last, seen.at, settings.agent_loop.longest_gap);
             last = Some(seen.at);
             let (judged, next) = judge::judge(tick, &seen, &self.memory, history, &settings.policy);
             history = next;

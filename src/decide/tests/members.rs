@@ -7,7 +7,7 @@ use crate::model::etcd::{Alarm, AlarmKind, Metrics, SLOW_FSYNC};
 use crate::model::known::Growth;
 use crate::model::notice::{FeatureNotice, Notice};
 use crate::model::observation::Gone;
-use crate::model::policy::{Mode, WentBackAction};
+use crate::model::policy::{Mode, RevisionRegression};
 use crate::model::reading::{Symptom, SymptomKind};
 use crate::model::{Request, Slot, Step, Verdict};
 
@@ -198,7 +198,7 @@ fn it_is_only_told_by_configuration_and_where_other_masters_are() {
         if several {
             world.etcd_says(|status| status.members = Some(vec![member(1), member(2), member(3)]));
         } else {
-            world.policy.went_back = WentBackAction::Report;
+            world.policy.on_revision_regression = RevisionRegression::Report;
         }
         went_back_under_a_living_api_server(&mut world);
         world.run(60);

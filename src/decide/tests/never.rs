@@ -162,7 +162,7 @@ proptest! {
     ) {
         let mut world = World::adopted();
         // Little time is left to one that is unhealthy, so that what is not known would soon be held against it.
-        (world.policy.relapse, world.policy.deadline) = (Duration::from_secs(5), Duration::from_secs(30));
+        (world.policy.unhealthy_grace, world.policy.progress_deadline) = (Duration::from_secs(5), Duration::from_secs(30));
         play(&mut world, &deeds, |passed| {
             if passed.world.runtime_dead.is_none() {
                 return;
@@ -220,7 +220,7 @@ fn never_5_one_look_moves_nothing() {
                 assert!(matches!(world.slot(who), Slot::Probation(_)), "{who}: {}", world.slot(who));
             }
             // Hardly any time passes between what is seen and what is done (none is refused): only the number of looks.
-            (world.policy.stall_after, world.policy.relapse) = (Duration::ZERO, Duration::from_millis(1));
+            (world.policy.stall_after, world.policy.unhealthy_grace) = (Duration::ZERO, Duration::from_millis(1));
             for (what, begin, end) in &glimpses {
                 begin(&mut world, who);
                 world.seconds += 1;

@@ -26,6 +26,7 @@ use serde::{Deserialize, Serialize};
 pub use components::wanted;
 
 use super::Process;
+use crate::config::OldName;
 use crate::model::notice::Notice;
 use crate::model::{ComponentId, Memory, Observation, Policy, Slot, Snapshots};
 use crate::observe::{Places, Surroundings};
@@ -42,6 +43,8 @@ pub struct Examined<'e> {
     pub seen: &'e Observation,
     pub memory: &'e Memory,
     pub policy: &'e Policy,
+    /// The keys of the configuration that have an old name.
+    pub old_names: &'e [OldName],
     /// What was found of the node.
     pub found: &'e Surroundings,
     /// The directories a replacement needs.

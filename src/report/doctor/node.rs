@@ -5,6 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::{Check, Examined, Mark};
+use crate::config::OldName;
 use crate::model::inhibitor::Inhibitor;
 use crate::model::observation::Directory;
 use crate::model::reading::SymptomKind;
@@ -24,6 +25,7 @@ const CLOCK_SLACK: Duration = Duration::from_secs(60);
 pub(super) fn checks(examined: &Examined<'_>) -> Vec<Check> {
     let places = examined.places;
     let mut checks = vec![agent(examined)];
+    checks.extend(configuration(examined));
     checks.extend(acting(examined));
     checks.push(master(examined));
     for (name, place) in
@@ -60,6 +62,19 @@ fn acting(examined: &Examined<'_>) -> Vec<Check> {
         Check::bad("acting", mark, format!("{inhibitor}: lastgood only observes"), inhibitor.next_step())
     };
     inhibitors.iter().map(check).collect()
+}
+
+/// Old names of keys, one check for each file; the names are in the order of the files.
+fn configuration(examined: &Examined<'_>) -> Vec<Check> {
+    let check = |of_file: &[OldName]| {
+        let (first, rest) = of_file.split_first()?;
+        let detail = match rest.len() {
+            0 => first.to_string(),
+            more => format!("{first}; {more} more of its keys have an old name"),
+        };
+        Some(Check::bad("configuration", Mark::Warning, detail, first.next_step()))
+    };
+    examined.old_names.chunk_by(|a, b| a.file == b.file).filter_map(check).collect()
 }
 
 fn master(examined: &Examined<'_>) -> Check {

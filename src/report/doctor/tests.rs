@@ -8,6 +8,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::{Doctor, Examined, Mark};
+use crate::config::OldName;
 use crate::model::closure::{FileKind, KubeconfigHealth};
 use crate::model::generation::Stored;
 use crate::model::memory::{Pause, Pin, Record};
@@ -68,6 +69,7 @@ struct Scene {
     seen: Observation,
     memory: Memory,
     policy: Policy,
+    old_names: Vec<OldName>,
     found: Surroundings,
     places: Places,
     store: BTreeMap<(ComponentId, u32), Result<(), String>>,
@@ -146,6 +148,7 @@ impl Scene {
             seen,
             memory,
             policy: Policy::default(),
+            old_names: Vec::new(),
             found: Surroundings {
                 manifests: known("/etc/kubernetes/manifests"),
                 runtime: None,
@@ -187,6 +190,7 @@ impl Scene {
             seen: &self.seen,
             memory: &self.memory,
             policy: &self.policy,
+            old_names: &self.old_names,
             found: &self.found,
             places: &self.places,
             store: &self.store,
@@ -254,6 +258,16 @@ type Row = (&'static str, fn(&mut Scene), &'static str, Mark, &'static str);
 const NODE: &[Row] = &[
     ("the agent is stopped", |s| s.agent = Ok(Process::Stopped), "agent", Mark::Warning, "systemctl start lastgood"),
     ("the agent does not answer", |s| s.agent = Err("silent".into()), "agent", Mark::Failed, "silent"),
+    (
+        "a key with an old name",
+        |s| {
+            let file = PathBuf::from("/etc/lastgood/config.toml");
+            s.old_names.push(OldName { file, line: 3, old: "candidate.quiet", new: "candidate.debounce" });
+        },
+        "configuration",
+        Mark::Warning,
+        "lastgood config migrate /etc/lastgood/config.toml",
+    ),
     ("observe mode", |s| s.policy.mode = Mode::Observe, "acting", Mark::Warning, "mode = \"act\""),
     (
         "paused",

@@ -32,7 +32,7 @@ pub(crate) fn quick(changes: &[(&str, &str)]) -> String {
 }
 
 /// A deadline that no test waits for: whatever is rolled back under it was decided by what proves it.
-const NO_DEADLINE: (&str, &str) = ("deadline = \"30s\"", "deadline = \"1h\"");
+const NO_DEADLINE: (&str, &str) = ("progress-deadline = \"30s\"", "progress-deadline = \"1h\"");
 
 /// A process of the node that is none of its control plane's.
 pub(crate) struct Foreign(Child);
@@ -317,7 +317,7 @@ async fn an_etcd_that_is_away_is_not_held_against_a_new_api_server_which_proves_
 
 #[tokio::test]
 async fn a_candidate_that_is_merely_not_ready_has_its_deadline_and_not_less() -> Result<()> {
-    let stage = Stage::with(&quick(&[("deadline = \"30s\"", "deadline = \"20s\"")])).await?;
+    let stage = Stage::with(&quick(&[("progress-deadline = \"30s\"", "progress-deadline = \"20s\"")])).await?;
     let scheduler = Component::Scheduler;
     let good = stage.manifest(scheduler)?;
     // Alive, and never ready; its start-up probe allows 10 s.
@@ -420,7 +420,7 @@ async fn q12_the_same_quarantined_content_three_times_is_held_until_a_person_res
 
 #[tokio::test]
 async fn q13_an_etcd_that_its_api_server_cannot_use_counts_against_the_etcd_that_changed() -> Result<()> {
-    let stage = Stage::with(&quick(&[("deadline = \"30s\"", "deadline = \"20s\"")])).await?;
+    let stage = Stage::with(&quick(&[("progress-deadline = \"30s\"", "progress-deadline = \"20s\"")])).await?;
     let (api, etcd) = (Component::ApiServer, Component::Etcd);
     let good = stage.manifest(etcd)?;
     let pki = stage.node.path("/etc/kubernetes/pki");

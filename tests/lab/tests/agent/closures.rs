@@ -29,7 +29,7 @@ const MARKER: &str = "bWFya2VyLW9mLWEtc2VjcmV0LW9mLXRoZS10ZXN0ISE=";
 const AUDIT: &str = "apiVersion: audit.k8s.io/v1\nkind: Policy\nrules:\n- level: Metadata # as it was\n";
 
 /// A deadline that no test waits for.
-const NO_DEADLINE: (&str, &str) = ("deadline = \"30s\"", "deadline = \"1h\"");
+const NO_DEADLINE: (&str, &str) = ("progress-deadline = \"30s\"", "progress-deadline = \"1h\"");
 
 /// A manifest with these flags and host paths mounted where they are.
 fn with(text: &str, flags: &[&str], mounts: &[(&str, &str)]) -> String {

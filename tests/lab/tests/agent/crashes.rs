@@ -39,11 +39,11 @@ const LOOK: Duration = Duration::from_millis(20);
 /// Where the agent keeps everything.
 const STATE: &str = "/var/lib/lastgood";
 
-/// The demonstration's configuration, for a test that breaks one component many times. A longer quiet has the broken pod
+/// The demonstration's configuration, for a test that breaks one component many times. A longer debounce has the broken pod
 /// seen as not serving before anything is decided: such a one is replaced in two steps.
-fn patient(quiet: &str) -> String {
-    let config = QUICK.replace("quiet = \"300ms\"", &format!("quiet = \"{quiet}\""));
-    let config = config.replace("[candidate]\n", "[candidate]\nrewrites = 1000000\n");
+fn patient(debounce: &str) -> String {
+    let config = QUICK.replace("debounce = \"300ms\"", &format!("debounce = \"{debounce}\""));
+    let config = config.replace("[candidate]\n", "[candidate]\nmax-rewrites = 1000000\n");
     format!("{config}[limits]\nactions-per-hour = 1000000\n")
 }
 
@@ -293,7 +293,7 @@ async fn t33_killed_at_random_moments_of_a_rollback_it_finishes_it() -> Result<(
 
 #[tokio::test]
 async fn q11_an_emptied_slot_is_filled_by_fill_slots_with_the_agent_dead_and_no_memory() -> Result<()> {
-    let config = patient("1500ms").replace("after-gone = \"1s\"", "after-gone = \"20s\"");
+    let config = patient("1500ms").replace("settle = \"1s\"", "settle = \"20s\"");
     let stage = Stage::with(&config).await?;
     // SIGTERM as well as SIGKILL in the middle of a two-step replacement.
     let good = stage.manifest(Component::Scheduler)?;
@@ -536,7 +536,7 @@ async fn a_staging_directory_on_another_disk_is_said_and_nothing_is_lost() -> Re
 
 #[tokio::test]
 async fn q14_time_in_which_it_was_stopped_proves_nothing_and_a_second_agent_is_refused() -> Result<()> {
-    let stage = Stage::with(&QUICK.replace("[passes]\n", "[passes]\nlongest-gap = \"2s\"\n")).await?;
+    let stage = Stage::with(&QUICK.replace("[loop]\n", "[loop]\nlongest-gap = \"2s\"\n")).await?;
     let second = stage.node.lastgood(&["run"]).await?;
     ensure!(second.code != 0 && second.stderr.contains("another lastgood"), "{second:?}");
     stage.steady_on(Component::Etcd, 1).await?;

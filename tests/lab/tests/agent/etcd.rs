@@ -147,7 +147,7 @@ async fn q1_a_rollback_never_changes_which_data_is_served() -> Result<()> {
 
 #[tokio::test]
 async fn q11_a_parked_api_server_is_put_back_at_its_deadline_whatever_becomes_of_etcd() -> Result<()> {
-    let stage = Stage::with(&QUICK.replace("[restore]\n", "[restore]\nparking = \"6s\"\n")).await?;
+    let stage = Stage::with(&QUICK.replace("[rollback]\n", "[rollback]\napiserver-max-downtime = \"6s\"\n")).await?;
     let (good, api) = (stage.manifest(Component::Etcd)?, stage.manifest(Component::ApiServer)?);
     stage.add_flag(Component::Etcd, "--no-such-flag=1")?;
     stage.told("took etcd.yaml out").await?;

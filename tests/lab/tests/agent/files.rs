@@ -364,7 +364,7 @@ async fn uid(node: &Node, component: Component) -> Result<String> {
 
 #[tokio::test]
 async fn where_intruders_are_only_reported_they_stay() -> Result<()> {
-    let stage = Stage::with(&format!("{QUICK}[intruders]\naction = \"report\"\n")).await?;
+    let stage = Stage::with(&format!("{QUICK}[duplicates]\naction = \"report\"\n")).await?;
     let good = stage.manifest(Component::Scheduler)?;
     let own = uid(&stage.node, Component::Scheduler).await?;
     stage.write("kube-scheduler.yaml.bak", &older(&good, Component::Scheduler))?;

@@ -91,12 +91,20 @@ async fn never_8_a_person_reads_how_the_node_is_with_the_agent_running_and_stopp
     ensure!(nobody.code == 4 && nobody.stderr.contains("sudo"), "not root: {nobody:?}");
 
     // All mistakes at once, each with its place; and nothing that needs the configuration runs with a broken one.
-    let broken = "[candidate]\nsoak = \"5 parsecs\"\ncrashs = 2\n[passes]\ninterval = \"0s\"\n";
+    let broken = "[candidate]\nsoak = \"5 parsecs\"\ncrashs = 2\n[loop]\ninterval = \"0s\"\n";
     let fragment = node.path("/etc/lastgood/config.d/zz.toml");
     fs::write(&fragment, broken)?;
     for line in ["config check", "status"] {
         complains(node, 1, line, &["zz.toml:2", "5 parsecs", "zz.toml:3", "crashs", "zz.toml:5"]).await?;
     }
+    // An old name is taken with a warning, and one command renames it and changes nothing else.
+    fs::write(&fragment, "# ours\n[candidate]\nquiet = \"400ms\"\n")?;
+    says(node, 0, "config check", &["zz.toml:3: candidate.quiet", "candidate.debounce", "config migrate"]).await?;
+    says(node, 0, "config migrate --dry-run", &["-quiet = \"400ms\"", "+debounce = \"400ms\""]).await?;
+    says(node, 0, "config migrate", &["line 3: candidate.quiet -> candidate.debounce"]).await?;
+    let renamed = fs::read_to_string(&fragment)?;
+    ensure!(renamed == "# ours\n[candidate]\ndebounce = \"400ms\"\n", "{renamed}");
+    says(node, 0, "config migrate", &["no key with an old name in", "zz.toml"]).await?;
     fs::remove_file(&fragment)?;
 
     node.agent().stop().await?;

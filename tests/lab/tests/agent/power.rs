@@ -30,10 +30,10 @@ const STATE: &str = "/var/lib/lastgood";
 /// Cuts of one kind, each at another moment.
 const ROUNDS: u32 = 3;
 
-/// One node is cut more often than a person would stand by. The longer quiet has a broken pod seen as not serving before
+/// One node is cut more often than a person would stand by. The longer debounce has a broken pod seen as not serving before
 /// anything is decided: such a one is replaced in two steps, with an empty slot in between.
 fn config() -> String {
-    let quick = QUICK.replace("quiet = \"300ms\"", "quiet = \"1500ms\"");
+    let quick = QUICK.replace("debounce = \"300ms\"", "debounce = \"1500ms\"");
     format!("{quick}[limits]\nactions-per-hour = 100\nkubelet-restarts-per-hour = 100\n")
 }
 

@@ -83,7 +83,7 @@ pub(crate) async fn breakable() -> Result<Breaker> {
     node.power_on().await?;
     node.up().await?;
     let mut stage = Stage { node };
-    let config = QUICK.replace("[restore]\n", "[restore]\nparking = \"20s\"\n");
+    let config = QUICK.replace("[rollback]\n", "[rollback]\napiserver-max-downtime = \"20s\"\n");
     stage.node.spawn_agent(&config).await?;
     for component in Component::ALL {
         stage.steady_on(component, 1).await.context("it was not adopted")?;

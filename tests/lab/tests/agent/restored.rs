@@ -134,12 +134,12 @@ async fn a_node_that_reboots_in_the_middle_has_forgotten_and_nobody_is_started_a
 
 #[tokio::test]
 async fn a_state_that_went_back_is_only_told_where_a_person_wants_that() -> Result<()> {
-    let stage = Stage::with(&format!("{QUICK}[etcd]\nrevisions-went-back = \"report\"\n")).await?;
+    let stage = Stage::with(&format!("{QUICK}[etcd]\non-revision-regression = \"report\"\n")).await?;
     let before = went_back(&stage).await?;
     stage
         .told("restart the components that cached the earlier state, one after the other: kube-apiserver, then")
         .await?;
-    stage.told("(etcd.revisions-went-back = \"report\")").await?;
+    stage.told("(etcd.on-revision-regression = \"report\")").await?;
     // Longer than it would take to begin.
     sleep(Duration::from_secs(5)).await;
     ensure!(stage.times_told("it is restarted: it cached") == 0, "{}", stage.story());

@@ -34,7 +34,7 @@ const BLINK: Duration = Duration::from_millis(3);
 /// Between two looks at everything else.
 const LOOK: Duration = Duration::from_millis(300);
 
-/// The longest an emptied slot may stay empty by our doing: a pod's grace (30 s), `restore.gone-margin` after it, as long
+/// The longest an emptied slot may stay empty by our doing: a pod's grace (30 s), `rollback.stop-margin` after it, as long
 /// again until it is settled, and room for a killed agent to be started again.
 const EMPTY_AT_MOST: Duration = Duration::from_secs(60);
 
