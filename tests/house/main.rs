@@ -1,10 +1,11 @@
 //! House rules that a machine can check: every module says what room it is, versions and lists agree, no path of anybody's
 //! machine is in the tree. layers.rs: rooms import from lower layers. rules.rs: every rule has its tests. docs.rs: commands in
-//! documents exist. words.rs: texts are in plain English.
+//! documents exist. words.rs: texts are in plain English. protoc.rs: a build needs no protoc.
 
 mod docs;
 mod graph;
 mod layers;
+mod protoc;
 mod rules;
 mod words;
 
@@ -101,13 +102,19 @@ fn versions_and_licences_agree() {
     assert!(allowed.iter().any(|allowed| allowed.as_str() == Some(licence)), "deny.toml allows our own licence");
 }
 
+/// What the lab takes of the agent's source.
+const SHARED: &str = "src/cri/v1.rs";
+
 /// A dependency that nothing names is only compiled.
 #[test]
 fn every_dependency_is_used() {
     for (manifest_name, sources) in [("Cargo.toml", "src/"), ("tests/lab/Cargo.toml", "tests/lab/")] {
         let manifest = manifest(manifest_name);
         let code: String = rust_files()
-            .filter(|(name, _)| name.starts_with(sources) || (sources == "src/" && !name.starts_with("tests/lab/")))
+            .filter(|(name, _)| {
+                let is_agents = sources == "src/" && !name.starts_with("tests/lab/");
+                name.starts_with(sources) || is_agents || name == SHARED
+            })
             .map(|(_, text)| text)
             .collect();
         let tables = ["dependencies", "dev-dependencies"];
