@@ -25,9 +25,13 @@ use crate::record::{Guard, LockError, Store};
 use crate::report::Figures;
 use crate::sys;
 
+mod executor;
 mod features;
 mod knowing;
+#[cfg(test)]
+mod tests;
 
+use executor::Executor;
 use features::Features;
 use knowing::Knowing;
 
@@ -57,7 +61,7 @@ pub struct Agent {
     settings: Settings,
     observer: Observer,
     guard: Guard,
-    hands: Hands,
+    hands: Box<dyn Executor>,
     /// What the hands were made for: a runtime may appear after us.
     found: Surroundings,
     memory: Memory,
@@ -140,7 +144,7 @@ impl Agent {
         // A first look brings the probes under way, so that the first judged pass has answers.
         let _ = observer.observe(&memory).await;
         let found = observer.surroundings();
-        let hands = Hands::new(settings, hands_of(&found));
+        let hands = Box::new(Hands::new(settings, hands_of(&found)));
         let saved = Saved { memory: memory.clone(), at: now.boot, trouble: None };
         let agent = Self {
             settings: settings.clone(),
@@ -167,15 +171,27 @@ impl Agent {
     /// One round. A request is decided by it, under the same rules.
     pub async fn pass(&mut self, request: Option<&Request>) -> Pass {
         let began = sys::clock::since_boot();
-        let mut seen = self.observer.observe(&self.memory).await;
-        seen.notices = self.features.notices(seen.at.wall);
-        seen.growth = self.knowing.note(&seen);
+        let seen = self.observer.observe(&self.memory).await;
+        let at = seen.at.wall;
         let found = self.observer.surroundings();
         if found != self.found {
-            self.hands = Hands::new(&self.settings, hands_of(&found));
+            self.hands = Box::new(Hands::new(&self.settings, hands_of(&found)));
             self.found = found;
         }
+<<<<<<< HEAD
         let tick = Tick::after(self.last, seen.at, self.settings.agent_loop.longest_gap);
+=======
+        let pass = self.pass_on(seen, request).await;
+        self.figures.passed(at, sys::clock::since_boot().saturating_sub(began));
+        pass
+    }
+
+    /// A round on what was seen.
+    async fn pass_on(&mut self, mut seen: Observation, request: Option<&Request>) -> Pass {
+        seen.notices = self.features.notices(seen.at.wall);
+        seen.growth = self.knowing.note(&seen);
+        let tick = Tick::after(self.last, seen.at, self.settings.passes.longest_gap);
+>>>>>>> build
         self.last = Some(seen.at);
         let history = std::mem::take(&mut self.history);
         let (judged, history) = judge::judge(tick, &seen, &self.memory, history, &self.settings.policy);
@@ -210,7 +226,6 @@ impl Agent {
         let members = self.observer.etcd_members();
         self.features.after_pass(PassEnd { seen: &seen, memory: &self.memory, member: members.first() });
         self.pace = Pace::of(&self.memory, &seen);
-        self.figures.passed(seen.at.wall, sys::clock::since_boot().saturating_sub(began));
         self.figures.etcd =
             seen.etcd.iter().map(|(id, said)| (id.clone(), (said, seen.growth.get(id)).into())).collect();
         self.judgement = Some(judged);

@@ -21,7 +21,8 @@
 //!  snapshots                                 copies of etcd's data: taken, verified, kept, uploaded, bundled with the node's files
 //!  feature                                   what such a capability registers with
 //!  observe  act  record  │  judge  decide    reads the node; changes it; remembers  │  functions of values, without I/O
-//!  config   journal  etcd                    settings; journald and systemd; etcd's file formats, and restoring from them
+//!  config   journal  etcd   cri              settings; journald and systemd; etcd's file formats, and restoring from them;
+//!                                            the container runtime's interface
 //!  sys                                       thin wrappers of the operating system
 //!  model    rules                            the values that rooms exchange; the rules that all of them obey
 //! ```
@@ -62,6 +63,7 @@ pub mod agent;
 pub mod cli;
 pub mod config;
 pub mod control;
+pub mod cri;
 pub mod decide;
 pub mod etcd;
 pub mod feature;

@@ -175,7 +175,7 @@ fn at_every(works: &[Work], calls: &[&str], fault: &str) -> usize {
     let mut points = 0;
     for work in works {
         for call in calls {
-            for n in 1.. {
+            for n in crash::points() {
                 let root = dir.path().join("run");
                 let copied = Command::new("cp").arg("-a").args([&template, &root]).status().unwrap();
                 assert!(copied.success());

@@ -3,16 +3,16 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use k8s_cri::v1::runtime_service_client::RuntimeServiceClient;
-use k8s_cri::v1::{
-    ContainerState, ContainerStatusRequest, PodSandboxState, PodSandboxStatusRequest, StopContainerRequest,
-    StopPodSandboxRequest,
-};
 use tokio::time::timeout;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 
 use super::{Deed, Hands, Outcome};
+use crate::cri::v1::runtime_service_client::RuntimeServiceClient;
+use crate::cri::v1::{
+    ContainerState, ContainerStatusRequest, PodSandboxState, PodSandboxStatusRequest, StopContainerRequest,
+    StopPodSandboxRequest,
+};
 use crate::model::ComponentId;
 
 /// The kubelet's labels on everything it starts (`pkg/kubelet/types/labels.go`).

@@ -200,4 +200,4 @@ fn remember_api(draft: &mut Draft<'_>) {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

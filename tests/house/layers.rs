@@ -9,7 +9,7 @@ use super::graph::Graph;
 const LAYERS: [&[&str]; 9] = [
     &["model", "rules"],
     &["sys"],
-    &["config", "journal", "etcd"],
+    &["config", "journal", "etcd", "cri"],
     &["observe", "act", "record", "judge", "decide"],
     &["feature", "snapshots"],
     &["report"],

@@ -21,5 +21,5 @@ mod undecoded;
 mod upgrades;
 mod vacancy;
 mod versions;
-mod world;
+pub(crate) mod world;
 mod wrong_data;

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::sequences::{Deed, Passed, deed, play};
+use super::sequences::{Deed, Passed, deed, play, with_cases};
 use super::world::{FOUR, World, id, manifest};
 use crate::model::lineage::WrongDataKind;
 use crate::model::memory::Record;
@@ -26,7 +26,7 @@ use crate::model::slot::Wish;
 use crate::model::verdict::Pursuit;
 use crate::model::{ComponentId, Memory, Slot, Standing, Step};
 
-/// Sequences per promise.
+/// Sequences per promise, where PROPTEST_CASES says nothing.
 const CASES: u32 = 12;
 
 fn record<'a>(passed: &Passed<'a>, id: &ComponentId) -> &'a Record {
@@ -67,7 +67,7 @@ fn quarantined(record: &Record, number: u32) -> bool {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: CASES, max_shrink_iters: 200, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { max_shrink_iters: 200, ..with_cases(CASES) })]
 
     #[test]
     fn never_2_two_generations_of_one_component_are_acted_upon_at_once(deeds in prop::collection::vec(deed(), 1..30)) {

@@ -109,8 +109,15 @@ pub(super) fn play(world: &mut World, deeds: &[Deed], mut look: impl FnMut(Passe
     }
 }
 
+/// proptest's own settings, with so many cases where PROPTEST_CASES says nothing: a long run raises it.
+pub(super) fn with_cases(cases: u32) -> ProptestConfig {
+    let usual = ProptestConfig::default();
+    let cases = if std::env::var_os("PROPTEST_CASES").is_some() { usual.cases } else { cases };
+    ProptestConfig { cases, ..usual }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 20, max_shrink_iters: 400, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { max_shrink_iters: 400, ..with_cases(20) })]
 
     #[test]
     fn whatever_happens_all_serve_again_when_the_faults_are_gone(deeds in prop::collection::vec(deed(), 1..40)) {

@@ -44,16 +44,16 @@ pub(super) enum Up {
     Imageless,
 }
 
-pub(super) struct World {
+pub(crate) struct World {
     /// How the databases grew.
     pub(super) growth: BTreeMap<ComponentId, crate::model::known::Growth>,
     /// What the features report.
     pub(super) notices: Vec<FeatureNotice>,
-    pub(super) seconds: u64,
+    pub(crate) seconds: u64,
     pub(super) files: BTreeMap<String, (String, Timestamp)>,
     pub(super) gone: BTreeMap<String, Gone>,
     pub(super) pods: BTreeMap<ComponentId, Pod>,
-    pub(super) memory: Memory,
+    pub(crate) memory: Memory,
     pub(super) history: History,
     /// What the last pass judged.
     pub(super) judged: Judgement,
@@ -63,7 +63,7 @@ pub(super) struct World {
     pub(super) events: Vec<Event>,
     pub(super) steps: Vec<Step>,
     pub(super) runtime_dead: Option<Symptom>,
-    pub(super) busy: Vec<BusyProcess>,
+    pub(crate) busy: Vec<BusyProcess>,
     /// What kubeadm keeps of what it moved out of the manifest directory.
     pub(super) set_aside: BTreeMap<String, Vec<SetAside>>,
     pub(super) missing_signs: Vec<std::path::PathBuf>,
@@ -106,7 +106,7 @@ pub(super) fn yaml_1_1(name: &str, extra: &str) -> String {
 /// What represents a lease that is renewed all the time.
 pub(super) const MOVES: &str = "moves";
 
-pub(super) fn manifest(name: &str, extra: &str) -> String {
+pub(crate) fn manifest(name: &str, extra: &str) -> String {
     let flags = match name {
         "etcd" => "--data-dir=/var/lib/etcd, '--listen-client-urls=https://127.0.0.1:2379'",
         "kube-apiserver" => "'--etcd-servers=https://127.0.0.1:2379', --secure-port=6443",
@@ -119,19 +119,20 @@ pub(super) fn manifest(name: &str, extra: &str) -> String {
     )
 }
 
-pub(super) fn id(name: &str) -> ComponentId {
+pub(crate) fn id(name: &str) -> ComponentId {
     ComponentId::system(name)
 }
 
 /// The one that is broken most often.
-pub(super) const API: &str = "kube-apiserver";
-pub(super) const FILE: &str = "kube-apiserver.yaml";
+pub(crate) const API: &str = "kube-apiserver";
+/// Its file.
+pub(crate) const FILE: &str = "kube-apiserver.yaml";
 
-pub(super) const FOUR: [&str; 4] = ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"];
+pub(crate) const FOUR: [&str; 4] = ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"];
 
 impl World {
     /// A kubeadm node that has run for ten minutes, and an agent that has just been started.
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut world = Self {
             seconds: 1000,
             files: BTreeMap::new(),
@@ -218,7 +219,7 @@ impl World {
         Timestamp::from_second(1_800_000_000 + seconds as i64).unwrap()
     }
 
-    pub(super) fn moment(&self) -> Moment {
+    pub(crate) fn moment(&self) -> Moment {
         Moment { wall: self.wall_at(self.seconds), boot: Duration::from_secs(self.seconds) }
     }
 
@@ -231,7 +232,7 @@ impl World {
     }
 
     /// The operator writes a file.
-    pub(super) fn write(&mut self, file: &str, text: &str) {
+    pub(crate) fn write(&mut self, file: &str, text: &str) {
         let now = self.wall_at(self.seconds);
         self.files.insert(file.to_owned(), (text.to_owned(), now));
         self.gone.remove(file);
@@ -339,7 +340,7 @@ impl World {
         answer
     }
 
-    fn take(&mut self, step: &Step) {
+    pub(crate) fn take(&mut self, step: &Step) {
         let now = self.wall_at(self.seconds);
         match step {
             Step::Capture { component, number, file } => {
@@ -409,7 +410,7 @@ impl World {
 
     /// One second of a kubelet: the last file by name wins, the old pod goes first, the new one is parked for 12 s
     /// unless nothing was deployed before.
-    fn kubelet(&mut self) {
+    pub(crate) fn kubelet(&mut self) {
         if self.hung.contains_key("kubelet") || self.hung.contains_key("containerd") {
             return;
         }
@@ -469,7 +470,7 @@ impl World {
         }
     }
 
-    pub(super) fn serves(&self, name: &str) -> bool {
+    pub(crate) fn serves(&self, name: &str) -> bool {
         if self.hung.contains_key(name) {
             return false;
         }
@@ -522,7 +523,7 @@ impl World {
         kept.chain(stands).collect()
     }
 
-    pub(super) fn observe(&self, at: Moment) -> Observation {
+    pub(crate) fn observe(&self, at: Moment) -> Observation {
         let entry = |name: &String, text: &String, changed| (name.clone(), Arc::new(self.file(name, text, changed)));
         let files: BTreeMap<_, _> = self.files.iter().map(|(name, (text, at))| entry(name, text, *at)).collect();
         let inactive = self.inactive.iter().map(|(name, text)| entry(name, text, Timestamp::UNIX_EPOCH)).collect();

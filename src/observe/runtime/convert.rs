@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 
 use jiff::Timestamp;
-use k8s_cri::v1::{self as cri};
 
 use super::log;
+use crate::cri::v1 as cri;
 use crate::model::observation::{ContainerRun, ContainerState, PodRun, SandboxState, Work};
 use crate::model::{ComponentId, component};
 use crate::sys::{clock, proc};

@@ -12,11 +12,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
-use k8s_cri::v1::image_service_client::ImageServiceClient;
-use k8s_cri::v1::runtime_service_client::RuntimeServiceClient;
-use k8s_cri::v1::{
-    self as cri, ContainerStatusRequest, ImageSpec, ImageStatusRequest, ListContainersRequest, ListPodSandboxRequest,
-};
 use tokio::net::UnixStream;
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
@@ -27,6 +22,11 @@ use tower::service_fn;
 
 pub(super) use self::convert::Seen;
 use self::convert::{Details, Latest, assemble, details_of, latest_containers};
+use crate::cri::v1::image_service_client::ImageServiceClient;
+use crate::cri::v1::runtime_service_client::RuntimeServiceClient;
+use crate::cri::v1::{
+    self as cri, ContainerStatusRequest, ImageSpec, ImageStatusRequest, ListContainersRequest, ListPodSandboxRequest,
+};
 use crate::model::Symptom;
 use crate::model::observation::{ContainerState, ImagePresence, Work};
 use crate::model::reading::SymptomKind;

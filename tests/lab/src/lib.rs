@@ -8,6 +8,11 @@
 pub mod any_server;
 pub mod apiserver;
 pub mod control;
+/// CRI v1, as the agent speaks it (src/cri).
+#[allow(missing_docs, clippy::all, reason = "generated; v1.proto has the descriptions")]
+#[path = "../../../src/cri/v1.rs"]
+#[rustfmt::skip]
+pub mod cri;
 pub mod election;
 pub mod flags;
 pub mod images;

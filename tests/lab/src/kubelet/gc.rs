@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use k8s_cri::v1::ContainerState;
 use tracing::{debug, warn};
 
 use super::manifest::Uid;
 use super::pleg::{PodState, Readiness};
 use super::sync::Node;
 use super::workers::PodWorkers;
+use crate::cri::ContainerState;
 
 /// `ContainerGCPeriod`.
 const PERIOD: Duration = Duration::from_secs(60);

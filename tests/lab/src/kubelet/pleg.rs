@@ -11,13 +11,13 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use k8s_cri::v1::{ContainerState, ContainerStatus, PodSandboxState};
 use tokio::sync::{mpsc, watch};
 use tracing::{debug, warn};
 
 use super::manifest::{FullName, Uid};
 use super::runtime::Runtime;
 use super::scale::Scale;
+use crate::cri::{ContainerState, ContainerStatus, PodSandboxState};
 
 /// `genericPlegRelistPeriod`.
 const RELIST: Duration = Duration::from_secs(1);

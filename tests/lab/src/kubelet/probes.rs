@@ -19,7 +19,6 @@ use http_body_util::Full;
 use hyper::Request;
 use hyper::body::Bytes;
 use hyper::header::{ACCEPT, HOST, HeaderName, USER_AGENT};
-use k8s_cri::v1::{ContainerState, ContainerStatus};
 use k8s_openapi::api::core::v1::{Container, HTTPGetAction, Probe};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use rustls::ClientConfig;
@@ -33,6 +32,7 @@ use super::manifest::{StaticPod, Uid};
 use super::pleg::Cache;
 use super::runtime::Runtime;
 use super::scale::{Scale, unit_random};
+use crate::cri::{ContainerState, ContainerStatus};
 
 /// The longest TLS handshake of a probe: the transport's own limit, below kubeadm's 15 s of timeoutSeconds. A stopped
 /// API server is therefore found hung in 80 s and a stopped etcd (plain HTTP) in 120 s.

@@ -3,17 +3,17 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use k8s_cri::v1::{
-    Capability, ContainerConfig, ContainerMetadata, ImageSpec, Int64Value, KeyValue, LinuxContainerConfig,
-    LinuxContainerResources, LinuxContainerSecurityContext, LinuxPodSandboxConfig, LinuxSandboxSecurityContext, Mount,
-    MountPropagation, NamespaceMode, NamespaceOption, PodSandboxConfig, PodSandboxMetadata,
-};
 use k8s_openapi::api::core::v1::{Container, EnvVar, PodSpec};
 use serde::Serialize;
 
 use super::manifest::{StaticPod, Uid, container_hash};
 use super::options::Settings;
 use super::pleg::{CONTAINER_NAME, POD_NAME, POD_NAMESPACE, POD_UID};
+use crate::cri::{
+    Capability, ContainerConfig, ContainerMetadata, ImageSpec, Int64Value, KeyValue, LinuxContainerConfig,
+    LinuxContainerResources, LinuxContainerSecurityContext, LinuxPodSandboxConfig, LinuxSandboxSecurityContext, Mount,
+    MountPropagation, NamespaceMode, NamespaceOption, PodSandboxConfig, PodSandboxMetadata,
+};
 
 /// Annotation: how often the container was started before.
 pub const RESTART_COUNT: &str = "io.kubernetes.container.restartCount";

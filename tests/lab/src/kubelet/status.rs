@@ -8,7 +8,6 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
 use jiff::Timestamp;
-use k8s_cri::v1::{ContainerState as Cri, ContainerStatus as CriStatus};
 use k8s_openapi::api::core::v1::{
     Container, ContainerState, ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting, ContainerStatus,
     HostIP, PodCondition, PodIP, PodStatus,
@@ -20,6 +19,7 @@ use super::options::Settings;
 use super::pleg::{PodState, Readiness};
 use super::probes::Probes;
 use super::spec::RESTART_COUNT;
+use crate::cri::{ContainerState as Cri, ContainerStatus as CriStatus};
 
 /// Why a container is not running, as its last start ended.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -12,7 +12,6 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use k8s_cri::v1::{ContainerState, ContainerStatus};
 use k8s_openapi::api::core::v1::{Container, Probe};
 use tracing::{error, info, warn};
 
@@ -26,6 +25,7 @@ use super::runtime::Runtime;
 use super::spec;
 use super::status::{self, Reason, Statuses, restart_count};
 use super::worker::{Outcome, RuntimePod, Work};
+use crate::cri::{ContainerState, ContainerStatus};
 
 /// Everything that the rooms share.
 #[derive(Debug)]
@@ -242,7 +242,7 @@ impl Node {
         container: &Container,
         state: Option<&PodState>,
         sandbox: &str,
-        sandbox_config: &k8s_cri::v1::PodSandboxConfig,
+        sandbox_config: &crate::cri::PodSandboxConfig,
     ) -> Result<(), Reason> {
         self.check_back_off(pod, container, state)?;
         let image = self.image(pod, container).await?;

@@ -5,15 +5,16 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use hyper_util::rt::TokioIo;
-use k8s_cri::v1::runtime_service_client::RuntimeServiceClient;
-use k8s_cri::v1::{
-    ContainerState, ContainerStatusRequest, ListContainersRequest, ListPodSandboxRequest, PodSandboxState,
-    RemovePodSandboxRequest, StopPodSandboxRequest,
-};
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 use tonic::transport::{Channel, Endpoint};
 use tower::service_fn;
+
+use crate::cri::runtime_service_client::RuntimeServiceClient;
+use crate::cri::{
+    ContainerState, ContainerStatusRequest, ListContainersRequest, ListPodSandboxRequest, PodSandboxState,
+    RemovePodSandboxRequest, StopPodSandboxRequest,
+};
 
 /// containerd answers from memory; a longer wait means that it hangs.
 const DEADLINE: Duration = Duration::from_secs(5);

@@ -5,7 +5,7 @@
 //! ```text
 //!   break ─▶ undoing … rename, fsync, link … SIGKILL ─▶ start ─▶ steady, serving, nothing partial ─▶ N + 1
 //! ```
-//! In the suite they take some of the points; `LASTGOOD_LAB_EVERY_POINT=1` takes all.
+//! In the suite they take some of the points; `LASTGOOD_EVERY_POINT=1` takes all.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -31,7 +31,7 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::time::{sleep, timeout};
 
-use crate::stage::{SOON, Stage};
+use crate::stage::{SOON, Stage, rounds};
 
 /// Between two looks at what nothing announces.
 const LOOK: Duration = Duration::from_millis(20);
@@ -164,12 +164,11 @@ struct Sweep<'a> {
 impl Sweep<'_> {
     /// Sweeps; returns the number of points at which it was killed.
     async fn all(&self) -> Result<u32> {
-        let every = std::env::var_os("LASTGOOD_LAB_EVERY_POINT").is_some();
-        let stride = if every { 1 } else { self.stride };
+        let stride = rounds(self.stride, 1);
         let mut points = 0;
         let mut said = Vec::new();
         for call in ["rename", "renameat2", "linkat", "link", "fsync"] {
-            let mut nth = if every { 1 } else { 1 + stride / 2 };
+            let mut nth = 1 + stride / 2;
             let mut killed = 0;
             loop {
                 if self.one(call, nth).await.with_context(|| format!("killed at {call} number {nth}"))?
@@ -277,10 +276,10 @@ async fn t33_killed_at_random_moments_of_a_rollback_it_finishes_it() -> Result<(
     let stage = Stage::with(&patient("800ms")).await?;
     let (good, bad) = quarantined(&stage, Component::Scheduler).await?;
     let watch = Watch::over(&stage, &[&bad]);
-    for round in 0..10_u32 {
+    for round in 0..rounds(5, 10) {
         stage.node.write_manifest(&Component::Scheduler.file(), &bad, Writing::Atomic)?;
         let chance = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.subsec_micros() % 400;
-        sleep(Duration::from_millis(u64::from(700 + round * 250 + chance))).await;
+        sleep(Duration::from_millis(u64::from(700 + round * rounds(500, 250) + chance))).await;
         stage.node.agent().kill().await?;
         stage.node.agent().start().await?;
         stage.back(Component::Scheduler, &good).await.with_context(|| format!("round {round}"))?;

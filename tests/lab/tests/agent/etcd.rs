@@ -10,7 +10,7 @@ use lastgood_lab::node::demo::QUICK;
 use lastgood_lab::node::{Node, Writing};
 use tokio::time::sleep;
 
-use crate::stage::{SOON, Stage};
+use crate::stage::{SOON, Stage, soon_adopted};
 
 /// Between two looks at what nothing announces.
 const LOOK: Duration = Duration::from_millis(20);
@@ -27,7 +27,7 @@ pub(crate) async fn adopted(version: EtcdVersion, config: &str) -> Result<Stage>
     node.up().await?;
     node.put_data("/lab/kept", "written before").await?;
     let mut stage = Stage { node };
-    stage.node.spawn_agent(config).await?;
+    stage.node.spawn_agent(&soon_adopted(config)).await?;
     for component in Component::ALL {
         stage.steady_on(component, 1).await.context("it was not adopted")?;
     }

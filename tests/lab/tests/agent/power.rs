@@ -22,13 +22,15 @@ use lastgood_lab::node::demo::QUICK;
 use serde_json::Value;
 use tokio::time::sleep;
 
-use crate::stage::{SOON, Stage};
+use crate::stage::{SOON, Stage, rounds};
 
 /// Where the agent keeps everything.
 const STATE: &str = "/var/lib/lastgood";
 
 /// Cuts of one kind, each at another moment.
-const ROUNDS: u32 = 3;
+fn cuts() -> u32 {
+    rounds(2, 3)
+}
 
 /// One node is cut more often than a person would stand by. The longer debounce has a broken pod seen as not serving before
 /// anything is decided: such a one is replaced in two steps, with an empty slot in between.
@@ -187,14 +189,14 @@ fn find<'a>(value: &'a Value, key: &str) -> Option<&'a Value> {
 async fn never_1_7_power_cuts_at_random_moments_of_adoption_trial_and_rollback_leave_everything_whole() -> Result<()> {
     let mut cut = Cut::of(Stage::fresh(&config()).await?)?;
     cut.alone().await?;
-    for round in 1..=ROUNDS - 1 {
+    for round in 1..cuts() {
         cut.some_time(Duration::from_secs(6)).await;
         cut.cut(&format!("adoption {round}"), Component::Scheduler).await?;
     }
     cut.whole_again().await?;
 
     let scheduler = Component::Scheduler;
-    for round in 1..=ROUNDS {
+    for round in 1..=cuts() {
         let number = u64::from(round) + 1;
         let text = cut.change(scheduler, &format!("--v={number}"))?;
         cut.some_time(Duration::from_secs(12)).await;
@@ -202,7 +204,7 @@ async fn never_1_7_power_cuts_at_random_moments_of_adoption_trial_and_rollback_l
         cut.good.insert(scheduler, (number, text));
         cut.whole_again().await?;
     }
-    for round in 1..=ROUNDS {
+    for round in 1..=cuts() {
         for component in [scheduler, Component::ApiServer] {
             cut.change(component, &format!("--no-such-flag={round}"))?;
             cut.some_time(Duration::from_secs(if component == scheduler { 6 } else { 12 })).await;
@@ -218,7 +220,7 @@ async fn never_1_7_power_cuts_at_random_moments_of_adoption_trial_and_rollback_l
 async fn never_1_7_power_cuts_at_random_moments_of_an_etcd_replacement_leave_everything_whole() -> Result<()> {
     let mut cut = Cut::of(Stage::with(&config()).await?)?;
     cut.alone().await?;
-    for round in 1..=ROUNDS {
+    for round in 1..=cuts() {
         cut.change(Component::Etcd, &format!("--no-such-flag={round}"))?;
         // Only now something is replaced; the API server takes some 3 s to end, and etcd's own moment follows.
         cut.stage.in_state(Component::Etcd, "RollingBack").await?;
