@@ -6,6 +6,8 @@
 //!                                                   │ cannot be saved
 //!                                                   └▶ no step is taken that could be left half done
 //! ```
+//!
+//! Where a newer lastgood left its files, nothing is saved (inhibitor `NewerState`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -19,7 +21,9 @@ use crate::judge::{self, History};
 use crate::model::event::EventKind;
 use crate::model::inhibitor::Inhibitor;
 use crate::model::plan::Refusal;
-use crate::model::{ComponentId, Decision, Event, Judgement, Memory, Moment, Observation, Request, Step, Tick};
+use crate::model::{
+    ComponentId, Decision, Event, Judgement, Memory, Moment, NewerFile, Observation, Request, Step, Tick,
+};
 use crate::observe::{self, Observer, Surroundings};
 use crate::record::{Guard, LockError, Store};
 use crate::report::Figures;
@@ -62,6 +66,8 @@ pub struct Agent {
     found: Surroundings,
     memory: Memory,
     saved: Saved,
+    /// What a newer lastgood left here: the memory is not saved then.
+    newer: Vec<NewerFile>,
     history: History,
     last: Option<Moment>,
     judgement: Option<Judgement>,
@@ -141,7 +147,9 @@ impl Agent {
         let _ = observer.observe(&memory).await;
         let found = observer.surroundings();
         let hands = Hands::new(settings, hands_of(&found));
-        let saved = Saved { memory: memory.clone(), at: now.boot, trouble: None };
+        let newer = guard.newer_state(&memory);
+        let trouble = newer.first().map(ToString::to_string);
+        let saved = Saved { memory: memory.clone(), at: now.boot, trouble };
         let agent = Self {
             settings: settings.clone(),
             observer,
@@ -150,6 +158,7 @@ impl Agent {
             found,
             memory,
             saved,
+            newer,
             history: History::default(),
             last: None,
             judgement: None,
@@ -169,6 +178,7 @@ impl Agent {
         let began = sys::clock::since_boot();
         let mut seen = self.observer.observe(&self.memory).await;
         seen.notices = self.features.notices(seen.at.wall);
+        seen.node.newer_state.clone_from(&self.newer);
         seen.growth = self.knowing.note(&seen);
         let found = self.observer.surroundings();
         if found != self.found {
@@ -219,7 +229,8 @@ impl Agent {
 
     /// What would be decided about a request, without doing anything.
     pub async fn plan(&mut self, request: &Request) -> (Memory, Decision, Result<(), Refusal>) {
-        let seen = self.observer.observe(&self.memory).await;
+        let mut seen = self.observer.observe(&self.memory).await;
+        seen.node.newer_state.clone_from(&self.newer);
         let tick = Tick { now: seen.at, credit: Duration::ZERO };
         let (judged, _) = judge::judge(tick, &seen, &self.memory, self.history.clone(), &self.settings.policy);
         let scene = Scene { tick, seen: &seen, judged: &judged, policy: &self.settings.policy };
@@ -275,6 +286,9 @@ impl Agent {
 
     /// Has the memory on disk if something happened, or if it has grown older for a while.
     fn save(&mut self, now: Moment, pressing: bool, events: &mut Vec<Event>) {
+        if !self.newer.is_empty() {
+            return;
+        }
         let due = now.boot.saturating_sub(self.saved.at) >= SAVE_EVERY || now.boot < self.saved.at;
         if !(pressing || due || self.saved.trouble.is_some()) || !differs(&self.memory, &self.saved.memory, pressing) {
             return;
@@ -299,6 +313,9 @@ impl Agent {
 
     /// Has what a restore will want to know written down, where that is due, or something is about to be changed.
     fn write_down(&mut self, now: Moment, pressing: bool, events: &mut Vec<Event>) {
+        if !self.newer.is_empty() {
+            return;
+        }
         match self.knowing.write(&self.guard, now, pressing) {
             Ok(()) => drop(self.failures.remove(&Trouble::Known)),
             Err(error) => {
@@ -407,3 +424,6 @@ fn hands_of(found: &Surroundings) -> act::Surroundings {
         look: Arc::new(observe::look_at),
     }
 }
+
+#[cfg(test)]
+mod tests;
