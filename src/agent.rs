@@ -6,6 +6,8 @@
 //!                                                   │ cannot be saved
 //!                                                   └▶ no step is taken that could be left half done
 //! ```
+//!
+//! Where a newer lastgood left its files, nothing is saved (inhibitor `NewerState`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -19,7 +21,9 @@ use crate::judge::{self, History};
 use crate::model::event::EventKind;
 use crate::model::inhibitor::Inhibitor;
 use crate::model::plan::Refusal;
-use crate::model::{ComponentId, Decision, Event, Judgement, Memory, Moment, Observation, Request, Step, Tick};
+use crate::model::{
+    ComponentId, Decision, Event, Judgement, Memory, Moment, NewerFile, Observation, Request, Step, Tick,
+};
 use crate::observe::{self, Observer, Surroundings};
 use crate::record::{Guard, LockError, Store};
 use crate::report::Figures;
@@ -30,6 +34,8 @@ mod features;
 mod knowing;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod version_tests;
 
 use executor::Executor;
 use features::Features;
@@ -66,6 +72,8 @@ pub struct Agent {
     found: Surroundings,
     memory: Memory,
     saved: Saved,
+    /// What a newer lastgood left here: the memory is not saved then.
+    newer: Vec<NewerFile>,
     history: History,
     last: Option<Moment>,
     judgement: Option<Judgement>,
@@ -145,7 +153,9 @@ impl Agent {
         let _ = observer.observe(&memory).await;
         let found = observer.surroundings();
         let hands = Box::new(Hands::new(settings, hands_of(&found)));
-        let saved = Saved { memory: memory.clone(), at: now.boot, trouble: None };
+        let newer = guard.newer_state(&memory);
+        let trouble = newer.first().map(ToString::to_string);
+        let saved = Saved { memory: memory.clone(), at: now.boot, trouble };
         let agent = Self {
             settings: settings.clone(),
             observer,
@@ -154,6 +164,7 @@ impl Agent {
             found,
             memory,
             saved,
+            newer,
             history: History::default(),
             last: None,
             judgement: None,
@@ -178,9 +189,6 @@ impl Agent {
             self.hands = Box::new(Hands::new(&self.settings, hands_of(&found)));
             self.found = found;
         }
-<<<<<<< HEAD
-        let tick = Tick::after(self.last, seen.at, self.settings.agent_loop.longest_gap);
-=======
         let pass = self.pass_on(seen, request).await;
         self.figures.passed(at, sys::clock::since_boot().saturating_sub(began));
         pass
@@ -189,9 +197,9 @@ impl Agent {
     /// A round on what was seen.
     async fn pass_on(&mut self, mut seen: Observation, request: Option<&Request>) -> Pass {
         seen.notices = self.features.notices(seen.at.wall);
+        seen.node.newer_state.clone_from(&self.newer);
         seen.growth = self.knowing.note(&seen);
-        let tick = Tick::after(self.last, seen.at, self.settings.passes.longest_gap);
->>>>>>> build
+        let tick = Tick::after(self.last, seen.at, self.settings.agent_loop.longest_gap);
         self.last = Some(seen.at);
         let history = std::mem::take(&mut self.history);
         let (judged, history) = judge::judge(tick, &seen, &self.memory, history, &self.settings.policy);
@@ -234,7 +242,8 @@ impl Agent {
 
     /// What would be decided about a request, without doing anything.
     pub async fn plan(&mut self, request: &Request) -> (Memory, Decision, Result<(), Refusal>) {
-        let seen = self.observer.observe(&self.memory).await;
+        let mut seen = self.observer.observe(&self.memory).await;
+        seen.node.newer_state.clone_from(&self.newer);
         let tick = Tick { now: seen.at, credit: Duration::ZERO };
         let (judged, _) = judge::judge(tick, &seen, &self.memory, self.history.clone(), &self.settings.policy);
         let scene = Scene { tick, seen: &seen, judged: &judged, policy: &self.settings.policy };
@@ -290,6 +299,9 @@ impl Agent {
 
     /// Has the memory on disk if something happened, or if it has grown older for a while.
     fn save(&mut self, now: Moment, pressing: bool, events: &mut Vec<Event>) {
+        if !self.newer.is_empty() {
+            return;
+        }
         let due = now.boot.saturating_sub(self.saved.at) >= SAVE_EVERY || now.boot < self.saved.at;
         if !(pressing || due || self.saved.trouble.is_some()) || !differs(&self.memory, &self.saved.memory, pressing) {
             return;
@@ -314,6 +326,9 @@ impl Agent {
 
     /// Has what a restore will want to know written down, where that is due, or something is about to be changed.
     fn write_down(&mut self, now: Moment, pressing: bool, events: &mut Vec<Event>) {
+        if !self.newer.is_empty() {
+            return;
+        }
         match self.knowing.write(&self.guard, now, pressing) {
             Ok(()) => drop(self.failures.remove(&Trouble::Known)),
             Err(error) => {

@@ -49,6 +49,9 @@
 //!
 //! A **check of doctor**: one function in the matching file of `report/doctor`.
 //!
+//! A **field of a file on disk**: another line in the versions of its [`model::Format`], a fixture of that version, and its list
+//! of fields (`tests/house/formats.rs` says how).
+//!
 //! A **configuration key**: one row of [`config::KEYS`]; the loader, `config show`, the man page and the example follow.
 //! One that gets a new name keeps the old one in `config/renamed.rs`.
 //!

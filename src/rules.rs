@@ -118,9 +118,12 @@
 //! * `never_1_q11_killed_at_every_open_and_write_no_manifest_is_lost_or_torn`
 //! * `never_1_q11_killed_at_every_rename_link_and_sync_no_manifest_is_lost_or_torn`
 //! * `never_1_q11_what_is_withheld_or_set_aside_is_lost_at_no_call`
+//! * `q11_a_manifest_that_was_taken_out_comes_back_beside_newer_state`
 //! * `q11_a_parked_api_server_is_put_back_at_its_deadline_whatever_becomes_of_etcd`
 //! * `q11_a_slot_that_an_earlier_restore_left_empty_is_filled_at_the_end_of_the_next`
 //! * `q11_a_slot_that_was_filled_while_the_agent_was_away_ends_the_rollback`
+//! * `q11_after_a_downgrade_the_manifest_is_back_and_the_newer_memory_stays`
+//! * `q11_after_an_upgrade_the_rollback_goes_on_and_the_memory_is_lifted`
 //! * `q11_an_emptied_slot_is_filled_by_fill_slots_with_the_agent_dead_and_no_memory`
 //! * `q11_an_emptied_slot_is_filled_with_the_same_etcd_whatever_its_data_look_like`
 //! * `q11_an_empty_slot_is_filled_from_staging_alone`

@@ -230,7 +230,7 @@ async fn a_step_that_failed_is_wanted_again_and_told_once() {
     let tried: Vec<String> = bench.touched().iter().map(ToString::to_string).collect();
     assert!(tried.len() > 5 && tried.iter().all(|step| *step == tried[0]), "the same at every pass: {tried:?}");
     assert_eq!(failures(&told), 1, "{told:#?}");
-    assert_eq!(bench.agent.rest(), bench.settings.passes.interval, "what fails is not hammered on");
+    assert_eq!(bench.agent.rest(), bench.settings.agent_loop.interval, "what fails is not hammered on");
 
     bench.site().fails = |_| false;
     bench.until("it comes about", Bench::is_back).await;

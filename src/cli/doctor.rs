@@ -33,7 +33,8 @@ pub(super) async fn doctor(loaded: &Loaded, output: Format) -> Result<Exit, Fail
     let offline = Offline::open(settings)?;
     let mut memory = offline.memory()?;
     let mut observer = Observer::start(settings).await;
-    let seen = look(settings, &mut observer, &memory).await;
+    let mut seen = look(settings, &mut observer, &memory).await;
+    seen.node.newer_state = offline.newer_state(&memory);
     let mut store = read_again(&offline, &memory);
     if store.values().any(Result::is_err) {
         // A running agent may have been keeping or forgetting one at this very moment.

@@ -19,6 +19,10 @@ pub(super) fn of(draft: &Draft<'_>) -> Option<Inhibitor> {
 
 /// Ends a pause that is over; says when it is about to be.
 pub(super) fn expire_pause(draft: &mut Draft<'_>) {
+    if !draft.scene.seen.node.newer_state.is_empty() {
+        // Nothing acts again, and the memory is as the newer lastgood left it.
+        return;
+    }
     let now = draft.scene.tick.now.wall;
     let Some(pause) = &mut draft.memory.pause else { return };
     let left = Duration::try_from(pause.until.duration_since(now)).unwrap_or(Duration::ZERO);

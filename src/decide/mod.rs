@@ -14,6 +14,7 @@
 //!                    restarts.rs: restarts what has cached other data
 //!   a request        request.rs, pin.rs, quarantine.rs, vacancy_request.rs
 //!   notices          members.rs: of etcd    surroundings.rs: of the node    features.rs    hold.rs: why nothing is changed
+//!   a downgrade      newer_state.rs: the state of a newer lastgood stays unchanged
 //!   leaves           standing.rs: what the directory contains    pods.rs    kubelet.rs    lookup.rs
 //!                    generations.rs: stored, proven, published, removed
 //! ```
@@ -33,6 +34,7 @@ mod kubelet;
 mod lineage;
 mod lookup;
 mod members;
+mod newer_state;
 mod newer_than_api;
 mod others;
 mod pace;
@@ -96,6 +98,9 @@ pub fn decide(scene: Scene<'_>, memory: &Memory, request: Option<&Request>) -> (
     let hold = hold::of(&draft);
     hold::tell(&mut draft, hold.as_ref());
     draft.hold = hold;
+    if newer_state::pass(&mut draft) {
+        return (draft.finish(), answer);
+    }
     change_set::grow_older(&mut draft);
     surroundings::tell(&mut draft);
     remember_api(&mut draft);

@@ -7,7 +7,7 @@ use super::begin::Begin;
 use super::draft::Draft;
 use super::lookup::{known, stands, there_are};
 use super::standing::Standing;
-use super::{begin, generations, hold, pin, quarantine, targets, vacancy_request, wrong_data};
+use super::{begin, generations, hold, newer_state, pin, quarantine, targets, vacancy_request, wrong_data};
 use crate::model::event::EventKind;
 use crate::model::generation::{Proof, Standing as Held, Stored};
 use crate::model::memory::Pause;
@@ -18,6 +18,7 @@ use crate::model::{ComponentId, Request, Slot};
 
 /// Grants or refuses.
 pub(super) fn take(draft: &mut Draft<'_>, request: &Request) -> Result<(), Refusal> {
+    newer_state::refuse(draft)?;
     match request {
         Request::Rollback { component, to } => roll_back(draft, component, *to),
         Request::Pause { seconds, reason } => {

@@ -24,7 +24,6 @@ pub const DEFAULT_PREFIX: &str = "/registry";
 
 /// Which Kubernetes cluster a store belongs to, as read from the store itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct StoreIdentity {
     /// The prefix under which the API server keeps its objects. Identities under two prefixes cannot be compared.
     pub prefix: String,
@@ -34,7 +33,7 @@ pub struct StoreIdentity {
 
 /// What a store holds of Namespace kube-system.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", tag = "kube-system", deny_unknown_fields)]
+#[serde(rename_all = "kebab-case", tag = "kube-system")]
 pub enum KubeSystem {
     /// No such key: no API server has ever written to this store.
     Absent,
@@ -65,7 +64,7 @@ impl StoreIdentity {
 
 /// How an etcd's WAL begins.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", tag = "origin", deny_unknown_fields)]
+#[serde(rename_all = "kebab-case", tag = "origin")]
 pub enum WalOrigin {
     /// As one that an etcd began: it founded the store, or joined a cluster.
     Began {
@@ -107,7 +106,6 @@ impl WalOrigin {
 
 /// What a data directory holds that no etcd writes at the moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct AtRest {
     /// The MVCC revision of its database.
     pub revision: i64,
@@ -117,7 +115,6 @@ pub struct AtRest {
 
 /// The mount that holds a directory.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Mount {
     /// Where it is mounted.
     pub point: PathBuf,
@@ -135,7 +132,6 @@ impl fmt::Display for Mount {
 
 /// The cluster that this node's files make it a member of. `kubeadm reset` and `kubeadm init` make another.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct ClusterFiles {
     /// Of the public keys in `pki/ca.crt`.
     pub ca: Option<super::Digest>,

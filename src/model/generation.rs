@@ -11,7 +11,6 @@ use super::{ClosureFile, Digest};
 
 /// Everything remembered of one version of a component. The bytes themselves are in the generation store.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Generation {
     /// 1, 2, 3 … per component; never reused.
     pub number: u32,
@@ -61,7 +60,7 @@ pub enum Stored {
 
 /// What is held of a generation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", tag = "standing", deny_unknown_fields)]
+#[serde(rename_all = "kebab-case", tag = "standing")]
 pub enum Standing {
     /// Seen, not proven. It replaces nothing.
     Candidate,
@@ -93,7 +92,7 @@ impl Standing {
 
 /// What proved a generation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", tag = "by", deny_unknown_fields)]
+#[serde(rename_all = "kebab-case", tag = "by")]
 pub enum Proof {
     /// A process that read all of it was healthy for the whole soak.
     Soak {

@@ -23,7 +23,6 @@ const LEAST_OVER: Duration = Duration::from_secs(3 * 3600);
 
 /// Everything written down.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Known {
     /// The clusters that this node's etcd has served, the latest last.
     pub worlds: Vec<World>,
@@ -31,7 +30,6 @@ pub struct Known {
 
 /// One cluster, as a member of this node saw it last.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct World {
     /// The cluster's ID.
     pub cluster: u64,
@@ -57,7 +55,6 @@ pub struct World {
 
 /// The size of a database at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Size {
     pub at: Timestamp,
     /// Bytes of the file.

@@ -18,7 +18,6 @@ use super::etcd_data::StoreIdentity;
 
 /// Which etcd world a member has served, and how far that had come.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Incarnation {
     /// The cluster's ID.
     pub cluster: u64,
@@ -67,7 +66,6 @@ impl fmt::Display for Incarnation {
 
 /// The data regressed, and the components that cached the later data are being restarted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct WentBack {
     /// Whose data regressed.
     pub etcd: ComponentId,
@@ -83,7 +81,6 @@ pub struct WentBack {
 
 /// An etcd of this node that serves other data than those on record.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct WrongData {
     pub etcd: ComponentId,
     /// In which way its data are wrong.
@@ -128,7 +125,7 @@ impl WrongDataKind {
 
 /// kube-apiserver, while etcd serves wrong data. A kubelet deletes its pods as soon as an API server lists none.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", tag = "api", deny_unknown_fields)]
+#[serde(rename_all = "kebab-case", tag = "api")]
 pub enum ApiStop {
     /// It was not stopped: other masters serve, it was not there, or we were held.
     NotStopped,

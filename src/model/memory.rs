@@ -10,17 +10,24 @@ use serde::{Deserialize, Serialize};
 
 use super::closure::generation_digest;
 use super::etcd_data::{ClusterFiles, DataDir};
+use super::format::Format;
 use super::lineage::{Incarnation, WentBack, WrongData};
 use super::notice::{NodeNotice, Notice, known_only};
 use super::{ClosureFile, ComponentId, Digest, FileKind, FileState, Generation, Role, Slot, Verdict};
 
-/// The format this program writes. A file of a higher version is set aside, unread; every version ever written has a
-/// fixture.
-pub const VERSION: u32 = 1;
+/// The format of the memory on disk. Every version ever written has a fixture.
+pub const FORMAT: Format = Format {
+    key: "memory",
+    versions: &[
+        "the memory; files of this version may have what version 2 lists, and may lack it",
+        "runtime_restarts, incarnations, went_back, wrong_data, cluster, rebuilt, change_set; of a component: restart, pinned, \
+         unstarted; of a trial: imageless; of a rollback: stood, vacated; of an incarnation: raft_index, store, members; of a \
+         data directory: versions, origin, at_rest, mount; of the data of an etcd: wal_dir",
+    ],
+};
 
 /// Everything remembered.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Memory {
     /// The machine it was made on: another's is set aside, unused (Q7).
     pub machine: Machine,
@@ -62,7 +69,6 @@ pub struct Memory {
 
 /// Components that changed within a bounded time of each other, as an upgrade changes them (Q6).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct ChangeSet {
     /// Since the last of them changed: watched time in which nobody held us. It stops where no other joins any more.
     pub age: Duration,
@@ -74,7 +80,6 @@ pub struct ChangeSet {
 
 /// What binds a memory to a machine.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Machine {
     /// `/etc/machine-id`.
     pub machine_id: String,
@@ -84,7 +89,6 @@ pub struct Machine {
 
 /// When the API server last served.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct ApiServed {
     /// The boot it was in.
     pub boot_id: String,
@@ -94,7 +98,6 @@ pub struct ApiServed {
 
 /// The operator's pause.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Pause {
     /// When it ends. By the wall clock, which the person who gave it goes by.
     pub until: Timestamp,
@@ -106,7 +109,6 @@ pub struct Pause {
 
 /// kube-apiserver, taken out around an etcd change.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Parked {
     pub component: ComponentId,
     /// The generation that was deployed and comes back.
@@ -119,7 +121,6 @@ pub struct Parked {
 
 /// All that is remembered of one component.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Record {
     /// What it is to the others.
     pub role: Role,
@@ -156,7 +157,6 @@ pub struct Record {
 
 /// A file that we cannot read, while no pod of its component runs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Unstarted {
     /// Of its bytes: another file is another matter.
     pub file: Digest,
@@ -166,7 +166,6 @@ pub struct Unstarted {
 
 /// A container that is stopped for the kubelet to start it again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Restart {
     /// Its ID: another container is another restart.
     pub container: String,
@@ -177,7 +176,6 @@ pub struct Restart {
 /// The operator's word on where to roll back to: our rollbacks go there, inactive-manifests holds it, and it is never
 /// forgotten.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Pin {
     /// Which generation. It is known-good, and stays so while it is pinned.
     pub generation: u32,
@@ -189,7 +187,6 @@ pub struct Pin {
 /// The deployed generation, and the newest change among its files when it was first seen to stand. Kept while the
 /// digest stays, so that rewriting a file with the same content does not make its process look old.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Stands {
     pub digest: Digest,
     pub changed: Timestamp,

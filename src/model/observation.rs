@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::component::HostService;
 use super::etcd_data::{ClusterFiles, DataDir};
+use super::format::NewerFile;
 use super::known::Growth;
 use super::lease::NODE_LEASE;
 use super::notice::FeatureNotice;
@@ -341,6 +342,8 @@ pub struct Node {
     pub data_dirs: BTreeMap<PathBuf, DataDir>,
     /// Why the manifest directory cannot be written, when it cannot (a read-only /etc).
     pub read_only: Option<String>,
+    /// The files of ours that a newer lastgood wrote.
+    pub newer_state: Vec<NewerFile>,
     /// Every certificate the control plane and the kubelet go by.
     pub certificates: Vec<Certificate>,
     /// The file systems that hold what is needed; empty when they could not be asked.

@@ -31,7 +31,7 @@ use super::observation::Gone;
 
 /// A component's place in the state machine.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", tag = "state", deny_unknown_fields)]
+#[serde(rename_all = "kebab-case", tag = "state")]
 pub enum Slot {
     /// Nothing is known-good yet; what is deployed is watched for the first soak.
     Adopting {
@@ -71,7 +71,6 @@ pub enum Slot {
 
 /// A candidate's trial.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Probation {
     /// The generation on trial.
     pub candidate: u32,
@@ -124,7 +123,6 @@ impl Probation {
 
 /// A replacement under way. The stages are in order; which of them are passed depends on the way.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Rollback {
     /// What was deployed: absent when nothing that decodes to a pod did.
     pub from: Option<u32>,
@@ -164,7 +162,6 @@ impl Rollback {
 
 /// A slot that is empty for the operator's work on the data (a restore), and filled again after it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Vacated {
     /// The longest it stays empty, whatever becomes of the work (Q11).
     pub longest: Duration,
@@ -243,7 +240,6 @@ pub enum Nudged {
 
 /// Why nothing is done any more.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Held {
     /// What is deployed, if a pod does: another one releases.
     pub over: Option<u32>,

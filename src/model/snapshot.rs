@@ -41,7 +41,6 @@ pub struct Snapshots {
 
 /// The snapshots in object storage, as they were seen there last.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Remote {
     /// Where: `s3://bucket/prefix`.
     pub url: String,
@@ -59,7 +58,6 @@ pub struct Remote {
 
 /// A verified snapshot in object storage.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Sent {
     pub file: String,
     /// When it was taken.
@@ -74,7 +72,6 @@ pub struct Sent {
 
 /// Failed tries, one after another.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Failing {
     /// When the first of them was.
     pub since: Timestamp,

@@ -16,7 +16,10 @@ use super::failure::Failure;
 use super::offline::Offline;
 use crate::config::Settings;
 use crate::control::{Answer, Ask, Client, How, Reach};
+use crate::model::inhibitor::Inhibitor;
+use crate::model::observation::Node;
 use crate::model::plan::Refusal;
+use crate::model::policy::Mode;
 use crate::model::{ComponentId, Event, Request};
 use crate::report::{Agent, Explanation, Planned, Process, ReportInput, Status};
 
@@ -128,6 +131,9 @@ impl Offline {
     /// Makes a report of what is on disk.
     fn with_material<T>(&self, last: &[Event], report: impl FnOnce(ReportInput<'_>) -> T) -> Result<T, Failure> {
         let memory = self.memory()?;
+        let node = Node { newer_state: self.newer_state(&memory), ..Node::default() };
+        // Of the reasons that are on disk: an agent that starts has this one.
+        let newer = Inhibitor::all(&node, Mode::Act, None);
         let agent = Agent { process: Process::Stopped, version: env!("CARGO_PKG_VERSION").to_owned() };
         Ok(report(ReportInput {
             now: Timestamp::now(),
@@ -135,7 +141,7 @@ impl Offline {
             judgement: None,
             agent: &agent,
             policy: &self.settings().policy,
-            inhibitors: &[],
+            inhibitors: &newer,
             snapshots: self.snapshots(&memory).as_ref(),
             figures: None,
             last,

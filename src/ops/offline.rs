@@ -15,7 +15,7 @@ use crate::config::Settings;
 use crate::control::How;
 use crate::model::manifest::MAX_BYTES;
 use crate::model::slot::Stage;
-use crate::model::{ComponentId, Digest, Event, Generation, Memory, Request, Role, Slot, Snapshots};
+use crate::model::{ComponentId, Digest, Event, Generation, Memory, NewerFile, Request, Role, Slot, Snapshots};
 use crate::observe;
 use crate::record::Store;
 use crate::report::{Planned, is_of_note};
@@ -73,6 +73,11 @@ impl Offline {
             eprintln!("{finding}");
         }
         Ok(memory)
+    }
+
+    /// What a newer lastgood wrote here.
+    pub(crate) fn newer_state(&self, memory: &Memory) -> Vec<NewerFile> {
+        self.store.newer_state(memory)
     }
 
     /// The snapshots of this node's etcd, as they are there; nothing where it has none of its own.

@@ -1,5 +1,4 @@
-//! State that is set aside because it is damaged, foreign or of a later version. A bounded number is kept, for the
-//! operator to inspect and for a newer program that may return.
+//! State that is set aside because it is damaged or foreign. A bounded number is kept, for the operator to inspect.
 
 use std::fs;
 use std::io;
@@ -19,6 +18,7 @@ impl Guard {
     /// # Errors
     /// When it cannot be moved; it stays where it is then.
     pub(super) fn set_aside(&self, path: &Path) -> io::Result<PathBuf> {
+        self.may_write()?;
         let aside = self.path().join("aside");
         files::make_dir(&aside, DIR_MODE)?;
         self.prune_aside(&aside);

@@ -16,6 +16,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::envelope::{self, Fault};
@@ -25,13 +26,22 @@ use crate::model::generation::Stored;
 use crate::model::manifest::MAX_BYTES;
 use crate::model::memory::Machine;
 use crate::model::observation::ManifestFile;
-use crate::model::{ClosureFile, ComponentId, Digest, FileKind, FileState, Generation, Memory, Observation};
+use crate::model::{ClosureFile, ComponentId, Digest, FileKind, FileState, Format, Generation, Memory, Observation};
 use crate::sys::files::{self, Attributes, Written};
 
-/// The format of contents.json and generation.json.
-const VERSION: u32 = 1;
+/// The format of contents.json.
+pub(super) const CONTENTS: Format =
+    Format { key: "contents", versions: &["the manifest and the files of its closure"] };
+/// The format of generation.json.
+pub(super) const DESCRIBED: Format = Format {
+    key: "generation",
+    versions: &[
+        "the generation; files of this version may have what version 2 lists, and may lack it",
+        "of the data of an etcd: wal_dir",
+    ],
+};
 /// The largest of these two files that is read, in bytes: a hundred closure files take a tenth of it.
-const MAX_JSON: u64 = 1 << 20;
+pub(super) const MAX_JSON: u64 = 1 << 20;
 /// A generation on its way in.
 const NEW: &str = ".new-";
 /// A generation on its way out.
@@ -73,34 +83,30 @@ pub struct KeptFile {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Contents {
-    manifest: KeptManifest,
-    files: Vec<Entry>,
+pub(super) struct Contents {
+    pub(super) manifest: KeptManifest,
+    pub(super) files: Vec<Entry>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct KeptManifest {
-    digest: Digest,
-    mode: u32,
-    uid: u32,
-    gid: u32,
+pub(super) struct KeptManifest {
+    pub(super) digest: Digest,
+    pub(super) mode: u32,
+    pub(super) uid: u32,
+    pub(super) gid: u32,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Entry {
+pub(super) struct Entry {
     /// Where it belongs on the host.
-    path: PathBuf,
+    pub(super) path: PathBuf,
     /// Of the kept bytes; also their file name.
-    bytes: Digest,
+    pub(super) bytes: Digest,
     /// As it was observed.
-    state: FileState,
+    pub(super) state: FileState,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub(super) struct Described {
     pub(super) machine: Machine,
     pub(super) component: ComponentId,
@@ -223,6 +229,16 @@ impl Store {
         numbers_in(&self.component_dir(component))
     }
 
+    /// The directory of every generation on disk.
+    pub(super) fn generation_dirs(&self) -> Vec<PathBuf> {
+        let slugs = files::names(&self.generations_dir()).unwrap_or_default();
+        let of = |slug: String| {
+            let dir = self.generations_dir().join(slug);
+            numbers_in(&dir).into_iter().map(move |number| dir.join(number.to_string()))
+        };
+        slugs.into_iter().flat_map(of).collect()
+    }
+
     /// Every generation on disk, read whole. What is in there and no generation is reported beside them.
     pub(super) fn scan(&self) -> (Vec<Found>, Vec<Finding>) {
         let root = self.generations_dir();
@@ -255,6 +271,7 @@ impl Guard {
     /// # Errors
     /// When a file changed since it was observed, or anything cannot be read or written: nothing is kept then.
     pub fn capture(&self, what: &Capturing<'_>) -> io::Result<Captured> {
+        self.may_write()?;
         let Capturing { component, generation, file, attributes, machine } = what;
         let number = generation.number;
         let final_dir = self.generation_dir(component, number);
@@ -292,7 +309,7 @@ impl Guard {
                 },
                 files: entries,
             };
-            write(&dir.join("contents.json"), &encode("contents", &contents)?)?;
+            write(&dir.join("contents.json"), &envelope::wrap(&CONTENTS, &contents)?)?;
             write(&dir.join("generation.json"), &describe(machine, component, generation)?)?;
             files::rename_noreplace(&dir, &final_dir)
         })();
@@ -313,6 +330,7 @@ impl Guard {
             let sentence = format!("is missing: generation {} of {component} was not stored", generation.number);
             return Err(files::fault(io::ErrorKind::NotFound, &dir, &sentence));
         }
+        self.may_write()?;
         let bytes = describe(machine, component, generation)?;
         files::write_if_different(&self.make_tmp()?, &dir.join("generation.json"), &bytes, &Attributes::private())
     }
@@ -365,6 +383,7 @@ impl Guard {
         if entry.state == *state {
             return Ok(Written::AlreadySo);
         }
+        self.may_write()?;
         let bytes = files::read_bounded(path, MAX_FILE_BYTES)?;
         let tmp = self.make_tmp()?;
         let old = entry.bytes;
@@ -372,7 +391,12 @@ impl Guard {
         let new = entry.bytes;
         // The bytes first, under their own name; the contents point to them last, by one rename.
         files::replace(&tmp, &entry.path_in(&dir), &bytes, &Attributes::private())?;
-        files::replace(&tmp, &dir.join("contents.json"), &encode("contents", &contents)?, &Attributes::private())?;
+        files::replace(
+            &tmp,
+            &dir.join("contents.json"),
+            &envelope::wrap(&CONTENTS, &contents)?,
+            &Attributes::private(),
+        )?;
         if old != new && !contents.files.iter().any(|entry| entry.bytes == old) {
             files::remove(&dir.join("files").join(old.to_string()))?;
         }
@@ -383,6 +407,9 @@ impl Guard {
     /// nothing was renewed, nothing is written. Returns what was renewed and what could not be, a sentence each.
     pub fn refresh_kubeconfigs(&self, memory: &Memory, observation: &Observation) -> Vec<String> {
         let mut told = Vec::new();
+        if self.may_write().is_err() {
+            return told;
+        }
         for (component, record) in &memory.components {
             for generation in record.generations.values().filter(|generation| generation.stored == Stored::Yes) {
                 let standing = observation.manifests.file(&generation.file_name);
@@ -416,6 +443,7 @@ impl Guard {
         if files::standing(&dir)?.is_none() {
             return Ok(Written::AlreadySo);
         }
+        self.may_write()?;
         let gone = self.component_dir(component).join(format!("{GONE}{number}"));
         remove_tree(&gone)?;
         files::rename_noreplace(&dir, &gone)?;
@@ -474,14 +502,10 @@ fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     files::replace(dir, path, bytes, &Attributes::private())
 }
 
-fn encode<T: Serialize>(key: &str, body: &T) -> io::Result<Vec<u8>> {
-    envelope::encode(VERSION, key, body).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
-}
-
 /// generation.json: where it can be read, its bytes are there too, whatever the memory thought at the time.
 fn describe(machine: &Machine, component: &ComponentId, generation: &Generation) -> io::Result<Vec<u8>> {
     let generation = Generation { stored: Stored::Yes, ..generation.clone() };
-    encode("generation", &Described { machine: machine.clone(), component: component.clone(), generation })
+    envelope::wrap(&DESCRIBED, &Described { machine: machine.clone(), component: component.clone(), generation })
 }
 
 fn numbers_in(dir: &Path) -> Vec<u32> {
@@ -491,14 +515,14 @@ fn numbers_in(dir: &Path) -> Vec<u32> {
     numbers
 }
 
-fn read_json<T: serde::de::DeserializeOwned>(path: &Path, key: &str) -> io::Result<T> {
+fn read_json<T: Serialize + DeserializeOwned>(path: &Path, format: &Format) -> io::Result<T> {
     let bytes = files::read_bounded(path, MAX_JSON)?;
-    envelope::decode(VERSION, key, &bytes)
+    envelope::decode_any(format, &bytes)
         .map_err(|fault: Fault| files::fault(io::ErrorKind::InvalidData, path, &fault.to_string()))
 }
 
 fn contents(dir: &Path) -> io::Result<Contents> {
-    read_json(&dir.join("contents.json"), "contents")
+    read_json(&dir.join("contents.json"), &CONTENTS)
 }
 
 /// The bytes of a kept file, if they are still what was kept.
@@ -518,7 +542,7 @@ fn verify(dir: &Path, component: &ComponentId, number: u32) -> io::Result<(Descr
         verified(&entry.path_in(dir), MAX_FILE_BYTES, entry.bytes)?;
     }
     let path = dir.join("generation.json");
-    let described: Described = read_json(&path, "generation")?;
+    let described: Described = read_json(&path, &DESCRIBED)?;
     if described.component != *component || described.generation.number != number {
         return Err(files::fault(io::ErrorKind::InvalidData, &path, "belongs to another generation"));
     }

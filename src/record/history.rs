@@ -1,20 +1,24 @@
 //! history.jsonl: the events, one per line, for `history` and `explain`.
 //!
 //! A line is `{"sum":"8 hex digits","event":{…}}`; the sum covers the bytes of the event. A line that a crash tore is
-//! found by its missing end or its sum, reported to readers, and cut off before the next line is written.
+//! found by its missing end or its sum, reported to readers, and cut off before the next line is written. A line of a
+//! later version begins with `{"version":N,`; while there is one, this program appends nothing.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::{Finding, Guard, Store};
-use crate::model::{ComponentId, Digest, Event};
+use crate::model::{ComponentId, Digest, Event, Format, NewerFile};
 use crate::sys::files;
 
 /// When the history is this long a new file is begun, in bytes: a year of a node where something happens every hour.
 /// One earlier file is kept.
 const ROTATE_AT: u64 = 8 << 20;
+
+/// The format of a line. The first version does not name itself.
+pub(super) const FORMAT: Format = Format { key: "event", versions: &["the event and its sum"] };
 
 /// What was read of the history.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -47,15 +51,20 @@ impl Store {
                 }
                 Ok(bytes) => bytes,
             };
-            let mut unreadable = 0;
+            let (mut unreadable, mut newer) = (0, 0);
             for line in bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
                 match decode(line) {
                     Some(event) if of.is_none_or(|id| event.component.as_ref() == Some(id)) => {
                         history.events.push(event);
                     }
                     Some(_) => {}
+                    None if version_of(line).is_some() => newer += 1,
                     None => unreadable += 1,
                 }
+            }
+            if newer > 0 {
+                let sentence = format!("has {newer} lines of a newer lastgood that this one does not understand");
+                history.damage.push(Finding::new(&path, sentence));
             }
             if unreadable > 0 {
                 history.damage.push(Finding::new(&path, format!("has {unreadable} damaged lines; they are skipped")));
@@ -74,6 +83,10 @@ impl Guard {
     /// When they cannot be written: none of them is in the file then, as far as that can still be brought about. Never a
     /// reason to stop.
     pub fn append<'a>(&self, events: impl IntoIterator<Item = &'a Event>) -> io::Result<()> {
+        // The journal has them all the same.
+        if self.newer_files().iter().any(|newer| [self.history_path(), self.old_history_path()].contains(&newer.path)) {
+            return Ok(());
+        }
         let mut lines = Vec::new();
         for event in events {
             encode(event, &mut lines)?;
@@ -131,14 +144,33 @@ fn encode(event: &Event, lines: &mut Vec<u8>) -> io::Result<()> {
     writeln!(lines, "{{\"sum\":\"{}\",\"event\":{event}}}", sum(event.as_bytes()))
 }
 
+/// The event of a line, of a later version as well where this program understands it.
 fn decode(line: &[u8]) -> Option<Event> {
-    let rest = std::str::from_utf8(line).ok()?.strip_prefix("{\"sum\":\"")?;
+    let text = std::str::from_utf8(line).ok()?;
+    let line = version_of(line).and_then(|version| text.strip_prefix(&format!("{{\"version\":{version},")));
+    let rest = line.or_else(|| text.strip_prefix('{'))?.strip_prefix("\"sum\":\"")?;
     let (expected, rest) = rest.split_at_checked(8)?;
     let event = rest.strip_prefix("\",\"event\":")?.strip_suffix('}')?;
     if sum(event.as_bytes()) != expected {
         return None;
     }
     serde_json::from_str(event).ok()
+}
+
+/// The version of a line that a newer lastgood wrote.
+fn version_of(line: &[u8]) -> Option<u64> {
+    let rest = std::str::from_utf8(line).ok()?.strip_prefix("{\"version\":")?;
+    rest.split(',').next()?.parse().ok().filter(|version| FORMAT.is_newer(*version))
+}
+
+/// The files of the history that a newer lastgood wrote to.
+pub(super) fn newer(store: &Store) -> Vec<NewerFile> {
+    let version = |path: &Path| {
+        let bytes = files::read_bounded(path, 2 * ROTATE_AT).ok()?;
+        bytes.split(|byte| *byte == b'\n').filter_map(version_of).max()
+    };
+    let paths = [store.history_path(), store.old_history_path()].into_iter();
+    paths.filter_map(|path| Some(NewerFile { version: version(&path)?, path, known: FORMAT.version() })).collect()
 }
 
 /// The first eight digits of the SHA-256: for finding damage, not for keeping anybody out.

@@ -8,12 +8,14 @@ use std::path::{Path, PathBuf};
 use super::envelope;
 use super::{DIR_MODE, Finding, Guard, Store};
 use crate::config::Settings;
+use crate::model::Format;
 use crate::model::known::Known;
 use crate::sys::files::{self, Attributes, Written};
 
-const VERSION: u32 = 1;
-const MAX_BYTES: u64 = 1 << 20;
-const NAME: &str = "known.json";
+/// The format of known.json.
+pub(super) const FORMAT: Format = Format { key: "known", versions: &["the clusters that this node's etcd has served"] };
+pub(super) const MAX_BYTES: u64 = 1 << 20;
+pub(super) const NAME: &str = "known.json";
 
 /// What is known of the etcds of this node, from either copy or both; nothing where there never was an agent. A copy that
 /// cannot be used is named.
@@ -34,15 +36,15 @@ fn read(path: &Path) -> Result<Known, Option<Finding>> {
         io::ErrorKind::NotFound => None,
         _ => Some(Finding { path: path.to_owned(), sentence: error.to_string() }),
     })?;
-    envelope::decode(VERSION, "known", &bytes).map_err(|fault| Some(Finding::new(path, fault)))
+    envelope::decode_any(&FORMAT, &bytes).map_err(|fault| Some(Finding::new(path, fault)))
 }
 
 fn encode(known: &Known) -> io::Result<Vec<u8>> {
-    envelope::encode(VERSION, "known", known).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+    envelope::wrap(&FORMAT, known)
 }
 
 impl Store {
-    fn known_path(&self) -> PathBuf {
+    pub(super) fn known_path(&self) -> PathBuf {
         self.path().join(NAME)
     }
 }
@@ -53,6 +55,7 @@ impl Guard {
     /// # Errors
     /// When it cannot be written: the one before it stands.
     pub fn save_known(&self, known: &Known) -> io::Result<Written> {
+        self.may_write()?;
         let tmp = self.make_tmp()?;
         files::write_if_different(&tmp, &self.known_path(), &encode(known)?, &Attributes::private())
     }
@@ -62,6 +65,7 @@ impl Guard {
     /// # Errors
     /// As [`Guard::save_known`].
     pub fn show_known(&self, run: &Path, known: &Known) -> io::Result<Written> {
+        self.may_write()?;
         files::make_dir(run, DIR_MODE)?;
         files::write_if_different(run, &run.join(NAME), &encode(known)?, &Attributes::private())
     }

@@ -7,6 +7,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 
 use super::{DIR_MODE, Store};
+use crate::model::NewerFile;
 use crate::sys::files;
 use crate::sys::lock_file::{self, LockError, LockFile};
 
@@ -14,6 +15,8 @@ use crate::sys::lock_file::{self, LockError, LockFile};
 #[derive(Debug)]
 pub struct Guard {
     store: Store,
+    /// The files that a newer lastgood wrote: while there are any, nothing is written.
+    newer: Vec<NewerFile>,
     _lock: LockFile,
 }
 
@@ -46,13 +49,20 @@ impl Store {
                 .map_err(files::named("set the mode of", state))?;
         }
         let lock = LockFile::take(&state.join("lock"))?;
-        let guard = Guard { store: self.clone(), _lock: lock };
-        guard.tidy();
+        let guard = Guard { store: self.clone(), newer: self.newer(), _lock: lock };
+        if guard.newer.is_empty() {
+            guard.tidy();
+        }
         Ok(guard)
     }
 }
 
 impl Guard {
+    /// The files of the state directory that a newer lastgood wrote, as they were when the lock was taken.
+    pub(super) fn newer_files(&self) -> &[NewerFile] {
+        &self.newer
+    }
+
     /// Removes what a crash left half made. What cannot be removed now is in nobody's way.
     fn tidy(&self) {
         for name in files::names(&self.tmp()).unwrap_or_default() {

@@ -10,20 +10,26 @@
 //!    history.jsonl, history.jsonl.old                                             history
 //!    published.json                 what we wrote to inactive-manifests           published
 //!    known.json                     etcd facts that a restore needs               known
-//!    aside/                         damaged, foreign or newer state               aside
+//!    aside/                         damaged or foreign state                      aside
 //!    tmp/                           files being written; emptied when the lock is taken
 //! ```
 //!
 //! Reading takes no lock: every file is replaced by one rename, so a reader sees the old file or the new one. No
-//! content found here stops the agent: a file that cannot be read is set aside, kept and reported.
+//! content found here stops the agent: a file that cannot be read is set aside, kept and reported. A file of a newer
+//! lastgood stays in its place, and while there is one, nothing is written (newer).
 
 mod aside;
 pub(crate) mod envelope;
+#[cfg(test)]
+mod format_tests;
 mod generations;
 mod history;
 mod known;
 mod lock;
 mod memory_file;
+mod newer;
+#[cfg(test)]
+mod newer_tests;
 mod published;
 mod rebuild;
 #[cfg(test)]
@@ -51,6 +57,8 @@ const DIR_MODE: u32 = 0o700;
 #[derive(Clone, Debug)]
 pub struct Store {
     state: PathBuf,
+    /// The run directory, where it is known.
+    run: Option<PathBuf>,
 }
 
 /// Something found about the state on disk that a person should know.
@@ -81,7 +89,7 @@ impl Store {
     /// # Errors
     /// When something else than a directory stands there, or it may not be looked at (only root may).
     pub fn open(settings: &Settings) -> io::Result<Self> {
-        Self::at(&settings.paths.state)
+        Ok(Self { run: Some(settings.paths.run.clone()), ..Self::at(&settings.paths.state)? })
     }
 
     fn at(state: &Path) -> io::Result<Self> {
@@ -97,15 +105,19 @@ impl Store {
             Some(_) => {
                 // Read permission is found out here, with one sentence, and not as forty missing files later.
                 files::names(state)?;
-                Ok(Self { state: state.to_owned() })
+                Ok(Self { state: state.to_owned(), run: None })
             }
-            None => Ok(Self { state: state.to_owned() }),
+            None => Ok(Self { state: state.to_owned(), run: None }),
         }
     }
 
     /// The state directory.
     pub fn path(&self) -> &Path {
         &self.state
+    }
+
+    fn run(&self) -> Option<&Path> {
+        self.run.as_deref()
     }
 
     fn tmp(&self) -> PathBuf {

@@ -9,18 +9,18 @@ use serde::{Deserialize, Serialize};
 
 use super::envelope;
 use super::{Finding, Guard, Store};
-use crate::model::{ComponentId, Digest};
+use crate::model::{ComponentId, Digest, Format};
 use crate::sys::files::{self, Attributes};
 
-const VERSION: u32 = 1;
-const MAX_BYTES: u64 = 1 << 20;
+/// The format of published.json.
+pub(super) const FORMAT: Format = Format { key: "published", versions: &["the files, by name"] };
+pub(super) const MAX_BYTES: u64 = 1 << 20;
 
 /// What we wrote, by file name.
 pub type Published = BTreeMap<String, PublishedFile>;
 
 /// One file we wrote.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct PublishedFile {
     /// For which component.
     pub component: ComponentId,
@@ -29,7 +29,7 @@ pub struct PublishedFile {
 }
 
 impl Store {
-    fn published_path(&self) -> PathBuf {
+    pub(super) fn published_path(&self) -> PathBuf {
         self.path().join("published.json")
     }
 
@@ -40,7 +40,7 @@ impl Store {
         match files::read_bounded(&path, MAX_BYTES) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => (Published::new(), None),
             Err(error) => (Published::new(), Some(Finding { path, sentence: error.to_string() })),
-            Ok(bytes) => match envelope::decode(VERSION, "published", &bytes) {
+            Ok(bytes) => match envelope::decode_any(&FORMAT, &bytes) {
                 Ok(published) => (published, None),
                 Err(fault) => (Published::new(), Some(Finding::new(&path, fault))),
             },
@@ -54,8 +54,8 @@ impl Guard {
     /// # Errors
     /// When it cannot be written.
     pub fn save_published(&self, published: &Published) -> io::Result<()> {
-        let bytes = envelope::encode(VERSION, "published", published)
-            .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+        self.may_write()?;
+        let bytes = envelope::wrap(&FORMAT, published)?;
         let tmp = self.make_tmp()?;
         files::write_if_different(&tmp, &self.published_path(), &bytes, &Attributes::private()).map(drop)
     }

@@ -12,6 +12,7 @@
 //! ```
 //!
 //! State that is not used is set aside if the lock is held; a reader without the lock changes nothing.
+//! The same holds with the lock while there are files of a newer lastgood: this program uses what it understands of them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -19,7 +20,7 @@ use std::time::Duration;
 
 use super::generations::Found;
 use super::memory_file::{self, Kept};
-use super::{Finding, Guard, Store};
+use super::{Finding, Guard, Store, newer};
 use crate::model::generation::Stored;
 use crate::model::memory::{Machine, Record};
 use crate::model::{ComponentId, Generation, Manifest, Memory, Role, Slot};
@@ -34,19 +35,19 @@ impl Store {
     }
 
     fn load(&self, machine: &Machine, aside: &mut Aside<'_>) -> (Memory, Vec<Finding>) {
-        let mut findings = Vec::new();
+        let mut findings: Vec<Finding> = self.newer().iter().map(newer::finding).collect();
         let mut foreign = false;
         let mut usable = None;
         for path in [self.memory_path(), self.old_memory_path()] {
             let why = match memory_file::read(&path) {
-                Kept::Missing => continue,
-                Kept::Memory(memory) if memory.machine == *machine => {
+                Kept::Missing | Kept::Newer(None) => continue,
+                Kept::Memory(memory) | Kept::Newer(Some(memory)) if memory.machine == *machine => {
                     if usable.is_none() {
                         usable = Some((path, memory));
                     }
                     continue;
                 }
-                Kept::Memory(memory) => {
+                Kept::Memory(memory) | Kept::Newer(Some(memory)) => {
                     foreign = true;
                     let Machine { machine_id, node_name } = &memory.machine;
                     format!("was made on another machine ({node_name}, machine-id {machine_id})")
@@ -114,16 +115,20 @@ impl Store {
 }
 
 impl Guard {
-    /// The memory, as far as it can be read, and what was wrong with it. What is damaged, foreign or of the future is
-    /// set aside and kept.
+    /// The memory, as far as it can be read, and what was wrong with it. What is damaged or foreign is set aside and kept;
+    /// nothing is, while there are files of a newer lastgood.
     pub fn load_memory(&self, machine: &Machine) -> (Memory, Vec<Finding>) {
+        let newer = !self.newer_files().is_empty();
         let mut keep = |path: &Path| match self.set_aside(path) {
             Ok(to) => format!("it is kept as {}", to.display()),
+            Err(_) if newer => "it is left where it is".to_owned(),
             Err(error) => format!("it could not be set aside: {error}"),
         };
         let (memory, mut findings) = self.load(machine, &mut keep);
         // What we published is known again from the generations; what lies in its list's place must not be in the way.
-        if let (_, Some(mut finding)) = self.published() {
+        if let (_, Some(mut finding)) = self.published()
+            && !newer
+        {
             finding.sentence = format!("{}; {}", finding.sentence, keep(&finding.path));
             findings.push(finding);
         }

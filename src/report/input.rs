@@ -19,7 +19,7 @@ pub struct ReportInput<'m> {
     pub judgement: Option<&'m Judgement>,
     pub agent: &'m Agent,
     pub policy: &'m Policy,
-    /// What keeps the agent from acting at present, the strongest first; nothing where no agent runs.
+    /// What keeps the agent from acting at present, the strongest first; of a stopped agent what is on disk.
     pub inhibitors: &'m [Inhibitor],
     /// The snapshots of this node's etcd, where it has one and they were looked at.
     pub snapshots: Option<&'m Snapshots>,

@@ -322,7 +322,7 @@ impl Status {
             holds: material
                 .inhibitors
                 .iter()
-                .filter(|inhibitor| matches!(inhibitor, Inhibitor::ReadOnly { .. } | Inhibitor::Kubeadm { .. }))
+                .filter(|inhibitor| !inhibitor.yields_to_operator())
                 .map(ToString::to_string)
                 .collect(),
             restarts: RestartsView {
@@ -435,6 +435,10 @@ fn overall(components: &[Component], material: &ReportInput<'_>) -> (Overall, St
     }
     if matches!(material.agent.process, Process::Stopped) {
         return (Overall::Unknown, "the agent does not run; this is its last known state".to_owned());
+    }
+    if material.inhibitors.iter().any(|inhibitor| matches!(inhibitor, Inhibitor::NewerState { .. })) {
+        let next = "`lastgood doctor` shows what to do";
+        return (Overall::Held, format!("lastgood only observes, as a newer lastgood wrote its files; {next}"));
     }
     let bad = |c: &Component| matches!(c.verdict, Verdict::Failing | Verdict::Stalled | Verdict::Down);
     if let Some(names) = names(&bad) {

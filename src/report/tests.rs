@@ -9,6 +9,7 @@ use super::input::{Agent, Process, ReportInput};
 use super::status::{Overall, ProofView, Status};
 use super::{Explanation, Format, History, Paint, Planned, systemd_line};
 use crate::model::event::EventKind;
+use crate::model::format::NewerFile;
 use crate::model::generation::Stored;
 use crate::model::inhibitor::Inhibitor;
 use crate::model::memory::{Pause, Pin, Record, Stands};
@@ -573,6 +574,22 @@ fn the_systemd_line_is_one_line_without_a_clock() {
     assert_eq!(first, systemd_line(&scene.status()), "it would be sent at every pass");
     scene.inhibitors.push(Inhibitor::ReadOnly { why: "read-only\nfile system".to_owned() });
     assert!(!systemd_line(&scene.status()).contains('\n'));
+}
+
+#[test]
+fn a_newer_lastgoods_file_is_named_wherever_a_person_looks_and_counted_for_a_machine() {
+    let mut scene = Scene::new();
+    let file = NewerFile { path: "/var/lib/lastgood/memory.json".into(), version: 9, known: 2 };
+    scene.inhibitors.push(Inhibitor::NewerState { files: vec![file.clone()] });
+    let status = scene.status();
+    assert_eq!((status.overall, status.is_well()), (Overall::Held, false));
+    assert_eq!(status.holds.len(), 1);
+    let shown = file.to_string();
+    assert!(["/var/lib/lastgood/memory.json", "9", "2"].iter().all(|part| shown.contains(part)), "{shown}");
+    for said in [scene.text(), systemd_line(&status)] {
+        assert!(said.contains(&shown), "{said}");
+    }
+    assert!(status.metrics().contains("\nlastgood_holds 1\n"));
 }
 
 #[test]

@@ -17,14 +17,12 @@ use super::checksum::Checksum;
 use super::tally::Sum;
 use super::{Name, Origin};
 use crate::etcd::snapshot::{Contents, TRAILER};
-use crate::model::Digest;
+use crate::model::{Digest, Format};
 use crate::record::envelope;
 use crate::sys::files::{self, Attributes};
 
-/// The format. A file of a higher one proves nothing to this program.
-const VERSION: u32 = 2;
-/// The one before it, which does not say what else was found; read as well.
-const BEFORE: u32 = 1;
+/// The format. A file of a newer version proves nothing to this program, and stays.
+const FORMAT: Format = Format { key: "proof", versions: &["what was verified", "what else was found (found)"] };
 /// A proof is some thousand bytes.
 pub(super) const MAX_BYTES: u64 = 1 << 16;
 /// What follows the name of the snapshot.
@@ -91,7 +89,7 @@ pub fn in_the_way(snapshot: &Path) -> io::Result<Option<PathBuf>> {
 }
 
 fn decode(text: &[u8]) -> Result<Proof, envelope::Fault> {
-    envelope::decode(VERSION, "proof", text).or_else(|fault| envelope::decode(BEFORE, "proof", text).map_err(|_| fault))
+    envelope::decode(&FORMAT, text)
 }
 
 /// This version of lastgood, in a proof.
@@ -140,7 +138,7 @@ impl Proof {
 
     /// As it is on the disk.
     pub(super) fn encode(&self) -> io::Result<Vec<u8>> {
-        envelope::encode(VERSION, "proof", self).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+        envelope::wrap(&FORMAT, self)
     }
 
     /// The proof in a text, if it is one for a file of this name and length.
@@ -185,4 +183,34 @@ fn trailer(snapshot: &Path, bytes: u64) -> Result<[u8; TRAILER as usize], String
     let read = File::open(snapshot).and_then(|file| file.read_exact_at(&mut trailer, at));
     read.map_err(|error| format!("{} cannot be read: {error}", snapshot.display()))?;
     Ok(trailer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::etcd::snapshot::Tally;
+
+    #[test]
+    fn a_proof_of_every_version_is_read() {
+        let name = Name { at: Timestamp::UNIX_EPOCH, cluster: 7, revision: 4, origin: Origin::Stream };
+        let proof = |found| Proof {
+            file: name.to_string(),
+            name,
+            bytes: 1,
+            sha256: Digest::of(b"database"),
+            member: Some(2),
+            etcd: Some("3.5.16".to_owned()),
+            term: Some(3),
+            raft_index: Some(4),
+            keys: 5,
+            verified: Timestamp::UNIX_EPOCH,
+            by: "lastgood 0.1.0".to_owned(),
+            found,
+        };
+        let bucket = Tally { name: "key".to_owned(), keys: 5, bytes: 6 };
+        let contents = Contents { live_keys: Some(5), buckets: vec![bucket], term: Some(3), ..Contents::default() };
+        let checksum = serde_json::from_value("0123456789abcdef0123456789abcdef".into()).unwrap();
+        envelope::golden(&FORMAT, (1, ""), &proof(None));
+        envelope::golden(&FORMAT, (2, ""), &proof(Some(Found { checksum, whole: Digest::of(b"whole"), contents })));
+    }
 }

@@ -1,8 +1,10 @@
 //! House rules that a machine can check: every module says what room it is, versions and lists agree, no path of anybody's
 //! machine is in the tree. layers.rs: rooms import from lower layers. rules.rs: every rule has its tests. docs.rs: commands in
-//! documents exist. words.rs: texts are in plain English. protoc.rs: a build needs no protoc.
+//! documents exist. words.rs: texts are in plain English. protoc.rs: a build needs no protoc. formats.rs: fields of files change
+//! with their version.
 
 mod docs;
+mod formats;
 mod graph;
 mod layers;
 mod protoc;

@@ -7,6 +7,7 @@ mod holds;
 mod interrupted;
 mod members;
 mod never;
+mod newer_state;
 mod others;
 mod pauses;
 mod product;

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::apart::Log;
 use super::plan::Planned;
-use crate::model::Digest;
+use crate::model::{Digest, Format};
 use crate::sys::files;
 
 pub(super) const INTENT: &str = "intent.json";
@@ -17,8 +17,14 @@ pub(super) const INTENT: &str = "intent.json";
 /// An intent is a few hundred bytes, and the members' names and URLs.
 pub(super) const MAX_INTENT: u64 = 1 << 20;
 
-/// The version of the intent.
-pub(super) const VERSION: u32 = 1;
+/// The format of the intent.
+pub(super) const FORMAT: Format = Format {
+    key: "intent",
+    versions: &[
+        "the step, and what is restored; files of this version may have what version 2 lists, and may lack it",
+        "the database as it was built; of what is restored: bump, log",
+    ],
+};
 
 /// What is being done, as it is on the disk.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -121,7 +127,7 @@ impl Intent {
             aside: None,
             log: plan.wal_dir.clone().map(|dir| Log { dir, aside: None }),
         };
-        Self { version: VERSION, step: Step::Building, restored }
+        Self { version: FORMAT.version(), step: Step::Building, restored }
     }
 }
 

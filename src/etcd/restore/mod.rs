@@ -29,6 +29,8 @@ mod cluster;
 mod crash_tests;
 mod encode;
 #[cfg(test)]
+mod format_tests;
+#[cfg(test)]
 mod golden_tests;
 mod idle;
 mod intent;
@@ -61,7 +63,7 @@ use super::snapshot::{RawCopy, Rejected};
 use crate::model::versions::Minor;
 
 pub use super::restore::intent::{Finished, Restored};
-pub use super::restore::staging::unfinished;
+pub use super::restore::staging::{newer, unfinished};
 pub use apart::Log;
 pub use build::{Built, Checked};
 pub use cluster::{NewCluster, NewMember, NoCluster};

@@ -17,6 +17,7 @@ use super::intent::Restored;
 use super::layout::stamped;
 use super::plan::Planned;
 use super::{Log, apart};
+use crate::model::Format;
 use crate::sys::files::{self, Attributes};
 
 /// Its name until the exchange.
@@ -24,8 +25,9 @@ pub(super) const STAGED: &str = "restored.json";
 /// How its name begins.
 pub(super) const PREFIX: &str = ".lastgood-restored-";
 
-/// The version of a record.
-const VERSION: u32 = 1;
+/// The format of a record. Nothing reads one but a person.
+pub(super) const FORMAT: Format =
+    Format { key: "restored", versions: &["what was restored, when and by whom", "of what was restored: bump, log"] };
 
 #[derive(Serialize)]
 struct Record<'r> {
@@ -49,7 +51,7 @@ struct Record<'r> {
 pub(super) fn stage(root: &Path, planned: &Planned, restored: &Restored) -> io::Result<()> {
     let plan = &planned.plan;
     let record = Record {
-        version: VERSION,
+        version: FORMAT.version(),
         at: Timestamp::now(),
         by: env!("CARGO_PKG_VERSION"),
         from: &plan.snapshot.file,
@@ -75,4 +77,41 @@ pub(super) fn put(root: &Path, data_dir: &Path) -> io::Result<()> {
         return Ok(());
     }
     files::rename_noreplace(&staged, &data_dir.join(stamped(data_dir, PREFIX, ".json")?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::format_tests::golden;
+    use super::*;
+    use crate::model::Digest;
+
+    #[test]
+    fn a_record_is_written_as_its_version_is() {
+        let log = Log { dir: "/var/lib/wal".into(), aside: None };
+        for (version, bump, log) in [(1, None, None), (2, Some(5), Some(log))] {
+            let restored = Restored {
+                snapshot: Digest::of(b"snapshot"),
+                name: "m1".to_owned(),
+                cluster: "m1=https://10.0.0.1:2380".to_owned(),
+                token: "token".to_owned(),
+                moved_to: Some(1_000_000_000),
+                bump,
+                aside: Some("member.before-restore-20261122T183000Z".to_owned()),
+                log,
+            };
+            let record = Record {
+                version,
+                at: Timestamp::UNIX_EPOCH,
+                by: "0.1.0",
+                from: Path::new("/root/snapshot.db"),
+                revision: 4,
+                cluster_id: "7".to_owned(),
+                member_id: "8".to_owned(),
+                restored,
+            };
+            let now = serde_json::to_string_pretty(&record).unwrap();
+            assert_eq!(golden(&format!("restored-v{version}.json"), now.as_bytes()), now);
+        }
+        assert_eq!(FORMAT.version(), 2, "every version has a record here");
+    }
 }

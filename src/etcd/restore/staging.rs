@@ -8,11 +8,13 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg, OFlag};
+use serde::Deserialize;
 
 use super::apart::Log;
-use super::intent::{INTENT, Intent, MAX_INTENT, Restored, VERSION};
+use super::intent::{FORMAT, INTENT, Intent, MAX_INTENT, Restored};
 use super::layout::{inode, move_dir, random};
 use super::{Fault, record};
+use crate::model::NewerFile;
 use crate::sys::files::{self, Attributes};
 
 /// How a directory of ours below a data directory begins.
@@ -20,6 +22,12 @@ pub(super) const PREFIX: &str = ".lastgood-restore-";
 
 /// Whoever looks for what was interrupted may hold a new directory for a moment; it does not come again and again.
 const TRIES: usize = 10;
+
+/// Of an intent of another version nothing else is looked at.
+#[derive(Deserialize)]
+struct Version {
+    version: u64,
+}
 
 /// Our directory below a data directory, which nobody else works at while this is there.
 #[derive(Debug)]
@@ -101,14 +109,20 @@ impl Staging {
         if files::standing(&path)?.is_none() {
             return Ok(None);
         }
-        let intent: Intent = serde_json::from_slice(&files::read_bounded(&path, MAX_INTENT)?)
-            .map_err(|error| self.by_hand(&format!("its {INTENT} cannot be read: {error}")))?;
-        if intent.version != VERSION {
-            return Err(
-                self.by_hand(&format!("its {INTENT} is of version {}, this one writes {VERSION}", intent.version))
-            );
+        let bytes = files::read_bounded(&path, MAX_INTENT)?;
+        let cannot = |error| self.by_hand(&format!("its {INTENT} cannot be read: {error}"));
+        let Version { version } = serde_json::from_slice(&bytes).map_err(cannot)?;
+        if FORMAT.is_newer(version) {
+            let newer = NewerFile { path, version, known: FORMAT.version() };
+            return Err(Fault::refused(
+                format!("{} is left of a restore that was broken off: {newer}", self.root.display()),
+                "finish it with the lastgood that began it, or a newer one: `lastgood etcd restore` there; nothing was touched",
+            ));
         }
-        Ok(Some(intent))
+        if !(1..=u64::from(FORMAT.version())).contains(&version) {
+            return Err(self.by_hand(&format!("its {INTENT} is of version {version}, which no lastgood writes")));
+        }
+        serde_json::from_slice(&bytes).map(Some).map_err(cannot)
     }
 
     pub(super) fn by_hand(&self, why: &str) -> Fault {
@@ -166,6 +180,19 @@ impl Staging {
 pub fn unfinished(data_dir: &Path) -> io::Result<Vec<PathBuf>> {
     let names = files::names(data_dir)?.into_iter();
     Ok(names.filter(|name| name.starts_with(PREFIX)).map(|name| data_dir.join(name)).collect())
+}
+
+/// The intents below a data directory that a newer lastgood wrote: it was interrupted, and this program cannot complete it.
+pub fn newer(data_dir: &Path) -> Vec<NewerFile> {
+    let version = |path: &Path| {
+        let bytes = files::read_bounded(path, MAX_INTENT).ok()?;
+        serde_json::from_slice(&bytes)
+            .ok()
+            .map(|Version { version }| version)
+            .filter(|version| FORMAT.is_newer(*version))
+    };
+    let intents = unfinished(data_dir).unwrap_or_default().into_iter().map(|root| root.join(INTENT));
+    intents.filter_map(|path| Some(NewerFile { version: version(&path)?, path, known: FORMAT.version() })).collect()
 }
 
 /// All of these directories, in our hands: what they are of was interrupted.

@@ -12,6 +12,7 @@ use crate::etcd::bbolt::Database;
 use crate::etcd::bbolt::writer::Writer;
 use crate::etcd::snapshot::{RawCopy, Rejected, data_dir};
 use crate::etcd::wal;
+use crate::model::NewerFile;
 use crate::sys::files;
 
 /// A data directory of this member, made by us.
@@ -424,8 +425,16 @@ fn what_is_left_and_cannot_be_understood_is_left_to_a_person() {
     let intent = intent.replace("SHA", &"0".repeat(64)).replace("\"moved-to\":null,", "");
     fs::write(left.join("intent.json"), &intent).unwrap();
     says("neither in it nor in place");
-    fs::write(left.join("intent.json"), intent.replace("\"version\":1", "\"version\":2")).unwrap();
-    says("is of version 2");
+    for version in ["0", "99999"] {
+        fs::write(left.join("intent.json"), intent.replace("\"version\":1", &format!("\"version\":{version}")))
+            .unwrap();
+        says(&format!("is of version {version}"));
+        assert_eq!(super::newer(&data), []);
+    }
+    let path = left.join("intent.json");
+    fs::write(&path, r#"{"version":9,"step":{"is":"of the future"}}"#).unwrap();
+    says("format 9 of a newer lastgood");
+    assert_eq!(super::newer(&data), [NewerFile { path, version: 9, known: 2 }]);
     // What is empty is ours, and nothing.
     fs::remove_dir_all(&left).unwrap();
     fs::create_dir(&left).unwrap();

@@ -58,7 +58,10 @@ fn acting(examined: &Examined<'_>) -> Vec<Check> {
         return vec![Check::ok("acting", "nothing keeps lastgood from acting")];
     }
     let check = |inhibitor: &Inhibitor| {
-        let mark = if matches!(inhibitor, Inhibitor::ReadOnly { .. }) { Mark::Failed } else { Mark::Warning };
+        let mark = match inhibitor {
+            Inhibitor::NewerState { .. } | Inhibitor::ReadOnly { .. } => Mark::Failed,
+            Inhibitor::Kubeadm { .. } | Inhibitor::Observe | Inhibitor::Paused { .. } => Mark::Warning,
+        };
         Check::bad("acting", mark, format!("{inhibitor}: lastgood only observes"), inhibitor.next_step())
     };
     inhibitors.iter().map(check).collect()

@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use super::{Doctor, Examined, Mark};
 use crate::config::OldName;
 use crate::model::closure::{FileKind, KubeconfigHealth};
+use crate::model::format::NewerFile;
 use crate::model::generation::Stored;
 use crate::model::memory::{Pause, Pin, Record};
 use crate::model::observation::{
@@ -300,6 +301,16 @@ const NODE: &[Row] = &[
         "certificates",
         Mark::Failed,
         "kubeadm certs renew",
+    ),
+    (
+        "files of a newer lastgood",
+        |s| {
+            let path = "/var/lib/lastgood/memory.json".into();
+            s.seen.node.newer_state = vec![NewerFile { path, version: 9, known: 2 }];
+        },
+        "acting",
+        Mark::Failed,
+        "/var/lib/lastgood/memory.json has format 9",
     ),
     ("a read-only /etc", |s| s.seen.node.read_only = Some("/etc is".into()), "acting", Mark::Failed, "writable"),
     (

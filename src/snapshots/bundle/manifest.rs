@@ -13,15 +13,16 @@ use super::tar::Entry;
 use super::{KEYS, MANIFEST, MAX_MANIFEST, MAX_PART, NODE, beside, stem, tar};
 use crate::model::etcd::Member;
 use crate::model::snapshot::Bundled;
-use crate::model::{ComponentId, Digest};
+use crate::model::{ComponentId, Digest, Format};
 use crate::observe;
 use crate::record::envelope;
 use crate::sys::files;
 
-/// The format. One of a higher number is not understood by this program.
-const VERSION: u32 = 2;
-/// The one before it, which has digests of whole key files; read as well.
-const BEFORE: u32 = 1;
+/// The format. One of a newer version is not understood by this program, and stays.
+const FORMAT: Format = Format {
+    key: "bundle",
+    versions: &["what a bundle consists of; of key files: sha256", "of key files: public in the place of sha256"],
+};
 
 /// What a bundle consists of.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -123,7 +124,7 @@ pub enum Fault {
 
 impl Bundle {
     pub(super) fn encode(&self) -> Result<Vec<u8>, String> {
-        let bytes = envelope::encode(VERSION, "bundle", self).map_err(|error| error.to_string())?;
+        let bytes = envelope::wrap(&FORMAT, self).map_err(|error| error.to_string())?;
         if bytes.len() as u64 > MAX_MANIFEST { Err("lists too many parts".to_owned()) } else { Ok(bytes) }
     }
 
@@ -135,9 +136,7 @@ impl Bundle {
         if bytes.len() as u64 > MAX_MANIFEST {
             return Err(format!("is larger than {MAX_MANIFEST} bytes"));
         }
-        let bundle = envelope::decode(VERSION, "bundle", bytes)
-            .or_else(|fault| envelope::decode(BEFORE, "bundle", bytes).map_err(|_| fault));
-        let bundle: Self = bundle.map_err(|fault| fault.to_string())?;
+        let bundle: Self = envelope::decode(&FORMAT, bytes).map_err(|fault| fault.to_string())?;
         bundle.fits(snapshot)?;
         Ok(bundle)
     }
@@ -232,5 +231,40 @@ impl Bundle {
 impl From<Bundle> for Bundled {
     fn from(bundle: Bundle) -> Self {
         Self { briefly: bundle.briefly(), keys: bundle.keys_part().is_some(), left_out: bundle.left_out }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bundle_of_every_version_is_read() {
+        let key = |public, sha256| Fingerprint { path: "/etc/kubernetes/pki/ca.key".into(), public, sha256 };
+        let bundle = |key| Bundle {
+            parts: vec![Part { name: "part".to_owned(), bytes: 1, sha256: Digest::of(b"part") }],
+            node: "m1".to_owned(),
+            cluster: 7,
+            members: Vec::new(),
+            highest_revision: 100,
+            etcd: Some("3.5.16".to_owned()),
+            components: BTreeMap::from([(
+                ComponentId::system("etcd"),
+                Component {
+                    manifest: "/etc/kubernetes/manifests/etcd.yaml".into(),
+                    generation: 2,
+                    minor: Some((3, 5)),
+                    images: BTreeSet::from(["etcd".to_owned()]),
+                },
+            )]),
+            configuration: vec!["/etc/kubernetes/audit.yaml".into()],
+            keys: vec![key],
+            recipients: vec!["age1".to_owned()],
+            left_out: vec!["nothing".to_owned()],
+            made: Timestamp::UNIX_EPOCH,
+            by: "lastgood 0.1.0".to_owned(),
+        };
+        envelope::golden(&FORMAT, (1, ""), &bundle(key(None, Some(Digest::of(b"key")))));
+        envelope::golden(&FORMAT, (2, ""), &bundle(key(Some(Digest::of(b"public")), None)));
     }
 }

@@ -372,7 +372,6 @@ const DAMAGES: [Damage; 11] = [
             text[middle] ^= 4;
         })
     }),
-    ("a memory of a future version", |state| json(state, |value| value["version"] = 999.into())),
     ("a memory with an unknown field", |state| json(state, |value| value["surprise"] = true.into())),
     ("a directory in the memory's place", |state| {
         fs::remove_file(state.join("memory.json"))?;
@@ -392,6 +391,8 @@ const DAMAGES: [Damage; 11] = [
         let _ = fs::remove_file(state.join("published.json"));
         Ok(fs::create_dir_all(state.join("published.json"))?)
     }),
+    // It is kept, and nothing is done while it is there: what follows removes it.
+    ("a memory of a future version", |state| json(state, |value| value["version"] = 999.into())),
     ("everything deleted", |state| {
         for entry in fs::read_dir(state)? {
             let path = entry?.path();
