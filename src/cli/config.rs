@@ -13,7 +13,9 @@ pub(super) fn config(loaded: &Loaded, command: &ConfigCommand) -> Result<Exit, F
                 files => out::text(&format!("no mistake in\n{}", files.concat())),
             }
         }
-        ConfigCommand::Show { output } => out::text(&output.print(&show::as_json(loaded), |_| show::as_toml(loaded))?),
+        ConfigCommand::Show { output } => {
+            out::text(&output.print(&show::for_machines(loaded), |_| show::as_toml(loaded))?)
+        }
         ConfigCommand::Example => out::text(&crate::config::example()),
     }
 }
