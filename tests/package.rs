@@ -38,6 +38,20 @@ const WORTHLESS: [&str; 7] = [
     "etc/kubernetes/.lastgood/tmp/manifests",
 ];
 
+/// The package has every schema, where the man page says.
+#[test]
+fn every_schema_is_in_the_package() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let manifest = fs::read_to_string(root.join("Cargo.toml")).expect("read");
+    let names = fs::read_dir(root.join("packaging/schemas")).expect("listed").flatten();
+    let names: Vec<String> = names.map(|entry| entry.file_name().into_string().expect("UTF-8")).collect();
+    for name in &names {
+        let asset = format!("[\"packaging/schemas/{name}\", \"usr/share/lastgood/schemas/{name}\", \"644\"]");
+        assert!(manifest.contains(&asset), "package.metadata.deb.assets of Cargo.toml lacks {asset}");
+    }
+    assert_eq!(manifest.matches("[\"packaging/schemas/").count(), names.len(), "an asset without a file");
+}
+
 /// A root that dpkg installs into.
 struct Root(tempfile::TempDir);
 

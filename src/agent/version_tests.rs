@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::*;
 use crate::model::memory::FORMAT;
 use crate::model::slot::{Nudged, Rollback, Stage, Stood, Way, Wish};
-use crate::model::{Proof, Standing};
+use crate::model::{Proof, Slot, Standing};
 use crate::record::envelope;
 
 const NAME: &str = "kube-scheduler.yaml";

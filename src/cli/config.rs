@@ -11,7 +11,9 @@ use crate::config::{Loaded, show};
 pub(super) fn config(loaded: &Loaded, command: &ConfigCommand) -> Result<Exit, Failure> {
     match command {
         ConfigCommand::Check => out::text(&check(loaded)),
-        ConfigCommand::Show { output } => out::text(&output.print(&show::as_json(loaded), |_| show::as_toml(loaded))?),
+        ConfigCommand::Show { output } => {
+            out::text(&output.print(&show::for_machines(loaded), |_| show::as_toml(loaded))?)
+        }
         ConfigCommand::Migrate { .. } | ConfigCommand::Example => without_settings(command, None),
     }
 }

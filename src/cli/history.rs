@@ -4,7 +4,7 @@ use super::{Exit, Failure, out};
 use crate::config::Settings;
 use crate::model::ComponentId;
 use crate::ops::offline::Offline;
-use crate::report::{Format, History};
+use crate::report::{Format, History, List};
 
 pub(super) fn history(
     settings: &Settings,
@@ -14,13 +14,13 @@ pub(super) fn history(
 ) -> Result<Exit, Failure> {
     let offline = Offline::open(settings)?;
     let memory = offline.memory()?;
-    let mut histories = Vec::new();
+    let mut items = Vec::new();
     for id in offline.components(component.as_ref())? {
-        histories.push(History::new(&memory, &id, offline.events(Some(&id), number)?));
+        items.push(History::new(&memory, &id, offline.events(Some(&id), number)?));
     }
-    let text = |histories: &Vec<History>| {
-        let texts: Vec<String> = histories.iter().map(History::text).collect();
+    let text = |histories: &List<History>| {
+        let texts: Vec<String> = histories.items.iter().map(History::text).collect();
         if texts.is_empty() { "no component is known yet\n".to_owned() } else { texts.join("\n") }
     };
-    out::text(&output.print(&histories, text)?)
+    out::text(&output.print(&List { items }, text)?)
 }

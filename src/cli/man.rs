@@ -8,6 +8,10 @@ use clap::{Arg, Command, ValueEnum};
 use super::Exit;
 use crate::config::renamed::RENAMED;
 use crate::config::{DEFAULT_FILE, KEYS, Settings, settings};
+use crate::report::API_VERSION;
+
+/// Where the package puts them.
+const SCHEMAS: &str = "/usr/share/lastgood/schemas";
 
 /// A page that is generated.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -39,6 +43,7 @@ fn commands(command: &Command, version: &str) -> String {
     subcommands(&mut out, "", command);
     out.push_str(".SH OPTIONS\n");
     options(&mut out, command);
+    let _ = write!(out, ".SH JSON AND YAML\n{}\n", text(&machines()));
     out.push_str(".SH EXIT STATUS\n");
     for exit in Exit::ALL {
         let _ = write!(out, ".TP\n{}\n{}\n", exit.code(), text(exit.meaning()));
@@ -49,11 +54,23 @@ fn commands(command: &Command, version: &str) -> String {
         (settings::INACTIVE_DIR, "The last known-good manifests, which cp alone can restore."),
         (settings::STATE_DIR, "Generations, memory, history and snapshots."),
         (settings::STAGING_DIR, "Staging directory of the manifests."),
+        (SCHEMAS, "The JSON Schemas of the documents, one file per kind."),
     ] {
         let _ = write!(out, ".TP\n.I {}\n{}\n", text(path), text(what));
     }
     see_also(&mut out, "lastgood.toml(5), lastgood-behavior(7), lastgood-backup(7), lastgood-restore(7)");
     out
+}
+
+/// What the readers of `-o json` can rely on.
+fn machines() -> String {
+    format!(
+        "With -o json or -o yaml a command prints one document. It begins with apiVersion ({API_VERSION}) and kind, for \
+         example Status. history and explain print a list, HistoryList and ExplanationList, whose items are its values, \
+         whether a component is named or not. A later lastgood may add fields and values under the same apiVersion, so a \
+         script ignores the fields that it does not know. A field or value that changes its meaning, its name or its type, \
+         or goes, raises apiVersion. Sentences, such as next and note, are for people and change at any time."
+    )
 }
 
 fn configuration(version: &str) -> String {
@@ -172,9 +189,15 @@ mod tests {
     fn the_pages_have_every_command_key_and_exit_code() {
         let command = crate::cli::Cli::command();
         let commands = Page::Commands.print(&command);
-        for part in
-            ["rollback COMPONENT", "certs check", "config show", "\\-\\-dry\\-run", "\\-\\-for TIME", "\n.SH SEE ALSO"]
-        {
+        for part in [
+            "rollback COMPONENT",
+            "certs check",
+            "config show",
+            "\\-\\-dry\\-run",
+            "\\-\\-for TIME",
+            API_VERSION,
+            "\n.SH SEE ALSO",
+        ] {
             assert!(commands.contains(part), "{part} in\n{commands}");
         }
         assert!(!commands.contains("fill\\-slots"), "what is hidden stays hidden");

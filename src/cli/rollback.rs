@@ -86,7 +86,7 @@ mod tests {
     /// The status of a node with one component, in these states by turns.
     fn status(state: &str, rest: &str) -> status::Status {
         serde_json::from_str(&format!(
-            r#"{{"version":1,"at":"2026-11-22T20:00:00Z","node":"n","overall":"changing","sentence":"","agent":{{"process":
+            r#"{{"at":"2026-11-22T20:00:00Z","node":"n","overall":"changing","sentence":"","agent":{{"process":
             {{"is":"running","pid":1,"since":"2026-11-22T20:00:00Z"}},"version":"0"}},"mode":"act","pause":null,"holds":[],
             "notices":[],"last":[],"components":[{{"component":"etcd","role":"etcd","verdict":"healthy","since":null,
             "state":"{state}","proof":"known-good","generation":1,"known_good":1,"note":"","next":""{rest}}}]}}"#

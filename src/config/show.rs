@@ -1,5 +1,6 @@
 //! Printers of the configuration: `config show` as TOML and JSON, the shipped example.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use serde::Serialize;
@@ -29,21 +30,33 @@ pub fn as_toml(loaded: &Loaded) -> String {
     out
 }
 
-/// One value, for machines.
+/// The effective values, for machines.
 #[derive(Clone, Debug, Serialize)]
-struct Shown {
-    value: Option<serde_json::Value>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    file: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    line: Option<usize>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    old_name: Option<&'static str>,
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Configuration {
+    /// Every key, such as `candidate.soak`.
+    pub keys: BTreeMap<String, Shown>,
 }
 
-/// The effective values as JSON: by key, the value and, where a file gives it, the file and its line, and the old name that
-/// is written there.
-pub fn as_json(loaded: &Loaded) -> serde_json::Value {
+/// One value, for machines.
+#[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Shown {
+    /// The value; null where it is found on the node.
+    pub value: Option<serde_json::Value>,
+    /// The file that gives it; absent for a default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
+    /// The line in that file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub line: Option<usize>,
+    /// The old name of the key, where the file has that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub old_name: Option<&'static str>,
+}
+
+/// The effective values: by key, the value and, where a file gives it, the file, its line and the old name that is there.
+pub fn for_machines(loaded: &Loaded) -> Configuration {
     let shown = KEYS.iter().map(|key| {
         let printed = key.print(&loaded.settings);
         // A printed value is TOML; a document of one key makes it a value again.
@@ -55,9 +68,9 @@ pub fn as_json(loaded: &Loaded) -> serde_json::Value {
             line: origin.map(|origin| origin.line),
             old_name: loaded.old_name(key.name).map(|old| old.old),
         };
-        (key.name.to_owned(), serde_json::to_value(shown).unwrap_or_default())
+        (key.name.to_owned(), shown)
     });
-    serde_json::Value::Object(shown.collect())
+    Configuration { keys: shown.collect() }
 }
 
 /// The shipped example: every key commented out, with its default and its meaning.
@@ -92,7 +105,6 @@ pub fn example() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::collections::BTreeMap;
     use std::path::{Path, PathBuf};
 
     use crate::config::{Origin, load};
@@ -169,10 +181,11 @@ mod tests {
         assert!(shown.contains("# manifests: from the kubelet's configuration\n"), "{shown}");
         std::fs::write(&file, &shown).unwrap();
         assert_eq!(load(Some(&file)).unwrap().settings, loaded.settings);
-        assert_eq!(as_json(&loaded)["candidate.soak"]["value"], "90s");
-        assert_eq!(as_json(&loaded)["candidate.soak"]["line"], 2);
-        assert_eq!(as_json(&loaded)["limits.generations"]["value"], 5);
-        assert_eq!(as_json(&loaded)["paths.manifests"]["value"], serde_json::Value::Null);
+        let shown = serde_json::to_value(for_machines(&loaded)).unwrap();
+        assert_eq!(shown["keys"]["candidate.soak"]["value"], "90s");
+        assert_eq!(shown["keys"]["candidate.soak"]["line"], 2);
+        assert_eq!(shown["keys"]["limits.generations"]["value"], 5);
+        assert_eq!(shown["keys"]["paths.manifests"]["value"], serde_json::Value::Null);
     }
 
     #[test]

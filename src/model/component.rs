@@ -12,6 +12,7 @@ pub const SYSTEM_NAMESPACE: &str = "kube-system";
 /// Names a component: a static pod, or a service of the host.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub enum ComponentId {
     /// A static pod: `namespace/name` as its manifest says, without the node name that the kubelet appends.
     Pod {
@@ -155,6 +156,7 @@ impl fmt::Display for HostService {
 /// What a component is to the others. The order is the order of dependence: the first one is started first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub enum Role {
     /// Any static pod that is none of the four: kube-vip, haproxy, a CNI agent.
     Other,

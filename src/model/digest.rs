@@ -9,6 +9,7 @@ use sha2::{Digest as _, Sha256};
 /// A SHA-256 digest, written in hex.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Digest([u8; 32]);
 
 impl Digest {

@@ -33,6 +33,7 @@ pub const LEADER_WITHIN: Duration = Duration::from_secs(5);
 
 /// One look at a member.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct EtcdStatus {
     pub target: String,
     /// When it had answered, on the boot clock.
@@ -93,6 +94,7 @@ impl Without {
 
 /// Maintenance.Status of one member.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct MemberStatus {
     /// Its version, such as `3.5.16`.
     pub version: String,
@@ -125,6 +127,7 @@ pub struct MemberStatus {
 
 /// An alarm, and who raised it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Alarm {
     /// The member's ID.
     pub member: u64,
@@ -134,6 +137,7 @@ pub struct Alarm {
 /// The alarms of etcd.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub enum AlarmKind {
     /// The database reached its quota: nothing is written any more.
     NoSpace,
@@ -169,6 +173,7 @@ impl Alarm {
 
 /// The header of a linearizable read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Agreed {
     /// The cluster's ID.
     pub cluster: u64,
@@ -182,6 +187,7 @@ pub struct Agreed {
 
 /// A member, as the member list has it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Member {
     pub id: u64,
     /// Its name; empty until it has started once.
@@ -211,6 +217,7 @@ impl fmt::Display for Member {
 
 /// How long something took, of all that a histogram counted since its process started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Latency {
     /// How often it was done.
     pub count: u64,
@@ -222,6 +229,7 @@ pub struct Latency {
 
 /// The bucket of a histogram in which a percentile is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Within {
     /// It is longer than this.
     pub above: Duration,
@@ -240,6 +248,7 @@ impl fmt::Display for Within {
 
 /// What /metrics tells.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Metrics {
     /// Above what the 99th percentile of the WAL's fsync was between two scrapes (a bound of the histogram), the latest
     /// last, of the last few scrapes between which there was any.

@@ -24,6 +24,7 @@ pub const DEFAULT_PREFIX: &str = "/registry";
 
 /// Which Kubernetes cluster a store belongs to, as read from the store itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct StoreIdentity {
     /// The prefix under which the API server keeps its objects. Identities under two prefixes cannot be compared.
     pub prefix: String,
@@ -34,6 +35,7 @@ pub struct StoreIdentity {
 /// What a store holds of Namespace kube-system.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "kube-system")]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub enum KubeSystem {
     /// No such key: no API server has ever written to this store.
     Absent,

@@ -9,6 +9,7 @@ use super::ComponentId;
 
 /// One line of the history, and one of the journal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Event {
     pub at: Timestamp,
     /// What kind: the journal's MESSAGE_ID goes by it.
@@ -31,6 +32,7 @@ pub struct Event {
 /// The kinds of event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub enum EventKind {
     /// The agent started, stopped, or found something about itself.
     Agent,

@@ -95,6 +95,7 @@ pub struct WrongData {
 /// In which way an etcd's data are not those on record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub enum WrongDataKind {
     /// No API server has ever used them.
     Empty,

@@ -200,6 +200,7 @@ fn short(id: &str) -> &str {
 /// What the operator asks for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "request")]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub enum Request {
     /// Put an earlier generation in place of what is deployed.
     Rollback {

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::Generation;
 
 /// First adoption wants this much health: long enough for a kubeadm pod to fail its liveness probe twice.
@@ -65,7 +67,9 @@ pub const PAUSE: Duration = Duration::from_secs(30 * 60);
 pub const MAX_REWRITES: u32 = 3;
 
 /// Whether the agent acts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub enum Mode {
     Act,
     /// It watches, keeps and tells, and changes nothing.

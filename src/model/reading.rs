@@ -29,6 +29,7 @@ impl Reading {
 
 /// What was wrong with an answer, for people and for judgement.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Symptom {
     /// The kind, which judgement goes by.
     pub kind: SymptomKind,
@@ -52,6 +53,7 @@ impl fmt::Display for Symptom {
 /// The kinds of trouble a probe tells apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub enum SymptomKind {
     /// Nothing listens on the port.
     Refused,

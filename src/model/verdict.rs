@@ -12,6 +12,7 @@ use super::{ComponentId, EtcdStatus, Role};
 /// How a component does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub enum Verdict {
     /// It runs and serves.
     Healthy,

@@ -8,9 +8,6 @@ use serde::Serialize;
 use super::table::{lines, table};
 use crate::snapshots::bundle::{Bundle, Contents, Fault, Keys, target};
 
-/// The version of the printed form: raised when a field changes its meaning, not when one is added.
-pub const VERSION: u32 = 1;
-
 /// Where keys can be had that nobody encrypted.
 const NO_KEYS: &str = "not in it: snapshots.recipients has no key to encrypt them to";
 
@@ -61,9 +58,8 @@ pub(super) fn text(bundle: &Bundle) -> String {
 
 /// What is unpacked, or would be.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Unpacked {
-    /// Of this form: [`VERSION`].
-    pub version: u32,
     /// The snapshot whose bundle it is.
     pub snapshot: PathBuf,
     /// The node it was taken on.
@@ -81,6 +77,7 @@ pub struct Unpacked {
 
 /// One file of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct UnpackedFile {
     /// Where it is put.
     pub to: PathBuf,
@@ -118,7 +115,6 @@ impl Unpacked {
             Keys::Absent | Keys::Closed => contents.bundle.keys.iter().map(|key| key.path.clone()).collect(),
         };
         Ok(Self {
-            version: VERSION,
             snapshot: snapshot.to_owned(),
             node: contents.bundle.node.clone(),
             files: files.collect::<Result<_, Fault>>()?,

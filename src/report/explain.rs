@@ -12,6 +12,7 @@ use crate::model::{ComponentId, EtcdStatus, Event, Verdict};
 
 /// An explanation of one component.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Explanation {
     pub component: ComponentId,
     pub verdict: Verdict,

@@ -11,6 +11,7 @@ use crate::model::{ComponentId, EtcdStatus, Step};
 
 /// Since the agent started.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Figures {
     pub passes: u64,
     /// When the last one began.
@@ -27,6 +28,7 @@ pub struct Figures {
 
 /// What an etcd said last, in figures.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct EtcdFigures {
     /// Whether it said anything of itself.
     pub answers: bool,

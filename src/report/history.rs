@@ -1,5 +1,7 @@
 //! The history of a component: its generations, and the decisions about them.
 
+use std::fmt;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -8,6 +10,7 @@ use crate::model::{ComponentId, Event, Generation, Memory, Proof, Standing};
 
 /// One component's history.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct History {
     pub component: ComponentId,
     /// Its generations, the newest first.
@@ -17,12 +20,13 @@ pub struct History {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct GenerationRow {
     pub number: u32,
-    /// `candidate`, `known-good` or `quarantined`.
-    pub standing: String,
-    /// Where it is now: `deployed`, `rollback target`, or nothing.
-    pub place: String,
+    /// What is held of it.
+    pub standing: StandingView,
+    /// Where it is now.
+    pub place: PlaceView,
     /// Whether a person fixed it as the one to go back to.
     #[serde(default)]
     pub pinned: bool,
@@ -40,13 +44,63 @@ pub struct GenerationRow {
     pub digest: String,
 }
 
+/// What is held of a generation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub enum StandingView {
+    /// It is not proven yet.
+    Candidate,
+    /// It is proven by evidence, or marked good by a person.
+    KnownGood,
+    /// It failed by its own fault.
+    Quarantined,
+}
+
+impl From<&Standing> for StandingView {
+    fn from(standing: &Standing) -> Self {
+        match standing {
+            Standing::Candidate => Self::Candidate,
+            Standing::KnownGood { .. } => Self::KnownGood,
+            Standing::Quarantined { .. } => Self::Quarantined,
+        }
+    }
+}
+
+impl fmt::Display for StandingView {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(f)
+    }
+}
+
+/// Where a generation is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub enum PlaceView {
+    /// In the manifest directory.
+    #[serde(rename = "deployed")]
+    Deployed,
+    /// In the store, and a failed change is rolled back to it.
+    #[serde(rename = "rollback target")]
+    RollbackTarget,
+    /// In the store alone.
+    #[serde(rename = "")]
+    Stored,
+}
+
+impl fmt::Display for PlaceView {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(f)
+    }
+}
+
 impl GenerationRow {
     fn new(record: &Record, generation: &Generation) -> Self {
         let number = generation.number;
         let place = match (stands(record) == Some(number), record.goes_back_to() == Some(number)) {
-            (true, _) => "deployed",
-            (false, true) => "rollback target",
-            (false, false) => "",
+            (true, _) => PlaceView::Deployed,
+            (false, true) => PlaceView::RollbackTarget,
+            (false, false) => PlaceView::Stored,
         };
         let why = match &generation.standing {
             Standing::Candidate => String::new(),
@@ -63,8 +117,8 @@ impl GenerationRow {
         };
         Self {
             number,
-            standing: generation.standing.word().to_owned(),
-            place: place.to_owned(),
+            standing: StandingView::from(&generation.standing),
+            place,
             pinned: record.pin() == Some(number),
             first_seen: generation.first_seen,
             served: generation.served,

@@ -31,6 +31,7 @@ pub struct ReportInput<'m> {
 
 /// The agent itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Agent {
     /// Whether it runs.
     pub process: Process,
@@ -40,6 +41,7 @@ pub struct Agent {
 /// The agent's process.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "is")]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub enum Process {
     Running {
         /// Its process ID.

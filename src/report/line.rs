@@ -3,6 +3,7 @@
 use super::Status;
 use super::status::Overall;
 use crate::model::Verdict;
+use crate::model::policy::Mode;
 
 /// One line, for `STATUS=`.
 pub fn systemd_line(status: &Status) -> String {
@@ -20,7 +21,7 @@ pub fn systemd_line(status: &Status) -> String {
             parts.push(format!("{id}: generation {generation} on probation"));
         }
     }
-    if status.mode == "observe" {
+    if status.mode == Mode::Observe {
         parts.push("observing only".to_owned());
     }
     if let Some(pause) = &status.pause {

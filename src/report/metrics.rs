@@ -9,15 +9,14 @@ use std::fmt::Write as _;
 use super::Status;
 use super::input::Process;
 use super::shelf::RemoteView;
+use super::state::State;
 use super::status::{Component, Restarts};
 use crate::model::etcd::AlarmKind;
+use crate::model::policy::Mode;
 use crate::model::{Step, Verdict};
 
 const VERDICTS: [Verdict; 6] =
     [Verdict::Healthy, Verdict::Starting, Verdict::Failing, Verdict::Stalled, Verdict::Down, Verdict::Unknown];
-/// Every place in the state machine, as [`Component::state`] has it.
-const STATES: [&str; 9] =
-    ["Adopting", "Steady", "Unread", "Probation", "RollingBack", "Vacated", "Missing", "Held", "Stopped"];
 
 /// The kinds of metric.
 #[derive(Clone, Copy)]
@@ -98,7 +97,7 @@ impl Status {
             "observing_only",
             Kind::Gauge,
             "Whether the agent only observes (mode = \"observe\").",
-            yes(self.mode == "observe"),
+            yes(self.mode == Mode::Observe),
         );
         page.one("paused", Kind::Gauge, "Whether the operator paused it.", yes(self.pause.is_some()));
         page.one("holds", Kind::Gauge, "Other inhibitors that keep the agent from acting.", self.holds.len());
@@ -145,8 +144,9 @@ impl Status {
             })
         });
         page.metric("component_verdict", Kind::Gauge, "Its health: 1 for the current verdict.", verdicts);
-        let states = all()
-            .flat_map(|c| STATES.map(|state| (vec![named(c), ("state", state.to_owned())], yes(c.state == state))));
+        let states = all().flat_map(|c| {
+            State::ALL.map(|state| (vec![named(c), ("state", state.to_string())], yes(c.state == state)))
+        });
         page.metric("component_state", Kind::Gauge, "Its state: 1 for the current one.", states);
         let held = all().map(|c| (vec![named(c)], yes(c.held.is_some())));
         page.metric("component_held", Kind::Gauge, "Whether it is held until the operator acts.", held);
@@ -305,12 +305,12 @@ mod tests {
     }
 
     fn status() -> Status {
-        let component = |name: &str, verdict, state: &str| Component {
+        let component = |name: &str, verdict, state: State| Component {
             component: ComponentId::system(name),
             role: Role::Etcd,
             verdict,
             since: None,
-            state: state.into(),
+            state,
             proof: ProofView::KnownGood,
             generation: Some(3),
             known_good: Some(2),
@@ -349,21 +349,20 @@ mod tests {
             NewestView { file: "a".into(), at: at(-60), age_seconds: 60, revision: 7, bytes: 99, verified: at(-50) };
         Status {
             wrong_data: None,
-            version: 1,
             at: at(60),
             node: "m\"1\\\n".into(),
             overall: Overall::Good,
             sentence: String::new(),
             agent: Agent { process: Process::Running { pid: 1, since: at(0) }, version: "0.1.0".into() },
-            mode: "observe".into(),
+            mode: Mode::Observe,
             pause: Some(PauseView { until: at(90), seconds_left: 30, reason: String::new() }),
             holds: vec!["a".into(), "b".into()],
             restarts: RestartsView { kubelet: Restarts { spent: 1, left: 1 }, runtime: Restarts { spent: 0, left: 1 } },
             components: vec![
-                component("etcd", Verdict::Healthy, "Steady"),
+                component("etcd", Verdict::Healthy, State::Steady),
                 Component {
                     held: Some(HeldView { why: String::new(), next_step: String::new() }),
-                    ..component("kube-apiserver", Verdict::Down, "Held")
+                    ..component("kube-apiserver", Verdict::Down, State::Held)
                 },
             ],
             notices: (0..5).map(|_| Notice { component: None, text: String::new() }).collect(),

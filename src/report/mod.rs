@@ -15,25 +15,36 @@
 //!   Observation + Memory + Places + the store re-read ──▶ Doctor ──▶ text | JSON | YAML
 //! ```
 //!
+//! What goes to machines names its form and its kind: [`document`].
+//!
 //! No I/O and no clock here: the same input gives the same text.
 
 pub mod bundle;
 pub mod certificates;
 pub mod doctor;
+pub mod document;
 pub mod etcd;
 pub mod explain;
 pub mod figures;
+#[cfg(test)]
+mod golden;
 pub mod history;
 pub mod input;
+mod kinds;
 pub mod line;
 pub mod metrics;
 pub mod next;
 pub mod planned;
 pub mod shelf;
+#[cfg(test)]
+mod situations;
 pub mod sizing;
 pub mod snapshot;
+pub mod state;
 pub mod status;
 mod table;
+#[cfg(test)]
+mod testing;
 #[cfg(test)]
 mod tests;
 pub mod text;
@@ -42,6 +53,7 @@ pub use crate::report::input::{Agent, Process, ReportInput};
 pub use bundle::Unpacked;
 pub use certificates::Certificates;
 pub use doctor::{Doctor, Examined};
+pub use document::{API_VERSION, List};
 pub use etcd::EtcdView;
 pub use explain::Explanation;
 pub use figures::Figures;
@@ -51,5 +63,6 @@ pub use planned::Planned;
 pub use shelf::{Shelf, SnapshotRow};
 pub use sizing::Sizing;
 pub use snapshot::Snapshot;
+pub use state::{StageView, State};
 pub use status::{Status, is_of_note};
 pub use text::{Format, Paint};

@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use super::input::{Process, ReportInput};
+use super::state::StageView;
 use crate::config::duration::roughly;
 use crate::model::lineage::ApiStop;
 use crate::model::memory::Record;
 use crate::model::notice::Notice;
 use crate::model::observation::{Gone, whither};
-use crate::model::slot::{Probation, Served, Stage};
+use crate::model::slot::{Probation, Served};
 use crate::model::verdict::Reads;
 use crate::model::{Assessment, ComponentId, Role, Slot, Verdict};
 
@@ -16,21 +17,6 @@ use crate::model::{Assessment, ComponentId, Role, Slot, Verdict};
 pub(super) fn is_withheld(material: ReportInput<'_>, id: &ComponentId) -> bool {
     let wrong = material.memory.wrong_data.as_ref();
     matches!(wrong.map(|wrong| &wrong.api), Some(ApiStop::Stopped { component, .. }) if component == id)
-}
-
-/// A stage in words.
-pub(super) fn stage(stage: Stage) -> &'static str {
-    match stage {
-        Stage::Parking => "stopping kube-apiserver first",
-        Stage::TakingOut => "removing the deployed manifest",
-        Stage::AwaitingGone => "waiting for the old pod to end",
-        Stage::Settling => "giving the kubelet a moment to notice",
-        Stage::Vacant => "restoring its data",
-        Stage::PuttingIn => "deploying the known-good manifest",
-        Stage::StoppingOld => "stopping the old sandbox",
-        Stage::Nudging => "restarting the kubelet",
-        Stage::AwaitingServing => "waiting for it to serve",
-    }
 }
 
 /// A few words for the table; empty when there is nothing to say.
@@ -52,10 +38,10 @@ pub(super) fn note(
     match &record.slot {
         Slot::Held(held) => format!("held: {}", held.why),
         Slot::RollingBack(rollback) if rollback.vacated.is_some() => {
-            format!("suspended: {}: {}", rollback.why, stage(rollback.stage))
+            format!("suspended: {}: {}", rollback.why, StageView::from(rollback.stage))
         }
         Slot::RollingBack(rollback) => {
-            format!("rolling back to generation {}: {}", rollback.to, stage(rollback.stage))
+            format!("rolling back to generation {}: {}", rollback.to, StageView::from(rollback.stage))
         }
         Slot::Probation(probation) => {
             let trial = trial(probation, policy.candidate_soak, until_deadline(material, record, probation));
@@ -185,10 +171,10 @@ fn undisturbed(material: ReportInput<'_>, record: &Record, assessment: Option<&A
         ),
         Slot::Held(held) => format!("the operator must act: {}", held.next_step),
         Slot::RollingBack(rollback) if rollback.vacated.is_some() => {
-            format!("generation {} is deployed when the restore ends: {}", rollback.to, stage(rollback.stage))
+            format!("generation {} is deployed when the restore ends: {}", rollback.to, StageView::from(rollback.stage))
         }
         Slot::RollingBack(rollback) => {
-            format!("generation {} is deployed: {}", rollback.to, stage(rollback.stage))
+            format!("generation {} is deployed: {}", rollback.to, StageView::from(rollback.stage))
         }
         Slot::Probation(p) => {
             let good = back;

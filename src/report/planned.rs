@@ -11,6 +11,7 @@ use crate::model::{ComponentId, Decision, FileKind, FileState, Generation, Memor
 
 /// A plan for a person to agree to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Planned {
     /// What was asked for.
     pub request: Request,

@@ -12,12 +12,11 @@ use crate::config::duration::roughly;
 use crate::config::size;
 use crate::model::Snapshots;
 use crate::model::snapshot::{Newest, Sent};
-
-/// The version of the printed form: raised when a field changes its meaning, not when one is added.
-const VERSION: u32 = 1;
+use crate::snapshots::Origin;
 
 /// A status's word on snapshots.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct SnapshotsView {
     /// Whether the agent takes them.
     pub enabled: bool,
@@ -42,6 +41,7 @@ pub struct SnapshotsView {
 
 /// The snapshots in object storage.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct RemoteView {
     pub url: String,
     /// The newest that is verified there, of this cluster.
@@ -61,6 +61,7 @@ pub struct RemoteView {
 
 /// The newest snapshot that is verified.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct NewestView {
     /// The file's name.
     pub file: String,
@@ -170,7 +171,36 @@ impl fmt::Display for SnapshotsView {
     }
 }
 
+/// Where the bytes of a snapshot come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub enum OriginView {
+    /// A running member sent them, with their SHA-256.
+    #[serde(rename = "stream")]
+    Stream,
+    /// They are a copy of a database file: without a SHA-256, and without the newest entries of the WAL.
+    #[serde(rename = "data directory")]
+    DataDir,
+}
+
+impl From<Origin> for OriginView {
+    fn from(origin: Origin) -> Self {
+        match origin {
+            Origin::Stream => Self::Stream,
+            Origin::DataDir => Self::DataDir,
+        }
+    }
+}
+
+impl fmt::Display for OriginView {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(f)
+    }
+}
+
+/// One snapshot.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct SnapshotRow {
     pub path: String,
     /// When it was taken.
@@ -183,8 +213,8 @@ pub struct SnapshotRow {
     pub cluster: String,
     /// Bytes of the file.
     pub bytes: u64,
-    /// Where its bytes come from: `stream`, or `data directory` for a copy without a digest.
-    pub origin: String,
+    /// Where its bytes come from.
+    pub origin: OriginView,
     /// When it was verified; absent where it is not.
     pub verified: Option<Timestamp>,
     /// Why it is not verified, or why it goes.
@@ -194,8 +224,8 @@ pub struct SnapshotRow {
 
 /// A list of snapshots.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Shelf {
-    pub version: u32,
     /// Where they lie.
     pub directory: String,
     /// The newest last.
@@ -204,7 +234,7 @@ pub struct Shelf {
 
 impl Shelf {
     pub fn new(directory: String, snapshots: Vec<SnapshotRow>) -> Self {
-        Self { version: VERSION, directory, snapshots }
+        Self { directory, snapshots }
     }
 
     pub fn text(&self) -> String {
@@ -218,7 +248,7 @@ impl Shelf {
                 row.revision.to_string(),
                 size::roughly(row.bytes),
                 row.cluster.clone(),
-                row.origin.clone(),
+                row.origin.to_string(),
                 if row.verified.is_some() { "yes" } else { "no" }.to_owned(),
                 row.path.rsplit('/').next().unwrap_or(&row.path).to_owned(),
             ]);

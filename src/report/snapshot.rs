@@ -15,6 +15,7 @@ use crate::snapshots::By;
 use crate::snapshots::bundle::Bundle;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Snapshot {
     pub file: PathBuf,
     /// When it was read whole, where every byte is as it was then; absent where it was read whole just now.
@@ -67,6 +68,7 @@ pub struct Snapshot {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Member {
     /// In hex, as etcdctl prints it.
     pub id: String,
@@ -80,6 +82,7 @@ pub struct Member {
 
 /// A bucket and how much is in it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Bucket {
     pub name: String,
     /// How many keys.

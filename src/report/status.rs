@@ -10,6 +10,7 @@ use super::history::stands;
 use super::input::{Agent, Process, ReportInput, between};
 use super::next;
 use super::shelf::SnapshotsView;
+use super::state::{StageView, State};
 use crate::model::event::EventKind;
 use crate::model::inhibitor::Inhibitor;
 use crate::model::lineage::{ApiStop, WrongDataKind};
@@ -21,7 +22,7 @@ use crate::model::{Assessment, ComponentId, Event, Memory, Role, Slot, Verdict};
 
 /// Whether an event is one of those a status ends with: what was asked for and done, and what led to it or came of it.
 pub fn is_of_note(event: &Event) -> bool {
-    let turn = |word: &str| ["RollingBack", "Vacated", "Held", "Missing"].iter().any(|turn| word.starts_with(turn));
+    let turn = |text: &str| State::of_event(text).is_some_and(State::is_of_note);
     match event.kind {
         EventKind::Action | EventKind::Failure | EventKind::Request => true,
         EventKind::State => turn(&event.to) || event.from.as_deref().is_some_and(turn),
@@ -31,12 +32,10 @@ pub fn is_of_note(event: &Event) -> bool {
     }
 }
 
-/// The version of the printed form: raised when a field changes its meaning, not when one is added.
-pub const VERSION: u32 = 1;
-
 /// The node as a whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub enum Overall {
     /// Everything is healthy and stands on known-good generations.
     Good,
@@ -63,9 +62,8 @@ impl fmt::Display for Overall {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Status {
-    /// Of this form: [`VERSION`].
-    pub version: u32,
     /// When it was made.
     pub at: Timestamp,
     /// The node's name.
@@ -75,8 +73,8 @@ pub struct Status {
     /// The same as a sentence.
     pub sentence: String,
     pub agent: Agent,
-    /// Whether it acts: `act` or `observe`.
-    pub mode: String,
+    /// Whether it acts.
+    pub mode: Mode,
     /// A person's pause.
     pub pause: Option<PauseView>,
     /// What else keeps it from acting at present.
@@ -103,6 +101,7 @@ pub struct Status {
 
 /// An etcd that serves other data than those on record.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct WrongDataView {
     pub component: ComponentId,
     /// In which way its data are wrong.
@@ -133,6 +132,7 @@ impl WrongDataView {
 
 /// A person's pause.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct PauseView {
     /// When it ends.
     pub until: Timestamp,
@@ -143,6 +143,7 @@ pub struct PauseView {
 
 /// The agent's restarts of what runs the components.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct RestartsView {
     /// Of the kubelet.
     pub kubelet: Restarts,
@@ -152,6 +153,7 @@ pub struct RestartsView {
 
 /// Of one of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Restarts {
     /// How many there were within the last hour, or since `lastgood resume` gave the budget back.
     pub spent: usize,
@@ -166,6 +168,7 @@ impl Restarts {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Component {
     pub component: ComponentId,
     /// What it is to the others.
@@ -173,9 +176,8 @@ pub struct Component {
     /// How it does; the last known where no agent runs.
     pub verdict: Verdict,
     pub since: Option<Timestamp>,
-    /// Its place in the state machine: Adopting, Steady, Unread, Probation, RollingBack, Vacated, Missing,
-    /// Held; Stopped while etcd serves other data than those on record.
-    pub state: String,
+    /// Its place in the state machine.
+    pub state: State,
     /// How far what stands is proven.
     pub proof: ProofView,
     /// The generation that stands in the manifest directory, where what stands is one.
@@ -206,6 +208,7 @@ pub struct Component {
 /// How far what stands is proven.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub enum ProofView {
     /// It is known-good.
     KnownGood,
@@ -220,6 +223,7 @@ pub enum ProofView {
 
 /// A person's word on where to go back to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct PinView {
     pub generation: u32,
     /// Why, where they said so.
@@ -243,6 +247,7 @@ impl fmt::Display for PinView {
 
 /// A candidate's trial. Seconds of watched time.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Trial {
     /// Health so far.
     pub healthy_seconds: u64,
@@ -256,13 +261,14 @@ pub struct Trial {
 
 /// A replacement under way.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Replacement {
     /// From which generation, where one stood.
     pub from: Option<u32>,
     pub to: u32,
     pub why: String,
-    /// How far it is, in words.
-    pub stage: String,
+    /// How far it is.
+    pub stage: StageView,
     /// Whether its slot is empty by now for as long as a restore works on its data.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub vacant: bool,
@@ -270,6 +276,7 @@ pub struct Replacement {
 
 /// Why a component waits for a person.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct HeldView {
     pub why: String,
     /// What they should do.
@@ -278,6 +285,7 @@ pub struct HeldView {
 
 /// What a person should know.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Notice {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub component: Option<ComponentId>,
@@ -302,17 +310,12 @@ impl Status {
             record.notices.values().map(|text| Notice { component: Some(id.clone()), text: text.clone() })
         });
         Self {
-            version: VERSION,
             at: now,
             node: memory.machine.node_name.clone(),
             overall,
             sentence,
             agent: material.agent.clone(),
-            mode: match policy.mode {
-                Mode::Act => "act",
-                Mode::Observe => "observe",
-            }
-            .to_owned(),
+            mode: policy.mode,
             pause: memory.pause.as_ref().filter(|pause| pause.until > now).map(|pause| PauseView {
                 until: pause.until,
                 seconds_left: between(now, pause.until).as_secs(),
@@ -373,7 +376,7 @@ impl Component {
                     from: rollback.from,
                     to: rollback.to,
                     why: rollback.why.clone(),
-                    stage: next::stage(rollback.stage).to_owned(),
+                    stage: rollback.stage.into(),
                     vacant: rollback.stage == Stage::Vacant,
                 });
             }
@@ -387,7 +390,7 @@ impl Component {
             role: record.role,
             verdict,
             since: assessment.map(|a| a.since).or(last.map(|(_, since)| since)),
-            state: if next::is_withheld(material, id) { "Stopped" } else { record.slot.word() }.to_owned(),
+            state: if next::is_withheld(material, id) { State::Stopped } else { State::from(&record.slot) },
             proof: proof(record, assessment),
             generation: stands(record),
             known_good: record.goes_back_to().or_else(|| record.known_good().next().map(|g| g.number)),
@@ -430,7 +433,7 @@ fn overall(components: &[Component], material: &ReportInput<'_>) -> (Overall, St
         let api = if matches!(wrong.api, ApiStop::Stopped { .. }) { "; kube-apiserver is stopped" } else { "" };
         return (Overall::Held, format!("{} serves {} data{api}", wrong.etcd, wrong.kind.word()));
     }
-    if let Some(names) = names(&|c| c.state == "Held") {
+    if let Some(names) = names(&|c| c.state == State::Held) {
         return (Overall::Held, format!("waiting for the operator: {names}"));
     }
     if matches!(material.agent.process, Process::Stopped) {
@@ -450,7 +453,7 @@ fn overall(components: &[Component], material: &ReportInput<'_>) -> (Overall, St
     if let Some(names) = names(&|c| c.proof == ProofView::Unproven) {
         return (Overall::Changing, format!("unproven: {names}"));
     }
-    let settled = |c: &Component| c.state == "Steady" && c.verdict == Verdict::Healthy;
+    let settled = |c: &Component| c.state == State::Steady && c.verdict == Verdict::Healthy;
     if let Some(names) = names(&|c| !settled(c)) {
         return (Overall::Changing, format!("not known-good yet: {names}"));
     }

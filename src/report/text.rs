@@ -4,14 +4,15 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use serde::Serialize;
 
+use super::document::{Document, Versioned};
 use super::input::{Process, between};
 use super::status::Overall;
 use super::table::{lines, table};
 use super::{Doctor, Explanation, GenerationRow, History, Status};
 use crate::config::duration::roughly;
 use crate::model::Event;
+use crate::model::policy::Mode;
 
 /// How a value is printed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -26,15 +27,15 @@ pub enum Format {
 }
 
 impl Format {
-    /// Prints a value: as itself for machines, by `text` for people. Ends with a line break.
+    /// Prints a value: as a document for machines, by `text` for people. Ends with a line break.
     ///
     /// # Errors
     /// When the value cannot be put into the format.
-    pub fn print<T: Serialize>(self, value: &T, text: impl FnOnce(&T) -> String) -> anyhow::Result<String> {
+    pub fn print<T: Document>(self, value: &T, text: impl FnOnce(&T) -> String) -> anyhow::Result<String> {
         let mut out = match self {
             Self::Text => text(value),
-            Self::Json => serde_json::to_string_pretty(value)?,
-            Self::Yaml => serde_yaml::to_string(value)?,
+            Self::Json => serde_json::to_string_pretty(&Versioned::from(value))?,
+            Self::Yaml => serde_yaml::to_string(&Versioned::from(value))?,
         };
         if !out.ends_with('\n') {
             out.push('\n');
@@ -84,7 +85,7 @@ impl Status {
         let _ = writeln!(out, "{node}: {}: {}", paint.overall(self.overall), self.sentence);
         let _ = match &self.agent.process {
             Process::Running { pid, since } => {
-                let does = if self.mode == "observe" { "observes only (mode = \"observe\")" } else { "acts" };
+                let does = if self.mode == Mode::Observe { "observes only (mode = \"observe\")" } else { "acts" };
                 let since = roughly(between(*since, self.at));
                 writeln!(out, "agent: lastgood {} {does}; pid {pid}, up {since}", self.agent.version)
             }
@@ -112,7 +113,7 @@ impl Status {
                     c.component.to_string(),
                     c.verdict.to_string(),
                     c.since.map_or("-".to_owned(), |since| roughly(between(since, self.at))),
-                    c.state.clone(),
+                    c.state.to_string(),
                     number(c.generation),
                     // Where a trial or a rollback goes elsewhere than to the pin, it is the number that counts.
                     match &c.pinned {
@@ -207,8 +208,8 @@ fn generations(rows: &[GenerationRow]) -> String {
     for row in rows {
         table.add_row([
             row.number.to_string(),
-            if row.pinned { format!("{}, pinned", row.standing) } else { row.standing.clone() },
-            row.place.clone(),
+            if row.pinned { format!("{}, pinned", row.standing) } else { row.standing.to_string() },
+            row.place.to_string(),
             format!("{:.0}", row.first_seen),
             row.images.join(" "),
             row.why.clone(),

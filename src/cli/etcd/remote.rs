@@ -67,7 +67,7 @@ fn row(place: &Place, stored: &Stored, now: Timestamp, why: Option<String>) -> S
         revision: stored.name.revision,
         cluster: format!("{:x}", stored.name.cluster),
         bytes: stored.bytes,
-        origin: stored.name.origin.to_string(),
+        origin: stored.name.origin.into(),
         verified: stored.proof.as_ref().ok().map(|proof| proof.verified),
         why: why.or_else(|| stored.proof.as_ref().err().map(|why| format!("not verified: {why}"))),
     }
@@ -130,12 +130,10 @@ pub(super) struct Begun {
 }
 
 impl Begun {
-    /// How it ended, and what is left there where it could not be taken back.
-    pub(super) fn told(&self, failure: Failure, back: Result<(), String>) -> Failure {
-        let Err(why) = back else { return failure };
+    /// What is left there where it could not be taken back.
+    pub(super) fn left(&self, why: &str) -> String {
         let (place, names) = (&self.place, self.names.join(", "));
-        let left = format!("the uploaded objects could not be deleted ({why}); delete from {place}: {names}");
-        Failure { sentence: format!("{}; {left}", failure.sentence.replace("; its files were removed", "")), ..failure }
+        format!("the uploaded objects could not be deleted ({why}); delete from {place}: {names}")
     }
 }
 

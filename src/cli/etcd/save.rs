@@ -21,6 +21,7 @@ use crate::observe::LocalMember;
 use crate::ops::etcd::node::{log_of, member};
 use crate::ops::offline::Offline;
 use crate::ops::progress::Progress as Line;
+use crate::report::shelf::OriginView;
 use crate::report::{Format, SnapshotRow};
 use crate::snapshots::directory::LockError;
 use crate::snapshots::save::{Doing, Fault, Limits, Progress, Proven, Taken, from_data_dir, from_member};
@@ -58,24 +59,52 @@ pub(super) async fn save(
             _ => Ok(row(&saved(settings, file, with, data_dir).await?, Timestamp::now(), None)),
         }
     };
-    let ended = |how: &str| Failure::failed(format!("{how} before the snapshot was complete; its files were removed"));
     let saved = tokio::select! {
-        saved = work => saved,
+        saved = work => saved.map_err(NoSnapshot::Failed),
         // What is half done here goes with the future.
-        _ = terminate.recv() => Err(ended("ended")),
-        _ = interrupt.recv() => Err(ended("interrupted")),
+        _ = terminate.recv() => Err(NoSnapshot::Ended("ended")),
+        _ = interrupt.recv() => Err(NoSnapshot::Ended("interrupted")),
     };
-    let saved = match (saved, begun.get()) {
-        (Ok(saved), _) => saved,
-        (Err(failure), None) => return Err(failure),
-        // And what is half done there does not.
-        (Err(failure), Some(begun)) => tokio::select! {
-            back = remote::take_back(settings, begun) => return Err(begun.told(failure, back)),
-            _ = terminate.recv() => return Err(begun.told(failure, Err("terminated".to_owned()))),
-            _ = interrupt.recv() => return Err(begun.told(failure, Err("interrupted".to_owned()))),
-        },
+    let none = match saved {
+        Ok(saved) => return out::text(&output.print(&saved, said)?),
+        Err(none) => none,
     };
-    out::text(&output.print(&saved, said)?)
+    // And what is half done there does not.
+    let back = match begun.get() {
+        None => Ok(()),
+        Some(begun) => tokio::select! {
+            back = remote::take_back(settings, begun) => back,
+            _ = terminate.recv() => Err("terminated".to_owned()),
+            _ = interrupt.recv() => Err("interrupted".to_owned()),
+        }
+        .map_err(|why| begun.left(&why)),
+    };
+    Err(none.failure(back))
+}
+
+/// Why there is no snapshot.
+#[derive(Debug)]
+enum NoSnapshot {
+    /// A signal came first: how it is called.
+    Ended(&'static str),
+    /// Something failed.
+    Failed(Failure),
+}
+
+impl NoSnapshot {
+    /// With what is left of it, where something is.
+    fn failure(self, taken_back: Result<(), String>) -> Failure {
+        match (self, taken_back) {
+            (Self::Ended(how), back) => {
+                let left = back.err().unwrap_or("its files were removed".to_owned());
+                Failure::failed(format!("{how} before the snapshot was complete; {left}"))
+            }
+            (Self::Failed(failure), Ok(())) => failure,
+            (Self::Failed(failure), Err(left)) => {
+                Failure { sentence: format!("{}; {left}", failure.sentence), ..failure }
+            }
+        }
+    }
 }
 
 /// Refuses a snapshot that `latest`, retention and object storage would go by while etcd serves other data than those on
@@ -122,9 +151,9 @@ async fn proven(settings: &Settings, dir: &Path, data_dir: Option<PathBuf>) -> R
 }
 
 fn said(row: &SnapshotRow) -> String {
-    let raw = match row.origin.as_str() {
-        "stream" => "",
-        _ => "; a raw copy: it has no SHA-256 and lacks the newest WAL entries",
+    let raw = match row.origin {
+        OriginView::Stream => "",
+        OriginView::DataDir => "; a raw copy: it has no SHA-256 and lacks the newest WAL entries",
     };
     format!("{}: revision {}, {}, verified{raw}\n", row.path, row.revision, roughly(row.bytes))
 }

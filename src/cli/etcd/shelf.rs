@@ -19,7 +19,7 @@ pub(super) fn row(snapshot: &Snapshot, now: Timestamp, why: Option<String>) -> S
         revision: snapshot.name.revision,
         cluster: format!("{:x}", snapshot.name.cluster),
         bytes: snapshot.bytes,
-        origin: snapshot.name.origin.to_string(),
+        origin: snapshot.name.origin.into(),
         verified: snapshot.proof.as_ref().ok().map(|proof| proof.verified),
         why: why.or_else(|| snapshot.proof.as_ref().err().map(|why| format!("not verified: {why}"))),
     }

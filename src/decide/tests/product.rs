@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use super::world::{World, id, manifest};
 use crate::decide::{Scene, decide};
+use crate::model::format::NewerFile;
 use crate::model::inhibitor::Inhibitor;
 use crate::model::observation::{BusyKind, BusyProcess, Gone};
 use crate::model::policy::Mode;
@@ -65,7 +66,13 @@ fn verdicts() -> Vec<Verdict> {
 /// What keeps lastgood from acting: nothing, then each by itself.
 fn inhibitors(now: jiff::Timestamp) -> Vec<Option<Inhibitor>> {
     every(None, |inhibitor| match inhibitor {
-        None => Some(Some(Inhibitor::ReadOnly { why: "read-only file system".to_owned() })),
+        None => {
+            let file = NewerFile { path: "/var/lib/lastgood/memory.json".into(), version: 9, known: 2 };
+            Some(Some(Inhibitor::NewerState { files: vec![file] }))
+        }
+        Some(Inhibitor::NewerState { .. }) => {
+            Some(Some(Inhibitor::ReadOnly { why: "read-only file system".to_owned() }))
+        }
         Some(Inhibitor::ReadOnly { .. }) => {
             Some(Some(Inhibitor::Kubeadm { pid: 9, command: "kubeadm upgrade".to_owned() }))
         }
@@ -327,7 +334,7 @@ fn inhibit(world: &mut World, memory: &mut Memory, inhibitor: Option<&Inhibitor>
     memory.pause = None;
     match inhibitor {
         // A look at the world is made without it: see `seen`.
-        None | Some(Inhibitor::ReadOnly { .. }) => {}
+        None | Some(Inhibitor::ReadOnly { .. } | Inhibitor::NewerState { .. }) => {}
         Some(Inhibitor::Kubeadm { pid, command }) => {
             world.busy = vec![BusyProcess { pid: *pid, command: command.clone(), kind: BusyKind::Kubeadm }];
         }
@@ -378,6 +385,9 @@ fn grounds() -> Vec<Ground> {
             let mut seen = world.observe(world.moment());
             if let Some(Inhibitor::ReadOnly { why }) = &inhibitor {
                 seen.node.read_only = Some(why.clone());
+            }
+            if let Some(Inhibitor::NewerState { files }) = &inhibitor {
+                seen.node.newer_state.clone_from(files);
             }
             let found = Inhibitor::all(&seen.node, world.policy.mode, memory.pause.as_ref());
             assert_eq!(found, inhibitor.clone().into_iter().collect::<Vec<_>>(), "it is what it was to be");

@@ -31,6 +31,7 @@ const SENTENCE: &str = "lastgood has not finished restoring this member: run `la
 /// A log directory apart from the data directory.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Log {
     pub dir: PathBuf,
     /// The name, in it, of the directory where what was there before is kept.

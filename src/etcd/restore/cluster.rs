@@ -21,6 +21,7 @@ const SCHEMES: [&str; 4] = ["http", "https", "unix", "unixs"];
 
 /// A member of the new cluster.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct NewMember {
     pub id: u64,
     /// Its name (`--name`).
@@ -37,6 +38,7 @@ impl fmt::Display for NewMember {
 
 /// The new cluster.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct NewCluster {
     pub id: u64,
     /// What the IDs are made with.

@@ -70,6 +70,7 @@ impl AsBuilt {
 /// A data directory that was made of a snapshot.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Restored {
     /// The SHA-256 of the database it was made of.
     pub snapshot: Digest,

@@ -36,6 +36,7 @@ const TOKEN: &str = "lastgood";
 
 /// What a restore would do.
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Plan {
     /// What it is made of.
     pub snapshot: Source,
@@ -65,6 +66,7 @@ pub struct Plan {
 
 /// The snapshot, as far as it matters here.
 #[derive(Clone, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Source {
     pub file: PathBuf,
     /// Bytes of its database.
@@ -83,6 +85,7 @@ pub struct Source {
 
 /// The revisions before and after.
 #[derive(Clone, Copy, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Revisions {
     /// The snapshot's newest.
     pub snapshot: i64,
@@ -94,6 +97,7 @@ pub struct Revisions {
 
 /// Room on the data directory's file system.
 #[derive(Clone, Copy, Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Room {
     /// Bytes that it takes.
     pub needed: u64,

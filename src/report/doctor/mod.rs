@@ -14,6 +14,8 @@ mod components;
 mod node;
 mod snapshots;
 #[cfg(test)]
+pub(super) mod testing;
+#[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
@@ -30,9 +32,6 @@ use crate::config::OldName;
 use crate::model::notice::Notice;
 use crate::model::{ComponentId, Memory, Observation, Policy, Slot, Snapshots};
 use crate::observe::{Places, Surroundings};
-
-/// The version of the printed form: raised when a field changes its meaning, not when one is added.
-pub const VERSION: u32 = 1;
 
 /// All that is examined.
 #[derive(Clone, Copy, Debug)]
@@ -62,6 +61,7 @@ pub struct Examined<'e> {
 /// How one check came out, the best first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub enum Mark {
     /// As it should be.
     Ok,
@@ -85,6 +85,7 @@ impl fmt::Display for Mark {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Check {
     /// What was looked at.
     pub subject: String,
@@ -112,9 +113,8 @@ impl Check {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Doctor {
-    /// Of this form: [`VERSION`].
-    pub version: u32,
     /// When it was made.
     pub at: Timestamp,
     /// The node's name.
@@ -138,7 +138,7 @@ impl Doctor {
         let verdict = checks.iter().map(|check| check.verdict).max().unwrap_or(Mark::CannotTell);
         let sentence = sentence(&checks, verdict);
         let node = examined.memory.machine.node_name.clone();
-        Self { version: VERSION, at: examined.now, node, verdict, sentence, checks }
+        Self { at: examined.now, node, verdict, sentence, checks }
     }
 
     /// Whether a recovery would succeed, as far as anybody can tell.

@@ -8,9 +8,10 @@
 //! ```
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 mod text;
 
+use std::fmt;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -23,13 +24,10 @@ use crate::model::etcd::{Latency, Member, MemberStatus, Within};
 use crate::model::known::Growth;
 use crate::model::{Assessment, ComponentId, EtcdStatus, Symptom, Verdict};
 
-/// The version of the printed form: raised when a field changes its meaning, not when one is added.
-const VERSION: u32 = 1;
-
 /// A member of this node and its cluster.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct EtcdView {
-    pub version: u32,
     /// When it was asked.
     pub at: Timestamp,
     /// The node's name.
@@ -61,6 +59,7 @@ pub struct EtcdView {
 
 /// A verdict and why.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Word {
     pub verdict: Verdict,
     /// Since when; absent where this command judged.
@@ -76,6 +75,7 @@ pub struct Word {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub enum Judge {
     /// The agent, which has watched it.
     Agent,
@@ -106,6 +106,7 @@ impl From<&Assessment> for Word {
 /// What came of a linearizable read through this member.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "is")]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub enum Quorum {
     /// The members agree.
     Agreed {
@@ -117,6 +118,7 @@ pub enum Quorum {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct MemberRow {
     /// Its ID in hex, as etcdctl prints it; absent where it is not known.
     pub id: Option<String>,
@@ -124,8 +126,8 @@ pub struct MemberRow {
     pub name: String,
     /// Whether it is this node's own.
     pub own: bool,
-    /// `leader`, `follower`, `learner`, or `no leader`; absent where it says nothing.
-    pub role: Option<String>,
+    /// What it is in its cluster; absent where it says nothing.
+    pub role: Option<MemberRole>,
     /// Where clients reach it.
     pub client_urls: Vec<String>,
     /// Where its peers do.
@@ -136,8 +138,33 @@ pub struct MemberRow {
     pub silent: Option<String>,
 }
 
+/// What a member is in its cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub enum MemberRole {
+    /// It leads.
+    #[serde(rename = "leader")]
+    Leader,
+    /// It follows a leader.
+    #[serde(rename = "follower")]
+    Follower,
+    /// It has no vote.
+    #[serde(rename = "learner")]
+    Learner,
+    /// It has a vote, and knows no leader.
+    #[serde(rename = "no leader")]
+    NoLeader,
+}
+
+impl fmt::Display for MemberRole {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(f)
+    }
+}
+
 /// What a member says of itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Says {
     pub version: String,
     /// The leader's ID in hex; absent where it knows none.
@@ -162,6 +189,7 @@ pub struct Says {
 
 /// How a database grew.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct GrowthView {
     /// From so many bytes.
     pub from_bytes: u64,
@@ -197,6 +225,7 @@ impl GrowthView {
 
 /// How long something took. The figures are bounds of a histogram's buckets, which double from one to the next.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct LatencyView {
     /// How often it was done since the member started; absent before the first time.
     pub count: Option<u64>,
@@ -248,7 +277,6 @@ impl EtcdView {
         let heard = status.own.iter().chain(status.others.values().flatten());
         let cluster = heard.map(|says| says.cluster).next().or(status.agreed.map(|agreed| agreed.cluster));
         Self {
-            version: VERSION,
             at,
             node: node.to_owned(),
             component: component.clone(),
@@ -331,14 +359,13 @@ fn silent(why: Option<&Symptom>) -> String {
     why.map_or_else(|| "it was not probed: its client URLs are unknown".to_owned(), ToString::to_string)
 }
 
-fn role(says: &MemberStatus, listed_as_learner: bool) -> String {
+fn role(says: &MemberStatus, listed_as_learner: bool) -> MemberRole {
     match says.leader {
-        _ if says.learner || listed_as_learner => "learner",
-        Some(leader) if leader == says.member => "leader",
-        Some(_) => "follower",
-        None => "no leader",
+        _ if says.learner || listed_as_learner => MemberRole::Learner,
+        Some(leader) if leader == says.member => MemberRole::Leader,
+        Some(_) => MemberRole::Follower,
+        None => MemberRole::NoLeader,
     }
-    .to_owned()
 }
 
 fn says_of(says: &MemberStatus, status: &EtcdStatus) -> Says {

@@ -102,7 +102,7 @@ impl EtcdView {
             table.add_row([
                 if row.own { format!("{} (here)", row.called()) } else { row.called() },
                 row.id.clone().unwrap_or_else(dash),
-                row.role.clone().unwrap_or_else(|| "does not answer".to_owned()),
+                row.role.map_or("does not answer".to_owned(), |role| role.to_string()),
                 told(&|says| Some(says.version.clone())),
                 told(&|says| Some(says.term.to_string())),
                 told(&|says| Some(says.raft_index.to_string())),

@@ -11,7 +11,7 @@
 
 mod lines;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use std::time::Duration;
 
@@ -28,12 +28,10 @@ use crate::model::surroundings::{Disk, Pressure};
 use crate::model::{ComponentId, EtcdStatus};
 use crate::sys::sync_writes::Measured;
 
-/// The version of the printed form: raised when a field changes its meaning, not when one is added.
-const VERSION: u32 = 1;
-
+/// The examination.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Sizing {
-    pub version: u32,
     /// When it was made.
     pub at: Timestamp,
     /// The node's name.
@@ -51,6 +49,7 @@ pub struct Sizing {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Line {
     /// What was looked at.
     pub subject: String,
@@ -113,7 +112,6 @@ impl Sizing {
             Mark::Failed => format!("not fit for etcd: {named}"),
         };
         Self {
-            version: VERSION,
             at: examined.at,
             node: examined.node.to_owned(),
             component: examined.component.cloned(),

@@ -82,6 +82,12 @@ fn sized(change: impl FnOnce(&mut EtcdStatus, &mut Disk, &mut Examined<'_>)) -> 
     Sizing::new(&examined)
 }
 
+/// One that is fit, and one that is not.
+pub(in crate::report) fn samples() -> [Sizing; 2] {
+    let slow = latency(16, Some(32));
+    [sized(|_, _, _| {}), sized(|status, _, _| status.metrics.as_mut().unwrap().every_fsync = slow)]
+}
+
 fn mark(sizing: &Sizing, subject: &str) -> Mark {
     let line = sizing.lines.iter().find(|line| line.subject == subject);
     let line = line.unwrap_or_else(|| panic!("no line {subject} in {sizing:#?}"));

@@ -27,6 +27,7 @@ const FORMAT: Format = Format {
 /// What a bundle consists of.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Bundle {
     /// Every part, the data first.
     pub parts: Vec<Part>,
@@ -58,6 +59,7 @@ pub struct Bundle {
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Part {
     /// Its name, in the directory of the manifest.
     pub name: String,
@@ -69,6 +71,7 @@ pub struct Part {
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Component {
     /// Where its manifest lay.
     pub manifest: PathBuf,
@@ -83,6 +86,7 @@ pub struct Component {
 /// One file of key material.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Fingerprint {
     pub path: PathBuf,
     /// SHA-256 of what is public of it: the DER of its certificates and public keys, of a private key that of its

@@ -161,7 +161,7 @@ async fn told(node: &Node, component: Component, since: Timestamp) -> Result<Vec
     demo::await_steady(node, LIMIT).await?;
     let said = node.lastgood(&["history", component.name(), "-n", "100", "-o", "json"]).await?.success()?;
     let history: Value = serde_json::from_str(&said).context("a history")?;
-    let events = history["events"].as_array().or(history[0]["events"].as_array()).cloned().unwrap_or_default();
+    let events = history["items"][0]["events"].as_array().cloned().unwrap_or_default();
     let told = events.iter().filter_map(|event| {
         let at: Timestamp = event["at"].as_str()?.parse().ok()?;
         let from = event["from"].as_str().map(|from| format!("{from} -> ")).unwrap_or_default();

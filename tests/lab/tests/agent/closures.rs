@@ -371,7 +371,7 @@ async fn q4_after_a_renewal_and_a_restart_of_every_pod_all_is_cured_as_before() 
         let explained = stage.node.lastgood(&["explain", manager.name(), "-o", "json"]).await?.stdout;
         // What happened before the last restart may have been said of the keys; what is wrong now is not.
         let now: serde_json::Value = serde_json::from_str(&explained).with_context(|| explained.clone())?;
-        let now = &now[0];
+        let now = &now["items"][0];
         ensure!(now["verdict"].is_string(), "{explained}");
         let blamed =
             [&now["cause"], &now["next"], &now["evidence"]].iter().any(|said| said.to_string().contains("key"));

@@ -39,7 +39,7 @@ impl Stage {
     pub(crate) async fn explained(&self, component: Component) -> Result<Value> {
         let said = self.node.lastgood(&["explain", component.name(), "-o", "json"]).await?;
         let said: Value = serde_json::from_str(&said.stdout).with_context(|| format!("explain: {said:?}"))?;
-        Ok(said.as_array().and_then(|all| all.first()).cloned().unwrap_or(said))
+        Ok(said["items"][0].clone())
     }
 
     /// Waits until the explanation of etcd says something.

@@ -35,7 +35,7 @@ async fn crash(stage: &Stage, component: Component) -> Result<()> {
 async fn explained(stage: &Stage, component: Component) -> Result<Value> {
     let said = stage.node.lastgood(&["explain", component.name(), "-o", "json"]).await?.success()?;
     let all: Value = serde_json::from_str(&said).with_context(|| said.clone())?;
-    Ok(all.get(0).cloned().unwrap_or(all))
+    Ok(all["items"][0].clone())
 }
 
 /// Waits until a component is explained by something.

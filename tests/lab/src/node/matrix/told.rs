@@ -68,7 +68,7 @@ impl fmt::Display for Explained {
 impl Explained {
     /// From `explain COMPONENT -o json`, or from `status -o json` where the fault hits no component.
     pub(super) fn new(after: f64, said: &Value) -> Self {
-        let said = said.get(0).unwrap_or(said);
+        let said = said.pointer("/items/0").unwrap_or(said);
         let text = |key: &str| said[key].as_str().unwrap_or_default().to_owned();
         let notices = said["notices"].as_array().into_iter().flatten();
         let notice = |notice: &Value| notice.as_str().or(notice["text"].as_str()).unwrap_or_default().to_owned();

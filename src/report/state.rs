@@ -1,0 +1,205 @@
+//! The words for a component's place in the state machine, and for how far a replacement is: each is spelled here, once, and
+//! compared by its variant.
+
+use std::fmt;
+
+use serde::de::value::{Error, StrDeserializer};
+use serde::{Deserialize, Serialize};
+
+use crate::model::Slot;
+use crate::model::slot::Stage;
+
+/// A component's place in the state machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub enum State {
+    /// Nothing is known-good yet.
+    Adopting,
+    /// What is deployed is known-good.
+    Steady,
+    /// A configuration file changed, and the process has not read it.
+    Unread,
+    /// A candidate is on trial.
+    Probation,
+    /// Another generation is being put in place.
+    RollingBack,
+    /// Its manifest is out while a restore works on its data.
+    Vacated,
+    /// The manifest is gone.
+    Missing,
+    /// Nothing is done until a person does something.
+    Held,
+    /// Its manifest is out while etcd serves other data than those on record.
+    Stopped,
+}
+
+impl State {
+    /// Every state.
+    pub(super) const ALL: [Self; 9] = [
+        Self::Adopting,
+        Self::Steady,
+        Self::Unread,
+        Self::Probation,
+        Self::RollingBack,
+        Self::Vacated,
+        Self::Missing,
+        Self::Held,
+        Self::Stopped,
+    ];
+
+    /// The state that an event of kind `state` left or entered: its text begins with the state's word.
+    pub(super) fn of_event(text: &str) -> Option<Self> {
+        let word = text.split_once('(').map_or(text, |(word, _)| word);
+        Self::deserialize(StrDeserializer::<Error>::new(word)).ok()
+    }
+
+    /// Whether a component that enters or leaves it is news.
+    pub(super) fn is_of_note(self) -> bool {
+        match self {
+            Self::RollingBack | Self::Vacated | Self::Held | Self::Missing => true,
+            Self::Adopting | Self::Steady | Self::Unread | Self::Probation | Self::Stopped => false,
+        }
+    }
+}
+
+impl From<&Slot> for State {
+    fn from(slot: &Slot) -> Self {
+        match slot {
+            Slot::Adopting { .. } => Self::Adopting,
+            Slot::Steady { .. } => Self::Steady,
+            Slot::Unread { .. } => Self::Unread,
+            Slot::Probation(_) => Self::Probation,
+            Slot::RollingBack(rollback) if rollback.vacated.is_some() => Self::Vacated,
+            Slot::RollingBack(_) => Self::RollingBack,
+            Slot::Missing { .. } => Self::Missing,
+            Slot::Held(_) => Self::Held,
+        }
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(f)
+    }
+}
+
+/// How far a replacement is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub enum StageView {
+    /// kube-apiserver is stopped before etcd is touched.
+    #[serde(rename = "stopping kube-apiserver first")]
+    Parking,
+    /// The failed manifest is to leave the directory.
+    #[serde(rename = "removing the deployed manifest")]
+    TakingOut,
+    /// It has left; its sandbox is to go.
+    #[serde(rename = "waiting for the old pod to end")]
+    AwaitingGone,
+    /// The sandbox has gone.
+    #[serde(rename = "giving the kubelet a moment to notice")]
+    Settling,
+    /// A restore works on its data.
+    #[serde(rename = "restoring its data")]
+    Vacant,
+    /// The good manifest is to be put in.
+    #[serde(rename = "deploying the known-good manifest")]
+    PuttingIn,
+    /// The good manifest is in; the old sandbox is stopped through CRI.
+    #[serde(rename = "stopping the old sandbox")]
+    StoppingOld,
+    /// The kubelet is restarted.
+    #[serde(rename = "restarting the kubelet")]
+    Nudging,
+    /// The good pod is to serve.
+    #[serde(rename = "waiting for it to serve")]
+    AwaitingServing,
+}
+
+impl From<Stage> for StageView {
+    fn from(stage: Stage) -> Self {
+        match stage {
+            Stage::Parking => Self::Parking,
+            Stage::TakingOut => Self::TakingOut,
+            Stage::AwaitingGone => Self::AwaitingGone,
+            Stage::Settling => Self::Settling,
+            Stage::Vacant => Self::Vacant,
+            Stage::PuttingIn => Self::PuttingIn,
+            Stage::StoppingOld => Self::StoppingOld,
+            Stage::Nudging => Self::Nudging,
+            Stage::AwaitingServing => Self::AwaitingServing,
+        }
+    }
+}
+
+impl fmt::Display for StageView {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::model::observation::Gone;
+    use crate::model::slot::{Held, Nudged, Probation, Rollback, Stood, Until, Vacated, Way, Wish};
+
+    fn rolling_back(vacated: Option<Vacated>) -> Slot {
+        Slot::RollingBack(Rollback {
+            from: Some(2),
+            to: 1,
+            why: String::new(),
+            wish: Wish::Ours,
+            way: Way::InPlace,
+            intruders: Vec::new(),
+            stage: Stage::PuttingIn,
+            in_stage: Duration::ZERO,
+            crashes: 0,
+            nudged: Nudged::NotYet,
+            stood: Stood::NotYet,
+            vacated,
+        })
+    }
+
+    /// One slot of every kind.
+    fn slots() -> Vec<Slot> {
+        let held = Held { over: None, good: None, why: String::new(), next_step: String::new(), until: Until::Person };
+        let (since, age) = (jiff::Timestamp::UNIX_EPOCH, Duration::ZERO);
+        vec![
+            Slot::Adopting { candidate: 1, healthy: age },
+            Slot::Steady { good: 1 },
+            Slot::Unread { candidate: 2, good: 1, age },
+            Slot::Probation(Probation::begin(2, 1)),
+            rolling_back(None),
+            rolling_back(Some(Vacated { longest: age })),
+            Slot::Missing { good: 1, how: Gone::Deleted, since, age },
+            Slot::Held(held),
+        ]
+    }
+
+    #[test]
+    fn a_state_has_the_word_of_its_slot_and_is_found_in_the_slots_events() {
+        let slots = slots();
+        let states: Vec<State> = slots.iter().map(State::from).collect();
+        assert_eq!(states, State::ALL[..8], "a slot never says that it is stopped");
+        for (slot, state) in slots.iter().zip(states) {
+            assert_eq!(state.to_string(), slot.word());
+            assert_eq!(State::of_event(&slot.to_string()), Some(state));
+        }
+        for state in State::ALL {
+            assert_eq!(State::of_event(&state.to_string()), Some(state));
+        }
+        assert_eq!(State::of_event("healthy"), None);
+        assert_eq!(State::of_event(""), None);
+    }
+
+    #[test]
+    fn a_stage_is_printed_as_machines_read_it() {
+        let stage = StageView::from(Stage::AwaitingServing);
+        let json = serde_json::to_value(stage).unwrap();
+        assert_eq!(json, serde_json::Value::String(stage.to_string()));
+        assert_eq!(serde_json::from_value::<StageView>(json).unwrap(), stage);
+    }
+}
