@@ -106,7 +106,7 @@ mod tests {
         let (events, _) = broadcast::channel(4);
         tokio::spawn(serve(Listener::bind(&settings).await.unwrap(), tx, events.clone()));
         tokio::spawn(async move {
-            let under_way = r#","replacement":{"from":2,"to":1,"why":"asked","stage":"waiting for it to serve"}"#;
+            let under_way = r#","replacement":{"from":2,"to":1,"why":"asked","stage":"awaiting-serving"}"#;
             let mut looks = 0;
             while let Some(asked) = questions.recv().await {
                 let answer = match asked.ask {

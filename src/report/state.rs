@@ -85,34 +85,26 @@ impl fmt::Display for State {
 
 /// How far a replacement is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub enum StageView {
     /// kube-apiserver is stopped before etcd is touched.
-    #[serde(rename = "stopping kube-apiserver first")]
     Parking,
     /// The failed manifest is to leave the directory.
-    #[serde(rename = "removing the deployed manifest")]
     TakingOut,
     /// It has left; its sandbox is to go.
-    #[serde(rename = "waiting for the old pod to end")]
     AwaitingGone,
     /// The sandbox has gone.
-    #[serde(rename = "giving the kubelet a moment to notice")]
     Settling,
     /// A restore works on its data.
-    #[serde(rename = "restoring its data")]
     Vacant,
     /// The good manifest is to be put in.
-    #[serde(rename = "deploying the known-good manifest")]
     PuttingIn,
     /// The good manifest is in; the old sandbox is stopped through CRI.
-    #[serde(rename = "stopping the old sandbox")]
     StoppingOld,
     /// The kubelet is restarted.
-    #[serde(rename = "restarting the kubelet")]
     Nudging,
     /// The good pod is to serve.
-    #[serde(rename = "waiting for it to serve")]
     AwaitingServing,
 }
 
@@ -132,9 +124,20 @@ impl From<Stage> for StageView {
     }
 }
 
+/// The stage in words, for people.
 impl fmt::Display for StageView {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.serialize(f)
+        f.write_str(match self {
+            Self::Parking => "stopping kube-apiserver first",
+            Self::TakingOut => "removing the deployed manifest",
+            Self::AwaitingGone => "waiting for the old pod to end",
+            Self::Settling => "giving the kubelet a moment to notice",
+            Self::Vacant => "restoring its data",
+            Self::PuttingIn => "deploying the known-good manifest",
+            Self::StoppingOld => "stopping the old sandbox",
+            Self::Nudging => "restarting the kubelet",
+            Self::AwaitingServing => "waiting for it to serve",
+        })
     }
 }
 
@@ -196,10 +199,10 @@ mod tests {
     }
 
     #[test]
-    fn a_stage_is_printed_as_machines_read_it() {
+    fn a_stage_is_a_word_for_machines() {
         let stage = StageView::from(Stage::AwaitingServing);
         let json = serde_json::to_value(stage).unwrap();
-        assert_eq!(json, serde_json::Value::String(stage.to_string()));
+        assert_eq!(json, "awaiting-serving");
         assert_eq!(serde_json::from_value::<StageView>(json).unwrap(), stage);
     }
 }

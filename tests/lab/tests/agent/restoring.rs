@@ -199,7 +199,7 @@ async fn killed_when_all_but_done_the_same_command_completes_it_and_proves_that_
 
 #[tokio::test]
 async fn a_restore_that_is_killed_leaves_one_whole_world_and_the_slot_is_filled_again() -> Result<()> {
-    for slot in ["Vacated", "restoring its data"] {
+    for slot in ["Vacated", "vacant"] {
         let (stage, _) = later().await?;
         let good = manifests(&stage)?;
         let restore = stage.node.lastgood(&LATEST);
