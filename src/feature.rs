@@ -1,5 +1,5 @@
-//! What a capability beside the passes registers with. Static pods and host services go through observe, judge, decide and
-//! act; everything else (snapshots, certificates, peers …) is a feature: a room of its own on this layer, which the agent
+//! What a capability with background tasks registers with. Static pods and host services go through observe, judge, decide and
+//! act; everything else (snapshots, certificates, peers …) is a feature: a separate room on this layer, which the agent
 //! starts from one table (`agent/features.rs`).
 //!
 //! ```text

@@ -57,7 +57,7 @@
 //!
 //! A **command**: a variant in `cli/mod.rs` and one file in `cli`, which parses and prints; what takes time is in `ops`.
 //!
-//! A **capability** with work beside the loop, as snapshots have: a room above `feature` that implements
+//! A **capability** with background tasks, as snapshots have: a room above `feature` that implements
 //! [`feature::Feature`], and its line in the table of `agent/features.rs`. It reports through the one inbox, hands its
 //! notices to each pass, and asks `decide` by a [`model::Request`] for what it wants done to a component.
 

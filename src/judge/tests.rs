@@ -978,7 +978,11 @@ fn leaseholders() -> Observation {
     }
     for (name, holder) in [("kube-controller-manager", "m1_a"), ("kube-scheduler", "m1_b"), ("kubelet", "m1")] {
         let lease = Lease { holder: Some(holder.to_owned()), renewed: Some("0".to_owned()), ..Lease::default() };
-        seen.leases.insert(ComponentId::system(name), LeaseLook { said: Ok(lease), at: seen.at.boot });
+        let id = match name {
+            "kubelet" => HostService::Kubelet.into(),
+            name => ComponentId::system(name),
+        };
+        seen.leases.insert(id, LeaseLook { said: Ok(lease), at: seen.at.boot });
     }
     seen
 }

@@ -21,7 +21,7 @@ pub const FORMAT: Format = Format {
     versions: &[
         "the memory; files of this version may have what version 2 lists, and may lack it",
         "runtime_restarts, incarnations, went_back, wrong_data, cluster, rebuilt, change_set; of a component: restart, pinned, \
-         unstarted; of a trial: imageless; of a rollback: stood, vacated; of an incarnation: raft_index, store, members; of a \
+         unstarted; of a trial: imageless; of a rollback: `stood`, `vacated`; of an incarnation: raft_index, store, members; of a \
          data directory: versions, origin, at_rest, mount; of the data of an etcd: wal_dir",
     ],
 };

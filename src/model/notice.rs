@@ -1,6 +1,6 @@
 //! What a notice is about. A notice is something the operator has to know and lastgood does nothing about; there is one
-//! per subject, it is reported once, and it is shown while it lasts. Decisions and reports go by the subject; the sentence
-//! beside it is for people only.
+//! per subject, it is reported once, and it is shown while it lasts. Decisions and reports go by the subject; its sentence
+//! is for people only.
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -193,7 +193,7 @@ mod tests {
             [
                 format!("kube-controller-manager: {leases}/kube-system/leases/kube-controller-manager"),
                 format!("kube-scheduler: {leases}/kube-system/leases/kube-scheduler"),
-                format!("kubelet: {leases}/kube-node-lease/leases/vm"),
+                format!("host:kubelet: {leases}/kube-node-lease/leases/vm"),
             ]
         );
         let api = all.iter().filter(|manifest| manifest.role != Role::ApiServer);

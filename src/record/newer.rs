@@ -5,7 +5,7 @@
 //!                          └─ some are ──▶ read what is understood, write nothing (inhibitor NewerState)
 //! ```
 //!
-//! What this program wrote over a newer file would lack what it does not understand, and a file beside it would contradict
+//! What this program wrote over a newer file would lack what it does not understand, and a second file would contradict
 //! it. Snapshots, which travel between nodes of several versions, are not looked at here: of those a newer proof proves
 //! nothing to this program, and stays.
 

@@ -262,7 +262,7 @@ fn texts_are_found_where_they_are_shown() {
         /// in vain, of the function
         fn f() { warn!(name, "one\n{}", g("two \
             three")); }
-        /// in vain, of no help
+        /// in vain, of nothing
         #[derive(Debug)]
         struct Plain;
         /// help

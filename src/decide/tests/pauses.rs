@@ -1,6 +1,7 @@
 //! After a restart of the kubelet or the runtime nothing restarts it again before the restart has taken effect.
 
 use super::world::{API, FILE, MOVES, World, back_to_good, id, manifest};
+use crate::model::component::HostService;
 use crate::model::reading::{Symptom, SymptomKind};
 use crate::model::slot::Stage;
 use crate::model::verdict::Pursuit;
@@ -40,11 +41,11 @@ fn a_node_lease_that_nobody_holds_costs_one_restart_within_its_duration() {
             Ok(Lease { holder, renewed, ..Lease::default() })
         };
         world.leases.insert(id("kube-scheduler"), lease(Some("master-1_a"), MOVES));
-        world.leases.insert(id("kubelet"), lease(None, "0"));
+        world.leases.insert(HostService::Kubelet.into(), lease(None, "0"));
         world.until(60, "restarted", |w| w.steps.iter().any(restarts_kubelet));
         if unread {
             let said = Err(Symptom::new(SymptomKind::TimedOut, "no answer"));
-            world.leases.insert(id("kubelet"), said);
+            world.leases.insert(HostService::Kubelet.into(), said);
         }
         let first = world.seconds;
         let again = when(&mut world, 130, restarts_kubelet, |_| {});

@@ -499,6 +499,9 @@ fn check(case: &Case<'_>, decision: &Decision, answer: Option<Result<(), plan::R
     assert!(known_good.contains(&1) && (known_good == [1] || proven), "{case}: known-good are {known_good:?}");
     match (request, &answer) {
         (Some(Request::Pin { .. }), Some(Ok(()))) => assert_eq!(record.pin(), Some(1), "{case}"),
+        (Some(_), Some(Err(_))) if matches!(inhibitor, Some(Inhibitor::NewerState { .. })) => {
+            assert!(decision.plan.iter().all(|step| !step.needs_intent()), "{case}: nothing can be remembered");
+        }
         (Some(Request::Pin { .. } | Request::Unpin { .. }), Some(Err(_))) if from.good().is_some() => {
             assert!(matches!(request, Some(Request::Unpin { .. })), "{case}: refused");
         }

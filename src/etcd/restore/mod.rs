@@ -140,14 +140,14 @@ pub struct Recorded {
 /// Why it is not restored.
 #[derive(Debug, thiserror::Error)]
 pub enum Fault {
-    /// It must not be; nothing was touched.
+    /// It must not be; nothing was changed.
     #[error("{why}; next: {next}")]
     Refused {
         why: String,
         /// What the operator can do.
         next: String,
     },
-    /// The snapshot is not taken; nothing was touched.
+    /// The snapshot is not taken; nothing was changed.
     #[error(transparent)]
     Rejected(#[from] Rejected),
     /// What was built is not as it must be; the old data remain.

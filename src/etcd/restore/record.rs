@@ -26,8 +26,10 @@ pub(super) const STAGED: &str = "restored.json";
 pub(super) const PREFIX: &str = ".lastgood-restored-";
 
 /// The format of a record. Nothing reads one but a person.
-pub(super) const FORMAT: Format =
-    Format { key: "restored", versions: &["what was restored, when and by whom", "of what was restored: bump, log"] };
+pub(super) const FORMAT: Format = Format {
+    key: "restored",
+    versions: &["what was restored, when and by which lastgood", "of what was restored: bump, log"],
+};
 
 #[derive(Serialize)]
 struct Record<'r> {

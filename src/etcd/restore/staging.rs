@@ -115,8 +115,8 @@ impl Staging {
         if FORMAT.is_newer(version) {
             let newer = NewerFile { path, version, known: FORMAT.version() };
             return Err(Fault::refused(
-                format!("{} is left of a restore that was broken off: {newer}", self.root.display()),
-                "finish it with the lastgood that began it, or a newer one: `lastgood etcd restore` there; nothing was touched",
+                format!("{} is left of an interrupted restore: {newer}", self.root.display()),
+                "finish it with the lastgood that began it, or a newer one: `lastgood etcd restore` there; nothing was changed",
             ));
         }
         if !(1..=u64::from(FORMAT.version())).contains(&version) {
