@@ -127,7 +127,7 @@ fn with_cause(error: &dyn std::error::Error) -> String {
 fn stranger(component: &ComponentId, labels: &HashMap<String, String>) -> Option<String> {
     let label = |key: &str| labels.get(key).map_or("nobody", String::as_str);
     let (namespace, name) = (label(POD_NAMESPACE), label(POD_NAME));
-    let node = name.strip_prefix(&component.name()).and_then(|rest| rest.strip_prefix('-'));
+    let node = name.strip_prefix(component.name()).and_then(|rest| rest.strip_prefix('-'));
     (Some(namespace) != component.namespace() || node.is_none_or(str::is_empty)).then(|| format!("{namespace}/{name}"))
 }
 

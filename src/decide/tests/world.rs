@@ -644,7 +644,7 @@ impl World {
             state,
             command_line: None,
             last_words: Some(last_words(pod).to_owned()),
-            work: self.work(&component.name()),
+            work: self.work(component.name()),
         };
         PodRun {
             component: component.clone(),
@@ -657,7 +657,7 @@ impl World {
     }
 
     fn probes(&self, component: &ComponentId, pod: &Pod) -> Vec<Probe> {
-        let dead = self.serves(&component.name());
+        let dead = self.serves(component.name());
         let refused = Reading::Bad(Symptom::new(SymptomKind::Refused, "connection refused"));
         let not_ready = Reading::Bad(Symptom::new(SymptomKind::Unhealthy, "500"));
         let unasked = Reading::CannotTell(Symptom::new(SymptomKind::TimedOut, "first probe is not complete yet"));
