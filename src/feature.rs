@@ -1,5 +1,5 @@
 //! What a capability with background tasks registers with. Static pods and host services go through observe, judge, decide and
-//! act; everything else (snapshots, certificates, peers …) is a feature: a separate room on this layer, which the agent
+//! act; everything else (snapshots, certificates, peers …) is a feature: a room of this layer, which the agent
 //! starts from one table (`agent/features.rs`).
 //!
 //! ```text
@@ -9,8 +9,7 @@
 //!     └── for a report: View
 //! ```
 //!
-//! A pass never waits for a feature, and a feature never waits for a pass. What a feature wants done to a component is a
-//! [`Request`](crate::model::Request) like an operator's; it changes no manifest by itself.
+//! A pass never waits for a feature, and a feature never waits for a pass. A feature changes no manifest.
 
 use jiff::Timestamp;
 use tokio::sync::mpsc;

@@ -11,7 +11,7 @@
 //! ```
 //!
 //! The rooms, in layers. A room imports from lower layers, and from its own where that makes no cycle; no two modules use
-//! each other. Tests hold both (`tests/house`), and `tests/graph` prints the graph.
+//! each other, except a module and its parent. Tests hold both (`tests/house`), and `tests/graph` prints the graph.
 //!
 //! ```text
 //!  cli                                       arguments and printing
@@ -19,7 +19,7 @@
 //!  agent    control                          the loop; the socket that the command line talks to
 //!  report                                    status, explain, doctor, history, metrics: one value each, and its printers
 //!  snapshots                                 copies of etcd's data: taken, verified, kept, uploaded, bundled with the node's files
-//!  feature                                   what such a capability registers with
+//!  feature                                   the interface of a capability with background tasks
 //!  observe  act  record  │  judge  decide    reads the node; changes it; remembers  │  functions of values, without I/O
 //!  config   journal  etcd   cri              settings; journald and systemd; etcd's file formats, and restoring from them;
 //!                                            the container runtime's interface
@@ -30,16 +30,18 @@
 //! # Where a change goes
 //!
 //! A **component**: any static pod is one already. For more than its own probes: a `Role` in `model/component.rs`, in
-//! the order of dependence; its probes in `observe/probes/plan.rs`; its dependencies in `judge/causes.rs`.
+//! the order of dependence, and what it depends on in `Role::depends_on`; its probes in `observe/probes/plan.rs`; its
+//! ports in `model/manifest.rs`; what explains its trouble in `judge/causes.rs`.
 //!
 //! A **probe**: an entry of `observe/probes/plan.rs`. A new kind of probe is a file next to `observe/probes/http.rs`.
 //! An answer is good, bad with a symptom, or "cannot tell", which changes nothing.
 //!
-//! A **step** that changes the host: a variant of `model::Step`, one file in `act`, requested by one file in `decide`.
-//! It checks again what the decision relied on (Q15), and it is safe to repeat.
+//! A **step** that changes the host: a variant of `model::Step`, carried out by one function in `act`. It checks again
+//! what the decision relied on (Q15), and it is safe to repeat.
 //!
 //! A **reason not to act**: a variant of [`model::inhibitor::Inhibitor`], and the line of `Inhibitor::all` that finds it. The
-//! order there names the first one; status, explain and doctor follow.
+//! order there names the first one; status, explain and the metrics follow. Doctor says in `report/doctor/node.rs` how bad
+//! it is.
 //!
 //! A **notice**: something the operator has to know and lastgood does nothing about. Its subject is a variant in
 //! `model/notice.rs`; it is found in `decide/members.rs` for etcd, in `decide/surroundings.rs` for the node, and by a
@@ -52,14 +54,18 @@
 //! A **field of a file on disk**: another line in the versions of its [`model::Format`], a fixture of that version, and its list
 //! of fields (`tests/house/formats.rs` says how).
 //!
-//! A **configuration key**: one row of [`config::KEYS`]; the loader, `config show`, the man page and the example follow.
+//! A **configuration key**: its field and default in `config/settings.rs` (of what judge and decide go by: in
+//! `model/policy.rs`), and one row of [`config::KEYS`]; the loader, `config show`, the man page and the example follow.
 //! One that gets a new name keeps the old one in `config/renamed.rs`.
 //!
 //! A **command**: a variant in `cli/mod.rs` and one file in `cli`, which parses and prints; what takes time is in `ops`.
 //!
-//! A **capability** with background tasks, as snapshots have: a room above `feature` that implements
-//! [`feature::Feature`], and its line in the table of `agent/features.rs`. It reports through the one inbox, hands its
-//! notices to each pass, and asks `decide` by a [`model::Request`] for what it wants done to a component.
+//! A **capability** with background tasks, as snapshots have: a room that implements [`feature::Feature`], and its line in
+//! the table of `agent/features.rs`. It reports through the one inbox, hands its notices to each pass, and fills its part
+//! of the view that reports show. Its subjects of notices are variants in `model/notice.rs`.
+//!
+//! A format of **etcd**'s that changes with its version: `etcd/backend.rs` (buckets and keys), `etcd/requests.rs` (entries of
+//! the WAL), `etcd/snapshot/contents.rs` and `etcd/restore/transform.rs`. Kubernetes' objects in it: `etcd/key_value.rs`.
 
 pub mod act;
 pub mod agent;

@@ -6,11 +6,12 @@
 //!
 //! # Rules. Each forbids an outage that an agent like this one could cause
 //!
-//! ## Q1 same-data A rollback never changes which data is served: another data directory, cluster lineage,
-//! `--etcd-servers` or `--etcd-prefix` than the one that ran last needs the operator. One exception: from an etcd whose
-//! store is empty or foreign, lastgood returns to the recorded directory, if that directory is intact and at no lower
-//! revision than the record. An etcd that comes up empty, foreign or as an older disk is a fault of its mount or its
-//! path, never a restore: nothing is restarted onto it.
+//! ## Q1 same-data
+//! A rollback never changes which data is served: another data directory, cluster lineage, `--etcd-servers` or
+//! `--etcd-prefix` than the one that ran last needs the operator. One exception: from an etcd whose store is empty or
+//! foreign, lastgood returns to the recorded directory, if that directory is intact and at no lower revision than the
+//! record. An etcd that comes up empty, foreign or as an older disk is a fault of its mount or its path, never a
+//! restore: nothing is restarted onto it.
 //! * `never_3_q1_anything_is_restarted_onto_other_data_or_learnt_from_them`
 //! * `q1_a_candidate_on_an_empty_directory_fails_and_the_recorded_one_comes_back`
 //! * `q1_a_copy_of_restored_data_is_an_older_disk_and_no_second_restore`
@@ -129,17 +130,18 @@
 //! * `q11_an_empty_slot_is_filled_from_staging_alone`
 //! * `r9_q11_an_emptied_slot_is_not_filled_with_an_etcd_that_is_older_than_its_data`
 //!
-//! ## Q12 fair-quarantine Quarantine is keyed by the decoded pod and its files, and follows only from its own faults.
-//! Faults of image, port, disk, address, registry, runtime, kubelet or a dependency do not count.
+//! ## Q12 fair-quarantine
+//! Quarantine is keyed by the decoded pod and its files, and follows only from its own faults. Faults of image, port,
+//! disk, address, registry, runtime, kubelet or a dependency do not count.
 //! * `q12_the_same_quarantined_content_three_times_is_held_until_a_person_resumes_or_writes_another`
 //! * `q12_a_candidate_whose_port_is_taken_is_rolled_back_and_not_quarantined`
 //! * `q12_the_same_quarantined_content_written_three_times_is_held`
-//! * `q12_a_candidate_whose_port_is_taken_is_rolled_back_and_not_quarantined`
 //! * `q12_what_a_person_vouches_for_is_not_quarantined_any_more`
 //!
-//! ## Q13 dependents-matter A dependency is probed with the credentials that its dependents use. A dependent that
-//! breaks during its dependency's probation counts against that candidate, unless it has its own cause: a signal, a
-//! stall, back-off, its own change.
+//! ## Q13 dependents-matter
+//! A dependency is probed with the credentials that its dependents use. A dependent that breaks during its
+//! dependency's probation counts against that candidate, unless it has its own cause: a signal, a stall, back-off, its
+//! own change.
 //! * `q13_a_crash_loop_that_began_before_the_change_is_not_held_against_it`
 //! * `q13_a_dependent_that_is_stopped_hung_or_killed_is_not_held_against_a_good_candidate`
 //! * `q13_a_dependent_that_was_unwell_before_the_agent_started_is_no_evidence`
@@ -268,8 +270,8 @@
 //! an expired one is named as the cause and starts no rollback loop.
 //! * `r15_a_certificate_is_told_of_once_at_each_threshold_and_after_its_end_with_the_next_step`
 //!
-//! ## R17 which-way-is-dead The local API server, the load balancer's static pod and the endpoint that kubeconfigs name
-//! are distinguished.
+//! ## R17 which-way-is-dead
+//! The local API server, the load balancer's static pod and the endpoint that kubeconfigs name are distinguished.
 //! * `r17_a_dead_balancer_is_told_from_a_dead_api_server`
 //! * `r17_a_dead_way_to_the_api_server_explains_whoever_goes_that_way_while_the_local_one_serves`
 //! * `r17_a_floating_address_that_goes_is_told_from_the_api_server_that_serves`
@@ -285,10 +287,12 @@
 //! The disk of the state directory is full: the agent starts, and its history stays readable.
 //! * `t7_on_a_full_disk_the_agent_starts_and_its_history_stays_readable`
 //!
-//! ## T10 suspended control plane etcd and the API server stall and recover: nothing is started twice.
+//! ## T10 suspended control plane
+//! etcd and the API server stall and recover: nothing is started twice.
 //! * `t10_a_control_plane_that_hung_and_goes_on_is_not_started_a_second_time`
 //!
-//! ## T11 no overwriting Files in the manifest directory that are not lastgood's stay untouched.
+//! ## T11 no overwriting
+//! Files in the manifest directory that are not lastgood's stay untouched.
 //! * `n11_t11_dot_files_and_files_that_are_nobodys_are_untouched`
 //!
 //! ## T21 pause
@@ -317,14 +321,16 @@
 //!
 //! # Scenarios of lastgood
 //!
-//! ## N1 bad flag An unknown flag: the candidate is rolled back and quarantined, and the same file written again is
-//! rolled back immediately.
+//! ## N1 bad flag
+//! An unknown flag: the candidate is rolled back and quarantined, and the same file written again is rolled back
+//! immediately.
 //! * `n1_a_candidate_that_crashes_is_rolled_back_and_quarantined_and_reverted_when_written_again`
 //! * `n1_an_unknown_flag_is_rolled_back_quarantined_and_reverted_at_once_when_written_again`
 //! * `n1_an_unknown_flag_of_etcd_3_4_is_undone_behind_a_parked_api_server`
 //! * `n1_an_unknown_flag_of_etcd_3_5_is_undone_behind_a_parked_api_server`
 //!
-//! ## N2 slow poison A candidate starts, serves, and becomes unhealthy within its soak time: it is rolled back.
+//! ## N2 slow poison
+//! A candidate starts, serves, and becomes unhealthy within its soak time: it is rolled back.
 //! * `n2_a_candidate_that_answers_and_turns_bad_within_the_soak_is_rolled_back`
 //! * `n2_a_candidate_that_serves_and_turns_bad_within_the_soak_is_rolled_back`
 //!
@@ -338,16 +344,18 @@
 //! * `n3_n4_a_hung_process_is_restarted_and_nobody_else_is`
 //! * `n3_n4_a_power_cut_before_or_after_a_hung_process_is_restarted_ends_the_matter`
 //!
-//! ## N5 dead runtime The container runtime does not answer: everything is Unknown, and nothing is changed.
+//! ## N5 dead runtime
+//! The container runtime does not answer: everything is Unknown, and nothing is changed.
 //! * `n5_a_runtime_that_does_not_answer_moves_nothing`
 //! * `n5_without_a_runtime_everything_is_unknown_though_it_answers`
 //! * `n5_without_the_runtime_everything_is_unknown_and_nothing_is_moved`
 //!
-//! ## N6 refused credentials An API server that answers 401 or 403 to lastgood is no outage.
+//! ## N6 refused credentials
+//! An API server that answers 401 or 403 to lastgood is no outage.
 //! * `n6_an_api_server_that_refuses_our_credentials_is_no_outage`
 //!
-//! ## N9 full disk while acting A write fails because the disk is full: it is tried again, and succeeds when there is
-//! space.
+//! ## N9 full disk while acting
+//! A write fails because the disk is full: it is tried again, and succeeds when there is space.
 //! * `n9_a_promotion_onto_a_full_disk_is_retried_and_succeeds_when_there_is_room_again`
 //! * `n9_a_write_that_fails_is_wanted_again`
 //! * `n9_with_its_state_directory_full_it_says_so_and_acts_when_there_is_room_again`
@@ -356,7 +364,8 @@
 //! Dotfiles and editors' files in the manifest directory stay untouched.
 //! * `n11_t11_dot_files_and_files_that_are_nobodys_are_untouched`
 //!
-//! ## N12 inactive manifest edited by hand It is kept and offered as a candidate, never silently overwritten.
+//! ## N12 inactive manifest edited by hand
+//! It is kept and offered as a candidate, never silently overwritten.
 //! * `n12_a_hand_edited_inactive_manifest_is_kept_and_offered`
 //! * `n12_an_inactive_manifest_edited_by_hand_is_kept_offered_and_tried_on_request`
 //! * `n12_an_inactive_manifest_is_published_byte_for_byte_and_a_hand_edited_one_is_left`
@@ -398,7 +407,8 @@
 //! * `t23_n21_a_cluster_of_three_is_told_apart_and_nothing_is_done_about_it`
 //! * `t23_n21_so_is_one_of_etcd_3_4`
 //!
-//! ## N23 flapping fault A fault comes and goes: actions are bounded, then the component is held.
+//! ## N23 flapping fault
+//! A fault comes and goes: actions are bounded, then the component is held.
 //! * `n23_a_kubelet_that_hangs_again_and_again_and_an_etcd_that_is_cut_off`
 //! * `n23_a_manifest_that_flaps_is_held_after_a_few_actions_until_a_person_resumes`
 //! * `n23_hangs_that_come_and_go_meet_bounded_restarts_and_then_a_person`

@@ -1,6 +1,6 @@
 //! Checks data before an etcd starts over them, at a moment when nothing writes them (R9, Q15). An etcd that would be
 //! older than its data is not deployed; the previous manifest returns instead, so that the manifest directory is not
-//! left without one. While a restore works on the data no etcd is deployed, and an interrupted restore is finished
+//! left without an etcd manifest. While a restore works on the data no etcd is deployed, and an interrupted restore is finished
 //! first.
 
 use std::io;

@@ -1,4 +1,4 @@
-//! The executor: the only code that changes the node. One step in, one [`Outcome`] out, each safe to repeat.
+//! The executor: the only code of a pass that changes the node (a restore of etcd is in `etcd/restore`). One step in, one [`Outcome`] out, each safe to repeat.
 //!
 //! ```text
 //!   Step ──▶ check again (Q15) ──▶ action ──▶ Done        what was done

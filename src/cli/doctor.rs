@@ -2,8 +2,8 @@
 //!
 //! This process examines the node itself, whether the agent runs or not: with the agent's observer, the memory on disk,
 //! which the agent saves at every change, and the stored bytes. It only reads, and takes no lock. So the result is the
-//! same in both cases, a check does not wait for a step of the agent, and the agent's own beliefs are not what is
-//! examined. Only the directories are checked through the agent's mount namespace, if one runs: systemd's sandbox may
+//! same in both cases, a check does not wait for a step of the agent, and the check does not rely on the
+//! agent's own state. Only the directories are checked through the agent's mount namespace, if one runs: systemd's sandbox may
 //! make some of them read-only for it.
 
 use std::collections::BTreeMap;

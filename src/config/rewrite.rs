@@ -5,8 +5,7 @@
 //!   text ──events──▶ names, each with its place ──replace──▶ text ──a table twice?──▶ the later one joins the earlier
 //! ```
 //!
-//! By the events of the parser below `toml`, since they have the place of each part of each name, which no tree of a
-//! document has.
+//! It goes by the events of the parser below `toml`: only they give the position of each part of each name.
 
 use std::fmt;
 use std::ops::Range;

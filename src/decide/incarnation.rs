@@ -18,7 +18,7 @@
 //!
 //! A process that started after the old data were gone has read only the new data. The old data are gone since the old
 //! etcd was seen stopped, or else since the present etcd started. Where other masters exist (Q10), nothing is
-//! restarted: lastgood cannot find out yet whether they would serve meanwhile.
+//! restarted: whether they would serve meanwhile is not asked here (others.rs asks it for a stall).
 
 use std::time::Duration;
 

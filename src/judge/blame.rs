@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   Failing, or an exit whose end was seen         evidence, unless one of these explains it:
-//!     a stall                  Stalled whatever it is at, and every later state of a container that was stopped or hung
+//!     a stall                  Stalled, whatever its activity, and every later state of a container that was stopped or hung
 //!     a signal                 exit code 137, 143 or 0 (it was asked to end), OOMKilled
 //!     an unknown end           it was restarted between two passes
 //!     a cause                  its disk, port, certificate, key, the kubelet … (causes.rs, surroundings.rs)

@@ -1,4 +1,4 @@
-//! The versions of etcd's formats in a data directory, as `etcd::data_dir` reads them from its files.
+//! The versions of etcd's formats in a data directory, as `etcd/versions.rs` reads them from its files.
 
 use serde::{Deserialize, Serialize};
 

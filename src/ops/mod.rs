@@ -1,6 +1,8 @@
-//! What a command does over time: the service itself, a request that is followed until it is carried out, with the agent
-//! running or in this process, and a restore with the manifests of etcd and kube-apiserver out of the way. The command line
-//! parses, calls these and prints.
+//! What a command does over time. The command line parses, calls these and prints:
+//!
+//! - the service, which is `lastgood run`;
+//! - a request, followed until it is carried out, by the agent or in this process;
+//! - a restore of etcd, with the manifests of etcd and kube-apiserver out of the way.
 //!
 //! ```text
 //!   backend ─ running ─▶ control socket ─▶ the agent ─▶ follow: its events, until the component serves

@@ -5,9 +5,9 @@
 //!                          └─ some are ──▶ read what is understood, write nothing (inhibitor NewerState)
 //! ```
 //!
-//! What this program wrote over a newer file would lack what it does not understand, and a second file would contradict
-//! it. Snapshots, which travel between nodes of several versions, are not looked at here: of those a newer proof proves
-//! nothing to this program, and stays.
+//! Overwriting a newer file would lose the fields that this program does not know, and a second file would contradict it.
+//! Snapshots travel between nodes of several versions and are not examined here: this program ignores and keeps the
+//! verification record of a newer one.
 
 use std::io;
 use std::path::{Path, PathBuf};

@@ -7,8 +7,8 @@
 //!             └───────┴───────┴─── XXH3 ──▶ Checksum
 //! ```
 //!
-//! It finds damage in a fraction of the time of a SHA-256, which is one chain from the first byte to the last (the
-//! README has the numbers). It is not cryptographic, and need not be: an attacker who can write the snapshot can append
+//! It finds damage in a fraction of the time of a SHA-256, which is one chain from the first byte to the last (numbers:
+//! tests/results/etcd-tools.md). It is not cryptographic, and need not be: an attacker who can write the snapshot can append
 //! a new SHA-256 just as well; and a verification record alone is not trusted (verify.rs).
 
 use std::fmt;

@@ -1,4 +1,4 @@
-//! What the snapshot task goes by: a value of the end of each pass.
+//! The input of the snapshot task, made at the end of each pass.
 
 use std::time::Duration;
 

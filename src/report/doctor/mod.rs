@@ -3,7 +3,7 @@
 //! ```text
 //!   Observation, Memory, Policy, Places, the store re-read ── Examined ──▶ node.rs         agent, disks, runtime, kubelet, clock
 //!                                                                         components.rs   generation, bytes, images, files, budget
-//!                                                                         certificates.rs
+//!                                                                         certificates.rs, snapshots.rs
 //!                                                                           └──▶ Checks, the worst first ──▶ text | JSON | YAML
 //! ```
 //!

@@ -1,5 +1,5 @@
-//! Whether a document is as a schema says: the keywords that our schemas use, and more strictly than JSON Schema, as a field
-//! that the schema does not name is a fault.
+//! Validates a document against a schema: the keywords that lastgood's schemas use. Stricter than JSON Schema, a field that
+//! the schema does not name is an error.
 
 use serde_json::{Map, Value};
 

@@ -1,12 +1,12 @@
 //! Collects the content of a bundle: known-good state from the record, everything else from the node.
 //!
-//! | what                                   | from                      | part                               |
-//! |----------------------------------------|---------------------------|------------------------------------| |
-//! manifests, their configuration files   | known-good generations    | the plain part, unless it is secret | | the
-//! kubelet's configuration, arguments | the node                  | the plain part, unless it is secret | | lastgood's
-//! configuration               | the node                  | the plain part, unless it is secret | | files that are
-//! known by fingerprint    | the node                  | the encrypted part                 | | the PKI directory,
-//! kubeconfigs, the kubelet's credentials | the node | the encrypted part                |
+//! | what                                                      | from                   | part                                |
+//! |-----------------------------------------------------------|------------------------|-------------------------------------|
+//! | manifests and their configuration files                   | known-good generations | the plain part, unless it is secret |
+//! | the kubelet's configuration and arguments                 | the node               | the plain part, unless it is secret |
+//! | lastgood's configuration                                  | the node               | the plain part, unless it is secret |
+//! | files that a generation has only the fingerprint of       | the node               | the encrypted part                  |
+//! | the PKI directory, kubeconfigs, the kubelet's credentials | the node               | the encrypted part                  |
 //!
 //! A file is classified by its content, as everywhere (Q4). Key material is only in memory.
 
