@@ -26,20 +26,20 @@ use crate::model::{
 };
 use crate::observe::{self, Observer, Surroundings};
 use crate::record::{Guard, LockError, Store};
-use crate::report::Figures;
+use crate::report::Counters;
 use crate::sys;
 
+mod etcd_history;
 mod executor;
 mod features;
-mod knowing;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
 mod version_tests;
 
+use etcd_history::EtcdHistoryWriter;
 use executor::Executor;
 use features::Features;
-use knowing::Knowing;
 
 /// How long a memory that only grew older may stay unsaved: what a kill costs of a soak.
 const SAVE_EVERY: Duration = Duration::from_secs(10);
@@ -86,11 +86,11 @@ pub struct Agent {
     /// What the last pass said of renewed kubeconfigs.
     renewals: Vec<String>,
     /// What a restore will want to know of etcd.
-    knowing: Knowing,
+    knowing: EtcdHistoryWriter,
     /// The features; a command that makes a pass has none.
     features: Features,
     /// What it counts.
-    figures: Figures,
+    figures: Counters,
 }
 
 /// What a failure is about. Each is reported on its own: two that come together must not take turns in being news.
@@ -172,9 +172,9 @@ impl Agent {
             pace: Pace::Quiet,
             failures: BTreeMap::new(),
             renewals: Vec::new(),
-            knowing: Knowing::of(settings),
+            knowing: EtcdHistoryWriter::of(settings),
             features: Features::none(),
-            figures: Figures::default(),
+            figures: Counters::default(),
         };
         Ok((agent, events))
     }
@@ -378,7 +378,7 @@ impl Agent {
     }
 
     /// What was counted since it started.
-    pub fn figures(&self) -> &Figures {
+    pub fn figures(&self) -> &Counters {
         &self.figures
     }
 

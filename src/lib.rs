@@ -47,7 +47,7 @@
 //! `model/notice.rs`; it is found in `decide/members.rs` for etcd, in `decide/surroundings.rs` for the node, and by a
 //! capability in its own `notices.rs`.
 //!
-//! A **metric**: a field of `report::Status` or `report::Figures`, and its line in `report/metrics.rs`.
+//! A **metric**: a field of `report::Status` or `report::Counters`, and its line in `report/metrics.rs`.
 //!
 //! A **check of doctor**: one function in the matching file of `report/doctor`.
 //!
@@ -64,7 +64,7 @@
 //! the table of `agent/features.rs`. It reports through the one inbox, hands its notices to each pass, and fills its part
 //! of the view that reports show. Its subjects of notices are variants in `model/notice.rs`.
 //!
-//! A format of **etcd**'s that changes with its version: `etcd/backend.rs` (buckets and keys), `etcd/requests.rs` (entries of
+//! A format of **etcd**'s that changes with its version: `etcd/backend.rs` (buckets and keys), `etcd/raft_entries.rs` (entries of
 //! the WAL), `etcd/snapshot/contents.rs` and `etcd/restore/transform.rs`. Kubernetes' objects in it: `etcd/key_value.rs`.
 
 pub mod act;

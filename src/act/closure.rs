@@ -7,7 +7,7 @@ use std::path::{Component, Path};
 
 use super::staging::Why;
 use super::{Deed, Hands, Outcome, refuse};
-use crate::model::closure::{self, MAX_FILE_BYTES};
+use crate::model::config_files::{self, MAX_FILE_BYTES};
 use crate::model::{ClosureFile, ComponentId, Observation};
 use crate::record::Store;
 use crate::sys::files::{self, Attributes};
@@ -36,7 +36,7 @@ impl Hands {
         }
         let kept = store.file(component, number, path)?;
         let now = (self.surroundings.look)(&ClosureFile { path: path.to_owned(), state: kept.state.clone() });
-        if let Err(why) = closure::may_replace(&now, &kept.state, observation.at.wall.as_second()) {
+        if let Err(why) = config_files::may_replace(&now, &kept.state, observation.at.wall.as_second()) {
             return refuse(format!("{} of generation {number} is not restored: {why}", path.display()));
         }
         let standing = files::standing(path)?;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::*;
-use crate::model::closure::generation_digest;
+use crate::model::config_files::generation_digest;
 use crate::model::generation::Stored;
 use crate::model::manifest::MAX_BYTES;
 use crate::model::memory::{Machine, Record};
@@ -227,7 +227,7 @@ impl Node {
 
 /// A stand-in for observe's eyes: a file that says PRIVATE KEY is one, one that says `kubeconfig CREDENTIALS` another.
 fn look(path: &Path) -> FileState {
-    use crate::model::closure::KubeconfigHealth;
+    use crate::model::config_files::KubeconfigHealth;
     let metadata = match files::standing(path) {
         Ok(None) => return FileState::Missing,
         Ok(Some(metadata)) if metadata.is_file() => metadata,

@@ -7,7 +7,7 @@ use super::kubelet::kubelet_hears;
 use super::parking;
 use super::standing::{self, Restorable};
 use super::targets::{OTHER_DATA, aim, data_allow, other_data};
-use super::{change_set, generations, hold, withheld};
+use super::{change_set, generations, inhibitors, withheld};
 use crate::model::etcd_guard;
 use crate::model::generation::{Generation, Stored};
 use crate::model::notice::Notice;
@@ -30,7 +30,7 @@ pub(super) struct Begin {
 /// Begins a rollback, or says why not. True if it has begun.
 pub(super) fn begin(draft: &mut Draft<'_>, id: &ComponentId, begin: Begin) -> bool {
     let begin = aimed(draft, id, begin);
-    if let Some(hold) = hold::held(draft.hold.as_ref(), begin.wish) {
+    if let Some(hold) = inhibitors::held(draft.hold.as_ref(), begin.wish) {
         let text = format!("would roll back to generation {}, because {}; suspended: {hold}", begin.to, begin.why);
         if draft.record(id).is_some_and(|record| !record.notices.contains_key(&Notice::WouldAct)) {
             draft.notice(id, Notice::WouldAct, text);

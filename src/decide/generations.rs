@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::draft::{Draft, Trust};
 use super::standing::{self, Restorable};
-use crate::model::closure::KubeconfigHealth;
+use crate::model::config_files::KubeconfigHealth;
 use crate::model::event::EventKind;
 use crate::model::generation::{Generation, Proof, Standing as Held, Standing as Held_, Stored};
 use crate::model::memory::{Record, Stands};

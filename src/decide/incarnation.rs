@@ -18,17 +18,17 @@
 //!
 //! A process that started after the old data were gone has read only the new data. The old data are gone since the old
 //! etcd was seen stopped, or else since the present etcd started. Where other masters exist (Q10), nothing is
-//! restarted: whether they would serve meanwhile is not asked here (others.rs asks it for a stall).
+//! restarted: whether they would serve meanwhile is not asked here (peer_quorum.rs asks it for a stall).
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 
 use super::draft::{Draft, Trust};
+use super::etcd_answer::{incarnation, store_of};
 use super::lineage::{self, Data};
 use super::pods::running;
 use super::restarts::{dependents, restart_dependents};
-use super::served::{incarnation, store_of};
 use super::{pods, wrong_data};
 use crate::model::event::EventKind;
 use crate::model::lineage::{Incarnation, WentBack};

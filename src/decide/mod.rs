@@ -8,12 +8,12 @@
 //!                    parking.rs: stops kube-apiserver around etcd    vacancy.rs: suspends etcd during a restore of its data
 //!   an upgrade       change_set.rs: what changed together    newer_than_api.rs: none newer than its API server
 //!                    interrupted.rs: an upgrade that ended with a manifest missing
-//!   a stall          stall.rs: of a component    services.rs: of kubelet and runtime    others.rs: whether other masters serve
+//!   a stall          stall.rs: of a component    services.rs: of kubelet and runtime    peer_quorum.rs: whether other masters serve
 //!   etcd's data      incarnation.rs: what is served, remembered    lineage.rs: whether it is the data on record
-//!                    wrong_data.rs: it is not    withheld.rs: kube-apiserver is stopped for it    served.rs: the latest answer
+//!                    wrong_data.rs: it is not    withheld.rs: kube-apiserver is stopped for it    etcd_answer.rs: the latest answer
 //!                    restarts.rs: restarts what has cached other data
 //!   a request        request.rs, pin.rs, quarantine.rs, vacancy_request.rs
-//!   notices          members.rs: of etcd    surroundings.rs: of the node    features.rs    hold.rs: why nothing is changed
+//!   notices          members.rs: of etcd    surroundings.rs: of the node    features.rs    inhibitors.rs: why nothing is changed
 //!   a downgrade      newer_state.rs: the state of a newer lastgood stays unchanged
 //!   leaves           standing.rs: what the directory contains    pods.rs    kubelet.rs    lookup.rs
 //!                    generations.rs: stored, proven, published, removed
@@ -25,10 +25,11 @@
 mod begin;
 mod change_set;
 mod draft;
+mod etcd_answer;
 mod features;
 mod generations;
-mod hold;
 mod incarnation;
+mod inhibitors;
 mod interrupted;
 mod kubelet;
 mod lineage;
@@ -36,9 +37,9 @@ mod lookup;
 mod members;
 mod newer_state;
 mod newer_than_api;
-mod others;
 mod pace;
 mod parking;
+mod peer_quorum;
 mod pin;
 mod pods;
 mod probation;
@@ -47,7 +48,6 @@ mod renewal;
 mod request;
 mod restarts;
 mod rollback;
-mod served;
 mod services;
 mod stall;
 mod standing;
@@ -92,11 +92,11 @@ pub struct Scene<'a> {
 pub fn decide(scene: Scene<'_>, memory: &Memory, request: Option<&Request>) -> (Decision, Option<Result<(), Refusal>>) {
     let mut draft = Draft::new(scene, memory.clone());
     draft.memory.grow_older(scene.tick.credit);
-    hold::expire_pause(&mut draft);
+    inhibitors::expire_pause(&mut draft);
     let answer = request.map(|request| request::take(&mut draft, request));
     go_on(&mut draft);
-    let hold = hold::of(&draft);
-    hold::tell(&mut draft, hold.as_ref());
+    let hold = inhibitors::of(&draft);
+    inhibitors::tell(&mut draft, hold.as_ref());
     draft.hold = hold;
     if newer_state::pass(&mut draft) {
         return (draft.finish(), answer);

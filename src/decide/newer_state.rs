@@ -5,14 +5,14 @@
 
 use super::draft::Draft;
 use super::withheld::withheld;
-use super::{Inhibitor, hold, in_order, incarnation, look, members, parking, surroundings};
+use super::{Inhibitor, in_order, incarnation, inhibitors, look, members, parking, surroundings};
 use crate::model::Slot;
 use crate::model::observation::Directory;
 use crate::model::plan::Refusal;
 
 /// The inhibitor, while it is in force.
 fn in_force(draft: &Draft<'_>) -> Option<Inhibitor> {
-    hold::of(draft).filter(|hold| matches!(hold, Inhibitor::NewerState { .. }))
+    inhibitors::of(draft).filter(|hold| matches!(hold, Inhibitor::NewerState { .. }))
 }
 
 /// Nothing that a person asks for can be remembered.

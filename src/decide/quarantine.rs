@@ -10,7 +10,7 @@ use super::begin::Begin;
 use super::draft::Draft;
 use super::lookup::{known, said, stands, there_are};
 use super::standing::Standing;
-use super::{begin, hold, targets};
+use super::{begin, inhibitors, targets};
 use crate::model::event::EventKind;
 use crate::model::generation::{Generation, Standing as Held};
 use crate::model::memory::Record;
@@ -67,7 +67,7 @@ fn heirs(record: &Record, number: u32) -> impl Iterator<Item = &Generation> {
 
 /// What is deployed goes, and a known-good one comes.
 fn revert(draft: &mut Draft<'_>, id: &ComponentId, number: u32, reason: &str) -> Result<(), Refusal> {
-    if let Some(hold) = hold::of(draft).filter(|hold| !hold.yields_to_operator()) {
+    if let Some(hold) = inhibitors::of(draft).filter(|hold| !hold.yields_to_operator()) {
         return Err(Refusal::NotActing { why: hold.to_string() });
     }
     let record = known(draft, id)?;

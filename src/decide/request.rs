@@ -7,7 +7,7 @@ use super::begin::Begin;
 use super::draft::Draft;
 use super::lookup::{known, stands, there_are};
 use super::standing::Standing;
-use super::{begin, generations, hold, newer_state, pin, quarantine, targets, vacancy_request, wrong_data};
+use super::{begin, generations, inhibitors, newer_state, pin, quarantine, targets, vacancy_request, wrong_data};
 use crate::model::event::EventKind;
 use crate::model::generation::{Proof, Standing as Held, Stored};
 use crate::model::memory::Pause;
@@ -40,7 +40,7 @@ pub(super) fn take(draft: &mut Draft<'_>, request: &Request) -> Result<(), Refus
 
 fn roll_back(draft: &mut Draft<'_>, id: &ComponentId, to: Option<u32>) -> Result<(), Refusal> {
     known(draft, id)?;
-    if let Some(hold) = hold::of(draft).filter(|hold| !hold.yields_to_operator()) {
+    if let Some(hold) = inhibitors::of(draft).filter(|hold| !hold.yields_to_operator()) {
         return Err(Refusal::NotActing { why: hold.to_string() });
     }
     let Some(record) = draft.record(id) else { return Ok(()) };

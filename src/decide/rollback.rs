@@ -18,7 +18,7 @@ use super::parking::{self, Parking};
 use super::pods::{hasten, ready_sandboxes, runs, runs_of};
 use super::standing::Standing;
 use super::targets::{data_of, fallback};
-use super::{change_set, generations, hold, kubelet, undecoded, vacancy, wrong_data};
+use super::{change_set, generations, inhibitors, kubelet, undecoded, vacancy, wrong_data};
 use crate::model::etcd_guard::{self, Barred};
 use crate::model::generation::{Generation, Stored};
 use crate::model::notice::Notice;
@@ -37,7 +37,7 @@ pub(super) enum Flow {
 /// One pass of a rollback. A rollback that ended because of what somebody else deployed leaves the component to be looked
 /// at again.
 pub(super) fn advance(draft: &mut Draft<'_>, id: &ComponentId, mut r: Rollback, standing: &Standing) -> Flow {
-    if r.stage <= Stage::TakingOut && hold::held(draft.hold.as_ref(), r.wish).is_some() {
+    if r.stage <= Stage::TakingOut && inhibitors::held(draft.hold.as_ref(), r.wish).is_some() {
         return Flow::Done;
     }
     let Some(to) = draft.record(id).and_then(|record| record.generations.get(&r.to)).cloned() else {

@@ -14,17 +14,17 @@
 //!
 //! Only a process that fails its liveness probe is stopped (Q8). It waits if a dependency is unhealthy or has not
 //! answered in this moment: a stalled etcd is detected a little later than the API server that stalls because of it.
-//! Where other masters exist, etcd and the API server are stopped only on proof that the others suffice (others.rs).
+//! Where other masters exist, etcd and the API server are stopped only on proof that the others suffice (peer_quorum.rs).
 
 use std::time::Duration;
 
 use super::draft::Draft;
-use super::others;
+use super::peer_quorum;
 use crate::model::event::EventKind;
 use crate::model::memory::Restart;
 use crate::model::notice::Notice;
 use crate::model::slot::Until;
-use crate::model::verdict::{Assessment, Pursuit, Standstill};
+use crate::model::verdict::{Assessment, ProcessActivity, Standstill};
 use crate::model::{ComponentId, Step, Verdict};
 
 /// Between SIGTERM and SIGKILL, for what hangs and may still hear. What is stopped by a signal cannot, and gets none: the
@@ -47,10 +47,10 @@ pub(super) fn step(draft: &mut Draft<'_>, id: &ComponentId) {
     if assessment.cause.is_some() || !dependency_answers(draft, assessment) {
         return;
     }
-    if standstill.at != Pursuit::Stopped && assessment.watched < draft.scene.policy.stall_after {
+    if standstill.at != ProcessActivity::Stopped && assessment.watched < draft.scene.policy.stall_after {
         return;
     }
-    let why_not = why_not(draft, standstill).or_else(|| others::suffice(draft, id, assessment).err());
+    let why_not = why_not(draft, standstill).or_else(|| peer_quorum::suffice(draft, id, assessment).err());
     draft.notice_if(
         id,
         Notice::StallLeft,
@@ -72,8 +72,10 @@ fn dependency_answers(draft: &Draft<'_>, assessment: &Assessment) -> bool {
 fn why_not(draft: &Draft<'_>, standstill: &Standstill) -> Option<String> {
     let left = |why: &str| Some(format!("{why}, so it is left to the kubelet's own probes"));
     match standstill.at {
-        Pursuit::Stopped | Pursuit::Idle | Pursuit::Nothing => {}
-        Pursuit::Busy | Pursuit::WaitsForDisk | Pursuit::Unseen => return left(&standstill.at.to_string()),
+        ProcessActivity::Stopped | ProcessActivity::Idle | ProcessActivity::Nothing => {}
+        ProcessActivity::Busy | ProcessActivity::WaitsForDisk | ProcessActivity::Unseen => {
+            return left(&standstill.at.to_string());
+        }
     }
     if let Some(hold) = &draft.hold {
         return Some(hold.to_string());
@@ -115,6 +117,6 @@ fn restart(draft: &mut Draft<'_>, id: &ComponentId, standstill: &Standstill, ass
             format!("{since}, and {}: {}", standstill.at, assessment.evidence.first().map_or("", String::as_str));
         draft.tell(id, EventKind::State, None, "restarting its container", &because);
     }
-    let grace = if standstill.at == Pursuit::Stopped { Duration::ZERO } else { GRACE };
+    let grace = if standstill.at == ProcessActivity::Stopped { Duration::ZERO } else { GRACE };
     draft.want(Step::StopContainer { component: id.clone(), container: standstill.container.clone(), grace });
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::model::closure::{self, FileKind, FileState};
+use crate::model::config_files::{self, FileKind, FileState};
 use crate::model::memory::Record;
 use crate::model::observation::{Gone, ManifestFile, Observation, Settled};
 use crate::model::{ComponentId, Digest, FileFault, Generation, Manifest};
@@ -89,5 +89,5 @@ fn restorable(kept: &FileState, stands: &FileState, now: i64) -> Restorable {
     if same || *kind == FileKind::KeyMaterial {
         return Restorable::Stands;
     }
-    closure::may_replace(stands, kept, now).map_or_else(Restorable::No, |()| Restorable::Yes)
+    config_files::may_replace(stands, kept, now).map_or_else(Restorable::No, |()| Restorable::Yes)
 }

@@ -21,7 +21,7 @@ use std::time::Duration;
 use super::begin::Begin;
 use super::draft::Draft;
 use super::{begin, kubelet, pods, targets};
-use crate::model::closure::generation_digest;
+use crate::model::config_files::generation_digest;
 use crate::model::memory::Unstarted;
 use crate::model::notice::Notice;
 use crate::model::observation::{ManifestFile, PodRun, SandboxState};

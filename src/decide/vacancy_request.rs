@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::draft::Draft;
 use super::standing::Standing;
-use super::{begin, hold, lookup, parking, vacancy};
+use super::{begin, inhibitors, lookup, parking, vacancy};
 use crate::model::generation::Stored;
 use crate::model::plan::Refusal;
 use crate::model::slot::{Nudged, Rollback, Stage, Stood, Vacated, Way, Wish};
@@ -21,7 +21,7 @@ pub(super) fn ask(draft: &mut Draft<'_>, id: &ComponentId, longest: Duration, wh
                         hand",
         );
     }
-    if let Some(hold) = hold::of(draft).filter(|hold| !hold.yields_to_operator()) {
+    if let Some(hold) = inhibitors::of(draft).filter(|hold| !hold.yields_to_operator()) {
         return Err(Refusal::NotActing { why: hold.to_string() });
     }
     if matches!(record.slot, Slot::RollingBack(_)) {

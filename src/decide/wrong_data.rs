@@ -27,7 +27,7 @@ use super::draft::{Draft, Trust};
 use super::lineage::Directory;
 use super::standing::Standing;
 use super::withheld::withheld;
-use super::{kubelet, pods, probation, restarts, served};
+use super::{etcd_answer, kubelet, pods, probation, restarts};
 use crate::model::etcd_data::{DataDir, WalOrigin};
 use crate::model::event::EventKind;
 use crate::model::generation::Stored;
@@ -577,12 +577,12 @@ pub(super) fn accept(draft: &mut Draft<'_>, id: Option<&ComponentId>) -> Result<
         let why = "etcd serves the data on record, so there is nothing to accept".to_owned();
         return Err(Refusal::NotActing { why });
     };
-    if let Some(hold) = super::hold::of(draft).filter(|hold| !hold.yields_to_operator()) {
+    if let Some(hold) = super::inhibitors::of(draft).filter(|hold| !hold.yields_to_operator()) {
         return Err(Refusal::NotActing { why: hold.to_string() });
     }
     let text = format!("the data that etcd serves are right: {}", wrong.serves);
     draft.tell(&wrong.etcd, EventKind::Request, None, &text, "the operator says so");
-    let fresh = served::fresh(draft, &wrong.etcd).unwrap_or_else(|| wrong.serves.clone());
+    let fresh = etcd_answer::fresh(draft, &wrong.etcd).unwrap_or_else(|| wrong.serves.clone());
     let record = Incarnation { doubted: None, away_since: None, ..fresh };
     draft.memory.incarnations.insert(wrong.etcd.clone(), record);
     // The next pass notes the directory that it serves from.

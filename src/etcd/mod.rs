@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   DATA-DIR/member/snap/db ──bbolt/──▶ pages, buckets, keys ──backend.rs──▶ indexes, members, versions, revision
-//!   DATA-DIR/member/wal/*.wal ──wal.rs──▶ records ──requests.rs──▶ what an entry asks for
+//!   DATA-DIR/member/wal/*.wal ──wal.rs──▶ records ──raft_entries.rs──▶ what an entry asks for
 //!                                                         │
 //!                        versions.rs: what both say of the versions that may open the data (R9)
 //!           origin.rs: whether a restore wrote the WAL     at_rest.rs: how far the data of a stopped etcd have come
@@ -19,7 +19,7 @@ pub mod bbolt;
 pub mod key_value;
 pub mod origin;
 pub(crate) mod proto;
-mod requests;
+mod raft_entries;
 pub mod restore;
 pub mod snapshot;
 #[cfg(test)]

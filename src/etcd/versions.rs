@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{backend, requests, wal};
+use super::{backend, raft_entries, wal};
 use crate::model::DataVersion;
 use crate::model::versions::{Minor, Versions};
 
@@ -34,7 +34,7 @@ pub fn at_rest(data_dir: &Path, wal_dir: Option<&Path>) -> DataVersion {
         // An entry takes the place of the one that had its index, and of all after that one.
         set.retain(|(index, _)| *index < entry.index);
         if entry.kind == 0 && entry.index > applied {
-            set.extend(requests::cluster_version(entry.data).map(|version| (entry.index, version)));
+            set.extend(raft_entries::cluster_version(entry.data).map(|version| (entry.index, version)));
         }
     });
     match read {

@@ -5,7 +5,7 @@
 //! validity, an unreachable API server and changed key material are causes of any component they affect.
 
 use super::{containers_of, surroundings};
-use crate::model::closure::{FileKind, FileState};
+use crate::model::config_files::{FileKind, FileState};
 use crate::model::manifest::DataIdentity;
 use crate::model::verdict::{Assessment, Cause, Judgement, Verdict};
 use crate::model::{ClosureFile, ComponentId, EtcdStatus, Memory, Observation, Role};

@@ -1,7 +1,7 @@
 //! Turns an observation into verdicts. Pure: the clock, the observation and the history are arguments.
 //!
 //! ```text
-//!   for each component          alone.rs         its container and its probes  ─▶ verdict, with hysteresis both ways
+//!   for each component          component_health.rs         its container and its probes  ─▶ verdict, with hysteresis both ways
 //!                               etcd.rs          the status an etcd member reports
 //!   for all of them together    causes.rs        a fault below explains one above; only the root cause is acted on
 //!                               surroundings.rs  certificates, disks, access to the API server
@@ -13,14 +13,14 @@
 //! A cluster-wide symptom is never a local fault, "cannot tell" changes nothing, and a process that answers 401 is
 //! alive.
 
-mod alone;
 mod blame;
 mod causes;
+mod component_health;
+mod config_freshness;
 mod etcd;
 mod finding;
+mod process_activity;
 mod progress;
-mod pursuit;
-mod reads;
 mod services;
 mod surroundings;
 
@@ -60,7 +60,7 @@ struct Past {
     /// Exits counted so far, by pod UID.
     exits: BTreeMap<String, u32>,
     /// Its process, since it was first seen to be stalled.
-    stood_still: pursuit::Watched,
+    stood_still: process_activity::Watched,
     /// What tells whether its trouble is evidence against what it depends on.
     blame: blame::Past,
 }
@@ -76,14 +76,14 @@ pub fn judge(
     let mut judgement = Judgement { etcd: seen.etcd.clone(), ..Judgement::default() };
     let subjects = subjects(seen, memory);
     let roles: Vec<(ComponentId, Role)> =
-        subjects.iter().map(|(id, file)| (id.clone(), alone::role(memory, id, file.as_deref()))).collect();
+        subjects.iter().map(|(id, file)| (id.clone(), component_health::role(memory, id, file.as_deref()))).collect();
     let stuck = progress::look(tick, seen, &roles, policy, &mut history.progress);
     for (id, file) in subjects {
         let past = history.components.remove(&id);
         let undecoded = if file.is_none() { undecoded(seen, memory, &id) } else { None };
         let stuck = stuck.get(&id).map(String::as_str).filter(|_| undecoded.is_none());
-        let subject = alone::Subject { id: &id, file: file.as_deref(), undecoded, stuck };
-        let (assessment, past) = alone::assess(tick, seen, memory, subject, past);
+        let subject = component_health::Subject { id: &id, file: file.as_deref(), undecoded, stuck };
+        let (assessment, past) = component_health::assess(tick, seen, memory, subject, past);
         judgement.components.insert(id.clone(), assessment);
         history.components.insert(id, past);
     }

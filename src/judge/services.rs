@@ -17,10 +17,10 @@
 
 use std::time::Duration;
 
-use super::pursuit::Watched;
+use super::process_activity::Watched;
 use crate::model::observation::ProcessState;
 use crate::model::reading::SymptomKind;
-use crate::model::verdict::{Pursuit, ServiceState};
+use crate::model::verdict::{ProcessActivity, ServiceState};
 use crate::model::{Observation, Reading, Tick, Verdict};
 
 /// Samples in a row that make a verdict of ill.
@@ -105,8 +105,11 @@ pub(super) fn runtime(tick: Tick, seen: &Observation, past: &mut Past) -> Servic
         (Err(_), Some(symptom)) => {
             let at = past.process.at(seen.runtime_work);
             let verdict = match at {
-                Pursuit::Stopped | Pursuit::Idle => Verdict::Stalled,
-                Pursuit::Busy | Pursuit::Nothing | Pursuit::WaitsForDisk | Pursuit::Unseen => Verdict::Unknown,
+                ProcessActivity::Stopped | ProcessActivity::Idle => Verdict::Stalled,
+                ProcessActivity::Busy
+                | ProcessActivity::Nothing
+                | ProcessActivity::WaitsForDisk
+                | ProcessActivity::Unseen => Verdict::Unknown,
             };
             (verdict, format!("{symptom}; {at}"))
         }

@@ -7,15 +7,15 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::*;
-use crate::model::closure::generation_digest;
 use crate::model::component::HostService;
+use crate::model::config_files::generation_digest;
 use crate::model::etcd::{Alarm, AlarmKind, Member, MemberStatus, Metrics, SLOW_FSYNC};
 use crate::model::generation::Stored;
 use crate::model::memory::Record;
 use crate::model::observation::*;
 use crate::model::reading::{Probe, Question, Symptom, SymptomKind};
 use crate::model::surroundings::{Certificate, Disk, DiskUse, Endpoint, Place, User};
-use crate::model::verdict::{Assessment, Cause, Pursuit, Reads};
+use crate::model::verdict::{Assessment, Cause, ProcessActivity, Reads};
 use crate::model::{
     ClosureFile, Digest, EtcdStatus, FileKind, FileState, Generation, Lease, LeaseLook, Manifest, Moment, Reading,
     Role, Slot, Standing,
@@ -577,7 +577,7 @@ fn r17_a_dead_way_to_the_api_server_explains_whoever_goes_that_way_while_the_loc
     let conf = "/etc/kubernetes/scheduler.conf";
     let kubeconfig = |server: &str| FileState::Present {
         kind: FileKind::Kubeconfig {
-            works: crate::model::closure::KubeconfigHealth::Works { not_after: None },
+            works: crate::model::config_files::KubeconfigHealth::Works { not_after: None },
             credentials: Digest::of(b"c"),
         },
         digest: Digest::of(server.as_bytes()),
@@ -1040,7 +1040,7 @@ fn who_answers_and_leaves_its_lease_alone_stands_still() {
     assert!(found.evidence[0].contains("it holds its lease and has not renewed it"), "{:?}", found.evidence);
     assert_eq!(
         found.standstill.as_ref().map(|s| (s.container.as_str(), s.at)),
-        Some(("kube-scheduler-0", Pursuit::Nothing))
+        Some(("kube-scheduler-0", ProcessActivity::Nothing))
     );
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::closure::generation_digest;
+use super::config_files::generation_digest;
 use super::etcd_data::{ClusterFiles, DataDir};
 use super::format::Format;
 use super::lineage::{Incarnation, WentBack, WrongData};

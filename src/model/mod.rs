@@ -7,22 +7,22 @@
 //!
 //! Every other room imports from this one; this one imports from none.
 
-pub mod closure;
+pub mod clock;
 pub mod component;
+pub mod config_files;
 pub mod digest;
 pub mod etcd;
 pub mod etcd_data;
 pub mod etcd_guard;
+pub mod etcd_history;
 pub mod event;
 pub mod format;
 pub mod generation;
 pub mod inhibitor;
-pub mod known;
 pub mod lease;
 pub mod lineage;
 pub mod manifest;
 pub mod memory;
-pub mod moment;
 pub mod notice;
 pub mod observation;
 pub mod plan;
@@ -34,8 +34,9 @@ pub mod surroundings;
 pub mod verdict;
 pub mod versions;
 
-pub use closure::{ClosureFile, FileKind, FileState};
+pub use clock::{Moment, Tick};
 pub use component::{ComponentId, Role};
+pub use config_files::{ClosureFile, FileKind, FileState};
 pub use digest::Digest;
 pub use etcd::EtcdStatus;
 pub use event::Event;
@@ -44,7 +45,6 @@ pub use generation::{Generation, Proof, Standing};
 pub use lease::{Lease, LeaseLook};
 pub use manifest::{FileFault, Manifest};
 pub use memory::Memory;
-pub use moment::{Moment, Tick};
 pub use observation::Observation;
 pub use plan::{Decision, Request, Step};
 pub use policy::Policy;

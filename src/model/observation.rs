@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use super::component::HostService;
 use super::etcd_data::{ClusterFiles, DataDir};
+use super::etcd_history::Growth;
 use super::format::NewerFile;
-use super::known::Growth;
 use super::lease::NODE_LEASE;
 use super::notice::FeatureNotice;
 use super::surroundings::{Certificate, ClockJump, Disk, Endpoint, Pressure};

@@ -211,7 +211,7 @@ const PLENTY: u64 = 4 << 30;
 /// disk has just that much room while it does not run.
 const LEAST_FOR_ETCD: u64 = 64 * 1000 * 1000 + (16 << 20);
 /// Anything else needs this for its next file: the largest that is kept with a generation.
-const LEAST: u64 = super::closure::MAX_FILE_BYTES;
+const LEAST: u64 = super::config_files::MAX_FILE_BYTES;
 
 impl Disk {
     /// How much room there is. `margin` percent more is asked for where a shortage was told already, so that a disk on

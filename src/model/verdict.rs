@@ -150,13 +150,13 @@ pub struct Standstill {
     /// Its container: stopped, the kubelet starts it again.
     pub container: String,
     /// What it is at.
-    pub at: Pursuit,
+    pub at: ProcessActivity,
 }
 
 /// What a process that does not answer is at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Pursuit {
+pub enum ProcessActivity {
     /// It was stopped by a signal.
     Stopped,
     /// It takes no processor time and touches no disk.
@@ -171,7 +171,7 @@ pub enum Pursuit {
     Unseen,
 }
 
-impl fmt::Display for Pursuit {
+impl fmt::Display for ProcessActivity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Stopped => "its process is stopped by a signal",

@@ -16,7 +16,7 @@ use jiff::Timestamp;
 use super::content::{self, Content, Hint};
 use super::credentials;
 use super::file::{self, Fault, Stamp};
-use crate::model::closure::{KubeconfigHealth, MAX_FILE_BYTES, MAX_FILES};
+use crate::model::config_files::{KubeconfigHealth, MAX_FILE_BYTES, MAX_FILES};
 use crate::model::manifest::DataIdentity;
 use crate::model::{ClosureFile, FileKind, FileState, Manifest};
 
@@ -292,7 +292,7 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::model::closure::{KubeconfigHealth, generation_digest};
+    use crate::model::config_files::{KubeconfigHealth, generation_digest};
     use crate::observe::testing::Pki;
 
     struct Node {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::kept::Kept;
+use super::file_cache::Kept;
 use super::kubeconfig::{self, Source};
 use super::{credentials, file};
 use crate::model::Digest;

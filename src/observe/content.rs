@@ -10,7 +10,7 @@ use serde::Deserialize as _;
 use serde_json::Value;
 
 use super::kubeconfig::{self, Kubeconfig};
-use crate::model::closure::KubeconfigHealth;
+use crate::model::config_files::KubeconfigHealth;
 use crate::model::{Digest, FileKind};
 
 /// What a flag says about the file it names, the weightier last.

@@ -10,7 +10,7 @@ use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 
 use super::file::{self, Stamp};
-use super::kept::Kept;
+use super::file_cache::Kept;
 use super::mounts::Mounts;
 use crate::etcd::{at_rest, origin, versions, wal};
 use crate::model::DataVersion;

@@ -23,7 +23,7 @@ use jiff::Timestamp;
 
 use super::closure::{Closures, Looked, Scope};
 use super::file::{self, Fault, Stamp};
-use crate::model::closure::generation_digest;
+use crate::model::config_files::generation_digest;
 use crate::model::manifest::MAX_BYTES;
 use crate::model::observation::{Directory, Gone, ManifestFile, Settled};
 use crate::model::{Digest, FileFault, Manifest, Moment};

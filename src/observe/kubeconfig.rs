@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::credentials;
 use crate::model::Digest;
-use crate::model::closure::KubeconfigHealth;
+use crate::model::config_files::KubeconfigHealth;
 
 /// What a kubeconfig says of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -8,11 +8,11 @@ use jiff::Timestamp;
 use super::envelope::{Fault, encode, golden};
 use super::generations::{CONTENTS, Contents, DESCRIBED, Described, Entry, KeptManifest};
 use super::tests::{changed_memory, full_memory, generation, good, guard, kept, machine, pinned_memory, served, time};
-use super::{Published, PublishedFile, history, known, memory_file, published};
+use super::{Published, PublishedFile, etcd_history_file, history, memory_file, published};
 use crate::model::etcd::Member;
 use crate::model::etcd_data::{AtRest, ClusterFiles, DataDir, LockState, Mount, WalOrigin};
+use crate::model::etcd_history::{Known, Size, World};
 use crate::model::event::EventKind;
-use crate::model::known::{Known, Size, World};
 use crate::model::lineage::{ApiStop, WentBack, WrongData, WrongDataKind};
 use crate::model::manifest::DataIdentity;
 use crate::model::memory::{FORMAT, Unstarted};
@@ -122,7 +122,7 @@ fn what_is_known_of_etcd_and_what_was_published_is_read_in_every_version() {
         version: "3.5.16".into(),
         sizes: vec![Size { at: Timestamp::UNIX_EPOCH, bytes: 6 }],
     };
-    golden(&known::FORMAT, (1, ""), &Known { worlds: vec![world] });
+    golden(&etcd_history_file::FORMAT, (1, ""), &Known { worlds: vec![world] });
     let file = PublishedFile { component: ComponentId::system("etcd"), digest: Digest::of(b"etcd") };
     golden(&published::FORMAT, (1, ""), &Published::from([("etcd.yaml".to_owned(), file)]));
 }

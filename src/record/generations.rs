@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use super::envelope::{self, Fault};
 use super::{DIR_MODE, Finding, Guard, Store};
-use crate::model::closure::{KubeconfigHealth, MAX_FILE_BYTES};
+use crate::model::config_files::{KubeconfigHealth, MAX_FILE_BYTES};
 use crate::model::generation::Stored;
 use crate::model::manifest::MAX_BYTES;
 use crate::model::memory::Machine;

@@ -20,11 +20,11 @@
 
 mod aside;
 pub(crate) mod envelope;
+mod etcd_history_file;
 #[cfg(test)]
 mod format_tests;
 mod generations;
 mod history;
-mod known;
 mod lock;
 mod memory_file;
 mod newer;
@@ -42,9 +42,9 @@ use std::path::{Path, PathBuf};
 use crate::config::Settings;
 use crate::sys::files;
 
+pub use etcd_history_file::last_known;
 pub use generations::{Captured, Capturing, KeptFile};
 pub use history::History;
-pub use known::last_known;
 pub use lock::Guard;
 
 pub use crate::sys::lock_file::LockError;

@@ -12,7 +12,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::{Finding, Guard, Store, envelope, generations, history, known, memory_file, published};
+use super::{Finding, Guard, Store, envelope, etcd_history_file, generations, history, memory_file, published};
 use crate::etcd::restore;
 use crate::model::{Format, Memory, NewerFile, memory};
 use crate::sys::files;
@@ -23,10 +23,12 @@ impl Store {
         let own = [
             (self.memory_path(), &memory::FORMAT, memory_file::MAX_BYTES),
             (self.old_memory_path(), &memory::FORMAT, memory_file::MAX_BYTES),
-            (self.known_path(), &known::FORMAT, known::MAX_BYTES),
+            (self.known_path(), &etcd_history_file::FORMAT, etcd_history_file::MAX_BYTES),
             (self.published_path(), &published::FORMAT, published::MAX_BYTES),
         ];
-        let run = self.run().map(|run| (run.join(known::NAME), &known::FORMAT, known::MAX_BYTES));
+        let run = self
+            .run()
+            .map(|run| (run.join(etcd_history_file::NAME), &etcd_history_file::FORMAT, etcd_history_file::MAX_BYTES));
         let files = own.into_iter().chain(run).chain(self.generation_files());
         let mut found: Vec<NewerFile> =
             files.filter_map(|(path, format, most)| newer_file(&path, format, most)).collect();

@@ -10,9 +10,9 @@ use serde_json::json;
 use super::envelope::{encode, of_the_future};
 use super::generations::{CONTENTS, DESCRIBED, Described};
 use super::tests::{changed_memory, full_memory, good, guard, kept, machine, pinned_memory};
-use super::{Capturing, Guard, Published, Store, history, known, published};
+use super::{Capturing, Guard, Published, Store, etcd_history_file, history, published};
+use crate::model::etcd_history::Known;
 use crate::model::event::EventKind;
-use crate::model::known::Known;
 use crate::model::memory::FORMAT;
 use crate::model::observation::{ManifestFile, Settled};
 use crate::model::{
@@ -183,7 +183,7 @@ fn every_file_of_a_newer_lastgood_is_found() {
     let rows: [Newer; 6] = [
         ("memory.json", FORMAT, memory),
         ("memory.json.old", FORMAT, memory),
-        ("known.json", known::FORMAT, |_| of_the_future(&known::FORMAT, &Known::default(), "")),
+        ("known.json", etcd_history_file::FORMAT, |_| of_the_future(&etcd_history_file::FORMAT, &Known::default(), "")),
         ("published.json", published::FORMAT, |_| of_the_future(&published::FORMAT, &Published::new(), "")),
         ("generations/kube-system_etcd/7/generation.json", DESCRIBED, described),
         ("generations/kube-system_etcd/7/contents.json", CONTENTS, contents),
@@ -214,7 +214,7 @@ fn the_copy_of_the_run_directory_and_a_restore_that_broke_off_are_found() {
     settings.paths.run = dir.path().join("run");
     fs::create_dir(&settings.paths.run).unwrap();
     let copy = settings.paths.run.join("known.json");
-    fs::write(&copy, of_the_future(&known::FORMAT, &Known::default(), "")).unwrap();
+    fs::write(&copy, of_the_future(&etcd_history_file::FORMAT, &Known::default(), "")).unwrap();
     let data = dir.path().join("etcd");
     let intent = data.join(".lastgood-restore-1/intent.json");
     fs::create_dir_all(intent.parent().unwrap()).unwrap();

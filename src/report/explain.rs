@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::history::{GenerationRow, rows};
 use super::input::ReportInput;
-use super::next;
+use super::next_action;
 use super::status::PinView;
 use crate::model::verdict::Reads;
 use crate::model::{ComponentId, EtcdStatus, Event, Verdict};
@@ -65,7 +65,7 @@ impl Explanation {
             }),
             harms: assessment.and_then(|a| a.harms.clone()),
             state: record.slot.to_string(),
-            next: next::next(material, component, record, assessment),
+            next: next_action::next(material, component, record, assessment),
             pinned: PinView::of(record),
             notices: record.notices.values().cloned().collect(),
             generations: rows(record),

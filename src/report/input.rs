@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::figures::Figures;
+use super::counters::Counters;
 use crate::model::inhibitor::Inhibitor;
 use crate::model::{Event, Judgement, Memory, Policy, Snapshots};
 
@@ -24,7 +24,7 @@ pub struct ReportInput<'m> {
     /// The snapshots of this node's etcd, where it has one and they were looked at.
     pub snapshots: Option<&'m Snapshots>,
     /// What the agent counted; absent when none runs.
-    pub figures: Option<&'m Figures>,
+    pub figures: Option<&'m Counters>,
     /// The latest events of note, the newest last.
     pub last: &'m [Event],
 }

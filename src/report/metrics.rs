@@ -294,7 +294,7 @@ mod tests {
 
     use jiff::Timestamp;
 
-    use super::super::figures::{EtcdFigures, Figures};
+    use super::super::counters::{Counters, EtcdCounters};
     use super::super::input::Agent;
     use super::super::shelf::{NewestView, SnapshotsView};
     use super::super::status::{HeldView, Notice, Overall, PauseView, ProofView, RestartsView};
@@ -322,7 +322,7 @@ mod tests {
             replacement: None,
             held: None,
         };
-        let mut figures = Figures::default();
+        let mut figures = Counters::default();
         figures.passed(at(50), Duration::from_millis(12));
         figures.done(&Step::RestartKubelet);
         for _ in 0..2 {
@@ -330,7 +330,7 @@ mod tests {
         }
         figures.etcd = BTreeMap::from([(
             ComponentId::system("etcd"),
-            EtcdFigures {
+            EtcdCounters {
                 answers: true,
                 quorum: false,
                 has_leader: Some(true),
@@ -343,7 +343,7 @@ mod tests {
             },
         )]);
         // Another that says nothing of itself.
-        let silent = EtcdFigures { quorum: true, has_leader: Some(false), ..EtcdFigures::default() };
+        let silent = EtcdCounters { quorum: true, has_leader: Some(false), ..EtcdCounters::default() };
         figures.etcd.insert(ComponentId::system("events"), silent);
         let newest =
             NewestView { file: "a".into(), at: at(-60), age_seconds: 60, revision: 7, bytes: 99, verified: at(-50) };

@@ -21,19 +21,18 @@
 
 pub mod bundle;
 pub mod certificates;
+pub mod counters;
 pub mod doctor;
 pub mod document;
 pub mod etcd;
 pub mod explain;
-pub mod figures;
 #[cfg(test)]
 mod golden;
 pub mod history;
 pub mod input;
 mod kinds;
-pub mod line;
 pub mod metrics;
-pub mod next;
+pub mod next_action;
 pub mod planned;
 pub mod shelf;
 #[cfg(test)]
@@ -42,6 +41,7 @@ pub mod sizing;
 pub mod snapshot;
 pub mod state;
 pub mod status;
+pub mod systemd_status;
 mod table;
 #[cfg(test)]
 mod testing;
@@ -52,17 +52,17 @@ pub mod text;
 pub use crate::report::input::{Agent, Process, ReportInput};
 pub use bundle::Unpacked;
 pub use certificates::Certificates;
+pub use counters::Counters;
 pub use doctor::{Doctor, Examined};
 pub use document::{API_VERSION, List};
 pub use etcd::EtcdView;
 pub use explain::Explanation;
-pub use figures::Figures;
 pub use history::{GenerationRow, History};
-pub use line::systemd_line;
 pub use planned::Planned;
 pub use shelf::{Shelf, SnapshotRow};
 pub use sizing::Sizing;
 pub use snapshot::Snapshot;
 pub use state::{StageView, State};
 pub use status::{Status, is_of_note};
+pub use systemd_status::systemd_line;
 pub use text::{Format, Paint};

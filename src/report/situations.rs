@@ -15,7 +15,7 @@ use crate::model::notice::{NodeNotice, Notice};
 use crate::model::observation::Gone;
 use crate::model::policy::Mode;
 use crate::model::slot::{Held, Probation, Stage, Until, Vacated};
-use crate::model::verdict::{Cause, Pursuit, Reads, Standstill};
+use crate::model::verdict::{Cause, ProcessActivity, Reads, Standstill};
 use crate::model::{Slot, Standing, Verdict};
 
 /// A situation: its name, the component it is about, and what makes it.
@@ -187,7 +187,7 @@ fn missing(scene: &mut Scene, name: &str, how: Gone) {
 
 fn stalled(scene: &mut Scene) {
     bad(scene, "etcd", Verdict::Stalled, "it took the connection and did not answer within 2 s");
-    scene.assessment("etcd").standstill = Some(Standstill { container: "c1".to_owned(), at: Pursuit::Stopped });
+    scene.assessment("etcd").standstill = Some(Standstill { container: "c1".to_owned(), at: ProcessActivity::Stopped });
 }
 
 fn held(scene: &mut Scene) {

@@ -5,10 +5,10 @@ use std::fmt;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::figures::Figures;
+use super::counters::Counters;
 use super::history::stands;
 use super::input::{Agent, Process, ReportInput, between};
-use super::next;
+use super::next_action;
 use super::shelf::SnapshotsView;
 use super::state::{StageView, State};
 use crate::model::event::EventKind;
@@ -94,7 +94,7 @@ pub struct Status {
     pub snapshots: Option<SnapshotsView>,
     /// What the agent counted since it started; absent when none runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub figures: Option<Figures>,
+    pub figures: Option<Counters>,
     /// The latest events of note, the newest last: [`is_of_note`].
     pub last: Vec<Event>,
 }
@@ -367,7 +367,7 @@ impl Component {
                 trial = Some(Trial {
                     healthy_seconds: probation.healthy.as_secs(),
                     soak_seconds: policy.candidate_soak.as_secs(),
-                    deadline_seconds_left: Some(next::until_deadline(material, record, probation).as_secs()),
+                    deadline_seconds_left: Some(next_action::until_deadline(material, record, probation).as_secs()),
                     crashes: probation.crashes,
                 });
             }
@@ -390,14 +390,14 @@ impl Component {
             role: record.role,
             verdict,
             since: assessment.map(|a| a.since).or(last.map(|(_, since)| since)),
-            state: if next::is_withheld(material, id) { State::Stopped } else { State::from(&record.slot) },
+            state: if next_action::is_withheld(material, id) { State::Stopped } else { State::from(&record.slot) },
             proof: proof(record, assessment),
             generation: stands(record),
             known_good: record.goes_back_to().or_else(|| record.known_good().next().map(|g| g.number)),
             actions_left: policy.actions_per_hour.saturating_sub(record.actions.len()),
             pinned: PinView::of(record),
-            note: next::note(material, id, record, assessment),
-            next: next::next(material, id, record, assessment),
+            note: next_action::note(material, id, record, assessment),
+            next: next_action::next(material, id, record, assessment),
             trial,
             replacement,
             held,

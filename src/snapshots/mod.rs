@@ -7,13 +7,12 @@
 //!                                                       bundle: what else a bare machine needs, stored next to it
 //!   a snapshot ──verify──▶ identified by the checksum in its proof, or read completely
 //!              ──remote──▶ object storage (concurrently: it may stall)
-//!   schedule ──due──▶ keeper (the agent's task) ──save, prune──▶ directory ◀── retention: which snapshots to remove
+//!   schedule ──due──▶ task (of the agent) ──save, prune──▶ directory ◀── retention: which snapshots to remove
 //! ```
 
 pub mod bundle;
 mod checksum;
 pub mod directory;
-pub mod keeper;
 mod name;
 mod notices;
 mod proof;
@@ -23,6 +22,7 @@ pub mod save;
 pub mod schedule;
 mod staging;
 mod tally;
+pub mod task;
 pub mod task_input;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -35,9 +35,9 @@ use jiff::Timestamp;
 
 pub use checksum::Checksum;
 pub use directory::{Directory, Locked};
-pub use keeper::SLOT;
 pub use name::{Name, NotAName, Origin};
 pub use proof::{Found, Proof, in_the_way};
+pub use task::SLOT;
 pub use verify::{By, Depth, verify};
 
 use bundle::Bundle;

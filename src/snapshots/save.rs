@@ -33,7 +33,7 @@ use crate::model::Digest;
 use crate::observe::{Feed, Way};
 use crate::sys::clock;
 use crate::sys::files;
-use crate::sys::idle::yield_the_disk;
+use crate::sys::io_priority::yield_the_disk;
 
 /// Parts that wait for the disk: 8 MiB of etcd's 32 KiB, about as many as come while it syncs.
 const QUEUE: usize = 256;

@@ -4,7 +4,7 @@ pub mod clock;
 #[cfg(test)]
 pub(crate) mod crash;
 pub mod files;
-pub mod idle;
+pub mod fsync_bench;
+pub mod io_priority;
 pub mod lock_file;
 pub mod proc;
-pub mod sync_writes;

@@ -26,12 +26,12 @@ const BODIES: [(&str, &str, &str); 11] = [
     ("event", "src/model/event.rs", "Event"),
     ("generation", "src/record/generations.rs", "Described"),
     ("intent", "src/etcd/restore/intent.rs", "Intent"),
-    ("known", "src/model/known.rs", "Known"),
+    ("known", "src/model/etcd_history.rs", "Known"),
     ("memory", "src/model/memory.rs", "Memory"),
     ("proof", "src/snapshots/proof.rs", "Proof"),
     ("published", "src/record/published.rs", "PublishedFile"),
     ("remote", "src/model/snapshot.rs", "Remote"),
-    ("restored", "src/etcd/restore/record.rs", "Record"),
+    ("restored", "src/etcd/restore/receipt.rs", "Record"),
 ];
 
 /// One file of the source.

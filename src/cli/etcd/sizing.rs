@@ -27,12 +27,12 @@ use crate::cli::{Exit, Failure, out};
 use crate::config::Settings;
 use crate::model::EtcdStatus;
 use crate::model::etcd_data::LockState;
-use crate::model::known::{Growth, Known};
+use crate::model::etcd_history::{Growth, Known};
 use crate::observe::{self, LocalMember};
 use crate::record;
 use crate::report::sizing::{Examined, beside_a_running_etcd};
 use crate::report::{Format, Sizing};
-use crate::sys::sync_writes::{self, Limits, Measured};
+use crate::sys::fsync_bench::{self, Limits, Measured};
 
 /// Writes that are made unless more or fewer are asked for: twenty of them lie beyond the 99th percentile.
 const WRITES: u32 = 2000;
@@ -194,7 +194,7 @@ async fn measure(place: &Place, runs: bool, args: &SizingArgs) -> Result<Measure
     let stop = Arc::new(AtomicBool::new(false));
     let limits = Limits { writes: args.writes, longest: LONGEST };
     let (told, there) = (Arc::clone(&stop), dir.clone());
-    let mut task = tokio::task::spawn_blocking(move || sync_writes::measure(&there, limits, &told));
+    let mut task = tokio::task::spawn_blocking(move || fsync_bench::measure(&there, limits, &told));
     let measured = tokio::select! {
         measured = &mut task => measured,
         () = async { tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} } } => {

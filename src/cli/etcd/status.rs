@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep};
 use crate::cli::{Exit, Failure, out};
 use crate::config::Settings;
 use crate::judge::{self, History};
-use crate::model::known::{Growth, Known, Size};
+use crate::model::etcd_history::{Growth, Known, Size};
 use crate::model::observation::Directory;
 use crate::model::{ComponentId, EtcdStatus, Memory, Observation, Tick, Verdict};
 use crate::observe::{LocalMember, Observer};

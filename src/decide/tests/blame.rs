@@ -1,7 +1,7 @@
 //! A dependent becomes unhealthy while its API server is on probation: when it counts against the API server (Q13).
 
 use super::world::{API, FILE, Up, World, back_to_good, id, manifest};
-use crate::model::verdict::Pursuit;
+use crate::model::verdict::ProcessActivity;
 use crate::model::{Slot, Standing, Step};
 
 const CONTROLLERS: &str = "kube-controller-manager";
@@ -33,16 +33,16 @@ fn q13_a_dependent_that_is_stopped_hung_or_killed_is_not_held_against_a_good_can
     type Trouble = fn(&mut World);
     let rows: [(&str, Trouble); 4] = [
         ("is stopped by a signal, and its container is stopped by us", |w| {
-            w.hung.insert(CONTROLLERS.to_owned(), Pursuit::Stopped);
+            w.hung.insert(CONTROLLERS.to_owned(), ProcessActivity::Stopped);
         }),
         ("is stopped by a signal, and exits when it goes on", |w| {
-            w.hung.insert(CONTROLLERS.to_owned(), Pursuit::Stopped);
+            w.hung.insert(CONTROLLERS.to_owned(), ProcessActivity::Stopped);
             w.run(1);
             w.hung.clear();
             exit(w, 1);
         }),
         ("works at something and answers nobody until the kubelet kills it", |w| {
-            w.hung.insert(CONTROLLERS.to_owned(), Pursuit::Busy);
+            w.hung.insert(CONTROLLERS.to_owned(), ProcessActivity::Busy);
             w.run(40);
             w.hung.clear();
             exit(w, 137);
@@ -79,7 +79,7 @@ fn q13_a_harmful_candidate_goes_whatever_else_happens_to_its_dependents() {
     let mut world = World::adopted();
     world.write(FILE, &manifest(API, "--refuse"));
     world.run(20);
-    world.hung.insert("kube-scheduler".to_owned(), Pursuit::Stopped);
+    world.hung.insert("kube-scheduler".to_owned(), ProcessActivity::Stopped);
     world.until(300, "given up", |w| w.says("kube-controller-manager became unhealthy after this change"));
     world.until(60, "known-good back", |w| back_to_good(w, API));
     assert!(matches!(world.generation(API, 2).standing, Standing::Quarantined { .. }), "{}", world.story());

@@ -2,7 +2,7 @@
 
 use super::world::{API, FILE, FOUR, World, back_to_good, id, manifest};
 use crate::model::observation::Gone;
-use crate::model::verdict::Pursuit;
+use crate::model::verdict::ProcessActivity;
 use crate::model::{Request, Slot, Step};
 
 #[test]
@@ -175,7 +175,7 @@ fn n23_what_was_put_back_and_cannot_serve_yet_is_not_fought_over() {
     ];
     for (what, breaks) in breakages {
         let mut world = World::adopted();
-        world.hung.insert("etcd".to_owned(), Pursuit::Busy);
+        world.hung.insert("etcd".to_owned(), ProcessActivity::Busy);
         world.run(30);
         for _ in 0..360 {
             breaks(&mut world);

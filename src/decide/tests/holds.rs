@@ -5,7 +5,7 @@ use crate::model::observation::{BusyKind, BusyProcess, Gone};
 use crate::model::plan::Refusal;
 use crate::model::policy::Mode;
 use crate::model::reading::{Symptom, SymptomKind};
-use crate::model::verdict::Pursuit;
+use crate::model::verdict::ProcessActivity;
 use crate::model::{Request, Slot};
 
 #[test]
@@ -69,7 +69,7 @@ fn n5_a_runtime_that_does_not_answer_moves_nothing() {
 fn t21_q3_what_was_put_back_and_went_or_broke_while_paused_is_left() {
     for (what, breaks) in [("torn", true), ("deleted", false)] {
         let mut world = World::adopted();
-        world.hung.insert("etcd".to_owned(), Pursuit::Busy);
+        world.hung.insert("etcd".to_owned(), ProcessActivity::Busy);
         world.run(30);
         world.write(FILE, "a: [");
         world.until(30, "put back", |w| w.files[FILE].0 == manifest(API, ""));

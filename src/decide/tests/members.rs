@@ -4,7 +4,7 @@ use super::world::{FOUR, Up, World, id, manifest, member, restored};
 use std::time::Duration;
 
 use crate::model::etcd::{Alarm, AlarmKind, Metrics, SLOW_FSYNC};
-use crate::model::known::Growth;
+use crate::model::etcd_history::Growth;
 use crate::model::notice::{FeatureNotice, Notice};
 use crate::model::observation::Gone;
 use crate::model::policy::{Mode, RevisionRegression};

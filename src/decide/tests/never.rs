@@ -23,7 +23,7 @@ use crate::model::lineage::WrongDataKind;
 use crate::model::memory::Record;
 use crate::model::reading::{Symptom, SymptomKind};
 use crate::model::slot::Wish;
-use crate::model::verdict::Pursuit;
+use crate::model::verdict::ProcessActivity;
 use crate::model::{ComponentId, Memory, Slot, Standing, Step};
 
 /// Sequences per promise, where PROPTEST_CASES says nothing.
@@ -236,7 +236,7 @@ fn never_5_one_look_moves_nothing() {
 }
 
 fn hang(world: &mut World, who: &str) {
-    world.hung.insert(who.to_owned(), Pursuit::Stopped);
+    world.hung.insert(who.to_owned(), ProcessActivity::Stopped);
 }
 
 fn no_leader(world: &mut World, lost: bool) {

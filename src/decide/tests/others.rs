@@ -7,7 +7,7 @@ use super::world::{World, member};
 use crate::model::etcd::Agreed;
 use crate::model::reading::{Symptom, SymptomKind};
 use crate::model::surroundings::{Endpoint, Place};
-use crate::model::verdict::Pursuit;
+use crate::model::verdict::ProcessActivity;
 use crate::model::{Reading, Step};
 
 const API: &str = "kube-apiserver";
@@ -26,7 +26,7 @@ fn ours_hangs(own: u64, members: &[u64], well: &[u64]) -> World {
         status.agreed.as_mut().unwrap().member = own;
     });
     world.run(5);
-    world.hung.insert("etcd".to_owned(), Pursuit::Stopped);
+    world.hung.insert("etcd".to_owned(), ProcessActivity::Stopped);
     world.etcd_says(|status| {
         status.members_elsewhere = Some(all.clone());
         let agreed = |id| Agreed { cluster: 0xc1, member: id, term: 5, revision: 1000 };
@@ -98,7 +98,7 @@ fn q10_a_hung_api_server_is_stopped_where_an_address_elsewhere_answers_meanwhile
             at: Duration::from_secs(world.seconds + if now { 40 } else { 0 }),
             bad_for: Duration::ZERO,
         }];
-        world.hung.insert(API.to_owned(), Pursuit::Stopped);
+        world.hung.insert(API.to_owned(), ProcessActivity::Stopped);
         world.run(300);
         let count = world.steps.iter().filter(|step| stops(step, API)).count();
         assert_eq!(count, usize::from(stopped), "an address {situation}: {}", world.story());
@@ -113,7 +113,7 @@ fn q10_whoever_does_not_know_whether_other_masters_exist_leaves_it_to_the_kubele
     let mut world = World::adopted();
     world.etcd.clear();
     world.memory.incarnations.clear();
-    world.hung.insert(API.to_owned(), Pursuit::Stopped);
+    world.hung.insert(API.to_owned(), ProcessActivity::Stopped);
     world.run(300);
     world.assert_untouched();
     assert!(world.says("it is unknown whether other masters exist"), "{}", world.story());

@@ -4,7 +4,7 @@ use super::world::{API, FILE, MOVES, World, back_to_good, id, manifest};
 use crate::model::component::HostService;
 use crate::model::reading::{Symptom, SymptomKind};
 use crate::model::slot::Stage;
-use crate::model::verdict::Pursuit;
+use crate::model::verdict::ProcessActivity;
 use crate::model::{Lease, Slot, Step};
 
 /// For how long a kubelet is left alone: its lease says nothing else.
@@ -59,11 +59,11 @@ fn a_node_lease_that_nobody_holds_costs_one_restart_within_its_duration() {
 #[test]
 fn a_kubelet_or_runtime_that_hangs_again_at_once_is_restarted_after_its_pause_only() {
     let runtime = |step: &Step| matches!(step, Step::RestartRuntime);
-    type Row = (&'static str, Pursuit, fn(&Step) -> bool, u64);
+    type Row = (&'static str, ProcessActivity, fn(&Step) -> bool, u64);
     let rows: [Row; 3] = [
-        ("kubelet", Pursuit::Stopped, restarts_kubelet, PAUSE),
-        ("kubelet", Pursuit::Idle, restarts_kubelet, PAUSE),
-        ("containerd", Pursuit::Idle, runtime, 60),
+        ("kubelet", ProcessActivity::Stopped, restarts_kubelet, PAUSE),
+        ("kubelet", ProcessActivity::Idle, restarts_kubelet, PAUSE),
+        ("containerd", ProcessActivity::Idle, runtime, 60),
     ];
     for (name, at, is, pause) in rows {
         let mut world = World::adopted();
@@ -85,7 +85,7 @@ fn a_kubelet_that_a_person_restarted_has_its_time_also_when_the_budget_was_given
     world.run(20);
     let restarted = world.seconds;
     world.kubelet_started = restarted;
-    world.hung.insert("kubelet".to_owned(), Pursuit::Idle);
+    world.hung.insert("kubelet".to_owned(), ProcessActivity::Idle);
     let taken = when(&mut world, 60, restarts_kubelet, |_| {});
     assert!(taken.len() == 1 && taken[0] >= restarted + PAUSE, "{restarted} {taken:?}");
 }
@@ -110,7 +110,7 @@ fn waits_for_the_kubelet() -> (World, u64) {
     let restarted = world.seconds;
     (world.kubelet_started, world.kubelet_heard) = (restarted, false);
     world.until(60, "put in", |w| matches!(w.slot(API), Slot::RollingBack(r) if r.stage >= Stage::StoppingOld));
-    world.hung.insert("kubelet".to_owned(), Pursuit::Idle);
+    world.hung.insert("kubelet".to_owned(), ProcessActivity::Idle);
     world.run(5);
     match world.slot(API) {
         Slot::RollingBack(r) => assert_eq!(r.stage, Stage::Nudging, "{}", world.story()),

@@ -1,7 +1,7 @@
 //! Keys and certificates are renewed: what a healthy process has loaded is the new normal (Q4).
 
 use super::world::{World, id};
-use crate::model::verdict::{Cause, Pursuit};
+use crate::model::verdict::{Cause, ProcessActivity};
 use crate::model::{FileKind, FileState, Step};
 
 const CERTIFICATE: &str = "/etc/kubernetes/pki/apiserver.crt";
@@ -36,7 +36,7 @@ fn restart(world: &mut World, name: &str) {
 /// The cause that is found when the controller manager hangs, and whether it was restarted.
 fn hangs(world: &mut World) -> (Option<Cause>, bool) {
     world.steps.clear();
-    world.hung.insert(MANAGER.to_owned(), Pursuit::Stopped);
+    world.hung.insert(MANAGER.to_owned(), ProcessActivity::Stopped);
     let mut cause = None;
     for _ in 0..30 {
         world.run(1);
@@ -84,7 +84,7 @@ fn q4_after_a_renewal_what_a_healthy_process_has_loaded_is_the_new_normal() {
             |world| {
                 renew(world);
                 world.run(1);
-                world.hung.insert(MANAGER.to_owned(), Pursuit::Busy);
+                world.hung.insert(MANAGER.to_owned(), ProcessActivity::Busy);
                 let pod = world.pods.get_mut(&id(MANAGER)).unwrap();
                 (pod.started, pod.attempt) = (crate::decide::tests::renewal::soon(world.seconds), pod.attempt + 1);
                 world.run(60);
@@ -140,7 +140,7 @@ fn other_kinds_of_files_do_not_follow_and_no_generation_is_another_for_it() {
     let other =
         |kind| FileState::Present { kind, digest: crate::model::Digest::of(b"kept"), mode: 0o600, uid: 0, gid: 0 };
     let credentials = crate::model::Digest::of(b"credentials");
-    let works = crate::model::closure::KubeconfigHealth::Works { not_after: None };
+    let works = crate::model::config_files::KubeconfigHealth::Works { not_after: None };
     let kept = [
         other(FileKind::Config),
         other(FileKind::Kubeconfig { works, credentials }),

@@ -1,7 +1,7 @@
 //! A process, the kubelet or the runtime is stalled.
 
 use super::world::{API, World, id};
-use crate::model::verdict::Pursuit;
+use crate::model::verdict::ProcessActivity;
 use crate::model::{Request, Slot, Step};
 
 /// Whether this step stops a container of that component.
@@ -11,7 +11,7 @@ fn stops(step: &Step, name: &str) -> bool {
 
 #[test]
 fn a_process_that_stands_still_is_restarted_once_and_its_dependents_are_not() {
-    for (at, name) in [(Pursuit::Stopped, API), (Pursuit::Idle, API), (Pursuit::Idle, "etcd")] {
+    for (at, name) in [(ProcessActivity::Stopped, API), (ProcessActivity::Idle, API), (ProcessActivity::Idle, "etcd")] {
         let mut world = World::adopted();
         world.hung.insert(name.to_owned(), at);
         world.until(30, "serves again", |w| w.steps.iter().any(|step| stops(step, name)) && w.serves(name));
@@ -26,7 +26,7 @@ fn a_process_that_stands_still_is_restarted_once_and_its_dependents_are_not() {
 #[test]
 fn a_process_that_stands_still_again_and_again_is_held_until_a_person_resumes() {
     let mut world = World::adopted();
-    let hang = |world: &mut World| world.hung.insert("kube-scheduler".to_owned(), Pursuit::Idle);
+    let hang = |world: &mut World| world.hung.insert("kube-scheduler".to_owned(), ProcessActivity::Idle);
     for _ in 0..world.policy.actions_per_hour + 1 {
         hang(&mut world);
         world.run(60);
@@ -40,12 +40,16 @@ fn a_process_that_stands_still_again_and_again_is_held_until_a_person_resumes() 
 
 #[test]
 fn q8_what_works_at_something_or_waits_for_its_disk_is_left_to_the_kubelet() {
-    for at in [Pursuit::Busy, Pursuit::WaitsForDisk, Pursuit::Unseen] {
+    for at in [ProcessActivity::Busy, ProcessActivity::WaitsForDisk, ProcessActivity::Unseen] {
         let mut world = World::adopted();
         world.hung.insert("etcd".to_owned(), at);
         world.run(300);
         world.assert_untouched();
-        assert!(at == Pursuit::WaitsForDisk || world.says("left to the kubelet's own probes"), "{}", world.story());
+        assert!(
+            at == ProcessActivity::WaitsForDisk || world.says("left to the kubelet's own probes"),
+            "{}",
+            world.story()
+        );
     }
 }
 
@@ -53,8 +57,8 @@ fn q8_what_works_at_something_or_waits_for_its_disk_is_left_to_the_kubelet() {
 fn q8_an_api_server_that_hangs_on_a_hung_etcd_is_not_the_one_that_is_restarted() {
     let mut world = World::adopted();
     // etcd works at something, so nothing is done about it; nor about whoever waits for it.
-    world.hung.insert("etcd".to_owned(), Pursuit::Busy);
-    world.hung.insert(API.to_owned(), Pursuit::Idle);
+    world.hung.insert("etcd".to_owned(), ProcessActivity::Busy);
+    world.hung.insert(API.to_owned(), ProcessActivity::Idle);
     world.run(300);
     world.assert_untouched();
 }
@@ -63,7 +67,7 @@ fn q8_an_api_server_that_hangs_on_a_hung_etcd_is_not_the_one_that_is_restarted()
 fn a_stop_that_fails_is_tried_again_and_spends_nothing() {
     let mut world = World::adopted();
     world.hands_fail = true;
-    world.hung.insert("kube-scheduler".to_owned(), Pursuit::Stopped);
+    world.hung.insert("kube-scheduler".to_owned(), ProcessActivity::Stopped);
     world.run(120);
     world.hands_fail = false;
     world.until(60, "serves again", |w| w.serves("kube-scheduler"));
@@ -85,7 +89,7 @@ fn a_kubelet_or_a_runtime_that_stands_still_is_restarted_within_its_budget() {
             _ => world.policy.runtime_restarts_per_hour,
         };
         for _ in 0..budget + 2 {
-            world.hung.insert(name.to_owned(), Pursuit::Idle);
+            world.hung.insert(name.to_owned(), ProcessActivity::Idle);
             world.run(120);
         }
         let restarts = world.steps.iter().filter(|step| is_restart(step)).count();
@@ -101,7 +105,7 @@ fn a_kubelet_or_a_runtime_that_stands_still_is_restarted_within_its_budget() {
         assert!(world.says(command), "{name}: as it is configured: {}", world.story());
     }
     let mut world = World::adopted();
-    world.hung.insert("containerd".to_owned(), Pursuit::Busy);
+    world.hung.insert("containerd".to_owned(), ProcessActivity::Busy);
     world.run(300);
     world.assert_untouched();
 }
@@ -111,7 +115,7 @@ fn t21_nothing_that_stands_still_is_restarted_while_paused() {
     let mut world = World::adopted();
     world.ask(&Request::Pause { seconds: 3600, reason: String::new() }).unwrap();
     for name in [API, "kubelet", "containerd"] {
-        world.hung.insert(name.to_owned(), Pursuit::Stopped);
+        world.hung.insert(name.to_owned(), ProcessActivity::Stopped);
         world.run(60);
         world.assert_untouched();
         world.hung.clear();
@@ -124,7 +128,7 @@ fn t10_a_control_plane_that_hung_and_goes_on_is_not_started_a_second_time() {
     let mut world = World::adopted();
     // Both hang; before anything is decided they go on, as a machine that was suspended does. Who is stopped by a signal is
     // decided about when two questions went unanswered, who is merely idle some seconds later.
-    for (at, seconds) in [(Pursuit::Stopped, 1), (Pursuit::Idle, 4)] {
+    for (at, seconds) in [(ProcessActivity::Stopped, 1), (ProcessActivity::Idle, 4)] {
         world.hung.insert("etcd".to_owned(), at);
         world.hung.insert(API.to_owned(), at);
         world.run(seconds);
@@ -133,8 +137,8 @@ fn t10_a_control_plane_that_hung_and_goes_on_is_not_started_a_second_time() {
         world.assert_untouched();
     }
     // etcd is the root; what hung on it goes on with it, and only one process of each ran at any time.
-    world.hung.insert("etcd".to_owned(), Pursuit::Stopped);
-    world.hung.insert(API.to_owned(), Pursuit::Stopped);
+    world.hung.insert("etcd".to_owned(), ProcessActivity::Stopped);
+    world.hung.insert(API.to_owned(), ProcessActivity::Stopped);
     world.until(40, "etcd is stopped", |w| w.steps.iter().any(|step| stops(step, "etcd")));
     world.hung.clear();
     world.run(300);

@@ -3,7 +3,7 @@
 use super::world::{API, FILE, Pod, Up, World, back_to_good, id, manifest, yaml_1_1};
 use crate::model::notice::Notice;
 use crate::model::reading::{Symptom, SymptomKind};
-use crate::model::verdict::Pursuit;
+use crate::model::verdict::ProcessActivity;
 use crate::model::{Request, Slot, Step, Verdict};
 
 /// A Pod that every parser reads and the kubelet refuses.
@@ -103,7 +103,7 @@ fn what_the_kubelet_runs_and_we_cannot_read_is_told_once_and_left_alone() {
     assert_eq!((notice(&world, API), times(&world)), (Some(told.clone()), 1), "{}", world.story());
 
     // It is asked as the manifest before says: that it answers nobody there means nothing, and it is not restarted.
-    world.hung.insert(API.to_owned(), Pursuit::Idle);
+    world.hung.insert(API.to_owned(), ProcessActivity::Idle);
     world.run(120);
     world.assert_untouched();
     let (verdict, _) = world.memory.components[&id(API)].verdict.unwrap();
@@ -139,7 +139,7 @@ fn what_decodes_again_and_is_the_pod_that_runs_is_proven_by_it() {
     world.kubelet_started = world.seconds;
     world.kubelet_heard = false;
     world.memory.api_served = None;
-    world.hung.insert(API.to_owned(), Pursuit::Busy);
+    world.hung.insert(API.to_owned(), ProcessActivity::Busy);
     world.write(FILE, &manifest(API, "--v=4"));
     world.run(120);
     assert!(matches!(world.slot(API), Slot::Unread { candidate: 2, good: 1, .. }), "{}", world.story());

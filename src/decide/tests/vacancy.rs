@@ -81,7 +81,7 @@ fn a_restore_that_never_ends_is_told_and_the_slot_is_to_be_filled() {
 fn a_kubelet_that_ends_no_pod_has_it_stopped_for_it() {
     let mut world = World::adopted();
     world.power_cut();
-    world.hung.insert(API.to_owned(), crate::model::verdict::Pursuit::Idle);
+    world.hung.insert(API.to_owned(), crate::model::verdict::ProcessActivity::Idle);
     world.run(3);
     assert!(!world.kubelet_heard, "no API server has served");
     restoring(&mut world);

@@ -14,7 +14,7 @@ use jiff::Timestamp;
 
 use crate::decide::{Scene, concluded, decide};
 use crate::judge::{History, judge};
-use crate::model::closure::generation_digest;
+use crate::model::config_files::generation_digest;
 use crate::model::etcd::{Agreed, Member, MemberStatus};
 use crate::model::etcd_data::{DataDir, LockState};
 use crate::model::etcd_data::{KubeSystem, StoreIdentity, WalOrigin};
@@ -22,7 +22,7 @@ use crate::model::notice::FeatureNotice;
 use crate::model::observation::*;
 use crate::model::plan::Refusal;
 use crate::model::reading::{Probe, Question, Symptom, SymptomKind};
-use crate::model::verdict::Pursuit;
+use crate::model::verdict::ProcessActivity;
 use crate::model::versions::Versions;
 use crate::model::*;
 
@@ -46,7 +46,7 @@ pub(super) enum Up {
 
 pub(crate) struct World {
     /// How the databases grew.
-    pub(super) growth: BTreeMap<ComponentId, crate::model::known::Growth>,
+    pub(super) growth: BTreeMap<ComponentId, crate::model::etcd_history::Growth>,
     /// What the features report.
     pub(super) notices: Vec<FeatureNotice>,
     pub(crate) seconds: u64,
@@ -74,7 +74,7 @@ pub(crate) struct World {
     pub(super) kubelet_heard: bool,
     pub(super) hands_fail: bool,
     /// Who answers nobody, by the name of the component, `kubelet` or `containerd`, and what the process is at.
-    pub(super) hung: BTreeMap<String, Pursuit>,
+    pub(super) hung: BTreeMap<String, ProcessActivity>,
     pub(super) listeners: BTreeMap<u16, Listener>,
     pub(super) data_changed: u64,
     /// Device and inode of etcd's `member` directory.
@@ -398,11 +398,11 @@ impl World {
 
     fn work(&self, name: &str) -> Option<Work> {
         let (state, busy) = match self.hung.get(name) {
-            Some(Pursuit::Unseen) => return None,
-            Some(Pursuit::Stopped) => (ProcessState::Stopped, false),
-            Some(Pursuit::WaitsForDisk) => (ProcessState::WaitsForDisk, false),
-            Some(Pursuit::Idle) => (ProcessState::Runs, false),
-            Some(Pursuit::Busy | Pursuit::Nothing) | None => (ProcessState::Runs, true),
+            Some(ProcessActivity::Unseen) => return None,
+            Some(ProcessActivity::Stopped) => (ProcessState::Stopped, false),
+            Some(ProcessActivity::WaitsForDisk) => (ProcessState::WaitsForDisk, false),
+            Some(ProcessActivity::Idle) => (ProcessState::Runs, false),
+            Some(ProcessActivity::Busy | ProcessActivity::Nothing) | None => (ProcessState::Runs, true),
         };
         let cpu = Duration::from_secs(if busy { self.seconds } else { 1 });
         Some(Work { state, cpu, io: 0, at: Duration::from_secs(self.seconds) })

@@ -1,7 +1,7 @@
 //! Builds the planned data directory next to the existing one, and verifies it as if another program had built it.
 //!
 //! ```text
-//!   snapshot ──pages, transform.rs, writer.rs──▶ pipe.rs ──▶ member/snap/db ─┬─ fsync
+//!   snapshot ──pages, transform.rs, writer.rs──▶ block_pipe.rs ──▶ member/snap/db ─┬─ fsync
 //!                one thread                        the caller's              └─ read again
 //! ```
 //!
@@ -15,14 +15,14 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::thread::{self, ScopedJoinHandle};
 
-use super::apart::Log;
-use super::idle::{self, Idle};
 use super::intent::Intent;
 use super::layout::DIR_MODE;
 use super::plan::Planned;
+use super::precheck::{self, Idle};
+use super::separate_wal::Log;
 use super::staging::Staging;
 use super::transform::{self, Broken};
-use super::{Fault, NewMember, pipe, snap, wal};
+use super::{Fault, NewMember, block_pipe, raft_snapshot, wal_writer};
 use crate::etcd::backend::Member;
 use crate::etcd::bbolt::Database;
 use crate::etcd::bbolt::writer::Writer;
@@ -57,7 +57,7 @@ impl Planned {
             return Err(Fault::refused(why, "take its manifest out of the manifest directory first"));
         }
         // Kept until the data directory is exchanged.
-        let idle = idle::hold(&self.data_dir)?;
+        let idle = precheck::hold(&self.data_dir)?;
         self.prepare_data_dir()?;
         let staging = Staging::new(&self.data_dir, &Intent::building(&self))?;
         let written = self.alone(&staging).and_then(|()| self.write(&staging, progress));
@@ -114,8 +114,11 @@ impl Planned {
         let path = snap.join("db");
         let file = self.owner.file(&path)?;
         // Before the database, whose bytes the disk would otherwise write first.
-        self.owner.whole(&snap.join(snap::file_name(&self.plan.cluster)), &snap::file(&self.plan.cluster))?;
-        self.owner.whole(&log.join(wal::FILE_NAME), &wal::segment(&self.plan.cluster))?;
+        self.owner.whole(
+            &snap.join(raft_snapshot::file_name(&self.plan.cluster)),
+            &raft_snapshot::file(&self.plan.cluster),
+        )?;
+        self.owner.whole(&log.join(wal_writer::FILE_NAME), &wal_writer::segment(&self.plan.cluster))?;
         for dir in [&snap, &log, member] {
             files::fsync_dir(dir)?;
         }
@@ -131,7 +134,7 @@ impl Planned {
         let from = Database::open(&self.source)?;
         let of = self.plan.snapshot.size;
         let (copied, written) = thread::scope(|scope| {
-            let (to, mut blocks) = pipe::new();
+            let (to, mut blocks) = block_pipe::new();
             let copying = thread::Builder::new().name("pages".to_owned()).spawn_scoped(scope, || {
                 let mut to = Writer::new(to, from.meta().page_size)?;
                 transform::copy(&from, &mut to, &self.plan.cluster, self.plan.revisions.moved_to)?;

@@ -5,7 +5,7 @@ use std::fs;
 
 use super::cluster::NewCluster;
 use super::testing::{VM, ask, dump, etcdutl, restore, snapshot};
-use super::{Node, snap, wal};
+use super::{Node, raft_snapshot, wal_writer};
 
 /// What etcdutl writes for a cluster is what is written here. An etcd that is handed either cannot tell them apart.
 fn the_same_as_etcdutl(initial: &str, name: &str, token: &str) {
@@ -27,11 +27,14 @@ fn the_same_as_etcdutl(initial: &str, name: &str, token: &str) {
         "--mark-compacted",
     ]);
     let read = |path: &str| fs::read(theirs.join("member").join(path)).unwrap();
-    let log = read(&format!("wal/{}", wal::FILE_NAME));
-    let ours = wal::segment(&cluster);
+    let log = read(&format!("wal/{}", wal_writer::FILE_NAME));
+    let ours = wal_writer::segment(&cluster);
     assert!(log.starts_with(&ours), "{initial}: the log differs");
     assert!(log[ours.len()..].iter().all(|byte| *byte == 0), "{initial}: etcdutl wrote more");
-    assert!(snap::file(&cluster) == read(&format!("snap/{}", snap::file_name(&cluster))), "{initial}: .snap differs");
+    assert!(
+        raft_snapshot::file(&cluster) == read(&format!("snap/{}", raft_snapshot::file_name(&cluster))),
+        "{initial}: .snap differs"
+    );
 
     let mut ask = ask(&from, &dir.path().join("ours"), initial);
     ask.name = Some(name.to_owned());

@@ -7,8 +7,8 @@ use std::{fmt, io};
 
 use serde::{Deserialize, Serialize};
 
-use super::apart::Log;
 use super::plan::Planned;
+use super::separate_wal::Log;
 use crate::model::{Digest, Format};
 use crate::sys::files;
 

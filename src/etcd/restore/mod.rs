@@ -12,44 +12,44 @@
 //!
 //! ```text
 //!   member                            what etcd opens
-//!   .lastgood-restore-ID/intent.json  the current step, written before it is taken         swap.rs
+//!   .lastgood-restore-ID/intent.json  the current step, written before it is taken         exchange.rs
 //!   .lastgood-restore-ID/member       the new data; after the exchange, the old ones
 //!   member.before-restore-TIME        the old data; lastgood never removes them
-//!   .lastgood-restored-TIME.json      what was restored, when, by which program; lastgood never removes it     record.rs
+//!   .lastgood-restored-TIME.json      what was restored, when, by which program; lastgood never removes it     receipt.rs
 //! ```
 //!
-//! A separate WAL (`--wal-dir`) has the same entries in its directory: apart.rs.
+//! A separate WAL (`--wal-dir`) has the same entries in its directory: separate_wal.rs.
 //!
 //! A restore that is killed at any point is ended by [`finish`]: before the exchange it is undone, after it completed.
 
-mod apart;
+mod block_pipe;
 mod build;
 mod cluster;
 #[cfg(test)]
 mod crash_tests;
 mod encode;
+mod exchange;
 #[cfg(test)]
 mod format_tests;
 #[cfg(test)]
 mod golden_tests;
-mod idle;
 mod intent;
 mod layout;
-mod pipe;
 mod plan;
+mod precheck;
+mod raft_snapshot;
 #[cfg(test)]
 mod real_tests;
-mod record;
+mod receipt;
 mod revisions;
-mod snap;
+mod separate_wal;
 mod staging;
-mod swap;
 #[cfg(test)]
 pub(super) mod testing;
 #[cfg(test)]
 mod tests;
 mod transform;
-mod wal;
+mod wal_writer;
 
 use std::io;
 use std::path::PathBuf;
@@ -64,11 +64,11 @@ use crate::model::versions::Minor;
 
 pub use super::restore::intent::{Finished, Restored};
 pub use super::restore::staging::{newer, unfinished};
-pub use apart::Log;
 pub use build::{Built, Checked};
 pub use cluster::{NewCluster, NewMember, NoCluster};
+pub use exchange::finish;
 pub use plan::{Plan, Planned};
-pub use swap::finish;
+pub use separate_wal::Log;
 
 /// What the operator asks for. What is absent comes from the etcd manifest of the node, where there is one.
 #[derive(Clone, Debug)]

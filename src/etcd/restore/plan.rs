@@ -19,7 +19,7 @@ use serde::Serialize;
 
 use super::cluster::{NewCluster, NoCluster, peer_url};
 use super::layout::{Owner, Stamp, not_empty, random, stamp};
-use super::{Ask, Fault, Node, OfManifest, apart, idle, revisions};
+use super::{Ask, Fault, Node, OfManifest, precheck, revisions, separate_wal};
 use crate::etcd::backend::{self, Member};
 use crate::etcd::snapshot::{Contents, RawCopy, Rejected, Trailer, Verified};
 use crate::etcd::versions;
@@ -228,7 +228,7 @@ impl Ask {
             wal_dir: settled.wal_dir.clone(),
             revisions,
             room,
-            in_use: match idle::hold(data_dir) {
+            in_use: match precheck::hold(data_dir) {
                 Ok(_given_back) => startable.clone(),
                 Err(Fault::Refused { why, .. }) => Some(why),
                 Err(other) => return Err(other),
@@ -344,7 +344,7 @@ impl Ask {
             }
             None => there(files::dir_of(wal_dir))?,
         }
-        match apart::standing(wal_dir)?.first() {
+        match separate_wal::standing(wal_dir)?.first() {
             Some(name) if !settled.of_manifest && !self.replace => Err(not_empty(wal_dir, name)),
             _ => Ok(()),
         }

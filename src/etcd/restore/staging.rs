@@ -10,10 +10,10 @@ use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg, OFlag};
 use serde::Deserialize;
 
-use super::apart::Log;
 use super::intent::{FORMAT, INTENT, Intent, MAX_INTENT, Restored};
 use super::layout::{inode, move_dir, random};
-use super::{Fault, record};
+use super::separate_wal::Log;
+use super::{Fault, receipt};
 use crate::model::NewerFile;
 use crate::sys::files::{self, Attributes};
 
@@ -148,7 +148,7 @@ impl Staging {
     /// Removes the directory, which holds nothing but the intent and a record; it fails where it holds more.
     pub(super) fn close(&self) -> io::Result<()> {
         for name in files::names(&self.root)? {
-            if [INTENT, record::STAGED].contains(&name.as_str()) || name.starts_with(files::TEMP_PREFIX) {
+            if [INTENT, receipt::STAGED].contains(&name.as_str()) || name.starts_with(files::TEMP_PREFIX) {
                 files::remove(&self.root.join(name))?;
             }
         }
@@ -167,7 +167,7 @@ impl Staging {
         {
             move_dir(&old, &self.data_dir.join(aside))?;
         }
-        record::put(&self.root, &self.data_dir)?;
+        receipt::put(&self.root, &self.data_dir)?;
         self.close()?;
         Ok(Restored { log: restored.log.map(Log::kept), ..restored })
     }

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use super::{Ask, Fault, Node, Restored, record};
+use super::{Ask, Fault, Node, Restored, receipt};
 use crate::etcd::bbolt::{Database, Item};
 use crate::etcd::snapshot::{RawCopy, Rejected, Verified, verify};
 use crate::observe::testing::etcd_binary;
@@ -51,7 +51,7 @@ pub(in crate::etcd) fn restore(ask: &Ask, node: &Node) -> Result<Restored, Fault
 /// What is in a data directory, without the records of what was restored; and how many of those.
 pub(super) fn names(data_dir: &Path) -> (Vec<String>, usize) {
     let (records, mut names): (Vec<String>, Vec<_>) =
-        files::names(data_dir).unwrap().into_iter().partition(|name| name.starts_with(record::PREFIX));
+        files::names(data_dir).unwrap().into_iter().partition(|name| name.starts_with(receipt::PREFIX));
     names.sort();
     (names, records.len())
 }

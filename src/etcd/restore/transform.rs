@@ -16,7 +16,7 @@ use std::io::{self, Write};
 use std::ops::ControlFlow;
 
 use super::cluster::NewCluster;
-use super::wal;
+use super::wal_writer;
 use crate::etcd::bbolt::writer::{BucketWriter, Writer};
 use crate::etcd::bbolt::{Database, Fault};
 
@@ -94,7 +94,7 @@ fn put_all<W: Write>(changes: Changes, to: &mut BucketWriter<'_, W>) -> io::Resu
 fn changes(cluster: &NewCluster, moved_to: Option<i64>) -> BTreeMap<Vec<u8>, Changes> {
     let mut meta = Changes::from([
         (b"consistent_index".to_vec(), Some(cluster.size().to_be_bytes().to_vec())),
-        (b"term".to_vec(), Some(wal::TERM.to_be_bytes().to_vec())),
+        (b"term".to_vec(), Some(wal_writer::TERM.to_be_bytes().to_vec())),
         (b"confState".to_vec(), Some(conf_state(cluster).into_bytes())),
     ]);
     let mut key = Changes::new();
@@ -103,8 +103,9 @@ fn changes(cluster: &NewCluster, moved_to: Option<i64>) -> BTreeMap<Vec<u8>, Cha
         meta.insert(b"scheduledCompactRev".to_vec(), Some(revision.clone()));
         key.insert(revision, Some(Vec::new()));
     }
-    let member =
-        |member: &super::NewMember| (format!("{:x}", member.id).into_bytes(), Some(wal::json(member).into_bytes()));
+    let member = |member: &super::NewMember| {
+        (format!("{:x}", member.id).into_bytes(), Some(wal_writer::json(member).into_bytes()))
+    };
     BTreeMap::from([
         (b"key".to_vec(), key),
         (b"meta".to_vec(), meta),

@@ -16,7 +16,7 @@ use tokio::net::{TcpStream, lookup_host};
 use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsConnector;
 
-use super::listening::{Heard, Listening};
+use super::noted_stream::{Heard, Listening};
 use super::security::{Security, Trust};
 use super::tls;
 use crate::model::reading::SymptomKind;

@@ -11,13 +11,13 @@ pub(super) mod connect;
 pub(super) mod security;
 
 pub(super) mod etcd;
-pub(super) mod feed;
 pub(super) mod http;
-mod listening;
 pub(super) mod member;
+mod noted_stream;
 mod pace;
 pub(super) mod plan;
 pub(super) mod scrape;
+pub(super) mod snapshot_stream;
 mod store;
 pub(super) mod tls;
 mod url;

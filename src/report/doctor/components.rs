@@ -2,7 +2,7 @@
 //! budget.
 
 use super::{Check, Examined, Mark};
-use crate::model::closure::{self, FileKind};
+use crate::model::config_files::{self, FileKind};
 use crate::model::memory::Record;
 use crate::model::observation::ImagePresence;
 use crate::model::{ComponentId, Digest, FileState, Generation, Proof, Slot, Standing};
@@ -126,11 +126,11 @@ fn files(examined: &Examined<'_>, id: &ComponentId, generation: &Generation) -> 
         let path = kept.path.display();
         let stands = examined.seen.files.get(&kept.path).unwrap_or(&FileState::Missing);
         if matches!(stands, FileState::Present { digest: standing, .. } if standing == digest) {
-            if let Err(why) = closure::may_replace(&FileState::Missing, &kept.state, second) {
+            if let Err(why) = config_files::may_replace(&FileState::Missing, &kept.state, second) {
                 let detail = format!("{path} is unchanged, but could not be restored: {why}");
                 bad.push(Check::bad(subject.clone(), Mark::Warning, detail, format!("keep a copy of {path}")));
             }
-        } else if let Err(why) = closure::may_replace(stands, &kept.state, second) {
+        } else if let Err(why) = config_files::may_replace(stands, &kept.state, second) {
             let detail = format!("{path} differs from generation {} and is not restored: {why}", generation.number);
             bad.push(Check::bad(subject.clone(), Mark::Failed, detail, format!("fix {path} by hand")));
         }

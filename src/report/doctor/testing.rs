@@ -9,7 +9,7 @@ use jiff::Timestamp;
 
 use super::{Doctor, Examined};
 use crate::config::OldName;
-use crate::model::closure::{FileKind, KubeconfigHealth};
+use crate::model::config_files::{FileKind, KubeconfigHealth};
 use crate::model::generation::Stored;
 use crate::model::memory::Record;
 use crate::model::observation::{

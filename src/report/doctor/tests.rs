@@ -9,7 +9,7 @@ use super::testing::{
 };
 use super::{Check, Doctor, Mark};
 use crate::config::OldName;
-use crate::model::closure::FileKind;
+use crate::model::config_files::FileKind;
 use crate::model::format::NewerFile;
 use crate::model::memory::{Pause, Pin};
 use crate::model::observation::{BusyKind, BusyProcess, Directory, ImagePresence};

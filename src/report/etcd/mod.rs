@@ -21,7 +21,7 @@ use super::Explanation;
 use crate::config::duration::roughly;
 use crate::config::size;
 use crate::model::etcd::{Latency, Member, MemberStatus, Within};
-use crate::model::known::Growth;
+use crate::model::etcd_history::Growth;
 use crate::model::{Assessment, ComponentId, EtcdStatus, Symptom, Verdict};
 
 /// A member of this node and its cluster.

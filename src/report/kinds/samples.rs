@@ -11,7 +11,7 @@ use super::super::shelf::OriginView;
 use super::super::situations::scenes;
 use super::super::testing::{Scene, id, planned};
 use super::super::{
-    Explanation, Figures, History, Shelf, Snapshot, SnapshotRow, Unpacked, bundle, certificates, etcd, sizing,
+    Counters, Explanation, History, Shelf, Snapshot, SnapshotRow, Unpacked, bundle, certificates, etcd, sizing,
 };
 use super::schemas::printed;
 use crate::config::{self, show};
@@ -45,7 +45,7 @@ fn of_components() -> Vec<(&'static str, Value)> {
     let (mut scene, said) = (Scene::new(), etcd::tests::three());
     let mut status = scene.status();
     let of_etcd = [(id("etcd"), (&said, None).into())].into();
-    status.figures = Some(Figures { done: [("put-in".to_owned(), 1)].into(), etcd: of_etcd, ..Figures::default() });
+    status.figures = Some(Counters { done: [("put-in".to_owned(), 1)].into(), etcd: of_etcd, ..Counters::default() });
     all.push(printed(&status));
     scene.judgement.etcd.insert(id("etcd"), said);
     all.push(printed(&List { items: vec![scene.explanation("etcd")] }));

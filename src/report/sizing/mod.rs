@@ -23,10 +23,10 @@ use super::table;
 use super::table::table;
 use super::text::section;
 use crate::config::duration::roughly;
-use crate::model::known::Growth;
+use crate::model::etcd_history::Growth;
 use crate::model::surroundings::{Disk, Pressure};
 use crate::model::{ComponentId, EtcdStatus};
-use crate::sys::sync_writes::Measured;
+use crate::sys::fsync_bench::Measured;
 
 /// The examination.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -13,7 +13,7 @@ use super::manifest::Component;
 use super::tar::Entry;
 use super::*;
 use crate::etcd::snapshot::{TRAILER, Trailer, Verified};
-use crate::model::known::{Known, World};
+use crate::model::etcd_history::{Known, World};
 use crate::model::{ComponentId, Digest};
 use crate::record::envelope;
 use crate::snapshots::{Directory, Name, Origin, Proof};

@@ -32,7 +32,7 @@ pub use prune::{Surplus, meant, own_clusters, surplus};
 pub use seen::seen;
 pub use shelf::{Shelf, Stored};
 pub use store::Remote;
-pub use task::Uploader;
+pub use task::UploadTask;
 pub use trouble::Trouble;
 
 use super::Name;

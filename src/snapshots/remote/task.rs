@@ -37,14 +37,14 @@ use crate::snapshots::{Directory, schedule};
 use crate::sys::clock;
 
 #[derive(Debug)]
-pub struct Uploader {
+pub struct UploadTask {
     known: Arc<Mutex<snapshot::Remote>>,
     kept: Arc<Notify>,
     /// Ends with this value; what was on its way is visible to nobody.
     _task: JoinSet<()>,
 }
 
-impl Uploader {
+impl UploadTask {
     /// Starts it, where snapshots are to be sent anywhere.
     pub(in crate::snapshots) fn start(
         settings: &Settings,

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::super::keeper::Keeper;
 use super::super::save::{Doing, Fault, Limits, Progress, from_data_dir, from_member, quietly};
+use super::super::task::SnapshotTask;
 use super::super::{Directory, Origin};
 use super::{assert_honest, names};
 use crate::config::Settings;
@@ -338,7 +338,7 @@ async fn object_storage_that_hangs_delays_no_snapshot_here() {
     // No deadline of its own ends it before the test.
     (remote.stall_timeout, remote.timeout) = (Duration::from_secs(3600), Duration::from_secs(3600));
     let (tell, mut told) = inbox();
-    let keeper = Keeper::start(&settings, &Machine::default(), tell);
+    let keeper = SnapshotTask::start(&settings, &Machine::default(), tell);
     let component = "kube-system/etcd".parse().unwrap();
     let member = LocalMember { component, way: cluster.way(), data_dir: None };
     keeper.want(TaskInput { member: Some(member), answers: true, work_ahead: None });

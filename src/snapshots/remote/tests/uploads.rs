@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
-use super::super::task::Uploader;
+use super::super::task::UploadTask;
 use super::super::{
     seen::{self, seen},
     shelf::Proofs,
@@ -19,7 +19,7 @@ use crate::model::event::EventKind;
 use crate::model::memory::Machine;
 use crate::model::snapshot::{Failing, Remote};
 use crate::snapshots::bundle;
-use crate::snapshots::keeper::Keeper;
+use crate::snapshots::task::SnapshotTask;
 use crate::snapshots::task_input::TaskInput;
 use crate::sys::clock;
 
@@ -28,7 +28,7 @@ const SOON: Duration = Duration::from_secs(120);
 
 /// A task with its ends.
 struct Running {
-    uploader: Uploader,
+    uploader: UploadTask,
     told: mpsc::Receiver<Event>,
     _wanted: watch::Sender<TaskInput>,
 }
@@ -36,7 +36,7 @@ struct Running {
 fn run(settings: &Settings) -> Running {
     let (wanted, wants) = watch::channel(TaskInput::default());
     let (tell, told) = mpsc::channel(64);
-    Running { uploader: Uploader::start(settings, wants, tell).unwrap(), told, _wanted: wanted }
+    Running { uploader: UploadTask::start(settings, wants, tell).unwrap(), told, _wanted: wanted }
 }
 
 impl Running {
@@ -174,7 +174,7 @@ async fn what_a_person_saved_here_is_sent_within_seconds_and_a_bundle_that_came_
     settings.snapshots.interval = Duration::from_secs(24 * 3600);
     drop(Directory::at(&settings.snapshot_dir()).lock().unwrap());
     let (tell, mut told) = inbox();
-    let _keeper = Keeper::start(&settings, &Machine::default(), tell);
+    let _keeper = SnapshotTask::start(&settings, &Machine::default(), tell);
     let first_round = async {
         while seen(&settings).is_none_or(|seen| seen.looked.is_none()) {
             tokio::time::sleep(Duration::from_millis(20)).await;

@@ -183,7 +183,7 @@ async fn slow_down(stage: &Stage, delay: Duration) -> Result<Child> {
     strace.spawn().context("cannot run strace in the node (package strace)")
 }
 
-/// Figures of a disk come only while somebody writes.
+/// Counters of a disk come only while somebody writes.
 async fn keep_writing(stage: &Stage) {
     loop {
         let _ = stage.node.put_data("/lab/slow", "written").await;

@@ -6,13 +6,13 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::model::known::Growth;
+use crate::model::etcd_history::Growth;
 use crate::model::{ComponentId, EtcdStatus, Step};
 
 /// Since the agent started.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
-pub struct Figures {
+pub struct Counters {
     pub passes: u64,
     /// When the last one began.
     pub last_pass: Option<Timestamp>,
@@ -23,13 +23,13 @@ pub struct Figures {
     /// Steps that were to, and did not come about.
     pub failed: BTreeMap<String, u64>,
     /// What the etcds of this node said last.
-    pub etcd: BTreeMap<ComponentId, EtcdFigures>,
+    pub etcd: BTreeMap<ComponentId, EtcdCounters>,
 }
 
 /// What an etcd said last, in figures.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
-pub struct EtcdFigures {
+pub struct EtcdCounters {
     /// Whether it said anything of itself.
     pub answers: bool,
     /// Whether a linearizable read through it succeeded.
@@ -50,7 +50,7 @@ pub struct EtcdFigures {
     pub alarms: BTreeSet<String>,
 }
 
-impl Figures {
+impl Counters {
     /// A pass came to its end.
     pub fn passed(&mut self, began: Timestamp, took: Duration) {
         self.passes += 1;
@@ -73,7 +73,7 @@ impl Figures {
     }
 }
 
-impl From<(&EtcdStatus, Option<&Growth>)> for EtcdFigures {
+impl From<(&EtcdStatus, Option<&Growth>)> for EtcdCounters {
     fn from((said, growth): (&EtcdStatus, Option<&Growth>)) -> Self {
         let own = said.own.as_ref();
         let led = own.map(|own| own.leader.is_some());
@@ -102,7 +102,7 @@ mod tests {
         let component = ComponentId::system("etcd");
         let put = Step::PutIn { component: component.clone(), number: 1, file_name: "etcd.yaml".into() };
         let forget = Step::Forget { component, number: 1 };
-        let mut figures = Figures::default();
+        let mut figures = Counters::default();
         for step in [&put, &put, &forget, &Step::RestartKubelet] {
             figures.done(step);
         }
@@ -114,7 +114,7 @@ mod tests {
 
     #[test]
     fn what_an_etcd_said_is_what_its_figures_tell() {
-        assert_eq!(EtcdFigures::from((&EtcdStatus::default(), None)), EtcdFigures::default(), "nothing is known");
+        assert_eq!(EtcdCounters::from((&EtcdStatus::default(), None)), EtcdCounters::default(), "nothing is known");
         let alarm = |member, kind| Alarm { member, kind };
         let own = MemberStatus {
             version: "3.5.16".into(),
@@ -143,7 +143,7 @@ mod tests {
             ..EtcdStatus::default()
         };
         let growth = Growth { from: 500, to: 1000, over: Duration::from_secs(50) };
-        let wanted = EtcdFigures {
+        let wanted = EtcdCounters {
             answers: true,
             quorum: false,
             has_leader: Some(false),
@@ -154,10 +154,10 @@ mod tests {
             quota_reached_in_seconds: Some(100),
             alarms: [AlarmKind::NoSpace.to_string(), AlarmKind::Corrupt.to_string()].into(),
         };
-        assert_eq!(EtcdFigures::from((&said, Some(&growth))), wanted);
+        assert_eq!(EtcdCounters::from((&said, Some(&growth))), wanted);
         said.agreed = Some(Agreed { cluster: 1, member: 2, term: 3, revision: 7 });
         said.own = None;
-        let silent = EtcdFigures::from((&said, Some(&growth)));
+        let silent = EtcdCounters::from((&said, Some(&growth)));
         assert!(!silent.answers && silent.quorum && silent.alarms.is_empty(), "{silent:?}");
         assert_eq!(silent.has_leader, Some(true), "its metrics tell");
     }

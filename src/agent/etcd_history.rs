@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::config::Settings;
-use crate::model::known::{Growth, Known, Size};
+use crate::model::etcd_history::{Growth, Known, Size};
 use crate::model::{ComponentId, Moment, Observation};
 use crate::record::{self, Guard};
 
@@ -19,7 +19,7 @@ const SAVE_EVERY: Duration = Duration::from_secs(10 * 60);
 
 /// What is known, and what of it is written where.
 #[derive(Debug)]
-pub(super) struct Knowing {
+pub(super) struct EtcdHistoryWriter {
     run: PathBuf,
     known: Known,
     shown: Copy,
@@ -40,7 +40,7 @@ impl Copy {
     }
 }
 
-impl Knowing {
+impl EtcdHistoryWriter {
     /// Begins with what an earlier run wrote down. A copy that cannot be used is written again.
     pub(super) fn of(settings: &Settings) -> Self {
         let (known, findings) = record::last_known(settings);

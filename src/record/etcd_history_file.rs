@@ -9,7 +9,7 @@ use super::envelope;
 use super::{DIR_MODE, Finding, Guard, Store};
 use crate::config::Settings;
 use crate::model::Format;
-use crate::model::known::Known;
+use crate::model::etcd_history::Known;
 use crate::sys::files::{self, Attributes, Written};
 
 /// The format of known.json.
@@ -76,7 +76,7 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::model::known::World;
+    use crate::model::etcd_history::World;
 
     fn known(revision: i64, at: i64) -> Known {
         let world = World {

@@ -16,7 +16,7 @@ use serde::Serialize;
 use super::intent::Restored;
 use super::layout::stamped;
 use super::plan::Planned;
-use super::{Log, apart};
+use super::{Log, separate_wal};
 use crate::model::Format;
 use crate::sys::files::{self, Attributes};
 
@@ -68,7 +68,7 @@ pub(super) fn stage(root: &Path, planned: &Planned, restored: &Restored) -> io::
 
 /// It has a name for the old data even where nothing did.
 fn keeps(log: Log) -> io::Result<Log> {
-    let stands = !apart::standing(&log.dir)?.is_empty();
+    let stands = !separate_wal::standing(&log.dir)?.is_empty();
     Ok(Log { aside: log.aside.filter(|_| stands), ..log })
 }
 

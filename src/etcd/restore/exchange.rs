@@ -10,7 +10,7 @@
 //! `intent.json` contains the step, written and synced before the step is taken. Whether the exchange happened is known
 //! from the inode of the new directory, which no rename changes. If the file system cannot exchange (NFS), the old data
 //! are renamed first, and between the two renames there is no `member`: then the exchange is completed. A separate WAL
-//! (`--wal-dir`) follows the exchange and is completed with it: apart.rs.
+//! (`--wal-dir`) follows the exchange and is completed with it: separate_wal.rs.
 //!
 //! A process that works in one of these directories holds a lock on it. A locked directory belongs to a running restore
 //! and is left alone.
@@ -26,7 +26,7 @@ use super::intent::{AsBuilt, Finished, INTENT, Intent, Restored, Step};
 use super::layout::{free_name, inode, move_dir};
 use super::plan::Planned;
 use super::staging::{Staging, left, unfinished};
-use super::{Fault, apart, record};
+use super::{Fault, receipt, separate_wal};
 use crate::sys::files;
 
 impl Checked {
@@ -68,11 +68,11 @@ fn swap(planned: &Planned, staging: &Staging) -> Result<Restored, Fault> {
     };
     intent.restored.aside.clone_from(&aside);
     if let Some(log) = intent.restored.log.take() {
-        apart::hide(&built, planned.owner)?;
+        separate_wal::hide(&built, planned.owner)?;
         intent.restored.log = Some(log.keeping()?);
     }
     // A disk that is full says so before anything is exchanged.
-    record::stage(staging.root(), planned, &intent.restored)?;
+    receipt::stage(staging.root(), planned, &intent.restored)?;
     staging.write(&intent)?;
     match aside {
         None => move_dir(&built, &stands)?,

@@ -23,7 +23,7 @@ use tokio::time::{sleep, timeout};
 
 use super::directory::{Directory, LockError, Locked};
 use super::notices::notices;
-use super::remote::Uploader;
+use super::remote::UploadTask;
 use super::retention::Rules;
 use super::save::{self, Limits, from_member, quietly};
 use super::task_input::TaskInput;
@@ -50,21 +50,23 @@ const FRESH: Duration = Duration::from_secs(5 * 60);
 /// A member answers every two seconds; a pass takes its answer a moment later.
 const CONFIRMED_WITHIN: Duration = Duration::from_secs(30);
 /// Snapshots, in the agent's table of features.
-pub const SLOT: Slot =
-    Slot { name: "snapshots", start: |settings, machine, inbox| Box::new(Keeper::start(settings, machine, inbox)) };
+pub const SLOT: Slot = Slot {
+    name: "snapshots",
+    start: |settings, machine, inbox| Box::new(SnapshotTask::start(settings, machine, inbox)),
+};
 
 #[derive(Debug)]
-pub(super) struct Keeper {
+pub(super) struct SnapshotTask {
     wanted: watch::Sender<TaskInput>,
     confirmed: watch::Sender<Duration>,
     known: Arc<Mutex<Snapshots>>,
     /// Nothing where snapshots are sent nowhere.
-    uploader: Option<Uploader>,
+    uploader: Option<UploadTask>,
     /// Ends with this value; what it was writing is removed, or swept by the next one.
     _task: JoinSet<()>,
 }
 
-impl Keeper {
+impl SnapshotTask {
     /// Hands it what the last pass found.
     pub(super) fn want(&self, wanted: TaskInput) {
         self.wanted.send_if_modified(|before| {
@@ -84,7 +86,7 @@ impl Keeper {
         let (confirmed, confirms) = watch::channel(Duration::ZERO);
         let since = clock::now().wall;
         let known = Arc::new(Mutex::new(look(settings, since)));
-        let uploader = Uploader::start(settings, wants.clone(), tell.clone());
+        let uploader = UploadTask::start(settings, wants.clone(), tell.clone());
         let work = Work {
             settings: settings.clone(),
             machine: machine.machine_id.clone(),
@@ -96,7 +98,7 @@ impl Keeper {
             failed: None,
             unbundled: None,
             hurried: None,
-            kept: uploader.as_ref().map(Uploader::kept),
+            kept: uploader.as_ref().map(UploadTask::kept),
             looked: None,
         };
         let mut task = JoinSet::new();
@@ -108,11 +110,11 @@ impl Keeper {
     pub(super) fn known(&self) -> Option<(ComponentId, Snapshots)> {
         let etcd = self.wanted.borrow().member.as_ref()?.component.clone();
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        Some((etcd, Snapshots { remote: self.uploader.as_ref().map(Uploader::known), ..known }))
+        Some((etcd, Snapshots { remote: self.uploader.as_ref().map(UploadTask::known), ..known }))
     }
 }
 
-impl Feature for Keeper {
+impl Feature for SnapshotTask {
     fn after_pass(&mut self, pass: PassEnd<'_>) {
         let (wanted, answered) = TaskInput::of(pass);
         if let Some(answered) = answered {

@@ -20,7 +20,7 @@ use std::{fs, io};
 use serde::{Deserialize, Serialize};
 
 use super::layout::{Owner, free_name};
-use super::wal;
+use super::wal_writer;
 use crate::sys::files;
 
 /// The database, while its log is not in place.
@@ -78,8 +78,8 @@ impl Log {
     /// Puts it in the place of the existing data, and gives the database of `member` its name. Done already, it does
     /// nothing.
     pub(super) fn exchange(&self, name: &str, member: &Path) -> io::Result<()> {
-        let (staged, segment) = (self.staged(name), self.dir.join(wal::FILE_NAME));
-        let built = staged.join(wal::FILE_NAME);
+        let (staged, segment) = (self.staged(name), self.dir.join(wal_writer::FILE_NAME));
+        let built = staged.join(wal_writer::FILE_NAME);
         if files::standing(&built)?.is_some() {
             self.put_aside()?;
             files::rename_noreplace(&built, &segment)?;

@@ -9,7 +9,7 @@
 
 use super::cluster::{NewCluster, NewMember};
 use super::encode::{bytes, number, string, strings};
-use super::wal;
+use super::wal_writer;
 
 /// How many events the old store keeps.
 const RING: usize = 1000;
@@ -18,15 +18,15 @@ const NEVER: &str = "0001-01-01T00:00:00Z";
 
 /// Its name: term and index.
 pub(super) fn file_name(cluster: &NewCluster) -> String {
-    format!("{:016x}-{:016x}.snap", wal::TERM, cluster.size())
+    format!("{:016x}-{:016x}.snap", wal_writer::TERM, cluster.size())
 }
 
 /// The whole file.
 pub(super) fn file(cluster: &NewCluster) -> Vec<u8> {
     let mut metadata = Vec::new();
-    bytes(&mut metadata, 1, &wal::conf_state(cluster));
+    bytes(&mut metadata, 1, &wal_writer::conf_state(cluster));
     number(&mut metadata, 2, cluster.size());
-    number(&mut metadata, 3, wal::TERM);
+    number(&mut metadata, 3, wal_writer::TERM);
     let mut snapshot = Vec::new();
     bytes(&mut snapshot, 1, store(cluster).as_bytes());
     bytes(&mut snapshot, 2, &metadata);

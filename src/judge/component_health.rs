@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::config_freshness::{self, main_container, standing_since};
 use super::finding::{Answer, Finding};
-use super::pursuit::Watched;
-use super::reads::{self, main_container, standing_since};
+use super::process_activity::Watched;
 use super::{History, Past, blame, etcd};
 use crate::model::etcd::LEADER_WITHIN;
 use crate::model::observation::{ContainerRun, ContainerState, ManifestFile, PodRun, SandboxState};
 use crate::model::reading::{Question, SymptomKind};
-use crate::model::verdict::{Assessment, Cause, Crash, Pursuit, Reads, Standstill, Verdict};
+use crate::model::verdict::{Assessment, Cause, Crash, ProcessActivity, Reads, Standstill, Verdict};
 use crate::model::{ComponentId, Manifest, Memory, Observation, Probe, Reading, Role, Tick};
 
 /// Answers in a row that make or unmake Healthy: one may be luck, or a lost packet.
@@ -64,12 +64,12 @@ pub(super) fn assess(
     let older = manifest
         .zip(since)
         .zip(run)
-        .is_some_and(|((manifest, since), run)| !reads::may_be_of(memory, manifest, since, run));
+        .is_some_and(|((manifest, since), run)| !config_freshness::may_be_of(memory, manifest, since, run));
     let reads = match (manifest, since, container) {
         (Some(_), Some(_), Some(_)) if older => {
             Reads::Other { why: "its pod is older than the deployed manifest".to_owned() }
         }
-        (Some(manifest), Some(since), Some(container)) => reads::reads(seen, manifest, since, container),
+        (Some(manifest), Some(since), Some(container)) => config_freshness::reads(seen, manifest, since, container),
         (None, _, Some(_)) if undecoded.is_some() => {
             Reads::CannotTell { why: "lastgood cannot read its manifest".to_owned() }
         }
@@ -100,13 +100,13 @@ pub(super) fn assess(
     let standstill = match (stuck, container) {
         (Some(why), Some(container)) => {
             finding.evidence.insert(0, why.to_owned());
-            Some(Standstill { container: container.id.clone(), at: Pursuit::Nothing })
+            Some(Standstill { container: container.id.clone(), at: ProcessActivity::Nothing })
         }
         _ => standstill(&mut past, verdict, container),
     };
     if let Some(standstill) = &standstill {
         finding.evidence.push(standstill.at.to_string());
-        if standstill.at == Pursuit::WaitsForDisk {
+        if standstill.at == ProcessActivity::WaitsForDisk {
             finding.cause = Some(Cause::Disk { detail: standstill.at.to_string() });
         }
     }
