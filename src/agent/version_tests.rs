@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::*;
 use crate::model::memory::FORMAT;
-use crate::model::slot::{Nudged, Rollback, Stage, Stood, Way, Wish};
+use crate::model::slot::{Rollback, Stage};
 use crate::model::{Proof, Slot, Standing};
 use crate::record::envelope;
 
@@ -85,18 +85,9 @@ impl Node {
         let proof = Proof::Asserted { reason: "it was checked".to_owned() };
         generation.standing = Standing::KnownGood { proof, since: jiff::Timestamp::UNIX_EPOCH };
         record.slot = Slot::RollingBack(Rollback {
-            from: None,
-            to: 1,
-            why: "it crashed".to_owned(),
-            wish: Wish::Ours,
-            way: Way::TwoSteps,
-            intruders: Vec::new(),
             stage: Stage::AwaitingGone,
             in_stage: Duration::from_secs(1),
-            crashes: 0,
-            nudged: Nudged::NotYet,
-            stood: Stood::NotYet,
-            vacated: None,
+            ..Rollback::to(1, "it crashed")
         });
         let staging = &node.settings.paths.staging;
         fs::create_dir_all(staging.join("slots")).unwrap();

@@ -136,7 +136,7 @@ mod tests {
     use super::*;
     use crate::model::generation::{Standing, Stored};
     use crate::model::memory::{Parked, Record};
-    use crate::model::slot::{Nudged, Stood, Vacated, Way, Wish};
+    use crate::model::slot::Vacated;
     use crate::model::{Digest, Role};
 
     const INACTIVE: &str = "/etc/kubernetes/inactive-manifests";
@@ -198,20 +198,7 @@ mod tests {
     }
 
     fn rollback(stage: Stage, vacated: Option<Vacated>) -> Slot {
-        Slot::RollingBack(Rollback {
-            from: None,
-            to: 3,
-            why: "it crashed twice".to_owned(),
-            wish: Wish::Ours,
-            way: Way::TwoSteps,
-            intruders: Vec::new(),
-            stage,
-            in_stage: Duration::ZERO,
-            crashes: 0,
-            nudged: Nudged::NotYet,
-            stood: Stood::NotYet,
-            vacated,
-        })
+        Slot::RollingBack(Rollback { stage, vacated, ..Rollback::to(3, "it crashed twice") })
     }
 
     /// With a manifest directory that holds these.

@@ -11,7 +11,7 @@ use super::{change_set, generations, inhibitors, withheld};
 use crate::model::etcd_guard;
 use crate::model::generation::{Generation, Stored};
 use crate::model::notice::Notice;
-use crate::model::slot::{Nudged, Rollback, Stage, Stood, Until, Way, Wish};
+use crate::model::slot::{Rollback, Stage, Until, Way, Wish};
 use crate::model::{ComponentId, Slot};
 
 /// What a rollback is begun with.
@@ -66,17 +66,11 @@ pub(super) fn begin(draft: &mut Draft<'_>, id: &ComponentId, begin: Begin) -> bo
     };
     let rollback = Rollback {
         from: begin.from,
-        to: target,
-        why: begin.why.clone(),
         wish: begin.wish,
         way,
         intruders: begin.intruders,
         stage,
-        in_stage: Duration::ZERO,
-        crashes: 0,
-        nudged: Nudged::NotYet,
-        stood: Stood::NotYet,
-        vacated: None,
+        ..Rollback::to(target, begin.why.clone())
     };
     start(draft, id, rollback);
     true

@@ -7,7 +7,7 @@ use super::standing::Standing;
 use super::{begin, inhibitors, lookup, parking, vacancy};
 use crate::model::generation::Stored;
 use crate::model::plan::Refusal;
-use crate::model::slot::{Nudged, Rollback, Stage, Stood, Vacated, Way, Wish};
+use crate::model::slot::{Rollback, Stage, Vacated, Wish};
 use crate::model::{ComponentId, Role, Slot};
 
 /// Grants or refuses the operator's wish to have a slot empty.
@@ -41,17 +41,10 @@ pub(super) fn ask(draft: &mut Draft<'_>, id: &ComponentId, longest: Duration, wh
     let stage = if parking::whom(draft, id).is_some() { Stage::Parking } else { Stage::TakingOut };
     let vacated = Rollback {
         from: Some(to),
-        to,
-        why: why.to_owned(),
         wish: Wish::Operator,
-        way: Way::TwoSteps,
-        intruders: Vec::new(),
         stage,
-        in_stage: Duration::ZERO,
-        crashes: 0,
-        nudged: Nudged::NotYet,
-        stood: Stood::NotYet,
         vacated: Some(Vacated { longest }),
+        ..Rollback::to(to, why)
     };
     begin::start(draft, id, vacated);
     Ok(())

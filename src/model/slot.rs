@@ -153,6 +153,24 @@ pub struct Rollback {
 }
 
 impl Rollback {
+    /// lastgood's own replacement by a generation, for a reason: in two steps, from the first of them on.
+    pub fn to(to: u32, why: impl Into<String>) -> Self {
+        Self {
+            from: None,
+            to,
+            why: why.into(),
+            wish: Wish::Ours,
+            way: Way::TwoSteps,
+            intruders: Vec::new(),
+            stage: Stage::TakingOut,
+            in_stage: Duration::ZERO,
+            crashes: 0,
+            nudged: Nudged::NotYet,
+            stood: Stood::NotYet,
+            vacated: None,
+        }
+    }
+
     /// Goes on to a stage, whose time begins now.
     pub fn enter(&mut self, stage: Stage) {
         self.stage = stage;

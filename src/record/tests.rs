@@ -17,7 +17,7 @@ use crate::model::manifest::DataIdentity;
 use crate::model::memory::{ApiServed, ChangeSet, Machine, Parked, Pause, Pin, Record, Restart, Stands};
 use crate::model::notice::{NodeNotice, Notice};
 use crate::model::observation::{Gone, ManifestFile, Settled};
-use crate::model::slot::{Held, Nudged, Probation, Rollback, Served, Stage, Stood, Until, Way, Wish};
+use crate::model::slot::{Held, Nudged, Probation, Rollback, Served, Stage, Until, Way, Wish};
 use crate::model::{
     ClosureFile, ComponentId, Digest, FileKind, FileState, Generation, Manifest, Memory, Proof, Role, Slot, Standing,
     Verdict,
@@ -100,17 +100,13 @@ pub(super) fn full_memory() -> Memory {
     let rollback = |wish, way, stage, nudged, from| {
         Slot::RollingBack(Rollback {
             from,
-            to: 1,
-            why: "it crashed twice".into(),
             wish,
             way,
             intruders: vec!["kube-apiserver.yaml~".into()],
             stage,
             in_stage: seconds(5),
-            crashes: 0,
             nudged,
-            stood: Stood::NotYet,
-            vacated: None,
+            ..Rollback::to(1, "it crashed twice")
         })
     };
     let held = |until| {

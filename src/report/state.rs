@@ -147,22 +147,15 @@ mod tests {
 
     use super::*;
     use crate::model::observation::Gone;
-    use crate::model::slot::{Held, Nudged, Probation, Rollback, Stood, Until, Vacated, Way, Wish};
+    use crate::model::slot::{Held, Probation, Rollback, Until, Vacated, Way};
 
     fn rolling_back(vacated: Option<Vacated>) -> Slot {
         Slot::RollingBack(Rollback {
             from: Some(2),
-            to: 1,
-            why: String::new(),
-            wish: Wish::Ours,
             way: Way::InPlace,
-            intruders: Vec::new(),
             stage: Stage::PuttingIn,
-            in_stage: Duration::ZERO,
-            crashes: 0,
-            nudged: Nudged::NotYet,
-            stood: Stood::NotYet,
             vacated,
+            ..Rollback::to(1, "")
         })
     }
 

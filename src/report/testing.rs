@@ -12,7 +12,7 @@ use crate::model::event::EventKind;
 use crate::model::generation::Stored;
 use crate::model::inhibitor::Inhibitor;
 use crate::model::memory::{Record, Stands};
-use crate::model::slot::{Nudged, Probation, Rollback, Stage, Stood, Way, Wish};
+use crate::model::slot::{Probation, Rollback, Stage, Way, Wish};
 use crate::model::snapshot::{Failed, Failing, Newest, Remote, Sent};
 use crate::model::verdict::Reads;
 use crate::model::{
@@ -169,20 +169,7 @@ impl Scene {
 
 /// A replacement of generation 2 by generation 1.
 pub(super) fn rollback(stage: Stage) -> Rollback {
-    Rollback {
-        from: Some(2),
-        to: 1,
-        why: "asked for".to_owned(),
-        wish: Wish::Operator,
-        way: Way::InPlace,
-        intruders: Vec::new(),
-        stage,
-        in_stage: Duration::ZERO,
-        crashes: 0,
-        nudged: Nudged::NotYet,
-        stood: Stood::NotYet,
-        vacated: None,
-    }
+    Rollback { from: Some(2), wish: Wish::Operator, way: Way::InPlace, stage, ..Rollback::to(1, "asked for") }
 }
 
 /// What a request comes to that leads from one memory to another.

@@ -131,20 +131,7 @@ fn untils() -> Vec<Until> {
 
 /// A replacement of generation 2 by 1.
 fn replacement(stage: Stage, way: Way, wish: Wish) -> Rollback {
-    Rollback {
-        from: Some(2),
-        to: 1,
-        why: "it crashed".to_owned(),
-        wish,
-        way,
-        intruders: Vec::new(),
-        stage,
-        in_stage: Duration::ZERO,
-        crashes: 0,
-        nudged: Nudged::NotYet,
-        stood: Stood::NotYet,
-        vacated: None,
-    }
+    Rollback { from: Some(2), wish, way, stage, ..Rollback::to(1, "it crashed") }
 }
 
 fn missing(how: Gone) -> Slot {
