@@ -128,7 +128,7 @@ async fn etcd_sizing_measures_only_when_asked_leaves_nothing_and_names_a_disk_th
         .await?;
     let on = |dir| ["etcd", "sizing", "--write-test", "--dir", dir];
     let full = stage.node.lastgood(&on("/tmp/small")).await?;
-    ensure!(full.code == 3 && full.stderr.contains("/tmp/small has 1 MiB left"), "{full:?}");
+    ensure!(full.code == 3 && full.stderr.contains("/tmp/small has 1 MiB of free space"), "{full:?}");
     stage.node.sh("mount -o remount,size=1g,ro /tmp/fixed").await?;
     let fixed = stage.node.lastgood(&on("/tmp/fixed")).await?;
     ensure!(fixed.code == 1 && fixed.stderr.contains("/tmp/fixed/.lastgood-sizing: Read-only"), "{fixed:?}");

@@ -22,7 +22,7 @@ const KEY: &str = "/lab/kept";
 const ADOPTION: [&str; 2] = ["[adoption]\nsoak = \"6s\"", "[adoption]\nsoak = \"3s\""];
 
 /// A configuration with the shorter first soak, where it has the demonstration's.
-pub(crate) fn soon_adopted(config: &str) -> String {
+fn soon_adopted(config: &str) -> String {
     config.replacen(ADOPTION[0], ADOPTION[1], 1)
 }
 
