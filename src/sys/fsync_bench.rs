@@ -118,8 +118,8 @@ pub fn measure(dir: &Path, limits: Limits, stop: &AtomicBool) -> io::Result<Meas
     let free = stat.blocks_free().saturating_mul(stat.fragment_size());
     if free < size + ROOM {
         let sentence = format!(
-            "has {} MiB of free space, and {} are required so that the measurement takes no space that etcd needs: \
-             free space",
+            "has {} MiB of free space, and {} are required so that the measurement takes no space that etcd needs; next: free \
+             space there",
             free >> 20,
             (size + ROOM) >> 20
         );
