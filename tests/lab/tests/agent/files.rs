@@ -178,7 +178,7 @@ async fn q16_what_the_kubelet_refuses_comes_back_when_it_has_shown_that() -> Res
         let good = stage.manifest(component)?;
         let ruined = ruin(&good)?;
         stage.write(&component.file(), &ruined)?;
-        stage.told("no pod of it runs; generation 1 comes back when the kubelet has started none").await?;
+        stage.told("no pod of it runs; lastgood deploys generation 1 when the kubelet has started none").await?;
         ensure!(stage.manifest(component)? == ruined, "{called}: undone at once:\n{}", stage.story());
         let took = stage.back(component, &good).await.with_context(|| called.to_owned())?;
         eprintln!("{called}: back after {took:?}");

@@ -58,7 +58,7 @@ async fn reading(node: &Node) -> Result<()> {
     says(node, 0, "history", &["etcd\n", "kube-apiserver\n", "kube-controller-manager\n", "kube-scheduler\n"]).await?;
     let json = said(node, 0, "history kube-scheduler -o json -n 3").await?.stdout;
     let json: Value = serde_json::from_str(&json).context("history as JSON")?;
-    ensure!(json[0]["events"].as_array().is_some_and(|events| events.len() == 3), "{json}");
+    ensure!(json["items"][0]["events"].as_array().is_some_and(|events| events.len() == 3), "{json}");
     says(node, 0, "diff kube-scheduler 1 2", &["(generation 1)", "(generation 2)", "+    - --leader-elect=false"])
         .await?;
     says(node, 0, "diff kube-scheduler", &["do not differ"]).await?;
@@ -181,7 +181,7 @@ async fn explain_answers_why_it_did_and_why_it_did_not() -> Result<()> {
     }
     stage.write(&SCHEDULER.file(), &bad)?;
     stage.in_state(SCHEDULER, "held").await?;
-    says(node, 0, "explain kube-scheduler", &["next: a person: ", "`lastgood rollback kube-scheduler`"]).await?;
+    says(node, 0, "explain kube-scheduler", &["next: the operator must act: ", "`lastgood rollback kube-scheduler`"]).await?;
     says(node, 5, "status", &["Held: waiting for the operator: kube-scheduler", "next step: "]).await?;
     stage.node.write_manifest(&SCHEDULER.file(), &good, Writing::Atomic)?;
     stage.steady_on(SCHEDULER, 1).await?;
