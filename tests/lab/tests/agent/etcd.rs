@@ -18,21 +18,16 @@ const LOOK: Duration = Duration::from_millis(20);
 /// What the API server answers when etcd does not, and the kubelet notes: each of these has cost its time-out.
 const HUNG: &str = "Timeout: request did not complete";
 
-/// A node with this etcd that the agent has adopted. The first soak is the longer one: an API server whose start-up probe
-/// has not passed yet is restarted by the kubelet as soon as its etcd is gone, and one that is just being restarted is not
-/// stopped around etcd.
+/// A node with this etcd that the agent has adopted.
 pub(crate) async fn adopted(version: EtcdVersion, config: &str) -> Result<Stage> {
-    let stage = match version {
-        EtcdVersion::V35 => Stage::fresh(config).await?,
-        other => {
-            let node = Node::builder().scale(0.1).etcd(other).start().await?;
-            node.up().await?;
-            node.put_data("/lab/kept", "written before").await?;
-            let mut stage = Stage { node };
-            stage.node.spawn_agent(config).await?;
-            stage
-        }
-    };
+    if version == EtcdVersion::V35 {
+        return Stage::with(config).await;
+    }
+    let node = Node::builder().scale(0.1).etcd(version).start().await?;
+    node.up().await?;
+    node.put_data("/lab/kept", "written before").await?;
+    let mut stage = Stage { node };
+    stage.node.spawn_agent(config).await?;
     for component in Component::ALL {
         stage.steady_on(component, 1).await.context("it was not adopted")?;
     }

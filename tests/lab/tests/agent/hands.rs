@@ -63,7 +63,7 @@ async fn reading(node: &Node) -> Result<()> {
         .await?;
     says(node, 0, "diff kube-scheduler", &["do not differ"]).await?;
     says(node, 0, "explain kube-scheduler", &["next: ", "kube-scheduler: "]).await?;
-    says(node, 0, "config show", &["[adoption]", "soak = \"3s\"  # /etc/lastgood/config.d/test.toml:"]).await?;
+    says(node, 0, "config show", &["[adoption]", "soak = \"6s\"  # /etc/lastgood/config.d/test.toml:"]).await?;
     says(node, 0, "config check", &["no mistake in", "/etc/lastgood/config.d/lab.toml"]).await?;
     says(node, 0, "completions bash", &["complete", "rollback"]).await?;
     complains(node, 3, "diff kube-scheduler 1 9", &["no generation 9; there are: 1, 2"]).await?;

@@ -18,14 +18,6 @@ pub(crate) const SOON: Duration = Duration::from_secs(60);
 /// What is written before and read after everything.
 const KEY: &str = "/lab/kept";
 
-/// The first soak of the demonstration, and the shorter one of a test that only begins with it: every test waits it out.
-const ADOPTION: [&str; 2] = ["[adoption]\nsoak = \"6s\"", "[adoption]\nsoak = \"3s\""];
-
-/// A configuration with the shorter first soak, where it has the demonstration's.
-fn soon_adopted(config: &str) -> String {
-    config.replacen(ADOPTION[0], ADOPTION[1], 1)
-}
-
 /// How often something is done again that has another moment or another fault each time: `few`, or `all` with
 /// `LASTGOOD_EVERY_POINT=1`, which a run over night sets.
 pub(crate) fn rounds(few: u32, all: u32) -> u32 {
@@ -45,7 +37,7 @@ impl Stage {
 
     /// The same with more configuration, which must not repeat a key of the demonstration's.
     pub(crate) async fn with(config: &str) -> Result<Self> {
-        let stage = Self::fresh(&soon_adopted(config)).await?;
+        let stage = Self::fresh(config).await?;
         for component in Component::ALL {
             stage.steady_on(component, 1).await.context("it was not adopted")?;
         }
