@@ -1,7 +1,5 @@
 //! Begins a rollback: whether it may begin, to which generation, and by which method.
 
-use std::time::Duration;
-
 use super::draft::Draft;
 use super::kubelet::kubelet_hears;
 use super::parking;

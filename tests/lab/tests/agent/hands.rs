@@ -181,7 +181,8 @@ async fn explain_answers_why_it_did_and_why_it_did_not() -> Result<()> {
     }
     stage.write(&SCHEDULER.file(), &bad)?;
     stage.in_state(SCHEDULER, "held").await?;
-    says(node, 0, "explain kube-scheduler", &["next: the operator must act: ", "`lastgood rollback kube-scheduler`"]).await?;
+    says(node, 0, "explain kube-scheduler", &["next: the operator must act: ", "`lastgood rollback kube-scheduler`"])
+        .await?;
     says(node, 5, "status", &["Held: waiting for the operator: kube-scheduler", "next step: "]).await?;
     stage.node.write_manifest(&SCHEDULER.file(), &good, Writing::Atomic)?;
     stage.steady_on(SCHEDULER, 1).await?;
