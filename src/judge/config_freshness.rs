@@ -50,7 +50,7 @@ pub(super) fn reads(seen: &Observation, manifest: &Manifest, since: Timestamp, c
     let other = |why: String| Reads::Other { why };
     let Some(started) = started(container) else { return Reads::Nothing };
     if started < since {
-        return other(format!("the process started {started}, before its files changed {since}"));
+        return other(format!("the process started {started:.0}, before its files changed {since:.0}"));
     }
     let wanted = manifest.main_container().and_then(|c| c.image.clone()).unwrap_or_default();
     if container.image != wanted {

@@ -97,6 +97,11 @@ fn trial(probation: &Probation, soak: Duration, until_deadline: Duration) -> Str
     format!("on probation: {left}{crashes}")
 }
 
+/// Whether it fails by itself: not for a cause that passes, and not while it only starts.
+fn is_broken(assessment: &Assessment) -> bool {
+    matches!(assessment.verdict, Verdict::Down | Verdict::Failing) && assessment.cause.is_none()
+}
+
 /// Whether what is missing went because an upgrade was cut short.
 fn interrupted(record: &Record) -> bool {
     record.notices.contains_key(&Notice::Interrupted)
@@ -199,6 +204,10 @@ fn undisturbed(material: ReportInput<'_>, record: &Record, assessment: Option<&A
                 "nothing: generation {candidate} is unproven ({why}); it becomes known-good once a process that has \
                  loaded it is healthy for {}",
                 roughly(policy.adoption_soak)
+            ),
+            _ if assessment.is_some_and(is_broken) => format!(
+                "the operator must act: correct its manifest, or what it needs; no generation is known-good yet, so lastgood \
+                 cannot replace generation {candidate}"
             ),
             _ => format!(
                 "generation {candidate} becomes known-good after another {} of health; until then there is no rollback \

@@ -140,7 +140,7 @@ impl Status {
                 None => notice.text.clone(),
             }),
         );
-        section(&mut out, "Lately", self.last.iter().map(event));
+        section(&mut out, "Recent events", self.last.iter().map(event));
         out
     }
 }
@@ -169,7 +169,7 @@ impl Explanation {
         if !self.generations.is_empty() {
             let _ = write!(out, "\n{}", generations(&self.generations));
         }
-        section(&mut out, "Lately", self.events.iter().map(event));
+        section(&mut out, "Recent events", self.events.iter().map(event));
         out
     }
 }
@@ -179,7 +179,7 @@ impl History {
     pub fn text(&self) -> String {
         let mut out = format!("{}\n", self.component);
         out.push_str(&generations(&self.generations));
-        section(&mut out, "Decided", self.events.iter().map(event));
+        section(&mut out, "Events", self.events.iter().map(event));
         out
     }
 }
