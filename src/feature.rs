@@ -45,7 +45,7 @@ pub struct PassEnd<'a> {
 /// What reports show of the features: a field for each one that has something to show.
 #[derive(Clone, Debug, Default)]
 pub struct View {
-    /// The snapshots of this node's etcd; nothing where it has no etcd of its own.
+    /// The snapshots of this node's etcd; nothing if it runs no etcd.
     pub snapshots: Option<Snapshots>,
 }
 

@@ -61,7 +61,7 @@ async fn work(node: &Node, guard: &Guard, work: Work) -> Vec<Outcome> {
     }
 }
 
-/// Does the work that its environment names. No test of its own.
+/// Does the work that its environment names. It is no separate test.
 #[test]
 #[ignore = "run by the tests below"]
 fn the_child() {

@@ -248,7 +248,7 @@ impl Scan<'_> {
             }
             EventKind::InlineTableOpen => self.open.push(self.value.clone()),
             EventKind::ArrayOpen => {
-                // What is in an array has no name of its own.
+                // An element of an array has no name.
                 self.value.push(String::new());
                 self.open.push(self.value.clone());
             }

@@ -121,7 +121,7 @@ fn without(mut slot: Slot, number: u32, heir: u32) -> Slot {
     if let Some(good) = good.filter(|good| **good == number) {
         *good = heir;
     }
-    // Whoever was on trial and is the successor is known-good already.
+    // A candidate that is the successor is known-good already.
     match slot {
         Slot::Probation(trial) if trial.candidate == heir && trial.good == heir => Slot::Steady { good: heir },
         Slot::Unread { candidate, good, .. } if candidate == heir && good == heir => Slot::Steady { good: heir },

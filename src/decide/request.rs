@@ -142,7 +142,7 @@ fn is_released_by_a_person(slot: &Slot) -> bool {
     matches!(slot, Slot::Held(held) if held.until != Until::RightData)
 }
 
-/// Gives back what was spent within the hour: whoever fixes the cause first, as instructed, finds nothing held any more
+/// Gives back what was spent within the hour: an operator who fixes the cause first, as instructed, finds nothing held any more
 /// that could be released. Who ends a pause asks for no more than that.
 fn give_back(draft: &mut Draft<'_>, component: Option<&ComponentId>) {
     if component.is_none() {

@@ -85,7 +85,7 @@ impl Past {
         }
     }
 
-    /// Follows how long it has been unhealthy. What is beneath it makes no episode of its own.
+    /// Follows how long it has been unhealthy. What it depends on makes no separate episode.
     fn follow(&mut self, tick: Tick, assessment: &Assessment, before: Option<(Verdict, Timestamp)>) {
         let first = !std::mem::replace(&mut self.met, true);
         if let Some((_, since)) = before.filter(|(verdict, _)| first && is_unwell(*verdict)) {

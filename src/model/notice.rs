@@ -27,7 +27,7 @@ pub enum Notice {
     /// In observe mode: what lastgood would do.
     #[serde(rename = "would")]
     WouldAct,
-    /// The component is unhealthy, and no change of its own explains that.
+    /// The component is unhealthy, and it has not changed.
     #[serde(rename = "ailing")]
     Unhealthy,
     /// It is stalled and is not restarted, and why.

@@ -53,7 +53,7 @@ pub fn listed(users: &BTreeSet<User>) -> String {
 /// longest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Certificate {
-    /// The file it is in: of its own, or a kubeconfig that embeds it.
+    /// The file it is in: a certificate file, or a kubeconfig that embeds it.
     pub path: PathBuf,
     /// The files of flags that lead to it: itself, or the kubeconfigs that name or embed it.
     pub named: BTreeSet<PathBuf>,

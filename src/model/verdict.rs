@@ -222,7 +222,7 @@ pub struct Assessment {
     pub uid: Option<String>,
     /// Whether the process that was looked at has read what is deployed in the directory (Q5).
     pub reads: Reads,
-    /// A dependent that is unhealthy although nothing of its own changed (Q13).
+    /// A dependent that is unhealthy although it did not change (Q13).
     pub harms: Option<ComponentId>,
     /// Whether its container ended because an address that it listens on was taken.
     #[serde(default)]

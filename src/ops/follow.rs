@@ -12,7 +12,7 @@ use crate::control::{Answer, Ask, Client, Reach};
 use crate::model::{ComponentId, Event};
 use crate::report::{status, text};
 
-/// How long progress is followed. The agent has deadlines of its own and goes on; the operator need not wait longer.
+/// How long progress is followed. The agent has its own deadlines and continues; the operator need not wait longer.
 const FOLLOW: Duration = Duration::from_secs(600);
 /// Between two looks at the component while it is followed; events come at once.
 const LOOK: Duration = Duration::from_millis(500);

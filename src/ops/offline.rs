@@ -80,7 +80,7 @@ impl Offline {
         self.store.newer_state(memory)
     }
 
-    /// The snapshots of this node's etcd, as they are there; nothing where it has none of its own.
+    /// The snapshots of this node's etcd, as they are there; nothing if it runs no etcd.
     pub(crate) fn snapshots(&self, memory: &Memory) -> Option<Snapshots> {
         let has_etcd = memory.components.values().any(|record| record.role == Role::Etcd);
         has_etcd.then(|| snapshots::look(&self.settings, Timestamp::now()))

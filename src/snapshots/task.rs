@@ -106,7 +106,7 @@ impl SnapshotTask {
         Self { wanted, confirmed, known, uploader, _task: task }
     }
 
-    /// The etcd of this node and its snapshots; nothing where it has no etcd of its own.
+    /// The etcd of this node and its snapshots; nothing if it runs no etcd.
     pub(super) fn known(&self) -> Option<(ComponentId, Snapshots)> {
         let etcd = self.wanted.borrow().member.as_ref()?.component.clone();
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).clone();
@@ -323,7 +323,7 @@ impl Work {
         known.failed.clone_from(&self.failed);
         let newest = known.newest.clone();
         let before = std::mem::replace(&mut *self.known.lock().unwrap_or_else(PoisonError::into_inner), known);
-        // Whoever took it, we or the operator; a bundle that came to it later goes there as well.
+        // The agent or the operator took it; a bundle that came to it later goes there as well.
         if let Some(kept) = self.kept.as_ref().filter(|_| newest.is_some() && newest != before.newest) {
             kept.notify_one();
         }

@@ -6,7 +6,7 @@
 //!   the type, and the types of its fields ──┘
 //! ```
 //!
-//! Whoever changes a field adds a line to the table of versions, a fixture of a file of that version, and the list of fields,
+//! A change of a field adds a line to the table of versions, a fixture of a file of that version, and the list of fields,
 //! which `LASTGOOD_WRITE_GOLDEN=1 cargo nextest run --test house formats` writes. A list that exists is never overwritten: a
 //! version that nobody has installed yet may be changed by removing its list first.
 

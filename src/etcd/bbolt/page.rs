@@ -12,7 +12,7 @@ pub(super) enum Kind {
     Leaf,
 }
 
-/// A page run, all of whose elements are within it. The bytes are its own, or borrowed of whoever read them.
+/// A page run with all of its elements within it. It owns the bytes, or borrows them from the reader.
 #[derive(Debug)]
 pub(super) struct Page<B = Vec<u8>> {
     pub(super) id: u64,

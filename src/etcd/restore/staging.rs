@@ -20,7 +20,7 @@ use crate::sys::files::{self, Attributes};
 /// How a directory of ours below a data directory begins.
 pub(super) const PREFIX: &str = ".lastgood-restore-";
 
-/// Whoever looks for what was interrupted may hold a new directory for a moment; it does not come again and again.
+/// A search for interrupted work may hold a new directory for a moment; that does not happen repeatedly.
 const TRIES: usize = 10;
 
 /// Of an intent of another version nothing else is looked at.

@@ -50,7 +50,7 @@ pub struct Examined<'e> {
     pub places: &'e Places,
     /// Of each generation that was read again: whether its bytes are whole, or why not.
     pub store: &'e BTreeMap<(ComponentId, u32), Result<(), String>>,
-    /// The snapshots of this node's etcd; nothing where it has none of its own.
+    /// The snapshots of this node's etcd; nothing if it runs no etcd.
     pub snapshots: Option<&'e Snapshots>,
     /// What restores left below etcd's data directory, where they were broken off.
     pub unfinished: &'e [PathBuf],

@@ -101,7 +101,7 @@ fn work(work: Work, root: &Path, bytes: &[u8]) -> Result<(), Fault> {
     }
 }
 
-/// Does the work that its environment names. No test of its own.
+/// Does the work that its environment names. It is no separate test.
 #[test]
 #[ignore = "run by the tests below"]
 fn the_child() {
