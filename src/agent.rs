@@ -315,8 +315,7 @@ impl Agent {
             }
             Err(error) => {
                 let sentence = format!(
-                    "the memory cannot be saved, so lastgood starts no action that it might leave half done: \
-                             {error}"
+                    "the memory cannot be saved, so lastgood starts no action that it might leave half done: {error}"
                 );
                 self.saved.trouble = Some(sentence.clone());
                 self.fail(now, Trouble::Memory, sentence, events);

@@ -239,8 +239,7 @@ fn undisturbed(material: ReportInput<'_>, record: &Record, assessment: Option<&A
             ),
             Gone::Unwitnessed => {
                 format!(
-                    "nothing: it was removed while lastgood did not run; `lastgood rollback` deploys generation \
-                         {back}"
+                    "nothing: it was removed while lastgood did not run; `lastgood rollback` deploys generation {back}"
                 )
             }
         },

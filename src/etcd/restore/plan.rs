@@ -479,8 +479,7 @@ impl Ask {
             && let Some(version) = &contents.versions.cluster_version
         {
             afterwards.push(format!(
-                "start an etcd of version {version} or newer; the version of the etcd that will \
-                                     start was not given"
+                "start an etcd of version {version} or newer; the version of the etcd that will start was not given"
             ));
         }
         afterwards

@@ -32,8 +32,7 @@ fn component(examined: &Examined<'_>, id: &ComponentId, record: &Record) -> Vec<
     let Some(generation) = wanted(record) else {
         let detail = format!("it has no known-good generation yet ({})", record.slot);
         let fix = format!(
-            "`lastgood explain {id}` shows what it waits for; `lastgood checkpoint {id}` marks it as \
-                           known-good now"
+            "`lastgood explain {id}` shows what it waits for; `lastgood checkpoint {id}` marks it as known-good now"
         );
         checks.push(Check::bad(format!("{id}: known-good"), Mark::Failed, detail, fix));
         return checks;
