@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::act::{self, Hands, Outcome};
+use crate::act::{self, Outcome, StepExecutor};
 use crate::config::Settings;
 use crate::decide::{self, Pace, Scene};
 use crate::feature::{PassEnd, View};
@@ -24,7 +24,7 @@ use crate::model::plan::Refusal;
 use crate::model::{
     ComponentId, Decision, Event, Judgement, Memory, Moment, NewerFile, Observation, Request, Step, Tick,
 };
-use crate::observe::{self, Observer, Surroundings};
+use crate::observe::{self, Environment, Observer};
 use crate::record::{Guard, LockError, Store};
 use crate::report::Counters;
 use crate::sys;
@@ -69,7 +69,7 @@ pub struct Agent {
     guard: Guard,
     hands: Box<dyn Executor>,
     /// What the hands were made for: a runtime may appear after us.
-    found: Surroundings,
+    found: Environment,
     memory: Memory,
     saved: Saved,
     /// What a newer lastgood left here: the memory is not saved then.
@@ -101,7 +101,7 @@ enum Trouble {
     /// The history cannot be written.
     History,
     /// What a restore will want to know cannot be written down.
-    Known,
+    EtcdHistory,
     /// A step of a component, or of nobody, did not succeed.
     Step(Option<ComponentId>),
 }
@@ -109,7 +109,7 @@ enum Trouble {
 impl Trouble {
     fn component(&self) -> Option<&ComponentId> {
         match self {
-            Self::Memory | Self::History | Self::Known => None,
+            Self::Memory | Self::History | Self::EtcdHistory => None,
             Self::Step(whose) => whose.as_ref(),
         }
     }
@@ -151,8 +151,8 @@ impl Agent {
         }
         // A first look brings the probes under way, so that the first judged pass has answers.
         let _ = observer.observe(&memory).await;
-        let found = observer.surroundings();
-        let hands = Box::new(Hands::new(settings, hands_of(&found)));
+        let found = observer.environment();
+        let hands = Box::new(StepExecutor::new(settings, hands_of(&found)));
         let newer = guard.newer_state(&memory);
         let trouble = newer.first().map(ToString::to_string);
         let saved = Saved { memory: memory.clone(), at: now.boot, trouble };
@@ -184,9 +184,9 @@ impl Agent {
         let began = sys::clock::since_boot();
         let seen = self.observer.observe(&self.memory).await;
         let at = seen.at.wall;
-        let found = self.observer.surroundings();
+        let found = self.observer.environment();
         if found != self.found {
-            self.hands = Box::new(Hands::new(&self.settings, hands_of(&found)));
+            self.hands = Box::new(StepExecutor::new(&self.settings, hands_of(&found)));
             self.found = found;
         }
         let pass = self.pass_on(seen, request).await;
@@ -270,7 +270,7 @@ impl Agent {
                     events.push(Event::new(sys::clock::now().wall, kind, whose.as_ref(), &sentence, ""));
                     well.insert(whose);
                 }
-                Outcome::Nothing(_) => {
+                Outcome::AlreadyDone(_) => {
                     decide::concluded(&mut self.memory, step);
                     well.insert(whose);
                 }
@@ -329,10 +329,10 @@ impl Agent {
             return;
         }
         match self.knowing.write(&self.guard, now, pressing) {
-            Ok(()) => drop(self.failures.remove(&Trouble::Known)),
+            Ok(()) => drop(self.failures.remove(&Trouble::EtcdHistory)),
             Err(error) => {
                 let sentence = format!("the facts that a restore of etcd needs cannot be saved: {error}");
-                self.fail(now, Trouble::Known, sentence, events);
+                self.fail(now, Trouble::EtcdHistory, sentence, events);
             }
         }
     }
@@ -392,8 +392,8 @@ impl Agent {
     }
 
     /// What was found of the node.
-    pub fn surroundings(&self) -> Surroundings {
-        self.observer.surroundings()
+    pub fn environment(&self) -> Environment {
+        self.observer.environment()
     }
 
     /// What the history holds.
@@ -429,8 +429,8 @@ fn differs(now: &Memory, saved: &Memory, pressing: bool) -> bool {
 }
 
 /// What the hands need to know of the node.
-fn hands_of(found: &Surroundings) -> act::Surroundings {
-    act::Surroundings {
+fn hands_of(found: &Environment) -> act::Environment {
+    act::Environment {
         manifests: found.manifests.value.clone(),
         runtime: found.runtime.as_ref().map(|runtime| runtime.value.clone()),
         look: Arc::new(observe::look_at),

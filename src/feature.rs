@@ -63,7 +63,7 @@ pub trait Feature: Send {
 
 /// A row of the agent's table.
 #[derive(Clone, Copy)]
-pub struct Slot {
+pub struct Registration {
     /// The feature's name, for people who read the code.
     pub name: &'static str,
     /// Starts its tasks. They end when the value is dropped.

@@ -44,7 +44,7 @@
 //! it is.
 //!
 //! A **notice**: something the operator has to know and lastgood does nothing about. Its subject is a variant in
-//! `model/notice.rs`; it is found in `decide/members.rs` for etcd, in `decide/surroundings.rs` for the node, and by a
+//! `model/notice.rs`; it is found in `decide/members.rs` for etcd, in `decide/environment.rs` for the node, and by a
 //! capability in its own `notices.rs`.
 //!
 //! A **metric**: a field of `report::Status` or `report::Counters`, and its line in `report/metrics.rs`.

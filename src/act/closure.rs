@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Component, Path};
 
 use super::staging::Why;
-use super::{Deed, Hands, Outcome, refuse};
+use super::{Outcome, StepExecutor, StepResult, refuse};
 use crate::model::config_files::{self, MAX_FILE_BYTES};
 use crate::model::{ClosureFile, ComponentId, Observation};
 use crate::record::Store;
@@ -16,7 +16,7 @@ use crate::sys::files::{self, Attributes};
 /// runs as its own user must get to them.
 const DIR_MODE: u32 = 0o755;
 
-impl Hands {
+impl StepExecutor {
     pub(super) fn restore_file(
         &self,
         store: &Store,
@@ -24,7 +24,7 @@ impl Hands {
         number: u32,
         path: &Path,
         observation: &Observation,
-    ) -> Deed {
+    ) -> StepResult {
         let root = &self.settings.paths.kubernetes;
         let plain = path.components().all(|part| matches!(part, Component::RootDir | Component::Normal(_)));
         if !path.is_absolute() || !plain || !path.starts_with(root) {
@@ -35,7 +35,7 @@ impl Hands {
             ));
         }
         let kept = store.file(component, number, path)?;
-        let now = (self.surroundings.look)(&ClosureFile { path: path.to_owned(), state: kept.state.clone() });
+        let now = (self.environment.look)(&ClosureFile { path: path.to_owned(), state: kept.state.clone() });
         if let Err(why) = config_files::may_replace(&now, &kept.state, observation.at.wall.as_second()) {
             return refuse(format!("{} of generation {number} is not restored: {why}", path.display()));
         }
@@ -45,7 +45,7 @@ impl Hands {
         if let Some(standing) = Attributes::of_standing(path)? {
             let same = (standing.mode, standing.uid, standing.gid) == (kept.mode, kept.uid, kept.gid);
             if same && files::read_bounded(path, MAX_FILE_BYTES).is_ok_and(|bytes| bytes == kept.bytes) {
-                return Ok(Outcome::Nothing(format!("{} is already as in generation {number}", path.display())));
+                return Ok(Outcome::AlreadyDone(format!("{} is already as in generation {number}", path.display())));
             }
             attributes.extended_from = standing.extended_from;
         }

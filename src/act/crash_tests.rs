@@ -92,7 +92,7 @@ fn template(root: &Path) -> PathBuf {
 
 /// The old manifest or the new one, whole, and nothing else in the directory.
 fn assert_whole(node: &Node, situation: &str) {
-    let standing = node.standing().unwrap_or_else(|| panic!("{situation}: no manifest stands"));
+    let standing = node.deployed().unwrap_or_else(|| panic!("{situation}: no manifest stands"));
     assert!(standing == manifest(GOOD) || standing == manifest(BAD), "{situation}: the manifest is torn");
     assert_eq!(files::names(&node.manifests()).unwrap(), ["kube-apiserver.yaml"], "{situation}");
 }
@@ -100,7 +100,7 @@ fn assert_whole(node: &Node, situation: &str) {
 /// The failed manifest is deployed and whole, or it is out and the known-good one is kept where no start of the agent puts
 /// it in.
 fn check_withheld(node: &Node, situation: &str) {
-    let is_safe = |when: &str| match node.standing() {
+    let is_safe = |when: &str| match node.deployed() {
         Some(deployed) => assert_eq!(deployed, manifest(BAD), "{situation}, {when}: the manifest is torn"),
         None => {
             let withheld = node.settings.paths.staging.join("withheld/kube-apiserver.yaml");
@@ -110,12 +110,12 @@ fn check_withheld(node: &Node, situation: &str) {
         }
     };
     is_safe("after the fault");
-    let deployed = node.standing();
+    let deployed = node.deployed();
     finish_interrupted(&node.settings);
-    assert_eq!(node.standing(), deployed, "{situation}: a start of the agent changed what is deployed");
+    assert_eq!(node.deployed(), deployed, "{situation}: a start of the agent changed what is deployed");
     let outcomes = runtime().block_on(super::crash_tests::work(node, &node.guard(), Work::Withhold));
-    assert!(matches!(&outcomes[..], [Outcome::Done(_) | Outcome::Nothing(_)]), "{situation}: {outcomes:?}");
-    assert_eq!(node.standing(), None, "{situation}");
+    assert!(matches!(&outcomes[..], [Outcome::Done(_) | Outcome::AlreadyDone(_)]), "{situation}: {outcomes:?}");
+    assert_eq!(node.deployed(), None, "{situation}");
     is_safe("when repeated");
     assert_eq!(finish_interrupted(&node.settings), Vec::<String>::new(), "{situation}");
 }
@@ -134,10 +134,10 @@ fn check_set_aside(node: &Node, situation: &str) {
     };
     assert_eq!(kept(), manifest(GOOD), "{situation}");
     let outcomes = runtime().block_on(work(node, &node.guard(), Work::SetMemoryAside));
-    assert!(matches!(&outcomes[..], [Outcome::Done(_) | Outcome::Nothing(_)]), "{situation}: {outcomes:?}");
+    assert!(matches!(&outcomes[..], [Outcome::Done(_) | Outcome::AlreadyDone(_)]), "{situation}: {outcomes:?}");
     assert_eq!(kept(), manifest(GOOD), "{situation}");
     assert!(!state.join("generations").exists(), "{situation}");
-    assert_eq!(node.standing().unwrap(), manifest(BAD), "{situation}");
+    assert_eq!(node.deployed().unwrap(), manifest(BAD), "{situation}");
 }
 
 fn check(work: Work, node: &Node, situation: &str) {
@@ -155,7 +155,7 @@ fn check(work: Work, node: &Node, situation: &str) {
         assert_eq!((note, findings), (Some(true), vec![]), "{situation}: the memory is lost");
         return;
     }
-    if node.standing().is_none() {
+    if node.deployed().is_none() {
         let staged = node.settings.paths.staging.join("slots/kube-apiserver.yaml");
         assert_eq!(fs::read_to_string(staged).unwrap(), manifest(GOOD), "{situation}: an empty slot without successor");
     }
@@ -165,7 +165,7 @@ fn check(work: Work, node: &Node, situation: &str) {
     let guard = node.guard();
     let outcomes = runtime().block_on(super::crash_tests::work(node, &guard, work));
     assert!(outcomes.iter().all(|o| matches!(o, Outcome::Done(_))), "{situation}: {outcomes:?}");
-    assert_eq!(node.standing().unwrap(), manifest(GOOD), "{situation}");
+    assert_eq!(node.deployed().unwrap(), manifest(GOOD), "{situation}");
 }
 
 /// Meets every call of these kinds with a fault, one at a time, and tells how many there were.
@@ -315,7 +315,7 @@ fn on_a_read_only_disk_the_agent_starts_and_says_so_at_every_step() {
             "{outcomes:?}"
         );
         assert!(guard.save_memory(&memory(&node, "new")).is_err());
-        assert_eq!(node.standing().unwrap(), manifest(BAD));
+        assert_eq!(node.deployed().unwrap(), manifest(BAD));
         assert_eq!(finish_interrupted(&node.settings), Vec::<String>::new());
     });
 }

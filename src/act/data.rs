@@ -115,7 +115,7 @@ mod tests {
     use crate::act::tests::Node;
     use crate::act::{Outcome, finish_interrupted};
     use crate::model::Step;
-    use crate::model::memory::Stands;
+    use crate::model::memory::Deployed;
     use crate::record::Guard;
 
     /// A node on which an etcd 3.5 is generation 1, and an etcd 3.6, whose data are here, is generation 2 and is
@@ -133,7 +133,7 @@ mod tests {
         }
         let record = node.memory.components.get_mut(&node.id).unwrap();
         let stands = record.generations[&2].digest;
-        record.stands = Some(Stands { digest: stands, changed: jiff::Timestamp::UNIX_EPOCH });
+        record.deployed = Some(Deployed { digest: stands, changed: jiff::Timestamp::UNIX_EPOCH });
         let packed = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/etcd/snapshot-3.6.db.gz");
         let database = Command::new("gzip").arg("-dc").arg(packed).output().unwrap();
         fs::create_dir_all(root.join("etcd/member/snap")).unwrap();
@@ -165,18 +165,18 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (node, guard) = upgraded(dir.path()).await;
         node.take(&guard, &node.take_out()).await;
-        assert_eq!(node.standing(), None);
+        assert_eq!(node.deployed(), None);
         let said = refused(node.take(&guard, &put_in(&node, 1)).await);
         assert!(said.contains("etcd 3.5 cannot open data of storage version 3.6"), "{said}");
         assert!(said.contains("the previous manifest is back"), "{said}");
-        assert_eq!(node.standing().unwrap(), manifest(dir.path(), "3.6.13"));
+        assert_eq!(node.deployed().unwrap(), manifest(dir.path(), "3.6.13"));
         assert!(
             !node.settings.paths.staging.join("slots/kube-apiserver.yaml").exists(),
             "it would be filled at the next start"
         );
         // Over an existing file it is not put either, and the newer one may.
         refused(node.take(&guard, &put_in(&node, 1)).await);
-        assert_eq!(node.standing().unwrap(), manifest(dir.path(), "3.6.13"));
+        assert_eq!(node.deployed().unwrap(), manifest(dir.path(), "3.6.13"));
         assert!(matches!(node.take(&guard, &put_in(&node, 2)).await, Outcome::Done(_)));
     }
 
@@ -188,7 +188,7 @@ mod tests {
         fs::write(dir.path().join("etcd/member/snap/db"), "torn").unwrap();
         let said = refused(node.take(&guard, &put_in(&node, 1)).await);
         assert!(said.contains("it is unknown whether") && said.contains("snap/db is no bbolt database"), "{said}");
-        assert_eq!(node.standing().unwrap(), manifest(dir.path(), "3.6.13"));
+        assert_eq!(node.deployed().unwrap(), manifest(dir.path(), "3.6.13"));
     }
 
     #[tokio::test]
@@ -199,7 +199,7 @@ mod tests {
         drop(guard);
         let told = finish_interrupted(&node.settings);
         assert!(told[0].contains("stays out: etcd 3.5 cannot open data of storage version 3.6"), "{told:?}");
-        assert_eq!(node.standing().unwrap(), manifest(dir.path(), "3.6.13"));
+        assert_eq!(node.deployed().unwrap(), manifest(dir.path(), "3.6.13"));
         assert_eq!(finish_interrupted(&node.settings), Vec::<String>::new());
     }
 
@@ -211,6 +211,6 @@ mod tests {
         node.take(&guard, &node.take_out()).await;
         drop(guard);
         finish_interrupted(&node.settings);
-        assert_eq!(node.standing().unwrap(), manifest(dir.path(), "3.5.16"));
+        assert_eq!(node.deployed().unwrap(), manifest(dir.path(), "3.5.16"));
     }
 }

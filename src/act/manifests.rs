@@ -14,7 +14,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::staging::{Staging, Why};
-use super::{Deed, Hands, Outcome, data, refuse};
+use super::{Outcome, StepExecutor, StepResult, data, refuse};
 use crate::model::manifest::MAX_BYTES;
 use crate::model::observation::ImagePresence;
 use crate::model::{ComponentId, Digest, Manifest, Memory, Observation};
@@ -41,14 +41,14 @@ pub(super) struct PutIn<'a> {
     pub(super) file_name: &'a str,
 }
 
-impl Hands {
+impl StepExecutor {
     pub(super) fn take_out(
         &mut self,
         store: &Store,
         what: &TakeOut<'_>,
         memory: &Memory,
         observation: &Observation,
-    ) -> Deed {
+    ) -> StepResult {
         let TakeOut { component, file_name, successor, successor_name } = *what;
         let path = self.manifest(file_name)?;
         self.manifest(successor_name)?;
@@ -68,7 +68,7 @@ impl Hands {
         // It comes back by itself from now on.
         files::remove(&staging.withheld().join(successor_name))?;
         if standing.is_none() {
-            return Ok(Outcome::Nothing(format!("{file_name} is already out; generation {successor} is staged")));
+            return Ok(Outcome::AlreadyDone(format!("{file_name} is already out; generation {successor} is staged")));
         }
         let kept = staging.move_aside(&path, Why::TakenOut)?;
         self.emptied(file_name, observation);
@@ -84,7 +84,7 @@ impl Hands {
         what: &PutIn<'_>,
         memory: &Memory,
         observation: &Observation,
-    ) -> Deed {
+    ) -> StepResult {
         let PutIn { component, number, file_name } = *what;
         let path = self.manifest(file_name)?;
         let bytes = store.manifest(component, number)?;
@@ -105,10 +105,10 @@ impl Hands {
             Err(why) => return refuse(why),
         };
         if let Err(barred) = data::may_be_put_in(component, number, memory) {
-            let back = data::put_back(&staging, &self.surroundings.manifests, file_name, component)?;
+            let back = data::put_back(&staging, &self.environment.manifests, file_name, component)?;
             return refuse(format!("{}; {back}; next: {}", barred.why, barred.next_step));
         }
-        files::make_dir(&self.surroundings.manifests, MANIFESTS_MODE)?;
+        files::make_dir(&self.environment.manifests, MANIFESTS_MODE)?;
         if !staged {
             // Whatever else lay there is not what fills this slot any more.
             files::remove(&slot)?;
@@ -137,11 +137,16 @@ impl Hands {
         Ok(Outcome::Done(format!("put generation {number} of {component} in place as {file_name}{kept}{settled}")))
     }
 
-    pub(super) fn move_out(&mut self, component: &ComponentId, file_name: &str, observation: &Observation) -> Deed {
+    pub(super) fn move_out(
+        &mut self,
+        component: &ComponentId,
+        file_name: &str,
+        observation: &Observation,
+    ) -> StepResult {
         let path = self.manifest(file_name)?;
         match self.look_again(file_name, observation) {
             Err(changed) => refuse(changed),
-            Ok(None) => Ok(Outcome::Nothing(format!("{file_name} is already gone"))),
+            Ok(None) => Ok(Outcome::AlreadyDone(format!("{file_name} is already gone"))),
             Ok(Some(_)) => {
                 let kept = self.staging()?.move_aside(&path, Why::MovedOut)?;
                 self.emptied(file_name, observation);
@@ -155,7 +160,7 @@ impl Hands {
 
     /// The path of a manifest, if its name is one: from memory, so it is not believed to stay in its directory.
     pub(super) fn manifest(&self, name: &str) -> io::Result<PathBuf> {
-        let path = self.surroundings.manifests.join(name);
+        let path = self.environment.manifests.join(name);
         if files::is_plain_name(name) {
             return Ok(path);
         }
@@ -163,13 +168,13 @@ impl Hands {
     }
 
     pub(super) fn staging(&self) -> io::Result<Staging> {
-        Staging::prepare(&self.settings.paths.staging, &self.surroundings.manifests)
+        Staging::prepare(&self.settings.paths.staging, &self.environment.manifests)
     }
 
     /// What is deployed under a name now, if it is still what was observed (Q15): what the operator has written since
     /// is a candidate like any other, to be looked at first.
     pub(super) fn look_again(&self, name: &str, observation: &Observation) -> Result<Option<Metadata>, String> {
-        let path = self.surroundings.manifests.join(name);
+        let path = self.environment.manifests.join(name);
         let now = files::standing(&path).map_err(|error| error.to_string())?;
         let (seen, now) = match (observation.manifests.file(name), now) {
             (_, None) => return Ok(None),

@@ -46,7 +46,7 @@ pub enum Outcome {
     /// What was done.
     Done(String),
     /// It was so already.
-    Nothing(String),
+    AlreadyDone(String),
     /// The node is not as decide saw it (Q15): nothing was done.
     Refused(String),
     /// It was tried and did not succeed.
@@ -58,7 +58,7 @@ pub type Look = Arc<dyn Fn(&ClosureFile) -> FileState + Send + Sync>;
 
 /// What was found out about the node that the settings may leave open.
 #[derive(Clone)]
-pub struct Surroundings {
+pub struct Environment {
     /// The directory the kubelet reads static pods from.
     pub manifests: PathBuf,
     /// The container runtime's socket, `unix:///…`, if there is one.
@@ -68,24 +68,24 @@ pub struct Surroundings {
 }
 
 #[derive(Debug)]
-pub struct Hands {
+pub struct StepExecutor {
     settings: Settings,
-    surroundings: Surroundings,
+    environment: Environment,
     /// The files we took out since the observation of that moment was made: it still shows them.
     emptied: Option<(Moment, BTreeSet<String>)>,
 }
 
 /// How an action went: an error is an [`Outcome::Failed`].
-type Deed = io::Result<Outcome>;
+type StepResult = io::Result<Outcome>;
 
-fn refuse(sentence: String) -> Deed {
+fn refuse(sentence: String) -> StepResult {
     Ok(Outcome::Refused(sentence))
 }
 
-impl Hands {
+impl StepExecutor {
     /// Hands for this node. Nothing is touched yet.
-    pub fn new(settings: &Settings, surroundings: Surroundings) -> Self {
-        Self { settings: settings.clone(), surroundings, emptied: None }
+    pub fn new(settings: &Settings, environment: Environment) -> Self {
+        Self { settings: settings.clone(), environment, emptied: None }
     }
 
     /// Takes one step. The memory is the one that was saved as the intent, the observation the one it was decided by.
@@ -130,7 +130,7 @@ impl Hands {
         number: u32,
         file: &ManifestFile,
         memory: &Memory,
-    ) -> Deed {
+    ) -> StepResult {
         let generation = memory.components.get(component).and_then(|record| record.generations.get(&number));
         let Some(generation) = generation else {
             return refuse(format!("generation {number} of {component} is not in the memory, so it is not stored"));
@@ -140,7 +140,7 @@ impl Hands {
             guard.capture(&Capturing { component, generation, file, attributes, machine: &memory.machine })?;
         Ok(match captured {
             Captured::Now => Outcome::Done(format!("stored {} as generation {number} of {component}", file.name)),
-            Captured::Already => Outcome::Nothing(format!("generation {number} of {component} is stored already")),
+            Captured::Already => Outcome::AlreadyDone(format!("generation {number} of {component} is stored already")),
         })
     }
 
@@ -159,24 +159,24 @@ impl Hands {
     }
 }
 
-fn forget(guard: &Guard, component: &ComponentId, number: u32) -> Deed {
+fn forget(guard: &Guard, component: &ComponentId, number: u32) -> StepResult {
     Ok(match guard.forget(component, number)? {
         Written::Changed => Outcome::Done(format!("removed generation {number} of {component}")),
-        Written::AlreadySo => Outcome::Nothing(format!("generation {number} of {component} is removed already")),
+        Written::AlreadySo => Outcome::AlreadyDone(format!("generation {number} of {component} is removed already")),
     })
 }
 
 impl Outcome {
     pub fn sentence(&self) -> &str {
         match self {
-            Self::Done(sentence) | Self::Nothing(sentence) | Self::Refused(sentence) | Self::Failed(sentence) => {
+            Self::Done(sentence) | Self::AlreadyDone(sentence) | Self::Refused(sentence) | Self::Failed(sentence) => {
                 sentence
             }
         }
     }
 }
 
-impl fmt::Debug for Surroundings {
+impl fmt::Debug for Environment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { manifests, runtime, look: _ } = self;
         f.debug_struct("Surroundings").field("manifests", manifests).field("runtime", runtime).finish_non_exhaustive()

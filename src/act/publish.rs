@@ -7,7 +7,7 @@ use std::io;
 use std::path::Path;
 
 use super::staging::Why;
-use super::{Deed, Hands, Outcome, refuse};
+use super::{Outcome, StepExecutor, StepResult, refuse};
 use crate::model::manifest::MAX_BYTES;
 use crate::model::{ComponentId, Digest};
 use crate::record::{Guard, Published, PublishedFile};
@@ -15,10 +15,10 @@ use crate::sys::files::{self, Attributes};
 
 const DIR_MODE: u32 = 0o700;
 
-impl Hands {
+impl StepExecutor {
     /// Sets aside what is kept of a cluster that this node belonged to before: the generations, the memory before this
     /// one, and what was published of them.
-    pub(super) fn set_memory_aside(&self, guard: &Guard) -> Deed {
+    pub(super) fn set_memory_aside(&self, guard: &Guard) -> StepResult {
         let dir = &self.settings.paths.inactive_manifests;
         let (published, _) = guard.published();
         let staging = self.staging()?;
@@ -36,12 +36,12 @@ impl Hands {
         let kept = guard.set_generations_aside()?;
         let kept: Vec<String> = kept.iter().map(|path| path.display().to_string()).collect();
         Ok(match kept.is_empty() {
-            true => Outcome::Nothing("there were no generations to set aside".to_owned()),
+            true => Outcome::AlreadyDone("there were no generations to set aside".to_owned()),
             false => Outcome::Done(format!("set the generations and the memory aside: {}", kept.join(", "))),
         })
     }
 
-    pub(super) fn publish(&self, guard: &Guard, component: &ComponentId, number: u32, file_name: &str) -> Deed {
+    pub(super) fn publish(&self, guard: &Guard, component: &ComponentId, number: u32, file_name: &str) -> StepResult {
         let dir = &self.settings.paths.inactive_manifests;
         let path = dir.join(file_name);
         if !files::is_plain_name(file_name) {
@@ -103,6 +103,6 @@ impl Hands {
         guard.save_published(&published)?;
         let also = if removed.is_empty() { String::new() } else { format!(", and removed {}", removed.join(", ")) };
         let sentence = format!("{} holds generation {number} of {component}{also}", path.display());
-        Ok(if so_already && also.is_empty() { Outcome::Nothing(sentence) } else { Outcome::Done(sentence) })
+        Ok(if so_already && also.is_empty() { Outcome::AlreadyDone(sentence) } else { Outcome::Done(sentence) })
     }
 }

@@ -7,7 +7,7 @@ use tokio::time::timeout;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 
-use super::{Deed, Hands, Outcome};
+use super::{Outcome, StepExecutor, StepResult};
 use crate::cri::v1::runtime_service_client::RuntimeServiceClient;
 use crate::cri::v1::{
     ContainerState, ContainerStatusRequest, PodSandboxState, PodSandboxStatusRequest, StopContainerRequest,
@@ -24,8 +24,8 @@ const SANDBOX_MARGIN: Duration = Duration::from_secs(10);
 /// Why a call came to nothing: a sentence.
 type Failure = String;
 
-impl Hands {
-    pub(super) async fn stop_container(&self, component: &ComponentId, id: &str, grace: Duration) -> Deed {
+impl StepExecutor {
+    pub(super) async fn stop_container(&self, component: &ComponentId, id: &str, grace: Duration) -> StepResult {
         let stopped = self.try_stop_container(component, id, grace).await;
         Ok(stopped.unwrap_or_else(|why| Outcome::Failed(format!("cannot stop container {id} of {component}: {why}"))))
     }
@@ -37,7 +37,7 @@ impl Hands {
         let status = match within(limit, runtime.container_status(request)).await? {
             Ok(answer) => answer.into_inner().status.ok_or("the runtime answered without a status")?,
             Err(status) if status.code() == Code::NotFound => {
-                return Ok(Outcome::Nothing(format!("container {id} of {component} is gone already")));
+                return Ok(Outcome::AlreadyDone(format!("container {id} of {component} is gone already")));
             }
             Err(status) => return Err(sentence(&status)),
         };
@@ -47,20 +47,20 @@ impl Hands {
             )));
         }
         if status.state() == ContainerState::ContainerExited {
-            return Ok(Outcome::Nothing(format!("container {id} of {component} has already exited")));
+            return Ok(Outcome::AlreadyDone(format!("container {id} of {component} has already exited")));
         }
         let seconds = i64::try_from(grace.as_secs()).unwrap_or(i64::MAX);
         let request = StopContainerRequest { container_id: id.to_owned(), timeout: seconds };
         match within(grace.saturating_add(limit), runtime.stop_container(request)).await? {
             Ok(_) => Ok(Outcome::Done(format!("stopped container {id} of {component}"))),
             Err(status) if status.code() == Code::NotFound => {
-                Ok(Outcome::Nothing(format!("container {id} of {component} is gone already")))
+                Ok(Outcome::AlreadyDone(format!("container {id} of {component} is gone already")))
             }
             Err(status) => Err(sentence(&status)),
         }
     }
 
-    pub(super) async fn stop_sandbox(&self, component: &ComponentId, id: &str) -> Deed {
+    pub(super) async fn stop_sandbox(&self, component: &ComponentId, id: &str) -> StepResult {
         let stopped = self.try_stop_sandbox(component, id).await;
         Ok(stopped.unwrap_or_else(|why| Outcome::Failed(format!("cannot stop sandbox {id} of {component}: {why}"))))
     }
@@ -72,7 +72,7 @@ impl Hands {
         let status = match within(limit, runtime.pod_sandbox_status(request)).await? {
             Ok(answer) => answer.into_inner().status.ok_or("the runtime answered without a status")?,
             Err(status) if status.code() == Code::NotFound => {
-                return Ok(Outcome::Nothing(format!("sandbox {id} of {component} is gone already")));
+                return Ok(Outcome::AlreadyDone(format!("sandbox {id} of {component} is gone already")));
             }
             Err(status) => return Err(sentence(&status)),
         };
@@ -80,20 +80,20 @@ impl Hands {
             return Ok(Outcome::Refused(format!("sandbox {id} is not stopped: it is of {other}, not of {component}")));
         }
         if status.state() == PodSandboxState::SandboxNotready {
-            return Ok(Outcome::Nothing(format!("sandbox {id} of {component} is stopped already")));
+            return Ok(Outcome::AlreadyDone(format!("sandbox {id} of {component} is stopped already")));
         }
         let request = StopPodSandboxRequest { pod_sandbox_id: id.to_owned() };
         match within(limit.saturating_add(SANDBOX_MARGIN), runtime.stop_pod_sandbox(request)).await? {
             Ok(_) => Ok(Outcome::Done(format!("stopped sandbox {id} of {component}"))),
             Err(status) if status.code() == Code::NotFound => {
-                Ok(Outcome::Nothing(format!("sandbox {id} of {component} is gone already")))
+                Ok(Outcome::AlreadyDone(format!("sandbox {id} of {component} is gone already")))
             }
             Err(status) => Err(sentence(&status)),
         }
     }
 
     async fn connect(&self) -> Result<RuntimeServiceClient<Channel>, Failure> {
-        let endpoint = self.surroundings.runtime.as_ref().ok_or("no container runtime is known (runtime.endpoint)")?;
+        let endpoint = self.environment.runtime.as_ref().ok_or("no container runtime is known (runtime.endpoint)")?;
         // tonic knows `unix:`; a bare path is what the kubelet takes as well.
         let address = if endpoint.starts_with('/') { format!("unix://{endpoint}") } else { endpoint.clone() };
         let unreachable = |why: String| format!("the container runtime at {endpoint} does not answer: {why}");
@@ -148,7 +148,7 @@ mod tests {
     use tokio::net::UnixListener;
 
     use super::*;
-    use crate::act::Surroundings;
+    use crate::act::Environment;
     use crate::config::Settings;
     use crate::model::FileState;
 
@@ -195,17 +195,17 @@ mod tests {
             self.asked.lock().unwrap().clone()
         }
 
-        fn hands(&self) -> Hands {
+        fn hands(&self) -> StepExecutor {
             hands(&self.socket())
         }
     }
 
-    fn hands(socket: &Path) -> Hands {
+    fn hands(socket: &Path) -> StepExecutor {
         let mut settings = Settings::default();
         settings.runtime.timeout = Duration::from_millis(300);
         let look = Arc::new(|_: &crate::model::ClosureFile| FileState::Missing);
         let runtime = Some(format!("unix://{}", socket.display()));
-        Hands::new(&settings, Surroundings { manifests: "/nonexistent".into(), runtime, look })
+        StepExecutor::new(&settings, Environment { manifests: "/nonexistent".into(), runtime, look })
     }
 
     async fn answer(
@@ -275,7 +275,7 @@ mod tests {
         assert_eq!(running.asked(), ["ContainerStatus", "StopContainer"]);
         let ended = Runtime::saying(&[container(ContainerState::ContainerExited, "etcd-n1"), stop]);
         let outcome = ended.hands().stop_container(&etcd(), "77e1", GRACE).await.unwrap();
-        assert!(matches!(outcome, Outcome::Nothing(_)), "{outcome:?}");
+        assert!(matches!(outcome, Outcome::AlreadyDone(_)), "{outcome:?}");
         assert_eq!(ended.asked(), ["ContainerStatus"]);
     }
 
@@ -286,7 +286,7 @@ mod tests {
         let container = runtime.hands().stop_container(&etcd(), "77e1", GRACE).await.unwrap();
         let sandbox = runtime.hands().stop_sandbox(&etcd(), "0af2").await.unwrap();
         assert!(
-            matches!((&container, &sandbox), (Outcome::Nothing(_), Outcome::Nothing(_))),
+            matches!((&container, &sandbox), (Outcome::AlreadyDone(_), Outcome::AlreadyDone(_))),
             "{container:?} {sandbox:?}"
         );
     }
@@ -312,7 +312,7 @@ mod tests {
         assert_eq!(outcome, Outcome::Done("stopped sandbox 0af2 of etcd".into()));
         let runtime = Runtime::saying(&[sandbox(PodSandboxState::SandboxNotready, "etcd-n1")]);
         let outcome = runtime.hands().stop_sandbox(&etcd(), "0af2").await.unwrap();
-        assert!(matches!(outcome, Outcome::Nothing(_)), "{outcome:?}");
+        assert!(matches!(outcome, Outcome::AlreadyDone(_)), "{outcome:?}");
     }
 
     #[tokio::test]

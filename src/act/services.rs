@@ -11,7 +11,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::process::Command;
 use tokio::time::timeout;
 
-use super::{Deed, Hands, Outcome, refuse};
+use super::{Outcome, StepExecutor, StepResult, refuse};
 use crate::model::Observation;
 
 /// How much of the command's last words is held, in bytes.
@@ -19,8 +19,8 @@ const LAST_WORDS: usize = 4096;
 /// After the command has ended, how long its last words are waited for: something it started may hold the pipe open.
 const AFTER_END: Duration = Duration::from_millis(200);
 
-impl Hands {
-    pub(super) async fn restart_kubelet(&self, observation: &Observation) -> Deed {
+impl StepExecutor {
+    pub(super) async fn restart_kubelet(&self, observation: &Observation) -> StepResult {
         if let Some(changed) = observation.kubelet.process.as_ref().and_then(|kubelet| kubelet.changed_since.as_ref()) {
             return refuse(format!(
                 "the kubelet is not restarted: {} changed since it started, and a restart would load the change",
@@ -35,7 +35,7 @@ impl Hands {
         })
     }
 
-    pub(super) async fn restart_runtime(&self) -> Deed {
+    pub(super) async fn restart_runtime(&self) -> StepResult {
         let restart = &self.settings.policy.runtime_restart;
         let command = restart.join(" ");
         Ok(match run(restart, self.settings.runtime.restart_timeout).await {

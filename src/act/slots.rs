@@ -146,7 +146,7 @@ mod tests {
             self.settings.paths.staging.join("slots/etcd.yaml")
         }
 
-        fn standing(&self) -> Option<String> {
+        fn deployed(&self) -> Option<String> {
             fs::read_to_string(self.manifests().join("etcd.yaml")).ok()
         }
     }
@@ -155,7 +155,7 @@ mod tests {
     fn q11_an_empty_slot_is_filled_from_staging_alone() {
         let node = Node::with_an_empty_slot();
         let told = finish_interrupted(&node.settings);
-        assert_eq!(node.standing().as_deref(), Some(POD));
+        assert_eq!(node.deployed().as_deref(), Some(POD));
         assert!(!node.slot().exists());
         assert!(told[0].contains("back from staging"), "{told:?}");
         assert_eq!(finish_interrupted(&node.settings), Vec::<String>::new(), "once is enough");
@@ -172,10 +172,10 @@ mod tests {
         let told = finish_interrupted(&node.settings);
         let who = format!("a restore (pid {})", std::process::id());
         assert!(told[0].contains("stays out") && told[0].contains(&who), "{told:?}");
-        assert_eq!(node.standing(), None);
+        assert_eq!(node.deployed(), None);
         drop(restore);
         finish_interrupted(&node.settings);
-        assert_eq!(node.standing(), Some(pod));
+        assert_eq!(node.deployed(), Some(pod));
     }
 
     #[test]
@@ -183,7 +183,7 @@ mod tests {
         let node = Node::with_an_empty_slot();
         fs::write(node.manifests().join("etcd.yaml"), "theirs").unwrap();
         finish_interrupted(&node.settings);
-        assert_eq!(node.standing().as_deref(), Some("theirs"));
+        assert_eq!(node.deployed().as_deref(), Some("theirs"));
         assert!(!node.slot().exists());
     }
 
@@ -192,7 +192,7 @@ mod tests {
         let node = Node::with_an_empty_slot();
         fs::write(node.manifests().join("member.yaml"), POD).unwrap();
         let told = finish_interrupted(&node.settings);
-        assert_eq!(node.standing(), None);
+        assert_eq!(node.deployed(), None);
         assert!(told[0].contains("member.yaml defines its pod"), "{told:?}");
     }
 
@@ -211,12 +211,12 @@ mod tests {
         let node = Node::with_an_empty_slot();
         let guard = Store::open(&node.settings).unwrap().lock().unwrap();
         assert!(fill_slots(&node.settings)[0].contains("another lastgood"));
-        assert_eq!(node.standing(), None);
+        assert_eq!(node.deployed(), None);
         drop(guard);
         fs::remove_dir_all(&node.settings.paths.state).unwrap();
         fs::write(&node.settings.paths.state, "not a directory").unwrap();
         fill_slots(&node.settings);
-        assert_eq!(node.standing().as_deref(), Some(POD));
+        assert_eq!(node.deployed().as_deref(), Some(POD));
     }
 
     #[test]

@@ -14,7 +14,7 @@ use crate::model::manifest::MAX_BYTES;
 use crate::model::memory::{Machine, Record};
 use crate::model::observation::{Directory, HeardApi, ImagePresence, Kubelet, KubeletProcess, Node as Host, Settled};
 use crate::model::reading::{Reading, Symptom, SymptomKind};
-use crate::model::{ClosureFile, Digest, FileFault, FileKind, Generation, Manifest, Role, Slot, Standing};
+use crate::model::{ClosureFile, ComponentState, Digest, FileFault, FileKind, Generation, Manifest, Role, Trust};
 use crate::record::Store;
 use crate::sys::files;
 
@@ -58,7 +58,7 @@ impl Node {
         fs::create_dir_all(settings.paths.manifests.as_ref().unwrap()).unwrap();
         let id = ComponentId::system("kube-apiserver");
         let machine = Machine { machine_id: "0123".into(), node_name: "n1".into() };
-        let record = Record::new(Role::ApiServer, Slot::Steady { good: 1 });
+        let record = Record::new(Role::ApiServer, ComponentState::Steady { good: 1 });
         let components = BTreeMap::from([(id.clone(), record)]);
         let memory = Memory { machine, components, ..Memory::default() };
         Self { settings, id, memory }
@@ -91,7 +91,7 @@ impl Node {
         fs::write(path, text).unwrap();
     }
 
-    pub(super) fn standing(&self) -> Option<String> {
+    pub(super) fn deployed(&self) -> Option<String> {
         fs::read_to_string(self.path()).ok()
     }
 
@@ -99,13 +99,13 @@ impl Node {
         Store::open(&self.settings).unwrap().lock().unwrap()
     }
 
-    pub(super) fn hands(&self) -> Hands {
-        let surroundings = Surroundings {
+    pub(super) fn hands(&self) -> StepExecutor {
+        let environment = Environment {
             manifests: self.manifests(),
             runtime: None,
             look: Arc::new(|kept: &ClosureFile| look(&kept.path)),
         };
-        Hands::new(&self.settings, surroundings)
+        StepExecutor::new(&self.settings, environment)
     }
 
     /// A look at the manifest directory, as observe would have it.
@@ -183,7 +183,7 @@ impl Node {
             first_seen: jiff::Timestamp::UNIX_EPOCH,
             served: None,
             rewritten: 0,
-            standing: Standing::Candidate,
+            trust: Trust::Candidate,
             stored: Stored::Yes,
         };
         record.generations.insert(number, generation);
@@ -260,7 +260,7 @@ fn refused(outcome: Outcome) -> String {
 }
 
 fn nothing(outcome: Outcome) {
-    assert!(matches!(outcome, Outcome::Nothing(_)), "{outcome:?}");
+    assert!(matches!(outcome, Outcome::AlreadyDone(_)), "{outcome:?}");
 }
 
 #[tokio::test]
@@ -269,13 +269,13 @@ async fn a_file_is_taken_out_only_with_its_successor_in_staging_and_filled_from_
     let (node, guard) = Node::with_a_bad_manifest(dir.path()).await;
     fs::set_permissions(node.path(), fs::Permissions::from_mode(0o644)).unwrap();
     done(node.take(&guard, &node.take_out()).await);
-    assert_eq!(node.standing(), None);
+    assert_eq!(node.deployed(), None);
     let slot = node.settings.paths.staging.join("slots/kube-apiserver.yaml");
     assert_eq!(fs::read_to_string(&slot).unwrap(), manifest(GOOD));
     assert!(node.replaced()[0].ends_with(".taken-out"), "{:?}", node.replaced());
     nothing(node.take(&guard, &node.take_out()).await);
     done(node.take(&guard, &node.put_in()).await);
-    assert_eq!(node.standing().unwrap(), manifest(GOOD));
+    assert_eq!(node.deployed().unwrap(), manifest(GOOD));
     assert_eq!(fs::metadata(node.path()).unwrap().mode() & 0o7777, 0o644, "the mode of what stood is kept");
     assert!(!slot.exists());
 }
@@ -289,7 +289,7 @@ async fn a_successor_that_is_damaged_leaves_what_stands() {
     for step in [node.take_out(), node.put_in()] {
         let outcome = node.take(&guard, &step).await;
         assert!(matches!(&outcome, Outcome::Failed(why) if why.contains("1/manifest is damaged")), "{outcome:?}");
-        assert_eq!(node.standing().unwrap(), manifest(BAD));
+        assert_eq!(node.deployed().unwrap(), manifest(BAD));
     }
 }
 
@@ -299,7 +299,7 @@ async fn in_place_means_one_rename_and_what_stood_there_is_kept() {
     let (node, guard) = Node::with_a_bad_manifest(dir.path()).await;
     let outcome = done(node.take(&guard, &node.put_in()).await);
     assert!(outcome.contains("is kept as"), "{outcome}");
-    assert_eq!(node.standing().unwrap(), manifest(GOOD));
+    assert_eq!(node.deployed().unwrap(), manifest(GOOD));
     let kept = node.settings.paths.staging.join("replaced").join(&node.replaced()[0]);
     assert_eq!(fs::read_to_string(kept).unwrap(), manifest(BAD));
 }
@@ -339,7 +339,7 @@ async fn whatever_stands_in_the_place_of_a_manifest_gives_way_and_is_kept() {
                 assert!(files::standing(&node.path()).unwrap().is_none(), "{what}");
             }
             done(node.take(&guard, &node.put_in()).await);
-            assert_eq!(node.standing().unwrap(), manifest(GOOD), "{what}");
+            assert_eq!(node.deployed().unwrap(), manifest(GOOD), "{what}");
             assert_eq!(node.replaced().len(), 1, "{what}: not kept");
             assert_eq!(fs::metadata(node.path()).unwrap().mode() & 0o777, 0o644, "{what}: as the generation was");
         }
@@ -354,7 +354,7 @@ async fn q15_what_changed_since_it_was_looked_at_is_left_for_the_next_pass() {
     node.write(&manifest("by-hand"));
     for step in [node.take_out(), node.put_in()] {
         refused(node.hands().take(&guard, &step, &node.memory, &seen).await);
-        assert_eq!(node.standing().unwrap(), manifest("by-hand"));
+        assert_eq!(node.deployed().unwrap(), manifest("by-hand"));
     }
     fs::remove_file(node.path()).unwrap();
     let why = refused(node.hands().take(&guard, &node.put_in(), &node.memory, &seen).await);
@@ -379,7 +379,7 @@ async fn q15_a_successor_whose_image_is_gone_empties_no_slot() {
     let mut seen = node.observe();
     seen.images.insert("registry.k8s.io/kube-apiserver:v1.34.2".into(), ImagePresence::Absent);
     refused(node.hands().take(&guard, &node.take_out(), &node.memory, &seen).await);
-    assert_eq!(node.standing().unwrap(), manifest(BAD));
+    assert_eq!(node.deployed().unwrap(), manifest(BAD));
 }
 
 #[tokio::test]
@@ -391,7 +391,7 @@ async fn both_steps_can_be_taken_on_one_observation() {
     done(hands.take(&guard, &out, &node.memory, &seen).await);
     nothing(hands.take(&guard, &out, &node.memory, &seen).await);
     done(hands.take(&guard, &node.put_in(), &node.memory, &seen).await);
-    assert_eq!(node.standing().unwrap(), manifest(GOOD));
+    assert_eq!(node.deployed().unwrap(), manifest(GOOD));
 }
 
 #[tokio::test]
@@ -400,7 +400,7 @@ async fn a_manifest_directory_that_is_gone_is_made_for_what_is_put_in() {
     let (node, guard) = Node::with_a_bad_manifest(dir.path()).await;
     fs::remove_dir_all(node.manifests()).unwrap();
     done(node.take(&guard, &node.put_in()).await);
-    assert_eq!(node.standing().unwrap(), manifest(GOOD));
+    assert_eq!(node.deployed().unwrap(), manifest(GOOD));
     assert_eq!(fs::metadata(node.manifests()).unwrap().mode() & 0o7777, 0o700);
 }
 

@@ -9,12 +9,12 @@
 
 use super::manifests::{attributes, stage_at};
 use super::staging::Why;
-use super::{Deed, Hands, Outcome, refuse};
+use super::{Outcome, StepExecutor, StepResult, refuse};
 use crate::model::{ComponentId, Observation};
 use crate::record::Store;
 use crate::sys::files;
 
-impl Hands {
+impl StepExecutor {
     pub(super) fn withhold(
         &mut self,
         store: &Store,
@@ -22,7 +22,7 @@ impl Hands {
         number: u32,
         file_name: &str,
         observation: &Observation,
-    ) -> Deed {
+    ) -> StepResult {
         let path = self.manifest(file_name)?;
         let deployed = match self.look_again(file_name, observation) {
             Err(changed) => return refuse(changed),
@@ -35,7 +35,7 @@ impl Hands {
         stage_at(&staging, &kept, &bytes, &attributes)?;
         files::remove(&staging.slot(file_name))?;
         if deployed.is_none() {
-            return Ok(Outcome::Nothing(format!("{file_name} is out already; it is kept as {}", kept.display())));
+            return Ok(Outcome::AlreadyDone(format!("{file_name} is out already; it is kept as {}", kept.display())));
         }
         staging.move_aside(&path, Why::TakenOut)?;
         self.emptied(file_name, observation);

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::config::Settings;
-use crate::model::etcd_history::{Growth, Known, Size};
+use crate::model::etcd_history::{EtcdHistory, Growth, Size};
 use crate::model::{ComponentId, Moment, Observation};
 use crate::record::{self, Guard};
 
@@ -21,7 +21,7 @@ const SAVE_EVERY: Duration = Duration::from_secs(10 * 60);
 #[derive(Debug)]
 pub(super) struct EtcdHistoryWriter {
     run: PathBuf,
-    known: Known,
+    known: EtcdHistory,
     shown: Copy,
     saved: Copy,
 }
@@ -29,7 +29,7 @@ pub(super) struct EtcdHistoryWriter {
 /// One of the copies.
 #[derive(Debug, Default)]
 struct Copy {
-    known: Known,
+    known: EtcdHistory,
     /// When it was written, on the boot clock.
     at: Option<Duration>,
 }

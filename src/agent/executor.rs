@@ -2,13 +2,13 @@
 
 use std::pin::Pin;
 
-use crate::act::{Hands, Outcome};
+use crate::act::{Outcome, StepExecutor};
 use crate::model::{Memory, Observation, Step};
 use crate::record::Guard;
 
 /// One step in, its outcome out.
 pub(super) trait Executor {
-    /// Takes one step: see [`Hands::take`].
+    /// Takes one step: see [`StepExecutor::take`].
     fn take<'a>(
         &'a mut self,
         guard: &'a Guard,
@@ -18,7 +18,7 @@ pub(super) trait Executor {
     ) -> Pin<Box<dyn Future<Output = Outcome> + 'a>>;
 }
 
-impl Executor for Hands {
+impl Executor for StepExecutor {
     fn take<'a>(
         &'a mut self,
         guard: &'a Guard,
@@ -26,6 +26,6 @@ impl Executor for Hands {
         memory: &'a Memory,
         seen: &'a Observation,
     ) -> Pin<Box<dyn Future<Output = Outcome> + 'a>> {
-        Box::pin(Hands::take(self, guard, step, memory, seen))
+        Box::pin(StepExecutor::take(self, guard, step, memory, seen))
     }
 }

@@ -4,14 +4,14 @@ use jiff::Timestamp;
 use tokio::sync::mpsc;
 
 use crate::config::Settings;
-use crate::feature::{Feature, PassEnd, Slot, View, inbox};
+use crate::feature::{Feature, PassEnd, Registration, View, inbox};
 use crate::model::Event;
 use crate::model::memory::Machine;
 use crate::model::notice::FeatureNotice;
 use crate::snapshots;
 
 /// Every feature. A new one is a room and a line here.
-const FEATURES: &[Slot] = &[snapshots::SLOT];
+const FEATURES: &[Registration] = &[snapshots::REGISTRATION];
 
 /// The features that run, with the one inbox of all of them.
 pub(super) struct Features {

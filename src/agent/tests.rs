@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::*;
 use crate::decide::tests::world::{API, FILE, FOUR, World, id, manifest};
-use crate::model::Slot;
+use crate::model::ComponentState;
 use crate::model::observation::{BusyKind, BusyProcess};
 
 const SCHEDULER: &str = "kube-scheduler";
@@ -30,7 +30,7 @@ struct Site {
 /// Hands on that node; the files of the agent itself are left to the real ones.
 struct Stub {
     site: Arc<Mutex<Site>>,
-    own: Hands,
+    own: StepExecutor,
 }
 
 impl Executor for Stub {
@@ -63,8 +63,8 @@ impl Executor for Stub {
     }
 }
 
-fn slot_of<'a>(memory: &'a Memory, step: &Step) -> Option<&'a Slot> {
-    memory.components.get(step.component()?).map(|record| &record.slot)
+fn slot_of<'a>(memory: &'a Memory, step: &Step) -> Option<&'a ComponentState> {
+    memory.components.get(step.component()?).map(|record| &record.state)
 }
 
 fn locked(site: &Mutex<Site>) -> MutexGuard<'_, Site> {
@@ -97,7 +97,7 @@ impl Bench {
         assert!(told.is_empty(), "{told:?}");
         let site = Site { world: World::new(), tried: Vec::new(), intents: Vec::new(), fails: |_| false };
         let site = Arc::new(Mutex::new(site));
-        let own = Hands::new(&settings, hands_of(&agent.found));
+        let own = StepExecutor::new(&settings, hands_of(&agent.found));
         agent.hands = Box::new(Stub { site: Arc::clone(&site), own });
         Self { agent, site, settings, _dir: dir }
     }
@@ -107,7 +107,7 @@ impl Bench {
         let mut bench = Self::new().await;
         bench.run(ADOPTION).await;
         for name in FOUR {
-            assert!(matches!(bench.slot(name), Slot::Steady { .. }), "{name}: {}", bench.slot(name));
+            assert!(matches!(bench.state(name), ComponentState::Steady { .. }), "{name}: {}", bench.state(name));
         }
         bench.site().tried.clear();
         bench
@@ -117,8 +117,8 @@ impl Bench {
         locked(&self.site)
     }
 
-    fn slot(&self, name: &str) -> &Slot {
-        &self.agent.memory.components[&id(name)].slot
+    fn state(&self, name: &str) -> &ComponentState {
+        &self.agent.memory.components[&id(name)].state
     }
 
     /// A second goes by, and the agent passes.
@@ -157,11 +157,11 @@ impl Bench {
     }
 
     fn replaces(&self) -> bool {
-        matches!(self.slot(API), Slot::RollingBack(_))
+        matches!(self.state(API), ComponentState::RollingBack(_))
     }
 
     fn is_back(&self) -> bool {
-        matches!(self.slot(API), Slot::Steady { good: 1 }) && self.site().world.serves(API)
+        matches!(self.state(API), ComponentState::Steady { good: 1 }) && self.site().world.serves(API)
     }
 
     /// The steps on the node that were tried so far.
@@ -311,7 +311,7 @@ async fn a_stop_saves_what_only_grew_older_and_gives_the_lock_back() {
     let mut bench = Bench::adopted().await;
     bench.site().world.write(FILE, &manifest(API, "--v=3"));
     bench.run(40).await;
-    assert!(matches!(bench.slot(API), Slot::Probation(_)), "{}", bench.slot(API));
+    assert!(matches!(bench.state(API), ComponentState::Probation(_)), "{}", bench.state(API));
     assert_ne!(bench.on_disk(), bench.agent.memory, "a soak that goes on is not written at every pass");
     assert!(bench.agent.settle().is_empty());
     assert_eq!(bench.on_disk(), bench.agent.memory);

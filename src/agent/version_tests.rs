@@ -5,9 +5,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::*;
+use crate::model::component_state::{Rollback, Stage};
 use crate::model::memory::FORMAT;
-use crate::model::slot::{Rollback, Stage};
-use crate::model::{Proof, Slot, Standing};
+use crate::model::{ComponentState, Proof, Trust};
 use crate::record::envelope;
 
 const NAME: &str = "kube-scheduler.yaml";
@@ -83,8 +83,8 @@ impl Node {
         let id = id.clone();
         let generation = record.generations.get_mut(&1).expect("one generation");
         let proof = Proof::Asserted { reason: "it was checked".to_owned() };
-        generation.standing = Standing::KnownGood { proof, since: jiff::Timestamp::UNIX_EPOCH };
-        record.slot = Slot::RollingBack(Rollback {
+        generation.trust = Trust::KnownGood { proof, since: jiff::Timestamp::UNIX_EPOCH };
+        record.state = ComponentState::RollingBack(Rollback {
             stage: Stage::AwaitingGone,
             in_stage: Duration::from_secs(1),
             ..Rollback::to(1, "it crashed")
@@ -116,7 +116,11 @@ async fn q11_after_a_downgrade_the_manifest_is_back_and_the_newer_memory_stays()
     let file =
         NewerFile { path: node.memory_file(), version: u64::from(FORMAT.version()) + 1, known: FORMAT.version() };
     assert_eq!(agent.inhibitors().first(), Some(&Inhibitor::NewerState { files: vec![file] }));
-    assert!(matches!(agent.memory.components[&id].slot, Slot::RollingBack(_)), "{:?}", agent.memory.components[&id]);
+    assert!(
+        matches!(agent.memory.components[&id].state, ComponentState::RollingBack(_)),
+        "{:?}",
+        agent.memory.components[&id]
+    );
 
     let pause = Request::Pause { seconds: 60, reason: String::new() };
     let answers = [agent.plan(&pause).await.2, agent.pass(Some(&pause)).await.answer.unwrap().2];
@@ -143,9 +147,9 @@ async fn q11_after_an_upgrade_the_rollback_goes_on_and_the_memory_is_lifted() {
 
     let (mut agent, _) = Agent::start(&node.settings).await.unwrap();
     assert_eq!(fs::read_to_string(node.manifest()).unwrap(), GOOD);
-    assert_eq!(agent.memory.components[&id].slot, memory.components[&id].slot);
-    let stage = |agent: &Agent| match &agent.memory.components[&id].slot {
-        Slot::RollingBack(rollback) => Some(rollback.stage),
+    assert_eq!(agent.memory.components[&id].state, memory.components[&id].state);
+    let stage = |agent: &Agent| match &agent.memory.components[&id].state {
+        ComponentState::RollingBack(rollback) => Some(rollback.stage),
         _ => None,
     };
     for _ in 0..100 {

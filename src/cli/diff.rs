@@ -21,7 +21,7 @@ enum Side<'r> {
     /// A generation of the store.
     Kept(&'r Generation),
     /// What is deployed on the node, where it is no generation of the store.
-    Standing { file_name: String, closure: Vec<PathBuf> },
+    Trust { file_name: String, closure: Vec<PathBuf> },
 }
 
 pub(super) fn diff(
@@ -67,7 +67,7 @@ fn kept<'r>(component: &ComponentId, record: &'r Record, number: u32) -> Result<
 }
 
 fn known_good<'r>(component: &ComponentId, record: &'r Record) -> Result<&'r Generation, Failure> {
-    let good = record.slot.good().and_then(|number| record.generations.get(&number));
+    let good = record.state.good().and_then(|number| record.generations.get(&number));
     good.or_else(|| record.known_good().next()).ok_or_else(|| Failure {
         exit: Exit::Refused,
         sentence: format!("{component} has no known-good generation yet: name two generations"),
@@ -78,12 +78,12 @@ fn known_good<'r>(component: &ComponentId, record: &'r Record) -> Result<&'r Gen
 fn standing(record: &Record) -> Side<'_> {
     // A file that does not decode is no generation, whatever was the last that did.
     let decodes = !record.notices.contains_key(&Notice::Undecodable);
-    let stands = record.stands.as_ref().filter(|_| decodes);
+    let stands = record.deployed.as_ref().filter(|_| decodes);
     match stands.and_then(|stands| record.by_digest(stands.digest)) {
         Some(generation) => Side::Kept(generation),
         None => {
             let newest = record.generations.values().next_back();
-            Side::Standing {
+            Side::Trust {
                 file_name: record.file_name().unwrap_or_default().to_owned(),
                 closure: newest.map(config_paths).unwrap_or_default(),
             }
@@ -95,7 +95,7 @@ impl Side<'_> {
     fn name(&self) -> String {
         match self {
             Self::Kept(generation) => format!("generation {}", generation.number),
-            Self::Standing { .. } => "the deployed manifest".to_owned(),
+            Self::Trust { .. } => "the deployed manifest".to_owned(),
         }
     }
 
@@ -106,21 +106,21 @@ impl Side<'_> {
     fn file_name(&self) -> &str {
         match self {
             Self::Kept(generation) => &generation.file_name,
-            Self::Standing { file_name, .. } => file_name,
+            Self::Trust { file_name, .. } => file_name,
         }
     }
 
     fn paths(&self) -> Vec<PathBuf> {
         match self {
             Self::Kept(generation) => generation.closure.iter().map(|file| file.path.clone()).collect(),
-            Self::Standing { closure, .. } => closure.clone(),
+            Self::Trust { closure, .. } => closure.clone(),
         }
     }
 
     fn state(&self, path: &Path) -> Option<&FileState> {
         match self {
             Self::Kept(generation) => generation.closure.iter().find(|file| file.path == path).map(|file| &file.state),
-            Self::Standing { .. } => None,
+            Self::Trust { .. } => None,
         }
     }
 }
@@ -134,7 +134,7 @@ fn config_paths(generation: &Generation) -> Vec<PathBuf> {
 fn manifest(offline: &Offline, component: &ComponentId, side: &Side<'_>) -> Result<Vec<u8>, Failure> {
     match side {
         Side::Kept(generation) => offline.manifest(component, generation.number),
-        Side::Standing { file_name, .. } => Ok(read(&offline.manifests_dir().join(file_name))),
+        Side::Trust { file_name, .. } => Ok(read(&offline.manifests_dir().join(file_name))),
     }
 }
 
@@ -167,7 +167,7 @@ fn closure(
     }
     let bytes = |side: &Side<'_>, state: Option<&FileState>| match (side, state) {
         (Side::Kept(generation), Some(FileState::Present { .. })) => offline.file(component, generation.number, path),
-        (Side::Standing { .. }, _) => Ok(read(path)),
+        (Side::Trust { .. }, _) => Ok(read(path)),
         _ => Ok(Vec::new()),
     };
     let name = path.display().to_string();

@@ -42,7 +42,7 @@ pub(super) async fn doctor(loaded: &Loaded, output: Format) -> Result<Exit, Fail
         memory = offline.memory()?;
         store = read_again(&offline, &memory);
     }
-    let found = observer.surroundings();
+    let found = observer.environment();
     let places = observe::places(&root(&agent), settings, &found.manifests.value);
     let snapshots = offline.snapshots(&memory);
     let data_dirs = observer.etcd_members().into_iter().filter_map(|member| member.data_dir);
@@ -88,7 +88,7 @@ async fn look(settings: &Settings, observer: &mut Observer, memory: &Memory) -> 
     loop {
         let seen = observer.observe(memory).await;
         let unasked = matches!(&seen.kubelet.healthz, Reading::CannotTell(why) if why.kind == SymptomKind::NoMeans)
-            && observer.surroundings().kubelet_healthz.is_some();
+            && observer.environment().kubelet_healthz.is_some();
         if !unasked || Instant::now() >= deadline {
             return seen;
         }

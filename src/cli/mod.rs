@@ -112,7 +112,7 @@ pub enum Command {
         to: Option<u32>,
         /// How to go about it.
         #[command(flatten)]
-        care: Care,
+        care: ConfirmArgs,
     },
     /// Suspend all actions for a time; lastgood goes on observing
     #[command(after_help = "EXAMPLES\n  lastgood pause --for 45m --reason \"API server flags\"")]
@@ -188,7 +188,7 @@ pub enum Command {
         reason: String,
         /// How to go about it.
         #[command(flatten)]
-        care: Care,
+        care: ConfirmArgs,
     },
     /// End a pause, and let held components be acted on again
     #[command(after_help = "EXAMPLES\n  lastgood resume\n  lastgood resume kube-apiserver")]
@@ -243,7 +243,7 @@ pub enum Command {
 
 /// How to go about a change.
 #[derive(Clone, Copy, Debug, Args)]
-pub struct Care {
+pub struct ConfirmArgs {
     /// Print the plan and exit
     #[arg(long)]
     dry_run: bool,

@@ -10,9 +10,9 @@ use std::path::{Path, PathBuf};
 
 use super::{Exit, out};
 use crate::config::Settings;
+use crate::model::component_state::{Rollback, Stage};
 use crate::model::lineage::{ApiStop, WrongData, WrongDataKind};
-use crate::model::slot::{Rollback, Stage};
-use crate::model::{ComponentId, Generation, Memory, Slot};
+use crate::model::{ComponentId, ComponentState, Generation, Memory};
 use crate::ops::offline::Offline;
 
 /// Prints it. Whatever is wrong, the package is removed nevertheless: there is nothing to fail for.
@@ -60,7 +60,7 @@ fn taken_out(memory: &Memory) -> Vec<Out<'_>> {
         all.push(Out { component, generation: *generation, why: wrong_data(wrong), first: Some(first) });
     }
     for (component, record) in &memory.components {
-        if let Slot::RollingBack(rollback) = &record.slot
+        if let ComponentState::RollingBack(rollback) = &record.state
             && (Stage::TakingOut..=Stage::PuttingIn).contains(&rollback.stage)
         {
             all.push(Out { component, generation: rollback.to, why: rolling_back(rollback), first: None });
@@ -134,15 +134,15 @@ mod tests {
     use jiff::Timestamp;
 
     use super::*;
-    use crate::model::generation::{Standing, Stored};
+    use crate::model::component_state::Vacated;
+    use crate::model::generation::{Stored, Trust};
     use crate::model::memory::{Parked, Record};
-    use crate::model::slot::Vacated;
     use crate::model::{Digest, Role};
 
     const INACTIVE: &str = "/etc/kubernetes/inactive-manifests";
     const API: &str = "kube-apiserver";
 
-    fn memory(slots: &[(&str, Role, Slot)]) -> Memory {
+    fn memory(slots: &[(&str, Role, ComponentState)]) -> Memory {
         let mut memory = Memory::default();
         for (name, role, slot) in slots {
             let mut record = Record::new(*role, slot.clone());
@@ -170,13 +170,16 @@ mod tests {
             first_seen: Timestamp::UNIX_EPOCH,
             served: None,
             rewritten: 0,
-            standing: Standing::Candidate,
+            trust: Trust::Candidate,
             stored: Stored::Yes,
         }
     }
 
     fn of_masters() -> Memory {
-        memory(&[("etcd", Role::Etcd, Slot::Steady { good: 3 }), (API, Role::ApiServer, Slot::Steady { good: 3 })])
+        memory(&[
+            ("etcd", Role::Etcd, ComponentState::Steady { good: 3 }),
+            (API, Role::ApiServer, ComponentState::Steady { good: 3 }),
+        ])
     }
 
     fn stopped(kind: WrongDataKind) -> WrongData {
@@ -197,8 +200,8 @@ mod tests {
         }
     }
 
-    fn rollback(stage: Stage, vacated: Option<Vacated>) -> Slot {
-        Slot::RollingBack(Rollback { stage, vacated, ..Rollback::to(3, "it crashed twice") })
+    fn rollback(stage: Stage, vacated: Option<Vacated>) -> ComponentState {
+        ComponentState::RollingBack(Rollback { stage, vacated, ..Rollback::to(3, "it crashed twice") })
     }
 
     /// With a manifest directory that holds these.
@@ -271,7 +274,7 @@ mod tests {
         }
         let mut memory = memory(&[
             ("etcd", Role::Etcd, rollback(Stage::AwaitingGone, None)),
-            (API, Role::ApiServer, Slot::Steady { good: 3 }),
+            (API, Role::ApiServer, ComponentState::Steady { good: 3 }),
         ]);
         memory.parked = Some(Parked {
             component: API.parse().unwrap(),

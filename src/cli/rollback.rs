@@ -4,9 +4,9 @@ use std::io::Write as _;
 
 use tokio::sync::mpsc;
 
-use super::{Care, Exit, Failure, out};
+use super::{ConfirmArgs, Exit, Failure, out};
 use crate::config::Settings;
-use crate::control::How;
+use crate::control::Execution;
 use crate::model::{ComponentId, Event, Request};
 use crate::ops::backend::Backend;
 use crate::ops::follow::{follow, outcome, tell, until};
@@ -17,10 +17,10 @@ pub(super) async fn replace(
     settings: &Settings,
     component: ComponentId,
     request: Request,
-    care: Care,
+    care: ConfirmArgs,
 ) -> Result<Exit, Failure> {
     let mut backend = Backend::open(settings).await?;
-    let planned = backend.perform(request.clone(), How::DryRun, &mut tell).await?;
+    let planned = backend.perform(request.clone(), Execution::DryRun, &mut tell).await?;
     if care.dry_run {
         return out::text(&care.output.print(&planned, |planned| show(&component, planned))?);
     }
@@ -30,7 +30,7 @@ pub(super) async fn replace(
     out::text(&show(&component, &planned))?;
     // Nothing is taken down, so there is nothing to agree to, and nothing to follow.
     if !planned.replaces() {
-        return backend.perform(request, How::ForReal, &mut tell).await.map(|_| Exit::Ok);
+        return backend.perform(request, Execution::ForReal, &mut tell).await.map(|_| Exit::Ok);
     }
     if !care.yes && !agreed()? {
         return Err(Failure { exit: Exit::Refused, sentence: "nothing was changed".to_owned() });
@@ -40,7 +40,7 @@ pub(super) async fn replace(
         Backend::Running(_) => Some(follow(settings, &component).await?),
         Backend::Stopped(_) => None,
     };
-    backend.perform(request, How::ForReal, &mut tell).await?;
+    backend.perform(request, Execution::ForReal, &mut tell).await?;
     match events {
         Some(events) => until_serving(&mut backend, &component, events).await,
         None => out::text(&format!("{component} serves\n")),
@@ -78,7 +78,7 @@ async fn until_serving(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::{Answer, Ask, Asked, Listener, serve};
+    use crate::control::{Answer, Asked, Call, Listener, serve};
     use crate::model::event::EventKind;
     use crate::report::status;
     use tokio::sync::broadcast;
@@ -110,10 +110,10 @@ mod tests {
             let mut looks = 0;
             while let Some(asked) = questions.recv().await {
                 let answer = match asked.ask {
-                    Ask::Do { request, how } => {
+                    Call::Do { request, how } => {
                         let away_seconds = Some((2, 20));
                         let planned = Planned { request, steps: Vec::new(), effects: Vec::new(), away_seconds };
-                        if how == How::DryRun { Answer::Planned(planned) } else { Answer::Accepted(planned) }
+                        if how == Execution::DryRun { Answer::Planned(planned) } else { Answer::Accepted(planned) }
                     }
                     _ if looks < 2 => Answer::Status(Box::new(status("RollingBack", under_way))),
                     _ => Answer::Status(Box::new(last.clone())),
@@ -131,7 +131,7 @@ mod tests {
                 let _ = asked.reply.send(answer);
             }
         });
-        let care = Care { dry_run: false, yes: true, output: Format::Text };
+        let care = ConfirmArgs { dry_run: false, yes: true, output: Format::Text };
         let etcd: ComponentId = "etcd".parse().unwrap();
         let request = Request::Rollback { component: etcd.clone(), to: None };
         Some(replace(&settings, etcd, request, care).await)

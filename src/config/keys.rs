@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use toml::de::DeValue;
 
-use super::place::Place;
+use super::object_url::ObjectUrl;
 use super::{Settings, duration, recipient, size};
 use crate::model::component::is_dns_name;
 use crate::model::policy::{Duplicates, Mode, RevisionRegression};
@@ -585,7 +585,7 @@ fn endpoint(given: &str) -> Result<(), String> {
 }
 
 fn place(given: &str) -> Result<(), String> {
-    given.parse::<Place>().map(drop).map_err(|error| error.to_string())
+    given.parse::<ObjectUrl>().map(drop).map_err(|error| error.to_string())
 }
 
 /// A scheme, a host, a port, and a path, where a store lies below one (as Azure's emulator has the account there): nothing

@@ -18,7 +18,7 @@ pub mod load;
 pub mod loaded;
 pub mod migrate;
 pub mod mistake;
-pub mod place;
+pub mod object_url;
 pub(crate) mod recipient;
 pub mod renamed;
 mod rewrite;

@@ -8,7 +8,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, Buf
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
-use super::protocol::{Answer, Ask, MAX_ANSWER_BYTES, read_answer, write_ask};
+use super::protocol::{Answer, Call, MAX_ANSWER_BYTES, read_answer, write_ask};
 use super::server::ANSWER_DEADLINE;
 use super::socket_path;
 use crate::config::Settings;
@@ -65,7 +65,7 @@ impl Client {
     ///
     /// # Errors
     /// When no answer comes, or none that can be understood.
-    pub async fn ask(&mut self, ask: &Ask) -> Result<Answer, Unreachable> {
+    pub async fn ask(&mut self, ask: &Call) -> Result<Answer, Unreachable> {
         let line = write_ask(ask).map_err(|error| self.silent(error))?;
         match timeout(CONNECT_DEADLINE, self.stream.write_all(&line)).await {
             // The server may have said why it closes before it read anything; the answer below tells.

@@ -16,7 +16,7 @@ pub mod server;
 use std::path::PathBuf;
 
 pub use client::{Client, Reach};
-pub use protocol::{Answer, Ask, How};
+pub use protocol::{Answer, Call, Execution};
 pub use server::{Asked, Listener, serve};
 
 use crate::config::Settings;

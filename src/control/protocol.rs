@@ -18,7 +18,7 @@ pub const MAX_ANSWER_BYTES: usize = 8 << 20;
 /// What can be asked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub enum Ask {
+pub enum Call {
     /// How is the node?
     Status,
     /// Why?
@@ -26,7 +26,7 @@ pub enum Ask {
     Do {
         request: Request,
         /// Whether it is done, or only said what would be.
-        how: How,
+        how: Execution,
     },
     /// Tell events as they happen, until the connection is closed.
     Follow { component: Option<ComponentId> },
@@ -35,7 +35,7 @@ pub enum Ask {
 /// Whether a request is carried out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum How {
+pub enum Execution {
     ForReal,
     /// The plan is shown, and nothing else happens.
     DryRun,
@@ -45,21 +45,21 @@ pub enum How {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Answer {
-    /// To [`Ask::Status`].
+    /// To [`Call::Status`].
     Status(Box<Status>),
-    /// To [`Ask::Explain`].
+    /// To [`Call::Explain`].
     Explanations(Vec<Explanation>),
-    /// To [`Ask::Do`] as a dry run: what would be done.
+    /// To [`Call::Do`] as a dry run: what would be done.
     Planned(Planned),
-    /// To [`Ask::Do`]: it is accepted, written down, and under way.
+    /// To [`Call::Do`]: it is accepted, written down, and under way.
     Accepted(Planned),
-    /// To [`Ask::Do`]: it is not granted.
+    /// To [`Call::Do`]: it is not granted.
     Refused(Refusal),
-    /// To [`Ask::Follow`], first: everything that happens from now on is reported.
+    /// To [`Call::Follow`], first: everything that happens from now on is reported.
     Following,
-    /// To [`Ask::Follow`], then.
+    /// To [`Call::Follow`], then.
     Event(Event),
-    /// To [`Ask::Follow`]: the client read too slowly, and this many events were left out.
+    /// To [`Call::Follow`]: the client read too slowly, and this many events were left out.
     Missed(u64),
     /// It could not be answered: a sentence.
     Failed(String),
@@ -69,7 +69,7 @@ pub enum Answer {
 #[serde(deny_unknown_fields)]
 struct AskLine {
     version: u32,
-    ask: Ask,
+    ask: Call,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -87,7 +87,7 @@ struct AnyLine {
 ///
 /// # Errors
 /// A sentence for the client.
-pub fn read_ask(line: &[u8]) -> Result<Ask, String> {
+pub fn read_ask(line: &[u8]) -> Result<Call, String> {
     other_version(line)?;
     serde_json::from_slice::<AskLine>(line).map(|line| line.ask).map_err(|error| format!("not a request: {error}"))
 }
@@ -117,7 +117,7 @@ fn other_version(line: &[u8]) -> Result<(), String> {
 ///
 /// # Errors
 /// When the value cannot be put into JSON.
-pub fn write_ask(ask: &Ask) -> serde_json::Result<Vec<u8>> {
+pub fn write_ask(ask: &Call) -> serde_json::Result<Vec<u8>> {
     line(&AskLine { version: VERSION, ask: ask.clone() })
 }
 
@@ -142,9 +142,9 @@ mod tests {
 
     #[test]
     fn what_is_asked_looks_like_this() {
-        let ask = Ask::Do {
+        let ask = Call::Do {
             request: Request::Rollback { component: "kube-apiserver".parse().unwrap(), to: Some(3) },
-            how: How::DryRun,
+            how: Execution::DryRun,
         };
         let line = write_ask(&ask).unwrap();
         assert_eq!(
@@ -153,7 +153,7 @@ mod tests {
              \"to\":3},\"how\":\"dry-run\"}}}\n"
         );
         assert_eq!(read_ask(&line).unwrap(), ask);
-        assert_eq!(read_ask(b"{\"version\":1,\"ask\":\"status\"}").unwrap(), Ask::Status);
+        assert_eq!(read_ask(b"{\"version\":1,\"ask\":\"status\"}").unwrap(), Call::Status);
     }
 
     #[test]
@@ -180,7 +180,7 @@ mod tests {
 
         #[test]
         fn damaged_lines_never_panic(at in 0usize..120, byte: u8) {
-            let ask = Ask::Do { request: Request::Pause { seconds: 60, reason: "work".to_owned() }, how: How::ForReal };
+            let ask = Call::Do { request: Request::Pause { seconds: 60, reason: "work".to_owned() }, how: Execution::ForReal };
             let mut line = write_ask(&ask).unwrap();
             let at = at % line.len();
             line[at] = byte;

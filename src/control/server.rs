@@ -15,7 +15,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{Semaphore, broadcast, mpsc, oneshot};
 use tokio::time::timeout;
 
-use super::protocol::{Answer, Ask, MAX_ASK_BYTES, read_ask, write_answer};
+use super::protocol::{Answer, Call, MAX_ASK_BYTES, read_ask, write_answer};
 use super::socket_path;
 use crate::config::Settings;
 use crate::model::{ComponentId, Event};
@@ -32,8 +32,8 @@ pub const ANSWER_DEADLINE: Duration = Duration::from_secs(90);
 /// A question on its way to the agent.
 #[derive(Debug)]
 pub struct Asked {
-    /// What is asked. Never [`Ask::Follow`]: the server answers that itself.
-    pub ask: Ask,
+    /// What is asked. Never [`Call::Follow`]: the server answers that itself.
+    pub ask: Call,
     /// Who asks, for the journal.
     pub pid: i32,
     /// Where the answer goes. A client that has gone away is no error.
@@ -182,7 +182,7 @@ async fn connection(
         let Some(line) = line else { return Ok(()) };
         match read_ask(&line) {
             Err(sentence) => return send(&mut write, Answer::Failed(sentence)).await,
-            Ok(Ask::Follow { component }) => {
+            Ok(Call::Follow { component }) => {
                 return follow(read, write, events.subscribe(), component).await;
             }
             Ok(ask) => {
@@ -193,7 +193,7 @@ async fn connection(
     }
 }
 
-async fn ask_agent(asked: &mpsc::Sender<Asked>, ask: Ask, pid: i32) -> Answer {
+async fn ask_agent(asked: &mpsc::Sender<Asked>, ask: Call, pid: i32) -> Answer {
     let (reply, answer) = oneshot::channel();
     let question = async {
         asked.send(Asked { ask, pid, reply }).await.map_err(|_| ())?;
@@ -261,7 +261,7 @@ async fn read_line(read: &mut BufReader<OwnedReadHalf>) -> io::Result<Option<Vec
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::protocol::{How, read_answer, write_ask};
+    use crate::control::protocol::{Execution, read_answer, write_ask};
     use crate::control::{Client, Reach};
     use crate::model::Request;
     use crate::model::event::EventKind;
@@ -319,7 +319,7 @@ mod tests {
     async fn a_request_reaches_the_agent_and_its_answer_comes_back() {
         let bench = bench().await;
         let mut client = bench.client().await;
-        let ask = Ask::Do { request: Request::Resume { component: None }, how: How::ForReal };
+        let ask = Call::Do { request: Request::Resume { component: None }, how: Execution::ForReal };
         for _ in 0..2 {
             let why = format!("asked by {}", std::process::id());
             assert_eq!(client.ask(&ask).await.unwrap(), Answer::Refused(Refusal::NotActing { why }));
@@ -343,7 +343,7 @@ mod tests {
         let (events, _) = broadcast::channel(1);
         tokio::spawn(serve(listener, tx, events));
         let mut stream = BufReader::new(UnixStream::connect(&path).await.unwrap());
-        stream.write_all(&write_ask(&Ask::Status).unwrap()).await.unwrap();
+        stream.write_all(&write_ask(&Call::Status).unwrap()).await.unwrap();
         let told = answer(&mut stream).await;
         assert!(matches!(&told, Answer::Failed(told) if told.contains("only root may send requests")), "{told:?}");
         assert!(rx.try_recv().is_err(), "the agent was asked");
@@ -360,7 +360,7 @@ mod tests {
             let told = answer(&mut stream).await;
             assert!(matches!(told, Answer::Failed(_)), "{told:?}");
         }
-        assert!(matches!(bench.client().await.ask(&Ask::Status).await.unwrap(), Answer::Refused(_)));
+        assert!(matches!(bench.client().await.ask(&Call::Status).await.unwrap(), Answer::Refused(_)));
     }
 
     #[tokio::test]
@@ -369,7 +369,7 @@ mod tests {
         let mut held = Vec::new();
         for _ in 0..MAX_CONNECTIONS {
             let mut client = bench.client().await;
-            client.ask(&Ask::Status).await.unwrap();
+            client.ask(&Call::Status).await.unwrap();
             held.push(client);
         }
         let mut stream = bench.raw().await;
@@ -391,7 +391,7 @@ mod tests {
         let bench = bench().await;
         let mut client = bench.client().await;
         let etcd: ComponentId = "etcd".parse().unwrap();
-        let first = client.ask(&Ask::Follow { component: Some(etcd.clone()) }).await.unwrap();
+        let first = client.ask(&Call::Follow { component: Some(etcd.clone()) }).await.unwrap();
         assert_eq!(first, Answer::Following);
         let event = |component: Option<ComponentId>| Event {
             at: jiff::Timestamp::UNIX_EPOCH,

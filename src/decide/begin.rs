@@ -1,16 +1,16 @@
 //! Begins a rollback: whether it may begin, to which generation, and by which method.
 
+use super::disk_state::{self, Restorable};
 use super::draft::Draft;
 use super::kubelet::kubelet_hears;
 use super::parking;
-use super::standing::{self, Restorable};
 use super::targets::{OTHER_DATA, aim, data_allow, other_data};
 use super::{change_set, generations, inhibitors, withheld};
+use crate::model::component_state::{Rollback, Stage, Until, Way, Wish};
 use crate::model::etcd_guard;
 use crate::model::generation::{Generation, Stored};
 use crate::model::notice::Notice;
-use crate::model::slot::{Rollback, Stage, Until, Way, Wish};
-use crate::model::{ComponentId, Slot};
+use crate::model::{ComponentId, ComponentState};
 
 /// What a rollback is begun with.
 pub(super) struct Begin {
@@ -77,7 +77,7 @@ pub(super) fn begin(draft: &mut Draft<'_>, id: &ComponentId, begin: Begin) -> bo
 /// Enters it. The loop of this pass takes its first step.
 pub(super) fn start(draft: &mut Draft<'_>, id: &ComponentId, rollback: Rollback) {
     let why = rollback.why.clone();
-    draft.enter(id, Slot::RollingBack(rollback.clone()), &why);
+    draft.enter(id, ComponentState::RollingBack(rollback.clone()), &why);
     draft.begun.insert(id.clone());
     if rollback.vacated.is_none() {
         change_set::begun(draft, id, &rollback);
@@ -142,11 +142,11 @@ pub(super) fn beyond_us(draft: &Draft<'_>, id: &ComponentId, begin: &Begin, targ
         return None;
     }
     let mut refused = None;
-    for (path, restorable) in standing::files_to_restore(draft.scene.seen, to) {
+    for (path, restorable) in disk_state::files_to_restore(draft.scene.seen, to) {
         match restorable {
             Restorable::Yes => return None,
             Restorable::No(why) => refused = Some(format!("{} cannot be put back: {why}", path.display())),
-            Restorable::Stands => {}
+            Restorable::Unchanged => {}
         }
     }
     refused

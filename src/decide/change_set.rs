@@ -15,10 +15,10 @@ use std::time::Duration;
 
 use super::Inhibitor;
 use super::draft::Draft;
+use crate::model::component_state::{Probation, Rollback, Wish};
 use crate::model::event::EventKind;
 use crate::model::memory::ChangeSet;
-use crate::model::slot::{Probation, Rollback, Wish};
-use crate::model::{ComponentId, Role, Slot, Verdict};
+use crate::model::{ComponentId, ComponentState, Role, Verdict};
 
 /// How long after a change another one still belongs to it. kubeadm changes one component after the other, and waits
 /// before the next: 5 min for the kubelet to have taken the manifest up and as long for the pod to be ready
@@ -77,7 +77,7 @@ pub(super) fn serves_again(draft: &mut Draft<'_>, id: &ComponentId, to: u32) {
         let Some(record) = draft.record_mut(member) else { continue };
         // What is newer than its API server now is not tried any longer.
         let newer = role == Role::ApiServer && record.generations.get(number).is_some_and(|g| g.minor > minor);
-        let Slot::Probation(trial) = &mut record.slot else { continue };
+        let ComponentState::Probation(trial) = &mut record.state else { continue };
         if record.role.depends_on() != Some(role) || trial.candidate != *number || newer {
             continue;
         }

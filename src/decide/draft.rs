@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::{Inhibitor, Scene};
+use crate::model::component_state::{Held, Until};
 use crate::model::event::EventKind;
 use crate::model::memory::Record;
 use crate::model::notice::{NodeNotice, Notice};
-use crate::model::slot::{Held, Until};
 use crate::model::verdict::Assessment;
-use crate::model::{ComponentId, Decision, Event, Memory, Slot, Step};
+use crate::model::{ComponentId, ComponentState, Decision, Event, Memory, Step};
 
 pub(super) struct Draft<'a> {
     pub(super) scene: Scene<'a>,
@@ -23,7 +23,7 @@ pub(super) struct Draft<'a> {
     /// Components whose rollback has begun and has not taken its first step yet.
     pub(super) started: Vec<ComponentId>,
     /// What each etcd of this node was found to serve in this pass.
-    pub(super) data: BTreeMap<ComponentId, Trust>,
+    pub(super) data: BTreeMap<ComponentId, DataTrust>,
 }
 
 impl<'a> Draft<'a> {
@@ -62,8 +62,8 @@ impl<'a> Draft<'a> {
     }
 
     /// What may be concluded from the health of a component: of anything but an etcd, whatever it answers.
-    pub(super) fn trust(&self, id: &ComponentId) -> Trust {
-        self.data.get(id).copied().unwrap_or(Trust::OnRecord)
+    pub(super) fn trust(&self, id: &ComponentId) -> DataTrust {
+        self.data.get(id).copied().unwrap_or(DataTrust::OnRecord)
     }
 
     pub(super) fn want(&mut self, step: Step) {
@@ -82,16 +82,16 @@ impl<'a> Draft<'a> {
     }
 
     /// Moves a component to another place in the state machine, and says so if the place has another name or meaning.
-    pub(super) fn enter(&mut self, id: &ComponentId, slot: Slot, because: &str) {
+    pub(super) fn enter(&mut self, id: &ComponentId, slot: ComponentState, because: &str) {
         let at = self.scene.tick.now.wall;
         let Some(record) = self.memory.components.get_mut(id) else { return };
-        let (from, to) = (record.slot.to_string(), slot.to_string());
+        let (from, to) = (record.state.to_string(), slot.to_string());
         let generation = match &slot {
-            Slot::Adopting { candidate, .. } | Slot::Unread { candidate, .. } => Some(*candidate),
-            Slot::Probation(probation) => Some(probation.candidate),
+            ComponentState::Adopting { candidate, .. } | ComponentState::Unread { candidate, .. } => Some(*candidate),
+            ComponentState::Probation(probation) => Some(probation.candidate),
             other => other.good(),
         };
-        record.slot = slot;
+        record.state = slot;
         if from != to {
             let event = Event::new(at, EventKind::State, Some(id), to, because);
             self.events.push(Event { generation, from: Some(from), ..event });
@@ -108,9 +108,9 @@ impl<'a> Draft<'a> {
         until: Until,
     ) {
         let good =
-            self.record(id).and_then(|record| record.slot.good().or_else(|| Some(record.known_good().next()?.number)));
+            self.record(id).and_then(|record| record.state.good().or_else(|| Some(record.known_good().next()?.number)));
         let because = format!("{why}; next: {next_step}");
-        self.enter(id, Slot::Held(Held { over, good, why, next_step, until }), &because);
+        self.enter(id, ComponentState::Held(Held { over, good, why, next_step, until }), &because);
     }
 
     /// Has something to be known about a component: told once, shown while it lasts.
@@ -189,7 +189,7 @@ impl<'a> Draft<'a> {
 
 /// What is known of an etcd's data in this pass: what may be concluded from its health.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Trust {
+pub(super) enum DataTrust {
     /// It serves the data on record, or there is no record yet.
     OnRecord,
     /// The process that runs has not said yet what it serves.

@@ -3,16 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::draft::{Draft, Trust};
-use super::standing::{self, Restorable};
+use super::disk_state::{self, Restorable};
+use super::draft::{DataTrust, Draft};
 use crate::model::config_files::KubeconfigHealth;
 use crate::model::event::EventKind;
-use crate::model::generation::{Generation, Proof, Standing as Held, Standing as Held_, Stored};
-use crate::model::memory::{Record, Stands};
+use crate::model::generation::{Generation, Proof, Stored, Trust};
+use crate::model::memory::{Deployed, Record};
 use crate::model::notice::Notice;
 use crate::model::observation::{ImagePresence, ManifestFile, Settled};
 use crate::model::policy::Policy;
-use crate::model::{ClosureFile, ComponentId, Digest, FileKind, FileState, Manifest, Slot, Step};
+use crate::model::{ClosureFile, ComponentId, ComponentState, Digest, FileKind, FileState, Manifest, Step};
 
 /// Makes a record for every component that is seen for the first time.
 pub(super) fn meet(draft: &mut Draft<'_>) {
@@ -22,7 +22,8 @@ pub(super) fn meet(draft: &mut Draft<'_>) {
         if draft.memory.components.contains_key(&manifest.id) || file.settled == Settled::NotYet {
             continue;
         }
-        let record = Record::new(manifest.role, Slot::Adopting { candidate: 1, healthy: std::time::Duration::ZERO });
+        let record =
+            Record::new(manifest.role, ComponentState::Adopting { candidate: 1, healthy: std::time::Duration::ZERO });
         draft.memory.components.insert(manifest.id.clone(), record);
         let because = format!("found in {}; it must stay healthy before it becomes known-good", file.name);
         draft.tell(&manifest.id, EventKind::State, Some(1), "Adopting(generation 1)", &because);
@@ -35,11 +36,11 @@ pub(super) fn register(draft: &mut Draft<'_>, id: &ComponentId, file: &Arc<Manif
     let Ok(manifest) = &file.content else { return None };
     let now = draft.scene.tick.now.wall;
     let record = draft.memory.components.get_mut(id)?;
-    let digest = standing::digest(record, manifest, file);
+    let digest = disk_state::digest(record, manifest, file);
     record.role = manifest.role;
-    if record.stands.as_ref().is_none_or(|stands| stands.digest != digest) {
+    if record.deployed.as_ref().is_none_or(|stands| stands.digest != digest) {
         let changed = record.standing_since(digest, file.changed, now);
-        record.stands = Some(Stands { digest, changed });
+        record.deployed = Some(Deployed { digest, changed });
     }
     let number = number_of(record, manifest, file, digest, now);
     let generation = record.generations.get_mut(&number)?;
@@ -104,7 +105,7 @@ fn number_of(
             first_seen: now,
             served: None,
             rewritten: 0,
-            standing: Held::Candidate,
+            trust: Trust::Candidate,
             stored: Stored::Pending,
         },
     );
@@ -132,8 +133,8 @@ pub(super) fn publish(draft: &mut Draft<'_>) {
     let ids: Vec<ComponentId> = draft.memory.components.keys().cloned().collect();
     for id in ids {
         let Some(record) = draft.record(&id) else { continue };
-        let good = record.pin().or_else(|| record.slot.good()).and_then(|good| record.generations.get(&good));
-        let good = good.filter(|g| g.standing.is_known_good()).or_else(|| record.known_good().next());
+        let good = record.pin().or_else(|| record.state.good()).and_then(|good| record.generations.get(&good));
+        let good = good.filter(|g| g.trust.is_known_good()).or_else(|| record.known_good().next());
         let Some(good) = good.filter(|good| good.stored == Stored::Yes).cloned() else { continue };
         tell_if_unpromotable(draft, &id, &good);
         let Some(file) = draft.scene.seen.inactive.get(&good.file_name).cloned() else {
@@ -170,12 +171,12 @@ fn offered(draft: &mut Draft<'_>, id: &ComponentId, good: &Generation, file: &Ar
     let raw = Digest::of(&manifest.raw);
     let Some(record) = draft.memory.components.get_mut(id) else { return };
     // One that was quarantined since would be a trap for whoever has nothing but `cp`; its bytes are kept.
-    if record.generations.values().any(|g| g.raw_digest == raw && !matches!(g.standing, Held::Candidate)) {
+    if record.generations.values().any(|g| g.raw_digest == raw && !matches!(g.trust, Trust::Candidate)) {
         draft.clear_notice(id, Notice::Unpublished);
         draft.want(Step::Publish { component: id.clone(), number: good.number, file_name: good.file_name.clone() });
         return;
     }
-    let digest = standing::digest(record, manifest, file);
+    let digest = disk_state::digest(record, manifest, file);
     let number = number_of(record, manifest, file, digest, now);
     if record.generations.get(&number).is_some_and(|generation| generation.stored == Stored::Pending) {
         draft.want(Step::Capture { component: id.clone(), number, file: Arc::clone(file) });
@@ -209,12 +210,12 @@ pub(super) fn forget(draft: &mut Draft<'_>) {
     let mut steps = Vec::new();
     for (id, record) in &mut draft.memory.components {
         while record.generations.len() > keep {
-            let stands = record.stands.as_ref().and_then(|stands| record.by_digest(stands.digest)).map(|g| g.number);
+            let stands = record.deployed.as_ref().and_then(|stands| record.by_digest(stands.digest)).map(|g| g.number);
             let newest_good = record.known_good().next().map(|g| g.number);
-            let slot = &record.slot;
+            let slot = &record.state;
             let bound = [stands, newest_good, slot.good(), in_trial(slot), record.last_served, record.pin()];
             let free = |g: &&Generation| !bound.contains(&Some(g.number));
-            let worst = record.generations.values().filter(free).min_by_key(|g| (g.standing.is_known_good(), g.number));
+            let worst = record.generations.values().filter(free).min_by_key(|g| (g.trust.is_known_good(), g.number));
             let Some(number) = worst.map(|g| g.number) else { break };
             record.generations.remove(&number);
             steps.push(Step::Forget { component: id.clone(), number });
@@ -228,19 +229,19 @@ fn keep(policy: &Policy) -> usize {
     policy.keep_generations.max(3)
 }
 
-fn in_trial(slot: &Slot) -> Option<u32> {
+fn in_trial(slot: &ComponentState) -> Option<u32> {
     match slot {
-        Slot::Adopting { candidate, .. } | Slot::Unread { candidate, .. } => Some(*candidate),
-        Slot::Probation(probation) => Some(probation.candidate),
-        Slot::RollingBack(rollback) => rollback.from,
-        Slot::Held(held) => held.over,
-        Slot::Steady { .. } | Slot::Missing { .. } => None,
+        ComponentState::Adopting { candidate, .. } | ComponentState::Unread { candidate, .. } => Some(*candidate),
+        ComponentState::Probation(probation) => Some(probation.candidate),
+        ComponentState::RollingBack(rollback) => rollback.from,
+        ComponentState::Held(held) => held.over,
+        ComponentState::Steady { .. } | ComponentState::Missing { .. } => None,
     }
 }
 
 /// The steps that put back the files of a generation that differ and may be put back.
 pub(super) fn restore_files(draft: &Draft<'_>, id: &ComponentId, generation: &Generation) -> Vec<Step> {
-    standing::files_to_restore(draft.scene.seen, generation)
+    disk_state::files_to_restore(draft.scene.seen, generation)
         .filter(|(_, restorable)| matches!(restorable, Restorable::Yes))
         .map(|(path, _)| Step::RestoreFile { component: id.clone(), number: generation.number, path })
         .collect()
@@ -250,7 +251,7 @@ pub(super) fn restore_files(draft: &Draft<'_>, id: &ComponentId, generation: &Ge
 pub(super) fn prove(draft: &mut Draft<'_>, id: &ComponentId, number: u32, healthy: Duration) {
     let now = draft.scene.tick.now.wall;
     // An etcd proves nothing before it has said that it serves the data on record.
-    if draft.trust(id) != Trust::OnRecord {
+    if draft.trust(id) != DataTrust::OnRecord {
         return;
     }
     let evidence = draft.assessment(id).map(|a| a.evidence.join("; ")).unwrap_or_default();
@@ -260,15 +261,15 @@ pub(super) fn prove(draft: &mut Draft<'_>, id: &ComponentId, number: u32, health
     if generation.stored != crate::model::generation::Stored::Yes {
         return;
     }
-    if !generation.standing.is_known_good() {
+    if !generation.trust.is_known_good() {
         let proof = Proof::Soak { seconds: healthy.as_secs(), evidence: evidence.clone() };
-        generation.standing = Held_::KnownGood { proof, since: now };
+        generation.trust = Trust::KnownGood { proof, since: now };
         generation.rewritten = 0;
         let because = format!("it was healthy for {} s: {evidence}", healthy.as_secs());
         draft.tell(id, EventKind::Generation, Some(number), &format!("generation {number} is known-good"), &because);
     }
     let because = format!("generation {number} has proven itself");
-    draft.enter(id, Slot::Steady { good: number }, &because);
+    draft.enter(id, ComponentState::Steady { good: number }, &because);
 }
 
 #[cfg(test)]
@@ -292,7 +293,7 @@ mod tests {
             first_seen: jiff::Timestamp::UNIX_EPOCH,
             served: None,
             rewritten: 0,
-            standing: Held::Candidate,
+            trust: Trust::Candidate,
             stored: Stored::Yes,
         }
     }

@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::draft::{Draft, Trust};
+use super::draft::{DataTrust, Draft};
 use super::etcd_answer::{incarnation, store_of};
 use super::lineage::{self, Data};
 use super::pods::running;
@@ -49,7 +49,7 @@ pub(super) fn look(draft: &mut Draft<'_>) {
     }
 }
 
-fn remember(draft: &mut Draft<'_>, id: &ComponentId) -> Trust {
+fn remember(draft: &mut Draft<'_>, id: &ComponentId) -> DataTrust {
     let now = draft.scene.tick.now.wall;
     if !pods::runs(draft, id)
         && let Some(known) = draft.memory.incarnations.get_mut(id)
@@ -59,9 +59,9 @@ fn remember(draft: &mut Draft<'_>, id: &ComponentId) -> Trust {
     let known = draft.memory.incarnations.get(id).cloned();
     let wrong = draft.memory.wrong_data.as_ref().is_some_and(|wrong| wrong.etcd == *id);
     let untold = match (&known, wrong) {
-        (None, _) => Trust::OnRecord,
-        (Some(known), false) if known.doubted.is_some() => Trust::Others,
-        (Some(_), _) => Trust::NotTold,
+        (None, _) => DataTrust::OnRecord,
+        (Some(known), false) if known.doubted.is_some() => DataTrust::Others,
+        (Some(_), _) => DataTrust::NotTold,
     };
     let Some(status) = draft.scene.seen.etcd.get(id).filter(|status| is_of_what_runs(draft, id, status.at)) else {
         return untold;
@@ -82,7 +82,7 @@ fn remember(draft: &mut Draft<'_>, id: &ComponentId) -> Trust {
         let store = store_of(&fresh);
         draft.memory.incarnations.insert(id.clone(), Incarnation { store, ..fresh });
         wrong_data::note_cluster(draft);
-        return Trust::OnRecord;
+        return DataTrust::OnRecord;
     };
     let (kept, seen) = wrong_data::directories(draft, id);
     let data = lineage::compare(&known, &fresh, &kept, &seen);
@@ -94,22 +94,22 @@ fn remember(draft: &mut Draft<'_>, id: &ComponentId) -> Trust {
             draft.tell(id, EventKind::Notice, None, &what, "lastgood restarts what has cached the older one");
             restart_dependents(draft, id, what);
         }
-        return Trust::OnRecord;
+        return DataTrust::OnRecord;
     }
     match known.doubted {
-        Some(at) if at == status.at => return Trust::Others,
+        Some(at) if at == status.at => return DataTrust::Others,
         None if status.repeated < CONFIRMED => {
             let known = Incarnation { doubted: Some(status.at), ..known };
             draft.memory.incarnations.insert(id.clone(), known);
-            return Trust::Others;
+            return DataTrust::Others;
         }
         None | Some(_) => {}
     }
     match data {
-        Data::OnRecord | Data::Exchanged => Trust::OnRecord,
+        Data::OnRecord | Data::Exchanged => DataTrust::OnRecord,
         Data::Restored => {
             restored(draft, id, &known, fresh);
-            Trust::OnRecord
+            DataTrust::OnRecord
         }
         Data::Wrong(kind) => wrong_data::found(draft, id, kind, fresh),
     }

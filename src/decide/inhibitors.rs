@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use super::draft::Draft;
+use crate::model::component_state::Wish;
 use crate::model::event::EventKind;
 use crate::model::inhibitor::Inhibitor;
 use crate::model::notice::NodeNotice;
-use crate::model::slot::Wish;
 
 /// A pause is said to end soon this long before it does.
 const WARN_BEFORE: Duration = Duration::from_secs(5 * 60);

@@ -36,8 +36,8 @@ use crate::model::observation::SetAside;
 /// now.
 pub(super) fn set_aside<'a>(draft: &Draft<'a>, id: &ComponentId) -> Option<&'a SetAside> {
     let record = draft.record(id)?;
-    let good = record.generations.get(&record.slot.good()?)?;
-    let stood = record.stands.as_ref().filter(|stands| stands.digest == good.digest)?;
+    let good = record.generations.get(&record.state.good()?)?;
+    let stood = record.deployed.as_ref().filter(|stands| stands.digest == good.digest)?;
     let kept = draft.scene.seen.node.set_aside.get(&good.file_name)?;
     kept.iter().find(|kept| kept.digest == good.raw_digest && kept.changed >= stood.changed)
 }

@@ -40,7 +40,7 @@ pub(super) fn patience(draft: &Draft<'_>) -> Duration {
 /// Whether the kubelet has made a sandbox since the manifest was deployed: then it does respond, whatever its container
 /// waits for (an image on its way, say).
 pub(super) fn has_reacted(draft: &Draft<'_>, id: &ComponentId) -> bool {
-    let since = draft.record(id).and_then(|record| record.stands.as_ref()).map(|stands| stands.changed);
+    let since = draft.record(id).and_then(|record| record.deployed.as_ref()).map(|stands| stands.changed);
     since.is_some_and(|since| runs_of(draft, id).any(|run| run.created >= since))
 }
 

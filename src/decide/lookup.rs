@@ -1,7 +1,7 @@
 //! Looks up components and generations in the memory for a request, and refuses the request if there are none.
 
+use super::disk_state::DiskState;
 use super::draft::Draft;
-use super::standing::Standing;
 use crate::model::ComponentId;
 use crate::model::memory::Record;
 use crate::model::plan::Refusal;
@@ -12,10 +12,10 @@ pub(super) fn known<'d>(draft: &'d Draft<'_>, id: &ComponentId) -> Result<&'d Re
 }
 
 /// The deployed generation, where exactly one file holds the component and what it holds is known.
-pub(super) fn stands(record: &Record, standing: &Standing) -> Option<u32> {
-    let Standing::Here(file) = standing else { return None };
+pub(super) fn stands(record: &Record, standing: &DiskState) -> Option<u32> {
+    let DiskState::Here(file) = standing else { return None };
     let manifest = file.content.as_ref().ok()?;
-    record.by_digest(super::standing::digest(record, manifest, file)).map(|generation| generation.number)
+    record.by_digest(super::disk_state::digest(record, manifest, file)).map(|generation| generation.number)
 }
 
 /// The sentence for a number that no generation has.

@@ -12,11 +12,11 @@
 use std::time::Duration;
 
 use super::draft::Draft;
+use crate::model::component_state::Until;
 use crate::model::etcd::{AlarmKind, NEAR_QUOTA};
 use crate::model::notice::Notice;
-use crate::model::slot::Until;
 use crate::model::verdict::Cause;
-use crate::model::{ComponentId, EtcdStatus, Role, Slot, Verdict};
+use crate::model::{ComponentId, ComponentState, EtcdStatus, Role, Verdict};
 
 /// What keeps a member from having a leader: one at a time.
 const LEADERLESS: [Notice; 3] = [Notice::EtcdCluster, Notice::EtcdPeers, Notice::EtcdCutOff];
@@ -184,8 +184,11 @@ fn hold_corrupt(draft: &mut Draft<'_>, id: &ComponentId, status: &EtcdStatus) {
     let Some(assessment) = draft.assessment(id) else { return };
     let corrupt = status.alarm(&AlarmKind::Corrupt).is_some();
     let Some(record) = draft.record(id) else { return };
-    let free = matches!(record.slot, Slot::Steady { .. } | Slot::Unread { .. } | Slot::Probation(_));
-    let stands = record.stands.as_ref().and_then(|stands| record.by_digest(stands.digest));
+    let free = matches!(
+        record.state,
+        ComponentState::Steady { .. } | ComponentState::Unread { .. } | ComponentState::Probation(_)
+    );
+    let stands = record.deployed.as_ref().and_then(|stands| record.by_digest(stands.digest));
     let Some(over) = stands.map(|generation| generation.number) else { return };
     if corrupt && free && assessment.verdict == Verdict::Failing {
         let why = assessment.evidence.first().cloned().unwrap_or_default();

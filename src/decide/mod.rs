@@ -15,7 +15,7 @@
 //!   a request        request.rs, pin.rs, quarantine.rs, vacancy_request.rs
 //!   notices          members.rs: of etcd    surroundings.rs: of the node    features.rs    inhibitors.rs: why nothing is changed
 //!   a downgrade      newer_state.rs: the state of a newer lastgood stays unchanged
-//!   leaves           standing.rs: what the directory contains    pods.rs    kubelet.rs    lookup.rs
+//!   leaves           disk_state.rs: what the directory contains    pods.rs    kubelet.rs    lookup.rs
 //!                    generations.rs: stored, proven, published, removed
 //! ```
 //!
@@ -24,7 +24,9 @@
 
 mod begin;
 mod change_set;
+mod disk_state;
 mod draft;
+mod environment;
 mod etcd_answer;
 mod features;
 mod generations;
@@ -50,9 +52,7 @@ mod restarts;
 mod rollback;
 mod services;
 mod stall;
-mod standing;
 mod steady;
-mod surroundings;
 mod targets;
 mod undecoded;
 mod vacancy;
@@ -102,7 +102,7 @@ pub fn decide(scene: Scene<'_>, memory: &Memory, request: Option<&Request>) -> (
         return (draft.finish(), answer);
     }
     change_set::grow_older(&mut draft);
-    surroundings::tell(&mut draft);
+    environment::tell(&mut draft);
     remember_api(&mut draft);
 
     // A directory that cannot be read says nothing about anybody.

@@ -5,8 +5,8 @@
 
 use super::draft::Draft;
 use super::withheld::withheld;
-use super::{Inhibitor, in_order, incarnation, inhibitors, look, members, parking, surroundings};
-use crate::model::Slot;
+use super::{Inhibitor, environment, in_order, incarnation, inhibitors, look, members, parking};
+use crate::model::ComponentState;
 use crate::model::observation::Directory;
 use crate::model::plan::Refusal;
 
@@ -28,7 +28,7 @@ pub(super) fn pass(draft: &mut Draft<'_>) -> bool {
     if in_force(draft).is_none() {
         return false;
     }
-    surroundings::tell(draft);
+    environment::tell(draft);
     if !matches!(draft.scene.seen.manifests, Directory::Unreadable(_)) {
         come_back(draft);
         members::tell(draft);
@@ -44,7 +44,7 @@ fn come_back(draft: &mut Draft<'_>) {
         incarnation::look(draft);
     }
     for id in in_order(&draft.memory) {
-        if matches!(draft.record(&id).map(|record| &record.slot), Some(Slot::RollingBack(_))) {
+        if matches!(draft.record(&id).map(|record| &record.state), Some(ComponentState::RollingBack(_))) {
             look(draft, &id);
         }
     }

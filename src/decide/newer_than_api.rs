@@ -12,13 +12,13 @@
 //! back, or the upgrade went in another order) is reported and left.
 
 use super::begin::Begin;
+use super::disk_state::DiskState;
 use super::draft::Draft;
-use super::standing::Standing;
 use super::{Inhibitor, begin, in_order, lookup, targets};
-use crate::model::generation::{Generation, Proof, Standing as Held};
+use crate::model::component_state::Wish;
+use crate::model::generation::{Generation, Proof, Trust};
 use crate::model::notice::Notice;
-use crate::model::slot::Wish;
-use crate::model::{ComponentId, Role, Slot};
+use crate::model::{ComponentId, ComponentState, Role};
 
 /// The API server that is deployed.
 pub(super) struct Api {
@@ -63,8 +63,8 @@ pub(super) fn step(draft: &mut Draft<'_>) {
 
 /// The generation of a component that is deployed and is not being replaced at this moment.
 pub(super) fn stands(draft: &Draft<'_>, id: &ComponentId) -> Option<Generation> {
-    let record = draft.record(id).filter(|record| !matches!(record.slot, Slot::RollingBack(_)))?;
-    let number = lookup::stands(record, &Standing::of(draft.scene.seen, id, record))?;
+    let record = draft.record(id).filter(|record| !matches!(record.state, ComponentState::RollingBack(_)))?;
+    let number = lookup::stands(record, &DiskState::of(draft.scene.seen, id, record))?;
     record.generations.get(&number).cloned()
 }
 
@@ -75,7 +75,7 @@ pub(super) fn api(draft: &Draft<'_>) -> Option<Api> {
     let undone = draft.memory.change_set.as_ref().filter(|set| set.undone.contains(id));
     let failed = undone.and_then(|set| record.generations.get(set.members.get(id)?));
     let was_newer = failed.is_some_and(|failed| failed.minor.is_some_and(|failed| failed > minor));
-    let settled = matches!(record.slot, Slot::Steady { good } if good == stands.number);
+    let settled = matches!(record.state, ComponentState::Steady { good } if good == stands.number);
     let serving = draft.assessment(id).is_some_and(|assessment| assessment.serving);
     let put_back = match (was_newer && settled, serving) {
         (true, true) => PutBack::Serves,
@@ -92,7 +92,7 @@ pub(super) fn way_back(draft: &Draft<'_>, id: &ComponentId, stands: &Generation,
     let (Some(record), Some(set)) = (draft.record(id), set) else {
         return said("no failed upgrade of its API server caused this");
     };
-    if matches!(record.slot, Slot::Held(_)) {
+    if matches!(record.state, ComponentState::Held(_)) {
         return said("it is held");
     }
     if set.undone.contains(id) {
@@ -104,13 +104,13 @@ pub(super) fn way_back(draft: &Draft<'_>, id: &ComponentId, stands: &Generation,
     if record.pin() == Some(stands.number) {
         return said("the operator pinned it");
     }
-    if matches!(stands.standing, Held::KnownGood { proof: Proof::Asserted { .. }, .. }) {
+    if matches!(stands.trust, Trust::KnownGood { proof: Proof::Asserted { .. }, .. }) {
         return said("the operator marked it as known-good");
     }
     let fits = |g: &&Generation| g.number != stands.number && g.minor.is_some_and(|minor| minor <= api.minor);
     // What was deployed before it, then the newest.
-    let before = record.slot.good().and_then(|good| record.generations.get(&good));
-    let before = before.filter(|before| before.standing.is_known_good());
+    let before = record.state.good().and_then(|good| record.generations.get(&good));
+    let before = before.filter(|before| before.trust.is_known_good());
     let mut refused = format!("none of its known-good generations is of {} or older", shown(api.minor));
     for older in before.into_iter().chain(record.known_good()).filter(fits) {
         if let Err(why) = targets::may_return(draft, record, older) {

@@ -8,10 +8,10 @@
 
 use std::time::Duration;
 
+use crate::model::component_state::Served;
 use crate::model::lineage::{ApiStop, WrongData};
 use crate::model::observation::{Observation, Settled};
-use crate::model::slot::Served;
-use crate::model::{Memory, Slot};
+use crate::model::{ComponentState, Memory};
 
 /// Between two passes while something is about to be decided. Nothing announces that a container crashed; measured, a
 /// candidate's second crash comes 0.5 s after its first, and looking every 2 s cost up to 2 s of an outage.
@@ -31,8 +31,8 @@ pub enum Pace {
 impl Pace {
     /// What the memory and the last look ask for.
     pub fn of(memory: &Memory, seen: &Observation) -> Self {
-        let slots = || memory.components.values().map(|record| &record.slot);
-        if memory.parked.is_some() || slots().any(|slot| matches!(slot, Slot::RollingBack(_))) {
+        let slots = || memory.components.values().map(|record| &record.state);
+        if memory.parked.is_some() || slots().any(|slot| matches!(slot, ComponentState::RollingBack(_))) {
             return Self::Busy;
         }
         // An answer that has to be confirmed, or a stop that has not been seen done.
@@ -43,7 +43,8 @@ impl Pace {
             Some(wrong) if leaving(wrong) => return Self::Watchful,
             None | Some(_) => {}
         }
-        let untried = |slot: &Slot| matches!(slot, Slot::Probation(trial) if trial.served == Served::NotYet);
+        let untried =
+            |slot: &ComponentState| matches!(slot, ComponentState::Probation(trial) if trial.served == Served::NotYet);
         if slots().any(untried) || seen.manifests.files().any(|file| file.settled == Settled::NotYet) {
             return Self::Watchful;
         }

@@ -4,14 +4,14 @@
 
 use std::time::Duration;
 
+use super::disk_state::DiskState;
 use super::draft::Draft;
-use super::standing::Standing;
 use super::{generations, pods, withheld};
+use crate::model::component_state::Stage;
 use crate::model::event::EventKind;
 use crate::model::generation::Stored;
 use crate::model::memory::Parked;
-use crate::model::slot::Stage;
-use crate::model::{ComponentId, Role, Slot, Step};
+use crate::model::{ComponentId, ComponentState, Role, Step};
 
 /// How far a parking is.
 pub(super) enum Parking {
@@ -25,14 +25,14 @@ pub(super) enum Parking {
 /// and it reads from this etcd.
 pub(super) fn whom(draft: &Draft<'_>, id: &ComponentId) -> Option<(ComponentId, u32)> {
     let etcd = draft.record(id).filter(|record| record.role == Role::Etcd)?;
-    let ports = &etcd.generations.get(&etcd.slot.good()?)?.ports;
+    let ports = &etcd.generations.get(&etcd.state.good()?)?.ports;
     let (api, record) = draft.memory.components.iter().find(|(_, record)| record.role == Role::ApiServer)?;
-    let busy = matches!(record.slot, Slot::RollingBack(_) | Slot::Missing { .. });
+    let busy = matches!(record.state, ComponentState::RollingBack(_) | ComponentState::Missing { .. });
     if busy || withheld::is_withheld(draft, api) || !pods::runs(draft, api) {
         return None;
     }
-    let Standing::Here(file) = Standing::of(draft.scene.seen, api, record) else { return None };
-    let digest = super::standing::digest(record, file.content.as_ref().ok()?, &file);
+    let DiskState::Here(file) = DiskState::of(draft.scene.seen, api, record) else { return None };
+    let digest = super::disk_state::digest(record, file.content.as_ref().ok()?, &file);
     let generation = record.by_digest(digest).filter(|generation| generation.stored == Stored::Yes)?;
     pods::reads_from(generation.data.as_ref(), ports).then(|| (api.clone(), generation.number))
 }
@@ -91,8 +91,8 @@ fn take_out(draft: &mut Draft<'_>, api: &ComponentId, number: u32) {
 /// away for long enough.
 pub(super) fn release(draft: &mut Draft<'_>) {
     let Some(parked) = draft.memory.parked.clone() else { return };
-    let longest = draft.record(&parked.for_component).and_then(|record| match &record.slot {
-        Slot::RollingBack(rollback) if rollback.stage <= Stage::AwaitingServing => {
+    let longest = draft.record(&parked.for_component).and_then(|record| match &record.state {
+        ComponentState::RollingBack(rollback) if rollback.stage <= Stage::AwaitingServing => {
             let vacated = rollback.vacated.as_ref().map_or(Duration::ZERO, |vacated| vacated.longest);
             Some(draft.scene.policy.apiserver_max_downtime + vacated)
         }

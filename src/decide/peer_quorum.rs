@@ -13,7 +13,7 @@
 //! none of them serves clients, and one that serves was seen.
 
 use super::draft::Draft;
-use crate::model::surroundings::Place;
+use crate::model::environment::Location;
 use crate::model::verdict::Assessment;
 use crate::model::{ComponentId, Reading, Role};
 
@@ -63,7 +63,7 @@ fn members_agree(draft: &Draft<'_>, id: &ComponentId) -> Result<(), String> {
 
 fn another_api_server_answers(draft: &Draft<'_>, assessment: &Assessment) -> Result<(), String> {
     let since = draft.scene.tick.now.boot.saturating_sub(assessment.watched);
-    let mut elsewhere = draft.scene.seen.node.endpoints.iter().filter(|endpoint| endpoint.place == Place::Elsewhere);
+    let mut elsewhere = draft.scene.seen.node.endpoints.iter().filter(|endpoint| endpoint.place == Location::Elsewhere);
     match elsewhere.any(|endpoint| endpoint.reading == Reading::Good && endpoint.at >= since) {
         true => Ok(()),
         false => Err("no address of a kubeconfig shows that the API server of another master answers".to_owned()),

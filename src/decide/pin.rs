@@ -2,9 +2,9 @@
 //! may, it is never removed, and inactive-manifests contains it; a newer generation that proves itself becomes
 //! known-good, not the target.
 
+use super::disk_state::DiskState;
 use super::draft::Draft;
 use super::lookup::{known, said, stands, there_are};
-use super::standing::Standing;
 use crate::model::ComponentId;
 use crate::model::event::EventKind;
 use crate::model::generation::Stored;
@@ -15,9 +15,9 @@ use crate::model::plan::Refusal;
 /// Pins what is deployed if that is known-good, else the newest known-good generation, unless one is named.
 pub(super) fn pin(draft: &mut Draft<'_>, id: &ComponentId, number: Option<u32>, reason: &str) -> Result<(), Refusal> {
     let record = known(draft, id)?;
-    let standing = Standing::of(draft.scene.seen, id, record);
+    let standing = DiskState::of(draft.scene.seen, id, record);
     let stood = stands(record, &standing).and_then(|number| record.generations.get(&number));
-    let good = stood.filter(|generation| generation.standing.is_known_good());
+    let good = stood.filter(|generation| generation.trust.is_known_good());
     let chosen = number.or_else(|| good.or_else(|| record.known_good().next()).map(|generation| generation.number));
     let Some(number) = chosen else {
         let why = format!(
@@ -27,8 +27,8 @@ pub(super) fn pin(draft: &mut Draft<'_>, id: &ComponentId, number: Option<u32>, 
     };
     let not = |why: String| Refusal::NotSo { component: id.clone(), number, asked: "pinned".to_owned(), why };
     let Some(generation) = record.generations.get(&number) else { return Err(not(there_are(record))) };
-    if !generation.standing.is_known_good() {
-        let word = generation.standing.word();
+    if !generation.trust.is_known_good() {
+        let word = generation.trust.word();
         return Err(not(format!(
             "it is {word}, not known-good; while it is deployed, `lastgood checkpoint {id}` marks it as known-good"
         )));
@@ -51,7 +51,7 @@ pub(super) fn pin(draft: &mut Draft<'_>, id: &ComponentId, number: Option<u32>, 
 pub(super) fn unpin(draft: &mut Draft<'_>, id: &ComponentId) -> Result<(), Refusal> {
     let record = known(draft, id)?;
     let Some(number) = record.pin() else {
-        let (state, why) = (record.slot.to_string(), "no generation of it is pinned".to_owned());
+        let (state, why) = (record.state.to_string(), "no generation of it is pinned".to_owned());
         return Err(Refusal::NotNow { component: id.clone(), state, why });
     };
     if let Some(record) = draft.record_mut(id) {

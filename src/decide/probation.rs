@@ -17,13 +17,13 @@ use std::time::Duration;
 use super::begin::Begin;
 use super::draft::Draft;
 use super::{begin, change_set, generations, kubelet, pods, targets};
+use crate::model::component_state::{Probation, Served, Until, Wish};
 use crate::model::event::EventKind;
-use crate::model::generation::Standing;
+use crate::model::generation::Trust;
 use crate::model::notice::Notice;
 use crate::model::observation::{ImagePresence, ManifestFile, SandboxState};
-use crate::model::slot::{Probation, Served, Until, Wish};
 use crate::model::verdict::{Assessment, Cause, Crash, Reads};
-use crate::model::{ComponentId, Slot, Step, Verdict};
+use crate::model::{ComponentId, ComponentState, Step, Verdict};
 
 /// Whose fault a failure is. Only its own quarantines a generation (Q12).
 enum Fault {
@@ -36,8 +36,8 @@ const IMAGE_REASONS: [&str; 3] = ["ImagePullBackOff", "ErrImageNeverPull", "Inva
 
 /// One pass of a trial.
 pub(super) fn step(draft: &mut Draft<'_>, id: &ComponentId, mut trial: Probation, file: &Arc<ManifestFile>) {
-    let standing = draft.record(id).and_then(|r| r.generations.get(&trial.candidate)).map(|g| g.standing.clone());
-    if let Some(Standing::Quarantined { why, .. }) = standing {
+    let standing = draft.record(id).and_then(|r| r.generations.get(&trial.candidate)).map(|g| g.trust.clone());
+    if let Some(Trust::Quarantined { why, .. }) = standing {
         return revert_quarantined(draft, id, trial.candidate, &why);
     }
     let Some(assessment) = draft.assessment(id) else { return };
@@ -85,7 +85,7 @@ pub(super) fn step(draft: &mut Draft<'_>, id: &ComponentId, mut trial: Probation
     let fault = fault(draft, id, &trial, assessment, word);
     let soak = draft.scene.policy.candidate_soak;
     if let Some(record) = draft.record_mut(id) {
-        record.slot = Slot::Probation(trial.clone());
+        record.state = ComponentState::Probation(trial.clone());
     }
     match fault {
         Some(fault) => fail(draft, id, &trial, fault),
@@ -108,7 +108,7 @@ fn absent_image(draft: &mut Draft<'_>, id: &ComponentId, file: &ManifestFile) ->
 
 /// Whether the kubelet has made the candidate's sandbox and no container in it yet.
 fn waits_in_its_sandbox(draft: &Draft<'_>, id: &ComponentId) -> bool {
-    let since = draft.record(id).and_then(|record| record.stands.as_ref()).map(|stands| stands.changed);
+    let since = draft.record(id).and_then(|record| record.deployed.as_ref()).map(|stands| stands.changed);
     let newest = pods::runs_of(draft, id).max_by_key(|run| run.created);
     since.zip(newest).is_some_and(|(since, run)| {
         run.created >= since && run.ready == SandboxState::Ready && run.containers.is_empty()
@@ -157,7 +157,7 @@ fn excuses(draft: &Draft<'_>, id: &ComponentId, trial: &Probation, cause: &Cause
 /// decides, so that controller manager and scheduler, crashing once each over one hiccup, condemn nobody. It adds up: a
 /// dependent that crashes over and over answers for a while after each start.
 fn harm(trial: &Probation, draft: &Draft<'_>, assessment: &Assessment) -> Duration {
-    let Some(harmed) = &assessment.harms else { return trial.harm };
+    let Some(harmed) = &assessment.breaks_dependent else { return trial.harm };
     let crashed = draft.scene.judged.components.get(harmed).is_some_and(|a| a.crash.is_some());
     trial.harm + if crashed { draft.scene.policy.unhealthy_grace / 3 } else { draft.credit() }
 }
@@ -170,7 +170,7 @@ fn tell_crash(draft: &mut Draft<'_>, id: &ComponentId, trial: &Probation, crash:
         None => format!("crash {} of the {} that cause a rollback", trial.crashes, draft.scene.policy.max_crashes),
     };
     let to = format!("generation {} crashed{code} ({counted})", trial.candidate);
-    let because = match crash.last_words.as_deref().map(str::trim) {
+    let because = match crash.log_tail.as_deref().map(str::trim) {
         Some(words) => format!("its log ends with: {words}"),
         None => String::new(),
     };
@@ -201,7 +201,7 @@ fn fault(
         )));
     }
     if trial.harm >= policy.unhealthy_grace {
-        let harmed = assessment.harms.as_ref().map(ToString::to_string).unwrap_or_default();
+        let harmed = assessment.breaks_dependent.as_ref().map(ToString::to_string).unwrap_or_default();
         return Some(Fault::Own(format!("{harmed} became unhealthy after this change, and has not changed itself")));
     }
     let deadline = policy.deadline_of(draft.record(id).and_then(|record| record.generations.get(&trial.candidate)));
@@ -259,7 +259,7 @@ pub(super) fn fail_for_its_data(draft: &mut Draft<'_>, id: &ComponentId, trial: 
 
 /// A quarantined generation is deployed again: it goes at once.
 pub(super) fn revert_quarantined(draft: &mut Draft<'_>, id: &ComponentId, number: u32, why: &str) {
-    let Some(good) = draft.record(id).and_then(|record| record.slot.good()) else { return };
+    let Some(good) = draft.record(id).and_then(|record| record.state.good()) else { return };
     let why =
         format!("generation {number} is quarantined ({why}); `lastgood release {id} {number}` permits another trial");
     let begin = Begin { from: Some(number), to: good, why, wish: Wish::Ours, intruders: Vec::new(), in_place: false };
@@ -275,7 +275,7 @@ fn quarantine(draft: &mut Draft<'_>, id: &ComponentId, number: u32, why: &str) {
     }
     let since = draft.scene.tick.now.wall;
     let Some(generation) = draft.record_mut(id).and_then(|record| record.generations.get_mut(&number)) else { return };
-    generation.standing = Standing::Quarantined { why: why.to_owned(), since };
+    generation.trust = Trust::Quarantined { why: why.to_owned(), since };
     draft.tell(id, EventKind::Generation, Some(number), &format!("generation {number} is quarantined"), why);
 }
 
@@ -296,7 +296,7 @@ fn nudge_deaf_kubelet(draft: &mut Draft<'_>, id: &ComponentId, mut trial: Probat
     }
     trial.unstarted = Duration::ZERO;
     if let Some(record) = draft.record_mut(id) {
-        record.slot = Slot::Probation(trial);
+        record.state = ComponentState::Probation(trial);
     }
     draft.plan.extend(old);
     kubelet::restart_kubelet(draft, id, "it does not start the changed pod");

@@ -4,17 +4,17 @@
 use std::time::Duration;
 
 use super::begin::Begin;
+use super::disk_state::DiskState;
 use super::draft::Draft;
 use super::lookup::{known, stands, there_are};
-use super::standing::Standing;
 use super::{begin, generations, inhibitors, newer_state, pin, quarantine, targets, vacancy_request, wrong_data};
+use crate::model::component_state::{Until, Wish};
 use crate::model::event::EventKind;
-use crate::model::generation::{Proof, Standing as Held, Stored};
+use crate::model::generation::{Proof, Stored, Trust};
 use crate::model::memory::Pause;
 use crate::model::notice::Notice;
 use crate::model::plan::Refusal;
-use crate::model::slot::{Until, Wish};
-use crate::model::{ComponentId, Request, Slot};
+use crate::model::{ComponentId, ComponentState, Request};
 
 /// Grants or refuses.
 pub(super) fn take(draft: &mut Draft<'_>, request: &Request) -> Result<(), Refusal> {
@@ -44,14 +44,14 @@ fn roll_back(draft: &mut Draft<'_>, id: &ComponentId, to: Option<u32>) -> Result
         return Err(Refusal::NotActing { why: hold.to_string() });
     }
     let Some(record) = draft.record(id) else { return Ok(()) };
-    if let Slot::RollingBack(rollback) = &record.slot {
+    if let ComponentState::RollingBack(rollback) = &record.state {
         return Err(Refusal::NotNow {
             component: id.clone(),
-            state: record.slot.to_string(),
+            state: record.state.to_string(),
             why: format!("it is already being rolled back to generation {}", rollback.to),
         });
     }
-    let standing = Standing::of(draft.scene.seen, id, record);
+    let standing = DiskState::of(draft.scene.seen, id, record);
     let stands = stands(record, &standing);
     let target = match (to, record.pin()) {
         (Some(number), _) => number,
@@ -79,12 +79,12 @@ fn roll_back(draft: &mut Draft<'_>, id: &ComponentId, to: Option<u32>) -> Result
     if stands == Some(target) {
         return Err(not_this("it is deployed already".to_owned()));
     }
-    if let Held::Quarantined { why, .. } = &generation.standing {
+    if let Trust::Quarantined { why, .. } = &generation.trust {
         return Err(not_this(format!("it is quarantined: {why}")));
     }
     generations::ready_to_return(draft, generation).map_err(not_this)?;
     targets::data_allow(draft, record, generation, Wish::Operator).map_err(|barred| not_this(barred.to_string()))?;
-    let in_place = !matches!(standing, Standing::Here(_) | Standing::Unsettled | Standing::Claimed { .. });
+    let in_place = !matches!(standing, DiskState::Here(_) | DiskState::Unsettled | DiskState::Claimed { .. });
     let why = "the operator asked for it".to_owned();
     draft.tell(
         id,
@@ -97,8 +97,8 @@ fn roll_back(draft: &mut Draft<'_>, id: &ComponentId, to: Option<u32>) -> Result
     if begin::begin(draft, id, begun) {
         return Ok(());
     }
-    let why = match draft.record(id).map(|record| &record.slot) {
-        Some(Slot::Held(held)) => held.why.clone(),
+    let why = match draft.record(id).map(|record| &record.state) {
+        Some(ComponentState::Held(held)) => held.why.clone(),
         _ => "it cannot be begun now".to_owned(),
     };
     Err(Refusal::NoTarget { component: id.clone(), why })
@@ -128,7 +128,7 @@ fn resume(draft: &mut Draft<'_>, component: Option<&ComponentId>) -> Result<(), 
         .memory
         .components
         .iter()
-        .filter(|(id, record)| component.is_none_or(|only| only == *id) && is_released_by_a_person(&record.slot))
+        .filter(|(id, record)| component.is_none_or(|only| only == *id) && is_released_by_a_person(&record.state))
         .map(|(id, _)| id.clone())
         .collect();
     for id in held {
@@ -138,8 +138,8 @@ fn resume(draft: &mut Draft<'_>, component: Option<&ComponentId>) -> Result<(), 
 }
 
 /// What waits for the right data would be held again at once.
-fn is_released_by_a_person(slot: &Slot) -> bool {
-    matches!(slot, Slot::Held(held) if held.until != Until::RightData)
+fn is_released_by_a_person(slot: &ComponentState) -> bool {
+    matches!(slot, ComponentState::Held(held) if held.until != Until::RightData)
 }
 
 /// Gives back what was spent within the hour: an operator who fixes the cause first, as instructed, finds nothing held any more
@@ -159,8 +159,8 @@ fn checkpoint(draft: &mut Draft<'_>, id: &ComponentId, reason: &str) -> Result<(
     known(draft, id)?;
     let Some(record) = draft.record(id) else { return Ok(()) };
     let not_now =
-        |why: &str| Refusal::NotNow { component: id.clone(), state: record.slot.to_string(), why: why.to_owned() };
-    if matches!(record.slot, Slot::RollingBack(_)) {
+        |why: &str| Refusal::NotNow { component: id.clone(), state: record.state.to_string(), why: why.to_owned() };
+    if matches!(record.state, ComponentState::RollingBack(_)) {
         return Err(not_now("it is being replaced"));
     }
     if draft.memory.wrong_data.as_ref().is_some_and(|wrong| wrong.etcd == *id) {
@@ -168,7 +168,7 @@ fn checkpoint(draft: &mut Draft<'_>, id: &ComponentId, reason: &str) -> Result<(
             "it serves other data than those on record; `lastgood etcd accept-data` if they are right",
         ));
     }
-    let Standing::Here(file) = Standing::of(draft.scene.seen, id, record) else {
+    let DiskState::Here(file) = DiskState::of(draft.scene.seen, id, record) else {
         return Err(not_now("the manifest directory does not hold exactly one complete manifest of it"));
     };
     let not_kept = not_now("the deployed manifest is not stored yet; try again in a moment");
@@ -179,7 +179,7 @@ fn checkpoint(draft: &mut Draft<'_>, id: &ComponentId, reason: &str) -> Result<(
         return Err(not_kept);
     };
     let number = generation.number;
-    generation.standing = Held::KnownGood { proof: Proof::Asserted { reason: reason.to_owned() }, since };
+    generation.trust = Trust::KnownGood { proof: Proof::Asserted { reason: reason.to_owned() }, since };
     generation.rewritten = 0;
     draft.tell(
         id,
@@ -189,7 +189,7 @@ fn checkpoint(draft: &mut Draft<'_>, id: &ComponentId, reason: &str) -> Result<(
         "the operator says so",
     );
     draft.clear_notice(id, Notice::Unproven);
-    draft.enter(id, Slot::Steady { good: number }, "the operator marked the deployed manifest as known-good");
+    draft.enter(id, ComponentState::Steady { good: number }, "the operator marked the deployed manifest as known-good");
     Ok(())
 }
 
@@ -197,10 +197,10 @@ fn checkpoint(draft: &mut Draft<'_>, id: &ComponentId, reason: &str) -> Result<(
 fn release(draft: &mut Draft<'_>, id: &ComponentId, number: Option<u32>) -> Result<(), Refusal> {
     known(draft, id)?;
     let Some(record) = draft.record_mut(id) else { return Ok(()) };
-    let state = record.slot.to_string();
+    let state = record.state.to_string();
     let mut quarantined = record.generations.values_mut().rev();
     let found = quarantined
-        .find(|g| matches!(g.standing, Held::Quarantined { .. }) && number.is_none_or(|number| g.number == number));
+        .find(|g| matches!(g.trust, Trust::Quarantined { .. }) && number.is_none_or(|number| g.number == number));
     let Some(generation) = found else {
         return Err(match number {
             Some(number) => {
@@ -215,7 +215,7 @@ fn release(draft: &mut Draft<'_>, id: &ComponentId, number: Option<u32>) -> Resu
         });
     };
     let number = generation.number;
-    generation.standing = Held::Candidate;
+    generation.trust = Trust::Candidate;
     generation.rewritten = 0;
     let to = format!("generation {number} may be tried again");
     draft.tell(id, EventKind::Request, Some(number), &to, "the operator released it from quarantine");
@@ -229,15 +229,17 @@ fn look_anew(draft: &mut Draft<'_>, id: &ComponentId) {
     for generation in record.generations.values_mut() {
         generation.rewritten = 0;
     }
-    let good = record.slot.good().or_else(|| Some(record.known_good().next()?.number));
-    let over = match &record.slot {
-        Slot::Held(held) => held.over,
+    let good = record.state.good().or_else(|| Some(record.known_good().next()?.number));
+    let over = match &record.state {
+        ComponentState::Held(held) => held.over,
         _ => None,
     };
     let slot = match (good, over) {
-        (Some(good), Some(over)) if over != good => Slot::Probation(crate::model::slot::Probation::begin(over, good)),
-        (Some(good), _) => Slot::Steady { good },
-        (None, over) => Slot::Adopting { candidate: over.unwrap_or(1), healthy: Duration::ZERO },
+        (Some(good), Some(over)) if over != good => {
+            ComponentState::Probation(crate::model::component_state::Probation::begin(over, good))
+        }
+        (Some(good), _) => ComponentState::Steady { good },
+        (None, over) => ComponentState::Adopting { candidate: over.unwrap_or(1), healthy: Duration::ZERO },
     };
     draft.enter(id, slot, "the operator released it");
 }

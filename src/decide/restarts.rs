@@ -9,7 +9,7 @@ use crate::model::event::EventKind;
 use crate::model::lineage::WentBack;
 use crate::model::notice::Notice;
 use crate::model::policy::RevisionRegression;
-use crate::model::{ComponentId, Role, Slot, Step, Verdict};
+use crate::model::{ComponentId, ComponentState, Role, Step, Verdict};
 
 /// Grace for a container whose generation is not known: the kubelet's default.
 pub(super) const GRACE: Duration = Duration::from_secs(30);
@@ -32,7 +32,7 @@ pub(super) fn dependents(draft: &Draft<'_>, etcd: &ComponentId) -> Vec<Component
     let components = &draft.memory.components;
     let newest = |id: &ComponentId| {
         let record = components.get(id)?;
-        let stands = record.stands.as_ref().and_then(|stands| record.by_digest(stands.digest));
+        let stands = record.deployed.as_ref().and_then(|stands| record.by_digest(stands.digest));
         stands.or_else(|| record.generations.values().next_back())
     };
     let ports = newest(etcd).map(|generation| generation.ports.clone()).unwrap_or_default();
@@ -52,7 +52,7 @@ pub(super) fn dependents(draft: &Draft<'_>, etcd: &ComponentId) -> Vec<Component
 }
 
 /// The state of one of them.
-pub(super) enum Standing {
+pub(super) enum RestartNeed {
     /// It serves, or will, from a process that never saw the old world.
     Fresh,
     /// It is waited for: why, where that is worth saying.
@@ -66,13 +66,13 @@ pub(super) fn advance(draft: &mut Draft<'_>) {
     let etcd = back.etcd.clone();
     while let Some(id) = back.left.first().cloned() {
         match standing(draft, &back, &id) {
-            Standing::Fresh => {
+            RestartNeed::Fresh => {
                 back.left.remove(0);
                 back.stopping = None;
                 continue;
             }
-            Standing::Awaited(why) => draft.notice_if(&etcd, Notice::RestartsWait, why),
-            Standing::Old(container) => match may_stop(draft, &back, &id) {
+            RestartNeed::Awaited(why) => draft.notice_if(&etcd, Notice::RestartsWait, why),
+            RestartNeed::Old(container) => match may_stop(draft, &back, &id) {
                 Ok(()) => {
                     draft.clear_notice(&etcd, Notice::RestartsWait);
                     stop(draft, &mut back, &id, container);
@@ -88,20 +88,20 @@ pub(super) fn advance(draft: &mut Draft<'_>) {
     draft.tell(&etcd, EventKind::Notice, None, "every component of this node has been restarted since", &back.what);
 }
 
-pub(super) fn standing(draft: &Draft<'_>, back: &WentBack, id: &ComponentId) -> Standing {
-    let Some(record) = draft.record(id) else { return Standing::Fresh };
+pub(super) fn standing(draft: &Draft<'_>, back: &WentBack, id: &ComponentId) -> RestartNeed {
+    let Some(record) = draft.record(id) else { return RestartNeed::Fresh };
     if draft.scene.seen.runtime.is_err() {
-        return Standing::Awaited(None);
+        return RestartNeed::Awaited(None);
     }
     if let Some((container, _)) = running(draft, id).find(|(_, started)| *started < back.since) {
-        return Standing::Old(container);
+        return RestartNeed::Old(container);
     }
     // A component that is away starts with the present data when it returns.
-    if matches!(record.slot, Slot::Missing { .. }) {
-        return Standing::Fresh;
+    if matches!(record.state, ComponentState::Missing { .. }) {
+        return RestartNeed::Fresh;
     }
     let serving = draft.assessment(id).is_some_and(|a| a.serving && a.verdict == Verdict::Healthy);
-    if serving && running(draft, id).next().is_some() { Standing::Fresh } else { Standing::Awaited(None) }
+    if serving && running(draft, id).next().is_some() { RestartNeed::Fresh } else { RestartNeed::Awaited(None) }
 }
 
 /// Whether an older process may be stopped now, or why not.
@@ -131,8 +131,12 @@ pub(super) fn may_stop(draft: &Draft<'_>, back: &WentBack, id: &ComponentId) -> 
         return Err(format!("waiting for etcd before {id} is restarted"));
     }
     let parked = draft.memory.parked.as_ref().is_some_and(|parked| parked.component == *id);
-    match draft.record(id).map(|record| &record.slot) {
-        Some(Slot::Steady { .. } | Slot::Adopting { .. } | Slot::Unread { .. }) if !parked => Ok(()),
+    match draft.record(id).map(|record| &record.state) {
+        Some(ComponentState::Steady { .. } | ComponentState::Adopting { .. } | ComponentState::Unread { .. })
+            if !parked =>
+        {
+            Ok(())
+        }
         // A stop of ours must not count as a crash of a candidate.
         Some(slot) => Err(format!("{id} cached the earlier state and is {slot}: it is restarted after that")),
         None => Err(format!("{id} is no longer known")),
@@ -148,7 +152,7 @@ pub(super) fn stop(draft: &mut Draft<'_>, back: &mut WentBack, id: &ComponentId,
         back.stopping = Some(container.clone());
         draft.tell(id, EventKind::Notice, None, "it is restarted: it cached a state of etcd that is gone", "");
     }
-    let stands = draft.record(id).and_then(|record| record.by_digest(record.stands.as_ref()?.digest));
+    let stands = draft.record(id).and_then(|record| record.by_digest(record.deployed.as_ref()?.digest));
     let grace = stands.map_or(GRACE, |generation| generation.termination_grace);
     draft.want(Step::StopContainer { component: id.clone(), container, grace });
 }

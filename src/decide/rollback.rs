@@ -12,19 +12,19 @@
 
 use std::time::Duration;
 
-use super::draft::{Draft, Trust};
+use super::disk_state::DiskState;
+use super::draft::{DataTrust, Draft};
 use super::kubelet::{has_reacted, kubelet_started_since, may_restart_kubelet, patience, restart_kubelet};
 use super::parking::{self, Parking};
 use super::pods::{hasten, ready_sandboxes, runs, runs_of};
-use super::standing::Standing;
 use super::targets::{data_of, fallback};
 use super::{change_set, generations, inhibitors, kubelet, undecoded, vacancy, wrong_data};
+use crate::model::component_state::{Nudged, Probation, Rollback, Stage, Stood, Until, Way, Wish};
 use crate::model::etcd_guard::{self, Barred};
 use crate::model::generation::{Generation, Stored};
 use crate::model::notice::Notice;
-use crate::model::slot::{Nudged, Probation, Rollback, Stage, Stood, Until, Way, Wish};
 use crate::model::verdict::{Crash, Reads, Verdict};
-use crate::model::{ComponentId, Role, Slot, Step};
+use crate::model::{ComponentId, ComponentState, Role, Step};
 
 /// Whether there is more to see of a component in this pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,7 +36,7 @@ pub(super) enum Flow {
 
 /// One pass of a rollback. A rollback that ended because of what somebody else deployed leaves the component to be looked
 /// at again.
-pub(super) fn advance(draft: &mut Draft<'_>, id: &ComponentId, mut r: Rollback, standing: &Standing) -> Flow {
+pub(super) fn advance(draft: &mut Draft<'_>, id: &ComponentId, mut r: Rollback, standing: &DiskState) -> Flow {
     if r.stage <= Stage::TakingOut && inhibitors::held(draft.hold.as_ref(), r.wish).is_some() {
         return Flow::Done;
     }
@@ -50,14 +50,14 @@ pub(super) fn advance(draft: &mut Draft<'_>, id: &ComponentId, mut r: Rollback, 
         return Flow::Done;
     }
     if let Some(number) = intervened(draft, id, &r, &to, standing) {
-        let back = Slot::Steady { good: fallback(draft, id, &r) };
+        let back = ComponentState::Steady { good: fallback(draft, id, &r) };
         draft.enter(id, back, &format!("generation {number} was put in place by somebody else"));
         return Flow::LookAgain;
     }
-    if let Standing::Broken(file, fault) = standing
+    if let DiskState::Broken(file, fault) = standing
         && undecoded::is_anothers(draft, id, &r, file, fault)
     {
-        let back = Slot::Steady { good: fallback(draft, id, &r) };
+        let back = ComponentState::Steady { good: fallback(draft, id, &r) };
         draft.enter(id, back, &format!("{}, which lastgood cannot read, was put in place by somebody else", file.name));
         return Flow::LookAgain;
     }
@@ -98,9 +98,9 @@ pub(super) fn advance(draft: &mut Draft<'_>, id: &ComponentId, mut r: Rollback, 
         }
     }
     if let Some(record) = draft.record_mut(id)
-        && matches!(record.slot, Slot::RollingBack(_))
+        && matches!(record.state, ComponentState::RollingBack(_))
     {
-        record.slot = Slot::RollingBack(r);
+        record.state = ComponentState::RollingBack(r);
     }
     Flow::Done
 }
@@ -108,8 +108,8 @@ pub(super) fn advance(draft: &mut Draft<'_>, id: &ComponentId, mut r: Rollback, 
 /// Whether the emptied slot holds the good file already: whoever came after an interrupted run filled it from staging
 /// (Q11), and that writes no memory. Where intruders were moved out, the good file may have been deployed next to them
 /// all along.
-fn filled(r: &Rollback, to: &Generation, standing: &Standing) -> bool {
-    let Standing::Here(file) = standing else { return false };
+fn filled(r: &Rollback, to: &Generation, standing: &DiskState) -> bool {
+    let DiskState::Here(file) = standing else { return false };
     let good = file.content.as_ref().is_ok_and(|pod| pod.digest == to.pod_digest);
     good && file.name == to.file_name && r.intruders.is_empty()
 }
@@ -117,30 +117,30 @@ fn filled(r: &Rollback, to: &Generation, standing: &Standing) -> bool {
 /// Why what is to be put back must not be after all: the data were moved on since it was decided (R9). Once it is
 /// deployed, it is too late to ask; and data that cannot be read at this moment are asked again by act, before the
 /// action.
-fn barred(draft: &Draft<'_>, id: &ComponentId, r: &Rollback, to: &Generation, standing: &Standing) -> Option<Barred> {
+fn barred(draft: &Draft<'_>, id: &ComponentId, r: &Rollback, to: &Generation, standing: &DiskState) -> Option<Barred> {
     let stands = match standing {
-        Standing::Here(file) => file.content.as_ref().is_ok_and(|pod| pod.digest == to.pod_digest),
+        DiskState::Here(file) => file.content.as_ref().is_ok_and(|pod| pod.digest == to.pod_digest),
         // Nothing is decided about a file that is being written.
-        Standing::Unsettled => true,
-        Standing::Claimed { .. } | Standing::Broken(..) | Standing::Absent(_) => false,
+        DiskState::Unsettled => true,
+        DiskState::Claimed { .. } | DiskState::Broken(..) | DiskState::Absent(_) => false,
     };
     let record = draft.record(id).filter(|_| !stands)?;
     let data = data_of(draft, to);
     // What was wanted in and does not stand, while a pod of it does, was refused by act.
-    let refused = r.stage == Stage::AwaitingServing && matches!(standing, Standing::Here(_));
+    let refused = r.stage == Stage::AwaitingServing && matches!(standing, DiskState::Here(_));
     etcd_guard::may_return(record, to, &data).err().filter(|_| refused || !data.is_unknown())
 }
 
 /// Gives a rollback up. Where its slot was emptied already, what was there comes back first: a slot is never left
 /// empty.
-fn turn_back(draft: &mut Draft<'_>, id: &ComponentId, r: Rollback, standing: &Standing, barred: Barred) {
+fn turn_back(draft: &mut Draft<'_>, id: &ComponentId, r: Rollback, standing: &DiskState, barred: Barred) {
     let stood = r.from.and_then(|from| draft.record(id)?.generations.get(&from)).cloned();
-    if let (Standing::Absent(_), Some(stood)) = (standing, stood.filter(|stood| stood.stored == Stored::Yes)) {
+    if let (DiskState::Absent(_), Some(stood)) = (standing, stood.filter(|stood| stood.stored == Stored::Yes)) {
         return want_in(draft, id, &stood);
     }
     let why = format!("{}; {}", r.why, barred.why);
     // What was to be put back is known-good nevertheless; it only may not open these data.
-    draft.enter(id, Slot::Steady { good: fallback(draft, id, &r) }, &barred.why);
+    draft.enter(id, ComponentState::Steady { good: fallback(draft, id, &r) }, &barred.why);
     draft.hold_back(id, r.from, why, barred.next_step, Until::Person);
 }
 
@@ -151,9 +151,9 @@ fn intervened(
     id: &ComponentId,
     r: &Rollback,
     to: &Generation,
-    standing: &Standing,
+    standing: &DiskState,
 ) -> Option<u32> {
-    let Standing::Here(file) = standing else { return None };
+    let DiskState::Here(file) = standing else { return None };
     if r.intruders.contains(&file.name) {
         return None;
     }
@@ -238,9 +238,9 @@ fn stop_old(draft: &mut Draft<'_>, id: &ComponentId, r: &mut Rollback) {
 
 /// A kubelet that was restarted since the good file was put in has read it. One that was restarted shortly before is given
 /// its time first, and may start the pod by itself meanwhile.
-fn nudge(draft: &mut Draft<'_>, id: &ComponentId, r: &mut Rollback, to: &Generation, standing: &Standing) {
+fn nudge(draft: &mut Draft<'_>, id: &ComponentId, r: &mut Rollback, to: &Generation, standing: &DiskState) {
     let since = match standing {
-        Standing::Here(file) if file.content.as_ref().is_ok_and(|pod| pod.digest == to.pod_digest) => file.changed,
+        DiskState::Here(file) if file.content.as_ref().is_ok_and(|pod| pod.digest == to.pod_digest) => file.changed,
         // It is wanted again where it is not there.
         _ => draft.scene.tick.now.wall,
     };
@@ -272,30 +272,30 @@ fn await_serving(
     id: &ComponentId,
     mut r: Rollback,
     to: &Generation,
-    standing: &Standing,
+    standing: &DiskState,
 ) -> Flow {
     let policy = draft.scene.policy;
     let good_stands = match standing {
-        Standing::Here(file) => {
+        DiskState::Here(file) => {
             generations::register(draft, id, file);
             if file.content.as_ref().is_ok_and(|pod| pod.digest == to.pod_digest) {
                 r.stood = Stood::Yes;
             }
             true
         }
-        Standing::Unsettled => true,
-        Standing::Claimed { .. } | Standing::Broken(..) | Standing::Absent(_) => false,
+        DiskState::Unsettled => true,
+        DiskState::Claimed { .. } | DiskState::Broken(..) | DiskState::Absent(_) => false,
     };
     if !good_stands {
         // It was deployed, and somebody broke it, took it away or put another next to it: that is its own action, and
         // meets the budget, the hold and the grace that it would meet at any other time.
         if r.stood == Stood::Yes {
             let because = format!("generation {} was deployed, and somebody changed it before it served", r.to);
-            draft.enter(id, Slot::Steady { good: fallback(draft, id, &r) }, &because);
+            draft.enter(id, ComponentState::Steady { good: fallback(draft, id, &r) }, &because);
             return Flow::LookAgain;
         }
         // A failed write is wanted again.
-        if let Standing::Claimed { intruders, .. } = standing {
+        if let DiskState::Claimed { intruders, .. } = standing {
             r.intruders = intruders.iter().map(|file| file.name.clone()).collect();
             for file_name in r.intruders.clone() {
                 draft.want(Step::MoveOut { component: id.clone(), file_name });
@@ -333,7 +333,7 @@ fn await_serving(
         r.enter(Stage::StoppingOld);
     }
     if let Some(record) = draft.record_mut(id) {
-        record.slot = Slot::RollingBack(r);
+        record.state = ComponentState::RollingBack(r);
     }
     Flow::Done
 }
@@ -344,9 +344,9 @@ const SAYS_WITHIN: Duration = Duration::from_secs(10);
 /// Whether what was put back serves the data on record, as far as it has said so.
 fn serves_its_data(draft: &mut Draft<'_>, id: &ComponentId, r: &Rollback) -> bool {
     match draft.trust(id) {
-        Trust::OnRecord => true,
-        Trust::NotTold => r.in_stage >= SAYS_WITHIN,
-        Trust::Others => false,
+        DataTrust::OnRecord => true,
+        DataTrust::NotTold => r.in_stage >= SAYS_WITHIN,
+        DataTrust::Others => false,
     }
 }
 
@@ -361,11 +361,11 @@ fn finish(draft: &mut Draft<'_>, id: &ComponentId, r: &Rollback) {
         None => format!("generation {} serves again; it was rolled back because {}", r.to, r.why),
     };
     let known_good =
-        draft.record(id).and_then(|rec| rec.generations.get(&r.to)).is_some_and(|g| g.standing.is_known_good());
+        draft.record(id).and_then(|rec| rec.generations.get(&r.to)).is_some_and(|g| g.trust.is_known_good());
     let slot = if known_good {
-        Slot::Steady { good: r.to }
+        ComponentState::Steady { good: r.to }
     } else {
-        Slot::Probation(Probation::begin(r.to, fallback(draft, id, r)))
+        ComponentState::Probation(Probation::begin(r.to, fallback(draft, id, r)))
     };
     draft.enter(id, slot, &because);
     change_set::serves_again(draft, id, r.to);

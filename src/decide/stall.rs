@@ -20,11 +20,11 @@ use std::time::Duration;
 
 use super::draft::Draft;
 use super::peer_quorum;
+use crate::model::component_state::Until;
 use crate::model::event::EventKind;
 use crate::model::memory::Restart;
 use crate::model::notice::Notice;
-use crate::model::slot::Until;
-use crate::model::verdict::{Assessment, ProcessActivity, Standstill};
+use crate::model::verdict::{Assessment, ProcessActivity, Stall};
 use crate::model::{ComponentId, Step, Verdict};
 
 /// Between SIGTERM and SIGKILL, for what hangs and may still hear. What is stopped by a signal cannot, and gets none: the
@@ -37,7 +37,7 @@ const AGAIN: Duration = Duration::from_secs(15);
 /// One pass of a component that is based on its known-good generation.
 pub(super) fn step(draft: &mut Draft<'_>, id: &ComponentId) {
     let Some(assessment) = draft.assessment(id) else { return };
-    let Some(standstill) = assessment.standstill.as_ref().filter(|_| assessment.verdict == Verdict::Stalled) else {
+    let Some(stall) = assessment.stall.as_ref().filter(|_| assessment.verdict == Verdict::Stalled) else {
         draft.clear_notice(id, Notice::StallLeft);
         if let Some(record) = draft.record_mut(id) {
             record.restart = None;
@@ -47,17 +47,17 @@ pub(super) fn step(draft: &mut Draft<'_>, id: &ComponentId) {
     if assessment.cause.is_some() || !dependency_answers(draft, assessment) {
         return;
     }
-    if standstill.at != ProcessActivity::Stopped && assessment.watched < draft.scene.policy.stall_after {
+    if stall.at != ProcessActivity::Stopped && assessment.watched < draft.scene.policy.stall_after {
         return;
     }
-    let why_not = why_not(draft, standstill).or_else(|| peer_quorum::suffice(draft, id, assessment).err());
+    let why_not = why_not(draft, stall).or_else(|| peer_quorum::suffice(draft, id, assessment).err());
     draft.notice_if(
         id,
         Notice::StallLeft,
         why_not.as_ref().map(|why| format!("it is stalled and is not restarted: {why}")),
     );
     if why_not.is_none() {
-        restart(draft, id, standstill, assessment);
+        restart(draft, id, stall, assessment);
     }
 }
 
@@ -69,12 +69,12 @@ fn dependency_answers(draft: &Draft<'_>, assessment: &Assessment) -> bool {
     needed.next().is_none_or(|other| other.serving)
 }
 
-fn why_not(draft: &Draft<'_>, standstill: &Standstill) -> Option<String> {
+fn why_not(draft: &Draft<'_>, stall: &Stall) -> Option<String> {
     let left = |why: &str| Some(format!("{why}, so it is left to the kubelet's own probes"));
-    match standstill.at {
+    match stall.at {
         ProcessActivity::Stopped | ProcessActivity::Idle | ProcessActivity::Nothing => {}
         ProcessActivity::Busy | ProcessActivity::WaitsForDisk | ProcessActivity::Unseen => {
-            return left(&standstill.at.to_string());
+            return left(&stall.at.to_string());
         }
     }
     if let Some(hold) = &draft.hold {
@@ -87,10 +87,10 @@ fn why_not(draft: &Draft<'_>, standstill: &Standstill) -> Option<String> {
     }
 }
 
-fn restart(draft: &mut Draft<'_>, id: &ComponentId, standstill: &Standstill, assessment: &Assessment) {
+fn restart(draft: &mut Draft<'_>, id: &ComponentId, stall: &Stall, assessment: &Assessment) {
     let credit = draft.credit();
     let Some(record) = draft.record_mut(id) else { return };
-    let known = record.restart.take().filter(|restart| restart.container == standstill.container);
+    let known = record.restart.take().filter(|restart| restart.container == stall.container);
     let told_before = known.is_some();
     if let Some(restart) = known {
         let age = restart.age + credit;
@@ -103,20 +103,19 @@ fn restart(draft: &mut Draft<'_>, id: &ComponentId, standstill: &Standstill, ass
         let why = format!("it is stalled again, and the limit of {limit} actions per hour is reached");
         let next = format!("see `lastgood explain {id}`, fix the cause, then `lastgood resume {id}`");
         // Over what is deployed: another manifest would be another matter.
-        let stands = draft.record(id).and_then(|record| record.slot.good());
+        let stands = draft.record(id).and_then(|record| record.state.good());
         return draft.hold_back(id, stands, why, next, Until::Person);
     }
     if let Some(record) = draft.record_mut(id) {
-        record.restart = Some(Restart { container: standstill.container.clone(), age: Duration::ZERO });
+        record.restart = Some(Restart { container: stall.container.clone(), age: Duration::ZERO });
     }
     if !told_before {
         let seconds = assessment.watched.as_secs();
         let since =
             if seconds > 0 { format!("it has been stalled for {seconds} s") } else { "it is stalled".to_owned() };
-        let because =
-            format!("{since}, and {}: {}", standstill.at, assessment.evidence.first().map_or("", String::as_str));
+        let because = format!("{since}, and {}: {}", stall.at, assessment.evidence.first().map_or("", String::as_str));
         draft.tell(id, EventKind::State, None, "restarting its container", &because);
     }
-    let grace = if standstill.at == ProcessActivity::Stopped { Duration::ZERO } else { GRACE };
-    draft.want(Step::StopContainer { component: id.clone(), container: standstill.container.clone(), grace });
+    let grace = if stall.at == ProcessActivity::Stopped { Duration::ZERO } else { GRACE };
+    draft.want(Step::StopContainer { component: id.clone(), container: stall.container.clone(), grace });
 }

@@ -4,22 +4,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::begin::Begin;
-use super::draft::{Draft, Trust};
+use super::disk_state::DiskState;
+use super::draft::{DataTrust, Draft};
 use super::generations::prove;
 use super::rollback::Flow;
-use super::standing::Standing;
 use super::{
     begin, change_set, generations, interrupted, probation, rollback, stall, targets, undecoded, withheld, wrong_data,
 };
+use crate::model::component_state::{Probation, Until, Wish};
 use crate::model::etcd_data::{DataDir, LockState};
 use crate::model::event::EventKind;
-use crate::model::generation::Standing as Held_;
+use crate::model::generation::Trust;
 use crate::model::notice::Notice;
 use crate::model::observation::{BusyKind, Gone, ImagePresence, ManifestFile, whither};
 use crate::model::policy::Duplicates;
-use crate::model::slot::{Probation, Until, Wish};
 use crate::model::verdict::Reads;
-use crate::model::{ComponentId, Role, Slot, Step, Verdict};
+use crate::model::{ComponentId, ComponentState, Role, Step, Verdict};
 
 /// After the end of its termination grace, how much later a stopping etcd may still touch its data directory.
 const LAST_TOUCH: Duration = Duration::from_secs(5);
@@ -31,26 +31,26 @@ pub(super) fn step(draft: &mut Draft<'_>, id: &ComponentId) -> Flow {
         return Flow::Done;
     }
     let Some(record) = draft.record(id) else { return Flow::Done };
-    let standing = Standing::of(draft.scene.seen, id, record);
-    let slot = record.slot.clone();
-    if matches!(slot, Slot::RollingBack(_)) || !matches!(standing, Standing::Absent(_)) {
+    let standing = DiskState::of(draft.scene.seen, id, record);
+    let slot = record.state.clone();
+    if matches!(slot, ComponentState::RollingBack(_)) || !matches!(standing, DiskState::Absent(_)) {
         draft.clear_notice(id, Notice::EtcdStays);
         interrupted::over(draft, id);
     }
-    if let Slot::RollingBack(rollback) = slot {
+    if let ComponentState::RollingBack(rollback) = slot {
         return rollback::advance(draft, id, rollback, &standing);
     }
-    if !matches!(standing, Standing::Claimed { .. }) {
+    if !matches!(standing, DiskState::Claimed { .. }) {
         draft.clear_notice(id, Notice::Duplicate);
     }
     // While a file is being written, what was deployed before is the last that is known.
-    let decoded = !matches!(standing, Standing::Broken(..) | Standing::Unsettled);
+    let decoded = !matches!(standing, DiskState::Broken(..) | DiskState::Unsettled);
     match standing {
-        Standing::Unsettled => {}
-        Standing::Here(file) => here(draft, id, &file),
-        Standing::Broken(file, fault) => undecoded::step(draft, id, &file, &fault),
-        Standing::Claimed { rightful, intruders } => claimed(draft, id, rightful, &intruders),
-        Standing::Absent(how) => absent(draft, id, how),
+        DiskState::Unsettled => {}
+        DiskState::Here(file) => here(draft, id, &file),
+        DiskState::Broken(file, fault) => undecoded::step(draft, id, &file, &fault),
+        DiskState::Claimed { rightful, intruders } => claimed(draft, id, rightful, &intruders),
+        DiskState::Absent(how) => absent(draft, id, how),
     }
     // Last: what follows from a file that decodes again depends on that.
     if decoded {
@@ -69,44 +69,48 @@ fn here(draft: &mut Draft<'_>, id: &ComponentId, file: &Arc<ManifestFile>) {
         return;
     }
     note_service(draft, id, number);
-    let Some(slot) = draft.record(id).map(|record| record.slot.clone()) else { return };
+    let Some(slot) = draft.record(id).map(|record| record.state.clone()) else { return };
     match slot {
-        Slot::Adopting { candidate, healthy } => adopt(draft, id, number, candidate, healthy),
-        Slot::Steady { good } if number == good => ailing(draft, id),
-        Slot::Steady { good } => changed(draft, id, number, good, file),
-        Slot::Unread { good, .. } if number == good => {
-            draft.enter(id, Slot::Steady { good }, "the files are as they were");
+        ComponentState::Adopting { candidate, healthy } => adopt(draft, id, number, candidate, healthy),
+        ComponentState::Steady { good } if number == good => ailing(draft, id),
+        ComponentState::Steady { good } => changed(draft, id, number, good, file),
+        ComponentState::Unread { good, .. } if number == good => {
+            draft.enter(id, ComponentState::Steady { good }, "the files are as they were");
         }
-        Slot::Unread { candidate, good, age } if number == candidate => unread(draft, id, candidate, good, age),
-        Slot::Unread { good, .. } => changed(draft, id, number, good, file),
-        Slot::Probation(p) if number == p.candidate => probation::step(draft, id, p, file),
-        Slot::Probation(p) if number == p.good => {
-            draft.enter(id, Slot::Steady { good: p.good }, "somebody put the known-good manifest back");
+        ComponentState::Unread { candidate, good, age } if number == candidate => {
+            unread(draft, id, candidate, good, age)
         }
-        Slot::Probation(p) => changed(draft, id, number, p.good, file),
-        Slot::Missing { good, .. } if number == good => draft.enter(id, Slot::Steady { good }, "its manifest is back"),
-        Slot::Missing { good, .. } => changed(draft, id, number, good, file),
-        Slot::Held(held) if held.over != Some(number) => match held.good {
+        ComponentState::Unread { good, .. } => changed(draft, id, number, good, file),
+        ComponentState::Probation(p) if number == p.candidate => probation::step(draft, id, p, file),
+        ComponentState::Probation(p) if number == p.good => {
+            draft.enter(id, ComponentState::Steady { good: p.good }, "somebody put the known-good manifest back");
+        }
+        ComponentState::Probation(p) => changed(draft, id, number, p.good, file),
+        ComponentState::Missing { good, .. } if number == good => {
+            draft.enter(id, ComponentState::Steady { good }, "its manifest is back")
+        }
+        ComponentState::Missing { good, .. } => changed(draft, id, number, good, file),
+        ComponentState::Held(held) if held.over != Some(number) => match held.good {
             Some(good) if good == number => {
-                draft.enter(id, Slot::Steady { good }, "the known-good manifest is deployed again")
+                draft.enter(id, ComponentState::Steady { good }, "the known-good manifest is deployed again")
             }
             Some(good) => changed(draft, id, number, good, file),
             None => draft.enter(
                 id,
-                Slot::Adopting { candidate: number, healthy: Duration::ZERO },
+                ComponentState::Adopting { candidate: number, healthy: Duration::ZERO },
                 "another manifest is deployed",
             ),
         },
-        Slot::Held(held) => {
+        ComponentState::Held(held) => {
             if let (Until::Images(images), Some(good)) = (&held.until, held.good) {
                 let seen = &draft.scene.seen.images;
                 if images.iter().all(|image| matches!(seen.get(image), Some(ImagePresence::Present { .. }))) {
-                    let trial = Slot::Probation(Probation::begin(number, good));
+                    let trial = ComponentState::Probation(Probation::begin(number, good));
                     draft.enter(id, trial, "the images it waited for are on the node");
                 }
             }
         }
-        Slot::RollingBack(_) => {}
+        ComponentState::RollingBack(_) => {}
     }
 }
 
@@ -114,7 +118,7 @@ fn here(draft: &mut Draft<'_>, id: &ComponentId, file: &Arc<ManifestFile>) {
 fn note_service(draft: &mut Draft<'_>, id: &ComponentId, number: u32) {
     let now = draft.scene.tick.now.wall;
     let Some(assessment) = draft.assessment(id) else { return };
-    if !(assessment.serving && assessment.reads == Reads::All) || draft.trust(id) != Trust::OnRecord {
+    if !(assessment.serving && assessment.reads == Reads::All) || draft.trust(id) != DataTrust::OnRecord {
         return;
     }
     let data_dirs = &draft.scene.seen.node.data_dirs;
@@ -134,7 +138,7 @@ fn note_service(draft: &mut Draft<'_>, id: &ComponentId, number: u32) {
 /// Nothing is proven yet.
 fn adopt(draft: &mut Draft<'_>, id: &ComponentId, number: u32, candidate: u32, healthy: Duration) {
     if number != candidate {
-        let slot = Slot::Adopting { candidate: number, healthy: Duration::ZERO };
+        let slot = ComponentState::Adopting { candidate: number, healthy: Duration::ZERO };
         return draft.enter(id, slot, "its manifest changed before it was proven");
     }
     let Some(assessment) = draft.assessment(id) else { return };
@@ -151,7 +155,7 @@ fn adopt(draft: &mut Draft<'_>, id: &ComponentId, number: u32, candidate: u32, h
     };
     draft.notice_if(id, Notice::Unproven, unproven);
     if let Some(record) = draft.record_mut(id) {
-        record.slot = Slot::Adopting { candidate, healthy };
+        record.state = ComponentState::Adopting { candidate, healthy };
     }
     // Healthy outlasts one bad answer; a proof does not rest on one.
     if healthy >= draft.scene.policy.adoption_soak && assessment.serving {
@@ -192,7 +196,7 @@ fn changed(draft: &mut Draft<'_>, id: &ComponentId, number: u32, good: u32, file
     let only_files = same_pod.is_some_and(|(good, other)| good.pod_digest == other.pod_digest);
     let undecoded = record.notices.contains_key(&Notice::Undecodable);
     let Some(generation) = record.generations.get_mut(&number) else { return };
-    if let Held_::Quarantined { why, .. } = &generation.standing {
+    if let Trust::Quarantined { why, .. } = &generation.trust {
         let why = why.clone();
         generation.rewritten += 1;
         if generation.rewritten >= rewrites {
@@ -204,24 +208,24 @@ fn changed(draft: &mut Draft<'_>, id: &ComponentId, number: u32, good: u32, file
                 format!("stop the program that writes it; `lastgood rollback {id}` puts the known-good one back");
             return draft.hold_back(id, Some(number), text, next, Until::Person);
         }
-        let trial = Slot::Probation(Probation::begin(number, good));
+        let trial = ComponentState::Probation(Probation::begin(number, good));
         let because = format!("quarantined generation {number} is deployed again in {}", file.name);
         draft.enter(id, trial, &because);
         return probation::revert_quarantined(draft, id, number, &why);
     }
     if only_files && older_process {
-        let slot = Slot::Unread { candidate: number, good, age: Duration::ZERO };
+        let slot = ComponentState::Unread { candidate: number, good, age: Duration::ZERO };
         let because = "a configuration file changed; the running process has not read it";
         return draft.enter(id, slot, because);
     }
     if undecoded && older_process {
         // To the kubelet it may be the pod that runs: then it starts no other, and is not deaf (undecoded.rs).
-        let slot = Slot::Unread { candidate: number, good, age: Duration::ZERO };
+        let slot = ComponentState::Unread { candidate: number, good, age: Duration::ZERO };
         let because = "the previous file could not be read, so it is unknown whether the running process is of it";
         return draft.enter(id, slot, because);
     }
     let because = format!("{} changed: generation {number} is on probation", file.name);
-    draft.enter(id, Slot::Probation(Probation::begin(number, good)), &because);
+    draft.enter(id, ComponentState::Probation(Probation::begin(number, good)), &because);
 }
 
 /// A changed configuration file that no process has read proves nothing.
@@ -232,14 +236,14 @@ fn unread(draft: &mut Draft<'_>, id: &ComponentId, candidate: u32, good: u32, ag
         let trial = Probation { age: Duration::ZERO, ..Probation::begin(candidate, good) };
         let crashes = draft.assessment(id).and_then(|a| a.crash.as_ref()).map_or(0, |crash| crash.count);
         let trial = Probation { crashes, ..trial };
-        return draft.enter(id, Slot::Probation(trial), "a process started that reads the changed files");
+        return draft.enter(id, ComponentState::Probation(trial), "a process started that reads the changed files");
     }
     if undecoded::is_the_same_pod(draft, id, candidate, good, age) {
-        let trial = Slot::Probation(Probation::begin(candidate, good));
+        let trial = ComponentState::Probation(Probation::begin(candidate, good));
         return draft.enter(id, trial, "the kubelet left its pod running, so the pod is of the deployed manifest");
     }
     if let Some(record) = draft.record_mut(id) {
-        record.slot = Slot::Unread { candidate, good, age: age + credit };
+        record.state = ComponentState::Unread { candidate, good, age: age + credit };
     }
 }
 
@@ -264,7 +268,7 @@ fn claimed(
         );
         return draft.notice(id, Notice::Duplicate, text);
     }
-    let known = draft.record(id).and_then(|record| record.slot.good());
+    let known = draft.record(id).and_then(|record| record.state.good());
     let known = known.map(|good| targets::aim(draft, id, good, None).0);
     let stood = rightful.as_ref().and_then(|file| generations::register(draft, id, file));
     let stored = |number: &u32| {
@@ -286,12 +290,12 @@ fn claimed(
 
 /// No file holds it.
 fn absent(draft: &mut Draft<'_>, id: &ComponentId, how: Gone) {
-    let Some(slot) = draft.record(id).map(|record| record.slot.clone()) else { return };
+    let Some(slot) = draft.record(id).map(|record| record.state.clone()) else { return };
     match slot {
-        Slot::Adopting { .. } => let_go(draft, id),
-        Slot::Missing { good, how, since, age } => missing(draft, id, good, how, since, age),
-        Slot::Held(_) | Slot::RollingBack(_) => {}
-        Slot::Steady { .. } | Slot::Unread { .. } | Slot::Probation(_) => {
+        ComponentState::Adopting { .. } => let_go(draft, id),
+        ComponentState::Missing { good, how, since, age } => missing(draft, id, good, how, since, age),
+        ComponentState::Held(_) | ComponentState::RollingBack(_) => {}
+        ComponentState::Steady { .. } | ComponentState::Unread { .. } | ComponentState::Probation(_) => {
             let Some(good) = slot.good() else { return };
             // Q14: a file that went in a gap that nobody watched (we were stopped, the machine suspended) went unwitnessed,
             // whatever its inode tells afterwards.
@@ -317,7 +321,7 @@ fn absent(draft: &mut Draft<'_>, id: &ComponentId, how: Gone) {
                 }
             };
             let since = draft.scene.tick.now.wall;
-            draft.enter(id, Slot::Missing { good, how, since, age: Duration::ZERO }, &because);
+            draft.enter(id, ComponentState::Missing { good, how, since, age: Duration::ZERO }, &because);
         }
     }
 }
@@ -343,9 +347,9 @@ fn grace(draft: &Draft<'_>, id: &ComponentId) -> Duration {
     let gone = draft.memory.components.iter().filter(|(other, record)| {
         Some(*other) != parked
             && !withheld::is_withheld(draft, other)
-            && (matches!(record.slot, Slot::Missing { .. })
-                || matches!(Standing::of(draft.scene.seen, other, record), Standing::Absent(_))
-                    && !matches!(record.slot, Slot::RollingBack(_) | Slot::Held(_)))
+            && (matches!(record.state, ComponentState::Missing { .. })
+                || matches!(DiskState::of(draft.scene.seen, other, record), DiskState::Absent(_))
+                    && !matches!(record.state, ComponentState::RollingBack(_) | ComponentState::Held(_)))
     });
     let several = gone.count() > 1;
     // A deletion of etcd's may be a move to another file system, by whoever is about to restore it; kubeadm's is none.
@@ -368,7 +372,7 @@ fn missing(draft: &mut Draft<'_>, id: &ComponentId, good: u32, how: Gone, since:
     let age = if draft.hold.is_some() { age } else { age + draft.credit() };
     let grace = grace(draft, id);
     if let Some(record) = draft.record_mut(id) {
-        record.slot = Slot::Missing { good, how, since, age };
+        record.state = ComponentState::Missing { good, how, since, age };
     }
     if cut_short {
         interrupted::tell(draft, id, good, grace);
@@ -412,7 +416,7 @@ fn etcd_must_stay_away(draft: &Draft<'_>, id: &ComponentId, since: jiff::Timesta
         return stays(format!("the database in {} is in use or cannot be read", path.display()));
     }
     let grace = record
-        .slot
+        .state
         .good()
         .and_then(|good| record.generations.get(&good))
         .map_or(Duration::ZERO, |g| g.termination_grace);

@@ -2,11 +2,11 @@
 
 use super::draft::Draft;
 use super::generations;
+use crate::model::component_state::{Rollback, Wish};
 use crate::model::etcd_guard::{self, Barred};
 use crate::model::generation::Generation;
 use crate::model::manifest::DataIdentity;
 use crate::model::memory::Record;
-use crate::model::slot::{Rollback, Wish};
 use crate::model::{ComponentId, DataVersion};
 
 /// Where to roll back to instead of `otherwise`: to the pinned generation, if there is one and nothing forbids it; why
@@ -33,8 +33,8 @@ pub(super) fn aim(draft: &Draft<'_>, id: &ComponentId, otherwise: u32, from: Opt
 
 /// Whether a generation that nobody named may be rolled back to and could be right now; the reason if not.
 pub(super) fn may_return(draft: &Draft<'_>, record: &Record, generation: &Generation) -> Result<(), String> {
-    if !generation.standing.is_known_good() {
-        return Err(format!("it is {}", generation.standing.word()));
+    if !generation.trust.is_known_good() {
+        return Err(format!("it is {}", generation.trust.word()));
     }
     if other_data(record, generation) {
         return Err(OTHER_DATA.to_owned());
@@ -94,7 +94,7 @@ pub(super) fn data_of(draft: &Draft<'_>, target: &Generation) -> DataVersion {
 pub(super) fn fallback(draft: &Draft<'_>, id: &ComponentId, r: &Rollback) -> u32 {
     let record = draft.record(id);
     let good = record.and_then(|record| {
-        let to = record.generations.get(&r.to).filter(|g| g.standing.is_known_good());
+        let to = record.generations.get(&r.to).filter(|g| g.trust.is_known_good());
         to.or_else(|| record.known_good().next()).map(|g| g.number)
     });
     good.unwrap_or(r.to)

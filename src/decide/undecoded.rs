@@ -21,12 +21,12 @@ use std::time::Duration;
 use super::begin::Begin;
 use super::draft::Draft;
 use super::{begin, kubelet, pods, targets};
+use crate::model::component_state::{Rollback, Wish};
 use crate::model::config_files::generation_digest;
 use crate::model::memory::Unstarted;
 use crate::model::notice::Notice;
 use crate::model::observation::{ManifestFile, PodRun, SandboxState};
-use crate::model::slot::{Rollback, Wish};
-use crate::model::{ComponentId, FileFault, Generation, Role, Slot, Verdict};
+use crate::model::{ComponentId, ComponentState, FileFault, Generation, Role, Verdict};
 
 /// The kubelet starts an accepted pod at most 15 s after it has killed the one before (10 s of back-off, up to half as
 /// much again); with the time between two of its 20 s scans to spare for a busy node.
@@ -62,7 +62,7 @@ enum Kubelet {
 
 /// One pass of a component whose file holds no pod that we could read.
 pub(super) fn step(draft: &mut Draft<'_>, id: &ComponentId, file: &Arc<ManifestFile>, fault: &FileFault) {
-    let Some(slot) = draft.record(id).map(|record| record.slot.clone()) else { return };
+    let Some(slot) = draft.record(id).map(|record| record.state.clone()) else { return };
     let kubelet = fault.kubelet_may_run().then(|| ask(draft, id, file));
     let what = format!("{} {fault}", file.name);
     let may_run = match kubelet {
@@ -73,7 +73,7 @@ pub(super) fn step(draft: &mut Draft<'_>, id: &ComponentId, file: &Arc<ManifestF
         let text = format!("{what}{may_run}; no generation of {id} is known-good yet, so lastgood does not replace it");
         return draft.notice(id, Notice::Undecodable, text);
     };
-    if matches!(slot, Slot::Held(_)) {
+    if matches!(slot, ComponentState::Held(_)) {
         return draft.notice(
             id,
             Notice::Undecodable,
@@ -213,7 +213,7 @@ pub(super) fn is_the_same_pod(
     if candidate.pod_digest == good.pod_digest || files(candidate) != files(good) {
         return false;
     }
-    if let Some(stands) = &mut record.stands {
+    if let Some(stands) = &mut record.deployed {
         stands.changed = stands.changed.min(made);
     }
     true

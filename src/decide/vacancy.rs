@@ -16,9 +16,9 @@ use std::time::Duration;
 
 use super::draft::Draft;
 use super::{kubelet, pods};
+use crate::model::component_state::{Rollback, Stage};
 use crate::model::event::EventKind;
 use crate::model::observation::BusyKind;
-use crate::model::slot::{Rollback, Stage};
 use crate::model::{ComponentId, Generation, Step};
 
 /// The process that restores, while there is one.

@@ -2,18 +2,18 @@
 
 use std::time::Duration;
 
+use super::disk_state::DiskState;
 use super::draft::Draft;
-use super::standing::Standing;
 use super::{begin, inhibitors, lookup, parking, vacancy};
+use crate::model::component_state::{Rollback, Stage, Vacated, Wish};
 use crate::model::generation::Stored;
 use crate::model::plan::Refusal;
-use crate::model::slot::{Rollback, Stage, Vacated, Wish};
-use crate::model::{ComponentId, Role, Slot};
+use crate::model::{ComponentId, ComponentState, Role};
 
 /// Grants or refuses the operator's wish to have a slot empty.
 pub(super) fn ask(draft: &mut Draft<'_>, id: &ComponentId, longest: Duration, why: &str) -> Result<(), Refusal> {
     let record = lookup::known(draft, id)?;
-    let state = record.slot.to_string();
+    let state = record.state.to_string();
     let not_now = |why: &str| Err(Refusal::NotNow { component: id.clone(), state, why: why.to_owned() });
     if record.role != Role::Etcd {
         return not_now(
@@ -24,10 +24,10 @@ pub(super) fn ask(draft: &mut Draft<'_>, id: &ComponentId, longest: Duration, wh
     if let Some(hold) = inhibitors::of(draft).filter(|hold| !hold.yields_to_operator()) {
         return Err(Refusal::NotActing { why: hold.to_string() });
     }
-    if matches!(record.slot, Slot::RollingBack(_)) {
+    if matches!(record.state, ComponentState::RollingBack(_)) {
         return not_now("it is being replaced; try again when this is done");
     }
-    let standing = Standing::of(draft.scene.seen, id, record);
+    let standing = DiskState::of(draft.scene.seen, id, record);
     let number = lookup::stands(record, &standing);
     let kept = number.and_then(|number| record.generations.get(&number)).filter(|kept| kept.stored == Stored::Yes);
     let Some(to) = kept.map(|kept| kept.number) else {

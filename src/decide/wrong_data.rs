@@ -23,11 +23,12 @@
 
 use std::time::Duration;
 
-use super::draft::{Draft, Trust};
+use super::disk_state::DiskState;
+use super::draft::{DataTrust, Draft};
 use super::lineage::Directory;
-use super::standing::Standing;
 use super::withheld::withheld;
 use super::{etcd_answer, kubelet, pods, probation, restarts};
+use crate::model::component_state::{Probation, Rollback, Until};
 use crate::model::etcd_data::{DataDir, WalOrigin};
 use crate::model::event::EventKind;
 use crate::model::generation::Stored;
@@ -37,8 +38,7 @@ use crate::model::memory::{Memory, Parked};
 use crate::model::notice::Notice;
 use crate::model::observation::{BusyKind, Gone, ManifestFile};
 use crate::model::plan::Refusal;
-use crate::model::slot::{Probation, Rollback, Until};
-use crate::model::{ComponentId, Generation, Role, Slot, Step};
+use crate::model::{ComponentId, ComponentState, Generation, Role, Step};
 
 /// Words of kubeadm that make another cluster of a node. `kubeadm init phase …` makes files of the present one.
 const REBUILDS: [&str; 3] = ["reset", "init", "join"];
@@ -59,7 +59,7 @@ fn deployed_dir<'d>(draft: &'d Draft<'_>, id: &ComponentId) -> Option<(&'d std::
 
 fn deployed<'d>(draft: &'d Draft<'_>, id: &ComponentId) -> Option<&'d Generation> {
     let record = draft.record(id)?;
-    record.by_digest(record.stands.as_ref()?.digest)
+    record.by_digest(record.deployed.as_ref()?.digest)
 }
 
 /// Watches for what makes another cluster of this node: from here on, other data are no fault.
@@ -87,9 +87,9 @@ fn all_deleted(draft: &Draft<'_>) -> bool {
     let known = draft.memory.components.iter().filter(|(_, record)| record.role != Role::Other);
     let withheld = withheld(&draft.memory);
     let mut others = known.filter(|(id, _)| Some(*id) != withheld).peekable();
-    let deleted = |id: &ComponentId, record| match Standing::of(draft.scene.seen, id, record) {
-        Standing::Absent(Gone::Deleted) => true,
-        Standing::Absent(_) => matches!(&record.slot, Slot::Missing { how: Gone::Deleted, .. }),
+    let deleted = |id: &ComponentId, record| match DiskState::of(draft.scene.seen, id, record) {
+        DiskState::Absent(Gone::Deleted) => true,
+        DiskState::Absent(_) => matches!(&record.state, ComponentState::Missing { how: Gone::Deleted, .. }),
         _ => false,
     };
     others.clone().count() > 1 && others.peek().is_some() && others.all(|(id, record)| deleted(id, record))
@@ -117,11 +117,11 @@ pub(super) fn note_cluster(draft: &mut Draft<'_>) {
 }
 
 /// An etcd serves other data, by a second answer.
-pub(super) fn found(draft: &mut Draft<'_>, id: &ComponentId, kind: WrongDataKind, fresh: Incarnation) -> Trust {
+pub(super) fn found(draft: &mut Draft<'_>, id: &ComponentId, kind: WrongDataKind, fresh: Incarnation) -> DataTrust {
     let certain = matches!(kind, WrongDataKind::Empty | WrongDataKind::Foreign);
     if certain && let Some(why) = another_cluster(draft) {
         set_memory_aside(draft, &why);
-        return Trust::OnRecord;
+        return DataTrust::OnRecord;
     }
     if draft.memory.went_back.as_ref().is_some_and(|back| back.etcd == *id) {
         draft.memory.went_back = None;
@@ -134,7 +134,7 @@ pub(super) fn found(draft: &mut Draft<'_>, id: &ComponentId, kind: WrongDataKind
         None => WrongData { etcd: id.clone(), kind, since: now, serves: fresh, api: ApiStop::NotStopped },
     };
     draft.memory.wrong_data = Some(wrong);
-    Trust::Others
+    DataTrust::Others
 }
 
 /// Whether an etcd still serves the wrong data that it was found to serve: an API server that runs on an empty store makes
@@ -190,8 +190,8 @@ fn story(draft: &Draft<'_>, wrong: &WrongData) -> String {
             None => "kube-apiserver is not running".to_owned(),
         },
     };
-    match draft.record(&wrong.etcd).map(|record| &record.slot) {
-        Some(Slot::Held(held)) if held.until == Until::RightData => api,
+    match draft.record(&wrong.etcd).map(|record| &record.state) {
+        Some(ComponentState::Held(held)) if held.until == Until::RightData => api,
         _ => format!("{}; {api}; next: {}", what(draft, wrong), next_step(draft, wrong)),
     }
 }
@@ -352,9 +352,9 @@ fn whom(draft: &Draft<'_>, etcd: &ComponentId) -> Option<(ComponentId, Generatio
     let ports = &deployed(draft, etcd)?.ports;
     let parked = draft.memory.parked.as_ref();
     let (api, record) = draft.memory.components.iter().find(|(_, record)| record.role == Role::ApiServer)?;
-    let deployed = match Standing::of(draft.scene.seen, api, record) {
-        Standing::Here(file) => {
-            let digest = super::standing::digest(record, file.content.as_ref().ok()?, &file);
+    let deployed = match DiskState::of(draft.scene.seen, api, record) {
+        DiskState::Here(file) => {
+            let digest = super::disk_state::digest(record, file.content.as_ref().ok()?, &file);
             record.by_digest(digest)
         }
         _ => parked
@@ -421,7 +421,9 @@ fn stays_down(draft: &mut Draft<'_>, api: &ComponentId) {
 /// container is stopped, and the kubelet starts it on the right data.
 fn return_to_the_record(draft: &mut Draft<'_>, wrong: &WrongData) {
     let id = &wrong.etcd;
-    if draft.hold.is_some() || matches!(draft.record(id).map(|record| &record.slot), Some(Slot::RollingBack(_))) {
+    if draft.hold.is_some()
+        || matches!(draft.record(id).map(|record| &record.state), Some(ComponentState::RollingBack(_)))
+    {
         return;
     }
     let Some((path, kept)) = draft.record(id).and_then(|record| record.data_dir.clone()) else { return };
@@ -482,15 +484,19 @@ pub(super) fn may_go_back(draft: &Draft<'_>, id: &ComponentId, target: &Generati
 pub(super) fn step_etcd(draft: &mut Draft<'_>, id: &ComponentId, file: &ManifestFile) -> bool {
     let Some(wrong) = draft.memory.wrong_data.clone().filter(|wrong| wrong.etcd == *id) else { return false };
     let Some(record) = draft.record(id) else { return false };
-    let number = file.content.as_ref().ok().map(|pod| super::standing::digest(record, pod, file));
+    let number = file.content.as_ref().ok().map(|pod| super::disk_state::digest(record, pod, file));
     let number = number.and_then(|digest| record.by_digest(digest)).map(|generation| generation.number);
-    let slot = record.slot.clone();
+    let slot = record.state.clone();
     match slot {
-        Slot::Probation(trial) if number == Some(trial.candidate) => candidate(draft, id, &trial, &wrong),
-        Slot::Steady { good } if number == Some(good) => hold(draft, id, Some(good), &wrong),
-        Slot::Adopting { candidate, .. } if number == Some(candidate) => hold(draft, id, Some(candidate), &wrong),
-        Slot::Unread { candidate, .. } if number == Some(candidate) => hold(draft, id, Some(candidate), &wrong),
-        Slot::Held(held) => held.over == number,
+        ComponentState::Probation(trial) if number == Some(trial.candidate) => candidate(draft, id, &trial, &wrong),
+        ComponentState::Steady { good } if number == Some(good) => hold(draft, id, Some(good), &wrong),
+        ComponentState::Adopting { candidate, .. } if number == Some(candidate) => {
+            hold(draft, id, Some(candidate), &wrong)
+        }
+        ComponentState::Unread { candidate, .. } if number == Some(candidate) => {
+            hold(draft, id, Some(candidate), &wrong)
+        }
+        ComponentState::Held(held) => held.over == number,
         _ => false,
     }
 }
@@ -498,7 +504,7 @@ pub(super) fn step_etcd(draft: &mut Draft<'_>, id: &ComponentId, file: &Manifest
 /// What was put back serves wrong data as well: held, unless the restore that the operator asked for brought them.
 pub(super) fn hold_replaced(draft: &mut Draft<'_>, id: &ComponentId, r: &Rollback) -> bool {
     // The process that was put back may not have said yet what it serves.
-    let told = draft.trust(id) == Trust::Others;
+    let told = draft.trust(id) == DataTrust::Others;
     let Some(wrong) = draft.memory.wrong_data.clone().filter(|wrong| told && wrong.etcd == *id) else { return false };
     let restored = matches!(directories(draft, id).1.origin, WalOrigin::Restored { .. });
     if r.vacated.is_some() && restored && accept(draft, Some(id)).is_ok() {
@@ -541,13 +547,15 @@ pub(super) fn over(draft: &mut Draft<'_>, id: &ComponentId) {
     let number = deployed(draft, id).map(|generation| generation.number);
     if let Some(record) = draft.record_mut(id) {
         record.restart = None;
-        if let Slot::Held(held) = &record.slot
+        if let ComponentState::Held(held) = &record.state
             && held.until == Until::RightData
         {
             let slot = match (held.good, number.or(held.over)) {
-                (Some(good), Some(number)) if number != good => Slot::Probation(Probation::begin(number, good)),
-                (Some(good), _) => Slot::Steady { good },
-                (None, number) => Slot::Adopting { candidate: number.unwrap_or(1), healthy: Duration::ZERO },
+                (Some(good), Some(number)) if number != good => {
+                    ComponentState::Probation(Probation::begin(number, good))
+                }
+                (Some(good), _) => ComponentState::Steady { good },
+                (None, number) => ComponentState::Adopting { candidate: number.unwrap_or(1), healthy: Duration::ZERO },
             };
             draft.enter(id, slot, "it serves the right data");
         }
@@ -608,7 +616,7 @@ pub(super) fn release(draft: &mut Draft<'_>, id: &ComponentId) -> bool {
 /// An etcd that serves wrong data is not resumed: it would be held again at once.
 pub(super) fn may_resume(draft: &Draft<'_>, id: &ComponentId) -> Result<(), Refusal> {
     let Some(wrong) = draft.memory.wrong_data.as_ref().filter(|wrong| wrong.etcd == *id) else { return Ok(()) };
-    let state = draft.record(id).map(|record| record.slot.to_string()).unwrap_or_default();
+    let state = draft.record(id).map(|record| record.state.to_string()).unwrap_or_default();
     let why = format!("it serves {} data; next: {}", wrong.kind.word(), next_step(draft, wrong));
     Err(Refusal::NotNow { component: id.clone(), state, why })
 }

@@ -19,10 +19,10 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{causes, surroundings};
+use super::{causes, environment};
 use crate::model::observation::{ContainerRun, ContainerState, PodRun, ProcessState};
 use crate::model::verdict::{Assessment, Cause, Crash, Judgement, Verdict};
-use crate::model::{ComponentId, Memory, Observation, Slot, Tick};
+use crate::model::{ComponentId, ComponentState, Memory, Observation, Tick};
 
 /// After a dependency has become healthy, a dependent's trouble counts against it only this much later: until then it may
 /// be the tail of the outage before.
@@ -136,7 +136,7 @@ pub(super) fn tell(
     }
     let all = judgement.clone();
     for (id, assessment) in judgement.components.iter_mut().filter(|(_, a)| a.verdict == Verdict::Healthy) {
-        assessment.harms = harmed_by(id, assessment, &all, seen, memory, pasts);
+        assessment.breaks_dependent = harmed_by(id, assessment, &all, seen, memory, pasts);
     }
 }
 
@@ -162,7 +162,7 @@ fn harmed_by(
             !is_before(unwell, since) && is_unchanged(other, since, memory)
         })
         .map(|(other, _)| other)
-        .find(|other| !surroundings::not_harmed(other, all, seen, memory))
+        .find(|other| !environment::not_harmed(other, all, seen, memory))
         .cloned()
 }
 
@@ -171,14 +171,14 @@ fn does_badly(assessment: &Assessment, past: &Past) -> bool {
     past.failed || assessment.verdict == Verdict::Failing && past.hung.is_none()
 }
 
-/// A dead way to the API server may be the candidate's doing: `surroundings::not_harmed` tells.
+/// A dead way to the API server may be the candidate's doing: `environment::not_harmed` tells.
 fn has_a_cause(assessment: &Assessment) -> bool {
     assessment.cause.as_ref().is_some_and(|cause| !matches!(cause, Cause::Endpoint { .. }))
 }
 
 /// Whether nothing of it has changed since then.
 fn is_unchanged(id: &ComponentId, since: Option<Timestamp>, memory: &Memory) -> bool {
-    let steady = matches!(memory.components.get(id).map(|record| &record.slot), Some(Slot::Steady { .. }));
+    let steady = matches!(memory.components.get(id).map(|record| &record.state), Some(ComponentState::Steady { .. }));
     steady && !is_before(since, deployed(id, memory))
 }
 
@@ -189,7 +189,7 @@ fn is_before(one: Option<Timestamp>, other: Option<Timestamp>) -> bool {
 /// When the generation that is deployed came to be: a file that is moved in keeps its older time.
 fn deployed(id: &ComponentId, memory: &Memory) -> Option<Timestamp> {
     let record = memory.components.get(id)?;
-    let stands = record.stands.as_ref()?;
+    let stands = record.deployed.as_ref()?;
     let first_seen = record.by_digest(stands.digest).map(|generation| generation.first_seen);
     Some(first_seen.map_or(stands.changed, |first_seen| first_seen.max(stands.changed)))
 }

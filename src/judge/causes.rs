@@ -4,7 +4,7 @@
 //! below controller manager and scheduler. A full disk, a foreign process on the port, a certificate outside its
 //! validity, an unreachable API server and changed key material are causes of any component they affect.
 
-use super::{containers_of, surroundings};
+use super::{containers_of, environment};
 use crate::model::config_files::{FileKind, FileState};
 use crate::model::manifest::DataIdentity;
 use crate::model::verdict::{Assessment, Cause, Judgement, Verdict};
@@ -18,7 +18,7 @@ pub(super) fn explain(judgement: &mut Judgement, seen: &Observation, memory: &Me
             continue;
         }
         let certificate = matches!(assessment.cause, Some(Cause::Certificate { .. }));
-        if certificate && surroundings::brought_a_bad_certificate(id, seen, memory) {
+        if certificate && environment::brought_a_bad_certificate(id, seen, memory) {
             assessment.cause = None;
         }
         if assessment.cause.is_none() {
@@ -36,10 +36,10 @@ fn cause_of(
 ) -> Option<Cause> {
     dependency(id, assessment.role, all, seen, memory)
         .or_else(|| no_kubelet(assessment, seen))
-        .or_else(|| surroundings::disk(id, assessment, seen, memory))
+        .or_else(|| environment::disk(id, assessment, seen, memory))
         .or_else(|| taken_port(id, seen, memory))
-        .or_else(|| surroundings::certificate(id, seen, memory))
-        .or_else(|| surroundings::endpoint(id, all, seen, memory))
+        .or_else(|| environment::certificate(id, seen, memory))
+        .or_else(|| environment::endpoint(id, all, seen, memory))
         .or_else(|| changed_keys(id, seen, memory))
 }
 
@@ -95,7 +95,7 @@ fn uses_local_etcd(seen: &Observation, memory: &Memory) -> bool {
 fn no_kubelet(assessment: &Assessment, seen: &Observation) -> Option<Cause> {
     let stopped = matches!(assessment.verdict, Verdict::Down | Verdict::Starting);
     (stopped && seen.kubelet.process.is_none()).then(|| {
-        let certificate = surroundings::kubelet_certificate(seen).map_or_else(String::new, |why| format!("; {why}"));
+        let certificate = environment::kubelet_certificate(seen).map_or_else(String::new, |why| format!("; {why}"));
         Cause::Kubelet { detail: format!("no kubelet process runs on this node{certificate}") }
     })
 }
@@ -105,7 +105,7 @@ fn taken_port(id: &ComponentId, seen: &Observation, memory: &Memory) -> Option<C
     let standing = seen.manifests.files().filter_map(|file| file.content.as_ref().ok()).find(|m| m.id == *id);
     let ports = standing.map(|manifest| manifest.ports()).or_else(|| {
         let record = memory.components.get(id)?;
-        Some(record.generations.get(&record.slot.good()?)?.ports.clone())
+        Some(record.generations.get(&record.state.good()?)?.ports.clone())
     })?;
     let own = containers_of(seen, id);
     ports.into_iter().find_map(|port| {
@@ -129,7 +129,7 @@ fn is_control_plane_of(id: &ComponentId, seen: &Observation, container: &str) ->
 /// Key material that is not what it was when the known-good generation was kept.
 fn changed_keys(id: &ComponentId, seen: &Observation, memory: &Memory) -> Option<Cause> {
     let record = memory.components.get(id)?;
-    let good = record.generations.get(&record.slot.good()?)?;
+    let good = record.generations.get(&record.state.good()?)?;
     let keys =
         good.closure.iter().filter(|f| matches!(f.state, FileState::Present { kind: FileKind::KeyMaterial, .. }));
     keys.filter_map(|kept| key_trouble(kept, seen.files.get(&kept.path)?)).next()

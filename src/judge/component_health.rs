@@ -13,7 +13,7 @@ use super::{History, Past, blame, etcd};
 use crate::model::etcd::LEADER_WITHIN;
 use crate::model::observation::{ContainerRun, ContainerState, ManifestFile, PodRun, SandboxState};
 use crate::model::reading::{Question, SymptomKind};
-use crate::model::verdict::{Assessment, Cause, Crash, ProcessActivity, Reads, Standstill, Verdict};
+use crate::model::verdict::{Assessment, Cause, Crash, ProcessActivity, Reads, Stall, Verdict};
 use crate::model::{ComponentId, Manifest, Memory, Observation, Probe, Reading, Role, Tick};
 
 /// Answers in a row that make or unmake Healthy: one may be luck, or a lost packet.
@@ -97,17 +97,17 @@ pub(super) fn assess(
         past.watched = Duration::ZERO;
     }
     let mut finding = finding;
-    let standstill = match (stuck, container) {
+    let stall = match (stuck, container) {
         (Some(why), Some(container)) => {
             finding.evidence.insert(0, why.to_owned());
-            Some(Standstill { container: container.id.clone(), at: ProcessActivity::Nothing })
+            Some(Stall { container: container.id.clone(), at: ProcessActivity::Nothing })
         }
-        _ => standstill(&mut past, verdict, container),
+        _ => stall(&mut past, verdict, container),
     };
-    if let Some(standstill) = &standstill {
-        finding.evidence.push(standstill.at.to_string());
-        if standstill.at == ProcessActivity::WaitsForDisk {
-            finding.cause = Some(Cause::Disk { detail: standstill.at.to_string() });
+    if let Some(stall) = &stall {
+        finding.evidence.push(stall.at.to_string());
+        if stall.at == ProcessActivity::WaitsForDisk {
+            finding.cause = Some(Cause::Disk { detail: stall.at.to_string() });
         }
     }
     past.blame.look(verdict, run.zip(container), crash.as_ref());
@@ -122,9 +122,9 @@ pub(super) fn assess(
         crash,
         uid: run.map(|run| run.uid.clone()),
         reads,
-        harms: None,
+        breaks_dependent: None,
         address_in_use: container.is_some_and(found_address_in_use),
-        standstill,
+        stall,
     };
     (assessment, past)
 }
@@ -135,7 +135,7 @@ const ADDRESS_IN_USE: &str = "address already in use";
 /// Whether the last that an ended process wrote names a port that was taken.
 fn found_address_in_use(container: &ContainerRun) -> bool {
     let failed = matches!(container.state, ContainerState::Exited { code, .. } if code != 0);
-    failed && container.last_words.as_ref().is_some_and(|words| last_line(words).contains(ADDRESS_IN_USE))
+    failed && container.log_tail.as_ref().is_some_and(|words| last_line(words).contains(ADDRESS_IN_USE))
 }
 
 /// Smooths a finding: Healthy wants several good answers in a row, and is lost only by several bad ones, unless the
@@ -174,12 +174,12 @@ fn steady(
 }
 
 /// The process that is stalled, and what it is at.
-fn standstill(past: &mut Past, verdict: Verdict, container: Option<&ContainerRun>) -> Option<Standstill> {
+fn stall(past: &mut Past, verdict: Verdict, container: Option<&ContainerRun>) -> Option<Stall> {
     let Some(container) = container.filter(|_| verdict == Verdict::Stalled) else {
         past.stood_still = Watched::default();
         return None;
     };
-    Some(Standstill { container: container.id.clone(), at: past.stood_still.at(container.work) })
+    Some(Stall { container: container.id.clone(), at: past.stood_still.at(container.work) })
 }
 
 /// The newest sandbox of a component: a ready one before one that is not.
@@ -216,13 +216,13 @@ fn count_exits(
     let ContainerState::Exited { started, code, .. } = container.state else {
         // It was restarted between two looks: how it ended is not known any more, but that it did is.
         let restarted_after = since.is_some_and(|since| run.created >= since);
-        return restarted_after.then(|| Crash { uid: run.uid.clone(), code: None, count, last_words: None });
+        return restarted_after.then(|| Crash { uid: run.uid.clone(), code: None, count, log_tail: None });
     };
     since.is_some_and(|since| started >= since).then(|| Crash {
         uid: run.uid.clone(),
         code: Some(code),
         count,
-        last_words: container.last_words.clone(),
+        log_tail: container.log_tail.clone(),
     })
 }
 
@@ -263,7 +263,7 @@ fn with_runtime(
         ContainerState::Unknown => Finding::plain(Verdict::Unknown, "the runtime does not know its container's state"),
         ContainerState::Exited { code, reason, .. } => {
             // One that ended well has only ordinary things to say.
-            let words = container.last_words.as_ref().filter(|_| *code != 0);
+            let words = container.log_tail.as_ref().filter(|_| *code != 0);
             let words = words.map(|words| format!(": {}", last_line(words))).unwrap_or_default();
             Finding::plain(
                 Verdict::Down,

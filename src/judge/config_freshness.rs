@@ -5,7 +5,7 @@ use jiff::Timestamp;
 
 use crate::model::observation::{ContainerRun, ContainerState, ImagePresence, ManifestFile, PodRun};
 use crate::model::verdict::Reads;
-use crate::model::{Manifest, Memory, Observation, Role, Slot};
+use crate::model::{ComponentState, Manifest, Memory, Observation, Role};
 
 /// The container that makes the pod what it is.
 pub(super) fn main_container<'a>(run: &'a PodRun, manifest: Option<&Manifest>) -> Option<&'a ContainerRun> {
@@ -36,8 +36,8 @@ pub(super) fn started(container: &ContainerRun) -> Option<Timestamp> {
 /// the sandbox be.
 pub(super) fn may_be_of(memory: &Memory, manifest: &Manifest, since: Timestamp, run: &PodRun) -> bool {
     let before = memory.components.get(&manifest.id).and_then(|record| {
-        let number = match &record.slot {
-            Slot::RollingBack(rollback) => rollback.from,
+        let number = match &record.state {
+            ComponentState::RollingBack(rollback) => rollback.from,
             slot => slot.good(),
         };
         record.generations.get(&number?)

@@ -17,12 +17,12 @@ mod blame;
 mod causes;
 mod component_health;
 mod config_freshness;
+mod environment;
 mod etcd;
 mod finding;
 mod process_activity;
 mod progress;
 mod services;
-mod surroundings;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

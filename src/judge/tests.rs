@@ -9,16 +9,16 @@ use jiff::Timestamp;
 use super::*;
 use crate::model::component::HostService;
 use crate::model::config_files::generation_digest;
+use crate::model::environment::{Certificate, Disk, DiskUse, Endpoint, Location, User};
 use crate::model::etcd::{Alarm, AlarmKind, Member, MemberStatus, Metrics, SLOW_FSYNC};
 use crate::model::generation::Stored;
 use crate::model::memory::Record;
 use crate::model::observation::*;
 use crate::model::reading::{Probe, Question, Symptom, SymptomKind};
-use crate::model::surroundings::{Certificate, Disk, DiskUse, Endpoint, Place, User};
 use crate::model::verdict::{Assessment, Cause, ProcessActivity, Reads};
 use crate::model::{
-    ClosureFile, Digest, EtcdStatus, FileKind, FileState, Generation, Lease, LeaseLook, Manifest, Moment, Reading,
-    Role, Slot, Standing,
+    ClosureFile, ComponentState, Digest, EtcdStatus, FileKind, FileState, Generation, Lease, LeaseLook, Manifest,
+    Moment, Reading, Role, Trust,
 };
 
 const NOW: i64 = 1_800_000_000;
@@ -98,7 +98,7 @@ fn container(seen: &mut Observation, name: &str, state: ContainerState) {
             image_id: String::new(),
             state,
             command_line: None,
-            last_words: None,
+            log_tail: None,
             work: None,
         }],
     };
@@ -449,13 +449,13 @@ fn known_good(name: &str, closure: Vec<ClosureFile>) -> (ComponentId, Record) {
         first_seen: at(-3600),
         served: None,
         rewritten: 0,
-        standing: Standing::Candidate,
+        trust: Trust::Candidate,
         stored: Stored::Yes,
     };
     let record = Record {
         generations: [(1, good)].into(),
         next_number: 2,
-        ..Record::new(parsed.role, Slot::Steady { good: 1 })
+        ..Record::new(parsed.role, ComponentState::Steady { good: 1 })
     };
     (parsed.id.clone(), record)
 }
@@ -513,7 +513,7 @@ fn n16_a_certificate_out_of_its_dates_explains_whoever_goes_by_it() {
 fn n16_a_serving_certificate_that_a_candidate_brought_is_no_excuse() {
     let (id, mut record) = known_good("kube-apiserver", Vec::new());
     record.generations.get_mut(&1).unwrap().pod_digest = Digest::of(b"another");
-    record.slot = Slot::Probation(crate::model::slot::Probation::begin(2, 1));
+    record.state = ComponentState::Probation(crate::model::component_state::Probation::begin(2, 1));
     let mut seen = nothing_runs(&["kube-apiserver"]);
     running(&mut seen, "kube-apiserver", -2000);
     answers(
@@ -605,7 +605,7 @@ fn r17_a_dead_way_to_the_api_server_explains_whoever_goes_that_way_while_the_loc
         seen.node.endpoints = vec![Endpoint {
             server: "https://vip:6443".into(),
             used: [(User::Component(id.clone()), conf.into())].into(),
-            place: Place::Elsewhere,
+            place: Location::Elsewhere,
             reading,
             at: Duration::ZERO,
             bad_for: Duration::from_secs(60),
@@ -632,7 +632,7 @@ fn q13_a_dependent_whose_trouble_comes_from_around_it_is_not_harmed() {
         api_record.generations.get_mut(&1).unwrap().ports = ports.iter().copied().collect();
         let components = [(api.clone(), api_record), (scheduler.clone(), record.clone())].into();
         let memory = Memory { components, ..Memory::default() };
-        passes(seen, &memory, History::default(), 20).0.components[&api].harms.clone()
+        passes(seen, &memory, History::default(), 20).0.components[&api].breaks_dependent.clone()
     };
     assert_eq!(harmed(&seen, &[1000]), Some(scheduler.clone()));
     let user = User::Component(scheduler.clone());
@@ -644,10 +644,10 @@ fn q13_a_dependent_whose_trouble_comes_from_around_it_is_not_harmed() {
         at: Duration::ZERO,
         bad_for: Duration::from_secs(60),
     };
-    seen.node.endpoints = vec![endpoint(Place::Elsewhere)];
+    seen.node.endpoints = vec![endpoint(Location::Elsewhere)];
     assert_eq!(harmed(&seen, &[1000]), None, "a balancer elsewhere died");
     assert_eq!(harmed(&seen, &[6443]), Some(scheduler.clone()), "the candidate left the port the balancer looks for");
-    seen.node.endpoints = vec![endpoint(Place::Here)];
+    seen.node.endpoints = vec![endpoint(Location::Here)];
     assert_eq!(harmed(&seen, &[1000]), Some(scheduler.clone()), "an address of this node may be the candidate's doing");
     seen.node.endpoints.clear();
     seen.node.certificates = vec![certificate(conf, user.clone(), -900, -1)];
@@ -723,9 +723,9 @@ fn evidence(changed: i64, scene: impl Fn(&mut Observation, i64)) -> usize {
     let (id, mut record) = known_good("kube-scheduler", vec![kept]);
     let stands = |record: &Record, changed| {
         let digest = record.digest_of(record.generations[&1].pod_digest, &[]);
-        Some(crate::model::memory::Stands { digest, changed: at(changed) })
+        Some(crate::model::memory::Deployed { digest, changed: at(changed) })
     };
-    (api_record.stands, record.stands) = (stands(&api_record, DEPLOYED), stands(&record, changed));
+    (api_record.deployed, record.deployed) = (stands(&api_record, DEPLOYED), stands(&record, changed));
     let memory = Memory { components: [(api.clone(), api_record), (id, record)].into(), ..Memory::default() };
     let idle = nothing_runs(&["kube-apiserver", "kube-scheduler"]);
     let (mut history, mut count) = (History::default(), 0);
@@ -742,7 +742,7 @@ fn evidence(changed: i64, scene: impl Fn(&mut Observation, i64)) -> usize {
         let tick = Tick { now: seen.at, credit: Duration::from_secs(1) };
         let (judgement, known) = judge(tick, &seen, &memory, history, &Policy::default());
         history = known;
-        count += usize::from(judgement.components[&api].harms.is_some());
+        count += usize::from(judgement.components[&api].breaks_dependent.is_some());
     }
     count
 }
@@ -860,7 +860,7 @@ fn q13_what_is_evidence_against_a_dependency_and_what_is_not() {
             LONG_AGO,
             |seen, s| {
                 exits_again_and_again(seen, s, 40, 1, "Error");
-                scheduler(seen).last_words = Some("leaderelection lost".to_owned());
+                scheduler(seen).log_tail = Some("leaderelection lost".to_owned());
             },
             true,
         ),
@@ -950,7 +950,7 @@ fn q13_a_dependent_that_was_unwell_before_the_agent_started_is_no_evidence() {
         let (api, mut api_record) = known_good("kube-apiserver", Vec::new());
         let (id, mut record) = known_good("kube-scheduler", Vec::new());
         let digest = api_record.digest_of(api_record.generations[&1].pod_digest, &[]);
-        api_record.stands = Some(crate::model::memory::Stands { digest, changed: at(-60) });
+        api_record.deployed = Some(crate::model::memory::Deployed { digest, changed: at(-60) });
         record.verdict = Some((verdict, at(from)));
         let memory = Memory { components: [(api.clone(), api_record), (id, record)].into(), ..Memory::default() };
         let mut seen = nothing_runs(&["kube-apiserver", "kube-scheduler"]);
@@ -958,7 +958,7 @@ fn q13_a_dependent_that_was_unwell_before_the_agent_started_is_no_evidence() {
         answers(&mut seen, "kube-apiserver", &[(Question::Live, Reading::Good)]);
         running(&mut seen, "kube-scheduler", -2000);
         fails(&mut seen);
-        passes(&seen, &memory, History::default(), 20).0.components[&api].harms.is_some()
+        passes(&seen, &memory, History::default(), 20).0.components[&api].breaks_dependent.is_some()
     };
     assert!(!fails_from(-90, Verdict::Down), "it was down before the change");
     assert!(fails_from(-30, Verdict::Down), "it was well when it changed");
@@ -1039,7 +1039,7 @@ fn who_answers_and_leaves_its_lease_alone_stands_still() {
     let found = &judgement.components[&ComponentId::system(scheduler)];
     assert!(found.evidence[0].contains("it holds its lease and has not renewed it"), "{:?}", found.evidence);
     assert_eq!(
-        found.standstill.as_ref().map(|s| (s.container.as_str(), s.at)),
+        found.stall.as_ref().map(|s| (s.container.as_str(), s.at)),
         Some(("kube-scheduler-0", ProcessActivity::Nothing))
     );
 }
@@ -1384,7 +1384,7 @@ fn whoever_reads_from_a_learner_waits_for_its_promotion() {
     let cause = judgement.components[&id].cause.as_ref().map(ToString::to_string).unwrap_or_default();
     assert!(cause.contains("is a learner"), "{cause}");
     let etcd = &judgement.components[&ComponentId::system("etcd")];
-    assert_eq!((etcd.verdict, &etcd.harms), (Verdict::Healthy, &None));
+    assert_eq!((etcd.verdict, &etcd.breaks_dependent), (Verdict::Healthy, &None));
     seen.etcd.get_mut(&ComponentId::system("etcd")).unwrap().own.as_mut().unwrap().learner = false;
     let (judgement, _) = passes(&seen, &memory, History::default(), 30);
     assert_eq!(judgement.components[&id].cause, None);

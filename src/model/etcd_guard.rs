@@ -9,7 +9,7 @@ use std::fmt;
 
 use super::memory::Record;
 use super::versions::{DataVersion, Minor};
-use super::{Generation, Role, Slot};
+use super::{ComponentState, Generation, Role};
 
 /// The last etcd that looks at a downgrade under way before it opens its data; 3.4 knows of none.
 const HEEDS_DOWNGRADE: Minor = (3, 5);
@@ -118,11 +118,11 @@ fn not_newer(other: Option<Minor>, target: Option<Minor>) -> bool {
 /// The generations that may have run over the data last: the one that served, and the one that is deployed or was
 /// deployed.
 fn ran_since(record: &Record) -> impl Iterator<Item = &Generation> {
-    let stands = record.stands.as_ref().and_then(|stands| record.by_digest(stands.digest));
-    let in_hand = match &record.slot {
-        Slot::RollingBack(rollback) => rollback.from,
-        Slot::Probation(probation) => Some(probation.candidate),
-        Slot::Held(held) => held.over,
+    let stands = record.deployed.as_ref().and_then(|stands| record.by_digest(stands.digest));
+    let in_hand = match &record.state {
+        ComponentState::RollingBack(rollback) => rollback.from,
+        ComponentState::Probation(probation) => Some(probation.candidate),
+        ComponentState::Held(held) => held.over,
         _ => None,
     };
     let numbered = [record.last_served, in_hand].into_iter().flatten();

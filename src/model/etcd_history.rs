@@ -23,14 +23,14 @@ const LEAST_OVER: Duration = Duration::from_secs(3 * 3600);
 
 /// Everything written down.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Known {
+pub struct EtcdHistory {
     /// The clusters that this node's etcd has served, the latest last.
-    pub worlds: Vec<World>,
+    pub worlds: Vec<ClusterHistory>,
 }
 
 /// One cluster, as a member of this node saw it last.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct World {
+pub struct ClusterHistory {
     /// The cluster's ID.
     pub cluster: u64,
     /// The ID of the member of this node.
@@ -81,7 +81,7 @@ impl Growth {
     }
 }
 
-impl Known {
+impl EtcdHistory {
     /// Takes a member's words in. A member that says nothing changes nothing.
     pub fn note(&mut self, status: &EtcdStatus, now: Timestamp) {
         let Some(own) = &status.own else { return };
@@ -96,7 +96,7 @@ impl Known {
             sizes.drain(..sizes.len().saturating_sub(MOST_SIZES));
         }
         let members = status.members.clone().or(before.as_ref().map(|world| world.members.clone()));
-        self.worlds.push(World {
+        self.worlds.push(ClusterHistory {
             cluster: own.cluster,
             member: own.member,
             members: members.unwrap_or_default(),
@@ -112,12 +112,12 @@ impl Known {
     }
 
     /// The cluster that was served last.
-    pub fn latest(&self) -> Option<&World> {
+    pub fn latest(&self) -> Option<&ClusterHistory> {
         self.worlds.last()
     }
 
     /// A cluster by its ID.
-    pub fn of(&self, cluster: u64) -> Option<&World> {
+    pub fn of(&self, cluster: u64) -> Option<&ClusterHistory> {
         self.worlds.iter().find(|world| world.cluster == cluster)
     }
 
@@ -154,7 +154,7 @@ impl Known {
     }
 }
 
-impl World {
+impl ClusterHistory {
     /// How the database grew since it last shrank, where that has been watched for some hours.
     pub fn growth(&self, now: Size) -> Option<Growth> {
         let mut from = None;
@@ -207,7 +207,7 @@ mod tests {
 
     #[test]
     fn the_highest_revision_outlives_a_restore_under_either_id() {
-        let mut known = Known::default();
+        let mut known = EtcdHistory::default();
         known.note(&says(1, 100, 10), at(0));
         known.note(&says(1, 40, 10), at(1));
         assert_eq!((known.of(1).unwrap().revision, known.of(1).unwrap().highest_revision), (40, 100));
@@ -221,7 +221,7 @@ mod tests {
 
     #[test]
     fn the_older_copy_adds_what_the_newer_lacks() {
-        let (mut disk, mut run) = (Known::default(), Known::default());
+        let (mut disk, mut run) = (EtcdHistory::default(), EtcdHistory::default());
         disk.note(&says(1, 500, 10), at(0));
         disk.note(&says(2, 90, 10), at(1));
         run.note(&says(2, 80, 10), at(2));
@@ -232,7 +232,7 @@ mod tests {
 
     #[test]
     fn growth_is_measured_over_hours_and_since_the_last_defragmentation() {
-        let mut known = Known::default();
+        let mut known = EtcdHistory::default();
         for (hour, size) in [(0, 900), (1, 950), (2, 100), (3, 110), (4, 120), (5, 130), (6, 140)] {
             known.note(&says(1, 1, size), at(hour));
         }

@@ -43,7 +43,8 @@ pub struct Generation {
     /// How often it was put back by somebody after it had been reverted (Q12).
     pub rewritten: u32,
     /// What is held of it.
-    pub standing: Standing,
+    #[serde(rename = "standing")]
+    pub trust: Trust,
     /// Whether its bytes are in the store, or still on their way there.
     pub stored: Stored,
 }
@@ -61,7 +62,7 @@ pub enum Stored {
 /// What is held of a generation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "standing")]
-pub enum Standing {
+pub enum Trust {
     /// Seen, not proven. It replaces nothing.
     Candidate,
     /// Proven by evidence or asserted by the operator.
@@ -74,7 +75,7 @@ pub enum Standing {
     Quarantined { why: String, since: Timestamp },
 }
 
-impl Standing {
+impl Trust {
     /// Whether this generation may replace another.
     pub fn is_known_good(&self) -> bool {
         matches!(self, Self::KnownGood { .. })

@@ -13,7 +13,7 @@ use super::etcd_data::{ClusterFiles, DataDir};
 use super::format::Format;
 use super::lineage::{Incarnation, WentBack, WrongData};
 use super::notice::{NodeNotice, Notice, known_only};
-use super::{ClosureFile, ComponentId, Digest, FileKind, FileState, Generation, Role, Slot, Verdict};
+use super::{ClosureFile, ComponentId, ComponentState, Digest, FileKind, FileState, Generation, Role, Verdict};
 
 /// The format of the memory on disk. Every version ever written has a fixture.
 pub const FORMAT: Format = Format {
@@ -125,9 +125,11 @@ pub struct Record {
     /// What it is to the others.
     pub role: Role,
     /// Its place in the state machine.
-    pub slot: Slot,
+    #[serde(rename = "slot")]
+    pub state: ComponentState,
     /// What is deployed in the manifest directory, and since when.
-    pub stands: Option<Stands>,
+    #[serde(rename = "stands")]
+    pub deployed: Option<Deployed>,
     /// Its generations, by number.
     pub generations: BTreeMap<u32, Generation>,
     /// The number the next one gets.
@@ -187,18 +189,18 @@ pub struct Pin {
 /// The deployed generation, and the newest change among its files when it was first seen to stand. Kept while the
 /// digest stays, so that rewriting a file with the same content does not make its process look old.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Stands {
+pub struct Deployed {
     pub digest: Digest,
     pub changed: Timestamp,
 }
 
 impl Record {
     /// Of a component that was just met: nothing is known of it but its place.
-    pub fn new(role: Role, slot: Slot) -> Self {
+    pub fn new(role: Role, state: ComponentState) -> Self {
         Self {
             role,
-            slot,
-            stands: None,
+            state,
+            deployed: None,
             generations: BTreeMap::new(),
             next_number: 1,
             last_served: None,
@@ -231,16 +233,16 @@ impl Record {
     /// bears no newer time than what was deployed before (a file that was removed, or cannot be read) changed since the
     /// last look, so a process from before has not read it (Q5).
     pub fn standing_since(&self, digest: Digest, changed: Timestamp, now: Timestamp) -> Timestamp {
-        match &self.stands {
-            Some(stands) if stands.digest == digest => stands.changed,
-            Some(stands) if changed <= stands.changed => now,
+        match &self.deployed {
+            Some(known) if known.digest == digest => known.changed,
+            Some(known) if changed <= known.changed => now,
             _ => changed,
         }
     }
 
     /// Its known-good generations, the newest first.
     pub fn known_good(&self) -> impl Iterator<Item = &Generation> {
-        self.generations.values().rev().filter(|generation| generation.standing.is_known_good())
+        self.generations.values().rev().filter(|generation| generation.trust.is_known_good())
     }
 
     /// The number of the pinned generation.
@@ -251,10 +253,10 @@ impl Record {
     /// Where a rollback of ours would go, if everything allows it: the one under way goes where it goes; otherwise to the
     /// pinned generation, unless that is the one on trial; otherwise to the slot's known-good one.
     pub fn goes_back_to(&self) -> Option<u32> {
-        match &self.slot {
-            Slot::RollingBack(rollback) => Some(rollback.to),
+        match &self.state {
+            ComponentState::RollingBack(rollback) => Some(rollback.to),
             slot => {
-                let tried = matches!(slot, Slot::Probation(p) if Some(p.candidate) == self.pin());
+                let tried = matches!(slot, ComponentState::Probation(p) if Some(p.candidate) == self.pin());
                 self.pin().filter(|_| !tried).or_else(|| slot.good())
             }
         }
@@ -262,7 +264,7 @@ impl Record {
 
     /// The name its file has in the manifest directory: of the generation it would roll back to, or of the newest.
     pub fn file_name(&self) -> Option<&str> {
-        let generation = self.slot.good().and_then(|good| self.generations.get(&good));
+        let generation = self.state.good().and_then(|good| self.generations.get(&good));
         generation.or_else(|| self.generations.values().next_back()).map(|generation| generation.file_name.as_str())
     }
 }
@@ -293,14 +295,14 @@ mod tests {
         let at = |second| Timestamp::from_second(second).unwrap();
         let (known, new) = (Digest::of(b"known"), Digest::of(b"new"));
         let record = Record {
-            stands: Some(Stands { digest: known, changed: at(100) }),
+            deployed: Some(Deployed { digest: known, changed: at(100) }),
             next_number: 2,
-            ..Record::new(Role::Other, Slot::Steady { good: 1 })
+            ..Record::new(Role::Other, ComponentState::Steady { good: 1 })
         };
         assert_eq!(record.standing_since(known, at(150), at(200)), at(100), "rewritten with the same content");
         assert_eq!(record.standing_since(new, at(150), at(200)), at(150), "written anew");
         assert_eq!(record.standing_since(new, at(100), at(200)), at(200), "a file of its closure was removed");
-        let fresh = Record { stands: None, ..record };
+        let fresh = Record { deployed: None, ..record };
         assert_eq!(fresh.standing_since(new, at(100), at(200)), at(100), "first sight");
     }
 }

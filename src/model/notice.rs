@@ -11,7 +11,7 @@ use serde::de::{DeserializeOwned, IntoDeserializer};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::component::{ComponentId, HostService};
-use super::surroundings::Room;
+use super::environment::Room;
 
 /// The subject of a notice about a component. The order is the order in which notices are shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

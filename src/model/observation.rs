@@ -9,12 +9,12 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::component::HostService;
+use super::environment::{Certificate, ClockJump, Disk, Endpoint, Pressure};
 use super::etcd_data::{ClusterFiles, DataDir};
 use super::etcd_history::Growth;
 use super::format::NewerFile;
 use super::lease::NODE_LEASE;
 use super::notice::FeatureNotice;
-use super::surroundings::{Certificate, ClockJump, Disk, Endpoint, Pressure};
 use super::{
     ClosureFile, ComponentId, Digest, EtcdStatus, FileFault, FileState, LeaseLook, Manifest, Moment, Probe, Reading,
     Symptom,
@@ -209,7 +209,7 @@ pub struct ContainerRun {
     /// The command line of its process, when it runs and can be read.
     pub command_line: Option<Vec<String>>,
     /// The last words of its log, when it has exited.
-    pub last_words: Option<String>,
+    pub log_tail: Option<String>,
     /// What its process was at, when it runs and can be seen.
     pub work: Option<Work>,
 }

@@ -126,7 +126,7 @@ pub struct Crash {
     /// How many exits these were.
     pub count: u32,
     /// The last words of the container's log, where they could be read.
-    pub last_words: Option<String>,
+    pub log_tail: Option<String>,
 }
 
 impl Crash {
@@ -134,7 +134,7 @@ impl Crash {
     /// then. An API server that was slow for ten seconds is enough for that, and may answer every probe of ours.
     pub fn lost_its_lease(&self) -> bool {
         // "leaderelection lost" (both), "lost lease" (kube-scheduler's error behind it).
-        let words = self.last_words.as_deref().unwrap_or_default().to_lowercase();
+        let words = self.log_tail.as_deref().unwrap_or_default().to_lowercase();
         words.contains("leaderelection lost") || words.contains("lost lease")
     }
 
@@ -146,7 +146,7 @@ impl Crash {
 
 /// A process that runs and does not get on: which, and what it is at instead. What may be done about it goes by that.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Standstill {
+pub struct Stall {
     /// Its container: stopped, the kubelet starts it again.
     pub container: String,
     /// What it is at.
@@ -223,12 +223,12 @@ pub struct Assessment {
     /// Whether the process that was looked at has read what is deployed in the directory (Q5).
     pub reads: Reads,
     /// A dependent that is unhealthy although it did not change (Q13).
-    pub harms: Option<ComponentId>,
+    pub breaks_dependent: Option<ComponentId>,
     /// Whether its container ended because an address that it listens on was taken.
     #[serde(default)]
     pub address_in_use: bool,
     /// The process that is stalled, while the verdict is Stalled.
-    pub standstill: Option<Standstill>,
+    pub stall: Option<Stall>,
 }
 
 /// What one pass means.

@@ -19,7 +19,7 @@ use super::credentials::{self, Described};
 use super::file::{self, Fault, Stamp};
 use super::kubeconfig;
 use crate::model::Manifest;
-use crate::model::surroundings::{Certificate, User, certificate_files, kubeconfig_files};
+use crate::model::environment::{Certificate, User, certificate_files, kubeconfig_files};
 
 /// A bundle of a few hundred authorities is less.
 const MAX_BYTES: u64 = 1 << 20;
@@ -231,7 +231,7 @@ mod tests {
 
     use super::*;
     use crate::model::ComponentId;
-    use crate::model::surroundings::Validity;
+    use crate::model::environment::Validity;
     use crate::observe::testing::Pki;
 
     struct Lab {

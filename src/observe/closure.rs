@@ -59,7 +59,7 @@ struct Known {
     look: u64,
 }
 
-enum Stands {
+enum Deployed {
     Read(Box<(Stamp, Content)>),
     Missing,
     Directory,
@@ -100,7 +100,7 @@ impl Closures {
         let mut next = Named::default();
         for (path, hint) in &named.paths {
             let stands = self.stands(path, *hint);
-            if let Stands::Read(read) = &stands {
+            if let Deployed::Read(read) = &stands {
                 for name in &read.1.names {
                     if let Some(host) = resolve(name, path, manifest) {
                         next.add(&host, Hint::None, scope);
@@ -121,12 +121,12 @@ impl Closures {
     /// How one file of an earlier generation exists now.
     pub(super) fn one(&mut self, path: &Path, hint: Hint) -> FileState {
         match self.stands(path, hint) {
-            Stands::Directory => FileState::Unreadable { reason: format!("{} is a directory", path.display()) },
+            Deployed::Directory => FileState::Unreadable { reason: format!("{} is a directory", path.display()) },
             stands => self.show(path, stands, None).map_or(FileState::Missing, |looked| looked.file.state),
         }
     }
 
-    fn stands(&mut self, path: &Path, hint: Hint) -> Stands {
+    fn stands(&mut self, path: &Path, hint: Hint) -> Deployed {
         let look = self.look;
         let key = (path.to_owned(), hint);
         let stamp = match file::stat(path) {
@@ -135,7 +135,7 @@ impl Closures {
         };
         if let Some(known) = self.known.get_mut(&key).filter(|known| known.stamp == stamp) {
             known.look = look;
-            return Stands::Read(Box::new((stamp, known.content.clone())));
+            return Deployed::Read(Box::new((stamp, known.content.clone())));
         }
         match file::read(path, MAX_FILE_BYTES) {
             Ok((bytes, stamp)) => {
@@ -145,18 +145,18 @@ impl Closures {
                 } else {
                     self.known.remove(&key);
                 }
-                Stands::Read(Box::new((stamp, content)))
+                Deployed::Read(Box::new((stamp, content)))
             }
             Err(fault) => unread(path, &fault),
         }
     }
 
-    fn show(&mut self, path: &Path, stands: Stands, manifest: Option<&Manifest>) -> Option<Looked> {
+    fn show(&mut self, path: &Path, stands: Deployed, manifest: Option<&Manifest>) -> Option<Looked> {
         let (state, changed) = match stands {
-            Stands::Directory => return None,
-            Stands::Missing => (FileState::Missing, None),
-            Stands::Unreadable(reason) => (FileState::Unreadable { reason }, None),
-            Stands::Read(read) => {
+            Deployed::Directory => return None,
+            Deployed::Missing => (FileState::Missing, None),
+            Deployed::Unreadable(reason) => (FileState::Unreadable { reason }, None),
+            Deployed::Read(read) => {
                 let (stamp, content) = *read;
                 let kind = match &content.pair {
                     Some(pair) => content::with_health(content.kind, pair_health(pair, path, manifest)),
@@ -176,11 +176,11 @@ impl Closures {
     }
 }
 
-fn unread(path: &Path, fault: &Fault) -> Stands {
+fn unread(path: &Path, fault: &Fault) -> Deployed {
     match fault {
-        Fault::Missing => Stands::Missing,
-        Fault::Directory => Stands::Directory,
-        other => Stands::Unreadable(format!("{} {other}", path.display())),
+        Fault::Missing => Deployed::Missing,
+        Fault::Directory => Deployed::Directory,
+        other => Deployed::Unreadable(format!("{} {other}", path.display())),
     }
 }
 

@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::probes::Probes;
-use super::probes::plan::{self, Ask};
+use super::probes::plan::{self, ProbeSpec};
 use crate::config::settings;
-use crate::model::surroundings::{Endpoint, Place, User};
+use crate::model::environment::{Endpoint, Location, User};
 use crate::model::{ComponentId, Moment, Reading};
 
 /// Whom each server is used by, and by which kubeconfig.
@@ -30,7 +30,7 @@ impl Endpoints {
     /// Asks those of these servers that are not the API server of this node, which listens on these ports; and what each
     /// answered last.
     pub(super) fn look(&mut self, servers: &Servers, own: &BTreeSet<u16>, now: Moment) -> Vec<Endpoint> {
-        let foreign: Vec<(&String, Ask, Place)> = servers
+        let foreign: Vec<(&String, ProbeSpec, Location)> = servers
             .keys()
             .filter_map(|server| plan::endpoint(server, own).map(|(ask, place)| (server, ask, place)))
             .collect();

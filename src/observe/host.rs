@@ -11,7 +11,7 @@ use nix::sys::statvfs::statvfs;
 
 use super::mounts::Mounts;
 use crate::model::Moment;
-use crate::model::surroundings::{ClockJump, Disk, DiskUse, Pressure, Stall};
+use crate::model::environment::{ClockJump, Disk, DiskUse, Pressure, Stall};
 
 /// Where the kernel tells of waiting tasks.
 const PRESSURE: &str = "/proc/pressure";

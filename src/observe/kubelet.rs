@@ -10,11 +10,11 @@ use serde::Deserialize;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use super::environment::{Environment, Found, Source};
 use super::file;
 use super::probes::connect::Address;
 use super::probes::http::{self, Get};
 use super::probes::security::{Identity, Security, Trust};
-use super::surroundings::{Found, Source, Surroundings};
 use crate::model::observation::{HeardApi, KubeletProcess, Waiting};
 use crate::model::{ComponentId, Moment};
 use crate::sys::proc::{self, BinaryOnDisk, Process};
@@ -47,7 +47,7 @@ pub(super) fn find<'a>(processes: &'a [Process], config: &Found<PathBuf>) -> Opt
 /// What can be said of its process. `from_api` is when the newest ready pod that an API server gave was created.
 pub(super) fn describe(
     kubelet: &Process,
-    surroundings: &Surroundings,
+    environment: &Environment,
     now: Moment,
     from_api: Option<Timestamp>,
 ) -> Option<KubeletProcess> {
@@ -57,13 +57,13 @@ pub(super) fn describe(
     Some(KubeletProcess {
         pid: kubelet.pid,
         started,
-        changed_since: changed_since(kubelet, surroundings, on_wall),
+        changed_since: changed_since(kubelet, environment, on_wall),
         heard_api: if heard { HeardApi::Yes } else { HeardApi::CannotTell },
         state: proc::process_state(kubelet.pid)?,
     })
 }
 
-fn changed_since(kubelet: &Process, surroundings: &Surroundings, started: Timestamp) -> Option<PathBuf> {
+fn changed_since(kubelet: &Process, environment: &Environment, started: Timestamp) -> Option<PathBuf> {
     if let Some((binary, BinaryOnDisk::Another)) = proc::binary(kubelet.pid) {
         return Some(binary);
     }
@@ -71,7 +71,7 @@ fn changed_since(kubelet: &Process, surroundings: &Surroundings, started: Timest
         let changed = file::stat(path).ok().map(|stamp| stamp.changed());
         changed.is_some_and(|changed| changed > started.checked_add(SLACK).unwrap_or(started))
     };
-    surroundings.kubelet_files.iter().find(newer).cloned()
+    environment.kubelet_files.iter().find(newer).cloned()
 }
 
 /// How /pods is asked.

@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::probes::http::{self, Get, MAX_BODY};
-use super::probes::plan::{Ask, How};
+use super::probes::plan::{ProbeKind, ProbeSpec};
 use super::probes::security::{Identity, Security, Trust};
 use crate::config::settings;
 use crate::model::component::HostService;
@@ -31,7 +31,7 @@ pub(super) fn kubelet() -> ComponentId {
 /// Which leases are to be read, and how: through the API server of this node, where there is one.
 pub(super) fn plan<'a>(
     manifests: impl Iterator<Item = &'a Manifest>,
-    asks: &BTreeMap<ComponentId, Vec<Ask>>,
+    asks: &BTreeMap<ComponentId, Vec<ProbeSpec>>,
     node: &str,
     kubelet_kubeconfig: &Path,
 ) -> BTreeMap<ComponentId, Get> {
@@ -58,9 +58,9 @@ pub(super) fn plan<'a>(
     leases.into_iter().map(|(id, lease)| (id, get(lease))).collect()
 }
 
-fn live(ask: &Ask) -> Option<&Get> {
+fn live(ask: &ProbeSpec) -> Option<&Get> {
     match &ask.how {
-        How::Http { get, .. } if ask.question == Question::Live => Some(get),
+        ProbeKind::Http { get, .. } if ask.question == Question::Live => Some(get),
         _ => None,
     }
 }

@@ -20,6 +20,7 @@ mod credentials;
 mod data_dirs;
 mod directory;
 mod endpoints;
+mod environment;
 mod file;
 mod file_cache;
 mod host;
@@ -32,7 +33,6 @@ mod node;
 mod places;
 mod probes;
 mod runtime;
-mod surroundings;
 #[cfg(test)]
 pub(crate) mod testing;
 mod wake;
@@ -52,30 +52,30 @@ use self::content::Hint;
 use self::data_dirs::{DataDirs, DataPaths};
 use self::directory::{Hold, Looker, Quiet};
 use self::endpoints::Endpoints;
+use self::environment::Flags;
+pub use self::environment::{Distribution, Environment, Found, Source};
 use self::host::Clock;
 pub use self::host::{disk_of, memory};
 use self::kubelet::{Pods, PodsAsk};
 use self::leases::Leases;
 use self::mounts::Mounts;
 use self::node::{Listeners, Signs};
-pub use self::places::{Place, Places, places};
-pub use self::probes::etcd::Way;
+pub use self::places::{DirAccess, Directories, places};
+pub use self::probes::etcd::EtcdEndpoint;
 use self::probes::member::Members;
-use self::probes::plan::{self, Ask, How, Manifests, More};
+use self::probes::plan::{self, Fallback, Manifests, ProbeKind, ProbeSpec};
 pub use self::probes::snapshot_stream::{Feed, LocalMember, Part, client};
 use self::probes::{Probes, http};
 use self::runtime::{Runtime, Wanted};
-use self::surroundings::Flags;
-pub use self::surroundings::{Distribution, Found, Source, Surroundings};
 use self::wake::{Wake, Watches};
 use crate::config::Settings;
 use crate::model::component::HostService;
-use crate::model::etcd_history::Known;
+use crate::model::environment::{Certificate, DiskUse};
+use crate::model::etcd_history::EtcdHistory;
 use crate::model::manifest::DataIdentity;
 use crate::model::memory::Machine;
 use crate::model::observation::{self, Directory, KubeletProcess, ManifestFile, Node, SetAside, Work};
 use crate::model::reading::{Question, SymptomKind};
-use crate::model::surroundings::{Certificate, DiskUse};
 use crate::model::{
     ClosureFile, ComponentId, EtcdStatus, FileKind, FileState, Manifest, Memory, Moment, Observation, Reading, Role,
     Symptom,
@@ -105,7 +105,7 @@ pub struct Observer {
     /// The certificates and servers of the last look that came back.
     certificates: certificates::Found,
     wake: Wake,
-    surroundings: Surroundings,
+    environment: Environment,
     machine_id: String,
     /// The kubelet's process at the last look that came back: one that could not be looked for is not gone.
     kubelet: Option<Process>,
@@ -195,19 +195,19 @@ impl Observer {
             let settings = Arc::clone(&settings);
             tokio::task::spawn_blocking(move || {
                 let mut flags = Flags::default();
-                let surroundings = surroundings_now(&settings, &mut flags, &proc::processes());
+                let environment = surroundings_now(&settings, &mut flags, &proc::processes());
                 let signs = Signs::at_first_sight(&settings);
                 let machine_id = machine_id();
-                (flags, surroundings, signs, machine_id)
+                (flags, environment, signs, machine_id)
             })
         };
         // Without a deadline: an agent that knows nothing of its node has nothing to do either.
-        let (flags, surroundings, signs, machine_id) = match first.await {
+        let (flags, environment, signs, machine_id) = match first.await {
             Ok(found) => found,
             Err(_) => {
                 let mut flags = Flags::default();
-                let surroundings = surroundings::find(&settings, &mut flags);
-                (flags, surroundings, Signs::at_first_sight(&settings), String::new())
+                let environment = environment::find(&settings, &mut flags);
+                (flags, environment, Signs::at_first_sight(&settings), String::new())
             }
         };
         let on_machine = Proc {
@@ -231,7 +231,7 @@ impl Observer {
             clock: Clock::default(),
             certificates: certificates::Found::default(),
             wake,
-            surroundings,
+            environment,
             machine_id,
             kubelet: None,
             last: BTreeMap::new(),
@@ -244,7 +244,7 @@ impl Observer {
         let at = now();
         let remembered = Arc::new(Remembered::of(memory));
         let files = self.look_at_files(at, &remembered).await;
-        self.surroundings.watching = files.watching;
+        self.environment.watching = files.watching;
         let standing = standing(&files.manifests);
         self.remember(&standing, &files.inactive, &remembered);
         self.ask(&files.inactive, memory);
@@ -261,11 +261,11 @@ impl Observer {
             }
         }
         let wanted = Wanted {
-            endpoint: match &self.surroundings.runtime {
+            endpoint: match &self.environment.runtime {
                 Some(found) => Ok(&found.value),
                 None => Err("no socket of a container runtime was found; set runtime.endpoint".to_owned()),
             },
-            node: &self.surroundings.node_name.value,
+            node: &self.environment.node_name.value,
             images,
             deadline: self.settings.runtime.timeout,
         };
@@ -277,9 +277,9 @@ impl Observer {
 
         let mut runtime_work = None;
         let mut node = match on_machine {
-            Ok(Looked { surroundings, kubelet, runtime, node, certificates }) => {
+            Ok(Looked { environment, kubelet, runtime, node, certificates }) => {
                 self.certificates = certificates;
-                self.surroundings = Surroundings { watching: self.surroundings.watching.clone(), ..surroundings };
+                self.environment = Environment { watching: self.environment.watching.clone(), ..environment };
                 self.kubelet = kubelet;
                 runtime_work = runtime;
                 node
@@ -292,7 +292,7 @@ impl Observer {
         node.clock_jump = self.clock.look(at);
         node.endpoints = self.endpoints.look(&self.certificates.servers, &self.api_ports(), at);
         let from_api = seen.as_ref().ok().and_then(|seen| seen.newest_from_api);
-        let describe = |kubelet| kubelet::describe(kubelet, &self.surroundings, at, from_api);
+        let describe = |kubelet| kubelet::describe(kubelet, &self.environment, at, from_api);
         let process = self.kubelet.as_ref().and_then(describe);
         Observation {
             at,
@@ -325,7 +325,7 @@ impl Observer {
             DataIdentity::Etcd { data_dir, .. } => Some(data_dir),
             DataIdentity::ApiServer { .. } => None,
         };
-        let member = |(id, way): (&ComponentId, &Way)| LocalMember {
+        let member = |(id, way): (&ComponentId, &EtcdEndpoint)| LocalMember {
             component: id.clone(),
             way: way.clone(),
             data_dir: data_dir(id),
@@ -348,7 +348,7 @@ impl Observer {
 
     /// Asks an etcd member of this node about itself and its cluster, once, each question with its own deadline. `known`
     /// is what was written down of its cluster before. Nothing where the last look found no such member.
-    pub fn ask_etcd(&self, id: &ComponentId, known: &Known) -> impl Future<Output = Option<EtcdStatus>> + use<> {
+    pub fn ask_etcd(&self, id: &ComponentId, known: &EtcdHistory) -> impl Future<Output = Option<EtcdStatus>> + use<> {
         let ask = self.members.asks().find(|(member, _)| *member == id).map(|(_, ask)| ask.clone());
         let known = known.latest().map(|world| (world.member, world.members.clone()));
         let timeout = self.settings.probes.timeout;
@@ -356,18 +356,18 @@ impl Observer {
     }
 
     /// What was found on this node, and from where.
-    pub fn surroundings(&self) -> Surroundings {
-        self.surroundings.clone()
+    pub fn environment(&self) -> Environment {
+        self.environment.clone()
     }
 
     /// What binds a memory to this machine.
     pub fn machine(&self) -> Machine {
-        Machine { machine_id: self.machine_id.clone(), node_name: self.surroundings.node_name.value.clone() }
+        Machine { machine_id: self.machine_id.clone(), node_name: self.environment.node_name.value.clone() }
     }
 
     async fn look_at_files(&self, at: Moment, remembered: &Arc<Remembered>) -> Files {
         let (settings, remembered) = (Arc::clone(&self.settings), Arc::clone(remembered));
-        let dir = self.surroundings.manifests.value.clone();
+        let dir = self.environment.manifests.value.clone();
         let look = self.disk.run(DISK_DEADLINE, move |disk| disk.look(&settings, &dir, at, &remembered));
         look.await.unwrap_or_else(|sentence| Files {
             manifests: Directory::Unreadable(sentence),
@@ -375,7 +375,7 @@ impl Observer {
             files: BTreeMap::new(),
             keys_changed: BTreeMap::new(),
             set_aside: BTreeMap::new(),
-            watching: self.surroundings.watching.clone(),
+            watching: self.environment.watching.clone(),
         })
     }
 
@@ -416,16 +416,16 @@ impl Observer {
         let leases = leases::plan(
             manifests.standing.values().copied(),
             &asks,
-            &self.surroundings.node_name.value,
+            &self.environment.node_name.value,
             &self.settings.kubelet.kubeconfig,
         );
         self.leases.plan(leases);
         self.probes.plan(asks);
         self.members.plan(plan::members(&manifests, &self.settings.paths.kubernetes));
         self.pods.plan(kubelet_client.map(|identity| PodsAsk {
-            address: self.surroundings.kubelet_address.clone(),
+            address: self.environment.kubelet_address.clone(),
             identity,
-            node: self.surroundings.node_name.value.clone(),
+            node: self.environment.node_name.value.clone(),
         }));
         self.kubelet_health.plan([(ComponentId::from(HostService::Kubelet), vec![self.kubelet_ask()])].into());
     }
@@ -436,14 +436,14 @@ impl Observer {
         manifests.filter(|manifest| manifest.role == Role::ApiServer).flat_map(Manifest::ports).collect()
     }
 
-    fn kubelet_ask(&self) -> Ask {
-        let url = self.surroundings.kubelet_healthz.as_ref().map(|found| found.value.as_str());
+    fn kubelet_ask(&self) -> ProbeSpec {
+        let url = self.environment.kubelet_healthz.as_ref().map(|found| found.value.as_str());
         let how = match url.map(plan::get_of_url) {
-            Some(Some(get)) => How::Http { get, expect: http::Expect::Ok, more: More::Nothing },
-            Some(None) => How::NoMeans(format!("the kubelet's health URL {url:?} is no http or https URL")),
-            None => How::NoMeans("the kubelet's health port is disabled".to_owned()),
+            Some(Some(get)) => ProbeKind::Http { get, expect: http::Expect::Ok, more: Fallback::Nothing },
+            Some(None) => ProbeKind::NoMeans(format!("the kubelet's health URL {url:?} is no http or https URL")),
+            None => ProbeKind::NoMeans("the kubelet's health port is disabled".to_owned()),
         };
-        Ask { question: Question::Live, how }
+        ProbeSpec { question: Question::Live, how }
     }
 
     fn kubelet_seen(&self, process: Option<KubeletProcess>) -> observation::Kubelet {
@@ -455,10 +455,10 @@ impl Observer {
 }
 
 /// What is found of this node in one look, for whoever does not stay to watch.
-pub fn find(settings: &Settings) -> (Machine, Surroundings) {
-    let surroundings = surroundings::find(settings, &mut Flags::default());
-    let node_name = surroundings.node_name.value.clone();
-    (Machine { machine_id: machine_id(), node_name }, surroundings)
+pub fn find(settings: &Settings) -> (Machine, Environment) {
+    let environment = environment::find(settings, &mut Flags::default());
+    let node_name = environment.node_name.value.clone();
+    (Machine { machine_id: machine_id(), node_name }, environment)
 }
 
 /// `/etc/machine-id`; nothing where there is none.
@@ -525,7 +525,7 @@ impl Disk {
 
 /// What one look at the machine brought.
 struct Looked {
-    surroundings: Surroundings,
+    environment: Environment,
     kubelet: Option<Process>,
     runtime: Option<Work>,
     node: Node,
@@ -541,9 +541,9 @@ impl Proc {
         data_dirs: &DataPaths,
     ) -> Looked {
         let processes = proc::processes();
-        let surroundings = surroundings_now(settings, &mut self.flags, &processes);
+        let environment = surroundings_now(settings, &mut self.flags, &processes);
         let manifests = manifests.iter().filter_map(|file| file.content.as_ref().ok());
-        let certificates = self.certificates.look(manifests, &sources(settings, &surroundings));
+        let certificates = self.certificates.look(manifests, &sources(settings, &environment));
         let mounts = Mounts::read();
         let node = Node {
             boot_id: proc::boot_id(),
@@ -552,43 +552,43 @@ impl Proc {
             busy: node::busy(&processes).into_iter().chain(node::restores(&settings.restore_lock())).collect(),
             listeners: self.listeners.look(ports),
             data_dirs: self.data_dirs.look(data_dirs, &mounts),
-            read_only: node::read_only(&surroundings.manifests.value),
-            disks: host::disks(&disk_uses(settings, &surroundings, data_dirs), &mounts),
+            read_only: node::read_only(&environment.manifests.value),
+            disks: host::disks(&disk_uses(settings, &environment, data_dirs), &mounts),
             pressure: host::pressure(),
             cluster: self.authorities.look(&settings.paths.kubernetes, &settings.kubelet.kubeconfig),
             ..Node::default()
         };
-        let kubelet = kubelet::find(&processes, &surroundings.kubelet_config).cloned();
-        let runtime = node::runtime(&processes, surroundings.runtime.as_ref().map(|found| found.value.as_str()));
-        Looked { surroundings, kubelet, runtime: runtime.and_then(proc::work), node, certificates }
+        let kubelet = kubelet::find(&processes, &environment.kubelet_config).cloned();
+        let runtime = node::runtime(&processes, environment.runtime.as_ref().map(|found| found.value.as_str()));
+        Looked { environment, kubelet, runtime: runtime.and_then(proc::work), node, certificates }
     }
 }
 
 /// Where certificates lie that no manifest names.
-fn sources(settings: &Settings, surroundings: &Surroundings) -> Sources {
+fn sources(settings: &Settings, environment: &Environment) -> Sources {
     Sources {
         kubernetes: settings.paths.kubernetes.clone(),
         kubelet_kubeconfig: settings.kubelet.kubeconfig.clone(),
-        kubelet_pki: surroundings.kubelet_config.value.with_file_name("pki"),
+        kubelet_pki: environment.kubelet_config.value.with_file_name("pki"),
     }
 }
 
 /// The directories whose disks matter.
-fn disk_uses(settings: &Settings, surroundings: &Surroundings, data_dirs: &DataPaths) -> BTreeSet<(DiskUse, PathBuf)> {
+fn disk_uses(settings: &Settings, environment: &Environment, data_dirs: &DataPaths) -> BTreeSet<(DiskUse, PathBuf)> {
     let mut uses: BTreeSet<_> = data_dirs.keys().map(|dir| (DiskUse::Etcd, dir.clone())).collect();
     uses.insert((DiskUse::State, settings.paths.state.clone()));
-    uses.insert((DiskUse::Manifests, surroundings.manifests.value.clone()));
-    let kubelet = surroundings.kubelet_config.value.parent().filter(|dir| dir.is_dir());
+    uses.insert((DiskUse::Manifests, environment.manifests.value.clone()));
+    let kubelet = environment.kubelet_config.value.parent().filter(|dir| dir.is_dir());
     uses.extend(kubelet.map(|dir| (DiskUse::Kubelet, dir.to_owned())));
-    let runtime = surroundings.runtime.as_ref().and_then(|found| host::runtime_root(&found.value));
+    let runtime = environment.runtime.as_ref().and_then(|found| host::runtime_root(&found.value));
     uses.extend(runtime.map(|root| (DiskUse::Runtime, root)));
     uses
 }
 
 /// Every certificate of this node, looked at once; and what is named and cannot be read, with the reason.
 pub fn certificates(settings: &Settings) -> (Vec<Certificate>, BTreeMap<PathBuf, String>) {
-    let (_, surroundings) = find(settings);
-    let dir = &surroundings.manifests.value;
+    let (_, environment) = find(settings);
+    let dir = &environment.manifests.value;
     let mut unreadable = BTreeMap::new();
     let mut manifests = Vec::new();
     match std::fs::read_dir(dir) {
@@ -606,16 +606,16 @@ pub fn certificates(settings: &Settings) -> (Vec<Certificate>, BTreeMap<PathBuf,
         }
         Err(error) => drop(unreadable.insert(dir.clone(), format!("cannot be read: {error}"))),
     }
-    let found = Certificates::default().look(manifests.iter(), &sources(settings, &surroundings));
+    let found = Certificates::default().look(manifests.iter(), &sources(settings, &environment));
     unreadable.extend(found.unreadable);
     (found.certificates, unreadable)
 }
 
 /// The kubelet tells where things are, and its own configuration tells which kubelet is meant.
-fn surroundings_now(settings: &Settings, flags: &mut Flags, processes: &[Process]) -> Surroundings {
-    let known = surroundings::find(settings, flags);
+fn surroundings_now(settings: &Settings, flags: &mut Flags, processes: &[Process]) -> Environment {
+    let known = environment::find(settings, flags);
     flags.take(kubelet::find(processes, &known.kubelet_config));
-    surroundings::find(settings, flags)
+    environment::find(settings, flags)
 }
 
 /// The file that counts for each component: where several hold the same pod, the kubelet goes by the last at each scan.
@@ -671,7 +671,7 @@ mod tests {
         assert_eq!(seen.node.master.missing.len(), 2);
         assert!(!seen.node.boot_id.is_empty());
         assert!(seen.node.data_dirs.contains_key(Path::new("/var/lib/etcd")));
-        assert_eq!(observer.surroundings().watching, Ok(()));
+        assert_eq!(observer.environment().watching, Ok(()));
         let etcd = &seen.probes[&ComponentId::system("etcd")];
         assert!(etcd.iter().any(|probe| probe.question == Question::Live));
 

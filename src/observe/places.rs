@@ -10,7 +10,7 @@ use crate::config::Settings;
 use crate::sys::files;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct DirAccess {
     pub path: PathBuf,
     /// Whether it can be written, or made where it is missing; why not.
     pub writable: Result<(), String>,
@@ -21,14 +21,14 @@ pub struct Place {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Places {
+pub struct Directories {
     /// The manifest directory.
-    pub manifests: Place,
+    pub manifests: DirAccess,
     /// Files on their way.
-    pub staging: Place,
-    pub inactive: Place,
+    pub staging: DirAccess,
+    pub inactive: DirAccess,
     /// Generations, memory and history.
-    pub state: Place,
+    pub state: DirAccess,
     /// Whether a rename leads from staging into the manifest directory; why not.
     pub renames: Result<(), String>,
     /// The program that restarts the kubelet, found and executable; why not.
@@ -37,9 +37,9 @@ pub struct Places {
 
 /// Looks at them below `root`: `/`, or the root of the agent's process, whose mounts may be others than ours (systemd's
 /// sandbox makes some read-only).
-pub fn places(root: &Path, settings: &Settings, manifests: &Path) -> Places {
+pub fn places(root: &Path, settings: &Settings, manifests: &Path) -> Directories {
     let paths = &settings.paths;
-    Places {
+    Directories {
         manifests: place(root, manifests),
         staging: place(root, &paths.staging),
         inactive: place(root, &paths.inactive_manifests),
@@ -64,7 +64,7 @@ fn there(root: &Path, path: &Path) -> (PathBuf, PathBuf) {
     (below(root, found), found.to_owned())
 }
 
-fn place(root: &Path, path: &Path) -> Place {
+fn place(root: &Path, path: &Path) -> DirAccess {
     let (real, named) = there(root, path);
     // Root's rights do not reach into a read-only mount or an immutable directory, and the kernel says so here.
     let writable = access(&real, AccessFlags::W_OK | AccessFlags::X_OK);
@@ -75,7 +75,7 @@ fn place(root: &Path, path: &Path) -> Place {
     let room = statvfs(&real).ok();
     let bytes = room.as_ref().map(|room| room.blocks_available().saturating_mul(room.fragment_size()));
     let inodes = room.filter(|room| room.files() > 0).map(|room| room.files_available());
-    Place { path: path.to_owned(), writable, bytes, inodes }
+    DirAccess { path: path.to_owned(), writable, bytes, inodes }
 }
 
 fn renames(root: &Path, staging: &Path, manifests: &Path) -> Result<(), String> {

@@ -222,10 +222,10 @@ impl Pki {
 
 impl Pki {
     /// The way to an etcd on this port of the loopback, as a client with this certificate, who takes any server.
-    pub(crate) fn way(&self, port: u16, client: &str) -> super::Way {
+    pub(crate) fn way(&self, port: u16, client: &str) -> super::EtcdEndpoint {
         use super::probes::connect::Address;
         use crate::observe::probes::security::{Security, Trust};
         let security = Security::Tls { identities: vec![self.identity(client)], trust: Trust::Anyone };
-        super::Way { address: Address { host: "127.0.0.1".into(), port }, security }
+        super::EtcdEndpoint { address: Address { host: "127.0.0.1".into(), port }, security }
     }
 }

@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep};
 use super::failure::Failure;
 use super::offline::Offline;
 use crate::config::Settings;
-use crate::control::{Answer, Ask, Client, How, Reach};
+use crate::control::{Answer, Call, Client, Execution, Reach};
 use crate::model::inhibitor::Inhibitor;
 use crate::model::observation::Node;
 use crate::model::plan::Refusal;
@@ -24,7 +24,7 @@ use crate::model::{ComponentId, Event, Request};
 use crate::report::{Agent, Explanation, Planned, Process, ReportInput, Status};
 
 /// Whether something is done.
-impl From<bool> for How {
+impl From<bool> for Execution {
     /// From `--dry-run`.
     fn from(dry_run: bool) -> Self {
         if dry_run { Self::DryRun } else { Self::ForReal }
@@ -71,7 +71,7 @@ impl Backend {
 
     pub(crate) async fn status(&mut self) -> Result<Status, Failure> {
         match self {
-            Self::Running(client) => match client.ask(&Ask::Status).await? {
+            Self::Running(client) => match client.ask(&Call::Status).await? {
                 Answer::Status(status) => Ok(*status),
                 other => Err(unexpected(other)),
             },
@@ -85,7 +85,7 @@ impl Backend {
     /// The explanations of one component, or of all.
     pub(crate) async fn explain(&mut self, component: Option<&ComponentId>) -> Result<Vec<Explanation>, Failure> {
         match self {
-            Self::Running(client) => match client.ask(&Ask::Explain { component: component.cloned() }).await? {
+            Self::Running(client) => match client.ask(&Call::Explain { component: component.cloned() }).await? {
                 Answer::Explanations(explanations) => Ok(explanations),
                 other => Err(unexpected(other)),
             },
@@ -105,11 +105,11 @@ impl Backend {
     pub(crate) async fn perform(
         &mut self,
         request: Request,
-        how: How,
+        how: Execution,
         tell: &mut dyn FnMut(&Event),
     ) -> Result<Planned, Failure> {
         match self {
-            Self::Running(client) => match client.ask(&Ask::Do { request, how }).await? {
+            Self::Running(client) => match client.ask(&Call::Do { request, how }).await? {
                 Answer::Planned(planned) | Answer::Accepted(planned) => Ok(planned),
                 other => Err(unexpected(other)),
             },

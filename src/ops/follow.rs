@@ -8,7 +8,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
 use super::backend::{Backend, unexpected};
 use super::failure::Failure;
 use crate::config::Settings;
-use crate::control::{Answer, Ask, Client, Reach};
+use crate::control::{Answer, Call, Client, Reach};
 use crate::model::{ComponentId, Event};
 use crate::report::{status, text};
 
@@ -26,7 +26,7 @@ pub(crate) async fn follow(settings: &Settings, component: &ComponentId) -> Resu
     let Reach::Running(mut client) = Client::connect(settings).await? else {
         return Err(Failure::unreachable("the agent has stopped: nothing was changed".to_owned()));
     };
-    match client.ask(&Ask::Follow { component: Some(component.clone()) }).await? {
+    match client.ask(&Call::Follow { component: Some(component.clone()) }).await? {
         Answer::Following => {}
         other => return Err(unexpected(other)),
     }

@@ -12,10 +12,12 @@ use super::failure::{Exit, Failure};
 use crate::act;
 use crate::agent::Agent;
 use crate::config::Settings;
-use crate::control::How;
+use crate::control::Execution;
+use crate::model::component_state::Stage;
 use crate::model::manifest::MAX_BYTES;
-use crate::model::slot::Stage;
-use crate::model::{ComponentId, Digest, Event, Generation, Memory, NewerFile, Request, Role, Slot, Snapshots};
+use crate::model::{
+    ComponentId, ComponentState, Digest, Event, Generation, Memory, NewerFile, Request, Role, Snapshots,
+};
 use crate::observe;
 use crate::record::Store;
 use crate::report::{Planned, is_of_note};
@@ -135,7 +137,7 @@ impl Offline {
     pub(crate) async fn perform(
         &self,
         request: Request,
-        how: How,
+        how: Execution,
         tell: &mut dyn FnMut(&Event),
     ) -> Result<Planned, Failure> {
         let (mut agent, found) =
@@ -145,7 +147,7 @@ impl Offline {
             agent.pass(None).await.events.iter().for_each(&mut *tell);
             sleep(self.settings.probes.interval.min(Duration::from_secs(2))).await;
         }
-        if how == How::DryRun {
+        if how == Execution::DryRun {
             let (before, decision, granted) = agent.plan(&request).await;
             granted?;
             return Ok(Planned::new(&request, &before, &decision));
@@ -192,14 +194,16 @@ impl Offline {
 }
 
 /// Whether a replacement has come to an end, and nothing is parked any more.
-fn is_over(memory: &Memory, slot: Option<&Slot>) -> Result<bool, String> {
-    Ok(!matches!(slot, Some(Slot::RollingBack(_))) && memory.parked.is_none())
+fn is_over(memory: &Memory, slot: Option<&ComponentState>) -> Result<bool, String> {
+    Ok(!matches!(slot, Some(ComponentState::RollingBack(_))) && memory.parked.is_none())
 }
 
 /// Whether a slot is empty, as a restore needs it.
-fn is_vacant(_: &Memory, slot: Option<&Slot>) -> Result<bool, String> {
+fn is_vacant(_: &Memory, slot: Option<&ComponentState>) -> Result<bool, String> {
     match slot {
-        Some(Slot::RollingBack(rollback)) if rollback.stage <= Stage::Vacant => Ok(rollback.stage == Stage::Vacant),
+        Some(ComponentState::RollingBack(rollback)) if rollback.stage <= Stage::Vacant => {
+            Ok(rollback.stage == Stage::Vacant)
+        }
         _ => Err("its manifest was deployed again: nothing was restored".to_owned()),
     }
 }
@@ -208,14 +212,14 @@ fn is_vacant(_: &Memory, slot: Option<&Slot>) -> Result<bool, String> {
 async fn conclude(
     agent: &mut Agent,
     component: &ComponentId,
-    is_there: fn(&Memory, Option<&Slot>) -> Result<bool, String>,
+    is_there: fn(&Memory, Option<&ComponentState>) -> Result<bool, String>,
     tell: &mut dyn FnMut(&Event),
 ) -> Result<(), Failure> {
     let deadline = Instant::now() + LONGEST;
     loop {
         let memory = agent.memory();
-        let slot = memory.components.get(component).map(|record| &record.slot);
-        if let Some(Slot::Held(held)) = slot {
+        let slot = memory.components.get(component).map(|record| &record.state);
+        if let Some(ComponentState::Held(held)) = slot {
             let sentence = format!("{component} is held: {}; next step: {}", held.why, held.next_step);
             return Err(Failure { exit: Exit::Failed, sentence });
         }

@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep_until};
 use super::failure::{Exit, Failure};
 use crate::agent::{Agent, Pass};
 use crate::config::Loaded;
-use crate::control::{Answer, Ask, Asked, How, Listener, serve};
+use crate::control::{Answer, Asked, Call, Execution, Listener, serve};
 use crate::journal::{self, systemd::Notifier, textfile::Textfile};
 use crate::model::event::EventKind;
 use crate::model::{Event, Policy, Request};
@@ -50,7 +50,7 @@ pub(crate) async fn run(loaded: Loaded) -> Result<Exit, Failure> {
     before.retain(is_of_note);
     service.last = before.split_off(before.len().saturating_sub(SHOWN));
     let started = format!("started, version {}", service.about.version);
-    let place = service.agent.surroundings();
+    let place = service.agent.environment();
     let because = format!("it observes {} ({})", place.manifests.value.display(), place.manifests.from);
     service.tell([happened(&started, &because)], Keep::InHistory);
     service.tell(found, Keep::InHistory);
@@ -164,21 +164,21 @@ impl Service {
 
     async fn answer(&mut self, asked: Asked) {
         let answer = match asked.ask {
-            Ask::Status => Answer::Status(Box::new(self.status())),
-            Ask::Explain { component } => self.explain(component.as_ref()),
-            Ask::Do { request, how: How::DryRun } => {
+            Call::Status => Answer::Status(Box::new(self.status())),
+            Call::Explain { component } => self.explain(component.as_ref()),
+            Call::Do { request, how: Execution::DryRun } => {
                 let (before, decision, granted) = self.agent.plan(&request).await;
                 match granted {
                     Ok(()) => Answer::Planned(Planned::new(&request, &before, &decision)),
                     Err(refusal) => Answer::Refused(refusal),
                 }
             }
-            Ask::Do { request, how: How::ForReal } => match self.pass(Some(&request)).await.answer {
+            Call::Do { request, how: Execution::ForReal } => match self.pass(Some(&request)).await.answer {
                 Some((before, decision, Ok(()))) => Answer::Accepted(Planned::new(&request, &before, &decision)),
                 Some((_, _, Err(refusal))) => Answer::Refused(refusal),
                 None => Answer::Failed("the request got no decision".to_owned()),
             },
-            Ask::Follow { .. } => Answer::Failed("events are followed through the socket's own server".to_owned()),
+            Call::Follow { .. } => Answer::Failed("events are followed through the socket's own server".to_owned()),
         };
         // A client that has gone away is no error.
         let _ = asked.reply.send(answer);

@@ -9,7 +9,7 @@ use super::envelope;
 use super::{DIR_MODE, Finding, Guard, Store};
 use crate::config::Settings;
 use crate::model::Format;
-use crate::model::etcd_history::Known;
+use crate::model::etcd_history::EtcdHistory;
 use crate::sys::files::{self, Attributes, Written};
 
 /// The format of known.json.
@@ -19,9 +19,9 @@ pub(super) const NAME: &str = "known.json";
 
 /// What is known of the etcds of this node, from either copy or both; nothing where there never was an agent. A copy that
 /// cannot be used is named.
-pub fn last_known(settings: &Settings) -> (Known, Vec<Finding>) {
+pub fn last_known(settings: &Settings) -> (EtcdHistory, Vec<Finding>) {
     let mut findings = Vec::new();
-    let mut known = Known::default();
+    let mut known = EtcdHistory::default();
     for path in [settings.paths.run.join(NAME), settings.paths.state.join(NAME)] {
         match read(&path) {
             Ok(found) => known = known.merged(found),
@@ -31,7 +31,7 @@ pub fn last_known(settings: &Settings) -> (Known, Vec<Finding>) {
     (known, findings)
 }
 
-fn read(path: &Path) -> Result<Known, Option<Finding>> {
+fn read(path: &Path) -> Result<EtcdHistory, Option<Finding>> {
     let bytes = files::read_bounded(path, MAX_BYTES).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => None,
         _ => Some(Finding { path: path.to_owned(), sentence: error.to_string() }),
@@ -39,7 +39,7 @@ fn read(path: &Path) -> Result<Known, Option<Finding>> {
     envelope::decode_any(&FORMAT, &bytes).map_err(|fault| Some(Finding::new(path, fault)))
 }
 
-fn encode(known: &Known) -> io::Result<Vec<u8>> {
+fn encode(known: &EtcdHistory) -> io::Result<Vec<u8>> {
     envelope::wrap(&FORMAT, known)
 }
 
@@ -54,7 +54,7 @@ impl Guard {
     ///
     /// # Errors
     /// When it cannot be written: the one before it stands.
-    pub fn save_known(&self, known: &Known) -> io::Result<Written> {
+    pub fn save_known(&self, known: &EtcdHistory) -> io::Result<Written> {
         self.may_write()?;
         let tmp = self.make_tmp()?;
         files::write_if_different(&tmp, &self.known_path(), &encode(known)?, &Attributes::private())
@@ -64,7 +64,7 @@ impl Guard {
     ///
     /// # Errors
     /// As [`Guard::save_known`].
-    pub fn show_known(&self, run: &Path, known: &Known) -> io::Result<Written> {
+    pub fn show_known(&self, run: &Path, known: &EtcdHistory) -> io::Result<Written> {
         self.may_write()?;
         files::make_dir(run, DIR_MODE)?;
         files::write_if_different(run, &run.join(NAME), &encode(known)?, &Attributes::private())
@@ -76,10 +76,10 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::model::etcd_history::World;
+    use crate::model::etcd_history::ClusterHistory;
 
-    fn known(revision: i64, at: i64) -> Known {
-        let world = World {
+    fn known(revision: i64, at: i64) -> EtcdHistory {
+        let world = ClusterHistory {
             cluster: u64::MAX,
             member: 1,
             members: Vec::new(),
@@ -91,7 +91,7 @@ mod tests {
             version: "3.5.16".into(),
             sizes: Vec::new(),
         };
-        Known { worlds: vec![world] }
+        EtcdHistory { worlds: vec![world] }
     }
 
     #[test]
@@ -100,7 +100,7 @@ mod tests {
         let mut settings = Settings::default();
         settings.paths.state = dir.path().join("state");
         settings.paths.run = dir.path().join("run");
-        assert_eq!(last_known(&settings), (Known::default(), vec![]), "there never was an agent");
+        assert_eq!(last_known(&settings), (EtcdHistory::default(), vec![]), "there never was an agent");
         let guard = Store::open(&settings).unwrap().lock().unwrap();
         assert_eq!(guard.save_known(&known(70, 100)).unwrap(), Written::Changed);
         assert_eq!(guard.save_known(&known(70, 100)).unwrap(), Written::AlreadySo);

@@ -9,17 +9,17 @@ use super::envelope::{Fault, encode, golden};
 use super::generations::{CONTENTS, Contents, DESCRIBED, Described, Entry, KeptManifest};
 use super::tests::{changed_memory, full_memory, generation, good, guard, kept, machine, pinned_memory, served, time};
 use super::{Published, PublishedFile, etcd_history_file, history, memory_file, published};
+use crate::model::component_state::{Stage, Stood, Vacated};
 use crate::model::etcd::Member;
 use crate::model::etcd_data::{AtRest, ClusterFiles, DataDir, LockState, Mount, WalOrigin};
-use crate::model::etcd_history::{Known, Size, World};
+use crate::model::etcd_history::{ClusterHistory, EtcdHistory, Size};
 use crate::model::event::EventKind;
 use crate::model::lineage::{ApiStop, WentBack, WrongData, WrongDataKind};
 use crate::model::manifest::DataIdentity;
 use crate::model::memory::{FORMAT, Unstarted};
-use crate::model::slot::{Stage, Stood, Vacated};
 use crate::model::versions::Versions;
 use crate::model::{
-    ComponentId, DataVersion, Digest, Event, FileKind, FileState, Generation, Memory, Slot, Standing, memory,
+    ComponentId, ComponentState, DataVersion, Digest, Event, FileKind, FileState, Generation, Memory, Trust, memory,
 };
 
 /// What version 2 lists, with a value each.
@@ -47,9 +47,9 @@ fn current_memory() -> Memory {
     for record in memory.components.values_mut() {
         record.unstarted = Some(Unstarted { file: Digest::of(b"unread"), age: Duration::from_secs(2) });
         record.data_dir = Some(("/var/lib/etcd".into(), data_dir(at)));
-        match &mut record.slot {
-            Slot::Probation(probation) => probation.imageless = Duration::from_secs(5),
-            Slot::RollingBack(rollback) if rollback.stage == Stage::Settling => {
+        match &mut record.state {
+            ComponentState::Probation(probation) => probation.imageless = Duration::from_secs(5),
+            ComponentState::RollingBack(rollback) if rollback.stage == Stage::Settling => {
                 rollback.stood = Stood::Yes;
                 rollback.vacated = Some(Vacated { longest: Duration::from_secs(60) });
             }
@@ -110,7 +110,7 @@ fn what_is_known_of_etcd_and_what_was_published_is_read_in_every_version() {
         client_urls: vec!["https://10.0.0.1:2379".into()],
         learner: false,
     };
-    let world = World {
+    let world = ClusterHistory {
         cluster: u64::MAX,
         member: 1,
         members: vec![member],
@@ -122,7 +122,7 @@ fn what_is_known_of_etcd_and_what_was_published_is_read_in_every_version() {
         version: "3.5.16".into(),
         sizes: vec![Size { at: Timestamp::UNIX_EPOCH, bytes: 6 }],
     };
-    golden(&etcd_history_file::FORMAT, (1, ""), &Known { worlds: vec![world] });
+    golden(&etcd_history_file::FORMAT, (1, ""), &EtcdHistory { worlds: vec![world] });
     let file = PublishedFile { component: ComponentId::system("etcd"), digest: Digest::of(b"etcd") };
     golden(&published::FORMAT, (1, ""), &Published::from([("etcd.yaml".to_owned(), file)]));
 }
@@ -163,17 +163,17 @@ fn a_field_that_is_not_of_this_version_is_damage_and_one_of_an_earlier_version_i
 #[test]
 fn a_memory_of_version_1_in_the_middle_of_a_rollback_goes_on_in_it() {
     let (_dir, guard) = guard();
-    let mut memory = kept(&guard, "etcd", &[(1, good()), (2, Standing::Candidate)]);
+    let mut memory = kept(&guard, "etcd", &[(1, good()), (2, Trust::Candidate)]);
     let id = ComponentId::system("etcd");
-    let rolling = full_memory().components[&ComponentId::system("rolling-two-steps")].slot.clone();
-    memory.components.get_mut(&id).unwrap().slot = rolling.clone();
+    let rolling = full_memory().components[&ComponentId::system("rolling-two-steps")].state.clone();
+    memory.components.get_mut(&id).unwrap().state = rolling.clone();
     let mut body = serde_json::to_value(&memory).unwrap();
     // As the first files of version 1 were.
     body.as_object_mut().unwrap().remove("runtime_restarts").unwrap();
     std::fs::write(guard.path().join("memory.json"), encode(1, "memory", &body).unwrap()).unwrap();
     let (loaded, findings) = guard.load_memory(&machine());
     assert_eq!((&loaded, findings), (&memory, vec![]));
-    assert_eq!(loaded.components[&id].slot, rolling);
+    assert_eq!(loaded.components[&id].state, rolling);
     guard.save_memory(&loaded).unwrap();
     let saved = std::fs::read(guard.path().join("memory.json")).unwrap();
     assert_eq!(saved, memory_file::encode(&memory).unwrap(), "lifted by the first save");

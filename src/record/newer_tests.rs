@@ -11,12 +11,12 @@ use super::envelope::{encode, of_the_future};
 use super::generations::{CONTENTS, DESCRIBED, Described};
 use super::tests::{changed_memory, full_memory, good, guard, kept, machine, pinned_memory};
 use super::{Capturing, Guard, Published, Store, etcd_history_file, history, published};
-use crate::model::etcd_history::Known;
+use crate::model::etcd_history::EtcdHistory;
 use crate::model::event::EventKind;
 use crate::model::memory::FORMAT;
 use crate::model::observation::{ManifestFile, Settled};
 use crate::model::{
-    ComponentId, Digest, Event, FileFault, Format, Manifest, Memory, NewerFile, Slot, Standing, generation,
+    ComponentId, ComponentState, Digest, Event, FileFault, Format, Manifest, Memory, NewerFile, Trust, generation,
 };
 use crate::sys::files::Attributes;
 
@@ -49,8 +49,8 @@ fn state(dir: &tempfile::TempDir) -> PathBuf {
     dir.path().join("state")
 }
 
-fn rolling() -> Slot {
-    full_memory().components[&ComponentId::system("rolling-two-steps")].slot.clone()
+fn rolling() -> ComponentState {
+    full_memory().components[&ComponentId::system("rolling-two-steps")].state.clone()
 }
 
 fn event() -> Event {
@@ -60,8 +60,8 @@ fn event() -> Event {
 #[test]
 fn a_newer_memory_is_read_as_far_as_it_is_understood_and_stays() {
     let rolling_etcd = |guard: &Guard| {
-        let mut memory = kept(guard, "etcd", &[(1, good()), (2, Standing::Candidate)]);
-        memory.components.get_mut(&ComponentId::system("etcd")).unwrap().slot = rolling();
+        let mut memory = kept(guard, "etcd", &[(1, good()), (2, Trust::Candidate)]);
+        memory.components.get_mut(&ComponentId::system("etcd")).unwrap().state = rolling();
         memory
     };
     let (dir, guard, memory) = downgraded(rolling_etcd, "/components/etcd/slot");
@@ -104,7 +104,7 @@ fn a_newer_memory_that_is_wrapped_in_another_way_stays_and_the_generations_tell_
     let guard = Store::at(&state(&dir)).unwrap().lock().unwrap();
     let before = tree(&state(&dir));
     let (loaded, _) = guard.load_memory(&machine());
-    assert_eq!(loaded.components[&ComponentId::system("etcd")].slot, Slot::Steady { good: 1 });
+    assert_eq!(loaded.components[&ComponentId::system("etcd")].state, ComponentState::Steady { good: 1 });
     assert_eq!(tree(&state(&dir)), before, "what is damaged beside it stays as well");
 }
 
@@ -136,8 +136,8 @@ fn nothing_is_written_beside_or_over_the_files_of_a_newer_lastgood() {
     let refused: [(&str, io::Result<()>); 9] = [
         ("save_memory", guard.save_memory(&changed_memory()).map(drop)),
         ("save_published", guard.save_published(&Published::new())),
-        ("save_known", guard.save_known(&Known::default()).map(drop)),
-        ("show_known", guard.show_known(run.path(), &Known::default()).map(drop)),
+        ("save_known", guard.save_known(&EtcdHistory::default()).map(drop)),
+        ("show_known", guard.show_known(run.path(), &EtcdHistory::default()).map(drop)),
         ("capture", guard.capture(&capturing).map(drop)),
         ("describe", guard.describe(&machine(), &id, &held).map(drop)),
         ("forget", guard.forget(&id, number).map(drop)),
@@ -183,7 +183,9 @@ fn every_file_of_a_newer_lastgood_is_found() {
     let rows: [Newer; 6] = [
         ("memory.json", FORMAT, memory),
         ("memory.json.old", FORMAT, memory),
-        ("known.json", etcd_history_file::FORMAT, |_| of_the_future(&etcd_history_file::FORMAT, &Known::default(), "")),
+        ("known.json", etcd_history_file::FORMAT, |_| {
+            of_the_future(&etcd_history_file::FORMAT, &EtcdHistory::default(), "")
+        }),
         ("published.json", published::FORMAT, |_| of_the_future(&published::FORMAT, &Published::new(), "")),
         ("generations/kube-system_etcd/7/generation.json", DESCRIBED, described),
         ("generations/kube-system_etcd/7/contents.json", CONTENTS, contents),
@@ -214,7 +216,7 @@ fn the_copy_of_the_run_directory_and_a_restore_that_broke_off_are_found() {
     settings.paths.run = dir.path().join("run");
     fs::create_dir(&settings.paths.run).unwrap();
     let copy = settings.paths.run.join("known.json");
-    fs::write(&copy, of_the_future(&etcd_history_file::FORMAT, &Known::default(), "")).unwrap();
+    fs::write(&copy, of_the_future(&etcd_history_file::FORMAT, &EtcdHistory::default(), "")).unwrap();
     let data = dir.path().join("etcd");
     let intent = data.join(".lastgood-restore-1/intent.json");
     fs::create_dir_all(intent.parent().unwrap()).unwrap();

@@ -23,7 +23,7 @@ use super::memory_file::{self, Kept};
 use super::{Finding, Guard, Store, newer};
 use crate::model::generation::Stored;
 use crate::model::memory::{Machine, Record};
-use crate::model::{ComponentId, Generation, Manifest, Memory, Role, Slot};
+use crate::model::{ComponentId, ComponentState, Generation, Manifest, Memory, Role};
 
 /// What moves out of the way.
 type Aside<'a> = dyn FnMut(&Path) -> String + 'a;
@@ -188,10 +188,10 @@ fn rebuild(machine: &Machine, found: Sorted) -> Memory {
         let (role, newest) = (*role, newest.number);
         let generations: BTreeMap<u32, Generation> =
             sound.into_iter().map(|(_, generation)| (generation.number, generation)).collect();
-        let good = generations.values().rev().find(|generation| generation.standing.is_known_good());
+        let good = generations.values().rev().find(|generation| generation.trust.is_known_good());
         let slot = match good {
-            Some(good) => Slot::Steady { good: good.number },
-            None => Slot::Adopting { candidate: newest, healthy: Duration::ZERO },
+            Some(good) => ComponentState::Steady { good: good.number },
+            None => ComponentState::Adopting { candidate: newest, healthy: Duration::ZERO },
         };
         let last_served = generations
             .values()

@@ -9,18 +9,18 @@ use jiff::Timestamp;
 use proptest::prelude::*;
 
 use super::*;
+use crate::model::component_state::{Held, Nudged, Probation, Rollback, Served, Stage, Until, Way, Wish};
 use crate::model::config_files::KubeconfigHealth;
 use crate::model::etcd_data::{ClusterFiles, DataDir, KubeSystem, LockState, StoreIdentity};
 use crate::model::generation::Stored;
 use crate::model::lineage::{ApiStop, Incarnation, WentBack, WrongData, WrongDataKind};
 use crate::model::manifest::DataIdentity;
-use crate::model::memory::{ApiServed, ChangeSet, Machine, Parked, Pause, Pin, Record, Restart, Stands};
+use crate::model::memory::{ApiServed, ChangeSet, Deployed, Machine, Parked, Pause, Pin, Record, Restart};
 use crate::model::notice::{NodeNotice, Notice};
 use crate::model::observation::{Gone, ManifestFile, Settled};
-use crate::model::slot::{Held, Nudged, Probation, Rollback, Served, Stage, Until, Way, Wish};
 use crate::model::{
-    ClosureFile, ComponentId, Digest, FileKind, FileState, Generation, Manifest, Memory, Proof, Role, Slot, Standing,
-    Verdict,
+    ClosureFile, ComponentId, ComponentState, Digest, FileKind, FileState, Generation, Manifest, Memory, Proof, Role,
+    Trust, Verdict,
 };
 use crate::sys::files::{Attributes, Written};
 
@@ -32,7 +32,7 @@ pub(super) fn machine() -> Machine {
     Machine { machine_id: "9f3c5b0d7a1e4c2f8b6d0e9a7c5b3d1f".into(), node_name: "master-1".into() }
 }
 
-pub(super) fn generation(number: u32, standing: Standing) -> Generation {
+pub(super) fn generation(number: u32, trust: Trust) -> Generation {
     let present = |kind, mode| FileState::Present { kind, digest: Digest::of(b"file"), mode, uid: 0, gid: 0 };
     let kubeconfig = |works| FileKind::Kubeconfig { works, credentials: Digest::of(b"credentials") };
     let works = KubeconfigHealth::Works { not_after: Some(1_795_000_000) };
@@ -64,7 +64,7 @@ pub(super) fn generation(number: u32, standing: Standing) -> Generation {
         first_seen: time("2026-11-22T18:30:00Z"),
         served: Some(time("2026-11-22T18:31:00.5Z")),
         rewritten: 1,
-        standing,
+        trust,
         stored: Stored::Yes,
     }
 }
@@ -76,14 +76,14 @@ pub(super) fn full_memory() -> Memory {
     let generations: BTreeMap<u32, Generation> = [
         generation(
             1,
-            Standing::KnownGood {
+            Trust::KnownGood {
                 proof: Proof::Soak { seconds: 300, evidence: "pod 0af2, container 77e1, livez answered".into() },
                 since,
             },
         ),
-        generation(2, Standing::KnownGood { proof: Proof::Asserted { reason: "checked by hand".into() }, since }),
-        generation(3, Standing::Quarantined { why: "it crashed twice: unknown flag".into(), since }),
-        generation(4, Standing::Candidate),
+        generation(2, Trust::KnownGood { proof: Proof::Asserted { reason: "checked by hand".into() }, since }),
+        generation(3, Trust::Quarantined { why: "it crashed twice: unknown flag".into(), since }),
+        generation(4, Trust::Candidate),
     ]
     .map(|generation| (generation.number, generation))
     .into();
@@ -98,7 +98,7 @@ pub(super) fn full_memory() -> Memory {
         ..Probation::begin(4, 1)
     };
     let rollback = |wish, way, stage, nudged, from| {
-        Slot::RollingBack(Rollback {
+        ComponentState::RollingBack(Rollback {
             from,
             wish,
             way,
@@ -110,7 +110,7 @@ pub(super) fn full_memory() -> Memory {
         })
     };
     let held = |until| {
-        Slot::Held(Held {
+        ComponentState::Held(Held {
             over: Some(4),
             good: Some(1),
             why: "the budget of 4 actions an hour is spent".into(),
@@ -118,17 +118,17 @@ pub(super) fn full_memory() -> Memory {
             until,
         })
     };
-    let slots: Vec<(&str, Slot)> = vec![
-        ("adopting", Slot::Adopting { candidate: 4, healthy: seconds(12) }),
+    let slots: Vec<(&str, ComponentState)> = vec![
+        ("adopting", ComponentState::Adopting { candidate: 4, healthy: seconds(12) }),
         ("held-images", held(Until::Images(vec!["registry.k8s.io/etcd:3.6.5-0".into()]))),
         ("held-person", held(Until::Person)),
         (
             "missing-deleted",
-            Slot::Missing { good: 1, how: Gone::Deleted, since: Timestamp::UNIX_EPOCH, age: seconds(6) },
+            ComponentState::Missing { good: 1, how: Gone::Deleted, since: Timestamp::UNIX_EPOCH, age: seconds(6) },
         ),
         (
             "missing-moved",
-            Slot::Missing {
+            ComponentState::Missing {
                 good: 1,
                 how: Gone::Moved { to: Some("/root/x.yaml".into()) },
                 since: Timestamp::UNIX_EPOCH,
@@ -137,22 +137,27 @@ pub(super) fn full_memory() -> Memory {
         ),
         (
             "missing-unwitnessed",
-            Slot::Missing { good: 1, how: Gone::Unwitnessed, since: Timestamp::UNIX_EPOCH, age: Duration::ZERO },
+            ComponentState::Missing {
+                good: 1,
+                how: Gone::Unwitnessed,
+                since: Timestamp::UNIX_EPOCH,
+                age: Duration::ZERO,
+            },
         ),
-        ("probation", Slot::Probation(probation)),
+        ("probation", ComponentState::Probation(probation)),
         ("rolling-in-place", rollback(Wish::Ours, Way::InPlace, Stage::PuttingIn, Nudged::NotYet, Some(3))),
         ("rolling-parking", rollback(Wish::Operator, Way::TwoSteps, Stage::Parking, Nudged::NotYet, Some(3))),
         ("rolling-restart", rollback(Wish::Ours, Way::Restart, Stage::Nudging, Nudged::Yes, None)),
         ("rolling-two-steps", rollback(Wish::Ours, Way::TwoSteps, Stage::AwaitingGone, Nudged::NotYet, Some(3))),
         ("rolling-settling", rollback(Wish::Ours, Way::TwoSteps, Stage::Settling, Nudged::NotYet, Some(3))),
-        ("steady", Slot::Steady { good: 1 }),
-        ("unread", Slot::Unread { candidate: 4, good: 1, age: seconds(8) }),
+        ("steady", ComponentState::Steady { good: 1 }),
+        ("unread", ComponentState::Unread { candidate: 4, good: 1, age: seconds(8) }),
     ];
     let record = |slot| Record {
         role: Role::ApiServer,
-        stands: Some(Stands { digest: Digest::of(b"stands"), changed: since }),
-        generations: if matches!(slot, Slot::Steady { .. }) { generations.clone() } else { BTreeMap::new() },
-        slot,
+        deployed: Some(Deployed { digest: Digest::of(b"stands"), changed: since }),
+        generations: if matches!(slot, ComponentState::Steady { .. }) { generations.clone() } else { BTreeMap::new() },
+        state: slot,
         next_number: 5,
         last_served: Some(1),
         actions: VecDeque::from([seconds(600), seconds(60)]),
@@ -222,7 +227,7 @@ pub(super) fn guard() -> (tempfile::TempDir, Guard) {
 }
 
 /// A memory whose one component has these generations on disk: (number, standing).
-pub(super) fn kept(guard: &Guard, name: &str, generations: &[(u32, Standing)]) -> Memory {
+pub(super) fn kept(guard: &Guard, name: &str, generations: &[(u32, Trust)]) -> Memory {
     let id = ComponentId::system(name);
     let text = format!(
         "apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}, namespace: kube-system}}\n\
@@ -255,8 +260,8 @@ pub(super) fn kept(guard: &Guard, name: &str, generations: &[(u32, Standing)]) -
     let next_number = records.keys().max().map_or(1, |n| n + 1);
     let record = Record {
         role: Role::Etcd,
-        slot: Slot::Steady { good: 1 },
-        stands: None,
+        state: ComponentState::Steady { good: 1 },
+        deployed: None,
         generations: records,
         next_number,
         last_served: Some(1),
@@ -271,9 +276,9 @@ pub(super) fn kept(guard: &Guard, name: &str, generations: &[(u32, Standing)]) -
     Memory { machine: machine(), components: BTreeMap::from([(id, record)]), ..Memory::default() }
 }
 
-pub(super) fn good() -> Standing {
+pub(super) fn good() -> Trust {
     let proof = Proof::Soak { seconds: 60, evidence: "healthy".into() };
-    Standing::KnownGood { proof, since: Timestamp::UNIX_EPOCH }
+    Trust::KnownGood { proof, since: Timestamp::UNIX_EPOCH }
 }
 
 fn aside(guard: &Guard) -> Vec<String> {
@@ -282,7 +287,7 @@ fn aside(guard: &Guard) -> Vec<String> {
 
 #[test]
 fn the_golden_memory_has_every_state() {
-    let words: BTreeSet<_> = full_memory().components.values().map(|record| record.slot.word()).collect();
+    let words: BTreeSet<_> = full_memory().components.values().map(|record| record.state.word()).collect();
     let all = ["Adopting", "Held", "Missing", "Probation", "RollingBack", "Steady", "Unread"];
     assert_eq!(words, BTreeSet::from(all));
 }
@@ -379,8 +384,8 @@ fn one_damaged_copy_costs_one_save() {
 #[test]
 fn a_lost_memory_is_rebuilt_from_the_generations_with_their_proofs() {
     let (_dir, guard) = guard();
-    let quarantined = Standing::Quarantined { why: "crashed".into(), since: Timestamp::UNIX_EPOCH };
-    let known = kept(&guard, "etcd", &[(1, good()), (2, good()), (3, quarantined), (4, Standing::Candidate)]);
+    let quarantined = Trust::Quarantined { why: "crashed".into(), since: Timestamp::UNIX_EPOCH };
+    let known = kept(&guard, "etcd", &[(1, good()), (2, good()), (3, quarantined), (4, Trust::Candidate)]);
     guard.save_memory(&known).unwrap();
     guard.save_memory(&Memory { notices: BTreeMap::from([(NodeNotice::Clock, "b".into())]), ..known.clone() }).unwrap();
     for name in ["memory.json", "memory.json.old"] {
@@ -388,7 +393,7 @@ fn a_lost_memory_is_rebuilt_from_the_generations_with_their_proofs() {
     }
     let (memory, findings) = guard.load_memory(&machine());
     let record = &memory.components[&ComponentId::system("etcd")];
-    assert_eq!(record.slot, Slot::Steady { good: 2 });
+    assert_eq!(record.state, ComponentState::Steady { good: 2 });
     assert_eq!(record.role, Role::Etcd);
     assert_eq!(record.generations, known.components[&ComponentId::system("etcd")].generations);
     assert_eq!(record.next_number, 5);
@@ -402,13 +407,13 @@ fn a_lost_memory_is_rebuilt_from_the_generations_with_their_proofs() {
 #[test]
 fn what_is_held_of_a_generation_is_kept_beside_it_as_it_changes() {
     let (_dir, guard) = guard();
-    let mut memory = kept(&guard, "etcd", &[(1, Standing::Candidate)]);
+    let mut memory = kept(&guard, "etcd", &[(1, Trust::Candidate)]);
     guard.describe_all(&memory).unwrap();
     let id = ComponentId::system("etcd");
-    memory.components.get_mut(&id).unwrap().generations.get_mut(&1).unwrap().standing = good();
+    memory.components.get_mut(&id).unwrap().generations.get_mut(&1).unwrap().trust = good();
     guard.describe_all(&memory).unwrap();
     let rebuilt = guard.load_memory(&machine()).0;
-    assert_eq!(rebuilt.components[&id].slot, Slot::Steady { good: 1 });
+    assert_eq!(rebuilt.components[&id].state, ComponentState::Steady { good: 1 });
     let missing = generation(7, good());
     assert_eq!(guard.describe(&machine(), &id, &missing).unwrap_err().kind(), io::ErrorKind::NotFound);
 }
@@ -416,10 +421,10 @@ fn what_is_held_of_a_generation_is_kept_beside_it_as_it_changes() {
 #[test]
 fn a_component_without_anything_proven_is_adopted_anew() {
     let (_dir, guard) = guard();
-    kept(&guard, "etcd", &[(3, Standing::Candidate)]);
+    kept(&guard, "etcd", &[(3, Trust::Candidate)]);
     let (memory, _) = guard.load_memory(&machine());
     let record = &memory.components[&ComponentId::system("etcd")];
-    assert_eq!(record.slot, Slot::Adopting { candidate: 3, healthy: Duration::ZERO });
+    assert_eq!(record.state, ComponentState::Adopting { candidate: 3, healthy: Duration::ZERO });
 }
 
 #[test]

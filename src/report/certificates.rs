@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::table::{lines, table};
-use crate::model::surroundings::{Certificate, URGENT_DAYS, Validity, second};
+use crate::model::environment::{Certificate, URGENT_DAYS, Validity, second};
 
 const DAY: i64 = 24 * 3600;
 
@@ -133,7 +133,7 @@ fn residual(row: &Row) -> String {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::model::surroundings::User;
+    use crate::model::environment::User;
     use crate::model::{ComponentId, Digest};
     use crate::report::golden;
 

@@ -27,7 +27,7 @@ pub struct Explanation {
     /// Whether the process has read what stands, and why that is not so.
     pub reads: Option<String>,
     /// The dependent that does badly since it changed.
-    pub harms: Option<ComponentId>,
+    pub breaks_dependent: Option<ComponentId>,
     /// Its place in the state machine, in words.
     pub state: String,
     /// What happens next, and what keeps it from happening.
@@ -63,8 +63,8 @@ impl Explanation {
                 }
                 Reads::Nothing => "no process runs".to_owned(),
             }),
-            harms: assessment.and_then(|a| a.harms.clone()),
-            state: record.slot.to_string(),
+            breaks_dependent: assessment.and_then(|a| a.breaks_dependent.clone()),
+            state: record.state.to_string(),
             next: next_action::next(material, component, record, assessment),
             pinned: PinView::of(record),
             notices: record.notices.values().cloned().collect(),

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::model::memory::Record;
-use crate::model::{ComponentId, Event, Generation, Memory, Proof, Standing};
+use crate::model::{ComponentId, Event, Generation, Memory, Proof, Trust};
 
 /// One component's history.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,12 +57,12 @@ pub enum StandingView {
     Quarantined,
 }
 
-impl From<&Standing> for StandingView {
-    fn from(standing: &Standing) -> Self {
+impl From<&Trust> for StandingView {
+    fn from(standing: &Trust) -> Self {
         match standing {
-            Standing::Candidate => Self::Candidate,
-            Standing::KnownGood { .. } => Self::KnownGood,
-            Standing::Quarantined { .. } => Self::Quarantined,
+            Trust::Candidate => Self::Candidate,
+            Trust::KnownGood { .. } => Self::KnownGood,
+            Trust::Quarantined { .. } => Self::Quarantined,
         }
     }
 }
@@ -102,22 +102,22 @@ impl GenerationRow {
             (false, true) => PlaceView::RollbackTarget,
             (false, false) => PlaceView::Stored,
         };
-        let why = match &generation.standing {
-            Standing::Candidate => String::new(),
-            Standing::KnownGood { proof: Proof::Soak { seconds, evidence }, .. } => {
+        let why = match &generation.trust {
+            Trust::Candidate => String::new(),
+            Trust::KnownGood { proof: Proof::Soak { seconds, evidence }, .. } => {
                 format!("{seconds} s of health: {evidence}")
             }
-            Standing::KnownGood { proof: Proof::Asserted { reason }, .. } if reason.is_empty() => {
+            Trust::KnownGood { proof: Proof::Asserted { reason }, .. } if reason.is_empty() => {
                 "asserted by the operator".to_owned()
             }
-            Standing::KnownGood { proof: Proof::Asserted { reason }, .. } => {
+            Trust::KnownGood { proof: Proof::Asserted { reason }, .. } => {
                 format!("asserted by the operator: {reason}")
             }
-            Standing::Quarantined { why, .. } => why.clone(),
+            Trust::Quarantined { why, .. } => why.clone(),
         };
         Self {
             number,
-            standing: StandingView::from(&generation.standing),
+            standing: StandingView::from(&generation.trust),
             place,
             pinned: record.pin() == Some(number),
             first_seen: generation.first_seen,
@@ -145,5 +145,5 @@ impl History {
 
 /// The generation that stands.
 pub(super) fn stands(record: &Record) -> Option<u32> {
-    record.by_digest(record.stands.as_ref()?.digest).map(|generation| generation.number)
+    record.by_digest(record.deployed.as_ref()?.digest).map(|generation| generation.number)
 }

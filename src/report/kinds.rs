@@ -11,7 +11,9 @@ mod valid;
 
 use super::certificates::Certificates;
 use super::document::{Document, List};
-use super::{Doctor, EtcdView, Explanation, History, Planned, Shelf, Sizing, Snapshot, SnapshotRow, Status, Unpacked};
+use super::{
+    Doctor, EtcdView, Explanation, History, Planned, Sizing, Snapshot, SnapshotList, SnapshotRow, Status, Unpacked,
+};
 use crate::config::show::Configuration;
 use crate::etcd::restore;
 
@@ -39,7 +41,7 @@ kinds! {
     "EtcdStatus": EtcdView,
     "EtcdSizing": Sizing,
     "Snapshot": SnapshotRow,
-    "SnapshotList": Shelf,
+    "SnapshotList": SnapshotList,
     "SnapshotContents": Snapshot,
     "Unpacked": Unpacked,
     "RestorePlan": restore::Plan,

@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 
 use super::Status;
 use super::input::Process;
-use super::shelf::RemoteView;
+use super::snapshot_list::RemoteView;
 use super::state::State;
 use super::status::{Component, Restarts};
 use crate::model::etcd::AlarmKind;
@@ -76,7 +76,7 @@ impl Status {
         self.agent(&mut page);
         self.each_component(&mut page);
         self.etcds(&mut page);
-        self.shelf(&mut page);
+        self.list(&mut page);
         page.0
     }
 
@@ -211,7 +211,7 @@ impl Status {
         page.metric("etcd_alarm", Kind::Gauge, "Whether a member has raised this alarm.", alarms);
     }
 
-    fn shelf(&self, page: &mut Page) {
+    fn list(&self, page: &mut Page) {
         let Some(snapshots) = &self.snapshots else { return };
         page.one(
             "snapshots_enabled",
@@ -296,7 +296,7 @@ mod tests {
 
     use super::super::counters::{Counters, EtcdCounters};
     use super::super::input::Agent;
-    use super::super::shelf::{NewestView, SnapshotsView};
+    use super::super::snapshot_list::{NewestView, SnapshotsView};
     use super::super::status::{HeldView, Notice, Overall, PauseView, ProofView, RestartsView};
     use crate::model::{ComponentId, Role};
 

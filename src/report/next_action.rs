@@ -5,13 +5,13 @@ use std::time::Duration;
 use super::input::{Process, ReportInput};
 use super::state::StageView;
 use crate::config::duration::roughly;
+use crate::model::component_state::{Probation, Served};
 use crate::model::lineage::ApiStop;
 use crate::model::memory::Record;
 use crate::model::notice::Notice;
 use crate::model::observation::{Gone, whither};
-use crate::model::slot::{Probation, Served};
 use crate::model::verdict::Reads;
-use crate::model::{Assessment, ComponentId, Role, Slot, Verdict};
+use crate::model::{Assessment, ComponentId, ComponentState, Role, Verdict};
 
 /// Whether it is kept out of the manifest directory while etcd serves other data than those on record.
 pub(super) fn is_withheld(material: ReportInput<'_>, id: &ComponentId) -> bool {
@@ -35,28 +35,28 @@ pub(super) fn note(
         None => a.evidence.first().cloned(),
     });
     let policy = material.policy;
-    match &record.slot {
-        Slot::Held(held) => format!("held: {}", held.why),
-        Slot::RollingBack(rollback) if rollback.vacated.is_some() => {
+    match &record.state {
+        ComponentState::Held(held) => format!("held: {}", held.why),
+        ComponentState::RollingBack(rollback) if rollback.vacated.is_some() => {
             format!("suspended: {}: {}", rollback.why, StageView::from(rollback.stage))
         }
-        Slot::RollingBack(rollback) => {
+        ComponentState::RollingBack(rollback) => {
             format!("rolling back to generation {}: {}", rollback.to, StageView::from(rollback.stage))
         }
-        Slot::Probation(probation) => {
+        ComponentState::Probation(probation) => {
             let trial = trial(probation, policy.candidate_soak, until_deadline(material, record, probation));
             because.map_or(trial.clone(), |because| format!("{trial}; {because}"))
         }
-        Slot::Adopting { healthy, .. } => match (assessment.map(|a| &a.reads), because) {
+        ComponentState::Adopting { healthy, .. } => match (assessment.map(|a| &a.reads), because) {
             (Some(Reads::Other { why }), _) => format!("unproven: {why}"),
             (_, Some(because)) => format!("broken, and no known-good generation yet: {because}"),
             (Some(Reads::CannotTell { why }), _) => format!("cannot be adopted yet: {why}"),
             _ => format!("adopted after another {} of health", roughly(policy.adoption_soak.saturating_sub(*healthy))),
         },
-        Slot::Unread { good, .. } => {
+        ComponentState::Unread { good, .. } => {
             format!("unproven: its files changed, the process still runs generation {good}")
         }
-        Slot::Missing { how, age, .. } => match how {
+        ComponentState::Missing { how, age, .. } => match how {
             Gone::Deleted => {
                 format!("deleted; deployed again in {}", roughly(grace(material, record).saturating_sub(*age)))
             }
@@ -67,7 +67,7 @@ pub(super) fn note(
             Gone::Moved { to } => format!("{}; left alone", whither(to.as_deref())),
             Gone::Unwitnessed => "absent since before lastgood first ran; left alone".to_owned(),
         },
-        Slot::Steady { .. } => match (because, assessment.map(|a| &a.reads)) {
+        ComponentState::Steady { .. } => match (because, assessment.map(|a| &a.reads)) {
             _ if record.notices.contains_key(&Notice::Undecodable) => {
                 "lastgood cannot read its manifest; the kubelet decides".to_owned()
             }
@@ -109,7 +109,7 @@ fn interrupted(record: &Record) -> bool {
 
 /// How long a deleted manifest stays away: several at once, or etcd's, stay longer.
 fn grace(material: ReportInput<'_>, record: &Record) -> Duration {
-    let missing = |record: &&Record| matches!(record.slot, Slot::Missing { .. });
+    let missing = |record: &&Record| matches!(record.state, ComponentState::Missing { .. });
     let several = material.memory.components.values().filter(missing).count() > 1;
     let policy = material.policy;
     if several || record.role == Role::Etcd && !interrupted(record) {
@@ -134,8 +134,10 @@ pub(super) fn next(
     }
     let plain = undisturbed(material, record, assessment);
     // What waits for evidence alone goes on whatever holds the hands.
-    let acts = matches!(record.slot, Slot::Probation(_) | Slot::RollingBack(_) | Slot::Missing { .. })
-        || stands_still(record, assessment);
+    let acts = matches!(
+        record.state,
+        ComponentState::Probation(_) | ComponentState::RollingBack(_) | ComponentState::Missing { .. }
+    ) || stands_still(record, assessment);
     match (acts, hindrance(material)) {
         (true, Some(hindrance)) => format!("nothing: {hindrance}. Otherwise: {plain}"),
         _ => plain,
@@ -153,10 +155,9 @@ fn hindrance(material: ReportInput<'_>) -> Option<String> {
 
 /// Whether its process hangs, and nothing but time is between it and a restart of its container.
 fn stands_still(record: &Record, assessment: Option<&Assessment>) -> bool {
-    let stalled =
-        assessment.is_some_and(|a| a.verdict == Verdict::Stalled && a.standstill.is_some() && a.cause.is_none());
+    let stalled = assessment.is_some_and(|a| a.verdict == Verdict::Stalled && a.stall.is_some() && a.cause.is_none());
     // Why it is left alone is told under the name by which deciding knows it.
-    stalled && matches!(record.slot, Slot::Steady { .. }) && !record.notices.contains_key(&Notice::StallLeft)
+    stalled && matches!(record.state, ComponentState::Steady { .. }) && !record.notices.contains_key(&Notice::StallLeft)
 }
 
 fn undisturbed(material: ReportInput<'_>, record: &Record, assessment: Option<&Assessment>) -> String {
@@ -165,23 +166,25 @@ fn undisturbed(material: ReportInput<'_>, record: &Record, assessment: Option<&A
     let verdict = assessment.map_or(Verdict::Unknown, |a| a.verdict);
     let back = record.goes_back_to().unwrap_or_default();
     let undecoded = record.notices.contains_key(&Notice::Undecodable);
-    match &record.slot {
-        Slot::Adopting { .. } if undecoded => {
+    match &record.state {
+        ComponentState::Adopting { .. } if undecoded => {
             "the operator must act: lastgood cannot read its manifest, and none of its generations is known-good yet"
                 .to_owned()
         }
-        Slot::Steady { .. } | Slot::Unread { .. } | Slot::Probation(_) if undecoded => format!(
-            "nothing while its pod runs, as lastgood cannot read its manifest; generation {back} is deployed if the \
+        ComponentState::Steady { .. } | ComponentState::Unread { .. } | ComponentState::Probation(_) if undecoded => {
+            format!(
+                "nothing while its pod runs, as lastgood cannot read its manifest; generation {back} is deployed if the \
              kubelet starts none"
-        ),
-        Slot::Held(held) => format!("the operator must act: {}", held.next_step),
-        Slot::RollingBack(rollback) if rollback.vacated.is_some() => {
+            )
+        }
+        ComponentState::Held(held) => format!("the operator must act: {}", held.next_step),
+        ComponentState::RollingBack(rollback) if rollback.vacated.is_some() => {
             format!("generation {} is deployed when the restore ends: {}", rollback.to, StageView::from(rollback.stage))
         }
-        Slot::RollingBack(rollback) => {
+        ComponentState::RollingBack(rollback) => {
             format!("generation {} is deployed: {}", rollback.to, StageView::from(rollback.stage))
         }
-        Slot::Probation(p) => {
+        ComponentState::Probation(p) => {
             let good = back;
             let decides = if p.served == Served::Yes {
                 format!("when it stays unhealthy for {}", roughly(policy.unhealthy_grace))
@@ -199,7 +202,7 @@ fn undisturbed(material: ReportInput<'_>, record: &Record, assessment: Option<&A
                 policy.max_crashes
             )
         }
-        Slot::Adopting { candidate, healthy } => match assessment.map(|a| &a.reads) {
+        ComponentState::Adopting { candidate, healthy } => match assessment.map(|a| &a.reads) {
             Some(Reads::Other { why }) => format!(
                 "nothing: generation {candidate} is unproven ({why}); it becomes known-good once a process that has \
                  loaded it is healthy for {}",
@@ -215,11 +218,11 @@ fn undisturbed(material: ReportInput<'_>, record: &Record, assessment: Option<&A
                 roughly(policy.adoption_soak.saturating_sub(*healthy))
             ),
         },
-        Slot::Unread { candidate, good, .. } => format!(
+        ComponentState::Unread { candidate, good, .. } => format!(
             "nothing: the probation of generation {candidate} begins when a process loads it; generation {good} still \
              runs"
         ),
-        Slot::Missing { how, age, .. } => match how {
+        ComponentState::Missing { how, age, .. } => match how {
             Gone::Deleted => format!(
                 "generation {back} is deployed in {}; `lastgood pause` prevents this",
                 roughly(grace(material, record).saturating_sub(*age))
@@ -243,7 +246,7 @@ fn undisturbed(material: ReportInput<'_>, record: &Record, assessment: Option<&A
                 )
             }
         },
-        Slot::Steady { good } => match (verdict, cause) {
+        ComponentState::Steady { good } => match (verdict, cause) {
             (Verdict::Healthy, _) if back != *good => format!(
                 "nothing: it is healthy and known-good; a failed change is rolled back to generation {back}, which is pinned"
             ),

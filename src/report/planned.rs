@@ -4,10 +4,12 @@ use std::fmt::Write as _;
 
 use serde::{Deserialize, Serialize};
 
+use crate::model::component_state::{Rollback, Stage, Way};
 use crate::model::lineage::ApiStop;
 use crate::model::memory::Record;
-use crate::model::slot::{Rollback, Stage, Way};
-use crate::model::{ComponentId, Decision, FileKind, FileState, Generation, Memory, Request, Role, Slot, Standing};
+use crate::model::{
+    ComponentId, ComponentState, Decision, FileKind, FileState, Generation, Memory, Request, Role, Trust,
+};
 
 /// A plan for a person to agree to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,13 +48,13 @@ impl Planned {
         let mut planned = Self { request: request.clone(), steps: Vec::new(), effects: Vec::new(), away_seconds: None };
         let after = |component| decision.memory.components.get(component).or_else(|| before.components.get(component));
         match request {
-            Request::Rollback { component, .. } => match after(component).map(|record| (record, &record.slot)) {
-                Some((record, Slot::RollingBack(rollback))) => planned.replaced(component, record, rollback),
+            Request::Rollback { component, .. } => match after(component).map(|record| (record, &record.state)) {
+                Some((record, ComponentState::RollingBack(rollback))) => planned.replaced(component, record, rollback),
                 Some((_, slot)) => planned.effects.push(format!("{component} is {slot}: nothing to do")),
                 None => planned.effects.push(format!("{component} is not known: nothing to do")),
             },
             Request::Vacate { component, seconds, .. } => {
-                if let Some((record, Slot::RollingBack(rollback))) = after(component).map(|record| (record, &record.slot)) {
+                if let Some((record, ComponentState::RollingBack(rollback))) = after(component).map(|record| (record, &record.state)) {
                     planned.vacated(component, record, rollback, *seconds);
                 }
             }
@@ -90,9 +92,9 @@ impl Planned {
                      again, until `lastgood release {component}`",
                     quarantined.unwrap_or_default()
                 ));
-                if let Some((record, Slot::RollingBack(rollback))) = after(component).map(|record| (record, &record.slot))
+                if let Some((record, ComponentState::RollingBack(rollback))) = after(component).map(|record| (record, &record.state))
                     && rollback.from == quarantined
-                    && before.components.get(component).is_none_or(|before| before.slot != record.slot)
+                    && before.components.get(component).is_none_or(|before| before.state != record.state)
                 {
                     planned.replaced(component, record, rollback);
                 }
@@ -232,7 +234,7 @@ impl Planned {
 
 /// The generation that a decision quarantined.
 fn newly_quarantined(before: Option<&Record>, after: &Record) -> Option<u32> {
-    let is = |generation: &&Generation| matches!(generation.standing, Standing::Quarantined { .. });
+    let is = |generation: &&Generation| matches!(generation.trust, Trust::Quarantined { .. });
     let was = |number| before.and_then(|before| before.generations.get(&number)).is_some_and(|was| is(&was));
     after.generations.values().filter(is).map(|generation| generation.number).find(|number| !was(*number))
 }

@@ -7,16 +7,16 @@ use jiff::Timestamp;
 
 use super::input::Process;
 use super::testing::{Scene, at, digest, event, generation, good, id, kubeadm, remote, rollback, snapshots};
+use crate::model::component_state::{Held, Probation, Stage, Until, Vacated};
 use crate::model::event::EventKind;
 use crate::model::inhibitor::Inhibitor;
 use crate::model::lineage::{ApiStop, WrongData, WrongDataKind};
-use crate::model::memory::{Pause, Pin, Stands};
+use crate::model::memory::{Deployed, Pause, Pin};
 use crate::model::notice::{NodeNotice, Notice};
 use crate::model::observation::Gone;
 use crate::model::policy::Mode;
-use crate::model::slot::{Held, Probation, Stage, Until, Vacated};
-use crate::model::verdict::{Cause, ProcessActivity, Reads, Standstill};
-use crate::model::{Slot, Standing, Verdict};
+use crate::model::verdict::{Cause, ProcessActivity, Reads, Stall};
+use crate::model::{ComponentState, Trust, Verdict};
 
 /// A situation: its name, the component it is about, and what makes it.
 pub(super) type Situation = (&'static str, &'static str, fn(&mut Scene));
@@ -43,7 +43,7 @@ pub(super) const ALL: &[Situation] = &[
     ("a candidate that waits for etcd", API, |s| {
         let mut probation = s.candidate(API);
         (probation.age, probation.crashes) = (Duration::from_secs(100), 1);
-        s.record(API).slot = Slot::Probation(probation);
+        s.record(API).state = ComponentState::Probation(probation);
         bad(s, API, Verdict::Failing, "livez answered 500");
         s.assessment(API).cause = Some(Cause::Component { id: id("etcd"), verdict: Verdict::Down });
         bad(s, "etcd", Verdict::Down, "its container exited with code 1");
@@ -51,20 +51,20 @@ pub(super) const ALL: &[Situation] = &[
     ("a candidate that has served for a minute", "etcd", |s| {
         let mut probation = s.candidate("etcd");
         probation.healthy = Duration::from_secs(60);
-        s.record("etcd").slot = Slot::Probation(probation);
+        s.record("etcd").state = ComponentState::Probation(probation);
     }),
     ("a candidate that breaks a dependent", API, |s| {
         let probation = s.candidate(API);
-        s.record(API).slot = Slot::Probation(probation);
-        s.assessment(API).harms = Some(id(SCHEDULER));
+        s.record(API).state = ComponentState::Probation(probation);
+        s.assessment(API).breaks_dependent = Some(id(SCHEDULER));
     }),
     ("files that the process has not read", API, |s| {
         s.candidate(API);
-        s.record(API).slot = Slot::Unread { candidate: 2, good: 1, age: Duration::from_secs(5) };
+        s.record(API).state = ComponentState::Unread { candidate: 2, good: 1, age: Duration::from_secs(5) };
     }),
     ("a rollback", API, |s| {
         s.candidate(API);
-        s.record(API).slot = Slot::RollingBack(rollback(Stage::AwaitingServing));
+        s.record(API).state = ComponentState::RollingBack(rollback(Stage::AwaitingServing));
         bad(s, API, Verdict::Down, "its container exited with code 1");
         s.last.push(event(
             EventKind::State,
@@ -76,7 +76,8 @@ pub(super) const ALL: &[Situation] = &[
     }),
     ("a restore", "etcd", |s| {
         let vacated = Some(Vacated { longest: Duration::from_secs(3600) });
-        s.record("etcd").slot = Slot::RollingBack(crate::model::slot::Rollback { vacated, ..rollback(Stage::Vacant) });
+        s.record("etcd").state =
+            ComponentState::RollingBack(crate::model::component_state::Rollback { vacated, ..rollback(Stage::Vacant) });
         bad(s, "etcd", Verdict::Down, "no container of it runs");
     }),
     ("deleted", SCHEDULER, |s| missing(s, SCHEDULER, Gone::Deleted)),
@@ -128,14 +129,14 @@ pub(super) const ALL: &[Situation] = &[
     }),
     ("a quarantined generation", API, |s| {
         let why = "2 crashes: unknown flag".to_owned();
-        let quarantined = Standing::Quarantined { why: why.clone(), since: at("20:05:00") };
+        let quarantined = Trust::Quarantined { why: why.clone(), since: at("20:05:00") };
         s.record(API).generations.insert(2, generation(API, 2, quarantined));
         s.last.push(event(EventKind::Generation, API, Some("candidate"), "quarantined", &why));
     }),
     ("a pinned generation", "etcd", pinned),
     ("the pinned generation itself on trial", "etcd", |s| {
         pinned(s);
-        s.record("etcd").slot = Slot::Probation(Probation::begin(1, 2));
+        s.record("etcd").state = ComponentState::Probation(Probation::begin(1, 2));
     }),
     ("etcd serves an empty store", API, |s| {
         let api = ApiStop::Stopped { component: id(API), generation: 1, out: true, since: at("20:09:00") };
@@ -176,22 +177,22 @@ fn bad(scene: &mut Scene, name: &str, verdict: Verdict, evidence: &str) {
 }
 
 fn adopting(scene: &mut Scene, name: &str) {
-    scene.record(name).slot = Slot::Adopting { candidate: 1, healthy: Duration::from_secs(37) };
-    scene.record(name).generations.insert(1, generation(name, 1, Standing::Candidate));
+    scene.record(name).state = ComponentState::Adopting { candidate: 1, healthy: Duration::from_secs(37) };
+    scene.record(name).generations.insert(1, generation(name, 1, Trust::Candidate));
 }
 
 fn missing(scene: &mut Scene, name: &str, how: Gone) {
-    scene.record(name).slot =
-        Slot::Missing { good: 1, how, since: Timestamp::UNIX_EPOCH, age: Duration::from_secs(20) };
+    scene.record(name).state =
+        ComponentState::Missing { good: 1, how, since: Timestamp::UNIX_EPOCH, age: Duration::from_secs(20) };
 }
 
 fn stalled(scene: &mut Scene) {
     bad(scene, "etcd", Verdict::Stalled, "it took the connection and did not answer within 2 s");
-    scene.assessment("etcd").standstill = Some(Standstill { container: "c1".to_owned(), at: ProcessActivity::Stopped });
+    scene.assessment("etcd").stall = Some(Stall { container: "c1".to_owned(), at: ProcessActivity::Stopped });
 }
 
 fn held(scene: &mut Scene) {
-    scene.record(API).slot = Slot::Held(Held {
+    scene.record(API).state = ComponentState::Held(Held {
         over: Some(1),
         good: Some(1),
         why: "4 actions within the hour did not help".to_owned(),
@@ -209,8 +210,8 @@ fn paused(scene: &mut Scene) {
 fn pinned(scene: &mut Scene) {
     let record = scene.record("etcd");
     record.generations.insert(2, generation("etcd", 2, good()));
-    record.slot = Slot::Steady { good: 2 };
-    record.stands = Some(Stands { digest: digest("etcd", 2), changed: at("20:08:00") });
+    record.state = ComponentState::Steady { good: 2 };
+    record.deployed = Some(Deployed { digest: digest("etcd", 2), changed: at("20:08:00") });
     record.pinned = Some(Pin { generation: 1, reason: "audited".to_owned(), since: at("20:09:00") });
 }
 

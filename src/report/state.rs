@@ -6,8 +6,8 @@ use std::fmt;
 use serde::de::value::{Error, StrDeserializer};
 use serde::{Deserialize, Serialize};
 
-use crate::model::Slot;
-use crate::model::slot::Stage;
+use crate::model::ComponentState;
+use crate::model::component_state::Stage;
 
 /// A component's place in the state machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,17 +62,17 @@ impl State {
     }
 }
 
-impl From<&Slot> for State {
-    fn from(slot: &Slot) -> Self {
+impl From<&ComponentState> for State {
+    fn from(slot: &ComponentState) -> Self {
         match slot {
-            Slot::Adopting { .. } => Self::Adopting,
-            Slot::Steady { .. } => Self::Steady,
-            Slot::Unread { .. } => Self::Unread,
-            Slot::Probation(_) => Self::Probation,
-            Slot::RollingBack(rollback) if rollback.vacated.is_some() => Self::Vacated,
-            Slot::RollingBack(_) => Self::RollingBack,
-            Slot::Missing { .. } => Self::Missing,
-            Slot::Held(_) => Self::Held,
+            ComponentState::Adopting { .. } => Self::Adopting,
+            ComponentState::Steady { .. } => Self::Steady,
+            ComponentState::Unread { .. } => Self::Unread,
+            ComponentState::Probation(_) => Self::Probation,
+            ComponentState::RollingBack(rollback) if rollback.vacated.is_some() => Self::Vacated,
+            ComponentState::RollingBack(_) => Self::RollingBack,
+            ComponentState::Missing { .. } => Self::Missing,
+            ComponentState::Held(_) => Self::Held,
         }
     }
 }
@@ -146,11 +146,11 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::model::component_state::{Held, Probation, Rollback, Until, Vacated, Way};
     use crate::model::observation::Gone;
-    use crate::model::slot::{Held, Probation, Rollback, Until, Vacated, Way};
 
-    fn rolling_back(vacated: Option<Vacated>) -> Slot {
-        Slot::RollingBack(Rollback {
+    fn rolling_back(vacated: Option<Vacated>) -> ComponentState {
+        ComponentState::RollingBack(Rollback {
             from: Some(2),
             way: Way::InPlace,
             stage: Stage::PuttingIn,
@@ -160,18 +160,18 @@ mod tests {
     }
 
     /// One slot of every kind.
-    fn slots() -> Vec<Slot> {
+    fn slots() -> Vec<ComponentState> {
         let held = Held { over: None, good: None, why: String::new(), next_step: String::new(), until: Until::Person };
         let (since, age) = (jiff::Timestamp::UNIX_EPOCH, Duration::ZERO);
         vec![
-            Slot::Adopting { candidate: 1, healthy: age },
-            Slot::Steady { good: 1 },
-            Slot::Unread { candidate: 2, good: 1, age },
-            Slot::Probation(Probation::begin(2, 1)),
+            ComponentState::Adopting { candidate: 1, healthy: age },
+            ComponentState::Steady { good: 1 },
+            ComponentState::Unread { candidate: 2, good: 1, age },
+            ComponentState::Probation(Probation::begin(2, 1)),
             rolling_back(None),
             rolling_back(Some(Vacated { longest: age })),
-            Slot::Missing { good: 1, how: Gone::Deleted, since, age },
-            Slot::Held(held),
+            ComponentState::Missing { good: 1, how: Gone::Deleted, since, age },
+            ComponentState::Held(held),
         ]
     }
 

@@ -9,16 +9,16 @@ use super::counters::Counters;
 use super::history::stands;
 use super::input::{Agent, Process, ReportInput, between};
 use super::next_action;
-use super::shelf::SnapshotsView;
+use super::snapshot_list::SnapshotsView;
 use super::state::{StageView, State};
+use crate::model::component_state::Stage;
 use crate::model::event::EventKind;
 use crate::model::inhibitor::Inhibitor;
 use crate::model::lineage::{ApiStop, WrongDataKind};
 use crate::model::memory::Record;
 use crate::model::notice::NodeNotice;
 use crate::model::policy::Mode;
-use crate::model::slot::Stage;
-use crate::model::{Assessment, ComponentId, Event, Memory, Role, Slot, Verdict};
+use crate::model::{Assessment, ComponentId, ComponentState, Event, Memory, Role, Verdict};
 
 /// Whether an event is one of those a status ends with: what was asked for and done, and what led to it or came of it.
 pub fn is_of_note(event: &Event) -> bool {
@@ -354,8 +354,8 @@ impl Component {
         let verdict = assessment.map(|a| a.verdict).or(last.map(|(v, _)| v)).unwrap_or(Verdict::Unknown);
         let policy = material.policy;
         let (mut trial, mut replacement, mut held) = (None, None, None);
-        match &record.slot {
-            Slot::Adopting { healthy, .. } => {
+        match &record.state {
+            ComponentState::Adopting { healthy, .. } => {
                 trial = Some(Trial {
                     healthy_seconds: healthy.as_secs(),
                     soak_seconds: policy.adoption_soak.as_secs(),
@@ -363,7 +363,7 @@ impl Component {
                     crashes: 0,
                 });
             }
-            Slot::Probation(probation) => {
+            ComponentState::Probation(probation) => {
                 trial = Some(Trial {
                     healthy_seconds: probation.healthy.as_secs(),
                     soak_seconds: policy.candidate_soak.as_secs(),
@@ -371,7 +371,7 @@ impl Component {
                     crashes: probation.crashes,
                 });
             }
-            Slot::RollingBack(rollback) => {
+            ComponentState::RollingBack(rollback) => {
                 replacement = Some(Replacement {
                     from: rollback.from,
                     to: rollback.to,
@@ -380,17 +380,17 @@ impl Component {
                     vacant: rollback.stage == Stage::Vacant,
                 });
             }
-            Slot::Held(slot) => {
+            ComponentState::Held(slot) => {
                 held = Some(HeldView { why: slot.why.clone(), next_step: slot.next_step.clone() });
             }
-            Slot::Steady { .. } | Slot::Unread { .. } | Slot::Missing { .. } => {}
+            ComponentState::Steady { .. } | ComponentState::Unread { .. } | ComponentState::Missing { .. } => {}
         }
         Self {
             component: id.clone(),
             role: record.role,
             verdict,
             since: assessment.map(|a| a.since).or(last.map(|(_, since)| since)),
-            state: if next_action::is_withheld(material, id) { State::Stopped } else { State::from(&record.slot) },
+            state: if next_action::is_withheld(material, id) { State::Stopped } else { State::from(&record.state) },
             proof: proof(record, assessment),
             generation: stands(record),
             known_good: record.goes_back_to().or_else(|| record.known_good().next().map(|g| g.number)),
@@ -408,11 +408,11 @@ impl Component {
 fn proof(record: &Record, assessment: Option<&Assessment>) -> ProofView {
     use crate::model::verdict::Reads;
     let generation = stands(record).and_then(|number| record.generations.get(&number));
-    let unread =
-        matches!(record.slot, Slot::Unread { .. }) || matches!(assessment.map(|a| &a.reads), Some(Reads::Other { .. }));
-    match generation.map(|generation| &generation.standing) {
+    let unread = matches!(record.state, ComponentState::Unread { .. })
+        || matches!(assessment.map(|a| &a.reads), Some(Reads::Other { .. }));
+    match generation.map(|generation| &generation.trust) {
         None => ProofView::Nothing,
-        Some(crate::model::Standing::Quarantined { .. }) => ProofView::Quarantined,
+        Some(crate::model::Trust::Quarantined { .. }) => ProofView::Quarantined,
         Some(standing) if standing.is_known_good() => ProofView::KnownGood,
         Some(_) if unread => ProofView::Unproven,
         Some(_) => ProofView::OnTrial,

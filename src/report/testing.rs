@@ -8,16 +8,16 @@ use jiff::Timestamp;
 use super::input::{Agent, Process, ReportInput};
 use super::status::{Component, Status};
 use super::{Explanation, Planned};
+use crate::model::component_state::{Probation, Rollback, Stage, Way, Wish};
 use crate::model::event::EventKind;
 use crate::model::generation::Stored;
 use crate::model::inhibitor::Inhibitor;
-use crate::model::memory::{Record, Stands};
-use crate::model::slot::{Probation, Rollback, Stage, Way, Wish};
+use crate::model::memory::{Deployed, Record};
 use crate::model::snapshot::{Failed, Failing, Newest, Remote, Sent};
 use crate::model::verdict::Reads;
 use crate::model::{
-    Assessment, ComponentId, Decision, Digest, Event, Generation, Judgement, Memory, Policy, Proof, Request, Role,
-    Slot, Snapshots, Standing, Verdict,
+    Assessment, ComponentId, ComponentState, Decision, Digest, Event, Generation, Judgement, Memory, Policy, Proof,
+    Request, Role, Snapshots, Trust, Verdict,
 };
 
 pub(super) fn at(time: &str) -> Timestamp {
@@ -32,7 +32,7 @@ pub(super) fn id(name: &str) -> ComponentId {
     ComponentId::system(name)
 }
 
-pub(super) fn generation(name: &str, number: u32, standing: Standing) -> Generation {
+pub(super) fn generation(name: &str, number: u32, trust: Trust) -> Generation {
     Generation {
         raw_digest: Digest::of(b"raw"),
         startup_budget: Duration::from_secs(250),
@@ -49,7 +49,7 @@ pub(super) fn generation(name: &str, number: u32, standing: Standing) -> Generat
         first_seen: at("20:00:00"),
         served: Some(at("20:00:10")),
         rewritten: 0,
-        standing,
+        trust,
         stored: Stored::Yes,
     }
 }
@@ -58,9 +58,9 @@ pub(super) fn digest(name: &str, number: u32) -> Digest {
     Digest::of(format!("{name} {number}").as_bytes())
 }
 
-pub(super) fn good() -> Standing {
+pub(super) fn good() -> Trust {
     let proof = Proof::Soak { seconds: 60, evidence: "livez answered".to_owned() };
-    Standing::KnownGood { proof, since: at("20:01:00") }
+    Trust::KnownGood { proof, since: at("20:01:00") }
 }
 
 pub(super) fn kubeadm() -> Inhibitor {
@@ -98,12 +98,12 @@ impl Scene {
 
     pub(super) fn add(&mut self, name: &str, role: Role) {
         let record = Record {
-            stands: Some(Stands { digest: digest(name, 1), changed: at("19:00:00") }),
+            deployed: Some(Deployed { digest: digest(name, 1), changed: at("19:00:00") }),
             generations: BTreeMap::from([(1, generation(name, 1, good()))]),
             next_number: 2,
             last_served: Some(1),
             verdict: Some((Verdict::Healthy, at("20:00:10"))),
-            ..Record::new(role, Slot::Steady { good: 1 })
+            ..Record::new(role, ComponentState::Steady { good: 1 })
         };
         self.memory.components.insert(id(name), record);
         let assessment = Assessment {
@@ -117,9 +117,9 @@ impl Scene {
             crash: None,
             uid: Some("abc".to_owned()),
             reads: Reads::All,
-            harms: None,
+            breaks_dependent: None,
             address_in_use: false,
-            standstill: None,
+            stall: None,
         };
         self.judgement.components.insert(id(name), assessment);
     }
@@ -135,8 +135,8 @@ impl Scene {
     /// A candidate stands.
     pub(super) fn candidate(&mut self, name: &str) -> Probation {
         let record = self.record(name);
-        record.generations.insert(2, generation(name, 2, Standing::Candidate));
-        record.stands = Some(Stands { digest: digest(name, 2), changed: at("20:08:00") });
+        record.generations.insert(2, generation(name, 2, Trust::Candidate));
+        record.deployed = Some(Deployed { digest: digest(name, 2), changed: at("20:08:00") });
         Probation::begin(2, 1)
     }
 

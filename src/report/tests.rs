@@ -11,13 +11,13 @@ use super::state::{StageView, State};
 use super::status::{Overall, ProofView, Status, is_of_note};
 use super::testing::{Scene, at, event, generation, id, now, planned, rollback, snapshots};
 use super::{Explanation, Format, History, Paint, systemd_line};
+use crate::model::component_state::{Rollback, Stage};
 use crate::model::event::EventKind;
 use crate::model::format::NewerFile;
 use crate::model::inhibitor::Inhibitor;
 use crate::model::memory::Pin;
 use crate::model::policy::Mode;
-use crate::model::slot::{Rollback, Stage};
-use crate::model::{Request, Slot, Standing, Verdict};
+use crate::model::{ComponentState, Request, Trust, Verdict};
 
 /// Texts under their titles, as one golden file.
 fn story(sections: impl Iterator<Item = (String, String)>) -> String {
@@ -242,13 +242,13 @@ fn the_texts_of_plans() {
     let mut scene = Scene::new();
     scene.candidate("etcd");
     let before = scene.memory.clone();
-    let quarantined = Standing::Quarantined { why: "a person says so".to_owned(), since: now() };
+    let quarantined = Trust::Quarantined { why: "a person says so".to_owned(), since: now() };
     scene.record("etcd").generations.insert(2, generation("etcd", 2, quarantined));
     let quarantine = Request::Quarantine { component: component.clone(), number, reason };
     let marked = planned(&quarantine, &before, &scene.memory);
     assert!(!marked.replaces());
     add("quarantine etcd, where nothing is rolled back", marked.text());
-    scene.record("etcd").slot = Slot::RollingBack(rollback(Stage::PuttingIn));
+    scene.record("etcd").state = ComponentState::RollingBack(rollback(Stage::PuttingIn));
     let reverted = planned(&quarantine, &before, &scene.memory);
     assert!(reverted.replaces());
     add("quarantine etcd", reverted.text());
@@ -256,7 +256,7 @@ fn the_texts_of_plans() {
     add("release etcd 2", planned(&release, &scene.memory, &before).text());
 
     let intruders = vec!["etcd.yaml.bak".to_owned()];
-    scene.record("etcd").slot = Slot::RollingBack(Rollback { intruders, ..rollback(Stage::Parking) });
+    scene.record("etcd").state = ComponentState::RollingBack(Rollback { intruders, ..rollback(Stage::Parking) });
     let request = Request::Rollback { component, to: None };
     let parks = planned(&request, &before, &scene.memory);
     assert_eq!(parks.away_seconds, Some((13, 35)), "without an API server to ask");
@@ -268,10 +268,10 @@ fn the_texts_of_plans() {
 fn the_systemd_line_is_one_line_without_a_clock() {
     let mut scene = Scene::new();
     let mut probation = scene.candidate("etcd");
-    scene.record("etcd").slot = Slot::Probation(probation.clone());
+    scene.record("etcd").state = ComponentState::Probation(probation.clone());
     let first = systemd_line(&scene.status());
     probation.age = Duration::from_secs(5);
-    scene.record("etcd").slot = Slot::Probation(probation);
+    scene.record("etcd").state = ComponentState::Probation(probation);
     assert_eq!(first, systemd_line(&scene.status()), "it would be sent at every pass");
     scene.inhibitors.push(Inhibitor::ReadOnly { why: "read-only\nfile system".to_owned() });
     assert!(!systemd_line(&scene.status()).contains('\n'));

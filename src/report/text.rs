@@ -161,8 +161,11 @@ impl Explanation {
         if let Some(reads) = &self.reads {
             let _ = writeln!(out, "  process: {reads}");
         }
-        if let Some(harms) = &self.harms {
-            let _ = writeln!(out, "  breaks: {harms} became unhealthy since this change, and has not changed itself");
+        if let Some(breaks_dependent) = &self.breaks_dependent {
+            let _ = writeln!(
+                out,
+                "  breaks: {breaks_dependent} became unhealthy since this change, and has not changed itself"
+            );
         }
         section(&mut out, "Evidence", self.evidence.iter().cloned());
         section(&mut out, "Notices", self.notices.iter().cloned());

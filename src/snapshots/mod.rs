@@ -37,7 +37,7 @@ pub use checksum::Checksum;
 pub use directory::{Directory, Locked};
 pub use name::{Name, NotAName, Origin};
 pub use proof::{Found, Proof, in_the_way};
-pub use task::SLOT;
+pub use task::REGISTRATION;
 pub use verify::{By, Depth, verify};
 
 use bundle::Bundle;

@@ -30,7 +30,7 @@ use crate::config::size::roughly;
 use crate::etcd::snapshot::{TRAILER, reread};
 use crate::etcd::wal;
 use crate::model::Digest;
-use crate::observe::{Feed, Way};
+use crate::observe::{EtcdEndpoint, Feed};
 use crate::sys::clock;
 use crate::sys::files;
 use crate::sys::io_priority::yield_the_disk;
@@ -147,7 +147,7 @@ pub struct Proven {
 ///
 /// # Errors
 /// [`Fault`]; nothing is left behind then.
-pub async fn from_member(way: &Way, limits: Limits, dir: &Path, progress: &Progress) -> Result<Taken, Fault> {
+pub async fn from_member(way: &EtcdEndpoint, limits: Limits, dir: &Path, progress: &Progress) -> Result<Taken, Fault> {
     let deadline = Instant::now() + limits.all;
     let at = clock::now().wall;
     let (status, mut feed) = Feed::open(way, limits.stall).await.map_err(Fault::Member)?;

@@ -30,7 +30,7 @@ use super::task_input::TaskInput;
 use super::{bundle, look, schedule};
 use crate::config::duration::roughly;
 use crate::config::{Settings, size};
-use crate::feature::{Feature, Inbox, PassEnd, Slot, View};
+use crate::feature::{Feature, Inbox, PassEnd, Registration, View};
 use crate::model::event::EventKind;
 use crate::model::memory::Machine;
 use crate::model::notice::FeatureNotice;
@@ -50,7 +50,7 @@ const FRESH: Duration = Duration::from_secs(5 * 60);
 /// A member answers every two seconds; a pass takes its answer a moment later.
 const CONFIRMED_WITHIN: Duration = Duration::from_secs(30);
 /// Snapshots, in the agent's table of features.
-pub const SLOT: Slot = Slot {
+pub const REGISTRATION: Registration = Registration {
     name: "snapshots",
     start: |settings, machine, inbox| Box::new(SnapshotTask::start(settings, machine, inbox)),
 };

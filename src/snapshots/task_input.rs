@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::decide;
 use crate::feature::PassEnd;
 use crate::model::observation::BusyKind;
-use crate::model::{Role, Slot};
+use crate::model::{ComponentState, Role};
 use crate::observe::LocalMember;
 
 /// What a pass knows and the keeper wants to.
@@ -25,12 +25,14 @@ impl TaskInput {
         let PassEnd { seen, memory, member } = pass;
         let status = member.and_then(|member| seen.etcd.get(&member.component));
         let kubeadm = seen.node.busy.iter().find(|process| process.kind == BusyKind::Kubeadm);
-        let etcd = memory.components.values().find(|record| record.role == Role::Etcd).map(|record| &record.slot);
+        let etcd = memory.components.values().find(|record| record.role == Role::Etcd).map(|record| &record.state);
         let work_ahead = match (&memory.pause, kubeadm, etcd) {
             (_, Some(process), _) => Some(format!("kubeadm is at work (pid {})", process.pid)),
             (Some(_), None, _) => Some("an operator is about to work on this node (paused)".to_owned()),
             // The change may convert the data to a form that no older etcd opens.
-            (None, None, Some(slot @ (Slot::Probation(_) | Slot::RollingBack(_)))) => Some(format!("etcd is {slot}")),
+            (None, None, Some(slot @ (ComponentState::Probation(_) | ComponentState::RollingBack(_)))) => {
+                Some(format!("etcd is {slot}"))
+            }
             (None, None, _) => None,
         };
         let answered = status.filter(|status| status.own.is_some()).map(|status| status.at);

@@ -26,7 +26,7 @@ const BODIES: [(&str, &str, &str); 11] = [
     ("event", "src/model/event.rs", "Event"),
     ("generation", "src/record/generations.rs", "Described"),
     ("intent", "src/etcd/restore/intent.rs", "Intent"),
-    ("known", "src/model/etcd_history.rs", "Known"),
+    ("known", "src/model/etcd_history.rs", "EtcdHistory"),
     ("memory", "src/model/memory.rs", "Memory"),
     ("proof", "src/snapshots/proof.rs", "Proof"),
     ("published", "src/record/published.rs", "PublishedFile"),
@@ -232,7 +232,7 @@ fn what_is_recorded_of_the_fields_is_complete() {
     let memory = listed(&sources, "src/model/memory.rs", "Memory");
     // The body, a type of a map in a vector in a tuple of another file, an attribute and a variant.
     for part in
-        ["Memory\n", "  change_set: Option<ChangeSet> [default", "Slot [", "  Held\n    0: Held\n", "ClosureFile\n"]
+        ["Memory\n", "  change_set: Option<ChangeSet> [default", "ComponentState [", "  Held\n    0: Held\n", "ClosureFile\n"]
     {
         assert!(memory.contains(part), "{part:?} is missing in\n{memory}");
     }

@@ -136,7 +136,10 @@ impl Attributes {
             self.is_test |= written == "test" || ["cfg(test)", "cfg(all(test"].iter().any(|is| written.starts_with(is));
             self.is_help |= written.starts_with("derive(")
                 && written.split(|c: char| !c.is_alphanumeric()).any(|name| CLAP.contains(&name));
-            literals(attribute, texts);
+            // Names in files stay until their format changes.
+            if !written.starts_with("serde(") {
+                literals(attribute, texts);
+            }
         }
         if self.is_help {
             texts.append(&mut self.docs);

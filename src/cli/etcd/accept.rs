@@ -1,19 +1,19 @@
 //! `lastgood etcd accept-data`: the operator accepts the data that etcd serves, although they are not those on record.
 //! The plan is shown first.
 
-use crate::cli::{Care, Exit, Failure, out, rollback};
+use crate::cli::{ConfirmArgs, Exit, Failure, out, rollback};
 use crate::config::Settings;
-use crate::control::How;
+use crate::control::Execution;
 use crate::model::Request;
 use crate::ops::backend::Backend;
 use crate::ops::follow;
 use crate::report::Format;
 
 /// Shows what follows, asks, and does it.
-pub(super) async fn accept(settings: &Settings, care: Care) -> Result<Exit, Failure> {
+pub(super) async fn accept(settings: &Settings, care: ConfirmArgs) -> Result<Exit, Failure> {
     let request = Request::AcceptData { component: None };
     let mut backend = Backend::open(settings).await?;
-    let planned = backend.perform(request.clone(), How::DryRun, &mut follow::tell).await?;
+    let planned = backend.perform(request.clone(), Execution::DryRun, &mut follow::tell).await?;
     if care.dry_run {
         return out::text(&care.output.print(&planned, |planned| planned.text())?);
     }
@@ -24,6 +24,6 @@ pub(super) async fn accept(settings: &Settings, care: Care) -> Result<Exit, Fail
     if !care.yes && !rollback::agreed()? {
         return Err(Failure { exit: Exit::Refused, sentence: "nothing was changed".to_owned() });
     }
-    backend.perform(request, How::ForReal, &mut follow::tell).await?;
+    backend.perform(request, Execution::ForReal, &mut follow::tell).await?;
     out::text("accepted; `lastgood status` shows what follows\n")
 }

@@ -3,10 +3,10 @@
 
 mod accept;
 mod bundle;
+mod list;
 mod remote;
 mod restore;
 mod save;
-mod shelf;
 mod sizing;
 mod snapshot;
 mod status;
@@ -20,7 +20,7 @@ pub use restore::RestoreArgs;
 pub use sizing::SizingArgs;
 pub use snapshot::SnapshotCommand;
 
-use super::{Care, Exit, Failure};
+use super::{ConfirmArgs, Exit, Failure};
 use crate::config::Settings;
 use crate::report::Format;
 
@@ -45,7 +45,7 @@ pub enum EtcdCommand {
     /// Accept the data that etcd serves as the right ones, although they differ from the data on record; prints the plan and
     /// asks first. Then lastgood starts kube-apiserver again and restarts the components that read the other data
     #[command(after_help = "EXAMPLES\n  lastgood etcd accept-data --dry-run\n  lastgood etcd accept-data")]
-    AcceptData(Care),
+    AcceptData(ConfirmArgs),
     /// Restore etcd's data directory from a snapshot; prints the plan and asks first; the old data are kept
     #[command(
         after_help = "EXAMPLES\n  lastgood etcd restore --from latest --dry-run\n  lastgood etcd restore --from /backup/etcd.db\n  lastgood etcd restore --from s3://backups/etcd"
@@ -73,7 +73,7 @@ pub(super) async fn etcd(settings: &Settings, command: EtcdCommand) -> Result<Ex
         EtcdCommand::Restore(mut args) => {
             // What is fetched is here as long as it is being restored.
             let fetched = match remote::Where::of(args.from())? {
-                remote::Where::Place(place) => Some(remote::fetch(settings, &place, args.trust()).await?),
+                remote::Where::ObjectUrl(place) => Some(remote::fetch(settings, &place, args.trust()).await?),
                 remote::Where::File(_) => None,
             };
             let Some(fetched) = &fetched else { return restore::restore(settings, &args).await };

@@ -9,16 +9,16 @@ use jiff::Timestamp;
 use tokio::time::timeout;
 
 use super::bundle::but;
-use super::shelf::agreed_to;
-use crate::cli::{Care, Exit, Failure, out};
+use super::list::agreed_to;
+use crate::cli::{ConfirmArgs, Exit, Failure, out};
 use crate::config::Settings;
-use crate::config::place::{NotAPlace, Place};
+use crate::config::object_url::{NotAPlace, ObjectUrl};
 use crate::etcd::snapshot::{RawCopy, verify};
 use crate::ops::progress::Progress as Line;
-use crate::report::{Format, Shelf, Snapshot, SnapshotRow};
+use crate::report::{Format, Snapshot, SnapshotList, SnapshotRow};
 use crate::snapshots::bundle::{self, Bundle, Staged};
+use crate::snapshots::remote::list::Proofs;
 use crate::snapshots::remote::send::{Doing, Parcel, Progress};
-use crate::snapshots::remote::shelf::Proofs;
 use crate::snapshots::remote::{Fetched, Remote, Stored, Surplus, Trouble, meant, own_clusters, surplus};
 use crate::snapshots::retention::Rules;
 use crate::snapshots::save::Proven;
@@ -31,16 +31,16 @@ const TAKE_BACK: Duration = Duration::from_secs(10);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Where {
     File(PathBuf),
-    Place(Place),
+    ObjectUrl(ObjectUrl),
 }
 
 impl Where {
     /// What is in an argument.
     pub(super) fn of(given: &Path) -> Result<Self, Failure> {
-        match given.to_str().filter(|text| Place::is_meant(text)) {
+        match given.to_str().filter(|text| ObjectUrl::is_meant(text)) {
             Some(text) => text
                 .parse()
-                .map(Self::Place)
+                .map(Self::ObjectUrl)
                 .map_err(|error: NotAPlace| Failure { exit: Exit::Usage, sentence: error.to_string() }),
             None => Ok(Self::File(given.to_owned())),
         }
@@ -48,18 +48,18 @@ impl Where {
 }
 
 /// Where snapshots are sent by themselves.
-pub(super) fn configured(settings: &Settings) -> Result<Place, Failure> {
+pub(super) fn configured(settings: &Settings) -> Result<ObjectUrl, Failure> {
     let url = settings.snapshots.remote.url.as_deref();
     let url =
         url.ok_or_else(|| Failure::refused("no object storage is configured: set snapshots.remote.url".to_owned()))?;
     url.parse().map_err(|error: NotAPlace| Failure::failed(error.to_string()))
 }
 
-fn open(settings: &Settings, place: &Place) -> Result<Remote, Failure> {
+fn open(settings: &Settings, place: &ObjectUrl) -> Result<Remote, Failure> {
     Ok(Remote::open(&settings.snapshots.remote, place)?)
 }
 
-fn row(place: &Place, stored: &Stored, now: Timestamp, why: Option<String>) -> SnapshotRow {
+fn row(place: &ObjectUrl, stored: &Stored, now: Timestamp, why: Option<String>) -> SnapshotRow {
     SnapshotRow {
         path: format!("{place}/{}", stored.name),
         at: stored.name.at,
@@ -73,20 +73,20 @@ fn row(place: &Place, stored: &Stored, now: Timestamp, why: Option<String>) -> S
     }
 }
 
-pub(super) async fn list(settings: &Settings, place: &Place, output: Format) -> Result<Exit, Failure> {
-    let shelf = open(settings, place)?.shelf(&mut Proofs::default()).await?;
+pub(super) async fn list(settings: &Settings, place: &ObjectUrl, output: Format) -> Result<Exit, Failure> {
+    let list = open(settings, place)?.list(&mut Proofs::default()).await?;
     let now = Timestamp::now();
-    let rows = shelf.stored.iter().map(|stored| row(place, stored, now, None)).collect();
-    out::text(&output.print(&Shelf::new(place.to_string(), rows), Shelf::text)?)
+    let rows = list.stored.iter().map(|stored| row(place, stored, now, None)).collect();
+    out::text(&output.print(&SnapshotList::new(place.to_string(), rows), SnapshotList::text)?)
 }
 
 /// `named`: the clusters that the operator names; none: this node's.
-pub(super) async fn prune(settings: &Settings, named: BTreeSet<u64>, care: Care) -> Result<Exit, Failure> {
+pub(super) async fn prune(settings: &Settings, named: BTreeSet<u64>, care: ConfirmArgs) -> Result<Exit, Failure> {
     let output = care.output;
     let place = configured(settings)?;
     let now = Timestamp::now();
     let rules = Rules::from(&settings.snapshots.remote);
-    let there = open(settings, &place)?.shelf(&mut Proofs::default()).await?;
+    let there = open(settings, &place)?.list(&mut Proofs::default()).await?;
     let clusters = match named.is_empty() {
         true => {
             let own = own_clusters(settings, &Directory::at(&settings.snapshot_dir()).list()?);
@@ -99,22 +99,22 @@ pub(super) async fn prune(settings: &Settings, named: BTreeSet<u64>, care: Care)
         false => named,
     };
     let planned = surplus(&there, &clusters, &rules, now);
-    let shelf = |gone: &[Surplus]| {
+    let list = |gone: &[Surplus]| {
         let rows = gone.iter().map(|(stored, why)| row(&place, stored, now, Some(why.to_string()))).collect();
-        Shelf::new(place.to_string(), rows)
+        SnapshotList::new(place.to_string(), rows)
     };
     let of = if clusters.is_empty() { "any cluster".to_owned() } else { format!("cluster {}", listed(&clusters)) };
-    if let Some(exit) = agreed_to(&shelf(&planned), care, &format!("nothing to prune of {of}"))? {
+    if let Some(exit) = agreed_to(&list(&planned), care, &format!("nothing to prune of {of}"))? {
         return Ok(exit);
     }
     // What was shown may have changed while the operator thought: only what goes by the rules now, and was shown, goes.
     let remote = open(settings, &place)?;
-    let mut gone = surplus(&remote.shelf(&mut Proofs::default()).await?, &clusters, &rules, now);
+    let mut gone = surplus(&remote.list(&mut Proofs::default()).await?, &clusters, &rules, now);
     gone.retain(|(gone, _)| planned.iter().any(|(planned, _)| planned.name == gone.name));
     for (stored, _) in &gone {
         remote.remove(stored).await?;
     }
-    out::text(&output.print(&shelf(&gone), |shelf| format!("pruned {} snapshots\n", shelf.snapshots.len()))?)
+    out::text(&output.print(&list(&gone), |list| format!("pruned {} snapshots\n", list.snapshots.len()))?)
 }
 
 fn listed(clusters: &BTreeSet<u64>) -> String {
@@ -124,7 +124,7 @@ fn listed(clusters: &BTreeSet<u64>) -> String {
 /// What a command has begun to send, which nobody else would take away or finish.
 #[derive(Debug)]
 pub(super) struct Begun {
-    place: Place,
+    place: ObjectUrl,
     /// In the order in which they go.
     names: Vec<String>,
 }
@@ -153,7 +153,7 @@ pub(super) async fn take_back(settings: &Settings, begun: &Begun) -> Result<(), 
 /// the bundle may be meanwhile.
 pub(super) async fn send(
     settings: &Settings,
-    place: &Place,
+    place: &ObjectUrl,
     dir: &Path,
     proven: &Proven,
     begun: &OnceLock<Begun>,
@@ -183,7 +183,7 @@ pub(super) async fn send(
 /// is called, the manifest, and the bytes of the parts.
 pub(super) async fn bundle(
     settings: &Settings,
-    place: &Place,
+    place: &ObjectUrl,
 ) -> Result<(String, Bundle, BTreeMap<String, Vec<u8>>), Failure> {
     let named = place.object();
     let dir = named.as_ref().map_or(place, |(dir, _)| dir);
@@ -197,7 +197,7 @@ pub(super) async fn bundle(
 }
 
 /// Has a snapshot here, privately, as long as the value lives: the one that is named, or the newest verified of the place.
-pub(super) async fn fetch(settings: &Settings, place: &Place, trust: RawCopy) -> Result<Fetched, Failure> {
+pub(super) async fn fetch(settings: &Settings, place: &ObjectUrl, trust: RawCopy) -> Result<Fetched, Failure> {
     let named = place.object();
     let remote = open(settings, named.as_ref().map_or(place, |(dir, _)| dir))?;
     let name = match named {
@@ -220,7 +220,7 @@ pub(super) async fn fetch(settings: &Settings, place: &Place, trust: RawCopy) ->
 
 pub(super) async fn verified(
     settings: &Settings,
-    place: &Place,
+    place: &ObjectUrl,
     trust: RawCopy,
     output: Format,
 ) -> Result<Exit, Failure> {

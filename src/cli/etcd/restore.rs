@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use crate::cli::{Care, Exit, Failure, out, rollback};
+use crate::cli::{ConfirmArgs, Exit, Failure, out, rollback};
 use crate::config::Settings;
-use crate::etcd::restore::{Ask, Log, Restored, finish};
+use crate::etcd::restore::{Log, RestoreOptions, Restored, finish};
 use crate::etcd::snapshot::RawCopy;
 use crate::model::versions::Minor;
 use crate::ops::etcd::node::node;
@@ -61,7 +61,7 @@ pub struct RestoreArgs {
     #[arg(long, value_name = "3.N", value_parser = minor)]
     etcd_version: Option<Minor>,
     #[command(flatten)]
-    care: Care,
+    care: ConfirmArgs,
     /// What the snapshot is called where it was fetched from.
     #[arg(skip)]
     called: Option<String>,
@@ -183,8 +183,8 @@ impl RestoreArgs {
         snapshot_ref::trusted(settings, &self.from, self.trust())
     }
 
-    fn ask(&self, from: PathBuf) -> Ask {
-        Ask {
+    fn ask(&self, from: PathBuf) -> RestoreOptions {
+        RestoreOptions {
             from,
             raw_copy: self.trust(),
             name: self.name.clone(),

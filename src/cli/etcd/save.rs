@@ -11,17 +11,17 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, sleep};
 
 use super::bundle::tell;
+use super::list::row;
 use super::remote::{self, Begun, Where};
-use super::shelf::row;
 use crate::cli::{Exit, Failure, out};
 use crate::config::Settings;
-use crate::config::place::Place;
+use crate::config::object_url::ObjectUrl;
 use crate::config::size::roughly;
 use crate::observe::LocalMember;
 use crate::ops::etcd::node::{log_of, member};
 use crate::ops::offline::Offline;
 use crate::ops::progress::Progress as Line;
-use crate::report::shelf::OriginView;
+use crate::report::snapshot_list::OriginView;
 use crate::report::{Format, SnapshotRow};
 use crate::snapshots::directory::LockError;
 use crate::snapshots::save::{Doing, Fault, Limits, Progress, Proven, Taken, from_data_dir, from_member};
@@ -55,7 +55,7 @@ pub(super) async fn save(
             counts(settings)?;
         }
         match to {
-            Some(Where::Place(place)) => sent(settings, &place, data_dir, &begun).await,
+            Some(Where::ObjectUrl(place)) => sent(settings, &place, data_dir, &begun).await,
             _ => Ok(row(&saved(settings, file, with, data_dir).await?, Timestamp::now(), None)),
         }
     };
@@ -125,7 +125,7 @@ fn counts(settings: &Settings) -> Result<(), Failure> {
 /// By private files here, which go when it is there.
 async fn sent(
     settings: &Settings,
-    place: &Place,
+    place: &ObjectUrl,
     data_dir: Option<PathBuf>,
     begun: &OnceLock<Begun>,
 ) -> Result<SnapshotRow, Failure> {

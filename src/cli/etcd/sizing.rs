@@ -27,7 +27,7 @@ use crate::cli::{Exit, Failure, out};
 use crate::config::Settings;
 use crate::model::EtcdStatus;
 use crate::model::etcd_data::LockState;
-use crate::model::etcd_history::{Growth, Known};
+use crate::model::etcd_history::{EtcdHistory, Growth};
 use crate::observe::{self, LocalMember};
 use crate::record;
 use crate::report::sizing::{Examined, beside_a_running_etcd};
@@ -89,7 +89,7 @@ pub(super) async fn sizing(settings: &Settings, args: SizingArgs) -> Result<Exit
         false => None,
     };
     let at = Timestamp::now();
-    let found = look.observer.surroundings();
+    let found = look.observer.environment();
     let database = member.as_ref().and_then(|member| member.data_dir.as_ref()).map(|dir| dir.join("member/snap/db"));
     // Where the log is separate, the database grows on its own disk.
     let grows = member.as_ref().and_then(|member| member.data_dir.as_deref()).filter(|_| args.dir.is_none());
@@ -115,7 +115,7 @@ pub(super) async fn sizing(settings: &Settings, args: SizingArgs) -> Result<Exit
 }
 
 /// How it grew until it was seen last.
-fn last_growth(known: &Known) -> Option<Growth> {
+fn last_growth(known: &EtcdHistory) -> Option<Growth> {
     let world = known.latest()?;
     world.growth(*world.sizes.last()?)
 }

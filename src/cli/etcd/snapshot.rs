@@ -8,9 +8,9 @@ use super::bundle::but;
 use super::remote::{self, Where};
 use super::save::With;
 use super::unpack::UnpackArgs;
-use crate::cli::{Care, Exit, Failure, out};
+use crate::cli::{ConfirmArgs, Exit, Failure, out};
 use crate::config::Settings;
-use crate::config::place::Place;
+use crate::config::object_url::ObjectUrl;
 use crate::etcd::bbolt::Fault;
 use crate::etcd::snapshot::{RawCopy, Rejected, Verified};
 use crate::ops::etcd::snapshot_ref::{self, trust};
@@ -67,7 +67,7 @@ pub enum SnapshotCommand {
         cluster: Vec<u64>,
         /// How to go about it.
         #[command(flatten)]
-        care: Care,
+        care: ConfirmArgs,
     },
     /// Unpack the bundle of a snapshot below a directory: manifests, configuration, and keys if an identity decrypts them
     #[command(after_help = "EXAMPLES\n  lastgood etcd snapshot unpack etcd.db --to /root/node --identity key.txt")]
@@ -109,7 +109,7 @@ impl SnapshotCommand {
     pub(in crate::cli) fn is_offline(&self) -> bool {
         match self {
             Self::Verify { file, .. } | Self::Show { file, .. } => {
-                !file.to_str().is_some_and(Place::is_meant) && !snapshot_ref::is_meant(file)
+                !file.to_str().is_some_and(ObjectUrl::is_meant) && !snapshot_ref::is_meant(file)
             }
             _ => false,
         }
@@ -155,10 +155,10 @@ pub(super) async fn snapshot(settings: &Settings, command: SnapshotCommand) -> R
             let with = if bundle { With::Bundle } else { With::FileAlone };
             super::save::save(settings, file, with, from_data_dir, output).await
         }
-        SnapshotCommand::List { place: None, remote: false, output } => super::shelf::list(settings, output),
+        SnapshotCommand::List { place: None, remote: false, output } => super::list::list(settings, output),
         SnapshotCommand::List { place, remote: _, output } => {
             let place = match place.map(|place| Where::of(&place)).transpose()? {
-                Some(Where::Place(place)) => place,
+                Some(Where::ObjectUrl(place)) => place,
                 Some(Where::File(file)) => return Err(Failure::failed(format!("{}: no URL", file.display()))),
                 None => remote::configured(settings)?,
             };
@@ -167,9 +167,9 @@ pub(super) async fn snapshot(settings: &Settings, command: SnapshotCommand) -> R
         SnapshotCommand::Prune { remote: true, cluster, care } => {
             remote::prune(settings, cluster.into_iter().collect(), care).await
         }
-        SnapshotCommand::Prune { remote: false, cluster: _, care } => super::shelf::prune(settings, care),
+        SnapshotCommand::Prune { remote: false, cluster: _, care } => super::list::prune(settings, care),
         SnapshotCommand::Verify { ref file, skip_hash_check, full, output } => match Where::of(file)? {
-            Where::Place(place) => remote::verified(settings, &place, trust(skip_hash_check), output).await,
+            Where::ObjectUrl(place) => remote::verified(settings, &place, trust(skip_hash_check), output).await,
             Where::File(named) => {
                 let file = snapshot_ref::trusted(settings, &named, trust(skip_hash_check))?;
                 offline(&SnapshotCommand::Verify { file, skip_hash_check, full, output })

@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep};
 use crate::cli::{Exit, Failure, out};
 use crate::config::Settings;
 use crate::judge::{self, History};
-use crate::model::etcd_history::{Growth, Known, Size};
+use crate::model::etcd_history::{EtcdHistory, Growth, Size};
 use crate::model::observation::Directory;
 use crate::model::{ComponentId, EtcdStatus, Memory, Observation, Tick, Verdict};
 use crate::observe::{LocalMember, Observer};
@@ -34,7 +34,7 @@ pub(super) async fn status(settings: &Settings, output: Format) -> Result<Exit, 
     let at = Timestamp::now();
     let view = EtcdView::new(Looked {
         at,
-        node: &look.observer.surroundings().node_name.value,
+        node: &look.observer.environment().node_name.value,
         component: &member.component,
         word: word?,
         status: &status,
@@ -46,7 +46,7 @@ pub(super) async fn status(settings: &Settings, output: Format) -> Result<Exit, 
 }
 
 /// How the database grew until now, by what the agent wrote down.
-pub(super) fn growth(known: &Known, status: &EtcdStatus, at: Timestamp) -> Option<Growth> {
+pub(super) fn growth(known: &EtcdHistory, status: &EtcdStatus, at: Timestamp) -> Option<Growth> {
     let own = status.own.as_ref()?;
     known.of(own.cluster)?.growth(Size { at, bytes: own.db_size? })
 }

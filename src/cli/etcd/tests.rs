@@ -12,9 +12,9 @@ use clap::Parser as _;
 use super::remote::{self, Begun};
 use super::save::{With, keep_as, save};
 use super::unpack::{UnpackArgs, unpack};
-use crate::cli::{Care, Cli, Command, Exit};
+use crate::cli::{Cli, Command, ConfirmArgs, Exit};
 use crate::config::Settings;
-use crate::config::place::Place;
+use crate::config::object_url::ObjectUrl;
 use crate::etcd::snapshot::RawCopy;
 use crate::report::Format;
 use crate::snapshots::Directory;
@@ -47,7 +47,7 @@ async fn taken(cluster: &Cluster, dir: &Path) -> Proven {
     from_member(&cluster.way(), LIMITS, dir, &quietly()).await.unwrap().prove(&quietly()).await.unwrap()
 }
 
-fn place(text: &str) -> Place {
+fn place(text: &str) -> ObjectUrl {
     text.parse().unwrap()
 }
 
@@ -296,7 +296,7 @@ async fn pruning_there_needs_no_snapshot_here() {
         sent.push(proven.proof().file.clone());
     }
     assert_eq!(Directory::at(&dir).list().unwrap(), Vec::new(), "none lies here");
-    let care = |dry_run| Care { dry_run, yes: true, output: Format::Text };
+    let care = |dry_run| ConfirmArgs { dry_run, yes: true, output: Format::Text };
     for dry_run in [true, false, false] {
         let pruned = remote::prune(&settings, BTreeSet::new(), care(dry_run)).await.unwrap();
         assert_eq!(pruned, Exit::Ok);

@@ -35,7 +35,7 @@ pub struct UnpackArgs {
 
 pub(super) async fn unpack(settings: &Settings, args: &UnpackArgs) -> Result<Exit, Failure> {
     let (snapshot, contents) = match Where::of(&args.snapshot)? {
-        Where::Place(place) => {
+        Where::ObjectUrl(place) => {
             let (called, bundle, parts) = remote::bundle(settings, &place).await?;
             (called.into(), open_fetched(bundle, &parts, args.identity.as_deref())?)
         }

@@ -2,7 +2,7 @@
 
 use super::world::{API, FILE, Up, World, back_to_good, id, manifest};
 use crate::model::verdict::ProcessActivity;
-use crate::model::{Slot, Standing, Step};
+use crate::model::{ComponentState, Step, Trust};
 
 const CONTROLLERS: &str = "kube-controller-manager";
 
@@ -24,7 +24,7 @@ fn soak(trouble: impl Fn(&mut World)) -> World {
         trouble(&mut world);
         world.run(50);
     }
-    world.until(400, "known-good", |w| matches!(w.slot(API), Slot::Steady { good: 2 }));
+    world.until(400, "known-good", |w| matches!(w.state(API), ComponentState::Steady { good: 2 }));
     world
 }
 
@@ -54,7 +54,7 @@ fn q13_a_dependent_that_is_stopped_hung_or_killed_is_not_held_against_a_good_can
         let touched = |step: &Step| step.component() == Some(&id(API)) && step.touches_node();
         assert!(!world.steps.iter().any(touched), "a dependent that {situation}: {}", world.story());
         let generations = world.memory.components.values().flat_map(|record| record.generations.values());
-        let quarantined = generations.filter(|one| matches!(one.standing, Standing::Quarantined { .. })).count();
+        let quarantined = generations.filter(|one| matches!(one.trust, Trust::Quarantined { .. })).count();
         assert_eq!(quarantined, 0, "a dependent that {situation}: {}", world.story());
     }
 }
@@ -71,7 +71,7 @@ fn q13_a_crash_loop_that_began_before_the_change_is_not_held_against_it() {
     for _ in 0..14 {
         crash(&mut world);
     }
-    assert!(matches!(world.slot(API), Slot::Steady { good: 2 }), "{}\n{}", world.slot(API), world.story());
+    assert!(matches!(world.state(API), ComponentState::Steady { good: 2 }), "{}\n{}", world.state(API), world.story());
 }
 
 #[test]
@@ -82,5 +82,5 @@ fn q13_a_harmful_candidate_goes_whatever_else_happens_to_its_dependents() {
     world.hung.insert("kube-scheduler".to_owned(), ProcessActivity::Stopped);
     world.until(300, "given up", |w| w.says("kube-controller-manager became unhealthy after this change"));
     world.until(60, "known-good back", |w| back_to_good(w, API));
-    assert!(matches!(world.generation(API, 2).standing, Standing::Quarantined { .. }), "{}", world.story());
+    assert!(matches!(world.generation(API, 2).trust, Trust::Quarantined { .. }), "{}", world.story());
 }

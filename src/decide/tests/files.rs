@@ -3,7 +3,7 @@
 use super::world::{API, FILE, FOUR, World, back_to_good, id, manifest};
 use crate::model::observation::Gone;
 use crate::model::verdict::ProcessActivity;
-use crate::model::{Request, Slot, Step};
+use crate::model::{ComponentState, Request, Step};
 
 #[test]
 fn a_broken_file_is_put_right_before_the_next_scan() {
@@ -66,7 +66,7 @@ fn q3_what_was_moved_away_or_went_unwitnessed_stays_away() {
         world.remove(FILE, how);
         world.run(1500);
         world.assert_untouched();
-        assert!(matches!(world.slot(API), Slot::Missing { .. }));
+        assert!(matches!(world.state(API), ComponentState::Missing { .. }));
     }
 }
 
@@ -98,7 +98,7 @@ fn q3_all_four_deleted_wait_longer_and_a_reset_is_left_alone() {
     }
     world.run(2000);
     world.assert_untouched();
-    assert!(matches!(world.slot("etcd"), Slot::Held(_)));
+    assert!(matches!(world.state("etcd"), ComponentState::Held(_)));
 }
 
 #[test]
@@ -129,7 +129,7 @@ fn n12_a_hand_edited_inactive_manifest_is_kept_and_offered() {
     assert_eq!(world.inactive[FILE], manifest(API, "--v=7"), "not overwritten");
     assert!(world.says("lastgood rollback kube-apiserver --to 2"), "{}", world.story());
     world.ask(&Request::Rollback { component: id(API), to: Some(2) }).unwrap();
-    world.until(400, "proven", |w| matches!(w.slot(API), Slot::Steady { good: 2 }));
+    world.until(400, "proven", |w| matches!(w.state(API), ComponentState::Steady { good: 2 }));
 }
 
 #[test]
@@ -155,7 +155,7 @@ fn n23_never_9_a_flapping_fault_meets_bounded_actions_and_then_a_hold_over_resta
     }
     let puts = world.steps.iter().filter(|step| matches!(step, Step::PutIn { .. })).count();
     assert!(puts <= world.policy.actions_per_hour + 1, "{puts} writes in an hour");
-    assert!(matches!(world.slot(API), Slot::Held(_)), "{}", world.slot(API));
+    assert!(matches!(world.state(API), ComponentState::Held(_)), "{}", world.state(API));
     world.write(FILE, &manifest(API, ""));
     world.ask(&Request::Resume { component: Some(id(API)) }).unwrap();
     world.until(30, "steady", |w| back_to_good(w, API));
@@ -184,7 +184,7 @@ fn n23_what_was_put_back_and_cannot_serve_yet_is_not_fought_over() {
         // Each that is moved out may be followed by one put in.
         let (deeds, most) = (deeds(&world), 2 * world.policy.actions_per_hour);
         assert!(deeds <= most, "{what}: {deeds} deeds in an hour\n{}", world.story());
-        assert!(matches!(world.slot(API), Slot::Held(_)), "{what}: {}\n{}", world.slot(API), world.story());
+        assert!(matches!(world.state(API), ComponentState::Held(_)), "{what}: {}\n{}", world.state(API), world.story());
         world.hung.clear();
         world.files.remove("kube-apiserver.yaml.bak");
         world.write(FILE, &manifest(API, ""));

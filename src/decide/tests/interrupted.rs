@@ -4,7 +4,7 @@ use super::upgrades::{
     API, MANAGER, SCHEDULER, assert_none_is_newer_than_its_api_server, etcd, kubeadm, next, of_cluster,
 };
 use super::world::{FOUR, World, id, manifest};
-use crate::model::{Request, Slot, Step};
+use crate::model::{ComponentState, Request, Step};
 
 fn upgraded(name: &str) -> String {
     if name == "etcd" { etcd("3.5.16-0", "") } else { next(name, "") }
@@ -24,7 +24,7 @@ fn between_its_renames(name: &str) -> World {
 }
 
 fn missing(world: &World, name: &str) -> bool {
-    matches!(world.slot(name), Slot::Missing { .. }) && !world.files.contains_key(&format!("{name}.yaml"))
+    matches!(world.state(name), ComponentState::Missing { .. }) && !world.files.contains_key(&format!("{name}.yaml"))
 }
 
 fn put_in(world: &World) -> Vec<&Step> {
@@ -62,11 +62,17 @@ fn n20_a_manifest_that_kubeadm_had_moved_away_comes_back_after_the_announced_gra
             assert!(missing(&world, name), "{what}: within its grace\n{}", world.story());
             let told = format!("lastgood deploys generation 1 again in {grace} s unless `lastgood pause` prevents it");
             assert!(world.says(&told), "{what}: not announced\n{}", world.story());
-            let all = |w: &World| FOUR.iter().all(|n| matches!(w.slot(n), Slot::Steady { .. }) && w.serves(n));
+            let all =
+                |w: &World| FOUR.iter().all(|n| matches!(w.state(n), ComponentState::Steady { .. }) && w.serves(n));
             world.until(900, &what, all);
-            assert_eq!(world.slot(name), &Slot::Steady { good: 1 }, "{what}\n{}", world.story());
+            assert_eq!(world.state(name), &ComponentState::Steady { good: 1 }, "{what}\n{}", world.story());
             for before in FOUR.into_iter().take_while(|before| *before != name) {
-                assert_eq!(world.slot(before), &Slot::Steady { good: 2 }, "{what}: {before}\n{}", world.story());
+                assert_eq!(
+                    world.state(before),
+                    &ComponentState::Steady { good: 2 },
+                    "{what}: {before}\n{}",
+                    world.story()
+                );
             }
             assert_none_is_newer_than_its_api_server(&world);
             assert_eq!(put_in(&world).len(), 1, "{what}: {:?}\n{}", world.steps, world.story());
@@ -82,7 +88,7 @@ fn an_upgrade_that_goes_on_leaves_no_trace_of_the_moment_between_its_renames() {
     world.write("kube-apiserver.yaml", &upgraded(API));
     world.run(60);
     world.busy.clear();
-    world.until(600, "the new one is known-good", |w| w.slot(API) == &Slot::Steady { good: 2 });
+    world.until(600, "the new one is known-good", |w| w.state(API) == &ComponentState::Steady { good: 2 });
     assert!(put_in(&world).is_empty() && !world.says("deploys generation"), "{}", world.story());
 }
 
@@ -118,7 +124,7 @@ fn q3_a_candidate_that_kubeadm_had_moved_away_vouches_for_nothing() {
     let mut world = World::adopted();
     world.write("kube-scheduler.yaml", &manifest(SCHEDULER, "--v=3"));
     world.run(20);
-    assert!(matches!(world.slot(SCHEDULER), Slot::Probation(_)), "{}", world.slot(SCHEDULER));
+    assert!(matches!(world.state(SCHEDULER), ComponentState::Probation(_)), "{}", world.state(SCHEDULER));
     world.kubeadm_takes("kube-scheduler.yaml");
     world.power_cut();
     world.run(300);
@@ -137,7 +143,7 @@ fn q3_an_etcd_that_kubeadm_had_moved_away_comes_back_only_over_the_data_that_it_
     assert!(missing(&world, "etcd") && world.says("after etcd had stopped"), "{}", world.story());
     let asked = world.ask(&Request::Rollback { component: id("etcd"), to: None });
     assert_eq!(asked, Ok(()), "the operator says so");
-    world.until(300, "it serves", |w| w.slot("etcd") == &Slot::Steady { good: 1 } && w.serves("etcd"));
+    world.until(300, "it serves", |w| w.state("etcd") == &ComponentState::Steady { good: 1 } && w.serves("etcd"));
     assert!(
         world.memory.components[&id("etcd")].notices.is_empty(),
         "{:?}",
@@ -156,6 +162,8 @@ fn paused_it_stays_away_and_a_person_may_put_in_what_they_like() {
     assert!(missing(&world, MANAGER), "{}", world.story());
     world.write("kube-controller-manager.yaml", &upgraded(MANAGER));
     assert_eq!(world.ask(&Request::Resume { component: None }), Ok(()));
-    world.until(900, "theirs is known-good", |w| w.slot(MANAGER) == &Slot::Steady { good: 2 } && w.serves(MANAGER));
+    world.until(900, "theirs is known-good", |w| {
+        w.state(MANAGER) == &ComponentState::Steady { good: 2 } && w.serves(MANAGER)
+    });
     assert!(put_in(&world).is_empty(), "{}", world.story());
 }

@@ -9,7 +9,7 @@ use crate::model::notice::{FeatureNotice, Notice};
 use crate::model::observation::Gone;
 use crate::model::policy::{Mode, RevisionRegression};
 use crate::model::reading::{Symptom, SymptomKind};
-use crate::model::{Request, Slot, Step, Verdict};
+use crate::model::{ComponentState, Request, Step, Verdict};
 
 const API: &str = "kube-apiserver";
 
@@ -92,7 +92,7 @@ fn each_is_stopped_once_and_the_next_only_when_it_serves_again() {
     world.run(200);
     assert_eq!(stopped(&world), &FOUR[1..], "in order, and each once: {}", world.story());
     assert!(world.memory.went_back.is_none(), "{}", world.story());
-    assert!(matches!(world.slot(API), Slot::Steady { good: 1 }), "it is no fault of its generation");
+    assert!(matches!(world.state(API), ComponentState::Steady { good: 1 }), "it is no fault of its generation");
 }
 
 #[test]
@@ -157,7 +157,7 @@ fn q7_a_member_that_somebody_removed_is_not_helped_back() {
     (pod.up, pod.next_start) = (Up::Exited, u64::MAX);
     world.run(300);
     world.assert_untouched();
-    assert_eq!(world.slot("etcd").word(), "Steady", "{}", world.story());
+    assert_eq!(world.state("etcd").word(), "Steady", "{}", world.story());
     // They take its manifest away, too.
     world.remove("etcd.yaml", Gone::Moved { to: Some("/root/etcd.yaml".into()) });
     world.run(300);
@@ -251,12 +251,14 @@ fn n17_nospace_is_the_named_cause_for_etcd_and_for_an_api_server_candidate_and_n
     assert!(world.says("NOSPACE: the database of this member"), "{}", world.story());
     world.write("kube-apiserver.yaml", &manifest(API, "--crash"));
     world.run(900);
-    assert!(matches!(world.slot(API), Slot::Probation(_)), "{}\n{}", world.slot(API), world.story());
+    assert!(matches!(world.state(API), ComponentState::Probation(_)), "{}\n{}", world.state(API), world.story());
     assert!(world.says("not held against it: etcd raised an alarm: NOSPACE"), "{}", world.story());
-    assert!(matches!(world.slot("etcd"), Slot::Steady { good: 1 }));
+    assert!(matches!(world.state("etcd"), ComponentState::Steady { good: 1 }));
     world.assert_untouched();
     world.etcd_says(|status| status.own.as_mut().unwrap().alarms.clear());
-    world.until(120, "its own fault counts again", |world| matches!(world.slot(API), Slot::Steady { good: 1 }));
+    world.until(120, "its own fault counts again", |world| {
+        matches!(world.state(API), ComponentState::Steady { good: 1 })
+    });
     assert!(!world.memory.components[&id("etcd")].notices.contains_key(&Notice::EtcdNoSpace));
 }
 
@@ -267,7 +269,7 @@ fn corrupt_holds_etcd_for_a_person() {
         world.etcd_says(|status| status.members = Some(vec![member(1), member(2), member(3)]));
         alarm(&mut world, AlarmKind::Corrupt, whose);
         world.run(30);
-        assert!(matches!(world.slot("etcd"), Slot::Held(_)), "{}", world.slot("etcd"));
+        assert!(matches!(world.state("etcd"), ComponentState::Held(_)), "{}", world.state("etcd"));
         let name = if whose == 1 { "the data of this member" } else { "the data of m3" };
         assert!(world.says(name), "{}", world.story());
         world.assert_untouched();
@@ -275,7 +277,7 @@ fn corrupt_holds_etcd_for_a_person() {
         world.run(5);
         world.ask(&Request::Resume { component: Some(id("etcd")) }).unwrap();
         world.run(30);
-        assert!(!matches!(world.slot("etcd"), Slot::Held(_)), "{}", world.slot("etcd"));
+        assert!(!matches!(world.state("etcd"), ComponentState::Held(_)), "{}", world.state("etcd"));
     }
 }
 

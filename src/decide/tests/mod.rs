@@ -2,6 +2,7 @@
 //! situation gives them.
 
 mod blame;
+mod environment;
 mod files;
 mod holds;
 mod interrupted;
@@ -16,7 +17,6 @@ mod replacing;
 mod requests;
 mod sequences;
 mod stalls;
-mod surroundings;
 mod trials;
 mod undecoded;
 mod upgrades;

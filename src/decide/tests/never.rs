@@ -19,12 +19,12 @@ use proptest::prelude::*;
 
 use super::sequences::{Deed, Passed, deed, play, with_cases};
 use super::world::{FOUR, World, id, manifest};
+use crate::model::component_state::Wish;
 use crate::model::lineage::WrongDataKind;
 use crate::model::memory::Record;
 use crate::model::reading::{Symptom, SymptomKind};
-use crate::model::slot::Wish;
 use crate::model::verdict::ProcessActivity;
-use crate::model::{ComponentId, Memory, Slot, Standing, Step};
+use crate::model::{ComponentId, ComponentState, Memory, Step, Trust};
 
 /// Sequences per promise, where PROPTEST_CASES says nothing.
 const CASES: u32 = 12;
@@ -36,12 +36,12 @@ fn record<'a>(passed: &Passed<'a>, id: &ComponentId) -> &'a Record {
 /// The components whose replacement this pass began by our own wish, with what failed.
 fn begun<'a>(passed: &Passed<'a>) -> Vec<(&'a ComponentId, Option<u32>)> {
     let components = passed.world.memory.components.iter();
-    let ours = components.filter_map(|(id, record)| match &record.slot {
-        Slot::RollingBack(r) if r.wish == Wish::Ours => Some((id, r.from)),
+    let ours = components.filter_map(|(id, record)| match &record.state {
+        ComponentState::RollingBack(r) if r.wish == Wish::Ours => Some((id, r.from)),
         _ => None,
     });
-    let before = |id: &ComponentId| passed.before.components.get(id).map(|record| &record.slot);
-    ours.filter(|(id, _)| !matches!(before(id), Some(Slot::RollingBack(_)))).collect()
+    let before = |id: &ComponentId| passed.before.components.get(id).map(|record| &record.state);
+    ours.filter(|(id, _)| !matches!(before(id), Some(ComponentState::RollingBack(_)))).collect()
 }
 
 /// The generations of each component that the steps of one pass touch.
@@ -63,7 +63,7 @@ fn parked(memory: &Memory) -> Option<u32> {
 }
 
 fn quarantined(record: &Record, number: u32) -> bool {
-    record.generations.get(&number).is_some_and(|g| matches!(g.standing, Standing::Quarantined { .. }))
+    record.generations.get(&number).is_some_and(|g| matches!(g.trust, Trust::Quarantined { .. }))
 }
 
 proptest! {
@@ -74,8 +74,8 @@ proptest! {
         play(&mut World::adopted(), &deeds, |passed| {
             let story = || passed.world.story();
             for (component, numbers) in acted_upon(passed.steps) {
-                let to = match &record(&passed, component).slot {
-                    Slot::RollingBack(r) => r.to,
+                let to = match &record(&passed, component).state {
+                    ComponentState::RollingBack(r) => r.to,
                     // The API server, on its way to its parking or back.
                     _ => parked(passed.before).or(parked(&passed.world.memory)).unwrap_or_default(),
                 };
@@ -147,9 +147,9 @@ proptest! {
                 let stored = |number: u32| passed.world.store.contains_key(&(component.clone(), number));
                 let newest = record.known_good().next().map(|good| good.number);
                 assert!(newest.is_some_and(stored), "{name}: nothing known-good is left\n{story}");
-                assert!(record.slot.good().is_none_or(stored), "{name}: falls back to nothing\n{story}");
+                assert!(record.state.good().is_none_or(stored), "{name}: falls back to nothing\n{story}");
                 if let Some(pinned) = record.pin() {
-                    let good = record.generations.get(&pinned).is_some_and(|pinned| pinned.standing.is_known_good());
+                    let good = record.generations.get(&pinned).is_some_and(|pinned| pinned.trust.is_known_good());
                     assert!(good && stored(pinned), "{name}: the pinned one is gone\n{story}");
                 }
             }
@@ -188,7 +188,7 @@ proptest! {
             for step in passed.steps.iter().filter(|step| step.touches_node()) {
                 let Some(component) = step.component() else { continue };
                 // What was under way is brought to its end: an empty slot helps nobody (Q11).
-                let under_way = matches!(passed.before.components[component].slot, Slot::RollingBack(_));
+                let under_way = matches!(passed.before.components[component].state, ComponentState::RollingBack(_));
                 assert!(under_way || parked, "moved while paused: {step}\n{}", passed.world.story());
             }
         });
@@ -217,7 +217,7 @@ fn never_5_one_look_moves_nothing() {
             if on_trial {
                 world.write(&format!("{who}.yaml"), &manifest(who, "--v=3"));
                 world.run(40);
-                assert!(matches!(world.slot(who), Slot::Probation(_)), "{who}: {}", world.slot(who));
+                assert!(matches!(world.state(who), ComponentState::Probation(_)), "{who}: {}", world.state(who));
             }
             // Hardly any time passes between what is seen and what is done (none is refused): only the number of looks.
             (world.policy.stall_after, world.policy.unhealthy_grace) = (Duration::ZERO, Duration::from_millis(1));
@@ -229,7 +229,7 @@ fn never_5_one_look_moves_nothing() {
                 world.run(8);
                 assert_eq!(world.steps.iter().filter(|step| step.touches_node()).count(), 0, "{who}: {what}");
                 let word = if on_trial { "Probation" } else { "Steady" };
-                assert_eq!(world.slot(who).word(), word, "{who}: {what}\n{}", world.story());
+                assert_eq!(world.state(who).word(), word, "{who}: {what}\n{}", world.story());
             }
         }
     }

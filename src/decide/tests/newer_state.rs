@@ -1,24 +1,24 @@
 //! A newer lastgood's files are here: what is out comes back, and nothing else is done or remembered.
 
 use super::world::{API, FILE, World, back_to_good, id, manifest};
+use crate::model::component_state::Stage;
 use crate::model::memory::Record;
 use crate::model::observation::Gone;
 use crate::model::plan::Refusal;
-use crate::model::slot::Stage;
-use crate::model::{ComponentId, Generation, NewerFile, Request, Slot, Step};
+use crate::model::{ComponentId, ComponentState, Generation, NewerFile, Request, Step};
 
 fn downgraded(world: &mut World) {
     world.around.newer_state = vec![NewerFile { path: "/var/lib/lastgood/memory.json".into(), version: 9, known: 2 }];
 }
 
 /// What is remembered of each component, without events and verdicts.
-fn remembered(world: &World) -> Vec<(ComponentId, Slot, Vec<Generation>, Option<u32>)> {
+fn remembered(world: &World) -> Vec<(ComponentId, ComponentState, Vec<Generation>, Option<u32>)> {
     let of = |record: &Record| record.generations.values().cloned().collect();
     world
         .memory
         .components
         .iter()
-        .map(|(id, record)| (id.clone(), record.slot.clone(), of(record), record.pin()))
+        .map(|(id, record)| (id.clone(), record.state.clone(), of(record), record.pin()))
         .collect()
 }
 
@@ -45,7 +45,7 @@ fn q11_a_manifest_that_was_taken_out_comes_back_beside_newer_state() {
         let mut world = World::adopted();
         world.write(FILE, &manifest(API, "--crash"));
         let out = |world: &World| {
-            let waits = matches!(world.slot(API), Slot::RollingBack(r) if r.stage > Stage::TakingOut);
+            let waits = matches!(world.state(API), ComponentState::RollingBack(r) if r.stage > Stage::TakingOut);
             waits && !world.files.contains_key(FILE)
         };
         world.until(120, "it is out", out);
@@ -58,7 +58,7 @@ fn q11_a_manifest_that_was_taken_out_comes_back_beside_newer_state() {
         world.run(60);
         let kinds: Vec<&str> = world.steps.iter().map(Step::kind).collect();
         assert!(kinds.iter().all(|kind| ["put-in", "restore-file"].contains(kind)), "{kinds:?}");
-        let quarantined = matches!(world.generation(API, 2).standing, crate::model::Standing::Quarantined { .. });
+        let quarantined = matches!(world.generation(API, 2).trust, crate::model::Trust::Quarantined { .. });
         assert!(quarantined, "as it was before");
     }
 }

@@ -4,9 +4,9 @@
 use std::time::Duration;
 
 use super::world::{World, member};
+use crate::model::environment::{Endpoint, Location};
 use crate::model::etcd::Agreed;
 use crate::model::reading::{Symptom, SymptomKind};
-use crate::model::surroundings::{Endpoint, Place};
 use crate::model::verdict::ProcessActivity;
 use crate::model::{Reading, Step};
 
@@ -80,10 +80,10 @@ fn q10_a_hung_etcd_is_stopped_where_the_others_prove_that_they_do_without_it_and
 #[test]
 fn q10_a_hung_api_server_is_stopped_where_an_address_elsewhere_answers_meanwhile() {
     let rows = [
-        ("elsewhere, and answers", Place::Elsewhere, true, true, true),
-        ("elsewhere, and has answered before it hung", Place::Elsewhere, true, false, false),
-        ("elsewhere, and answers badly", Place::Elsewhere, false, true, false),
-        ("of this node", Place::Here, true, true, false),
+        ("elsewhere, and answers", Location::Elsewhere, true, true, true),
+        ("elsewhere, and has answered before it hung", Location::Elsewhere, true, false, false),
+        ("elsewhere, and answers badly", Location::Elsewhere, false, true, false),
+        ("of this node", Location::Here, true, true, false),
     ];
     for (situation, place, good, now, stopped) in rows {
         let mut world = World::adopted();

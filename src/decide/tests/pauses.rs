@@ -2,10 +2,10 @@
 
 use super::world::{API, FILE, MOVES, World, back_to_good, id, manifest};
 use crate::model::component::HostService;
+use crate::model::component_state::Stage;
 use crate::model::reading::{Symptom, SymptomKind};
-use crate::model::slot::Stage;
 use crate::model::verdict::ProcessActivity;
-use crate::model::{Lease, Slot, Step};
+use crate::model::{ComponentState, Lease, Step};
 
 /// For how long a kubelet is left alone: its lease says nothing else.
 const PAUSE: u64 = 40;
@@ -109,11 +109,15 @@ fn waits_for_the_kubelet() -> (World, u64) {
     world.until(60, "it crashed", |w| w.says("crash 1 of the 2"));
     let restarted = world.seconds;
     (world.kubelet_started, world.kubelet_heard) = (restarted, false);
-    world.until(60, "put in", |w| matches!(w.slot(API), Slot::RollingBack(r) if r.stage >= Stage::StoppingOld));
+    world.until(
+        60,
+        "put in",
+        |w| matches!(w.state(API), ComponentState::RollingBack(r) if r.stage >= Stage::StoppingOld),
+    );
     world.hung.insert("kubelet".to_owned(), ProcessActivity::Idle);
     world.run(5);
-    match world.slot(API) {
-        Slot::RollingBack(r) => assert_eq!(r.stage, Stage::Nudging, "{}", world.story()),
+    match world.state(API) {
+        ComponentState::RollingBack(r) => assert_eq!(r.stage, Stage::Nudging, "{}", world.story()),
         other => panic!("{other}\n{}", world.story()),
     }
     assert!(world.seconds < restarted + PAUSE, "it took too long to get here");
@@ -133,12 +137,12 @@ fn a_rollback_waits_for_a_kubelet_that_was_restarted_shortly_before_and_restarts
 fn a_kubelet_that_was_restarted_after_the_good_file_was_put_in_is_not_restarted_for_it() {
     let (mut world, _) = waits_for_the_kubelet();
     world.restart_kubelet();
-    let stage = |world: &World| match world.slot(API) {
-        Slot::RollingBack(r) => Some((r.stage, r.nudged)),
+    let stage = |world: &World| match world.state(API) {
+        ComponentState::RollingBack(r) => Some((r.stage, r.nudged)),
         _ => None,
     };
     world.run(1);
-    let nudged = Some((Stage::AwaitingServing, crate::model::slot::Nudged::Yes));
+    let nudged = Some((Stage::AwaitingServing, crate::model::component_state::Nudged::Yes));
     assert_eq!(stage(&world), nudged, "{}", world.story());
     assert!(!world.steps.iter().any(restarts_kubelet), "{}", world.story());
     world.hung.clear();

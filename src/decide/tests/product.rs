@@ -10,11 +10,11 @@ use std::time::Duration;
 
 use super::world::{World, id, manifest};
 use crate::decide::{Scene, decide};
+use crate::model::component_state::*;
 use crate::model::format::NewerFile;
 use crate::model::inhibitor::Inhibitor;
 use crate::model::observation::{BusyKind, BusyProcess, Gone};
 use crate::model::policy::Mode;
-use crate::model::slot::*;
 use crate::model::verdict::{Assessment, Cause, Reads};
 use crate::model::*;
 
@@ -134,63 +134,71 @@ fn replacement(stage: Stage, way: Way, wish: Wish) -> Rollback {
     Rollback { from: Some(2), wish, way, stage, ..Rollback::to(1, "it crashed") }
 }
 
-fn missing(how: Gone) -> Slot {
-    Slot::Missing { good: 1, how, since: jiff::Timestamp::UNIX_EPOCH, age: Duration::from_secs(900) }
+fn missing(how: Gone) -> ComponentState {
+    ComponentState::Missing { good: 1, how, since: jiff::Timestamp::UNIX_EPOCH, age: Duration::from_secs(900) }
 }
 
-fn held(until: Until) -> Slot {
+fn held(until: Until) -> ComponentState {
     let (why, next_step) = ("spent".to_owned(), "look".to_owned());
-    Slot::Held(Held { over: Some(2), good: Some(1), why, next_step, until })
+    ComponentState::Held(Held { over: Some(2), good: Some(1), why, next_step, until })
 }
 
 /// One of each state.
-fn samples() -> Vec<Slot> {
-    every(Slot::Adopting { candidate: 2, healthy: Duration::ZERO }, |slot| match slot {
-        Slot::Adopting { .. } => Some(Slot::Steady { good: 1 }),
-        Slot::Steady { .. } => Some(Slot::Unread { candidate: 2, good: 1, age: Duration::ZERO }),
-        Slot::Unread { .. } => Some(Slot::Probation(Probation::begin(2, 1))),
-        Slot::Probation(_) => Some(Slot::RollingBack(replacement(Stage::Parking, Way::TwoSteps, Wish::Ours))),
-        Slot::RollingBack(_) => Some(missing(Gone::Deleted)),
-        Slot::Missing { .. } => Some(held(Until::Person)),
-        Slot::Held(_) => None,
+fn samples() -> Vec<ComponentState> {
+    every(ComponentState::Adopting { candidate: 2, healthy: Duration::ZERO }, |slot| match slot {
+        ComponentState::Adopting { .. } => Some(ComponentState::Steady { good: 1 }),
+        ComponentState::Steady { .. } => Some(ComponentState::Unread { candidate: 2, good: 1, age: Duration::ZERO }),
+        ComponentState::Unread { .. } => Some(ComponentState::Probation(Probation::begin(2, 1))),
+        ComponentState::Probation(_) => {
+            Some(ComponentState::RollingBack(replacement(Stage::Parking, Way::TwoSteps, Wish::Ours)))
+        }
+        ComponentState::RollingBack(_) => Some(missing(Gone::Deleted)),
+        ComponentState::Missing { .. } => Some(held(Until::Person)),
+        ComponentState::Held(_) => None,
     })
 }
 
 /// A state with all that makes a difference in it.
-fn variations(slot: Slot) -> Vec<Slot> {
+fn variations(slot: ComponentState) -> Vec<ComponentState> {
     match slot {
-        Slot::Adopting { .. } | Slot::Steady { .. } | Slot::Unread { .. } => vec![slot],
-        Slot::Probation(new) => {
+        ComponentState::Adopting { .. } | ComponentState::Steady { .. } | ComponentState::Unread { .. } => vec![slot],
+        ComponentState::Probation(new) => {
             let served = Probation { crashes: 1, served: Served::Yes, ..new.clone() };
-            vec![Slot::Probation(new), Slot::Probation(served)]
+            vec![ComponentState::Probation(new), ComponentState::Probation(served)]
         }
-        Slot::RollingBack(_) => {
+        ComponentState::RollingBack(_) => {
             let mut all = Vec::new();
             for stage in stages() {
                 for way in ways() {
-                    all.extend(wishes().into_iter().map(|wish| Slot::RollingBack(replacement(stage, way, wish))));
+                    all.extend(
+                        wishes().into_iter().map(|wish| ComponentState::RollingBack(replacement(stage, way, wish))),
+                    );
                 }
                 all.push(vacated(stage));
             }
             all
         }
-        Slot::Missing { .. } => gones().into_iter().map(missing).collect(),
-        Slot::Held(_) => untils().into_iter().map(held).collect(),
+        ComponentState::Missing { .. } => gones().into_iter().map(missing).collect(),
+        ComponentState::Held(_) => untils().into_iter().map(held).collect(),
     }
 }
 
 /// For a restore.
-fn vacated(stage: Stage) -> Slot {
+fn vacated(stage: Stage) -> ComponentState {
     let longest = Duration::from_secs(1800);
     let vacated = Some(Vacated { longest });
-    Slot::RollingBack(Rollback { vacated, from: Some(1), ..replacement(stage, Way::TwoSteps, Wish::Operator) })
+    ComponentState::RollingBack(Rollback {
+        vacated,
+        from: Some(1),
+        ..replacement(stage, Way::TwoSteps, Wish::Operator)
+    })
 }
 
 /// The samples, with every stage of a replacement.
-fn asked_about() -> Vec<Slot> {
-    let staged = |slot: Slot| match slot {
-        Slot::RollingBack(r) => {
-            stages().into_iter().map(|stage| Slot::RollingBack(Rollback { stage, ..r.clone() })).collect()
+fn asked_about() -> Vec<ComponentState> {
+    let staged = |slot: ComponentState| match slot {
+        ComponentState::RollingBack(r) => {
+            stages().into_iter().map(|stage| ComponentState::RollingBack(Rollback { stage, ..r.clone() })).collect()
         }
         other => vec![other],
     };
@@ -228,37 +236,46 @@ fn requests() -> Vec<Request> {
 }
 
 /// Where a state may lead in one pass without anybody asking. The same place is always allowed.
-fn allowed(from: &Slot, shows: Shows) -> &'static [&'static str] {
+fn allowed(from: &ComponentState, shows: Shows) -> &'static [&'static str] {
     match (from, shows) {
-        (Slot::Adopting { .. }, _) => &[],
+        (ComponentState::Adopting { .. }, _) => &[],
         (_, Shows::Unsettled) => match from {
-            Slot::RollingBack(_) => &["Steady", "Probation"],
+            ComponentState::RollingBack(_) => &["Steady", "Probation"],
             _ => &[],
         },
-        (Slot::Steady { .. }, Shows::Candidate | Shows::Stranger) => &["Probation", "Unread"],
-        (Slot::Steady { .. } | Slot::Unread { .. } | Slot::Probation(_), Shows::Quarantined) => {
-            &["Probation", "RollingBack", "Held"]
-        }
-        (Slot::Steady { .. } | Slot::Unread { .. } | Slot::Probation(_), Shows::Broken | Shows::Claimed) => {
-            &["RollingBack", "Held"]
-        }
-        (Slot::Steady { .. } | Slot::Unread { .. } | Slot::Probation(_), Shows::Deleted) => &["Missing"],
-        (Slot::Unread { .. }, Shows::Good) => &["Steady"],
-        (Slot::Unread { .. }, _) => &["Probation", "Unread"],
-        (Slot::Probation(_), Shows::Good) => &["Steady"],
-        (Slot::Probation(_), Shows::Candidate) => &["RollingBack", "Steady", "Held"],
-        (Slot::Probation(_), _) => &["Probation"],
-        (Slot::Missing { .. }, Shows::Good) => &["Steady"],
-        (Slot::Missing { .. }, Shows::Candidate | Shows::Stranger) => &["Probation", "Unread"],
-        (Slot::Missing { .. }, _) => &["RollingBack", "Probation", "Held"],
+        (ComponentState::Steady { .. }, Shows::Candidate | Shows::Stranger) => &["Probation", "Unread"],
+        (
+            ComponentState::Steady { .. } | ComponentState::Unread { .. } | ComponentState::Probation(_),
+            Shows::Quarantined,
+        ) => &["Probation", "RollingBack", "Held"],
+        (
+            ComponentState::Steady { .. } | ComponentState::Unread { .. } | ComponentState::Probation(_),
+            Shows::Broken | Shows::Claimed,
+        ) => &["RollingBack", "Held"],
+        (
+            ComponentState::Steady { .. } | ComponentState::Unread { .. } | ComponentState::Probation(_),
+            Shows::Deleted,
+        ) => &["Missing"],
+        (ComponentState::Unread { .. }, Shows::Good) => &["Steady"],
+        (ComponentState::Unread { .. }, _) => &["Probation", "Unread"],
+        (ComponentState::Probation(_), Shows::Good) => &["Steady"],
+        (ComponentState::Probation(_), Shows::Candidate) => &["RollingBack", "Steady", "Held"],
+        (ComponentState::Probation(_), _) => &["Probation"],
+        (ComponentState::Missing { .. }, Shows::Good) => &["Steady"],
+        (ComponentState::Missing { .. }, Shows::Candidate | Shows::Stranger) => &["Probation", "Unread"],
+        (ComponentState::Missing { .. }, _) => &["RollingBack", "Probation", "Held"],
         // What was emptied for a restore becomes a replacement of what somebody deployed meanwhile.
-        (Slot::RollingBack(r), _) if r.vacated.is_some() => &["Steady", "Probation", "Unread", "Held", "RollingBack"],
-        (Slot::RollingBack(_), _) => &["Steady", "Probation", "Unread", "Held"],
-        (Slot::Held(_), Shows::Good) => &["Steady"],
-        (Slot::Held(_), Shows::Stranger | Shows::Quarantined) => &["Probation", "Unread", "RollingBack", "Held"],
-        (Slot::Held(_), Shows::Claimed) => &["RollingBack"],
-        (Slot::Held(_), _) => &[],
-        (Slot::Steady { .. }, Shows::Good) => &[],
+        (ComponentState::RollingBack(r), _) if r.vacated.is_some() => {
+            &["Steady", "Probation", "Unread", "Held", "RollingBack"]
+        }
+        (ComponentState::RollingBack(_), _) => &["Steady", "Probation", "Unread", "Held"],
+        (ComponentState::Held(_), Shows::Good) => &["Steady"],
+        (ComponentState::Held(_), Shows::Stranger | Shows::Quarantined) => {
+            &["Probation", "Unread", "RollingBack", "Held"]
+        }
+        (ComponentState::Held(_), Shows::Claimed) => &["RollingBack"],
+        (ComponentState::Held(_), _) => &[],
+        (ComponentState::Steady { .. }, Shows::Good) => &[],
     }
 }
 
@@ -271,7 +288,7 @@ fn prepared() -> World {
     world.run(2);
     let record = world.memory.components.get_mut(&id(NAME)).unwrap();
     let quarantined = record.generations.get_mut(&3).unwrap();
-    quarantined.standing = Standing::Quarantined { why: "it crashed".to_owned(), since: jiff::Timestamp::UNIX_EPOCH };
+    quarantined.trust = Trust::Quarantined { why: "it crashed".to_owned(), since: jiff::Timestamp::UNIX_EPOCH };
     world
 }
 
@@ -308,9 +325,9 @@ fn assessment(verdict: Verdict, explained: bool) -> Assessment {
         crash: None,
         uid: Some("uid".to_owned()),
         reads: if matches!(verdict, Verdict::Down) { Reads::Nothing } else { Reads::All },
-        harms: None,
+        breaks_dependent: None,
         address_in_use: false,
-        standstill: None,
+        stall: None,
     }
 }
 
@@ -334,7 +351,7 @@ fn inhibit(world: &mut World, memory: &mut Memory, inhibitor: Option<&Inhibitor>
 
 /// One decision of the product.
 struct Case<'a> {
-    from: &'a Slot,
+    from: &'a ComponentState,
     shows: Shows,
     verdict: Verdict,
     explained: bool,
@@ -390,7 +407,7 @@ type Astray = BTreeMap<String, String>;
 /// Decides on it with every verdict. Returns how often.
 fn decide_on(
     ground: &Ground,
-    slots: &[Slot],
+    slots: &[ComponentState],
     requests: &[Option<Request>],
     explained: &[bool],
     astray: &mut Astray,
@@ -400,7 +417,7 @@ fn decide_on(
     let mut memory = memory.clone();
     let mut decisions = 0;
     for from in slots {
-        memory.components.get_mut(&id(NAME)).unwrap().slot = from.clone();
+        memory.components.get_mut(&id(NAME)).unwrap().state = from.clone();
         for verdict in verdicts() {
             for &explained in explained {
                 let mut judged = Judgement::default();
@@ -440,7 +457,7 @@ fn every_request_leads_only_where_it_may() {
 }
 
 /// Where a granted request may lead besides.
-fn wished(request: Option<&Request>, from: &Slot) -> &'static [&'static str] {
+fn wished(request: Option<&Request>, from: &ComponentState) -> &'static [&'static str] {
     match request {
         None | Some(Request::Pause { .. } | Request::Pin { .. } | Request::Unpin { .. }) => &[],
         // Only etcd's slot is emptied for a restore, and only etcd serves other data.
@@ -449,7 +466,7 @@ fn wished(request: Option<&Request>, from: &Slot) -> &'static [&'static str] {
         Some(Request::Checkpoint { .. }) => &["Steady"],
         Some(Request::Release { .. }) => &["Probation"],
         Some(Request::Resume { .. }) => match from {
-            Slot::Held(_) => &["Steady", "Probation", "Unread", "Missing", "RollingBack", "Held"],
+            ComponentState::Held(_) => &["Steady", "Probation", "Unread", "Missing", "RollingBack", "Held"],
             _ => &[],
         },
     }
@@ -464,10 +481,10 @@ fn check(case: &Case<'_>, decision: &Decision, answer: Option<Result<(), plan::R
         .map(ToString::to_string)
         .collect();
     let Some(record) = decision.memory.components.get(&id(NAME)) else {
-        assert!(matches!(from, Slot::Adopting { .. }), "{case}: forgotten");
+        assert!(matches!(from, ComponentState::Adopting { .. }), "{case}: forgotten");
         return;
     };
-    let to = record.slot.word();
+    let to = record.state.word();
     assert_eq!(request.is_some(), answer.is_some(), "{case}: a request is answered");
     let granted = matches!(answer, Some(Ok(())));
     let wished = if granted { wished(request, from) } else { &[] };
@@ -476,9 +493,9 @@ fn check(case: &Case<'_>, decision: &Decision, answer: Option<Result<(), plan::R
         astray.entry(way).or_insert_with(|| format!("{case}, answered {answer:?}"));
     }
     // A slot that may be empty is filled whatever holds us; nothing else moves then.
-    let may_be_empty = matches!(from, Slot::RollingBack(r) if r.stage > Stage::TakingOut);
+    let may_be_empty = matches!(from, ComponentState::RollingBack(r) if r.stage > Stage::TakingOut);
     let asked = matches!(request, Some(Request::Rollback { .. } | Request::Quarantine { .. })) && granted;
-    let persons = asked || matches!(from, Slot::RollingBack(r) if r.wish == Wish::Operator);
+    let persons = asked || matches!(from, ComponentState::RollingBack(r) if r.wish == Wish::Operator);
     // Generation 1 is the only known-good one.
     let known_good: Vec<u32> = record.known_good().map(|generation| generation.number).collect();
     let proven = shows == Shows::Candidate && verdict == Verdict::Healthy;
@@ -493,15 +510,18 @@ fn check(case: &Case<'_>, decision: &Decision, answer: Option<Result<(), plan::R
             assert!(matches!(request, Some(Request::Unpin { .. })), "{case}: refused");
         }
         (Some(Request::Quarantine { number: Some(2), .. }), Some(Ok(()))) => {
-            assert!(matches!(record.generations[&2].standing, Standing::Quarantined { .. }), "{case}");
-            assert!(!matches!(&record.slot, Slot::Steady { good: 2 }), "{case}: steady on what is quarantined");
+            assert!(matches!(record.generations[&2].trust, Trust::Quarantined { .. }), "{case}");
+            assert!(
+                !matches!(&record.state, ComponentState::Steady { good: 2 }),
+                "{case}: steady on what is quarantined"
+            );
         }
         (Some(Request::Quarantine { .. }), Some(Err(_))) => {
-            let stands = matches!(record.generations[&2].standing, Standing::Quarantined { .. });
+            let stands = matches!(record.generations[&2].trust, Trust::Quarantined { .. });
             assert!(!stands || allowed(from, shows).contains(&"RollingBack"), "{case}: refused, and done");
         }
         (Some(Request::Release { .. }), Some(Ok(()))) => {
-            let none = record.generations.values().all(|g| !matches!(g.standing, Standing::Quarantined { .. }));
+            let none = record.generations.values().all(|g| !matches!(g.trust, Trust::Quarantined { .. }));
             assert!(none, "{case}: released, and quarantined");
         }
         (Some(Request::Vacate { .. } | Request::AcceptData { .. }), answer) => {
@@ -521,12 +541,12 @@ fn check(case: &Case<'_>, decision: &Decision, answer: Option<Result<(), plan::R
     }
     // Unknown moves nothing but what a file alone decides.
     let file_decides = matches!(shows, Shows::Broken | Shows::Claimed | Shows::Deleted | Shows::Quarantined);
-    let under_way = matches!(from, Slot::RollingBack(_));
+    let under_way = matches!(from, ComponentState::RollingBack(_));
     if verdict == Verdict::Unknown && !file_decides && !under_way && !asked {
         assert!(touching.is_empty(), "{case}: {touching:?} on Unknown");
     }
     // Nothing of an adopting component is ever touched: nothing is proven.
-    if matches!(from, Slot::Adopting { .. }) && !asked {
+    if matches!(from, ComponentState::Adopting { .. }) && !asked {
         assert!(touching.is_empty(), "{case}: {touching:?} for something unproven");
     }
     if shows == Shows::Unsettled && !under_way && !asked {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::world::{API, FILE, World, back_to_good, id, manifest};
 use crate::model::plan::Refusal;
-use crate::model::{Request, Slot, Step};
+use crate::model::{ComponentState, Request, Step};
 
 #[test]
 fn that_a_kubelet_has_heard_from_an_api_server_is_noted_as_soon_as_it_must_have() {
@@ -29,7 +29,7 @@ fn a_broken_etcd_is_replaced_with_the_api_server_parked_first() {
     let etcd =
         world.steps.iter().position(|s| matches!(s, Step::TakeOut { file_name, .. } if file_name == "etcd.yaml"));
     assert!(out.is_some() && out < etcd, "kube-apiserver goes first: {:?}", world.steps);
-    assert!(matches!(world.slot(API), Slot::Steady { good: 1 }), "{}", world.story());
+    assert!(matches!(world.state(API), ComponentState::Steady { good: 1 }), "{}", world.story());
 }
 
 #[test]
@@ -49,7 +49,7 @@ fn q1_a_rollback_never_changes_which_data_is_served() {
     world.write("etcd.yaml", &other);
     world.run(400);
     world.assert_untouched();
-    assert!(matches!(world.slot("etcd"), Slot::Held(_)), "{}", world.story());
+    assert!(matches!(world.state("etcd"), ComponentState::Held(_)), "{}", world.story());
     assert!(world.says("which data is served"), "{}", world.story());
 }
 
@@ -71,7 +71,7 @@ fn q2_no_etcd_is_put_over_an_empty_unmounted_or_foreign_directory() {
             continue;
         }
         world.run(300);
-        assert!(matches!(world.slot("etcd"), Slot::Held(_)), "data {situation}: {}", world.slot("etcd"));
+        assert!(matches!(world.state("etcd"), ComponentState::Held(_)), "data {situation}: {}", world.state("etcd"));
         world.assert_untouched();
         assert!(world.says("/var/lib/etcd"), "data {situation}: {}", world.story());
         let asked = world.ask(&Request::Rollback { component: id("etcd"), to: Some(1) });
@@ -94,7 +94,7 @@ fn q11_a_slot_that_was_filled_while_the_agent_was_away_ends_the_rollback() {
     world.write(FILE, &manifest("kube-scheduler", "--crash"));
     world.until(60, "taken out", |w| !w.files.contains_key(FILE));
     world.run(1);
-    assert!(matches!(world.slot("kube-scheduler"), Slot::RollingBack(_)), "{}", world.story());
+    assert!(matches!(world.state("kube-scheduler"), ComponentState::RollingBack(_)), "{}", world.story());
     world.write(FILE, &manifest("kube-scheduler", ""));
     world.seconds += 20;
     world.restart_agent();
@@ -106,9 +106,9 @@ fn never_6_a_person_who_puts_another_file_in_during_a_rollback_is_not_fought() {
     let mut world = World::adopted();
     world.write(FILE, &manifest(API, "--crash"));
     world.run(2);
-    world.until(60, "rolling back", |w| matches!(w.slot(API), Slot::RollingBack(_)));
+    world.until(60, "rolling back", |w| matches!(w.state(API), ComponentState::RollingBack(_)));
     world.write(FILE, &manifest(API, "--v=5"));
     world.run(20);
     assert_eq!(world.files[FILE].0, manifest(API, "--v=5"), "{}", world.story());
-    assert!(matches!(world.slot(API), Slot::Probation(_)), "{}\n{}", world.slot(API), world.story());
+    assert!(matches!(world.state(API), ComponentState::Probation(_)), "{}\n{}", world.state(API), world.story());
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::world::{API, FILE, FOUR, World, back_to_good, id, manifest};
 use crate::model::observation::{BusyKind, BusyProcess, Gone};
 use crate::model::plan::Refusal;
-use crate::model::{Request, Slot, Standing};
+use crate::model::{ComponentState, Request, Trust};
 
 #[test]
 fn requests_that_cannot_be_are_refused_with_a_reason() {
@@ -22,11 +22,11 @@ fn requests_that_cannot_be_are_refused_with_a_reason() {
 fn an_operators_rollback_goes_through_while_paused() {
     let mut world = World::adopted();
     world.write(FILE, &manifest(API, "--v=3"));
-    world.until(400, "steady on 2", |w| matches!(w.slot(API), Slot::Steady { good: 2 }));
+    world.until(400, "steady on 2", |w| matches!(w.state(API), ComponentState::Steady { good: 2 }));
     world.ask(&Request::Pause { seconds: 1800, reason: String::new() }).unwrap();
     world.ask(&Request::Rollback { component: id(API), to: None }).unwrap();
-    assert!(matches!(world.slot(API), Slot::RollingBack(_)), "under way at once: {}", world.slot(API));
-    world.until(60, "on 1", |w| matches!(w.slot(API), Slot::Steady { good: 1 }));
+    assert!(matches!(world.state(API), ComponentState::RollingBack(_)), "under way at once: {}", world.state(API));
+    world.until(60, "on 1", |w| matches!(w.state(API), ComponentState::Steady { good: 1 }));
     assert!(!world.says("by somebody else"), "{}", world.story());
 }
 
@@ -38,7 +38,7 @@ fn a_person_may_vouch_for_what_is_unproven() {
     }
     world.run(5);
     world.ask(&Request::Checkpoint { component: id(API), reason: "I wrote it".to_owned() }).unwrap();
-    assert!(matches!(world.slot(API), Slot::Steady { good: 1 }), "{}", world.story());
+    assert!(matches!(world.state(API), ComponentState::Steady { good: 1 }), "{}", world.story());
     world.write(FILE, "");
     world.run(2);
     assert_eq!(world.files[FILE].0, manifest(API, ""), "what was vouched for is put back");
@@ -55,7 +55,7 @@ fn a_released_generation_gets_another_trial() {
     world.ask(&Request::Release { component: id(API), number: None }).unwrap();
     world.write(FILE, &manifest(API, "--crash"));
     world.run(2);
-    assert!(matches!(world.slot(API), Slot::Probation(_)), "{}\n{}", world.slot(API), world.story());
+    assert!(matches!(world.state(API), ComponentState::Probation(_)), "{}\n{}", world.state(API), world.story());
 }
 
 #[test]
@@ -66,11 +66,11 @@ fn q12_what_a_person_vouches_for_is_not_quarantined_any_more() {
     for _ in 0..4 {
         world.write(FILE, &poison);
         world.run(2);
-        world.until(400, "back, or held", |w| back_to_good(w, API) || matches!(w.slot(API), Slot::Held(_)));
+        world.until(400, "back, or held", |w| back_to_good(w, API) || matches!(w.state(API), ComponentState::Held(_)));
     }
-    assert!(matches!(world.slot(API), Slot::Held(_)), "{}", world.story());
+    assert!(matches!(world.state(API), ComponentState::Held(_)), "{}", world.story());
     world.ask(&Request::Checkpoint { component: id(API), reason: String::new() }).unwrap();
-    assert!(matches!(world.slot(API), Slot::Steady { good: 2 }), "{}", world.story());
+    assert!(matches!(world.state(API), ComponentState::Steady { good: 2 }), "{}", world.story());
     assert_eq!(world.generation(API, 2).rewritten, 0, "what was counted against it");
     // And it is what comes back over a broken file.
     world.write(FILE, "");
@@ -91,7 +91,7 @@ fn with_two() -> World {
     let mut world = World::adopted();
     world.policy.actions_per_hour = 100;
     world.write(FILE, &manifest(API, "--v=3"));
-    world.until(400, "steady on 2", |w| matches!(w.slot(API), Slot::Steady { good: 2 }));
+    world.until(400, "steady on 2", |w| matches!(w.state(API), ComponentState::Steady { good: 2 }));
     world.run(2);
     world
 }
@@ -102,7 +102,11 @@ fn a_pinned_generation_is_where_a_failed_change_goes_back_to_and_what_cp_finds()
     world.ask(&pin(Some(1))).unwrap();
     world.run(1);
     assert_eq!(world.inactive[FILE], manifest(API, ""), "inactive-manifests holds the pinned one");
-    assert!(matches!(world.slot(API), Slot::Steady { good: 2 }), "the deployed manifest stays: {}", world.slot(API));
+    assert!(
+        matches!(world.state(API), ComponentState::Steady { good: 2 }),
+        "the deployed manifest stays: {}",
+        world.state(API)
+    );
     world.write(FILE, &manifest(API, "--crash"));
     world.until(90, "the pinned one serves", |w| back_to_good(w, API));
     // And over a file without a pod.
@@ -118,9 +122,9 @@ fn what_proves_itself_beside_a_pinned_generation_is_known_good_and_no_more() {
     let mut world = World::adopted();
     world.ask(&pin(None)).unwrap();
     world.write(FILE, &manifest(API, "--v=3"));
-    world.until(400, "steady on 2", |w| matches!(w.slot(API), Slot::Steady { good: 2 }));
+    world.until(400, "steady on 2", |w| matches!(w.state(API), ComponentState::Steady { good: 2 }));
     world.run(2);
-    assert!(world.generation(API, 2).standing.is_known_good());
+    assert!(world.generation(API, 2).trust.is_known_good());
     assert_eq!(world.inactive[FILE], manifest(API, ""), "it took the pinned one's place");
     world.ask(&Request::Unpin { component: id(API) }).unwrap();
     world.run(2);
@@ -148,7 +152,7 @@ fn an_intruder_is_moved_out_from_beside_what_stands_whatever_is_pinned() {
     world.ask(&pin(Some(1))).unwrap();
     world.write("kube-apiserver.yaml.bak", &manifest(API, "--v=9"));
     world.until(90, "moved out", |w| {
-        w.files.len() == FOUR.len() && matches!(w.slot(API), Slot::Steady { good: 2 }) && w.serves(API)
+        w.files.len() == FOUR.len() && matches!(w.state(API), ComponentState::Steady { good: 2 }) && w.serves(API)
     });
     assert_eq!(world.files[FILE].0, manifest(API, "--v=3"), "{}", world.story());
 }
@@ -169,7 +173,7 @@ fn never_4_a_pinned_generation_is_never_forgotten() {
     world.ask(&pin(Some(1))).unwrap();
     for round in 2..12 {
         world.write(FILE, &manifest(API, &format!("--v={round}")));
-        world.until(400, "proven", |w| matches!(w.slot(API), Slot::Steady { good } if *good == round));
+        world.until(400, "proven", |w| matches!(w.state(API), ComponentState::Steady { good } if *good == round));
     }
     assert!(world.store.contains_key(&(id(API), 1)), "{}", world.story());
     assert!(!world.store.contains_key(&(id(API), 2)), "nothing was forgotten at all");
@@ -181,12 +185,14 @@ fn never_4_a_pinned_generation_is_never_forgotten() {
 fn a_pinned_generation_that_cannot_be_had_is_passed_over_with_a_word() {
     let mut world = World::adopted();
     world.write(FILE, &manifest(API, "--v=3").replace("v1.34.2", "v1.34.3"));
-    world.until(400, "steady on 2", |w| matches!(w.slot(API), Slot::Steady { good: 2 }));
+    world.until(400, "steady on 2", |w| matches!(w.state(API), ComponentState::Steady { good: 2 }));
     world.ask(&pin(Some(1))).unwrap();
     world.absent_images.insert("kube-apiserver:v1.34.2".to_owned());
     world.write(FILE, &manifest(API, "--crash").replace("v1.34.2", "v1.34.3"));
     world.run(2);
-    world.until(90, "generation 2 serves", |w| matches!(w.slot(API), Slot::Steady { good: 2 }) && w.serves(API));
+    world.until(90, "generation 2 serves", |w| {
+        matches!(w.state(API), ComponentState::Steady { good: 2 }) && w.serves(API)
+    });
     assert!(world.says("generation 1 is pinned, but is no rollback target: its image"), "{}", world.story());
 }
 
@@ -196,10 +202,10 @@ fn q1_a_pin_does_not_change_which_data_is_served() {
     world.ask(&Request::Pin { component: id("etcd"), number: None, reason: String::new() }).unwrap();
     let other = |flag| manifest("etcd", flag).replace("/var/lib/etcd", "/var/lib/etcd-restored");
     world.write("etcd.yaml", &other("--v=3"));
-    world.until(400, "steady on 2", |w| matches!(w.slot("etcd"), Slot::Steady { good: 2 }));
+    world.until(400, "steady on 2", |w| matches!(w.state("etcd"), ComponentState::Steady { good: 2 }));
     world.write("etcd.yaml", &other("--crash"));
     world.run(2);
-    world.until(120, "on 2", |w| matches!(w.slot("etcd"), Slot::Steady { good: 2 }) && w.serves("etcd"));
+    world.until(120, "on 2", |w| matches!(w.state("etcd"), ComponentState::Steady { good: 2 }) && w.serves("etcd"));
     assert!(world.says("generation 1 is pinned, but is no rollback target: a rollback would change which data"));
 }
 
@@ -208,17 +214,17 @@ fn a_pinned_generation_that_fails_a_trial_makes_room_and_stays_known_good() {
     let mut world = World::adopted();
     world.policy.actions_per_hour = 100;
     world.write(FILE, &manifest(API, "--sour=320"));
-    world.until(400, "steady on 2", |w| matches!(w.slot(API), Slot::Steady { good: 2 }));
+    world.until(400, "steady on 2", |w| matches!(w.state(API), ComponentState::Steady { good: 2 }));
     world.ask(&pin(Some(2))).unwrap();
     world.write(FILE, &manifest(API, "--v=4"));
-    world.until(400, "steady on 3", |w| matches!(w.slot(API), Slot::Steady { good: 3 }));
+    world.until(400, "steady on 3", |w| matches!(w.state(API), ComponentState::Steady { good: 3 }));
     // The pinned one is put in by hand, and turns bad before this trial is over.
     world.policy.candidate_soak = Duration::from_secs(1000);
     world.write(FILE, &manifest(API, "--sour=320"));
     world.run(2);
-    world.until(500, "3 serves again", |w| matches!(w.slot(API), Slot::Steady { good: 3 }) && w.serves(API));
+    world.until(500, "3 serves again", |w| matches!(w.state(API), ComponentState::Steady { good: 3 }) && w.serves(API));
     assert!(world.says("is pinned, but is no rollback target: it is what failed"), "{}", world.story());
-    assert!(world.generation(API, 2).standing.is_known_good(), "{}", world.story());
+    assert!(world.generation(API, 2).trust.is_known_good(), "{}", world.story());
 }
 
 #[test]
@@ -231,7 +237,7 @@ fn a_person_goes_back_to_the_pinned_generation_unless_they_name_another() {
     let stands = world.ask(&back(None));
     assert!(matches!(&stands, Err(Refusal::NoTarget { why, .. }) if why.contains("pinned")), "{stands:?}");
     world.ask(&back(Some(2))).unwrap();
-    world.until(60, "on 2", |w| matches!(w.slot(API), Slot::Steady { good: 2 }) && w.serves(API));
+    world.until(60, "on 2", |w| matches!(w.state(API), ComponentState::Steady { good: 2 }) && w.serves(API));
 }
 
 #[test]
@@ -239,7 +245,7 @@ fn a_quarantined_generation_that_stands_goes_at_once_also_while_paused() {
     let mut world = with_two();
     world.ask(&Request::Pause { seconds: 1800, reason: String::new() }).unwrap();
     world.ask(&quarantine(None)).unwrap();
-    assert!(matches!(world.slot(API), Slot::RollingBack(_)), "{}", world.slot(API));
+    assert!(matches!(world.state(API), ComponentState::RollingBack(_)), "{}", world.state(API));
     world.until(60, "on 1", |w| back_to_good(w, API));
     assert!(world.says("generation 2 is quarantined, because the operator says so: it leaks"), "{}", world.story());
     assert_eq!(world.inactive[FILE], manifest(API, ""), "the quarantined one is no offer: {}", world.story());
@@ -249,7 +255,7 @@ fn a_quarantined_generation_that_stands_goes_at_once_also_while_paused() {
     world.until(60, "reverted", |w| back_to_good(w, API));
     world.ask(&Request::Release { component: id(API), number: None }).unwrap();
     world.write(FILE, &manifest(API, "--v=3"));
-    world.until(400, "proven", |w| matches!(w.slot(API), Slot::Steady { good: 2 }));
+    world.until(400, "proven", |w| matches!(w.state(API), ComponentState::Steady { good: 2 }));
 }
 
 #[test]
@@ -258,13 +264,13 @@ fn a_candidate_on_trial_is_quarantined_and_one_that_does_not_stand_only_marked()
     world.write(FILE, &manifest(API, "--v=4"));
     world.run(20);
     world.ask(&quarantine(Some(2))).unwrap();
-    match world.slot(API) {
-        Slot::Probation(trial) => assert_eq!((trial.candidate, trial.good), (3, 1)),
+    match world.state(API) {
+        ComponentState::Probation(trial) => assert_eq!((trial.candidate, trial.good), (3, 1)),
         other => panic!("{other}\n{}", world.story()),
     }
     world.ask(&quarantine(None)).unwrap();
     world.until(60, "on 1", |w| back_to_good(w, API));
-    assert!(matches!(world.generation(API, 3).standing, Standing::Quarantined { .. }));
+    assert!(matches!(world.generation(API, 3).trust, Trust::Quarantined { .. }));
 }
 
 #[test]
@@ -303,7 +309,7 @@ fn q6_what_stands_is_not_reverted_for_a_person_while_kubeadm_works() {
     world.busy.push(BusyProcess { pid: 9, command: "kubeadm upgrade apply".to_owned(), kind: BusyKind::Kubeadm });
     let refused = world.ask(&quarantine(None));
     assert!(matches!(refused, Err(Refusal::NotActing { .. })), "{refused:?}");
-    assert!(world.generation(API, 2).standing.is_known_good(), "what is refused has not happened");
+    assert!(world.generation(API, 2).trust.is_known_good(), "what is refused has not happened");
     world.assert_untouched();
 }
 
@@ -314,7 +320,7 @@ fn what_cannot_be_reverted_is_not_quarantined_either() {
     world.steps.clear();
     let refused = world.ask(&quarantine(None));
     assert!(matches!(&refused, Err(Refusal::NoTarget { why, .. }) if why.contains("image")), "{refused:?}");
-    assert!(world.generation(API, 2).standing.is_known_good());
+    assert!(world.generation(API, 2).trust.is_known_good());
     world.assert_untouched();
 }
 
@@ -326,7 +332,7 @@ fn a_budget_is_given_back_to_who_mends_first_and_resumes_then_and_not_to_who_end
             world.write(FILE, "a: [");
             world.run(20);
         }
-        assert!(matches!(world.slot(API), Slot::Held(_)), "{}", world.slot(API));
+        assert!(matches!(world.state(API), ComponentState::Held(_)), "{}", world.state(API));
         world.write(FILE, &manifest(API, ""));
         world.until(30, "steady", |w| back_to_good(w, API));
         world
@@ -342,5 +348,5 @@ fn a_budget_is_given_back_to_who_mends_first_and_resumes_then_and_not_to_who_end
     world.ask(&Request::Resume { component: None }).unwrap();
     world.write(FILE, "a: [");
     world.run(20);
-    assert!(matches!(world.slot(API), Slot::Held(_)), "{}", world.slot(API));
+    assert!(matches!(world.state(API), ComponentState::Held(_)), "{}", world.state(API));
 }

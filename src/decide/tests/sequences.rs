@@ -8,7 +8,7 @@ use super::wrong_data;
 use crate::model::lineage::WrongDataKind;
 use crate::model::observation::Gone;
 use crate::model::reading::{Symptom, SymptomKind};
-use crate::model::{Memory, Request, Slot, Step};
+use crate::model::{ComponentState, Memory, Request, Step};
 
 #[derive(Clone, Debug)]
 pub(super) enum Deed {
@@ -131,7 +131,7 @@ proptest! {
         for name in FOUR {
             world.write(&format!("{name}.yaml"), &manifest(name, "--v=5"));
         }
-        let all = |w: &World| FOUR.iter().all(|name| matches!(w.slot(name), Slot::Steady { .. }) && w.serves(name));
+        let all = |w: &World| FOUR.iter().all(|name| matches!(w.state(name), ComponentState::Steady { .. }) && w.serves(name));
         world.until(3000, "all four serve", all);
         // A slot is never left empty.
         prop_assert_eq!(world.files.len(), FOUR.len());

@@ -2,7 +2,7 @@
 
 use super::world::{API, World, id};
 use crate::model::verdict::ProcessActivity;
-use crate::model::{Request, Slot, Step};
+use crate::model::{ComponentState, Request, Step};
 
 /// Whether this step stops a container of that component.
 fn stops(step: &Step, name: &str) -> bool {
@@ -19,7 +19,7 @@ fn a_process_that_stands_still_is_restarted_once_and_its_dependents_are_not() {
         let stopped = world.steps.iter().filter(|step| step.touches_node()).count();
         assert_eq!(stopped, 1, "{name}, {at:?}: {:?}\n{}", world.steps, world.story());
         assert!(world.says("restarting its container"), "{}", world.story());
-        assert!(matches!(world.slot(name), Slot::Steady { good: 1 }), "{}", world.slot(name));
+        assert!(matches!(world.state(name), ComponentState::Steady { good: 1 }), "{}", world.state(name));
     }
 }
 
@@ -33,7 +33,7 @@ fn a_process_that_stands_still_again_and_again_is_held_until_a_person_resumes() 
     }
     let stopped = world.steps.iter().filter(|step| stops(step, "kube-scheduler")).count();
     assert_eq!(stopped, world.policy.actions_per_hour, "{}", world.story());
-    assert!(matches!(world.slot("kube-scheduler"), Slot::Held(_)), "{}", world.story());
+    assert!(matches!(world.state("kube-scheduler"), ComponentState::Held(_)), "{}", world.story());
     world.ask(&Request::Resume { component: None }).unwrap();
     world.until(60, "serves again", |w| w.serves("kube-scheduler"));
 }
@@ -71,7 +71,7 @@ fn a_stop_that_fails_is_tried_again_and_spends_nothing() {
     world.run(120);
     world.hands_fail = false;
     world.until(60, "serves again", |w| w.serves("kube-scheduler"));
-    assert!(matches!(world.slot("kube-scheduler"), Slot::Steady { .. }), "{}", world.story());
+    assert!(matches!(world.state("kube-scheduler"), ComponentState::Steady { .. }), "{}", world.story());
 }
 
 #[test]

@@ -5,16 +5,16 @@ use std::time::Duration;
 use super::super::Pace;
 use super::world::{API, FILE, FOUR, Up, World, back_to_good, id, manifest};
 use crate::model::observation::Listener;
-use crate::model::{Slot, Standing, Step};
+use crate::model::{ComponentState, Step, Trust};
 
 #[test]
 fn a_healthy_node_is_adopted_after_the_first_soak_and_only_published() {
     let mut world = World::new();
     world.run(50);
-    assert!(matches!(world.slot("etcd"), Slot::Adopting { .. }), "too early");
+    assert!(matches!(world.state("etcd"), ComponentState::Adopting { .. }), "too early");
     world.run(40);
     for name in FOUR {
-        assert!(matches!(world.slot(name), Slot::Steady { good: 1 }), "{name}: {}", world.slot(name));
+        assert!(matches!(world.state(name), ComponentState::Steady { good: 1 }), "{name}: {}", world.state(name));
         assert_eq!(world.inactive[&format!("{name}.yaml")], manifest(name, ""), "byte for byte");
     }
     world.assert_untouched();
@@ -27,7 +27,7 @@ fn q5_what_stands_beside_an_older_process_is_unproven() {
         *changed = jiff::Timestamp::from_second(1_800_000_400).unwrap();
     }
     world.run(600);
-    assert!(matches!(world.slot(API), Slot::Adopting { .. }));
+    assert!(matches!(world.state(API), ComponentState::Adopting { .. }));
     assert!(world.says("unproven: the process started"), "{}", world.story());
 }
 
@@ -38,7 +38,7 @@ fn n1_a_candidate_that_crashes_is_rolled_back_and_quarantined_and_reverted_when_
     world.run(2);
     let took = world.until(60, "known-good back", |w| back_to_good(w, API));
     assert!(took < 40, "two crashes decide, not a deadline: {took} s");
-    assert!(matches!(world.generation(API, 2).standing, Standing::Quarantined { .. }));
+    assert!(matches!(world.generation(API, 2).trust, Trust::Quarantined { .. }));
     assert!(world.says("unknown flag"), "the reason is told: {}", world.story());
     world.write(FILE, &manifest(API, "--crash"));
     world.run(1);
@@ -52,7 +52,7 @@ fn q12_a_candidate_whose_port_is_taken_is_rolled_back_and_not_quarantined() {
     world.write(FILE, &manifest(API, "--crash=port"));
     world.run(2);
     world.until(60, "known-good back", |w| back_to_good(w, API));
-    assert!(matches!(world.generation(API, 2).standing, Standing::Candidate), "{}", world.story());
+    assert!(matches!(world.generation(API, 2).trust, Trust::Candidate), "{}", world.story());
 }
 
 #[test]
@@ -60,7 +60,7 @@ fn a_candidate_that_is_merely_not_ready_gets_its_deadline() {
     let mut world = World::adopted();
     world.write(FILE, &manifest(API, "--unready"));
     world.run(280);
-    assert!(matches!(world.slot(API), Slot::Probation(_)), "{}", world.story());
+    assert!(matches!(world.state(API), ComponentState::Probation(_)), "{}", world.story());
     world.until(90, "known-good back", |w| back_to_good(w, API));
 }
 
@@ -69,7 +69,7 @@ fn livez_that_answers_before_readyz_was_asked_does_not_make_an_unready_candidate
     let mut world = World::adopted();
     world.write(FILE, &manifest(API, "--unready-unasked"));
     world.run(280);
-    assert!(matches!(world.slot(API), Slot::Probation(_)), "{}", world.story());
+    assert!(matches!(world.state(API), ComponentState::Probation(_)), "{}", world.story());
     world.until(90, "known-good back", |w| back_to_good(w, API));
     assert!(world.says("it did not serve within"), "{}", world.story());
 }
@@ -79,7 +79,7 @@ fn q13_an_etcd_that_lets_nobody_in_is_not_unknown_but_failed() {
     let mut world = World::adopted();
     world.write("etcd.yaml", &manifest("etcd", "--shut-out"));
     world.run(2);
-    world.until(420, "given up", |w| matches!(w.generation("etcd", 2).standing, Standing::Quarantined { .. }));
+    world.until(420, "given up", |w| matches!(w.generation("etcd", 2).trust, Trust::Quarantined { .. }));
     world.until(120, "known-good back", |w| back_to_good(w, "etcd"));
     assert!(world.says("rejects the client certificate"), "{}", world.story());
 }
@@ -90,9 +90,9 @@ fn q13_dependents_that_crash_again_and_again_under_a_healthy_candidate_count_aga
     world.write(FILE, &manifest(API, "--refuse"));
     world.until(300, "known-good back", |w| w.says("became unhealthy after this change"));
     world.until(60, "known-good back", |w| back_to_good(w, API));
-    assert!(matches!(world.generation(API, 2).standing, Standing::Quarantined { .. }));
+    assert!(matches!(world.generation(API, 2).trust, Trust::Quarantined { .. }));
     world.until(600, "its dependent too", |w| w.serves("kube-controller-manager"));
-    assert!(matches!(world.slot("kube-controller-manager"), Slot::Steady { good: 1 }), "{}", world.story());
+    assert!(matches!(world.state("kube-controller-manager"), ComponentState::Steady { good: 1 }), "{}", world.story());
 }
 
 #[test]
@@ -108,7 +108,7 @@ fn n2_a_candidate_that_serves_and_turns_bad_within_the_soak_is_rolled_back() {
 fn a_good_candidate_becomes_known_good_after_its_soak() {
     let mut world = World::adopted();
     world.write(FILE, &manifest(API, "--v=3"));
-    world.until(400, "steady on 2", |w| matches!(w.slot(API), Slot::Steady { good: 2 }));
+    world.until(400, "steady on 2", |w| matches!(w.state(API), ComponentState::Steady { good: 2 }));
     world.run(2);
     assert_eq!(world.inactive[FILE], manifest(API, "--v=3"));
     world.assert_untouched();
@@ -121,8 +121,10 @@ fn a_dead_etcd_is_not_held_against_a_new_api_server() {
     world.files.get_mut("etcd.yaml").unwrap().0.push_str(" # --crash");
     world.write(FILE, &manifest(API, "--v=3"));
     world.run(200);
-    match world.slot(API) {
-        Slot::Probation(trial) => assert_eq!((trial.crashes, trial.age), (0, Duration::ZERO), "{}", world.story()),
+    match world.state(API) {
+        ComponentState::Probation(trial) => {
+            assert_eq!((trial.crashes, trial.age), (0, Duration::ZERO), "{}", world.story())
+        }
         other => panic!("{other}\n{}", world.story()),
     }
 }
@@ -148,18 +150,18 @@ fn a_candidate_that_loses_its_lease_and_comes_back_has_not_failed() {
         (pod.up, pod.next_start) = (Up::Exited, comes_back);
         world.run(20);
     }
-    match world.slot("kube-scheduler") {
-        Slot::Probation(trial) => assert_eq!(trial.crashes, 0, "{}", world.story()),
+    match world.state("kube-scheduler") {
+        ComponentState::Probation(trial) => assert_eq!(trial.crashes, 0, "{}", world.story()),
         other => panic!("{other}\n{}", world.story()),
     }
     assert!(world.says("not held against it: it lost its lease"), "{}", world.story());
-    world.until(400, "steady on 2", |w| matches!(w.slot("kube-scheduler"), Slot::Steady { good: 2 }));
+    world.until(400, "steady on 2", |w| matches!(w.state("kube-scheduler"), ComponentState::Steady { good: 2 }));
     // One that loses it for good does not serve, whatever it says.
     world.write("kube-scheduler.yaml", &manifest("kube-scheduler", "--v=4"));
     world.run(30);
     let pod = world.pods.get_mut(&id("kube-scheduler")).unwrap();
     (pod.up, pod.next_start) = (Up::Exited, u64::MAX);
-    world.until(400, "back on 2", |w| matches!(w.slot("kube-scheduler"), Slot::Steady { good: 2 }));
+    world.until(400, "back on 2", |w| matches!(w.state("kube-scheduler"), ComponentState::Steady { good: 2 }));
 }
 
 #[test]
@@ -169,7 +171,7 @@ fn controller_manager_and_scheduler_die_with_the_api_server_and_nothing_is_done_
     world.run(2);
     world.until(60, "known-good back", |w| back_to_good(w, API));
     for name in ["kube-controller-manager", "kube-scheduler"] {
-        assert!(matches!(world.slot(name), Slot::Steady { good: 1 }));
+        assert!(matches!(world.state(name), ComponentState::Steady { good: 1 }));
         assert!(!world.steps.iter().any(|s| s.component() == Some(&id(name)) && s.touches_node()));
     }
 }
@@ -194,14 +196,14 @@ fn the_next_look_comes_soon_while_something_is_about_to_be_decided() {
     world.unsettled.clear();
     world.write(FILE, &manifest(API, "--unready"));
     world.run(3);
-    assert_eq!(pace(&world), Pace::Watchful, "a candidate that has not served: {}", world.slot(API));
+    assert_eq!(pace(&world), Pace::Watchful, "a candidate that has not served: {}", world.state(API));
     world.write(FILE, &manifest(API, "--crash"));
-    world.until(60, "going back", |w| matches!(w.slot(API), Slot::RollingBack(_)));
+    world.until(60, "going back", |w| matches!(w.state(API), ComponentState::RollingBack(_)));
     assert_eq!(pace(&world), Pace::Busy, "a replacement");
     world.until(60, "known-good back", |w| back_to_good(w, API));
     world.write(FILE, &manifest(API, "--v=3"));
     world.run(30);
-    assert_eq!(pace(&world), Pace::Quiet, "a candidate that serves soaks at leisure: {}", world.slot(API));
+    assert_eq!(pace(&world), Pace::Quiet, "a candidate that serves soaks at leisure: {}", world.state(API));
 }
 
 #[test]
@@ -209,11 +211,11 @@ fn q14_a_candidate_keeps_its_remaining_time_over_a_restart_and_gaps_earn_nothing
     let mut world = World::adopted();
     world.write(FILE, &manifest(API, "--unready"));
     world.run(200);
-    let Slot::Probation(before) = world.slot(API).clone() else { panic!("{}", world.slot(API)) };
+    let ComponentState::Probation(before) = world.state(API).clone() else { panic!("{}", world.state(API)) };
     world.restart_agent();
     world.seconds += 5000;
     world.run(3);
-    let Slot::Probation(after) = world.slot(API).clone() else { panic!("{}", world.slot(API)) };
+    let ComponentState::Probation(after) = world.state(API).clone() else { panic!("{}", world.state(API)) };
     assert!(after.age >= before.age && after.age <= before.age + Duration::from_secs(3), "{before:?} {after:?}");
 }
 
@@ -221,7 +223,7 @@ fn q14_a_candidate_keeps_its_remaining_time_over_a_restart_and_gaps_earn_nothing
 fn q9_what_breaks_without_a_change_is_not_rolled_back() {
     let mut world = World::adopted();
     world.write(FILE, &manifest(API, "--v=3"));
-    world.until(400, "steady on 2", |w| matches!(w.slot(API), Slot::Steady { good: 2 }));
+    world.until(400, "steady on 2", |w| matches!(w.state(API), ComponentState::Steady { good: 2 }));
     // The same process goes bad an hour later.
     let pod = world.pods.get_mut(&id(API)).unwrap();
     pod.up = Up::Exited;
@@ -246,7 +248,7 @@ fn q12_the_same_quarantined_content_written_three_times_is_held() {
     world.steps.clear();
     world.write(FILE, &manifest(API, "--crash"));
     world.run(300);
-    assert!(matches!(world.slot(API), Slot::Held(_)), "{}", world.story());
+    assert!(matches!(world.state(API), ComponentState::Held(_)), "{}", world.story());
     world.assert_untouched();
 }
 
@@ -257,10 +259,10 @@ fn an_image_that_does_not_come_is_given_up_long_before_the_deadline_and_not_held
     world.absent_images.insert("kube-apiserver:v9".to_owned());
     world.write(FILE, &manifest(API, "").replace("kube-apiserver:v1.34.2", "kube-apiserver:v9"));
     world.run(12 + 55);
-    assert!(matches!(world.slot(API), Slot::Probation(_)), "it may still come: {}", world.story());
+    assert!(matches!(world.state(API), ComponentState::Probation(_)), "it may still come: {}", world.story());
     world.until(30, "known-good back", |w| back_to_good(w, API));
     assert!(world.says("was not pulled within 60 s"), "{}", world.story());
-    assert!(!matches!(world.generation(API, 2).standing, Standing::Quarantined { .. }), "{}", world.story());
+    assert!(!matches!(world.generation(API, 2).trust, Trust::Quarantined { .. }), "{}", world.story());
 }
 
 #[test]

@@ -4,7 +4,7 @@ use super::world::{API, FILE, Pod, Up, World, back_to_good, id, manifest, yaml_1
 use crate::model::notice::Notice;
 use crate::model::reading::{Symptom, SymptomKind};
 use crate::model::verdict::ProcessActivity;
-use crate::model::{Request, Slot, Step, Verdict};
+use crate::model::{ComponentState, Request, Step, Verdict};
 
 /// A Pod that every parser reads and the kubelet refuses.
 const REFUSED: &str = "apiVersion: v1\nkind: Pod\nmetadata: {name: kube-apiserver, namespace: kube-system}\n";
@@ -113,7 +113,7 @@ fn what_the_kubelet_runs_and_we_cannot_read_is_told_once_and_left_alone() {
     world.hung.clear();
     world.write(FILE, &manifest(API, "--v=4"));
     world.run(1);
-    assert!(matches!(world.slot(API), Slot::Probation(_)), "{}", world.story());
+    assert!(matches!(world.state(API), ComponentState::Probation(_)), "{}", world.story());
     assert_eq!((notice(&world, API), &world.memory.components[&id(API)].unstarted), (None, &None));
 }
 
@@ -127,9 +127,9 @@ fn what_decodes_again_and_is_the_pod_that_runs_is_proven_by_it() {
     world.run(1);
     world.unsettled.clear();
     world.run(30);
-    assert!(matches!(world.slot(API), Slot::Unread { candidate: 2, good: 1, .. }), "{}", world.story());
+    assert!(matches!(world.state(API), ComponentState::Unread { candidate: 2, good: 1, .. }), "{}", world.story());
     assert_eq!((notice(&world, API), &world.memory.components[&id(API)].unstarted), (None, &None));
-    world.until(600, "proven", |w| matches!(w.slot(API), Slot::Steady { good: 2 }));
+    world.until(600, "proven", |w| matches!(w.state(API), ComponentState::Steady { good: 2 }));
     world.assert_untouched();
 
     // A deaf kubelet lets a pod run on that is another one.
@@ -142,7 +142,7 @@ fn what_decodes_again_and_is_the_pod_that_runs_is_proven_by_it() {
     world.hung.insert(API.to_owned(), ProcessActivity::Busy);
     world.write(FILE, &manifest(API, "--v=4"));
     world.run(120);
-    assert!(matches!(world.slot(API), Slot::Unread { candidate: 2, good: 1, .. }), "{}", world.story());
+    assert!(matches!(world.state(API), ComponentState::Unread { candidate: 2, good: 1, .. }), "{}", world.story());
 }
 
 #[test]
@@ -183,7 +183,7 @@ fn a_kubelet_that_may_hang_is_given_longer() {
 fn what_somebody_writes_while_we_go_back_is_left_to_the_kubelet() {
     let mut world = World::adopted();
     world.write(FILE, &manifest(API, "--crash"));
-    world.until(300, "rolling back", |w| matches!(w.slot(API), Slot::RollingBack(_)));
+    world.until(300, "rolling back", |w| matches!(w.state(API), ComponentState::RollingBack(_)));
     let text = yaml_1_1(API, "--v=3");
     world.write(FILE, &text);
     world.run(300);

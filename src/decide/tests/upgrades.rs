@@ -5,7 +5,7 @@ use super::world::{FOUR, World, id, manifest};
 use crate::model::notice::Notice;
 use crate::model::observation::{BusyKind, BusyProcess};
 use crate::model::versions::Versions;
-use crate::model::{DataVersion, Request, Slot, Standing, Step};
+use crate::model::{ComponentState, DataVersion, Request, Step, Trust};
 
 pub(super) const API: &str = "kube-apiserver";
 pub(super) const MANAGER: &str = "kube-controller-manager";
@@ -30,7 +30,7 @@ fn write(world: &mut World, name: &str, text: &str) {
 }
 
 fn on(world: &World, name: &str, number: u32) -> bool {
-    matches!(world.slot(name), Slot::Steady { good } if *good == number) && world.serves(name)
+    matches!(world.state(name), ComponentState::Steady { good } if *good == number) && world.serves(name)
 }
 
 pub(super) fn kubeadm() -> BusyProcess {
@@ -89,9 +89,9 @@ fn q6_candidates_that_are_newer_than_the_api_server_that_was_put_back_go_back_to
         w.says("it served, then was unhealthy") && [API, MANAGER, SCHEDULER].iter().all(|name| on(w, name, 1))
     });
     assert!(put_in(&world, API) < put_in(&world, MANAGER) && put_in(&world, MANAGER).is_some(), "{:?}", world.steps);
-    assert!(matches!(world.generation(API, 2).standing, Standing::Quarantined { .. }));
+    assert!(matches!(world.generation(API, 2).trust, Trust::Quarantined { .. }));
     for name in [MANAGER, SCHEDULER] {
-        assert!(matches!(world.generation(name, 2).standing, Standing::Candidate), "the fault is not its own");
+        assert!(matches!(world.generation(name, 2).trust, Trust::Candidate), "the fault is not its own");
     }
     let why = "generation 2 is of 1.35, and kube-apiserver was rolled back to generation 1, of 1.34";
     let told = world.events.iter().filter(|event| event.component == Some(id(MANAGER)) && event.because.contains(why));
@@ -108,12 +108,14 @@ fn q6_what_became_known_good_before_its_api_server_failed_goes_back_too() {
     write(&mut world, MANAGER, &next(MANAGER, ""));
     world.run(250);
     // It was not ready for a moment, which its dependents did not notice.
-    let Slot::Probation(trial) = &mut world.memory.components.get_mut(&id(API)).unwrap().slot else { panic!() };
+    let ComponentState::Probation(trial) = &mut world.memory.components.get_mut(&id(API)).unwrap().state else {
+        panic!()
+    };
     trial.healthy = std::time::Duration::ZERO;
     world.until(150, "known-good", |w| on(w, MANAGER, 2));
-    assert!(world.slot(API).to_string().contains("Probation"), "{}", world.story());
+    assert!(world.state(API).to_string().contains("Probation"), "{}", world.story());
     world.until(400, "both old", |w| on(w, API, 1) && on(w, MANAGER, 1));
-    assert!(world.generation(MANAGER, 2).standing.is_known_good(), "it stays what it has proven to be");
+    assert!(world.generation(MANAGER, 2).trust.is_known_good(), "it stays what it has proven to be");
     world.run(10);
     assert_eq!(
         world.inactive["kube-controller-manager.yaml"],
@@ -140,7 +142,7 @@ fn q6_where_nothing_older_can_be_put_back_it_is_told_and_left_until_it_can() {
     world.absent_images.insert("kube-scheduler:v1.34.2".to_owned());
     world.until(400, "the others are old", |w| w.says("was unhealthy") && on(w, API, 1) && on(w, MANAGER, 1));
     world.run(400);
-    assert!(on(&world, SCHEDULER, 2), "{}\n{}", world.slot(SCHEDULER), world.story());
+    assert!(on(&world, SCHEDULER, 2), "{}\n{}", world.state(SCHEDULER), world.story());
     assert!(
         world
             .says("newer than kube-apiserver, which is of 1.34, and stays: generation 1 cannot be deployed: its image")
@@ -288,8 +290,10 @@ fn an_api_server_that_came_with_a_bad_etcd_gets_a_fresh_trial_when_etcd_is_back(
         world.run(20);
         write(&mut world, MANAGER, &next(MANAGER, ""));
         world.until(400, "the old etcd", |w| w.says("generation 2 is quarantined") && on(w, "etcd", 1));
-        match world.slot(API) {
-            Slot::Probation(trial) => assert_eq!((trial.candidate, trial.crashes), (2, 0), "{}", world.story()),
+        match world.state(API) {
+            ComponentState::Probation(trial) => {
+                assert_eq!((trial.candidate, trial.crashes), (2, 0), "{}", world.story())
+            }
             other => panic!("{other}\n{}", world.story()),
         }
         let words = "it changed together with etcd, which serves again, with generation 1";
@@ -305,7 +309,7 @@ fn health_without_an_api_server_proves_nothing() {
     write(&mut world, API, &next(API, "--unready"));
     write(&mut world, SCHEDULER, &manifest(SCHEDULER, "--outlive"));
     world.run(250);
-    assert!(matches!(world.slot(SCHEDULER), Slot::Probation(_)), "{}", world.story());
+    assert!(matches!(world.state(SCHEDULER), ComponentState::Probation(_)), "{}", world.story());
     world
         .until(300, "the API server is old, the scheduler has proven itself", |w| on(w, API, 1) && on(w, SCHEDULER, 2));
 }
@@ -353,13 +357,14 @@ fn n20_an_upgrade_that_a_power_cut_ends_leaves_old_or_new_and_nothing_newer_than
                 // kubeadm is dead; what it left in /etc/kubernetes/tmp nobody looks at.
                 world.busy.clear();
                 world.power_cut();
-                let settled =
-                    |w: &World| FOUR.iter().all(|name| matches!(w.slot(name), Slot::Steady { .. }) && w.serves(name));
+                let settled = |w: &World| {
+                    FOUR.iter().all(|name| matches!(w.state(name), ComponentState::Steady { .. }) && w.serves(name))
+                };
                 world.until(900, &what, settled);
                 world.run(20);
                 for name in FOUR {
-                    let good = match world.slot(name) {
-                        Slot::Steady { good } => *good,
+                    let good = match world.state(name) {
+                        ComponentState::Steady { good } => *good,
                         other => panic!("{what}: {name}: {other}\n{}", world.story()),
                     };
                     assert!(world.serves(name), "{what}: {name} does not serve\n{}", world.story());

@@ -2,10 +2,10 @@
 //! so.
 
 use super::world::{API, FILE, World, id, manifest};
+use crate::model::component_state::Stage;
 use crate::model::observation::{BusyKind, BusyProcess};
 use crate::model::plan::Refusal;
-use crate::model::slot::Stage;
-use crate::model::{Request, Slot, Step};
+use crate::model::{ComponentState, Request, Step};
 
 const ETCD: &str = "etcd.yaml";
 const LONGEST: u64 = 1800;
@@ -21,11 +21,11 @@ fn ask(world: &mut World, name: &str) -> Result<(), Refusal> {
 }
 
 fn vacant(world: &World) -> bool {
-    matches!(world.slot("etcd"), Slot::RollingBack(r) if r.stage == Stage::Vacant)
+    matches!(world.state("etcd"), ComponentState::RollingBack(r) if r.stage == Stage::Vacant)
 }
 
 fn all_back(world: &World) -> bool {
-    matches!(world.slot("etcd"), Slot::Steady { good: 1 })
+    matches!(world.state("etcd"), ComponentState::Steady { good: 1 })
         && world.serves("etcd")
         && world.serves(API)
         && world.memory.parked.is_none()
@@ -49,7 +49,7 @@ fn the_api_server_goes_first_and_both_come_back_when_the_restore_ends() {
     assert!(!world.pods.contains_key(&id("etcd")) && !world.pods.contains_key(&id(API)), "both have ended");
     world.run(600);
     assert!(vacant(&world) && !world.files.contains_key(ETCD) && !world.files.contains_key(FILE), "{}", world.story());
-    assert!(world.slot("etcd").to_string().starts_with("Vacated"), "{}", world.slot("etcd"));
+    assert!(world.state("etcd").to_string().starts_with("Vacated"), "{}", world.state("etcd"));
     world.busy.clear();
     world.until(120, "both serve", all_back);
     assert_eq!(world.files[ETCD].0, manifest("etcd", ""));
@@ -64,7 +64,7 @@ fn an_agent_that_starts_anew_in_the_middle_goes_on_waiting() {
     let mut world = emptied();
     world.restart_agent();
     world.run(30);
-    assert!(vacant(&world), "{}", world.slot("etcd"));
+    assert!(vacant(&world), "{}", world.state("etcd"));
     world.busy.clear();
     world.until(120, "both serve", all_back);
 }
@@ -99,7 +99,7 @@ fn a_file_that_a_person_puts_in_meanwhile_is_theirs() {
     let mut world = emptied();
     world.write(ETCD, &manifest("etcd", "--v=2"));
     world.run(30);
-    assert!(!vacant(&world), "{}", world.slot("etcd"));
+    assert!(!vacant(&world), "{}", world.state("etcd"));
     assert_eq!(world.files[ETCD].0, manifest("etcd", "--v=2"));
 }
 
@@ -116,7 +116,7 @@ fn what_cannot_be_emptied_is_refused_with_a_reason() {
     world.busy.pop();
     world.write(ETCD, "");
     world.pass(None);
-    assert!(refused(ask(&mut world, "etcd")).contains("is being replaced"), "{}", world.slot("etcd"));
+    assert!(refused(ask(&mut world, "etcd")).contains("is being replaced"), "{}", world.state("etcd"));
     let mut world = emptied();
     assert!(refused(ask(&mut world, "etcd")).contains("is being replaced"));
     world.run(1);
@@ -133,5 +133,5 @@ fn a_pause_does_not_bind_the_person_who_restores() {
     world.busy.clear();
     world.until(120, "both serve", all_back);
     assert!(world.memory.pause.is_some());
-    assert!(world.memory.components[&id("etcd")].slot == Slot::Steady { good: 1 });
+    assert!(world.memory.components[&id("etcd")].state == ComponentState::Steady { good: 1 });
 }

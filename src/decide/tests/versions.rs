@@ -1,10 +1,10 @@
 //! R9: no etcd is deployed over data that it cannot open. A node whose etcd is 3.4, and later versions.
 
 use super::world::{World, id, manifest};
+use crate::model::component_state::Stage;
 use crate::model::plan::Refusal;
-use crate::model::slot::Stage;
 use crate::model::versions::Versions;
-use crate::model::{DataVersion, Request, Slot, Standing, Step};
+use crate::model::{ComponentState, DataVersion, Request, Step, Trust};
 
 const FILE: &str = "etcd.yaml";
 
@@ -25,14 +25,14 @@ fn adopted() -> World {
 }
 
 fn held_with(world: &World, words: &str) {
-    let Slot::Held(held) = world.slot("etcd") else { panic!("{}\n{}", world.slot("etcd"), world.story()) };
+    let ComponentState::Held(held) = world.state("etcd") else { panic!("{}\n{}", world.state("etcd"), world.story()) };
     assert!(held.why.contains(words), "{}", held.why);
     assert_eq!(held.good, Some(1));
     assert!(!held.next_step.is_empty());
 }
 
 fn back_to_3_4(world: &World) -> bool {
-    matches!(world.slot("etcd"), Slot::Steady { good: 1 }) && world.serves("etcd")
+    matches!(world.state("etcd"), ComponentState::Steady { good: 1 }) && world.serves("etcd")
 }
 
 #[test]
@@ -48,7 +48,7 @@ fn r9_an_upgrade_that_raised_the_version_and_then_broke_is_held() {
     world.assert_untouched();
     // The operator fixes it: the newer one is a candidate like any other.
     world.write(FILE, &etcd("3.5.16-0", "--v=1"));
-    world.until(400, "steady", |w| matches!(w.slot("etcd"), Slot::Steady { good: 3 }));
+    world.until(400, "steady", |w| matches!(w.state("etcd"), ComponentState::Steady { good: 3 }));
 }
 
 #[test]
@@ -57,7 +57,7 @@ fn r9_an_upgrade_that_never_came_up_is_undone() {
     world.write(FILE, &etcd("3.5.16-0", "--crash"));
     world.run(2);
     world.until(120, "back on 3.4", back_to_3_4);
-    assert!(matches!(world.generation("etcd", 2).standing, Standing::Quarantined { .. }));
+    assert!(matches!(world.generation("etcd", 2).trust, Trust::Quarantined { .. }));
 }
 
 #[test]
@@ -106,7 +106,11 @@ fn r9_what_act_refused_by_data_that_cannot_be_read_is_held() {
     let mut world = adopted();
     let newer = etcd("3.5.16-0", "--crash");
     world.write(FILE, &newer);
-    world.until(120, "put in", |w| matches!(w.slot("etcd"), Slot::RollingBack(r) if r.stage == Stage::AwaitingServing));
+    world.until(
+        120,
+        "put in",
+        |w| matches!(w.state("etcd"), ComponentState::RollingBack(r) if r.stage == Stage::AwaitingServing),
+    );
     // It put back what was deployed, instead.
     world.data = unreadable();
     world.write(FILE, &newer);
@@ -157,7 +161,7 @@ fn r9_a_version_that_is_raised_while_the_older_etcd_is_on_its_way_turns_the_roll
     world.write(FILE, &etcd("3.5.16-0", "--crash"));
     world.until(120, "taken out", |w| !w.files.contains_key(FILE));
     world.data = of_cluster(5);
-    world.until(20, "held", |w| matches!(w.slot("etcd"), Slot::Held(_)));
+    world.until(20, "held", |w| matches!(w.state("etcd"), ComponentState::Held(_)));
     held_with(&world, "etcd 3.4 does not open data of cluster version 3.5");
     assert_eq!(world.files[FILE].0, etcd("3.5.16-0", "--crash"), "a slot is never left empty");
     let put_in = |step: &&Step| matches!(step, Step::PutIn { component, number: 1, .. } if *component == id("etcd"));
@@ -184,13 +188,13 @@ fn r9_a_request_for_an_etcd_that_is_older_than_its_data_is_refused_and_changes_n
     world.write(FILE, &etcd("3.5.16-0", ""));
     world.run(20);
     world.data = of_cluster(5);
-    world.until(400, "steady on 2", |w| matches!(w.slot("etcd"), Slot::Steady { good: 2 }));
+    world.until(400, "steady on 2", |w| matches!(w.state("etcd"), ComponentState::Steady { good: 2 }));
     for to in [Some(1), None] {
         let refused = world.ask(&Request::Rollback { component: id("etcd"), to }).unwrap_err();
         let Refusal::NotThisGeneration { number: 1, why, .. } = &refused else { panic!("{refused:?}") };
         assert!(why.contains("etcd 3.4 does not open data of cluster version 3.5"), "{why}");
     }
-    assert!(matches!(world.slot("etcd"), Slot::Steady { good: 2 }), "{}", world.slot("etcd"));
+    assert!(matches!(world.state("etcd"), ComponentState::Steady { good: 2 }), "{}", world.state("etcd"));
     world.assert_untouched();
 }
 
@@ -198,7 +202,7 @@ fn r9_a_request_for_an_etcd_that_is_older_than_its_data_is_refused_and_changes_n
 fn r9_a_request_for_an_older_etcd_that_may_open_the_data_is_granted_and_stops_the_newer_one_first() {
     let mut world = adopted();
     world.write(FILE, &etcd("3.5.16-0", ""));
-    world.until(400, "steady on 2", |w| matches!(w.slot("etcd"), Slot::Steady { good: 2 }));
+    world.until(400, "steady on 2", |w| matches!(w.state("etcd"), ComponentState::Steady { good: 2 }));
     world.ask(&Request::Rollback { component: id("etcd"), to: Some(1) }).unwrap();
     world.until(90, "back on 3.4", back_to_3_4);
     let out = world.steps.iter().position(|s| matches!(s, Step::TakeOut { file_name, .. } if file_name == FILE));

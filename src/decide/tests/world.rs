@@ -195,7 +195,11 @@ impl World {
         let mut world = Self::new();
         world.run(90);
         for name in FOUR {
-            assert!(matches!(world.slot(name), Slot::Steady { .. }), "{name} was not adopted: {}", world.slot(name));
+            assert!(
+                matches!(world.state(name), ComponentState::Steady { .. }),
+                "{name} was not adopted: {}",
+                world.state(name)
+            );
         }
         world.events.clear();
         world.steps.clear();
@@ -209,7 +213,7 @@ impl World {
         world.files.get_mut("etcd.yaml").unwrap().0 = etcd.to_owned();
         world.pods.get_mut(&id("etcd")).unwrap().text = etcd.to_owned();
         world.run(90);
-        assert!(matches!(world.slot("etcd"), Slot::Steady { good: 1 }), "{}", world.slot("etcd"));
+        assert!(matches!(world.state("etcd"), ComponentState::Steady { good: 1 }), "{}", world.state("etcd"));
         world.events.clear();
         world.steps.clear();
         world
@@ -223,8 +227,8 @@ impl World {
         Moment { wall: self.wall_at(self.seconds), boot: Duration::from_secs(self.seconds) }
     }
 
-    pub(super) fn slot(&self, name: &str) -> &Slot {
-        &self.memory.components[&id(name)].slot
+    pub(super) fn state(&self, name: &str) -> &ComponentState {
+        &self.memory.components[&id(name)].state
     }
 
     pub(super) fn generation(&self, name: &str, number: u32) -> &Generation {
@@ -643,7 +647,7 @@ impl World {
             image_id: String::new(),
             state,
             command_line: None,
-            last_words: Some(last_words(pod).to_owned()),
+            log_tail: Some(log_tail(pod).to_owned()),
             work: self.work(component.name()),
         };
         PodRun {
@@ -699,7 +703,7 @@ fn container_id(pod: &Pod) -> String {
 }
 
 /// What a container says before it ends: those that hold a lease end when they cannot renew it.
-fn last_words(pod: &Pod) -> &'static str {
+fn log_tail(pod: &Pod) -> &'static str {
     match (pod.text.contains("--crash=port"), pod.text.contains("--crash")) {
         (true, _) => "listen tcp 127.0.0.1:6443: bind: address already in use",
         (false, true) => "Error: unknown flag: --crash",
@@ -769,5 +773,5 @@ pub(super) fn member(id: u64) -> Member {
 
 /// Known-good serves; asked only after the fault has been noticed, or it would hold from the start.
 pub(super) fn back_to_good(world: &World, name: &str) -> bool {
-    matches!(world.slot(name), Slot::Steady { good: 1 }) && world.serves(name)
+    matches!(world.state(name), ComponentState::Steady { good: 1 }) && world.serves(name)
 }

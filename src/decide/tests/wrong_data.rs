@@ -4,13 +4,13 @@ use std::path::PathBuf;
 
 use super::members::{heard, stopped};
 use super::world::{API, FILE, FOUR, Up, World, began, id, manifest, member, restored, store};
+use crate::model::component_state::Until;
 use crate::model::etcd_data::{AtRest, ClusterFiles, DataDir, KubeSystem, StoreIdentity};
 use crate::model::lineage::{ApiStop, WrongDataKind};
 use crate::model::notice::Notice;
 use crate::model::observation::{BusyKind, BusyProcess, Gone};
 use crate::model::policy::Mode;
-use crate::model::slot::Until;
-use crate::model::{Digest, Request, Slot, Standing, Step};
+use crate::model::{ComponentState, Digest, Request, Step, Trust};
 
 const DIR: &str = "/var/lib/etcd";
 const OTHER: &str = "/var/lib/etcd-new";
@@ -73,7 +73,7 @@ fn is_stopped(world: &World) -> bool {
 }
 
 fn waits_for_the_right_data(world: &World) -> bool {
-    matches!(world.slot("etcd"), Slot::Held(held) if held.until == Until::RightData)
+    matches!(world.state("etcd"), ComponentState::Held(held) if held.until == Until::RightData)
 }
 
 #[test]
@@ -86,7 +86,7 @@ fn q1_wrong_data_are_held_and_the_api_server_is_stopped_within_two_answers() {
         assert!(took <= 2, "{kind:?}: {took} answers\n{}", world.story());
         assert_eq!(world.memory.wrong_data.as_ref().unwrap().kind, kind);
         world.run(120);
-        assert!(waits_for_the_right_data(&world), "{kind:?}: {}", world.slot("etcd"));
+        assert!(waits_for_the_right_data(&world), "{kind:?}: {}", world.state("etcd"));
         assert!(!world.files.contains_key(FILE) && !world.serves(API), "{kind:?}: {}", world.story());
         // Nothing else was touched, nothing is proven, and the record is what it was.
         assert!(stopped(&world).iter().all(|name| name == API), "{kind:?}: {:?}", world.steps);
@@ -139,7 +139,7 @@ fn q1_what_cannot_be_told_is_held_and_stops_nobody() {
     let mut world = heard();
     serves(&mut world, WrongDataKind::Unclear);
     world.run(60);
-    assert!(waits_for_the_right_data(&world), "{}", world.slot("etcd"));
+    assert!(waits_for_the_right_data(&world), "{}", world.state("etcd"));
     assert_eq!(api_stop(&world), Some(&ApiStop::NotStopped));
     world.assert_untouched();
 }
@@ -151,7 +151,7 @@ fn q10_where_other_masters_serve_nobody_is_stopped() {
     world.run(5);
     serves(&mut world, WrongDataKind::Empty);
     world.run(60);
-    assert!(waits_for_the_right_data(&world), "{}", world.slot("etcd"));
+    assert!(waits_for_the_right_data(&world), "{}", world.state("etcd"));
     world.assert_untouched();
     // Also where it founded a cluster of one: the record has three.
     world.etcd_says(|status| status.members = Some(vec![member(1)]));
@@ -208,7 +208,11 @@ fn when_the_right_data_return_the_api_server_is_put_back_and_the_others_restart_
         world.memory.wrong_data.is_none() && world.memory.went_back.is_none() && world.memory.parked.is_none()
     });
     assert!(world.files.contains_key(FILE) && world.serves(API), "{}", world.story());
-    assert!(FOUR.iter().all(|name| matches!(world.slot(name), Slot::Steady { good: 1 })), "{}", world.story());
+    assert!(
+        FOUR.iter().all(|name| matches!(world.state(name), ComponentState::Steady { good: 1 })),
+        "{}",
+        world.story()
+    );
     let puts = world.steps.iter().filter(|step| matches!(step, Step::PutIn { .. })).count();
     assert_eq!(puts, 1, "{:?}", world.steps);
     let began = world.pods[&id("etcd")].started;
@@ -237,13 +241,13 @@ fn q1_a_candidate_on_an_empty_directory_fails_and_the_recorded_one_comes_back() 
     let mut world = heard();
     at_rest(&mut world, 1000, 1500);
     mistyped(&mut world);
-    world.until(10, "the way back", |world| matches!(world.slot("etcd"), Slot::RollingBack(_)));
+    world.until(10, "the way back", |world| matches!(world.state("etcd"), ComponentState::RollingBack(_)));
     assert!(is_stopped(&world), "{}", world.story());
-    assert!(matches!(world.generation("etcd", 2).standing, Standing::Quarantined { .. }));
+    assert!(matches!(world.generation("etcd", 2).trust, Trust::Quarantined { .. }));
     world.until(30, "the good one runs", |world| !world.pods[&id("etcd")].text.contains(OTHER) && world.serves("etcd"));
     serves_the_record(&mut world);
     world.until(120, "all well", |world| {
-        FOUR.iter().all(|name| matches!(world.slot(name), Slot::Steady { good: 1 }) && world.serves(name))
+        FOUR.iter().all(|name| matches!(world.state(name), ComponentState::Steady { good: 1 }) && world.serves(name))
             && world.memory.went_back.is_none()
     });
     assert!(world.memory.wrong_data.is_none() && world.memory.parked.is_none());
@@ -257,7 +261,7 @@ fn q1_a_recorded_directory_that_is_older_or_another_is_not_gone_back_to() {
         mistyped(&mut world);
         world.dirs.get_mut(&PathBuf::from(DIR)).unwrap().member = Some(member);
         world.run(30);
-        assert!(waits_for_the_right_data(&world), "{situation}: {}\n{}", world.slot("etcd"), world.story());
+        assert!(waits_for_the_right_data(&world), "{situation}: {}\n{}", world.state("etcd"), world.story());
         assert!(is_stopped(&world), "{situation}");
         assert!(world.files["etcd.yaml"].0.contains(OTHER), "{situation}");
     }
@@ -274,7 +278,7 @@ fn q1_a_path_that_a_person_corrects_ends_it() {
     world.run(20);
     serves_the_record(&mut world);
     world.until(150, "all well", |world| {
-        FOUR.iter().all(|name| matches!(world.slot(name), Slot::Steady { good: 1 }) && world.serves(name))
+        FOUR.iter().all(|name| matches!(world.state(name), ComponentState::Steady { good: 1 }) && world.serves(name))
             && world.memory.went_back.is_none()
             && world.memory.wrong_data.is_none()
     });
@@ -314,7 +318,7 @@ fn never_6_a_person_puts_the_api_server_back_or_resumes_it_and_it_runs() {
         world.run(60);
         assert_eq!(api_stop(&world), Some(&ApiStop::Released), "{}", world.story());
         assert!(world.serves(API), "{}", world.story());
-        assert!(waits_for_the_right_data(&world), "{}", world.slot("etcd"));
+        assert!(waits_for_the_right_data(&world), "{}", world.state("etcd"));
         world.run(600);
         assert!(world.serves(API), "it is not stopped again: {}", world.story());
         // It read from the wrong data: restarted when the right ones are back.
@@ -334,7 +338,7 @@ fn data_that_a_person_accepts_are_the_new_record() {
     world.run(10);
     world.ask(&Request::AcceptData { component: None }).unwrap();
     world.until(200, "all well", |world| {
-        FOUR.iter().all(|name| matches!(world.slot(name), Slot::Steady { good: 1 }) && world.serves(name))
+        FOUR.iter().all(|name| matches!(world.state(name), ComponentState::Steady { good: 1 }) && world.serves(name))
             && world.memory.went_back.is_none()
     });
     assert!(world.memory.wrong_data.is_none());
@@ -432,7 +436,11 @@ fn q3_another_cluster_that_a_person_made_is_adopted_and_nothing_is_stopped() {
             assert_eq!(world.memory.wrong_data, None, "{situation}");
             world.assert_untouched();
             assert_eq!(world.memory.incarnations[&id("etcd")].store, store("x"), "{situation}");
-            assert!(FOUR.iter().all(|name| matches!(world.slot(name), Slot::Steady { good: 1 })), "{}", world.story());
+            assert!(
+                FOUR.iter().all(|name| matches!(world.state(name), ComponentState::Steady { good: 1 })),
+                "{}",
+                world.story()
+            );
         } else {
             assert!(is_stopped(&world), "{situation}: {}", world.story());
         }
@@ -444,7 +452,7 @@ fn a_node_without_a_record_is_adopted_whatever_it_serves() {
     let mut world = World::new();
     world.etcd_says(|status| status.store = empty());
     world.run(90);
-    assert!(matches!(world.slot("etcd"), Slot::Steady { good: 1 }), "{}", world.story());
+    assert!(matches!(world.state("etcd"), ComponentState::Steady { good: 1 }), "{}", world.story());
     // Its first API server makes the namespace.
     world.etcd_says(|status| status.store = store("new"));
     world.run(60);
@@ -471,11 +479,11 @@ fn a_kubelet_that_hears_no_api_server_is_restarted_so_that_the_stop_lasts() {
 fn an_etcd_that_was_put_back_onto_wrong_data_does_not_serve_again() {
     let mut world = heard();
     world.write("etcd.yaml", &manifest("etcd", "--crash"));
-    world.until(300, "going back", |world| matches!(world.slot("etcd"), Slot::RollingBack(_)));
+    world.until(300, "going back", |world| matches!(world.state("etcd"), ComponentState::RollingBack(_)));
     world.until(60, "the good one runs", |world| world.serves("etcd"));
     serves(&mut world, WrongDataKind::Empty);
     world.run(60);
-    assert!(waits_for_the_right_data(&world), "{}\n{}", world.slot("etcd"), world.story());
+    assert!(waits_for_the_right_data(&world), "{}\n{}", world.state("etcd"), world.story());
     assert!(is_stopped(&world) && !world.serves(API), "{}", world.story());
     assert_eq!(world.memory.parked, None);
 }

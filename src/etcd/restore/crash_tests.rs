@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::testing::{VM, ask, names, read, restore, snapshot};
-use super::{Ask, Finished, Node, finish};
+use super::{Finished, Node, RestoreOptions, finish};
 use crate::etcd::backend;
 use crate::etcd::snapshot::data_dir;
 use crate::sys::{crash, files};
@@ -20,9 +20,9 @@ const LOG: &str = "log";
 const CALLS: [&str; 11] =
     ["write", "pwrite64", "fsync", "rename", "renameat", "renameat2", "unlink", "unlinkat", "rmdir", "mkdir", "fchmod"];
 
-fn asked(root: &Path) -> Ask {
+fn asked(root: &Path) -> RestoreOptions {
     let ask = ask(&root.join("snapshot.db"), &root.join("data"), VM);
-    Ask { replace: true, token: Some("t".to_owned()), bump: Some(4_000_000_000), wal_dir: log(root), ..ask }
+    RestoreOptions { replace: true, token: Some("t".to_owned()), bump: Some(4_000_000_000), wal_dir: log(root), ..ask }
 }
 
 fn log(root: &Path) -> Option<PathBuf> {
@@ -62,7 +62,7 @@ fn template(root: &Path, apart: bool) {
     if apart {
         fs::create_dir(root.join(LOG)).unwrap();
     }
-    restore(&Ask { wal_dir: log(root), ..ask(&from, &root.join("data"), VM) }, &Node::default()).unwrap();
+    restore(&RestoreOptions { wal_dir: log(root), ..ask(&from, &root.join("data"), VM) }, &Node::default()).unwrap();
     fs::write(root.join("data/member/mark"), "old").unwrap();
     if let Some(log) = log(root) {
         fs::write(log.join("0.tmp"), "old").unwrap();
@@ -198,16 +198,16 @@ fn what_is_completed_is_taken_for_what_is_asked_only_where_all_that_is_asked_is_
     let root = dir.path().join("run");
     all_but_done(&root);
     let [Finished::Completed(restored)] = &finish(&root.join("data")).unwrap()[..] else { panic!("not completed") };
-    let same = |ask: &Ask| restored.is(&ask.plan(&Node::default(), read).unwrap());
+    let same = |ask: &RestoreOptions| restored.is(&ask.plan(&Node::default(), read).unwrap());
     let asked = || asked(&root);
-    assert!(same(&asked()) && same(&Ask { token: None, ..asked() }));
+    assert!(same(&asked()) && same(&RestoreOptions { token: None, ..asked() }));
     for (what, other) in [
-        ("a greater bump", Ask { bump: Some(5_000_000_000), ..asked() }),
-        ("no move", Ask { bump: Some(0), ..asked() }),
-        ("as far as it takes", Ask { bump: None, ..asked() }),
-        ("a token", Ask { token: Some("u".to_owned()), ..asked() }),
-        ("a log apart", Ask { wal_dir: Some(root.join("log")), ..asked() }),
-        ("a cluster", Ask { initial_cluster: Some(format!("{VM},m1=https://h:1")), ..asked() }),
+        ("a greater bump", RestoreOptions { bump: Some(5_000_000_000), ..asked() }),
+        ("no move", RestoreOptions { bump: Some(0), ..asked() }),
+        ("as far as it takes", RestoreOptions { bump: None, ..asked() }),
+        ("a token", RestoreOptions { token: Some("u".to_owned()), ..asked() }),
+        ("a log apart", RestoreOptions { wal_dir: Some(root.join("log")), ..asked() }),
+        ("a cluster", RestoreOptions { initial_cluster: Some(format!("{VM},m1=https://h:1")), ..asked() }),
     ] {
         assert!(!same(&other), "{what} was not what was completed");
     }

@@ -72,7 +72,7 @@ pub use separate_wal::Log;
 
 /// What the operator asks for. What is absent comes from the etcd manifest of the node, where there is one.
 #[derive(Clone, Debug)]
-pub struct Ask {
+pub struct RestoreOptions {
     pub from: PathBuf,
     /// Whether it may lack its SHA-256 (`--skip-hash-check`).
     pub raw_copy: RawCopy,

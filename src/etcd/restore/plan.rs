@@ -19,7 +19,7 @@ use serde::Serialize;
 
 use super::cluster::{NewCluster, NoCluster, peer_url};
 use super::layout::{Owner, Stamp, not_empty, random, stamp};
-use super::{Ask, Fault, Node, OfManifest, precheck, revisions, separate_wal};
+use super::{Fault, Node, OfManifest, RestoreOptions, precheck, revisions, separate_wal};
 use crate::etcd::backend::{self, Member};
 use crate::etcd::snapshot::{Contents, RawCopy, Rejected, Trailer, Verified};
 use crate::etcd::versions;
@@ -155,7 +155,7 @@ struct Settled {
     of_manifest: bool,
 }
 
-impl Ask {
+impl RestoreOptions {
     /// Works out what would be done. `verify` tells whether the snapshot is whole: as [`crate::etcd::snapshot::verify`], or by
     /// what is known of it.
     ///

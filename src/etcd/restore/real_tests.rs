@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::testing::{ask, read, restore};
-use super::{Ask, Finished, Node, Recorded, finish};
+use super::{Finished, Node, Recorded, RestoreOptions, finish};
 use crate::model::versions::Minor;
 use crate::observe::testing::{Pki, etcd_binary, newest_etcd};
 use crate::sys::files;
@@ -323,8 +323,8 @@ fn a_log_apart(series: &'static str) {
     let served = cluster.json(&["put", "/lost", "x"])["header"]["revision"].as_i64().unwrap();
     cluster.members[0].kill();
 
-    let ask = Ask { wal_dir: Some(log.clone()), replace: true, ..ask(&snapshot, &data, &cluster.initial()) };
-    let ask = Ask { stopped: vec!["m0".to_owned()], ..ask };
+    let ask = RestoreOptions { wal_dir: Some(log.clone()), replace: true, ..ask(&snapshot, &data, &cluster.initial()) };
+    let ask = RestoreOptions { stopped: vec!["m0".to_owned()], ..ask };
     let quiet = &mut |_, _| {};
     let checked = ask.plan(&Node::default(), read).unwrap().build(quiet).unwrap().check(quiet).unwrap();
     // The log's disk is away at this very moment, and comes back.

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use super::{Ask, Fault, Node, Restored, receipt};
+use super::{Fault, Node, RestoreOptions, Restored, receipt};
 use crate::etcd::bbolt::{Database, Item};
 use crate::etcd::snapshot::{RawCopy, Rejected, Verified, verify};
 use crate::observe::testing::etcd_binary;
@@ -20,8 +20,8 @@ pub(super) fn snapshot(dir: &Path) -> PathBuf {
 pub(super) const VM: &str = "vm=https://127.0.0.1:2380";
 
 /// Restoring a snapshot into a directory, as this cluster's first member.
-pub(in crate::etcd) fn ask(from: &Path, data_dir: &Path, cluster: &str) -> Ask {
-    Ask {
+pub(in crate::etcd) fn ask(from: &Path, data_dir: &Path, cluster: &str) -> RestoreOptions {
+    RestoreOptions {
         from: from.to_owned(),
         raw_copy: RawCopy::Refuse,
         name: cluster.split_once('=').map(|(name, _)| name.to_owned()),
@@ -43,7 +43,7 @@ pub(super) fn read(snapshot: &Path, trust: RawCopy) -> Result<Verified, Rejected
 }
 
 /// All of it, without the operator in between.
-pub(in crate::etcd) fn restore(ask: &Ask, node: &Node) -> Result<Restored, Fault> {
+pub(in crate::etcd) fn restore(ask: &RestoreOptions, node: &Node) -> Result<Restored, Fault> {
     let mut quiet = |_, _| {};
     ask.plan(node, read)?.build(&mut quiet)?.check(&mut quiet)?.swap()
 }
@@ -57,7 +57,7 @@ pub(super) fn names(data_dir: &Path) -> (Vec<String>, usize) {
 }
 
 /// Why it is refused.
-pub(super) fn refused(ask: &Ask, node: &Node) -> String {
+pub(super) fn refused(ask: &RestoreOptions, node: &Node) -> String {
     match ask.plan(node, read) {
         Err(fault @ Fault::Refused { .. }) => fault.to_string(),
         other => panic!("it is not refused: {other:?}"),

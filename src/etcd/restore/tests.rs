@@ -37,7 +37,7 @@ fn a_manifest(data: &Path) -> Node {
 }
 
 /// Asked with nothing but the file.
-fn bare(from: &Path) -> super::Ask {
+fn bare(from: &Path) -> super::RestoreOptions {
     let mut ask = ask(from, Path::new(""), VM);
     (ask.data_dir, ask.name, ask.initial_cluster, ask.stopped) = (None, None, None, Vec::new());
     ask
@@ -79,54 +79,66 @@ fn each_reason_not_to_is_told_before_anything_is_touched() {
     let from = snapshot(dir.path());
     let data = dir.path().join("data");
     let none = Node::default();
-    let says = |ask: &super::Ask, node: &Node, words: &str| {
+    let says = |ask: &super::RestoreOptions, node: &Node, words: &str| {
         let said = refused(ask, node);
         assert!(said.contains(words), "{said}, not {words}");
         assert!(!data.exists() || files::names(&data).unwrap().iter().all(|name| !name.starts_with('.')), "{said}");
     };
     let good = || ask(&from, &data, VM);
     says(&bare(&from), &none, "no etcd manifest is on this node; next: give --name, --initial-cluster");
-    says(&super::Ask { name: None, ..good() }, &none, "which member");
-    says(&super::Ask { initial_cluster: None, ..good() }, &none, "at which URL the peers reach this member");
-    says(&super::Ask { name: Some("m7".to_owned()), ..good() }, &none, "--name m7 is not in --initial-cluster");
+    says(&super::RestoreOptions { name: None, ..good() }, &none, "which member");
+    says(&super::RestoreOptions { initial_cluster: None, ..good() }, &none, "at which URL the peers reach this member");
     says(
-        &super::Ask { advertised: Some("https://h:1".to_owned()), ..good() },
+        &super::RestoreOptions { name: Some("m7".to_owned()), ..good() },
+        &none,
+        "--name m7 is not in --initial-cluster",
+    );
+    says(
+        &super::RestoreOptions { advertised: Some("https://h:1".to_owned()), ..good() },
         &none,
         "is not what --initial-cluster says",
     );
-    says(&super::Ask { data_dir: Some("/no/such/place".into()), ..good() }, &none, "/no/such does not exist");
+    says(
+        &super::RestoreOptions { data_dir: Some("/no/such/place".into()), ..good() },
+        &none,
+        "/no/such does not exist",
+    );
     // R9.
     says(
-        &super::Ask { etcd_version: Some((3, 5)), ..good() },
+        &super::RestoreOptions { etcd_version: Some((3, 5)), ..good() },
         &none,
         "etcd 3.5 cannot open data of storage version 3.6",
     );
     // Revisions.
-    says(&super::Ask { bump: Some(u64::MAX), ..good() }, &none, "cannot be moved so far");
+    says(&super::RestoreOptions { bump: Some(u64::MAX), ..good() }, &none, "cannot be moved so far");
     let seen = Recorded { revision: 5000, at: jiff::Timestamp::UNIX_EPOCH, members: Vec::new() };
     let node = Node { recorded: Some(seen.clone()), ..Node::default() };
-    says(&super::Ask { bump: Some(10), ..good() }, &node, "revision 5000 was already given out");
+    says(&super::RestoreOptions { bump: Some(10), ..good() }, &node, "revision 5000 was already given out");
     // Q2.
     let three = "m0=https://h:1,m1=https://i:1,m2=https://j:1";
-    let foreign = super::Ask { stopped: Vec::new(), ..ask(&from, &data, three) };
+    let foreign = super::RestoreOptions { stopped: Vec::new(), ..ask(&from, &data, three) };
     says(&foreign, &none, "name other members: vm (");
     let m1 = Member { id: 7, name: "m1".to_owned(), peer_urls: vec!["https://i:1".to_owned()], ..Member::default() };
     let node = Node { recorded: Some(Recorded { members: vec![m1], ..seen }), ..a_manifest(&data) };
     says(&bare(&from), &node, "memory name other members: m1 (7, https://i:1)");
     // The agreement of several.
     says(
-        &super::Ask { token: Some("t".to_owned()), ..ask(&from, &data, three) },
+        &super::RestoreOptions { token: Some("t".to_owned()), ..ask(&from, &data, three) },
         &none,
         "give --bump-revision as well",
     );
     let token = Some("lastgood-000000000000-1000000754-0123456789abcdef".to_owned());
-    says(&super::Ask { token, ..ask(&from, &data, three) }, &none, "restore every member from the same file");
+    says(
+        &super::RestoreOptions { token, ..ask(&from, &data, three) },
+        &none,
+        "restore every member from the same file",
+    );
     // The existing data.
     fs::create_dir(&data).unwrap();
     fs::write(data.join("precious"), "x").unwrap();
     says(&good(), &none, "is not empty: precious is in it; next: to replace it, add --replace");
     fs::remove_file(data.join("precious")).unwrap();
-    let apart = |dir: &str| super::Ask { wal_dir: Some(dir.into()), ..good() };
+    let apart = |dir: &str| super::RestoreOptions { wal_dir: Some(dir.into()), ..good() };
     says(&apart(data.join("member/log").to_str().unwrap()), &none, "which is exchanged as a whole");
     says(&apart("/fast/wal"), &none, "/fast does not exist");
     says(&apart(from.to_str().unwrap()), &none, "is a regular file, no directory");
@@ -139,7 +151,7 @@ fn each_reason_not_to_is_told_before_anything_is_touched() {
     fs::write(&from, &whole[..whole.len() - 32]).unwrap();
     let fault = good().plan(&none, read).unwrap_err();
     assert!(matches!(fault, Fault::Rejected(Rejected::NoTrailer { .. })), "{fault}");
-    let raw = super::Ask { raw_copy: RawCopy::Allow, ..good() };
+    let raw = super::RestoreOptions { raw_copy: RawCopy::Allow, ..good() };
     let plan = raw.plan(&none, read).unwrap().plan;
     assert!(plan.text().contains("carries no SHA-256"), "{}", plan.text());
     let mut flipped = whole;
@@ -153,7 +165,7 @@ fn a_data_directory_that_is_in_use_is_not_touched() {
     let dir = tempfile::tempdir().unwrap();
     let data = restored(dir.path(), VM);
     let from = snapshot(dir.path());
-    let ask = super::Ask { replace: true, ..ask(&from, &data, VM) };
+    let ask = super::RestoreOptions { replace: true, ..ask(&from, &data, VM) };
     let database = data.join("member/snap/db");
     let before = fs::read(&database).unwrap();
     let held = Flock::lock(fs::File::open(&database).unwrap(), FlockArg::LockExclusiveNonblock).unwrap();
@@ -221,7 +233,7 @@ fn a_log_on_the_same_disk_takes_room_beside_the_database() {
     let from = snapshot(dir.path());
     let asked = ask(&from, &dir.path().join("data"), VM);
     let needed = |wal_dir: Option<std::path::PathBuf>| {
-        let plan = super::Ask { wal_dir, ..asked.clone() }.plan(&Node::default(), read).unwrap().plan;
+        let plan = super::RestoreOptions { wal_dir, ..asked.clone() }.plan(&Node::default(), read).unwrap().plan;
         plan.room.needed - plan.snapshot.size
     };
     assert_eq!((needed(None), needed(Some(dir.path().join("log")))), (128_000_000, 128_000_000));
@@ -276,7 +288,7 @@ fn leases_are_kept_and_what_would_hinder_the_new_cluster_is_cleared_and_told() {
     write(to, &hindered);
     drop(from);
     let data = dir.path().join("data");
-    let mut ask = super::Ask { raw_copy: RawCopy::Allow, ..ask(&hindered, &data, VM) };
+    let mut ask = super::RestoreOptions { raw_copy: RawCopy::Allow, ..ask(&hindered, &data, VM) };
     assert!(refused(&ask, &Node::default()).contains("name other members: lea (7, http://l:1)"));
     ask.stopped.push("lea".to_owned());
     let plan = ask.plan(&Node::default(), read).unwrap().plan.text();
@@ -340,7 +352,7 @@ fn a_log_that_lies_apart_is_exchanged_with_its_data_and_the_old_one_is_kept() {
 fn a_log_whose_disk_is_gone_in_the_middle_of_it_leaves_a_database_that_no_etcd_opens() {
     let dir = tempfile::tempdir().unwrap();
     let (from, data, log) = (snapshot(dir.path()), dir.path().join("data"), dir.path().join("log"));
-    let asked = super::Ask { wal_dir: Some(log.clone()), replace: true, ..ask(&from, &data, VM) };
+    let asked = super::RestoreOptions { wal_dir: Some(log.clone()), replace: true, ..ask(&from, &data, VM) };
     restore(&asked, &Node::default()).unwrap();
     let quiet = &mut |_, _| {};
     let checked = asked.plan(&Node::default(), read).unwrap().build(quiet).unwrap().check(quiet).unwrap();

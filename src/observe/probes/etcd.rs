@@ -24,14 +24,14 @@ const KEY: &str = "health";
 
 /// One way to an etcd.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Way {
+pub struct EtcdEndpoint {
     /// Where it listens for clients.
     pub(in crate::observe) address: Address,
     /// With which credentials, and whom we take.
     pub(in crate::observe) security: Security,
 }
 
-impl fmt::Display for Way {
+impl fmt::Display for EtcdEndpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}://{}", self.security.scheme(), self.address)
     }
@@ -39,7 +39,7 @@ impl fmt::Display for Way {
 
 /// A client on one connection.
 pub(super) struct Etcd<'a> {
-    way: &'a Way,
+    way: &'a EtcdEndpoint,
     client: Client,
     trail: Trail,
 }
@@ -55,7 +55,7 @@ pub(super) enum Read {
 
 impl<'a> Etcd<'a> {
     /// Connects within the deadline.
-    pub(super) async fn connect(way: &'a Way, deadline: Instant) -> Result<Self, Reading> {
+    pub(super) async fn connect(way: &'a EtcdEndpoint, deadline: Instant) -> Result<Self, Reading> {
         let connection = connect::connect(&way.address, &way.security, b"h2", deadline).await?;
         let stream = Arc::new(Mutex::new(Some(connection.stream)));
         let once = service_fn(move |_: Uri| {
@@ -74,7 +74,7 @@ impl<'a> Etcd<'a> {
         }
     }
 
-    pub(super) fn way(&self) -> &Way {
+    pub(super) fn way(&self) -> &EtcdEndpoint {
         self.way
     }
 
@@ -123,7 +123,7 @@ impl<'a> Etcd<'a> {
 }
 
 /// Reads from its own store.
-pub(super) async fn live(way: &Way, deadline: Instant) -> Reading {
+pub(super) async fn live(way: &EtcdEndpoint, deadline: Instant) -> Reading {
     match Etcd::connect(way, deadline).await {
         Ok(etcd) => etcd.read(Read::Serializable, deadline).await,
         Err(reading) => reading,
@@ -131,7 +131,7 @@ pub(super) async fn live(way: &Way, deadline: Instant) -> Reading {
 }
 
 /// Reads with the quorum. That fails for the cluster's sake, unless this very process does not answer by itself.
-pub(super) async fn quorum(way: &Way, deadline: Instant) -> Reading {
+pub(super) async fn quorum(way: &EtcdEndpoint, deadline: Instant) -> Reading {
     let etcd = match Etcd::connect(way, deadline).await {
         Ok(etcd) => etcd,
         Err(reading) => return untold(way, &reading),
@@ -149,7 +149,7 @@ pub(super) async fn quorum(way: &Way, deadline: Instant) -> Reading {
     }
 }
 
-fn untold(way: &Way, alone: &Reading) -> Reading {
+fn untold(way: &EtcdEndpoint, alone: &Reading) -> Reading {
     let symptom = alone.symptom().cloned();
     let symptom = symptom.unwrap_or_else(|| Symptom::new(SymptomKind::NoMeans, format!("{way} was not probed")));
     Reading::CannotTell(symptom)
@@ -157,7 +157,7 @@ fn untold(way: &Way, alone: &Reading) -> Reading {
 
 /// Reads as a dependent would: by any of the ways its dependents have (Q13). One that works is enough, since the others
 /// may be the dependent's own mistake.
-pub(super) async fn as_dependent(ways: &[Way], deadline: Instant) -> Reading {
+pub(super) async fn as_dependent(ways: &[EtcdEndpoint], deadline: Instant) -> Reading {
     let mut first = None;
     for way in ways {
         match live(way, deadline).await {
@@ -173,7 +173,7 @@ pub(super) async fn as_dependent(ways: &[Way], deadline: Instant) -> Reading {
     }
 }
 
-fn meaning(way: &Way, error: Error, trail: &Trail) -> Reading {
+fn meaning(way: &EtcdEndpoint, error: Error, trail: &Trail) -> Reading {
     match error {
         Error::GRpcStatus(status) => of_status(way, &status, trail),
         Error::TransportError(error) => connect::broken(&error, &way.address, trail),
@@ -181,7 +181,7 @@ fn meaning(way: &Way, error: Error, trail: &Trail) -> Reading {
     }
 }
 
-fn of_status(way: &Way, status: &Status, trail: &Trail) -> Reading {
+fn of_status(way: &EtcdEndpoint, status: &Status, trail: &Trail) -> Reading {
     // A status with a cause was made on our side, of a transport that broke.
     if let Some(cause) = std::error::Error::source(status) {
         return connect::broken(cause, &way.address, trail);
@@ -272,8 +272,8 @@ mod tests {
             }
         }
 
-        fn way(&self, security: Security) -> Way {
-            Way { address: Address { host: "127.0.0.1".into(), port: self.port }, security }
+        fn way(&self, security: Security) -> EtcdEndpoint {
+            EtcdEndpoint { address: Address { host: "127.0.0.1".into(), port: self.port }, security }
         }
     }
 
@@ -282,7 +282,7 @@ mod tests {
     }
 
     /// Answers alone and with its quorum: a fresh member elects itself first.
-    async fn serving(way: &Way) {
+    async fn serving(way: &EtcdEndpoint) {
         let until = Instant::now() + Duration::from_secs(20);
         while live(way, soon()).await != Reading::Good || quorum(way, soon()).await != Reading::Good {
             assert!(Instant::now() < until, "etcd did not come up: {:?}", live(way, soon()).await);
@@ -352,7 +352,7 @@ mod tests {
     async fn one_look_tells_the_member_and_of_one_that_is_gone_what_the_others_say() {
         use crate::model::etcd::Member as Listed;
         use crate::observe::probes::http::Get;
-        use crate::observe::probes::member::{Ask, at_once};
+        use crate::observe::probes::member::{MemberQuestion, at_once};
 
         let ask = |port: u16| {
             let address = Address { host: "127.0.0.1".into(), port };
@@ -363,8 +363,8 @@ mod tests {
                 headers: Vec::new(),
                 max_body: 1 << 20,
             };
-            let way = Way { address, security: Security::Plain };
-            Ask { way, metrics, peer: Security::Plain, prefix: "/registry".into() }
+            let way = EtcdEndpoint { address, security: Security::Plain };
+            MemberQuestion { way, metrics, peer: Security::Plain, prefix: "/registry".into() }
         };
         let listed = |id: u64, port: u16| Listed {
             id,
@@ -403,7 +403,7 @@ mod tests {
         use crate::model::ComponentId;
         use crate::model::etcd_data::KubeSystem;
         use crate::observe::probes::http::Get;
-        use crate::observe::probes::member::{Ask, Members, look};
+        use crate::observe::probes::member::{MemberQuestion, Members, look};
 
         let member = Member::start("http", &[]);
         let way = member.way(Security::Plain);
@@ -434,7 +434,7 @@ mod tests {
             headers: Vec::new(),
             max_body: 1 << 20,
         };
-        let ask = Ask { way: way.clone(), metrics, peer: Security::Plain, prefix: "/registry".into() };
+        let ask = MemberQuestion { way: way.clone(), metrics, peer: Security::Plain, prefix: "/registry".into() };
         let id = ComponentId::system("etcd");
         let news = Arc::new(tokio::sync::Notify::new());
         let settings = Probes { interval: Duration::from_secs(3600), timeout: TIMEOUT };

@@ -25,7 +25,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, timeout_at};
 
-use super::etcd::{Etcd, Way};
+use super::etcd::{Etcd, EtcdEndpoint};
 use super::http::{self, Get};
 use super::pace::{AWAITED, Answered, Next, SOON};
 use super::scrape::Scrapes;
@@ -40,9 +40,9 @@ use crate::sys::clock;
 
 /// Whom to ask, and where its metrics are.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::observe) struct Ask {
+pub(in crate::observe) struct MemberQuestion {
     /// The member of this node.
-    pub(in crate::observe) way: Way,
+    pub(in crate::observe) way: EtcdEndpoint,
     /// Its /metrics.
     pub(in crate::observe) metrics: Get,
     /// As what it comes to its peers, and whom it takes there.
@@ -62,7 +62,7 @@ pub(in crate::observe) struct Members {
 
 #[derive(Debug)]
 struct Asking {
-    ask: Ask,
+    ask: MemberQuestion,
     answer: Arc<Mutex<Option<EtcdStatus>>>,
     /// Ends with this value.
     _task: JoinSet<()>,
@@ -76,7 +76,7 @@ impl Members {
     }
 
     /// Asks these from now on, and no others. One that is being asked already goes on.
-    pub(in crate::observe) fn plan(&mut self, wanted: BTreeMap<ComponentId, Ask>) {
+    pub(in crate::observe) fn plan(&mut self, wanted: BTreeMap<ComponentId, MemberQuestion>) {
         let mut before = std::mem::take(&mut self.tasks);
         for (id, ask) in wanted {
             let known = before.remove(&id).filter(|asking| asking.ask == ask);
@@ -86,12 +86,12 @@ impl Members {
     }
 
     /// Whom is asked, and how.
-    pub(in crate::observe) fn asks(&self) -> impl Iterator<Item = (&ComponentId, &Ask)> {
+    pub(in crate::observe) fn asks(&self) -> impl Iterator<Item = (&ComponentId, &MemberQuestion)> {
         self.tasks.iter().map(|(id, asking)| (id, &asking.ask))
     }
 
     /// How each of them is reached.
-    pub(in crate::observe) fn ways(&self) -> impl Iterator<Item = (&ComponentId, &Way)> {
+    pub(in crate::observe) fn ways(&self) -> impl Iterator<Item = (&ComponentId, &EtcdEndpoint)> {
         self.tasks.iter().map(|(id, asking)| (id, &asking.ask.way))
     }
 
@@ -108,7 +108,7 @@ impl Members {
 }
 
 impl Asking {
-    fn start(ask: Ask, settings: &settings::Probes, news: Arc<Notify>) -> Self {
+    fn start(ask: MemberQuestion, settings: &settings::Probes, news: Arc<Notify>) -> Self {
         let answer = Arc::default();
         let mut task = JoinSet::new();
         task.spawn(keep_asking(ask.clone(), Arc::clone(&answer), news, settings.interval, settings.timeout));
@@ -117,7 +117,7 @@ impl Asking {
 }
 
 async fn keep_asking(
-    ask: Ask,
+    ask: MemberQuestion,
     answer: Arc<Mutex<Option<EtcdStatus>>>,
     news: Arc<Notify>,
     interval: Duration,
@@ -158,7 +158,11 @@ const APART: Duration = Duration::from_secs(1);
 
 /// Asks two rounds of questions and no more, for whoever does not stay to watch. `known` are the members as they were
 /// known before, and the ID of the one that is asked: a member that says nothing names nobody.
-pub(in crate::observe) async fn at_once(ask: &Ask, known: Option<(u64, Vec<Member>)>, timeout: Duration) -> EtcdStatus {
+pub(in crate::observe) async fn at_once(
+    ask: &MemberQuestion,
+    known: Option<(u64, Vec<Member>)>,
+    timeout: Duration,
+) -> EtcdStatus {
     let mut rounds = Rounds::default();
     if let Some((own, members)) = known.filter(|(_, members)| !members.is_empty()) {
         rounds.known = members.iter().filter(|member| member.id != own).cloned().collect();
@@ -184,7 +188,7 @@ struct Rounds {
 
 impl Rounds {
     /// Asks the member, the others and its metrics, concurrently.
-    async fn next(&mut self, ask: &Ask, timeout: Duration) -> EtcdStatus {
+    async fn next(&mut self, ask: &MemberQuestion, timeout: Duration) -> EtcdStatus {
         let (deadline, about) = (Instant::now() + timeout, self.about);
         let (status, others, peers_refuse, metrics) = tokio::join!(
             look(&ask.way, &ask.prefix, deadline),
@@ -216,7 +220,7 @@ impl Rounds {
 }
 
 /// Asks the member itself once. Public to the probes for their tests.
-pub(super) async fn look(way: &Way, prefix: &str, deadline: Instant) -> EtcdStatus {
+pub(super) async fn look(way: &EtcdEndpoint, prefix: &str, deadline: Instant) -> EtcdStatus {
     let mut status = EtcdStatus { target: way.to_string(), ..EtcdStatus::default() };
     match Etcd::connect(way, deadline).await {
         Ok(etcd) => {
@@ -262,7 +266,12 @@ struct Other {
 }
 
 /// Asks the others, concurrently: the certificate of an API server is good for every member of its cluster.
-async fn others(way: &Way, known: &[Member], about: About, deadline: Instant) -> BTreeMap<u64, Result<Other, Symptom>> {
+async fn others(
+    way: &EtcdEndpoint,
+    known: &[Member],
+    about: About,
+    deadline: Instant,
+) -> BTreeMap<u64, Result<Other, Symptom>> {
     let mut asking = JoinSet::new();
     for member in known {
         let (id, ways) = (member.id, ways_to(way, member));
@@ -295,7 +304,7 @@ fn with_others(status: EtcdStatus, about: About, others: BTreeMap<u64, Result<Ot
     status
 }
 
-fn ways_to(way: &Way, member: &Member) -> Vec<Way> {
+fn ways_to(way: &EtcdEndpoint, member: &Member) -> Vec<EtcdEndpoint> {
     let urls = member.client_urls.iter().filter_map(|url| Url::parse(url));
     urls.map(|url| {
         let security = match (&way.security, url.https) {
@@ -303,12 +312,12 @@ fn ways_to(way: &Way, member: &Member) -> Vec<Way> {
             (Security::Plain, true) => Security::Tls { identities: Vec::new(), trust: Trust::Anyone },
             (_, false) => Security::Plain,
         };
-        Way { address: url.address, security }
+        EtcdEndpoint { address: url.address, security }
     })
     .collect()
 }
 
-async fn other(ways: &[Way], about: About, deadline: Instant) -> Result<Other, Symptom> {
+async fn other(ways: &[EtcdEndpoint], about: About, deadline: Instant) -> Result<Other, Symptom> {
     let mut why = Symptom::new(SymptomKind::NoMeans, "it has advertised no client URL");
     for way in ways {
         let answer = match Etcd::connect(way, deadline).await {
@@ -357,7 +366,7 @@ async fn peers(security: &Security, known: &[Member], about: About, deadline: In
 }
 
 /// A Status, read. Numbers that a version does not send arrive as zero.
-pub(super) fn of_response(way: &Way, response: &StatusResponse) -> Result<MemberStatus, Reading> {
+pub(super) fn of_response(way: &EtcdEndpoint, response: &StatusResponse) -> Result<MemberStatus, Reading> {
     let told = |number: i64| u64::try_from(number).ok().filter(|number| *number > 0);
     let Some(header) = response.header() else {
         let words = format!("{way} answered Status without a header");

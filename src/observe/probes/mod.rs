@@ -31,7 +31,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use self::http::Get;
-use self::plan::{Ask, How, More};
+use self::plan::{Fallback, ProbeKind, ProbeSpec};
 use super::probes::security::Security;
 use crate::config::settings;
 use crate::model::reading::{Question, SymptomKind};
@@ -51,7 +51,7 @@ pub(super) struct Probes {
 /// A question that is being asked.
 #[derive(Debug)]
 struct Asking {
-    ask: Ask,
+    ask: ProbeSpec,
     answer: Arc<Mutex<Option<Probe>>>,
     /// Ends with this value.
     _task: JoinSet<()>,
@@ -64,7 +64,7 @@ impl Probes {
     }
 
     /// Asks these questions from now on, and no others. One that is being asked already goes on.
-    pub(super) fn plan(&mut self, wanted: BTreeMap<ComponentId, Vec<Ask>>) {
+    pub(super) fn plan(&mut self, wanted: BTreeMap<ComponentId, Vec<ProbeSpec>>) {
         let mut before = std::mem::take(&mut self.tasks);
         for (id, asks) in wanted {
             let mut known = before.remove(&id).unwrap_or_default();
@@ -87,7 +87,7 @@ impl Probes {
 }
 
 impl Asking {
-    fn start(ask: Ask, settings: &settings::Probes) -> Self {
+    fn start(ask: ProbeSpec, settings: &settings::Probes) -> Self {
         let answer = Arc::default();
         let mut task = JoinSet::new();
         task.spawn(keep_asking(ask.clone(), Arc::clone(&answer), settings.interval, settings.timeout));
@@ -117,7 +117,7 @@ impl Asking {
     }
 }
 
-async fn keep_asking(ask: Ask, answer: Arc<Mutex<Option<Probe>>>, interval: Duration, timeout: Duration) {
+async fn keep_asking(ask: ProbeSpec, answer: Arc<Mutex<Option<Probe>>>, interval: Duration, timeout: Duration) {
     let mut ticks = tokio::time::interval(interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -127,16 +127,18 @@ async fn keep_asking(ask: Ask, answer: Arc<Mutex<Option<Probe>>>, interval: Dura
     }
 }
 
-pub(super) async fn put(ask: &Ask, timeout: Duration) -> Probe {
+pub(super) async fn put(ask: &ProbeSpec, timeout: Duration) -> Probe {
     let began = Instant::now();
     let deadline = began + timeout;
     let reading = match &ask.how {
-        How::Http { get, expect, more } => by_http(ask.question, get, *expect, *more, deadline).await,
-        How::EtcdAlone(way) => etcd::live(way, deadline).await,
-        How::EtcdQuorum(way) => etcd::quorum(way, deadline).await,
-        How::EtcdAsDependent(ways) => etcd::as_dependent(ways, deadline).await,
-        How::Tcp(address) => connect::tcp(address, deadline).await.map_or_else(|reading| reading, |_| Reading::Good),
-        How::NoMeans(why) => Reading::CannotTell(Symptom::new(SymptomKind::NoMeans, why.clone())),
+        ProbeKind::Http { get, expect, more } => by_http(ask.question, get, *expect, *more, deadline).await,
+        ProbeKind::EtcdAlone(way) => etcd::live(way, deadline).await,
+        ProbeKind::EtcdQuorum(way) => etcd::quorum(way, deadline).await,
+        ProbeKind::EtcdAsDependent(ways) => etcd::as_dependent(ways, deadline).await,
+        ProbeKind::Tcp(address) => {
+            connect::tcp(address, deadline).await.map_or_else(|reading| reading, |_| Reading::Good)
+        }
+        ProbeKind::NoMeans(why) => Reading::CannotTell(Symptom::new(SymptomKind::NoMeans, why.clone())),
     };
     Probe {
         question: ask.question,
@@ -147,10 +149,10 @@ pub(super) async fn put(ask: &Ask, timeout: Duration) -> Probe {
     }
 }
 
-async fn by_http(question: Question, get: &Get, expect: http::Expect, more: More, deadline: Instant) -> Reading {
+async fn by_http(question: Question, get: &Get, expect: http::Expect, more: Fallback, deadline: Instant) -> Reading {
     let mut answer = http::get(get, deadline).await;
     let certificate = answer.as_ref().ok().and_then(|answer| answer.certificate.clone());
-    if more == More::Kubernetes {
+    if more == Fallback::Kubernetes {
         // Health is for everybody by default; a certificate that is not taken must not hide it.
         if answer.as_ref().is_ok_and(|answer| matches!(answer.status, 401 | 403))
             && let Some(get) = anonymously(get)
@@ -189,7 +191,7 @@ fn anonymously(get: &Get) -> Option<Get> {
     }
 }
 
-impl fmt::Display for How {
+impl fmt::Display for ProbeKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Http { get, .. } => get.fmt(f),
@@ -225,8 +227,8 @@ mod tests {
     }
 
     async fn ask(question: Question, get: Get, expect: Expect) -> Reading {
-        let how = How::Http { get, expect, more: More::Kubernetes };
-        put(&Ask { question, how }, TIMEOUT).await.reading
+        let how = ProbeKind::Http { get, expect, more: Fallback::Kubernetes };
+        put(&ProbeSpec { question, how }, TIMEOUT).await.reading
     }
 
     fn bad(reading: &Reading) -> SymptomKind {
@@ -374,7 +376,7 @@ mod tests {
             at: Duration::from_secs(100),
             took: Duration::ZERO,
         };
-        let ask = Ask { question: Question::Live, how: How::NoMeans("x".into()) };
+        let ask = ProbeSpec { question: Question::Live, how: ProbeKind::NoMeans("x".into()) };
         let asking = Asking { ask, answer: Arc::new(Mutex::new(Some(probe))), _task: JoinSet::new() };
         let oldest = ROUNDS * (settings.interval + settings.timeout);
         assert_eq!(asking.latest(Duration::from_secs(121), oldest).reading, Reading::Good);
@@ -387,9 +389,13 @@ mod tests {
         let server = Server::start(None, answers).await;
         let settings = settings::Probes { interval: Duration::from_millis(20), timeout: Duration::from_secs(30) };
         let mut probes = Probes::new(settings);
-        let ask = |port| Ask {
+        let ask = |port| ProbeSpec {
             question: Question::Live,
-            how: How::Http { get: get(port, "/livez", Security::Plain), expect: Expect::Ok, more: More::Nothing },
+            how: ProbeKind::Http {
+                get: get(port, "/livez", Security::Plain),
+                expect: Expect::Ok,
+                more: Fallback::Nothing,
+            },
         };
         let (a, b) = (ComponentId::system("a"), ComponentId::system("b"));
         let hung = silent.local_addr().unwrap().port();

@@ -8,41 +8,41 @@ use k8s_openapi::api::core::v1::{Container, Probe as PodProbe};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::connect::Address;
-use super::etcd::Way;
+use super::etcd::EtcdEndpoint;
 use super::http::{Expect, Get, MAX_BODY};
 use super::scrape::MAX_PAGE;
 use super::security::{Identity, Security, Trust};
 use super::url::Url;
 use super::{member, store};
+use crate::model::environment::Location;
 use crate::model::reading::Question;
-use crate::model::surroundings::Place;
 use crate::model::{ComponentId, Manifest, Role};
-use crate::observe::surroundings::reachable;
+use crate::observe::environment::reachable;
 
 /// One question and how it is put.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::observe) struct Ask {
+pub(in crate::observe) struct ProbeSpec {
     pub(in crate::observe) question: Question,
-    pub(in crate::observe) how: How,
+    pub(in crate::observe) how: ProbeKind,
 }
 
 /// How a question is put.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::observe) enum How {
+pub(in crate::observe) enum ProbeKind {
     /// By a GET.
     Http {
         get: Get,
         /// What the right answer looks like.
         expect: Expect,
         /// What is done where the answer says too little.
-        more: More,
+        more: Fallback,
     },
     /// By a serializable read.
-    EtcdAlone(Way),
+    EtcdAlone(EtcdEndpoint),
     /// By a linearizable read.
-    EtcdQuorum(Way),
+    EtcdQuorum(EtcdEndpoint),
     /// By a serializable read, in each of the ways its dependents have.
-    EtcdAsDependent(Vec<Way>),
+    EtcdAsDependent(Vec<EtcdEndpoint>),
     Tcp(Address),
     /// Not at all: a sentence.
     NoMeans(String),
@@ -50,7 +50,7 @@ pub(in crate::observe) enum How {
 
 /// What is done where an answer says too little.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::observe) enum More {
+pub(in crate::observe) enum Fallback {
     /// `?verbose` names the checks that failed; and whom a certificate does not let in may come without.
     Kubernetes,
     Nothing,
@@ -73,7 +73,7 @@ impl Manifests<'_> {
 }
 
 /// Every component's questions. One that cannot be asked anything has that for an answer.
-pub(in crate::observe) fn plan(manifests: &Manifests<'_>, kubernetes: &Path) -> BTreeMap<ComponentId, Vec<Ask>> {
+pub(in crate::observe) fn plan(manifests: &Manifests<'_>, kubernetes: &Path) -> BTreeMap<ComponentId, Vec<ProbeSpec>> {
     let asks = |manifest: &Manifest| {
         let mut asks = match manifest.role {
             Role::Etcd => etcd(manifest, manifests, kubernetes),
@@ -84,7 +84,7 @@ pub(in crate::observe) fn plan(manifests: &Manifests<'_>, kubernetes: &Path) -> 
         };
         if asks.is_empty() {
             let why = format!("the manifest of {} names no probe that can be asked from outside its pod", manifest.id);
-            asks.push(Ask { question: Question::Live, how: How::NoMeans(why) });
+            asks.push(ProbeSpec { question: Question::Live, how: ProbeKind::NoMeans(why) });
         }
         asks
     };
@@ -106,17 +106,17 @@ pub(in crate::observe) fn kubelet_client(manifest: &Manifest) -> Option<Identity
     flag_identity(manifest, "kubelet-client-certificate", "kubelet-client-key")
 }
 
-fn api_server(manifest: &Manifest) -> Vec<Ask> {
+fn api_server(manifest: &Manifest) -> Vec<ProbeSpec> {
     let identities: Vec<Identity> = kubelet_client(manifest).into_iter().collect();
     serving_at(manifest, 6443, &identities, ["/livez", "/readyz"])
 }
 
-fn serving(manifest: &Manifest, port: u16, identities: &[Identity]) -> Vec<Ask> {
+fn serving(manifest: &Manifest, port: u16, identities: &[Identity]) -> Vec<ProbeSpec> {
     serving_at(manifest, port, identities, ["/healthz", "/healthz"])
 }
 
 /// A component of Kubernetes' own: at the address and the paths its probes name, or its flags, or the usual ones.
-fn serving_at(manifest: &Manifest, port: u16, identities: &[Identity], paths: [&str; 2]) -> Vec<Ask> {
+fn serving_at(manifest: &Manifest, port: u16, identities: &[Identity], paths: [&str; 2]) -> Vec<ProbeSpec> {
     let container = manifest.main_container();
     let own = |probe: Option<&PodProbe>| probe.and_then(|probe| Http::of(probe, container?));
     let live = own(container.and_then(|c| c.liveness_probe.as_ref()))
@@ -139,7 +139,7 @@ fn serving_at(manifest: &Manifest, port: u16, identities: &[Identity], paths: [&
             headers: own.map(|own| own.headers.clone()).unwrap_or_default(),
             max_body: MAX_BODY,
         };
-        Ask { question, how: How::Http { get, expect: Expect::Ok, more: More::Kubernetes } }
+        ProbeSpec { question, how: ProbeKind::Http { get, expect: Expect::Ok, more: Fallback::Kubernetes } }
     };
     let same_place = live.as_ref().map(|live| Http { path: paths[1].to_owned(), ..live.clone() });
     vec![
@@ -197,7 +197,7 @@ fn number(port: &IntOrString, container: &Container) -> Option<u16> {
 }
 
 /// Any other pod: what its containers' own probes ask, where they can be asked from the host.
-fn other(manifest: &Manifest) -> Vec<Ask> {
+fn other(manifest: &Manifest) -> Vec<ProbeSpec> {
     let Some(spec) = manifest.pod.spec.as_ref().filter(|spec| spec.host_network == Some(true)) else {
         return Vec::new();
     };
@@ -211,21 +211,24 @@ fn other(manifest: &Manifest) -> Vec<Ask> {
     asks
 }
 
-fn from_outside(question: Question, probe: &PodProbe, container: &Container) -> Option<Ask> {
+fn from_outside(question: Question, probe: &PodProbe, container: &Container) -> Option<ProbeSpec> {
     if let Some(http) = Http::of(probe, container) {
-        let how = How::Http { get: http.get(), expect: Expect::Success, more: More::Nothing };
-        return Some(Ask { question, how });
+        let how = ProbeKind::Http { get: http.get(), expect: Expect::Success, more: Fallback::Nothing };
+        return Some(ProbeSpec { question, how });
     }
     let (host, port) = match (&probe.tcp_socket, &probe.grpc) {
         (Some(tcp), _) => (tcp.host.clone().unwrap_or_default(), number(&tcp.port, container)?),
         (None, Some(grpc)) => (String::new(), u16::try_from(grpc.port).ok()?),
         (None, None) => return None,
     };
-    Some(Ask { question, how: How::Tcp(Address { host: reachable(&host), port }) })
+    Some(ProbeSpec { question, how: ProbeKind::Tcp(Address { host: reachable(&host), port }) })
 }
 
 /// What every etcd of this node is asked about itself and its cluster.
-pub(in crate::observe) fn members(manifests: &Manifests<'_>, kubernetes: &Path) -> BTreeMap<ComponentId, member::Ask> {
+pub(in crate::observe) fn members(
+    manifests: &Manifests<'_>,
+    kubernetes: &Path,
+) -> BTreeMap<ComponentId, member::MemberQuestion> {
     let etcds = manifests.standing.iter().filter(|(_, manifest)| manifest.role == Role::Etcd);
     // What is deployed counts before what is known to be good.
     let flag = manifests.api_servers().next().map(|api| api.flag("etcd-prefix"));
@@ -233,13 +236,13 @@ pub(in crate::observe) fn members(manifests: &Manifests<'_>, kubernetes: &Path) 
     let ask = |manifest: &Manifest| {
         let way = etcd_way(manifest, manifests, kubernetes)?;
         let metrics = metrics_of(manifest, &way);
-        Some(member::Ask { way, metrics, peer: peer_security(manifest), prefix: prefix.clone() })
+        Some(member::MemberQuestion { way, metrics, peer: peer_security(manifest), prefix: prefix.clone() })
     };
     etcds.filter_map(|(id, manifest)| Some((id.clone(), ask(manifest)?))).collect()
 }
 
 /// Its metrics listener, or where it listens for clients: it has them there, too.
-fn metrics_of(manifest: &Manifest, way: &Way) -> Get {
+fn metrics_of(manifest: &Manifest, way: &EtcdEndpoint) -> Get {
     let urls = manifest.flag("listen-metrics-urls").unwrap_or_default();
     let listener = urls.split(',').filter_map(Url::parse).find(|url| !url.https);
     let (address, security) = match listener {
@@ -257,7 +260,7 @@ fn peer_security(manifest: &Manifest) -> Security {
 }
 
 /// The way to an etcd of this node.
-fn etcd_way(manifest: &Manifest, manifests: &Manifests<'_>, kubernetes: &Path) -> Option<Way> {
+fn etcd_way(manifest: &Manifest, manifests: &Manifests<'_>, kubernetes: &Path) -> Option<EtcdEndpoint> {
     let urls = manifest.flag("listen-client-urls").unwrap_or_else(|| "http://127.0.0.1:2379".to_owned());
     let urls: Vec<Url> = urls.split(',').filter_map(Url::parse).collect();
     let url = urls.iter().find(|url| url.is_loopback()).or(urls.first())?;
@@ -266,27 +269,27 @@ fn etcd_way(manifest: &Manifest, manifests: &Manifests<'_>, kubernetes: &Path) -
     } else {
         Security::Plain
     };
-    Some(Way { address: url.address.clone(), security })
+    Some(EtcdEndpoint { address: url.address.clone(), security })
 }
 
-fn etcd(manifest: &Manifest, manifests: &Manifests<'_>, kubernetes: &Path) -> Vec<Ask> {
+fn etcd(manifest: &Manifest, manifests: &Manifests<'_>, kubernetes: &Path) -> Vec<ProbeSpec> {
     let mut asks = Vec::new();
     if let Some(way) = etcd_way(manifest, manifests, kubernetes) {
-        asks.push(Ask { question: Question::Live, how: How::EtcdAlone(way.clone()) });
-        asks.push(Ask { question: Question::Quorum, how: How::EtcdQuorum(way) });
+        asks.push(ProbeSpec { question: Question::Live, how: ProbeKind::EtcdAlone(way.clone()) });
+        asks.push(ProbeSpec { question: Question::Quorum, how: ProbeKind::EtcdQuorum(way) });
     }
-    asks.extend(etcd_ready(manifest).map(|get| Ask {
+    asks.extend(etcd_ready(manifest).map(|get| ProbeSpec {
         question: Question::Ready,
-        how: How::Http { get, expect: Expect::EtcdHealth, more: More::Nothing },
+        how: ProbeKind::Http { get, expect: Expect::EtcdHealth, more: Fallback::Nothing },
     }));
-    let mut ways: Vec<Way> = Vec::new();
+    let mut ways: Vec<EtcdEndpoint> = Vec::new();
     for way in manifests.api_servers().flat_map(dependent_ways) {
         if !ways.contains(&way) {
             ways.push(way);
         }
     }
     if !ways.is_empty() {
-        asks.push(Ask { question: Question::AsDependent, how: How::EtcdAsDependent(ways) });
+        asks.push(ProbeSpec { question: Question::AsDependent, how: ProbeKind::EtcdAsDependent(ways) });
     }
     asks
 }
@@ -317,7 +320,7 @@ fn etcd_identities(manifest: &Manifest, manifests: &Manifests<'_>, kubernetes: &
 }
 
 /// How an API server reaches the etcd of this node. Another machine's is not asked.
-fn dependent_ways(api_server: &Manifest) -> Vec<Way> {
+fn dependent_ways(api_server: &Manifest) -> Vec<EtcdEndpoint> {
     let servers = api_server.flag("etcd-servers").unwrap_or_default();
     let identities: Vec<Identity> = flag_identity(api_server, "etcd-certfile", "etcd-keyfile").into_iter().collect();
     let authority = flag_path(api_server, "etcd-cafile");
@@ -327,7 +330,7 @@ fn dependent_ways(api_server: &Manifest) -> Vec<Way> {
             let trust = authority.clone().map_or(Trust::Anyone, Trust::Authority);
             let security =
                 if url.https { Security::Tls { identities: identities.clone(), trust } } else { Security::Plain };
-            Way { address: url.address, security }
+            EtcdEndpoint { address: url.address, security }
         })
         .collect()
 }
@@ -344,17 +347,17 @@ pub(in crate::observe) fn get_of_url(url: &str) -> Option<Get> {
 
 /// How an address that a kubeconfig names for the API server is asked, and where it is; absent where it is the API server
 /// of this node, which listens on these ports, or no address at all.
-pub(in crate::observe) fn endpoint(server: &str, own: &BTreeSet<u16>) -> Option<(Ask, Place)> {
+pub(in crate::observe) fn endpoint(server: &str, own: &BTreeSet<u16>) -> Option<(ProbeSpec, Location)> {
     let url = Url::parse(server)?;
-    let place = if url.is_of_this_node() { Place::Here } else { Place::Elsewhere };
+    let place = if url.is_of_this_node() { Location::Here } else { Location::Elsewhere };
     // A load balancer of this node listens on its own port.
-    if place == Place::Here && (own.is_empty() || own.contains(&url.address.port)) {
+    if place == Location::Here && (own.is_empty() || own.contains(&url.address.port)) {
         return None;
     }
     let mut get = get_of_url(server)?;
     get.path = format!("{}/livez", get.path.trim_end_matches('/'));
-    let how = How::Http { get, expect: Expect::Ok, more: More::Kubernetes };
-    Some((Ask { question: Question::Live, how }, place))
+    let how = ProbeKind::Http { get, expect: Expect::Ok, more: Fallback::Kubernetes };
+    Some((ProbeSpec { question: Question::Live, how }, place))
 }
 
 #[cfg(test)]
@@ -432,7 +435,7 @@ mod tests {
         let plan = plan(&manifests, Path::new("/etc/kubernetes"));
         let asks = &plan[&etcd.id];
         match &asks.iter().find(|ask| ask.question == Question::AsDependent).unwrap().how {
-            How::EtcdAsDependent(ways) => {
+            ProbeKind::EtcdAsDependent(ways) => {
                 assert_eq!(ways.len(), 1, "what stands and what is proven say the same");
                 assert_eq!(
                     ways[0].security,
@@ -448,7 +451,9 @@ mod tests {
             other => panic!("{other:?}"),
         }
         match &asks[0].how {
-            How::EtcdAlone(Way { security: Security::Tls { identities, trust: Trust::Anyone }, .. }) => {
+            ProbeKind::EtcdAlone(EtcdEndpoint {
+                security: Security::Tls { identities, trust: Trust::Anyone }, ..
+            }) => {
                 assert_eq!(identities.len(), 3, "the API server's, the health check's, its own");
             }
             other => panic!("{other:?}"),
@@ -466,7 +471,7 @@ mod tests {
         };
         let plan = plan(&standing, Path::new("/etc/kubernetes"));
         let ways = plan[&etcd.id].iter().find_map(|ask| match &ask.how {
-            How::EtcdAsDependent(ways) => Some(ways.len()),
+            ProbeKind::EtcdAsDependent(ways) => Some(ways.len()),
             _ => None,
         });
         assert_eq!(ways, Some(2));

@@ -8,7 +8,7 @@ use std::time::Duration;
 use etcd_client::{Client, SnapshotStreaming};
 use tokio::time::{Instant, timeout};
 
-use super::etcd::{Etcd, Way};
+use super::etcd::{Etcd, EtcdEndpoint};
 use crate::model::etcd::MemberStatus;
 use crate::model::{ComponentId, Reading};
 
@@ -17,7 +17,7 @@ use crate::model::{ComponentId, Reading};
 pub struct LocalMember {
     pub component: ComponentId,
     /// How it is reached.
-    pub way: Way,
+    pub way: EtcdEndpoint,
     /// Its data directory on the host, where its manifest names one.
     pub data_dir: Option<std::path::PathBuf>,
 }
@@ -25,7 +25,7 @@ pub struct LocalMember {
 /// A snapshot that is being sent.
 pub struct Feed {
     stream: SnapshotStreaming,
-    way: Way,
+    way: EtcdEndpoint,
     stall: Duration,
     /// The connection ends with it.
     _client: Client,
@@ -35,7 +35,7 @@ pub struct Feed {
 ///
 /// # Errors
 /// A sentence: what it answered instead, or that it did not within this time.
-pub async fn client(way: &Way, within: Duration) -> Result<Client, String> {
+pub async fn client(way: &EtcdEndpoint, within: Duration) -> Result<Client, String> {
     let etcd = Etcd::connect(way, Instant::now() + within).await;
     let etcd = etcd.map_err(|reading| reading.symptom().map(ToString::to_string).unwrap_or_default())?;
     Ok(etcd.client().clone())
@@ -54,7 +54,7 @@ impl Feed {
     ///
     /// # Errors
     /// A sentence: what it answered instead, or that it did not within `stall`.
-    pub async fn open(way: &Way, stall: Duration) -> Result<(MemberStatus, Self), String> {
+    pub async fn open(way: &EtcdEndpoint, stall: Duration) -> Result<(MemberStatus, Self), String> {
         let deadline = Instant::now() + stall;
         let said = |reading: Reading| reading.symptom().map(ToString::to_string).unwrap_or_default();
         let etcd = Etcd::connect(way, deadline).await.map_err(said)?;

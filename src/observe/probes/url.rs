@@ -3,7 +3,7 @@
 use std::net::{IpAddr, UdpSocket};
 
 use super::connect::Address;
-use crate::observe::surroundings::reachable;
+use crate::observe::environment::reachable;
 
 /// `scheme://host:port`, all that flags of etcd hold.
 #[derive(Clone, Debug, PartialEq, Eq)]

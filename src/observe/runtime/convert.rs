@@ -51,7 +51,7 @@ pub(super) struct Details {
     pid: Option<i32>,
     log: PathBuf,
     command_line: Option<Vec<String>>,
-    last_words: Option<String>,
+    log_tail: Option<String>,
 }
 
 /// Whose pod a sandbox is: of a static pod of this node, that is, one that a file gave, under the name the kubelet made of
@@ -126,7 +126,7 @@ pub(super) fn details_of(answer: cri::ContainerStatusResponse, listed: i32) -> O
         pid: answer.info.get("info").and_then(|info| pid_of(info)),
         log: status.log_path.into(),
         command_line: None,
-        last_words: None,
+        log_tail: None,
     })
 }
 
@@ -147,7 +147,7 @@ impl Details {
                 let line = self.pid.and_then(proc::command_line);
                 self.command_line = line.filter(|line| !is_launcher(line));
             }
-            ContainerState::Exited { .. } => self.last_words = log::last_words(&self.log),
+            ContainerState::Exited { .. } => self.log_tail = log::log_tail(&self.log),
             ContainerState::Created | ContainerState::Unknown => {}
         }
         self
@@ -219,7 +219,7 @@ fn run_of(container: &Latest, details: &Details) -> ContainerRun {
         image_id: container.image_id.clone(),
         state: details.state.clone(),
         command_line: details.command_line.clone(),
-        last_words: details.last_words.clone(),
+        log_tail: details.log_tail.clone(),
         work: None,
     }
 }
@@ -357,7 +357,7 @@ mod tests {
         let exited = cri::ContainerState::ContainerExited as i32;
         let details = details_of(answer.clone(), exited).unwrap().with_traces();
         assert_eq!((details.pid, details.listed), (Some(4711), exited));
-        assert_eq!(details.last_words.as_deref(), Some("Error: unknown flag: --no-such-flag"));
+        assert_eq!(details.log_tail.as_deref(), Some("Error: unknown flag: --no-such-flag"));
         match &details.state {
             ContainerState::Exited { started, finished, code, reason } => {
                 assert_eq!((*code, reason.as_str()), (1, "Error"));

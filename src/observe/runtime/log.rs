@@ -12,7 +12,7 @@ const LINES: usize = 5;
 const BYTES: usize = 1 << 10;
 
 /// The last words of a log, if it can be read and says anything.
-pub(super) fn last_words(path: &Path) -> Option<String> {
+pub(super) fn log_tail(path: &Path) -> Option<String> {
     let tail = file::tail(path, TAIL).ok()?;
     words(&String::from_utf8_lossy(&tail))
 }

@@ -42,8 +42,8 @@ pub(crate) fn log_of(settings: &Settings, data_dir: &Path) -> PathBuf {
 }
 
 pub(crate) fn of_manifest(settings: &Settings) -> Option<(OfManifest, ComponentId)> {
-    let (_, surroundings) = observe::find(settings);
-    let dir = &surroundings.manifests.value;
+    let (_, environment) = observe::find(settings);
+    let dir = &environment.manifests.value;
     let stands = etcd_manifest(dir);
     let startable = stands.as_ref().and_then(|(file, _)| startable(file));
     // Taken out for the restore, it is where every known-good manifest is.
@@ -76,8 +76,8 @@ pub(crate) fn etcd_manifest(dir: &Path) -> Option<(PathBuf, Manifest)> {
 
 /// Whether the kubelet is about to start an etcd by itself: its manifest is deployed.
 pub(crate) fn comes_back(settings: &Settings) -> bool {
-    let (_, surroundings) = observe::find(settings);
-    etcd_manifest(&surroundings.manifests.value).is_some_and(|(file, _)| startable(&file).is_some())
+    let (_, environment) = observe::find(settings);
+    etcd_manifest(&environment.manifests.value).is_some_and(|(file, _)| startable(&file).is_some())
 }
 
 /// Why the etcd of a manifest that is deployed may be started at any moment.

@@ -4,12 +4,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::node::startable;
-use crate::etcd::restore::{Ask, Fault, Finished, Node, Planned, Restored, unfinished};
+use crate::etcd::restore::{Fault, Finished, Node, Planned, RestoreOptions, Restored, unfinished};
 use crate::ops::failure::{Exit, Failure};
 use crate::ops::progress::Progress;
 use crate::snapshots::{Depth, verify};
 
-pub(crate) fn plan(ask: &Ask, node: &Node) -> Result<Planned, Fault> {
+pub(crate) fn plan(ask: &RestoreOptions, node: &Node) -> Result<Planned, Fault> {
     let mut progress = Progress::new("verifying");
     ask.plan(node, |file, trust| {
         let verified = verify(file, trust, Depth::AsNeeded, &mut |done, of| progress.at(done, of));
@@ -18,14 +18,18 @@ pub(crate) fn plan(ask: &Ask, node: &Node) -> Result<Planned, Fault> {
 }
 
 /// What is asked for, where an earlier run had all but done it and it is completed now.
-pub(crate) fn completed(finished: Vec<Finished>, ask: &Ask, node: &Node) -> Result<Option<(Restored, Planned)>, Fault> {
+pub(crate) fn completed(
+    finished: Vec<Finished>,
+    ask: &RestoreOptions,
+    node: &Node,
+) -> Result<Option<(Restored, Planned)>, Fault> {
     let mut completed = finished.into_iter().filter_map(|finished| match finished {
         Finished::Completed(restored) => Some(restored),
         Finished::Undone | Finished::Overtaken(_) => None,
     });
     let Some(restored) = completed.next() else { return Ok(None) };
     // What it has put there is not in its own way.
-    let planned = plan(&Ask { replace: true, ..ask.clone() }, node)?;
+    let planned = plan(&RestoreOptions { replace: true, ..ask.clone() }, node)?;
     Ok(restored.is(&planned).then_some((restored, planned)))
 }
 

@@ -18,7 +18,7 @@ use tokio::time::{Instant, sleep};
 use super::node::comes_back;
 use super::serves;
 use crate::config::Settings;
-use crate::control::How;
+use crate::control::Execution;
 use crate::etcd::restore::Node;
 use crate::model::{ComponentId, Event, Request, Role, Verdict};
 use crate::ops::backend::Backend;
@@ -124,7 +124,7 @@ impl<'a> Vacancy<'a> {
     /// What emptying it takes. The lock must be held.
     pub(crate) async fn plan(settings: &'a Settings, component: ComponentId) -> Result<Self, Failure> {
         let mut backend = Backend::open(settings).await?;
-        let planned = backend.perform(request(&component), How::DryRun, &mut tell).await?;
+        let planned = backend.perform(request(&component), Execution::DryRun, &mut tell).await?;
         Ok(Self { settings, component, backend, events: None, steps: planned.steps })
     }
 
@@ -133,7 +133,7 @@ impl<'a> Vacancy<'a> {
         if let Backend::Running(_) = &self.backend {
             self.events = Some(follow(self.settings, &self.component).await?);
         }
-        self.backend.perform(request(&self.component), How::ForReal, &mut tell).await?;
+        self.backend.perform(request(&self.component), Execution::ForReal, &mut tell).await?;
         if let Some(events) = &mut self.events {
             until(&mut self.backend, &self.component, events, vacant).await?;
         }

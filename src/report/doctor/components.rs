@@ -1,18 +1,23 @@
 //! What the recovery of one component depends on: a known-good generation, its bytes, its images, its files, and a
 //! budget.
 
-use super::{Check, Examined, Mark};
+use super::{Check, CheckResult, Examined};
 use crate::model::config_files::{self, FileKind};
 use crate::model::memory::Record;
 use crate::model::observation::ImagePresence;
-use crate::model::{ComponentId, Digest, FileState, Generation, Proof, Slot, Standing};
+use crate::model::{ComponentId, ComponentState, Digest, FileState, Generation, Proof, Trust};
 
 /// In the order of dependence, all of one component together.
 pub(super) fn checks(examined: &Examined<'_>) -> Vec<Check> {
     let mut records: Vec<(&ComponentId, &Record)> = examined.memory.components.iter().collect();
     if records.is_empty() {
         let fix = "`systemctl start lastgood`, and a minute of health";
-        return vec![Check::bad("components", Mark::Failed, "none is known yet: nothing could be restored", fix)];
+        return vec![Check::bad(
+            "components",
+            CheckResult::Failed,
+            "none is known yet: nothing could be restored",
+            fix,
+        )];
     }
     records.sort_by_key(|(id, record)| (record.role, *id));
     records.into_iter().flat_map(|(id, record)| component(examined, id, record)).collect()
@@ -21,20 +26,20 @@ pub(super) fn checks(examined: &Examined<'_>) -> Vec<Check> {
 /// The generation that a recovery would put back.
 pub fn wanted(record: &Record) -> Option<&Generation> {
     let aimed = record.goes_back_to().and_then(|number| record.generations.get(&number));
-    aimed.filter(|generation| generation.standing.is_known_good()).or_else(|| record.known_good().next())
+    aimed.filter(|generation| generation.trust.is_known_good()).or_else(|| record.known_good().next())
 }
 
 fn component(examined: &Examined<'_>, id: &ComponentId, record: &Record) -> Vec<Check> {
     let mut checks = Vec::new();
-    if let Slot::Held(held) = &record.slot {
-        checks.push(Check::bad(format!("{id}: held"), Mark::Failed, &held.why, &held.next_step));
+    if let ComponentState::Held(held) = &record.state {
+        checks.push(Check::bad(format!("{id}: held"), CheckResult::Failed, &held.why, &held.next_step));
     }
     let Some(generation) = wanted(record) else {
-        let detail = format!("it has no known-good generation yet ({})", record.slot);
+        let detail = format!("it has no known-good generation yet ({})", record.state);
         let fix = format!(
             "`lastgood explain {id}` shows what it waits for; `lastgood checkpoint {id}` marks it as known-good now"
         );
-        checks.push(Check::bad(format!("{id}: known-good"), Mark::Failed, detail, fix));
+        checks.push(Check::bad(format!("{id}: known-good"), CheckResult::Failed, detail, fix));
         return checks;
     };
     checks.push(Check::ok(format!("{id}: known-good"), proven(record, generation)));
@@ -49,15 +54,15 @@ fn component(examined: &Examined<'_>, id: &ComponentId, record: &Record) -> Vec<
 fn proven(record: &Record, generation: &Generation) -> String {
     let number = generation.number;
     let pinned = if record.pin() == Some(number) { ", pinned" } else { "" };
-    match &generation.standing {
-        Standing::KnownGood { proof: Proof::Soak { seconds, .. }, since } => {
+    match &generation.trust {
+        Trust::KnownGood { proof: Proof::Soak { seconds, .. }, since } => {
             format!("generation {number}{pinned}, proven {since:.0} by {seconds} s of health")
         }
-        Standing::KnownGood { proof: Proof::Asserted { reason }, since } => {
+        Trust::KnownGood { proof: Proof::Asserted { reason }, since } => {
             let reason = if reason.is_empty() { String::new() } else { format!(": {reason}") };
             format!("generation {number}{pinned}, marked as known-good {since:.0} by the operator{reason}")
         }
-        Standing::Candidate | Standing::Quarantined { .. } => format!("generation {number}{pinned}"),
+        Trust::Candidate | Trust::Quarantined { .. } => format!("generation {number}{pinned}"),
     }
 }
 
@@ -71,11 +76,11 @@ fn stored(examined: &Examined<'_>, id: &ComponentId, generation: &Generation) ->
                 "while it is deployed and the agent runs, `systemctl restart lastgood` stores it again; otherwise \
                  `lastgood history {id}` shows the other generations"
             );
-            Check::bad(subject, Mark::Failed, why, fix)
+            Check::bad(subject, CheckResult::Failed, why, fix)
         }
         None => {
             let detail = format!("generation {number} was not read");
-            Check::bad(subject, Mark::CannotTell, detail, "try again")
+            Check::bad(subject, CheckResult::CannotTell, detail, "try again")
         }
     }
 }
@@ -83,7 +88,7 @@ fn stored(examined: &Examined<'_>, id: &ComponentId, generation: &Generation) ->
 fn published(examined: &Examined<'_>, id: &ComponentId, generation: &Generation) -> Check {
     let subject = format!("{id}: inactive-manifests");
     let (name, number) = (&generation.file_name, generation.number);
-    let warning = |detail: String, fix: String| Check::bad(subject.clone(), Mark::Warning, detail, fix);
+    let warning = |detail: String, fix: String| Check::bad(subject.clone(), CheckResult::Warning, detail, fix);
     let Some(file) = examined.seen.inactive.get(name) else {
         let path = examined.places.inactive.path.join(name);
         return warning(format!("{} does not exist", path.display()), "a running agent writes it".to_owned());
@@ -101,11 +106,11 @@ fn images(examined: &Examined<'_>, id: &ComponentId, generation: &Generation) ->
     let images = &examined.seen.images;
     if let Some(absent) = generation.images.iter().find(|image| images.get(*image) == Some(&ImagePresence::Absent)) {
         let detail = format!("{absent} is not on this node");
-        return Check::bad(subject, Mark::Failed, detail, format!("`crictl pull {absent}`"));
+        return Check::bad(subject, CheckResult::Failed, detail, format!("`crictl pull {absent}`"));
     }
     if let Some(unknown) = generation.images.iter().find(|image| !images.contains_key(*image)) {
         let detail = format!("it is unknown whether {unknown} is on this node");
-        return Check::bad(subject, Mark::CannotTell, detail, "make the container runtime answer");
+        return Check::bad(subject, CheckResult::CannotTell, detail, "make the container runtime answer");
     }
     let listed: Vec<&str> = generation.images.iter().map(String::as_str).collect();
     Check::ok(subject, listed.join(", "))
@@ -127,11 +132,11 @@ fn files(examined: &Examined<'_>, id: &ComponentId, generation: &Generation) -> 
         if matches!(stands, FileState::Present { digest: standing, .. } if standing == digest) {
             if let Err(why) = config_files::may_replace(&FileState::Missing, &kept.state, second) {
                 let detail = format!("{path} is unchanged, but could not be restored: {why}");
-                bad.push(Check::bad(subject.clone(), Mark::Warning, detail, format!("keep a copy of {path}")));
+                bad.push(Check::bad(subject.clone(), CheckResult::Warning, detail, format!("keep a copy of {path}")));
             }
         } else if let Err(why) = config_files::may_replace(stands, &kept.state, second) {
             let detail = format!("{path} differs from generation {} and is not restored: {why}", generation.number);
-            bad.push(Check::bad(subject.clone(), Mark::Failed, detail, format!("fix {path} by hand")));
+            bad.push(Check::bad(subject.clone(), CheckResult::Failed, detail, format!("fix {path} by hand")));
         }
     }
     if bad.is_empty() {
@@ -152,5 +157,5 @@ fn budget(examined: &Examined<'_>, id: &ComponentId, record: &Record) -> Check {
         return Check::ok(subject, format!("{} of {limit} this hour", limit - spent));
     }
     let detail = format!("all {limit} of this hour are used: the next failure would be held");
-    Check::bad(subject, Mark::Failed, detail, format!("fix the cause (`lastgood explain {id}`), or wait"))
+    Check::bad(subject, CheckResult::Failed, detail, format!("fix the cause (`lastgood explain {id}`), or wait"))
 }

@@ -30,8 +30,8 @@ pub use components::wanted;
 use super::Process;
 use crate::config::OldName;
 use crate::model::notice::Notice;
-use crate::model::{ComponentId, Memory, Observation, Policy, Slot, Snapshots};
-use crate::observe::{Places, Surroundings};
+use crate::model::{ComponentId, ComponentState, Memory, Observation, Policy, Snapshots};
+use crate::observe::{Directories, Environment};
 
 /// All that is examined.
 #[derive(Clone, Copy, Debug)]
@@ -45,9 +45,9 @@ pub struct Examined<'e> {
     /// The keys of the configuration that have an old name.
     pub old_names: &'e [OldName],
     /// What was found of the node.
-    pub found: &'e Surroundings,
+    pub found: &'e Environment,
     /// The directories a replacement needs.
-    pub places: &'e Places,
+    pub places: &'e Directories,
     /// Of each generation that was read again: whether its bytes are whole, or why not.
     pub store: &'e BTreeMap<(ComponentId, u32), Result<(), String>>,
     /// The snapshots of this node's etcd; nothing if it runs no etcd.
@@ -62,7 +62,7 @@ pub struct Examined<'e> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
-pub enum Mark {
+pub enum CheckResult {
     /// As it should be.
     Ok,
     /// A recovery would succeed, and something should be known or mended all the same.
@@ -73,7 +73,7 @@ pub enum Mark {
     Failed,
 }
 
-impl fmt::Display for Mark {
+impl fmt::Display for CheckResult {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Ok => "ok",
@@ -90,7 +90,7 @@ pub struct Check {
     /// What was looked at.
     pub subject: String,
     /// How it came out.
-    pub verdict: Mark,
+    pub verdict: CheckResult,
     pub detail: String,
     /// What mends it; absent where nothing has to be.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -99,12 +99,12 @@ pub struct Check {
 
 impl Check {
     pub(super) fn ok(subject: impl Into<String>, detail: impl Into<String>) -> Self {
-        Self { subject: subject.into(), verdict: Mark::Ok, detail: detail.into(), fix: None }
+        Self { subject: subject.into(), verdict: CheckResult::Ok, detail: detail.into(), fix: None }
     }
 
     pub(super) fn bad(
         subject: impl Into<String>,
-        verdict: Mark,
+        verdict: CheckResult,
         detail: impl Into<String>,
         fix: impl Into<String>,
     ) -> Self {
@@ -120,7 +120,7 @@ pub struct Doctor {
     /// The node's name.
     pub node: String,
     /// The worst of all.
-    pub verdict: Mark,
+    pub verdict: CheckResult,
     /// The same as a sentence.
     pub sentence: String,
     /// Every check, the worst first, then in the order of dependence.
@@ -135,7 +135,7 @@ impl Doctor {
         checks.extend(snapshots::checks(&examined));
         checks.extend(wrong_data(examined.memory));
         checks.sort_by_key(|check| std::cmp::Reverse(check.verdict));
-        let verdict = checks.iter().map(|check| check.verdict).max().unwrap_or(Mark::CannotTell);
+        let verdict = checks.iter().map(|check| check.verdict).max().unwrap_or(CheckResult::CannotTell);
         let sentence = sentence(&checks, verdict);
         let node = examined.memory.machine.node_name.clone();
         Self { at: examined.now, node, verdict, sentence, checks }
@@ -143,7 +143,7 @@ impl Doctor {
 
     /// Whether a recovery would succeed, as far as anybody can tell.
     pub fn is_well(&self) -> bool {
-        self.verdict <= Mark::Warning
+        self.verdict <= CheckResult::Warning
     }
 }
 
@@ -151,28 +151,28 @@ impl Doctor {
 fn wrong_data(memory: &Memory) -> Option<Check> {
     let wrong = memory.wrong_data.as_ref()?;
     let record = memory.components.get(&wrong.etcd)?;
-    let (detail, fix) = match &record.slot {
-        Slot::Held(held) => (held.why.clone(), held.next_step.clone()),
+    let (detail, fix) = match &record.state {
+        ComponentState::Held(held) => (held.why.clone(), held.next_step.clone()),
         _ => {
             let told = record.notices.get(&Notice::WrongData).cloned().unwrap_or_default();
             (told, format!("see `lastgood explain {}`", wrong.etcd))
         }
     };
-    Some(Check::bad(format!("{} data", wrong.etcd), Mark::Failed, detail, fix))
+    Some(Check::bad(format!("{} data", wrong.etcd), CheckResult::Failed, detail, fix))
 }
 
-fn sentence(checks: &[Check], verdict: Mark) -> String {
-    let named = |mark: Mark| -> String {
+fn sentence(checks: &[Check], verdict: CheckResult) -> String {
+    let named = |mark: CheckResult| -> String {
         let names: Vec<&str> =
             checks.iter().filter(|check| check.verdict == mark).map(|check| check.subject.as_str()).collect();
         names.join("; ")
     };
-    let warnings = checks.iter().filter(|check| check.verdict == Mark::Warning).count();
+    let warnings = checks.iter().filter(|check| check.verdict == CheckResult::Warning).count();
     match verdict {
-        Mark::Ok => "a recovery would succeed right now".to_owned(),
-        Mark::Warning if warnings == 1 => "a recovery would succeed right now; there is 1 warning".to_owned(),
-        Mark::Warning => format!("a recovery would succeed right now; there are {warnings} warnings"),
-        Mark::CannotTell => format!("it is unknown whether a recovery would succeed: {}", named(verdict)),
-        Mark::Failed => format!("a recovery would not succeed right now: {}", named(verdict)),
+        CheckResult::Ok => "a recovery would succeed right now".to_owned(),
+        CheckResult::Warning if warnings == 1 => "a recovery would succeed right now; there is 1 warning".to_owned(),
+        CheckResult::Warning => format!("a recovery would succeed right now; there are {warnings} warnings"),
+        CheckResult::CannotTell => format!("it is unknown whether a recovery would succeed: {}", named(verdict)),
+        CheckResult::Failed => format!("a recovery would not succeed right now: {}", named(verdict)),
     }
 }

@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{Check, Examined, Mark};
+use super::{Check, CheckResult, Examined};
 use crate::config::OldName;
 use crate::model::inhibitor::Inhibitor;
 use crate::model::observation::Directory;
 use crate::model::reading::SymptomKind;
 use crate::model::{Memory, Reading};
-use crate::observe::Place;
+use crate::observe::DirAccess;
 use crate::report::Process;
 
 /// The least room, in bytes: the largest manifest a kubelet reads has 10 MiB, real ones some kilobytes; a memory and its
@@ -43,9 +43,9 @@ fn agent(examined: &Examined<'_>) -> Check {
     match examined.agent {
         Ok(Process::Running { pid, .. }) => Check::ok("agent", format!("it runs (pid {pid})")),
         Ok(Process::Stopped) => {
-            Check::bad("agent", Mark::Warning, "it does not run, so lastgood restores nothing", start)
+            Check::bad("agent", CheckResult::Warning, "it does not run, so lastgood restores nothing", start)
         }
-        Err(why) => Check::bad("agent", Mark::Failed, why, "`journalctl -u lastgood` shows what it does"),
+        Err(why) => Check::bad("agent", CheckResult::Failed, why, "`journalctl -u lastgood` shows what it does"),
     }
 }
 
@@ -59,8 +59,8 @@ fn acting(examined: &Examined<'_>) -> Vec<Check> {
     }
     let check = |inhibitor: &Inhibitor| {
         let mark = match inhibitor {
-            Inhibitor::NewerState { .. } | Inhibitor::ReadOnly { .. } => Mark::Failed,
-            Inhibitor::Kubeadm { .. } | Inhibitor::Observe | Inhibitor::Paused { .. } => Mark::Warning,
+            Inhibitor::NewerState { .. } | Inhibitor::ReadOnly { .. } => CheckResult::Failed,
+            Inhibitor::Kubeadm { .. } | Inhibitor::Observe | Inhibitor::Paused { .. } => CheckResult::Warning,
         };
         Check::bad("acting", mark, format!("{inhibitor}: lastgood only observes"), inhibitor.next_step())
     };
@@ -75,7 +75,7 @@ fn configuration(examined: &Examined<'_>) -> Vec<Check> {
             0 => first.to_string(),
             more => format!("{first}; {more} more of its keys have an old name"),
         };
-        Some(Check::bad("configuration", Mark::Warning, detail, first.next_step()))
+        Some(Check::bad("configuration", CheckResult::Warning, detail, first.next_step()))
     };
     examined.old_names.chunk_by(|a, b| a.file == b.file).filter_map(check).collect()
 }
@@ -85,25 +85,25 @@ fn master(examined: &Examined<'_>) -> Check {
         None => Check::ok("master", "the signs of a master are present"),
         Some(sign) => {
             let detail = format!("{} is missing: lastgood would not restore a deleted manifest", sign.display());
-            Check::bad("master", Mark::Warning, detail, format!("bring {} back", sign.display()))
+            Check::bad("master", CheckResult::Warning, detail, format!("bring {} back", sign.display()))
         }
     }
 }
 
-fn room(name: &str, place: &Place) -> Check {
+fn room(name: &str, place: &DirAccess) -> Check {
     let path = place.path.display();
     if let Err(why) = &place.writable {
-        return Check::bad(name, Mark::Failed, why, format!("make {path} a writable directory"));
+        return Check::bad(name, CheckResult::Failed, why, format!("make {path} a writable directory"));
     }
     let Some(bytes) = place.bytes else {
         let detail = format!("the free space of {path} is unknown");
-        return Check::bad(name, Mark::CannotTell, detail, format!("`df {path}`"));
+        return Check::bad(name, CheckResult::CannotTell, detail, format!("`df {path}`"));
     };
     let inodes = place.inodes.unwrap_or(u64::MAX);
     if bytes < MIN_BYTES || inodes < MIN_INODES {
         let left = if bytes < MIN_BYTES { format!("{} KiB are", bytes >> 10) } else { format!("{inodes} inodes are") };
         let detail = format!("{left} left in {path}");
-        return Check::bad(name, Mark::Failed, detail, format!("free space on the file system of {path}"));
+        return Check::bad(name, CheckResult::Failed, detail, format!("free space on the file system of {path}"));
     }
     Check::ok(name, format!("{path} is writable and has {} MiB left", bytes >> 20))
 }
@@ -115,9 +115,9 @@ fn manifests(examined: &Examined<'_>) -> Check {
         Directory::Present { files, .. } => Check::ok(subject, format!("{} files are in {dir}", files.len())),
         Directory::Missing { .. } => {
             let detail = format!("{dir} does not exist");
-            Check::bad(subject, Mark::Failed, detail, format!("`mkdir {dir}`, if this is still a master"))
+            Check::bad(subject, CheckResult::Failed, detail, format!("`mkdir {dir}`, if this is still a master"))
         }
-        Directory::Unreadable(why) => Check::bad(subject, Mark::Failed, why, format!("make {dir} readable")),
+        Directory::Unreadable(why) => Check::bad(subject, CheckResult::Failed, why, format!("make {dir} readable")),
     }
 }
 
@@ -126,7 +126,7 @@ fn renames(examined: &Examined<'_>) -> Check {
         Ok(()) => Check::ok("rename", "staging and manifests are on one mount"),
         Err(why) => {
             let fix = "set paths.staging to a directory next to the manifests, on the same mount";
-            Check::bad("rename", Mark::Failed, why, fix)
+            Check::bad("rename", CheckResult::Failed, why, fix)
         }
     }
 }
@@ -139,7 +139,7 @@ fn clock(examined: &Examined<'_>) -> Check {
         None => Check::ok("clock", format!("{:.0}", examined.now)),
         Some(newest) => {
             let detail = format!("it shows {:.0}, but a time of {newest:.0} is on record", examined.now);
-            Check::bad("clock", Mark::Warning, detail, "set the clock (`timedatectl`, `chronyc tracking`)")
+            Check::bad("clock", CheckResult::Warning, detail, "set the clock (`timedatectl`, `chronyc tracking`)")
         }
     }
 }
@@ -159,7 +159,7 @@ fn runtime(examined: &Examined<'_>) -> Check {
         Ok(pods) => Check::ok("container runtime", format!("it answers and runs {} static pods", pods.len())),
         Err(why) => {
             let fix = "`systemctl status containerd` (or crio); runtime.endpoint names another socket";
-            Check::bad("container runtime", Mark::Failed, &why.detail, fix)
+            Check::bad("container runtime", CheckResult::Failed, &why.detail, fix)
         }
     }
 }
@@ -171,18 +171,20 @@ fn kubelet(examined: &Examined<'_>) -> Vec<Check> {
         Some(process) => Check::ok("kubelet", format!("it runs (pid {})", process.pid)),
         None => {
             let detail = "it does not run, so no deployed manifest is started";
-            Check::bad("kubelet", Mark::Failed, detail, "`systemctl start kubelet`")
+            Check::bad("kubelet", CheckResult::Failed, detail, "`systemctl start kubelet`")
         }
     }];
     let look = "`journalctl -u kubelet`";
     checks.push(match &kubelet.healthz {
         Reading::Good => Check::ok("kubelet health", "/healthz is ok"),
-        Reading::Bad(symptom) => Check::bad("kubelet health", Mark::Failed, symptom.to_string(), look),
+        Reading::Bad(symptom) => Check::bad("kubelet health", CheckResult::Failed, symptom.to_string(), look),
         Reading::CannotTell(symptom) if symptom.kind == SymptomKind::NoMeans => {
             let fix = "`healthzPort` in the kubelet's configuration enables it; kubelet.healthz sets the URL";
-            Check::bad("kubelet health", Mark::Warning, symptom.to_string(), fix)
+            Check::bad("kubelet health", CheckResult::Warning, symptom.to_string(), fix)
         }
-        Reading::CannotTell(symptom) => Check::bad("kubelet health", Mark::CannotTell, symptom.to_string(), look),
+        Reading::CannotTell(symptom) => {
+            Check::bad("kubelet health", CheckResult::CannotTell, symptom.to_string(), look)
+        }
     });
     let restart = format!("`{}`", policy.kubelet_restart.join(" "));
     if let Some(process) = &kubelet.process {
@@ -191,15 +193,23 @@ fn kubelet(examined: &Examined<'_>) -> Vec<Check> {
             Some(path) => {
                 let path = path.display();
                 let detail = format!("{path} changed since it started, so lastgood does not restart it");
-                Check::bad("kubelet unchanged", Mark::Warning, detail, format!("{restart}, if you want this change"))
+                Check::bad(
+                    "kubelet unchanged",
+                    CheckResult::Warning,
+                    detail,
+                    format!("{restart}, if you want this change"),
+                )
             }
         });
     }
     checks.push(match &places.restart {
         Ok(program) => Check::ok("kubelet restart", format!("{} exists", program.display())),
-        Err(why) => {
-            Check::bad("kubelet restart", Mark::Failed, why, "set kubelet.restart to the command that restarts it")
-        }
+        Err(why) => Check::bad(
+            "kubelet restart",
+            CheckResult::Failed,
+            why,
+            "set kubelet.restart to the command that restarts it",
+        ),
     });
     let (spent, limit) = (memory.kubelet_restarts.len(), policy.kubelet_restarts_per_hour);
     checks.push(if spent < limit {
@@ -207,7 +217,7 @@ fn kubelet(examined: &Examined<'_>) -> Vec<Check> {
     } else {
         let detail = format!("all {limit} of this hour are used");
         let fix = format!("wait, or restart it by hand if it does not start pods: {restart}");
-        Check::bad("kubelet restarts left", Mark::Warning, detail, fix)
+        Check::bad("kubelet restarts left", CheckResult::Warning, detail, fix)
     });
     checks
 }

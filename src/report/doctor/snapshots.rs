@@ -1,7 +1,7 @@
 //! Whether there is a recent verified snapshot of etcd's data, which a recovery from a lost disk depends on; and
 //! whether a restore was interrupted.
 
-use super::{Check, Examined, Mark};
+use super::{Check, CheckResult, Examined};
 use crate::config::duration::roughly;
 use crate::model::observation::BusyKind;
 
@@ -17,7 +17,7 @@ fn unfinished(examined: &Examined<'_>) -> Option<Check> {
     let detail = format!("{} is left of an interrupted restore", left.display());
     Some(Check::bad(
         "restore of etcd",
-        Mark::Failed,
+        CheckResult::Failed,
         detail,
         "run the same `lastgood etcd restore` again: it completes or undoes it, and reports which",
     ))
@@ -31,7 +31,7 @@ fn bundle(examined: &Examined<'_>) -> Option<Check> {
         Ok(bundled) => bundled,
         Err(why) => {
             let fix = "`lastgood etcd snapshot save` takes one with its bundle, or says why it cannot";
-            return Some(Check::bad(subject, Mark::Warning, why, fix));
+            return Some(Check::bad(subject, CheckResult::Warning, why, fix));
         }
     };
     let left_out = match bundled.left_out.len() {
@@ -59,13 +59,13 @@ fn remote(examined: &Examined<'_>) -> Option<Check> {
     let next = "`lastgood etcd snapshot list --remote` says why";
     let Some(newest) = &remote.newest else {
         let detail = format!("no verified one is known to be in {}{failing}", remote.url);
-        return Some(Check::bad(subject, Mark::Warning, detail, next.to_owned()));
+        return Some(Check::bad(subject, CheckResult::Warning, detail, next.to_owned()));
     };
     let detail = format!("{} is verified in {}, revision {}{failing}", newest.file, remote.url, newest.revision);
     Some(match snapshots.is_behind(examined.now) {
         true => {
             let detail = format!("behind those on this node: the newest, {detail}");
-            Check::bad(subject, Mark::Warning, detail, next.to_owned())
+            Check::bad(subject, CheckResult::Warning, detail, next.to_owned())
         }
         false => Check::ok(subject, detail),
     })
@@ -77,18 +77,23 @@ fn data(examined: &Examined<'_>) -> Option<Check> {
     let subject = "snapshot of etcd";
     let dir = &snapshots.directory;
     if let Some(why) = &snapshots.unreadable {
-        return Some(Check::bad(subject, Mark::CannotTell, why, format!("`ls -l {dir}`")));
+        return Some(Check::bad(subject, CheckResult::CannotTell, why, format!("`ls -l {dir}`")));
     }
     let save = "`lastgood etcd snapshot save`";
     let Some((newest, age)) = snapshots.newest.as_ref().zip(snapshots.age(examined.now)) else {
         let fix = if snapshots.enabled { save.to_owned() } else { format!("{save}, or snapshots.enabled = true") };
         let detail = format!("no verified one is in {dir}: lost data could not be restored");
-        return Some(Check::bad(subject, Mark::Warning, detail, fix));
+        return Some(Check::bad(subject, CheckResult::Warning, detail, fix));
     };
     let detail = format!("{} is verified, {} old, revision {}", newest.file, roughly(age), newest.revision);
     if age > snapshots.longest() {
         let detail = format!("the newest, {detail}: what was written since would be lost with the data");
-        return Some(Check::bad(subject, Mark::Warning, detail, format!("{save} takes one, or says why it cannot")));
+        return Some(Check::bad(
+            subject,
+            CheckResult::Warning,
+            detail,
+            format!("{save} takes one, or says why it cannot"),
+        ));
     }
     Some(Check::ok(subject, detail))
 }

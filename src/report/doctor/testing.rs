@@ -10,18 +10,18 @@ use jiff::Timestamp;
 use super::{Doctor, Examined};
 use crate::config::OldName;
 use crate::model::config_files::{FileKind, KubeconfigHealth};
+use crate::model::environment::{Certificate, User};
 use crate::model::generation::Stored;
 use crate::model::memory::Record;
 use crate::model::observation::{
     Directory, HeardApi, ImagePresence, Kubelet, KubeletProcess, ManifestFile, Node, Settled,
 };
 use crate::model::snapshot::{Bundled, Newest};
-use crate::model::surroundings::{Certificate, User};
 use crate::model::{
-    ClosureFile, ComponentId, Digest, FileState, Generation, Manifest, Memory, Moment, Observation, Policy, Proof,
-    Reading, Role, Slot, Snapshots, Standing,
+    ClosureFile, ComponentId, ComponentState, Digest, FileState, Generation, Manifest, Memory, Moment, Observation,
+    Policy, Proof, Reading, Role, Snapshots, Trust,
 };
-use crate::observe::{Distribution, Found, Place, Places, Source, Surroundings};
+use crate::observe::{DirAccess, Directories, Distribution, Environment, Found, Source};
 use crate::report::Process;
 
 pub(in crate::report) const POD: &str = "{apiVersion: v1, kind: Pod, metadata: {name: kube-scheduler, namespace: kube-system}, \
@@ -59,8 +59,8 @@ pub(in crate::report) fn kubeconfig(credentials: &str, not_after: i64) -> FileSt
     present(FileKind::Kubeconfig { works, credentials: Digest::of(credentials.as_bytes()) }, credentials)
 }
 
-pub(in crate::report) fn place(path: &str) -> Place {
-    Place { path: path.into(), writable: Ok(()), bytes: Some(900 << 20), inodes: Some(10_000) }
+pub(in crate::report) fn place(path: &str) -> DirAccess {
+    DirAccess { path: path.into(), writable: Ok(()), bytes: Some(900 << 20), inodes: Some(10_000) }
 }
 
 pub(in crate::report) struct Scene {
@@ -68,8 +68,8 @@ pub(in crate::report) struct Scene {
     pub(in crate::report) memory: Memory,
     pub(in crate::report) policy: Policy,
     pub(in crate::report) old_names: Vec<OldName>,
-    pub(in crate::report) found: Surroundings,
-    pub(in crate::report) places: Places,
+    pub(in crate::report) found: Environment,
+    pub(in crate::report) places: Directories,
     pub(in crate::report) store: BTreeMap<(ComponentId, u32), Result<(), String>>,
     pub(in crate::report) snapshots: Option<Snapshots>,
     pub(in crate::report) unfinished: Vec<PathBuf>,
@@ -101,14 +101,14 @@ impl Scene {
             first_seen: "2026-11-22T19:00:00Z".parse().unwrap(),
             served: None,
             rewritten: 0,
-            standing: Standing::KnownGood { proof, since: "2026-11-22T19:01:00Z".parse().unwrap() },
+            trust: Trust::KnownGood { proof, since: "2026-11-22T19:01:00Z".parse().unwrap() },
             stored: Stored::Yes,
         };
         let record = Record {
             generations: BTreeMap::from([(1, generation)]),
             next_number: 2,
             last_served: Some(1),
-            ..Record::new(Role::Scheduler, Slot::Steady { good: 1 })
+            ..Record::new(Role::Scheduler, ComponentState::Steady { good: 1 })
         };
         let mut memory = Memory { components: BTreeMap::from([(id(), record)]), ..Memory::default() };
         memory.machine.node_name = "master-1".to_owned();
@@ -147,7 +147,7 @@ impl Scene {
             memory,
             policy: Policy::default(),
             old_names: Vec::new(),
-            found: Surroundings {
+            found: Environment {
                 manifests: known("/etc/kubernetes/manifests"),
                 runtime: None,
                 node_name: Found { value: "master-1".to_owned(), from: Source::HostName },
@@ -158,7 +158,7 @@ impl Scene {
                 kubelet_files: Vec::new(),
                 watching: Ok(()),
             },
-            places: Places {
+            places: Directories {
                 manifests: place("/etc/kubernetes/manifests"),
                 staging: place("/etc/kubernetes/.lastgood"),
                 inactive: place("/etc/kubernetes/inactive-manifests"),

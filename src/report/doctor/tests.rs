@@ -7,31 +7,31 @@ use std::time::Duration;
 use super::testing::{
     AUDIT, CONFIG, POD, Scene, bundled, certificate, file, id, kubeconfig, now, present, snapshots, with_newest,
 };
-use super::{Check, Doctor, Mark};
+use super::{Check, CheckResult, Doctor};
 use crate::config::OldName;
+use crate::model::component_state::{Held, Until};
 use crate::model::config_files::FileKind;
 use crate::model::format::NewerFile;
 use crate::model::memory::{Pause, Pin};
 use crate::model::observation::{BusyKind, BusyProcess, Directory, ImagePresence};
 use crate::model::policy::Mode;
 use crate::model::reading::{Symptom, SymptomKind};
-use crate::model::slot::{Held, Until};
-use crate::model::{Reading, Slot, Standing};
+use crate::model::{ComponentState, Reading, Trust};
 use crate::report::{Format, Process, golden};
 
 #[test]
 fn a_node_on_which_a_recovery_would_succeed() {
     let doctor = Scene::new().examine();
-    assert_eq!((doctor.is_well(), doctor.verdict), (true, Mark::Ok));
+    assert_eq!((doctor.is_well(), doctor.verdict), (true, CheckResult::Ok));
     golden::same("doctor", &doctor.text());
 }
 
 /// A situation, what makes it, the check that says so, and how it comes out. What it says is in tests/golden.
-type Row = (&'static str, fn(&mut Scene), &'static str, Mark);
+type Row = (&'static str, fn(&mut Scene), &'static str, CheckResult);
 
 const NODE: &[Row] = &[
-    ("the agent is stopped", |s| s.agent = Ok(Process::Stopped), "agent", Mark::Warning),
-    ("the agent does not answer", |s| s.agent = Err("silent".into()), "agent", Mark::Failed),
+    ("the agent is stopped", |s| s.agent = Ok(Process::Stopped), "agent", CheckResult::Warning),
+    ("the agent does not answer", |s| s.agent = Err("silent".into()), "agent", CheckResult::Failed),
     (
         "a key with an old name",
         |s| {
@@ -39,9 +39,9 @@ const NODE: &[Row] = &[
             s.old_names.push(OldName { file, line: 3, old: "candidate.quiet", new: "candidate.debounce" });
         },
         "configuration",
-        Mark::Warning,
+        CheckResult::Warning,
     ),
-    ("observe mode", |s| s.policy.mode = Mode::Observe, "acting", Mark::Warning),
+    ("observe mode", |s| s.policy.mode = Mode::Observe, "acting", CheckResult::Warning),
     (
         "paused",
         |s| {
@@ -49,26 +49,26 @@ const NODE: &[Row] = &[
             s.memory.pause = Some(Pause { until, reason: String::new(), warned: false });
         },
         "acting",
-        Mark::Warning,
+        CheckResult::Warning,
     ),
     (
         "kubeadm at work",
         |s| s.seen.node.busy.push(BusyProcess { pid: 9, command: "kubeadm upgrade".into(), kind: BusyKind::Kubeadm }),
         "acting",
-        Mark::Warning,
+        CheckResult::Warning,
     ),
-    ("no certificate", |s| s.seen.node.certificates.clear(), "certificates", Mark::CannotTell),
+    ("no certificate", |s| s.seen.node.certificates.clear(), "certificates", CheckResult::CannotTell),
     (
         "a certificate that ends soon",
         |s| s.seen.node.certificates = vec![certificate(365), certificate(5)],
         "certificates",
-        Mark::Warning,
+        CheckResult::Warning,
     ),
     (
         "a certificate that has ended",
         |s| s.seen.node.certificates = vec![certificate(-1)],
         "certificates",
-        Mark::Failed,
+        CheckResult::Failed,
     ),
     (
         "files of a newer lastgood",
@@ -77,156 +77,171 @@ const NODE: &[Row] = &[
             s.seen.node.newer_state = vec![NewerFile { path, version: 9, known: 2 }];
         },
         "acting",
-        Mark::Failed,
+        CheckResult::Failed,
     ),
-    ("a read-only /etc", |s| s.seen.node.read_only = Some("/etc is".into()), "acting", Mark::Failed),
+    ("a read-only /etc", |s| s.seen.node.read_only = Some("/etc is".into()), "acting", CheckResult::Failed),
     (
         "no master any more",
         |s| s.seen.node.master.missing.push("/etc/kubernetes/kubelet.conf".into()),
         "master",
-        Mark::Warning,
+        CheckResult::Warning,
     ),
-    ("a full state disk", |s| s.places.state.bytes = Some(100 << 10), "state directory", Mark::Failed),
-    ("no inodes", |s| s.places.staging.inodes = Some(3), "staging", Mark::Failed),
-    ("inodes as needed", |s| s.places.staging.inodes = None, "staging", Mark::Ok),
-    ("a disk that cannot be asked", |s| s.places.staging.bytes = None, "staging", Mark::CannotTell),
+    ("a full state disk", |s| s.places.state.bytes = Some(100 << 10), "state directory", CheckResult::Failed),
+    ("no inodes", |s| s.places.staging.inodes = Some(3), "staging", CheckResult::Failed),
+    ("inodes as needed", |s| s.places.staging.inodes = None, "staging", CheckResult::Ok),
+    ("a disk that cannot be asked", |s| s.places.staging.bytes = None, "staging", CheckResult::CannotTell),
     (
         "a manifest directory that cannot be written",
         |s| s.places.manifests.writable = Err("no".into()),
         "manifest directory",
-        Mark::Failed,
+        CheckResult::Failed,
     ),
     (
         "no manifest directory",
         |s| s.seen.manifests = Directory::Missing { gone: BTreeMap::new() },
         "manifests",
-        Mark::Failed,
+        CheckResult::Failed,
     ),
     (
         "an unreadable manifest directory",
         |s| s.seen.manifests = Directory::Unreadable("EIO".into()),
         "manifests",
-        Mark::Failed,
+        CheckResult::Failed,
     ),
-    ("staging elsewhere", |s| s.places.renames = Err("not there".into()), "rename", Mark::Failed),
-    ("a clock set back", |s| s.now = "2026-11-22T18:00:00Z".parse().unwrap(), "clock", Mark::Warning),
+    ("staging elsewhere", |s| s.places.renames = Err("not there".into()), "rename", CheckResult::Failed),
+    ("a clock set back", |s| s.now = "2026-11-22T18:00:00Z".parse().unwrap(), "clock", CheckResult::Warning),
     (
         "a silent runtime",
         |s| s.seen.runtime = Err(Symptom::new(SymptomKind::Refused, "refused")),
         "container runtime",
-        Mark::Failed,
+        CheckResult::Failed,
     ),
-    ("no kubelet", |s| s.seen.kubelet.process = None, "kubelet", Mark::Failed),
+    ("no kubelet", |s| s.seen.kubelet.process = None, "kubelet", CheckResult::Failed),
     (
         "an unwell kubelet",
         |s| s.seen.kubelet.healthz = Reading::Bad(Symptom::new(SymptomKind::Unhealthy, "500")),
         "kubelet health",
-        Mark::Failed,
+        CheckResult::Failed,
     ),
     (
         "a kubelet that is slow to answer",
         |s| s.seen.kubelet.healthz = Reading::CannotTell(Symptom::new(SymptomKind::TimedOut, "no answer")),
         "kubelet health",
-        Mark::CannotTell,
+        CheckResult::CannotTell,
     ),
     (
         "a kubelet without a health port",
         |s| s.seen.kubelet.healthz = Reading::CannotTell(Symptom::new(SymptomKind::NoMeans, "switched off")),
         "kubelet health",
-        Mark::Warning,
+        CheckResult::Warning,
     ),
     (
         "a kubelet that was replaced under itself",
         |s| s.seen.kubelet.process.as_mut().unwrap().changed_since = Some("/usr/bin/kubelet".into()),
         "kubelet unchanged",
-        Mark::Warning,
+        CheckResult::Warning,
     ),
-    ("no restart command", |s| s.places.restart = Err("x".into()), "kubelet restart", Mark::Failed),
+    ("no restart command", |s| s.places.restart = Err("x".into()), "kubelet restart", CheckResult::Failed),
     (
         "the kubelet's restarts are spent",
         |s| s.memory.kubelet_restarts = VecDeque::from([Duration::ZERO; 2]),
         "kubelet restarts left",
-        Mark::Warning,
+        CheckResult::Warning,
     ),
 ];
 
 const COMPONENT: &[Row] = &[
-    ("nothing is known", |s| s.memory.components.clear(), "components", Mark::Failed),
+    ("nothing is known", |s| s.memory.components.clear(), "components", CheckResult::Failed),
     (
         "nothing is known-good",
         |s| {
-            s.record().slot = Slot::Adopting { candidate: 1, healthy: Duration::ZERO };
-            s.record().generations.get_mut(&1).unwrap().standing = Standing::Candidate;
+            s.record().state = ComponentState::Adopting { candidate: 1, healthy: Duration::ZERO };
+            s.record().generations.get_mut(&1).unwrap().trust = Trust::Candidate;
         },
         "kube-scheduler: known-good",
-        Mark::Failed,
+        CheckResult::Failed,
     ),
     (
         "a pinned generation",
         |s| s.record().pinned = Some(Pin { generation: 1, reason: String::new(), since: now() }),
         "kube-scheduler: known-good",
-        Mark::Ok,
+        CheckResult::Ok,
     ),
     (
         "held",
         |s| {
             let next_step = "look at it".to_owned();
-            s.record().slot =
-                Slot::Held(Held { over: None, good: Some(1), why: "spent".into(), next_step, until: Until::Person });
+            s.record().state = ComponentState::Held(Held {
+                over: None,
+                good: Some(1),
+                why: "spent".into(),
+                next_step,
+                until: Until::Person,
+            });
         },
         "kube-scheduler: held",
-        Mark::Failed,
+        CheckResult::Failed,
     ),
     (
         "damaged bytes",
         |s| drop(s.store.insert((id(), 1), Err("manifest is damaged".into()))),
         "kube-scheduler: kept",
-        Mark::Failed,
+        CheckResult::Failed,
     ),
-    ("bytes nobody read", |s| s.store.clear(), "kube-scheduler: kept", Mark::CannotTell),
-    ("nothing in inactive-manifests", |s| s.seen.inactive.clear(), "kube-scheduler: inactive-manifests", Mark::Warning),
+    ("bytes nobody read", |s| s.store.clear(), "kube-scheduler: kept", CheckResult::CannotTell),
+    (
+        "nothing in inactive-manifests",
+        |s| s.seen.inactive.clear(),
+        "kube-scheduler: inactive-manifests",
+        CheckResult::Warning,
+    ),
     (
         "an edited inactive manifest",
         |s| drop(s.seen.inactive.insert("kube-scheduler.yaml".into(), file(&POD.replace("v1'", "v2'")))),
         "kube-scheduler: inactive-manifests",
-        Mark::Warning,
+        CheckResult::Warning,
     ),
     (
         "an image that is gone",
         |s| drop(s.seen.images.insert("scheduler:v1".into(), ImagePresence::Absent)),
         "kube-scheduler: images",
-        Mark::Failed,
+        CheckResult::Failed,
     ),
-    ("an image that could not be asked for", |s| s.seen.images.clear(), "kube-scheduler: images", Mark::CannotTell),
+    (
+        "an image that could not be asked for",
+        |s| s.seen.images.clear(),
+        "kube-scheduler: images",
+        CheckResult::CannotTell,
+    ),
     (
         "a changed file that can be put back",
         |s| s.stands(AUDIT, present(FileKind::Config, "another")),
         "kube-scheduler: files",
-        Mark::Ok,
+        CheckResult::Ok,
     ),
     (
         "a key in the place of a file",
         |s| s.stands(AUDIT, present(FileKind::KeyMaterial, "key")),
         "kube-scheduler: files",
-        Mark::Failed,
+        CheckResult::Failed,
     ),
     (
         "another kubeconfig that works",
         |s| s.stands(CONFIG, kubeconfig("theirs", now().as_second() + 60)),
         "kube-scheduler: files",
-        Mark::Failed,
+        CheckResult::Failed,
     ),
     (
         "a kept kubeconfig that has ended",
         |s| s.now = now() + Duration::from_secs(7200),
         "kube-scheduler: files",
-        Mark::Warning,
+        CheckResult::Warning,
     ),
     (
         "a spent budget",
         |s| s.record().actions = VecDeque::from([Duration::ZERO; 4]),
         "kube-scheduler: actions left",
-        Mark::Failed,
+        CheckResult::Failed,
     ),
 ];
 
@@ -245,9 +260,9 @@ fn each_thing_that_is_not_as_it_should_be_is_found_and_said_how_to_mend() {
         let check = doctor.checks.iter().find(|check| check.subject == *subject);
         let check = check.unwrap_or_else(|| panic!("{situation}: {:?}", doctor.checks));
         assert_eq!(check.verdict, *mark, "{situation}: {check:?}");
-        assert_eq!(check.fix.is_some(), *mark != Mark::Ok, "{situation}: {check:?}");
+        assert_eq!(check.fix.is_some(), *mark != CheckResult::Ok, "{situation}: {check:?}");
         assert_eq!(doctor.verdict, *mark, "{situation}: nothing else is wrong: {}", doctor.text());
-        assert_eq!(doctor.is_well(), *mark <= Mark::Warning, "{situation}");
+        assert_eq!(doctor.is_well(), *mark <= CheckResult::Warning, "{situation}");
         let fix = check.fix.as_ref().map_or(String::new(), |fix| format!("\n    {fix}"));
         let _ = writeln!(told, "{situation}\n  {} {}: {}{fix}", check.verdict, check.subject, check.detail);
     }
@@ -259,12 +274,12 @@ fn the_worst_comes_first_and_the_verdict_last() {
     let mut scene = Scene::new();
     scene.agent = Ok(Process::Stopped);
     scene.seen.images.clear();
-    assert_eq!(scene.examine().verdict, Mark::CannotTell);
+    assert_eq!(scene.examine().verdict, CheckResult::CannotTell);
     let unclear = scene.examine().text();
     scene.places.renames = Err("staging is elsewhere".to_owned());
     let doctor = scene.examine();
-    let marks: Vec<Mark> = doctor.checks.iter().map(|check| check.verdict).take(4).collect();
-    assert_eq!(marks, [Mark::Failed, Mark::CannotTell, Mark::Warning, Mark::Ok]);
+    let marks: Vec<CheckResult> = doctor.checks.iter().map(|check| check.verdict).take(4).collect();
+    assert_eq!(marks, [CheckResult::Failed, CheckResult::CannotTell, CheckResult::Warning, CheckResult::Ok]);
     let last = doctor.text();
     assert!(last.ends_with(&format!("{}\n", doctor.sentence)), "{last}");
     golden::same("doctor-unwell", &format!("{unclear}\n####\n\n{last}"));
@@ -286,7 +301,7 @@ fn a_restore_that_was_broken_off_is_told_and_one_that_is_under_way_is_not() {
     let mut scene = Scene::new();
     scene.unfinished = vec!["/var/lib/etcd/.lastgood-restore-0123".into()];
     let found = check(&scene, "restore of etcd").unwrap();
-    assert!(found.verdict == Mark::Failed && !scene.examine().is_well(), "{found:?}");
+    assert!(found.verdict == CheckResult::Failed && !scene.examine().is_well(), "{found:?}");
     let (pid, command) = (7, "lastgood etcd restore".to_owned());
     scene.seen.node.busy = vec![BusyProcess { pid, command, kind: BusyKind::Restore }];
     assert_eq!(check(&scene, "restore of etcd"), None);
@@ -298,9 +313,9 @@ fn a_recent_verified_snapshot_is_asked_for_where_the_node_has_an_etcd() {
     assert_eq!(check(&scene, "snapshot of etcd"), None, "no etcd of its own");
     scene.snapshots = Some(snapshots());
     let none = check(&scene, "snapshot of etcd").unwrap();
-    assert_eq!(none.verdict, Mark::Warning);
+    assert_eq!(none.verdict, CheckResult::Warning);
     assert_eq!(none.fix.as_deref(), Some("`lastgood etcd snapshot save`"));
-    for (minutes, mark) in [(20, Mark::Ok), (62, Mark::Warning)] {
+    for (minutes, mark) in [(20, CheckResult::Ok), (62, CheckResult::Warning)] {
         scene.snapshots = Some(with_newest(now() - Duration::from_secs(minutes * 60), bundled(true)));
         let found = check(&scene, "snapshot of etcd").unwrap();
         assert_eq!(found.verdict, mark, "{found:?}");
@@ -321,10 +336,10 @@ fn snapshots_that_are_to_be_in_object_storage_are_looked_for_there_as_well() {
     let failing = |at| Some(Failing { since: at, at, times: 4, why: "SlowDown".into() });
     let mut told = String::new();
     for (situation, there, fails, mark) in [
-        ("as new as here", sent(ago(10)), None, Mark::Ok),
-        ("the same, and the last tries failed", sent(ago(10)), failing(ago(5)), Mark::Ok),
-        ("behind", sent(ago(200)), failing(ago(190)), Mark::Warning),
-        ("none", None, None, Mark::Warning),
+        ("as new as here", sent(ago(10)), None, CheckResult::Ok),
+        ("the same, and the last tries failed", sent(ago(10)), failing(ago(5)), CheckResult::Ok),
+        ("behind", sent(ago(200)), failing(ago(190)), CheckResult::Warning),
+        ("none", None, None, CheckResult::Warning),
     ] {
         let remote = Remote { newest: there, failing: fails, ..Remote::unseen("s3://backups".into()) };
         scene.snapshots = Some(crate::model::Snapshots { remote: Some(remote), ..kept.clone() });
@@ -340,10 +355,10 @@ fn what_a_bare_machine_would_lack_is_said() {
     let mut scene = Scene::new();
     let mut told = String::new();
     for (bundle, mark, mended) in [
-        (bundled(true), Mark::Ok, false),
+        (bundled(true), CheckResult::Ok, false),
         // A choice, and so no warning.
-        (bundled(false), Mark::Ok, true),
-        (Err("a.bundle.json is damaged".into()), Mark::Warning, true),
+        (bundled(false), CheckResult::Ok, true),
+        (Err("a.bundle.json is damaged".into()), CheckResult::Warning, true),
     ] {
         scene.snapshots = Some(with_newest(now(), bundle));
         assert!(scene.examine().is_well(), "it is no reason to fail");

@@ -7,11 +7,11 @@ use serde_json::Value;
 
 use super::super::doctor::testing::Scene as Examination;
 use super::super::document::List;
-use super::super::shelf::OriginView;
 use super::super::situations::scenes;
+use super::super::snapshot_list::OriginView;
 use super::super::testing::{Scene, id, planned};
 use super::super::{
-    Counters, Explanation, History, Shelf, Snapshot, SnapshotRow, Unpacked, bundle, certificates, etcd, sizing,
+    Counters, Explanation, History, Snapshot, SnapshotList, SnapshotRow, Unpacked, bundle, certificates, etcd, sizing,
 };
 use super::schemas::printed;
 use crate::config::{self, show};
@@ -123,7 +123,7 @@ fn of_snapshots() -> Vec<(&'static str, Value)> {
     vec![
         printed(&rows[0]),
         printed(&rows[1]),
-        printed(&Shelf::new("/var/lib/lastgood/snapshots".to_owned(), rows.to_vec())),
+        printed(&SnapshotList::new("/var/lib/lastgood/snapshots".to_owned(), rows.to_vec())),
         printed(&contents),
         printed(&older.with(Some(a_bundle()))),
         printed(&unpacked),

@@ -5,9 +5,9 @@ use std::time::Duration;
 use super::{Examined, Line};
 use crate::config::size;
 use crate::model::EtcdStatus;
+use crate::model::environment::{Pressure, Room, Stall};
 use crate::model::etcd::{AlarmKind, Latency, NEAR_QUOTA};
-use crate::model::surroundings::{Pressure, Room, Stall};
-use crate::report::doctor::Mark;
+use crate::report::doctor::CheckResult;
 use crate::report::etcd::GrowthView;
 
 /// etcd's frequently asked questions: latencies under "failed to send out heartbeat on time" and "apply entries took too
@@ -51,14 +51,14 @@ const IO_STALLED: f64 = 50.0;
 /// Something waited for a disk, or for a processor, in this share: etcd's heartbeat is 100 ms, and its election a second.
 const SOME_WAITED: f64 = 50.0;
 
-fn line(subject: &str, verdict: Mark, found: String, wanted: &str, source: &str, next: &str) -> Line {
+fn line(subject: &str, verdict: CheckResult, found: String, wanted: &str, source: &str, next: &str) -> Line {
     Line {
         subject: subject.to_owned(),
         verdict,
         found,
         wanted: wanted.to_owned(),
         source: source.to_owned(),
-        next: (verdict != Mark::Ok).then(|| next.to_owned()),
+        next: (verdict != CheckResult::Ok).then(|| next.to_owned()),
     }
 }
 
@@ -75,9 +75,9 @@ pub(super) fn latencies(examined: &Examined<'_>) -> Vec<Line> {
         let every = every?;
         let found = format!("median {}, p99 {}, of {} since etcd started", every.p50, every.p99, every.count);
         let verdict = match every.p99.at_most {
-            Some(at_most) if at_most <= limit => Mark::Ok,
-            _ if every.p99.above >= limit => Mark::Failed,
-            _ => Mark::Warning,
+            Some(at_most) if at_most <= limit => CheckResult::Ok,
+            _ if every.p99.above >= limit => CheckResult::Failed,
+            _ => CheckResult::Warning,
         };
         Some(line(subject, verdict, found, wanted, FAQ, OTHER_DISK))
     };
@@ -96,13 +96,13 @@ pub(super) fn latencies(examined: &Examined<'_>) -> Vec<Line> {
             ms(measured.max),
             measured.writes
         );
-        let verdict = if measured.p99 < FSYNC { Mark::Ok } else { Mark::Failed };
+        let verdict = if measured.p99 < FSYNC { CheckResult::Ok } else { CheckResult::Failed };
         all.push(line("fdatasync, measured", verdict, found, "p99 below 10 ms", FAQ, OTHER_DISK));
         let rate = measured.per_second();
         let verdict = match rate {
-            rate if rate >= HEAVY => Mark::Ok,
-            rate if rate >= LIGHT => Mark::Warning,
-            _ => Mark::Failed,
+            rate if rate >= HEAVY => CheckResult::Ok,
+            rate if rate >= LIGHT => CheckResult::Warning,
+            _ => CheckResult::Failed,
         };
         let found = format!("{rate:.0} a second");
         let wanted = "50 a second, and 500 under heavy load";
@@ -111,7 +111,7 @@ pub(super) fn latencies(examined: &Examined<'_>) -> Vec<Line> {
     if all.is_empty() {
         let found = "nothing was measured, and no etcd reports it".to_owned();
         let next = "`lastgood etcd sizing --write-test` measures it, with test writes";
-        all.push(line("the disk's latency", Mark::CannotTell, found, "p99 below 10 ms", FAQ, next));
+        all.push(line("the disk's latency", CheckResult::CannotTell, found, "p99 below 10 ms", FAQ, next));
     }
     all
 }
@@ -128,19 +128,19 @@ pub(super) fn database(examined: &Examined<'_>) -> Vec<Line> {
         let (mark, found) = match quota {
             Some(quota) => {
                 let percent = bytes.saturating_mul(100) / quota.max(1);
-                let mark = if full || percent >= NEAR_QUOTA { Mark::Failed } else { Mark::Ok };
+                let mark = if full || percent >= NEAR_QUOTA { CheckResult::Failed } else { CheckResult::Ok };
                 (mark, format!("{}, {percent} % of its quota of {}", size::roughly(bytes), size::roughly(quota)))
             }
-            None => (Mark::CannotTell, format!("{}; its quota is unknown", size::roughly(bytes))),
+            None => (CheckResult::CannotTell, format!("{}; its quota is unknown", size::roughly(bytes))),
         };
         let found = if full { format!("{found}; NOSPACE is raised: etcd refuses writes") } else { found };
-        let next = if mark == Mark::CannotTell { "start etcd: it reports its quota" } else { room };
+        let next = if mark == CheckResult::CannotTell { "start etcd: it reports its quota" } else { room };
         all.push(line("database", mark, found, "below 90 % of the quota", LASTGOOD, next));
     }
     if let (Some(bytes), Some(used)) = (bytes, own.and_then(|own| own.db_in_use)) {
         let unused = bytes.saturating_sub(used).saturating_mul(100) / bytes.max(1);
         let worth = bytes >= DEFRAGMENT_FROM && unused >= DEFRAGMENT_UNUSED;
-        let mark = if worth { Mark::Warning } else { Mark::Ok };
+        let mark = if worth { CheckResult::Warning } else { CheckResult::Ok };
         let found = format!("{unused} % of {} is unused", size::roughly(bytes));
         let next = "`etcdctl defrag`, one member after the other, the leader last: a member does not serve meanwhile";
         all.push(line("fragmentation", mark, found, "below 45 %, or a small database", OPERATOR, next));
@@ -148,20 +148,20 @@ pub(super) fn database(examined: &Examined<'_>) -> Vec<Line> {
     if let Some(growth) = examined.growth {
         let view = GrowthView::new(growth, quota);
         let mark = match view.reaches_quota_in_seconds.map(Duration::from_secs) {
-            Some(left) if left <= DAYS => Mark::Failed,
-            Some(left) if left <= WEEKS => Mark::Warning,
-            _ => Mark::Ok,
+            Some(left) if left <= DAYS => CheckResult::Failed,
+            Some(left) if left <= WEEKS => CheckResult::Warning,
+            _ => CheckResult::Ok,
         };
         let next = "see what writes so much (`lastgood etcd snapshot show` on two snapshots)";
         all.push(line("growth", mark, view.sentence(), "its quota is more than 60 days away", LASTGOOD, next));
     }
     if let Some(quota) = quota {
-        let (mut mark, mut found) = (Mark::Ok, size::roughly(quota));
+        let (mut mark, mut found) = (CheckResult::Ok, size::roughly(quota));
         if quota > LARGEST_QUOTA {
-            mark = Mark::Warning;
+            mark = CheckResult::Warning;
         }
         if let Some(memory) = examined.memory.filter(|memory| *memory < quota) {
-            mark = Mark::Failed;
+            mark = CheckResult::Failed;
             found.push_str(&format!(", and the node has {} of memory", size::roughly(memory)));
         }
         let next = "a smaller --quota-backend-bytes on all members, or more memory";
@@ -176,7 +176,7 @@ pub(super) fn disk(examined: &Examined<'_>) -> Vec<Line> {
         let found = "a file system in memory".to_owned();
         let next = "put etcd's data on a disk: in memory they are lost at the next boot, and every latency here is \
                     meaningless";
-        all.push(line("file system", Mark::Failed, found, "one that survives a power cut", LASTGOOD, next));
+        all.push(line("file system", CheckResult::Failed, found, "one that survives a power cut", LASTGOOD, next));
     }
     let Some(disk) = examined.disk else { return all };
     let quota = examined.status.and_then(EtcdStatus::quota);
@@ -185,10 +185,10 @@ pub(super) fn disk(examined: &Examined<'_>) -> Vec<Line> {
     // What it may grow by, and the copy of what there is that defragmenting makes beside it: the quota, together.
     let wanted = quota.unwrap_or(DEFAULT_QUOTA).max(bytes);
     let mark = match disk.room(0) {
-        Room::None | Room::NoInodes | Room::ReadOnly => Mark::Failed,
-        _ if disk.available < wanted => Mark::Warning,
-        Room::Little | Room::FewInodes => Mark::Warning,
-        Room::Enough => Mark::Ok,
+        Room::None | Room::NoInodes | Room::ReadOnly => CheckResult::Failed,
+        _ if disk.available < wanted => CheckResult::Warning,
+        Room::Little | Room::FewInodes => CheckResult::Warning,
+        Room::Enough => CheckResult::Ok,
     };
     let mut found = format!("{} of {}", size::roughly(disk.available), size::roughly(disk.size));
     match disk.room(0) {
@@ -212,11 +212,11 @@ pub(super) fn pressure(pressure: &Pressure) -> Vec<Line> {
     let row = |(subject, stall, limit, next): (&str, Option<Stall>, f64, &str)| {
         let Stall { some_60, full_60, .. } = stall?;
         let mark = if full_60 >= limit {
-            Mark::Failed
+            CheckResult::Failed
         } else if some_60 >= SOME_WAITED {
-            Mark::Warning
+            CheckResult::Warning
         } else {
-            Mark::Ok
+            CheckResult::Ok
         };
         let found = format!("something in {some_60:.0} %, everything in {full_60:.0} % of the last minute");
         let wanted = match limit.is_finite() {
@@ -231,15 +231,15 @@ pub(super) fn pressure(pressure: &Pressure) -> Vec<Line> {
 
 pub(super) fn node(examined: &Examined<'_>) -> Vec<Line> {
     let cores = examined.cores.map(|cores| {
-        let mark = if cores >= CORES { Mark::Ok } else { Mark::Warning };
+        let mark = if cores >= CORES { CheckResult::Ok } else { CheckResult::Warning };
         let wanted = "two to four; eight to sixteen for thousands of clients";
         line("processors", mark, cores.to_string(), wanted, HARDWARE, "give the node more processors")
     });
     let memory = examined.memory.map(|memory| {
         let mark = match memory {
-            memory if memory >= MEMORY => Mark::Ok,
-            memory if memory >= LEAST_MEMORY => Mark::Warning,
-            _ => Mark::Failed,
+            memory if memory >= MEMORY => CheckResult::Ok,
+            memory if memory >= LEAST_MEMORY => CheckResult::Warning,
+            _ => CheckResult::Failed,
         };
         let wanted = "8 GB; 16 to 64 GB for millions of keys; never less than 2 GB";
         line("memory", mark, size::roughly(memory), wanted, HARDWARE, "give the node more memory")

@@ -18,13 +18,13 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::doctor::Mark;
+use super::doctor::CheckResult;
 use super::table;
 use super::table::table;
 use super::text::section;
 use crate::config::duration::roughly;
+use crate::model::environment::{Disk, Pressure};
 use crate::model::etcd_history::Growth;
-use crate::model::surroundings::{Disk, Pressure};
 use crate::model::{ComponentId, EtcdStatus};
 use crate::sys::fsync_bench::Measured;
 
@@ -41,7 +41,7 @@ pub struct Sizing {
     /// The directory whose file system counts.
     pub directory: String,
     /// The worst of all.
-    pub verdict: Mark,
+    pub verdict: CheckResult,
     /// The same as a sentence.
     pub sentence: String,
     /// Every line, the worst first.
@@ -54,7 +54,7 @@ pub struct Line {
     /// What was looked at.
     pub subject: String,
     /// How it came out.
-    pub verdict: Mark,
+    pub verdict: CheckResult,
     pub found: String,
     /// What is wanted.
     pub wanted: String,
@@ -102,14 +102,14 @@ impl Sizing {
         all.extend(lines::pressure(&examined.pressure));
         all.extend(lines::node(examined));
         all.sort_by_key(|line| std::cmp::Reverse(line.verdict));
-        let verdict = all.iter().map(|line| line.verdict).max().unwrap_or(Mark::CannotTell);
+        let verdict = all.iter().map(|line| line.verdict).max().unwrap_or(CheckResult::CannotTell);
         let named: Vec<&str> = all.iter().filter(|l| l.verdict == verdict).map(|l| l.subject.as_str()).collect();
         let named = named.join("; ");
         let sentence = match verdict {
-            Mark::Ok => "fit for etcd".to_owned(),
-            Mark::Warning => format!("fit for etcd, with little to spare: {named}"),
-            Mark::CannotTell => format!("it is unknown whether it is fit for etcd: {named}"),
-            Mark::Failed => format!("not fit for etcd: {named}"),
+            CheckResult::Ok => "fit for etcd".to_owned(),
+            CheckResult::Warning => format!("fit for etcd, with little to spare: {named}"),
+            CheckResult::CannotTell => format!("it is unknown whether it is fit for etcd: {named}"),
+            CheckResult::Failed => format!("not fit for etcd: {named}"),
         };
         Self {
             at: examined.at,
@@ -124,7 +124,7 @@ impl Sizing {
 
     /// Whether it is fit, as far as anybody can tell.
     pub fn is_well(&self) -> bool {
-        self.verdict <= Mark::Warning
+        self.verdict <= CheckResult::Warning
     }
 
     /// For people: the worst first, what mends it, who asks for it, and the verdict as the last line.

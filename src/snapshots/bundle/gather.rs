@@ -19,7 +19,7 @@ use super::manifest::Component;
 use super::tar::{self, Entry};
 use crate::config::Settings;
 use crate::model::config_files::MAX_FILE_BYTES;
-use crate::model::etcd_history::Known;
+use crate::model::etcd_history::EtcdHistory;
 use crate::model::{ComponentId, FileKind, FileState, Generation};
 use crate::observe;
 use crate::record::{self, Store};
@@ -39,7 +39,7 @@ pub struct Gathered {
     /// The node's name.
     pub(super) node: String,
     /// What is known of its clusters.
-    pub(in crate::snapshots) known: Known,
+    pub(in crate::snapshots) known: EtcdHistory,
     /// The components whose manifests are there.
     pub(super) components: BTreeMap<ComponentId, Component>,
     /// Manifests and configuration.
@@ -93,7 +93,7 @@ pub fn gather(settings: &Settings) -> Result<Gathered, String> {
     let mut keys = BTreeSet::new();
     for (id, record) in &memory.components {
         let aimed = record.goes_back_to().and_then(|number| record.generations.get(&number));
-        let aimed = aimed.filter(|generation| generation.standing.is_known_good());
+        let aimed = aimed.filter(|generation| generation.trust.is_known_good());
         match aimed.or_else(|| record.known_good().next()) {
             Some(generation) => {
                 gathered.generation(&store, &found.manifests.value, id, generation);
@@ -240,7 +240,7 @@ mod tests {
     fn nothing() -> Gathered {
         Gathered {
             node: "m0".into(),
-            known: Known::default(),
+            known: EtcdHistory::default(),
             components: BTreeMap::new(),
             plain: Files::default(),
             keys: Files::default(),

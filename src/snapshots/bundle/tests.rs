@@ -13,7 +13,7 @@ use super::manifest::Component;
 use super::tar::Entry;
 use super::*;
 use crate::etcd::snapshot::{TRAILER, Trailer, Verified};
-use crate::model::etcd_history::{Known, World};
+use crate::model::etcd_history::{ClusterHistory, EtcdHistory};
 use crate::model::{ComponentId, Digest};
 use crate::record::envelope;
 use crate::snapshots::{Directory, Name, Origin, Proof};
@@ -38,7 +38,7 @@ pub(in crate::snapshots) fn gathered() -> Gathered {
         key("/etc/kubernetes/admin.conf", 0o600, SECRET),
         key("/var/lib/kubelet/pki/kubelet-client-current.pem", 0o600, SECRET),
     ];
-    let world = World {
+    let world = ClusterHistory {
         cluster: 7,
         member: 1,
         members: Vec::new(),
@@ -58,7 +58,7 @@ pub(in crate::snapshots) fn gathered() -> Gathered {
     };
     Gathered {
         node: "m0".into(),
-        known: Known { worlds: vec![world] },
+        known: EtcdHistory { worlds: vec![world] },
         components: BTreeMap::from([(ComponentId::system("etcd"), etcd)]),
         plain,
         keys,

@@ -6,7 +6,7 @@ use std::fmt;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
-use crate::config::place::Scheme;
+use crate::config::object_url::Scheme;
 use crate::sys::files;
 
 /// A handful of lines.

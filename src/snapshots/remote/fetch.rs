@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use super::shelf::{Proofs, Stored};
+use super::list::{Proofs, Stored};
 use super::store::Remote;
 use super::trouble::Trouble;
 use crate::etcd::snapshot::{RawCopy, TRAILER};
@@ -48,11 +48,11 @@ impl Remote {
     /// # Errors
     /// [`Trouble::Absent`] where there is none.
     pub async fn newest(&self, trust: RawCopy) -> Result<String, Trouble> {
-        let shelf = self.shelf(&mut Proofs::default()).await?;
-        let newest = shelf.newest(trust).map(|stored| stored.name.to_string());
+        let list = self.list(&mut Proofs::default()).await?;
+        let newest = list.newest(trust).map(|stored| stored.name.to_string());
         newest.ok_or_else(|| {
-            let raw = shelf.stored.iter().filter(|stored| stored.proof.is_ok()).count();
-            let unproven = shelf.stored.len() - raw;
+            let raw = list.stored.iter().filter(|stored| stored.proof.is_ok()).count();
+            let unproven = list.stored.len() - raw;
             let place = self.place();
             Trouble::Absent(match raw {
                 0 => format!("{place} contains no verified snapshot ({unproven} unverified)"),
@@ -69,9 +69,9 @@ impl Remote {
     /// # Errors
     /// [`Trouble::Absent`] where there is none.
     pub async fn newest_with_bundle(&self) -> Result<String, Trouble> {
-        let shelf = self.shelf(&mut Proofs::default()).await?;
+        let list = self.list(&mut Proofs::default()).await?;
         let has_one = |stored: &&Stored| stored.proof.is_ok() && stored.files.keys().any(|n| n.ends_with(MANIFEST));
-        let newest = shelf.stored.iter().rev().find(has_one).map(|stored| stored.name.to_string());
+        let newest = list.stored.iter().rev().find(has_one).map(|stored| stored.name.to_string());
         newest.ok_or_else(|| Trouble::Absent(format!("no verified snapshot in {} has a bundle", self.place())))
     }
 

@@ -15,12 +15,12 @@
 mod credentials;
 mod fetch;
 mod get;
+pub mod list;
 mod open;
 mod prune;
 mod put;
 mod seen;
 pub mod send;
-pub mod shelf;
 mod store;
 pub mod task;
 #[cfg(test)]
@@ -28,9 +28,9 @@ pub(crate) mod tests;
 mod trouble;
 
 pub use fetch::Fetched;
+pub use list::{SnapshotList, Stored};
 pub use prune::{Surplus, meant, own_clusters, surplus};
 pub use seen::seen;
-pub use shelf::{Shelf, Stored};
 pub use store::Remote;
 pub use task::UploadTask;
 pub use trouble::Trouble;

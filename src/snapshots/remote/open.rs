@@ -9,7 +9,7 @@ use object_store::gcp::GoogleCloudStorageBuilder;
 use object_store::{BackoffConfig, ClientOptions, ObjectStore, RetryConfig};
 
 use super::credentials::Credentials;
-use crate::config::place::{Place, Scheme};
+use crate::config::object_url::{ObjectUrl, Scheme};
 use crate::config::settings;
 use crate::sys::files;
 
@@ -28,7 +28,7 @@ const REGION: &str = "us-east-1";
 /// A sentence.
 pub(super) fn open(
     settings: &settings::Remote,
-    place: &Place,
+    place: &ObjectUrl,
     credentials: &Credentials,
 ) -> Result<Box<dyn ObjectStore>, String> {
     let options = options(settings)?;

@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 
-use super::shelf::{Shelf, Stored};
+use super::list::{SnapshotList, Stored};
 use super::store::Remote;
 use super::trouble::Trouble;
 use crate::config::{Settings, settings};
@@ -41,22 +41,22 @@ pub fn own_clusters(settings: &Settings, here: &[Snapshot]) -> BTreeSet<u64> {
     here.iter().map(|snapshot| snapshot.name.cluster).chain(known).collect()
 }
 
-/// The clusters of a shelf that the operator means who names none. `own`: those of this node.
+/// The clusters of a list that the operator means who names none. `own`: those of this node.
 ///
 /// # Errors
 /// Where none is this node's, and several are there: all of them.
-pub fn meant(shelf: &Shelf, own: BTreeSet<u64>) -> Result<BTreeSet<u64>, BTreeSet<u64>> {
+pub fn meant(list: &SnapshotList, own: BTreeSet<u64>) -> Result<BTreeSet<u64>, BTreeSet<u64>> {
     if !own.is_empty() {
         return Ok(own);
     }
-    let there: BTreeSet<u64> = shelf.stored.iter().map(|stored| stored.name.cluster).collect();
+    let there: BTreeSet<u64> = list.stored.iter().map(|stored| stored.name.cluster).collect();
     if there.len() > 1 { Err(there) } else { Ok(there) }
 }
 
 /// What the rules do not keep, of these clusters: the last verified one of each stays, whatever is there of the others.
-pub fn surplus(shelf: &Shelf, clusters: &BTreeSet<u64>, rules: &Rules, now: Timestamp) -> Vec<Surplus> {
+pub fn surplus(list: &SnapshotList, clusters: &BTreeSet<u64>, rules: &Rules, now: Timestamp) -> Vec<Surplus> {
     let of_one = |cluster: &u64| {
-        let its: Vec<&Stored> = shelf.stored.iter().filter(|stored| stored.name.cluster == *cluster).collect();
+        let its: Vec<&Stored> = list.stored.iter().filter(|stored| stored.name.cluster == *cluster).collect();
         let held: Vec<Held> = its.iter().map(|stored| stored.held()).collect();
         let gone = retention::surplus(&held, rules, now).into_iter();
         gone.filter_map(|(at, why)| Some(((*its.get(at)?).clone(), why))).collect::<Vec<_>>()
@@ -66,8 +66,8 @@ pub fn surplus(shelf: &Shelf, clusters: &BTreeSet<u64>, rules: &Rules, now: Time
 
 impl Remote {
     /// Removes what is left of removals that were interrupted.
-    pub(super) async fn sweep(&self, shelf: &Shelf) -> Result<(), Trouble> {
-        for name in shelf.remains.iter().flatten() {
+    pub(super) async fn sweep(&self, list: &SnapshotList) -> Result<(), Trouble> {
+        for name in list.remains.iter().flatten() {
             self.delete(name).await?;
         }
         Ok(())

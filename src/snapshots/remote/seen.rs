@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::config::Settings;
-use crate::config::place::Place;
+use crate::config::object_url::ObjectUrl;
 use crate::model::Format;
 use crate::model::snapshot::Remote;
 use crate::record::envelope;
@@ -21,7 +21,7 @@ fn path_in(dir: &Path) -> PathBuf {
 }
 
 /// Where snapshots are to be sent, where they are.
-pub(super) fn place(settings: &Settings) -> Option<Place> {
+pub(super) fn place(settings: &Settings) -> Option<ObjectUrl> {
     // The configuration was checked when it was read.
     settings.snapshots.remote.url.as_ref()?.parse().ok()
 }

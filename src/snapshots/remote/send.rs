@@ -9,10 +9,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::shelf::Stored;
+use super::list::Stored;
 use super::store::Remote;
 use super::trouble::Trouble;
-use super::{belongs, shelf};
+use super::{belongs, list};
 use crate::snapshots::Name;
 use crate::snapshots::bundle::MANIFEST;
 use crate::snapshots::proof::{ENDING, Proof};
@@ -138,7 +138,7 @@ impl Remote {
     pub async fn remove(&self, stored: &Stored) -> Result<(), Trouble> {
         let (file, proof) = (stored.name.to_string(), format!("{}{ENDING}", stored.name));
         let rest = stored.files.keys().filter(|name| **name != file).cloned();
-        self.remove_all([file.clone()].into_iter().chain(shelf::last(rest, &proof))).await
+        self.remove_all([file.clone()].into_iter().chain(list::last(rest, &proof))).await
     }
 
     /// Removes what has these names, in this order. What is gone already is removed.

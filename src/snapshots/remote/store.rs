@@ -12,12 +12,12 @@ use tokio::time::{Instant, timeout_at};
 use super::credentials::Credentials;
 use super::open::open;
 use super::trouble::{Trouble, meaning};
-use crate::config::place::Place;
+use crate::config::object_url::ObjectUrl;
 use crate::config::settings;
 
 pub struct Remote {
     pub(super) store: Box<dyn ObjectStore>,
-    place: Place,
+    place: ObjectUrl,
     credentials: Credentials,
     limit: Duration,
     deadline: Instant,
@@ -35,7 +35,7 @@ impl Remote {
     ///
     /// # Errors
     /// [`Trouble::Setup`].
-    pub fn open(settings: &settings::Remote, place: &Place) -> Result<Self, Trouble> {
+    pub fn open(settings: &settings::Remote, place: &ObjectUrl) -> Result<Self, Trouble> {
         let credentials = match &settings.credentials_file {
             Some(file) => Credentials::read(file, place.scheme),
             None => Ok(Credentials::of_environment(place.scheme)),
@@ -47,7 +47,7 @@ impl Remote {
     }
 
     /// Where it is.
-    pub fn place(&self) -> &Place {
+    pub fn place(&self) -> &ObjectUrl {
         &self.place
     }
 

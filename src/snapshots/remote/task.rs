@@ -18,14 +18,14 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
+use super::list::{Proofs, SnapshotList, Stored};
 use super::prune::{own_clusters, surplus};
 use super::seen;
 use super::send::{Parcel, quietly};
-use super::shelf::{Proofs, Shelf, Stored};
 use super::store::Remote;
 use super::trouble::Trouble;
 use crate::config::duration::roughly;
-use crate::config::place::Place;
+use crate::config::object_url::ObjectUrl;
 use crate::config::{Settings, size};
 use crate::feature::Inbox;
 use crate::model::event::EventKind;
@@ -84,7 +84,7 @@ impl UploadTask {
 struct Work {
     settings: Settings,
     dir: PathBuf,
-    place: Place,
+    place: ObjectUrl,
     wanted: watch::Receiver<TaskInput>,
     tell: Inbox,
     known: Arc<Mutex<snapshot::Remote>>,
@@ -133,7 +133,7 @@ impl Work {
 
     async fn round(&mut self, told: &mut Vec<Told>) -> Result<(), Trouble> {
         let remote = Remote::open(&self.settings.snapshots.remote, &self.place)?;
-        let mut shelf = remote.shelf(&mut self.proofs).await?;
+        let mut list = remote.list(&mut self.proofs).await?;
         let dir = self.dir.clone();
         let settings = self.settings.clone();
         let looked = move || {
@@ -144,12 +144,12 @@ impl Work {
         let (here, clusters) = aside(looked).await?;
         let newest = here.iter().rev().find_map(|snapshot| snapshot.proof.as_ref().ok());
         let ours = newest.map(|proof| proof.name.cluster);
-        self.look(&shelf, ours).await;
+        self.look(&list, ours).await;
         if let Some(proof) = newest {
             let parcel = Parcel::of(&self.dir, proof.clone())?;
-            if !parcel.is_in(shelf.get(parcel.name())) {
+            if !parcel.is_in(list.get(parcel.name())) {
                 let began = clock::since_boot();
-                let sent = remote.send(&parcel, shelf.get(parcel.name()), &quietly()).await;
+                let sent = remote.send(&parcel, list.get(parcel.name()), &quietly()).await;
                 if sent.is_err() && !parcel.database.exists() {
                     // Pruned here meanwhile: a newer one is there, or soon will be.
                     return Ok(());
@@ -159,26 +159,26 @@ impl Work {
                 let (file, size) = (&parcel.proof.file, size::roughly(parcel.proof.bytes));
                 let to = format!("snapshot {file} is in {}: {size}, read back and compared, in {took}", self.place);
                 told.push((EventKind::Snapshot, to, "it was the newest one that was missing there".to_owned()));
-                shelf = remote.shelf(&mut self.proofs).await?;
-                self.look(&shelf, ours).await;
+                list = remote.list(&mut self.proofs).await?;
+                self.look(&list, ours).await;
             }
         }
-        remote.sweep(&shelf).await?;
+        remote.sweep(&list).await?;
         let rules = Rules::from(&self.settings.snapshots.remote);
-        for (stored, why) in surplus(&shelf, &clusters, &rules, clock::now().wall) {
+        for (stored, why) in surplus(&list, &clusters, &rules, clock::now().wall) {
             remote.remove(&stored).await?;
             let to = format!("snapshot {} pruned in {}", stored.name, self.place);
             told.push((EventKind::Snapshot, to, why.to_string()));
-            shelf.stored.retain(|other| other.name != stored.name);
+            list.stored.retain(|other| other.name != stored.name);
         }
-        self.look(&shelf, ours).await;
+        self.look(&list, ours).await;
         Ok(())
     }
 
     /// What a listing says, for those who ask. `ours`: the cluster that counts.
-    async fn look(&self, shelf: &Shelf, ours: Option<u64>) {
+    async fn look(&self, list: &SnapshotList, ours: Option<u64>) {
         let of_ours = |stored: &&Stored| ours.is_none_or(|ours| stored.name.cluster == ours);
-        let newest = shelf.stored.iter().rev().filter(of_ours).find_map(|stored| {
+        let newest = list.stored.iter().rev().filter(of_ours).find_map(|stored| {
             let proof = stored.proof.as_ref().ok()?;
             Some(Sent {
                 file: proof.file.clone(),
@@ -188,10 +188,10 @@ impl Work {
                 verified: proof.verified,
             })
         });
-        let unverified = shelf.stored.iter().filter(of_ours);
+        let unverified = list.stored.iter().filter(of_ours);
         let unverified = unverified.filter_map(|s| Some((s.name.to_string(), s.proof.as_ref().err()?.clone())));
         let unverified = unverified.collect();
-        let verified = shelf.stored.iter().filter(of_ours).filter(|stored| stored.proof.is_ok()).count();
+        let verified = list.stored.iter().filter(of_ours).filter(|stored| stored.proof.is_ok()).count();
         self.note(|known| {
             (known.newest, known.verified, known.unverified) = (newest, verified, unverified);
             known.looked = Some(clock::now().wall);

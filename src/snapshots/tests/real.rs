@@ -21,7 +21,7 @@ use crate::feature::inbox;
 use crate::model::event::EventKind;
 use crate::model::memory::Machine;
 use crate::observe::testing::{Pki, etcd_binary, newest_etcd};
-use crate::observe::{Feed, LocalMember, Way};
+use crate::observe::{EtcdEndpoint, Feed, LocalMember};
 use crate::snapshots::task_input::TaskInput;
 use crate::sys::crash::{fill, on_a_tmpfs};
 
@@ -131,7 +131,7 @@ impl Cluster {
         }
     }
 
-    pub(crate) fn way(&self) -> Way {
+    pub(crate) fn way(&self) -> EtcdEndpoint {
         self.pki.way(self.members[0].port, "client")
     }
 

@@ -9,9 +9,9 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::TlsAcceptor;
 
+use super::super::list::Proofs;
 use super::super::send::quietly;
-use super::super::shelf::Proofs;
-use super::super::{Shelf, Stored, Trouble, belongs, meant, own_clusters, surplus};
+use super::super::{SnapshotList, Stored, Trouble, belongs, meant, own_clusters, surplus};
 use super::server::{Door, Server, Stands};
 use super::*;
 use crate::etcd::snapshot::RawCopy;
@@ -47,12 +47,12 @@ async fn a_snapshot_gets_there_with_all_its_parts_and_comes_back_the_same() {
     std::fs::write(dir.join("notes.txt"), "mine").unwrap();
     let remote = open(&settings);
     let parcel = parcel(&settings, &proof);
-    assert!(!parcel.is_in(remote.shelf(&mut Proofs::default()).await.unwrap().get(&proof.name)));
+    assert!(!parcel.is_in(remote.list(&mut Proofs::default()).await.unwrap().get(&proof.name)));
     remote.send(&parcel, None, &quietly()).await.unwrap();
     assert_eq!(names(&remote).await, [part, proof.file.clone(), format!("{}{ENDING}", proof.file)]);
-    let shelf = remote.shelf(&mut Proofs::default()).await.unwrap();
-    assert_eq!(shelf.newest(RawCopy::Refuse).unwrap().proof, Ok(proof.clone().brief()));
-    assert!(parcel.is_in(shelf.get(&proof.name)));
+    let list = remote.list(&mut Proofs::default()).await.unwrap();
+    assert_eq!(list.newest(RawCopy::Refuse).unwrap().proof, Ok(proof.clone().brief()));
+    assert!(parcel.is_in(list.get(&proof.name)));
     assert_eq!(remote.newest(RawCopy::Refuse).await.unwrap(), proof.file);
 
     let there = home.path().join("fetched");
@@ -65,9 +65,9 @@ async fn a_snapshot_gets_there_with_all_its_parts_and_comes_back_the_same() {
     // A part that came to it later goes there as well.
     std::fs::write(dir.join(proof.file.replace(".db", ".more")), "another").unwrap();
     let parcel = super::parcel(&settings, &proof);
-    assert!(!parcel.is_in(shelf.get(&proof.name)));
-    remote.send(&parcel, shelf.get(&proof.name), &quietly()).await.unwrap();
-    assert!(parcel.is_in(remote.shelf(&mut Proofs::default()).await.unwrap().get(&proof.name)));
+    assert!(!parcel.is_in(list.get(&proof.name)));
+    remote.send(&parcel, list.get(&proof.name), &quietly()).await.unwrap();
+    assert!(parcel.is_in(remote.list(&mut Proofs::default()).await.unwrap().get(&proof.name)));
 }
 
 #[tokio::test]
@@ -104,11 +104,11 @@ async fn what_is_there_and_compares_well_is_not_sent_again() {
     assert!(sent > LARGE as u64);
     // As where the connection broke before the proof was there.
     remote.delete(&format!("{}{ENDING}", proof.file)).await.unwrap();
-    let shelf = remote.shelf(&mut Proofs::default()).await.unwrap();
-    assert!(shelf.newest(RawCopy::Refuse).is_none());
-    remote.send(&parcel, shelf.get(&proof.name), &quietly()).await.unwrap();
+    let list = remote.list(&mut Proofs::default()).await.unwrap();
+    assert!(list.newest(RawCopy::Refuse).is_none());
+    remote.send(&parcel, list.get(&proof.name), &quietly()).await.unwrap();
     assert!(door.passed() - sent < LARGE as u64 / 2, "{}", door.passed() - sent);
-    assert!(remote.shelf(&mut Proofs::default()).await.unwrap().newest(RawCopy::Refuse).is_some());
+    assert!(remote.list(&mut Proofs::default()).await.unwrap().newest(RawCopy::Refuse).is_some());
 }
 
 #[tokio::test]
@@ -161,10 +161,10 @@ async fn what_is_sent_anew_is_not_verified_before_it_is_there() {
     let mut flipped = std::fs::read(&parcel.database).unwrap();
     flipped[LARGE / 2] ^= 1;
     remote.put_bytes(&proof.file, flipped).await.unwrap();
-    let shelf = remote.shelf(&mut Proofs::default()).await.unwrap();
-    assert!(shelf.newest(RawCopy::Refuse).is_some());
+    let list = remote.list(&mut Proofs::default()).await.unwrap();
+    assert!(list.newest(RawCopy::Refuse).is_some());
     door.shut_after(LARGE as u64 / 2);
-    open(&settings).send(&parcel, shelf.get(&proof.name), &quietly()).await.unwrap_err();
+    open(&settings).send(&parcel, list.get(&proof.name), &quietly()).await.unwrap_err();
     let direct = open(&server.settings(home.path(), server.port));
     assert_eq!(names(&direct).await, [proof.file], "its proof went first");
 }
@@ -199,14 +199,14 @@ async fn wrong_credentials_are_told_as_such_and_not_told() {
     let parcel = parcel(&settings, &proof);
     for trouble in [
         remote.send(&parcel, None, &quietly()).await.unwrap_err(),
-        remote.shelf(&mut Proofs::default()).await.unwrap_err(),
+        remote.list(&mut Proofs::default()).await.unwrap_err(),
         remote.fetch(&proof.file, home.path(), &|_, _| ()).await.unwrap_err(),
     ] {
         assert!(matches!(trouble, Trouble::Denied(_)), "{trouble:?}");
         let told = format!("{trouble} {trouble:?} {remote:?} {settings:?}");
         assert!(!told.contains("hunter2") && !told.contains(&server.access_key), "{told}");
     }
-    let trouble = remote.shelf(&mut Proofs::default()).await.unwrap_err().to_string();
+    let trouble = remote.list(&mut Proofs::default()).await.unwrap_err().to_string();
     assert!(trouble.contains("SignatureDoesNotMatch"), "{trouble}");
     // None at all where the file is gone.
     std::fs::remove_file(home.path().join("credentials")).unwrap();
@@ -246,18 +246,18 @@ async fn an_object_that_was_changed_behind_our_back_is_not_verified_and_is_sent_
     let mut other_end = whole.clone();
     *other_end.last_mut().unwrap() ^= 1;
     let mut proofs = Proofs::default();
-    assert_eq!(remote.shelf(&mut proofs).await.unwrap().newest(RawCopy::Refuse).unwrap().name, proof.name);
+    assert_eq!(remote.list(&mut proofs).await.unwrap().newest(RawCopy::Refuse).unwrap().name, proof.name);
     for (bytes, words) in [(&whole[..500], "it has 500 bytes"), (&other_end, "does not end with the digest")] {
         remote.put_bytes(&proof.file, bytes.to_vec()).await.unwrap();
-        let shelf = remote.shelf(&mut proofs).await.unwrap();
-        let stored = shelf.get(&proof.name).unwrap();
+        let list = remote.list(&mut proofs).await.unwrap();
+        let stored = list.get(&proof.name).unwrap();
         assert!(stored.proof.as_ref().is_err_and(|why| why.contains(words)), "{:?}", stored.proof);
         assert_eq!(remote.newest(RawCopy::Refuse).await.unwrap(), older.file, "the one before it is the newest");
         let trouble = remote.fetch(&proof.file, home.path(), &|_, _| ()).await.unwrap_err();
         assert!(matches!(trouble, Trouble::Differs(_)), "{trouble:?}");
         assert!(!parcel.is_in(Some(stored)));
         remote.send(&parcel, Some(stored), &quietly()).await.unwrap();
-        assert!(parcel.is_in(remote.shelf(&mut proofs).await.unwrap().get(&proof.name)));
+        assert!(parcel.is_in(remote.list(&mut proofs).await.unwrap().get(&proof.name)));
     }
     // In the middle, with the same length and end: found by whoever reads all of it.
     let mut flipped = whole.clone();
@@ -268,8 +268,8 @@ async fn an_object_that_was_changed_behind_our_back_is_not_verified_and_is_sent_
         matches!(&trouble, Trouble::Differs(why) if why.contains("differ from the verified snapshot")),
         "{trouble:?}"
     );
-    let shelf = remote.shelf(&mut proofs).await.unwrap();
-    remote.send(&parcel, shelf.get(&proof.name), &quietly()).await.unwrap();
+    let list = remote.list(&mut proofs).await.unwrap();
+    remote.send(&parcel, list.get(&proof.name), &quietly()).await.unwrap();
     remote.fetch(&proof.file, home.path(), &|_, _| ()).await.unwrap();
 }
 
@@ -284,14 +284,14 @@ async fn ten_thousand_other_objects_hide_nothing_and_are_left_alone() {
         remote.send(&parcel(&settings, &proof), None, &quietly()).await.unwrap();
         sent.push(proof);
     }
-    let shelf = remote.shelf(&mut Proofs::default()).await.unwrap();
+    let list = remote.list(&mut Proofs::default()).await.unwrap();
     assert_eq!(
-        shelf.stored.iter().map(|stored| stored.name).collect::<Vec<_>>(),
+        list.stored.iter().map(|stored| stored.name).collect::<Vec<_>>(),
         sent.iter().map(|p| p.name).collect::<Vec<_>>()
     );
     assert_eq!(names(&remote).await.len(), 10_001 + 6);
     let rules = Rules { last: 1, hourly: 0, daily: 0, weekly: 0, total: u64::MAX };
-    for (gone, _) in surplus(&shelf, &BTreeSet::from([7]), &rules, Timestamp::now()) {
+    for (gone, _) in surplus(&list, &BTreeSet::from([7]), &rules, Timestamp::now()) {
         remote.remove(&gone).await.unwrap();
     }
     assert_eq!(names(&remote).await.len(), 10_001 + 2);
@@ -314,14 +314,14 @@ async fn pruning_goes_by_time_and_proof_and_keeps_to_our_own_clusters() {
     // The newest lost its proof: it is not the last verified one, and is left for the operator to look at.
     remote.delete(&format!("{}{ENDING}", ours[2].file)).await.unwrap();
     let rules = Rules { last: 1, hourly: 0, daily: 0, weekly: 0, total: u64::MAX };
-    let shelf = remote.shelf(&mut Proofs::default()).await.unwrap();
-    let gone = surplus(&shelf, &BTreeSet::from([7]), &rules, Timestamp::now());
+    let list = remote.list(&mut Proofs::default()).await.unwrap();
+    let gone = surplus(&list, &BTreeSet::from([7]), &rules, Timestamp::now());
     assert_eq!(gone.iter().map(|(gone, why)| (gone.name, *why)).collect::<Vec<_>>(), [(ours[0].name, Why::Unkept)]);
     // Interrupted in the middle, it is no snapshot any more, and what is left of it goes with the next round.
     remote.delete(&ours[0].file).await.unwrap();
-    let shelf = remote.shelf(&mut Proofs::default()).await.unwrap();
-    assert!(shelf.get(&ours[0].name).is_none());
-    remote.sweep(&shelf).await.unwrap();
+    let list = remote.list(&mut Proofs::default()).await.unwrap();
+    assert!(list.get(&ours[0].name).is_none());
+    remote.sweep(&list).await.unwrap();
     let left = names(&remote).await;
     assert!(!left.iter().any(|name| name.starts_with(&ours[0].file)), "{left:?}");
     assert_eq!(left.len(), 2 + 1 + 2, "{left:?}");
@@ -354,12 +354,15 @@ fn the_clusters_that_are_pruned_are_this_nodes_whether_their_snapshots_lie_here_
         proof: Err("no matter".into()),
         files: Default::default(),
     };
-    let shelf = |clusters: &[u64]| Shelf { stored: clusters.iter().copied().map(lies).collect(), ..Shelf::default() };
-    assert_eq!(meant(&shelf(&[1, 2]), BTreeSet::from([2])), Ok(BTreeSet::from([2])));
-    assert_eq!(meant(&shelf(&[1, 2]), BTreeSet::from([3])), Ok(BTreeSet::from([3])), "never those of others");
-    assert_eq!(meant(&shelf(&[1, 1]), BTreeSet::new()), Ok(BTreeSet::from([1])));
-    assert_eq!(meant(&shelf(&[1, 2]), BTreeSet::new()), Err(BTreeSet::from([1, 2])));
-    assert_eq!(meant(&shelf(&[]), BTreeSet::new()), Ok(BTreeSet::new()));
+    let list = |clusters: &[u64]| SnapshotList {
+        stored: clusters.iter().copied().map(lies).collect(),
+        ..SnapshotList::default()
+    };
+    assert_eq!(meant(&list(&[1, 2]), BTreeSet::from([2])), Ok(BTreeSet::from([2])));
+    assert_eq!(meant(&list(&[1, 2]), BTreeSet::from([3])), Ok(BTreeSet::from([3])), "never those of others");
+    assert_eq!(meant(&list(&[1, 1]), BTreeSet::new()), Ok(BTreeSet::from([1])));
+    assert_eq!(meant(&list(&[1, 2]), BTreeSet::new()), Err(BTreeSet::from([1, 2])));
+    assert_eq!(meant(&list(&[]), BTreeSet::new()), Ok(BTreeSet::new()));
 }
 
 #[tokio::test]
@@ -377,8 +380,8 @@ async fn the_last_verified_one_of_every_cluster_stays_whatever_the_rules_say() {
     // The newest of the one is none: its last is the one before.
     remote.delete(&format!("{}{ENDING}", sent[4].file)).await.unwrap();
     let nothing = Rules { last: 0, hourly: 0, daily: 0, weekly: 0, total: 0 };
-    let shelf = remote.shelf(&mut Proofs::default()).await.unwrap();
-    let gone = surplus(&shelf, &BTreeSet::from([7, 8]), &nothing, Timestamp::now());
+    let list = remote.list(&mut Proofs::default()).await.unwrap();
+    let gone = surplus(&list, &BTreeSet::from([7, 8]), &nothing, Timestamp::now());
     assert_eq!(gone.iter().map(|(gone, _)| gone.name).collect::<Vec<_>>(), [sent[2].name, sent[0].name]);
 }
 
@@ -429,7 +432,7 @@ async fn an_authority_of_ones_own_is_trusted_and_no_other() {
     open(&settings).send(&parcel(&settings, &proof), None, &quietly()).await.unwrap();
     for untrusted in [Some(pki.path("other.crt")), None] {
         settings.snapshots.remote.ca_file = untrusted;
-        let trouble = open(&settings).shelf(&mut Proofs::default()).await.unwrap_err();
+        let trouble = open(&settings).list(&mut Proofs::default()).await.unwrap_err();
         assert!(trouble.to_string().contains("certificate"), "{trouble}");
     }
     settings.snapshots.remote.ca_file = Some(home.path().join("none.crt"));
@@ -442,10 +445,10 @@ async fn without_tls_nothing_is_sent_unless_that_is_allowed() {
     let (server, home) = (Server::start(&[]), home());
     let mut settings = server.settings(home.path(), server.port);
     settings.snapshots.remote.allow_http = false;
-    let trouble = open(&settings).shelf(&mut Proofs::default()).await.unwrap_err();
+    let trouble = open(&settings).list(&mut Proofs::default()).await.unwrap_err();
     assert!(matches!(trouble, Trouble::Failed(_)), "{trouble}");
     settings.snapshots.remote.allow_http = true;
-    open(&settings).shelf(&mut Proofs::default()).await.unwrap();
+    open(&settings).list(&mut Proofs::default()).await.unwrap();
 }
 
 #[tokio::test]

@@ -7,8 +7,8 @@ use tokio::time::timeout;
 
 use super::super::task::UploadTask;
 use super::super::{
+    list::Proofs,
     seen::{self, seen},
-    shelf::Proofs,
 };
 use super::server::{Door, Server, Stands};
 use super::*;
@@ -64,8 +64,8 @@ async fn the_newest_is_sent_when_it_is_kept_and_the_rules_are_kept_there_too() {
     }
     let event = running.next().await;
     assert_eq!(event.to, format!("snapshot {} pruned in s3://backups/etcd", sent[0].file));
-    let shelf = open(&settings).shelf(&mut Proofs::default()).await.unwrap();
-    assert_eq!(shelf.stored.iter().map(|s| s.name).collect::<Vec<_>>(), [sent[1].name, sent[2].name]);
+    let list = open(&settings).list(&mut Proofs::default()).await.unwrap();
+    assert_eq!(list.stored.iter().map(|s| s.name).collect::<Vec<_>>(), [sent[1].name, sent[2].name]);
     let known = running.uploader.known();
     assert_eq!(known.newest.as_ref().map(|newest| newest.file.clone()), Some(sent[2].file.clone()));
     assert_eq!((known.verified, known.failing), (2, None));
@@ -107,8 +107,8 @@ async fn what_fails_is_told_once_and_remembered_and_made_up_for() {
         }
     };
     timeout(SOON, recovered).await.unwrap();
-    let shelf = open(&settings).shelf(&mut Proofs::default()).await.unwrap();
-    assert!(shelf.get(&newest.name).is_some() && shelf.get(&older.name).is_none(), "the newest alone is made up for");
+    let list = open(&settings).list(&mut Proofs::default()).await.unwrap();
+    assert!(list.get(&newest.name).is_some() && list.get(&older.name).is_none(), "the newest alone is made up for");
 }
 
 /// A clock that goes on by itself wherever the task sleeps.

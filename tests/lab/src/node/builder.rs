@@ -29,12 +29,12 @@ pub struct Builder {
     etcd: EtcdVersion,
     components: Vec<Component>,
     kubelet: AtBoot,
-    stands: Stands,
+    stands: Deployed,
 }
 
 /// What is there before the first boot, besides the runtime and its images.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stands {
+enum Deployed {
     /// What kubeadm leaves.
     Master,
     /// Nothing.
@@ -59,7 +59,7 @@ impl Default for Builder {
             etcd: EtcdVersion::V35,
             components: Component::ALL.to_vec(),
             kubelet: AtBoot::Started,
-            stands: Stands::Master,
+            stands: Deployed::Master,
         }
     }
 }
@@ -104,7 +104,7 @@ impl Builder {
     /// does not start by itself. [`Node::up`] waits for what it is to become.
     #[must_use]
     pub fn bare(mut self) -> Self {
-        self.stands = Stands::Nothing;
+        self.stands = Deployed::Nothing;
         self.kubelet(AtBoot::Absent)
     }
 
@@ -127,8 +127,8 @@ impl Builder {
         let place = Place::new(&self.name)?;
 
         let made = match self.stands {
-            Stands::Master => furnish,
-            Stands::Nothing => machine,
+            Deployed::Master => furnish,
+            Deployed::Nothing => machine,
         };
         let cluster = made(&cache, &place.path("/"), &self.name, self.etcd, &self.components)?;
         write(&place.path("/etc/lastgood/config.d/lab.toml"), AGENT_CONFIG)?;

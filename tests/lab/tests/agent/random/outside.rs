@@ -322,7 +322,7 @@ impl Drop for Outside {
 
 /// What the thread knows of one slot.
 #[derive(Default)]
-struct Slot {
+struct ComponentState {
     inode: Option<u64>,
     stamp: Option<(u64, i64, i64, u64)>,
     empty: Option<Instant>,
@@ -331,8 +331,8 @@ struct Slot {
 
 /// Looks at the slots until it is over.
 fn blink(shared: &Shared) {
-    let mut slots: BTreeMap<String, (Component, Slot)> =
-        Component::ALL.iter().map(|component| (component.file(), (*component, Slot::default()))).collect();
+    let mut slots: BTreeMap<String, (Component, ComponentState)> =
+        Component::ALL.iter().map(|component| (component.file(), (*component, ComponentState::default()))).collect();
     let mut turn = 0_u32;
     while !shared.over.load(Ordering::Relaxed) {
         for (name, (component, slot)) in &mut slots {
@@ -348,7 +348,7 @@ fn blink(shared: &Shared) {
     }
 }
 
-fn blink_at(shared: &Shared, name: &str, component: Component, slot: &mut Slot) -> Result<()> {
+fn blink_at(shared: &Shared, name: &str, component: Component, slot: &mut ComponentState) -> Result<()> {
     let path = shared.manifests.join(name);
     let read = || -> std::io::Result<Option<(fs::Metadata, Option<Vec<u8>>)>> {
         let mut file = match File::open(&path) {

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use super::world::{Up, World, id, manifest};
+use crate::model::environment::{Certificate, ClockJump, Disk, DiskUse, Endpoint, Location, Stall, User};
 use crate::model::notice::NodeNotice;
 use crate::model::reading::{Symptom, SymptomKind};
-use crate::model::surroundings::{Certificate, ClockJump, Disk, DiskUse, Endpoint, Place, Stall, User};
-use crate::model::{Digest, Reading, Slot, Standing};
+use crate::model::{ComponentState, Digest, Reading, Trust};
 
 const API: &str = "kube-apiserver";
 const FILE: &str = "kube-apiserver.yaml";
@@ -27,7 +27,7 @@ fn adopted() -> World {
     world.files.get_mut(FILE).unwrap().0.clone_from(&text);
     world.pods.get_mut(&id(API)).unwrap().text = text;
     world.run(90);
-    assert!(matches!(world.slot(API), Slot::Steady { good: 1 }), "{}", world.slot(API));
+    assert!(matches!(world.state(API), ComponentState::Steady { good: 1 }), "{}", world.state(API));
     world.events.clear();
     world.steps.clear();
     world
@@ -100,10 +100,11 @@ fn n16_nothing_is_rolled_back_for_an_expired_certificate_and_a_renewed_one_ends_
     world.write(FILE, &with_certificate("--crash"));
     world.run(1200);
     world.assert_untouched();
-    assert!(matches!(world.slot(API), Slot::Probation(_)), "{}", world.slot(API));
+    assert!(matches!(world.state(API), ComponentState::Probation(_)), "{}", world.state(API));
     assert!(world.says("not held against it: a certificate is expired or not yet valid"), "{}", world.story());
     world.around.certificates = vec![ending(&world, CRT, 300 * DAY)];
-    world.until(400, "known-good back", |w| matches!(w.slot(API), Slot::Steady { good: 1 }) && w.serves(API));
+    world
+        .until(400, "known-good back", |w| matches!(w.state(API), ComponentState::Steady { good: 1 }) && w.serves(API));
 }
 
 #[test]
@@ -128,8 +129,9 @@ fn n16_an_expired_certificate_that_a_candidate_brought_is_its_own_fault() {
     world.around.certificates = vec![ending(&world, CRT, 300 * DAY), ending(&world, other, -1)];
     world.write(FILE, &with_certificate("--crash").replace(CRT, other));
     world.run(2);
-    world.until(120, "known-good back", |w| matches!(w.slot(API), Slot::Steady { good: 1 }) && w.serves(API));
-    assert!(matches!(world.generation(API, 2).standing, Standing::Quarantined { .. }), "{}", world.story());
+    world
+        .until(120, "known-good back", |w| matches!(w.state(API), ComponentState::Steady { good: 1 }) && w.serves(API));
+    assert!(matches!(world.generation(API, 2).trust, Trust::Quarantined { .. }), "{}", world.story());
 }
 
 fn disk(what: DiskUse, path: &str, free: u64) -> Disk {
@@ -148,7 +150,8 @@ fn a_full_disk_is_no_fault_of_a_candidate_and_a_broken_manifest_is_put_back_all_
     assert!(world.says("no space is left on the disk of etcd's data (/var/lib/etcd)"), "{}", world.story());
     world.write("etcd.yaml", "a: [");
     world.run(2);
-    world.until(300, "etcd back", |w| matches!(w.slot("etcd"), Slot::Steady { good: 1 }) && w.serves("etcd"));
+    world
+        .until(300, "etcd back", |w| matches!(w.state("etcd"), ComponentState::Steady { good: 1 }) && w.serves("etcd"));
 }
 
 #[test]
@@ -200,7 +203,7 @@ fn r17_a_dead_balancer_is_told_from_a_dead_api_server() {
             (User::Kubelet, "/etc/kubernetes/kubelet.conf".into()),
         ]
         .into(),
-        place: Place::Elsewhere,
+        place: Location::Elsewhere,
         reading: Reading::Bad(Symptom::new(SymptomKind::Refused, words)),
         at: Duration::ZERO,
         bad_for: Duration::from_secs(bad_for),

@@ -3,9 +3,9 @@
 use jiff::Timestamp;
 
 use crate::cli::rollback::agreed;
-use crate::cli::{Care, Exit, Failure, out};
+use crate::cli::{ConfirmArgs, Exit, Failure, out};
 use crate::config::Settings;
-use crate::report::{Format, Shelf, SnapshotRow};
+use crate::report::{Format, SnapshotList, SnapshotRow};
 use crate::snapshots::directory::{Pruned, surplus};
 use crate::snapshots::retention::Rules;
 use crate::snapshots::{Directory, Snapshot};
@@ -29,21 +29,21 @@ pub(super) fn list(settings: &Settings, output: Format) -> Result<Exit, Failure>
     let directory = Directory::at(&settings.snapshot_dir());
     let now = Timestamp::now();
     let rows = directory.list()?.iter().map(|snapshot| row(snapshot, now, None)).collect();
-    let shelf = Shelf::new(directory.path().display().to_string(), rows);
-    out::text(&output.print(&shelf, Shelf::text)?)
+    let list = SnapshotList::new(directory.path().display().to_string(), rows);
+    out::text(&output.print(&list, SnapshotList::text)?)
 }
 
-pub(super) fn prune(settings: &Settings, care: Care) -> Result<Exit, Failure> {
+pub(super) fn prune(settings: &Settings, care: ConfirmArgs) -> Result<Exit, Failure> {
     let output = care.output;
     let directory = Directory::at(&settings.snapshot_dir());
     let rules = Rules::from(&settings.snapshots);
     let now = Timestamp::now();
-    let shelf = |gone: &[Pruned]| {
+    let list = |gone: &[Pruned]| {
         let rows = gone.iter().map(|gone| row(&gone.snapshot, now, Some(gone.why.to_string()))).collect();
-        Shelf::new(directory.path().display().to_string(), rows)
+        SnapshotList::new(directory.path().display().to_string(), rows)
     };
     let planned = surplus(&directory, &rules, now)?;
-    if let Some(exit) = agreed_to(&shelf(&planned), care, "nothing to prune")? {
+    if let Some(exit) = agreed_to(&list(&planned), care, "nothing to prune")? {
         return Ok(exit);
     }
     // What was shown may have changed while the operator thought: only what goes by the rules now, and was shown, goes.
@@ -53,15 +53,16 @@ pub(super) fn prune(settings: &Settings, care: Care) -> Result<Exit, Failure> {
     for gone in &gone {
         locked.remove(&gone.snapshot)?;
     }
-    out::text(&output.print(&shelf(&gone), |shelf| format!("pruned {} snapshots\n", shelf.snapshots.len()))?)
+    out::text(&output.print(&list(&gone), |list| format!("pruned {} snapshots\n", list.snapshots.len()))?)
 }
 /// Shows what would go, and asks. How it ends, where nothing is to be done about it.
-pub(super) fn agreed_to(would_go: &Shelf, care: Care, none: &str) -> Result<Option<Exit>, Failure> {
-    let Care { dry_run, yes, output } = care;
+pub(super) fn agreed_to(would_go: &SnapshotList, care: ConfirmArgs, none: &str) -> Result<Option<Exit>, Failure> {
+    let ConfirmArgs { dry_run, yes, output } = care;
     let none_would = would_go.snapshots.is_empty();
     if dry_run || none_would {
-        let text =
-            |shelf: &Shelf| if none_would { format!("{none}\n") } else { format!("would prune:\n{}", shelf.text()) };
+        let text = |list: &SnapshotList| {
+            if none_would { format!("{none}\n") } else { format!("would prune:\n{}", list.text()) }
+        };
         return out::text(&output.print(would_go, text)?).map(Some);
     }
     if yes {

@@ -29,7 +29,7 @@ impl Scheme {
 
 /// A bucket, and a prefix or an object in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct ObjectUrl {
     pub scheme: Scheme,
     /// The bucket; of Azure the container.
     pub bucket: String,
@@ -42,7 +42,7 @@ pub struct Place {
 #[error("{0} is not a place in object storage: write it like \"s3://bucket/prefix\", \"gs://…\" or \"az://…\"")]
 pub struct NotAPlace(String);
 
-impl Place {
+impl ObjectUrl {
     /// Whether somebody meant a place in object storage rather than a file.
     pub fn is_meant(text: &str) -> bool {
         text.contains("://")
@@ -56,14 +56,14 @@ impl Place {
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for ObjectUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let slash = if self.path.is_empty() { "" } else { "/" };
         write!(f, "{}://{}{slash}{}", self.scheme.text(), self.bucket, self.path)
     }
 }
 
-impl FromStr for Place {
+impl FromStr for ObjectUrl {
     type Err = NotAPlace;
 
     fn from_str(text: &str) -> Result<Self, NotAPlace> {
@@ -100,14 +100,14 @@ mod tests {
             ("gs://back.ups/etcd/prod/", "back.ups", "etcd/prod"),
             ("az://c/a/x.db", "c", "a/x.db"),
         ] {
-            let place: Place = text.parse().unwrap();
+            let place: ObjectUrl = text.parse().unwrap();
             assert_eq!((place.bucket.as_str(), place.path.as_str()), (bucket, path));
             assert_eq!(place.to_string(), text.trim_end_matches('/'));
         }
-        let (dir, name) = "s3://b/a/x.db".parse::<Place>().unwrap().object().unwrap();
+        let (dir, name) = "s3://b/a/x.db".parse::<ObjectUrl>().unwrap().object().unwrap();
         assert_eq!((dir.to_string().as_str(), name.as_str()), ("s3://b/a", "x.db"));
-        assert_eq!("s3://b/a/x".parse::<Place>().unwrap().object(), None);
-        assert_eq!("s3://b.db".parse::<Place>().unwrap().object(), None);
+        assert_eq!("s3://b/a/x".parse::<ObjectUrl>().unwrap().object(), None);
+        assert_eq!("s3://b.db".parse::<ObjectUrl>().unwrap().object(), None);
     }
 
     #[test]
@@ -125,17 +125,17 @@ mod tests {
             "s3://me:hunter2@b/a",
             "s3://b/ä",
         ] {
-            let error = text.parse::<Place>().unwrap_err().to_string();
+            let error = text.parse::<ObjectUrl>().unwrap_err().to_string();
             assert!(error.contains("s3://bucket/prefix"), "{text:?}: {error}");
         }
-        let error = "s3://b/a?sig=hunter2".parse::<Place>().unwrap_err().to_string();
+        let error = "s3://b/a?sig=hunter2".parse::<ObjectUrl>().unwrap_err().to_string();
         assert!(!error.contains("hunter2"), "{error}");
     }
 
     proptest! {
         #[test]
         fn no_text_panics(text in ".*") {
-            let _ = text.parse::<Place>();
+            let _ = text.parse::<ObjectUrl>();
         }
     }
 }

@@ -5,12 +5,12 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use crate::model::manifest::DataIdentity;
-use crate::model::surroundings::{
-    Certificate, DiskUse, Endpoint, Place, Room, User, certificate_files, kubeconfig_files,
+use crate::model::environment::{
+    Certificate, DiskUse, Endpoint, Location, Room, User, certificate_files, kubeconfig_files,
 };
+use crate::model::manifest::DataIdentity;
 use crate::model::verdict::{Assessment, Cause, Judgement, Verdict};
-use crate::model::{ComponentId, FileState, Generation, Manifest, Memory, Observation, Reading, Role, Slot};
+use crate::model::{ComponentId, ComponentState, FileState, Generation, Manifest, Memory, Observation, Reading, Role};
 
 /// A certificate it goes by, and that the known-good generation goes by too, is out of its dates.
 pub(super) fn certificate(id: &ComponentId, seen: &Observation, memory: &Memory) -> Option<Cause> {
@@ -22,7 +22,7 @@ pub(super) fn certificate(id: &ComponentId, seen: &Observation, memory: &Memory)
 
 /// Whether a candidate brought a certificate that is out of its dates.
 pub(super) fn brought_a_bad_certificate(id: &ComponentId, seen: &Observation, memory: &Memory) -> bool {
-    if !matches!(memory.components.get(id).map(|record| &record.slot), Some(Slot::Probation(_))) {
+    if !matches!(memory.components.get(id).map(|record| &record.state), Some(ComponentState::Probation(_))) {
         return false;
     }
     let Some(good) = good(id, memory) else { return false };
@@ -109,7 +109,7 @@ pub(super) fn not_harmed(id: &ComponentId, all: &Judgement, seen: &Observation, 
     }
     // An address of this node may be dead because of the very candidate; so may a balancer that looks for the port the
     // API server had before.
-    let elsewhere = |e: &&Endpoint| e.place == Place::Elsewhere && is_broken_for(id, e, seen, memory);
+    let elsewhere = |e: &&Endpoint| e.place == Location::Elsewhere && is_broken_for(id, e, seen, memory);
     seen.node.endpoints.iter().any(|endpoint| elsewhere(&endpoint)) && api_ports_are_as_they_were(seen, memory)
 }
 
@@ -121,7 +121,7 @@ fn api_ports_are_as_they_were(seen: &Observation, memory: &Memory) -> bool {
 
 fn good<'a>(id: &ComponentId, memory: &'a Memory) -> Option<&'a Generation> {
     let record = memory.components.get(id)?;
-    record.generations.get(&record.slot.good()?)
+    record.generations.get(&record.state.good()?)
 }
 
 fn standing<'a>(id: &ComponentId, seen: &'a Observation) -> Option<&'a Manifest> {

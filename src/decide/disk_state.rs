@@ -9,7 +9,7 @@ use crate::model::observation::{Gone, ManifestFile, Observation, Settled};
 use crate::model::{ComponentId, Digest, FileFault, Generation, Manifest};
 
 /// One of five.
-pub(super) enum Standing {
+pub(super) enum DiskState {
     /// One file holds it.
     Here(Arc<ManifestFile>),
     /// Several files claim its pod: the kubelet runs whichever it read last.
@@ -26,7 +26,7 @@ pub(super) enum Standing {
     Unsettled,
 }
 
-impl Standing {
+impl DiskState {
     pub(super) fn of(seen: &Observation, id: &ComponentId, record: &Record) -> Self {
         let claims = |file: &&Arc<ManifestFile>| file.content.as_ref().is_ok_and(|manifest| manifest.id == *id);
         let claimants: Vec<_> = seen.manifests.files().filter(claims).cloned().collect();
@@ -64,7 +64,7 @@ pub(super) fn digest(record: &Record, manifest: &Manifest, file: &ManifestFile) 
 /// Whether a generation can be had back over what is in one of its files.
 pub(super) enum Restorable {
     /// It is deployed as it was.
-    Stands,
+    Unchanged,
     /// It can be put back.
     Yes,
     /// It differs, and is not ours to put back: why.
@@ -83,11 +83,11 @@ pub(super) fn files_to_restore(
 }
 
 fn restorable(kept: &FileState, stands: &FileState, now: i64) -> Restorable {
-    let FileState::Present { kind, digest, .. } = kept else { return Restorable::Stands };
+    let FileState::Present { kind, digest, .. } = kept else { return Restorable::Unchanged };
     let same = matches!(stands, FileState::Present { digest: standing, .. } if standing == digest);
     // What changed among the keys is diagnosed by judge; it is no part of a generation.
     if same || *kind == FileKind::KeyMaterial {
-        return Restorable::Stands;
+        return Restorable::Unchanged;
     }
     config_files::may_replace(stands, kept, now).map_or_else(Restorable::No, |()| Restorable::Yes)
 }

@@ -287,7 +287,7 @@ pub struct Endpoint {
     /// Who uses it, by which kubeconfig.
     pub used: BTreeSet<(User, PathBuf)>,
     /// Whether the address is one of this node.
-    pub place: Place,
+    pub place: Location,
     /// What it answered last.
     pub reading: Reading,
     /// When that was, on the boot clock.
@@ -306,7 +306,7 @@ impl Endpoint {
 /// Where an address is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Place {
+pub enum Location {
     /// On this node.
     Here,
     /// Elsewhere, or it is unknown.

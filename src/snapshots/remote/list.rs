@@ -32,7 +32,7 @@ impl Stored {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Shelf {
+pub struct SnapshotList {
     /// The snapshots, the newest last.
     pub stored: Vec<Stored>,
     /// What is left of snapshots whose removal was interrupted, each in the order in which it is to go.
@@ -46,7 +46,7 @@ pub struct Proofs(BTreeMap<String, (Versions, Result<Proof, String>)>);
 /// Which versions of a snapshot and of its proof were looked at.
 type Versions = [Option<(u64, Option<String>, i64)>; 2];
 
-impl Shelf {
+impl SnapshotList {
     /// The one of this name.
     pub fn get(&self, name: &Name) -> Option<&Stored> {
         self.stored.iter().find(|stored| stored.name == *name)
@@ -63,9 +63,9 @@ impl Remote {
     ///
     /// # Errors
     /// When the store cannot be asked; that one proof is bad is no error.
-    pub async fn shelf(&self, proofs: &mut Proofs) -> Result<Shelf, Trouble> {
+    pub async fn list(&self, proofs: &mut Proofs) -> Result<SnapshotList, Trouble> {
         let objects: BTreeMap<String, ObjectMeta> = self.objects().await?.into_iter().collect();
-        let mut shelf = Shelf::default();
+        let mut list = SnapshotList::default();
         let mut read = BTreeMap::new();
         for (file, meta) in &objects {
             if let Ok(name) = file.parse::<Name>() {
@@ -77,16 +77,16 @@ impl Remote {
                     _ => self.proof(file, meta.size).await?,
                 };
                 read.insert(file.clone(), (versions, proof.clone()));
-                shelf.stored.push(Stored { name, bytes: meta.size, proof, files: with(&objects, &name) });
+                list.stored.push(Stored { name, bytes: meta.size, proof, files: with(&objects, &name) });
             } else if let Some(name) = file.strip_suffix(ENDING).and_then(|of| of.parse::<Name>().ok())
                 && !objects.contains_key(&name.to_string())
             {
-                shelf.remains.push(last(with(&objects, &name).into_keys(), file));
+                list.remains.push(last(with(&objects, &name).into_keys(), file));
             }
         }
         proofs.0 = read;
-        shelf.stored.sort_by_key(|stored| stored.name);
-        Ok(shelf)
+        list.stored.sort_by_key(|stored| stored.name);
+        Ok(list)
     }
 
     /// The proof of a snapshot there, if it is one for the object that is there.

@@ -225,14 +225,14 @@ pub struct SnapshotRow {
 /// A list of snapshots.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
-pub struct Shelf {
+pub struct SnapshotList {
     /// Where they lie.
     pub directory: String,
     /// The newest last.
     pub snapshots: Vec<SnapshotRow>,
 }
 
-impl Shelf {
+impl SnapshotList {
     pub fn new(directory: String, snapshots: Vec<SnapshotRow>) -> Self {
         Self { directory, snapshots }
     }

@@ -32,7 +32,7 @@ use super::observation::Gone;
 /// A component's place in the state machine.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "state")]
-pub enum Slot {
+pub enum ComponentState {
     /// Nothing is known-good yet; what is deployed is watched for the first soak.
     Adopting {
         /// The deployed generation.
@@ -282,7 +282,7 @@ pub enum Until {
     RightData,
 }
 
-impl Slot {
+impl ComponentState {
     /// The known-good generation this slot falls back to, if it has one.
     pub fn good(&self) -> Option<u32> {
         match self {
@@ -309,7 +309,7 @@ impl Slot {
     }
 }
 
-impl fmt::Display for Slot {
+impl fmt::Display for ComponentState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Adopting { candidate, .. } => write!(f, "Adopting(generation {candidate})"),

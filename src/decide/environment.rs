@@ -14,8 +14,8 @@ use std::time::Duration;
 
 use super::draft::Draft;
 use crate::model::Role;
+use crate::model::environment::{Certificate, Disk, Room, Stall, Validity, listed, second};
 use crate::model::notice::NodeNotice;
-use crate::model::surroundings::{Certificate, Disk, Room, Stall, Validity, listed, second};
 
 /// A shortage that was told is over when there is this much more than what makes one, in percent.
 const MARGIN: u64 = 20;

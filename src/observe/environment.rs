@@ -85,7 +85,7 @@ pub enum Distribution {
 
 /// What was found on this node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Surroundings {
+pub struct Environment {
     /// The directory of the static pods.
     pub manifests: Found<PathBuf>,
     /// The runtime's socket; absent when none was found yet.
@@ -172,7 +172,7 @@ impl KubeletConfig {
 }
 
 /// Looks around. Nothing that is missing is an error: the next look may find it.
-pub(super) fn find(settings: &Settings, flags: &mut Flags) -> Surroundings {
+pub(super) fn find(settings: &Settings, flags: &mut Flags) -> Environment {
     let environment = settings.kubelet.config.with_file_name("kubeadm-flags.env");
     flags.environment = file::read(&environment, MAX_CONFIG)
         .ok()
@@ -190,7 +190,7 @@ pub(super) fn find(settings: &Settings, flags: &mut Flags) -> Surroundings {
     } else {
         Distribution::Kubeadm
     };
-    Surroundings {
+    Environment {
         runtime: runtime(settings, flags, &config),
         node_name: node_name(settings, flags),
         kubelet_healthz: healthz(settings, flags, &config),
@@ -330,7 +330,7 @@ mod tests {
             fs::write(self.root.path().join(name), text).unwrap();
         }
 
-        fn find(&mut self) -> Surroundings {
+        fn find(&mut self) -> Environment {
             find(&self.settings, &mut self.flags)
         }
     }
