@@ -13,7 +13,7 @@
 //!                    wrong_data.rs: it is not    withheld.rs: kube-apiserver is stopped for it    etcd_answer.rs: the latest answer
 //!                    restarts.rs: restarts what has cached other data
 //!   a request        request.rs, pin.rs, quarantine.rs, vacancy_request.rs
-//!   notices          members.rs: of etcd    surroundings.rs: of the node    features.rs    inhibitors.rs: why nothing is changed
+//!   notices          members.rs: of etcd    environment.rs: of the node    features.rs    inhibitors.rs: why nothing is changed
 //!   a downgrade      newer_state.rs: the state of a newer lastgood stays unchanged
 //!   leaves           disk_state.rs: what the directory contains    pods.rs    kubelet.rs    lookup.rs
 //!                    generations.rs: stored, proven, published, removed

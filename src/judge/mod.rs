@@ -4,7 +4,7 @@
 //!   for each component          component_health.rs         its container and its probes  ─▶ verdict, with hysteresis both ways
 //!                               etcd.rs          the status an etcd member reports
 //!   for all of them together    causes.rs        a fault below explains one above; only the root cause is acted on
-//!                               surroundings.rs  certificates, disks, access to the API server
+//!                               environment.rs   certificates, disks, access to the API server
 //!   for a candidate             blame.rs         whether an unhealthy dependent is evidence against it
 //!   for those that answer       progress.rs      whether they make progress: leases, linearizable reads
 //!   below the components        services.rs      the kubelet and the container runtime

@@ -195,7 +195,7 @@ impl Observer {
             let settings = Arc::clone(&settings);
             tokio::task::spawn_blocking(move || {
                 let mut flags = Flags::default();
-                let environment = surroundings_now(&settings, &mut flags, &proc::processes());
+                let environment = environment_now(&settings, &mut flags, &proc::processes());
                 let signs = Signs::at_first_sight(&settings);
                 let machine_id = machine_id();
                 (flags, environment, signs, machine_id)
@@ -541,7 +541,7 @@ impl Proc {
         data_dirs: &DataPaths,
     ) -> Looked {
         let processes = proc::processes();
-        let environment = surroundings_now(settings, &mut self.flags, &processes);
+        let environment = environment_now(settings, &mut self.flags, &processes);
         let manifests = manifests.iter().filter_map(|file| file.content.as_ref().ok());
         let certificates = self.certificates.look(manifests, &sources(settings, &environment));
         let mounts = Mounts::read();
@@ -612,7 +612,7 @@ pub fn certificates(settings: &Settings) -> (Vec<Certificate>, BTreeMap<PathBuf,
 }
 
 /// The kubelet tells where things are, and its own configuration tells which kubelet is meant.
-fn surroundings_now(settings: &Settings, flags: &mut Flags, processes: &[Process]) -> Environment {
+fn environment_now(settings: &Settings, flags: &mut Flags, processes: &[Process]) -> Environment {
     let known = environment::find(settings, flags);
     flags.take(kubelet::find(processes, &known.kubelet_config));
     environment::find(settings, flags)
