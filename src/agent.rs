@@ -13,6 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use self::features::{KEYS, checks, look};
 use crate::act::{self, Outcome, StepExecutor};
 use crate::config::Settings;
 use crate::decide::{self, Pace, Scene};

@@ -15,6 +15,8 @@ use jiff::Timestamp;
 use tokio::sync::mpsc;
 
 use crate::config::Settings;
+use crate::config::keys::Key;
+use crate::model::check::Check;
 use crate::model::memory::Machine;
 use crate::model::notice::FeatureNotice;
 use crate::model::{Event, Memory, Observation, Snapshots};
@@ -66,6 +68,12 @@ pub trait Feature: Send {
 pub struct Registration {
     /// The feature's name, for people who read the code.
     pub name: &'static str,
+    /// Its configuration keys, in the order of the file.
+    pub keys: &'static [Key],
     /// Starts its tasks. They end when the value is dropped.
     pub start: fn(&Settings, &Machine, Inbox) -> Box<dyn Feature>,
+    /// Fills in its part of the view where no agent runs.
+    pub look: fn(&Settings, &Memory, &mut View),
+    /// What doctor says of it.
+    pub doctor: fn(&View, Timestamp) -> Vec<Check>,
 }

@@ -47,22 +47,26 @@
 //! `model/notice.rs`; it is found in `decide/members.rs` for etcd, in `decide/environment.rs` for the node, and by a
 //! capability in its own `notices.rs`.
 //!
-//! A **metric**: a field of `report::Status` or `report::Counters`, and its line in `report/metrics.rs`.
+//! A **metric**: a field of `report::Status` or `report::Counters`, and its line in `report/metrics.rs`, or in `metrics.rs`
+//! of its capability.
 //!
-//! A **check of doctor**: one function in the matching file of `report/doctor`.
+//! A **check of doctor**: one function in the matching file of `report/doctor`, or in `doctor.rs` of its capability.
 //!
 //! A **field of a file on disk**: another line in the versions of its [`model::Format`], a fixture of that version, and its list
 //! of fields (`tests/house/formats.rs` says how).
 //!
 //! A **configuration key**: its field and default in `config/settings.rs` (of what judge and decide go by: in
-//! `model/policy.rs`), and one row of [`config::KEYS`]; the loader, `config show`, the man page and the example follow.
+//! `model/policy.rs`), and one row of [`config::keys::CORE`], or of `settings.rs` in its capability; the loader,
+//! `config show`, the man page and the example follow.
 //! One that gets a new name keeps the old one in `config/renamed.rs`.
 //!
 //! A **command**: a variant in `cli/mod.rs` and one file in `cli`, which parses and prints; what takes time is in `ops`.
 //!
 //! A **capability** with background tasks, as snapshots have: a room that implements [`feature::Feature`], and its line in
-//! the table of `agent/features.rs`. It reports through the one inbox, hands its notices to each pass, and fills its part
-//! of the view that reports show. Its subjects of notices are variants in `model/notice.rs`.
+//! the table of `agent/features.rs`, which starts its tasks and hands out its configuration keys (`settings.rs`), its
+//! notices (`notices.rs`) and its checks (`doctor.rs`). It reports through the one inbox and fills its part of
+//! [`feature::View`]. Its section of status (`view.rs`) is a field of `report::Status`, and its metrics (`metrics.rs`) one
+//! call in `report/metrics.rs`. Its subjects of notices are variants in `model/notice.rs`.
 //!
 //! A format of **etcd**'s that changes with its version: `etcd/backend.rs` (buckets and keys), `etcd/raft_entries.rs` (entries of
 //! the WAL), `etcd/snapshot/contents.rs` and `etcd/restore/transform.rs`. Kubernetes' objects in it: `etcd/key_value.rs`.

@@ -3,15 +3,42 @@
 use jiff::Timestamp;
 use tokio::sync::mpsc;
 
-use crate::config::Settings;
+use crate::config::keys::{self, Key};
+use crate::config::{Keys, Settings};
 use crate::feature::{Feature, PassEnd, Registration, View, inbox};
-use crate::model::Event;
+use crate::model::check::Check;
 use crate::model::memory::Machine;
 use crate::model::notice::FeatureNotice;
+use crate::model::{Event, Memory};
 use crate::snapshots;
 
 /// Every feature. A new one is a room and a line here.
 const FEATURES: &[Registration] = &[snapshots::REGISTRATION];
+
+/// Every configuration key: those of the core, then those of each feature.
+pub const KEYS: Keys = Keys(&GROUPS);
+
+const GROUPS: [&[Key]; FEATURES.len() + 1] = {
+    let mut groups = [keys::CORE; FEATURES.len() + 1];
+    let mut at = 0;
+    while at < FEATURES.len() {
+        groups[at + 1] = FEATURES[at].keys;
+        at += 1;
+    }
+    groups
+};
+
+/// What the features have to show where no agent runs.
+pub fn look(settings: &Settings, memory: &Memory) -> View {
+    let mut view = View::default();
+    FEATURES.iter().for_each(|feature| (feature.look)(settings, memory, &mut view));
+    view
+}
+
+/// What doctor says of the features.
+pub fn checks(view: &View, now: Timestamp) -> Vec<Check> {
+    FEATURES.iter().flat_map(|feature| (feature.doctor)(view, now)).collect()
+}
 
 /// The features that run, with the one inbox of all of them.
 pub(super) struct Features {

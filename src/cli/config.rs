@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use super::{ConfigCommand, Exit, Failure, diff, out};
+use crate::agent::KEYS;
 use crate::config::migrate::{self, Migration};
 use crate::config::{Loaded, show};
 
@@ -22,7 +23,7 @@ pub(super) fn config(loaded: &Loaded, command: &ConfigCommand) -> Result<Exit, F
 pub(super) fn without_settings(command: &ConfigCommand, config: Option<&Path>) -> Result<Exit, Failure> {
     match command {
         ConfigCommand::Migrate { file, dry_run } => migrate(config, file.as_deref(), *dry_run),
-        ConfigCommand::Example => out::text(&crate::config::example()),
+        ConfigCommand::Example => out::text(&crate::config::example(KEYS)),
         ConfigCommand::Check | ConfigCommand::Show { .. } => {
             Err(Failure::failed("this command needs the configuration".to_owned()))
         }
@@ -53,7 +54,7 @@ fn migrate(config: Option<&Path>, file: Option<&Path>, dry_run: bool) -> Result<
         Some(file) => vec![file.to_owned()],
         None => migrate::files(config)?,
     };
-    let plans = migrate::plan(&files)?;
+    let plans = migrate::plan(&files, KEYS)?;
     let changed: Vec<&Migration> = plans.iter().filter(|plan| !plan.changes.is_empty()).collect();
     if changed.is_empty() {
         return match files.as_slice() {

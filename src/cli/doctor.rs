@@ -44,11 +44,12 @@ pub(super) async fn doctor(loaded: &Loaded, output: Format) -> Result<Exit, Fail
     }
     let found = observer.environment();
     let places = observe::places(&root(&agent), settings, &found.manifests.value);
-    let snapshots = offline.snapshots(&memory);
+    let now = Timestamp::now();
+    let features = crate::agent::checks(&offline.features(&memory), now);
     let data_dirs = observer.etcd_members().into_iter().filter_map(|member| member.data_dir);
     let unfinished: Vec<PathBuf> = data_dirs.flat_map(|dir| restore::unfinished(&dir).unwrap_or_default()).collect();
     let examined = Examined {
-        now: Timestamp::now(),
+        now,
         seen: &seen,
         memory: &memory,
         policy: &settings.policy,
@@ -56,7 +57,7 @@ pub(super) async fn doctor(loaded: &Loaded, output: Format) -> Result<Exit, Fail
         found: &found,
         places: &places,
         store: &store,
-        snapshots: snapshots.as_ref(),
+        features: &features,
         unfinished: &unfinished,
         agent: &agent,
     };

@@ -6,8 +6,9 @@ use std::fmt::Write as _;
 use clap::{Arg, Command, ValueEnum};
 
 use super::Exit;
+use crate::agent::KEYS;
 use crate::config::renamed::RENAMED;
-use crate::config::{DEFAULT_FILE, KEYS, Settings, settings};
+use crate::config::{DEFAULT_FILE, Settings, settings};
 use crate::report::API_VERSION;
 
 /// Where the package puts them.
@@ -87,7 +88,7 @@ fn configuration(version: &str) -> String {
         text(DEFAULT_FILE)
     );
     let defaults = Settings::default();
-    for key in KEYS {
+    for key in KEYS.iter() {
         let default = key.print(&defaults).unwrap_or_else(|| key.found().to_owned());
         let _ = write!(out, ".TP\n.B {}\n{}. Default: {}.\n", text(key.name), sentence(key.meaning), text(&default));
     }
@@ -202,7 +203,7 @@ mod tests {
         }
         assert!(!commands.contains("fill\\-slots"), "what is hidden stays hidden");
         let configuration = Page::Configuration.print(&command);
-        assert_eq!(configuration.matches("Default: ").count(), KEYS.len());
+        assert_eq!(configuration.matches("Default: ").count(), KEYS.iter().count());
         assert!(configuration.contains(".B candidate.soak\n"), "{configuration}");
         assert_eq!(configuration.matches("\nis now\n").count(), RENAMED.len());
     }

@@ -29,6 +29,7 @@ use clap::{Args, CommandFactory as _, Parser, Subcommand};
 pub use crate::ops::failure::{Exit, Failure};
 pub use etcd::{EtcdCommand, RestoreArgs, SizingArgs, SnapshotCommand};
 
+use crate::agent::KEYS;
 use crate::config::{Loaded, duration};
 use crate::model::{ComponentId, Request};
 use crate::ops::{failure, service};
@@ -336,9 +337,9 @@ impl Command {
 pub fn dispatch(cli: Cli) -> Result<Exit, Failure> {
     let loaded = match cli.command.needs() {
         Needs::Nothing => return without_settings(&cli.command, cli.config.as_deref()),
-        Needs::Settings | Needs::Service => crate::config::load(cli.config.as_deref()).map_err(Failure::from)?,
+        Needs::Settings | Needs::Service => crate::config::load(cli.config.as_deref(), KEYS).map_err(Failure::from)?,
         Needs::WhatIsRight => {
-            let (loaded, mistakes) = crate::config::load_leniently(cli.config.as_deref());
+            let (loaded, mistakes) = crate::config::load_leniently(cli.config.as_deref(), KEYS);
             if !mistakes.0.is_empty() {
                 crate::journal::complain(&mistakes.to_string());
             }

@@ -1,12 +1,11 @@
 //! The table of configuration keys: name, kind, meaning, and the field of [`Settings`] behind each.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use toml::de::DeValue;
 
-use super::object_url::ObjectUrl;
 use super::{Settings, duration, recipient, size};
 use crate::model::component::is_dns_name;
 use crate::model::policy::{Duplicates, Mode, RevisionRegression};
@@ -17,11 +16,13 @@ pub struct Key {
     /// What it means: a sentence.
     pub meaning: &'static str,
     /// Its kind, and the field behind it.
-    pub(super) field: Field,
+    field: Field,
+    /// Where it has no default: what stands in for one, and a value that a person could write there.
+    absent: Option<(&'static str, &'static str)>,
 }
 
 /// A key's kind, and the field behind it.
-pub(super) enum Field {
+pub enum Field {
     Switch(At<bool>),
     Duration(Zero, At<Duration>),
     Size(At<u64>),
@@ -40,11 +41,11 @@ pub(super) enum Field {
 }
 
 /// The way to a field.
-type At<T> = fn(&mut Settings) -> &mut T;
+pub type At<T> = fn(&mut Settings) -> &mut T;
 
 /// Whether nought makes sense for a duration.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Zero {
+pub enum Zero {
     Allowed,
     Refused,
 }
@@ -54,18 +55,19 @@ use Zero::{Allowed, Refused};
 /// A year: no setting needs more, and sums of them stay far from overflow.
 const LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);
 
-const fn key(name: &'static str, field: Field, meaning: &'static str) -> Key {
-    Key { name, meaning, field }
+pub const fn key(name: &'static str, field: Field, meaning: &'static str) -> Key {
+    Key { name, meaning, field, absent: None }
 }
 
-/// Every key, in the order of the file.
-pub const KEYS: &[Key] = &[
+/// The keys that belong to no feature.
+pub const CORE: &[Key] = &[
     key(
         "mode",
         Field::Mode(|s| &mut s.policy.mode),
         "`act`, or `observe`: watch, keep and report, and change nothing on the node",
     ),
-    key("node-name", Field::Found(node_name, |s| &mut s.node_name), "the name of this node"),
+    key("node-name", Field::Found(node_name, |s| &mut s.node_name), "the name of this node")
+        .absent("found as the kubelet finds it", "\"master-1\""),
     key(
         "adoption.soak",
         Field::Duration(Refused, |s| &mut s.policy.adoption_soak),
@@ -186,7 +188,8 @@ pub const KEYS: &[Key] = &[
         Field::RevisionRegression(|s| &mut s.policy.on_revision_regression),
         "after etcd was restored to an earlier state: `restart` the components that cached the later one, or `report`",
     ),
-    key("paths.manifests", Field::FoundPath(|s| &mut s.paths.manifests), "the kubelet's static pod directory"),
+    key("paths.manifests", Field::FoundPath(|s| &mut s.paths.manifests), "the kubelet's static pod directory")
+        .absent("from the kubelet's configuration", "\"/etc/kubernetes/manifests\""),
     key(
         "paths.inactive-manifests",
         Field::Path(|s| &mut s.paths.inactive_manifests),
@@ -204,7 +207,8 @@ pub const KEYS: &[Key] = &[
     ),
     key("paths.state", Field::Path(|s| &mut s.paths.state), "generations, memory and history"),
     key("paths.run", Field::Path(|s| &mut s.paths.run), "directory of the control socket"),
-    key("runtime.endpoint", Field::Found(endpoint, |s| &mut s.runtime.endpoint), "the container runtime's CRI socket"),
+    key("runtime.endpoint", Field::Found(endpoint, |s| &mut s.runtime.endpoint), "the container runtime's CRI socket")
+        .absent("the kubelet's", "\"unix:///run/containerd/containerd.sock\""),
     key("runtime.timeout", Field::Duration(Refused, |s| &mut s.runtime.timeout), "time-out of one call to the runtime"),
     key(
         "runtime.restart",
@@ -218,7 +222,8 @@ pub const KEYS: &[Key] = &[
     ),
     key("kubelet.config", Field::Path(|s| &mut s.kubelet.config), "the kubelet's `--config`"),
     key("kubelet.kubeconfig", Field::Path(|s| &mut s.kubelet.kubeconfig), "the kubelet's `--kubeconfig`"),
-    key("kubelet.healthz", Field::Found(url, |s| &mut s.kubelet.healthz), "the kubelet's health URL"),
+    key("kubelet.healthz", Field::Found(url, |s| &mut s.kubelet.healthz), "the kubelet's health URL")
+        .absent("from the kubelet's configuration", "\"http://127.0.0.1:10248/healthz\""),
     key("kubelet.restart", Field::Words(|s| &mut s.policy.kubelet_restart), "command that restarts the kubelet"),
     key(
         "kubelet.restart-timeout",
@@ -246,111 +251,12 @@ pub const KEYS: &[Key] = &[
         Field::Duration(Refused, |s| &mut s.agent_loop.longest_gap),
         "time between two passes counts towards soak times and deadlines only up to this gap",
     ),
-    key("snapshots.enabled", Field::Switch(|s| &mut s.snapshots.enabled), "whether the agent takes snapshots of etcd"),
-    key("snapshots.interval", Field::Duration(Refused, |s| &mut s.snapshots.interval), "time between two snapshots"),
-    key("snapshots.directory", Field::FoundPath(|s| &mut s.snapshots.directory), "where snapshots are kept"),
-    key("snapshots.keep-last", Field::Count(1, |s| &mut s.snapshots.keep_last), "number of newest snapshots to keep"),
-    key(
-        "snapshots.keep-hourly",
-        Field::Count(0, |s| &mut s.snapshots.keep_hourly),
-        "number of hours of which the newest snapshot is kept",
-    ),
-    key(
-        "snapshots.keep-daily",
-        Field::Count(0, |s| &mut s.snapshots.keep_daily),
-        "number of days (UTC) of which the newest snapshot is kept",
-    ),
-    key(
-        "snapshots.keep-weekly",
-        Field::Count(0, |s| &mut s.snapshots.keep_weekly),
-        "number of weeks of which the newest snapshot is kept",
-    ),
-    key(
-        "snapshots.max-total",
-        Field::Size(|s| &mut s.snapshots.max_total),
-        "size of all snapshots together; the oldest are removed first, the newest verified one never",
-    ),
-    key(
-        "snapshots.recipients",
-        Field::Recipients(|s| &mut s.snapshots.recipients),
-        "age public keys (`age1…`) to which the node's keys in a bundle are encrypted; without one, bundles contain no keys",
-    ),
-    key(
-        "snapshots.stall-timeout",
-        Field::Duration(Refused, |s| &mut s.snapshots.stall_timeout),
-        "a snapshot fails when etcd sends nothing for this time",
-    ),
-    key("snapshots.timeout", Field::Duration(Refused, |s| &mut s.snapshots.timeout), "time-out of one whole snapshot"),
-    key(
-        "snapshots.remote.url",
-        Field::Found(place, |s| &mut s.snapshots.remote.url),
-        "object storage that the newest verified snapshot is also sent to: `s3://bucket/prefix`, `gs://…`, `az://…`",
-    ),
-    key(
-        "snapshots.remote.endpoint",
-        Field::Found(origin, |s| &mut s.snapshots.remote.endpoint),
-        "address of the object store",
-    ),
-    key(
-        "snapshots.remote.region",
-        Field::Found(region, |s| &mut s.snapshots.remote.region),
-        "region for S3 signatures",
-    ),
-    key(
-        "snapshots.remote.path-style",
-        Field::Switch(|s| &mut s.snapshots.remote.path_style),
-        "whether the bucket is in the path (`true`) or in the host name (`false`)",
-    ),
-    key(
-        "snapshots.remote.ca-file",
-        Field::FoundPath(|s| &mut s.snapshots.remote.ca_file),
-        "certificate authorities (PEM) for the object store, instead of the system's",
-    ),
-    key(
-        "snapshots.remote.credentials-file",
-        Field::FoundPath(|s| &mut s.snapshots.remote.credentials_file),
-        "file of `key = value` lines with mode 0600: access-key-id, secret-access-key, session-token for S3; service-account (a file) for GCS; account, account-key, sas-token for Azure",
-    ),
-    key(
-        "snapshots.remote.allow-http",
-        Field::Switch(|s| &mut s.snapshots.remote.allow_http),
-        "whether an endpoint without TLS is allowed: everybody on the way can read every secret of the cluster",
-    ),
-    key(
-        "snapshots.remote.keep-last",
-        Field::Count(1, |s| &mut s.snapshots.remote.keep_last),
-        "number of newest snapshots to keep there",
-    ),
-    key(
-        "snapshots.remote.keep-hourly",
-        Field::Count(0, |s| &mut s.snapshots.remote.keep_hourly),
-        "number of hours of which the newest snapshot is kept there",
-    ),
-    key(
-        "snapshots.remote.keep-daily",
-        Field::Count(0, |s| &mut s.snapshots.remote.keep_daily),
-        "number of days (UTC) of which the newest snapshot is kept there",
-    ),
-    key(
-        "snapshots.remote.keep-weekly",
-        Field::Count(0, |s| &mut s.snapshots.remote.keep_weekly),
-        "number of weeks of which the newest snapshot is kept there",
-    ),
-    key(
-        "snapshots.remote.stall-timeout",
-        Field::Duration(Refused, |s| &mut s.snapshots.remote.stall_timeout),
-        "an upload fails when the object store takes less than 5 MiB, or answers nothing, for this time",
-    ),
-    key(
-        "snapshots.remote.timeout",
-        Field::Duration(Refused, |s| &mut s.snapshots.remote.timeout),
-        "time-out of one upload with the comparison after it",
-    ),
     key(
         "metrics.textfile",
         Field::FoundPath(|s| &mut s.metrics.textfile),
         "file for the textfile collector of Prometheus' node_exporter; ends in `.prom`",
-    ),
+    )
+    .absent("no file is written", "\"/var/lib/prometheus/node-exporter/lastgood.prom\""),
     key(
         "metrics.interval",
         Field::Duration(Refused, |s| &mut s.metrics.interval),
@@ -358,12 +264,34 @@ pub const KEYS: &[Key] = &[
     ),
 ];
 
-impl Key {
-    /// The key of that name.
-    pub fn named(name: &str) -> Option<&'static Self> {
-        KEYS.iter().find(|key| key.name == name)
+/// The keys of a configuration, in the order of the file: those of the core, and those of each feature.
+#[derive(Clone, Copy)]
+pub struct Keys(pub &'static [&'static [Key]]);
+
+impl Keys {
+    /// Every key.
+    pub fn iter(self) -> impl Iterator<Item = &'static Key> {
+        self.0.iter().copied().flatten()
     }
 
+    /// The key of that name.
+    pub fn named(self, name: &str) -> Option<&'static Key> {
+        self.iter().find(|key| key.name == name)
+    }
+
+    /// Whether keys are in a table of that name.
+    pub fn has_table(self, name: &str) -> bool {
+        self.iter().any(|key| key.split().0 == name)
+    }
+}
+
+impl fmt::Debug for Keys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.iter().map(|key| key.name)).finish()
+    }
+}
+
+impl Key {
     /// Its table, empty for the top level, and its name there.
     pub fn split(&self) -> (&'static str, &'static str) {
         self.name.rsplit_once('.').unwrap_or(("", self.name))
@@ -399,37 +327,19 @@ impl Key {
         })
     }
 
-    /// What stands in for a default where the value is found on the node.
+    /// The same key without a default: `found` stands in for one, and `sample` is a value that a person could write there.
+    pub const fn absent(self, found: &'static str, sample: &'static str) -> Self {
+        Self { absent: Some((found, sample)), ..self }
+    }
+
+    /// What stands in for a default where there is none.
     pub fn found(&self) -> &'static str {
-        match self.name {
-            "node-name" => "found as the kubelet finds it",
-            "runtime.endpoint" => "the kubelet's",
-            "snapshots.directory" => "`snapshots` below paths.state",
-            "metrics.textfile" => "no file is written",
-            "snapshots.remote.url" => "nothing is sent",
-            "snapshots.remote.endpoint" => "the provider's",
-            "snapshots.remote.region" => "`us-east-1`",
-            "snapshots.remote.ca-file" => "the system's",
-            "snapshots.remote.credentials-file" => "the environment, then the machine's own role",
-            _ => "from the kubelet's configuration",
-        }
+        self.absent.map_or("", |(found, _)| found)
     }
 
     /// A value that a person could write there, for the shipped example.
     pub(super) fn sample(&self) -> &'static str {
-        match self.name {
-            "node-name" => "\"master-1\"",
-            "runtime.endpoint" => "\"unix:///run/containerd/containerd.sock\"",
-            "kubelet.healthz" => "\"http://127.0.0.1:10248/healthz\"",
-            "snapshots.directory" => "\"/var/lib/lastgood/snapshots\"",
-            "metrics.textfile" => "\"/var/lib/prometheus/node-exporter/lastgood.prom\"",
-            "snapshots.remote.url" => "\"s3://backups/etcd\"",
-            "snapshots.remote.endpoint" => "\"https://minio.example:9000\"",
-            "snapshots.remote.region" => "\"eu-central-1\"",
-            "snapshots.remote.ca-file" => "\"/etc/lastgood/minio-ca.crt\"",
-            "snapshots.remote.credentials-file" => "\"/etc/lastgood/remote.credentials\"",
-            _ => "\"/etc/kubernetes/manifests\"",
-        }
+        self.absent.map_or("", |(_, sample)| sample)
     }
 
     /// Puts a value from a file into the settings.
@@ -584,59 +494,10 @@ fn endpoint(given: &str) -> Result<(), String> {
     }
 }
 
-fn place(given: &str) -> Result<(), String> {
-    given.parse::<ObjectUrl>().map(drop).map_err(|error| error.to_string())
-}
-
-/// A scheme, a host, a port, and a path, where a store lies below one (as Azure's emulator has the account there): nothing
-/// that names a user or carries a key may stand in the configuration.
-fn origin(given: &str) -> Result<(), String> {
-    let rest = given.strip_prefix("http://").or_else(|| given.strip_prefix("https://"));
-    let of_host = |c: char| c.is_ascii_alphanumeric() || "-.:[]".contains(c);
-    let of_path = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
-    let mut parts = rest.unwrap_or_default().split('/');
-    let host = parts.next().filter(|host| !host.is_empty() && host.chars().all(of_host));
-    match host {
-        Some(_) if parts.all(|part| !part.is_empty() && part.chars().all(of_path)) => Ok(()),
-        _ => Err("is no address of an object store: write it like \"https://minio.example:9000\"".to_owned()),
-    }
-}
-
-fn region(given: &str) -> Result<(), String> {
-    let of_region = |c: char| c.is_ascii_alphanumeric() || c == '-';
-    match !given.is_empty() && given.chars().all(of_region) {
-        true => Ok(()),
-        false => Err(format!("{given:?} is no region: write it like \"eu-central-1\"")),
-    }
-}
-
 fn url(given: &str) -> Result<(), String> {
     let rest = given.strip_prefix("http://").or_else(|| given.strip_prefix("https://"));
     match rest {
         Some(rest) if !rest.is_empty() && !rest.starts_with('/') => Ok(()),
         _ => Err(format!("{given:?} is no URL: write it like \"http://127.0.0.1:10248/healthz\"")),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::origin;
-
-    #[test]
-    fn an_endpoint_is_an_address_perhaps_with_a_path_and_never_carries_a_secret() {
-        for right in ["https://minio.example:9000", "http://[::1]:9000", "http://127.0.0.1:10000/devstoreaccount1"] {
-            assert_eq!(origin(right), Ok(()), "{right}");
-        }
-        let wrong = [
-            "minio.example",
-            "https://",
-            "https://u:p@host",
-            "https://host/?key=x",
-            "https://host/",
-            "https://host//a",
-        ];
-        for wrong in wrong {
-            assert!(origin(wrong).is_err(), "{wrong}");
-        }
     }
 }

@@ -8,10 +8,10 @@ use std::{fs, io};
 
 use toml::de::{DeTable, DeValue};
 
-use super::keys::Key;
+use super::keys::{Key, Keys};
 use super::loaded::{Loaded, Origin};
 use super::renamed::{self, OldName, RENAMED};
-use super::{KEYS, Mistake, Mistakes, validate};
+use super::{Mistake, Mistakes, validate};
 
 /// The first file, where `--config` names no other. Fragments lie beside it in `config.d`.
 pub const DEFAULT_FILE: &str = "/etc/lastgood/config.toml";
@@ -24,15 +24,15 @@ pub(super) const MAX_BYTES: u64 = 1 << 20;
 ///
 /// # Errors
 /// Every mistake of every file.
-pub fn load(file: Option<&Path>) -> Result<Loaded, Mistakes> {
-    let (loaded, mistakes) = load_leniently(file);
+pub fn load(file: Option<&Path>, keys: Keys) -> Result<Loaded, Mistakes> {
+    let (loaded, mistakes) = load_leniently(file, keys);
     if mistakes.0.is_empty() { Ok(loaded) } else { Err(mistakes) }
 }
 
 /// Reads what can be understood, and names the rest: for filling empty slots (Q11), which has to work on the day somebody
 /// broke the configuration as well.
-pub fn load_leniently(file: Option<&Path>) -> (Loaded, Mistakes) {
-    let mut loaded = Loaded::default();
+pub fn load_leniently(file: Option<&Path>, keys: Keys) -> (Loaded, Mistakes) {
+    let mut loaded = Loaded::new(keys);
     let mut mistakes = Vec::new();
     let first = file.unwrap_or(Path::new(DEFAULT_FILE));
     for path in candidates(first, &mut mistakes) {
@@ -137,9 +137,9 @@ impl Walk<'_> {
             let path =
                 if prefix.is_empty() { name.get_ref().to_string() } else { format!("{prefix}.{}", name.get_ref()) };
             let line = (self.line)(name.span().start);
-            if let Some((key, old)) = renamed::resolve(&path) {
+            if let Some((key, old)) = renamed::resolve(self.loaded.keys, &path) {
                 self.value(key, old, line, value.get_ref());
-            } else if KEYS.iter().any(|key| key.split().0 == path) || renamed::new_table(&path).is_some() {
+            } else if self.loaded.keys.has_table(&path) || renamed::new_table(&path).is_some() {
                 match value.get_ref() {
                     DeValue::Table(inner) => self.table(&path, inner),
                     other => {
@@ -149,7 +149,7 @@ impl Walk<'_> {
                     }
                 }
             } else {
-                let what = unknown(&path, value.get_ref());
+                let what = unknown(self.loaded.keys, &path, value.get_ref());
                 self.wrong(line, path, what);
             }
         }
@@ -197,11 +197,11 @@ impl Walk<'_> {
 }
 
 /// Says that there is no such key, and which was probably meant.
-fn unknown(path: &str, value: &DeValue<'_>) -> String {
+fn unknown(all: Keys, path: &str, value: &DeValue<'_>) -> String {
     let tidy = path.to_lowercase().replace('_', "-");
     let last = tidy.rsplit('.').next().unwrap_or(&tidy);
     if value.is_table() {
-        let mut tables: Vec<&str> = KEYS.iter().map(|key| key.split().0).filter(|table| !table.is_empty()).collect();
+        let mut tables: Vec<&str> = all.iter().map(|key| key.split().0).filter(|table| !table.is_empty()).collect();
         tables.dedup();
         return match similar::get_close_matches(tidy.as_str(), &tables, 1, 0.6).first() {
             Some(meant) => format!("no such table; did you mean [{meant}]?"),
@@ -210,7 +210,7 @@ fn unknown(path: &str, value: &DeValue<'_>) -> String {
     }
     // The right name in the wrong table is the commonest slip after a typing error. Old names are known as well: one may
     // be in a table that has its new name.
-    let keys = || KEYS.iter().map(|key| (key.name, key.name)).chain(RENAMED.iter().copied());
+    let keys = || all.iter().map(|key| (key.name, key.name)).chain(RENAMED.iter().copied());
     let called = |is_meant: &dyn Fn(&str) -> bool| {
         let mut meant: Vec<&str> = keys().filter(|(written, _)| is_meant(written)).map(|(_, name)| name).collect();
         let mut seen = BTreeSet::new();
@@ -225,9 +225,9 @@ fn unknown(path: &str, value: &DeValue<'_>) -> String {
         meant = called(&|written| close.contains(&written));
     }
     if meant.is_empty() {
-        let names: Vec<&str> = KEYS.iter().map(|key| key.split().1).collect();
+        let names: Vec<&str> = all.iter().map(|key| key.split().1).collect();
         let close = similar::get_close_matches(last, &names, 1, 0.7);
-        meant = KEYS.iter().filter(|key| close.contains(&key.split().1)).map(|key| key.name).collect();
+        meant = all.iter().filter(|key| close.contains(&key.split().1)).map(|key| key.name).collect();
     }
     if meant.is_empty() {
         "no such key; `lastgood config show` lists them all".to_owned()
@@ -239,6 +239,7 @@ fn unknown(path: &str, value: &DeValue<'_>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::agent::KEYS;
     use std::time::Duration;
 
     use crate::config::Settings;
@@ -254,7 +255,7 @@ mod tests {
     }
 
     fn load_in(dir: &tempfile::TempDir) -> Result<Loaded, Mistakes> {
-        load(Some(&dir.path().join("config.toml")))
+        load(Some(&dir.path().join("config.toml")), KEYS)
     }
 
     fn mistakes_of(text: &str) -> Vec<String> {
@@ -357,7 +358,7 @@ mod tests {
     #[test]
     fn what_is_right_beside_a_mistake_can_be_had() {
         let dir = dir(&[("config.toml", "mode = 3\n[paths]\nmanifests = \"/m\"\n")]);
-        let (loaded, mistakes) = load_leniently(Some(&dir.path().join("config.toml")));
+        let (loaded, mistakes) = load_leniently(Some(&dir.path().join("config.toml")), KEYS);
         assert_eq!(mistakes.0.len(), 1);
         assert_eq!(loaded.settings.paths.manifests.as_deref(), Some(Path::new("/m")));
         assert_eq!(loaded.settings.policy.mode, Mode::Act);
@@ -375,7 +376,7 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn no_text_panics(text in ".{0,200}") {
-            let mut loaded = Loaded::default();
+            let mut loaded = Loaded::new(KEYS);
             merge(Path::new("x"), &text, &mut loaded, &mut Vec::new());
         }
     }

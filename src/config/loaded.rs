@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
+use super::keys::Keys;
 use super::{OldName, Settings};
 
 /// Where a value comes from.
@@ -24,8 +25,10 @@ impl std::fmt::Display for Origin {
 /// Where each key that a file gives comes from; a key that is not in here has its default.
 pub type Origins = BTreeMap<&'static str, Origin>;
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Loaded {
+    /// The keys that there are.
+    pub keys: Keys,
     /// The effective values.
     pub settings: Settings,
     /// Where they come from.
@@ -35,6 +38,11 @@ pub struct Loaded {
 }
 
 impl Loaded {
+    /// The defaults of these keys.
+    pub fn new(keys: Keys) -> Self {
+        Self { keys, settings: Settings::default(), origins: Origins::new(), old_names: Vec::new() }
+    }
+
     /// The old name that the effective value of a key is given under.
     pub fn old_name(&self, key: &str) -> Option<&OldName> {
         let origin = self.origins.get(key)?;

@@ -7,6 +7,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::keys::Keys;
 use super::load::{DEFAULT_FILE, MAX_BYTES, Trouble, candidates, merge, read};
 use super::rewrite::{Rewritten, rewrite};
 use super::{Loaded, Mistake, Mistakes};
@@ -45,12 +46,12 @@ pub fn files(config: Option<&Path>) -> Result<Vec<PathBuf>, Mistakes> {
 /// # Errors
 /// What keeps a file from being rewritten: it cannot be read, is no TOML, or gives a key under both of its names. Other
 /// mistakes keep nothing from it, and stay.
-pub fn plan(files: &[PathBuf]) -> Result<Vec<Migration>, Mistakes> {
+pub fn plan(files: &[PathBuf], keys: Keys) -> Result<Vec<Migration>, Mistakes> {
     let mut mistakes = Vec::new();
     let mut plans = Vec::new();
     for file in files {
         let planned = match read(file) {
-            Ok(text) => migration(file, text),
+            Ok(text) => migration(file, text, keys),
             Err(Trouble::Io(error)) => Err(vec![Mistake::of_file(file.clone(), format!("cannot be read: {error}"))]),
             Err(Trouble::NotOurs(what)) => Err(vec![Mistake::of_file(file.clone(), what)]),
         };
@@ -62,8 +63,8 @@ pub fn plan(files: &[PathBuf]) -> Result<Vec<Migration>, Mistakes> {
     if mistakes.is_empty() { Ok(plans) } else { Err(Mistakes(mistakes)) }
 }
 
-fn migration(file: &Path, before: String) -> Result<Migration, Vec<Mistake>> {
-    let (was, mistakes) = alone(file, &before);
+fn migration(file: &Path, before: String, keys: Keys) -> Result<Migration, Vec<Mistake>> {
+    let (was, mistakes) = alone(file, &before, keys);
     // A mistake without a key is one of TOML.
     let in_the_way = |mistake: &Mistake| mistake.key.is_none() || mistake.also.is_some();
     let blocked: Vec<Mistake> = mistakes.iter().filter(|mistake| in_the_way(mistake)).cloned().collect();
@@ -71,7 +72,7 @@ fn migration(file: &Path, before: String) -> Result<Migration, Vec<Mistake>> {
         return Err(blocked);
     }
     let Rewritten { text: after, changes } = rewrite(&before);
-    let (is, left) = alone(file, &after);
+    let (is, left) = alone(file, &after, keys);
     if is.settings != was.settings || !is.old_names.is_empty() || left.len() != mistakes.len() {
         let first = was.old_names.first();
         let what = match first {
@@ -86,8 +87,8 @@ fn migration(file: &Path, before: String) -> Result<Migration, Vec<Mistake>> {
 }
 
 /// What one file says, without any other.
-fn alone(file: &Path, text: &str) -> (Loaded, Vec<Mistake>) {
-    let (mut loaded, mut mistakes) = (Loaded::default(), Vec::new());
+fn alone(file: &Path, text: &str, keys: Keys) -> (Loaded, Vec<Mistake>) {
+    let (mut loaded, mut mistakes) = (Loaded::new(keys), Vec::new());
     merge(file, text, &mut loaded, &mut mistakes);
     (loaded, mistakes)
 }

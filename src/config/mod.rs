@@ -7,8 +7,8 @@
 //!                              └───────────── every mistake of every file ──┴──▶ Mistakes
 //! ```
 //!
-//! A fragment is a list of given keys rather than a struct of options: [`keys::KEYS`] is the one place that names each
-//! key, its kind, its meaning and its field, so that reading, `config show`, lastgood.toml(5) and the shipped
+//! A fragment is a list of given keys rather than a struct of options: a table of [`keys::Key`]s names each
+//! key once, with its kind, its meaning and its field, so that reading, `config show`, lastgood.toml(5) and the shipped
 //! example cannot drift apart. [`renamed::RENAMED`] has the names that keys had before: the loader takes them with a
 //! warning, and [`migrate`] rewrites them.
 
@@ -30,7 +30,7 @@ mod tests;
 mod validate;
 
 pub use crate::config::loaded::{Loaded, Origin};
-pub use keys::KEYS;
+pub use keys::Keys;
 pub use load::{DEFAULT_FILE, load, load_leniently};
 pub use mistake::{Mistake, Mistakes};
 pub use renamed::OldName;

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use super::keys::Key;
+use super::keys::{Key, Keys};
 
-/// The old name of a key, and its name in [`super::KEYS`]. An old name is never given to another key: a file that was
+/// The old name of a key, and its name in the table of keys. An old name is never given to another key: a file that was
 /// written for the old one would change its meaning.
 pub const RENAMED: &[(&str, &str)] = &[
     ("candidate.deadline", "candidate.progress-deadline"),
@@ -58,12 +58,12 @@ impl fmt::Display for OldName {
 }
 
 /// The key of that name, and the old name where it is one.
-pub(super) fn resolve(name: &str) -> Option<(&'static Key, Option<&'static str>)> {
-    if let Some(key) = Key::named(name) {
+pub(super) fn resolve(keys: Keys, name: &str) -> Option<(&'static Key, Option<&'static str>)> {
+    if let Some(key) = keys.named(name) {
         return Some((key, None));
     }
     let (old, new) = RENAMED.iter().find(|(old, _)| *old == name)?;
-    Some((Key::named(new)?, Some(old)))
+    Some((keys.named(new)?, Some(old)))
 }
 
 /// The table that the keys of an old one are in now; none where the table keeps its name.
@@ -77,14 +77,14 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::config::KEYS;
+    use crate::agent::KEYS;
 
     #[test]
     fn every_new_name_is_a_key_and_no_old_one_is() {
         for (old, new) in RENAMED {
-            assert!(Key::named(new).is_some(), "{new} is no key");
-            assert!(Key::named(old).is_none(), "{old} is a key");
-            assert!(KEYS.iter().all(|key| key.split().0 != *old), "{old} is a table");
+            assert!(KEYS.named(new).is_some(), "{new} is no key");
+            assert!(KEYS.named(old).is_none(), "{old} is a key");
+            assert!(!KEYS.has_table(old), "{old} is a table");
         }
         let old: BTreeSet<&str> = RENAMED.iter().map(|(old, _)| *old).collect();
         let new: BTreeSet<&str> = RENAMED.iter().map(|(_, new)| *new).collect();
@@ -100,7 +100,7 @@ mod tests {
             };
             assert!(!from.contains('.') && !to.contains('.'), "{old} or {new} is in a table of a table");
             assert_eq!(new_table(from), (from != to).then_some(to), "{old} and another key of [{from}] part");
-            assert_eq!(from != to, KEYS.iter().all(|key| key.split().0 != from), "[{from}] is there still");
+            assert_eq!(from != to, !KEYS.has_table(from), "[{from}] is there still");
         }
         assert_eq!(new_table("paths"), None);
     }

@@ -5,14 +5,15 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use super::{KEYS, Loaded, Settings};
+use super::keys::Keys;
+use super::{Loaded, Settings};
 
 /// The effective values as TOML, each with where it comes from in a comment. A value that is found on the node stands as a
 /// comment itself.
 pub fn as_toml(loaded: &Loaded) -> String {
     let mut out = String::new();
     let mut table = "";
-    for key in KEYS {
+    for key in loaded.keys.iter() {
         let (of, name) = key.split();
         if of != table {
             let _ = write!(out, "\n[{of}]\n");
@@ -57,7 +58,7 @@ pub struct Shown {
 
 /// The effective values: by key, the value and, where a file gives it, the file, its line and the old name that is there.
 pub fn for_machines(loaded: &Loaded) -> Configuration {
-    let shown = KEYS.iter().map(|key| {
+    let shown = loaded.keys.iter().map(|key| {
         let printed = key.print(&loaded.settings);
         // A printed value is TOML; a document of one key makes it a value again.
         let value = printed.and_then(|printed| format!("v = {printed}").parse::<toml::Table>().ok());
@@ -74,7 +75,7 @@ pub fn for_machines(loaded: &Loaded) -> Configuration {
 }
 
 /// The shipped example: every key commented out, with its default and its meaning.
-pub fn example() -> String {
+pub fn example(keys: Keys) -> String {
     let defaults = Settings::default();
     let mut out = String::from(
         "# Configuration of lastgood. A kubeadm node needs none: every key below is commented out and shows its \
@@ -84,7 +85,7 @@ pub fn example() -> String {
          comes from.\n",
     );
     let mut table = "";
-    for key in KEYS {
+    for key in keys.iter() {
         let (of, name) = key.split();
         if of != table {
             let _ = write!(out, "\n[{of}]\n");
@@ -105,6 +106,7 @@ pub fn example() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::agent::KEYS;
     use std::path::{Path, PathBuf};
 
     use crate::config::{Origin, load};
@@ -119,7 +121,7 @@ mod tests {
             Some(key) if !key.starts_with(' ') => key.to_owned(),
             _ => line.to_owned(),
         };
-        example().lines().map(takes_in).collect::<Vec<_>>().join("\n")
+        example(KEYS).lines().map(takes_in).collect::<Vec<_>>().join("\n")
     }
 
     #[test]
@@ -128,7 +130,11 @@ mod tests {
         let leaves = printed.lines().filter(|line| line.contains(": ") && !line.ends_with('{'));
         // Where they come from is not set by anybody.
         let leaves = leaves.filter(|line| line.trim() != "files: [],").count();
-        assert_eq!(leaves, KEYS.len(), "a field of Settings without a key, or a key without a field:\n{printed}");
+        assert_eq!(
+            leaves,
+            KEYS.iter().count(),
+            "a field of Settings without a key, or a key without a field:\n{printed}"
+        );
     }
 
     #[test]
@@ -136,7 +142,7 @@ mod tests {
         let mut seen: BTreeMap<String, &str> = BTreeMap::new();
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("config.toml");
-        for key in KEYS {
+        for key in KEYS.iter() {
             let default = key.print(&Settings::default());
             let value = match default.as_deref() {
                 Some("\"act\"") => "\"observe\"".to_owned(),
@@ -155,14 +161,14 @@ mod tests {
                 None => key.sample().to_owned(),
             };
             std::fs::write(&file, format!("{} = {value}\n", key.name)).unwrap();
-            let loaded = load(Some(&file)).unwrap_or_else(|error| panic!("{}: {error}", key.name));
+            let loaded = load(Some(&file), KEYS).unwrap_or_else(|error| panic!("{}: {error}", key.name));
             let unset = Settings { files: loaded.settings.files.clone(), ..Settings::default() };
             assert_ne!(loaded.settings, unset, "{} changes nothing", key.name);
             assert_eq!(key.print(&loaded.settings).as_deref(), Some(value.as_str()), "{}", key.name);
             let all = KEYS
                 .iter()
                 .map(|k| k.print(&loaded.settings))
-                .zip(KEYS)
+                .zip(KEYS.iter())
                 .filter(|(now, k)| *now != k.print(&Settings::default()));
             assert_eq!(all.count(), 1, "{} changes another key as well", key.name);
             assert!(seen.insert(key.name.to_owned(), key.name).is_none(), "{} is there twice", key.name);
@@ -174,13 +180,13 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("config.toml");
         std::fs::write(&file, "[candidate]\nsoak = \"90s\"\n").unwrap();
-        let loaded = load(Some(&file)).unwrap();
+        let loaded = load(Some(&file), KEYS).unwrap();
         let shown = as_toml(&loaded);
         assert!(shown.contains(&format!("soak = \"90s\"  # {}:2\n", file.display())), "{shown}");
         assert!(shown.contains("unhealthy-grace = \"30s\"  # default\n"), "{shown}");
         assert!(shown.contains("# manifests: from the kubelet's configuration\n"), "{shown}");
         std::fs::write(&file, &shown).unwrap();
-        assert_eq!(load(Some(&file)).unwrap().settings, loaded.settings);
+        assert_eq!(load(Some(&file), KEYS).unwrap().settings, loaded.settings);
         let shown = serde_json::to_value(for_machines(&loaded)).unwrap();
         assert_eq!(shown["keys"]["candidate.soak"]["value"], "90s");
         assert_eq!(shown["keys"]["candidate.soak"]["line"], 2);
@@ -191,14 +197,14 @@ mod tests {
     #[test]
     fn the_shipped_example_matches_the_defaults() {
         let shipped = std::fs::read_to_string(in_tree("packaging/config.toml")).unwrap();
-        assert_eq!(shipped, example(), "write it again: cargo run -- config example > packaging/config.toml");
+        assert_eq!(shipped, example(KEYS), "write it again: cargo run -- config example > packaging/config.toml");
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("config.toml");
-        std::fs::write(&file, example()).unwrap();
-        assert_eq!(load(Some(&file)).unwrap().origins, BTreeMap::<&str, Origin>::new());
+        std::fs::write(&file, example(KEYS)).unwrap();
+        assert_eq!(load(Some(&file), KEYS).unwrap().origins, BTreeMap::<&str, Origin>::new());
         std::fs::write(&file, uncommented()).unwrap();
-        let loaded = load(Some(&file)).unwrap();
-        assert_eq!(loaded.origins.len(), KEYS.len(), "the example lacks a key");
+        let loaded = load(Some(&file), KEYS).unwrap();
+        assert_eq!(loaded.origins.len(), KEYS.iter().count(), "the example lacks a key");
         for key in KEYS.iter().filter(|key| key.print(&Settings::default()).is_some()) {
             assert_eq!(key.print(&loaded.settings), key.print(&Settings::default()), "{}", key.name);
         }

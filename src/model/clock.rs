@@ -35,6 +35,11 @@ impl Tick {
     }
 }
 
+/// The time from one moment to another; none when they are the other way round.
+pub fn between(from: Timestamp, to: Timestamp) -> Duration {
+    Duration::try_from(to.duration_since(from)).unwrap_or(Duration::ZERO)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

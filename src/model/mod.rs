@@ -7,6 +7,7 @@
 //!
 //! Every other room imports from this one; this one imports from none.
 
+pub mod check;
 pub mod clock;
 pub mod component;
 pub mod component_state;
@@ -25,6 +26,7 @@ pub mod lease;
 pub mod lineage;
 pub mod manifest;
 pub mod memory;
+pub mod metrics_page;
 pub mod notice;
 pub mod observation;
 pub mod plan;

@@ -142,7 +142,7 @@ impl Offline {
             agent: &agent,
             policy: &self.settings().policy,
             inhibitors: &newer,
-            snapshots: self.snapshots(&memory).as_ref(),
+            features: &self.features(&memory),
             figures: None,
             last,
         }))

@@ -5,23 +5,21 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use jiff::Timestamp;
 use tokio::time::{Instant, sleep};
 
 use super::failure::{Exit, Failure};
 use crate::act;
+use crate::agent;
 use crate::agent::Agent;
 use crate::config::Settings;
 use crate::control::Execution;
+use crate::feature::View;
 use crate::model::component_state::Stage;
 use crate::model::manifest::MAX_BYTES;
-use crate::model::{
-    ComponentId, ComponentState, Digest, Event, Generation, Memory, NewerFile, Request, Role, Snapshots,
-};
+use crate::model::{ComponentId, ComponentState, Digest, Event, Generation, Memory, NewerFile, Request};
 use crate::observe;
 use crate::record::Store;
 use crate::report::{Planned, is_of_note};
-use crate::snapshots;
 use crate::sys::{files, proc};
 
 /// The longest a request is carried on without an agent: parking, ending, starting and the slowest start-up probe.
@@ -83,9 +81,8 @@ impl Offline {
     }
 
     /// The snapshots of this node's etcd, as they are there; nothing if it runs no etcd.
-    pub(crate) fn snapshots(&self, memory: &Memory) -> Option<Snapshots> {
-        let has_etcd = memory.components.values().any(|record| record.role == Role::Etcd);
-        has_etcd.then(|| snapshots::look(&self.settings, Timestamp::now()))
+    pub(crate) fn features(&self, memory: &Memory) -> View {
+        agent::look(&self.settings, memory)
     }
 
     /// The newest events of one component, or of all, the newest last.

@@ -210,7 +210,7 @@ impl Service {
             agent: &self.about,
             policy: &self.policy,
             inhibitors: self.agent.inhibitors(),
-            snapshots: features.snapshots.as_ref(),
+            features: &features,
             figures: matches!(self.about.process, Process::Running { .. }).then(|| self.agent.figures()),
             last: &self.last,
         })

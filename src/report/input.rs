@@ -1,13 +1,12 @@
 //! The input of every report: the memory, the last judgement, the agent and the inhibitors.
 
-use std::time::Duration;
-
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::counters::Counters;
+use crate::feature::View;
 use crate::model::inhibitor::Inhibitor;
-use crate::model::{Event, Judgement, Memory, Policy, Snapshots};
+use crate::model::{Event, Judgement, Memory, Policy};
 
 /// All that reports are made of.
 #[derive(Clone, Copy, Debug)]
@@ -21,8 +20,8 @@ pub struct ReportInput<'m> {
     pub policy: &'m Policy,
     /// What keeps the agent from acting at present, the strongest first; of a stopped agent what is on disk.
     pub inhibitors: &'m [Inhibitor],
-    /// The snapshots of this node's etcd, where it has one and they were looked at.
-    pub snapshots: Option<&'m Snapshots>,
+    /// What the features have to show.
+    pub features: &'m View,
     /// What the agent counted; absent when none runs.
     pub figures: Option<&'m Counters>,
     /// The latest events of note, the newest last.
@@ -50,9 +49,4 @@ pub enum Process {
     },
     /// It does not: what is shown is what it knew last.
     Stopped,
-}
-
-/// The time from one moment to another; none when they are the other way round.
-pub(super) fn between(from: Timestamp, to: Timestamp) -> Duration {
-    Duration::try_from(to.duration_since(from)).unwrap_or(Duration::ZERO)
 }

@@ -4,71 +4,18 @@
 //! start of the agent. A state has one series per value, of which one is 1. Times are timestamps, never ages: a page
 //! may be in a file for a while. An unknown value has no series.
 
-use std::fmt::Write as _;
-
 use super::Status;
 use super::input::Process;
-use super::snapshot_list::RemoteView;
 use super::state::State;
 use super::status::{Component, Restarts};
 use crate::model::etcd::AlarmKind;
+use crate::model::metrics_page::{Kind, Page, seconds, yes};
 use crate::model::policy::Mode;
 use crate::model::{Step, Verdict};
+use crate::snapshots;
 
 const VERDICTS: [Verdict; 6] =
     [Verdict::Healthy, Verdict::Starting, Verdict::Failing, Verdict::Stalled, Verdict::Down, Verdict::Unknown];
-
-/// The kinds of metric.
-#[derive(Clone, Copy)]
-enum Kind {
-    Gauge,
-    Counter,
-}
-
-/// One series: its labels and its value.
-type Series<'s> = (Vec<(&'s str, String)>, String);
-
-/// A page being written.
-#[derive(Default)]
-struct Page(String);
-
-impl Page {
-    /// A metric with all its series; nothing where it has none.
-    fn metric<'s>(&mut self, name: &str, kind: Kind, help: &str, series: impl IntoIterator<Item = Series<'s>>) {
-        let mut series = series.into_iter().peekable();
-        if series.peek().is_none() {
-            return;
-        }
-        let kind = match kind {
-            Kind::Gauge => "gauge",
-            Kind::Counter => "counter",
-        };
-        let _ = writeln!(self.0, "# HELP lastgood_{name} {help}\n# TYPE lastgood_{name} {kind}");
-        for (labels, value) in series {
-            let labels: Vec<String> =
-                labels.iter().map(|(name, value)| format!("{name}=\"{}\"", escaped(value))).collect();
-            let labels = if labels.is_empty() { String::new() } else { format!("{{{}}}", labels.join(",")) };
-            let _ = writeln!(self.0, "lastgood_{name}{labels} {value}");
-        }
-    }
-
-    fn one(&mut self, name: &str, kind: Kind, help: &str, value: impl ToString) {
-        self.metric(name, kind, help, [(Vec::new(), value.to_string())]);
-    }
-}
-
-/// As it stands between the quotes of a label.
-fn escaped(value: &str) -> String {
-    value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
-}
-
-fn yes(is: bool) -> String {
-    u8::from(is).to_string()
-}
-
-fn seconds(at: jiff::Timestamp) -> String {
-    format!("{:.3}", std::time::Duration::try_from(at.as_duration()).unwrap_or_default().as_secs_f64())
-}
 
 impl Status {
     pub fn metrics(&self) -> String {
@@ -76,8 +23,10 @@ impl Status {
         self.agent(&mut page);
         self.each_component(&mut page);
         self.etcds(&mut page);
-        self.list(&mut page);
-        page.0
+        if let Some(snapshots) = &self.snapshots {
+            snapshots::metrics(snapshots, &mut page);
+        }
+        page.into_text()
     }
 
     fn agent(&self, page: &mut Page) {
@@ -210,80 +159,6 @@ impl Status {
         });
         page.metric("etcd_alarm", Kind::Gauge, "Whether a member has raised this alarm.", alarms);
     }
-
-    fn list(&self, page: &mut Page) {
-        let Some(snapshots) = &self.snapshots else { return };
-        page.one(
-            "snapshots_enabled",
-            Kind::Gauge,
-            "Whether the agent takes snapshots of etcd.",
-            yes(snapshots.enabled),
-        );
-        if let Some(newest) = &snapshots.newest {
-            page.one(
-                "snapshot_newest_verified_timestamp_seconds",
-                Kind::Gauge,
-                "When the newest verified snapshot was taken.",
-                seconds(newest.at),
-            );
-            page.one(
-                "snapshot_newest_verified_bytes",
-                Kind::Gauge,
-                "The size of the newest verified snapshot.",
-                newest.bytes,
-            );
-            page.one(
-                "snapshot_newest_verified_revision",
-                Kind::Gauge,
-                "The newest revision in the newest verified snapshot.",
-                newest.revision,
-            );
-        }
-        page.one("snapshot_late", Kind::Gauge, "Whether the newest verified snapshot is too old.", yes(snapshots.late));
-        page.one("snapshots_verified", Kind::Gauge, "Number of verified snapshots.", snapshots.verified);
-        page.one("snapshots_unverified", Kind::Gauge, "Number of unverified snapshots.", snapshots.unverified.len());
-        page.one("snapshots_bytes", Kind::Gauge, "The size of all snapshots.", snapshots.bytes);
-        page.one(
-            "snapshot_failing",
-            Kind::Gauge,
-            "Whether the last attempt to take a snapshot failed.",
-            yes(snapshots.failed.is_some()),
-        );
-        if let Some(remote) = &snapshots.remote {
-            elsewhere(page, remote);
-        }
-    }
-}
-
-/// The snapshots in object storage.
-fn elsewhere(page: &mut Page, remote: &RemoteView) {
-    if let Some(newest) = &remote.newest {
-        page.one(
-            "snapshot_remote_newest_verified_timestamp_seconds",
-            Kind::Gauge,
-            "When the newest verified snapshot in object storage was taken.",
-            seconds(newest.at),
-        );
-    }
-    page.one(
-        "snapshot_remote_behind",
-        Kind::Gauge,
-        "Whether the newest verified snapshot in object storage is too old.",
-        yes(remote.behind),
-    );
-    page.one(
-        "snapshots_remote_verified",
-        Kind::Gauge,
-        "Number of verified snapshots in object storage.",
-        remote.verified,
-    );
-    page.one(
-        "snapshots_remote_unverified",
-        Kind::Gauge,
-        "Number of unverified snapshots in object storage.",
-        remote.unverified.len(),
-    );
-    page.one("snapshot_remote_failing", Kind::Gauge, "Whether the last upload failed.", yes(remote.failed.is_some()));
 }
 
 #[cfg(test)]
@@ -296,9 +171,9 @@ mod tests {
 
     use super::super::counters::{Counters, EtcdCounters};
     use super::super::input::Agent;
-    use super::super::snapshot_list::{NewestView, SnapshotsView};
     use super::super::status::{HeldView, Notice, Overall, PauseView, ProofView, RestartsView};
     use crate::model::{ComponentId, Role};
+    use crate::snapshots::view::{NewestView, RemoteView, SnapshotsView};
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(1_800_000_000 + second).unwrap()

@@ -148,10 +148,10 @@ pub(super) const ALL: &[Situation] = &[
     }),
     ("no agent", "etcd", |s| s.agent.process = Process::Stopped),
     ("snapshots here and in object storage", "etcd", |s| {
-        s.snapshots = Some(crate::model::Snapshots { remote: Some(remote()), ..snapshots() });
+        s.features.snapshots = Some(crate::model::Snapshots { remote: Some(remote()), ..snapshots() });
     }),
     ("no snapshot yet", "etcd", |s| {
-        s.snapshots = Some(crate::model::Snapshots { newest: None, failed: None, ..snapshots() });
+        s.features.snapshots = Some(crate::model::Snapshots { newest: None, failed: None, ..snapshots() });
     }),
     ("no component is known", "etcd", |s| s.memory.components.clear()),
 ];

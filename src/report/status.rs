@@ -7,10 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use super::counters::Counters;
 use super::history::stands;
-use super::input::{Agent, Process, ReportInput, between};
+use super::input::{Agent, Process, ReportInput};
 use super::next_action;
-use super::snapshot_list::SnapshotsView;
 use super::state::{StageView, State};
+use crate::model::clock::between;
 use crate::model::component_state::Stage;
 use crate::model::event::EventKind;
 use crate::model::inhibitor::Inhibitor;
@@ -19,6 +19,7 @@ use crate::model::memory::Record;
 use crate::model::notice::NodeNotice;
 use crate::model::policy::Mode;
 use crate::model::{Assessment, ComponentId, ComponentState, Event, Memory, Role, Verdict};
+use crate::snapshots::view::SnapshotsView;
 
 /// Whether an event is one of those a status ends with: what was asked for and done, and what led to it or came of it.
 pub fn is_of_note(event: &Event) -> bool {
@@ -334,7 +335,7 @@ impl Status {
             },
             wrong_data: WrongDataView::of(memory),
             notices: node.chain(each).collect(),
-            snapshots: material.snapshots.map(|snapshots| SnapshotsView::new(snapshots, now)),
+            snapshots: material.features.snapshots.as_ref().map(|snapshots| SnapshotsView::new(snapshots, now)),
             components,
             figures: material.figures.cloned(),
             last: material.last.to_vec(),

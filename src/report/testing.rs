@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use super::input::{Agent, Process, ReportInput};
 use super::status::{Component, Status};
 use super::{Explanation, Planned};
+use crate::feature::View;
 use crate::model::component_state::{Probation, Rollback, Stage, Way, Wish};
 use crate::model::event::EventKind;
 use crate::model::generation::Stored;
@@ -73,7 +74,7 @@ pub(super) struct Scene {
     pub(super) policy: Policy,
     pub(super) agent: Agent,
     pub(super) inhibitors: Vec<Inhibitor>,
-    pub(super) snapshots: Option<Snapshots>,
+    pub(super) features: View,
     pub(super) last: Vec<Event>,
 }
 
@@ -85,7 +86,7 @@ impl Scene {
             policy: Policy::default(),
             agent: Agent { process: Process::Running { pid: 812, since: at("20:00:00") }, version: "0.1.0".to_owned() },
             inhibitors: Vec::new(),
-            snapshots: None,
+            features: View::default(),
             last: Vec::new(),
         };
         scene.memory.machine.node_name = "master-1".to_owned();
@@ -148,7 +149,7 @@ impl Scene {
             agent: &self.agent,
             policy: &self.policy,
             inhibitors: &self.inhibitors,
-            snapshots: self.snapshots.as_ref(),
+            features: &self.features,
             figures: None,
             last: &self.last,
         }

@@ -297,7 +297,7 @@ fn a_newer_lastgoods_file_is_named_wherever_a_person_looks_and_counted_for_a_mac
 fn the_status_shows_the_newest_snapshot() {
     let mut scene = Scene::new();
     assert_eq!(scene.status().snapshots, None, "no etcd of its own");
-    scene.snapshots = Some(snapshots());
+    scene.features.snapshots = Some(snapshots());
     let shown = scene.status().snapshots.unwrap();
     let newest = shown.newest.unwrap();
     assert_eq!((newest.age_seconds, newest.revision, shown.late), (720, 123, false));

@@ -6,12 +6,13 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::document::{Document, Versioned};
-use super::input::{Process, between};
+use super::input::Process;
 use super::status::Overall;
 use super::table::{lines, table};
 use super::{Doctor, Explanation, GenerationRow, History, Status};
 use crate::config::duration::roughly;
 use crate::model::Event;
+use crate::model::clock::between;
 use crate::model::policy::Mode;
 
 /// How a value is printed.

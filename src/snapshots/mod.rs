@@ -13,6 +13,8 @@
 pub mod bundle;
 mod checksum;
 pub mod directory;
+mod doctor;
+mod metrics;
 mod name;
 mod notices;
 mod proof;
@@ -20,6 +22,7 @@ pub mod remote;
 pub mod retention;
 pub mod save;
 pub mod schedule;
+mod settings;
 mod staging;
 mod tally;
 pub mod task;
@@ -27,6 +30,7 @@ pub mod task_input;
 #[cfg(test)]
 pub(crate) mod tests;
 mod verify;
+pub mod view;
 mod writer;
 
 use std::path::PathBuf;
@@ -35,6 +39,7 @@ use jiff::Timestamp;
 
 pub use checksum::Checksum;
 pub use directory::{Directory, Locked};
+pub use metrics::metrics;
 pub use name::{Name, NotAName, Origin};
 pub use proof::{Found, Proof, in_the_way};
 pub use task::REGISTRATION;

@@ -28,6 +28,7 @@ use super::retention::Rules;
 use super::save::{self, Limits, from_member, quietly};
 use super::task_input::TaskInput;
 use super::{bundle, look, schedule};
+use super::{doctor, settings};
 use crate::config::duration::roughly;
 use crate::config::{Settings, size};
 use crate::feature::{Feature, Inbox, PassEnd, Registration, View};
@@ -35,7 +36,7 @@ use crate::model::event::EventKind;
 use crate::model::memory::Machine;
 use crate::model::notice::FeatureNotice;
 use crate::model::snapshot::{Bundled, Failed};
-use crate::model::{ComponentId, Event, Snapshots};
+use crate::model::{ComponentId, Event, Role, Snapshots};
 use crate::observe::LocalMember;
 use crate::sys::clock;
 
@@ -52,7 +53,13 @@ const CONFIRMED_WITHIN: Duration = Duration::from_secs(30);
 /// Snapshots, in the agent's table of features.
 pub const REGISTRATION: Registration = Registration {
     name: "snapshots",
+    keys: settings::KEYS,
     start: |settings, machine, inbox| Box::new(SnapshotTask::start(settings, machine, inbox)),
+    look: |settings, memory, view| {
+        let has_etcd = memory.components.values().any(|record| record.role == Role::Etcd);
+        view.snapshots = has_etcd.then(|| look(settings, Timestamp::now()));
+    },
+    doctor: |view, now| view.snapshots.as_ref().map_or_else(Vec::new, |snapshots| doctor::checks(snapshots, now)),
 };
 
 #[derive(Debug)]

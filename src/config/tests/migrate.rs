@@ -10,11 +10,12 @@ use super::super::Mistake;
 use super::super::migrate::{self, Kind};
 use super::super::rewrite::rewrite;
 use super::{NEW, OLD, alone, dir, first};
+use crate::agent::KEYS;
 
 /// What `config migrate` makes of a text.
 fn migrated(text: &str) -> Result<String, Vec<Mistake>> {
     let dir = dir(&[("config.toml", text)]);
-    migrate::plan(&[first(&dir)]).map(|plans| plans.into_iter().map(|plan| plan.after).collect()).map_err(|m| m.0)
+    migrate::plan(&[first(&dir)], KEYS).map(|plans| plans.into_iter().map(|plan| plan.after).collect()).map_err(|m| m.0)
 }
 
 #[test]
@@ -26,7 +27,7 @@ fn migrate_renames_and_changes_nothing_else() {
     assert_eq!((kinds(Kind::Table), kinds(Kind::Key), kinds(Kind::CommentedOut)), (3, 12, 2), "{rewritten:?}");
     let quiet = rewritten.changes.iter().find(|change| change.old == "candidate.quiet").unwrap();
     assert_eq!((quiet.line, quiet.new.as_str()), (6, "candidate.debounce"));
-    for done in [NEW, "", "nothing of ours = 1", &crate::config::example()] {
+    for done in [NEW, "", "nothing of ours = 1", &crate::config::example(KEYS)] {
         assert_eq!(rewrite(done).changes, [], "{done}");
         assert_eq!(rewrite(done).text, done);
     }
@@ -102,13 +103,13 @@ fn what_is_no_configuration_of_ours_is_named_and_left_alone() {
     fs::write(path("binary.toml"), [0xff, 0xfe]).unwrap();
     nix::unistd::mkfifo(&path("fifo.toml"), nix::sys::stat::Mode::S_IRUSR).unwrap();
     for name in ["others.toml", "large.toml", "binary.toml", "fifo.toml", "config.d", "missing.toml"] {
-        let mistakes = migrate::plan(&[path(name)]).unwrap_err();
+        let mistakes = migrate::plan(&[path(name)], KEYS).unwrap_err();
         assert_eq!(mistakes.0.iter().map(|mistake| mistake.file.clone()).collect::<Vec<_>>(), [path(name)]);
     }
     // One that cannot be rewritten keeps the others from a write: a person sees all of it first.
     let right = first(&dir);
     fs::write(&right, OLD).unwrap();
-    assert!(migrate::plan(&[right.clone(), path("binary.toml")]).is_err());
+    assert!(migrate::plan(&[right.clone(), path("binary.toml")], KEYS).is_err());
     assert_eq!(fs::read_to_string(right).unwrap(), OLD);
 }
 
@@ -120,7 +121,7 @@ fn the_files_of_a_configuration_are_found_as_the_loader_finds_them() {
     let names: Vec<_> = files.iter().map(|file| file.strip_prefix(dir.path()).unwrap().to_str().unwrap()).collect();
     assert_eq!(names, ["config.toml", "config.d/a.toml", "config.d/b.toml"]);
     fs::write(first(&dir), OLD).unwrap();
-    let plans = migrate::plan(&files).unwrap();
+    let plans = migrate::plan(&files, KEYS).unwrap();
     assert_eq!(plans.iter().map(|plan| plan.changes.is_empty()).collect::<Vec<_>>(), [false, true, false]);
 }
 
@@ -130,7 +131,7 @@ fn a_file_is_replaced_whole_with_its_mode_and_through_its_link() {
     let (real, link) = (dir.path().join("real.toml"), first(&dir));
     fs::set_permissions(&real, Permissions::from_mode(0o640)).unwrap();
     symlink("real.toml", &link).unwrap();
-    let plan = migrate::plan(std::slice::from_ref(&link)).unwrap().remove(0);
+    let plan = migrate::plan(std::slice::from_ref(&link), KEYS).unwrap().remove(0);
     let inode = fs::metadata(&real).unwrap().ino();
     plan.apply().unwrap();
     let meta = fs::metadata(&real).unwrap();

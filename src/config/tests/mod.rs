@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
 
-use super::keys::Key;
 use super::migrate as migration;
 use super::renamed::RENAMED;
 use super::{Loaded, Mistake, OldName, Origin, Settings, load, load_leniently};
+use crate::agent::KEYS;
 
 /// Every key that has an old name, none with its default, as a person wrote them.
 const OLD: &str = r#"# Master 1 has slow disks.
@@ -112,7 +112,7 @@ fn first(dir: &tempfile::TempDir) -> PathBuf {
 /// What a text says as the only file, and its mistakes.
 fn alone(text: &str) -> (Loaded, Vec<Mistake>) {
     let dir = dir(&[("config.toml", text)]);
-    let (mut loaded, mistakes) = load_leniently(Some(&first(&dir)));
+    let (mut loaded, mistakes) = load_leniently(Some(&first(&dir)), KEYS);
     loaded.settings.files.clear();
     (loaded, mistakes.0)
 }
@@ -134,7 +134,7 @@ fn a_file_with_old_names_says_the_same_as_one_with_the_new() {
     assert_eq!(found.len(), RENAMED.len());
     assert!(old.old_names.is_sorted_by_key(|old| old.line), "{:?}", old.old_names);
     for (name, new) in RENAMED {
-        let key = Key::named(new).unwrap();
+        let key = KEYS.named(new).unwrap();
         let value = key.print(&old.settings).unwrap();
         assert_ne!(key.print(&Settings::default()), Some(value.clone()), "{new} has its default in OLD");
         let (one, mistakes) = alone(&format!("mode = \"act\"\n{name} = {value}\n"));
@@ -170,8 +170,8 @@ fn both_names_in_one_file_are_a_mistake_with_both_places() {
     for (text, line, other, key) in texts {
         let dir = dir(&[("config.toml", text)]);
         let also = Origin { file: first(&dir), line: other };
-        let (loaded, mistakes) = load_leniently(Some(&first(&dir)));
-        for mistakes in [mistakes, migration::plan(&[first(&dir)]).unwrap_err()] {
+        let (loaded, mistakes) = load_leniently(Some(&first(&dir)), KEYS);
+        for mistakes in [mistakes, migration::plan(&[first(&dir)], KEYS).unwrap_err()] {
             let [mistake] = mistakes.0.as_slice() else { panic!("{text}: {mistakes}") };
             assert_eq!((mistake.line, mistake.key.as_deref()), (Some(line), Some(key)), "{text}");
             assert_eq!(mistake.also.as_ref(), Some(&also), "{text}");
@@ -188,7 +188,7 @@ fn of_two_files_the_later_wins_whatever_the_names() {
     let (old, new) = ("candidate.quiet = \"2s\"\n", "candidate.debounce = \"3s\"\n");
     for (a, b, seconds, is_old) in [(old, new, 3, false), (new, old, 2, true)] {
         let dir = dir(&[("config.toml", a), ("config.d/a.toml", b)]);
-        let loaded = load(Some(&first(&dir))).unwrap();
+        let loaded = load(Some(&first(&dir)), KEYS).unwrap();
         assert_eq!(loaded.settings.policy.debounce.as_secs(), seconds);
         assert_eq!(loaded.old_names.len(), 1);
         assert_eq!(loaded.old_name("candidate.debounce").is_some(), is_old);

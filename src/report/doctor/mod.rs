@@ -3,7 +3,7 @@
 //! ```text
 //!   Observation, Memory, Policy, Places, the store re-read ── Examined ──▶ node.rs         agent, disks, runtime, kubelet, clock
 //!                                                                         components.rs   generation, bytes, images, files, budget
-//!                                                                         certificates.rs, snapshots.rs
+//!                                                                         certificates.rs, restore.rs; each feature its own
 //!                                                                           └──▶ Checks, the worst first ──▶ text | JSON | YAML
 //! ```
 //!
@@ -12,14 +12,13 @@
 mod certificates;
 mod components;
 mod node;
-mod snapshots;
+mod restore;
 #[cfg(test)]
 pub(super) mod testing;
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::path::PathBuf;
 
 use jiff::Timestamp;
@@ -29,8 +28,9 @@ pub use components::wanted;
 
 use super::Process;
 use crate::config::OldName;
+pub use crate::model::check::{Check, CheckResult};
 use crate::model::notice::Notice;
-use crate::model::{ComponentId, ComponentState, Memory, Observation, Policy, Snapshots};
+use crate::model::{ComponentId, ComponentState, Memory, Observation, Policy};
 use crate::observe::{Directories, Environment};
 
 /// All that is examined.
@@ -50,66 +50,12 @@ pub struct Examined<'e> {
     pub places: &'e Directories,
     /// Of each generation that was read again: whether its bytes are whole, or why not.
     pub store: &'e BTreeMap<(ComponentId, u32), Result<(), String>>,
-    /// The snapshots of this node's etcd; nothing if it runs no etcd.
-    pub snapshots: Option<&'e Snapshots>,
+    /// What the features found.
+    pub features: &'e [Check],
     /// What restores left below etcd's data directory, where they were broken off.
     pub unfinished: &'e [PathBuf],
     /// The agent; a sentence when one is there and does not answer.
     pub agent: &'e Result<Process, String>,
-}
-
-/// How one check came out, the best first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub enum CheckResult {
-    /// As it should be.
-    Ok,
-    /// A recovery would succeed, and something should be known or mended all the same.
-    Warning,
-    /// It could not be looked at.
-    CannotTell,
-    /// A recovery would not succeed.
-    Failed,
-}
-
-impl fmt::Display for CheckResult {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Ok => "ok",
-            Self::Warning => "warning",
-            Self::CannotTell => "unknown",
-            Self::Failed => "failed",
-        })
-    }
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub struct Check {
-    /// What was looked at.
-    pub subject: String,
-    /// How it came out.
-    pub verdict: CheckResult,
-    pub detail: String,
-    /// What mends it; absent where nothing has to be.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub fix: Option<String>,
-}
-
-impl Check {
-    pub(super) fn ok(subject: impl Into<String>, detail: impl Into<String>) -> Self {
-        Self { subject: subject.into(), verdict: CheckResult::Ok, detail: detail.into(), fix: None }
-    }
-
-    pub(super) fn bad(
-        subject: impl Into<String>,
-        verdict: CheckResult,
-        detail: impl Into<String>,
-        fix: impl Into<String>,
-    ) -> Self {
-        Self { subject: subject.into(), verdict, detail: detail.into(), fix: Some(fix.into()) }
-    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -132,7 +78,8 @@ impl Doctor {
         let mut checks = node::checks(&examined);
         checks.extend(components::checks(&examined));
         checks.extend(certificates::checks(&examined));
-        checks.extend(snapshots::checks(&examined));
+        checks.extend(restore::checks(&examined));
+        checks.extend(examined.features.iter().cloned());
         checks.extend(wrong_data(examined.memory));
         checks.sort_by_key(|check| std::cmp::Reverse(check.verdict));
         let verdict = checks.iter().map(|check| check.verdict).max().unwrap_or(CheckResult::CannotTell);

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 
 use super::{Doctor, Examined};
 use crate::config::OldName;
+use crate::feature::View;
 use crate::model::config_files::{FileKind, KubeconfigHealth};
 use crate::model::environment::{Certificate, User};
 use crate::model::generation::Stored;
@@ -192,7 +193,10 @@ impl Scene {
             found: &self.found,
             places: &self.places,
             store: &self.store,
-            snapshots: self.snapshots.as_ref(),
+            features: &self
+                .snapshots
+                .as_ref()
+                .map_or_else(Vec::new, |of| crate::agent::checks(&View { snapshots: Some(of.clone()) }, self.now)),
             unfinished: &self.unfinished,
             agent: &self.agent,
         })

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::{EtcdView, Judge, LatencyView, MemberRow, Quorum, Says};
 use crate::config::duration::roughly;
 use crate::config::size;
-use crate::report::input::between;
+use crate::model::clock::between;
 use crate::report::table::{lines, table};
 use crate::report::text::section;
 

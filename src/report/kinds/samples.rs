@@ -78,7 +78,7 @@ fn of_the_node() -> Vec<(&'static str, Value)> {
     let mut unwell = Examination::new();
     unwell.agent = Err("silent".to_owned());
     vec![
-        printed(&show::for_machines(&config::load(Some(&file)).unwrap())),
+        printed(&show::for_machines(&config::load(Some(&file), crate::agent::KEYS).unwrap())),
         printed(&Examination::new().examine()),
         printed(&unwell.examine()),
         printed(&certificates::tests::sample()),

@@ -1,31 +1,19 @@
-//! Whether there is a recent verified snapshot of etcd's data, which a recovery from a lost disk depends on; and
-//! whether a restore was interrupted.
+//! What doctor says of snapshots: whether there is a recent verified one, which a recovery from a lost disk depends on.
 
-use super::{Check, CheckResult, Examined};
+use jiff::Timestamp;
+
 use crate::config::duration::roughly;
-use crate::model::observation::BusyKind;
+use crate::model::Snapshots;
+use crate::model::check::{Check, CheckResult};
 
 /// What is said of them, where this node has an etcd of its own.
-pub(super) fn checks(examined: &Examined<'_>) -> Vec<Check> {
-    unfinished(examined).into_iter().chain(data(examined)).chain(bundle(examined)).chain(remote(examined)).collect()
-}
-
-/// A restore that nobody carries on with. Its etcd may not be able to start meanwhile, or serves what it did before.
-fn unfinished(examined: &Examined<'_>) -> Option<Check> {
-    let under_way = examined.seen.node.busy.iter().any(|process| process.kind == BusyKind::Restore);
-    let left = examined.unfinished.first().filter(|_| !under_way)?;
-    let detail = format!("{} is left of an interrupted restore", left.display());
-    Some(Check::bad(
-        "restore of etcd",
-        CheckResult::Failed,
-        detail,
-        "run the same `lastgood etcd restore` again: it completes or undoes it, and reports which",
-    ))
+pub(super) fn checks(snapshots: &Snapshots, now: Timestamp) -> Vec<Check> {
+    [data(snapshots, now)].into_iter().chain(bundle(snapshots)).chain(remote(snapshots, now)).collect()
 }
 
 /// What a bare machine needs besides the data. That keys are not in it is a choice; so it is no warning.
-fn bundle(examined: &Examined<'_>) -> Option<Check> {
-    let newest = examined.snapshots?.newest.as_ref()?;
+fn bundle(snapshots: &Snapshots) -> Option<Check> {
+    let newest = snapshots.newest.as_ref()?;
     let subject = "bundle of the snapshot";
     let bundled = match &newest.bundle {
         Ok(bundled) => bundled,
@@ -48,8 +36,7 @@ fn bundle(examined: &Examined<'_>) -> Option<Check> {
 }
 
 /// Whether they are in object storage as well, where they are to be. By what the agent saw there: a store may hang.
-fn remote(examined: &Examined<'_>) -> Option<Check> {
-    let snapshots = examined.snapshots?;
+fn remote(snapshots: &Snapshots, now: Timestamp) -> Option<Check> {
     let remote = snapshots.remote.as_ref()?;
     let subject = "snapshot in object storage";
     let failing = remote.failing.as_ref().map(|failing| {
@@ -62,7 +49,7 @@ fn remote(examined: &Examined<'_>) -> Option<Check> {
         return Some(Check::bad(subject, CheckResult::Warning, detail, next.to_owned()));
     };
     let detail = format!("{} is verified in {}, revision {}{failing}", newest.file, remote.url, newest.revision);
-    Some(match snapshots.is_behind(examined.now) {
+    Some(match snapshots.is_behind(now) {
         true => {
             let detail = format!("behind those on this node: the newest, {detail}");
             Check::bad(subject, CheckResult::Warning, detail, next.to_owned())
@@ -72,28 +59,22 @@ fn remote(examined: &Examined<'_>) -> Option<Check> {
 }
 
 /// Whether there is a recent one.
-fn data(examined: &Examined<'_>) -> Option<Check> {
-    let snapshots = examined.snapshots?;
+fn data(snapshots: &Snapshots, now: Timestamp) -> Check {
     let subject = "snapshot of etcd";
     let dir = &snapshots.directory;
     if let Some(why) = &snapshots.unreadable {
-        return Some(Check::bad(subject, CheckResult::CannotTell, why, format!("`ls -l {dir}`")));
+        return Check::bad(subject, CheckResult::CannotTell, why, format!("`ls -l {dir}`"));
     }
     let save = "`lastgood etcd snapshot save`";
-    let Some((newest, age)) = snapshots.newest.as_ref().zip(snapshots.age(examined.now)) else {
+    let Some((newest, age)) = snapshots.newest.as_ref().zip(snapshots.age(now)) else {
         let fix = if snapshots.enabled { save.to_owned() } else { format!("{save}, or snapshots.enabled = true") };
         let detail = format!("no verified one is in {dir}: lost data could not be restored");
-        return Some(Check::bad(subject, CheckResult::Warning, detail, fix));
+        return Check::bad(subject, CheckResult::Warning, detail, fix);
     };
     let detail = format!("{} is verified, {} old, revision {}", newest.file, roughly(age), newest.revision);
     if age > snapshots.longest() {
         let detail = format!("the newest, {detail}: what was written since would be lost with the data");
-        return Some(Check::bad(
-            subject,
-            CheckResult::Warning,
-            detail,
-            format!("{save} takes one, or says why it cannot"),
-        ));
+        return Check::bad(subject, CheckResult::Warning, detail, format!("{save} takes one, or says why it cannot"));
     }
-    Some(Check::ok(subject, detail))
+    Check::ok(subject, detail)
 }
