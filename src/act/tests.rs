@@ -147,7 +147,14 @@ impl Node {
             notices: Vec::new(),
             images: BTreeMap::new(),
             runtime_work: None,
-            kubelet: Kubelet { process: None, healthz: nothing(), answered: Duration::ZERO, waiting: BTreeMap::new() },
+            kubelet: Kubelet {
+                process: None,
+                healthz: nothing(),
+                answered: Duration::ZERO,
+                waiting: BTreeMap::new(),
+                log: None,
+                changed: None,
+            },
             node: Host::default(),
         }
     }

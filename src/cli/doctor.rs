@@ -21,7 +21,7 @@ use crate::model::{ComponentId, Memory, Observation, Reading};
 use crate::observe::{self, Observer};
 use crate::ops::backend::Backend;
 use crate::ops::offline::Offline;
-use crate::report::{Doctor, Examined, Format, Process, doctor};
+use crate::report::{Doctor, Examined, Format, Process, Status, doctor};
 use crate::sys::proc;
 
 /// Between two looks while an answer is waited for.
@@ -29,7 +29,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
 pub(super) async fn doctor(loaded: &Loaded, output: Format) -> Result<Exit, Failure> {
     let settings = &loaded.settings;
-    let agent = agent(Backend::open(settings).await?).await;
+    let (agent, status) = agent(Backend::open(settings).await?).await;
     let offline = Offline::open(settings)?;
     let mut memory = offline.memory()?;
     let mut observer = Observer::start(settings).await;
@@ -60,17 +60,21 @@ pub(super) async fn doctor(loaded: &Loaded, output: Format) -> Result<Exit, Fail
         features: &features,
         unfinished: &unfinished,
         agent: &agent,
+        status: status.as_ref(),
     };
     let doctor = Doctor::new(examined);
     out::text(&output.print(&doctor, Doctor::text)?)?;
     Ok(if doctor.is_well() { Exit::Ok } else { Exit::Unwell })
 }
 
-/// The agent, as it says itself.
-async fn agent(mut backend: Backend) -> Result<Process, String> {
+/// The agent, as it says itself, and what it says of the node.
+async fn agent(mut backend: Backend) -> (Result<Process, String>, Option<Status>) {
     match &backend {
-        Backend::Stopped(_) => Ok(Process::Stopped),
-        Backend::Running(_) => backend.status().await.map(|status| status.agent.process).map_err(|why| why.sentence),
+        Backend::Stopped(_) => (Ok(Process::Stopped), None),
+        Backend::Running(_) => match backend.status().await {
+            Ok(status) => (Ok(status.agent.process.clone()), Some(status)),
+            Err(why) => (Err(why.sentence), None),
+        },
     }
 }
 
@@ -85,12 +89,14 @@ fn root(agent: &Result<Process, String>) -> PathBuf {
 
 /// Looks until the kubelet has been asked for its health, which takes as long as its answer does.
 async fn look(settings: &Settings, observer: &mut Observer, memory: &Memory) -> Observation {
+    observer.read_kubelet_log();
     let deadline = Instant::now() + settings.probes.timeout + Duration::from_secs(1);
     loop {
         let seen = observer.observe(memory).await;
+        let unread = seen.kubelet.log.is_none();
         let unasked = matches!(&seen.kubelet.healthz, Reading::CannotTell(why) if why.kind == SymptomKind::NoMeans)
             && observer.environment().kubelet_healthz.is_some();
-        if !unasked || Instant::now() >= deadline {
+        if !(unasked || unread) || Instant::now() >= deadline {
             return seen;
         }
         sleep(LOOK_AGAIN).await;

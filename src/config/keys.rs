@@ -231,6 +231,11 @@ pub const CORE: &[Key] = &[
         "time-out of that command",
     ),
     key(
+        "kubelet.log",
+        Field::Words(|s| &mut s.kubelet.log),
+        "command that prints the last minutes of the kubelet's log; it runs only while something is wrong",
+    ),
+    key(
         "probes.interval",
         Field::Duration(Refused, |s| &mut s.probes.interval),
         "time between two probes of a component",

@@ -18,6 +18,10 @@ pub const STATE_DIR: &str = "/var/lib/lastgood";
 pub const RUN_DIR: &str = "/run/lastgood";
 /// Where kubeadm puts the kubelet's configuration.
 pub const KUBELET_CONFIG: &str = "/var/lib/kubelet/config.yaml";
+/// The last minutes of the kubelet's log, each line with its time. A kubelet that ends at its start writes some ten lines, one
+/// that cannot make a sandbox a few a second.
+const KUBELET_LOG: [&str; 7] =
+    ["journalctl", "--unit=kubelet", "--since=-10min", "--lines=500", "--output=short-unix", "--no-pager", "--quiet"];
 /// The kubelet's credentials, and one of the signs of a master.
 pub const KUBELET_KUBECONFIG: &str = "/etc/kubernetes/kubelet.conf";
 /// A restart that takes longer than this has failed.
@@ -124,6 +128,8 @@ pub struct Kubelet {
     pub healthz: Option<String>,
     /// For the command that restarts it, which the policy names.
     pub restart_timeout: Duration,
+    /// The command that prints the last minutes of its log.
+    pub log: Vec<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -242,6 +248,7 @@ impl Default for Settings {
                 kubeconfig: KUBELET_KUBECONFIG.into(),
                 healthz: None,
                 restart_timeout: KUBELET_RESTART_TIMEOUT,
+                log: KUBELET_LOG.map(String::from).into(),
             },
             probes: Probes { interval: PROBE_INTERVAL, timeout: PROBE_TIMEOUT },
             agent_loop: Loop { interval: PASS_INTERVAL, busy_interval: BUSY_INTERVAL, longest_gap: LONGEST_GAP },

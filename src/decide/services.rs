@@ -12,7 +12,8 @@
 //! A restart takes effect before another one follows: a kubelet has until its lease could end, no matter who
 //! restarted it and why; the runtime has a minute.
 //!
-//! A service that does not run at all is left to its service manager: the operator may have stopped it.
+//! A service that does not run at all is left to its service manager: the operator may have stopped it. It is reported, and
+//! one that ends again and again at its start is reported with the reason that its log gives.
 
 use std::time::Duration;
 
@@ -31,6 +32,9 @@ const UNWELL: Duration = Duration::from_secs(60);
 /// disk that is slow enough to have stalled it is no faster then.
 const RUNTIME_PAUSE: Duration = Duration::from_secs(60);
 
+/// A service that is away for longer than a restart takes is reported.
+const DOWN_FOR: Duration = Duration::from_secs(20);
+
 /// Who gives the budget back.
 const RESUME: &str = "`lastgood resume` permits it again";
 
@@ -41,6 +45,9 @@ pub(super) fn step(draft: &mut Draft<'_>) {
 
 /// Whether it has been stalled for long enough; sets and clears what is to be known of it.
 fn is_due(draft: &mut Draft<'_>, service: HostService, state: &ServiceState) -> bool {
+    if is_down(draft, service, state) {
+        return false;
+    }
     let (patience, word) = match state.verdict {
         Verdict::Stalled => (draft.scene.policy.stall_after, "is stalled"),
         Verdict::Failing => (UNWELL, "reports itself unhealthy"),
@@ -56,6 +63,31 @@ fn is_due(draft: &mut Draft<'_>, service: HostService, state: &ServiceState) -> 
         draft.node_notice(about, format!("{service} {word}: {}", state.evidence));
     }
     state.watched >= patience
+}
+
+/// Whether it does not run. That is reported, with the reason and the way out, and nothing is restarted: the operator may have
+/// stopped it, and what ends at its start ends again.
+fn is_down(draft: &mut Draft<'_>, service: HostService, state: &ServiceState) -> bool {
+    if state.verdict != Verdict::Down {
+        return false;
+    }
+    draft.clear_node_notice(&NodeNotice::ServiceLeft(service));
+    let about = NodeNotice::Service(service);
+    // The words of a refused connection change; that the service does not run is said once.
+    let is_known = draft.memory.notices.contains_key(&about);
+    let text = match &state.crash_loop {
+        Some(crash_loop) => format!("{service} does not run: {crash_loop}; next: {}", crash_loop.next_step),
+        None if is_known || state.watched < DOWN_FOR => return true,
+        None => {
+            let next = match service {
+                HostService::Kubelet => "`systemctl status kubelet`",
+                HostService::ContainerRuntime => "`systemctl status containerd` (or crio)",
+            };
+            format!("{service} does not run: {}; next: {next}", state.evidence)
+        }
+    };
+    draft.node_notice(about, text);
+    true
 }
 
 fn leave(draft: &mut Draft<'_>, service: HostService, why: &str, command: &[String]) {

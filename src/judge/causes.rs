@@ -4,7 +4,7 @@
 //! below controller manager and scheduler. A full disk, a foreign process on the port, a certificate outside its
 //! validity, an unreachable API server and changed key material are causes of any component they affect.
 
-use super::{containers_of, environment};
+use super::{containers_of, environment, kubelet_log};
 use crate::model::config_files::{FileKind, FileState};
 use crate::model::manifest::DataIdentity;
 use crate::model::verdict::{Assessment, Cause, Judgement, Verdict};
@@ -36,6 +36,7 @@ fn cause_of(
 ) -> Option<Cause> {
     dependency(id, assessment.role, all, seen, memory)
         .or_else(|| no_kubelet(assessment, seen))
+        .or_else(|| kubelet_log::node_fault(id, assessment, seen))
         .or_else(|| environment::disk(id, assessment, seen, memory))
         .or_else(|| taken_port(id, seen, memory))
         .or_else(|| environment::certificate(id, seen, memory))
@@ -94,6 +95,10 @@ fn uses_local_etcd(seen: &Observation, memory: &Memory) -> bool {
 
 fn no_kubelet(assessment: &Assessment, seen: &Observation) -> Option<Cause> {
     let stopped = matches!(assessment.verdict, Verdict::Down | Verdict::Starting);
+    let crash_loop = kubelet_log::crash_loop(seen).filter(|_| stopped);
+    if let Some(crash_loop) = crash_loop {
+        return Some(Cause::Kubelet { detail: format!("{crash_loop}; next: {}", crash_loop.next_step) });
+    }
     (stopped && seen.kubelet.process.is_none()).then(|| {
         let certificate = environment::kubelet_certificate(seen).map_or_else(String::new, |why| format!("; {why}"));
         Cause::Kubelet { detail: format!("no kubelet process runs on this node{certificate}") }

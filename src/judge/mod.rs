@@ -8,6 +8,7 @@
 //!   for a candidate             blame.rs         whether an unhealthy dependent is evidence against it
 //!   for those that answer       progress.rs      whether they make progress: leases, linearizable reads
 //!   below the components        services.rs      the kubelet and the container runtime
+//!                               kubelet_log.rs   what the kubelet's own log explains
 //! ```
 //!
 //! A cluster-wide symptom is never a local fault, "cannot tell" changes nothing, and a process that answers 401 is
@@ -20,6 +21,7 @@ mod config_freshness;
 mod environment;
 mod etcd;
 mod finding;
+mod kubelet_log;
 mod process_activity;
 mod progress;
 mod services;
@@ -29,6 +31,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+
+pub use kubelet_log::crash_loop;
 
 use crate::model::component::HostService;
 use crate::model::observation::{Directory, ManifestFile};
@@ -131,5 +135,7 @@ fn containers_of(seen: &Observation, id: &ComponentId) -> BTreeSet<String> {
     runs.flat_map(|run| run.containers.iter().map(|container| container.id.clone())).collect()
 }
 
+#[cfg(test)]
+mod kubelet_tests;
 #[cfg(test)]
 mod tests;

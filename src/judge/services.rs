@@ -3,6 +3,7 @@
 //! ```text
 //!                 a process      healthz / CRI                          verdict
 //!   kubelet       none                                                  Down     left to its service manager
+//!                 ends at its start, 3 times                            Down     with the reason from its log
 //!                 just started   an answer of its predecessor           Unknown
 //!                 stopped        any last answer                        Stalled
 //!                 runs           times out, twice                       Stalled
@@ -15,12 +16,14 @@
 //!                 any            fails otherwise (no socket, refused)   Down
 //! ```
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
+use super::kubelet_log;
 use super::process_activity::Watched;
 use crate::model::observation::ProcessState;
 use crate::model::reading::SymptomKind;
-use crate::model::verdict::{ProcessActivity, ServiceState};
+use crate::model::verdict::{CrashLoop, ProcessActivity, ServiceState};
 use crate::model::{Observation, Reading, Tick, Verdict};
 
 /// Samples in a row that make a verdict of ill.
@@ -38,7 +41,14 @@ pub(super) struct Past {
     process: Watched,
     /// The kubelet's process: by its ID and its start.
     runs: Option<(i32, Duration)>,
+    /// The starts of its processes in the last minutes, on the boot clock.
+    starts: VecDeque<Duration>,
 }
+
+/// So many processes that start within [`STARTS_WITHIN`] are a crash loop, where the kubelet's log cannot be read: a person who
+/// restarts it, and lastgood after them, are no more than three.
+const STARTS: usize = 4;
+const STARTS_WITHIN: Duration = Duration::from_secs(3 * 60);
 
 impl Past {
     /// Counts a sample, and says what holds now.
@@ -57,7 +67,7 @@ impl Past {
             return self.state.clone();
         }
         let watched = if found == self.state.verdict { self.state.watched + tick.credit } else { Duration::ZERO };
-        self.state = ServiceState { verdict: found, watched, evidence };
+        self.state = ServiceState { verdict: found, watched, evidence, crash_loop: None };
         self.state.clone()
     }
 }
@@ -67,7 +77,14 @@ pub(super) fn kubelet(tick: Tick, seen: &Observation, stuck: Option<&String>, pa
     let runs = kubelet.process.as_ref().map(|process| (process.pid, process.started));
     if runs != past.runs {
         // What was found of another process is no sample of this one, nor does its patience run on.
-        *past = Past { runs, ..Past::default() };
+        let mut starts = std::mem::take(&mut past.starts);
+        starts.extend(runs.map(|(_, started)| started));
+        *past = Past { runs, starts, ..Past::default() };
+    }
+    past.starts.retain(|started| tick.now.boot.saturating_sub(*started) < STARTS_WITHIN);
+    if let Some(crash_loop) = kubelet_log::crash_loop(seen).or_else(|| by_its_starts(tick, seen, &past.starts)) {
+        let state = past.judge(tick, tick.now.boot, Verdict::Down, crash_loop.to_string());
+        return ServiceState { crash_loop: Some(crash_loop), ..state };
     }
     let (sampled, found, evidence) = match (&kubelet.process, &kubelet.healthz) {
         (None, _) => (tick.now.boot, Verdict::Down, "no kubelet process runs on this node".to_owned()),
@@ -94,6 +111,22 @@ pub(super) fn kubelet(tick: Tick, seen: &Observation, stuck: Option<&String>, pa
         }
     };
     past.judge(tick, sampled, found, evidence)
+}
+
+/// A crash loop that is seen by its processes alone.
+fn by_its_starts(tick: Tick, seen: &Observation, starts: &VecDeque<Duration>) -> Option<CrashLoop> {
+    let latest = starts.back().filter(|_| starts.len() >= STARTS)?;
+    if tick.now.boot.saturating_sub(*latest) > kubelet_log::RUNS && seen.kubelet.process.is_some() {
+        return None;
+    }
+    Some(CrashLoop {
+        times: u32::try_from(starts.len()).unwrap_or(u32::MAX),
+        since: None,
+        status: None,
+        reason: None,
+        changed: seen.kubelet.changed.clone(),
+        next_step: "`journalctl -u kubelet -n 50`".to_owned(),
+    })
 }
 
 /// The container runtime. One that does not answer because it unpacks an image is at work, and not stalled.

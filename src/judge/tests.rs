@@ -23,7 +23,7 @@ use crate::model::{
 
 const NOW: i64 = 1_800_000_000;
 
-fn at(second: i64) -> Timestamp {
+pub(super) fn at(second: i64) -> Timestamp {
     Timestamp::from_second(NOW + second).unwrap()
 }
 
@@ -51,7 +51,7 @@ fn file(name: &str, changed: i64) -> ManifestFile {
 }
 
 /// Manifests changed an hour ago; nothing else is seen yet.
-fn nothing_runs(names: &[&str]) -> Observation {
+pub(super) fn nothing_runs(names: &[&str]) -> Observation {
     let files = names.iter().map(|name| (format!("{name}.yaml"), Arc::new(file(name, -3600)))).collect();
     Observation {
         at: Moment { wall: at(0), boot: Duration::from_secs(10_000) },
@@ -78,6 +78,8 @@ fn nothing_runs(names: &[&str]) -> Observation {
             healthz: Reading::Good,
             answered: Duration::ZERO,
             waiting: BTreeMap::new(),
+            log: None,
+            changed: None,
         },
         node: Node::default(),
     }
@@ -105,7 +107,7 @@ fn container(seen: &mut Observation, name: &str, state: ContainerState) {
     seen.runtime.as_mut().unwrap().push(run);
 }
 
-fn running(seen: &mut Observation, name: &str, since: i64) {
+pub(super) fn running(seen: &mut Observation, name: &str, since: i64) {
     container(seen, name, ContainerState::Running { started: at(since) });
 }
 
@@ -143,7 +145,7 @@ fn passes(seen: &Observation, memory: &Memory, history: History, passes: u64) ->
     (judgement, history)
 }
 
-fn judged(seen: &Observation, name: &str) -> Assessment {
+pub(super) fn judged(seen: &Observation, name: &str) -> Assessment {
     let (judgement, _) = passes(seen, &Memory::default(), History::default(), 3);
     judgement.components[&ComponentId::system(name)].clone()
 }
@@ -988,7 +990,12 @@ fn leaseholders() -> Observation {
 }
 
 /// Passes a second apart, in which the leases of these names are renewed and the others are not.
-fn leases(seen: &Observation, moving: &[&str], seconds: u64, change: impl Fn(&mut Observation, u64)) -> Judgement {
+pub(super) fn leases(
+    seen: &Observation,
+    moving: &[&str],
+    seconds: u64,
+    change: impl Fn(&mut Observation, u64),
+) -> Judgement {
     let (mut history, mut judgement) = (History::default(), Judgement::default());
     for second in 0..seconds {
         let mut seen = seen.clone();
@@ -1178,7 +1185,7 @@ fn an_api_server_that_answers_its_health_checks_and_no_read_stands_still_while_e
 }
 
 /// A look at the kubelet or the runtime, a second apart.
-fn service(change: impl Fn(&mut Observation, u64), seconds: u64) -> (Verdict, Verdict) {
+pub(super) fn service(change: impl Fn(&mut Observation, u64), seconds: u64) -> (Verdict, Verdict) {
     let judgement = leases(&nothing_runs(&["etcd"]), &[], seconds, change);
     (judgement.kubelet.verdict, judgement.runtime.verdict)
 }

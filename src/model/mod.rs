@@ -22,6 +22,7 @@ pub mod event;
 pub mod format;
 pub mod generation;
 pub mod inhibitor;
+pub mod kubelet_log;
 pub mod lease;
 pub mod lineage;
 pub mod manifest;

@@ -13,6 +13,7 @@ use super::environment::{Certificate, ClockJump, Disk, Endpoint, Pressure};
 use super::etcd_data::{ClusterFiles, DataDir};
 use super::etcd_history::Growth;
 use super::format::NewerFile;
+use super::kubelet_log::KubeletLog;
 use super::lease::NODE_LEASE;
 use super::notice::FeatureNotice;
 use super::{
@@ -286,6 +287,17 @@ pub struct Kubelet {
     /// What it says about containers it cannot start (`ErrImagePull`, `CreateContainerConfigError` …), by component:
     /// from its `/pods`, which goes dark with the API server.
     pub waiting: BTreeMap<ComponentId, Waiting>,
+    /// The last minutes of its log, or why it cannot be read; nothing while nothing is wrong, as it is not read then.
+    pub log: Option<Result<Arc<KubeletLog>, String>>,
+    /// The file that changed last among its configuration and its flags, and when.
+    pub changed: Option<(PathBuf, Timestamp)>,
+}
+
+impl Kubelet {
+    /// Its log, where it was read.
+    pub fn log(&self) -> Option<&KubeletLog> {
+        self.log.as_ref()?.as_deref().ok()
+    }
 }
 
 /// A container the kubelet waits with.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -55,6 +56,12 @@ pub enum Cause {
     Runtime { detail: String },
     /// The kubelet does not run, so nothing is started or stopped.
     Kubelet { detail: String },
+    /// The kubelet cannot make the pod's sandbox, or its container, for a reason outside of the pod.
+    Sandbox {
+        detail: String,
+        /// What the operator can do.
+        next_step: String,
+    },
     /// A foreign process holds a port this component needs.
     Port {
         port: u16,
@@ -88,6 +95,7 @@ impl fmt::Display for Cause {
             Self::Component { id, verdict } => write!(f, "{id} is {verdict}"),
             Self::Runtime { detail } => write!(f, "the container runtime does not answer: {detail}"),
             Self::Kubelet { detail } => write!(f, "the kubelet does not work: {detail}"),
+            Self::Sandbox { detail, next_step } => write!(f, "{detail}; next: {next_step}"),
             Self::Port { port, holder } => write!(f, "port {port} is held by {holder}"),
             Self::Cluster { detail } => write!(f, "the etcd cluster does not serve: {detail}"),
             Self::Certificate { detail } => write!(f, "a certificate is expired or not yet valid: {detail}"),
@@ -192,11 +200,48 @@ pub struct ServiceState {
     pub watched: Duration,
     /// The evidence of the verdict.
     pub evidence: String,
+    /// Its process ends again and again right after its start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub crash_loop: Option<CrashLoop>,
 }
 
 impl Default for ServiceState {
     fn default() -> Self {
-        Self { verdict: Verdict::Unknown, watched: Duration::ZERO, evidence: String::new() }
+        Self { verdict: Verdict::Unknown, watched: Duration::ZERO, evidence: String::new(), crash_loop: None }
+    }
+}
+
+/// A service whose process ends again and again right after its start.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CrashLoop {
+    /// How often in the last minutes.
+    pub times: u32,
+    /// The first of these times.
+    pub since: Option<Timestamp>,
+    /// The exit status of the last one, as the service manager writes it.
+    pub status: Option<String>,
+    /// What its log gives as the reason.
+    pub reason: Option<String>,
+    /// The file of its configuration that changed last, and when.
+    pub changed: Option<(PathBuf, Timestamp)>,
+    /// What the operator can do.
+    pub next_step: String,
+}
+
+impl fmt::Display for CrashLoop {
+    /// Without what differs from one end to the next.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("its process exits again and again")?;
+        if let Some(status) = &self.status {
+            write!(f, " (exit status {status})")?;
+        }
+        if let Some(reason) = &self.reason {
+            write!(f, ": {reason}")?;
+        }
+        if let Some((path, at)) = &self.changed {
+            write!(f, "; {} changed at {at:.0}", path.display())?;
+        }
+        Ok(())
     }
 }
 

@@ -63,6 +63,12 @@ pub(super) fn describe(
     })
 }
 
+/// The file that changed last among its configuration and its flags.
+pub(super) fn newest_change(environment: &Environment) -> Option<(PathBuf, Timestamp)> {
+    let changed = |path: &PathBuf| Some((path.clone(), file::stat(path).ok()?.changed()));
+    environment.kubelet_files.iter().filter_map(changed).max_by_key(|(_, at)| *at)
+}
+
 fn changed_since(kubelet: &Process, environment: &Environment, started: Timestamp) -> Option<PathBuf> {
     if let Some((binary, BinaryOnDisk::Another)) = proc::binary(kubelet.pid) {
         return Some(binary);

@@ -27,6 +27,7 @@ mod host;
 mod kubeadm;
 mod kubeconfig;
 mod kubelet;
+mod kubelet_log;
 mod leases;
 mod mounts;
 mod node;
@@ -57,6 +58,7 @@ pub use self::environment::{Distribution, Environment, Found, Source};
 use self::host::Clock;
 pub use self::host::{disk_of, memory};
 use self::kubelet::{Pods, PodsAsk};
+use self::kubelet_log::KubeletLogs;
 use self::leases::Leases;
 use self::mounts::Mounts;
 use self::node::{Listeners, Signs};
@@ -73,12 +75,12 @@ use crate::model::component::HostService;
 use crate::model::environment::{Certificate, DiskUse};
 use crate::model::etcd_history::EtcdHistory;
 use crate::model::manifest::DataIdentity;
-use crate::model::memory::Machine;
+use crate::model::memory::{Machine, Record};
 use crate::model::observation::{self, Directory, KubeletProcess, ManifestFile, Node, SetAside, Work};
 use crate::model::reading::{Question, SymptomKind};
 use crate::model::{
-    ClosureFile, ComponentId, EtcdStatus, FileKind, FileState, Manifest, Memory, Moment, Observation, Reading, Role,
-    Symptom,
+    ClosureFile, ComponentId, ComponentState, EtcdStatus, FileKind, FileState, Manifest, Memory, Moment, Observation,
+    Reading, Role, Symptom, Verdict,
 };
 pub use crate::sys::clock::now;
 use crate::sys::proc::{self, Process};
@@ -87,6 +89,9 @@ use crate::sys::proc::{self, Process};
 /// longer than this is the trouble itself. Together with the runtime's time-out it stays below the longest gap between two
 /// passes that still counts as watched (Q14).
 const DISK_DEADLINE: Duration = Duration::from_secs(3);
+
+/// A kubelet that has run for this long did not end at its start.
+const KUBELET_SETTLED: Duration = Duration::from_secs(60);
 
 /// The node, watched. Long-lived: it holds descriptors, the runtime's channel, the probes' tasks and caches.
 #[derive(Debug)]
@@ -100,6 +105,9 @@ pub struct Observer {
     kubelet_health: Probes,
     leases: Leases,
     pods: Pods,
+    kubelet_log: KubeletLogs,
+    /// Whether its log is read although nothing is wrong.
+    always_read_log: bool,
     endpoints: Endpoints,
     clock: Clock,
     /// The certificates and servers of the last look that came back.
@@ -227,6 +235,8 @@ impl Observer {
             kubelet_health: Probes::new(settings.probes.clone()),
             leases: Leases::new(settings.probes.clone()),
             pods: Pods::default(),
+            kubelet_log: KubeletLogs::new(settings.kubelet.log.clone(), wake.fires()),
+            always_read_log: false,
             endpoints: Endpoints::new(settings.probes.clone()),
             clock: Clock::default(),
             certificates: certificates::Found::default(),
@@ -294,6 +304,10 @@ impl Observer {
         let from_api = seen.as_ref().ok().and_then(|seen| seen.newest_from_api);
         let describe = |kubelet| kubelet::describe(kubelet, &self.environment, at, from_api);
         let process = self.kubelet.as_ref().and_then(describe);
+        let kubelet = self.kubelet_seen(process);
+        let wrong = is_wrong(&kubelet, at, memory);
+        let wanted = wrong || self.always_read_log;
+        self.kubelet_log.want(wanted.then_some(self.environment.node_name.value.as_str()));
         Observation {
             at,
             manifests: files.manifests,
@@ -308,7 +322,7 @@ impl Observer {
             growth: BTreeMap::new(),
             notices: Vec::new(),
             images,
-            kubelet: self.kubelet_seen(process),
+            kubelet,
             node,
         }
     }
@@ -353,6 +367,11 @@ impl Observer {
         let known = known.latest().map(|world| (world.member, world.members.clone()));
         let timeout = self.settings.probes.timeout;
         async move { Some(probes::member::at_once(&ask?, known, timeout).await) }
+    }
+
+    /// Reads the kubelet's log from now on, whatever the node looks like.
+    pub fn read_kubelet_log(&mut self) {
+        self.always_read_log = true;
     }
 
     /// What was found on this node, and from where.
@@ -450,8 +469,21 @@ impl Observer {
         let probe = self.kubelet_health.answers().into_values().flatten().next();
         let unasked = || Reading::CannotTell(Symptom::new(SymptomKind::NoMeans, "the kubelet has not been probed yet"));
         let (healthz, answered) = probe.map_or_else(|| (unasked(), Duration::ZERO), |probe| (probe.reading, probe.at));
-        observation::Kubelet { process, healthz, answered, waiting: self.pods.waiting() }
+        let changed = kubelet::newest_change(&self.environment);
+        let log = self.kubelet_log.said();
+        observation::Kubelet { process, healthz, answered, waiting: self.pods.waiting(), log, changed }
     }
+}
+
+/// Whether something is wrong that the kubelet's log may explain.
+fn is_wrong(kubelet: &observation::Kubelet, at: Moment, memory: &Memory) -> bool {
+    let settled = |process: &KubeletProcess| at.boot.saturating_sub(process.started) > KUBELET_SETTLED;
+    let well = kubelet.process.as_ref().is_some_and(settled) && !matches!(kubelet.healthz, Reading::Bad(_));
+    let steady = |record: &Record| {
+        matches!(record.state, ComponentState::Steady { .. })
+            && record.verdict.is_none_or(|(verdict, _)| verdict == Verdict::Healthy)
+    };
+    !well || !memory.components.values().all(steady)
 }
 
 /// What is found of this node in one look, for whoever does not stay to watch.

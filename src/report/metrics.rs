@@ -67,6 +67,31 @@ impl Status {
             "Restarts of the kubelet or the container runtime that are left this hour.",
             each(|restarts| restarts.left),
         );
+        let verdicts = self.services.iter().flat_map(|of| {
+            VERDICTS.map(|verdict| {
+                let service = of.component.name().to_owned();
+                (
+                    vec![("service", service), ("verdict", verdict.to_string().to_lowercase())],
+                    yes(of.verdict == verdict),
+                )
+            })
+        });
+        page.metric(
+            "service_verdict",
+            Kind::Gauge,
+            "The health of the kubelet and of the container runtime: 1 for the current verdict.",
+            verdicts,
+        );
+        let exits = self
+            .services
+            .iter()
+            .map(|of| (vec![("service", of.component.name().to_owned())], of.exits.unwrap_or_default().to_string()));
+        page.metric(
+            "service_exits",
+            Kind::Gauge,
+            "How often its process ended in the last minutes, while it ends again and again; otherwise 0.",
+            exits,
+        );
         let Some(figures) = &self.figures else { return };
         page.one("passes_total", Kind::Counter, "Rounds of observe, judge, decide, act.", figures.passes);
         if let Some(at) = figures.last_pass {
@@ -223,6 +248,7 @@ mod tests {
         let newest =
             NewestView { file: "a".into(), at: at(-60), age_seconds: 60, revision: 7, bytes: 99, verified: at(-50) };
         Status {
+            services: Vec::new(),
             wrong_data: None,
             at: at(60),
             node: "m\"1\\\n".into(),

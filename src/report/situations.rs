@@ -15,7 +15,7 @@ use crate::model::memory::{Deployed, Pause, Pin};
 use crate::model::notice::{NodeNotice, Notice};
 use crate::model::observation::Gone;
 use crate::model::policy::Mode;
-use crate::model::verdict::{Cause, ProcessActivity, Reads, Stall};
+use crate::model::verdict::{Cause, CrashLoop, ProcessActivity, Reads, Stall};
 use crate::model::{ComponentState, Trust, Verdict};
 
 /// A situation: its name, the component it is about, and what makes it.
@@ -145,6 +145,20 @@ pub(super) const ALL: &[Situation] = &[
     ("observe mode", "etcd", |s| {
         s.policy.mode = Mode::Observe;
         s.inhibitors.push(Inhibitor::Observe);
+    }),
+    ("the kubelet ends at its start", "kube-scheduler", |s| {
+        let crash_loop = CrashLoop {
+            times: 7,
+            since: Some(at("20:08:00")),
+            status: Some("1/FAILURE".to_owned()),
+            reason: Some("failed to parse kubelet flag: unknown flag: --network-plugin".to_owned()),
+            changed: Some(("/var/lib/kubelet/kubeadm-flags.env".into(), at("20:07:58"))),
+            next_step:
+                "remove --network-plugin from /var/lib/kubelet/kubeadm-flags.env, then `systemctl restart kubelet`"
+                    .to_owned(),
+        };
+        s.judgement.kubelet.verdict = Verdict::Down;
+        s.judgement.kubelet.crash_loop = Some(crash_loop);
     }),
     ("no agent", "etcd", |s| s.agent.process = Process::Stopped),
     ("snapshots here and in object storage", "etcd", |s| {

@@ -11,6 +11,7 @@ use super::input::{Agent, Process, ReportInput};
 use super::next_action;
 use super::state::{StageView, State};
 use crate::model::clock::between;
+use crate::model::component::HostService;
 use crate::model::component_state::Stage;
 use crate::model::event::EventKind;
 use crate::model::inhibitor::Inhibitor;
@@ -18,7 +19,8 @@ use crate::model::lineage::{ApiStop, WrongDataKind};
 use crate::model::memory::Record;
 use crate::model::notice::NodeNotice;
 use crate::model::policy::Mode;
-use crate::model::{Assessment, ComponentId, ComponentState, Event, Memory, Role, Verdict};
+use crate::model::verdict::ServiceState;
+use crate::model::{Assessment, ComponentId, ComponentState, Event, Judgement, Memory, Role, Verdict};
 use crate::snapshots::view::SnapshotsView;
 
 /// Whether an event is one of those a status ends with: what was asked for and done, and what led to it or came of it.
@@ -88,6 +90,9 @@ pub struct Status {
     pub wrong_data: Option<WrongDataView>,
     /// The components, in the order of dependence.
     pub components: Vec<Component>,
+    /// The kubelet and the container runtime; empty where no agent runs.
+    #[serde(default)]
+    pub services: Vec<ServiceView>,
     /// What a person should know.
     pub notices: Vec<Notice>,
     /// The snapshots of this node's etcd; absent where it has none of its own.
@@ -98,6 +103,58 @@ pub struct Status {
     pub figures: Option<Counters>,
     /// The latest events of note, the newest last: [`is_of_note`].
     pub last: Vec<Event>,
+}
+
+/// A service of the host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct ServiceView {
+    /// `host:kubelet`, `host:runtime`.
+    pub component: ComponentId,
+    pub verdict: Verdict,
+    /// How long it has had this verdict, as far as it was watched.
+    pub seconds: u64,
+    /// Why, in a few words.
+    pub note: String,
+    /// What the operator can do; absent where nothing has to be done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_step: Option<String>,
+    /// How often its process ended in the last minutes, where it ends again and again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exits: Option<u32>,
+}
+
+impl ServiceView {
+    /// What a service that is not well for no longer than this is at: a restart, most likely.
+    const GRACE: u64 = 15;
+
+    fn all(judgement: &Judgement) -> Vec<Self> {
+        let one = |service, state: &ServiceState| {
+            let note = match (&state.crash_loop, state.verdict) {
+                (Some(crash_loop), _) => {
+                    let why = crash_loop.reason.as_ref().map_or_else(String::new, |reason| format!(": {reason}"));
+                    format!("{} exits in the last minutes{why}", crash_loop.times)
+                }
+                (None, Verdict::Healthy) => String::new(),
+                (None, _) => state.evidence.clone(),
+            };
+            Self {
+                component: ComponentId::from(service),
+                verdict: state.verdict,
+                seconds: state.watched.as_secs(),
+                note,
+                next_step: state.crash_loop.as_ref().map(|crash_loop| crash_loop.next_step.clone()),
+                exits: state.crash_loop.as_ref().map(|crash_loop| crash_loop.times),
+            }
+        };
+        vec![one(HostService::Kubelet, &judgement.kubelet), one(HostService::ContainerRuntime, &judgement.runtime)]
+    }
+
+    /// Whether it has been unwell for longer than a restart takes.
+    pub(super) fn is_unwell(&self) -> bool {
+        let bad = matches!(self.verdict, Verdict::Failing | Verdict::Stalled | Verdict::Down);
+        bad && (self.exits.is_some() || self.seconds >= Self::GRACE)
+    }
 }
 
 /// An etcd that serves other data than those on record.
@@ -300,7 +357,8 @@ impl Status {
         let mut components: Vec<Component> =
             memory.components.iter().map(|(id, record)| Component::new(material, id, record)).collect();
         components.sort_by(|a, b| (a.role, &a.component).cmp(&(b.role, &b.component)));
-        let (overall, sentence) = overall(&components, &material);
+        let services = material.judgement.map_or_else(Vec::new, ServiceView::all);
+        let (overall, sentence) = overall(&components, &services, &material);
         // Why nothing is changed has a line of its own.
         let node = memory
             .notices
@@ -337,6 +395,7 @@ impl Status {
             notices: node.chain(each).collect(),
             snapshots: material.features.snapshots.as_ref().map(|snapshots| SnapshotsView::new(snapshots, now)),
             components,
+            services,
             figures: material.figures.cloned(),
             last: material.last.to_vec(),
         }
@@ -421,7 +480,7 @@ fn proof(record: &Record, assessment: Option<&Assessment>) -> ProofView {
 }
 
 /// The word and the sentence for the node as a whole.
-fn overall(components: &[Component], material: &ReportInput<'_>) -> (Overall, String) {
+fn overall(components: &[Component], services: &[ServiceView], material: &ReportInput<'_>) -> (Overall, String) {
     if components.is_empty() {
         return (Overall::Unknown, "no component is known yet".to_owned());
     }
@@ -445,8 +504,11 @@ fn overall(components: &[Component], material: &ReportInput<'_>) -> (Overall, St
         return (Overall::Held, format!("lastgood only observes, as a newer lastgood wrote its files; {next}"));
     }
     let bad = |c: &Component| matches!(c.verdict, Verdict::Failing | Verdict::Stalled | Verdict::Down);
-    if let Some(names) = names(&bad) {
-        return (Overall::Ailing, format!("not healthy: {names}"));
+    let unwell =
+        services.iter().filter(|service| service.is_unwell()).map(|service| service.component.name().to_owned());
+    let unwell: Vec<String> = unwell.chain(names(&bad)).collect();
+    if !unwell.is_empty() {
+        return (Overall::Ailing, format!("not healthy: {}", unwell.join(", ")));
     }
     if let Some(names) = names(&|c| c.verdict == Verdict::Unknown) {
         return (Overall::Unknown, format!("unknown: {names}"));

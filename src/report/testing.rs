@@ -15,7 +15,7 @@ use crate::model::generation::Stored;
 use crate::model::inhibitor::Inhibitor;
 use crate::model::memory::{Deployed, Record};
 use crate::model::snapshot::{Failed, Failing, Newest, Remote, Sent};
-use crate::model::verdict::Reads;
+use crate::model::verdict::{Reads, ServiceState};
 use crate::model::{
     Assessment, ComponentId, ComponentState, Decision, Digest, Event, Generation, Judgement, Memory, Policy, Proof,
     Request, Role, Snapshots, Trust, Verdict,
@@ -78,11 +78,16 @@ pub(super) struct Scene {
     pub(super) last: Vec<Event>,
 }
 
+fn well() -> ServiceState {
+    let watched = std::time::Duration::from_secs(590);
+    ServiceState { verdict: Verdict::Healthy, watched, evidence: "it answers".to_owned(), crash_loop: None }
+}
+
 impl Scene {
     pub(super) fn new() -> Self {
         let mut scene = Self {
             memory: Memory::default(),
-            judgement: Judgement::default(),
+            judgement: Judgement { kubelet: well(), runtime: well(), ..Judgement::default() },
             policy: Policy::default(),
             agent: Agent { process: Process::Running { pid: 812, since: at("20:00:00") }, version: "0.1.0".to_owned() },
             inhibitors: Vec::new(),

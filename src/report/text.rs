@@ -125,6 +125,17 @@ impl Status {
                     if c.held.is_some() { "held".to_owned() } else { c.note.clone() },
                 ]);
             }
+            for service in &self.services {
+                table.add_row([
+                    service.component.name().to_owned(),
+                    service.verdict.to_string(),
+                    roughly(Duration::from_secs(service.seconds)),
+                    "-".to_owned(),
+                    "-".to_owned(),
+                    "-".to_owned(),
+                    service.note.clone(),
+                ]);
+            }
             let _ = write!(out, "\n{}", lines(&table));
         }
         let held: Vec<_> = self.components.iter().filter_map(|c| Some((&c.component, c.held.as_ref()?))).collect();

@@ -1,6 +1,11 @@
 //! A process, the kubelet or the runtime is stalled.
 
+use std::sync::Arc;
+
 use super::world::{API, World, id};
+use crate::model::component::HostService;
+use crate::model::kubelet_log::{ExitKind, ExitReason, KubeletExit, KubeletLog};
+use crate::model::notice::NodeNotice;
 use crate::model::verdict::ProcessActivity;
 use crate::model::{ComponentState, Request, Step};
 
@@ -144,4 +149,22 @@ fn t10_a_control_plane_that_hung_and_goes_on_is_not_started_a_second_time() {
     world.run(300);
     let deeds = world.steps.iter().filter(|step| step.touches_node()).count();
     assert_eq!(deeds, 1, "{:?}\n{}", world.steps, world.story());
+}
+
+#[test]
+fn b02_a_kubelet_that_ends_at_its_start_is_reported_with_its_reason_and_condemns_nobody() {
+    let mut world = World::adopted();
+    let exit = || KubeletExit { at: None, status: "1/FAILURE".to_owned() };
+    let reason = ExitReason { kind: ExitKind::Flag(Some("--x".to_owned())), line: "unknown flag: --x".to_owned() };
+    let log = KubeletLog { exits: vec![exit(), exit(), exit()], reason: Some(reason), ..KubeletLog::default() };
+    world.kubelet_started = world.seconds;
+    world.kubelet_log = Some(Ok(Arc::new(log)));
+    world.run(3);
+    let about = NodeNotice::Service(HostService::Kubelet);
+    assert!(world.memory.notices[&about].contains("unknown flag: --x"), "{:?}", world.memory.notices);
+    world.kubelet_log = Some(Ok(Arc::new(KubeletLog::default())));
+    world.kubelet_started = 100;
+    world.run(3);
+    assert!(!world.memory.notices.contains_key(&about), "{:?}", world.memory.notices);
+    world.assert_untouched();
 }

@@ -18,6 +18,7 @@ use crate::model::config_files::generation_digest;
 use crate::model::etcd::{Agreed, Member, MemberStatus};
 use crate::model::etcd_data::{DataDir, LockState};
 use crate::model::etcd_data::{KubeSystem, StoreIdentity, WalOrigin};
+use crate::model::kubelet_log::KubeletLog;
 use crate::model::notice::FeatureNotice;
 use crate::model::observation::*;
 use crate::model::plan::Refusal;
@@ -72,6 +73,8 @@ pub(crate) struct World {
     pub(super) last: Option<Moment>,
     pub(super) kubelet_started: u64,
     pub(super) kubelet_heard: bool,
+    /// The kubelet's log.
+    pub(super) kubelet_log: Option<Result<Arc<KubeletLog>, String>>,
     pub(super) hands_fail: bool,
     /// Who answers nobody, by the name of the component, `kubelet` or `containerd`, and what the process is at.
     pub(super) hung: BTreeMap<String, ProcessActivity>,
@@ -155,6 +158,7 @@ impl World {
             last: None,
             kubelet_started: 100,
             kubelet_heard: true,
+            kubelet_log: None,
             hands_fail: false,
             hung: BTreeMap::new(),
             listeners: BTreeMap::new(),
@@ -589,6 +593,8 @@ impl World {
                 },
                 answered: Duration::from_secs(self.seconds),
                 waiting: BTreeMap::new(),
+                log: self.kubelet_log.clone(),
+                changed: None,
             },
             node: Node {
                 boot_id: "boot".to_owned(),

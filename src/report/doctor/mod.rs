@@ -1,7 +1,8 @@
 //! Would a recovery succeed right now? Checks every condition of a recovery before it is needed.
 //!
 //! ```text
-//!   Observation, Memory, Policy, Places, the store re-read ── Examined ──▶ node.rs         agent, disks, runtime, kubelet, clock
+//!   the agent's verdicts ───────────────────────────────────── Examined ──▶ now.rs          what is not healthy at present
+//!   Observation, Memory, Policy, Places, the store re-read ───────┴───────▶ node.rs         agent, disks, runtime, kubelet, clock
 //!                                                                         components.rs   generation, bytes, images, files, budget
 //!                                                                         certificates.rs, restore.rs; each feature its own
 //!                                                                           └──▶ Checks, the worst first ──▶ text | JSON | YAML
@@ -12,6 +13,7 @@
 mod certificates;
 mod components;
 mod node;
+mod now;
 mod restore;
 #[cfg(test)]
 pub(super) mod testing;
@@ -26,7 +28,7 @@ use serde::{Deserialize, Serialize};
 
 pub use components::wanted;
 
-use super::Process;
+use super::{Process, Status};
 use crate::config::OldName;
 pub use crate::model::check::{Check, CheckResult};
 use crate::model::notice::Notice;
@@ -56,6 +58,8 @@ pub struct Examined<'e> {
     pub unfinished: &'e [PathBuf],
     /// The agent; a sentence when one is there and does not answer.
     pub agent: &'e Result<Process, String>,
+    /// What the agent says of the components and services; nothing where none runs.
+    pub status: Option<&'e Status>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -75,7 +79,9 @@ pub struct Doctor {
 
 impl Doctor {
     pub fn new(examined: Examined<'_>) -> Self {
-        let mut checks = node::checks(&examined);
+        let mut checks = now::checks(&examined);
+        let unwell: Vec<String> = checks.iter().map(|check| check.subject.clone()).collect();
+        checks.extend(node::checks(&examined));
         checks.extend(components::checks(&examined));
         checks.extend(certificates::checks(&examined));
         checks.extend(restore::checks(&examined));
@@ -83,7 +89,7 @@ impl Doctor {
         checks.extend(wrong_data(examined.memory));
         checks.sort_by_key(|check| std::cmp::Reverse(check.verdict));
         let verdict = checks.iter().map(|check| check.verdict).max().unwrap_or(CheckResult::CannotTell);
-        let sentence = sentence(&checks, verdict);
+        let sentence = sentence(&checks, &unwell);
         let node = examined.memory.machine.node_name.clone();
         Self { at: examined.now, node, verdict, sentence, checks }
     }
@@ -108,18 +114,25 @@ fn wrong_data(memory: &Memory) -> Option<Check> {
     Some(Check::bad(format!("{} data", wrong.etcd), CheckResult::Failed, detail, fix))
 }
 
-fn sentence(checks: &[Check], verdict: CheckResult) -> String {
+/// What is wrong now, then whether a recovery would succeed.
+fn sentence(checks: &[Check], unwell: &[String]) -> String {
+    let others = || checks.iter().filter(|check| !unwell.contains(&check.subject));
     let named = |mark: CheckResult| -> String {
         let names: Vec<&str> =
-            checks.iter().filter(|check| check.verdict == mark).map(|check| check.subject.as_str()).collect();
+            others().filter(|check| check.verdict == mark).map(|check| check.subject.as_str()).collect();
         names.join("; ")
     };
-    let warnings = checks.iter().filter(|check| check.verdict == CheckResult::Warning).count();
-    match verdict {
+    let warnings = others().filter(|check| check.verdict == CheckResult::Warning).count();
+    let verdict = others().map(|check| check.verdict).max().unwrap_or(CheckResult::CannotTell);
+    let recovery = match verdict {
         CheckResult::Ok => "a recovery would succeed right now".to_owned(),
         CheckResult::Warning if warnings == 1 => "a recovery would succeed right now; there is 1 warning".to_owned(),
         CheckResult::Warning => format!("a recovery would succeed right now; there are {warnings} warnings"),
         CheckResult::CannotTell => format!("it is unknown whether a recovery would succeed: {}", named(verdict)),
         CheckResult::Failed => format!("a recovery would not succeed right now: {}", named(verdict)),
+    };
+    match unwell {
+        [] => recovery,
+        unwell => format!("not healthy now: {}; {recovery}", unwell.join(", ")),
     }
 }

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 
 use super::{Check, CheckResult, Examined};
 use crate::config::OldName;
+use crate::judge;
 use crate::model::inhibitor::Inhibitor;
 use crate::model::observation::Directory;
 use crate::model::reading::SymptomKind;
@@ -167,7 +168,13 @@ fn runtime(examined: &Examined<'_>) -> Check {
 fn kubelet(examined: &Examined<'_>) -> Vec<Check> {
     let Examined { seen, memory, policy, places, .. } = examined;
     let kubelet = &seen.kubelet;
+    let crash_loop = judge::crash_loop(seen);
     let mut checks = vec![match &kubelet.process {
+        _ if crash_loop.is_some() => {
+            let (detail, next) =
+                crash_loop.map_or_else(Default::default, |of| (format!("it does not run: {of}"), of.next_step));
+            Check::bad("kubelet", CheckResult::Failed, detail, next)
+        }
         Some(process) => Check::ok("kubelet", format!("it runs (pid {})", process.pid)),
         None => {
             let detail = "it does not run, so no deployed manifest is started";

@@ -139,6 +139,8 @@ impl Scene {
                 healthz: Reading::Good,
                 answered: Duration::ZERO,
                 waiting: BTreeMap::new(),
+                log: None,
+                changed: None,
             },
             node: Node { certificates: vec![certificate(365)], ..Node::default() },
         };
@@ -199,6 +201,7 @@ impl Scene {
                 .map_or_else(Vec::new, |of| crate::agent::checks(&View { snapshots: Some(of.clone()) }, self.now)),
             unfinished: &self.unfinished,
             agent: &self.agent,
+            status: None,
         })
     }
 }
