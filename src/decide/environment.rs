@@ -41,6 +41,7 @@ pub(super) fn tell(draft: &mut Draft<'_>) {
     disks(draft);
     pressure(draft);
     endpoints(draft);
+    sandboxes(draft);
     let jump = draft.scene.seen.node.clock_jump.map(|jump| {
         let way = if jump.seconds < 0 { "back" } else { "forward" };
         format!(
@@ -52,6 +53,32 @@ pub(super) fn tell(draft: &mut Draft<'_>) {
     match jump {
         Some(text) => draft.node_notice(NodeNotice::Clock, text),
         None => draft.clear_node_notice(&NodeNotice::Clock),
+    }
+}
+
+/// What the next sandbox lacks, told while the containers of today still run.
+fn sandboxes(draft: &mut Draft<'_>) {
+    let setup = &draft.scene.seen.node.sandboxes;
+    let resolv_conf = setup.missing_resolv_conf().map(|file| {
+        format!(
+            "{}, the kubelet's resolvConf (named by {}), does not exist: the kubelet makes no sandbox without it; next: create it, \
+             or name another one, then `systemctl restart kubelet`",
+            file.path.display(),
+            file.named_by
+        )
+    });
+    let drivers = setup.cgroup_mismatch().map(|(kubelet, runtime, file)| {
+        format!(
+            "the kubelet's cgroupDriver is {kubelet} ({}), the container runtime's is {runtime}: pods end without a reason, or do \
+             not start; next: set SystemdCgroup of the runtime as the kubelet has it, then `systemctl restart containerd kubelet`",
+            file.display()
+        )
+    });
+    for (about, text) in [(NodeNotice::ResolvConf, resolv_conf), (NodeNotice::CgroupDrivers, drivers)] {
+        match text {
+            Some(text) => draft.node_notice(about, text),
+            None => draft.clear_node_notice(&about),
+        }
     }
 }
 

@@ -67,7 +67,7 @@ impl Past {
             return self.state.clone();
         }
         let watched = if found == self.state.verdict { self.state.watched + tick.credit } else { Duration::ZERO };
-        self.state = ServiceState { verdict: found, watched, evidence, crash_loop: None };
+        self.state = ServiceState { verdict: found, watched, evidence, next_step: None, crash_loop: None };
         self.state.clone()
     }
 }
@@ -84,7 +84,7 @@ pub(super) fn kubelet(tick: Tick, seen: &Observation, stuck: Option<&String>, pa
     past.starts.retain(|started| tick.now.boot.saturating_sub(*started) < STARTS_WITHIN);
     if let Some(crash_loop) = kubelet_log::crash_loop(seen).or_else(|| by_its_starts(tick, seen, &past.starts)) {
         let state = past.judge(tick, tick.now.boot, Verdict::Down, crash_loop.to_string());
-        return ServiceState { crash_loop: Some(crash_loop), ..state };
+        return ServiceState { next_step: Some(crash_loop.next_step.clone()), crash_loop: Some(crash_loop), ..state };
     }
     let (sampled, found, evidence) = match (&kubelet.process, &kubelet.healthz) {
         (None, _) => (tick.now.boot, Verdict::Down, "no kubelet process runs on this node".to_owned()),
@@ -134,7 +134,19 @@ pub(super) fn runtime(tick: Tick, seen: &Observation, past: &mut Past) -> Servic
     let silent = seen.runtime.as_ref().err().filter(|symptom| symptom.kind == SymptomKind::TimedOut);
     let (found, evidence) = match (&seen.runtime, silent) {
         (Ok(_), _) => (Verdict::Healthy, "it answers".to_owned()),
-        (Err(symptom), None) => (Verdict::Down, symptom.detail.clone()),
+        (Err(symptom), None) => match &seen.node.sandboxes.cri_disabled {
+            Some(line) => {
+                let evidence =
+                    format!("containerd runs without its CRI: {}:{}: {}", line.file.display(), line.line, line.text);
+                let next = format!(
+                    "remove cri from disabled_plugins in {}, then `systemctl restart containerd`",
+                    line.file.display()
+                );
+                let state = past.judge(tick, tick.now.boot, Verdict::Down, evidence);
+                return ServiceState { next_step: Some(next), ..state };
+            }
+            None => (Verdict::Down, symptom.detail.clone()),
+        },
         (Err(_), Some(symptom)) => {
             let at = past.process.at(seen.runtime_work);
             let verdict = match at {

@@ -33,6 +33,7 @@ pub mod observation;
 pub mod plan;
 pub mod policy;
 pub mod reading;
+pub mod sandbox_setup;
 pub mod snapshot;
 pub mod verdict;
 pub mod versions;

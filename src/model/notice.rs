@@ -114,6 +114,10 @@ pub enum NodeNotice {
     ServiceLeft(HostService),
     /// The clock jumped.
     Clock,
+    /// The kubelet's resolvConf does not exist.
+    ResolvConf,
+    /// The kubelet and the container runtime name cgroups in different ways.
+    CgroupDrivers,
     /// The machine waits for memory.
     MemoryPressure,
     /// The machine waits for its disks.
@@ -142,6 +146,8 @@ impl fmt::Display for NodeNotice {
             Self::Service(service) => f.write_str(service.name()),
             Self::ServiceLeft(service) => write!(f, "{}-left", service.name()),
             Self::Clock => f.write_str("clock"),
+            Self::ResolvConf => f.write_str("resolv-conf"),
+            Self::CgroupDrivers => f.write_str("cgroup-drivers"),
             Self::MemoryPressure => f.write_str("pressure memory"),
             Self::IoPressure => f.write_str("pressure io"),
             Self::Certificate(path) => write!(f, "certificate {path}"),
@@ -163,7 +169,15 @@ impl FromStr for NodeNotice {
     type Err = UnknownNotice;
 
     fn from_str(text: &str) -> Result<Self, UnknownNotice> {
-        let plain = [Self::Inhibitor, Self::Directory, Self::Clock, Self::MemoryPressure, Self::IoPressure];
+        let plain = [
+            Self::Inhibitor,
+            Self::Directory,
+            Self::Clock,
+            Self::ResolvConf,
+            Self::CgroupDrivers,
+            Self::MemoryPressure,
+            Self::IoPressure,
+        ];
         let services =
             HostService::ALL.into_iter().flat_map(|service| [Self::Service(service), Self::ServiceLeft(service)]);
         if let Some(found) = plain.into_iter().chain(services).find(|one| one.to_string() == text) {

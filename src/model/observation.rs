@@ -16,6 +16,7 @@ use super::format::NewerFile;
 use super::kubelet_log::KubeletLog;
 use super::lease::NODE_LEASE;
 use super::notice::FeatureNotice;
+use super::sandbox_setup::SandboxSetup;
 use super::{
     ClosureFile, ComponentId, Digest, EtcdStatus, FileFault, FileState, LeaseLook, Manifest, Moment, Probe, Reading,
     Symptom,
@@ -368,6 +369,8 @@ pub struct Node {
     pub endpoints: Vec<Endpoint>,
     /// The cluster that this node's files make it a member of.
     pub cluster: ClusterFiles,
+    /// What every sandbox of a pod needs.
+    pub sandboxes: SandboxSetup,
 }
 
 /// What a master has that `kubeadm reset` takes away.

@@ -200,6 +200,9 @@ pub struct ServiceState {
     pub watched: Duration,
     /// The evidence of the verdict.
     pub evidence: String,
+    /// What the operator can do, where the evidence says it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_step: Option<String>,
     /// Its process ends again and again right after its start.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub crash_loop: Option<CrashLoop>,
@@ -207,7 +210,13 @@ pub struct ServiceState {
 
 impl Default for ServiceState {
     fn default() -> Self {
-        Self { verdict: Verdict::Unknown, watched: Duration::ZERO, evidence: String::new(), crash_loop: None }
+        Self {
+            verdict: Verdict::Unknown,
+            watched: Duration::ZERO,
+            evidence: String::new(),
+            next_step: None,
+            crash_loop: None,
+        }
     }
 }
 

@@ -14,6 +14,7 @@ use serde_json::Value;
 
 use super::{credentials, file};
 use crate::config::settings::{KUBELET_CONFIG, Settings};
+use crate::model::sandbox_setup::CgroupDriver;
 use crate::sys::proc::{self, Process};
 
 /// Where kubeadm has the static pods.
@@ -102,6 +103,10 @@ pub struct Environment {
     pub distribution: Distribution,
     /// The kubelet's files whose change a restart would bring in: its configuration, drop-ins and environment.
     pub kubelet_files: Vec<PathBuf>,
+    /// How the kubelet names cgroups; `systemd` where kubeadm writes its configuration.
+    pub kubelet_cgroups: Option<Found<CgroupDriver>>,
+    /// The file that the kubelet makes each sandbox's resolv.conf from; absent where it takes none.
+    pub resolv_conf: Option<Found<PathBuf>>,
     /// Whether changes of the manifest directory wake the agent; a sentence when they do not, and only the timer does.
     pub watching: Result<(), String>,
 }
@@ -199,8 +204,26 @@ pub(super) fn find(settings: &Settings, flags: &mut Flags) -> Environment {
         kubelet_config,
         distribution,
         kubelet_files,
+        kubelet_cgroups: cgroups(flags, &config),
+        resolv_conf: resolv_conf(flags, &config),
         watching: Ok(()),
     }
+}
+
+/// Only what is written somewhere: the default has changed from release to release.
+fn cgroups(flags: &Flags, config: &KubeletConfig) -> Option<Found<CgroupDriver>> {
+    let said = flags.get("cgroup-driver").or_else(|| config.text("cgroupDriver"))?;
+    let value = match said.value.as_str() {
+        "systemd" => CgroupDriver::Systemd,
+        "cgroupfs" => CgroupDriver::Cgroupfs,
+        _ => return None,
+    };
+    Some(Found { value, from: said.from })
+}
+
+fn resolv_conf(flags: &Flags, config: &KubeletConfig) -> Option<Found<PathBuf>> {
+    let said = flags.get("resolv-conf").or_else(|| config.text("resolvConf"))?;
+    said.value.starts_with('/').then(|| Found { value: said.value.into(), from: said.from })
 }
 
 /// A path other than the default was meant; the default gives way to what the running kubelet says.

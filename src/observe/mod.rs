@@ -68,6 +68,7 @@ use self::probes::member::Members;
 use self::probes::plan::{self, Fallback, Manifests, ProbeKind, ProbeSpec};
 pub use self::probes::snapshot_stream::{Feed, LocalMember, Part, client};
 use self::probes::{Probes, http};
+use self::runtime::setup::{RuntimeSetup, cri_disabled};
 use self::runtime::{Runtime, Wanted};
 use self::wake::{Wake, Watches};
 use crate::config::Settings;
@@ -78,6 +79,7 @@ use crate::model::manifest::DataIdentity;
 use crate::model::memory::{Machine, Record};
 use crate::model::observation::{self, Directory, KubeletProcess, ManifestFile, Node, SetAside, Work};
 use crate::model::reading::{Question, SymptomKind};
+use crate::model::sandbox_setup::{CriDisabled, ResolvConf, SandboxSetup};
 use crate::model::{
     ClosureFile, ComponentId, ComponentState, EtcdStatus, FileKind, FileState, Manifest, Memory, Moment, Observation,
     Reading, Role, Symptom, Verdict,
@@ -276,12 +278,13 @@ impl Observer {
                 None => Err("no socket of a container runtime was found; set runtime.endpoint".to_owned()),
             },
             node: &self.environment.node_name.value,
-            images,
+            images: images.into_iter().chain(self.runtime.setup().image).collect(),
             deadline: self.settings.runtime.timeout,
         };
         let settings = Arc::clone(&self.settings);
         let manifests: Vec<_> = self.last.values().cloned().collect();
-        let on_machine = move |proc: &mut Proc| proc.look(&settings, &manifests, &ports, &data_dirs);
+        let silent = self.runtime.is_silent();
+        let on_machine = move |proc: &mut Proc| proc.look(&settings, &manifests, &ports, &data_dirs, silent);
         let on_machine = self.machine.run(DISK_DEADLINE, on_machine);
         let ((seen, images), on_machine) = tokio::join!(self.runtime.look(wanted), on_machine);
 
@@ -298,6 +301,7 @@ impl Observer {
             Err(sentence) => Node { boot_id: proc::boot_id(), read_only: Some(sentence), ..Node::default() },
         };
         node.set_aside = files.set_aside;
+        node.sandboxes = self.sandboxes(node.sandboxes.cri_disabled.take());
         node.certificates.clone_from(&self.certificates.certificates);
         node.clock_jump = self.clock.look(at);
         node.endpoints = self.endpoints.look(&self.certificates.servers, &self.api_ports(), at);
@@ -449,6 +453,24 @@ impl Observer {
         self.kubelet_health.plan([(ComponentId::from(HostService::Kubelet), vec![self.kubelet_ask()])].into());
     }
 
+    /// What every sandbox needs, by the runtime's and the kubelet's configuration.
+    fn sandboxes(&self, cri_disabled: Option<CriDisabled>) -> SandboxSetup {
+        let RuntimeSetup { image, cgroups } = self.runtime.setup();
+        let kubelet = self.environment.kubelet_cgroups.as_ref();
+        let resolv_conf = self.environment.resolv_conf.as_ref().map(|found| ResolvConf {
+            path: found.value.clone(),
+            named_by: found.from.to_string(),
+            exists: found.value.exists(),
+        });
+        SandboxSetup {
+            image,
+            runtime_cgroups: cgroups,
+            kubelet_cgroups: kubelet.map(|found| (found.value, self.environment.kubelet_config.value.clone())),
+            resolv_conf,
+            cri_disabled,
+        }
+    }
+
     /// The ports of this node's API server.
     fn api_ports(&self) -> BTreeSet<u16> {
         let manifests = self.last.values().filter_map(|file| file.content.as_ref().ok());
@@ -571,6 +593,7 @@ impl Proc {
         manifests: &[Arc<ManifestFile>],
         ports: &BTreeSet<u16>,
         data_dirs: &DataPaths,
+        runtime_is_silent: bool,
     ) -> Looked {
         let processes = proc::processes();
         let environment = environment_now(settings, &mut self.flags, &processes);
@@ -588,6 +611,10 @@ impl Proc {
             disks: host::disks(&disk_uses(settings, &environment, data_dirs), &mounts),
             pressure: host::pressure(),
             cluster: self.authorities.look(&settings.paths.kubernetes, &settings.kubelet.kubeconfig),
+            sandboxes: SandboxSetup {
+                cri_disabled: if runtime_is_silent { cri_disabled(&processes) } else { None },
+                ..SandboxSetup::default()
+            },
             ..Node::default()
         };
         let kubelet = kubelet::find(&processes, &environment.kubelet_config).cloned();

@@ -158,6 +158,7 @@ pub(super) const ALL: &[Situation] = &[
                     .to_owned(),
         };
         s.judgement.kubelet.verdict = Verdict::Down;
+        s.judgement.kubelet.next_step = Some(crash_loop.next_step.clone());
         s.judgement.kubelet.crash_loop = Some(crash_loop);
     }),
     ("no agent", "etcd", |s| s.agent.process = Process::Stopped),

@@ -143,7 +143,7 @@ impl ServiceView {
                 verdict: state.verdict,
                 seconds: state.watched.as_secs(),
                 note,
-                next_step: state.crash_loop.as_ref().map(|crash_loop| crash_loop.next_step.clone()),
+                next_step: state.next_step.clone(),
                 exits: state.crash_loop.as_ref().map(|crash_loop| crash_loop.times),
             }
         };

@@ -80,7 +80,13 @@ pub(super) struct Scene {
 
 fn well() -> ServiceState {
     let watched = std::time::Duration::from_secs(590);
-    ServiceState { verdict: Verdict::Healthy, watched, evidence: "it answers".to_owned(), crash_loop: None }
+    ServiceState {
+        verdict: Verdict::Healthy,
+        watched,
+        evidence: "it answers".to_owned(),
+        next_step: None,
+        crash_loop: None,
+    }
 }
 
 impl Scene {

@@ -5,6 +5,7 @@
 
 mod convert;
 mod log;
+pub(super) mod setup;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
@@ -22,6 +23,7 @@ use tower::service_fn;
 
 pub(super) use self::convert::Seen;
 use self::convert::{Details, Latest, assemble, details_of, latest_containers};
+use self::setup::RuntimeSetup;
 use crate::cri::v1::image_service_client::ImageServiceClient;
 use crate::cri::v1::runtime_service_client::RuntimeServiceClient;
 use crate::cri::v1::{
@@ -34,6 +36,8 @@ use crate::sys::{clock, proc};
 
 /// The kubelet's own limit for answers of the runtime (`pkg/kubelet/cri/remote`, 16 MiB).
 const MAX_ANSWER: usize = 16 << 20;
+/// Its configuration is asked for this often.
+const SETUP_AGE: Duration = Duration::from_secs(60);
 /// An image comes or goes with a pull or the kubelet's garbage collection, both matters of minutes.
 const IMAGE_AGE: Duration = Duration::from_secs(10);
 /// The same, where it was not there: the operator may be loading it while we wait for it.
@@ -48,6 +52,8 @@ pub(super) struct Runtime {
     channel: Option<(String, Channel)>,
     containers: HashMap<String, Details>,
     images: Arc<Mutex<BTreeMap<String, (Duration, ImagePresence)>>>,
+    /// What it said of its sandboxes, and when.
+    setup: Option<(Duration, RuntimeSetup)>,
 }
 
 /// What one look asks for.
@@ -82,11 +88,33 @@ impl Runtime {
                 Err(Symptom::new(SymptomKind::TimedOut, words))
             }
         };
+        if let Some((_, channel)) = self.channel.clone().filter(|_| pods.is_ok()) {
+            self.ask_for_setup(channel, wanted.deadline).await;
+        }
         if pods.is_err() {
+            self.setup = None;
             // A connection that failed once may never answer again; a new one costs nothing.
             self.channel = None;
         }
         (pods, images)
+    }
+
+    /// Its configuration changes with a restart at most.
+    async fn ask_for_setup(&mut self, channel: Channel, deadline: Duration) {
+        let now = clock::since_boot();
+        if self.setup.as_ref().is_none_or(|(at, _)| now.saturating_sub(*at) > SETUP_AGE) {
+            self.setup = setup::ask(channel, deadline).await.map(|setup| (now, setup));
+        }
+    }
+
+    /// Whether it did not answer at the last look.
+    pub(super) fn is_silent(&self) -> bool {
+        self.channel.is_none()
+    }
+
+    /// What it said of its sandboxes, as far as it did.
+    pub(super) fn setup(&self) -> RuntimeSetup {
+        self.setup.as_ref().map(|(_, setup)| setup.clone()).unwrap_or_default()
     }
 
     fn channel(&mut self, endpoint: &str) -> Result<Channel, String> {

@@ -8,7 +8,7 @@ use super::{Check, CheckResult, Examined};
 use crate::config::OldName;
 use crate::judge;
 use crate::model::inhibitor::Inhibitor;
-use crate::model::observation::Directory;
+use crate::model::observation::{Directory, ImagePresence};
 use crate::model::reading::SymptomKind;
 use crate::model::{Memory, Reading};
 use crate::observe::DirAccess;
@@ -36,6 +36,47 @@ pub(super) fn checks(examined: &Examined<'_>) -> Vec<Check> {
     }
     checks.extend([manifests(examined), renames(examined), clock(examined), runtime(examined)]);
     checks.extend(kubelet(examined));
+    checks.extend(sandboxes(examined));
+    checks
+}
+
+/// What the next sandbox needs: nobody misses it before a pod has to be made again.
+fn sandboxes(examined: &Examined<'_>) -> Vec<Check> {
+    let setup = &examined.seen.node.sandboxes;
+    let mut checks = Vec::new();
+    if let Some(image) = &setup.image {
+        checks.push(match examined.seen.images.get(image) {
+            Some(ImagePresence::Present { .. }) => Check::ok("sandbox image", format!("{image} is on this node")),
+            Some(ImagePresence::Absent) => {
+                let detail = format!("{image} is not on this node: without a registry no pod can be started again");
+                Check::bad("sandbox image", CheckResult::Warning, detail, format!("`crictl pull {image}`"))
+            }
+            None => {
+                let detail = format!("it is unknown whether {image} is on this node");
+                Check::bad("sandbox image", CheckResult::CannotTell, detail, "`crictl images`")
+            }
+        });
+    }
+    if let Some(file) = &setup.resolv_conf {
+        let path = file.path.display();
+        checks.push(if file.exists {
+            Check::ok("resolvConf", format!("{path} exists"))
+        } else {
+            let detail = format!("{path} ({}) does not exist: the kubelet makes no sandbox without it", file.named_by);
+            let fix = "create it, or name another one, then `systemctl restart kubelet`";
+            Check::bad("resolvConf", CheckResult::Failed, detail, fix)
+        });
+    }
+    if let (Some((kubelet, file)), Some(runtime)) = (&setup.kubelet_cgroups, setup.runtime_cgroups) {
+        checks.push(if *kubelet == runtime {
+            Check::ok("cgroup driver", format!("{kubelet}, for the kubelet and the container runtime"))
+        } else {
+            let detail = format!("{kubelet} for the kubelet ({}), {runtime} for the container runtime", file.display());
+            let fix =
+                "set SystemdCgroup of the runtime as the kubelet has it, then `systemctl restart containerd kubelet`";
+            Check::bad("cgroup driver", CheckResult::Failed, detail, fix)
+        });
+    }
     checks
 }
 
@@ -158,10 +199,18 @@ fn newest(memory: &Memory) -> Option<Timestamp> {
 fn runtime(examined: &Examined<'_>) -> Check {
     match &examined.seen.runtime {
         Ok(pods) => Check::ok("container runtime", format!("it answers and runs {} static pods", pods.len())),
-        Err(why) => {
-            let fix = "`systemctl status containerd` (or crio); runtime.endpoint names another socket";
-            Check::bad("container runtime", CheckResult::Failed, &why.detail, fix)
-        }
+        Err(why) => match &examined.seen.node.sandboxes.cri_disabled {
+            Some(line) => {
+                let file = line.file.display();
+                let detail = format!("containerd runs without its CRI: {file}:{}: {}", line.line, line.text);
+                let fix = format!("remove cri from disabled_plugins in {file}, then `systemctl restart containerd`");
+                Check::bad("container runtime", CheckResult::Failed, detail, fix)
+            }
+            None => {
+                let fix = "`systemctl status containerd` (or crio); runtime.endpoint names another socket";
+                Check::bad("container runtime", CheckResult::Failed, &why.detail, fix)
+            }
+        },
     }
 }
 

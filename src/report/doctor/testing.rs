@@ -159,6 +159,8 @@ impl Scene {
                 kubelet_address: String::new(),
                 distribution: Distribution::Kubeadm,
                 kubelet_files: Vec::new(),
+                kubelet_cgroups: None,
+                resolv_conf: None,
                 watching: Ok(()),
             },
             places: Directories {

@@ -16,6 +16,7 @@ use crate::model::memory::{Pause, Pin};
 use crate::model::observation::{BusyKind, BusyProcess, Directory, ImagePresence};
 use crate::model::policy::Mode;
 use crate::model::reading::{Symptom, SymptomKind};
+use crate::model::sandbox_setup::{CgroupDriver, ResolvConf, SandboxSetup};
 use crate::model::{ComponentState, Reading, Trust};
 use crate::report::{Format, Process, golden};
 
@@ -367,4 +368,40 @@ fn what_a_bare_machine_would_lack_is_said() {
         let _ = writeln!(told, "{}: {}\n  {}", found.verdict, found.detail, found.fix.unwrap_or_default());
     }
     golden::same("doctor-bundle", &told);
+}
+
+#[test]
+fn b05_b09_what_the_next_sandbox_lacks_is_found_before_it_is_needed() {
+    let setup = |change: fn(&mut SandboxSetup)| {
+        let mut setup = SandboxSetup {
+            image: Some("pause:3.10".to_owned()),
+            runtime_cgroups: Some(CgroupDriver::Systemd),
+            kubelet_cgroups: Some((CgroupDriver::Systemd, "/var/lib/kubelet/config.yaml".into())),
+            resolv_conf: Some(ResolvConf {
+                path: "/etc/resolv.conf".into(),
+                named_by: CONFIG.to_owned(),
+                exists: true,
+            }),
+            cri_disabled: None,
+        };
+        change(&mut setup);
+        setup
+    };
+    type Case = (&'static str, fn(&mut SandboxSetup), bool, CheckResult);
+    let cases: [Case; 5] = [
+        ("sandbox image", |_| {}, true, CheckResult::Ok),
+        ("sandbox image", |_| {}, false, CheckResult::Warning),
+        ("resolvConf", |setup| setup.resolv_conf.as_mut().unwrap().exists = false, true, CheckResult::Failed),
+        ("cgroup driver", |_| {}, true, CheckResult::Ok),
+        ("cgroup driver", |setup| setup.runtime_cgroups = Some(CgroupDriver::Cgroupfs), true, CheckResult::Failed),
+    ];
+    for (subject, change, has_image, expected) in cases {
+        let mut scene = Scene::new();
+        scene.seen.node.sandboxes = setup(change);
+        let image = if has_image { ImagePresence::Present { id: "1".to_owned() } } else { ImagePresence::Absent };
+        scene.seen.images.insert("pause:3.10".to_owned(), image);
+        let doctor = scene.examine();
+        let check = doctor.checks.iter().find(|check| check.subject == subject).unwrap();
+        assert_eq!(check.verdict, expected, "{check:?}");
+    }
 }
