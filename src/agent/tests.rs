@@ -157,7 +157,7 @@ impl Bench {
     }
 
     fn replaces(&self) -> bool {
-        matches!(self.state(API), ComponentState::RollingBack(_))
+        matches!(self.state(API), ComponentState::Replacing(_))
     }
 
     fn is_back(&self) -> bool {

@@ -5,7 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::*;
-use crate::model::component_state::{Rollback, Stage};
+use crate::model::component_state::{Purpose, Replacement, Stage};
+use crate::model::lift;
 use crate::model::memory::FORMAT;
 use crate::model::{ComponentState, Proof, Trust};
 use crate::record::envelope;
@@ -84,10 +85,10 @@ impl Node {
         let generation = record.generations.get_mut(&1).expect("one generation");
         let proof = Proof::Asserted { reason: "it was checked".to_owned() };
         generation.trust = Trust::KnownGood { proof, since: jiff::Timestamp::UNIX_EPOCH };
-        record.state = ComponentState::RollingBack(Rollback {
+        record.state = ComponentState::Replacing(Replacement {
             stage: Stage::AwaitingGone,
-            in_stage: Duration::from_secs(1),
-            ..Rollback::to(1, "it crashed")
+            in_stage: Duration::from_secs(5),
+            ..Replacement::new(Purpose::roll_back(None), 1, "it crashed")
         });
         let staging = &node.settings.paths.staging;
         fs::create_dir_all(staging.join("slots")).unwrap();
@@ -102,7 +103,7 @@ impl Node {
 #[tokio::test]
 async fn q11_after_a_downgrade_the_manifest_is_back_and_the_newer_memory_stays() {
     let (node, memory, id) = Node::interrupted().await;
-    let newer = envelope::of_the_future(&FORMAT, &memory, &format!("/components/{id}/slot"));
+    let newer = envelope::of_the_future(&FORMAT, &memory, &format!("/components/{id}/state"));
     fs::write(node.memory_file(), newer).unwrap();
     let before = node.state();
 
@@ -117,7 +118,7 @@ async fn q11_after_a_downgrade_the_manifest_is_back_and_the_newer_memory_stays()
         NewerFile { path: node.memory_file(), version: u64::from(FORMAT.version()) + 1, known: FORMAT.version() };
     assert_eq!(agent.inhibitors().first(), Some(&Inhibitor::NewerState { files: vec![file] }));
     assert!(
-        matches!(agent.memory.components[&id].state, ComponentState::RollingBack(_)),
+        matches!(agent.memory.components[&id].state, ComponentState::Replacing(_)),
         "{:?}",
         agent.memory.components[&id]
     );
@@ -141,7 +142,8 @@ async fn q11_after_a_downgrade_the_manifest_is_back_and_the_newer_memory_stays()
 #[tokio::test]
 async fn q11_after_an_upgrade_the_rollback_goes_on_and_the_memory_is_lifted() {
     let (node, memory, id) = Node::interrupted().await;
-    let mut body = serde_json::to_value(&memory).unwrap();
+    let slot = lift::tests::version_2("awaiting-gone", serde_json::json!({"why": "it crashed"}));
+    let mut body = lift::tests::earlier_memory(&memory, &slot);
     body.as_object_mut().unwrap().remove("runtime_restarts").unwrap();
     fs::write(node.memory_file(), envelope::encode(1, FORMAT.key, &body).unwrap()).unwrap();
 
@@ -149,7 +151,7 @@ async fn q11_after_an_upgrade_the_rollback_goes_on_and_the_memory_is_lifted() {
     assert_eq!(fs::read_to_string(node.manifest()).unwrap(), GOOD);
     assert_eq!(agent.memory.components[&id].state, memory.components[&id].state);
     let stage = |agent: &Agent| match &agent.memory.components[&id].state {
-        ComponentState::RollingBack(rollback) => Some(rollback.stage),
+        ComponentState::Replacing(replacement) => Some(replacement.stage.clone()),
         _ => None,
     };
     for _ in 0..100 {
@@ -160,9 +162,9 @@ async fn q11_after_an_upgrade_the_rollback_goes_on_and_the_memory_is_lifted() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     agent.settle();
-    assert_eq!(stage(&agent), Some(Stage::AwaitingServing));
+    assert!(matches!(stage(&agent), Some(Stage::AwaitingServing { .. })), "{:?}", stage(&agent));
     assert!(!agent.inhibitors().iter().any(|inhibitor| matches!(inhibitor, Inhibitor::NewerState { .. })));
     let saved: Memory = envelope::decode(&FORMAT, &fs::read(node.memory_file()).unwrap()).unwrap();
     assert_eq!(saved, agent.memory);
-    assert!(fs::read_to_string(node.memory_file()).unwrap().starts_with(r#"{"version":2,"#));
+    assert!(fs::read_to_string(node.memory_file()).unwrap().starts_with(r#"{"version":3,"#));
 }

@@ -17,7 +17,7 @@ use std::time::Duration;
 use super::begin::Begin;
 use super::draft::Draft;
 use super::{begin, change_set, generations, kubelet, pods, targets};
-use crate::model::component_state::{Probation, Served, Until, Wish};
+use crate::model::component_state::{Probation, Served, Until};
 use crate::model::event::EventKind;
 use crate::model::generation::Trust;
 use crate::model::notice::Notice;
@@ -92,7 +92,7 @@ pub(super) fn step(draft: &mut Draft<'_>, id: &ComponentId, mut trial: Probation
         None if trial.healthy >= soak && assessment.serving => {
             generations::prove(draft, id, trial.candidate, trial.healthy)
         }
-        None => nudge_deaf_kubelet(draft, id, trial),
+        None => restart_unresponsive_kubelet(draft, id, trial),
     }
 }
 
@@ -236,18 +236,7 @@ fn fail(draft: &mut Draft<'_>, id: &ComponentId, trial: &Probation, fault: Fault
         let why = format!("{why}; the change is too old for an automatic rollback");
         return draft.hold_back(id, Some(trial.candidate), why, next, Until::Person);
     }
-    let begun = begin::begin(
-        draft,
-        id,
-        Begin {
-            from: Some(trial.candidate),
-            to: trial.good,
-            why: why.clone(),
-            wish: Wish::Ours,
-            intruders: Vec::new(),
-            in_place: false,
-        },
-    );
+    let begun = begin::begin(draft, id, Begin::roll_back(trial.candidate, trial.good, why.clone()));
     if own && begun {
         quarantine(draft, id, trial.candidate, &why);
     }
@@ -263,8 +252,7 @@ pub(super) fn revert_quarantined(draft: &mut Draft<'_>, id: &ComponentId, number
     let Some(good) = draft.record(id).and_then(|record| record.state.good()) else { return };
     let why =
         format!("generation {number} is quarantined ({why}); `lastgood release {id} {number}` permits another trial");
-    let begin = Begin { from: Some(number), to: good, why, wish: Wish::Ours, intruders: Vec::new(), in_place: false };
-    begin::begin(draft, id, begin);
+    begin::begin(draft, id, Begin::roll_back(number, good, why));
 }
 
 fn quarantine(draft: &mut Draft<'_>, id: &ComponentId, number: u32, why: &str) {
@@ -282,7 +270,7 @@ fn quarantine(draft: &mut Draft<'_>, id: &ComponentId, number: u32, why: &str) {
 
 /// A kubelet that started without an API server starts no changed pod: it waits behind the old one for ever. One
 /// restart cures it, for the operator's candidate as for a generation of ours.
-fn nudge_deaf_kubelet(draft: &mut Draft<'_>, id: &ComponentId, mut trial: Probation) {
+fn restart_unresponsive_kubelet(draft: &mut Draft<'_>, id: &ComponentId, mut trial: Probation) {
     if trial.unstarted < kubelet::patience(draft) || kubelet::has_reacted(draft, id) || draft.hold.is_some() {
         return;
     }

@@ -37,11 +37,11 @@ pub(super) fn note(
     let policy = material.policy;
     match &record.state {
         ComponentState::Held(held) => format!("held: {}", held.why),
-        ComponentState::RollingBack(rollback) if rollback.vacated.is_some() => {
-            format!("suspended: {}: {}", rollback.why, StageView::from(rollback.stage))
+        ComponentState::Replacing(r) if r.suspended_for().is_some() => {
+            format!("suspended: {}: {}", r.why, StageView::from(&r.stage))
         }
-        ComponentState::RollingBack(rollback) => {
-            format!("rolling back to generation {}: {}", rollback.to, StageView::from(rollback.stage))
+        ComponentState::Replacing(r) => {
+            format!("rolling back to generation {}: {}", r.to, StageView::from(&r.stage))
         }
         ComponentState::Probation(probation) => {
             let trial = trial(probation, policy.candidate_soak, until_deadline(material, record, probation));
@@ -136,7 +136,7 @@ pub(super) fn next(
     // What waits for evidence alone goes on whatever holds the hands.
     let acts = matches!(
         record.state,
-        ComponentState::Probation(_) | ComponentState::RollingBack(_) | ComponentState::Missing { .. }
+        ComponentState::Probation(_) | ComponentState::Replacing(_) | ComponentState::Missing { .. }
     ) || stands_still(record, assessment);
     match (acts, hindrance(material)) {
         (true, Some(hindrance)) => format!("nothing: {hindrance}. Otherwise: {plain}"),
@@ -178,11 +178,11 @@ fn undisturbed(material: ReportInput<'_>, record: &Record, assessment: Option<&A
             )
         }
         ComponentState::Held(held) => format!("the operator must act: {}", held.next_step),
-        ComponentState::RollingBack(rollback) if rollback.vacated.is_some() => {
-            format!("generation {} is deployed when the restore ends: {}", rollback.to, StageView::from(rollback.stage))
+        ComponentState::Replacing(r) if r.suspended_for().is_some() => {
+            format!("generation {} is deployed when the restore ends: {}", r.to, StageView::from(&r.stage))
         }
-        ComponentState::RollingBack(rollback) => {
-            format!("generation {} is deployed: {}", rollback.to, StageView::from(rollback.stage))
+        ComponentState::Replacing(r) => {
+            format!("generation {} is deployed: {}", r.to, StageView::from(&r.stage))
         }
         ComponentState::Probation(p) => {
             let good = back;

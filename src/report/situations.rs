@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::input::Process;
 use super::testing::{Scene, at, digest, event, generation, good, id, kubeadm, remote, rollback, snapshots};
-use crate::model::component_state::{Held, Probation, Stage, Until, Vacated};
+use crate::model::component_state::{Held, Probation, Purpose, Replacement, Stage, Until};
 use crate::model::event::EventKind;
 use crate::model::inhibitor::Inhibitor;
 use crate::model::lineage::{ApiStop, WrongData, WrongDataKind};
@@ -64,7 +64,7 @@ pub(super) const ALL: &[Situation] = &[
     }),
     ("a rollback", API, |s| {
         s.candidate(API);
-        s.record(API).state = ComponentState::RollingBack(rollback(Stage::AwaitingServing));
+        s.record(API).state = ComponentState::Replacing(rollback(Stage::awaiting_serving()));
         bad(s, API, Verdict::Down, "its container exited with code 1");
         s.last.push(event(
             EventKind::State,
@@ -75,9 +75,8 @@ pub(super) const ALL: &[Situation] = &[
         ));
     }),
     ("a restore", "etcd", |s| {
-        let vacated = Some(Vacated { longest: Duration::from_secs(3600) });
-        s.record("etcd").state =
-            ComponentState::RollingBack(crate::model::component_state::Rollback { vacated, ..rollback(Stage::Vacant) });
+        let purpose = Purpose::Suspend { longest: Duration::from_secs(3600) };
+        s.record("etcd").state = ComponentState::Replacing(Replacement { purpose, ..rollback(Stage::Suspended) });
         bad(s, "etcd", Verdict::Down, "no container of it runs");
     }),
     ("deleted", SCHEDULER, |s| missing(s, SCHEDULER, Gone::Deleted)),

@@ -9,7 +9,7 @@ use super::input::{Agent, Process, ReportInput};
 use super::status::{Component, Status};
 use super::{Explanation, Planned};
 use crate::feature::View;
-use crate::model::component_state::{Probation, Rollback, Stage, Way, Wish};
+use crate::model::component_state::{Initiator, Method, Probation, Purpose, Replacement, Stage};
 use crate::model::event::EventKind;
 use crate::model::generation::Stored;
 use crate::model::inhibitor::Inhibitor;
@@ -174,8 +174,9 @@ impl Scene {
 }
 
 /// A replacement of generation 2 by generation 1.
-pub(super) fn rollback(stage: Stage) -> Rollback {
-    Rollback { from: Some(2), wish: Wish::Operator, way: Way::InPlace, stage, ..Rollback::to(1, "asked for") }
+pub(super) fn rollback(stage: Stage) -> Replacement {
+    let purpose = Purpose::RollBack { from: Some(2), initiator: Initiator::Operator };
+    Replacement { method: Method::Rename, stage, ..Replacement::new(purpose, 1, "asked for") }
 }
 
 /// What a request comes to that leads from one memory to another.

@@ -30,7 +30,7 @@ impl TaskInput {
             (_, Some(process), _) => Some(format!("kubeadm is at work (pid {})", process.pid)),
             (Some(_), None, _) => Some("an operator is about to work on this node (paused)".to_owned()),
             // The change may convert the data to a form that no older etcd opens.
-            (None, None, Some(slot @ (ComponentState::Probation(_) | ComponentState::RollingBack(_)))) => {
+            (None, None, Some(slot @ (ComponentState::Probation(_) | ComponentState::Replacing(_)))) => {
                 Some(format!("etcd is {slot}"))
             }
             (None, None, _) => None,

@@ -38,7 +38,7 @@ fn a_backup_file_that_takes_the_pod_over_is_moved_out_and_the_pod_comes_back() {
 }
 
 #[test]
-fn an_intruder_is_only_named_when_configured_so() {
+fn a_duplicate_is_only_named_when_configured_so() {
     let mut world = World::adopted();
     world.policy.duplicates = crate::model::policy::Duplicates::Report;
     world.write("z.yaml", &manifest(API, "--v=9"));

@@ -74,7 +74,7 @@ fn t21_q3_what_was_put_back_and_went_or_broke_while_paused_is_left() {
         world.write(FILE, "a: [");
         world.until(30, "put back", |w| w.files[FILE].0 == manifest(API, ""));
         world.run(2);
-        assert!(matches!(world.state(API), ComponentState::RollingBack(_)), "{what}: it serves: nothing was shown");
+        assert!(matches!(world.state(API), ComponentState::Replacing(_)), "{what}: it serves: nothing was shown");
         world.ask(&Request::Pause { seconds: 3600, reason: String::new() }).unwrap();
         world.steps.clear();
         if breaks {

@@ -25,7 +25,7 @@ fn an_operators_rollback_goes_through_while_paused() {
     world.until(400, "steady on 2", |w| matches!(w.state(API), ComponentState::Steady { good: 2 }));
     world.ask(&Request::Pause { seconds: 1800, reason: String::new() }).unwrap();
     world.ask(&Request::Rollback { component: id(API), to: None }).unwrap();
-    assert!(matches!(world.state(API), ComponentState::RollingBack(_)), "under way at once: {}", world.state(API));
+    assert!(matches!(world.state(API), ComponentState::Replacing(_)), "under way at once: {}", world.state(API));
     world.until(60, "on 1", |w| matches!(w.state(API), ComponentState::Steady { good: 1 }));
     assert!(!world.says("by somebody else"), "{}", world.story());
 }
@@ -147,7 +147,7 @@ fn a_deleted_manifest_comes_back_as_the_pinned_generation() {
 }
 
 #[test]
-fn an_intruder_is_moved_out_from_beside_what_stands_whatever_is_pinned() {
+fn a_duplicate_is_moved_out_from_beside_what_stands_whatever_is_pinned() {
     let mut world = with_two();
     world.ask(&pin(Some(1))).unwrap();
     world.write("kube-apiserver.yaml.bak", &manifest(API, "--v=9"));
@@ -158,7 +158,7 @@ fn an_intruder_is_moved_out_from_beside_what_stands_whatever_is_pinned() {
 }
 
 #[test]
-fn where_only_an_intruder_still_holds_the_pod_the_pinned_generation_takes_its_place() {
+fn where_only_a_duplicate_still_holds_the_pod_the_pinned_generation_takes_its_place() {
     let mut world = with_two();
     world.ask(&pin(Some(1))).unwrap();
     world.write(FILE, "a: [");
@@ -245,7 +245,7 @@ fn a_quarantined_generation_that_stands_goes_at_once_also_while_paused() {
     let mut world = with_two();
     world.ask(&Request::Pause { seconds: 1800, reason: String::new() }).unwrap();
     world.ask(&quarantine(None)).unwrap();
-    assert!(matches!(world.state(API), ComponentState::RollingBack(_)), "{}", world.state(API));
+    assert!(matches!(world.state(API), ComponentState::Replacing(_)), "{}", world.state(API));
     world.until(60, "on 1", |w| back_to_good(w, API));
     assert!(world.says("generation 2 is quarantined, because the operator says so: it leaks"), "{}", world.story());
     assert_eq!(world.inactive[FILE], manifest(API, ""), "the quarantined one is no offer: {}", world.story());

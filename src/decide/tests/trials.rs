@@ -198,7 +198,7 @@ fn the_next_look_comes_soon_while_something_is_about_to_be_decided() {
     world.run(3);
     assert_eq!(pace(&world), Pace::Watchful, "a candidate that has not served: {}", world.state(API));
     world.write(FILE, &manifest(API, "--crash"));
-    world.until(60, "going back", |w| matches!(w.state(API), ComponentState::RollingBack(_)));
+    world.until(60, "going back", |w| matches!(w.state(API), ComponentState::Replacing(_)));
     assert_eq!(pace(&world), Pace::Busy, "a replacement");
     world.until(60, "known-good back", |w| back_to_good(w, API));
     world.write(FILE, &manifest(API, "--v=3"));

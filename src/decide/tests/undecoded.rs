@@ -162,7 +162,7 @@ fn a_pause_stops_neither_the_notice_nor_the_evidence() {
     world.run(60);
     world.assert_untouched();
     assert!(notice(&world, API).unwrap().contains("has started no pod of it for 20 s"), "{}", world.story());
-    assert!(world.says("suspended: paused"), "{}", world.story());
+    assert!(world.says("inhibited: paused"), "{}", world.story());
     world.ask(&Request::Resume { component: None }).unwrap();
     world.run(1);
     assert!(stands(&world, &manifest(API, "")), "{}", world.story());
@@ -183,7 +183,7 @@ fn a_kubelet_that_may_hang_is_given_longer() {
 fn what_somebody_writes_while_we_go_back_is_left_to_the_kubelet() {
     let mut world = World::adopted();
     world.write(FILE, &manifest(API, "--crash"));
-    world.until(300, "rolling back", |w| matches!(w.state(API), ComponentState::RollingBack(_)));
+    world.until(300, "rolling back", |w| matches!(w.state(API), ComponentState::Replacing(_)));
     let text = yaml_1_1(API, "--v=3");
     world.write(FILE, &text);
     world.run(300);
