@@ -70,7 +70,7 @@ impl Node {
         let (mut agent, _) = Agent::start(&node.settings).await.unwrap();
         // A file is settled when it has looked the same for a moment.
         for _ in 0..100 {
-            agent.pass(None).await;
+            agent.pass().await;
             let kept = agent.memory.components.values().any(|record| !record.generations.is_empty());
             if kept && !agent.guard.numbers(&ComponentId::system("kube-scheduler")).is_empty() {
                 break;
@@ -112,7 +112,7 @@ async fn q11_after_a_downgrade_the_manifest_is_back_and_the_newer_memory_stays()
     let path = node.memory_file().display().to_string();
     assert!(found.iter().any(|event| event.kind == EventKind::Agent && event.to.contains(&path)), "{found:?}");
     for _ in 0..3 {
-        agent.pass(None).await;
+        agent.pass().await;
     }
     let file =
         NewerFile { path: node.memory_file(), version: u64::from(FORMAT.version()) + 1, known: FORMAT.version() };
@@ -124,13 +124,13 @@ async fn q11_after_a_downgrade_the_manifest_is_back_and_the_newer_memory_stays()
     );
 
     let pause = Request::Pause { seconds: 60, reason: String::new() };
-    let answers = [agent.plan(&pause).await.2, agent.pass(Some(&pause)).await.answer.unwrap().2];
+    let answers = [agent.plan(&pause).await.granted, agent.pass_request(&pause).await.1.granted];
     assert!(answers.iter().all(|answer| matches!(answer, Err(Refusal::NotActing { .. }))), "{answers:?}");
     // Another generation is not kept, and its manifest is not touched.
     let another = GOOD.replace("[kube-scheduler]", "[kube-scheduler, --v=9]");
     fs::write(node.manifest(), &another).unwrap();
     for _ in 0..3 {
-        agent.pass(None).await;
+        agent.pass().await;
     }
     agent.settle();
     drop(agent);
@@ -155,7 +155,7 @@ async fn q11_after_an_upgrade_the_rollback_goes_on_and_the_memory_is_lifted() {
         _ => None,
     };
     for _ in 0..100 {
-        agent.pass(None).await;
+        agent.pass().await;
         if stage(&agent) != Some(Stage::AwaitingGone) {
             break;
         }

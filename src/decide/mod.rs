@@ -88,12 +88,22 @@ pub struct Scene<'a> {
     pub policy: &'a Policy,
 }
 
-/// Decides. A request is answered next to the decision: granted, or refused with a reason.
-pub fn decide(scene: Scene<'_>, memory: &Memory, request: Option<&Request>) -> (Decision, Option<Result<(), Refusal>>) {
+/// Decides a pass.
+pub fn decide(scene: Scene<'_>, memory: &Memory) -> Decision {
+    pass(scene, memory, |_| ()).0
+}
+
+/// Decides a pass that has a request, which is granted, or refused with a reason.
+pub fn decide_request(scene: Scene<'_>, memory: &Memory, request: &Request) -> (Decision, Result<(), Refusal>) {
+    pass(scene, memory, |draft| request::take(draft, request))
+}
+
+/// The one loop. The request comes before all else, so that its first step belongs to this pass.
+fn pass<A>(scene: Scene<'_>, memory: &Memory, request: impl FnOnce(&mut Draft<'_>) -> A) -> (Decision, A) {
     let mut draft = Draft::new(scene, memory.clone());
     draft.memory.grow_older(scene.tick.credit);
     inhibitors::expire_pause(&mut draft);
-    let answer = request.map(|request| request::take(&mut draft, request));
+    let answer = request(&mut draft);
     go_on(&mut draft);
     let hold = inhibitors::of(&draft);
     inhibitors::tell(&mut draft, hold.as_ref());

@@ -9,8 +9,7 @@ use tokio::time::{Instant, sleep};
 
 use super::failure::{Exit, Failure};
 use crate::act;
-use crate::agent;
-use crate::agent::Agent;
+use crate::agent::{self, Agent, Decided};
 use crate::config::Settings;
 use crate::control::Execution;
 use crate::feature::View;
@@ -141,19 +140,16 @@ impl Offline {
             Agent::start(&self.settings).await.map_err(|error| Failure::unreachable(error.to_string()))?;
         found.iter().for_each(&mut *tell);
         for _ in 0..WARM_UP {
-            agent.pass(None).await.events.iter().for_each(&mut *tell);
+            agent.pass().await.iter().for_each(&mut *tell);
             sleep(self.settings.probes.interval.min(Duration::from_secs(2))).await;
         }
         if how == Execution::DryRun {
-            let (before, decision, granted) = agent.plan(&request).await;
+            let Decided { before, decision, granted } = agent.plan(&request).await;
             granted?;
             return Ok(Planned::new(&request, &before, &decision));
         }
-        let pass = agent.pass(Some(&request)).await;
-        pass.events.iter().for_each(&mut *tell);
-        let Some((before, decision, granted)) = pass.answer else {
-            return Err(Failure::failed("the request got no decision".to_owned()));
-        };
+        let (events, Decided { before, decision, granted }) = agent.pass_request(&request).await;
+        events.iter().for_each(&mut *tell);
         granted?;
         let planned = Planned::new(&request, &before, &decision);
         if let Request::Rollback { component, .. } | Request::Quarantine { component, .. } = &request
@@ -235,6 +231,6 @@ async fn conclude(
             () = sleep(rest) => {}
             () = agent.woken() => {}
         }
-        agent.pass(None).await.events.iter().for_each(&mut *tell);
+        agent.pass().await.iter().for_each(&mut *tell);
     }
 }

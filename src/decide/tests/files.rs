@@ -117,7 +117,7 @@ fn n15_a_known_good_image_that_is_gone_is_said_before_the_outage() {
     let mut world = World::adopted();
     world.absent_images.insert("kube-scheduler:v1.34.2".to_owned());
     world.pods.clear();
-    world.pass(None);
+    world.pass();
     assert!(world.says("could not be put back: its image kube-scheduler:v1.34.2"), "{}", world.story());
 }
 

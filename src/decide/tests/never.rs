@@ -224,7 +224,7 @@ fn never_5_one_look_moves_nothing() {
             for (what, begin, end) in &glimpses {
                 begin(&mut world, who);
                 world.seconds += 1;
-                world.pass(None);
+                world.pass();
                 end(&mut world, who);
                 world.run(8);
                 assert_eq!(world.steps.iter().filter(|step| step.touches_node()).count(), 0, "{who}: {what}");

@@ -122,7 +122,7 @@ fn what_cannot_be_emptied_is_refused_with_a_reason() {
     assert!(refused(ask(&mut world, "etcd")).contains("kubeadm"));
     world.busy.pop();
     world.write(ETCD, "");
-    world.pass(None);
+    world.pass();
     assert!(refused(ask(&mut world, "etcd")).contains("is being replaced"), "{}", world.state("etcd"));
     let mut world = emptied();
     assert!(refused(ask(&mut world, "etcd")).contains("is being replaced"));

@@ -32,7 +32,7 @@ fn q16_nothing_is_undone_before_the_kubelet_has_shown_that_it_does_not_run_it() 
         };
         world.seconds += 1;
         world.pods.insert(id(API), pod(world));
-        world.pass(None);
+        world.pass();
     };
     let silent: Happens = |world| {
         world.runtime_dead = Some(Symptom::new(SymptomKind::Refused, "gone"));
@@ -42,7 +42,7 @@ fn q16_nothing_is_undone_before_the_kubelet_has_shown_that_it_does_not_run_it() 
         world.run(6);
         world.seconds += 300;
         world.restart_agent();
-        world.pass(None);
+        world.pass();
     };
     let kubelet_restarts: Happens = |world| {
         world.run(15);

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::decide::{Scene, concluded, decide};
+use crate::decide::{Scene, concluded, decide, decide_request};
 use crate::judge::{History, judge};
 use crate::model::config_files::generation_digest;
 use crate::model::etcd::{Agreed, Member, MemberStatus};
@@ -288,7 +288,7 @@ impl World {
         for _ in 0..seconds {
             self.seconds += 1;
             self.kubelet();
-            self.pass(None);
+            self.pass();
         }
     }
 
@@ -304,7 +304,7 @@ impl World {
     }
 
     pub(super) fn ask(&mut self, request: &Request) -> Result<(), Refusal> {
-        self.pass(Some(request)).expect("a request is answered")
+        self.pass_with(|scene, memory| decide_request(scene, memory, request))
     }
 
     /// The agent is killed and starts again: what judging remembered is gone, the memory is not.
@@ -325,7 +325,11 @@ impl World {
         self.restart_agent();
     }
 
-    pub(super) fn pass(&mut self, request: Option<&Request>) -> Option<Result<(), Refusal>> {
+    pub(super) fn pass(&mut self) {
+        self.pass_with(|scene, memory| (decide(scene, memory), ()));
+    }
+
+    fn pass_with<A>(&mut self, decide: impl FnOnce(Scene<'_>, &Memory) -> (Decision, A)) -> A {
         let now = self.moment();
         let tick = Tick::after(self.last.replace(now), now, Duration::from_secs(10));
         let seen = self.observe(now);
@@ -334,7 +338,7 @@ impl World {
         self.history = history;
         self.judged = judged.clone();
         let scene = Scene { tick, seen: &seen, judged: &judged, policy: &self.policy };
-        let (decision, answer) = decide(scene, &self.memory, request);
+        let (decision, answer) = decide(scene, &self.memory);
         self.memory = decision.memory;
         self.events.extend(decision.events);
         for step in decision.plan {
