@@ -33,13 +33,13 @@ pub(super) fn tell(draft: &mut Draft<'_>) {
         let Some(status) = draft.scene.seen.etcd.get(&id) else { continue };
         // A member that says nothing takes nothing back.
         let why = leaderless(draft, &id, status);
-        if why.is_some() || status.own.is_some() {
+        if why.is_some() || status.own.is_ok() {
             for about in LEADERLESS {
                 let text = why.clone().and_then(|(of, text)| (of == about).then_some(text));
                 once(draft, &id, about, text);
             }
         }
-        if status.own.is_none() {
+        if status.own.is_err() {
             continue;
         }
         let growth = growth(draft, &id, status);
@@ -168,7 +168,7 @@ fn certificates(draft: &Draft<'_>, id: &ComponentId) -> Option<String> {
 
 fn versions(status: &EtcdStatus) -> Option<String> {
     let others = status.other_versions();
-    let own = status.own.as_ref()?;
+    let own = status.own.as_ref().ok()?;
     (!others.is_empty()).then(|| {
         format!(
             "members of several versions: this one runs {}, {}; this is supported only during an upgrade; next: finish \

@@ -1259,7 +1259,7 @@ fn member_says(change: impl FnOnce(&mut EtcdStatus)) -> Observation {
     let mut status = EtcdStatus {
         target: "etcd".to_owned(),
         at: seen.at.boot,
-        own: Some(own),
+        own: Ok(own),
         members: Some(vec![member(1), member(2), member(3)]),
         ..EtcdStatus::default()
     };
@@ -1319,8 +1319,7 @@ fn n21_a_member_without_a_leader_names_the_cluster_and_who_does_not_answer() {
 /// It has started, and takes no questions before it has a leader; the others say this of themselves.
 fn started_alone(leaderless: u64, change: impl FnOnce(&mut EtcdStatus)) -> Observation {
     let mut seen = member_says(|status| {
-        status.own = None;
-        status.silent = Some(Symptom::new(SymptomKind::TimedOut, "accepted the connection and did not finish"));
+        status.own = Err(Symptom::new(SymptomKind::TimedOut, "accepted the connection and did not finish"));
         let leaderless_for = Duration::from_secs(leaderless);
         status.metrics = Some(Metrics { has_leader: Some(false), leaderless_for, ..Metrics::default() });
         change(status);

@@ -35,7 +35,7 @@ impl TaskInput {
             }
             (None, None, _) => None,
         };
-        let answered = status.filter(|status| status.own.is_some()).map(|status| status.at);
+        let answered = status.filter(|status| status.own.is_ok()).map(|status| status.at);
         // A snapshot of other data than the data on record does not count.
         let answered = answered.filter(|_| member.is_some_and(|m| decide::serves_the_record(memory, &m.component)));
         (Self { member: member.cloned(), answers: answered.is_some(), work_ahead }, answered)

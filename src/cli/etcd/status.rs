@@ -47,7 +47,7 @@ pub(super) async fn status(settings: &Settings, output: Format) -> Result<Exit, 
 
 /// How the database grew until now, by what the agent wrote down.
 pub(super) fn growth(known: &EtcdHistory, status: &EtcdStatus, at: Timestamp) -> Option<Growth> {
-    let own = status.own.as_ref()?;
+    let own = status.own.as_ref().ok()?;
     known.of(own.cluster)?.growth(Size { at, bytes: own.db_size? })
 }
 

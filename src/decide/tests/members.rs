@@ -113,7 +113,7 @@ fn one_answer_of_less_decides_nothing_nor_does_the_same_answer_again() {
 fn never_5_a_member_that_lags_and_has_no_quorum_is_not_the_past() {
     let mut world = heard();
     world.etcd_says(|status| {
-        (status.own.as_mut().unwrap().revision, status.agreed) = (10, None);
+        (status.own.as_mut().unwrap().revision, status.agreed) = (10, crate::model::EtcdStatus::default().agreed);
     });
     world.run(60);
     world.assert_untouched();

@@ -241,8 +241,8 @@ fn hang(world: &mut World, who: &str) {
 
 fn no_leader(world: &mut World, lost: bool) {
     world.etcd_says(|status| {
-        let Some(own) = &mut status.own else { return };
+        let Ok(own) = &mut status.own else { return };
         own.leader = if lost { None } else { Some(own.member) };
-        status.agreed = if lost { None } else { super::world::agreed() };
+        status.agreed = if lost { crate::model::EtcdStatus::default().agreed } else { Ok(super::world::agreed()) };
     });
 }

@@ -630,8 +630,9 @@ impl World {
         for status in answers.values_mut() {
             status.at = Duration::from_secs(self.etcd_answered.unwrap_or(self.seconds));
             if !serves {
-                let silent = Some(Symptom::new(SymptomKind::Refused, "nothing listens there"));
-                *status = EtcdStatus { own: None, agreed: None, members: None, store: None, silent, ..status.clone() };
+                let why = Symptom::new(SymptomKind::Refused, "nothing listens there");
+                (status.own, status.agreed) = (Err(why.clone()), Err(why));
+                (status.members, status.store) = (None, None);
             }
         }
         answers
@@ -726,7 +727,7 @@ fn single_member() -> EtcdStatus {
     EtcdStatus {
         target: "https://127.0.0.1:2379".to_owned(),
         at: Duration::ZERO,
-        own: Some(MemberStatus {
+        own: Ok(MemberStatus {
             version: "3.5.16".to_owned(),
             cluster: 0xc1,
             member: 1,
@@ -742,8 +743,7 @@ fn single_member() -> EtcdStatus {
             alarms: Vec::new(),
             errors: Vec::new(),
         }),
-        silent: None,
-        agreed: agreed(),
+        agreed: Ok(agreed()),
         store: store("u"),
         members: Some(vec![member(1)]),
         ..EtcdStatus::default()
@@ -767,8 +767,8 @@ pub(super) fn restored(fingerprint: u32) -> WalOrigin {
 }
 
 /// What a linearizable read of it finds.
-pub(super) fn agreed() -> Option<Agreed> {
-    Some(Agreed { cluster: 0xc1, member: 1, term: 5, revision: 1000 })
+pub(super) fn agreed() -> Agreed {
+    Agreed { cluster: 0xc1, member: 1, term: 5, revision: 1000 }
 }
 
 pub(super) fn member(id: u64) -> Member {
