@@ -99,5 +99,5 @@ pub(super) fn serves_again(draft: &mut Draft<'_>, id: &ComponentId, to: u32) {
 pub(super) fn depends_on_the_unwell(draft: &Draft<'_>, id: &ComponentId) -> bool {
     let needed = draft.record(id).and_then(|record| record.role.depends_on());
     let judged = &draft.scene.judged.components;
-    judged.iter().any(|(other, a)| other != id && Some(a.role) == needed && a.verdict != Verdict::Healthy)
+    judged.iter().any(|(other, a)| other != id && Some(a.role) == needed && a.verdict() != Verdict::Healthy)
 }

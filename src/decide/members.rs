@@ -123,7 +123,7 @@ fn disk(status: &EtcdStatus) -> Option<String> {
 
 /// Why it has no leader, where it has none, and the key of that notice.
 fn leaderless(draft: &Draft<'_>, id: &ComponentId, status: &EtcdStatus) -> Option<(Notice, String)> {
-    let assessment = draft.assessment(id).filter(|assessment| assessment.verdict != Verdict::Healthy)?;
+    let assessment = draft.assessment(id).filter(|assessment| assessment.verdict() != Verdict::Healthy)?;
     if status.is_cut_off() {
         let alone = "the other members agree without this one, which knows no leader";
         return Some(match status.peers_refuse.first_key_value() {
@@ -157,7 +157,7 @@ fn leaderless(draft: &Draft<'_>, id: &ComponentId, status: &EtcdStatus) -> Optio
 /// Whoever does not take whose certificate, the files are to be compared in both directions; of peers it is told above.
 fn certificates(draft: &Draft<'_>, id: &ComponentId) -> Option<String> {
     let cut_off = draft.scene.seen.etcd.get(id).is_some_and(EtcdStatus::is_cut_off);
-    let assessment = draft.assessment(id).filter(|assessment| assessment.verdict != Verdict::Healthy && !cut_off)?;
+    let assessment = draft.assessment(id).filter(|assessment| assessment.verdict() != Verdict::Healthy && !cut_off)?;
     let Some(Cause::KeyMaterial { detail }) = &assessment.cause else { return None };
     Some(format!(
         "key material does not fit: {detail}; nothing is rolled back for that; next: compare --cert-file and \
@@ -190,7 +190,7 @@ fn hold_corrupt(draft: &mut Draft<'_>, id: &ComponentId, status: &EtcdStatus) {
     );
     let stands = record.deployed.as_ref().and_then(|stands| record.by_digest(stands.digest));
     let Some(over) = stands.map(|generation| generation.number) else { return };
-    if corrupt && free && assessment.verdict == Verdict::Failing {
+    if corrupt && free && assessment.verdict() == Verdict::Failing {
         let why = assessment.evidence.first().cloned().unwrap_or_default();
         let next = format!("`lastgood explain {id}` says how; when the alarm is disarmed, `lastgood resume {id}`");
         draft.hold_back(id, Some(over), why, next, Until::Person);

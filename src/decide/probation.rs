@@ -42,7 +42,7 @@ pub(super) fn step(draft: &mut Draft<'_>, id: &ComponentId, mut trial: Probation
     }
     let Some(assessment) = draft.assessment(id) else { return };
     let absent = absent_image(draft, id, file);
-    if assessment.verdict == Verdict::Unknown {
+    if assessment.verdict() == Verdict::Unknown {
         return;
     }
     let credit = draft.credit();
@@ -61,7 +61,7 @@ pub(super) fn step(draft: &mut Draft<'_>, id: &ComponentId, mut trial: Probation
         trial.crashes += crashes;
         trial.healthy = Duration::ZERO;
     }
-    if assessment.verdict == Verdict::Healthy && assessment.reads == Reads::All {
+    if assessment.verdict() == Verdict::Healthy && assessment.reads == Reads::All {
         // Without what it depends on, it can do nothing that would prove it, however well it looks.
         trial.healthy += if change_set::depends_on_the_unwell(draft, id) { Duration::ZERO } else { credit };
         trial.failing = Duration::ZERO;
@@ -158,7 +158,7 @@ fn excuses(draft: &Draft<'_>, id: &ComponentId, trial: &Probation, cause: &Cause
 /// decides, so that controller manager and scheduler, crashing once each over one hiccup, condemn nobody. It adds up: a
 /// dependent that crashes over and over answers for a while after each start.
 fn harm(trial: &Probation, draft: &Draft<'_>, assessment: &Assessment) -> Duration {
-    let Some(harmed) = &assessment.breaks_dependent else { return trial.harm };
+    let Some(harmed) = assessment.breaks_dependent() else { return trial.harm };
     let crashed = draft.scene.judged.components.get(harmed).is_some_and(|a| a.crash.is_some());
     trial.harm + if crashed { draft.scene.policy.unhealthy_grace / 3 } else { draft.credit() }
 }
@@ -202,7 +202,7 @@ fn fault(
         )));
     }
     if trial.harm >= policy.unhealthy_grace {
-        let harmed = assessment.breaks_dependent.as_ref().map(ToString::to_string).unwrap_or_default();
+        let harmed = assessment.breaks_dependent().map(ToString::to_string).unwrap_or_default();
         return Some(Fault::Own(format!("{harmed} became unhealthy after this change, and has not changed itself")));
     }
     let deadline = policy.deadline_of(draft.record(id).and_then(|record| record.generations.get(&trial.candidate)));

@@ -63,7 +63,7 @@ pub(super) fn advance(draft: &mut Draft<'_>, id: &ComponentId, mut r: Replacemen
         draft.enter(id, back, &format!("{}, which lastgood cannot read, was put in place by somebody else", file.name));
         return Flow::LookAgain;
     }
-    let explained = draft.assessment(id).is_some_and(|a| a.cause.is_some() || a.verdict == Verdict::Unknown);
+    let explained = draft.assessment(id).is_some_and(|a| a.cause.is_some() || a.verdict() == Verdict::Unknown);
     if !matches!(r.stage, Stage::AwaitingServing { .. }) || !explained {
         r.in_stage += draft.credit();
     }

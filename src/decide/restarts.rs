@@ -100,7 +100,7 @@ pub(super) fn standing(draft: &Draft<'_>, back: &WentBack, id: &ComponentId) -> 
     if matches!(record.state, ComponentState::Missing { .. }) {
         return RestartNeed::Fresh;
     }
-    let serving = draft.assessment(id).is_some_and(|a| a.serving && a.verdict == Verdict::Healthy);
+    let serving = draft.assessment(id).is_some_and(|a| a.serving && a.verdict() == Verdict::Healthy);
     if serving && running(draft, id).next().is_some() { RestartNeed::Fresh } else { RestartNeed::Awaited(None) }
 }
 

@@ -145,12 +145,12 @@ fn adopt(draft: &mut Draft<'_>, id: &ComponentId, number: u32, candidate: u32, h
         return draft.enter(id, slot, "its manifest changed before it was proven");
     }
     let Some(assessment) = draft.assessment(id) else { return };
-    let healthy = match (assessment.verdict, &assessment.reads) {
+    let healthy = match (assessment.verdict(), &assessment.reads) {
         (Verdict::Healthy, Reads::All) => healthy + draft.credit(),
         (Verdict::Healthy | Verdict::Unknown, _) => healthy,
         _ => Duration::ZERO,
     };
-    let unproven = match (&assessment.verdict, &assessment.reads) {
+    let unproven = match (&assessment.verdict(), &assessment.reads) {
         (Verdict::Healthy, Reads::Other { why } | Reads::CannotTell { why }) => {
             Some(format!("unproven: {why}; it is no rollback target until its process restarts"))
         }
@@ -169,7 +169,7 @@ fn adopt(draft: &mut Draft<'_>, id: &ComponentId, number: u32, candidate: u32, h
 /// What is deployed is known-good. Where it is unhealthy nevertheless, nothing changed, so nothing is rolled back (Q9).
 fn ailing(draft: &mut Draft<'_>, id: &ComponentId) {
     let Some(assessment) = draft.assessment(id) else { return };
-    let text = match assessment.verdict {
+    let text = match assessment.verdict() {
         Verdict::Healthy | Verdict::Unknown | Verdict::Starting => None,
         verdict => Some(match &assessment.cause {
             Some(cause) => format!("{verdict}: waiting until its cause is gone: {cause}"),

@@ -15,7 +15,7 @@ use crate::model::memory::{Deployed, Pause, Pin};
 use crate::model::notice::{NodeNotice, Notice};
 use crate::model::observation::Gone;
 use crate::model::policy::Mode;
-use crate::model::verdict::{Cause, CrashLoop, ProcessActivity, Reads, Stall};
+use crate::model::verdict::{Cause, CrashLoop, Health, ProcessActivity, Reads, Stall};
 use crate::model::{ComponentState, Trust, Verdict};
 
 /// A situation: its name, the component it is about, and what makes it.
@@ -56,7 +56,7 @@ pub(super) const ALL: &[Situation] = &[
     ("a candidate that breaks a dependent", API, |s| {
         let probation = s.candidate(API);
         s.record(API).state = ComponentState::Probation(probation);
-        s.assessment(API).breaks_dependent = Some(id(SCHEDULER));
+        s.assessment(API).health = Health::Healthy { breaks_dependent: Some(id(SCHEDULER)) };
     }),
     ("files that the process has not read", API, |s| {
         s.candidate(API);
@@ -186,7 +186,8 @@ pub(super) fn scene(name: &str) -> Scene {
 
 fn bad(scene: &mut Scene, name: &str, verdict: Verdict, evidence: &str) {
     let assessment = scene.assessment(name);
-    (assessment.verdict, assessment.since, assessment.evidence) = (verdict, at("20:09:00"), vec![evidence.to_owned()]);
+    (assessment.health, assessment.since, assessment.evidence) =
+        (verdict.into(), at("20:09:00"), vec![evidence.to_owned()]);
 }
 
 fn adopting(scene: &mut Scene, name: &str) {
@@ -201,7 +202,8 @@ fn missing(scene: &mut Scene, name: &str, how: Gone) {
 
 fn stalled(scene: &mut Scene) {
     bad(scene, "etcd", Verdict::Stalled, "it took the connection and did not answer within 2 s");
-    scene.assessment("etcd").stall = Some(Stall { container: "c1".to_owned(), at: ProcessActivity::Stopped });
+    let process = Stall { container: "c1".to_owned(), at: ProcessActivity::Stopped };
+    scene.assessment("etcd").health = Health::Stalled { process: Some(process) };
 }
 
 fn held(scene: &mut Scene) {

@@ -411,7 +411,7 @@ impl Component {
     fn new(material: ReportInput<'_>, id: &ComponentId, record: &Record) -> Self {
         let assessment = material.judgement.and_then(|judgement| judgement.components.get(id));
         let last = record.verdict;
-        let verdict = assessment.map(|a| a.verdict).or(last.map(|(v, _)| v)).unwrap_or(Verdict::Unknown);
+        let verdict = assessment.map(|a| a.verdict()).or(last.map(|(v, _)| v)).unwrap_or(Verdict::Unknown);
         let policy = material.policy;
         let (mut trial, mut replacement, mut held) = (None, None, None);
         match &record.state {

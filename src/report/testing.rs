@@ -114,7 +114,7 @@ impl Scene {
         self.memory.components.insert(id(name), record);
         let assessment = Assessment {
             role,
-            verdict: Verdict::Healthy,
+            health: Verdict::Healthy.into(),
             since: at("20:00:10"),
             watched: Duration::from_secs(590),
             serving: true,
@@ -123,9 +123,7 @@ impl Scene {
             crash: None,
             uid: Some("abc".to_owned()),
             reads: Reads::All,
-            breaks_dependent: None,
             address_in_use: false,
-            stall: None,
         };
         self.judgement.components.insert(id(name), assessment);
     }

@@ -112,7 +112,7 @@ impl Look {
             let (judged, next) = judge::judge(tick, &seen, &self.memory, history, &settings.policy);
             history = next;
             let assessment = judged.components.get(id);
-            let settled = assessment.is_some_and(|a| matches!(a.verdict, Verdict::Healthy | Verdict::Down));
+            let settled = assessment.is_some_and(|a| matches!(a.verdict(), Verdict::Healthy | Verdict::Down));
             match assessment {
                 Some(assessment) if settled || Instant::now() >= deadline => return Ok(assessment.into()),
                 None if Instant::now() >= deadline => {

@@ -311,7 +311,7 @@ fn assessment(verdict: Verdict, explained: bool) -> Assessment {
     let cause = Cause::Component { id: id("etcd"), verdict: Verdict::Down };
     Assessment {
         role: Role::ApiServer,
-        verdict,
+        health: verdict.into(),
         since: jiff::Timestamp::UNIX_EPOCH,
         watched: Duration::ZERO,
         serving: verdict == Verdict::Healthy,
@@ -320,9 +320,7 @@ fn assessment(verdict: Verdict, explained: bool) -> Assessment {
         crash: None,
         uid: Some("uid".to_owned()),
         reads: if matches!(verdict, Verdict::Down) { Reads::Nothing } else { Reads::All },
-        breaks_dependent: None,
         address_in_use: false,
-        stall: None,
     }
 }
 

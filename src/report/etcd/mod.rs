@@ -93,7 +93,7 @@ impl From<Explanation> for Word {
 impl From<&Assessment> for Word {
     fn from(assessment: &Assessment) -> Self {
         Self {
-            verdict: assessment.verdict,
+            verdict: assessment.verdict(),
             since: None,
             by: Judge::Command,
             evidence: assessment.evidence.clone(),
