@@ -3,6 +3,7 @@
 use super::world::{API, FILE, MOVES, World, back_to_good, id, manifest};
 use crate::model::component::HostService;
 use crate::model::component_state::{KubeletRestarted, Replacement, Stage};
+use crate::model::notice::Notice;
 use crate::model::reading::{Symptom, SymptomKind};
 use crate::model::verdict::ProcessActivity;
 use crate::model::{ComponentState, Lease, Step};
@@ -106,7 +107,7 @@ fn two_components_that_a_kubelet_does_not_start_are_one_restart() {
 fn waits_for_the_kubelet() -> (World, u64) {
     let mut world = World::adopted();
     world.write(FILE, &manifest(API, "--crash"));
-    world.until(60, "it crashed", |w| w.says("crash 1 of the 2"));
+    world.until(60, "it crashed", |w| w.crashes(API) == Some(1));
     let restarted = world.seconds;
     (world.kubelet_started, world.kubelet_heard) = (restarted, false);
     world.until(60, "put in", |w| matches!(w.state(API), ComponentState::Replacing(r) if r.stage.startup().is_some()));
@@ -127,7 +128,7 @@ fn a_rollback_waits_for_a_kubelet_that_was_restarted_shortly_before_and_restarts
     let (mut world, restarted) = waits_for_the_kubelet();
     let taken = when(&mut world, 60, restarts_kubelet, |_| {});
     assert!(taken.len() == 1 && taken[0] >= restarted + PAUSE, "{restarted} {taken:?}\n{}", world.story());
-    assert!(!world.says("lastgood must not restart it now"), "{}", world.story());
+    assert!(!world.noticed(API, Notice::KubeletUnresponsive), "{}", world.story());
     world.until(60, "known-good back", |w| back_to_good(w, API));
 }
 

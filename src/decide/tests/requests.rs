@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::world::{API, FILE, FOUR, World, back_to_good, id, manifest};
+use crate::model::notice::Notice;
 use crate::model::observation::{BusyKind, BusyProcess, Gone};
 use crate::model::plan::Refusal;
 use crate::model::{ComponentState, Request, Trust};
@@ -193,7 +194,7 @@ fn a_pinned_generation_that_cannot_be_had_is_passed_over_with_a_word() {
     world.until(90, "generation 2 serves", |w| {
         matches!(w.state(API), ComponentState::Steady { good: 2 }) && w.serves(API)
     });
-    assert!(world.says("generation 1 is pinned, but is no rollback target: its image"), "{}", world.story());
+    assert!(world.noticed(API, Notice::PinPassedOver), "{}", world.story());
 }
 
 #[test]
@@ -206,7 +207,7 @@ fn q1_a_pin_does_not_change_which_data_is_served() {
     world.write("etcd.yaml", &other("--crash"));
     world.run(2);
     world.until(120, "on 2", |w| matches!(w.state("etcd"), ComponentState::Steady { good: 2 }) && w.serves("etcd"));
-    assert!(world.says("generation 1 is pinned, but is no rollback target: a rollback would change which data"));
+    assert!(world.noticed("etcd", Notice::PinPassedOver));
 }
 
 #[test]
@@ -223,7 +224,7 @@ fn a_pinned_generation_that_fails_a_trial_makes_room_and_stays_known_good() {
     world.write(FILE, &manifest(API, "--sour=320"));
     world.run(2);
     world.until(500, "3 serves again", |w| matches!(w.state(API), ComponentState::Steady { good: 3 }) && w.serves(API));
-    assert!(world.says("is pinned, but is no rollback target: it is what failed"), "{}", world.story());
+    assert!(world.noticed(API, Notice::PinPassedOver), "{}", world.story());
     assert!(world.generation(API, 2).trust.is_known_good(), "{}", world.story());
 }
 

@@ -162,7 +162,7 @@ fn a_pause_stops_neither_the_notice_nor_the_evidence() {
     world.run(60);
     world.assert_untouched();
     assert!(notice(&world, API).unwrap().contains("has started no pod of it for 20 s"), "{}", world.story());
-    assert!(world.says("inhibited: paused"), "{}", world.story());
+    assert!(world.noticed(API, Notice::WouldAct), "{}", world.story());
     world.ask(&Request::Resume { component: None }).unwrap();
     world.run(1);
     assert!(stands(&world, &manifest(API, "")), "{}", world.story());
@@ -199,7 +199,7 @@ fn a_second_file_beside_one_that_we_cannot_read_is_only_told() {
     world.write("kube-apiserver.yaml~", &manifest(API, "--v=9"));
     world.run(120);
     world.assert_untouched();
-    assert!(world.says("keep one of them"), "{}", world.story());
+    assert!(world.noticed(API, Notice::Duplicate), "{}", world.story());
 }
 
 #[test]

@@ -18,8 +18,9 @@ use crate::model::config_files::generation_digest;
 use crate::model::etcd::{Agreed, Member, MemberStatus};
 use crate::model::etcd_data::{DataDir, LockState};
 use crate::model::etcd_data::{KubeSystem, StoreIdentity, WalOrigin};
+use crate::model::event::EventKind;
 use crate::model::kubelet_log::KubeletLog;
-use crate::model::notice::FeatureNotice;
+use crate::model::notice::{FeatureNotice, Notice};
 use crate::model::observation::*;
 use crate::model::plan::Refusal;
 use crate::model::reading::{Probe, Question, Symptom, SymptomKind};
@@ -62,6 +63,7 @@ pub(crate) struct World {
     pub(super) store: BTreeMap<(ComponentId, u32), String>,
     pub(super) inactive: BTreeMap<String, String>,
     pub(super) events: Vec<Event>,
+    noticed: BTreeSet<(ComponentId, Notice)>,
     pub(super) steps: Vec<Step>,
     pub(super) runtime_dead: Option<Symptom>,
     pub(crate) busy: Vec<BusyProcess>,
@@ -148,6 +150,7 @@ impl World {
             store: BTreeMap::new(),
             inactive: BTreeMap::new(),
             events: Vec::new(),
+            noticed: BTreeSet::new(),
             steps: Vec::new(),
             runtime_dead: None,
             busy: Vec::new(),
@@ -206,6 +209,7 @@ impl World {
             );
         }
         world.events.clear();
+        world.noticed.clear();
         world.steps.clear();
         world
     }
@@ -219,6 +223,7 @@ impl World {
         world.run(90);
         assert!(matches!(world.state("etcd"), ComponentState::Steady { good: 1 }), "{}", world.state("etcd"));
         world.events.clear();
+        world.noticed.clear();
         world.steps.clear();
         world
     }
@@ -262,6 +267,29 @@ impl World {
 
     pub(super) fn says(&self, words: &str) -> bool {
         self.events.iter().any(|event| event.to_string().contains(words))
+    }
+
+    /// Whether a notice about a component was given, at any pass.
+    pub(super) fn noticed(&self, name: &str, about: Notice) -> bool {
+        self.noticed.contains(&(id(name), about))
+    }
+
+    /// Whether a component entered a state of this word.
+    pub(super) fn entered(&self, name: &str, word: &str) -> bool {
+        let entered = |event: &Event| event.kind == EventKind::State && event.to.starts_with(word);
+        self.events.iter().any(|event| event.component == Some(id(name)) && entered(event))
+    }
+
+    pub(super) fn is_quarantined(&self, name: &str, number: u32) -> bool {
+        matches!(self.generation(name, number).trust, Trust::Quarantined { .. })
+    }
+
+    /// The crashes that are counted against a candidate, while it is on trial.
+    pub(super) fn crashes(&self, name: &str) -> Option<u32> {
+        match self.state(name) {
+            ComponentState::Probation(trial) => Some(trial.crashes),
+            _ => None,
+        }
     }
 
     pub(super) fn story(&self) -> String {
@@ -341,6 +369,9 @@ impl World {
         let (decision, answer) = decide(scene, &self.memory);
         self.memory = decision.memory;
         self.events.extend(decision.events);
+        let notices =
+            self.memory.components.iter().flat_map(|(id, r)| r.notices.keys().map(|about| (id.clone(), *about)));
+        self.noticed.extend(notices);
         for step in decision.plan {
             if self.hands_fail && step.touches_node() {
                 break;
