@@ -56,12 +56,29 @@ pub enum StartError {
     State(#[from] std::io::Error),
 }
 
-/// What a pass came to.
+/// What was decided about a request.
 #[derive(Debug)]
-pub struct Pass {
-    pub events: Vec<Event>,
-    /// To a request: the memory before, what was decided, and whether it was granted.
-    pub answer: Option<(Memory, Decision, Result<(), Refusal>)>,
+pub struct Decided {
+    /// The memory before.
+    pub before: Memory,
+    pub decision: Decision,
+    pub granted: Result<(), Refusal>,
+}
+
+/// What a pass came to, with what deciding answered besides.
+struct Passed<A> {
+    events: Vec<Event>,
+    /// The memory before.
+    before: Memory,
+    decision: Decision,
+    answer: A,
+}
+
+impl Passed<Result<(), Refusal>> {
+    fn about_request(self) -> (Vec<Event>, Decided) {
+        let Self { events, before, decision, answer: granted } = self;
+        (events, Decided { before, decision, granted })
+    }
 }
 
 pub struct Agent {
@@ -180,8 +197,18 @@ impl Agent {
         Ok((agent, events))
     }
 
-    /// One round. A request is decided by it, under the same rules.
-    pub async fn pass(&mut self, request: Option<&Request>) -> Pass {
+    /// One round.
+    pub async fn pass(&mut self) -> Vec<Event> {
+        self.pass_with(|scene, memory| (decide::decide(scene, memory), ())).await.events
+    }
+
+    /// One round that decides a request as well, under the same rules.
+    pub async fn pass_request(&mut self, request: &Request) -> (Vec<Event>, Decided) {
+        let passed = self.pass_with(|scene, memory| decide::decide_request(scene, memory, request)).await;
+        passed.about_request()
+    }
+
+    async fn pass_with<A>(&mut self, decide: impl FnOnce(Scene<'_>, &Memory) -> (Decision, A)) -> Passed<A> {
         let began = sys::clock::since_boot();
         let seen = self.observer.observe(&self.memory).await;
         let at = seen.at.wall;
@@ -190,13 +217,17 @@ impl Agent {
             self.hands = Box::new(StepExecutor::new(&self.settings, hands_of(&found)));
             self.found = found;
         }
-        let pass = self.pass_on(seen, request).await;
+        let passed = self.pass_on(seen, decide).await;
         self.figures.passed(at, sys::clock::since_boot().saturating_sub(began));
-        pass
+        passed
     }
 
     /// A round on what was seen.
-    async fn pass_on(&mut self, mut seen: Observation, request: Option<&Request>) -> Pass {
+    async fn pass_on<A>(
+        &mut self,
+        mut seen: Observation,
+        decide: impl FnOnce(Scene<'_>, &Memory) -> (Decision, A),
+    ) -> Passed<A> {
         seen.notices = self.features.notices(seen.at.wall);
         seen.node.newer_state.clone_from(&self.newer);
         seen.growth = self.knowing.note(&seen);
@@ -206,7 +237,7 @@ impl Agent {
         let (judged, history) = judge::judge(tick, &seen, &self.memory, history, &self.settings.policy);
         self.history = history;
         let scene = Scene { tick, seen: &seen, judged: &judged, policy: &self.settings.policy };
-        let (decision, granted) = decide::decide(scene, &self.memory, request);
+        let (decision, answer) = decide(scene, &self.memory);
         let before = std::mem::replace(&mut self.memory, decision.memory.clone());
         self.inhibitors = Inhibitor::all(&seen.node, self.settings.policy.mode, self.memory.pause.as_ref());
         let mut events = decision.events.clone();
@@ -238,18 +269,18 @@ impl Agent {
         self.figures.etcd =
             seen.etcd.iter().map(|(id, said)| (id.clone(), (said, seen.growth.get(id)).into())).collect();
         self.judgement = Some(judged);
-        Pass { events, answer: granted.map(|granted| (before, decision, granted)) }
+        Passed { events, before, decision, answer }
     }
 
     /// What would be decided about a request, without doing anything.
-    pub async fn plan(&mut self, request: &Request) -> (Memory, Decision, Result<(), Refusal>) {
+    pub async fn plan(&mut self, request: &Request) -> Decided {
         let mut seen = self.observer.observe(&self.memory).await;
         seen.node.newer_state.clone_from(&self.newer);
         let tick = Tick { now: seen.at, credit: Duration::ZERO };
         let (judged, _) = judge::judge(tick, &seen, &self.memory, self.history.clone(), &self.settings.policy);
         let scene = Scene { tick, seen: &seen, judged: &judged, policy: &self.settings.policy };
-        let (decision, granted) = decide::decide(scene, &self.memory, Some(request));
-        (self.memory.clone(), decision, granted.unwrap_or(Ok(())))
+        let (decision, granted) = decide::decide_request(scene, &self.memory, request);
+        Decided { before: self.memory.clone(), decision, granted }
     }
 
     /// Takes the steps, in order. A step that fails ends what is done for its component in this pass.

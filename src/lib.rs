@@ -53,7 +53,7 @@
 //! A **check of doctor**: one function in the matching file of `report/doctor`, or in `doctor.rs` of its capability.
 //!
 //! A **field of a file on disk**: another line in the versions of its [`model::Format`], a fixture of that version, and its list
-//! of fields (`tests/house/formats.rs` says how).
+//! of fields (`tests/house/formats.rs` says how). One that gets another name or form is lifted in `model/lift.rs`.
 //!
 //! A **configuration key**: its field and default in `config/settings.rs` (of what judge and decide go by: in
 //! `model/policy.rs`), and one row of [`config::keys::CORE`], or of `settings.rs` in its capability; the loader,

@@ -120,7 +120,10 @@
 //! * `never_1_q11_killed_at_every_rename_link_and_sync_no_manifest_is_lost_or_torn`
 //! * `never_1_q11_what_is_withheld_or_set_aside_is_lost_at_no_call`
 //! * `q11_a_manifest_that_was_taken_out_comes_back_beside_newer_state`
-//! * `q11_a_parked_api_server_is_put_back_at_its_deadline_whatever_becomes_of_etcd`
+//! * `q11_a_memory_of_an_earlier_version_in_the_middle_of_a_replacement_goes_on_in_it`
+//! * `q11_a_replacement_of_version_2_keeps_its_purpose`
+//! * `q11_a_replacement_of_version_2_keeps_its_stage_and_what_was_seen_in_it`
+//! * `q11_a_stopped_api_server_is_put_back_at_its_deadline_whatever_becomes_of_etcd`
 //! * `q11_a_slot_that_an_earlier_restore_left_empty_is_filled_at_the_end_of_the_next`
 //! * `q11_a_slot_that_was_filled_while_the_agent_was_away_ends_the_rollback`
 //! * `q11_after_a_downgrade_the_manifest_is_back_and_the_newer_memory_stays`
@@ -316,7 +319,7 @@
 //! The agent is killed at every step of a replacement: the next one finishes it.
 //! * `t33_killed_at_any_call_of_a_replacement_in_place_it_finishes_it`
 //! * `t33_killed_at_any_call_of_a_replacement_in_two_steps_it_finishes_it`
-//! * `t33_killed_at_any_call_of_an_etcd_replacement_with_the_api_server_parked_it_finishes_it`
+//! * `t33_killed_at_any_call_of_an_etcd_replacement_with_the_api_server_stopped_it_finishes_it`
 //! * `t33_killed_at_random_moments_of_a_rollback_it_finishes_it`
 //!
 //! # Scenarios of lastgood
@@ -326,8 +329,8 @@
 //! immediately.
 //! * `n1_a_candidate_that_crashes_is_rolled_back_and_quarantined_and_reverted_when_written_again`
 //! * `n1_an_unknown_flag_is_rolled_back_quarantined_and_reverted_at_once_when_written_again`
-//! * `n1_an_unknown_flag_of_etcd_3_4_is_undone_behind_a_parked_api_server`
-//! * `n1_an_unknown_flag_of_etcd_3_5_is_undone_behind_a_parked_api_server`
+//! * `n1_an_unknown_flag_of_etcd_3_4_is_undone_behind_a_stopped_api_server`
+//! * `n1_an_unknown_flag_of_etcd_3_5_is_undone_behind_a_stopped_api_server`
 //!
 //! ## N2 slow poison
 //! A candidate starts, serves, and becomes unhealthy within its soak time: it is rolled back.

@@ -55,7 +55,7 @@ impl EtcdHistoryWriter {
         let mut growth = BTreeMap::new();
         for (id, status) in &seen.etcd {
             self.known.note(status, seen.at.wall);
-            let own = status.own.as_ref();
+            let own = status.own.as_ref().ok();
             let size = own.and_then(|own| Some((own.cluster, Size { at: seen.at.wall, bytes: own.db_size? })));
             let grown = size.and_then(|(cluster, size)| self.known.of(cluster)?.growth(size));
             growth.extend(grown.map(|grown| (id.clone(), grown)));

@@ -122,8 +122,20 @@ impl Bench {
     }
 
     /// A second goes by, and the agent passes.
-    async fn pass(&mut self, request: Option<&Request>) -> Pass {
-        let seen = {
+    async fn pass(&mut self) -> Vec<Event> {
+        let seen = self.observe();
+        self.agent.pass_on(seen, |scene, memory| (decide::decide(scene, memory), ())).await.events
+    }
+
+    /// The same, with a request.
+    async fn pass_request(&mut self, request: &Request) -> Decided {
+        let seen = self.observe();
+        let decide = |scene: Scene<'_>, memory: &Memory| decide::decide_request(scene, memory, request);
+        self.agent.pass_on(seen, decide).await.about_request().1
+    }
+
+    fn observe(&self) -> Observation {
+        {
             let mut site = self.site();
             let world = &mut site.world;
             world.seconds += 1;
@@ -131,15 +143,14 @@ impl Bench {
             // The node shows the files and images that the agent remembers.
             world.memory = self.agent.memory.clone();
             world.observe(world.moment())
-        };
-        self.agent.pass_on(seen, request).await
+        }
     }
 
     /// So many seconds. What was told.
     async fn run(&mut self, seconds: u32) -> Vec<Event> {
         let mut told = Vec::new();
         for _ in 0..seconds {
-            told.extend(self.pass(None).await.events);
+            told.extend(self.pass().await);
         }
         told
     }
@@ -151,13 +162,13 @@ impl Bench {
             if holds(self) {
                 return told;
             }
-            told.extend(self.pass(None).await.events);
+            told.extend(self.pass().await);
         }
         panic!("not within {TRIAL} s: {what}\n{told:#?}");
     }
 
     fn replaces(&self) -> bool {
-        matches!(self.state(API), ComponentState::RollingBack(_))
+        matches!(self.state(API), ComponentState::Replacing(_))
     }
 
     fn is_back(&self) -> bool {
@@ -251,12 +262,12 @@ async fn a_step_that_failed_ends_the_work_on_its_component_in_this_pass() {
     bench.until("both are to be rid of them", |b| moved_out(b, API) > 0 && moved_out(b, SCHEDULER) > 0).await;
     for _ in 0..5 {
         bench.site().tried.clear();
-        bench.pass(None).await;
+        bench.pass().await;
         assert_eq!((moved_out(&bench, API), moved_out(&bench, SCHEDULER)), (1, 1), "{:?}", bench.touched());
     }
     bench.site().fails = |_| false;
     bench.site().tried.clear();
-    bench.pass(None).await;
+    bench.pass().await;
     assert_eq!((moved_out(&bench, API), moved_out(&bench, SCHEDULER)), (2, 1), "{:?}", bench.touched());
 }
 
@@ -264,14 +275,14 @@ async fn a_step_that_failed_ends_the_work_on_its_component_in_this_pass() {
 async fn a_request_is_answered_by_the_pass_that_has_it_and_by_no_other() {
     let mut bench = Bench::adopted().await;
     let pause = Request::Pause { seconds: 600, reason: "maintenance".to_owned() };
-    let (before, decision, granted) = bench.pass(Some(&pause)).await.answer.expect("an answer");
+    let Decided { before, decision, granted } = bench.pass_request(&pause).await;
     assert_eq!((before.pause.is_none(), decision.memory.pause.is_some(), granted), (true, true, Ok(())));
-    assert!(bench.pass(None).await.answer.is_none());
+    bench.pass().await;
     assert_eq!(bench.on_disk().pause, bench.agent.memory.pause, "a pause outlives the agent");
     assert!(matches!(bench.agent.inhibitors(), [Inhibitor::Paused { .. }]));
 
     let nothing_to_go_to = Request::Rollback { component: id(API), to: None };
-    let (_, _, refused) = bench.pass(Some(&nothing_to_go_to)).await.answer.expect("an answer");
+    let refused = bench.pass_request(&nothing_to_go_to).await.granted;
     assert!(matches!(refused, Err(Refusal::NoTarget { .. })), "{refused:?}");
     bench.run(5).await;
     assert!(bench.touched().is_empty(), "{:?}", bench.touched());
@@ -283,7 +294,7 @@ async fn a_plan_changes_nothing() {
     let before = bench.agent.memory.clone();
     // Through the observer: what this machine shows is none of the node's.
     let quarantine = Request::Pause { seconds: 600, reason: String::new() };
-    let (_, decision, granted) = bench.agent.plan(&quarantine).await;
+    let Decided { decision, granted, .. } = bench.agent.plan(&quarantine).await;
     assert_eq!(granted, Ok(()));
     assert!(decision.memory.pause.is_some());
     assert_eq!(bench.agent.memory, before);

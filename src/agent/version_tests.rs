@@ -5,7 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::*;
-use crate::model::component_state::{Rollback, Stage};
+use crate::model::component_state::{Purpose, Replacement, Stage};
+use crate::model::lift;
 use crate::model::memory::FORMAT;
 use crate::model::{ComponentState, Proof, Trust};
 use crate::record::envelope;
@@ -69,7 +70,7 @@ impl Node {
         let (mut agent, _) = Agent::start(&node.settings).await.unwrap();
         // A file is settled when it has looked the same for a moment.
         for _ in 0..100 {
-            agent.pass(None).await;
+            agent.pass().await;
             let kept = agent.memory.components.values().any(|record| !record.generations.is_empty());
             if kept && !agent.guard.numbers(&ComponentId::system("kube-scheduler")).is_empty() {
                 break;
@@ -84,10 +85,10 @@ impl Node {
         let generation = record.generations.get_mut(&1).expect("one generation");
         let proof = Proof::Asserted { reason: "it was checked".to_owned() };
         generation.trust = Trust::KnownGood { proof, since: jiff::Timestamp::UNIX_EPOCH };
-        record.state = ComponentState::RollingBack(Rollback {
+        record.state = ComponentState::Replacing(Replacement {
             stage: Stage::AwaitingGone,
-            in_stage: Duration::from_secs(1),
-            ..Rollback::to(1, "it crashed")
+            in_stage: Duration::from_secs(5),
+            ..Replacement::new(Purpose::roll_back(None), 1, "it crashed")
         });
         let staging = &node.settings.paths.staging;
         fs::create_dir_all(staging.join("slots")).unwrap();
@@ -102,7 +103,7 @@ impl Node {
 #[tokio::test]
 async fn q11_after_a_downgrade_the_manifest_is_back_and_the_newer_memory_stays() {
     let (node, memory, id) = Node::interrupted().await;
-    let newer = envelope::of_the_future(&FORMAT, &memory, &format!("/components/{id}/slot"));
+    let newer = envelope::of_the_future(&FORMAT, &memory, &format!("/components/{id}/state"));
     fs::write(node.memory_file(), newer).unwrap();
     let before = node.state();
 
@@ -111,25 +112,25 @@ async fn q11_after_a_downgrade_the_manifest_is_back_and_the_newer_memory_stays()
     let path = node.memory_file().display().to_string();
     assert!(found.iter().any(|event| event.kind == EventKind::Agent && event.to.contains(&path)), "{found:?}");
     for _ in 0..3 {
-        agent.pass(None).await;
+        agent.pass().await;
     }
     let file =
         NewerFile { path: node.memory_file(), version: u64::from(FORMAT.version()) + 1, known: FORMAT.version() };
     assert_eq!(agent.inhibitors().first(), Some(&Inhibitor::NewerState { files: vec![file] }));
     assert!(
-        matches!(agent.memory.components[&id].state, ComponentState::RollingBack(_)),
+        matches!(agent.memory.components[&id].state, ComponentState::Replacing(_)),
         "{:?}",
         agent.memory.components[&id]
     );
 
     let pause = Request::Pause { seconds: 60, reason: String::new() };
-    let answers = [agent.plan(&pause).await.2, agent.pass(Some(&pause)).await.answer.unwrap().2];
+    let answers = [agent.plan(&pause).await.granted, agent.pass_request(&pause).await.1.granted];
     assert!(answers.iter().all(|answer| matches!(answer, Err(Refusal::NotActing { .. }))), "{answers:?}");
     // Another generation is not kept, and its manifest is not touched.
     let another = GOOD.replace("[kube-scheduler]", "[kube-scheduler, --v=9]");
     fs::write(node.manifest(), &another).unwrap();
     for _ in 0..3 {
-        agent.pass(None).await;
+        agent.pass().await;
     }
     agent.settle();
     drop(agent);
@@ -141,7 +142,8 @@ async fn q11_after_a_downgrade_the_manifest_is_back_and_the_newer_memory_stays()
 #[tokio::test]
 async fn q11_after_an_upgrade_the_rollback_goes_on_and_the_memory_is_lifted() {
     let (node, memory, id) = Node::interrupted().await;
-    let mut body = serde_json::to_value(&memory).unwrap();
+    let slot = lift::tests::version_2("awaiting-gone", serde_json::json!({"why": "it crashed"}));
+    let mut body = lift::tests::earlier_memory(&memory, &slot);
     body.as_object_mut().unwrap().remove("runtime_restarts").unwrap();
     fs::write(node.memory_file(), envelope::encode(1, FORMAT.key, &body).unwrap()).unwrap();
 
@@ -149,20 +151,20 @@ async fn q11_after_an_upgrade_the_rollback_goes_on_and_the_memory_is_lifted() {
     assert_eq!(fs::read_to_string(node.manifest()).unwrap(), GOOD);
     assert_eq!(agent.memory.components[&id].state, memory.components[&id].state);
     let stage = |agent: &Agent| match &agent.memory.components[&id].state {
-        ComponentState::RollingBack(rollback) => Some(rollback.stage),
+        ComponentState::Replacing(replacement) => Some(replacement.stage.clone()),
         _ => None,
     };
     for _ in 0..100 {
-        agent.pass(None).await;
+        agent.pass().await;
         if stage(&agent) != Some(Stage::AwaitingGone) {
             break;
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     agent.settle();
-    assert_eq!(stage(&agent), Some(Stage::AwaitingServing));
+    assert!(matches!(stage(&agent), Some(Stage::AwaitingServing { .. })), "{:?}", stage(&agent));
     assert!(!agent.inhibitors().iter().any(|inhibitor| matches!(inhibitor, Inhibitor::NewerState { .. })));
     let saved: Memory = envelope::decode(&FORMAT, &fs::read(node.memory_file()).unwrap()).unwrap();
     assert_eq!(saved, agent.memory);
-    assert!(fs::read_to_string(node.memory_file()).unwrap().starts_with(r#"{"version":2,"#));
+    assert!(fs::read_to_string(node.memory_file()).unwrap().starts_with(r#"{"version":3,"#));
 }

@@ -115,7 +115,7 @@ pub enum Command {
         #[command(flatten)]
         care: ConfirmArgs,
     },
-    /// Suspend all actions for a time; lastgood goes on observing
+    /// Take no action for a time; lastgood goes on observing
     #[command(after_help = "EXAMPLES\n  lastgood pause --for 45m --reason \"API server flags\"")]
     Pause {
         /// How long, for example 45m or 2h

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use super::{Exit, out};
 use crate::config::Settings;
-use crate::model::component_state::{Rollback, Stage};
+use crate::model::component_state::{Purpose, Replacement};
 use crate::model::lineage::{ApiStop, WrongData, WrongDataKind};
 use crate::model::{ComponentId, ComponentState, Generation, Memory};
 use crate::ops::offline::Offline;
@@ -60,15 +60,15 @@ fn taken_out(memory: &Memory) -> Vec<Out<'_>> {
         all.push(Out { component, generation: *generation, why: wrong_data(wrong), first: Some(first) });
     }
     for (component, record) in &memory.components {
-        if let ComponentState::RollingBack(rollback) = &record.state
-            && (Stage::TakingOut..=Stage::PuttingIn).contains(&rollback.stage)
+        if let ComponentState::Replacing(replacement) = &record.state
+            && replacement.stage.may_be_out()
         {
-            all.push(Out { component, generation: rollback.to, why: rolling_back(rollback), first: None });
+            all.push(Out { component, generation: replacement.to, why: replaced(replacement), first: None });
         }
     }
-    if let Some(parked) = &memory.parked {
-        let why = format!("it was stopped while the manifest of {} was replaced", parked.for_component);
-        all.push(Out { component: &parked.component, generation: parked.generation, why, first: None });
+    if let Some(stopped) = &memory.stopped_apiserver {
+        let why = format!("it was stopped while the manifest of {} was replaced", stopped.for_component);
+        all.push(Out { component: &stopped.component, generation: stopped.generation, why, first: None });
     }
     let mut seen = BTreeSet::new();
     all.retain(|out| seen.insert(out.component));
@@ -89,11 +89,13 @@ fn wrong_data(wrong: &WrongData) -> String {
     )
 }
 
-fn rolling_back(rollback: &Rollback) -> String {
-    let to = rollback.to;
-    match rollback.vacated {
-        Some(_) => format!("a restore of its data was under way; generation {to} comes back after it"),
-        None => format!("it was being replaced by generation {to}: {}", rollback.why),
+fn replaced(replacement: &Replacement) -> String {
+    let to = replacement.to;
+    match replacement.purpose {
+        Purpose::Suspend { .. } => format!("a restore of its data was under way; generation {to} comes back after it"),
+        Purpose::RollBack { .. } | Purpose::MoveOutDuplicates { .. } | Purpose::RestoreMissing => {
+            format!("it was being replaced by generation {to}: {}", replacement.why)
+        }
     }
 }
 
@@ -134,9 +136,9 @@ mod tests {
     use jiff::Timestamp;
 
     use super::*;
-    use crate::model::component_state::Vacated;
+    use crate::model::component_state::{Stage, Startup};
     use crate::model::generation::{Stored, Trust};
-    use crate::model::memory::{Parked, Record};
+    use crate::model::memory::{ApiServerStopped, Record};
     use crate::model::{Digest, Role};
 
     const INACTIVE: &str = "/etc/kubernetes/inactive-manifests";
@@ -200,8 +202,8 @@ mod tests {
         }
     }
 
-    fn rollback(stage: Stage, vacated: Option<Vacated>) -> ComponentState {
-        ComponentState::RollingBack(Rollback { stage, vacated, ..Rollback::to(3, "it crashed twice") })
+    fn replacing(purpose: Purpose, stage: Stage) -> ComponentState {
+        ComponentState::Replacing(Replacement { stage, ..Replacement::new(purpose, 3, "it crashed twice") })
     }
 
     /// With a manifest directory that holds these.
@@ -257,26 +259,29 @@ mod tests {
     #[test]
     fn what_a_replacement_took_out_is_named_once() {
         for (stage, named) in [
-            (Stage::Parking, false),
+            (Stage::StoppingApiServer, false),
             (Stage::TakingOut, true),
             (Stage::AwaitingGone, true),
             (Stage::Settling, true),
-            (Stage::Vacant, true),
+            (Stage::Suspended, true),
             (Stage::PuttingIn, true),
-            (Stage::StoppingOld, false),
-            (Stage::Nudging, false),
-            (Stage::AwaitingServing, false),
+            (Stage::StoppingOld(Startup::default()), false),
+            (Stage::RestartingKubelet(Startup::default()), false),
+            (Stage::awaiting_serving(), false),
         ] {
-            let vacated = (stage == Stage::Vacant).then_some(Vacated { longest: Duration::from_secs(60) });
-            let memory = memory(&[("etcd", Role::Etcd, rollback(stage, vacated))]);
+            let purpose = match stage {
+                Stage::Suspended => Purpose::Suspend { longest: Duration::from_secs(60) },
+                _ => Purpose::roll_back(None),
+            };
+            let memory = memory(&[("etcd", Role::Etcd, replacing(purpose, stage.clone()))]);
             let told = told(&memory, &[], Some(INACTIVE));
             assert_eq!(told.len(), if named { 3 } else { 0 }, "{stage:?}: {told:?}");
         }
         let mut memory = memory(&[
-            ("etcd", Role::Etcd, rollback(Stage::AwaitingGone, None)),
+            ("etcd", Role::Etcd, replacing(Purpose::roll_back(None), Stage::AwaitingGone)),
             (API, Role::ApiServer, ComponentState::Steady { good: 3 }),
         ]);
-        memory.parked = Some(Parked {
+        memory.stopped_apiserver = Some(ApiServerStopped {
             component: API.parse().unwrap(),
             generation: 3,
             for_component: "etcd".parse().unwrap(),
@@ -286,7 +291,7 @@ mod tests {
         assert_eq!(said.len(), 6, "{said:?}");
         assert_eq!(said[1], "  why: it was being replaced by generation 3: it crashed twice");
         assert_eq!(said[4], "  why: it was stopped while the manifest of etcd was replaced");
-        // Parked, and then stopped for good: said once.
+        // Stopped around etcd, and then stopped for good: said once.
         memory.wrong_data = Some(stopped(WrongDataKind::Foreign));
         let said = told(&memory, &[], Some(INACTIVE));
         assert_eq!(said.iter().filter(|line| line.contains("kube-apiserver stays stopped")).count(), 1, "{said:?}");

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use super::Inhibitor;
 use super::draft::Draft;
-use crate::model::component_state::{Probation, Rollback, Wish};
+use crate::model::component_state::{Initiator, Probation, Purpose};
 use crate::model::event::EventKind;
 use crate::model::memory::ChangeSet;
 use crate::model::{ComponentId, ComponentState, Role, Verdict};
@@ -58,10 +58,12 @@ pub(super) fn join(draft: &mut Draft<'_>, id: &ComponentId, number: u32) {
     set.members.insert(id.clone(), number);
 }
 
-/// A replacement has begun: by our own wish, of what the component changed to, it undoes that part of the set.
-pub(super) fn begun(draft: &mut Draft<'_>, id: &ComponentId, rollback: &Rollback) {
+/// A replacement has begun: if the agent rolls back what the component changed to, that part of the set is undone.
+pub(super) fn begun(draft: &mut Draft<'_>, id: &ComponentId, purpose: &Purpose) {
     let Some(set) = &mut draft.memory.change_set else { return };
-    if rollback.wish == Wish::Ours && rollback.from.is_some() && set.members.get(id).copied() == rollback.from {
+    if let Purpose::RollBack { from: Some(from), initiator: Initiator::Agent } = purpose
+        && set.members.get(id) == Some(from)
+    {
         set.undone.insert(id.clone());
     }
 }
@@ -97,5 +99,5 @@ pub(super) fn serves_again(draft: &mut Draft<'_>, id: &ComponentId, to: u32) {
 pub(super) fn depends_on_the_unwell(draft: &Draft<'_>, id: &ComponentId) -> bool {
     let needed = draft.record(id).and_then(|record| record.role.depends_on());
     let judged = &draft.scene.judged.components;
-    judged.iter().any(|(other, a)| other != id && Some(a.role) == needed && a.verdict != Verdict::Healthy)
+    judged.iter().any(|(other, a)| other != id && Some(a.role) == needed && a.verdict() != Verdict::Healthy)
 }

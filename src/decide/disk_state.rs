@@ -16,7 +16,7 @@ pub(super) enum DiskState {
     Claimed {
         /// The file under the name it is known by.
         rightful: Option<Arc<ManifestFile>>,
-        intruders: Vec<Arc<ManifestFile>>,
+        duplicates: Vec<Arc<ManifestFile>>,
     },
     /// Its file holds no pod that we could read.
     Broken(Arc<ManifestFile>, FileFault),
@@ -42,15 +42,15 @@ impl DiskState {
                 Ok(_) => Self::Absent(Gone::Deleted),
             },
             ([], None) => Self::Absent(record.file_name().map_or(Gone::Unwitnessed, |name| seen.manifests.fate(name))),
-            // The file known by name is broken and another claims the pod: a rename in the making, or an intruder.
+            // The file known by name is broken and another claims the pod: a rename in the making, or a duplicate.
             ([one], Some(file)) if one.name != file.name && file.content.is_err() => {
-                Self::Claimed { rightful: None, intruders: vec![Arc::clone(one)] }
+                Self::Claimed { rightful: None, duplicates: vec![Arc::clone(one)] }
             }
             ([one], _) => Self::Here(Arc::clone(one)),
             (several, _) => {
-                let (rightful, intruders): (Vec<_>, Vec<_>) =
+                let (rightful, duplicates): (Vec<_>, Vec<_>) =
                     several.iter().cloned().partition(|file| Some(file.name.as_str()) == record.file_name());
-                Self::Claimed { rightful: rightful.into_iter().next(), intruders }
+                Self::Claimed { rightful: rightful.into_iter().next(), duplicates }
             }
         }
     }

@@ -175,13 +175,13 @@ impl<'a> Draft<'a> {
         for (id, assessment) in &self.scene.judged.components {
             let Some(record) = self.memory.components.get_mut(id) else { continue };
             let before = record.verdict.map(|(verdict, _)| verdict);
-            if before == Some(assessment.verdict) {
+            if before == Some(assessment.verdict()) {
                 continue;
             }
-            record.verdict = Some((assessment.verdict, assessment.since));
+            record.verdict = Some((assessment.verdict(), assessment.since));
             let cause = assessment.cause.as_ref().map(|cause| format!(" ({cause})")).unwrap_or_default();
             let because = format!("{}{cause}", assessment.evidence.join("; "));
-            let event = Event::new(at, EventKind::Verdict, Some(id), assessment.verdict.to_string(), because);
+            let event = Event::new(at, EventKind::Verdict, Some(id), assessment.verdict().to_string(), because);
             self.events.push(Event { from: before.map(|verdict| verdict.to_string()), ..event });
         }
     }

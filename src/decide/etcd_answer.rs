@@ -11,7 +11,7 @@ use crate::model::lineage::Incarnation;
 /// What an etcd serves by its latest answer, where it agreed on a read.
 pub(super) fn fresh(draft: &Draft<'_>, id: &ComponentId) -> Option<Incarnation> {
     let status = draft.scene.seen.etcd.get(id)?;
-    let fresh = incarnation(status, status.agreed?, draft.scene.tick.now.wall);
+    let fresh = incarnation(status, *status.agreed.as_ref().ok()?, draft.scene.tick.now.wall);
     Some(Incarnation { store: store_of(&fresh), ..fresh })
 }
 
@@ -21,7 +21,7 @@ pub(super) fn store_of(fresh: &Incarnation) -> Option<StoreIdentity> {
 }
 
 pub(super) fn incarnation(status: &EtcdStatus, agreed: Agreed, now: Timestamp) -> Incarnation {
-    let own = status.own.as_ref().filter(|own| (own.cluster, own.member) == (agreed.cluster, agreed.member));
+    let own = status.own.as_ref().ok().filter(|own| (own.cluster, own.member) == (agreed.cluster, agreed.member));
     Incarnation {
         cluster: agreed.cluster,
         member: agreed.member,

@@ -233,7 +233,7 @@ fn in_trial(slot: &ComponentState) -> Option<u32> {
     match slot {
         ComponentState::Adopting { candidate, .. } | ComponentState::Unread { candidate, .. } => Some(*candidate),
         ComponentState::Probation(probation) => Some(probation.candidate),
-        ComponentState::RollingBack(rollback) => rollback.from,
+        ComponentState::Replacing(replacement) => replacement.from(),
         ComponentState::Held(held) => held.over,
         ComponentState::Steady { .. } | ComponentState::Missing { .. } => None,
     }

@@ -66,9 +66,9 @@ fn remember(draft: &mut Draft<'_>, id: &ComponentId) -> DataTrust {
     let Some(status) = draft.scene.seen.etcd.get(id).filter(|status| is_of_what_runs(draft, id, status.at)) else {
         return untold;
     };
-    let Some(agreed) = status.agreed else {
+    let Ok(agreed) = status.agreed else {
         // Without a quorum it may learn nothing new, and what it had applied stays applied.
-        if let Some((known, own)) = draft.memory.incarnations.get_mut(id).zip(status.own.as_ref())
+        if let Some((known, own)) = draft.memory.incarnations.get_mut(id).zip(status.own.as_ref().ok())
             && !wrong
             && (known.cluster, known.member) == (own.cluster, own.member)
             && own.revision > known.revision

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::draft::Draft;
-use crate::model::component_state::Wish;
+use crate::model::component_state::Initiator;
 use crate::model::event::EventKind;
 use crate::model::inhibitor::Inhibitor;
 use crate::model::notice::NodeNotice;
@@ -48,7 +48,7 @@ pub(super) fn tell(draft: &mut Draft<'_>, hold: Option<&Inhibitor>) {
     }
 }
 
-/// Whether a hold keeps us from acting on our own wish.
-pub(super) fn held(hold: Option<&Inhibitor>, wish: Wish) -> Option<&Inhibitor> {
-    hold.filter(|hold| wish == Wish::Ours || !hold.yields_to_operator())
+/// What keeps a replacement from beginning.
+pub(super) fn held(hold: Option<&Inhibitor>, initiator: Initiator) -> Option<&Inhibitor> {
+    hold.filter(|hold| initiator == Initiator::Agent || !hold.yields_to_operator())
 }

@@ -33,13 +33,13 @@ pub(super) fn tell(draft: &mut Draft<'_>) {
         let Some(status) = draft.scene.seen.etcd.get(&id) else { continue };
         // A member that says nothing takes nothing back.
         let why = leaderless(draft, &id, status);
-        if why.is_some() || status.own.is_some() {
+        if why.is_some() || status.own.is_ok() {
             for about in LEADERLESS {
                 let text = why.clone().and_then(|(of, text)| (of == about).then_some(text));
                 once(draft, &id, about, text);
             }
         }
-        if status.own.is_none() {
+        if status.own.is_err() {
             continue;
         }
         let growth = growth(draft, &id, status);
@@ -123,7 +123,7 @@ fn disk(status: &EtcdStatus) -> Option<String> {
 
 /// Why it has no leader, where it has none, and the key of that notice.
 fn leaderless(draft: &Draft<'_>, id: &ComponentId, status: &EtcdStatus) -> Option<(Notice, String)> {
-    let assessment = draft.assessment(id).filter(|assessment| assessment.verdict != Verdict::Healthy)?;
+    let assessment = draft.assessment(id).filter(|assessment| assessment.verdict() != Verdict::Healthy)?;
     if status.is_cut_off() {
         let alone = "the other members agree without this one, which knows no leader";
         return Some(match status.peers_refuse.first_key_value() {
@@ -157,7 +157,7 @@ fn leaderless(draft: &Draft<'_>, id: &ComponentId, status: &EtcdStatus) -> Optio
 /// Whoever does not take whose certificate, the files are to be compared in both directions; of peers it is told above.
 fn certificates(draft: &Draft<'_>, id: &ComponentId) -> Option<String> {
     let cut_off = draft.scene.seen.etcd.get(id).is_some_and(EtcdStatus::is_cut_off);
-    let assessment = draft.assessment(id).filter(|assessment| assessment.verdict != Verdict::Healthy && !cut_off)?;
+    let assessment = draft.assessment(id).filter(|assessment| assessment.verdict() != Verdict::Healthy && !cut_off)?;
     let Some(Cause::KeyMaterial { detail }) = &assessment.cause else { return None };
     Some(format!(
         "key material does not fit: {detail}; nothing is rolled back for that; next: compare --cert-file and \
@@ -168,7 +168,7 @@ fn certificates(draft: &Draft<'_>, id: &ComponentId) -> Option<String> {
 
 fn versions(status: &EtcdStatus) -> Option<String> {
     let others = status.other_versions();
-    let own = status.own.as_ref()?;
+    let own = status.own.as_ref().ok()?;
     (!others.is_empty()).then(|| {
         format!(
             "members of several versions: this one runs {}, {}; this is supported only during an upgrade; next: finish \
@@ -190,7 +190,7 @@ fn hold_corrupt(draft: &mut Draft<'_>, id: &ComponentId, status: &EtcdStatus) {
     );
     let stands = record.deployed.as_ref().and_then(|stands| record.by_digest(stands.digest));
     let Some(over) = stands.map(|generation| generation.number) else { return };
-    if corrupt && free && assessment.verdict == Verdict::Failing {
+    if corrupt && free && assessment.verdict() == Verdict::Failing {
         let why = assessment.evidence.first().cloned().unwrap_or_default();
         let next = format!("`lastgood explain {id}` says how; when the alarm is disarmed, `lastgood resume {id}`");
         draft.hold_back(id, Some(over), why, next, Until::Person);

@@ -4,15 +4,15 @@
 //!   the pass         mod.rs: the one loop    draft.rs: the decision being made    pace.rs: when to pass again
 //!   a state          steady.rs (Adopting, Steady, Unread, Missing, Held)    probation.rs: a candidate
 //!                    undecoded.rs: a file that lastgood cannot decode       renewal.rs: renewed keys that are loaded
-//!   a replacement    begin.rs: whether, to which, by which method    rollback.rs: stage by stage    targets.rs: rollback targets
-//!                    parking.rs: stops kube-apiserver around etcd    vacancy.rs: suspends etcd during a restore of its data
+//!   a replacement    begin.rs: whether, by which, by which method    replacement.rs: stage by stage    targets.rs: rollback targets
+//!                    stop_apiserver.rs: around a change of etcd      suspension.rs: of etcd during a restore of its data
 //!   an upgrade       change_set.rs: what changed together    newer_than_api.rs: none newer than its API server
 //!                    interrupted.rs: an upgrade that ended with a manifest missing
 //!   a stall          stall.rs: of a component    services.rs: of kubelet and runtime    peer_quorum.rs: whether other masters serve
 //!   etcd's data      incarnation.rs: what is served, remembered    lineage.rs: whether it is the data on record
 //!                    wrong_data.rs: it is not    withheld.rs: kube-apiserver is stopped for it    etcd_answer.rs: the latest answer
 //!                    restarts.rs: restarts what has cached other data
-//!   a request        request.rs, pin.rs, quarantine.rs, vacancy_request.rs
+//!   a request        request.rs, pin.rs, quarantine.rs, suspension_request.rs
 //!   notices          members.rs: of etcd    environment.rs: of the node    features.rs    inhibitors.rs: why nothing is changed
 //!   a downgrade      newer_state.rs: the state of a newer lastgood stays unchanged
 //!   leaves           disk_state.rs: what the directory contains    pods.rs    kubelet.rs    lookup.rs
@@ -40,23 +40,23 @@ mod members;
 mod newer_state;
 mod newer_than_api;
 mod pace;
-mod parking;
 mod peer_quorum;
 mod pin;
 mod pods;
 mod probation;
 mod quarantine;
 mod renewal;
+mod replacement;
 mod request;
 mod restarts;
-mod rollback;
 mod services;
 mod stall;
 mod steady;
+mod stop_apiserver;
+mod suspension;
+mod suspension_request;
 mod targets;
 mod undecoded;
-mod vacancy;
-mod vacancy_request;
 mod withheld;
 mod wrong_data;
 
@@ -66,7 +66,7 @@ pub use pace::{Pace, WATCHFUL};
 use std::time::Duration;
 
 use draft::Draft;
-use rollback::Flow;
+use replacement::Flow;
 
 use crate::model::generation::Stored;
 use crate::model::memory::ApiServed;
@@ -88,12 +88,22 @@ pub struct Scene<'a> {
     pub policy: &'a Policy,
 }
 
-/// Decides. A request is answered next to the decision: granted, or refused with a reason.
-pub fn decide(scene: Scene<'_>, memory: &Memory, request: Option<&Request>) -> (Decision, Option<Result<(), Refusal>>) {
+/// Decides a pass.
+pub fn decide(scene: Scene<'_>, memory: &Memory) -> Decision {
+    pass(scene, memory, |_| ()).0
+}
+
+/// Decides a pass that has a request, which is granted, or refused with a reason.
+pub fn decide_request(scene: Scene<'_>, memory: &Memory, request: &Request) -> (Decision, Result<(), Refusal>) {
+    pass(scene, memory, |draft| request::take(draft, request))
+}
+
+/// The one loop. The request comes before all else, so that its first step belongs to this pass.
+fn pass<A>(scene: Scene<'_>, memory: &Memory, request: impl FnOnce(&mut Draft<'_>) -> A) -> (Decision, A) {
     let mut draft = Draft::new(scene, memory.clone());
     draft.memory.grow_older(scene.tick.credit);
     inhibitors::expire_pause(&mut draft);
-    let answer = request.map(|request| request::take(&mut draft, request));
+    let answer = request(&mut draft);
     go_on(&mut draft);
     let hold = inhibitors::of(&draft);
     inhibitors::tell(&mut draft, hold.as_ref());
@@ -125,7 +135,7 @@ pub fn decide(scene: Scene<'_>, memory: &Memory, request: Option<&Request>) -> (
         }
         newer_than_api::step(&mut draft);
         go_on(&mut draft);
-        parking::release(&mut draft);
+        stop_apiserver::release(&mut draft);
         members::tell(&mut draft);
         features::tell(&mut draft);
         restarts::follow(&mut draft);

@@ -5,7 +5,7 @@
 
 use super::draft::Draft;
 use super::withheld::withheld;
-use super::{Inhibitor, environment, in_order, incarnation, inhibitors, look, members, parking};
+use super::{Inhibitor, environment, in_order, incarnation, inhibitors, look, members, stop_apiserver};
 use crate::model::ComponentState;
 use crate::model::observation::Directory;
 use crate::model::plan::Refusal;
@@ -44,9 +44,9 @@ fn come_back(draft: &mut Draft<'_>) {
         incarnation::look(draft);
     }
     for id in in_order(&draft.memory) {
-        if matches!(draft.record(&id).map(|record| &record.state), Some(ComponentState::RollingBack(_))) {
+        if matches!(draft.record(&id).map(|record| &record.state), Some(ComponentState::Replacing(_))) {
             look(draft, &id);
         }
     }
-    parking::release(draft);
+    stop_apiserver::release(draft);
 }

@@ -15,7 +15,6 @@ use super::begin::Begin;
 use super::disk_state::DiskState;
 use super::draft::Draft;
 use super::{Inhibitor, begin, in_order, lookup, targets};
-use crate::model::component_state::Wish;
 use crate::model::generation::{Generation, Proof, Trust};
 use crate::model::notice::Notice;
 use crate::model::{ComponentId, ComponentState, Role};
@@ -63,7 +62,7 @@ pub(super) fn step(draft: &mut Draft<'_>) {
 
 /// The generation of a component that is deployed and is not being replaced at this moment.
 pub(super) fn stands(draft: &Draft<'_>, id: &ComponentId) -> Option<Generation> {
-    let record = draft.record(id).filter(|record| !matches!(record.state, ComponentState::RollingBack(_)))?;
+    let record = draft.record(id).filter(|record| !matches!(record.state, ComponentState::Replacing(_)))?;
     let number = lookup::stands(record, &DiskState::of(draft.scene.seen, id, record))?;
     record.generations.get(&number).cloned()
 }
@@ -137,8 +136,7 @@ pub(super) fn undo(draft: &mut Draft<'_>, id: &ComponentId, from: u32, minor: (u
         api.number,
         shown(api.minor)
     );
-    let begin = Begin { from: Some(from), to, why, wish: Wish::Ours, intruders: Vec::new(), in_place: false };
-    begin::begin(draft, id, begin);
+    begin::begin(draft, id, Begin::roll_back(from, to, why));
 }
 
 pub(super) fn tell(

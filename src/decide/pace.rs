@@ -3,7 +3,7 @@
 //! ```text
 //!   Quiet      nothing is in progress                                    loop.interval
 //!   Watchful   a candidate has not served yet, a file is being written      WATCHFUL
-//!   Busy       a replacement is running, or kube-apiserver is parked     loop.busy-interval
+//!   Busy       a replacement is running, or kube-apiserver is stopped    loop.busy-interval
 //! ```
 
 use std::time::Duration;
@@ -32,7 +32,7 @@ impl Pace {
     /// What the memory and the last look ask for.
     pub fn of(memory: &Memory, seen: &Observation) -> Self {
         let slots = || memory.components.values().map(|record| &record.state);
-        if memory.parked.is_some() || slots().any(|slot| matches!(slot, ComponentState::RollingBack(_))) {
+        if memory.stopped_apiserver.is_some() || slots().any(|slot| matches!(slot, ComponentState::Replacing(_))) {
             return Self::Busy;
         }
         // An answer that has to be confirmed, or a stop that has not been seen done.

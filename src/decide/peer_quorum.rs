@@ -43,7 +43,7 @@ fn members_agree(draft: &Draft<'_>, id: &ComponentId) -> Result<(), String> {
     let unknown = || "it is unknown whether the other masters suffice without it".to_owned();
     let known = draft.memory.incarnations.get(id).ok_or_else(unknown)?;
     // What they said while this one answered says nothing of the time without it.
-    let status = draft.scene.seen.etcd.get(id).filter(|status| status.own.is_none()).ok_or_else(unknown)?;
+    let status = draft.scene.seen.etcd.get(id).filter(|status| status.own.is_err()).ok_or_else(unknown)?;
     let others = status.without(known.member, known.cluster).ok_or_else(unknown)?;
     let name = |id: &u64| status.name_of(*id);
     if !others.suffices() {

@@ -17,7 +17,7 @@ use std::time::Duration;
 use super::begin::Begin;
 use super::draft::Draft;
 use super::{begin, change_set, generations, kubelet, pods, targets};
-use crate::model::component_state::{Probation, Served, Until, Wish};
+use crate::model::component_state::{Probation, Served, Until};
 use crate::model::event::EventKind;
 use crate::model::generation::Trust;
 use crate::model::notice::Notice;
@@ -42,7 +42,7 @@ pub(super) fn step(draft: &mut Draft<'_>, id: &ComponentId, mut trial: Probation
     }
     let Some(assessment) = draft.assessment(id) else { return };
     let absent = absent_image(draft, id, file);
-    if assessment.verdict == Verdict::Unknown {
+    if assessment.verdict() == Verdict::Unknown {
         return;
     }
     let credit = draft.credit();
@@ -61,7 +61,7 @@ pub(super) fn step(draft: &mut Draft<'_>, id: &ComponentId, mut trial: Probation
         trial.crashes += crashes;
         trial.healthy = Duration::ZERO;
     }
-    if assessment.verdict == Verdict::Healthy && assessment.reads == Reads::All {
+    if assessment.verdict() == Verdict::Healthy && assessment.reads == Reads::All {
         // Without what it depends on, it can do nothing that would prove it, however well it looks.
         trial.healthy += if change_set::depends_on_the_unwell(draft, id) { Duration::ZERO } else { credit };
         trial.failing = Duration::ZERO;
@@ -92,7 +92,7 @@ pub(super) fn step(draft: &mut Draft<'_>, id: &ComponentId, mut trial: Probation
         None if trial.healthy >= soak && assessment.serving => {
             generations::prove(draft, id, trial.candidate, trial.healthy)
         }
-        None => nudge_deaf_kubelet(draft, id, trial),
+        None => restart_unresponsive_kubelet(draft, id, trial),
     }
 }
 
@@ -158,7 +158,7 @@ fn excuses(draft: &Draft<'_>, id: &ComponentId, trial: &Probation, cause: &Cause
 /// decides, so that controller manager and scheduler, crashing once each over one hiccup, condemn nobody. It adds up: a
 /// dependent that crashes over and over answers for a while after each start.
 fn harm(trial: &Probation, draft: &Draft<'_>, assessment: &Assessment) -> Duration {
-    let Some(harmed) = &assessment.breaks_dependent else { return trial.harm };
+    let Some(harmed) = assessment.breaks_dependent() else { return trial.harm };
     let crashed = draft.scene.judged.components.get(harmed).is_some_and(|a| a.crash.is_some());
     trial.harm + if crashed { draft.scene.policy.unhealthy_grace / 3 } else { draft.credit() }
 }
@@ -202,7 +202,7 @@ fn fault(
         )));
     }
     if trial.harm >= policy.unhealthy_grace {
-        let harmed = assessment.breaks_dependent.as_ref().map(ToString::to_string).unwrap_or_default();
+        let harmed = assessment.breaks_dependent().map(ToString::to_string).unwrap_or_default();
         return Some(Fault::Own(format!("{harmed} became unhealthy after this change, and has not changed itself")));
     }
     let deadline = policy.deadline_of(draft.record(id).and_then(|record| record.generations.get(&trial.candidate)));
@@ -236,18 +236,7 @@ fn fail(draft: &mut Draft<'_>, id: &ComponentId, trial: &Probation, fault: Fault
         let why = format!("{why}; the change is too old for an automatic rollback");
         return draft.hold_back(id, Some(trial.candidate), why, next, Until::Person);
     }
-    let begun = begin::begin(
-        draft,
-        id,
-        Begin {
-            from: Some(trial.candidate),
-            to: trial.good,
-            why: why.clone(),
-            wish: Wish::Ours,
-            intruders: Vec::new(),
-            in_place: false,
-        },
-    );
+    let begun = begin::begin(draft, id, Begin::roll_back(trial.candidate, trial.good, why.clone()));
     if own && begun {
         quarantine(draft, id, trial.candidate, &why);
     }
@@ -263,8 +252,7 @@ pub(super) fn revert_quarantined(draft: &mut Draft<'_>, id: &ComponentId, number
     let Some(good) = draft.record(id).and_then(|record| record.state.good()) else { return };
     let why =
         format!("generation {number} is quarantined ({why}); `lastgood release {id} {number}` permits another trial");
-    let begin = Begin { from: Some(number), to: good, why, wish: Wish::Ours, intruders: Vec::new(), in_place: false };
-    begin::begin(draft, id, begin);
+    begin::begin(draft, id, Begin::roll_back(number, good, why));
 }
 
 fn quarantine(draft: &mut Draft<'_>, id: &ComponentId, number: u32, why: &str) {
@@ -282,7 +270,7 @@ fn quarantine(draft: &mut Draft<'_>, id: &ComponentId, number: u32, why: &str) {
 
 /// A kubelet that started without an API server starts no changed pod: it waits behind the old one for ever. One
 /// restart cures it, for the operator's candidate as for a generation of ours.
-fn nudge_deaf_kubelet(draft: &mut Draft<'_>, id: &ComponentId, mut trial: Probation) {
+fn restart_unresponsive_kubelet(draft: &mut Draft<'_>, id: &ComponentId, mut trial: Probation) {
     if trial.unstarted < kubelet::patience(draft) || kubelet::has_reacted(draft, id) || draft.hold.is_some() {
         return;
     }

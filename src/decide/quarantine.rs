@@ -11,7 +11,7 @@ use super::disk_state::DiskState;
 use super::draft::Draft;
 use super::lookup::{known, said, stands, there_are};
 use super::{begin, inhibitors, targets};
-use crate::model::component_state::Wish;
+use crate::model::component_state::{Initiator, Purpose};
 use crate::model::event::EventKind;
 use crate::model::generation::{Generation, Trust};
 use crate::model::memory::Record;
@@ -42,10 +42,10 @@ pub(super) fn ask(draft: &mut Draft<'_>, id: &ComponentId, number: Option<u32>, 
         }));
     };
     match &record.state {
-        ComponentState::RollingBack(rollback) if rollback.to == number => {
+        ComponentState::Replacing(rollback) if rollback.to == number => {
             return Err(not_now("it is being rolled back to this generation".to_owned()));
         }
-        ComponentState::RollingBack(_) => {}
+        ComponentState::Replacing(_) => {}
         _ if stands == Some(number) => return revert(draft, id, number, reason),
         _ => {}
     }
@@ -87,7 +87,8 @@ fn revert(draft: &mut Draft<'_>, id: &ComponentId, number: u32, reason: &str) ->
     let (memory, events, plan) = (draft.memory.clone(), draft.events.len(), draft.plan.len());
     mark(draft, id, number, reason);
     let why = format!("generation {number} is quarantined ({})", said(reason));
-    let begin = Begin { from: Some(number), to, why, wish: Wish::Operator, intruders: Vec::new(), in_place: false };
+    let purpose = Purpose::RollBack { from: Some(number), initiator: Initiator::Operator };
+    let begin = Begin { purpose, to, why, in_place: false };
     if begin::begin(draft, id, begin) {
         return Ok(());
     }
@@ -118,7 +119,7 @@ fn without(mut slot: ComponentState, number: u32, successor: u32) -> ComponentSt
         | ComponentState::Missing { good, .. } => Some(good),
         ComponentState::Probation(trial) => Some(&mut trial.good),
         ComponentState::Held(held) => held.good.as_mut(),
-        ComponentState::Adopting { .. } | ComponentState::RollingBack(_) => None,
+        ComponentState::Adopting { .. } | ComponentState::Replacing(_) => None,
     };
     if let Some(good) = good.filter(|good| **good == number) {
         *good = successor;

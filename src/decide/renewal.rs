@@ -22,7 +22,7 @@ use crate::model::{ComponentId, FileKind, FileState, Verdict};
 
 /// Has what is remembered of the key files of a component follow what its healthy process has loaded.
 pub(super) fn follow(draft: &mut Draft<'_>, id: &ComponentId) {
-    let well = draft.assessment(id).is_some_and(|a| a.serving && a.verdict == Verdict::Healthy);
+    let well = draft.assessment(id).is_some_and(|a| a.serving && a.verdict() == Verdict::Healthy);
     let Some(started) = well.then(|| started(draft, id)).flatten() else { return };
     let seen = draft.scene.seen;
     let loaded = |path: &std::path::PathBuf| seen.keys_changed.get(path).is_some_and(|changed| *changed < started);

@@ -7,8 +7,8 @@ use super::begin::Begin;
 use super::disk_state::DiskState;
 use super::draft::Draft;
 use super::lookup::{known, stands, there_are};
-use super::{begin, generations, inhibitors, newer_state, pin, quarantine, targets, vacancy_request, wrong_data};
-use crate::model::component_state::{Until, Wish};
+use super::{begin, generations, inhibitors, newer_state, pin, quarantine, suspension_request, targets, wrong_data};
+use crate::model::component_state::{Initiator, Purpose, Until};
 use crate::model::event::EventKind;
 use crate::model::generation::{Proof, Stored, Trust};
 use crate::model::memory::Pause;
@@ -30,8 +30,8 @@ pub(super) fn take(draft: &mut Draft<'_>, request: &Request) -> Result<(), Refus
         Request::Pin { component, number, reason } => pin::pin(draft, component, *number, reason),
         Request::Unpin { component } => pin::unpin(draft, component),
         Request::Quarantine { component, number, reason } => quarantine::ask(draft, component, *number, reason),
-        Request::Vacate { component, seconds, reason } => {
-            vacancy_request::ask(draft, component, Duration::from_secs(*seconds), reason)
+        Request::Suspend { component, seconds, reason } => {
+            suspension_request::ask(draft, component, Duration::from_secs(*seconds), reason)
         }
         Request::AcceptData { component } => wrong_data::accept(draft, component.as_ref()),
         Request::Resume { component } => resume(draft, component.as_ref()),
@@ -44,7 +44,7 @@ fn roll_back(draft: &mut Draft<'_>, id: &ComponentId, to: Option<u32>) -> Result
         return Err(Refusal::NotActing { why: hold.to_string() });
     }
     let Some(record) = draft.record(id) else { return Ok(()) };
-    if let ComponentState::RollingBack(rollback) = &record.state {
+    if let ComponentState::Replacing(rollback) = &record.state {
         return Err(Refusal::NotNow {
             component: id.clone(),
             state: record.state.to_string(),
@@ -83,7 +83,8 @@ fn roll_back(draft: &mut Draft<'_>, id: &ComponentId, to: Option<u32>) -> Result
         return Err(not_this(format!("it is quarantined: {why}")));
     }
     generations::ready_to_return(draft, generation).map_err(not_this)?;
-    targets::data_allow(draft, record, generation, Wish::Operator).map_err(|barred| not_this(barred.to_string()))?;
+    targets::data_allow(draft, record, generation, Initiator::Operator)
+        .map_err(|barred| not_this(barred.to_string()))?;
     let in_place = !matches!(standing, DiskState::Here(_) | DiskState::Unsettled | DiskState::Claimed { .. });
     let why = "the operator asked for it".to_owned();
     draft.tell(
@@ -93,7 +94,8 @@ fn roll_back(draft: &mut Draft<'_>, id: &ComponentId, to: Option<u32>) -> Result
         &format!("rollback to generation {target}"),
         "the operator asked for it",
     );
-    let begun = Begin { from: stands, to: target, why, wish: Wish::Operator, intruders: Vec::new(), in_place };
+    let purpose = Purpose::RollBack { from: stands, initiator: Initiator::Operator };
+    let begun = Begin { purpose, to: target, why, in_place };
     if begin::begin(draft, id, begun) {
         return Ok(());
     }
@@ -160,7 +162,7 @@ fn checkpoint(draft: &mut Draft<'_>, id: &ComponentId, reason: &str) -> Result<(
     let Some(record) = draft.record(id) else { return Ok(()) };
     let not_now =
         |why: &str| Refusal::NotNow { component: id.clone(), state: record.state.to_string(), why: why.to_owned() };
-    if matches!(record.state, ComponentState::RollingBack(_)) {
+    if matches!(record.state, ComponentState::Replacing(_)) {
         return Err(not_now("it is being replaced"));
     }
     if draft.memory.wrong_data.as_ref().is_some_and(|wrong| wrong.etcd == *id) {

@@ -100,7 +100,7 @@ pub(super) fn standing(draft: &Draft<'_>, back: &WentBack, id: &ComponentId) -> 
     if matches!(record.state, ComponentState::Missing { .. }) {
         return RestartNeed::Fresh;
     }
-    let serving = draft.assessment(id).is_some_and(|a| a.serving && a.verdict == Verdict::Healthy);
+    let serving = draft.assessment(id).is_some_and(|a| a.serving && a.verdict() == Verdict::Healthy);
     if serving && running(draft, id).next().is_some() { RestartNeed::Fresh } else { RestartNeed::Awaited(None) }
 }
 
@@ -130,10 +130,10 @@ pub(super) fn may_stop(draft: &Draft<'_>, back: &WentBack, id: &ComponentId) -> 
     if !draft.assessment(&back.etcd).is_some_and(|assessment| assessment.serving) {
         return Err(format!("waiting for etcd before {id} is restarted"));
     }
-    let parked = draft.memory.parked.as_ref().is_some_and(|parked| parked.component == *id);
+    let stopped = draft.memory.stopped_apiserver.as_ref().is_some_and(|stopped| stopped.component == *id);
     match draft.record(id).map(|record| &record.state) {
         Some(ComponentState::Steady { .. } | ComponentState::Adopting { .. } | ComponentState::Unread { .. })
-            if !parked =>
+            if !stopped =>
         {
             Ok(())
         }

@@ -37,7 +37,7 @@ const AGAIN: Duration = Duration::from_secs(15);
 /// One pass of a component that is based on its known-good generation.
 pub(super) fn step(draft: &mut Draft<'_>, id: &ComponentId) {
     let Some(assessment) = draft.assessment(id) else { return };
-    let Some(stall) = assessment.stall.as_ref().filter(|_| assessment.verdict == Verdict::Stalled) else {
+    let Some(stall) = assessment.stall() else {
         draft.clear_notice(id, Notice::StallLeft);
         if let Some(record) = draft.record_mut(id) {
             record.restart = None;

@@ -7,11 +7,12 @@ use super::begin::Begin;
 use super::disk_state::DiskState;
 use super::draft::{DataTrust, Draft};
 use super::generations::prove;
-use super::rollback::Flow;
+use super::replacement::Flow;
 use super::{
-    begin, change_set, generations, interrupted, probation, rollback, stall, targets, undecoded, withheld, wrong_data,
+    begin, change_set, generations, interrupted, probation, replacement, stall, targets, undecoded, withheld,
+    wrong_data,
 };
-use crate::model::component_state::{Probation, Until, Wish};
+use crate::model::component_state::{Probation, Purpose, Until};
 use crate::model::etcd_data::{DataDir, LockState};
 use crate::model::event::EventKind;
 use crate::model::generation::Trust;
@@ -27,18 +28,20 @@ const LAST_TOUCH: Duration = Duration::from_secs(5);
 /// Takes one component through this pass.
 pub(super) fn step(draft: &mut Draft<'_>, id: &ComponentId) -> Flow {
     // kube-apiserver, taken out by us around an etcd change, is nobody's loss.
-    if draft.memory.parked.as_ref().is_some_and(|parked| parked.component == *id) || withheld::is_withheld(draft, id) {
+    if draft.memory.stopped_apiserver.as_ref().is_some_and(|stopped| stopped.component == *id)
+        || withheld::is_withheld(draft, id)
+    {
         return Flow::Done;
     }
     let Some(record) = draft.record(id) else { return Flow::Done };
     let standing = DiskState::of(draft.scene.seen, id, record);
     let slot = record.state.clone();
-    if matches!(slot, ComponentState::RollingBack(_)) || !matches!(standing, DiskState::Absent(_)) {
+    if matches!(slot, ComponentState::Replacing(_)) || !matches!(standing, DiskState::Absent(_)) {
         draft.clear_notice(id, Notice::EtcdStays);
         interrupted::over(draft, id);
     }
-    if let ComponentState::RollingBack(rollback) = slot {
-        return rollback::advance(draft, id, rollback, &standing);
+    if let ComponentState::Replacing(replacement) = slot {
+        return replacement::advance(draft, id, replacement, &standing);
     }
     if !matches!(standing, DiskState::Claimed { .. }) {
         draft.clear_notice(id, Notice::Duplicate);
@@ -49,7 +52,7 @@ pub(super) fn step(draft: &mut Draft<'_>, id: &ComponentId) -> Flow {
         DiskState::Unsettled => {}
         DiskState::Here(file) => here(draft, id, &file),
         DiskState::Broken(file, fault) => undecoded::step(draft, id, &file, &fault),
-        DiskState::Claimed { rightful, intruders } => claimed(draft, id, rightful, &intruders),
+        DiskState::Claimed { rightful, duplicates } => claimed(draft, id, rightful, &duplicates),
         DiskState::Absent(how) => absent(draft, id, how),
     }
     // Last: what follows from a file that decodes again depends on that.
@@ -110,7 +113,7 @@ fn here(draft: &mut Draft<'_>, id: &ComponentId, file: &Arc<ManifestFile>) {
                 }
             }
         }
-        ComponentState::RollingBack(_) => {}
+        ComponentState::Replacing(_) => {}
     }
 }
 
@@ -142,12 +145,12 @@ fn adopt(draft: &mut Draft<'_>, id: &ComponentId, number: u32, candidate: u32, h
         return draft.enter(id, slot, "its manifest changed before it was proven");
     }
     let Some(assessment) = draft.assessment(id) else { return };
-    let healthy = match (assessment.verdict, &assessment.reads) {
+    let healthy = match (assessment.verdict(), &assessment.reads) {
         (Verdict::Healthy, Reads::All) => healthy + draft.credit(),
         (Verdict::Healthy | Verdict::Unknown, _) => healthy,
         _ => Duration::ZERO,
     };
-    let unproven = match (&assessment.verdict, &assessment.reads) {
+    let unproven = match (&assessment.verdict(), &assessment.reads) {
         (Verdict::Healthy, Reads::Other { why } | Reads::CannotTell { why }) => {
             Some(format!("unproven: {why}; it is no rollback target until its process restarts"))
         }
@@ -166,7 +169,7 @@ fn adopt(draft: &mut Draft<'_>, id: &ComponentId, number: u32, candidate: u32, h
 /// What is deployed is known-good. Where it is unhealthy nevertheless, nothing changed, so nothing is rolled back (Q9).
 fn ailing(draft: &mut Draft<'_>, id: &ComponentId) {
     let Some(assessment) = draft.assessment(id) else { return };
-    let text = match assessment.verdict {
+    let text = match assessment.verdict() {
         Verdict::Healthy | Verdict::Unknown | Verdict::Starting => None,
         verdict => Some(match &assessment.cause {
             Some(cause) => format!("{verdict}: waiting until its cause is gone: {cause}"),
@@ -252,12 +255,12 @@ fn claimed(
     draft: &mut Draft<'_>,
     id: &ComponentId,
     rightful: Option<Arc<ManifestFile>>,
-    intruders: &[Arc<ManifestFile>],
+    duplicates: &[Arc<ManifestFile>],
 ) {
-    let names: Vec<String> = intruders.iter().map(|file| file.name.clone()).collect();
+    let names: Vec<String> = duplicates.iter().map(|file| file.name.clone()).collect();
     let listed = names.join(", ");
     let named = draft.record(id).and_then(|record| draft.scene.seen.manifests.file(record.file_name()?));
-    // The file under the component's own name may be the pod's nevertheless, and would go with the intruder.
+    // The file under the component's own name may be the pod's nevertheless, and would go with the duplicate.
     if let Some((named, fault)) = named.and_then(|file| Some((file, file.content.as_ref().err()?)))
         && fault.kubelet_may_run()
     {
@@ -285,7 +288,8 @@ fn claimed(
         return;
     }
     let why = format!("{listed} claims its pod");
-    begin::begin(draft, id, Begin { from: None, to, why, wish: Wish::Ours, intruders: names, in_place: false });
+    let purpose = Purpose::MoveOutDuplicates { files: names };
+    begin::begin(draft, id, Begin { purpose, to, why, in_place: false });
 }
 
 /// No file holds it.
@@ -294,7 +298,7 @@ fn absent(draft: &mut Draft<'_>, id: &ComponentId, how: Gone) {
     match slot {
         ComponentState::Adopting { .. } => let_go(draft, id),
         ComponentState::Missing { good, how, since, age } => missing(draft, id, good, how, since, age),
-        ComponentState::Held(_) | ComponentState::RollingBack(_) => {}
+        ComponentState::Held(_) | ComponentState::Replacing(_) => {}
         ComponentState::Steady { .. } | ComponentState::Unread { .. } | ComponentState::Probation(_) => {
             let Some(good) = slot.good() else { return };
             // Q14: a file that went in a gap that nobody watched (we were stopped, the machine suspended) went unwitnessed,
@@ -343,13 +347,13 @@ fn let_go(draft: &mut Draft<'_>, id: &ComponentId) {
 /// How long a deleted manifest stays away before it comes back.
 fn grace(draft: &Draft<'_>, id: &ComponentId) -> Duration {
     let policy = draft.scene.policy;
-    let parked = draft.memory.parked.as_ref().map(|parked| &parked.component);
+    let stopped = draft.memory.stopped_apiserver.as_ref().map(|stopped| &stopped.component);
     let gone = draft.memory.components.iter().filter(|(other, record)| {
-        Some(*other) != parked
+        Some(*other) != stopped
             && !withheld::is_withheld(draft, other)
             && (matches!(record.state, ComponentState::Missing { .. })
                 || matches!(DiskState::of(draft.scene.seen, other, record), DiskState::Absent(_))
-                    && !matches!(record.state, ComponentState::RollingBack(_) | ComponentState::Held(_)))
+                    && !matches!(record.state, ComponentState::Replacing(_) | ComponentState::Held(_)))
     });
     let several = gone.count() > 1;
     // A deletion of etcd's may be a move to another file system, by whoever is about to restore it; kubeadm's is none.
@@ -388,11 +392,7 @@ fn missing(draft: &mut Draft<'_>, id: &ComponentId, good: u32, how: Gone, since:
     interrupted::over(draft, id);
     let went = if cut_short { "moved to kubeadm's backups" } else { "deleted" };
     let why = format!("its manifest was {went} {} s ago and nobody put it back", age.as_secs());
-    begin::begin(
-        draft,
-        id,
-        Begin { from: None, to: good, why, wish: Wish::Ours, intruders: Vec::new(), in_place: true },
-    );
+    begin::begin(draft, id, Begin { purpose: Purpose::RestoreMissing, to: good, why, in_place: true });
 }
 
 /// Why a deleted etcd must not come back by itself (Q3): a restore may be under way over its data.

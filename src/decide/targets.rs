@@ -2,7 +2,7 @@
 
 use super::draft::Draft;
 use super::generations;
-use crate::model::component_state::{Rollback, Wish};
+use crate::model::component_state::{Initiator, Replacement};
 use crate::model::etcd_guard::{self, Barred};
 use crate::model::generation::Generation;
 use crate::model::manifest::DataIdentity;
@@ -39,7 +39,7 @@ pub(super) fn may_return(draft: &Draft<'_>, record: &Record, generation: &Genera
     if other_data(record, generation) {
         return Err(OTHER_DATA.to_owned());
     }
-    data_allow(draft, record, generation, Wish::Ours).map_err(|barred| barred.to_string())?;
+    data_allow(draft, record, generation, Initiator::Agent).map_err(|barred| barred.to_string())?;
     generations::ready_to_return(draft, generation)
 }
 
@@ -53,22 +53,32 @@ pub(super) fn other_data(record: &Record, generation: &Generation) -> bool {
 }
 
 /// Whether an etcd's generation may be put over the data as they were seen in this pass (Q2, R9); every other may.
-pub(super) fn data_allow(draft: &Draft<'_>, record: &Record, target: &Generation, wish: Wish) -> Result<(), Barred> {
-    own_data(draft, record, target, wish)?;
+pub(super) fn data_allow(
+    draft: &Draft<'_>,
+    record: &Record,
+    target: &Generation,
+    initiator: Initiator,
+) -> Result<(), Barred> {
+    own_data(draft, record, target, initiator)?;
     etcd_guard::may_return(record, target, &data_of(draft, target))
 }
 
 /// Q2: no step of ours starts etcd on an empty, unmounted or foreign directory: on an empty one it would begin its own
 /// cluster, as kubeadm's flags have it. The operator says when other data are the right ones. Only the inode of
 /// `member` is compared: the number of its device may be another one after a boot.
-pub(super) fn own_data(draft: &Draft<'_>, record: &Record, target: &Generation, wish: Wish) -> Result<(), Barred> {
+pub(super) fn own_data(
+    draft: &Draft<'_>,
+    record: &Record,
+    target: &Generation,
+    initiator: Initiator,
+) -> Result<(), Barred> {
     let Some(DataIdentity::Etcd { data_dir, .. }) = &target.data else { return Ok(()) };
     let Some(stands) = draft.scene.seen.node.data_dirs.get(data_dir) else { return Ok(()) };
     let served = record.data_dir.as_ref().filter(|(path, _)| path == data_dir).and_then(|(_, kept)| kept.member);
     let inode = |member: Option<(u64, u64)>| member.map(|(_, inode)| inode);
     let what = match (inode(served), inode(stands.member)) {
         (_, None) => "holds no data of etcd",
-        (Some(served), Some(stands)) if served != stands && wish == Wish::Ours => {
+        (Some(served), Some(stands)) if served != stands && initiator == Initiator::Agent => {
             "does not hold the data that etcd served here"
         }
         (None | Some(_), Some(_)) => return Ok(()),
@@ -91,7 +101,7 @@ pub(super) fn data_of(draft: &Draft<'_>, target: &Generation) -> DataVersion {
 }
 
 /// The known-good generation to fall back to.
-pub(super) fn fallback(draft: &Draft<'_>, id: &ComponentId, r: &Rollback) -> u32 {
+pub(super) fn fallback(draft: &Draft<'_>, id: &ComponentId, r: &Replacement) -> u32 {
     let record = draft.record(id);
     let good = record.and_then(|record| {
         let to = record.generations.get(&r.to).filter(|g| g.trust.is_known_good());

@@ -21,7 +21,7 @@ use std::time::Duration;
 use super::begin::Begin;
 use super::draft::Draft;
 use super::{begin, kubelet, pods, targets};
-use crate::model::component_state::{Rollback, Wish};
+use crate::model::component_state::{Initiator, Purpose, Replacement};
 use crate::model::config_files::generation_digest;
 use crate::model::memory::Unstarted;
 use crate::model::notice::Notice;
@@ -97,11 +97,7 @@ pub(super) fn step(draft: &mut Draft<'_>, id: &ComponentId, file: &Arc<ManifestF
             return draft.notice(id, Notice::Undecodable, text);
         }
     };
-    begin::begin(
-        draft,
-        id,
-        Begin { from: None, to: good, why, wish: Wish::Ours, intruders: Vec::new(), in_place: true },
-    );
+    begin::begin(draft, id, Begin { purpose: Purpose::roll_back(None), to: good, why, in_place: true });
 }
 
 /// What is done about a file that we cannot read, and what the operator can do.
@@ -224,11 +220,11 @@ pub(super) fn is_the_same_pod(
 pub(super) fn is_anothers(
     draft: &Draft<'_>,
     id: &ComponentId,
-    r: &Rollback,
+    r: &Replacement,
     file: &ManifestFile,
     fault: &FileFault,
 ) -> bool {
     let unstarted = draft.record(id).and_then(|record| record.unstarted.as_ref());
     let refused = unstarted.is_some_and(|unstarted| unstarted.file == file.digest && unstarted.age >= REFUSED_AFTER);
-    r.wish == Wish::Ours && fault.kubelet_may_run() && !refused
+    r.initiator() == Initiator::Agent && fault.kubelet_may_run() && !refused
 }

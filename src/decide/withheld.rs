@@ -20,7 +20,7 @@ pub(super) fn api_leaves(draft: &Draft<'_>) -> Option<bool> {
     Some(pods::runs(draft, api) && draft.scene.seen.runtime.is_ok())
 }
 
-/// Parking has nothing to do for what is withheld.
+/// Such an API server is stopped already when etcd is replaced.
 pub(super) fn is_withheld(draft: &Draft<'_>, api: &ComponentId) -> bool {
     withheld(&draft.memory) == Some(api)
 }

@@ -28,13 +28,13 @@ use super::draft::{DataTrust, Draft};
 use super::lineage::Directory;
 use super::withheld::withheld;
 use super::{etcd_answer, kubelet, pods, probation, restarts};
-use crate::model::component_state::{Probation, Rollback, Until};
+use crate::model::component_state::{Probation, Replacement, Until};
 use crate::model::etcd_data::{DataDir, WalOrigin};
 use crate::model::event::EventKind;
 use crate::model::generation::Stored;
 use crate::model::lineage::{ApiStop, Incarnation, WrongData, WrongDataKind};
 use crate::model::manifest::DataIdentity;
-use crate::model::memory::{Memory, Parked};
+use crate::model::memory::{ApiServerStopped, Memory};
 use crate::model::notice::Notice;
 use crate::model::observation::{BusyKind, Gone, ManifestFile};
 use crate::model::plan::Refusal;
@@ -296,8 +296,8 @@ fn stop_api(draft: &mut Draft<'_>, wrong: WrongData) {
             let Some((component, generation)) = whom(draft, &wrong.etcd) else { return };
             let since = draft.scene.tick.now.wall;
             let (number, name) = (generation.number, generation.file_name.clone());
-            // What parking took out for a replacement of etcd stays out.
-            draft.memory.parked = None;
+            // What was stopped for a replacement of etcd stays stopped.
+            draft.memory.stopped_apiserver = None;
             if let Some(record) = draft.record_mut(&component) {
                 record.actions.push_back(Duration::ZERO);
             }
@@ -350,16 +350,16 @@ fn why_not_stopped(draft: &Draft<'_>, wrong: &WrongData) -> Option<String> {
 /// The API server that reads from this etcd, and the generation that comes back.
 fn whom(draft: &Draft<'_>, etcd: &ComponentId) -> Option<(ComponentId, Generation)> {
     let ports = &deployed(draft, etcd)?.ports;
-    let parked = draft.memory.parked.as_ref();
+    let stopped = draft.memory.stopped_apiserver.as_ref();
     let (api, record) = draft.memory.components.iter().find(|(_, record)| record.role == Role::ApiServer)?;
     let deployed = match DiskState::of(draft.scene.seen, api, record) {
         DiskState::Here(file) => {
             let digest = super::disk_state::digest(record, file.content.as_ref().ok()?, &file);
             record.by_digest(digest)
         }
-        _ => parked
-            .filter(|parked| parked.component == *api)
-            .and_then(|parked| record.generations.get(&parked.generation)),
+        _ => stopped
+            .filter(|stopped| stopped.component == *api)
+            .and_then(|stopped| record.generations.get(&stopped.generation)),
     };
     let generation = deployed.filter(|generation| generation.stored == Stored::Yes)?;
     pods::reads_from(generation.data.as_ref(), ports).then(|| (api.clone(), generation.clone()))
@@ -422,7 +422,7 @@ fn stays_down(draft: &mut Draft<'_>, api: &ComponentId) {
 fn return_to_the_record(draft: &mut Draft<'_>, wrong: &WrongData) {
     let id = &wrong.etcd;
     if draft.hold.is_some()
-        || matches!(draft.record(id).map(|record| &record.state), Some(ComponentState::RollingBack(_)))
+        || matches!(draft.record(id).map(|record| &record.state), Some(ComponentState::Replacing(_)))
     {
         return;
     }
@@ -502,12 +502,12 @@ pub(super) fn step_etcd(draft: &mut Draft<'_>, id: &ComponentId, file: &Manifest
 }
 
 /// What was put back serves wrong data as well: held, unless the restore that the operator asked for brought them.
-pub(super) fn hold_replaced(draft: &mut Draft<'_>, id: &ComponentId, r: &Rollback) -> bool {
+pub(super) fn hold_replaced(draft: &mut Draft<'_>, id: &ComponentId, r: &Replacement) -> bool {
     // The process that was put back may not have said yet what it serves.
     let told = draft.trust(id) == DataTrust::Others;
     let Some(wrong) = draft.memory.wrong_data.clone().filter(|wrong| told && wrong.etcd == *id) else { return false };
     let restored = matches!(directories(draft, id).1.origin, WalOrigin::Restored { .. });
-    if r.vacated.is_some() && restored && accept(draft, Some(id)).is_ok() {
+    if r.suspended_for().is_some() && restored && accept(draft, Some(id)).is_ok() {
         return true;
     }
     hold(draft, id, Some(r.to), &wrong)
@@ -567,10 +567,10 @@ pub(super) fn over(draft: &mut Draft<'_>, id: &ComponentId) {
     restarts::restart_dependents(draft, id, what);
 }
 
-/// Parking puts it back: the same way, at the same time as after any replacement of etcd.
+/// It is put back as after any replacement of etcd: the same way, at the same time.
 fn put_api_back(draft: &mut Draft<'_>, wrong: &WrongData) {
     if let ApiStop::Stopped { component, generation, .. } = &wrong.api {
-        draft.memory.parked = Some(Parked {
+        draft.memory.stopped_apiserver = Some(ApiServerStopped {
             component: component.clone(),
             generation: *generation,
             for_component: wrong.etcd.clone(),

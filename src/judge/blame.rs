@@ -21,7 +21,7 @@ use jiff::Timestamp;
 
 use super::{causes, environment};
 use crate::model::observation::{ContainerRun, ContainerState, PodRun, ProcessState};
-use crate::model::verdict::{Assessment, Cause, Crash, Judgement, Verdict};
+use crate::model::verdict::{Assessment, Cause, Crash, Health, Judgement, Verdict};
 use crate::model::{ComponentId, ComponentState, Memory, Observation, Tick};
 
 /// After a dependency has become healthy, a dependent's trouble counts against it only this much later: until then it may
@@ -91,12 +91,12 @@ impl Past {
         if let Some((_, since)) = before.filter(|(verdict, _)| first && is_unwell(*verdict)) {
             self.unwell = Some(since);
         }
-        if is_unwell(assessment.verdict) || assessment.crash.is_some() {
+        if is_unwell(assessment.verdict()) || assessment.crash.is_some() {
             self.well = Duration::ZERO;
             if self.unwell.is_none() && !assessment.cause.as_ref().is_some_and(lies_beneath) {
                 self.unwell = Some(tick.now.wall);
             }
-        } else if assessment.verdict == Verdict::Healthy {
+        } else if assessment.verdict() == Verdict::Healthy {
             self.well += tick.credit;
             if self.well >= RECOVERED {
                 (self.unwell, self.hung) = (None, None);
@@ -135,8 +135,12 @@ pub(super) fn tell(
         past.blame.follow(tick, assessment, before);
     }
     let all = judgement.clone();
-    for (id, assessment) in judgement.components.iter_mut().filter(|(_, a)| a.verdict == Verdict::Healthy) {
-        assessment.breaks_dependent = harmed_by(id, assessment, &all, seen, memory, pasts);
+    for (id, assessment) in &mut judgement.components {
+        if let Health::Healthy { breaks_dependent } = &mut assessment.health
+            && let Some(own) = all.components.get(id)
+        {
+            *breaks_dependent = harmed_by(id, own, &all, seen, memory, pasts);
+        }
     }
 }
 
@@ -168,7 +172,7 @@ fn harmed_by(
 
 /// A container that was stopped or hung is no evidence, whatever becomes of it.
 fn does_badly(assessment: &Assessment, past: &Past) -> bool {
-    past.failed || assessment.verdict == Verdict::Failing && past.hung.is_none()
+    past.failed || assessment.verdict() == Verdict::Failing && past.hung.is_none()
 }
 
 /// A dead way to the API server may be the candidate's doing: `environment::not_harmed` tells.

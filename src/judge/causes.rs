@@ -14,7 +14,7 @@ use crate::model::{ClosureFile, ComponentId, EtcdStatus, Memory, Observation, Ro
 pub(super) fn explain(judgement: &mut Judgement, seen: &Observation, memory: &Memory) {
     let before = judgement.clone();
     for (id, assessment) in &mut judgement.components {
-        if assessment.verdict == Verdict::Healthy {
+        if assessment.verdict() == Verdict::Healthy {
             continue;
         }
         let certificate = matches!(assessment.cause, Some(Cause::Certificate { .. }));
@@ -51,7 +51,7 @@ fn dependency(id: &ComponentId, role: Role, all: &Judgement, seen: &Observation,
     if needed == Role::Etcd && !uses_local_etcd(seen, memory) {
         return None;
     }
-    if assessment.verdict == Verdict::Healthy {
+    if assessment.verdict() == Verdict::Healthy {
         let detail =
             "the member of this node is a learner: it serves no linearizable reads until it is promoted".to_owned();
         return is_learner(id, seen).then_some(Cause::Cluster { detail });
@@ -60,7 +60,7 @@ fn dependency(id: &ComponentId, role: Role, all: &Judgement, seen: &Observation,
     if let Some(cause @ Cause::Alarm { .. }) = &assessment.cause {
         return Some(cause.clone());
     }
-    Some(Cause::Component { id: id.clone(), verdict: assessment.verdict })
+    Some(Cause::Component { id: id.clone(), verdict: assessment.verdict() })
 }
 
 pub(super) fn is_learner(id: &ComponentId, seen: &Observation) -> bool {
@@ -94,7 +94,7 @@ fn uses_local_etcd(seen: &Observation, memory: &Memory) -> bool {
 }
 
 fn no_kubelet(assessment: &Assessment, seen: &Observation) -> Option<Cause> {
-    let stopped = matches!(assessment.verdict, Verdict::Down | Verdict::Starting);
+    let stopped = matches!(assessment.verdict(), Verdict::Down | Verdict::Starting);
     let crash_loop = kubelet_log::crash_loop(seen).filter(|_| stopped);
     if let Some(crash_loop) = crash_loop {
         return Some(Cause::Kubelet { detail: format!("{crash_loop}; next: {}", crash_loop.next_step) });

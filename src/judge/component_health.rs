@@ -13,7 +13,7 @@ use super::{History, Past, blame, etcd};
 use crate::model::etcd::LEADER_WITHIN;
 use crate::model::observation::{ContainerRun, ContainerState, ManifestFile, PodRun, SandboxState};
 use crate::model::reading::{Question, SymptomKind};
-use crate::model::verdict::{Assessment, Cause, Crash, ProcessActivity, Reads, Stall, Verdict};
+use crate::model::verdict::{Assessment, Cause, Crash, Health, ProcessActivity, Reads, Stall, Verdict};
 use crate::model::{ComponentId, Manifest, Memory, Observation, Probe, Reading, Role, Tick};
 
 /// Answers in a row that make or unmake Healthy: one may be luck, or a lost packet.
@@ -113,7 +113,10 @@ pub(super) fn assess(
     past.blame.look(verdict, run.zip(container), crash.as_ref());
     let assessment = Assessment {
         role,
-        verdict,
+        health: match stall {
+            Some(stall) => Health::Stalled { process: Some(stall) },
+            None => verdict.into(),
+        },
         since: past.since,
         watched: past.watched,
         serving: finding.serving,
@@ -122,9 +125,7 @@ pub(super) fn assess(
         crash,
         uid: run.map(|run| run.uid.clone()),
         reads,
-        breaks_dependent: None,
         address_in_use: container.is_some_and(found_address_in_use),
-        stall,
     };
     (assessment, past)
 }

@@ -37,7 +37,7 @@ pub(super) fn started(container: &ContainerRun) -> Option<Timestamp> {
 pub(super) fn may_be_of(memory: &Memory, manifest: &Manifest, since: Timestamp, run: &PodRun) -> bool {
     let before = memory.components.get(&manifest.id).and_then(|record| {
         let number = match &record.state {
-            ComponentState::RollingBack(rollback) => rollback.from,
+            ComponentState::Replacing(replacement) => replacement.from(),
             slot => slot.good(),
         };
         record.generations.get(&number?)

@@ -42,7 +42,7 @@ fn used_by<'a>(user: &User, seen: &'a Observation) -> impl Iterator<Item = &'a C
 
 /// A disk it writes to has no room, or is read-only: etcd's data, or where its container and its log would be made.
 pub(super) fn disk(id: &ComponentId, assessment: &Assessment, seen: &Observation, memory: &Memory) -> Option<Cause> {
-    let not_running = matches!(assessment.verdict, Verdict::Down | Verdict::Starting);
+    let not_running = matches!(assessment.verdict(), Verdict::Down | Verdict::Starting);
     let data_dir = data_dir(id, seen, memory);
     let full = seen.node.disks.iter().find_map(|disk| {
         let (what, path) = disk.holds.iter().find(|(what, path)| match what {

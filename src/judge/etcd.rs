@@ -113,7 +113,7 @@ fn cluster(status: &EtcdStatus, leaderless: bool) -> String {
     let (silent, all) = (status.silent_names(), members.map_or(0, Vec::len));
     let mut words = if all == 1 && !leaderless {
         "this member, the only one, answers but commits nothing to its WAL: its disk may be slow".to_owned()
-    } else if leaderless && status.own.is_none() {
+    } else if leaderless && status.own.is_err() {
         "this member has started and finds no leader".to_owned()
     } else if leaderless {
         "this member is healthy and knows no leader".to_owned()
@@ -128,9 +128,9 @@ fn cluster(status: &EtcdStatus, leaderless: bool) -> String {
 
 /// What it says of itself, as sentences.
 fn itself(status: &EtcdStatus) -> Vec<String> {
-    let Some(own) = &status.own else {
-        let why = status.silent.as_ref().map(ToString::to_string).unwrap_or_default();
-        return vec![format!("its status is unknown: {why}")];
+    let own = match &status.own {
+        Ok(own) => own,
+        Err(why) => return vec![format!("its status is unknown: {why}")],
     };
     let role = match own.leader {
         _ if own.learner => "learner".to_owned(),

@@ -38,7 +38,7 @@ pub(super) const RUNS: Duration = Duration::from_secs(30);
 /// What keeps the kubelet from running a component's pod, where the node is at fault.
 pub(super) fn node_fault(id: &ComponentId, assessment: &Assessment, seen: &Observation) -> Option<Cause> {
     let fault = pod_fault(id, seen).filter(|fault| fault.kind.is_of_the_node())?;
-    let stopped = matches!(assessment.verdict, Verdict::Down | Verdict::Starting);
+    let stopped = matches!(assessment.verdict(), Verdict::Down | Verdict::Starting);
     let running = |run: &PodRun| run.containers.iter().any(|c| matches!(c.state, ContainerState::Running { .. }));
     let runs = seen.runtime.iter().flatten().any(|run| run.component == *id && running(run));
     (stopped && !runs).then(|| Cause::Sandbox { detail: fault.to_string(), next_step: fault.kind.next_step() })

@@ -15,7 +15,7 @@ use crate::model::generation::Stored;
 use crate::model::memory::Record;
 use crate::model::observation::*;
 use crate::model::reading::{Probe, Question, Symptom, SymptomKind};
-use crate::model::verdict::{Assessment, Cause, ProcessActivity, Reads};
+use crate::model::verdict::{Assessment, Cause, Health, ProcessActivity, Reads};
 use crate::model::{
     ClosureFile, ComponentState, Digest, EtcdStatus, FileKind, FileState, Generation, Lease, LeaseLook, Manifest,
     Moment, Reading, Role, Trust,
@@ -216,7 +216,7 @@ fn what_a_running_containers_answers_mean() {
         answers(&mut seen, "etcd", &questions);
         let found = judged(&seen, "etcd");
         assert_eq!(
-            (found.verdict, found.serving),
+            (found.verdict(), found.serving),
             (verdict, serving),
             "a process that {situation}: {:?}",
             found.evidence
@@ -240,7 +240,7 @@ fn what_is_there_without_a_running_container() {
         if let Some(state) = state {
             container(&mut seen, "etcd", state);
         }
-        assert_eq!(judged(&seen, "etcd").verdict, verdict, "{situation}");
+        assert_eq!(judged(&seen, "etcd").verdict(), verdict, "{situation}");
     }
 }
 
@@ -276,7 +276,7 @@ fn n5_without_a_runtime_everything_is_unknown_though_it_answers() {
     seen.runtime = Err(Symptom::new(SymptomKind::Refused, "connection refused"));
     answers(&mut seen, "etcd", &[(Question::Live, Reading::Good)]);
     let found = judged(&seen, "etcd");
-    assert_eq!(found.verdict, Verdict::Unknown);
+    assert_eq!(found.verdict(), Verdict::Unknown);
     assert!(matches!(found.cause, Some(Cause::Runtime { .. })));
 }
 
@@ -346,7 +346,7 @@ fn what_started_before_the_clock_was_set_back_is_judged_all_the_same() {
         let mut seen = nothing_runs(&["kube-scheduler"]);
         running(&mut seen, "kube-scheduler", since);
         answers(&mut seen, "kube-scheduler", &[(Question::Live, bad(SymptomKind::TimedOut))]);
-        assert_eq!(judged(&seen, "kube-scheduler").verdict, verdict, "started {since} s after now");
+        assert_eq!(judged(&seen, "kube-scheduler").verdict(), verdict, "started {since} s after now");
     }
 }
 
@@ -634,7 +634,7 @@ fn q13_a_dependent_whose_trouble_comes_from_around_it_is_not_harmed() {
         api_record.generations.get_mut(&1).unwrap().ports = ports.iter().copied().collect();
         let components = [(api.clone(), api_record), (scheduler.clone(), record.clone())].into();
         let memory = Memory { components, ..Memory::default() };
-        passes(seen, &memory, History::default(), 20).0.components[&api].breaks_dependent.clone()
+        passes(seen, &memory, History::default(), 20).0.components[&api].breaks_dependent().cloned()
     };
     assert_eq!(harmed(&seen, &[1000]), Some(scheduler.clone()));
     let user = User::Component(scheduler.clone());
@@ -744,7 +744,7 @@ fn evidence(changed: i64, scene: impl Fn(&mut Observation, i64)) -> usize {
         let tick = Tick { now: seen.at, credit: Duration::from_secs(1) };
         let (judgement, known) = judge(tick, &seen, &memory, history, &Policy::default());
         history = known;
-        count += usize::from(judgement.components[&api].breaks_dependent.is_some());
+        count += usize::from(judgement.components[&api].breaks_dependent().is_some());
     }
     count
 }
@@ -960,7 +960,7 @@ fn q13_a_dependent_that_was_unwell_before_the_agent_started_is_no_evidence() {
         answers(&mut seen, "kube-apiserver", &[(Question::Live, Reading::Good)]);
         running(&mut seen, "kube-scheduler", -2000);
         fails(&mut seen);
-        passes(&seen, &memory, History::default(), 20).0.components[&api].breaks_dependent.is_some()
+        passes(&seen, &memory, History::default(), 20).0.components[&api].breaks_dependent().is_some()
     };
     assert!(!fails_from(-90, Verdict::Down), "it was down before the change");
     assert!(fails_from(-30, Verdict::Down), "it was well when it changed");
@@ -1019,7 +1019,7 @@ pub(super) fn leases(
 }
 
 fn stalled(judgement: &Judgement) -> Vec<String> {
-    let stalled = judgement.components.iter().filter(|(_, a)| a.verdict == Verdict::Stalled && a.cause.is_none());
+    let stalled = judgement.components.iter().filter(|(_, a)| a.verdict() == Verdict::Stalled && a.cause.is_none());
     let mut names: Vec<String> = stalled.map(|(id, _)| id.name().to_owned()).collect();
     names.extend((judgement.kubelet.verdict == Verdict::Stalled).then(|| "kubelet".to_owned()));
     names
@@ -1046,7 +1046,7 @@ fn who_answers_and_leaves_its_lease_alone_stands_still() {
     let found = &judgement.components[&ComponentId::system(scheduler)];
     assert!(found.evidence[0].contains("it holds its lease and has not renewed it"), "{:?}", found.evidence);
     assert_eq!(
-        found.stall.as_ref().map(|s| (s.container.as_str(), s.at)),
+        found.stall().map(|s| (s.container.as_str(), s.at)),
         Some(("kube-scheduler-0", ProcessActivity::Nothing))
     );
 }
@@ -1259,7 +1259,7 @@ fn member_says(change: impl FnOnce(&mut EtcdStatus)) -> Observation {
     let mut status = EtcdStatus {
         target: "etcd".to_owned(),
         at: seen.at.boot,
-        own: Some(own),
+        own: Ok(own),
         members: Some(vec![member(1), member(2), member(3)]),
         ..EtcdStatus::default()
     };
@@ -1275,7 +1275,7 @@ fn a_member_with_an_alarm_fails_whoever_raised_it_and_its_probes_are_content() {
     {
         let seen = member_says(|status| status.own.as_mut().unwrap().alarms = vec![Alarm { member, kind }]);
         let assessment = judged(&seen, "etcd");
-        assert_eq!(assessment.verdict, Verdict::Failing, "{:?}", assessment.evidence);
+        assert_eq!(assessment.verdict(), Verdict::Failing, "{:?}", assessment.evidence);
         assert!(assessment.serving, "it reads");
         assert!(matches!(&assessment.cause, Some(Cause::Alarm { detail }) if detail.starts_with(words)));
         assert!(assessment.evidence[0].contains(words), "{:?}", assessment.evidence);
@@ -1311,7 +1311,7 @@ fn n21_a_member_without_a_leader_names_the_cluster_and_who_does_not_answer() {
     let answered = [(Question::Live, Reading::Good), (Question::Ready, bad(SymptomKind::TimedOut))];
     answers(&mut seen, "etcd", &answered);
     let assessment = judged(&seen, "etcd");
-    assert_eq!(assessment.verdict, Verdict::Failing);
+    assert_eq!(assessment.verdict(), Verdict::Failing);
     let Some(Cause::Cluster { detail }) = &assessment.cause else { panic!("{:?}", assessment.cause) };
     assert!(detail.contains("knows no leader") && detail.contains("2 of 3 members do not answer: m2"), "{detail}");
 }
@@ -1319,8 +1319,7 @@ fn n21_a_member_without_a_leader_names_the_cluster_and_who_does_not_answer() {
 /// It has started, and takes no questions before it has a leader; the others say this of themselves.
 fn started_alone(leaderless: u64, change: impl FnOnce(&mut EtcdStatus)) -> Observation {
     let mut seen = member_says(|status| {
-        status.own = None;
-        status.silent = Some(Symptom::new(SymptomKind::TimedOut, "accepted the connection and did not finish"));
+        status.own = Err(Symptom::new(SymptomKind::TimedOut, "accepted the connection and did not finish"));
         let leaderless_for = Duration::from_secs(leaderless);
         status.metrics = Some(Metrics { has_leader: Some(false), leaderless_for, ..Metrics::default() });
         change(status);
@@ -1339,7 +1338,7 @@ fn n21_a_member_that_starts_without_a_quorum_names_the_cluster_at_once() {
         }
     };
     let assessment = judged(&started_alone(6, silent), "etcd");
-    assert_eq!(assessment.verdict, Verdict::Starting, "it has its startup budget");
+    assert_eq!(assessment.verdict(), Verdict::Starting, "it has its startup budget");
     let Some(Cause::Cluster { detail }) = &assessment.cause else { panic!("{:?}", assessment.cause) };
     assert!(detail.contains("finds no leader") && detail.contains("2 of 3 members do not answer"), "{detail}");
     assert_eq!(judged(&started_alone(2, silent), "etcd").cause, None, "an election takes its time");
@@ -1354,7 +1353,7 @@ fn a_member_without_a_leader_is_electing_one_before_it_is_said_to_have_none() {
         let quorum = (Question::Quorum, bad(SymptomKind::ClusterWide));
         answers(&mut seen, "etcd", &[(Question::Live, Reading::Good), quorum]);
         let assessment = judged(&seen, "etcd");
-        assert_eq!(assessment.verdict, Verdict::Starting);
+        assert_eq!(assessment.verdict(), Verdict::Starting);
         assert_eq!(matches!(assessment.cause, Some(Cause::Cluster { .. })), named, "{:?}", assessment.cause);
     }
 }
@@ -1391,7 +1390,7 @@ fn whoever_reads_from_a_learner_waits_for_its_promotion() {
     let cause = judgement.components[&id].cause.as_ref().map(ToString::to_string).unwrap_or_default();
     assert!(cause.contains("is a learner"), "{cause}");
     let etcd = &judgement.components[&ComponentId::system("etcd")];
-    assert_eq!((etcd.verdict, &etcd.breaks_dependent), (Verdict::Healthy, &None));
+    assert_eq!(etcd.health, Health::Healthy { breaks_dependent: None });
     seen.etcd.get_mut(&ComponentId::system("etcd")).unwrap().own.as_mut().unwrap().learner = false;
     let (judgement, _) = passes(&seen, &memory, History::default(), 30);
     assert_eq!(judgement.components[&id].cause, None);
@@ -1411,10 +1410,10 @@ fn a_learner_is_alive_and_owes_no_linearizable_read() {
     ];
     answers(&mut seen, "etcd", &answered);
     let assessment = judged(&seen, "etcd");
-    assert_eq!((assessment.verdict, assessment.cause), (Verdict::Healthy, None));
+    assert_eq!((assessment.verdict(), assessment.cause), (Verdict::Healthy, None));
     assert!(assessment.evidence.iter().any(|line| line.contains("learner")), "{:?}", assessment.evidence);
     answers(&mut seen, "etcd", &[(Question::Live, bad(SymptomKind::TimedOut))]);
-    assert_eq!(judged(&seen, "etcd").verdict, Verdict::Stalled, "one that hangs is none");
+    assert_eq!(judged(&seen, "etcd").verdict(), Verdict::Stalled, "one that hangs is none");
 }
 
 #[test]
@@ -1433,7 +1432,7 @@ fn a_slow_disk_is_evidence_and_explains_only_what_is_wrong() {
     };
     let mut seen = member_says(slow);
     let assessment = judged(&seen, "etcd");
-    assert_eq!((assessment.verdict, assessment.cause), (Verdict::Healthy, None));
+    assert_eq!((assessment.verdict(), assessment.cause), (Verdict::Healthy, None));
     assert!(assessment.evidence.iter().any(|line| line.contains("above 512 ms")), "{:?}", assessment.evidence);
     answers(&mut seen, "etcd", &[(Question::Live, bad(SymptomKind::TimedOut))]);
     assert!(matches!(judged(&seen, "etcd").cause, Some(Cause::Disk { .. })));
@@ -1457,7 +1456,7 @@ fn certificates_that_do_not_fit_are_named_in_either_direction() {
     ] {
         answers(&mut seen, "etcd", &answered);
         let assessment = judged(&seen, "etcd");
-        assert_eq!(assessment.verdict, Verdict::Failing);
+        assert_eq!(assessment.verdict(), Verdict::Failing);
         assert!(matches!(assessment.cause, Some(Cause::KeyMaterial { .. })), "{:?}", assessment.cause);
     }
 }
@@ -1468,5 +1467,5 @@ fn what_a_process_before_this_one_said_is_not_held_against_it() {
         status.own.as_mut().unwrap().alarms = vec![Alarm { member: 1, kind: AlarmKind::NoSpace }];
     });
     seen.etcd.get_mut(&ComponentId::system("etcd")).unwrap().at = seen.at.boot - Duration::from_secs(3600);
-    assert_eq!(judged(&seen, "etcd").verdict, Verdict::Healthy);
+    assert_eq!(judged(&seen, "etcd").verdict(), Verdict::Healthy);
 }

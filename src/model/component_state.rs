@@ -11,15 +11,16 @@
 //!                               Probation(candidate, good, …) ◀────────────┘───┘                   │
 //!                                   │ crashes, deadline, relapse; no dependency explains it       │
 //!                                   ▼                                                             │
-//!        Missing ── grace ──▶ RollingBack(from, to, stage) ── serving ────────────────────────────┘
+//!        Missing ── grace ──▶ Replacing(purpose, to, stage) ── serving ───────────────────────────┘
 //!                                   │ budget, no target, known-good fails too
 //!                                   ▼
 //!                               Held(why, next step): until `resume`, or another manifest
 //! ```
 //!
-//! A restore of etcd takes the path of RollingBack to the deployed generation, with a pause while the manifest is out:
-//! Vacated. Every duration here is observed time (Q14). `good` is the generation that was deployed before; if the
-//! operator pinned another one, a rollback deploys that one instead (`memory::Record::goes_back_to`).
+//! Replacing also moves duplicates out, returns a missing manifest, and suspends etcd during a restore of its data. The
+//! operator reads "RollingBack", and "Suspended" during a restore. Every duration here is observed time (Q14). `good` is the
+//! generation that was deployed before; if the operator pinned another one, a roll back deploys that one instead
+//! (`memory::Record::goes_back_to`).
 
 use std::fmt;
 use std::time::Duration;
@@ -53,8 +54,8 @@ pub enum ComponentState {
     },
     /// A candidate runs.
     Probation(Probation),
-    /// An earlier generation is being put in place of one that failed.
-    RollingBack(Rollback),
+    /// A manifest is being put in place.
+    Replacing(Replacement),
     /// The manifest is gone.
     Missing {
         /// What would come back.
@@ -121,54 +122,51 @@ impl Probation {
     }
 }
 
-/// A replacement under way. The stages are in order; which of them are passed depends on the way.
+/// A manifest that is being put in place of what is deployed, or of nothing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Rollback {
-    /// What was deployed: absent when nothing that decodes to a pod did.
-    pub from: Option<u32>,
-    /// What is put in its place.
+pub struct Replacement {
+    pub purpose: Purpose,
+    /// The generation that is deployed at the end.
     pub to: u32,
     /// The evidence, as a sentence.
     pub why: String,
-    /// Whose wish it is.
-    pub wish: Wish,
     /// How it is done.
-    pub way: Way,
-    /// Files of other names that claim the pod, moved out first.
-    pub intruders: Vec<String>,
+    pub method: Method,
     /// How far it is.
     pub stage: Stage,
     /// How long it has been in this stage.
     pub in_stage: Duration,
-    /// Crashes of the restored generation that no dependency explains.
-    pub crashes: u32,
-    /// Whether the kubelet was already nudged.
-    pub nudged: Nudged,
-    /// Whether what was put in has been seen to stand. Left out until then, so that a memory from before is read as it was.
-    #[serde(default, skip_serializing_if = "Stood::is_not_yet")]
-    pub stood: Stood,
-    /// Where it is no replacement, and the slot is empty for a while because the operator needs it so.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub vacated: Option<Vacated>,
 }
 
-impl Rollback {
-    /// lastgood's own replacement by a generation, for a reason: in two steps, from the first of them on.
-    pub fn to(to: u32, why: impl Into<String>) -> Self {
-        Self {
-            from: None,
-            to,
-            why: why.into(),
-            wish: Wish::Ours,
-            way: Way::TwoSteps,
-            intruders: Vec::new(),
-            stage: Stage::TakingOut,
-            in_stage: Duration::ZERO,
-            crashes: 0,
-            nudged: Nudged::NotYet,
-            stood: Stood::NotYet,
-            vacated: None,
-        }
+/// What a replacement is for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "purpose")]
+pub enum Purpose {
+    /// An earlier generation replaces what is deployed.
+    RollBack {
+        /// What was deployed: absent when nothing that decodes to a pod was.
+        from: Option<u32>,
+        initiator: Initiator,
+    },
+    /// What is deployed stays, and other files that define the same pod are moved out.
+    MoveOutDuplicates {
+        /// Their names.
+        files: Vec<String>,
+    },
+    /// A manifest that went missing returns.
+    RestoreMissing,
+    /// The operator restores the data: what is deployed leaves meanwhile, and returns.
+    Suspend {
+        /// The longest that the manifest is out, whatever becomes of the restore (Q11).
+        longest: Duration,
+    },
+}
+
+impl Replacement {
+    /// One that begins by removing what is deployed.
+    pub fn new(purpose: Purpose, to: u32, why: impl Into<String>) -> Self {
+        let (method, stage) = (Method::RemoveThenAdd, Stage::TakingOut);
+        Self { purpose, to, why: why.into(), method, stage, in_stage: Duration::ZERO }
     }
 
     /// Goes on to a stage, whose time begins now.
@@ -176,81 +174,155 @@ impl Rollback {
         self.stage = stage;
         self.in_stage = Duration::ZERO;
     }
+
+    /// The generation that was deployed, if there was one and it leaves.
+    pub fn from(&self) -> Option<u32> {
+        match self.purpose {
+            Purpose::RollBack { from, .. } => from,
+            Purpose::Suspend { .. } => Some(self.to),
+            Purpose::MoveOutDuplicates { .. } | Purpose::RestoreMissing => None,
+        }
+    }
+
+    pub fn initiator(&self) -> Initiator {
+        self.purpose.initiator()
+    }
+
+    /// The other files that define the pod: those it is about, or those that appeared meanwhile.
+    pub fn duplicates(&self) -> &[String] {
+        match (self.stage.startup(), &self.purpose) {
+            (Some(Startup { duplicates, .. }), _) if !duplicates.is_empty() => duplicates,
+            (_, Purpose::MoveOutDuplicates { files }) => files,
+            (_, Purpose::RollBack { .. } | Purpose::RestoreMissing | Purpose::Suspend { .. }) => &[],
+        }
+    }
+
+    /// For how long the manifest may be out at the operator's request.
+    pub fn suspended_for(&self) -> Option<Duration> {
+        match self.purpose {
+            Purpose::Suspend { longest } => Some(longest),
+            Purpose::RollBack { .. } | Purpose::MoveOutDuplicates { .. } | Purpose::RestoreMissing => None,
+        }
+    }
 }
 
-/// A slot that is empty for the operator's work on the data (a restore), and filled again after it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Vacated {
-    /// The longest it stays empty, whatever becomes of the work (Q11).
-    pub longest: Duration,
+impl Purpose {
+    /// A roll back that the agent decided on.
+    pub fn roll_back(from: Option<u32>) -> Self {
+        Self::RollBack { from, initiator: Initiator::Agent }
+    }
+
+    pub fn initiator(&self) -> Initiator {
+        match self {
+            Self::RollBack { initiator, .. } => *initiator,
+            Self::MoveOutDuplicates { .. } | Self::RestoreMissing => Initiator::Agent,
+            Self::Suspend { .. } => Initiator::Operator,
+        }
+    }
 }
 
-/// Who wants a rollback.
+/// Who decided on a replacement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Wish {
-    /// The agent's own decision.
-    Ours,
-    /// The operator's request.
+pub enum Initiator {
+    /// The agent itself.
+    Agent,
+    /// The operator, by a request.
     Operator,
 }
 
 /// How a file is replaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Way {
-    /// By one rename: the kubelet parks a changed pod for 10 to 15 s, one that is unchanged or gone not at all.
-    InPlace,
+pub enum Method {
+    /// By one rename: the kubelet delays a changed pod for 10 to 15 s, one that is unchanged or gone not at all.
+    Rename,
     /// Out, sandbox gone, a second more, in: 0.6 s from the write, for a pod that serves nobody anyway.
-    TwoSteps,
-    /// In place, old sandbox stopped through CRI, kubelet restarted: for a kubelet that started without an API server.
-    Restart,
+    RemoveThenAdd,
+    /// By one rename, old sandbox stopped through CRI, kubelet restarted: for a kubelet that started without an API
+    /// server.
+    RenameAndRestartKubelet,
 }
 
-/// How far a rollback is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+/// How far a replacement is, in the order of the stages. Which of them it passes depends on the method.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "stage")]
 pub enum Stage {
     /// kube-apiserver is taken out before etcd is touched, and its pod is awaited to end.
-    Parking,
-    /// The failed file, or intruders, are to leave the directory.
+    StoppingApiServer,
+    /// The failed file, or duplicates, are to leave the directory.
     TakingOut,
     /// They have left; the sandbox is to go.
     AwaitingGone,
     /// It has gone; the kubelet needs a moment for its bookkeeping.
     Settling,
-    /// The slot is empty, and the operator's work goes on.
-    Vacant,
+    /// The manifest is out, and the operator's restore goes on.
+    Suspended,
     /// The good file is to be put in.
     PuttingIn,
     /// It is deployed; the old sandbox is stopped through CRI.
-    StoppingOld,
+    StoppingOld(Startup),
     /// The kubelet is restarted.
-    Nudging,
+    RestartingKubelet(Startup),
     /// The good pod is to serve.
-    AwaitingServing,
+    AwaitingServing { startup: Startup, kubelet_restarted: KubeletRestarted },
+}
+
+/// What was seen of a generation since it was put in.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Startup {
+    /// Crashes that no dependency explains.
+    pub crashes: u32,
+    pub seen_in_place: SeenInPlace,
+    /// Other files that define the pod, found where it was to be and moved out.
+    pub duplicates: Vec<String>,
+}
+
+impl Stage {
+    /// The good pod is to serve, and nothing was seen of it yet.
+    pub fn awaiting_serving() -> Self {
+        Self::AwaitingServing { startup: Startup::default(), kubelet_restarted: KubeletRestarted::NotYet }
+    }
+
+    /// Whether nothing of the component was touched before this stage.
+    pub fn is_first_step(&self) -> bool {
+        matches!(self, Self::StoppingApiServer | Self::TakingOut)
+    }
+
+    /// Whether the manifest may be out of the directory.
+    pub fn may_be_out(&self) -> bool {
+        match self {
+            Self::TakingOut | Self::AwaitingGone | Self::Settling | Self::Suspended | Self::PuttingIn => true,
+            Self::StoppingApiServer => false,
+            Self::StoppingOld(_) | Self::RestartingKubelet(_) | Self::AwaitingServing { .. } => false,
+        }
+    }
+
+    /// What was seen since the good file was put in, in the stages after that.
+    pub fn startup(&self) -> Option<&Startup> {
+        match self {
+            Self::StoppingOld(startup) | Self::RestartingKubelet(startup) => Some(startup),
+            Self::AwaitingServing { startup, .. } => Some(startup),
+            Self::StoppingApiServer | Self::TakingOut | Self::AwaitingGone => None,
+            Self::Settling | Self::Suspended | Self::PuttingIn => None,
+        }
+    }
 }
 
 /// Whether the good file has been seen in its place: what becomes of it afterwards is somebody else's action.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Stood {
+pub enum SeenInPlace {
     Yes,
     /// Not since it was to be put in.
     #[default]
     NotYet,
 }
 
-impl Stood {
-    fn is_not_yet(&self) -> bool {
-        *self == Self::NotYet
-    }
-}
-
-/// Whether the kubelet was restarted for this rollback.
+/// Whether the kubelet was restarted for this replacement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Nudged {
+pub enum KubeletRestarted {
     /// Once, which is enough.
     Yes,
     NotYet,
@@ -289,7 +361,7 @@ impl ComponentState {
             Self::Adopting { .. } => None,
             Self::Steady { good } | Self::Unread { good, .. } | Self::Missing { good, .. } => Some(*good),
             Self::Probation(probation) => Some(probation.good),
-            Self::RollingBack(rollback) => Some(rollback.to),
+            Self::Replacing(replacement) => Some(replacement.to),
             Self::Held(held) => held.good,
         }
     }
@@ -301,8 +373,8 @@ impl ComponentState {
             Self::Steady { .. } => "Steady",
             Self::Unread { .. } => "Unread",
             Self::Probation(_) => "Probation",
-            Self::RollingBack(Rollback { vacated: Some(_), .. }) => "Vacated",
-            Self::RollingBack(_) => "RollingBack",
+            Self::Replacing(replacement) if replacement.suspended_for().is_some() => "Suspended",
+            Self::Replacing(_) => "RollingBack",
             Self::Missing { .. } => "Missing",
             Self::Held(_) => "Held",
         }
@@ -316,8 +388,8 @@ impl fmt::Display for ComponentState {
             Self::Steady { good } => write!(f, "Steady(generation {good})"),
             Self::Unread { candidate, .. } => write!(f, "Unread(generation {candidate})"),
             Self::Probation(p) => write!(f, "Probation(generation {})", p.candidate),
-            Self::RollingBack(r) if r.vacated.is_some() => write!(f, "Vacated(generation {} comes back)", r.to),
-            Self::RollingBack(r) => write!(f, "RollingBack(to generation {})", r.to),
+            Self::Replacing(r) if r.suspended_for().is_some() => write!(f, "Suspended(generation {} comes back)", r.to),
+            Self::Replacing(r) => write!(f, "RollingBack(to generation {})", r.to),
             Self::Missing { .. } => f.write_str("Missing"),
             Self::Held(_) => f.write_str("Held"),
         }

@@ -17,8 +17,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::Symptom;
 use super::etcd_data::StoreIdentity;
+use super::reading::{Symptom, SymptomKind};
 
 /// The 99th percentile of the WAL's fsync from which a disk is called slow. etcd's own alerts warn at 0.5 s; its
 /// histogram has no bound there, and this is the next one.
@@ -32,21 +32,16 @@ pub const NEAR_QUOTA: u64 = 90;
 pub const LEADER_WITHIN: Duration = Duration::from_secs(5);
 
 /// One look at a member.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct EtcdStatus {
     pub target: String,
     /// When it had answered, on the boot clock.
     pub at: Duration,
-    /// What it says of itself; absent where it did not say it, and then why.
-    pub own: Option<MemberStatus>,
-    /// Why it said nothing of itself.
-    pub silent: Option<Symptom>,
-    /// Where a linearizable read found the cluster; absent without a quorum, and on a learner.
-    pub agreed: Option<Agreed>,
-    /// Why there was no such read, where it answered at all.
-    #[serde(default)]
-    pub not_agreed: Option<Symptom>,
+    /// What it says of itself, or why it said nothing.
+    pub own: Result<MemberStatus, Symptom>,
+    /// Where a linearizable read found the cluster, or why there was no such read: without a quorum, and on a learner.
+    pub agreed: Result<Agreed, Symptom>,
     /// How many rounds with an agreed read in a row, this one included, said the same for the store and nothing lower;
     /// zero without one, and where it was asked once only.
     #[serde(default)]
@@ -282,15 +277,42 @@ impl Metrics {
     }
 }
 
+impl Default for EtcdStatus {
+    /// Of a member that was not asked.
+    fn default() -> Self {
+        let not_asked = || Symptom::new(SymptomKind::NoMeans, "it was not asked");
+        Self {
+            target: String::new(),
+            at: Duration::ZERO,
+            own: Err(not_asked()),
+            agreed: Err(not_asked()),
+            repeated: 0,
+            store: None,
+            members: None,
+            others: BTreeMap::new(),
+            elsewhere: None,
+            members_elsewhere: None,
+            peers_refuse: BTreeMap::new(),
+            metrics: None,
+        }
+    }
+}
+
 impl EtcdStatus {
+    /// Its ID, as it says of itself or as a read from it says.
+    pub fn member(&self) -> Option<u64> {
+        let own = self.own.as_ref().ok().map(|own| own.member);
+        own.or_else(|| self.agreed.as_ref().ok().map(|agreed| agreed.member))
+    }
+
     /// The first alarm of this kind.
     pub fn alarm(&self, kind: &AlarmKind) -> Option<&Alarm> {
-        self.own.as_ref()?.alarms.iter().find(|alarm| alarm.kind == *kind)
+        self.own.as_ref().ok()?.alarms.iter().find(|alarm| alarm.kind == *kind)
     }
 
     /// A member by a name the operator knows.
     pub fn name_of(&self, id: u64) -> String {
-        if self.own.as_ref().is_some_and(|own| own.member == id) {
+        if self.own.as_ref().is_ok_and(|own| own.member == id) {
             return "this member".to_owned();
         }
         let mut all = self.members.iter().chain(&self.members_elsewhere).flatten();
@@ -302,14 +324,14 @@ impl EtcdStatus {
     /// before it has a leader: only its metrics tell.
     pub fn is_leaderless(&self) -> bool {
         match &self.own {
-            Some(own) => own.leader.is_none(),
-            None => self.metrics.as_ref().is_some_and(|metrics| metrics.leaderless_for >= LEADER_WITHIN),
+            Ok(own) => own.leader.is_none(),
+            Err(_) => self.metrics.as_ref().is_some_and(|metrics| metrics.leaderless_for >= LEADER_WITHIN),
         }
     }
 
     /// Whether it knows no leader while the others agree among themselves: then it is not the cluster that fails.
     pub fn is_cut_off(&self) -> bool {
-        let ours = self.own.as_ref().map(|own| own.cluster);
+        let ours = self.own.as_ref().ok().map(|own| own.cluster);
         let cluster = ours.or_else(|| Some(self.elsewhere.as_ref()?.values().next()?.cluster));
         // Its own ID only tells who of them counts as ill.
         self.is_leaderless()
@@ -329,7 +351,7 @@ impl EtcdStatus {
 
     /// Whether it is a learner: alive, and without a vote or linearizable reads.
     pub fn is_learner(&self) -> bool {
-        self.own.as_ref().is_some_and(|own| own.learner)
+        self.own.as_ref().is_ok_and(|own| own.learner)
     }
 
     /// Above what the fsync of the WAL has been for several scrapes, where that is slow.
@@ -339,13 +361,13 @@ impl EtcdStatus {
 
     /// The quota, from whoever tells it.
     pub fn quota(&self) -> Option<u64> {
-        let told = self.own.as_ref().and_then(|own| own.quota);
+        let told = self.own.as_ref().ok().and_then(|own| own.quota);
         told.or_else(|| self.metrics.as_ref()?.quota).filter(|quota| *quota > 0)
     }
 
     /// Size of the database and its quota, where it is close to it.
     pub fn near_quota(&self) -> Option<(u64, u64)> {
-        let (size, quota) = (self.own.as_ref()?.db_size?, self.quota()?);
+        let (size, quota) = (self.own.as_ref().ok()?.db_size?, self.quota()?);
         (u128::from(size) * 100 >= u128::from(quota) * u128::from(NEAR_QUOTA)).then_some((size, quota))
     }
 
@@ -363,7 +385,7 @@ impl EtcdStatus {
     /// Members whose minor version is another than this one's, with it.
     pub fn other_versions(&self) -> Vec<String> {
         let minor = |version: &str| version.splitn(3, '.').take(2).map(str::to_owned).collect::<Vec<_>>();
-        let Some(own) = &self.own else { return Vec::new() };
+        let Ok(own) = &self.own else { return Vec::new() };
         let answers = self.others.iter().filter_map(|(id, status)| Some((id, status.as_ref().ok()?)));
         answers
             .filter(|(_, status)| minor(&status.version) != minor(&own.version))

@@ -120,7 +120,7 @@ fn not_newer(other: Option<Minor>, target: Option<Minor>) -> bool {
 fn ran_since(record: &Record) -> impl Iterator<Item = &Generation> {
     let stands = record.deployed.as_ref().and_then(|stands| record.by_digest(stands.digest));
     let in_hand = match &record.state {
-        ComponentState::RollingBack(rollback) => rollback.from,
+        ComponentState::Replacing(replacement) => replacement.from(),
         ComponentState::Probation(probation) => Some(probation.candidate),
         ComponentState::Held(held) => held.over,
         _ => None,

@@ -84,7 +84,7 @@ impl Growth {
 impl EtcdHistory {
     /// Takes a member's words in. A member that says nothing changes nothing.
     pub fn note(&mut self, status: &EtcdStatus, now: Timestamp) {
-        let Some(own) = &status.own else { return };
+        let Ok(own) = &status.own else { return };
         let at = self.worlds.iter().position(|world| world.cluster == own.cluster);
         let before = at.map(|at| self.worlds.remove(at));
         let revisions = status.others.values().flatten().filter(|other| other.cluster == own.cluster);
@@ -185,7 +185,7 @@ mod tests {
         EtcdStatus {
             target: "t".into(),
             at: Duration::ZERO,
-            own: Some(MemberStatus {
+            own: Ok(MemberStatus {
                 version: "3.5.16".into(),
                 cluster,
                 member: 1,

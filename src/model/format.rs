@@ -7,6 +7,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 /// A format beyond this number is damage: no program has so many.
 pub const MOST_VERSIONS: u64 = 9_999;
@@ -18,6 +19,8 @@ pub struct Format {
     pub key: &'static str,
     /// What each version added.
     pub versions: &'static [&'static str],
+    /// Makes the present form of what an earlier version wrote, where the file has an envelope.
+    pub lift: fn(version: u64, body: Value) -> serde_json::Result<Value>,
 }
 
 impl Format {

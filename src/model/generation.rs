@@ -43,7 +43,6 @@ pub struct Generation {
     /// How often it was put back by somebody after it had been reverted (Q12).
     pub rewritten: u32,
     /// What is held of it.
-    #[serde(rename = "standing")]
     pub trust: Trust,
     /// Whether its bytes are in the store, or still on their way there.
     pub stored: Stored,
@@ -61,7 +60,7 @@ pub enum Stored {
 
 /// What is held of a generation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", tag = "standing")]
+#[serde(rename_all = "kebab-case", tag = "trust")]
 pub enum Trust {
     /// Seen, not proven. It replaces nothing.
     Candidate,

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::config_files::generation_digest;
 use super::etcd_data::{ClusterFiles, DataDir};
 use super::format::Format;
+use super::lift;
 use super::lineage::{Incarnation, WentBack, WrongData};
 use super::notice::{NodeNotice, Notice, known_only};
 use super::{ClosureFile, ComponentId, ComponentState, Digest, FileKind, FileState, Generation, Role, Verdict};
@@ -23,7 +24,9 @@ pub const FORMAT: Format = Format {
         "runtime_restarts, incarnations, went_back, wrong_data, cluster, rebuilt, change_set; of a component: restart, pinned, \
          unstarted; of a trial: imageless; of a rollback: `stood`, `vacated`; of an incarnation: raft_index, store, members; of a \
          data directory: versions, origin, at_rest, mount; of the data of an etcd: wal_dir",
+        "a replacement has a purpose, and its stage what was seen in it; other names (model/lift.rs)",
     ],
+    lift: lift::memory,
 };
 
 /// Everything remembered.
@@ -36,7 +39,7 @@ pub struct Memory {
     /// The operator's pause, while it lasts.
     pub pause: Option<Pause>,
     /// kube-apiserver, while it is taken out around an etcd change.
-    pub parked: Option<Parked>,
+    pub stopped_apiserver: Option<ApiServerStopped>,
     /// How long ago each restart of the kubelet was that still counts.
     pub kubelet_restarts: VecDeque<Duration>,
     /// The same for the container runtime.
@@ -107,13 +110,13 @@ pub struct Pause {
     pub warned: bool,
 }
 
-/// kube-apiserver, taken out around an etcd change.
+/// kube-apiserver, whose manifest is out around a change of etcd.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Parked {
+pub struct ApiServerStopped {
     pub component: ComponentId,
     /// The generation that was deployed and comes back.
     pub generation: u32,
-    /// For whom it was parked.
+    /// The etcd that is replaced.
     pub for_component: ComponentId,
     /// How long it has been.
     pub age: Duration,
@@ -125,10 +128,8 @@ pub struct Record {
     /// What it is to the others.
     pub role: Role,
     /// Its place in the state machine.
-    #[serde(rename = "slot")]
     pub state: ComponentState,
     /// What is deployed in the manifest directory, and since when.
-    #[serde(rename = "stands")]
     pub deployed: Option<Deployed>,
     /// Its generations, by number.
     pub generations: BTreeMap<u32, Generation>,
@@ -254,7 +255,7 @@ impl Record {
     /// pinned generation, unless that is the one on trial; otherwise to the slot's known-good one.
     pub fn goes_back_to(&self) -> Option<u32> {
         match &self.state {
-            ComponentState::RollingBack(rollback) => Some(rollback.to),
+            ComponentState::Replacing(rollback) => Some(rollback.to),
             slot => {
                 let tried = matches!(slot, ComponentState::Probation(p) if Some(p.candidate) == self.pin());
                 self.pin().filter(|_| !tried).or_else(|| slot.good())
@@ -280,8 +281,8 @@ impl Memory {
         age(&mut self.kubelet_restarts);
         age(&mut self.runtime_restarts);
         self.components.values_mut().for_each(|record| age(&mut record.actions));
-        if let Some(parked) = &mut self.parked {
-            parked.age += credit;
+        if let Some(stopped) = &mut self.stopped_apiserver {
+            stopped.age += credit;
         }
     }
 }

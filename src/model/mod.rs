@@ -24,6 +24,7 @@ pub mod generation;
 pub mod inhibitor;
 pub mod kubelet_log;
 pub mod lease;
+pub mod lift;
 pub mod lineage;
 pub mod manifest;
 pub mod memory;

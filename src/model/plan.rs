@@ -243,9 +243,9 @@ pub enum Request {
         /// Why they think so.
         reason: String,
     },
-    /// Have etcd's slot empty, and kube-apiserver's, while a restore works on its data. What is deployed comes back
+    /// Take etcd's manifest out, and kube-apiserver's, while a restore works on its data. What is deployed comes back
     /// when the process that restores ends, however it does.
-    Vacate {
+    Suspend {
         component: ComponentId,
         /// The longest, in seconds.
         seconds: u64,

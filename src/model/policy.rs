@@ -10,7 +10,7 @@ use super::Generation;
 pub const ADOPTION_SOAK: Duration = Duration::from_secs(60);
 /// A candidate is proven after this much health: a slow poison (a leak, a cache, a lease) shows within minutes.
 pub const CANDIDATE_SOAK: Duration = Duration::from_secs(300);
-/// From the change to the first healthy moment. A kubelet parks a change for 15 s and kubeadm's startup probe allows
+/// From the change to the first healthy moment. A kubelet delays a change for 15 s and kubeadm's startup probe allows
 /// 250 s; never less than the pod's own startup budget.
 pub const PROGRESS_DEADLINE: Duration = Duration::from_secs(300);
 /// A candidate whose sandbox exists this long with its image not on the node is given up, where the kubelet's own word
@@ -49,7 +49,7 @@ pub const ALL_DELETED_GRACE: Duration = Duration::from_secs(600);
 pub const DEBOUNCE: Duration = Duration::from_secs(1);
 /// Earlier generations answer only a change seen this lately (Q9).
 pub const MAX_CHANGE_AGE: Duration = Duration::from_secs(24 * 3600);
-/// After a sandbox is gone the kubelet needs a moment for its own bookkeeping: written at once, the pod was still parked
+/// After a sandbox is gone the kubelet needs a moment for its own bookkeeping: written at once, the pod was still delayed
 /// for 13.5 s; written a second later it started after 0.6 s.
 pub const SETTLE: Duration = Duration::from_secs(1);
 /// Beyond a pod's termination grace, how long its sandbox may take to go before the good file is written anyway.
@@ -59,7 +59,7 @@ pub const FORCE_STOP_AFTER: Duration = Duration::from_secs(5);
 /// A kubelet that has not started a pod this long after its manifest was put in place does not listen: it needs 15 s for
 /// a changed one, and 47 s for etcd while the API server hangs on it.
 pub const KUBELET_TIMEOUT: Duration = Duration::from_secs(60);
-/// The longest that kube-apiserver is parked around an etcd change.
+/// The longest that kube-apiserver is stopped around an etcd change.
 pub const APISERVER_MAX_DOWNTIME: Duration = Duration::from_secs(180);
 /// A pause without a length.
 pub const PAUSE: Duration = Duration::from_secs(30 * 60);

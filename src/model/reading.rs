@@ -44,6 +44,16 @@ impl Symptom {
     }
 }
 
+impl From<Reading> for Symptom {
+    /// What a reading lacks to be good.
+    fn from(reading: Reading) -> Self {
+        match reading {
+            Reading::Bad(symptom) | Reading::CannotTell(symptom) => symptom,
+            Reading::Good => Self::new(SymptomKind::NoMeans, "nothing is wrong"),
+        }
+    }
+}
+
 impl fmt::Display for Symptom {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.detail)

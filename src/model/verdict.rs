@@ -259,7 +259,7 @@ impl fmt::Display for CrashLoop {
 pub struct Assessment {
     /// What it is to the others.
     pub role: Role,
-    pub verdict: Verdict,
+    pub health: Health,
     /// Since when it does so, for people.
     pub since: Timestamp,
     /// How long it has done so, in watched time.
@@ -276,13 +276,76 @@ pub struct Assessment {
     pub uid: Option<String>,
     /// Whether the process that was looked at has read what is deployed in the directory (Q5).
     pub reads: Reads,
-    /// A dependent that is unhealthy although it did not change (Q13).
-    pub breaks_dependent: Option<ComponentId>,
     /// Whether its container ended because an address that it listens on was taken.
     #[serde(default)]
     pub address_in_use: bool,
-    /// The process that is stalled, while the verdict is Stalled.
-    pub stall: Option<Stall>,
+}
+
+impl Assessment {
+    pub fn verdict(&self) -> Verdict {
+        self.health.verdict()
+    }
+
+    /// A dependent that is unhealthy although it did not change (Q13): only of one that is healthy itself.
+    pub fn breaks_dependent(&self) -> Option<&ComponentId> {
+        match &self.health {
+            Health::Healthy { breaks_dependent } => breaks_dependent.as_ref(),
+            _ => None,
+        }
+    }
+
+    /// The process that is stalled.
+    pub fn stall(&self) -> Option<&Stall> {
+        match &self.health {
+            Health::Stalled { process } => process.as_ref(),
+            _ => None,
+        }
+    }
+}
+
+/// A verdict, with what is known under it alone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "verdict")]
+pub enum Health {
+    Healthy {
+        /// A dependent that is unhealthy although it did not change (Q13).
+        breaks_dependent: Option<ComponentId>,
+    },
+    Starting,
+    Failing,
+    Stalled {
+        /// Absent where its container is unknown.
+        process: Option<Stall>,
+    },
+    Down,
+    Unknown,
+}
+
+impl Health {
+    pub fn verdict(&self) -> Verdict {
+        match self {
+            Self::Healthy { .. } => Verdict::Healthy,
+            Self::Starting => Verdict::Starting,
+            Self::Failing => Verdict::Failing,
+            Self::Stalled { .. } => Verdict::Stalled,
+            Self::Down => Verdict::Down,
+            Self::Unknown => Verdict::Unknown,
+        }
+    }
+}
+
+impl From<Verdict> for Health {
+    /// With nothing known besides.
+    fn from(verdict: Verdict) -> Self {
+        match verdict {
+            Verdict::Healthy => Self::Healthy { breaks_dependent: None },
+            Verdict::Starting => Self::Starting,
+            Verdict::Failing => Self::Failing,
+            Verdict::Stalled => Self::Stalled { process: None },
+            Verdict::Down => Self::Down,
+            Verdict::Unknown => Self::Unknown,
+        }
+    }
 }
 
 /// What one pass means.
@@ -301,6 +364,6 @@ pub struct Judgement {
 impl Judgement {
     /// How a component does; Unknown where it was not judged.
     pub fn verdict(&self, id: &ComponentId) -> Verdict {
-        self.components.get(id).map_or(Verdict::Unknown, |assessment| assessment.verdict)
+        self.components.get(id).map_or(Verdict::Unknown, Assessment::verdict)
     }
 }

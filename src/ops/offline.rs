@@ -9,8 +9,7 @@ use tokio::time::{Instant, sleep};
 
 use super::failure::{Exit, Failure};
 use crate::act;
-use crate::agent;
-use crate::agent::Agent;
+use crate::agent::{self, Agent, Decided};
 use crate::config::Settings;
 use crate::control::Execution;
 use crate::feature::View;
@@ -22,7 +21,7 @@ use crate::record::Store;
 use crate::report::{Planned, is_of_note};
 use crate::sys::{files, proc};
 
-/// The longest a request is carried on without an agent: parking, ending, starting and the slowest start-up probe.
+/// The longest a request is carried on without an agent: stopping kube-apiserver, ending, starting and the slowest start-up probe.
 const LONGEST: Duration = Duration::from_secs(15 * 60);
 /// Passes before a request, so that verdicts have more than one answer to go by.
 const WARM_UP: u32 = 3;
@@ -141,19 +140,16 @@ impl Offline {
             Agent::start(&self.settings).await.map_err(|error| Failure::unreachable(error.to_string()))?;
         found.iter().for_each(&mut *tell);
         for _ in 0..WARM_UP {
-            agent.pass(None).await.events.iter().for_each(&mut *tell);
+            agent.pass().await.iter().for_each(&mut *tell);
             sleep(self.settings.probes.interval.min(Duration::from_secs(2))).await;
         }
         if how == Execution::DryRun {
-            let (before, decision, granted) = agent.plan(&request).await;
+            let Decided { before, decision, granted } = agent.plan(&request).await;
             granted?;
             return Ok(Planned::new(&request, &before, &decision));
         }
-        let pass = agent.pass(Some(&request)).await;
-        pass.events.iter().for_each(&mut *tell);
-        let Some((before, decision, granted)) = pass.answer else {
-            return Err(Failure::failed("the request got no decision".to_owned()));
-        };
+        let (events, Decided { before, decision, granted }) = agent.pass_request(&request).await;
+        events.iter().for_each(&mut *tell);
         granted?;
         let planned = Planned::new(&request, &before, &decision);
         if let Request::Rollback { component, .. } | Request::Quarantine { component, .. } = &request
@@ -162,13 +158,13 @@ impl Offline {
             conclude(&mut agent, component, is_over, tell).await?;
         }
         if let Request::AcceptData { .. } = &request {
-            let api = agent.memory().parked.as_ref().map(|parked| parked.component.clone());
+            let api = agent.memory().stopped_apiserver.as_ref().map(|stopped| stopped.component.clone());
             if let Some(api) = api {
                 conclude(&mut agent, &api, is_over, tell).await?;
             }
         }
-        if let Request::Vacate { component, .. } = &request {
-            conclude(&mut agent, component, is_vacant, tell).await?;
+        if let Request::Suspend { component, .. } = &request {
+            conclude(&mut agent, component, is_suspended, tell).await?;
         }
         agent.settle().iter().for_each(&mut *tell);
         Ok(planned)
@@ -190,18 +186,22 @@ impl Offline {
     }
 }
 
-/// Whether a replacement has come to an end, and nothing is parked any more.
+/// Whether a replacement has come to an end, and kube-apiserver is no longer stopped for it.
 fn is_over(memory: &Memory, slot: Option<&ComponentState>) -> Result<bool, String> {
-    Ok(!matches!(slot, Some(ComponentState::RollingBack(_))) && memory.parked.is_none())
+    Ok(!matches!(slot, Some(ComponentState::Replacing(_))) && memory.stopped_apiserver.is_none())
 }
 
-/// Whether a slot is empty, as a restore needs it.
-fn is_vacant(_: &Memory, slot: Option<&ComponentState>) -> Result<bool, String> {
+/// Whether the manifest is out, as a restore needs it.
+fn is_suspended(_: &Memory, slot: Option<&ComponentState>) -> Result<bool, String> {
+    let deployed_again = Err("its manifest was deployed again: nothing was restored".to_owned());
     match slot {
-        Some(ComponentState::RollingBack(rollback)) if rollback.stage <= Stage::Vacant => {
-            Ok(rollback.stage == Stage::Vacant)
-        }
-        _ => Err("its manifest was deployed again: nothing was restored".to_owned()),
+        Some(ComponentState::Replacing(replacement)) => match replacement.stage {
+            Stage::Suspended => Ok(true),
+            Stage::StoppingApiServer | Stage::TakingOut | Stage::AwaitingGone | Stage::Settling => Ok(false),
+            Stage::PuttingIn => deployed_again,
+            Stage::StoppingOld(_) | Stage::RestartingKubelet(_) | Stage::AwaitingServing { .. } => deployed_again,
+        },
+        _ => deployed_again,
     }
 }
 
@@ -231,6 +231,6 @@ async fn conclude(
             () = sleep(rest) => {}
             () = agent.woken() => {}
         }
-        agent.pass(None).await.events.iter().for_each(&mut *tell);
+        agent.pass().await.iter().for_each(&mut *tell);
     }
 }

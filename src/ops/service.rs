@@ -8,12 +8,12 @@ use tokio::sync::{broadcast, mpsc};
 use tokio::time::{Instant, sleep_until};
 
 use super::failure::{Exit, Failure};
-use crate::agent::{Agent, Pass};
+use crate::agent::{Agent, Decided};
 use crate::config::Loaded;
 use crate::control::{Answer, Asked, Call, Execution, Listener, serve};
 use crate::journal::{self, systemd::Notifier, textfile::Textfile};
 use crate::model::event::EventKind;
-use crate::model::{Event, Policy, Request};
+use crate::model::{Event, Policy};
 use crate::report::{self, Explanation, Planned, Process, ReportInput, Status, is_of_note, systemd_line};
 use crate::sys::clock;
 
@@ -59,7 +59,8 @@ pub(crate) async fn run(loaded: Loaded) -> Result<Exit, Failure> {
     let mut textfile = Textfile::wanted(&settings);
     let mut ready = false;
     let why = loop {
-        service.pass(None).await;
+        let events = service.agent.pass().await;
+        service.tell(events, Keep::IsKept);
         let status = service.status();
         let line = systemd_line(&status);
         if let Some(textfile) = &mut textfile {
@@ -140,12 +141,6 @@ enum Keep {
 }
 
 impl Service {
-    async fn pass(&mut self, request: Option<&Request>) -> Pass {
-        let pass = self.agent.pass(request).await;
-        self.tell(pass.events.clone(), Keep::IsKept);
-        pass
-    }
-
     fn tell(&mut self, events: impl IntoIterator<Item = Event>, keep: Keep) {
         for event in events {
             journal::tell(&event);
@@ -167,17 +162,20 @@ impl Service {
             Call::Status => Answer::Status(Box::new(self.status())),
             Call::Explain { component } => self.explain(component.as_ref()),
             Call::Do { request, how: Execution::DryRun } => {
-                let (before, decision, granted) = self.agent.plan(&request).await;
+                let Decided { before, decision, granted } = self.agent.plan(&request).await;
                 match granted {
                     Ok(()) => Answer::Planned(Planned::new(&request, &before, &decision)),
                     Err(refusal) => Answer::Refused(refusal),
                 }
             }
-            Call::Do { request, how: Execution::ForReal } => match self.pass(Some(&request)).await.answer {
-                Some((before, decision, Ok(()))) => Answer::Accepted(Planned::new(&request, &before, &decision)),
-                Some((_, _, Err(refusal))) => Answer::Refused(refusal),
-                None => Answer::Failed("the request got no decision".to_owned()),
-            },
+            Call::Do { request, how: Execution::ForReal } => {
+                let (events, Decided { before, decision, granted }) = self.agent.pass_request(&request).await;
+                self.tell(events, Keep::IsKept);
+                match granted {
+                    Ok(()) => Answer::Accepted(Planned::new(&request, &before, &decision)),
+                    Err(refusal) => Answer::Refused(refusal),
+                }
+            }
             Call::Follow { .. } => Answer::Failed("events are followed through the socket's own server".to_owned()),
         };
         // A client that has gone away is no error.

@@ -1,7 +1,7 @@
 //! The envelope of every JSON file that lastgood persists: `{"version":1,"checksum":"…","KEY":…}` on one line.
 //!
 //! ```text
-//!   of an earlier version   lifted: what was added since has its default
+//!   of an earlier version   lifted: what was added since has its default, what has another form gets it (model/lift.rs)
 //!   of this version         every field is one that this program knows, or the file is damaged
 //!   of a later version      a [`Fault::Newer`]; [`of_newer`] reads what this program understands of it
 //! ```
@@ -66,16 +66,18 @@ pub(crate) fn decode<T: Serialize + DeserializeOwned>(format: &Format, bytes: &[
     let Opened { version, body } = open(format, bytes)?;
     let known = format.version();
     let body = body.filter(|_| version <= u64::from(known)).ok_or(Fault::Newer { version, known })?;
-    let read = serde_json::from_str(body).map_err(Fault::damaged)?;
-    if version == u64::from(known) {
-        let (found, understood) = serde_json::from_str(body)
-            .and_then(|found: Value| Ok((found, serde_json::to_value(&read)?)))
-            .map_err(Fault::damaged)?;
-        if let Some(field) = unknown_field(&found, &understood) {
-            return Err(Fault::Damaged(format!("unknown field `{field}`")));
-        }
+    if version < u64::from(known) {
+        let lifted = serde_json::from_str(body).and_then(|earlier| (format.lift)(version, earlier));
+        return lifted.and_then(serde_json::from_value).map_err(Fault::damaged);
     }
-    Ok(read)
+    let read = serde_json::from_str(body).map_err(Fault::damaged)?;
+    let (found, understood) = serde_json::from_str(body)
+        .and_then(|found: Value| Ok((found, serde_json::to_value(&read)?)))
+        .map_err(Fault::damaged)?;
+    match unknown_field(&found, &understood) {
+        Some(field) => Err(Fault::Damaged(format!("unknown field `{field}`"))),
+        None => Ok(read),
+    }
 }
 
 /// The body of a file of a later version, where it is wrapped as ours are.
@@ -192,8 +194,9 @@ pub(crate) fn of_the_future<T: Serialize>(format: &Format, value: &T, inside: &s
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::lift;
 
-    const FORMAT: Format = Format { key: "list", versions: &["the list", "nothing"] };
+    const FORMAT: Format = Format { key: "list", versions: &["the list", "nothing"], lift: lift::nothing };
 
     fn list(bytes: &[u8]) -> Result<Vec<u32>, Fault> {
         decode(&FORMAT, bytes)

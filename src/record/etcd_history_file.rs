@@ -8,12 +8,13 @@ use std::path::{Path, PathBuf};
 use super::envelope;
 use super::{DIR_MODE, Finding, Guard, Store};
 use crate::config::Settings;
-use crate::model::Format;
 use crate::model::etcd_history::EtcdHistory;
+use crate::model::{Format, lift};
 use crate::sys::files::{self, Attributes, Written};
 
 /// The format of known.json.
-pub(super) const FORMAT: Format = Format { key: "known", versions: &["the clusters that this node's etcd has served"] };
+pub(super) const FORMAT: Format =
+    Format { key: "known", versions: &["the clusters that this node's etcd has served"], lift: lift::nothing };
 pub(super) const MAX_BYTES: u64 = 1 << 20;
 pub(super) const NAME: &str = "known.json";
 

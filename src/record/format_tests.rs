@@ -9,21 +9,22 @@ use super::envelope::{Fault, encode, golden};
 use super::generations::{CONTENTS, Contents, DESCRIBED, Described, Entry, KeptManifest};
 use super::tests::{changed_memory, full_memory, generation, good, guard, kept, machine, pinned_memory, served, time};
 use super::{Published, PublishedFile, etcd_history_file, history, memory_file, published};
-use crate::model::component_state::{Stage, Stood, Vacated};
+use crate::model::component_state::{KubeletRestarted, Method, Purpose, Replacement, SeenInPlace, Stage, Startup};
 use crate::model::etcd::Member;
 use crate::model::etcd_data::{AtRest, ClusterFiles, DataDir, LockState, Mount, WalOrigin};
 use crate::model::etcd_history::{ClusterHistory, EtcdHistory, Size};
 use crate::model::event::EventKind;
+use crate::model::lift::tests::earlier_memory;
 use crate::model::lineage::{ApiStop, WentBack, WrongData, WrongDataKind};
 use crate::model::manifest::DataIdentity;
-use crate::model::memory::{FORMAT, Unstarted};
+use crate::model::memory::{FORMAT, Record, Unstarted};
 use crate::model::versions::Versions;
 use crate::model::{
     ComponentId, ComponentState, DataVersion, Digest, Event, FileKind, FileState, Generation, Memory, Trust, memory,
 };
 
 /// What version 2 lists, with a value each.
-fn current_memory() -> Memory {
+fn version_2_memory() -> Memory {
     let (etcd, at) = (ComponentId::system("etcd"), time("2026-11-22T18:40:00Z"));
     let mut memory = pinned_memory();
     memory.change_set = changed_memory().change_set;
@@ -49,15 +50,39 @@ fn current_memory() -> Memory {
         record.data_dir = Some(("/var/lib/etcd".into(), data_dir(at)));
         match &mut record.state {
             ComponentState::Probation(probation) => probation.imageless = Duration::from_secs(5),
-            ComponentState::RollingBack(rollback) if rollback.stage == Stage::Settling => {
-                rollback.stood = Stood::Yes;
-                rollback.vacated = Some(Vacated { longest: Duration::from_secs(60) });
+            ComponentState::Replacing(replacement) if replacement.stage == Stage::Settling => {
+                replacement.purpose = Purpose::Suspend { longest: Duration::from_secs(60) };
             }
             _ => {}
         }
         if let Some(generation) = record.generations.get_mut(&2) {
             generation.data = Some(etcd_data());
         }
+    }
+    memory
+}
+
+/// The same, with every purpose of a replacement, and the stages that have something in them.
+fn current_memory() -> Memory {
+    let mut memory = version_2_memory();
+    let record = memory.components[&ComponentId::system("steady")].clone();
+    let startup = Startup { crashes: 1, seen_in_place: SeenInPlace::Yes, duplicates: vec!["etcd.yaml~".into()] };
+    let suspend = || Purpose::Suspend { longest: Duration::from_secs(60) };
+    let rows = [
+        ("missing", Purpose::RestoreMissing, Stage::StoppingOld(startup.clone())),
+        ("suspended", suspend(), Stage::Suspended),
+        ("unread", Purpose::roll_back(None), Stage::TakingOut),
+        (
+            "waiting",
+            Purpose::roll_back(Some(4)),
+            Stage::AwaitingServing { startup, kubelet_restarted: KubeletRestarted::Yes },
+        ),
+    ];
+    for (name, purpose, stage) in rows {
+        let replacement =
+            Replacement { method: Method::Rename, stage, ..Replacement::new(purpose, 1, "it crashed twice") };
+        let record = Record { state: ComponentState::Replacing(replacement), ..record.clone() };
+        memory.components.insert(ComponentId::system(format!("replacing-{name}")), record);
     }
     memory
 }
@@ -84,7 +109,8 @@ fn the_memory_of_every_version_is_read() {
     golden(&memory::FORMAT, (1, ""), &full_memory());
     golden(&memory::FORMAT, (1, "-pinned"), &pinned_memory());
     golden(&memory::FORMAT, (1, "-change-set"), &changed_memory());
-    golden(&memory::FORMAT, (2, ""), &current_memory());
+    golden(&memory::FORMAT, (2, ""), &version_2_memory());
+    golden(&memory::FORMAT, (3, ""), &current_memory());
 }
 
 #[test]
@@ -92,7 +118,8 @@ fn what_is_held_of_a_generation_is_read_in_every_version() {
     let described = |generation| Described { machine: machine(), component: ComponentId::system("etcd"), generation };
     golden(&DESCRIBED, (1, ""), &described(generation(3, good())));
     let current = Generation { data: Some(etcd_data()), ..generation(3, good()) };
-    golden(&DESCRIBED, (2, ""), &described(current));
+    golden(&DESCRIBED, (2, ""), &described(current.clone()));
+    golden(&DESCRIBED, (3, ""), &described(current));
     let state = FileState::Present { kind: FileKind::Config, digest: Digest::of(b"file"), mode: 0o644, uid: 1, gid: 2 };
     let contents = Contents {
         manifest: KeptManifest { digest: Digest::of(b"manifest"), mode: 0o600, uid: 3, gid: 4 },
@@ -153,28 +180,46 @@ fn a_line_of_the_history_is_read_in_every_version() {
 #[test]
 fn a_field_that_is_not_of_this_version_is_damage_and_one_of_an_earlier_version_is_passed_over() {
     let mut body = serde_json::to_value(full_memory()).unwrap();
-    body["components"]["steady"]["slot"]["surprise"] = 1.into();
+    body["components"]["steady"]["state"]["surprise"] = 1.into();
     let current = encode(FORMAT.version(), "memory", &body).unwrap();
     assert!(matches!(memory_file::decode(&current), Err(Fault::Damaged(why)) if why.contains("surprise")));
+    let mut body = of_version("memory-v1.json");
+    body["components"]["steady"]["slot"]["surprise"] = 1.into();
     let earlier = encode(1, "memory", &body).unwrap();
     assert_eq!(memory_file::decode(&earlier).unwrap(), full_memory(), "what a later version dropped");
 }
 
+/// The body of a fixture.
+fn of_version(file: &str) -> serde_json::Value {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/formats").join(file);
+    let file: serde_json::Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    file["memory"].clone()
+}
+
 #[test]
-fn a_memory_of_version_1_in_the_middle_of_a_rollback_goes_on_in_it() {
-    let (_dir, guard) = guard();
-    let mut memory = kept(&guard, "etcd", &[(1, good()), (2, Trust::Candidate)]);
-    let id = ComponentId::system("etcd");
-    let rolling = full_memory().components[&ComponentId::system("rolling-two-steps")].state.clone();
-    memory.components.get_mut(&id).unwrap().state = rolling.clone();
-    let mut body = serde_json::to_value(&memory).unwrap();
-    // As the first files of version 1 were.
-    body.as_object_mut().unwrap().remove("runtime_restarts").unwrap();
-    std::fs::write(guard.path().join("memory.json"), encode(1, "memory", &body).unwrap()).unwrap();
-    let (loaded, findings) = guard.load_memory(&machine());
-    assert_eq!((&loaded, findings), (&memory, vec![]));
-    assert_eq!(loaded.components[&id].state, rolling);
-    guard.save_memory(&loaded).unwrap();
-    let saved = std::fs::read(guard.path().join("memory.json")).unwrap();
-    assert_eq!(saved, memory_file::encode(&memory).unwrap(), "lifted by the first save");
+fn q11_a_memory_of_an_earlier_version_in_the_middle_of_a_replacement_goes_on_in_it() {
+    let fixtures = [(1, "memory-v1.json", full_memory()), (2, "memory-v2.json", version_2_memory())];
+    for (version, file, expected) in fixtures {
+        let earlier = of_version(file);
+        let slots = earlier["components"].as_object().unwrap().iter().map(|(name, record)| (name, &record["slot"]));
+        let slots: Vec<_> = slots.filter(|(_, slot)| slot["state"] == "rolling-back").collect();
+        assert_eq!(slots.len(), 5);
+        for (name, slot) in slots {
+            let (_dir, guard) = guard();
+            let mut memory = kept(&guard, "etcd", &[(1, good()), (2, Trust::Candidate)]);
+            memory.stopped_apiserver = expected.stopped_apiserver.clone();
+            let mut body = earlier_memory(&memory, slot);
+            // As the first files of version 1 were.
+            body.as_object_mut().unwrap().remove("runtime_restarts").unwrap();
+            let path = guard.path().join("memory.json");
+            std::fs::write(&path, encode(version, "memory", &body).unwrap()).unwrap();
+            let state = expected.components[&ComponentId::system(name)].state.clone();
+            memory.components.get_mut(&ComponentId::system("etcd")).unwrap().state = state;
+            let (loaded, findings) = guard.load_memory(&machine());
+            assert_eq!((&loaded, findings), (&memory, vec![]), "{slot}");
+            guard.save_memory(&loaded).unwrap();
+            let saved = std::fs::read(&path).unwrap();
+            assert_eq!(saved, memory_file::encode(&memory).unwrap(), "lifted by the first save");
+        }
+    }
 }

@@ -26,19 +26,23 @@ use crate::model::generation::Stored;
 use crate::model::manifest::MAX_BYTES;
 use crate::model::memory::Machine;
 use crate::model::observation::ManifestFile;
-use crate::model::{ClosureFile, ComponentId, Digest, FileKind, FileState, Format, Generation, Memory, Observation};
+use crate::model::{
+    ClosureFile, ComponentId, Digest, FileKind, FileState, Format, Generation, Memory, Observation, lift,
+};
 use crate::sys::files::{self, Attributes, Written};
 
 /// The format of contents.json.
 pub(super) const CONTENTS: Format =
-    Format { key: "contents", versions: &["the manifest and the files of its closure"] };
+    Format { key: "contents", versions: &["the manifest and the files of its closure"], lift: lift::nothing };
 /// The format of generation.json.
 pub(super) const DESCRIBED: Format = Format {
     key: "generation",
     versions: &[
         "the generation; files of this version may have what version 2 lists, and may lack it",
         "of the data of an etcd: wal_dir",
+        "trust in the place of standing",
     ],
+    lift: lift::generation,
 };
 /// The largest of these two files that is read, in bytes: a hundred closure files take a tenth of it.
 pub(super) const MAX_JSON: u64 = 1 << 20;

@@ -10,7 +10,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use super::{Finding, Guard, Store};
-use crate::model::{ComponentId, Digest, Event, Format, NewerFile};
+use crate::model::{ComponentId, Digest, Event, Format, NewerFile, lift};
 use crate::sys::files;
 
 /// When the history is this long a new file is begun, in bytes: a year of a node where something happens every hour.
@@ -18,7 +18,7 @@ use crate::sys::files;
 const ROTATE_AT: u64 = 8 << 20;
 
 /// The format of a line. The first version does not name itself.
-pub(super) const FORMAT: Format = Format { key: "event", versions: &["the event and its sum"] };
+pub(super) const FORMAT: Format = Format { key: "event", versions: &["the event and its sum"], lift: lift::nothing };
 
 /// What was read of the history.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -64,11 +64,11 @@ fn a_newer_memory_is_read_as_far_as_it_is_understood_and_stays() {
         memory.components.get_mut(&ComponentId::system("etcd")).unwrap().state = rolling();
         memory
     };
-    let (dir, guard, memory) = downgraded(rolling_etcd, "/components/etcd/slot");
+    let (dir, guard, memory) = downgraded(rolling_etcd, "/components/etcd/state");
     let before = tree(&state(&dir));
     let (loaded, findings) = guard.load_memory(&machine());
     assert_eq!(loaded, memory, "with the rollback that is under way");
-    let newer = NewerFile { path: state(&dir).join("memory.json"), version: 3, known: 2 };
+    let newer = NewerFile { path: state(&dir).join("memory.json"), version: 4, known: 3 };
     assert_eq!(guard.newer_state(&loaded), std::slice::from_ref(&newer));
     assert_eq!(findings.iter().map(|finding| &finding.path).collect::<Vec<_>>(), [&newer.path]);
     assert_eq!(Store::load_memory(&guard, &machine()).0, memory, "without the lock as well");
@@ -79,10 +79,10 @@ fn a_newer_memory_is_read_as_far_as_it_is_understood_and_stays() {
 fn what_is_not_understood_of_a_newer_memory_costs_itself_only() {
     let (dir, guard, memory) = downgraded(|_| pinned_memory(), "/components/steady");
     let mut body = serde_json::to_value(&memory).unwrap();
-    body["components"]["probation"]["slot"]["state"] = "of-the-future".into();
+    body["components"]["probation"]["state"]["state"] = "of-the-future".into();
     body["components"]["not/a/name"] = json!({});
     body["pause"] = json!("for ever");
-    fs::write(state(&dir).join("memory.json"), encode(3, "memory", &body).unwrap()).unwrap();
+    fs::write(state(&dir).join("memory.json"), encode(4, "memory", &body).unwrap()).unwrap();
     let (loaded, _) = guard.load_memory(&machine());
     let mut understood = memory.clone();
     understood.components.remove(&ComponentId::system("probation")).unwrap();
@@ -92,14 +92,14 @@ fn what_is_not_understood_of_a_newer_memory_costs_itself_only() {
         assert!(understood.components.contains_key(record), "{record}");
     }
     assert_eq!(loaded.components.len(), understood.components.len());
-    assert_eq!((loaded.pause, loaded.parked), (None, understood.parked));
+    assert_eq!((loaded.pause, loaded.stopped_apiserver), (None, understood.stopped_apiserver));
 }
 
 #[test]
 fn a_newer_memory_that_is_wrapped_in_another_way_stays_and_the_generations_tell_what_was_proven() {
     let (dir, guard, _) = downgraded(|guard| kept(guard, "etcd", &[(1, good())]), "");
     drop(guard);
-    fs::write(state(&dir).join("memory.json"), r#"{"version":3,"sum":"x","pages":[]}"#).unwrap();
+    fs::write(state(&dir).join("memory.json"), r#"{"version":4,"sum":"x","pages":[]}"#).unwrap();
     fs::write(state(&dir).join("memory.json.old"), "{").unwrap();
     let guard = Store::at(&state(&dir)).unwrap().lock().unwrap();
     let before = tree(&state(&dir));
@@ -253,8 +253,8 @@ fn a_newer_history_is_read_and_nothing_is_appended() {
 #[test]
 fn a_version_that_no_lastgood_writes_is_damage_and_set_aside() {
     let good = String::from_utf8(super::memory_file::encode(&full_memory()).unwrap()).unwrap();
-    let version = |version: &str| good.replacen("\"version\":2", &format!("\"version\":{version}"), 1);
-    let rows = [version("0"), version("4000000000"), version("\"3\""), good.replacen("\"version\":2,", "", 1)];
+    let version = |version: &str| good.replacen("\"version\":3", &format!("\"version\":{version}"), 1);
+    let rows = [version("0"), version("4000000000"), version("\"4\""), good.replacen("\"version\":3,", "", 1)];
     for text in rows {
         let (_dir, guard) = guard();
         fs::write(guard.path().join("memory.json"), &text).unwrap();

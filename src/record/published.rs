@@ -9,11 +9,11 @@ use serde::{Deserialize, Serialize};
 
 use super::envelope;
 use super::{Finding, Guard, Store};
-use crate::model::{ComponentId, Digest, Format};
+use crate::model::{ComponentId, Digest, Format, lift};
 use crate::sys::files::{self, Attributes};
 
 /// The format of published.json.
-pub(super) const FORMAT: Format = Format { key: "published", versions: &["the files, by name"] };
+pub(super) const FORMAT: Format = Format { key: "published", versions: &["the files, by name"], lift: lift::nothing };
 pub(super) const MAX_BYTES: u64 = 1 << 20;
 
 /// What we wrote, by file name.

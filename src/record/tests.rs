@@ -9,13 +9,15 @@ use jiff::Timestamp;
 use proptest::prelude::*;
 
 use super::*;
-use crate::model::component_state::{Held, Nudged, Probation, Rollback, Served, Stage, Until, Way, Wish};
+use crate::model::component_state::{
+    Held, Initiator, Method, Probation, Purpose, Replacement, Served, Stage, Startup, Until,
+};
 use crate::model::config_files::KubeconfigHealth;
 use crate::model::etcd_data::{ClusterFiles, DataDir, KubeSystem, LockState, StoreIdentity};
 use crate::model::generation::Stored;
 use crate::model::lineage::{ApiStop, Incarnation, WentBack, WrongData, WrongDataKind};
 use crate::model::manifest::DataIdentity;
-use crate::model::memory::{ApiServed, ChangeSet, Deployed, Machine, Parked, Pause, Pin, Record, Restart};
+use crate::model::memory::{ApiServed, ApiServerStopped, ChangeSet, Deployed, Machine, Pause, Pin, Record, Restart};
 use crate::model::notice::{NodeNotice, Notice};
 use crate::model::observation::{Gone, ManifestFile, Settled};
 use crate::model::{
@@ -97,18 +99,19 @@ pub(super) fn full_memory() -> Memory {
         unstarted: seconds(4),
         ..Probation::begin(4, 1)
     };
-    let rollback = |wish, way, stage, nudged, from| {
-        ComponentState::RollingBack(Rollback {
-            from,
-            wish,
-            way,
-            intruders: vec!["kube-apiserver.yaml~".into()],
+    let replacing = |purpose, method, stage| {
+        let in_stage = seconds(5);
+        ComponentState::Replacing(Replacement {
+            method,
             stage,
-            in_stage: seconds(5),
-            nudged,
-            ..Rollback::to(1, "it crashed twice")
+            in_stage,
+            ..Replacement::new(purpose, 1, "it crashed twice")
         })
     };
+    let (agents, operators) = (Initiator::Agent, Initiator::Operator);
+    let from_3 = |initiator| Purpose::RollBack { from: Some(3), initiator };
+    let duplicates = Purpose::MoveOutDuplicates { files: vec!["kube-apiserver.yaml~".into()] };
+    let restarting = Stage::RestartingKubelet(Startup::default());
     let held = |until| {
         ComponentState::Held(Held {
             over: Some(4),
@@ -145,11 +148,11 @@ pub(super) fn full_memory() -> Memory {
             },
         ),
         ("probation", ComponentState::Probation(probation)),
-        ("rolling-in-place", rollback(Wish::Ours, Way::InPlace, Stage::PuttingIn, Nudged::NotYet, Some(3))),
-        ("rolling-parking", rollback(Wish::Operator, Way::TwoSteps, Stage::Parking, Nudged::NotYet, Some(3))),
-        ("rolling-restart", rollback(Wish::Ours, Way::Restart, Stage::Nudging, Nudged::Yes, None)),
-        ("rolling-two-steps", rollback(Wish::Ours, Way::TwoSteps, Stage::AwaitingGone, Nudged::NotYet, Some(3))),
-        ("rolling-settling", rollback(Wish::Ours, Way::TwoSteps, Stage::Settling, Nudged::NotYet, Some(3))),
+        ("rolling-in-place", replacing(from_3(agents), Method::Rename, Stage::PuttingIn)),
+        ("rolling-parking", replacing(from_3(operators), Method::RemoveThenAdd, Stage::StoppingApiServer)),
+        ("rolling-restart", replacing(duplicates, Method::RenameAndRestartKubelet, restarting)),
+        ("rolling-two-steps", replacing(from_3(agents), Method::RemoveThenAdd, Stage::AwaitingGone)),
+        ("rolling-settling", replacing(from_3(agents), Method::RemoveThenAdd, Stage::Settling)),
         ("steady", ComponentState::Steady { good: 1 }),
         ("unread", ComponentState::Unread { candidate: 4, good: 1, age: seconds(8) }),
     ];
@@ -183,7 +186,7 @@ pub(super) fn full_memory() -> Memory {
         wrong_data: None,
         cluster: None,
         rebuilt: None,
-        parked: Some(Parked {
+        stopped_apiserver: Some(ApiServerStopped {
             component: ComponentId::system("kube-apiserver"),
             generation: 1,
             for_component: ComponentId::system("etcd"),

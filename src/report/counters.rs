@@ -75,12 +75,12 @@ impl Counters {
 
 impl From<(&EtcdStatus, Option<&Growth>)> for EtcdCounters {
     fn from((said, growth): (&EtcdStatus, Option<&Growth>)) -> Self {
-        let own = said.own.as_ref();
+        let own = said.own.as_ref().ok();
         let led = own.map(|own| own.leader.is_some());
         let quota = said.quota();
         Self {
             answers: own.is_some(),
-            quorum: said.agreed.is_some(),
+            quorum: said.agreed.is_ok(),
             has_leader: led.or_else(|| said.metrics.as_ref()?.has_leader),
             members: said.members.as_ref().map(Vec::len),
             db_bytes: own.and_then(|own| own.db_size),
@@ -136,8 +136,7 @@ mod tests {
         let member = Member { id: 2, name: "m".into(), peer_urls: Vec::new(), client_urls: Vec::new(), learner: false };
         let metrics = Metrics { quota: Some(2000), has_leader: Some(true), ..Metrics::default() };
         let mut said = EtcdStatus {
-            own: Some(own),
-            agreed: None,
+            own: Ok(own),
             members: Some(vec![member.clone(), member]),
             metrics: Some(metrics),
             ..EtcdStatus::default()
@@ -155,8 +154,8 @@ mod tests {
             alarms: [AlarmKind::NoSpace.to_string(), AlarmKind::Corrupt.to_string()].into(),
         };
         assert_eq!(EtcdCounters::from((&said, Some(&growth))), wanted);
-        said.agreed = Some(Agreed { cluster: 1, member: 2, term: 3, revision: 7 });
-        said.own = None;
+        said.agreed = Ok(Agreed { cluster: 1, member: 2, term: 3, revision: 7 });
+        said.own = EtcdStatus::default().own;
         let silent = EtcdCounters::from((&said, Some(&growth)));
         assert!(!silent.answers && silent.quorum && silent.alarms.is_empty(), "{silent:?}");
         assert_eq!(silent.has_leader, Some(true), "its metrics tell");

@@ -50,7 +50,7 @@ impl Explanation {
         let assessment = material.judgement.and_then(|judgement| judgement.components.get(component));
         Some(Self {
             component: component.clone(),
-            verdict: assessment.map(|a| a.verdict).or(record.verdict.map(|(v, _)| v)).unwrap_or(Verdict::Unknown),
+            verdict: assessment.map(|a| a.verdict()).or(record.verdict.map(|(v, _)| v)).unwrap_or(Verdict::Unknown),
             since: assessment.map(|a| a.since).or(record.verdict.map(|(_, since)| since)),
             evidence: assessment.map(|a| a.evidence.clone()).unwrap_or_default(),
             etcd: material.judgement.and_then(|judgement| judgement.etcd.get(component)).cloned(),
@@ -63,7 +63,7 @@ impl Explanation {
                 }
                 Reads::Nothing => "no process runs".to_owned(),
             }),
-            breaks_dependent: assessment.and_then(|a| a.breaks_dependent.clone()),
+            breaks_dependent: assessment.and_then(|a| a.breaks_dependent().cloned()),
             state: record.state.to_string(),
             next: next_action::next(material, component, record, assessment),
             pinned: PinView::of(record),

@@ -29,7 +29,7 @@ pub(super) fn note(
     if is_withheld(material, id) {
         return "stopped until etcd serves the right data".to_owned();
     }
-    let bad = assessment.filter(|a| !matches!(a.verdict, Verdict::Healthy | Verdict::Starting));
+    let bad = assessment.filter(|a| !matches!(a.verdict(), Verdict::Healthy | Verdict::Starting));
     let because = bad.and_then(|a| match &a.cause {
         Some(cause) => Some(format!("waiting: {cause}")),
         None => a.evidence.first().cloned(),
@@ -37,11 +37,11 @@ pub(super) fn note(
     let policy = material.policy;
     match &record.state {
         ComponentState::Held(held) => format!("held: {}", held.why),
-        ComponentState::RollingBack(rollback) if rollback.vacated.is_some() => {
-            format!("suspended: {}: {}", rollback.why, StageView::from(rollback.stage))
+        ComponentState::Replacing(r) if r.suspended_for().is_some() => {
+            format!("suspended: {}: {}", r.why, StageView::from(&r.stage))
         }
-        ComponentState::RollingBack(rollback) => {
-            format!("rolling back to generation {}: {}", rollback.to, StageView::from(rollback.stage))
+        ComponentState::Replacing(r) => {
+            format!("rolling back to generation {}: {}", r.to, StageView::from(&r.stage))
         }
         ComponentState::Probation(probation) => {
             let trial = trial(probation, policy.candidate_soak, until_deadline(material, record, probation));
@@ -99,7 +99,7 @@ fn trial(probation: &Probation, soak: Duration, until_deadline: Duration) -> Str
 
 /// Whether it fails by itself: not for a cause that passes, and not while it only starts.
 fn is_broken(assessment: &Assessment) -> bool {
-    matches!(assessment.verdict, Verdict::Down | Verdict::Failing) && assessment.cause.is_none()
+    matches!(assessment.verdict(), Verdict::Down | Verdict::Failing) && assessment.cause.is_none()
 }
 
 /// Whether what is missing went because an upgrade was cut short.
@@ -136,7 +136,7 @@ pub(super) fn next(
     // What waits for evidence alone goes on whatever holds the hands.
     let acts = matches!(
         record.state,
-        ComponentState::Probation(_) | ComponentState::RollingBack(_) | ComponentState::Missing { .. }
+        ComponentState::Probation(_) | ComponentState::Replacing(_) | ComponentState::Missing { .. }
     ) || stands_still(record, assessment);
     match (acts, hindrance(material)) {
         (true, Some(hindrance)) => format!("nothing: {hindrance}. Otherwise: {plain}"),
@@ -155,7 +155,7 @@ fn hindrance(material: ReportInput<'_>) -> Option<String> {
 
 /// Whether its process hangs, and nothing but time is between it and a restart of its container.
 fn stands_still(record: &Record, assessment: Option<&Assessment>) -> bool {
-    let stalled = assessment.is_some_and(|a| a.verdict == Verdict::Stalled && a.stall.is_some() && a.cause.is_none());
+    let stalled = assessment.is_some_and(|a| a.stall().is_some() && a.cause.is_none());
     // Why it is left alone is told under the name by which deciding knows it.
     stalled && matches!(record.state, ComponentState::Steady { .. }) && !record.notices.contains_key(&Notice::StallLeft)
 }
@@ -163,7 +163,7 @@ fn stands_still(record: &Record, assessment: Option<&Assessment>) -> bool {
 fn undisturbed(material: ReportInput<'_>, record: &Record, assessment: Option<&Assessment>) -> String {
     let policy = material.policy;
     let cause = assessment.and_then(|a| a.cause.as_ref());
-    let verdict = assessment.map_or(Verdict::Unknown, |a| a.verdict);
+    let verdict = assessment.map_or(Verdict::Unknown, |a| a.verdict());
     let back = record.goes_back_to().unwrap_or_default();
     let undecoded = record.notices.contains_key(&Notice::Undecodable);
     match &record.state {
@@ -178,11 +178,11 @@ fn undisturbed(material: ReportInput<'_>, record: &Record, assessment: Option<&A
             )
         }
         ComponentState::Held(held) => format!("the operator must act: {}", held.next_step),
-        ComponentState::RollingBack(rollback) if rollback.vacated.is_some() => {
-            format!("generation {} is deployed when the restore ends: {}", rollback.to, StageView::from(rollback.stage))
+        ComponentState::Replacing(r) if r.suspended_for().is_some() => {
+            format!("generation {} is deployed when the restore ends: {}", r.to, StageView::from(&r.stage))
         }
-        ComponentState::RollingBack(rollback) => {
-            format!("generation {} is deployed: {}", rollback.to, StageView::from(rollback.stage))
+        ComponentState::Replacing(r) => {
+            format!("generation {} is deployed: {}", r.to, StageView::from(&r.stage))
         }
         ComponentState::Probation(p) => {
             let good = back;

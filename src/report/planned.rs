@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::component_state::{Rollback, Stage, Way};
+use crate::model::component_state::{Method, Replacement, Stage};
 use crate::model::lineage::ApiStop;
 use crate::model::memory::Record;
 use crate::model::{
@@ -26,18 +26,18 @@ pub struct Planned {
 }
 
 /// How long a component is away, in seconds, from the first step to serving again. Measured on a real kubelet: an
-/// in-place change is parked for 10 to 15 s; kube-apiserver takes up to 30 s to end and etcd's replacement waits for its
+/// change by one rename is delayed for 10 to 15 s; kube-apiserver takes up to 30 s to end and etcd's replacement waits for its
 /// mirror pod; out, gone, a second more and in takes about 2 s beside the component's own start.
-const fn away(role: Role, way: Way) -> (u64, u64) {
-    match (way, role) {
-        (Way::InPlace, Role::Etcd) => (47, 60),
-        (Way::InPlace, Role::ApiServer) => (37, 61),
-        (Way::InPlace, _) => (13, 35),
-        (Way::TwoSteps, Role::Etcd) => (3, 15),
-        (Way::TwoSteps, Role::ApiServer) => (5, 45),
-        (Way::TwoSteps, _) => (2, 20),
-        (Way::Restart, Role::ApiServer) => (10, 60),
-        (Way::Restart, _) => (5, 30),
+const fn away(role: Role, method: Method) -> (u64, u64) {
+    match (method, role) {
+        (Method::Rename, Role::Etcd) => (47, 60),
+        (Method::Rename, Role::ApiServer) => (37, 61),
+        (Method::Rename, _) => (13, 35),
+        (Method::RemoveThenAdd, Role::Etcd) => (3, 15),
+        (Method::RemoveThenAdd, Role::ApiServer) => (5, 45),
+        (Method::RemoveThenAdd, _) => (2, 20),
+        (Method::RenameAndRestartKubelet, Role::ApiServer) => (10, 60),
+        (Method::RenameAndRestartKubelet, _) => (5, 30),
     }
 }
 
@@ -49,13 +49,13 @@ impl Planned {
         let after = |component| decision.memory.components.get(component).or_else(|| before.components.get(component));
         match request {
             Request::Rollback { component, .. } => match after(component).map(|record| (record, &record.state)) {
-                Some((record, ComponentState::RollingBack(rollback))) => planned.replaced(component, record, rollback),
+                Some((record, ComponentState::Replacing(replacement))) => planned.replaced(component, record, replacement),
                 Some((_, slot)) => planned.effects.push(format!("{component} is {slot}: nothing to do")),
                 None => planned.effects.push(format!("{component} is not known: nothing to do")),
             },
-            Request::Vacate { component, seconds, .. } => {
-                if let Some((record, ComponentState::RollingBack(rollback))) = after(component).map(|record| (record, &record.state)) {
-                    planned.vacated(component, record, rollback, *seconds);
+            Request::Suspend { component, seconds, .. } => {
+                if let Some((record, ComponentState::Replacing(replacement))) = after(component).map(|record| (record, &record.state)) {
+                    planned.suspended(component, record, replacement, *seconds);
                 }
             }
             Request::Pause { seconds, .. } => {
@@ -92,11 +92,11 @@ impl Planned {
                      again, until `lastgood release {component}`",
                     quarantined.unwrap_or_default()
                 ));
-                if let Some((record, ComponentState::RollingBack(rollback))) = after(component).map(|record| (record, &record.state))
-                    && rollback.from == quarantined
+                if let Some((record, ComponentState::Replacing(replacement))) = after(component).map(|record| (record, &record.state))
+                    && replacement.from() == quarantined
                     && before.components.get(component).is_none_or(|before| before.state != record.state)
                 {
-                    planned.replaced(component, record, rollback);
+                    planned.replaced(component, record, replacement);
                 }
             }
             Request::Release { component, number } => {
@@ -144,22 +144,22 @@ impl Planned {
         self.steps.push("restart kube-controller-manager and kube-scheduler, one after the other".to_owned());
     }
 
-    fn replaced(&mut self, component: &ComponentId, record: &Record, rollback: &Rollback) {
-        let from = rollback.from.and_then(|number| record.generations.get(&number));
-        let to = record.generations.get(&rollback.to);
-        self.replacement(component.to_string(), record.role, rollback, from, to);
+    fn replaced(&mut self, component: &ComponentId, record: &Record, replacement: &Replacement) {
+        let from = replacement.from().and_then(|number| record.generations.get(&number));
+        let to = record.generations.get(&replacement.to);
+        self.replacement(component.to_string(), record.role, replacement, from, to);
     }
 
-    fn vacated(&mut self, component: &ComponentId, record: &Record, rollback: &Rollback, seconds: u64) {
-        let file = record.generations.get(&rollback.to).map_or("its manifest", |to| to.file_name.as_str());
-        let parks = rollback.stage == Stage::Parking;
-        if parks {
+    fn suspended(&mut self, component: &ComponentId, record: &Record, replacement: &Replacement, seconds: u64) {
+        let file = record.generations.get(&replacement.to).map_or("its manifest", |to| to.file_name.as_str());
+        let stops_apiserver = replacement.stage == Stage::StoppingApiServer;
+        if stops_apiserver {
             self.steps.push("take kube-apiserver's manifest out and wait for its pod to end".to_owned());
         }
         self.steps.push(format!("take {file} out, and wait for its pod to end"));
         self.steps.push("restore the data".to_owned());
         self.steps.push(format!("put {file} back, and wait for {component} to serve"));
-        if parks {
+        if stops_apiserver {
             self.steps.push("put kube-apiserver's manifest back".to_owned());
         }
         let longest = crate::config::duration::roughly(std::time::Duration::from_secs(seconds));
@@ -171,51 +171,52 @@ impl Planned {
         &mut self,
         component: String,
         role: Role,
-        rollback: &Rollback,
+        replacement: &Replacement,
         from: Option<&Generation>,
         to: Option<&Generation>,
     ) {
-        let number = rollback.to;
+        let number = replacement.to;
         let file = to.map_or("its manifest", |to| to.file_name.as_str());
-        let parks = rollback.stage == Stage::Parking;
-        if parks {
+        let stops_apiserver = replacement.stage == Stage::StoppingApiServer;
+        if stops_apiserver {
             self.steps.push("take kube-apiserver's manifest out and wait for its pod to end".to_owned());
         }
-        for intruder in &rollback.intruders {
-            self.steps.push(format!("move {intruder} out of the manifest directory"));
+        for duplicate in replacement.duplicates() {
+            self.steps.push(format!("move {duplicate} out of the manifest directory"));
         }
         for path in restored(from, to) {
             self.steps.push(format!("put {path} of generation {number} back"));
         }
-        match rollback.way {
-            Way::InPlace => self.steps.push(format!("put generation {number} in place as {file}, by one rename")),
-            Way::TwoSteps => {
+        match replacement.method {
+            Method::Rename => self.steps.push(format!("put generation {number} in place as {file}, by one rename")),
+            Method::RemoveThenAdd => {
                 self.steps.push(format!("take {file} out, generation {number} staged in its place"));
                 self.steps.push("wait for the old pod to end, and a second more".to_owned());
                 self.steps.push(format!("put generation {number} in as {file}"));
             }
-            Way::Restart => {
+            Method::RenameAndRestartKubelet => {
                 self.steps.push(format!("put generation {number} in place as {file}, by one rename"));
                 self.steps.push("stop the old sandbox, and restart the kubelet once".to_owned());
             }
         }
         self.steps.push(format!("wait for {component} to serve"));
-        if parks {
+        if stops_apiserver {
             self.steps.push("put kube-apiserver's manifest back".to_owned());
         }
         // With no API server to ask, the kubelet's calls about etcd's mirror pod fail at once instead of hanging for 34 s.
-        let (least, most) = if parks { away(Role::Other, rollback.way) } else { away(role, rollback.way) };
+        let (least, most) =
+            if stops_apiserver { away(Role::Other, replacement.method) } else { away(role, replacement.method) };
         self.away_seconds = Some((least, most));
         let mut effect = format!("{component}'s pod is stopped and started again from generation {number}");
-        if let Some(from) = rollback.from {
+        if let Some(from) = replacement.from() {
             let _ = write!(effect, " in place of generation {from}");
         }
         self.effects.push(effect);
         self.effects.push(format!("{component} is stopped for about {least} to {most} s"));
-        if parks {
+        if stops_apiserver {
             self.effects.push("kube-apiserver is stopped until etcd serves again".to_owned());
         }
-        if role == Role::ApiServer || parks {
+        if role == Role::ApiServer || stops_apiserver {
             self.effects.push("kube-controller-manager and kube-scheduler restart with it".to_owned());
         }
     }

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::input::Process;
 use super::testing::{Scene, at, digest, event, generation, good, id, kubeadm, remote, rollback, snapshots};
-use crate::model::component_state::{Held, Probation, Stage, Until, Vacated};
+use crate::model::component_state::{Held, Probation, Purpose, Replacement, Stage, Until};
 use crate::model::event::EventKind;
 use crate::model::inhibitor::Inhibitor;
 use crate::model::lineage::{ApiStop, WrongData, WrongDataKind};
@@ -15,7 +15,7 @@ use crate::model::memory::{Deployed, Pause, Pin};
 use crate::model::notice::{NodeNotice, Notice};
 use crate::model::observation::Gone;
 use crate::model::policy::Mode;
-use crate::model::verdict::{Cause, CrashLoop, ProcessActivity, Reads, Stall};
+use crate::model::verdict::{Cause, CrashLoop, Health, ProcessActivity, Reads, Stall};
 use crate::model::{ComponentState, Trust, Verdict};
 
 /// A situation: its name, the component it is about, and what makes it.
@@ -56,7 +56,7 @@ pub(super) const ALL: &[Situation] = &[
     ("a candidate that breaks a dependent", API, |s| {
         let probation = s.candidate(API);
         s.record(API).state = ComponentState::Probation(probation);
-        s.assessment(API).breaks_dependent = Some(id(SCHEDULER));
+        s.assessment(API).health = Health::Healthy { breaks_dependent: Some(id(SCHEDULER)) };
     }),
     ("files that the process has not read", API, |s| {
         s.candidate(API);
@@ -64,7 +64,7 @@ pub(super) const ALL: &[Situation] = &[
     }),
     ("a rollback", API, |s| {
         s.candidate(API);
-        s.record(API).state = ComponentState::RollingBack(rollback(Stage::AwaitingServing));
+        s.record(API).state = ComponentState::Replacing(rollback(Stage::awaiting_serving()));
         bad(s, API, Verdict::Down, "its container exited with code 1");
         s.last.push(event(
             EventKind::State,
@@ -75,9 +75,8 @@ pub(super) const ALL: &[Situation] = &[
         ));
     }),
     ("a restore", "etcd", |s| {
-        let vacated = Some(Vacated { longest: Duration::from_secs(3600) });
-        s.record("etcd").state =
-            ComponentState::RollingBack(crate::model::component_state::Rollback { vacated, ..rollback(Stage::Vacant) });
+        let purpose = Purpose::Suspend { longest: Duration::from_secs(3600) };
+        s.record("etcd").state = ComponentState::Replacing(Replacement { purpose, ..rollback(Stage::Suspended) });
         bad(s, "etcd", Verdict::Down, "no container of it runs");
     }),
     ("deleted", SCHEDULER, |s| missing(s, SCHEDULER, Gone::Deleted)),
@@ -188,7 +187,8 @@ pub(super) fn scene(name: &str) -> Scene {
 
 fn bad(scene: &mut Scene, name: &str, verdict: Verdict, evidence: &str) {
     let assessment = scene.assessment(name);
-    (assessment.verdict, assessment.since, assessment.evidence) = (verdict, at("20:09:00"), vec![evidence.to_owned()]);
+    (assessment.health, assessment.since, assessment.evidence) =
+        (verdict.into(), at("20:09:00"), vec![evidence.to_owned()]);
 }
 
 fn adopting(scene: &mut Scene, name: &str) {
@@ -203,7 +203,8 @@ fn missing(scene: &mut Scene, name: &str, how: Gone) {
 
 fn stalled(scene: &mut Scene) {
     bad(scene, "etcd", Verdict::Stalled, "it took the connection and did not answer within 2 s");
-    scene.assessment("etcd").stall = Some(Stall { container: "c1".to_owned(), at: ProcessActivity::Stopped });
+    let process = Stall { container: "c1".to_owned(), at: ProcessActivity::Stopped };
+    scene.assessment("etcd").health = Health::Stalled { process: Some(process) };
 }
 
 fn held(scene: &mut Scene) {

@@ -24,7 +24,8 @@ pub enum State {
     /// Another generation is being put in place.
     RollingBack,
     /// Its manifest is out while a restore works on its data.
-    Vacated,
+    #[serde(alias = "Vacated")]
+    Suspended,
     /// The manifest is gone.
     Missing,
     /// Nothing is done until a person does something.
@@ -41,7 +42,7 @@ impl State {
         Self::Unread,
         Self::Probation,
         Self::RollingBack,
-        Self::Vacated,
+        Self::Suspended,
         Self::Missing,
         Self::Held,
         Self::Stopped,
@@ -56,7 +57,7 @@ impl State {
     /// Whether a component that enters or leaves it is news.
     pub(super) fn is_of_note(self) -> bool {
         match self {
-            Self::RollingBack | Self::Vacated | Self::Held | Self::Missing => true,
+            Self::RollingBack | Self::Suspended | Self::Held | Self::Missing => true,
             Self::Adopting | Self::Steady | Self::Unread | Self::Probation | Self::Stopped => false,
         }
     }
@@ -69,8 +70,8 @@ impl From<&ComponentState> for State {
             ComponentState::Steady { .. } => Self::Steady,
             ComponentState::Unread { .. } => Self::Unread,
             ComponentState::Probation(_) => Self::Probation,
-            ComponentState::RollingBack(rollback) if rollback.vacated.is_some() => Self::Vacated,
-            ComponentState::RollingBack(_) => Self::RollingBack,
+            ComponentState::Replacing(replacement) if replacement.suspended_for().is_some() => Self::Suspended,
+            ComponentState::Replacing(_) => Self::RollingBack,
             ComponentState::Missing { .. } => Self::Missing,
             ComponentState::Held(_) => Self::Held,
         }
@@ -89,7 +90,7 @@ impl fmt::Display for State {
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub enum StageView {
     /// kube-apiserver is stopped before etcd is touched.
-    Parking,
+    StoppingApiServer,
     /// The failed manifest is to leave the directory.
     TakingOut,
     /// It has left; its sandbox is to go.
@@ -97,29 +98,29 @@ pub enum StageView {
     /// The sandbox has gone.
     Settling,
     /// A restore works on its data.
-    Vacant,
+    Suspended,
     /// The good manifest is to be put in.
     PuttingIn,
     /// The good manifest is in; the old sandbox is stopped through CRI.
     StoppingOld,
     /// The kubelet is restarted.
-    Nudging,
+    RestartingKubelet,
     /// The good pod is to serve.
     AwaitingServing,
 }
 
-impl From<Stage> for StageView {
-    fn from(stage: Stage) -> Self {
+impl From<&Stage> for StageView {
+    fn from(stage: &Stage) -> Self {
         match stage {
-            Stage::Parking => Self::Parking,
+            Stage::StoppingApiServer => Self::StoppingApiServer,
             Stage::TakingOut => Self::TakingOut,
             Stage::AwaitingGone => Self::AwaitingGone,
             Stage::Settling => Self::Settling,
-            Stage::Vacant => Self::Vacant,
+            Stage::Suspended => Self::Suspended,
             Stage::PuttingIn => Self::PuttingIn,
-            Stage::StoppingOld => Self::StoppingOld,
-            Stage::Nudging => Self::Nudging,
-            Stage::AwaitingServing => Self::AwaitingServing,
+            Stage::StoppingOld(_) => Self::StoppingOld,
+            Stage::RestartingKubelet(_) => Self::RestartingKubelet,
+            Stage::AwaitingServing { .. } => Self::AwaitingServing,
         }
     }
 }
@@ -128,14 +129,14 @@ impl From<Stage> for StageView {
 impl fmt::Display for StageView {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Parking => "stopping kube-apiserver first",
+            Self::StoppingApiServer => "stopping kube-apiserver first",
             Self::TakingOut => "removing the deployed manifest",
             Self::AwaitingGone => "waiting for the old pod to end",
             Self::Settling => "giving the kubelet a moment to notice",
-            Self::Vacant => "restoring its data",
+            Self::Suspended => "restoring its data",
             Self::PuttingIn => "deploying the known-good manifest",
             Self::StoppingOld => "stopping the old sandbox",
-            Self::Nudging => "restarting the kubelet",
+            Self::RestartingKubelet => "restarting the kubelet",
             Self::AwaitingServing => "waiting for it to serve",
         })
     }
@@ -146,17 +147,11 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::model::component_state::{Held, Probation, Rollback, Until, Vacated, Way};
+    use crate::model::component_state::{Held, Probation, Purpose, Replacement, Until};
     use crate::model::observation::Gone;
 
-    fn rolling_back(vacated: Option<Vacated>) -> ComponentState {
-        ComponentState::RollingBack(Rollback {
-            from: Some(2),
-            way: Way::InPlace,
-            stage: Stage::PuttingIn,
-            vacated,
-            ..Rollback::to(1, "")
-        })
+    fn replacing(purpose: Purpose) -> ComponentState {
+        ComponentState::Replacing(Replacement::new(purpose, 1, ""))
     }
 
     /// One slot of every kind.
@@ -168,8 +163,8 @@ mod tests {
             ComponentState::Steady { good: 1 },
             ComponentState::Unread { candidate: 2, good: 1, age },
             ComponentState::Probation(Probation::begin(2, 1)),
-            rolling_back(None),
-            rolling_back(Some(Vacated { longest: age })),
+            replacing(Purpose::roll_back(Some(2))),
+            replacing(Purpose::Suspend { longest: age }),
             ComponentState::Missing { good: 1, how: Gone::Deleted, since, age },
             ComponentState::Held(held),
         ]
@@ -193,7 +188,7 @@ mod tests {
 
     #[test]
     fn a_stage_is_a_word_for_machines() {
-        let stage = StageView::from(Stage::AwaitingServing);
+        let stage = StageView::from(&Stage::awaiting_serving());
         let json = serde_json::to_value(stage).unwrap();
         assert_eq!(json, "awaiting-serving");
         assert_eq!(serde_json::from_value::<StageView>(json).unwrap(), stage);

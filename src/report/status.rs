@@ -321,15 +321,15 @@ pub struct Trial {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Replacement {
-    /// From which generation, where one stood.
+    /// From which generation, where one was deployed.
     pub from: Option<u32>,
     pub to: u32,
     pub why: String,
     /// How far it is.
     pub stage: StageView,
-    /// Whether its slot is empty by now for as long as a restore works on its data.
+    /// Whether its manifest is out and its pod has ended, for as long as a restore works on its data.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub vacant: bool,
+    pub suspended: bool,
 }
 
 /// Why a component waits for a person.
@@ -411,7 +411,7 @@ impl Component {
     fn new(material: ReportInput<'_>, id: &ComponentId, record: &Record) -> Self {
         let assessment = material.judgement.and_then(|judgement| judgement.components.get(id));
         let last = record.verdict;
-        let verdict = assessment.map(|a| a.verdict).or(last.map(|(v, _)| v)).unwrap_or(Verdict::Unknown);
+        let verdict = assessment.map(|a| a.verdict()).or(last.map(|(v, _)| v)).unwrap_or(Verdict::Unknown);
         let policy = material.policy;
         let (mut trial, mut replacement, mut held) = (None, None, None);
         match &record.state {
@@ -431,13 +431,13 @@ impl Component {
                     crashes: probation.crashes,
                 });
             }
-            ComponentState::RollingBack(rollback) => {
+            ComponentState::Replacing(of) => {
                 replacement = Some(Replacement {
-                    from: rollback.from,
-                    to: rollback.to,
-                    why: rollback.why.clone(),
-                    stage: rollback.stage.into(),
-                    vacant: rollback.stage == Stage::Vacant,
+                    from: of.from(),
+                    to: of.to,
+                    why: of.why.clone(),
+                    stage: StageView::from(&of.stage),
+                    suspended: of.stage == Stage::Suspended,
                 });
             }
             ComponentState::Held(slot) => {

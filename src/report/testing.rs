@@ -9,7 +9,7 @@ use super::input::{Agent, Process, ReportInput};
 use super::status::{Component, Status};
 use super::{Explanation, Planned};
 use crate::feature::View;
-use crate::model::component_state::{Probation, Rollback, Stage, Way, Wish};
+use crate::model::component_state::{Initiator, Method, Probation, Purpose, Replacement, Stage};
 use crate::model::event::EventKind;
 use crate::model::generation::Stored;
 use crate::model::inhibitor::Inhibitor;
@@ -120,7 +120,7 @@ impl Scene {
         self.memory.components.insert(id(name), record);
         let assessment = Assessment {
             role,
-            verdict: Verdict::Healthy,
+            health: Verdict::Healthy.into(),
             since: at("20:00:10"),
             watched: Duration::from_secs(590),
             serving: true,
@@ -129,9 +129,7 @@ impl Scene {
             crash: None,
             uid: Some("abc".to_owned()),
             reads: Reads::All,
-            breaks_dependent: None,
             address_in_use: false,
-            stall: None,
         };
         self.judgement.components.insert(id(name), assessment);
     }
@@ -180,8 +178,9 @@ impl Scene {
 }
 
 /// A replacement of generation 2 by generation 1.
-pub(super) fn rollback(stage: Stage) -> Rollback {
-    Rollback { from: Some(2), wish: Wish::Operator, way: Way::InPlace, stage, ..Rollback::to(1, "asked for") }
+pub(super) fn rollback(stage: Stage) -> Replacement {
+    let purpose = Purpose::RollBack { from: Some(2), initiator: Initiator::Operator };
+    Replacement { method: Method::Rename, stage, ..Replacement::new(purpose, 1, "asked for") }
 }
 
 /// What a request comes to that leads from one memory to another.

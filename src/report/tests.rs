@@ -11,7 +11,7 @@ use super::state::{StageView, State};
 use super::status::{Overall, ProofView, Status, is_of_note};
 use super::testing::{Scene, at, event, generation, id, now, planned, rollback, snapshots};
 use super::{Explanation, Format, History, Paint, systemd_line};
-use crate::model::component_state::{Rollback, Stage};
+use crate::model::component_state::{Purpose, Replacement, Stage};
 use crate::model::event::EventKind;
 use crate::model::format::NewerFile;
 use crate::model::inhibitor::Inhibitor;
@@ -88,7 +88,7 @@ fn where_each_component_is() {
         ("a candidate that waits for etcd", "kube-apiserver", State::Probation, ProofView::OnTrial),
         ("files that the process has not read", "kube-apiserver", State::Unread, ProofView::Unproven),
         ("a rollback", "kube-apiserver", State::RollingBack, ProofView::OnTrial),
-        ("a restore", "etcd", State::Vacated, ProofView::KnownGood),
+        ("a restore", "etcd", State::Suspended, ProofView::KnownGood),
         ("deleted", "kube-scheduler", State::Missing, ProofView::KnownGood),
         ("held", "kube-apiserver", State::Held, ProofView::KnownGood),
         ("etcd serves an empty store", "kube-apiserver", State::Stopped, ProofView::KnownGood),
@@ -119,9 +119,9 @@ fn a_trial_and_a_replacement_tell_how_far_they_are() {
     assert_eq!(adopting.trial.unwrap().deadline_seconds_left, None);
     assert_eq!(adopting.known_good, None);
     let replacement = scene("a rollback").component("kube-apiserver").replacement.unwrap();
-    assert_eq!((replacement.from, replacement.to, replacement.vacant), (Some(2), 1, false));
+    assert_eq!((replacement.from, replacement.to, replacement.suspended), (Some(2), 1, false));
     assert_eq!(replacement.stage, StageView::AwaitingServing);
-    assert!(scene("a restore").component("etcd").replacement.unwrap().vacant);
+    assert!(scene("a restore").component("etcd").replacement.unwrap().suspended);
 }
 
 #[test]
@@ -152,7 +152,7 @@ fn what_a_status_ends_with() {
     for (event, of_note) in [
         (state(None, "Steady(generation 1)"), false),
         (state(Some("Steady(generation 1)"), "RollingBack(to generation 1)"), true),
-        (state(Some("Vacated(generation 1 comes back)"), "Steady(generation 1)"), true),
+        (state(Some("Suspended(generation 1 comes back)"), "Steady(generation 1)"), true),
         (state(Some("Steady(generation 1)"), "Held"), true),
         (state(Some("Missing"), "Steady(generation 1)"), true),
         (state(Some("Steady(generation 1)"), "Probation(generation 2)"), false),
@@ -248,19 +248,20 @@ fn the_texts_of_plans() {
     let marked = planned(&quarantine, &before, &scene.memory);
     assert!(!marked.replaces());
     add("quarantine etcd, where nothing is rolled back", marked.text());
-    scene.record("etcd").state = ComponentState::RollingBack(rollback(Stage::PuttingIn));
+    scene.record("etcd").state = ComponentState::Replacing(rollback(Stage::PuttingIn));
     let reverted = planned(&quarantine, &before, &scene.memory);
     assert!(reverted.replaces());
     add("quarantine etcd", reverted.text());
     let release = Request::Release { component: component.clone(), number: Some(2) };
     add("release etcd 2", planned(&release, &scene.memory, &before).text());
 
-    let intruders = vec!["etcd.yaml.bak".to_owned()];
-    scene.record("etcd").state = ComponentState::RollingBack(Rollback { intruders, ..rollback(Stage::Parking) });
+    let purpose = Purpose::MoveOutDuplicates { files: vec!["etcd.yaml.bak".to_owned()] };
+    scene.record("etcd").state =
+        ComponentState::Replacing(Replacement { purpose, ..rollback(Stage::StoppingApiServer) });
     let request = Request::Rollback { component, to: None };
-    let parks = planned(&request, &before, &scene.memory);
-    assert_eq!(parks.away_seconds, Some((13, 35)), "without an API server to ask");
-    add("rollback etcd", parks.text());
+    let stopping = planned(&request, &before, &scene.memory);
+    assert_eq!(stopping.away_seconds, Some((13, 35)), "without an API server to ask");
+    add("rollback etcd", stopping.text());
     golden::same("rollback-dry-run", &story(sections.into_iter()));
 }
 

@@ -17,12 +17,13 @@ use super::checksum::Checksum;
 use super::tally::Sum;
 use super::{Name, Origin};
 use crate::etcd::snapshot::{Contents, TRAILER};
-use crate::model::{Digest, Format};
+use crate::model::{Digest, Format, lift};
 use crate::record::envelope;
 use crate::sys::files::{self, Attributes};
 
 /// The format. A file of a newer version proves nothing to this program, and stays.
-const FORMAT: Format = Format { key: "proof", versions: &["what was verified", "what else was found (found)"] };
+const FORMAT: Format =
+    Format { key: "proof", versions: &["what was verified", "what else was found (found)"], lift: lift::nothing };
 /// A proof is some thousand bytes.
 pub(super) const MAX_BYTES: u64 = 1 << 16;
 /// What follows the name of the snapshot.

@@ -30,12 +30,12 @@ impl TaskInput {
             (_, Some(process), _) => Some(format!("kubeadm is at work (pid {})", process.pid)),
             (Some(_), None, _) => Some("an operator is about to work on this node (paused)".to_owned()),
             // The change may convert the data to a form that no older etcd opens.
-            (None, None, Some(slot @ (ComponentState::Probation(_) | ComponentState::RollingBack(_)))) => {
+            (None, None, Some(slot @ (ComponentState::Probation(_) | ComponentState::Replacing(_)))) => {
                 Some(format!("etcd is {slot}"))
             }
             (None, None, _) => None,
         };
-        let answered = status.filter(|status| status.own.is_some()).map(|status| status.at);
+        let answered = status.filter(|status| status.own.is_ok()).map(|status| status.at);
         // A snapshot of other data than the data on record does not count.
         let answered = answered.filter(|_| member.is_some_and(|m| decide::serves_the_record(memory, &m.component)));
         (Self { member: member.cloned(), answers: answered.is_some(), work_ahead }, answered)

@@ -1,5 +1,5 @@
 //! `lastgood etcd restore`: shows the plan, then restores. It needs no agent, no etcdutl and no running etcd. If etcd's
-//! manifest is deployed, its pod and kube-apiserver's are stopped meanwhile (vacancy.rs).
+//! manifest is deployed, its pod and kube-apiserver's are stopped meanwhile (suspension.rs).
 
 use std::path::{Path, PathBuf};
 
@@ -13,7 +13,7 @@ use crate::model::versions::Minor;
 use crate::ops::etcd::node::node;
 use crate::ops::etcd::restore::{carry_out, completed, left, plan, stop};
 use crate::ops::etcd::snapshot_ref::{self, trust};
-use crate::ops::etcd::vacancy::{self, Vacancy};
+use crate::ops::etcd::suspension::{self, Suspension};
 use crate::report::Format;
 use crate::snapshots::remote::Fetched;
 
@@ -79,7 +79,7 @@ pub(super) async fn restore(settings: &Settings, args: &RestoreArgs) -> Result<E
     let (node, etcd) = node(settings);
     let ask = args.ask(args.file(settings)?);
     let data_dir = ask.data_dir(&node)?;
-    let lock = vacancy::lock(settings, args.care.dry_run, &node)?;
+    let lock = suspension::lock(settings, args.care.dry_run, &node)?;
     if args.care.dry_run {
         left(&data_dir)?.iter().for_each(|left| eprintln!("{left}"));
     }
@@ -87,7 +87,7 @@ pub(super) async fn restore(settings: &Settings, args: &RestoreArgs) -> Result<E
     finished.iter().for_each(|finished| eprintln!("{finished}"));
     if let Some((restored, planned)) = completed(finished, &ask, &node)? {
         eprintln!("this restore is already done, and nothing was written since: nothing to do");
-        let proven = vacancy::back(settings, lock, etcd.filter(|_| planned.of_manifest())).await?;
+        let proven = suspension::back(settings, lock, etcd.filter(|_| planned.of_manifest())).await?;
         return done(args, &data_dir, &restored, proven);
     }
     let mut planned = plan(&ask, &node)?;
@@ -96,21 +96,21 @@ pub(super) async fn restore(settings: &Settings, args: &RestoreArgs) -> Result<E
     }
     let in_use = planned.plan.in_use.clone();
     let etcd = etcd.filter(|_| planned.of_manifest());
-    let mut vacancy = match etcd.clone().filter(|_| planned.startable().is_some()) {
-        Some(etcd) => Some(Vacancy::plan(settings, etcd).await),
+    let mut suspension = match etcd.clone().filter(|_| planned.startable().is_some()) {
+        Some(etcd) => Some(Suspension::plan(settings, etcd).await),
         None => None,
     };
-    if let Some(Ok(vacancy)) = &vacancy {
-        planned.plan.first.clone_from(&vacancy.steps);
+    if let Some(Ok(suspension)) = &suspension {
+        planned.plan.first.clone_from(&suspension.steps);
     }
     if args.care.dry_run || args.care.output == Format::Text {
         out::text(&args.care.output.print(&planned.plan, |plan| plan.text())?)?;
     }
-    if let (Some(who), None | Some(Err(_))) = (&in_use, &vacancy) {
+    if let (Some(who), None | Some(Err(_))) = (&in_use, &suspension) {
         if args.care.dry_run {
             return Ok(Exit::Ok);
         }
-        let why = vacancy
+        let why = suspension
             .and_then(Result::err)
             .map(|failure| format!(", and lastgood cannot take its manifest out: {failure}"));
         let (why, next) = (why.unwrap_or_default(), stop(&node));
@@ -122,23 +122,23 @@ pub(super) async fn restore(settings: &Settings, args: &RestoreArgs) -> Result<E
     if !args.care.yes && !rollback::agreed()? {
         return Err(Failure { exit: Exit::Refused, sentence: "nothing was changed".to_owned() });
     }
-    let Some(Ok(vacancy)) = &mut vacancy else {
+    let Some(Ok(suspension)) = &mut suspension else {
         let restored = carry_out(planned, &node)?;
         // An earlier run may have been killed when its slot was empty.
-        let proven = vacancy::back(settings, lock, etcd).await?;
+        let proven = suspension::back(settings, lock, etcd).await?;
         return done(args, &data_dir, &restored, proven);
     };
-    if let Err(failure) = vacancy.empty().await {
+    if let Err(failure) = suspension.empty().await {
         drop(lock);
         return Err(failure);
     }
     let restored = carry_out(planned, &node);
     drop(lock);
-    let filled = vacancy.fill().await;
+    let filled = suspension.fill().await;
     // Why it was not restored comes before how the old data do.
     let restored = restored?;
     filled?;
-    let proven = vacancy.prove().await?;
+    let proven = suspension.prove().await?;
     done(args, &data_dir, &restored, Some(proven))
 }
 

@@ -121,7 +121,7 @@ fn last_growth(known: &EtcdHistory) -> Option<Growth> {
 }
 
 fn answers(status: Option<&EtcdStatus>) -> bool {
-    status.is_some_and(|status| status.own.is_some() || status.agreed.is_some())
+    status.is_some_and(|status| status.own.is_ok() || status.agreed.is_ok())
 }
 
 /// Whether something holds its database, as far as that is known.

@@ -47,7 +47,7 @@ pub(super) async fn status(settings: &Settings, output: Format) -> Result<Exit, 
 
 /// How the database grew until now, by what the agent wrote down.
 pub(super) fn growth(known: &EtcdHistory, status: &EtcdStatus, at: Timestamp) -> Option<Growth> {
-    let own = status.own.as_ref()?;
+    let own = status.own.as_ref().ok()?;
     known.of(own.cluster)?.growth(Size { at, bytes: own.db_size? })
 }
 
@@ -112,7 +112,7 @@ impl Look {
             let (judged, next) = judge::judge(tick, &seen, &self.memory, history, &settings.policy);
             history = next;
             let assessment = judged.components.get(id);
-            let settled = assessment.is_some_and(|a| matches!(a.verdict, Verdict::Healthy | Verdict::Down));
+            let settled = assessment.is_some_and(|a| matches!(a.verdict(), Verdict::Healthy | Verdict::Down));
             match assessment {
                 Some(assessment) if settled || Instant::now() >= deadline => return Ok(assessment.into()),
                 None if Instant::now() >= deadline => {

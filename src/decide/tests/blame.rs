@@ -80,7 +80,7 @@ fn q13_a_harmful_candidate_goes_whatever_else_happens_to_its_dependents() {
     world.write(FILE, &manifest(API, "--refuse"));
     world.run(20);
     world.hung.insert("kube-scheduler".to_owned(), ProcessActivity::Stopped);
-    world.until(300, "given up", |w| w.says("kube-controller-manager became unhealthy after this change"));
+    world.until(300, "given up", |w| w.entered(API, "RollingBack"));
     world.until(60, "known-good back", |w| back_to_good(w, API));
     assert!(matches!(world.generation(API, 2).trust, Trust::Quarantined { .. }), "{}", world.story());
 }

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use super::world::{Up, World, id, manifest};
 use crate::model::environment::{Certificate, ClockJump, Disk, DiskUse, Endpoint, Location, Stall, User};
-use crate::model::notice::NodeNotice;
+use crate::model::notice::{NodeNotice, Notice};
 use crate::model::reading::{Symptom, SymptomKind};
+use crate::model::verdict::Cause;
 use crate::model::{ComponentState, Digest, Reading, Trust};
 
 const API: &str = "kube-apiserver";
@@ -101,7 +102,7 @@ fn n16_nothing_is_rolled_back_for_an_expired_certificate_and_a_renewed_one_ends_
     world.run(1200);
     world.assert_untouched();
     assert!(matches!(world.state(API), ComponentState::Probation(_)), "{}", world.state(API));
-    assert!(world.says("not held against it: a certificate is expired or not yet valid"), "{}", world.story());
+    assert_eq!(world.crashes(API), Some(0), "{}", world.story());
     world.around.certificates = vec![ending(&world, CRT, 300 * DAY)];
     world
         .until(400, "known-good back", |w| matches!(w.state(API), ComponentState::Steady { good: 1 }) && w.serves(API));
@@ -146,7 +147,7 @@ fn a_full_disk_is_no_fault_of_a_candidate_and_a_broken_manifest_is_put_back_all_
     world.write("etcd.yaml", &manifest("etcd", "--crash"));
     world.run(1200);
     world.assert_untouched();
-    assert!(world.says("not held against it: a disk does not accept its writes"), "{}", world.story());
+    assert_eq!(world.crashes("etcd"), Some(0), "{}", world.story());
     assert!(world.says("no space is left on the disk of etcd's data (/var/lib/etcd)"), "{}", world.story());
     world.write("etcd.yaml", "a: [");
     world.run(2);
@@ -220,7 +221,9 @@ fn r17_a_dead_balancer_is_told_from_a_dead_api_server() {
     let pod = world.pods.get_mut(&id("kube-scheduler")).unwrap();
     (pod.up, pod.next_start) = (Up::Exited, u64::MAX);
     world.run(600);
-    assert!(world.says("waiting until its cause is gone: it cannot reach the API server"), "{}", world.story());
+    assert!(world.noticed("kube-scheduler", Notice::Unhealthy), "{}", world.story());
+    let cause = &world.judged.components[&id("kube-scheduler")].cause;
+    assert!(matches!(cause, Some(Cause::Endpoint { .. })), "{cause:?}");
     let shown = |world: &World| world.memory.notices.keys().any(|about| matches!(about, NodeNotice::Endpoint(_)));
     assert!(shown(&world));
     let api = world.pods.get_mut(&id(API)).unwrap();

@@ -1,6 +1,7 @@
 //! The contents of the manifest directory and of inactive-manifests: broken files, duplicates, none.
 
 use super::world::{API, FILE, FOUR, World, back_to_good, id, manifest};
+use crate::model::notice::Notice;
 use crate::model::observation::Gone;
 use crate::model::verdict::ProcessActivity;
 use crate::model::{ComponentState, Request, Step};
@@ -38,13 +39,13 @@ fn a_backup_file_that_takes_the_pod_over_is_moved_out_and_the_pod_comes_back() {
 }
 
 #[test]
-fn an_intruder_is_only_named_when_configured_so() {
+fn a_duplicate_is_only_named_when_configured_so() {
     let mut world = World::adopted();
     world.policy.duplicates = crate::model::policy::Duplicates::Report;
     world.write("z.yaml", &manifest(API, "--v=9"));
     world.run(60);
     world.assert_untouched();
-    assert!(world.says("z.yaml"));
+    assert!(world.noticed(API, Notice::Duplicate));
 }
 
 #[test]
@@ -52,7 +53,8 @@ fn t4_a_deleted_manifest_comes_back_after_the_announced_grace() {
     let mut world = World::adopted();
     world.remove(FILE, Gone::Deleted);
     world.run(50);
-    assert!(world.says("again in 60 s"), "{}", world.story());
+    let announced = matches!(world.state(API), ComponentState::Missing { how: Gone::Deleted, .. });
+    assert!(announced, "{}", world.story());
     assert!(!world.files.contains_key(FILE), "too early");
     world.until(40, "back", |w| back_to_good(w, API));
 }
@@ -78,7 +80,8 @@ fn q14_what_was_deleted_in_a_gap_that_nobody_watched_stays_away() {
     world.seconds += 300;
     world.run(1500);
     world.assert_untouched();
-    assert!(world.says("was removed while lastgood did not run"), "{}", world.story());
+    let unwitnessed = matches!(world.state(API), ComponentState::Missing { how: Gone::Unwitnessed, .. });
+    assert!(unwitnessed, "{}", world.story());
 }
 
 #[test]
@@ -109,7 +112,7 @@ fn q3_a_deleted_etcd_stays_away_while_its_data_is_worked_on() {
     world.data_changed = world.seconds;
     world.run(900);
     world.assert_untouched();
-    assert!(world.says("after etcd had stopped"), "{}", world.story());
+    assert!(world.noticed("etcd", Notice::EtcdStays), "{}", world.story());
 }
 
 #[test]
@@ -117,8 +120,8 @@ fn n15_a_known_good_image_that_is_gone_is_said_before_the_outage() {
     let mut world = World::adopted();
     world.absent_images.insert("kube-scheduler:v1.34.2".to_owned());
     world.pods.clear();
-    world.pass(None);
-    assert!(world.says("could not be put back: its image kube-scheduler:v1.34.2"), "{}", world.story());
+    world.pass();
+    assert!(world.noticed("kube-scheduler", Notice::Image), "{}", world.story());
 }
 
 #[test]
@@ -127,7 +130,7 @@ fn n12_a_hand_edited_inactive_manifest_is_kept_and_offered() {
     world.inactive.insert(FILE.to_owned(), manifest(API, "--v=7"));
     world.run(30);
     assert_eq!(world.inactive[FILE], manifest(API, "--v=7"), "not overwritten");
-    assert!(world.says("lastgood rollback kube-apiserver --to 2"), "{}", world.story());
+    assert!(world.noticed(API, Notice::Unpublished), "{}", world.story());
     world.ask(&Request::Rollback { component: id(API), to: Some(2) }).unwrap();
     world.until(400, "proven", |w| matches!(w.state(API), ComponentState::Steady { good: 2 }));
 }

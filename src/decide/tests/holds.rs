@@ -1,6 +1,7 @@
 //! Inhibitors: a pause, a running kubeadm, observe mode, a runtime that does not answer.
 
 use super::world::{API, FILE, World, back_to_good, id, manifest};
+use crate::model::notice::Notice;
 use crate::model::observation::{BusyKind, BusyProcess, Gone};
 use crate::model::plan::Refusal;
 use crate::model::policy::Mode;
@@ -27,7 +28,7 @@ fn a_pause_ends_by_itself_after_a_warning() {
     world.write(FILE, &manifest(API, "--crash"));
     world.run(590);
     world.assert_untouched();
-    assert!(world.says("the pause ends in"));
+    assert!(world.memory.pause.as_ref().is_some_and(|pause| pause.warned), "{}", world.story());
     world.until(120, "back", |w| back_to_good(w, API));
 }
 
@@ -51,7 +52,7 @@ fn observe_mode_keeps_and_tells_and_touches_nothing() {
     world.write(FILE, &manifest(API, "--crash"));
     world.run(600);
     world.assert_untouched();
-    assert!(world.says("would roll back to generation 1"), "{}", world.story());
+    assert!(world.noticed(API, Notice::WouldAct), "{}", world.story());
 }
 
 #[test]
@@ -74,7 +75,7 @@ fn t21_q3_what_was_put_back_and_went_or_broke_while_paused_is_left() {
         world.write(FILE, "a: [");
         world.until(30, "put back", |w| w.files[FILE].0 == manifest(API, ""));
         world.run(2);
-        assert!(matches!(world.state(API), ComponentState::RollingBack(_)), "{what}: it serves: nothing was shown");
+        assert!(matches!(world.state(API), ComponentState::Replacing(_)), "{what}: it serves: nothing was shown");
         world.ask(&Request::Pause { seconds: 3600, reason: String::new() }).unwrap();
         world.steps.clear();
         if breaks {

@@ -4,6 +4,7 @@ use super::upgrades::{
     API, MANAGER, SCHEDULER, assert_none_is_newer_than_its_api_server, etcd, kubeadm, next, of_cluster,
 };
 use super::world::{FOUR, World, id, manifest};
+use crate::model::notice::Notice;
 use crate::model::{ComponentState, Request, Step};
 
 fn upgraded(name: &str) -> String {
@@ -140,7 +141,7 @@ fn q3_an_etcd_that_kubeadm_had_moved_away_comes_back_only_over_the_data_that_it_
     world.run(10);
     world.data_changed = world.seconds + 100;
     world.run(300);
-    assert!(missing(&world, "etcd") && world.says("after etcd had stopped"), "{}", world.story());
+    assert!(missing(&world, "etcd") && world.noticed("etcd", Notice::EtcdStays), "{}", world.story());
     let asked = world.ask(&Request::Rollback { component: id("etcd"), to: None });
     assert_eq!(asked, Ok(()), "the operator says so");
     world.until(300, "it serves", |w| w.state("etcd") == &ComponentState::Steady { good: 1 } && w.serves("etcd"));

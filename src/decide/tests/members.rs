@@ -101,23 +101,23 @@ fn one_answer_of_less_decides_nothing_nor_does_the_same_answer_again() {
     went_back_under_a_living_api_server(&mut world);
     world.etcd_answered = Some(world.seconds + 1);
     world.run(5);
-    assert!(!world.says("data regressed"), "one answer, looked at five times: {}", world.story());
+    assert!(!world.noticed("etcd", Notice::RevisionRegression), "one answer, looked at five times: {}", world.story());
     world.etcd_answered = None;
     world.etcd_says(|status| status.agreed.as_mut().unwrap().revision = 1001);
     world.run(60);
     world.assert_untouched();
-    assert!(!world.says("data regressed"), "{}", world.story());
+    assert!(!world.noticed("etcd", Notice::RevisionRegression), "{}", world.story());
 }
 
 #[test]
 fn never_5_a_member_that_lags_and_has_no_quorum_is_not_the_past() {
     let mut world = heard();
     world.etcd_says(|status| {
-        (status.own.as_mut().unwrap().revision, status.agreed) = (10, None);
+        (status.own.as_mut().unwrap().revision, status.agreed) = (10, crate::model::EtcdStatus::default().agreed);
     });
     world.run(60);
     world.assert_untouched();
-    assert!(!world.says("data regressed"), "{}", world.story());
+    assert!(!world.noticed("etcd", Notice::RevisionRegression), "{}", world.story());
 }
 
 #[test]
@@ -186,7 +186,7 @@ fn a_process_that_started_while_etcd_was_away_needs_no_restart() {
         (status.own.as_mut().unwrap().revision, status.agreed.as_mut().unwrap().revision) = (400, 400);
     });
     world.run(120);
-    assert!(world.says("data regressed"), "{}", world.story());
+    assert!(world.noticed("etcd", Notice::RevisionRegression), "{}", world.story());
     assert_eq!(stopped(&world), Vec::<String>::new(), "{}", world.story());
     assert!(world.memory.went_back.is_none());
 }
@@ -221,7 +221,7 @@ fn a_pause_and_observe_mode_hold_it_and_afterwards_it_goes_on() {
     went_back_under_a_living_api_server(&mut world);
     world.run(100);
     world.assert_untouched();
-    assert!(world.says("is not restarted: paused"), "{}", world.story());
+    assert!(world.noticed("etcd", Notice::RestartsWait), "{}", world.story());
     world.ask(&Request::Resume { component: None }).unwrap();
     world.run(100);
     assert_eq!(stopped(&world).first().map(String::as_str), Some(API));
@@ -240,7 +240,7 @@ fn a_spent_budget_is_waited_for() {
     went_back_under_a_living_api_server(&mut world);
     world.run(60);
     world.assert_untouched();
-    assert!(world.says("are used up"), "{}", world.story());
+    assert!(world.noticed("etcd", Notice::RestartsWait), "{}", world.story());
 }
 
 #[test]
@@ -248,11 +248,11 @@ fn n17_nospace_is_the_named_cause_for_etcd_and_for_an_api_server_candidate_and_n
     let mut world = heard();
     alarm(&mut world, AlarmKind::NoSpace, 1);
     world.run(5);
-    assert!(world.says("NOSPACE: the database of this member"), "{}", world.story());
+    assert!(world.noticed("etcd", Notice::EtcdNoSpace), "{}", world.story());
     world.write("kube-apiserver.yaml", &manifest(API, "--crash"));
     world.run(900);
     assert!(matches!(world.state(API), ComponentState::Probation(_)), "{}\n{}", world.state(API), world.story());
-    assert!(world.says("not held against it: etcd raised an alarm: NOSPACE"), "{}", world.story());
+    assert_eq!(world.crashes(API), Some(0), "{}", world.story());
     assert!(matches!(world.state("etcd"), ComponentState::Steady { good: 1 }));
     world.assert_untouched();
     world.etcd_says(|status| status.own.as_mut().unwrap().alarms.clear());

@@ -19,7 +19,7 @@ use proptest::prelude::*;
 
 use super::sequences::{Deed, Passed, deed, play, with_cases};
 use super::world::{FOUR, World, id, manifest};
-use crate::model::component_state::Wish;
+use crate::model::component_state::Initiator;
 use crate::model::lineage::WrongDataKind;
 use crate::model::memory::Record;
 use crate::model::reading::{Symptom, SymptomKind};
@@ -33,15 +33,15 @@ fn record<'a>(passed: &Passed<'a>, id: &ComponentId) -> &'a Record {
     &passed.world.memory.components[id]
 }
 
-/// The components whose replacement this pass began by our own wish, with what failed.
+/// The components whose replacement this pass began by itself, with what failed.
 fn begun<'a>(passed: &Passed<'a>) -> Vec<(&'a ComponentId, Option<u32>)> {
     let components = passed.world.memory.components.iter();
     let ours = components.filter_map(|(id, record)| match &record.state {
-        ComponentState::RollingBack(r) if r.wish == Wish::Ours => Some((id, r.from)),
+        ComponentState::Replacing(r) if r.initiator() == Initiator::Agent => Some((id, r.from())),
         _ => None,
     });
     let before = |id: &ComponentId| passed.before.components.get(id).map(|record| &record.state);
-    ours.filter(|(id, _)| !matches!(before(id), Some(ComponentState::RollingBack(_)))).collect()
+    ours.filter(|(id, _)| !matches!(before(id), Some(ComponentState::Replacing(_)))).collect()
 }
 
 /// The generations of each component that the steps of one pass touch.
@@ -58,8 +58,8 @@ fn acted_upon(steps: &[Step]) -> BTreeMap<&ComponentId, BTreeSet<u32>> {
     all
 }
 
-fn parked(memory: &Memory) -> Option<u32> {
-    memory.parked.as_ref().map(|parked| parked.generation)
+fn stopped(memory: &Memory) -> Option<u32> {
+    memory.stopped_apiserver.as_ref().map(|stopped| stopped.generation)
 }
 
 fn quarantined(record: &Record, number: u32) -> bool {
@@ -75,9 +75,9 @@ proptest! {
             let story = || passed.world.story();
             for (component, numbers) in acted_upon(passed.steps) {
                 let to = match &record(&passed, component).state {
-                    ComponentState::RollingBack(r) => r.to,
-                    // The API server, on its way to its parking or back.
-                    _ => parked(passed.before).or(parked(&passed.world.memory)).unwrap_or_default(),
+                    ComponentState::Replacing(r) => r.to,
+                    // The API server, which is stopped around a change of etcd, or comes back after it.
+                    _ => stopped(passed.before).or(stopped(&passed.world.memory)).unwrap_or_default(),
                 };
                 assert_eq!(numbers, [to].into(), "{component}: {:?}\n{}", passed.steps, story());
             }
@@ -96,8 +96,8 @@ proptest! {
         play(&mut World::adopted(), &deeds, |passed| {
             for step in passed.steps {
                 let Step::PutIn { component, number, .. } = step else { continue };
-                // What we had parked comes back as it was, whoever had put it there.
-                if passed.before.parked.as_ref().is_some_and(|parked| parked.component == *component) {
+                // The API server that was stopped comes back as it was, whoever had put it there.
+                if passed.before.stopped_apiserver.as_ref().is_some_and(|stopped| stopped.component == *component) {
                     continue;
                 }
                 let record = &passed.before.components[component];
@@ -184,12 +184,12 @@ proptest! {
                 return;
             }
             assert!(begun(&passed).is_empty(), "{}", passed.world.story());
-            let parked = passed.before.parked.is_some();
+            let stopped = passed.before.stopped_apiserver.is_some();
             for step in passed.steps.iter().filter(|step| step.touches_node()) {
                 let Some(component) = step.component() else { continue };
                 // What was under way is brought to its end: an empty slot helps nobody (Q11).
-                let under_way = matches!(passed.before.components[component].state, ComponentState::RollingBack(_));
-                assert!(under_way || parked, "moved while paused: {step}\n{}", passed.world.story());
+                let under_way = matches!(passed.before.components[component].state, ComponentState::Replacing(_));
+                assert!(under_way || stopped, "moved while paused: {step}\n{}", passed.world.story());
             }
         });
     }
@@ -224,7 +224,7 @@ fn never_5_one_look_moves_nothing() {
             for (what, begin, end) in &glimpses {
                 begin(&mut world, who);
                 world.seconds += 1;
-                world.pass(None);
+                world.pass();
                 end(&mut world, who);
                 world.run(8);
                 assert_eq!(world.steps.iter().filter(|step| step.touches_node()).count(), 0, "{who}: {what}");
@@ -241,8 +241,8 @@ fn hang(world: &mut World, who: &str) {
 
 fn no_leader(world: &mut World, lost: bool) {
     world.etcd_says(|status| {
-        let Some(own) = &mut status.own else { return };
+        let Ok(own) = &mut status.own else { return };
         own.leader = if lost { None } else { Some(own.member) };
-        status.agreed = if lost { None } else { super::world::agreed() };
+        status.agreed = if lost { crate::model::EtcdStatus::default().agreed } else { Ok(super::world::agreed()) };
     });
 }

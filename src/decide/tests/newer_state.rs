@@ -1,7 +1,6 @@
 //! A newer lastgood's files are here: what is out comes back, and nothing else is done or remembered.
 
 use super::world::{API, FILE, World, back_to_good, id, manifest};
-use crate::model::component_state::Stage;
 use crate::model::memory::Record;
 use crate::model::observation::Gone;
 use crate::model::plan::Refusal;
@@ -45,7 +44,7 @@ fn q11_a_manifest_that_was_taken_out_comes_back_beside_newer_state() {
         let mut world = World::adopted();
         world.write(FILE, &manifest(API, "--crash"));
         let out = |world: &World| {
-            let waits = matches!(world.state(API), ComponentState::RollingBack(r) if r.stage > Stage::TakingOut);
+            let waits = matches!(world.state(API), ComponentState::Replacing(r) if !r.stage.is_first_step());
             waits && !world.files.contains_key(FILE)
         };
         world.until(120, "it is out", out);
@@ -76,8 +75,8 @@ fn every_request() -> Vec<Request> {
             Some(Request::Release { .. }) => Request::Pin { component, number: None, reason },
             Some(Request::Pin { .. }) => Request::Unpin { component },
             Some(Request::Unpin { .. }) => Request::Quarantine { component, number: None, reason },
-            Some(Request::Quarantine { .. }) => Request::Vacate { component: id("etcd"), seconds: 60, reason },
-            Some(Request::Vacate { .. }) => Request::AcceptData { component: None },
+            Some(Request::Quarantine { .. }) => Request::Suspend { component: id("etcd"), seconds: 60, reason },
+            Some(Request::Suspend { .. }) => Request::AcceptData { component: None },
             Some(Request::AcceptData { .. }) => Request::Resume { component: None },
             Some(Request::Resume { .. }) | None => return all,
         });

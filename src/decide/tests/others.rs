@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::world::{World, member};
 use crate::model::environment::{Endpoint, Location};
 use crate::model::etcd::Agreed;
+use crate::model::notice::Notice;
 use crate::model::reading::{Symptom, SymptomKind};
 use crate::model::verdict::ProcessActivity;
 use crate::model::{Reading, Step};
@@ -103,7 +104,7 @@ fn q10_a_hung_api_server_is_stopped_where_an_address_elsewhere_answers_meanwhile
         let count = world.steps.iter().filter(|step| stops(step, API)).count();
         assert_eq!(count, usize::from(stopped), "an address {situation}: {}", world.story());
         if !stopped {
-            assert!(world.says("no address of a kubeconfig shows"), "{situation}: {}", world.story());
+            assert!(world.noticed(API, Notice::StallLeft), "{situation}: {}", world.story());
         }
     }
 }
@@ -116,5 +117,5 @@ fn q10_whoever_does_not_know_whether_other_masters_exist_leaves_it_to_the_kubele
     world.hung.insert(API.to_owned(), ProcessActivity::Stopped);
     world.run(300);
     world.assert_untouched();
-    assert!(world.says("it is unknown whether other masters exist"), "{}", world.story());
+    assert!(world.noticed(API, Notice::StallLeft), "{}", world.story());
 }

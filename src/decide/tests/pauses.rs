@@ -2,7 +2,8 @@
 
 use super::world::{API, FILE, MOVES, World, back_to_good, id, manifest};
 use crate::model::component::HostService;
-use crate::model::component_state::Stage;
+use crate::model::component_state::{KubeletRestarted, Replacement, Stage};
+use crate::model::notice::Notice;
 use crate::model::reading::{Symptom, SymptomKind};
 use crate::model::verdict::ProcessActivity;
 use crate::model::{ComponentState, Lease, Step};
@@ -106,18 +107,16 @@ fn two_components_that_a_kubelet_does_not_start_are_one_restart() {
 fn waits_for_the_kubelet() -> (World, u64) {
     let mut world = World::adopted();
     world.write(FILE, &manifest(API, "--crash"));
-    world.until(60, "it crashed", |w| w.says("crash 1 of the 2"));
+    world.until(60, "it crashed", |w| w.crashes(API) == Some(1));
     let restarted = world.seconds;
     (world.kubelet_started, world.kubelet_heard) = (restarted, false);
-    world.until(
-        60,
-        "put in",
-        |w| matches!(w.state(API), ComponentState::RollingBack(r) if r.stage >= Stage::StoppingOld),
-    );
+    world.until(60, "put in", |w| matches!(w.state(API), ComponentState::Replacing(r) if r.stage.startup().is_some()));
     world.hung.insert("kubelet".to_owned(), ProcessActivity::Idle);
     world.run(5);
     match world.state(API) {
-        ComponentState::RollingBack(r) => assert_eq!(r.stage, Stage::Nudging, "{}", world.story()),
+        ComponentState::Replacing(r) => {
+            assert!(matches!(r.stage, Stage::RestartingKubelet(_)), "{}", world.story());
+        }
         other => panic!("{other}\n{}", world.story()),
     }
     assert!(world.seconds < restarted + PAUSE, "it took too long to get here");
@@ -129,7 +128,7 @@ fn a_rollback_waits_for_a_kubelet_that_was_restarted_shortly_before_and_restarts
     let (mut world, restarted) = waits_for_the_kubelet();
     let taken = when(&mut world, 60, restarts_kubelet, |_| {});
     assert!(taken.len() == 1 && taken[0] >= restarted + PAUSE, "{restarted} {taken:?}\n{}", world.story());
-    assert!(!world.says("lastgood must not restart it now"), "{}", world.story());
+    assert!(!world.noticed(API, Notice::KubeletUnresponsive), "{}", world.story());
     world.until(60, "known-good back", |w| back_to_good(w, API));
 }
 
@@ -137,13 +136,14 @@ fn a_rollback_waits_for_a_kubelet_that_was_restarted_shortly_before_and_restarts
 fn a_kubelet_that_was_restarted_after_the_good_file_was_put_in_is_not_restarted_for_it() {
     let (mut world, _) = waits_for_the_kubelet();
     world.restart_kubelet();
-    let stage = |world: &World| match world.state(API) {
-        ComponentState::RollingBack(r) => Some((r.stage, r.nudged)),
-        _ => None,
+    let restarted = |state: ComponentState| match state {
+        ComponentState::Replacing(Replacement { stage: Stage::AwaitingServing { kubelet_restarted, .. }, .. }) => {
+            kubelet_restarted == KubeletRestarted::Yes
+        }
+        _ => false,
     };
     world.run(1);
-    let nudged = Some((Stage::AwaitingServing, crate::model::component_state::Nudged::Yes));
-    assert_eq!(stage(&world), nudged, "{}", world.story());
+    assert!(restarted(world.state(API).clone()), "{}", world.story());
     assert!(!world.steps.iter().any(restarts_kubelet), "{}", world.story());
     world.hung.clear();
     world.until(60, "known-good back", |w| back_to_good(w, API));

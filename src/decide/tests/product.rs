@@ -2,14 +2,14 @@
 //! states and against what must never follow.
 //!
 //! The lists are chains of matches without a wildcard: a new variant does not compile before it has its place in one.
-//! Without a request every state is taken with all that may be in it (stages, ways, wishes); with one, a sample of each.
+//! Without a request every state is taken with all that may be in it (stages, methods, purposes); with one, a sample of each.
 
 use std::collections::BTreeMap;
 use std::iter::successors;
 use std::time::Duration;
 
 use super::world::{World, id, manifest};
-use crate::decide::{Scene, decide};
+use crate::decide::{Scene, decide, decide_request};
 use crate::model::component_state::*;
 use crate::model::format::NewerFile;
 use crate::model::inhibitor::Inhibitor;
@@ -85,31 +85,38 @@ fn inhibitors(now: jiff::Timestamp) -> Vec<Option<Inhibitor>> {
 }
 
 fn stages() -> Vec<Stage> {
-    every(Stage::Parking, |stage| match stage {
-        Stage::Parking => Some(Stage::TakingOut),
+    every(Stage::StoppingApiServer, |stage| match stage {
+        Stage::StoppingApiServer => Some(Stage::TakingOut),
         Stage::TakingOut => Some(Stage::AwaitingGone),
         Stage::AwaitingGone => Some(Stage::Settling),
-        Stage::Settling => Some(Stage::Vacant),
-        Stage::Vacant => Some(Stage::PuttingIn),
-        Stage::PuttingIn => Some(Stage::StoppingOld),
-        Stage::StoppingOld => Some(Stage::Nudging),
-        Stage::Nudging => Some(Stage::AwaitingServing),
-        Stage::AwaitingServing => None,
+        Stage::Settling => Some(Stage::Suspended),
+        Stage::Suspended => Some(Stage::PuttingIn),
+        Stage::PuttingIn => Some(Stage::StoppingOld(Startup::default())),
+        Stage::StoppingOld(startup) => Some(Stage::RestartingKubelet(startup.clone())),
+        Stage::RestartingKubelet(_) => Some(Stage::awaiting_serving()),
+        Stage::AwaitingServing { .. } => None,
     })
 }
 
-fn ways() -> Vec<Way> {
-    every(Way::InPlace, |way| match way {
-        Way::InPlace => Some(Way::TwoSteps),
-        Way::TwoSteps => Some(Way::Restart),
-        Way::Restart => None,
+fn methods() -> Vec<Method> {
+    every(Method::Rename, |method| match method {
+        Method::Rename => Some(Method::RemoveThenAdd),
+        Method::RemoveThenAdd => Some(Method::RenameAndRestartKubelet),
+        Method::RenameAndRestartKubelet => None,
     })
 }
 
-fn wishes() -> Vec<Wish> {
-    every(Wish::Ours, |wish| match wish {
-        Wish::Ours => Some(Wish::Operator),
-        Wish::Operator => None,
+/// What a replacement by any method may be for, of generation 2 where one leaves.
+fn purposes() -> Vec<Purpose> {
+    let by = |initiator| Purpose::RollBack { from: Some(2), initiator };
+    every(by(Initiator::Agent), |purpose| match purpose {
+        Purpose::RollBack { initiator: Initiator::Agent, .. } => Some(by(Initiator::Operator)),
+        Purpose::RollBack { initiator: Initiator::Operator, .. } => {
+            Some(Purpose::MoveOutDuplicates { files: vec!["another.yaml".to_owned()] })
+        }
+        Purpose::MoveOutDuplicates { .. } => Some(Purpose::RestoreMissing),
+        // Always by removing what is deployed, and listed with it.
+        Purpose::RestoreMissing | Purpose::Suspend { .. } => None,
     })
 }
 
@@ -129,9 +136,9 @@ fn untils() -> Vec<Until> {
     })
 }
 
-/// A replacement of generation 2 by 1.
-fn replacement(stage: Stage, way: Way, wish: Wish) -> Rollback {
-    Rollback { from: Some(2), wish, way, stage, ..Rollback::to(1, "it crashed") }
+/// A replacement by generation 1.
+fn replacing(purpose: Purpose, method: Method, stage: Stage) -> ComponentState {
+    ComponentState::Replacing(Replacement { method, stage, ..Replacement::new(purpose, 1, "it crashed") })
 }
 
 fn missing(how: Gone) -> ComponentState {
@@ -150,9 +157,9 @@ fn samples() -> Vec<ComponentState> {
         ComponentState::Steady { .. } => Some(ComponentState::Unread { candidate: 2, good: 1, age: Duration::ZERO }),
         ComponentState::Unread { .. } => Some(ComponentState::Probation(Probation::begin(2, 1))),
         ComponentState::Probation(_) => {
-            Some(ComponentState::RollingBack(replacement(Stage::Parking, Way::TwoSteps, Wish::Ours)))
+            Some(replacing(Purpose::roll_back(Some(2)), Method::RemoveThenAdd, Stage::StoppingApiServer))
         }
-        ComponentState::RollingBack(_) => Some(missing(Gone::Deleted)),
+        ComponentState::Replacing(_) => Some(missing(Gone::Deleted)),
         ComponentState::Missing { .. } => Some(held(Until::Person)),
         ComponentState::Held(_) => None,
     })
@@ -166,15 +173,14 @@ fn variations(slot: ComponentState) -> Vec<ComponentState> {
             let served = Probation { crashes: 1, served: Served::Yes, ..new.clone() };
             vec![ComponentState::Probation(new), ComponentState::Probation(served)]
         }
-        ComponentState::RollingBack(_) => {
+        ComponentState::Replacing(_) => {
             let mut all = Vec::new();
             for stage in stages() {
-                for way in ways() {
-                    all.extend(
-                        wishes().into_iter().map(|wish| ComponentState::RollingBack(replacement(stage, way, wish))),
-                    );
+                for method in methods() {
+                    all.extend(purposes().into_iter().map(|purpose| replacing(purpose, method, stage.clone())));
                 }
-                all.push(vacated(stage));
+                let suspend = Purpose::Suspend { longest: Duration::from_secs(1800) };
+                all.push(replacing(suspend, Method::RemoveThenAdd, stage));
             }
             all
         }
@@ -183,22 +189,11 @@ fn variations(slot: ComponentState) -> Vec<ComponentState> {
     }
 }
 
-/// For a restore.
-fn vacated(stage: Stage) -> ComponentState {
-    let longest = Duration::from_secs(1800);
-    let vacated = Some(Vacated { longest });
-    ComponentState::RollingBack(Rollback {
-        vacated,
-        from: Some(1),
-        ..replacement(stage, Way::TwoSteps, Wish::Operator)
-    })
-}
-
 /// The samples, with every stage of a replacement.
 fn asked_about() -> Vec<ComponentState> {
     let staged = |slot: ComponentState| match slot {
-        ComponentState::RollingBack(r) => {
-            stages().into_iter().map(|stage| ComponentState::RollingBack(Rollback { stage, ..r.clone() })).collect()
+        ComponentState::Replacing(r) => {
+            stages().into_iter().map(|stage| ComponentState::Replacing(Replacement { stage, ..r.clone() })).collect()
         }
         other => vec![other],
     };
@@ -221,9 +216,9 @@ fn requests() -> Vec<Request> {
             Some(Request::Quarantine { component: component.clone(), number: None, reason: reason.clone() })
         }
         Request::Quarantine { .. } => {
-            Some(Request::Vacate { component: component.clone(), seconds: 1800, reason: reason.clone() })
+            Some(Request::Suspend { component: component.clone(), seconds: 1800, reason: reason.clone() })
         }
-        Request::Vacate { .. } => Some(Request::AcceptData { component: None }),
+        Request::Suspend { .. } => Some(Request::AcceptData { component: None }),
         Request::AcceptData { .. } => Some(Request::Resume { component: None }),
         Request::Resume { .. } => None,
     });
@@ -240,7 +235,7 @@ fn allowed(from: &ComponentState, shows: Shows) -> &'static [&'static str] {
     match (from, shows) {
         (ComponentState::Adopting { .. }, _) => &[],
         (_, Shows::Unsettled) => match from {
-            ComponentState::RollingBack(_) => &["Steady", "Probation"],
+            ComponentState::Replacing(_) => &["Steady", "Probation"],
             _ => &[],
         },
         (ComponentState::Steady { .. }, Shows::Candidate | Shows::Stranger) => &["Probation", "Unread"],
@@ -265,10 +260,10 @@ fn allowed(from: &ComponentState, shows: Shows) -> &'static [&'static str] {
         (ComponentState::Missing { .. }, Shows::Candidate | Shows::Stranger) => &["Probation", "Unread"],
         (ComponentState::Missing { .. }, _) => &["RollingBack", "Probation", "Held"],
         // What was emptied for a restore becomes a replacement of what somebody deployed meanwhile.
-        (ComponentState::RollingBack(r), _) if r.vacated.is_some() => {
+        (ComponentState::Replacing(r), _) if r.suspended_for().is_some() => {
             &["Steady", "Probation", "Unread", "Held", "RollingBack"]
         }
-        (ComponentState::RollingBack(_), _) => &["Steady", "Probation", "Unread", "Held"],
+        (ComponentState::Replacing(_), _) => &["Steady", "Probation", "Unread", "Held"],
         (ComponentState::Held(_), Shows::Good) => &["Steady"],
         (ComponentState::Held(_), Shows::Stranger | Shows::Quarantined) => {
             &["Probation", "Unread", "RollingBack", "Held"]
@@ -316,7 +311,7 @@ fn assessment(verdict: Verdict, explained: bool) -> Assessment {
     let cause = Cause::Component { id: id("etcd"), verdict: Verdict::Down };
     Assessment {
         role: Role::ApiServer,
-        verdict,
+        health: verdict.into(),
         since: jiff::Timestamp::UNIX_EPOCH,
         watched: Duration::ZERO,
         serving: verdict == Verdict::Healthy,
@@ -325,9 +320,7 @@ fn assessment(verdict: Verdict, explained: bool) -> Assessment {
         crash: None,
         uid: Some("uid".to_owned()),
         reads: if matches!(verdict, Verdict::Down) { Reads::Nothing } else { Reads::All },
-        breaks_dependent: None,
         address_in_use: false,
-        stall: None,
     }
 }
 
@@ -424,7 +417,13 @@ fn decide_on(
                 judged.components.insert(id(NAME), assessment(verdict, explained));
                 for request in requests {
                     let scene = Scene { tick, seen, judged: &judged, policy: &world.policy };
-                    let (decision, answer) = decide(scene, &memory, request.as_ref());
+                    let (decision, answer) = match request {
+                        Some(request) => {
+                            let (decision, granted) = decide_request(scene, &memory, request);
+                            (decision, Some(granted))
+                        }
+                        None => (decide(scene, &memory), None),
+                    };
                     let inhibitor = inhibitor.as_ref();
                     let case = Case { from, shows: *shows, verdict, explained, inhibitor, request: request.as_ref() };
                     check(&case, &decision, answer, astray);
@@ -461,7 +460,7 @@ fn wished(request: Option<&Request>, from: &ComponentState) -> &'static [&'stati
     match request {
         None | Some(Request::Pause { .. } | Request::Pin { .. } | Request::Unpin { .. }) => &[],
         // Only etcd's slot is emptied for a restore, and only etcd serves other data.
-        Some(Request::Vacate { .. } | Request::AcceptData { .. }) => &[],
+        Some(Request::Suspend { .. } | Request::AcceptData { .. }) => &[],
         Some(Request::Rollback { .. } | Request::Quarantine { .. }) => &["RollingBack", "Held", "Probation"],
         Some(Request::Checkpoint { .. }) => &["Steady"],
         Some(Request::Release { .. }) => &["Probation"],
@@ -485,7 +484,6 @@ fn check(case: &Case<'_>, decision: &Decision, answer: Option<Result<(), plan::R
         return;
     };
     let to = record.state.word();
-    assert_eq!(request.is_some(), answer.is_some(), "{case}: a request is answered");
     let granted = matches!(answer, Some(Ok(())));
     let wished = if granted { wished(request, from) } else { &[] };
     if to != from.word() && !allowed(from, shows).contains(&to) && !wished.contains(&to) {
@@ -493,9 +491,9 @@ fn check(case: &Case<'_>, decision: &Decision, answer: Option<Result<(), plan::R
         astray.entry(way).or_insert_with(|| format!("{case}, answered {answer:?}"));
     }
     // A slot that may be empty is filled whatever holds us; nothing else moves then.
-    let may_be_empty = matches!(from, ComponentState::RollingBack(r) if r.stage > Stage::TakingOut);
+    let may_be_empty = matches!(from, ComponentState::Replacing(r) if !r.stage.is_first_step());
     let asked = matches!(request, Some(Request::Rollback { .. } | Request::Quarantine { .. })) && granted;
-    let persons = asked || matches!(from, ComponentState::RollingBack(r) if r.wish == Wish::Operator);
+    let persons = asked || matches!(from, ComponentState::Replacing(r) if r.initiator() == Initiator::Operator);
     // Generation 1 is the only known-good one.
     let known_good: Vec<u32> = record.known_good().map(|generation| generation.number).collect();
     let proven = shows == Shows::Candidate && verdict == Verdict::Healthy;
@@ -524,7 +522,7 @@ fn check(case: &Case<'_>, decision: &Decision, answer: Option<Result<(), plan::R
             let none = record.generations.values().all(|g| !matches!(g.trust, Trust::Quarantined { .. }));
             assert!(none, "{case}: released, and quarantined");
         }
-        (Some(Request::Vacate { .. } | Request::AcceptData { .. }), answer) => {
+        (Some(Request::Suspend { .. } | Request::AcceptData { .. }), answer) => {
             assert!(matches!(answer, Some(Err(_))), "{case}: granted for what is no etcd");
         }
         _ => {}
@@ -541,7 +539,7 @@ fn check(case: &Case<'_>, decision: &Decision, answer: Option<Result<(), plan::R
     }
     // Unknown moves nothing but what a file alone decides.
     let file_decides = matches!(shows, Shows::Broken | Shows::Claimed | Shows::Deleted | Shows::Quarantined);
-    let under_way = matches!(from, ComponentState::RollingBack(_));
+    let under_way = matches!(from, ComponentState::Replacing(_));
     if verdict == Verdict::Unknown && !file_decides && !under_way && !asked {
         assert!(touching.is_empty(), "{case}: {touching:?} on Unknown");
     }

@@ -20,11 +20,12 @@ fn that_a_kubelet_has_heard_from_an_api_server_is_noted_as_soon_as_it_must_have(
 }
 
 #[test]
-fn a_broken_etcd_is_replaced_with_the_api_server_parked_first() {
+fn a_broken_etcd_is_replaced_with_the_api_server_stopped_first() {
     let mut world = World::adopted();
     world.write("etcd.yaml", &manifest("etcd", "--crash"));
     world.run(2);
-    world.until(120, "both serve", |w| back_to_good(w, "etcd") && w.serves(API) && w.memory.parked.is_none());
+    world
+        .until(120, "both serve", |w| back_to_good(w, "etcd") && w.serves(API) && w.memory.stopped_apiserver.is_none());
     let out = world.steps.iter().position(|s| matches!(s, Step::TakeOut { file_name, .. } if file_name == FILE));
     let etcd =
         world.steps.iter().position(|s| matches!(s, Step::TakeOut { file_name, .. } if file_name == "etcd.yaml"));
@@ -94,7 +95,7 @@ fn q11_a_slot_that_was_filled_while_the_agent_was_away_ends_the_rollback() {
     world.write(FILE, &manifest("kube-scheduler", "--crash"));
     world.until(60, "taken out", |w| !w.files.contains_key(FILE));
     world.run(1);
-    assert!(matches!(world.state("kube-scheduler"), ComponentState::RollingBack(_)), "{}", world.story());
+    assert!(matches!(world.state("kube-scheduler"), ComponentState::Replacing(_)), "{}", world.story());
     world.write(FILE, &manifest("kube-scheduler", ""));
     world.seconds += 20;
     world.restart_agent();
@@ -106,7 +107,7 @@ fn never_6_a_person_who_puts_another_file_in_during_a_rollback_is_not_fought() {
     let mut world = World::adopted();
     world.write(FILE, &manifest(API, "--crash"));
     world.run(2);
-    world.until(60, "rolling back", |w| matches!(w.state(API), ComponentState::RollingBack(_)));
+    world.until(60, "rolling back", |w| matches!(w.state(API), ComponentState::Replacing(_)));
     world.write(FILE, &manifest(API, "--v=5"));
     world.run(20);
     assert_eq!(world.files[FILE].0, manifest(API, "--v=5"), "{}", world.story());

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::world::{API, FILE, FOUR, World, back_to_good, id, manifest};
+use crate::model::notice::Notice;
 use crate::model::observation::{BusyKind, BusyProcess, Gone};
 use crate::model::plan::Refusal;
 use crate::model::{ComponentState, Request, Trust};
@@ -25,7 +26,7 @@ fn an_operators_rollback_goes_through_while_paused() {
     world.until(400, "steady on 2", |w| matches!(w.state(API), ComponentState::Steady { good: 2 }));
     world.ask(&Request::Pause { seconds: 1800, reason: String::new() }).unwrap();
     world.ask(&Request::Rollback { component: id(API), to: None }).unwrap();
-    assert!(matches!(world.state(API), ComponentState::RollingBack(_)), "under way at once: {}", world.state(API));
+    assert!(matches!(world.state(API), ComponentState::Replacing(_)), "under way at once: {}", world.state(API));
     world.until(60, "on 1", |w| matches!(w.state(API), ComponentState::Steady { good: 1 }));
     assert!(!world.says("by somebody else"), "{}", world.story());
 }
@@ -147,7 +148,7 @@ fn a_deleted_manifest_comes_back_as_the_pinned_generation() {
 }
 
 #[test]
-fn an_intruder_is_moved_out_from_beside_what_stands_whatever_is_pinned() {
+fn a_duplicate_is_moved_out_from_beside_what_stands_whatever_is_pinned() {
     let mut world = with_two();
     world.ask(&pin(Some(1))).unwrap();
     world.write("kube-apiserver.yaml.bak", &manifest(API, "--v=9"));
@@ -158,7 +159,7 @@ fn an_intruder_is_moved_out_from_beside_what_stands_whatever_is_pinned() {
 }
 
 #[test]
-fn where_only_an_intruder_still_holds_the_pod_the_pinned_generation_takes_its_place() {
+fn where_only_a_duplicate_still_holds_the_pod_the_pinned_generation_takes_its_place() {
     let mut world = with_two();
     world.ask(&pin(Some(1))).unwrap();
     world.write(FILE, "a: [");
@@ -193,7 +194,7 @@ fn a_pinned_generation_that_cannot_be_had_is_passed_over_with_a_word() {
     world.until(90, "generation 2 serves", |w| {
         matches!(w.state(API), ComponentState::Steady { good: 2 }) && w.serves(API)
     });
-    assert!(world.says("generation 1 is pinned, but is no rollback target: its image"), "{}", world.story());
+    assert!(world.noticed(API, Notice::PinPassedOver), "{}", world.story());
 }
 
 #[test]
@@ -206,7 +207,7 @@ fn q1_a_pin_does_not_change_which_data_is_served() {
     world.write("etcd.yaml", &other("--crash"));
     world.run(2);
     world.until(120, "on 2", |w| matches!(w.state("etcd"), ComponentState::Steady { good: 2 }) && w.serves("etcd"));
-    assert!(world.says("generation 1 is pinned, but is no rollback target: a rollback would change which data"));
+    assert!(world.noticed("etcd", Notice::PinPassedOver));
 }
 
 #[test]
@@ -223,7 +224,7 @@ fn a_pinned_generation_that_fails_a_trial_makes_room_and_stays_known_good() {
     world.write(FILE, &manifest(API, "--sour=320"));
     world.run(2);
     world.until(500, "3 serves again", |w| matches!(w.state(API), ComponentState::Steady { good: 3 }) && w.serves(API));
-    assert!(world.says("is pinned, but is no rollback target: it is what failed"), "{}", world.story());
+    assert!(world.noticed(API, Notice::PinPassedOver), "{}", world.story());
     assert!(world.generation(API, 2).trust.is_known_good(), "{}", world.story());
 }
 
@@ -245,7 +246,7 @@ fn a_quarantined_generation_that_stands_goes_at_once_also_while_paused() {
     let mut world = with_two();
     world.ask(&Request::Pause { seconds: 1800, reason: String::new() }).unwrap();
     world.ask(&quarantine(None)).unwrap();
-    assert!(matches!(world.state(API), ComponentState::RollingBack(_)), "{}", world.state(API));
+    assert!(matches!(world.state(API), ComponentState::Replacing(_)), "{}", world.state(API));
     world.until(60, "on 1", |w| back_to_good(w, API));
     assert!(world.says("generation 2 is quarantined, because the operator says so: it leaks"), "{}", world.story());
     assert_eq!(world.inactive[FILE], manifest(API, ""), "the quarantined one is no offer: {}", world.story());

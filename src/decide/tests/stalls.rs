@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::world::{API, World, id};
 use crate::model::component::HostService;
 use crate::model::kubelet_log::{ExitKind, ExitReason, KubeletExit, KubeletLog};
-use crate::model::notice::NodeNotice;
+use crate::model::notice::{NodeNotice, Notice};
 use crate::model::verdict::ProcessActivity;
 use crate::model::{ComponentState, Request, Step};
 
@@ -50,11 +50,7 @@ fn q8_what_works_at_something_or_waits_for_its_disk_is_left_to_the_kubelet() {
         world.hung.insert("etcd".to_owned(), at);
         world.run(300);
         world.assert_untouched();
-        assert!(
-            at == ProcessActivity::WaitsForDisk || world.says("left to the kubelet's own probes"),
-            "{}",
-            world.story()
-        );
+        assert!(at == ProcessActivity::WaitsForDisk || world.noticed("etcd", Notice::StallLeft), "{}", world.story());
     }
 }
 
@@ -125,7 +121,7 @@ fn t21_nothing_that_stands_still_is_restarted_while_paused() {
         world.assert_untouched();
         world.hung.clear();
     }
-    assert!(world.says("it is stalled and is not restarted: paused until"), "{}", world.story());
+    assert!(world.noticed(API, Notice::StallLeft), "{}", world.story());
 }
 
 #[test]

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use super::super::Pace;
 use super::world::{API, FILE, FOUR, Up, World, back_to_good, id, manifest};
+use crate::model::notice::Notice;
 use crate::model::observation::Listener;
+use crate::model::verdict::Cause;
 use crate::model::{ComponentState, Step, Trust};
 
 #[test]
@@ -28,7 +30,7 @@ fn q5_what_stands_beside_an_older_process_is_unproven() {
     }
     world.run(600);
     assert!(matches!(world.state(API), ComponentState::Adopting { .. }));
-    assert!(world.says("unproven: the process started"), "{}", world.story());
+    assert!(world.noticed(API, Notice::Unproven), "{}", world.story());
 }
 
 #[test]
@@ -88,7 +90,7 @@ fn q13_an_etcd_that_lets_nobody_in_is_not_unknown_but_failed() {
 fn q13_dependents_that_crash_again_and_again_under_a_healthy_candidate_count_against_it() {
     let mut world = World::adopted();
     world.write(FILE, &manifest(API, "--refuse"));
-    world.until(300, "known-good back", |w| w.says("became unhealthy after this change"));
+    world.until(300, "known-good back", |w| w.entered(API, "RollingBack"));
     world.until(60, "known-good back", |w| back_to_good(w, API));
     assert!(matches!(world.generation(API, 2).trust, Trust::Quarantined { .. }));
     world.until(600, "its dependent too", |w| w.serves("kube-controller-manager"));
@@ -154,7 +156,6 @@ fn a_candidate_that_loses_its_lease_and_comes_back_has_not_failed() {
         ComponentState::Probation(trial) => assert_eq!(trial.crashes, 0, "{}", world.story()),
         other => panic!("{other}\n{}", world.story()),
     }
-    assert!(world.says("not held against it: it lost its lease"), "{}", world.story());
     world.until(400, "steady on 2", |w| matches!(w.state("kube-scheduler"), ComponentState::Steady { good: 2 }));
     // One that loses it for good does not serve, whatever it says.
     world.write("kube-scheduler.yaml", &manifest("kube-scheduler", "--v=4"));
@@ -198,7 +199,7 @@ fn the_next_look_comes_soon_while_something_is_about_to_be_decided() {
     world.run(3);
     assert_eq!(pace(&world), Pace::Watchful, "a candidate that has not served: {}", world.state(API));
     world.write(FILE, &manifest(API, "--crash"));
-    world.until(60, "going back", |w| matches!(w.state(API), ComponentState::RollingBack(_)));
+    world.until(60, "going back", |w| matches!(w.state(API), ComponentState::Replacing(_)));
     assert_eq!(pace(&world), Pace::Busy, "a replacement");
     world.until(60, "known-good back", |w| back_to_good(w, API));
     world.write(FILE, &manifest(API, "--v=3"));
@@ -230,7 +231,7 @@ fn q9_what_breaks_without_a_change_is_not_rolled_back() {
     pod.next_start = u64::MAX;
     world.run(900);
     world.assert_untouched();
-    assert!(world.says("there is nothing to roll back"), "{}", world.story());
+    assert!(world.noticed(API, Notice::Unhealthy), "{}", world.story());
 }
 
 #[test]
@@ -261,7 +262,7 @@ fn an_image_that_does_not_come_is_given_up_long_before_the_deadline_and_not_held
     world.run(12 + 55);
     assert!(matches!(world.state(API), ComponentState::Probation(_)), "it may still come: {}", world.story());
     world.until(30, "known-good back", |w| back_to_good(w, API));
-    assert!(world.says("was not pulled within 60 s"), "{}", world.story());
+    assert!(world.noticed(API, Notice::CandidateImage), "{}", world.story());
     assert!(!matches!(world.generation(API, 2).trust, Trust::Quarantined { .. }), "{}", world.story());
 }
 
@@ -275,5 +276,6 @@ fn n18_a_foreign_process_on_the_port_is_diagnosed_and_nothing_thrashes() {
     pod.next_start = u64::MAX;
     world.run(600);
     world.assert_untouched();
-    assert!(world.says("port 6443 is held by nc"), "{}", world.story());
+    let cause = &world.judged.components[&id(API)].cause;
+    assert!(matches!(cause, Some(Cause::Port { port: 6443, .. })), "{cause:?}");
 }

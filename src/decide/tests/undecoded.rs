@@ -32,7 +32,7 @@ fn q16_nothing_is_undone_before_the_kubelet_has_shown_that_it_does_not_run_it() 
         };
         world.seconds += 1;
         world.pods.insert(id(API), pod(world));
-        world.pass(None);
+        world.pass();
     };
     let silent: Happens = |world| {
         world.runtime_dead = Some(Symptom::new(SymptomKind::Refused, "gone"));
@@ -42,7 +42,7 @@ fn q16_nothing_is_undone_before_the_kubelet_has_shown_that_it_does_not_run_it() 
         world.run(6);
         world.seconds += 300;
         world.restart_agent();
-        world.pass(None);
+        world.pass();
     };
     let kubelet_restarts: Happens = |world| {
         world.run(15);
@@ -162,7 +162,7 @@ fn a_pause_stops_neither_the_notice_nor_the_evidence() {
     world.run(60);
     world.assert_untouched();
     assert!(notice(&world, API).unwrap().contains("has started no pod of it for 20 s"), "{}", world.story());
-    assert!(world.says("suspended: paused"), "{}", world.story());
+    assert!(world.noticed(API, Notice::WouldAct), "{}", world.story());
     world.ask(&Request::Resume { component: None }).unwrap();
     world.run(1);
     assert!(stands(&world, &manifest(API, "")), "{}", world.story());
@@ -183,7 +183,7 @@ fn a_kubelet_that_may_hang_is_given_longer() {
 fn what_somebody_writes_while_we_go_back_is_left_to_the_kubelet() {
     let mut world = World::adopted();
     world.write(FILE, &manifest(API, "--crash"));
-    world.until(300, "rolling back", |w| matches!(w.state(API), ComponentState::RollingBack(_)));
+    world.until(300, "rolling back", |w| matches!(w.state(API), ComponentState::Replacing(_)));
     let text = yaml_1_1(API, "--v=3");
     world.write(FILE, &text);
     world.run(300);
@@ -199,7 +199,7 @@ fn a_second_file_beside_one_that_we_cannot_read_is_only_told() {
     world.write("kube-apiserver.yaml~", &manifest(API, "--v=9"));
     world.run(120);
     world.assert_untouched();
-    assert!(world.says("keep one of them"), "{}", world.story());
+    assert!(world.noticed(API, Notice::Duplicate), "{}", world.story());
 }
 
 #[test]

@@ -79,14 +79,15 @@ fn q6_an_upgrade_that_is_well_becomes_known_good_as_a_whole() {
     world.until(600, "all new", |w| FOUR.iter().all(|name| on(w, name, 2)));
     world.run(60);
     world.assert_untouched();
-    assert!(!world.says("newer than"), "{}", world.story());
+    let newer = FOUR.iter().any(|name| world.noticed(name, Notice::NewerThanApi));
+    assert!(!newer, "{}", world.story());
 }
 
 #[test]
 fn q6_candidates_that_are_newer_than_the_api_server_that_was_put_back_go_back_too_and_after_it() {
     let mut world = upgraded_with_an_api_server_that_turns_bad();
     world.until(400, "all old", |w| {
-        w.says("it served, then was unhealthy") && [API, MANAGER, SCHEDULER].iter().all(|name| on(w, name, 1))
+        w.entered(API, "RollingBack") && [API, MANAGER, SCHEDULER].iter().all(|name| on(w, name, 1))
     });
     assert!(put_in(&world, API) < put_in(&world, MANAGER) && put_in(&world, MANAGER).is_some(), "{:?}", world.steps);
     assert!(matches!(world.generation(API, 2).trust, Trust::Quarantined { .. }));
@@ -140,7 +141,7 @@ fn only_what_is_newer_than_its_api_server_goes_back_with_it() {
 fn q6_where_nothing_older_can_be_put_back_it_is_told_and_left_until_it_can() {
     let mut world = upgraded_with_an_api_server_that_turns_bad();
     world.absent_images.insert("kube-scheduler:v1.34.2".to_owned());
-    world.until(400, "the others are old", |w| w.says("was unhealthy") && on(w, API, 1) && on(w, MANAGER, 1));
+    world.until(400, "the others are old", |w| w.entered(API, "RollingBack") && on(w, API, 1) && on(w, MANAGER, 1));
     world.run(400);
     assert!(on(&world, SCHEDULER, 2), "{}\n{}", world.state(SCHEDULER), world.story());
     assert!(
@@ -160,7 +161,7 @@ fn what_is_newer_than_its_api_server_from_the_first_is_told_and_left() {
     world.pods.get_mut(&id(SCHEDULER)).unwrap().text = newer;
     world.run(600);
     world.assert_untouched();
-    assert!(world.says("put a manifest of 1.34 in place, or bring kube-apiserver to 1.35"), "{}", world.story());
+    assert!(world.noticed(SCHEDULER, Notice::NewerThanApi), "{}", world.story());
     write(&mut world, API, &next(API, ""));
     world.run(10);
     assert!(!world.memory.components[&id(SCHEDULER)].notices.contains_key(&Notice::NewerThanApi), "{}", world.story());
@@ -197,7 +198,7 @@ fn q6_nothing_goes_back_with_the_api_server_while_paused_or_while_kubeadm_works(
     for kubeadm_works in [false, true] {
         let mut world = upgraded_with_an_api_server_that_turns_bad();
         world.until(400, "the API server is old", |w| {
-            w.says("was unhealthy")
+            w.entered(API, "RollingBack")
                 && w.files.get("kube-apiserver.yaml").is_some_and(|(text, _)| *text == manifest(API, ""))
         });
         if kubeadm_works {
@@ -217,7 +218,7 @@ fn q6_nothing_goes_back_with_the_api_server_while_paused_or_while_kubeadm_works(
 fn a_person_who_writes_it_again_pinned_it_or_vouched_for_it_is_not_fought() {
     let mut world = upgraded_with_an_api_server_that_turns_bad();
     world.until(400, "all old", |w| {
-        w.says("was unhealthy") && [API, MANAGER, SCHEDULER].iter().all(|name| on(w, name, 1))
+        w.entered(API, "RollingBack") && [API, MANAGER, SCHEDULER].iter().all(|name| on(w, name, 1))
     });
     write(&mut world, MANAGER, &next(MANAGER, ""));
     world.until(400, "known-good", |w| on(w, MANAGER, 2));
@@ -249,14 +250,14 @@ fn who_goes_back_with_the_api_server_alone_by_hand_is_told_and_not_followed() {
     world.until(60, "the API server is old", |w| on(w, API, 1));
     world.run(400);
     assert!(on(&world, MANAGER, 2) && on(&world, SCHEDULER, 2), "{}", world.story());
-    assert!(world.says("next: `lastgood rollback kube-controller-manager --to 1`"), "{}", world.story());
+    assert!(world.noticed(MANAGER, Notice::NewerThanApi), "{}", world.story());
 }
 
 #[test]
 fn q6_an_upgrade_that_is_tried_again_and_fails_again_goes_back_again() {
     let mut world = upgraded_with_an_api_server_that_turns_bad();
     world.until(400, "all old", |w| {
-        w.says("was unhealthy") && [API, MANAGER, SCHEDULER].iter().all(|name| on(w, name, 1))
+        w.entered(API, "RollingBack") && [API, MANAGER, SCHEDULER].iter().all(|name| on(w, name, 1))
     });
     world.events.clear();
     for (name, flag) in [(API, "--sour=90"), (MANAGER, ""), (SCHEDULER, "")] {
@@ -264,7 +265,7 @@ fn q6_an_upgrade_that_is_tried_again_and_fails_again_goes_back_again() {
         world.run(20);
     }
     world.until(400, "all old", |w| {
-        w.says("was unhealthy") && [API, MANAGER, SCHEDULER].iter().all(|name| on(w, name, 1))
+        w.entered(API, "RollingBack") && [API, MANAGER, SCHEDULER].iter().all(|name| on(w, name, 1))
     });
 }
 
@@ -278,7 +279,7 @@ fn r9_an_etcd_that_serves_stays_when_only_the_api_server_that_came_with_it_is_ba
     world.run(2);
     world.until(700, "the new etcd, the old API server", |w| on(w, "etcd", 2) && on(w, API, 1));
     assert_eq!(put_in(&world, "etcd"), None, "{:?}", world.steps);
-    assert!(!world.says("Held"), "{}", world.story());
+    assert!(!FOUR.iter().any(|name| world.entered(name, "Held")), "{}", world.story());
 }
 
 #[test]
@@ -289,7 +290,7 @@ fn an_api_server_that_came_with_a_bad_etcd_gets_a_fresh_trial_when_etcd_is_back(
         write(&mut world, API, &next(API, ""));
         world.run(20);
         write(&mut world, MANAGER, &next(MANAGER, ""));
-        world.until(400, "the old etcd", |w| w.says("generation 2 is quarantined") && on(w, "etcd", 1));
+        world.until(400, "the old etcd", |w| w.is_quarantined("etcd", 2) && on(w, "etcd", 1));
         match world.state(API) {
             ComponentState::Probation(trial) => {
                 assert_eq!((trial.candidate, trial.crashes), (2, 0), "{}", world.story())
@@ -391,7 +392,7 @@ fn n20_an_upgrade_that_a_power_cut_ends_leaves_old_or_new_and_nothing_newer_than
                     let new = world.files[&format!("{name}.yaml")].0 == bad.text(name);
                     assert_eq!(new, expected(name, step + 1), "{what}: {name}\n{}", world.story());
                 }
-                assert!(!world.says("-> Held"), "{what}\n{}", world.story());
+                assert!(!FOUR.iter().any(|name| world.entered(name, "Held")), "{what}\n{}", world.story());
             }
         }
     }

@@ -109,7 +109,7 @@ fn r9_what_act_refused_by_data_that_cannot_be_read_is_held() {
     world.until(
         120,
         "put in",
-        |w| matches!(w.state("etcd"), ComponentState::RollingBack(r) if r.stage == Stage::AwaitingServing),
+        |w| matches!(w.state("etcd"), ComponentState::Replacing(r) if matches!(r.stage, Stage::AwaitingServing { .. })),
     );
     // It put back what was deployed, instead.
     world.data = unreadable();
@@ -167,7 +167,7 @@ fn r9_a_version_that_is_raised_while_the_older_etcd_is_on_its_way_turns_the_roll
     let put_in = |step: &&Step| matches!(step, Step::PutIn { component, number: 1, .. } if *component == id("etcd"));
     assert_eq!(world.steps.iter().filter(put_in).count(), 0, "{:?}", world.steps);
     world.until(60, "the API server is back", |w| {
-        w.memory.parked.is_none() && w.files.contains_key("kube-apiserver.yaml")
+        w.memory.stopped_apiserver.is_none() && w.files.contains_key("kube-apiserver.yaml")
     });
 }
 

@@ -12,14 +12,15 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::decide::{Scene, concluded, decide};
+use crate::decide::{Scene, concluded, decide, decide_request};
 use crate::judge::{History, judge};
 use crate::model::config_files::generation_digest;
 use crate::model::etcd::{Agreed, Member, MemberStatus};
 use crate::model::etcd_data::{DataDir, LockState};
 use crate::model::etcd_data::{KubeSystem, StoreIdentity, WalOrigin};
+use crate::model::event::EventKind;
 use crate::model::kubelet_log::KubeletLog;
-use crate::model::notice::FeatureNotice;
+use crate::model::notice::{FeatureNotice, Notice};
 use crate::model::observation::*;
 use crate::model::plan::Refusal;
 use crate::model::reading::{Probe, Question, Symptom, SymptomKind};
@@ -62,6 +63,7 @@ pub(crate) struct World {
     pub(super) store: BTreeMap<(ComponentId, u32), String>,
     pub(super) inactive: BTreeMap<String, String>,
     pub(super) events: Vec<Event>,
+    noticed: BTreeSet<(ComponentId, Notice)>,
     pub(super) steps: Vec<Step>,
     pub(super) runtime_dead: Option<Symptom>,
     pub(crate) busy: Vec<BusyProcess>,
@@ -148,6 +150,7 @@ impl World {
             store: BTreeMap::new(),
             inactive: BTreeMap::new(),
             events: Vec::new(),
+            noticed: BTreeSet::new(),
             steps: Vec::new(),
             runtime_dead: None,
             busy: Vec::new(),
@@ -206,6 +209,7 @@ impl World {
             );
         }
         world.events.clear();
+        world.noticed.clear();
         world.steps.clear();
         world
     }
@@ -219,6 +223,7 @@ impl World {
         world.run(90);
         assert!(matches!(world.state("etcd"), ComponentState::Steady { good: 1 }), "{}", world.state("etcd"));
         world.events.clear();
+        world.noticed.clear();
         world.steps.clear();
         world
     }
@@ -264,6 +269,29 @@ impl World {
         self.events.iter().any(|event| event.to_string().contains(words))
     }
 
+    /// Whether a notice about a component was given, at any pass.
+    pub(super) fn noticed(&self, name: &str, about: Notice) -> bool {
+        self.noticed.contains(&(id(name), about))
+    }
+
+    /// Whether a component entered a state of this word.
+    pub(super) fn entered(&self, name: &str, word: &str) -> bool {
+        let entered = |event: &Event| event.kind == EventKind::State && event.to.starts_with(word);
+        self.events.iter().any(|event| event.component == Some(id(name)) && entered(event))
+    }
+
+    pub(super) fn is_quarantined(&self, name: &str, number: u32) -> bool {
+        matches!(self.generation(name, number).trust, Trust::Quarantined { .. })
+    }
+
+    /// The crashes that are counted against a candidate, while it is on trial.
+    pub(super) fn crashes(&self, name: &str) -> Option<u32> {
+        match self.state(name) {
+            ComponentState::Probation(trial) => Some(trial.crashes),
+            _ => None,
+        }
+    }
+
     pub(super) fn story(&self) -> String {
         self.events.iter().map(|event| format!("{event}\n")).collect()
     }
@@ -288,7 +316,7 @@ impl World {
         for _ in 0..seconds {
             self.seconds += 1;
             self.kubelet();
-            self.pass(None);
+            self.pass();
         }
     }
 
@@ -304,7 +332,7 @@ impl World {
     }
 
     pub(super) fn ask(&mut self, request: &Request) -> Result<(), Refusal> {
-        self.pass(Some(request)).expect("a request is answered")
+        self.pass_with(|scene, memory| decide_request(scene, memory, request))
     }
 
     /// The agent is killed and starts again: what judging remembered is gone, the memory is not.
@@ -325,7 +353,11 @@ impl World {
         self.restart_agent();
     }
 
-    pub(super) fn pass(&mut self, request: Option<&Request>) -> Option<Result<(), Refusal>> {
+    pub(super) fn pass(&mut self) {
+        self.pass_with(|scene, memory| (decide(scene, memory), ()));
+    }
+
+    fn pass_with<A>(&mut self, decide: impl FnOnce(Scene<'_>, &Memory) -> (Decision, A)) -> A {
         let now = self.moment();
         let tick = Tick::after(self.last.replace(now), now, Duration::from_secs(10));
         let seen = self.observe(now);
@@ -334,9 +366,12 @@ impl World {
         self.history = history;
         self.judged = judged.clone();
         let scene = Scene { tick, seen: &seen, judged: &judged, policy: &self.policy };
-        let (decision, answer) = decide(scene, &self.memory, request);
+        let (decision, answer) = decide(scene, &self.memory);
         self.memory = decision.memory;
         self.events.extend(decision.events);
+        let notices =
+            self.memory.components.iter().flat_map(|(id, r)| r.notices.keys().map(|about| (id.clone(), *about)));
+        self.noticed.extend(notices);
         for step in decision.plan {
             if self.hands_fail && step.touches_node() {
                 break;
@@ -626,8 +661,9 @@ impl World {
         for status in answers.values_mut() {
             status.at = Duration::from_secs(self.etcd_answered.unwrap_or(self.seconds));
             if !serves {
-                let silent = Some(Symptom::new(SymptomKind::Refused, "nothing listens there"));
-                *status = EtcdStatus { own: None, agreed: None, members: None, store: None, silent, ..status.clone() };
+                let why = Symptom::new(SymptomKind::Refused, "nothing listens there");
+                (status.own, status.agreed) = (Err(why.clone()), Err(why));
+                (status.members, status.store) = (None, None);
             }
         }
         answers
@@ -722,7 +758,7 @@ fn single_member() -> EtcdStatus {
     EtcdStatus {
         target: "https://127.0.0.1:2379".to_owned(),
         at: Duration::ZERO,
-        own: Some(MemberStatus {
+        own: Ok(MemberStatus {
             version: "3.5.16".to_owned(),
             cluster: 0xc1,
             member: 1,
@@ -738,8 +774,7 @@ fn single_member() -> EtcdStatus {
             alarms: Vec::new(),
             errors: Vec::new(),
         }),
-        silent: None,
-        agreed: agreed(),
+        agreed: Ok(agreed()),
         store: store("u"),
         members: Some(vec![member(1)]),
         ..EtcdStatus::default()
@@ -763,8 +798,8 @@ pub(super) fn restored(fingerprint: u32) -> WalOrigin {
 }
 
 /// What a linearizable read of it finds.
-pub(super) fn agreed() -> Option<Agreed> {
-    Some(Agreed { cluster: 0xc1, member: 1, term: 5, revision: 1000 })
+pub(super) fn agreed() -> Agreed {
+    Agreed { cluster: 0xc1, member: 1, term: 5, revision: 1000 }
 }
 
 pub(super) fn member(id: u64) -> Member {

@@ -205,7 +205,9 @@ fn when_the_right_data_return_the_api_server_is_put_back_and_the_others_restart_
     world.steps.clear();
     serves_the_record(&mut world);
     world.until(120, "everything over", |world| {
-        world.memory.wrong_data.is_none() && world.memory.went_back.is_none() && world.memory.parked.is_none()
+        world.memory.wrong_data.is_none()
+            && world.memory.went_back.is_none()
+            && world.memory.stopped_apiserver.is_none()
     });
     assert!(world.files.contains_key(FILE) && world.serves(API), "{}", world.story());
     assert!(
@@ -241,7 +243,7 @@ fn q1_a_candidate_on_an_empty_directory_fails_and_the_recorded_one_comes_back() 
     let mut world = heard();
     at_rest(&mut world, 1000, 1500);
     mistyped(&mut world);
-    world.until(10, "the way back", |world| matches!(world.state("etcd"), ComponentState::RollingBack(_)));
+    world.until(10, "the way back", |world| matches!(world.state("etcd"), ComponentState::Replacing(_)));
     assert!(is_stopped(&world), "{}", world.story());
     assert!(matches!(world.generation("etcd", 2).trust, Trust::Quarantined { .. }));
     world.until(30, "the good one runs", |world| !world.pods[&id("etcd")].text.contains(OTHER) && world.serves("etcd"));
@@ -250,7 +252,7 @@ fn q1_a_candidate_on_an_empty_directory_fails_and_the_recorded_one_comes_back() 
         FOUR.iter().all(|name| matches!(world.state(name), ComponentState::Steady { good: 1 }) && world.serves(name))
             && world.memory.went_back.is_none()
     });
-    assert!(world.memory.wrong_data.is_none() && world.memory.parked.is_none());
+    assert!(world.memory.wrong_data.is_none() && world.memory.stopped_apiserver.is_none());
 }
 
 #[test]
@@ -479,11 +481,11 @@ fn a_kubelet_that_hears_no_api_server_is_restarted_so_that_the_stop_lasts() {
 fn an_etcd_that_was_put_back_onto_wrong_data_does_not_serve_again() {
     let mut world = heard();
     world.write("etcd.yaml", &manifest("etcd", "--crash"));
-    world.until(300, "going back", |world| matches!(world.state("etcd"), ComponentState::RollingBack(_)));
+    world.until(300, "going back", |world| matches!(world.state("etcd"), ComponentState::Replacing(_)));
     world.until(60, "the good one runs", |world| world.serves("etcd"));
     serves(&mut world, WrongDataKind::Empty);
     world.run(60);
     assert!(waits_for_the_right_data(&world), "{}\n{}", world.state("etcd"), world.story());
     assert!(is_stopped(&world) && !world.serves(API), "{}", world.story());
-    assert_eq!(world.memory.parked, None);
+    assert_eq!(world.memory.stopped_apiserver, None);
 }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::plan::Planned;
 use super::separate_wal::Log;
-use crate::model::{Digest, Format};
+use crate::model::{Digest, Format, lift};
 use crate::sys::files;
 
 pub(super) const INTENT: &str = "intent.json";
@@ -24,6 +24,7 @@ pub(super) const FORMAT: Format = Format {
         "the step, and what is restored; files of this version may have what version 2 lists, and may lack it",
         "the database as it was built; of what is restored: bump, log",
     ],
+    lift: lift::nothing,
 };
 
 /// What is being done, as it is on the disk.

@@ -17,7 +17,7 @@ use super::intent::Restored;
 use super::layout::stamped;
 use super::plan::Planned;
 use super::{Log, separate_wal};
-use crate::model::Format;
+use crate::model::{Format, lift};
 use crate::sys::files::{self, Attributes};
 
 /// Its name until the exchange.
@@ -29,6 +29,7 @@ pub(super) const PREFIX: &str = ".lastgood-restored-";
 pub(super) const FORMAT: Format = Format {
     key: "restored",
     versions: &["what was restored, when and by which lastgood", "of what was restored: bump, log"],
+    lift: lift::nothing,
 };
 
 #[derive(Serialize)]

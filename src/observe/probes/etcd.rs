@@ -378,7 +378,7 @@ mod tests {
         let status = at_once(&ask(member.port), None, TIMEOUT).await;
         let own = status.own.as_ref().unwrap();
         assert!(own.version.starts_with("3.5.") && own.leader == Some(own.member), "{own:?}");
-        assert_eq!(status.agreed.map(|agreed| agreed.member), Some(own.member));
+        assert_eq!(status.agreed.as_ref().map(|agreed| agreed.member), Ok(own.member));
         let every = status.metrics.as_ref().unwrap().every_fsync.unwrap();
         assert!(every.count > 0 && every.p50.at_most <= every.p99.at_most, "{every:?}");
 
@@ -388,7 +388,7 @@ mod tests {
         let away = ask(free_port());
         let gone = at_once(&away, Some((1, known)), TIMEOUT);
         let gone = tokio::time::timeout(20 * TIMEOUT, gone).await.expect("it hangs with a member that does");
-        assert_eq!(gone.silent.as_ref().map(|symptom| symptom.kind), Some(SymptomKind::Refused));
+        assert_eq!(gone.own.as_ref().map_err(|symptom| symptom.kind), Err(SymptomKind::Refused));
         assert!(gone.others[&2].is_ok(), "{gone:?}");
         assert_eq!(gone.others[&3].as_ref().unwrap_err().kind, SymptomKind::TimedOut);
         assert!(!gone.others.contains_key(&1), "its own is no other");

@@ -133,13 +133,13 @@ async fn keep_asking(
         let next = answered.then(&status);
         // Only behind an agreed read is all applied that was committed before: a Status from before the first one may report
         // an index from before the member's start.
-        repeated = match (status.agreed, next) {
-            (None, _) => 0,
-            (Some(_), Next::Soon) => 1,
-            (Some(_), Next::InTurn) => repeated.saturating_add(1),
+        repeated = match (&status.agreed, next) {
+            (Err(_), _) => 0,
+            (Ok(_), Next::Soon) => 1,
+            (Ok(_), Next::InTurn) => repeated.saturating_add(1),
         };
         status.repeated = repeated;
-        let is_down = status.own.is_none() && rounds.known.is_empty();
+        let is_down = status.own.is_err() && rounds.known.is_empty();
         *answer.lock().unwrap_or_else(PoisonError::into_inner) = Some(status);
         if next == Next::Soon {
             ticks.reset_after(SOON.min(interval));
@@ -206,15 +206,14 @@ impl Rounds {
         };
         let mut status = EtcdStatus { metrics, peers_refuse, ..with_others(status, about, others) };
         // It lists itself even where it was too slow to say who it is.
-        let own = status.own.as_ref().map(|own| own.member).or(status.agreed.map(|agreed| agreed.member));
-        self.own = own.or(self.own);
+        self.own = status.member().or(self.own);
         if let Some(members) = status.members.as_ref().filter(|_| self.own.is_some()) {
             self.known = members.iter().filter(|member| Some(member.id) != self.own).cloned().collect();
             self.all = Some(members.clone());
         } else if status.members_elsewhere.is_none() {
             status.members_elsewhere.clone_from(&self.all);
         }
-        self.about = if status.own.is_none() || status.is_leaderless() { About::TheCluster } else { About::Themselves };
+        self.about = if status.own.is_err() || status.is_leaderless() { About::TheCluster } else { About::Themselves };
         status
     }
 }
@@ -232,16 +231,13 @@ pub(super) async fn look(way: &EtcdEndpoint, prefix: &str, deadline: Instant) ->
             );
             status.members = members.ok();
             status.store = store;
-            match agreed {
-                Ok(agreed) => status.agreed = Some(agreed),
-                Err(reading) => status.not_agreed = reading.symptom().cloned(),
-            }
-            match own {
-                Ok(own) => status.own = Some(own),
-                Err(reading) => status.silent = reading.symptom().cloned(),
-            }
+            status.agreed = agreed.map_err(Symptom::from);
+            status.own = own.map_err(Symptom::from);
         }
-        Err(reading) => status.silent = reading.symptom().cloned(),
+        Err(reading) => {
+            let why = Symptom::from(reading);
+            (status.own, status.agreed) = (Err(why.clone()), Err(why));
+        }
     }
     status.at = clock::since_boot();
     status
@@ -326,7 +322,7 @@ async fn other(ways: &[EtcdEndpoint], about: About, deadline: Instant) -> Result
         };
         match answer {
             Ok(other) => return Ok(other),
-            Err(reading) => why = reading.symptom().cloned().unwrap_or(why),
+            Err(reading) => why = reading.into(),
         }
     }
     Err(why)

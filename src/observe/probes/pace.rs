@@ -37,15 +37,16 @@ impl Answered {
     /// Whether this round says something that the one before did not: the member answers again, its store is another one, or
     /// what only grows went down. A store that was not read says nothing.
     pub(super) fn then(&mut self, status: &EtcdStatus) -> Next {
-        let raft_index = status.own.as_ref().map(|own| own.raft_index);
+        let raft_index = status.own.as_ref().ok().map(|own| own.raft_index);
+        let agreed = status.agreed.as_ref().ok().copied();
         let fell = |(now, before): (Agreed, Agreed)| now.revision < before.revision || now.term < before.term;
         let news = [
             raft_index.is_some_and(|now| self.raft_index.is_none_or(|before| now < before)),
             status.store.is_some() && status.store != self.store,
-            status.agreed.zip(self.agreed).is_some_and(fell),
+            agreed.zip(self.agreed).is_some_and(fell),
         ];
         let store = status.store.clone();
-        *self = Self { store, raft_index, agreed: status.agreed.or(self.agreed) };
+        *self = Self { store, raft_index, agreed: agreed.or(self.agreed) };
         if news.contains(&true) { Next::Soon } else { Next::InTurn }
     }
 }
@@ -77,8 +78,8 @@ mod tests {
         };
         let namespace = KubeSystem::Present { uid: Some(uid.to_owned()), created: 3 };
         EtcdStatus {
-            own: Some(own),
-            agreed: Some(Agreed { cluster: 1, member: 2, term, revision }),
+            own: Ok(own),
+            agreed: Ok(Agreed { cluster: 1, member: 2, term, revision }),
             store: Some(StoreIdentity { prefix: "/registry".to_owned(), namespace }),
             ..EtcdStatus::default()
         }
@@ -88,7 +89,7 @@ mod tests {
     fn what_is_news_is_asked_again_soon_and_what_is_not_in_turn() {
         let silent = EtcdStatus::default;
         let unread = |status: EtcdStatus| EtcdStatus { store: None, ..status };
-        let no_quorum = |status: EtcdStatus| EtcdStatus { store: None, agreed: None, ..status };
+        let no_quorum = |status: EtcdStatus| EtcdStatus { store: None, agreed: silent().agreed, ..status };
         let well = || round("a", 100, 5, 200);
         let rows: [(&str, Vec<EtcdStatus>, &[Next]); 13] = [
             ("the very first answer", vec![well(), well()], &[Soon, InTurn]),

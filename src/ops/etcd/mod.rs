@@ -4,4 +4,4 @@ pub(crate) mod node;
 pub(crate) mod restore;
 pub(crate) mod serves;
 pub(crate) mod snapshot_ref;
-pub(crate) mod vacancy;
+pub(crate) mod suspension;

@@ -93,7 +93,7 @@ impl From<Explanation> for Word {
 impl From<&Assessment> for Word {
     fn from(assessment: &Assessment) -> Self {
         Self {
-            verdict: assessment.verdict,
+            verdict: assessment.verdict(),
             since: None,
             by: Judge::Command,
             evidence: assessment.evidence.clone(),
@@ -274,8 +274,9 @@ impl EtcdView {
         let Looked { at, node, component, word, status, known, growth } = looked;
         let metrics = status.metrics.as_ref();
         let quota = status.quota();
-        let heard = status.own.iter().chain(status.others.values().flatten());
-        let cluster = heard.map(|says| says.cluster).next().or(status.agreed.map(|agreed| agreed.cluster));
+        let heard = status.own.as_ref().ok().into_iter().chain(status.others.values().flatten());
+        let cluster =
+            heard.map(|says| says.cluster).next().or(status.agreed.as_ref().ok().map(|agreed| agreed.cluster));
         Self {
             at,
             node: node.to_owned(),
@@ -307,25 +308,22 @@ fn hex(id: u64) -> String {
 }
 
 fn quorum(status: &EtcdStatus) -> Quorum {
-    if let Some(agreed) = status.agreed {
-        return Quorum::Agreed { revision: agreed.revision };
+    match &status.agreed {
+        Ok(agreed) => Quorum::Agreed { revision: agreed.revision },
+        Err(why) => Quorum::NotAgreed { why: why.to_string() },
     }
-    let why = status.not_agreed.as_ref().or(status.silent.as_ref()).map(ToString::to_string);
-    Quorum::NotAgreed { why: why.unwrap_or_else(|| "it was not probed".to_owned()) }
 }
 
 /// Every member that anybody lists: the cluster's own list, or one that was written down before.
 fn rows(status: &EtcdStatus, known: Option<(u64, &[Member])>) -> Vec<MemberRow> {
-    let own = status.own.as_ref().map(|own| own.member).or(status.agreed.map(|agreed| agreed.member));
-    let own = own.or(known.map(|(own, _)| own));
+    let own = status.member().or(known.map(|(own, _)| own));
     let listed = status.members.as_deref().or(status.members_elsewhere.as_deref());
     let listed = listed.or(known.map(|(_, members)| members)).unwrap_or_default();
     let row = |member: &Member| {
         let is_own = Some(member.id) == own;
-        let says =
-            if is_own { status.own.as_ref() } else { status.others.get(&member.id).and_then(|o| o.as_ref().ok()) };
-        let why =
-            if is_own { status.silent.as_ref() } else { status.others.get(&member.id).and_then(|o| o.as_ref().err()) };
+        let answer = if is_own { Some(&status.own) } else { status.others.get(&member.id) };
+        let says = answer.and_then(|answer| answer.as_ref().ok());
+        let why = answer.and_then(|answer| answer.as_ref().err());
         MemberRow {
             id: Some(hex(member.id)),
             name: member.name.clone(),
@@ -339,7 +337,7 @@ fn rows(status: &EtcdStatus, known: Option<(u64, &[Member])>) -> Vec<MemberRow> 
     };
     let mut rows: Vec<MemberRow> = listed.iter().map(row).collect();
     if !rows.iter().any(|row| row.own) {
-        let says = status.own.as_ref();
+        let says = status.own.as_ref().ok();
         rows.push(MemberRow {
             id: own.map(hex),
             name: String::new(),
@@ -348,7 +346,7 @@ fn rows(status: &EtcdStatus, known: Option<(u64, &[Member])>) -> Vec<MemberRow> 
             client_urls: Vec::new(),
             peer_urls: Vec::new(),
             says: says.map(|says| says_of(says, status)),
-            silent: says.is_none().then(|| silent(status.silent.as_ref())),
+            silent: says.is_none().then(|| silent(status.own.as_ref().err())),
         });
     }
     rows.sort_by_key(|row| (!row.own, row.name.clone()));

@@ -48,8 +48,8 @@ pub(in crate::report) fn three() -> EtcdStatus {
     };
     EtcdStatus {
         target: "https://127.0.0.1:2379".into(),
-        own: Some(says(1)),
-        agreed: Some(Agreed { cluster: 0xc1, member: 1, term: 4, revision: 91 }),
+        own: Ok(says(1)),
+        agreed: Ok(Agreed { cluster: 0xc1, member: 1, term: 4, revision: 91 }),
         members: Some(vec![member(3, "m3"), member(2, "m2"), member(1, "m1")]),
         others: [(2, Ok(says(2))), (3, Err(hung))].into(),
         metrics: Some(Metrics {
@@ -74,7 +74,7 @@ fn view(status: &EtcdStatus, known: Option<(u64, &[Member])>) -> EtcdView {
 fn without_a_quorum() -> EtcdStatus {
     let mut status = three();
     let why = Symptom::new(SymptomKind::TimedOut, "127.0.0.1:2379 did not agree on a read in time");
-    (status.agreed, status.not_agreed) = (None, Some(why));
+    status.agreed = Err(why);
     let own = status.own.as_mut().unwrap();
     own.leader = None;
     own.alarms = vec![Alarm { member: 2, kind: AlarmKind::NoSpace }];
@@ -84,7 +84,7 @@ fn without_a_quorum() -> EtcdStatus {
 /// A member that refuses to be asked.
 fn refused() -> EtcdStatus {
     let refused = Symptom::new(SymptomKind::Refused, "127.0.0.1:2379 refused the connection");
-    EtcdStatus { target: "t".into(), silent: Some(refused), ..EtcdStatus::default() }
+    EtcdStatus { target: "t".into(), own: Err(refused.clone()), agreed: Err(refused), ..EtcdStatus::default() }
 }
 
 /// Views of all of them.

@@ -63,7 +63,7 @@ fn plans() -> Vec<(&'static str, Value)> {
         Request::Pin { component: component.clone(), number: Some(1), reason: reason.clone() },
         Request::Unpin { component: component.clone() },
         Request::Quarantine { component: component.clone(), number: None, reason: reason.clone() },
-        Request::Vacate { component: component.clone(), seconds: 60, reason },
+        Request::Suspend { component: component.clone(), seconds: 60, reason },
         Request::AcceptData { component: None },
         Request::Resume { component: Some(component) },
     ];

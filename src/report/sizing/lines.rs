@@ -118,7 +118,7 @@ pub(super) fn latencies(examined: &Examined<'_>) -> Vec<Line> {
 
 pub(super) fn database(examined: &Examined<'_>) -> Vec<Line> {
     let mut all = Vec::new();
-    let own = examined.status.and_then(|status| status.own.as_ref());
+    let own = examined.status.and_then(|status| status.own.as_ref().ok());
     let quota = examined.status.and_then(EtcdStatus::quota);
     let bytes = own.and_then(|own| own.db_size).or(examined.db_bytes);
     let full = examined.status.and_then(|status| status.alarm(&AlarmKind::NoSpace)).is_some();
@@ -180,7 +180,7 @@ pub(super) fn disk(examined: &Examined<'_>) -> Vec<Line> {
     }
     let Some(disk) = examined.disk else { return all };
     let quota = examined.status.and_then(EtcdStatus::quota);
-    let own = examined.status.and_then(|status| status.own.as_ref()).and_then(|own| own.db_size);
+    let own = examined.status.and_then(|status| status.own.as_ref().ok()).and_then(|own| own.db_size);
     let bytes = own.or(examined.db_bytes).unwrap_or_default();
     // What it may grow by, and the copy of what there is that defragmenting makes beside it: the quota, together.
     let wanted = quota.unwrap_or(DEFAULT_QUOTA).max(bytes);

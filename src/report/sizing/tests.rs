@@ -39,7 +39,7 @@ fn etcd() -> EtcdStatus {
         quota: Some(2 << 30),
         ..Metrics::default()
     };
-    EtcdStatus { own: Some(says(50 << 20, 40 << 20)), metrics: Some(metrics), ..EtcdStatus::default() }
+    EtcdStatus { own: Ok(says(50 << 20, 40 << 20)), metrics: Some(metrics), ..EtcdStatus::default() }
 }
 
 fn a_disk() -> Disk {
@@ -147,11 +147,11 @@ fn a_database_is_measured_by_its_quota_its_growth_and_what_of_it_is_used() {
         own.alarms = vec![Alarm { member: 1, kind: AlarmKind::NoSpace }];
     });
     assert_eq!(mark(&full, "database"), CheckResult::Failed);
-    let close = sized(|status, _, _| status.own = Some(says(1900 << 20, 1800 << 20)));
+    let close = sized(|status, _, _| status.own = Ok(says(1900 << 20, 1800 << 20)));
     assert_eq!(mark(&close, "database"), CheckResult::Failed);
-    let holes = sized(|status, _, _| status.own = Some(says(400 << 20, 100 << 20)));
+    let holes = sized(|status, _, _| status.own = Ok(says(400 << 20, 100 << 20)));
     assert_eq!(mark(&holes, "fragmentation"), CheckResult::Warning);
-    let small = sized(|status, _, _| status.own = Some(says(50 << 20, 1 << 20)));
+    let small = sized(|status, _, _| status.own = Ok(says(50 << 20, 1 << 20)));
     assert_eq!(mark(&small, "fragmentation"), CheckResult::Ok, "not worth a pause");
     for (to, verdict) in
         [(50 << 20, CheckResult::Ok), (100 << 20, CheckResult::Warning), (900 << 20, CheckResult::Failed)]

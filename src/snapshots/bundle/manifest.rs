@@ -13,7 +13,7 @@ use super::tar::Entry;
 use super::{KEYS, MANIFEST, MAX_MANIFEST, MAX_PART, NODE, beside, stem, tar};
 use crate::model::etcd::Member;
 use crate::model::snapshot::Bundled;
-use crate::model::{ComponentId, Digest, Format};
+use crate::model::{ComponentId, Digest, Format, lift};
 use crate::observe;
 use crate::record::envelope;
 use crate::sys::files;
@@ -22,6 +22,7 @@ use crate::sys::files;
 const FORMAT: Format = Format {
     key: "bundle",
     versions: &["what a bundle consists of; of key files: sha256", "of key files: public in the place of sha256"],
+    lift: lift::nothing,
 };
 
 /// What a bundle consists of.

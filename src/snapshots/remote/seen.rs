@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 
 use crate::config::Settings;
 use crate::config::object_url::ObjectUrl;
-use crate::model::Format;
 use crate::model::snapshot::Remote;
+use crate::model::{Format, lift};
 use crate::record::envelope;
 use crate::sys::files::{self, Attributes};
 
 /// The format.
-const FORMAT: Format = Format { key: "remote", versions: &["what was seen of object storage"] };
+const FORMAT: Format = Format { key: "remote", versions: &["what was seen of object storage"], lift: lift::nothing };
 /// Some hundred bytes, and a few for each snapshot that is not verified.
 const MAX_BYTES: u64 = 1 << 20;
 

@@ -179,7 +179,7 @@ fn unsteady(status: &Value) -> Option<String> {
         let Some(found) = components.iter().find(of) else {
             return Some(format!("{component} is not in the status"));
         };
-        let state = found.get("state").or_else(|| found.pointer("/slot/state")).and_then(Value::as_str);
+        let state = found.get("state").and_then(Value::as_str);
         if state.is_none_or(|state| !state.eq_ignore_ascii_case("steady")) {
             return Some(format!("{component}: {found}"));
         }

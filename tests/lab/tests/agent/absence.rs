@@ -258,7 +258,7 @@ async fn t21_q6_paused_or_while_kubeadm_works_nothing_is_healed_and_afterwards_i
     stage.node.remove_manifest(&scheduler.file())?;
     let bad = stage.add_flag(manager, "--no-such-flag=1")?;
     stage.missing(scheduler).await?;
-    stage.told("suspended: kubeadm is running").await?;
+    stage.told("inhibited: kubeadm is running").await?;
     nothing_happens(&stage, &[scheduler]).await?;
     ensure!(stage.manifest(manager)? == bad, "rolled back under kubeadm");
     let refused = stage.node.lastgood(&["rollback", "kube-scheduler", "--yes"]).await?;

@@ -260,14 +260,14 @@ async fn t33_killed_at_any_call_of_a_replacement_in_two_steps_it_finishes_it() -
 }
 
 #[tokio::test]
-async fn t33_killed_at_any_call_of_an_etcd_replacement_with_the_api_server_parked_it_finishes_it() -> Result<()> {
+async fn t33_killed_at_any_call_of_an_etcd_replacement_with_the_api_server_stopped_it_finishes_it() -> Result<()> {
     let stage = Stage::with(&patient("1500ms")).await?;
     let (good, bad) = quarantined(&stage, Component::Etcd).await?;
     let watch = Watch::over(&stage, &[&bad]);
     let sweep = Sweep { stage: &stage, component: Component::Etcd, good: &good, broken: &bad, stride: 14 };
     ensure!(sweep.all().await? >= 2, "too few points to mean anything");
     watch.end()?;
-    ensure!(stage.story().contains("parked"), "nothing was parked:\n{}", stage.story());
+    ensure!(stage.story().contains("stopped before etcd"), "kube-apiserver was not stopped:\n{}", stage.story());
     stage.the_same_after_a_restart().await
 }
 

@@ -1,4 +1,4 @@
-//! etcd's manifest breaks while the API server runs: kube-apiserver is parked first, or the kubelet hangs on etcd's
+//! etcd's manifest breaks while the API server runs: kube-apiserver is stopped first, or the kubelet hangs on etcd's
 //! mirror pod.
 
 use std::time::{Duration, Instant};
@@ -39,26 +39,29 @@ fn place(story: &str, words: &str) -> Result<usize> {
     story.find(words).with_context(|| format!("{words:?} was not told:\n{story}"))
 }
 
-/// Waits until the API server is parked for a broken etcd, and sees everything come back in the right order.
-pub(crate) async fn comes_back_behind_a_parked_api_server(stage: &Stage, good: &str) -> Result<()> {
+/// What is reported of the API server first.
+const STOPPED: &str = "stopped before etcd is replaced";
+
+/// Waits until the API server is stopped for a broken etcd, and sees everything come back in the right order.
+pub(crate) async fn comes_back_behind_a_stopped_api_server(stage: &Stage, good: &str) -> Result<()> {
     let api = stage.manifest(Component::ApiServer)?;
-    stage.told("parked").await?;
-    let parked = Instant::now();
+    stage.told(STOPPED).await?;
+    let stopped = Instant::now();
     let said_before = stage.node.kubelet().log().len();
     stage.back(Component::Etcd, good).await?;
-    let written = parked.elapsed();
+    let written = stopped.elapsed();
     stage.node.await_serving(Component::Etcd, SOON).await.with_context(|| stage.story())?;
-    let serving = parked.elapsed();
+    let serving = stopped.elapsed();
     stage.back(Component::ApiServer, &api).await?;
     stage.all_serve().await?;
-    println!("etcd's manifest {written:?} after the parking, etcd {serving:?}, everything {:?}", parked.elapsed());
+    println!("etcd's manifest {written:?} after the stop, etcd {serving:?}, everything {:?}", stopped.elapsed());
     stage.told("started again after etcd").await?;
     let said = stage.node.kubelet().log();
     let hung: Vec<&str> = said[said_before..].lines().filter(|line| line.contains(HUNG)).collect();
-    ensure!(hung.is_empty(), "the kubelet hung on a mirror pod in spite of the parking: {hung:?}");
+    ensure!(hung.is_empty(), "the kubelet hung on a mirror pod although no API server ran: {hung:?}");
     let story = stage.story();
     let order = [
-        place(&story, "parked")?,
+        place(&story, STOPPED)?,
         place(&story, "took kube-apiserver.yaml out")?,
         place(&story, "put generation 1 of etcd in place")?,
         place(&story, "put generation 1 of kube-apiserver in place")?,
@@ -73,18 +76,18 @@ async fn an_unknown_flag(version: EtcdVersion) -> Result<()> {
     let stage = adopted(version, QUICK).await?;
     let good = stage.manifest(Component::Etcd)?;
     stage.add_flag(Component::Etcd, "--no-such-flag=1")?;
-    comes_back_behind_a_parked_api_server(&stage, &good).await?;
+    comes_back_behind_a_stopped_api_server(&stage, &good).await?;
     stage.told("generation 2 is quarantined").await?;
     stage.the_same_after_a_restart().await
 }
 
 #[tokio::test]
-async fn n1_an_unknown_flag_of_etcd_3_5_is_undone_behind_a_parked_api_server() -> Result<()> {
+async fn n1_an_unknown_flag_of_etcd_3_5_is_undone_behind_a_stopped_api_server() -> Result<()> {
     an_unknown_flag(EtcdVersion::V35).await
 }
 
 #[tokio::test]
-async fn n1_an_unknown_flag_of_etcd_3_4_is_undone_behind_a_parked_api_server() -> Result<()> {
+async fn n1_an_unknown_flag_of_etcd_3_4_is_undone_behind_a_stopped_api_server() -> Result<()> {
     an_unknown_flag(EtcdVersion::V34).await
 }
 
@@ -94,7 +97,7 @@ async fn a_missing_image(version: EtcdVersion) -> Result<()> {
     let image = good.lines().find(|line| line.trim_start().starts_with("image:")).context("etcd has no image")?;
     let other = format!("{image}-missing");
     stage.node.edit_manifest(&Component::Etcd.file(), |text| text.replacen(image, &other, 1))?;
-    comes_back_behind_a_parked_api_server(&stage, &good).await?;
+    comes_back_behind_a_stopped_api_server(&stage, &good).await?;
     let story = stage.story();
     ensure!(!story.contains("is quarantined"), "a missing image is no fault of its own:\n{story}");
     stage.the_same_after_a_restart().await
@@ -146,7 +149,7 @@ async fn q1_a_rollback_never_changes_which_data_is_served() -> Result<()> {
 }
 
 #[tokio::test]
-async fn q11_a_parked_api_server_is_put_back_at_its_deadline_whatever_becomes_of_etcd() -> Result<()> {
+async fn q11_a_stopped_api_server_is_put_back_at_its_deadline_whatever_becomes_of_etcd() -> Result<()> {
     let stage = Stage::with(&QUICK.replace("[rollback]\n", "[rollback]\napiserver-max-downtime = \"6s\"\n")).await?;
     let (good, api) = (stage.manifest(Component::Etcd)?, stage.manifest(Component::ApiServer)?);
     stage.add_flag(Component::Etcd, "--no-such-flag=1")?;

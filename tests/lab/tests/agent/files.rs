@@ -319,17 +319,17 @@ fn older(text: &str, component: Component) -> String {
 #[tokio::test]
 async fn a_second_file_of_a_pod_is_named_moved_out_and_kept() -> Result<()> {
     let stage = Stage::with(&format!("{QUICK}{PATIENT}")).await?;
-    let intruders = [
+    let duplicates = [
         (Component::Scheduler, "kube-scheduler.yaml~"),
         (Component::ControllerManager, "a-copy.yaml"),
         (Component::ApiServer, "kube-apiserver.yaml.bak"),
         (Component::Etcd, "z-etcd.yaml"),
     ];
-    for (component, name) in intruders {
+    for (component, name) in duplicates {
         let good = stage.manifest(component)?;
         let uid = uid(&stage.node, component).await?;
-        let intruder = if name == "a-copy.yaml" { good.clone() } else { older(&good, component) };
-        stage.write(name, &intruder)?;
+        let duplicate = if name == "a-copy.yaml" { good.clone() } else { older(&good, component) };
+        stage.write(name, &duplicate)?;
         left(&stage, name).await?;
         stage.told(&format!("{name} in the manifest directory claims the pod of {component}")).await?;
         stage.told(&format!("moved {name}, which claimed the pod")).await?;
@@ -337,8 +337,8 @@ async fn a_second_file_of_a_pod_is_named_moved_out_and_kept() -> Result<()> {
         stage.node.await_serving(component, SOON).await?;
         ensure!(stage.manifest(component)? == good, "{component}: another manifest is deployed");
         let found = kept(&stage.node, name)?;
-        ensure!(found.len() == 1 && fs::read_to_string(&found[0])? == intruder, "{name}: kept are {found:?}");
-        ensure!(self::uid(&stage.node, component).await? == uid, "{component}: the intruder's pod runs");
+        ensure!(found.len() == 1 && fs::read_to_string(&found[0])? == duplicate, "{name}: kept are {found:?}");
+        ensure!(self::uid(&stage.node, component).await? == uid, "{component}: the duplicate's pod runs");
     }
     // An editor that leaves a backup beside the change: the change is on trial, the backup out of its way.
     let before = stage.manifest(Component::Scheduler)?;
@@ -363,7 +363,7 @@ async fn uid(node: &Node, component: Component) -> Result<String> {
 }
 
 #[tokio::test]
-async fn where_intruders_are_only_reported_they_stay() -> Result<()> {
+async fn where_duplicates_are_only_reported_they_stay() -> Result<()> {
     let stage = Stage::with(&format!("{QUICK}[duplicates]\naction = \"report\"\n")).await?;
     let good = stage.manifest(Component::Scheduler)?;
     let own = uid(&stage.node, Component::Scheduler).await?;
@@ -371,7 +371,7 @@ async fn where_intruders_are_only_reported_they_stay() -> Result<()> {
     stage.told("kube-scheduler.yaml.bak in the manifest directory claims the pod of kube-scheduler").await?;
     let began = Instant::now();
     while uid(&stage.node, Component::Scheduler).await? == own {
-        ensure!(began.elapsed() < SOON, "the kubelet does not run the intruder");
+        ensure!(began.elapsed() < SOON, "the kubelet does not run the duplicate");
         sleep(Duration::from_millis(100)).await;
     }
     stage.node.await_serving(Component::Scheduler, SOON).await?;

@@ -102,7 +102,7 @@ async fn one_command_restores_a_node_of_one_member_and_proves_that_it_serves() -
     // kube-apiserver first out and last in, and who remembers the world before starts anew.
     let story = stage.story();
     let at = |words: &str| story.find(words).with_context(|| format!("not told: {words}\n{story}"));
-    ensure!(at("kube-apiserver: parked")? < at("took etcd.yaml out")?, "{story}");
+    ensure!(at("kube-apiserver: stopped before etcd is replaced")? < at("took etcd.yaml out")?, "{story}");
     ensure!(at("of etcd in place")? < at("of kube-apiserver in place")?, "{story}");
     stage.told("every component of this node has been restarted since").await?;
     whole_again(stage, &good).await
@@ -199,7 +199,7 @@ async fn killed_when_all_but_done_the_same_command_completes_it_and_proves_that_
 
 #[tokio::test]
 async fn a_restore_that_is_killed_leaves_one_whole_world_and_the_slot_is_filled_again() -> Result<()> {
-    for slot in ["Vacated", "vacant"] {
+    for slot in ["Suspended", "suspended"] {
         let (stage, _) = later().await?;
         let good = manifests(&stage)?;
         let restore = stage.node.lastgood(&LATEST);

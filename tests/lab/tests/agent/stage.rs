@@ -72,7 +72,7 @@ impl Stage {
     /// A component's state, in the words of the status: Steady, Probation, Held …
     pub(crate) async fn state(&self, component: Component) -> Result<String> {
         let found = self.component(component).await?;
-        Ok(found["state"].as_str().or(found["slot"]["state"].as_str()).unwrap_or_default().to_lowercase())
+        Ok(found["state"].as_str().unwrap_or_default().to_lowercase())
     }
 
     /// Waits until something holds of a component's status.

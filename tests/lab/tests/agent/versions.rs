@@ -10,7 +10,7 @@ use lastgood_lab::node::cache::Cache;
 use lastgood_lab::node::demo::QUICK;
 use tokio::time::sleep;
 
-use crate::etcd::{adopted, comes_back_behind_a_parked_api_server};
+use crate::etcd::{adopted, comes_back_behind_a_stopped_api_server};
 use crate::stage::{SOON, Stage};
 
 /// Between two looks at what nothing announces.
@@ -98,7 +98,7 @@ async fn t22_r9_an_etcd_3_5_that_never_came_up_becomes_3_4_again_over_the_same_d
     let good = stage.manifest(Component::Etcd)?;
     let broken = with_a_bad_flag(&upgraded(&stage)?);
     stage.node.write_manifest(&Component::Etcd.file(), &broken, Writing::Atomic)?;
-    comes_back_behind_a_parked_api_server(&stage, &good).await?;
+    comes_back_behind_a_stopped_api_server(&stage, &good).await?;
     stage.told("generation 2 is quarantined").await?;
     stage.the_same_after_a_restart().await
 }

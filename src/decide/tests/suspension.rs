@@ -17,18 +17,18 @@ fn restoring(world: &mut World) {
 
 fn ask(world: &mut World, name: &str) -> Result<(), Refusal> {
     let reason = "its data are restored".to_owned();
-    world.ask(&Request::Vacate { component: id(name), seconds: LONGEST, reason })
+    world.ask(&Request::Suspend { component: id(name), seconds: LONGEST, reason })
 }
 
-fn vacant(world: &World) -> bool {
-    matches!(world.state("etcd"), ComponentState::RollingBack(r) if r.stage == Stage::Vacant)
+fn suspended(world: &World) -> bool {
+    matches!(world.state("etcd"), ComponentState::Replacing(r) if r.stage == Stage::Suspended)
 }
 
 fn all_back(world: &World) -> bool {
     matches!(world.state("etcd"), ComponentState::Steady { good: 1 })
         && world.serves("etcd")
         && world.serves(API)
-        && world.memory.parked.is_none()
+        && world.memory.stopped_apiserver.is_none()
 }
 
 /// A node whose slots are empty for a restore.
@@ -36,7 +36,7 @@ fn emptied() -> World {
     let mut world = World::adopted();
     restoring(&mut world);
     ask(&mut world, "etcd").unwrap();
-    world.until(120, "vacant", vacant);
+    world.until(120, "suspended", suspended);
     world
 }
 
@@ -48,15 +48,22 @@ fn the_api_server_goes_first_and_both_come_back_when_the_restore_ends() {
     assert!(out(FILE).is_some() && out(FILE) < out(ETCD), "{:?}", world.steps);
     assert!(!world.pods.contains_key(&id("etcd")) && !world.pods.contains_key(&id(API)), "both have ended");
     world.run(600);
-    assert!(vacant(&world) && !world.files.contains_key(ETCD) && !world.files.contains_key(FILE), "{}", world.story());
-    assert!(world.state("etcd").to_string().starts_with("Vacated"), "{}", world.state("etcd"));
+    assert!(
+        suspended(&world) && !world.files.contains_key(ETCD) && !world.files.contains_key(FILE),
+        "{}",
+        world.story()
+    );
+    assert!(world.state("etcd").to_string().starts_with("Suspended"), "{}", world.state("etcd"));
     world.busy.clear();
     world.until(120, "both serve", all_back);
     assert_eq!(world.files[ETCD].0, manifest("etcd", ""));
     let etcd = world.steps.iter().position(|s| matches!(s, Step::PutIn { file_name, .. } if file_name == ETCD));
     let api = world.steps.iter().position(|s| matches!(s, Step::PutIn { file_name, .. } if file_name == FILE));
     assert!(etcd.is_some() && etcd < api, "etcd first: {:?}", world.steps);
-    assert!(world.memory.components[&id("etcd")].actions.is_empty(), "a person's wish is none of our actions");
+    assert!(
+        world.memory.components[&id("etcd")].actions.is_empty(),
+        "what the operator asked for is none of the agent's actions"
+    );
 }
 
 #[test]
@@ -64,7 +71,7 @@ fn an_agent_that_starts_anew_in_the_middle_goes_on_waiting() {
     let mut world = emptied();
     world.restart_agent();
     world.run(30);
-    assert!(vacant(&world), "{}", world.state("etcd"));
+    assert!(suspended(&world), "{}", world.state("etcd"));
     world.busy.clear();
     world.until(120, "both serve", all_back);
 }
@@ -86,7 +93,7 @@ fn a_kubelet_that_ends_no_pod_has_it_stopped_for_it() {
     assert!(!world.kubelet_heard, "no API server has served");
     restoring(&mut world);
     ask(&mut world, "etcd").unwrap();
-    world.until(120, "vacant", vacant);
+    world.until(120, "suspended", suspended);
     let stopped = |s: &Step| matches!(s, Step::StopSandbox { component, .. } if *component == id("etcd"));
     assert!(world.steps.iter().any(stopped), "{:?}", world.steps);
     world.hung.clear();
@@ -99,28 +106,28 @@ fn a_file_that_a_person_puts_in_meanwhile_is_theirs() {
     let mut world = emptied();
     world.write(ETCD, &manifest("etcd", "--v=2"));
     world.run(30);
-    assert!(!vacant(&world), "{}", world.state("etcd"));
+    assert!(!suspended(&world), "{}", world.state("etcd"));
     assert_eq!(world.files[ETCD].0, manifest("etcd", "--v=2"));
 }
 
 #[test]
 fn what_cannot_be_emptied_is_refused_with_a_reason() {
     let mut world = World::adopted();
-    let refused = |answer: Result<(), Refusal>| answer.unwrap_err().to_string();
-    assert!(refused(ask(&mut world, "etcd")).contains("no restore of its data is running"));
+    let not_now = |answer: Result<(), Refusal>| matches!(answer, Err(Refusal::NotNow { .. }));
+    assert!(not_now(ask(&mut world, "etcd")), "no restore of its data is running");
     restoring(&mut world);
-    assert!(refused(ask(&mut world, "nobody")).contains("no component"));
-    assert!(refused(ask(&mut world, API)).contains("only etcd's"));
+    assert!(matches!(ask(&mut world, "nobody"), Err(Refusal::NoSuchComponent { .. })));
+    assert!(not_now(ask(&mut world, API)), "only etcd's manifest is taken out");
     world.busy.push(BusyProcess { pid: 8, command: "kubeadm upgrade apply".to_owned(), kind: BusyKind::Kubeadm });
-    assert!(refused(ask(&mut world, "etcd")).contains("kubeadm"));
+    assert!(matches!(ask(&mut world, "etcd"), Err(Refusal::NotActing { .. })));
     world.busy.pop();
     world.write(ETCD, "");
-    world.pass(None);
-    assert!(refused(ask(&mut world, "etcd")).contains("is being replaced"), "{}", world.state("etcd"));
+    world.pass();
+    assert!(not_now(ask(&mut world, "etcd")), "it is being replaced: {}", world.state("etcd"));
     let mut world = emptied();
-    assert!(refused(ask(&mut world, "etcd")).contains("is being replaced"));
+    assert!(not_now(ask(&mut world, "etcd")), "it is being replaced");
     world.run(1);
-    assert!(vacant(&world));
+    assert!(suspended(&world));
 }
 
 #[test]
@@ -129,7 +136,7 @@ fn a_pause_does_not_bind_the_person_who_restores() {
     world.ask(&Request::Pause { seconds: 7200, reason: "restore".to_owned() }).unwrap();
     restoring(&mut world);
     ask(&mut world, "etcd").unwrap();
-    world.until(120, "vacant", vacant);
+    world.until(120, "suspended", suspended);
     world.busy.clear();
     world.until(120, "both serve", all_back);
     assert!(world.memory.pause.is_some());

@@ -1,16 +1,16 @@
-//! The request to keep etcd's manifest out while its data are restored (vacancy.rs carries it out).
+//! The request to keep etcd's manifest out while its data are restored (suspension.rs carries it out).
 
 use std::time::Duration;
 
 use super::disk_state::DiskState;
 use super::draft::Draft;
-use super::{begin, inhibitors, lookup, parking, vacancy};
-use crate::model::component_state::{Rollback, Stage, Vacated, Wish};
+use super::{begin, inhibitors, lookup, stop_apiserver, suspension};
+use crate::model::component_state::{Purpose, Replacement, Stage};
 use crate::model::generation::Stored;
 use crate::model::plan::Refusal;
 use crate::model::{ComponentId, ComponentState, Role};
 
-/// Grants or refuses the operator's wish to have a slot empty.
+/// Grants or refuses it.
 pub(super) fn ask(draft: &mut Draft<'_>, id: &ComponentId, longest: Duration, why: &str) -> Result<(), Refusal> {
     let record = lookup::known(draft, id)?;
     let state = record.state.to_string();
@@ -24,7 +24,7 @@ pub(super) fn ask(draft: &mut Draft<'_>, id: &ComponentId, longest: Duration, wh
     if let Some(hold) = inhibitors::of(draft).filter(|hold| !hold.yields_to_operator()) {
         return Err(Refusal::NotActing { why: hold.to_string() });
     }
-    if matches!(record.state, ComponentState::RollingBack(_)) {
+    if matches!(record.state, ComponentState::Replacing(_)) {
         return not_now("it is being replaced; try again when this is done");
     }
     let standing = DiskState::of(draft.scene.seen, id, record);
@@ -35,17 +35,11 @@ pub(super) fn ask(draft: &mut Draft<'_>, id: &ComponentId, longest: Duration, wh
             "its deployed manifest is not one complete manifest that is stored, so it could not be put back; run `lastgood rollback`, or move it out by hand",
         );
     };
-    if vacancy::restores(draft).is_none() {
+    if suspension::restores(draft).is_none() {
         return not_now("no restore of its data is running: `lastgood etcd restore` requests this itself");
     }
-    let stage = if parking::whom(draft, id).is_some() { Stage::Parking } else { Stage::TakingOut };
-    let vacated = Rollback {
-        from: Some(to),
-        wish: Wish::Operator,
-        stage,
-        vacated: Some(Vacated { longest }),
-        ..Rollback::to(to, why)
-    };
-    begin::start(draft, id, vacated);
+    let stage = if stop_apiserver::api_of(draft, id).is_some() { Stage::StoppingApiServer } else { Stage::TakingOut };
+    let suspension = Replacement { stage, ..Replacement::new(Purpose::Suspend { longest }, to, why) };
+    begin::start(draft, id, suspension);
     Ok(())
 }

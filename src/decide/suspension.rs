@@ -2,10 +2,10 @@
 //! middle.
 //!
 //! ```text
-//!   Parking ─▶ TakingOut ─▶ AwaitingGone ─▶ Settling ─▶ Vacant ─▶ PuttingIn ─▶ AwaitingServing ─▶ Steady | Probation
-//!   kube-apiserver              │ does not end:          │  the restore ends, with any result,
-//!                               │ stopped through CRI    │  or the maximum is over
-//!                               └ still running ─────────┴──▶
+//!   StoppingApiServer ─▶ TakingOut ─▶ AwaitingGone ─▶ Settling ─▶ Suspended ─▶ PuttingIn ─▶ AwaitingServing ─▶ Steady
+//!                                         │ does not end:            │  the restore ends, with any result,    | Probation
+//!                                         │ stopped through CRI      │  or the maximum is over
+//!                                         └ still running ───────────┴──▶
 //! ```
 //!
 //! Whether the restore is still running is known from its lock, not from messages: a process that is killed releases it
@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use super::draft::Draft;
 use super::{kubelet, pods};
-use crate::model::component_state::{Rollback, Stage};
+use crate::model::component_state::{Replacement, Stage};
 use crate::model::event::EventKind;
 use crate::model::observation::BusyKind;
 use crate::model::{ComponentId, Generation, Step};
@@ -29,7 +29,7 @@ pub(super) fn restores(draft: &Draft<'_>) -> Option<i32> {
 
 /// Waits for the pod's end. A kubelet that has not heard from an API server since its start ends no pod, and one that
 /// hangs does not either: then it is stopped through CRI, after the grace that is its own.
-pub(super) fn await_gone(draft: &mut Draft<'_>, id: &ComponentId, r: &mut Rollback, to: &Generation) {
+pub(super) fn await_gone(draft: &mut Draft<'_>, id: &ComponentId, r: &Replacement, to: &Generation) -> Option<Stage> {
     let patience = match kubelet::kubelet_hears(draft) {
         true => to.termination_grace + draft.scene.policy.stop_margin,
         false => Duration::ZERO,
@@ -37,7 +37,7 @@ pub(super) fn await_gone(draft: &mut Draft<'_>, id: &ComponentId, r: &mut Rollba
     if r.in_stage >= patience + to.termination_grace + draft.scene.policy.stop_margin {
         let because = "it is deployed again as it was, and nothing was restored";
         draft.tell(id, EventKind::Notice, Some(r.to), "its pod does not end", because);
-        return r.enter(Stage::PuttingIn);
+        return Some(Stage::PuttingIn);
     }
     if r.in_stage >= patience {
         let old: Vec<String> = pods::ready_sandboxes(draft, id).collect();
@@ -45,21 +45,22 @@ pub(super) fn await_gone(draft: &mut Draft<'_>, id: &ComponentId, r: &mut Rollba
             draft.want(Step::StopSandbox { component: id.clone(), sandbox });
         }
     }
+    None
 }
 
 /// Whether the pause is over.
-pub(super) fn look(draft: &mut Draft<'_>, id: &ComponentId, r: &mut Rollback) {
-    let longest = r.vacated.as_ref().map_or(Duration::ZERO, |vacated| vacated.longest);
+pub(super) fn look(draft: &mut Draft<'_>, id: &ComponentId, r: &Replacement) -> Option<Stage> {
+    let longest = r.suspended_for().unwrap_or_default();
     match restores(draft) {
-        Some(_) if r.in_stage < longest => {}
+        Some(_) if r.in_stage < longest => None,
         Some(pid) => {
             let text = format!(
                 "it was stopped for {} s, the maximum; the restore (pid {pid}) has not ended",
                 longest.as_secs()
             );
             draft.tell(id, EventKind::Notice, Some(r.to), &text, "");
-            r.enter(Stage::PuttingIn);
+            Some(Stage::PuttingIn)
         }
-        None => r.enter(Stage::PuttingIn),
+        None => Some(Stage::PuttingIn),
     }
 }

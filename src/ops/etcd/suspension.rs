@@ -2,7 +2,7 @@
 //! etcd's manifest and kube-apiserver's, and deploys them again when the data are in place.
 //!
 //! ```text
-//!   lock ─▶ request the vacancy ─▶ both pods have ended ─▶ build, check, exchange ─▶ lock released
+//!   lock ─▶ request the suspension ─▶ both pods have ended ─▶ build, check, exchange ─▶ lock released
 //!                                                                                        │
 //!             a write, a linearizable read ◀─ kube-apiserver serves ◀─ etcd serves ◀─────┘
 //! ```
@@ -37,11 +37,11 @@ const SERVES: Duration = Duration::from_secs(300);
 const LOOK: Duration = Duration::from_millis(500);
 
 /// Keeps every other restore, and every start of etcd by a lastgood, away. Nothing where no lastgood has been here, and
-/// none could start one. A dry run holds it only for a vacancy to be planned, which is for who restores.
+/// none could start one. A dry run holds it only for a suspension to be planned, which is for who restores.
 pub(crate) fn lock<'s>(settings: &'s Settings, dry_run: bool, node: &Node) -> Result<Lock<'s>, Failure> {
     let staging = &settings.paths.staging;
-    let no_vacancy = node.etcd.as_ref().is_none_or(|etcd| etcd.startable.is_none());
-    if dry_run && no_vacancy {
+    let no_suspension = node.etcd.as_ref().is_none_or(|etcd| etcd.startable.is_none());
+    if dry_run && no_suspension {
         let path = settings.restore_lock();
         return match lock_file::holder(&path) {
             Some(pid) => Err(busy(&LockError::Held { pid: Some(pid), path })),
@@ -78,7 +78,7 @@ pub(crate) async fn back(
             let found = status.components.into_iter().find(|found| found.component == component);
             if found.is_some_and(|found| found.replacement.is_some()) {
                 let events = Some(follow(settings, &component).await?);
-                Vacancy { settings, component, backend, events, steps: Vec::new() }.fill().await?;
+                Suspension { settings, component, backend, events, steps: Vec::new() }.fill().await?;
             }
         }
         // With the lock the slots were filled; what is under way about them is not over.
@@ -110,8 +110,8 @@ impl Drop for Lock<'_> {
     }
 }
 
-/// A slot that is to be empty.
-pub(crate) struct Vacancy<'a> {
+/// An etcd whose manifest is to be out.
+pub(crate) struct Suspension<'a> {
     settings: &'a Settings,
     component: ComponentId,
     backend: Backend,
@@ -120,7 +120,7 @@ pub(crate) struct Vacancy<'a> {
     pub(crate) steps: Vec<String>,
 }
 
-impl<'a> Vacancy<'a> {
+impl<'a> Suspension<'a> {
     /// What emptying it takes. The lock must be held.
     pub(crate) async fn plan(settings: &'a Settings, component: ComponentId) -> Result<Self, Failure> {
         let mut backend = Backend::open(settings).await?;
@@ -135,7 +135,7 @@ impl<'a> Vacancy<'a> {
         }
         self.backend.perform(request(&self.component), Execution::ForReal, &mut tell).await?;
         if let Some(events) = &mut self.events {
-            until(&mut self.backend, &self.component, events, vacant).await?;
+            until(&mut self.backend, &self.component, events, suspended).await?;
         }
         Ok(())
     }
@@ -177,16 +177,16 @@ impl<'a> Vacancy<'a> {
 }
 
 fn request(component: &ComponentId) -> Request {
-    Request::Vacate {
+    Request::Suspend {
         component: component.clone(),
         seconds: LONGEST.as_secs(),
         reason: "its data are restored".to_owned(),
     }
 }
 
-fn vacant(component: &status::Component) -> Outcome {
+fn suspended(component: &status::Component) -> Outcome {
     match (&component.replacement, outcome(component)) {
-        (Some(replacement), _) if replacement.vacant => Outcome::There,
+        (Some(replacement), _) if replacement.suspended => Outcome::There,
         (_, Outcome::There) => Outcome::Failed(format!(
             "{} was deployed again before the restore began: nothing was restored",
             component.component

@@ -2,24 +2,26 @@
 //! deadline after which the known-good file is deployed anyway.
 //!
 //! ```text
-//!   Parking ─▶ TakingOut ─▶ AwaitingGone ─▶ Settling ─▶ PuttingIn ─▶ AwaitingServing ─▶ Steady | Probation
-//!  (etcd only)    │ in place                                ▲   │            │  ▲
-//!                 └────────────────────────────────────────-┘   └ StoppingOld ─▶ Nudging (an unresponsive kubelet, once)
+//!   StoppingApiServer ─▶ TakingOut ─▶ AwaitingGone ─▶ Settling ─▶ PuttingIn ─▶ AwaitingServing ─▶ Steady | Probation
+//!      (etcd only)          │ by one rename                           ▲  │              │  ▲
+//!                           └─────────────────────────────────────────┘  └ StoppingOld ─▶ RestartingKubelet (once)
 //! ```
 //!
 //! From TakingOut on the manifest may be missing, so the rest is done whatever inhibitor appears (Q11). Between
-//! Settling and PuttingIn a restore may keep the manifest out for as long as it works (vacancy.rs).
+//! Settling and PuttingIn a restore may keep the manifest out for as long as it works (suspension.rs).
 
 use std::time::Duration;
 
 use super::disk_state::DiskState;
 use super::draft::{DataTrust, Draft};
 use super::kubelet::{has_reacted, kubelet_started_since, may_restart_kubelet, patience, restart_kubelet};
-use super::parking::{self, Parking};
 use super::pods::{hasten, ready_sandboxes, runs, runs_of};
+use super::stop_apiserver::{self, Progress};
 use super::targets::{data_of, fallback};
-use super::{change_set, generations, inhibitors, kubelet, undecoded, vacancy, wrong_data};
-use crate::model::component_state::{Nudged, Probation, Rollback, Stage, Stood, Until, Way, Wish};
+use super::{change_set, generations, inhibitors, kubelet, suspension, undecoded, wrong_data};
+use crate::model::component_state::{
+    Initiator, KubeletRestarted, Method, Probation, Replacement, SeenInPlace, Stage, Startup, Until,
+};
 use crate::model::etcd_guard::{self, Barred};
 use crate::model::generation::{Generation, Stored};
 use crate::model::notice::Notice;
@@ -34,15 +36,15 @@ pub(super) enum Flow {
     LookAgain,
 }
 
-/// One pass of a rollback. A rollback that ended because of what somebody else deployed leaves the component to be looked
-/// at again.
-pub(super) fn advance(draft: &mut Draft<'_>, id: &ComponentId, mut r: Rollback, standing: &DiskState) -> Flow {
-    if r.stage <= Stage::TakingOut && inhibitors::held(draft.hold.as_ref(), r.wish).is_some() {
+/// One pass of a replacement. One that ended because of what somebody else deployed leaves the component to be looked at
+/// again.
+pub(super) fn advance(draft: &mut Draft<'_>, id: &ComponentId, mut r: Replacement, standing: &DiskState) -> Flow {
+    if r.stage.is_first_step() && inhibitors::held(draft.hold.as_ref(), r.initiator()).is_some() {
         return Flow::Done;
     }
     let Some(to) = draft.record(id).and_then(|record| record.generations.get(&r.to)).cloned() else {
         let next = "put a good manifest in place by hand".to_owned();
-        draft.hold_back(id, r.from, format!("generation {} is gone", r.to), next, Until::Person);
+        draft.hold_back(id, r.from(), format!("generation {} is gone", r.to), next, Until::Person);
         return Flow::Done;
     };
     if let Some(barred) = barred(draft, id, &r, &to, standing) {
@@ -61,63 +63,68 @@ pub(super) fn advance(draft: &mut Draft<'_>, id: &ComponentId, mut r: Rollback, 
         draft.enter(id, back, &format!("{}, which lastgood cannot read, was put in place by somebody else", file.name));
         return Flow::LookAgain;
     }
-    let explained = draft.assessment(id).is_some_and(|a| a.cause.is_some() || a.verdict == Verdict::Unknown);
-    if r.stage < Stage::AwaitingServing || !explained {
+    let explained = draft.assessment(id).is_some_and(|a| a.cause.is_some() || a.verdict() == Verdict::Unknown);
+    if !matches!(r.stage, Stage::AwaitingServing { .. }) || !explained {
         r.in_stage += draft.credit();
     }
-    if matches!(r.stage, Stage::AwaitingGone | Stage::Settling | Stage::Vacant) && filled(&r, &to, standing) {
-        r.enter(Stage::AwaitingServing);
+    if matches!(r.stage, Stage::AwaitingGone | Stage::Settling | Stage::Suspended) && filled(&r, &to, standing) {
+        r.enter(Stage::awaiting_serving());
     }
     loop {
-        let before = r.stage;
-        match r.stage {
-            Stage::Parking => park(draft, id, &mut r),
-            Stage::TakingOut => take_out(draft, id, &mut r, &to),
-            Stage::AwaitingGone => await_gone(draft, id, &mut r, &to),
-            Stage::Settling => {
-                let policy = draft.scene.policy;
-                // Something may have started meanwhile, which is no reason to leave the slot empty.
-                let due = r.in_stage >= policy.settle + policy.stop_margin;
-                if due || !runs(draft, id) && r.in_stage >= policy.settle {
-                    let next = if r.vacated.is_some() { Stage::Vacant } else { Stage::PuttingIn };
-                    r.enter(next);
-                }
+        let next = match &r.stage {
+            Stage::StoppingApiServer => stop_apiserver(draft, id, &r),
+            Stage::TakingOut => take_out(draft, id, &r, &to),
+            Stage::AwaitingGone => await_gone(draft, id, &r, &to),
+            Stage::Settling => settle(draft, id, &r),
+            Stage::Suspended => suspension::look(draft, id, &r),
+            Stage::PuttingIn => Some(put_in(draft, id, &r, &to)),
+            Stage::StoppingOld(startup) => stop_old(draft, id, &r, startup),
+            Stage::RestartingKubelet(startup) => restart_unresponsive(draft, id, startup, &to, standing),
+            Stage::AwaitingServing { startup, kubelet_restarted } => {
+                let waiting = (startup.clone(), *kubelet_restarted);
+                return await_serving(draft, id, &r, waiting, &to, standing);
             }
-            Stage::Vacant => vacancy::look(draft, id, &mut r),
-            Stage::PuttingIn => put_in(draft, id, &mut r, &to),
-            Stage::StoppingOld => stop_old(draft, id, &mut r),
-            Stage::Nudging => nudge(draft, id, &mut r, &to, standing),
-            Stage::AwaitingServing => return await_serving(draft, id, r, &to, standing),
-        }
-        if r.stage == before {
-            break;
-        }
-        // What follows a written file is looked at when it has been seen to stand.
-        if before == Stage::PuttingIn {
+        };
+        let Some(next) = next else { break };
+        let written = r.stage == Stage::PuttingIn;
+        r.enter(next);
+        // What follows a written file is looked at when it has been seen in its place.
+        if written {
             break;
         }
     }
-    if let Some(record) = draft.record_mut(id)
-        && matches!(record.state, ComponentState::RollingBack(_))
-    {
-        record.state = ComponentState::RollingBack(r);
-    }
+    keep(draft, id, r);
     Flow::Done
 }
 
+/// Remembers how far it is, unless it ended.
+fn keep(draft: &mut Draft<'_>, id: &ComponentId, r: Replacement) {
+    if let Some(record) = draft.record_mut(id)
+        && matches!(record.state, ComponentState::Replacing(_))
+    {
+        record.state = ComponentState::Replacing(r);
+    }
+}
+
 /// Whether the emptied slot holds the good file already: whoever came after an interrupted run filled it from staging
-/// (Q11), and that writes no memory. Where intruders were moved out, the good file may have been deployed next to them
+/// (Q11), and that writes no memory. Where duplicates were moved out, the good file may have been deployed next to them
 /// all along.
-fn filled(r: &Rollback, to: &Generation, standing: &DiskState) -> bool {
+fn filled(r: &Replacement, to: &Generation, standing: &DiskState) -> bool {
     let DiskState::Here(file) = standing else { return false };
     let good = file.content.as_ref().is_ok_and(|pod| pod.digest == to.pod_digest);
-    good && file.name == to.file_name && r.intruders.is_empty()
+    good && file.name == to.file_name && r.duplicates().is_empty()
 }
 
 /// Why what is to be put back must not be after all: the data were moved on since it was decided (R9). Once it is
 /// deployed, it is too late to ask; and data that cannot be read at this moment are asked again by act, before the
 /// action.
-fn barred(draft: &Draft<'_>, id: &ComponentId, r: &Rollback, to: &Generation, standing: &DiskState) -> Option<Barred> {
+fn barred(
+    draft: &Draft<'_>,
+    id: &ComponentId,
+    r: &Replacement,
+    to: &Generation,
+    standing: &DiskState,
+) -> Option<Barred> {
     let stands = match standing {
         DiskState::Here(file) => file.content.as_ref().is_ok_and(|pod| pod.digest == to.pod_digest),
         // Nothing is decided about a file that is being written.
@@ -126,22 +133,22 @@ fn barred(draft: &Draft<'_>, id: &ComponentId, r: &Rollback, to: &Generation, st
     };
     let record = draft.record(id).filter(|_| !stands)?;
     let data = data_of(draft, to);
-    // What was wanted in and does not stand, while a pod of it does, was refused by act.
-    let refused = r.stage == Stage::AwaitingServing && matches!(standing, DiskState::Here(_));
+    // What was wanted in and is not deployed, while another pod of it is, was refused by act.
+    let refused = matches!(r.stage, Stage::AwaitingServing { .. }) && matches!(standing, DiskState::Here(_));
     etcd_guard::may_return(record, to, &data).err().filter(|_| refused || !data.is_unknown())
 }
 
-/// Gives a rollback up. Where its slot was emptied already, what was there comes back first: a slot is never left
+/// Gives a replacement up. Where its slot was emptied already, what was there comes back first: a slot is never left
 /// empty.
-fn turn_back(draft: &mut Draft<'_>, id: &ComponentId, r: Rollback, standing: &DiskState, barred: Barred) {
-    let stood = r.from.and_then(|from| draft.record(id)?.generations.get(&from)).cloned();
-    if let (DiskState::Absent(_), Some(stood)) = (standing, stood.filter(|stood| stood.stored == Stored::Yes)) {
-        return want_in(draft, id, &stood);
+fn turn_back(draft: &mut Draft<'_>, id: &ComponentId, r: Replacement, standing: &DiskState, barred: Barred) {
+    let before = r.from().and_then(|from| draft.record(id)?.generations.get(&from)).cloned();
+    if let (DiskState::Absent(_), Some(before)) = (standing, before.filter(|before| before.stored == Stored::Yes)) {
+        return want_in(draft, id, &before);
     }
     let why = format!("{}; {}", r.why, barred.why);
     // What was to be put back is known-good nevertheless; it only may not open these data.
     draft.enter(id, ComponentState::Steady { good: fallback(draft, id, &r) }, &barred.why);
-    draft.hold_back(id, r.from, why, barred.next_step, Until::Person);
+    draft.hold_back(id, r.from(), why, barred.next_step, Until::Person);
 }
 
 /// A file that is neither what failed nor what is put back: the operator was here, and their file is a candidate like
@@ -149,12 +156,12 @@ fn turn_back(draft: &mut Draft<'_>, id: &ComponentId, r: Rollback, standing: &Di
 fn intervened(
     draft: &mut Draft<'_>,
     id: &ComponentId,
-    r: &Rollback,
+    r: &Replacement,
     to: &Generation,
     standing: &DiskState,
 ) -> Option<u32> {
     let DiskState::Here(file) = standing else { return None };
-    if r.intruders.contains(&file.name) {
+    if r.duplicates().contains(&file.name) {
         return None;
     }
     let pod = file.content.as_ref().ok()?.digest;
@@ -163,28 +170,30 @@ fn intervened(
     }
     let number = generations::register(draft, id, file)?;
     // What failed is still deployed, or is deployed again, until it has been taken out.
-    (Some(number) != r.from || r.stage > Stage::PuttingIn && r.stage != Stage::StoppingOld).then_some(number)
+    let gone = matches!(r.stage, Stage::RestartingKubelet(_) | Stage::AwaitingServing { .. });
+    (Some(number) != r.from() || gone).then_some(number)
 }
 
-fn park(draft: &mut Draft<'_>, id: &ComponentId, r: &mut Rollback) {
-    let next = if r.way == Way::InPlace { Stage::PuttingIn } else { Stage::TakingOut };
-    match parking::park(draft, id, r.in_stage) {
-        Parking::Done => r.enter(next),
-        Parking::UnderWay => {}
+fn stop_apiserver(draft: &mut Draft<'_>, id: &ComponentId, r: &Replacement) -> Option<Stage> {
+    let next = if r.method == Method::Rename { Stage::PuttingIn } else { Stage::TakingOut };
+    match stop_apiserver::stop(draft, id, r.in_stage) {
+        Progress::Done => Some(next),
+        Progress::UnderWay => None,
     }
 }
 
-fn take_out(draft: &mut Draft<'_>, id: &ComponentId, r: &mut Rollback, to: &Generation) {
+fn take_out(draft: &mut Draft<'_>, id: &ComponentId, r: &Replacement, to: &Generation) -> Option<Stage> {
     let files = &draft.scene.seen.manifests;
-    let intruders: Vec<String> = r.intruders.iter().filter(|name| files.file(name).is_some()).cloned().collect();
-    let own = files.file(&to.file_name).is_some() && r.intruders.is_empty();
-    // What failed may stand under another name than what it replaces.
-    let failed = r.from.and_then(|from| draft.record(id)?.generations.get(&from)).map(|from| from.file_name.clone());
-    let failed = failed.filter(|name| *name != to.file_name && files.file(name).is_some() && r.intruders.is_empty());
-    if intruders.is_empty() && !own && failed.is_none() {
-        return r.enter(Stage::AwaitingGone);
+    let moves_duplicates = !r.duplicates().is_empty();
+    let duplicates: Vec<String> = r.duplicates().iter().filter(|name| files.file(name).is_some()).cloned().collect();
+    let own = files.file(&to.file_name).is_some() && !moves_duplicates;
+    // What failed may have another name than what it replaces.
+    let failed = r.from().and_then(|from| draft.record(id)?.generations.get(&from)).map(|from| from.file_name.clone());
+    let failed = failed.filter(|name| *name != to.file_name && files.file(name).is_some() && !moves_duplicates);
+    if duplicates.is_empty() && !own && failed.is_none() {
+        return Some(Stage::AwaitingGone);
     }
-    for file_name in intruders {
+    for file_name in duplicates {
         draft.want(Step::MoveOut { component: id.clone(), file_name });
     }
     for file_name in own.then(|| to.file_name.clone()).into_iter().chain(failed) {
@@ -195,28 +204,41 @@ fn take_out(draft: &mut Draft<'_>, id: &ComponentId, r: &mut Rollback, to: &Gene
             successor_name: to.file_name.clone(),
         });
     }
+    None
 }
 
-fn await_gone(draft: &mut Draft<'_>, id: &ComponentId, r: &mut Rollback, to: &Generation) {
+fn await_gone(draft: &mut Draft<'_>, id: &ComponentId, r: &Replacement, to: &Generation) -> Option<Stage> {
     if !runs(draft, id) {
-        return r.enter(Stage::Settling);
+        return Some(Stage::Settling);
     }
-    if r.vacated.is_some() {
-        return vacancy::await_gone(draft, id, r, to);
+    if r.suspended_for().is_some() {
+        return suspension::await_gone(draft, id, r, to);
     }
     if r.in_stage >= to.termination_grace + draft.scene.policy.stop_margin {
         // It should have gone. The good file is written anyway: an empty slot helps nobody.
-        return r.enter(Stage::PuttingIn);
+        return Some(Stage::PuttingIn);
     }
     let etcd = draft.record(id).is_some_and(|record| record.role == Role::Etcd);
-    if r.in_stage >= draft.scene.policy.force_stop_after && !etcd && r.wish == Wish::Ours {
+    if r.in_stage >= draft.scene.policy.force_stop_after && !etcd && r.initiator() == Initiator::Agent {
         hasten(draft, id);
     }
+    None
 }
 
-fn put_in(draft: &mut Draft<'_>, id: &ComponentId, r: &mut Rollback, to: &Generation) {
+fn settle(draft: &Draft<'_>, id: &ComponentId, r: &Replacement) -> Option<Stage> {
+    let policy = draft.scene.policy;
+    // Something may have started meanwhile, which is no reason to leave the slot empty.
+    let due = r.in_stage >= policy.settle + policy.stop_margin;
+    let settled = due || !runs(draft, id) && r.in_stage >= policy.settle;
+    settled.then_some(if r.suspended_for().is_some() { Stage::Suspended } else { Stage::PuttingIn })
+}
+
+fn put_in(draft: &mut Draft<'_>, id: &ComponentId, r: &Replacement, to: &Generation) -> Stage {
     want_in(draft, id, to);
-    r.enter(if r.way == Way::Restart { Stage::StoppingOld } else { Stage::AwaitingServing });
+    match r.method {
+        Method::RenameAndRestartKubelet => Stage::StoppingOld(Startup::default()),
+        Method::Rename | Method::RemoveThenAdd => Stage::awaiting_serving(),
+    }
 }
 
 /// The files first: a pod that starts before them would read the wrong ones.
@@ -226,19 +248,26 @@ fn want_in(draft: &mut Draft<'_>, id: &ComponentId, to: &Generation) {
     draft.want(Step::PutIn { component: id.clone(), number: to.number, file_name: to.file_name.clone() });
 }
 
-fn stop_old(draft: &mut Draft<'_>, id: &ComponentId, r: &mut Rollback) {
+fn stop_old(draft: &mut Draft<'_>, id: &ComponentId, r: &Replacement, startup: &Startup) -> Option<Stage> {
     let old: Vec<String> = ready_sandboxes(draft, id).collect();
     if old.is_empty() || r.in_stage >= draft.scene.policy.stop_margin {
-        return r.enter(Stage::Nudging);
+        return Some(Stage::RestartingKubelet(startup.clone()));
     }
     for sandbox in old {
         draft.want(Step::StopSandbox { component: id.clone(), sandbox });
     }
+    None
 }
 
-/// A kubelet that was restarted since the good file was put in has read it. One that was restarted shortly before is given
-/// its time first, and may start the pod by itself meanwhile.
-fn nudge(draft: &mut Draft<'_>, id: &ComponentId, r: &mut Rollback, to: &Generation, standing: &DiskState) {
+/// Restarts a kubelet that starts nothing. One that was restarted since the good file was put in has read it. One that was
+/// restarted shortly before is given its time first, and may start the pod by itself meanwhile.
+fn restart_unresponsive(
+    draft: &mut Draft<'_>,
+    id: &ComponentId,
+    startup: &Startup,
+    to: &Generation,
+    standing: &DiskState,
+) -> Option<Stage> {
     let since = match standing {
         DiskState::Here(file) if file.content.as_ref().is_ok_and(|pod| pod.digest == to.pod_digest) => file.changed,
         // It is wanted again where it is not there.
@@ -248,11 +277,11 @@ fn nudge(draft: &mut Draft<'_>, id: &ComponentId, r: &mut Rollback, to: &Generat
     let started = settles && runs_of(draft, id).any(|run| run.created >= since);
     let done = kubelet_started_since(draft, since) || started;
     if settles && !done {
-        return;
+        return None;
     }
-    r.nudged = Nudged::Yes;
+    let next = Stage::AwaitingServing { startup: startup.clone(), kubelet_restarted: KubeletRestarted::Yes };
     if done {
-        return r.enter(Stage::AwaitingServing);
+        return Some(next);
     }
     if may_restart_kubelet(draft) {
         restart_kubelet(draft, id, "it does not start the pod of the deployed manifest");
@@ -264,22 +293,24 @@ fn nudge(draft: &mut Draft<'_>, id: &ComponentId, r: &mut Rollback, to: &Generat
         );
         draft.notice(id, Notice::KubeletUnresponsive, text);
     }
-    r.enter(Stage::AwaitingServing);
+    Some(next)
 }
 
 fn await_serving(
     draft: &mut Draft<'_>,
     id: &ComponentId,
-    mut r: Rollback,
+    r: &Replacement,
+    waiting: (Startup, KubeletRestarted),
     to: &Generation,
     standing: &DiskState,
 ) -> Flow {
     let policy = draft.scene.policy;
+    let (mut startup, kubelet_restarted) = waiting;
     let good_stands = match standing {
         DiskState::Here(file) => {
             generations::register(draft, id, file);
             if file.content.as_ref().is_ok_and(|pod| pod.digest == to.pod_digest) {
-                r.stood = Stood::Yes;
+                startup.seen_in_place = SeenInPlace::Yes;
             }
             true
         }
@@ -289,15 +320,15 @@ fn await_serving(
     if !good_stands {
         // It was deployed, and somebody broke it, took it away or put another next to it: that is its own action, and
         // meets the budget, the hold and the grace that it would meet at any other time.
-        if r.stood == Stood::Yes {
+        if startup.seen_in_place == SeenInPlace::Yes {
             let because = format!("generation {} was deployed, and somebody changed it before it served", r.to);
-            draft.enter(id, ComponentState::Steady { good: fallback(draft, id, &r) }, &because);
+            draft.enter(id, ComponentState::Steady { good: fallback(draft, id, r) }, &because);
             return Flow::LookAgain;
         }
         // A failed write is wanted again.
-        if let DiskState::Claimed { intruders, .. } = standing {
-            r.intruders = intruders.iter().map(|file| file.name.clone()).collect();
-            for file_name in r.intruders.clone() {
+        if let DiskState::Claimed { duplicates, .. } = standing {
+            startup.duplicates = duplicates.iter().map(|file| file.name.clone()).collect();
+            for file_name in startup.duplicates.clone() {
                 draft.want(Step::MoveOut { component: id.clone(), file_name });
             }
         } else {
@@ -306,22 +337,22 @@ fn await_serving(
     }
     let Some(assessment) = draft.assessment(id) else { return Flow::Done };
     if assessment.cause.is_none() {
-        r.crashes += assessment.crash.as_ref().map_or(0, Crash::own);
+        startup.crashes += assessment.crash.as_ref().map_or(0, Crash::own);
     }
     // Where only files were put back under a process that served all along, nothing starts again to read them: waiting
     // for that would end in stopping what serves (Q8).
-    let failed = r.from.and_then(|from| draft.record(id)?.generations.get(&from));
-    let only_files = r.way == Way::InPlace && failed.is_some_and(|failed| failed.pod_digest == to.pod_digest);
+    let failed = r.from().and_then(|from| draft.record(id)?.generations.get(&from));
+    let only_files = r.method == Method::Rename && failed.is_some_and(|failed| failed.pod_digest == to.pod_digest);
     let reads = only_files || matches!(assessment.reads, Reads::All | Reads::CannotTell { .. });
-    if good_stands && assessment.serving && reads && serves_its_data(draft, id, &r) {
-        finish(draft, id, &r);
+    if good_stands && assessment.serving && reads && serves_its_data(draft, id, r) {
+        finish(draft, id, r);
         return Flow::Done;
     }
-    if good_stands && assessment.serving && wrong_data::hold_replaced(draft, id, &r) {
+    if good_stands && assessment.serving && wrong_data::hold_replaced(draft, id, r) {
         return Flow::Done;
     }
     let deadline = policy.deadline_of(Some(to));
-    if r.crashes >= policy.max_crashes || r.in_stage >= deadline {
+    if startup.crashes >= policy.max_crashes || r.in_stage >= deadline {
         let evidence = assessment.evidence.join("; ");
         let why = format!("generation {} was deployed and does not serve either: {evidence}", r.to);
         let next = format!("`lastgood explain {id}`; earlier generations: `lastgood history {id}`");
@@ -329,12 +360,14 @@ fn await_serving(
         return Flow::Done;
     }
     let unstarted = matches!(assessment.reads, Reads::Nothing | Reads::Other { .. }) && assessment.crash.is_none();
-    if unstarted && r.in_stage >= patience(draft) && r.nudged == Nudged::NotYet && !has_reacted(draft, id) {
-        r.enter(Stage::StoppingOld);
+    let unresponsive = unstarted && r.in_stage >= patience(draft) && !has_reacted(draft, id);
+    let mut next = r.clone();
+    if unresponsive && kubelet_restarted == KubeletRestarted::NotYet {
+        next.enter(Stage::StoppingOld(startup));
+    } else {
+        next.stage = Stage::AwaitingServing { startup, kubelet_restarted };
     }
-    if let Some(record) = draft.record_mut(id) {
-        record.state = ComponentState::RollingBack(r);
-    }
+    keep(draft, id, next);
     Flow::Done
 }
 
@@ -342,7 +375,7 @@ fn await_serving(
 const SAYS_WITHIN: Duration = Duration::from_secs(10);
 
 /// Whether what was put back serves the data on record, as far as it has said so.
-fn serves_its_data(draft: &mut Draft<'_>, id: &ComponentId, r: &Rollback) -> bool {
+fn serves_its_data(draft: &mut Draft<'_>, id: &ComponentId, r: &Replacement) -> bool {
     match draft.trust(id) {
         DataTrust::OnRecord => true,
         DataTrust::NotTold => r.in_stage >= SAYS_WITHIN,
@@ -351,12 +384,12 @@ fn serves_its_data(draft: &mut Draft<'_>, id: &ComponentId, r: &Rollback) -> boo
 }
 
 /// The good pod serves.
-fn finish(draft: &mut Draft<'_>, id: &ComponentId, r: &Rollback) {
+fn finish(draft: &mut Draft<'_>, id: &ComponentId, r: &Replacement) {
     draft.clear_notice(id, Notice::KubeletUnresponsive);
     if draft.record(id).is_some_and(|record| record.pin() == Some(r.to)) {
         draft.clear_notice(id, Notice::PinPassedOver);
     }
-    let because = match r.vacated {
+    let because = match r.suspended_for() {
         Some(_) => format!("generation {} serves again; it was stopped for a while: {}", r.to, r.why),
         None => format!("generation {} serves again; it was rolled back because {}", r.to, r.why),
     };
