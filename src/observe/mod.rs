@@ -690,7 +690,7 @@ mod tests {
         let pki = testing::Pki::new(root.path());
         pki.sign("server", "ca", 5);
         let manifest = format!(
-            "{{apiVersion: v1, kind: Pod, metadata: {{name: etcd, namespace: kube-system}}, spec: {{volumes: [{{name: v, \
+            "--- {{apiVersion: v1, kind: Pod, metadata: {{name: etcd, namespace: kube-system}}, spec: {{volumes: [{{name: v, \
              hostPath: {{path: {}}}}}], containers: [{{name: etcd, image: i, volumeMounts: [{{name: v, mountPath: /pki}}], \
              command: [etcd, --cert-file=/pki/server.crt, --trusted-ca-file=/pki/none.crt]}}]}}}}",
             root.path().display()

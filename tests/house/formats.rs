@@ -231,9 +231,13 @@ fn what_is_recorded_of_the_fields_is_complete() {
     let sources = sources();
     let memory = listed(&sources, "src/model/memory.rs", "Memory");
     // The body, a type of a map in a vector in a tuple of another file, an attribute and a variant.
-    for part in
-        ["Memory\n", "  change_set: Option<ChangeSet> [default", "ComponentState [", "  Held\n    0: Held\n", "ClosureFile\n"]
-    {
+    for part in [
+        "Memory\n",
+        "  change_set: Option<ChangeSet> [default",
+        "ComponentState [",
+        "  Held\n    0: Held\n",
+        "ClosureFile\n",
+    ] {
         assert!(memory.contains(part), "{part:?} is missing in\n{memory}");
     }
     assert!(memory.starts_with("Memory\n"), "{memory}");
