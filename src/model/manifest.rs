@@ -15,7 +15,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::component::is_dns_name;
-use super::{ComponentId, Digest, FileFault, Role, kubelet_yaml};
+use super::predictions::predict;
+use super::{ComponentId, Digest, FileFault, Prediction, Role, kubelet_yaml};
 
 /// The largest manifest the kubelet reads (`maxConfigLength` in its `pkg/kubelet/config/file.go`), in bytes.
 pub const MAX_BYTES: u64 = 10 << 20;
@@ -58,6 +59,8 @@ pub struct Manifest {
     pub pod: Pod,
     /// Of the decoded document: equal for bytes that decode to the same pod.
     pub digest: Digest,
+    /// What the kubelet is expected to refuse of it. Told, and no reason to undo anything (Q16).
+    pub predicted: Vec<Prediction>,
     /// The file, byte for byte: what is kept and what is put back.
     pub raw: Arc<[u8]>,
 }
@@ -87,7 +90,8 @@ impl Manifest {
         let id = validate(&pod).map_err(|error| FileFault::InvalidPod { error })?;
         let digest = Digest::of(document.to_string().as_bytes());
         let role = main_program(&pod).and_then(|program| Role::of_program(&program)).unwrap_or(Role::Other);
-        Ok(Self { id, role, pod, digest, raw })
+        let predicted = predict(&pod);
+        Ok(Self { id, role, pod, digest, predicted, raw })
     }
 
     fn spec(&self) -> Option<&PodSpec> {
