@@ -14,6 +14,7 @@
 //!                    restarts.rs: restarts what has cached other data
 //!   a request        request.rs, pin.rs, quarantine.rs, vacancy_request.rs
 //!   notices          members.rs: of etcd    environment.rs: of the node    features.rs    inhibitors.rs: why nothing is changed
+//!                    predicted.rs: what the kubelet is expected to refuse
 //!   a downgrade      newer_state.rs: the state of a newer lastgood stays unchanged
 //!   leaves           disk_state.rs: what the directory contains    pods.rs    kubelet.rs    lookup.rs
 //!                    generations.rs: stored, proven, published, removed
@@ -44,6 +45,7 @@ mod parking;
 mod peer_quorum;
 mod pin;
 mod pods;
+mod predicted;
 mod probation;
 mod quarantine;
 mod renewal;
@@ -128,6 +130,7 @@ pub fn decide(scene: Scene<'_>, memory: &Memory, request: Option<&Request>) -> (
         parking::release(&mut draft);
         members::tell(&mut draft);
         features::tell(&mut draft);
+        predicted::tell(&mut draft);
         restarts::follow(&mut draft);
         wrong_data::tell(&mut draft);
     }

@@ -5,7 +5,9 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::kubelet_yaml::Undecodable;
-use super::manifest::MAX_BYTES;
+
+/// The largest manifest the kubelet reads (`maxConfigLength` in its `pkg/kubelet/config/file.go`), in bytes.
+pub const MAX_BYTES: u64 = 10 << 20;
 
 /// Why a file in the manifest directory holds no pod.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -15,11 +15,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::component::is_dns_name;
+pub use super::file_fault::MAX_BYTES;
 use super::predictions::predict;
 use super::{ComponentId, Digest, FileFault, Prediction, Role, kubelet_yaml};
-
-/// The largest manifest the kubelet reads (`maxConfigLength` in its `pkg/kubelet/config/file.go`), in bytes.
-pub const MAX_BYTES: u64 = 10 << 20;
 
 /// The namespace of a static pod that names none (`pkg/kubelet/config/common.go`).
 const DEFAULT_NAMESPACE: &str = "default";
@@ -59,7 +57,7 @@ pub struct Manifest {
     pub pod: Pod,
     /// Of the decoded document: equal for bytes that decode to the same pod.
     pub digest: Digest,
-    /// What the kubelet is expected to refuse of it. Told, and no reason to undo anything (Q16).
+    /// What the kubelet is expected to refuse of it. It is reported, and no reason to undo anything (Q16).
     pub predicted: Vec<Prediction>,
     /// The file, byte for byte: what is kept and what is put back.
     pub raw: Arc<[u8]>,

@@ -33,8 +33,10 @@ pub mod observation;
 pub mod plan;
 pub mod policy;
 pub mod predictions;
+pub mod preflight;
 pub mod reading;
 pub mod snapshot;
+pub mod unknown_fields;
 pub mod verdict;
 pub mod versions;
 

@@ -422,7 +422,9 @@ impl World {
         let mut wanted: BTreeMap<ComponentId, (String, String)> = BTreeMap::new();
         for (file, (text, _)) in &self.files {
             let text = text.replace(", x: {a: b:}", "");
-            if let Ok(manifest) = self.parse(&text) {
+            if let Ok(manifest) = self.parse(&text)
+                && manifest.predicted.is_empty()
+            {
                 wanted.insert(manifest.id, (text, file.clone()));
             }
         }

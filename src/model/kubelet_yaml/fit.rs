@@ -8,7 +8,7 @@ use super::Undecodable;
 
 /// What a document says it is: (`apiVersion`, `kind`). The kubelet looks for the two in any case before it decodes the rest.
 pub(in crate::model) fn group_version_kind(document: &Map<String, Value>) -> Result<(String, String), Undecodable> {
-    let says = |name: &str| match document.iter().filter(|(key, _)| key.eq_ignore_ascii_case(name)).next_back() {
+    let says = |name: &str| match document.iter().rfind(|(key, _)| key.eq_ignore_ascii_case(name)) {
         None | Some((_, Value::Null)) => Ok(String::new()),
         Some((_, Value::String(text))) => Ok(text.clone()),
         Some((key, _)) => Err(Undecodable::Refused(format!("{key}: text belongs there"))),

@@ -1,4 +1,4 @@
-//! What the kubelet's validation refuses of a pod that decodes: a prediction of its own answer, in its own words.
+//! What the kubelet's validation refuses of a pod that decodes: a prediction of the kubelet's answer, in its words.
 //!
 //! ```text
 //!   Pod ─┬─ mod.rs        metadata, volumes, what belongs to the pod
@@ -9,7 +9,7 @@
 //! The kubelet defaults a static pod, validates it as the API server does (`ValidatePodCreate` in
 //! `pkg/apis/core/validation/validation.go`) and drops it at its next scan where that finds anything; no container and no
 //! log tells of it. These are the rules for what kubeadm, kubespray and RKE2 write, not all of that file. A prediction is
-//! told and undoes nothing: the kubelet decides (Q16), and its journal says so (`model/kubelet_log`).
+//! reported and undoes nothing: the kubelet decides (Q16), and its journal says so (`model/kubelet_log`).
 
 mod container;
 mod references;

@@ -1,3 +1,5 @@
+//! The sentences are those of kubernetes' `pkg/apis/core/validation`, and of its `field.Error`.
+
 use super::*;
 use crate::model::Manifest;
 

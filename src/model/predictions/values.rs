@@ -1,20 +1,26 @@
 //! The forms of names and quantities, and the kubelet's sentences about those that have another
 //! (`k8s.io/apimachinery/pkg/util/validation`, `pkg/api/resource`).
 
-use crate::model::component::is_dns_name;
-
 type Faults = Vec<String>;
 
 fn longer_than(value: &str, most: usize) -> Option<String> {
     (value.len() > most).then(|| format!("must be no more than {most} characters"))
 }
 
+fn is_label(value: &str) -> bool {
+    let edge = |b: Option<&u8>| b.is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+    let bytes = value.as_bytes();
+    bytes.iter().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || *b == b'-')
+        && edge(bytes.first())
+        && edge(bytes.last())
+}
+
 /// RFC 1123 label: a container, a volume, a namespace.
 pub(super) fn dns_label(value: &str) -> Faults {
     let mut faults: Faults = longer_than(value, 63).into_iter().collect();
-    if value.contains('.') && is_dns_name(value) {
+    if value.contains('.') && dns_subdomain(value).is_empty() {
         faults.push("must not contain dots".to_owned());
-    } else if value.contains('.') || !is_dns_name(&value[..value.floor_char_boundary(253)]) {
+    } else if value.contains('.') || !is_label(value) {
         faults.push(
             "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end \
              with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is \
@@ -28,13 +34,6 @@ pub(super) fn dns_label(value: &str) -> Faults {
 /// RFC 1123 subdomain: an object of the API server.
 pub(super) fn dns_subdomain(value: &str) -> Faults {
     let mut faults: Faults = longer_than(value, 253).into_iter().collect();
-    let is_label = |label: &str| {
-        let edge = |b: Option<&u8>| b.is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
-        let bytes = label.as_bytes();
-        bytes.iter().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || *b == b'-')
-            && edge(bytes.first())
-            && edge(bytes.last())
-    };
     if !value.split('.').all(is_label) {
         faults.push(
             "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start \
