@@ -31,6 +31,7 @@ mod leases;
 mod mounts;
 mod node;
 mod places;
+mod preflight;
 mod probes;
 mod runtime;
 #[cfg(test)]
@@ -61,6 +62,7 @@ use self::leases::Leases;
 use self::mounts::Mounts;
 use self::node::{Listeners, Signs};
 pub use self::places::{DirAccess, Directories, places};
+pub use self::preflight::preflight;
 pub use self::probes::etcd::EtcdEndpoint;
 use self::probes::member::Members;
 use self::probes::plan::{self, Fallback, Manifests, ProbeKind, ProbeSpec};
