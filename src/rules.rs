@@ -173,7 +173,8 @@
 //! What the kubelet accepts, runs or refuses is the fact; lastgood's own parser and validation only predict it. The
 //! kubelet's last messages are read before anything is blamed.
 //! * `q16_nothing_is_undone_before_the_kubelet_has_shown_that_it_does_not_run_it`
-//! * `q16_only_what_no_parser_finds_a_document_in_is_surely_not_run`
+//! * `q16_what_is_expected_to_be_refused_is_told_at_once_and_undone_only_like_any_other_candidate`
+//! * `q16_what_the_kubelet_decodes_decodes_and_what_no_kubelet_decodes_is_surely_not_run`
 //! * `q16_what_the_kubelet_refuses_comes_back_when_it_has_shown_that`
 //! * `q16_what_the_kubelet_runs_and_lastgood_cannot_read_is_told_and_left_alone`
 //!

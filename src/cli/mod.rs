@@ -6,6 +6,7 @@
 //! ```
 
 mod certs;
+mod check;
 mod config;
 mod diff;
 mod doctor;
@@ -213,6 +214,19 @@ pub enum Command {
         #[arg(short, long, value_enum, default_value_t)]
         output: Format,
     },
+    /// Check a manifest before it is deployed: whether the kubelet accepts it, and whether its pod can start on this node;
+    /// exit code 5 when not
+    #[command(
+        after_help = "EXAMPLES\n  lastgood check /root/kube-apiserver.yaml\n  sed 's/:3.5.16/:3.5.17/' /etc/kubernetes/manifests/etcd.yaml | lastgood check -\n  lastgood check -o json *.yaml"
+    )]
+    Check {
+        /// Manifest to check, for example /root/kube-apiserver.yaml; `-` for standard input
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+        /// Output format
+        #[arg(short, long, value_enum, default_value_t)]
+        output: Format,
+    },
     /// Print the status as metrics in Prometheus' text format, as metrics.textfile holds them
     #[command(after_help = "EXAMPLES\n  lastgood metrics | grep lastgood_verdict")]
     Metrics,
@@ -390,6 +404,7 @@ async fn command(command: Command, loaded: Loaded) -> Result<Exit, Failure> {
         }
         Command::Resume { component, dry_run } => pause::resume(settings, component, dry_run.into()).await,
         Command::Certs(command) => certs::certs(settings, &command),
+        Command::Check { files, output } => check::check_files(settings, &files, output).await,
         Command::Doctor { output } => doctor::doctor(&loaded, output).await,
         Command::Metrics => metrics::metrics(settings).await,
         Command::Config(config) => config::config(&loaded, &config),

@@ -14,6 +14,7 @@
 //!                    restarts.rs: restarts what has cached other data
 //!   a request        request.rs, pin.rs, quarantine.rs, suspension_request.rs
 //!   notices          members.rs: of etcd    environment.rs: of the node    features.rs    inhibitors.rs: why nothing is changed
+//!                    predicted.rs: what the kubelet is expected to refuse
 //!   a downgrade      newer_state.rs: the state of a newer lastgood stays unchanged
 //!   leaves           disk_state.rs: what the directory contains    pods.rs    kubelet.rs    lookup.rs
 //!                    generations.rs: stored, proven, published, removed
@@ -43,6 +44,7 @@ mod pace;
 mod peer_quorum;
 mod pin;
 mod pods;
+mod predicted;
 mod probation;
 mod quarantine;
 mod renewal;
@@ -138,6 +140,7 @@ fn pass<A>(scene: Scene<'_>, memory: &Memory, request: impl FnOnce(&mut Draft<'_
         stop_apiserver::release(&mut draft);
         members::tell(&mut draft);
         features::tell(&mut draft);
+        predicted::tell(&mut draft);
         restarts::follow(&mut draft);
         wrong_data::tell(&mut draft);
     }

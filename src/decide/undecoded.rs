@@ -104,7 +104,7 @@ pub(super) fn step(draft: &mut Draft<'_>, id: &ComponentId, file: &Arc<ManifestF
 fn meanwhile(draft: &Draft<'_>, id: &ComponentId, kubelet: &Kubelet, back: u32) -> String {
     let comes_back = format!("lastgood deploys generation {back}");
     let patience = patience(draft, id).as_secs();
-    let mend = format!("write its fields as YAML 1.2 has them (`true`, not `yes`); `lastgood diff {id}` compares");
+    let mend = format!("write it without what is named here; `lastgood diff {id}` compares");
     match kubelet {
         Kubelet::Runs => format!(
             "the kubelet runs a pod of it, so lastgood leaves it, and it cannot become known-good; next: {mend}, \

@@ -29,7 +29,7 @@ pub(super) fn at(second: i64) -> Timestamp {
 
 fn manifest(name: &str) -> String {
     format!(
-        "{{apiVersion: v1, kind: Pod, metadata: {{name: {name}, namespace: kube-system}}, spec: {{hostNetwork: true, containers: \
+        "--- {{apiVersion: v1, kind: Pod, metadata: {{name: {name}, namespace: kube-system}}, spec: {{hostNetwork: true, containers: \
          [{{name: {name}, image: i, command: [{name}, --secure-port=1000, '--etcd-servers=https://127.0.0.1:2379', \
          '--listen-client-urls=https://127.0.0.1:2379'], startupProbe: {{failureThreshold: 24, periodSeconds: 10}}}}]}}}}"
     )

@@ -393,12 +393,12 @@ mod tests {
 
     #[test]
     fn the_files_that_flags_name_are_found_on_the_host() {
-        let text = "{apiVersion: v1, kind: Pod, metadata: {name: kube-apiserver, namespace: kube-system}, spec: {\
+        let text = "apiVersion: v1\nkind: Pod\nmetadata: {name: kube-apiserver, namespace: kube-system}\nspec: {\
                     volumes: [{name: v, hostPath: {path: /host/pki}}], containers: [{name: a, image: i, \
                     volumeMounts: [{name: v, mountPath: /pki}], command: [kube-apiserver, --tls-cert-file=/pki/a.crt, \
                     --tls-private-key-file=/pki/a.key, --etcd-cafile=/pki/etcd/ca.crt, '--tls-sni-cert-key=/pki/s.crt,/pki/s.key', \
                     --kubelet-client-certificate=/pki/k.crt, --client-ca-file=/in/the/image.crt, \
-                    --authentication-kubeconfig=/pki/x.conf]}]}}";
+                    --authentication-kubeconfig=/pki/x.conf]}]}";
         let manifest = Manifest::parse(text.as_bytes().into()).unwrap();
         let paths = |set: BTreeSet<PathBuf>| set.iter().map(|path| path.display().to_string()).collect::<Vec<_>>();
         let certificates = ["/host/pki/a.crt", "/host/pki/etcd/ca.crt", "/host/pki/k.crt", "/host/pki/s.crt"];

@@ -1,104 +1,29 @@
 //! A static pod manifest, parsed as the kubelet parses it (`pkg/kubelet/config/file.go`, `common.go`): the first
-//! document, YAML or JSON, whatever the file's extension.
+//! document, YAML 1.1 or JSON (`model/kubelet_yaml`), whatever the file's extension.
 //!
 //! Two files define the same pod if they decode to the same value: the kubelet derives the UID from the decoded pod, so
 //! comments and white space cause no restart. [`Manifest::digest`] follows this, but covers the whole decoded document,
 //! so that a field newer than this program still counts as a change.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
-use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::component::is_dns_name;
-use super::{ComponentId, Digest, Role};
-
-/// The largest manifest the kubelet reads (`maxConfigLength` in its `pkg/kubelet/config/file.go`), in bytes.
-pub const MAX_BYTES: u64 = 10 << 20;
+pub use super::file_fault::MAX_BYTES;
+use super::predictions::predict;
+use super::{ComponentId, Digest, FileFault, Prediction, Role, kubelet_yaml};
 
 /// The namespace of a static pod that names none (`pkg/kubelet/config/common.go`).
 const DEFAULT_NAMESPACE: &str = "default";
 
 /// What the kubelet allows a pod for termination when the manifest does not say: 30 s.
 const DEFAULT_TERMINATION_GRACE: Duration = Duration::from_secs(30);
-
-/// Why a file in the manifest directory holds no pod.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", tag = "fault")]
-pub enum FileFault {
-    /// No bytes, or nothing but white space and comments.
-    Empty,
-    /// Larger than the kubelet reads.
-    TooLarge {
-        /// Its size in bytes.
-        bytes: u64,
-    },
-    /// Neither YAML nor JSON.
-    NotYaml {
-        /// The parser's sentence, with line and column.
-        error: String,
-    },
-    /// Parses, and is something else than a v1 Pod.
-    NotAPod {
-        /// What it says it is.
-        kind: String,
-    },
-    /// A Pod that the kubelet refuses.
-    InvalidPod {
-        /// Which field, and why.
-        error: String,
-    },
-    /// A directory; the kubelet does not enter it.
-    Directory,
-    /// A symbolic link that leads nowhere.
-    DanglingLink {
-        /// Where it points.
-        target: String,
-    },
-    /// A fifo, socket or device.
-    Special { kind: String },
-    /// It could not be read.
-    Unreadable {
-        /// The system's word.
-        error: String,
-    },
-}
-
-impl fmt::Display for FileFault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Empty => f.write_str("is empty"),
-            Self::TooLarge { bytes } => write!(f, "is {bytes} bytes, more than the kubelet reads ({MAX_BYTES})"),
-            Self::NotYaml { error } => write!(f, "is neither YAML nor JSON: {error}"),
-            Self::NotAPod { kind } => write!(f, "is {kind}, not a v1 Pod"),
-            Self::InvalidPod { error } => write!(f, "is not a valid Pod: {error}"),
-            Self::Directory => f.write_str("is a directory"),
-            Self::DanglingLink { target } => write!(f, "is a symbolic link to {target}, which does not exist"),
-            Self::Special { kind } => write!(f, "is a {kind}, not a regular file"),
-            Self::Unreadable { error } => write!(f, "cannot be read: {error}"),
-        }
-    }
-}
-
-impl FileFault {
-    /// Whether the kubelet may run a pod from such a file nevertheless (Q16). Our YAML is 1.2, the kubelet's is 1.1: it
-    /// takes `yes` for a boolean, `0444` for an octal number, `<<` for a merge and UTF-16 for text. Whatever has a
-    /// document in it that merely is no Pod to us may be one to the kubelet. Where there is no document, there is none
-    /// for the kubelet either: its scanner and ours are both ports of libyaml.
-    pub fn kubelet_may_run(&self) -> bool {
-        match self {
-            Self::NotAPod { .. } | Self::InvalidPod { .. } => true,
-            Self::Empty | Self::TooLarge { .. } | Self::NotYaml { .. } | Self::Directory => false,
-            Self::DanglingLink { .. } | Self::Special { .. } | Self::Unreadable { .. } => false,
-        }
-    }
-}
 
 /// Which data a generation serves. A rollback never changes it (Q1).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -132,6 +57,8 @@ pub struct Manifest {
     pub pod: Pod,
     /// Of the decoded document: equal for bytes that decode to the same pod.
     pub digest: Digest,
+    /// What the kubelet is expected to refuse of it. It is reported, and no reason to undo anything (Q16).
+    pub predicted: Vec<Prediction>,
     /// The file, byte for byte: what is kept and what is put back.
     pub raw: Arc<[u8]>,
 }
@@ -146,24 +73,23 @@ impl Manifest {
         if raw.len() as u64 > MAX_BYTES {
             return Err(FileFault::TooLarge { bytes: raw.len() as u64 });
         }
-        let text = std::str::from_utf8(&raw).map_err(|error| not_utf8(&raw, error))?;
-        let document = first_document::<Value>(text)?;
-        let document = match document {
+        let document = kubelet_yaml::to_json(&raw)?;
+        let (version, kind) = match &document {
             Value::Null => return Err(FileFault::Empty),
-            Value::Object(_) => canonical(document),
-            other => {
-                return Err(FileFault::NotAPod { kind: format!("a plain {}", json_kind(&other)) });
-            }
+            Value::Object(top) => kubelet_yaml::group_version_kind(top)?,
+            other => return Err(FileFault::NotAPod { kind: format!("a plain {}", json_kind(other)) }),
         };
-        let says = |key: &str| document.get(key).and_then(Value::as_str).unwrap_or("nothing").to_owned();
-        if says("kind") != "Pod" || says("apiVersion") != "v1" {
-            return Err(FileFault::NotAPod { kind: format!("{}/{}", says("apiVersion"), says("kind")) });
+        if (version.as_str(), kind.as_str()) != ("v1", "Pod") {
+            let or_nothing = |text: String| if text.is_empty() { "nothing".to_owned() } else { text };
+            return Err(FileFault::NotAPod { kind: format!("{}/{}", or_nothing(version), or_nothing(kind)) });
         }
-        let pod: Pod = first_document(text)?;
+        let pod = kubelet_yaml::fit(&document)?;
+        let document = canonical(document);
         let id = validate(&pod).map_err(|error| FileFault::InvalidPod { error })?;
         let digest = Digest::of(document.to_string().as_bytes());
         let role = main_program(&pod).and_then(|program| Role::of_program(&program)).unwrap_or(Role::Other);
-        Ok(Self { id, role, pod, digest, raw })
+        let predicted = predict(&pod);
+        Ok(Self { id, role, pod, digest, predicted, raw })
     }
 
     fn spec(&self) -> Option<&PodSpec> {
@@ -380,45 +306,6 @@ fn validate(pod: &Pod) -> Result<ComponentId, String> {
     Ok(ComponentId::new(namespace, name))
 }
 
-/// The first document of a YAML stream, or the JSON text. Only the first counts, and what is deployed behind it (a
-/// trailing `---`, say) must not fail the whole.
-fn first_document<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, FileFault> {
-    if text.trim_start().starts_with('{') {
-        // Tabs are white space in JSON and an error in YAML.
-        if let Ok(value) = serde_json::from_str(text) {
-            return Ok(value);
-        }
-    }
-    let mut documents = serde_yaml::Deserializer::from_str(text);
-    let first = documents.next().ok_or(FileFault::Empty)?;
-    if text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#')) {
-        return Err(FileFault::Empty);
-    }
-    T::deserialize(first).map_err(|error| {
-        let error = error.to_string();
-        if has_document(text) { FileFault::InvalidPod { error } } else { FileFault::NotYaml { error } }
-    })
-}
-
-/// Whether a text begins with a YAML document, whatever it holds. Nothing of it is taken for a value, so that what fails
-/// here is its syntax (or an alias without an anchor), and no matter of types, tags, keys, depth or size.
-fn has_document(text: &str) -> bool {
-    serde_yaml::Deserializer::from_str(text).next().is_some_and(|first| IgnoredAny::deserialize(first).is_ok())
-}
-
-/// Bytes that are not UTF-8. With the byte order mark of another encoding they are text to the kubelet's parser. It stops
-/// at the end of the first document, so that what it cannot decode behind that does not matter to it.
-fn not_utf8(raw: &[u8], error: std::str::Utf8Error) -> FileFault {
-    const MARKS: [&[u8]; 3] = [b"\xff\xfe", b"\xfe\xff", b"\0\0\xfe\xff"];
-    if MARKS.iter().any(|mark| raw.starts_with(mark)) {
-        return FileFault::InvalidPod { error: "it is UTF-16 or UTF-32 text, and only UTF-8 is read".to_owned() };
-    }
-    let error = format!("not UTF-8 text: {error}");
-    let before = raw.utf8_chunks().next().map_or("", |chunk| chunk.valid());
-    let ended = before.lines().skip(1).any(|line| line.starts_with("---") || line.starts_with("..."));
-    if ended { FileFault::InvalidPod { error } } else { FileFault::NotYaml { error } }
-}
-
 /// The document without what decodes to nothing: nulls, and the status, which the kubelet overwrites.
 fn canonical(document: Value) -> Value {
     let mut document = without_nulls(document);
@@ -502,7 +389,8 @@ status: {}
         same(&format!("# a comment\n{ETCD}"), "a comment");
         same(&format!("{ETCD}---\n"), "a trailing document mark");
         same(&ETCD.replace("status: {}", "status: null"), "a status");
-        same(&serde_json::to_string_pretty(&first_document::<Value>(ETCD).unwrap()).unwrap(), "the same in JSON");
+        let json = kubelet_yaml::to_json(ETCD.as_bytes()).unwrap();
+        same(&serde_json::to_string_pretty(&json).unwrap(), "the same in JSON");
         assert_ne!(parse(&ETCD.replace("m1", "m2")).unwrap().digest, etcd, "a flag");
         let newer = ETCD.replace("  containers:", "  fieldOfTheFuture: true\n  containers:");
         assert_ne!(parse(&newer).unwrap().digest, etcd, "a field this program does not know");
@@ -535,40 +423,93 @@ status: {}
     }
 
     #[test]
-    fn q16_only_what_no_parser_finds_a_document_in_is_surely_not_run() {
-        let may = |bytes: &[u8]| Manifest::parse(bytes.into()).err().map(|fault| fault.kubelet_may_run());
+    fn digests_are_those_that_earlier_versions_stored() {
+        let digest = |raw: &[u8]| Manifest::parse(raw.into()).unwrap().digest.short();
+        assert_eq!(digest(ETCD.as_bytes()), "05fb8dd0fa4e");
+        let kubeadm = |name: &str| {
+            let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/cluster/manifests");
+            digest(&std::fs::read(format!("{directory}/{name}.yaml")).unwrap())
+        };
+        assert_eq!(kubeadm("etcd"), "e1dd8907acfe");
+        assert_eq!(kubeadm("kube-apiserver"), "e6c213a5efd3");
+        assert_eq!(kubeadm("kube-controller-manager"), "2a30e51b94f6");
+        assert_eq!(kubeadm("kube-scheduler"), "b453bbf36199");
+    }
+
+    #[test]
+    fn q16_what_the_kubelet_decodes_decodes_and_what_no_kubelet_decodes_is_surely_not_run() {
+        use Kubelet::{MayRun, Refuses, Takes};
+        #[derive(Debug, PartialEq)]
+        enum Kubelet {
+            Takes,
+            Refuses,
+            MayRun,
+        }
+        let asked = |bytes: &[u8]| match Manifest::parse(bytes.into()) {
+            Ok(_) => Takes,
+            Err(fault) if fault.kubelet_may_run() => MayRun,
+            Err(_) => Refuses,
+        };
         let utf16 = |text: &str| text.encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<u8>>();
         let with = |from: &str, to: &str| ETCD.replace(from, to).into_bytes();
         let deep = format!("deep: {}{}\n{ETCD}", "[".repeat(300), "]".repeat(300));
         let flow = |open: &str| with("  containers:", &format!("  {open}\n  containers:"));
-        let rows: Vec<(&str, Vec<u8>, bool)> = vec![
-            ("a boolean of YAML 1.1", with("spec:\n", "spec:\n  hostNetwork: yes\n"), true),
-            ("a boolean in quotes", with("spec:\n", "spec:\n  hostNetwork: 'on'\n"), true),
-            ("an octal number", with("failureThreshold: 24", "failureThreshold: 024"), true),
-            ("a number of base 60", with("initialDelaySeconds: 10", "initialDelaySeconds: 1:30"), true),
-            ("a number with underscores", with("failureThreshold: 24", "failureThreshold: 2_4"), true),
-            ("a merge key", with("metadata:\n", "x: &l {a: b}\nmetadata:\n  labels: {<<: *l}\n"), true),
-            ("a tag of one's own", with("kind: Pod", "kind: !pod Pod"), true),
-            ("a binary value", with("name: etcd\n  namespace", "name: !!binary ZXRjZA==\n  namespace"), true),
-            ("a key that is a list", with("spec:\n", "? [a]\n: b\nspec:\n"), true),
-            ("deeper than we go", deep.into_bytes(), true),
-            ("UTF-16 with a byte order mark", [vec![0xff, 0xfe], utf16(ETCD)].concat(), true),
-            ("bytes that are no text behind the first document", [ETCD.as_bytes(), b"---\n\xff"].concat(), true),
-            ("no containers", b"apiVersion: v1\nkind: Pod\nmetadata: {name: p}\n".to_vec(), true),
-            ("another kind", b"apiVersion: apps/v1\nkind: Deployment\n".to_vec(), true),
-            ("UTF-16 without a byte order mark", utf16(ETCD), false),
-            ("bytes that are no text", [b"# \xff\n", ETCD.as_bytes()].concat(), false),
-            ("what a power cut leaves", vec![0; 4096], false),
-            ("nothing", Vec::new(), false),
-            ("an open list", flow("x: ["), false),
-            ("an open quote", flow("x: 'y"), false),
-            ("an alias without an anchor", flow("x: *y"), false),
-            ("a tab before a key", with("  containers:", "\tcontainers:"), false),
-            ("two colons", flow("x: y: z"), false),
-            ("an indentation that was not there before", with("  namespace", "   namespace"), false),
+        let env = |value: &str| with("    command:", &format!("    env: [{{name: A, value: {value}}}]\n    command:"));
+        let json = serde_json::to_string(&kubelet_yaml::to_json(ETCD.as_bytes()).unwrap()).unwrap();
+        let rows: Vec<(&str, Vec<u8>, Kubelet)> = vec![
+            ("a boolean of YAML 1.1", with("spec:\n", "spec:\n  hostNetwork: yes\n"), Takes),
+            ("a boolean in quotes", with("spec:\n", "spec:\n  hostNetwork: 'on'\n"), Refuses),
+            ("a boolean for a text", env("yes"), Refuses),
+            ("a number for a text", env("5"), Refuses),
+            ("a time for a text", env("2001-01-01"), Takes),
+            ("base 60 for a text", env("1:30"), Takes),
+            ("a tagged text", env("!!str yes"), Takes),
+            ("an octal number", with("failureThreshold: 24", "failureThreshold: 024"), Takes),
+            ("a number of base 60", with("initialDelaySeconds: 10", "initialDelaySeconds: 1:30"), Refuses),
+            ("a number with underscores", with("failureThreshold: 24", "failureThreshold: 2_4"), Takes),
+            ("a whole number with an exponent", with("failureThreshold: 24", "failureThreshold: 1e3"), Takes),
+            ("a number with a fraction", with("failureThreshold: 24", "failureThreshold: 2.5"), Refuses),
+            ("infinity, in a field that nobody reads", with("spec:\n", "spec:\n  future: .inf\n"), Refuses),
+            ("a quantity that is a number", flow("resources: {limits: {cpu: 2, memory: 0.5}}"), Takes),
+            ("a merge key", with("metadata:\n", "x: &l {a: b}\nmetadata:\n  labels: {<<: *l}\n"), Takes),
+            ("a tag of one's own", with("kind: Pod", "kind: !pod Pod"), Takes),
+            ("a binary value", with("name: etcd\n  namespace", "name: !!binary ZXRjZA==\n  namespace"), Takes),
+            ("a key that is a list", with("spec:\n", "? [a]\n: b\nspec:\n"), Refuses),
+            ("a key that is null", with("spec:\n", "~: b\nspec:\n"), Refuses),
+            ("`Kind`, which is found in any case", with("kind: Pod", "Kind: Pod"), Takes),
+            ("`Spec`, which is an unknown field", with("spec:\n", "Spec:\n"), MayRun),
+            ("null in a list of text", with("command: [etcd,", "command: [etcd, ~,"), Takes),
+            ("deeper than we go", deep.into_bytes(), MayRun),
+            ("UTF-16 with a byte order mark", [vec![0xff, 0xfe], utf16(ETCD)].concat(), Takes),
+            ("UTF-8 with a byte order mark", [b"\xef\xbb\xbf", ETCD.as_bytes()].concat(), Takes),
+            ("UTF-32 with a byte order mark", [0, 0, 0xfe, 0xff, 0, 0, 0, b'a'].to_vec(), Refuses),
+            ("bytes that are no text behind the first document", [ETCD.as_bytes(), b"---\n\xff"].concat(), MayRun),
+            ("a second document that is none", [ETCD.as_bytes(), b"---\na: [\n"].concat(), Takes),
+            ("lines that end as DOS has them", with("\n", "\r\n"), Takes),
+            ("JSON", json.clone().into_bytes(), Takes),
+            ("JSON with tabs", json.replace(',', ",\t").into_bytes(), Takes),
+            ("YAML in braces, which the kubelet takes for JSON", b"{apiVersion: v1, kind: Pod}".to_vec(), Refuses),
+            ("JSON and something behind it", format!("{json}\n---\n").into_bytes(), Refuses),
+            ("no containers", b"apiVersion: v1\nkind: Pod\nmetadata: {name: p}\n".to_vec(), MayRun),
+            ("another kind", b"apiVersion: apps/v1\nkind: Deployment\n".to_vec(), MayRun),
+            ("a list of pods", b"apiVersion: v1\nkind: List\nitems: []\n".to_vec(), MayRun),
+            ("UTF-16 without a byte order mark", utf16(ETCD), Refuses),
+            ("bytes that are no text", [b"# \xff\n", ETCD.as_bytes()].concat(), Refuses),
+            ("what a power cut leaves", vec![0; 4096], Refuses),
+            ("nothing", Vec::new(), Refuses),
+            ("an open list", flow("x: ["), Refuses),
+            ("an open quote", flow("x: 'y"), Refuses),
+            ("an alias without an anchor", flow("x: *y"), Refuses),
+            ("a tab before a key", with("  containers:", "\tcontainers:"), Refuses),
+            ("two colons", flow("x: y: z"), Refuses),
+            ("an indentation that was not there before", with("  namespace", "   namespace"), Refuses),
         ];
-        let wrong = |(_, bytes, expected): &&(&str, Vec<u8>, bool)| may(bytes) != Some(*expected);
-        let wrong: Vec<_> = rows.iter().filter(wrong).map(|(situation, bytes, _)| (situation, may(bytes))).collect();
+        let wrong = |(_, bytes, expected): &&(&str, Vec<u8>, Kubelet)| asked(bytes) != *expected;
+        let wrong: Vec<_> = rows
+            .iter()
+            .filter(wrong)
+            .map(|(situation, bytes, _)| (situation, Manifest::parse(bytes[..].into())))
+            .collect();
         assert!(wrong.is_empty(), "{wrong:?}");
         let twice = with("spec:\n", "spec: {}\nspec:\n");
         assert!(
@@ -578,11 +519,25 @@ status: {}
     }
 
     #[test]
+    fn the_field_at_fault_is_named() {
+        let named = |text: &str| match parse(text) {
+            Err(FileFault::Undecodable { error }) => error.split_once(": ").map(|(path, _)| path.to_owned()),
+            other => panic!("{other:?}"),
+        };
+        let env = ETCD.replace("    command:", "    env: [{name: B}, {name: A, value: yes}]\n    command:");
+        assert_eq!(named(&env).as_deref(), Some("spec.containers[0].env[1].value"));
+        let command = ETCD.replace("--name, m1", "on");
+        assert_eq!(named(&command).as_deref(), Some("spec.containers[0].command[2]"));
+        let label = ETCD.replace("  namespace:", "  labels: {tier: 5}\n  namespace:");
+        assert_eq!(named(&label).as_deref(), Some("metadata.labels.tier"));
+    }
+
+    #[test]
     fn the_same_servers_in_another_order_are_the_same_data() {
         let api = |servers: &str| {
             let text = format!(
-                "{{apiVersion: v1, kind: Pod, metadata: {{name: kube-apiserver}}, spec: {{containers: [{{name: a, image: i, \
-                 command: [kube-apiserver, '--etcd-servers={servers}']}}]}}}}"
+                "apiVersion: v1\nkind: Pod\nmetadata: {{name: kube-apiserver}}\nspec: {{containers: [{{name: a, image: i, \
+                 command: [kube-apiserver, '--etcd-servers={servers}']}}]}}"
             );
             parse(&text).unwrap().data_identity()
         };

@@ -22,6 +22,9 @@ pub enum Notice {
     /// lastgood cannot decode the manifest.
     #[serde(rename = "broken")]
     Undecodable,
+    /// The kubelet's validation is expected to refuse the deployed manifest.
+    #[serde(rename = "predicted")]
+    PredictedRefusal,
     /// A manifest is away because an upgrade by kubeadm was cut short, and comes back.
     Interrupted,
     /// In observe mode: what lastgood would do.

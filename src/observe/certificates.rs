@@ -258,7 +258,7 @@ mod tests {
 
         fn manifest(&self, name: &str, flags: &str) -> Manifest {
             let text = format!(
-                "{{apiVersion: v1, kind: Pod, metadata: {{name: {name}, namespace: kube-system}}, spec: {{\
+                "--- {{apiVersion: v1, kind: Pod, metadata: {{name: {name}, namespace: kube-system}}, spec: {{\
                  volumes: [{{name: v, hostPath: {{path: {}}}}}], containers: [{{name: a, image: i, \
                  volumeMounts: [{{name: v, mountPath: /pki}}], command: [{name}, {flags}]}}]}}}}",
                 self.root.path().display()

@@ -377,8 +377,8 @@ mod tests {
 
     fn pod(name: &str, word: &str) -> String {
         format!(
-            "{{apiVersion: v1, kind: Pod, metadata: {{name: {name}, namespace: kube-system}}, \
-             spec: {{containers: [{{name: a, image: i, command: [run, {word}]}}]}}}}"
+            "--- {{apiVersion: v1, kind: Pod, metadata: {{name: {name}, namespace: kube-system}}, \
+             spec: {{containers: [{{name: a, image: i, command: [run, '{word}']}}]}}}}"
         )
     }
 

@@ -32,6 +32,7 @@ mod leases;
 mod mounts;
 mod node;
 mod places;
+mod preflight;
 mod probes;
 mod runtime;
 #[cfg(test)]
@@ -63,6 +64,7 @@ use self::leases::Leases;
 use self::mounts::Mounts;
 use self::node::{Listeners, Signs};
 pub use self::places::{DirAccess, Directories, places};
+pub use self::preflight::preflight;
 pub use self::probes::etcd::EtcdEndpoint;
 use self::probes::member::Members;
 use self::probes::plan::{self, Fallback, Manifests, ProbeKind, ProbeSpec};
@@ -749,7 +751,7 @@ mod tests {
         let pki = testing::Pki::new(root.path());
         pki.sign("server", "ca", 5);
         let manifest = format!(
-            "{{apiVersion: v1, kind: Pod, metadata: {{name: etcd, namespace: kube-system}}, spec: {{volumes: [{{name: v, \
+            "--- {{apiVersion: v1, kind: Pod, metadata: {{name: etcd, namespace: kube-system}}, spec: {{volumes: [{{name: v, \
              hostPath: {{path: {}}}}}], containers: [{{name: etcd, image: i, volumeMounts: [{{name: v, mountPath: /pki}}], \
              command: [etcd, --cert-file=/pki/server.crt, --trusted-ca-file=/pki/none.crt]}}]}}}}",
             root.path().display()

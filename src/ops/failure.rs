@@ -20,10 +20,10 @@ pub enum Exit {
     Refused,
     /// The agent or its state cannot be reached: it is silent, or this is not root.
     Unreachable,
-    /// Of `status`: something is not healthy. Of `doctor`: a recovery would not succeed, or that is unknown. Of `certs
-    /// check`: a certificate has ended, or soon will. Of `etcd status`: the member of this node is unhealthy. Of `etcd
-    /// sizing`: something is not fit for it, or that is unknown. Of `etcd snapshot`: a page or a checksum is not as it
-    /// must be.
+    /// Of `status`: something is not healthy. Of `doctor`: a recovery would not succeed, or that is unknown. Of `check`: the
+    /// pod of a manifest is not expected to start, or that is unknown. Of `certs check`: a certificate has ended, or soon
+    /// will. Of `etcd status`: the member of this node is unhealthy. Of `etcd sizing`: something is not fit for it, or that
+    /// is unknown. Of `etcd snapshot`: a page or a checksum is not as it must be.
     Unwell,
 }
 
@@ -50,7 +50,7 @@ impl Exit {
             Self::Usage => "the arguments are invalid",
             Self::Refused => "refused: the reason is printed",
             Self::Unreachable => "the agent cannot be reached, or this is not root",
-            Self::Unwell => "status, doctor, certs check, etcd: unhealthy, or unknown",
+            Self::Unwell => "status, doctor, check, certs check, etcd: unhealthy, or unknown",
         }
     }
 }

@@ -12,7 +12,8 @@ mod valid;
 use super::certificates::Certificates;
 use super::document::{Document, List};
 use super::{
-    Doctor, EtcdView, Explanation, History, Planned, Sizing, Snapshot, SnapshotList, SnapshotRow, Status, Unpacked,
+    Doctor, EtcdView, Explanation, History, ManifestCheck, Planned, Sizing, Snapshot, SnapshotList, SnapshotRow,
+    Status, Unpacked,
 };
 use crate::config::show::Configuration;
 use crate::etcd::restore;
@@ -38,6 +39,7 @@ kinds! {
     "Certificates": Certificates,
     "Configuration": Configuration,
     "Doctor": Doctor,
+    "ManifestCheckList": List<ManifestCheck>,
     "EtcdStatus": EtcdView,
     "EtcdSizing": Sizing,
     "Snapshot": SnapshotRow,

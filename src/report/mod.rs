@@ -13,6 +13,7 @@
 //!   a verified snapshot ──▶ Snapshot ──▶ text | JSON | YAML      the stored snapshots ──▶ Shelf ──▶ the same
 //!   an opened bundle ──▶ Unpacked ──▶ the same
 //!   Observation + Memory + Places + the store re-read ──▶ Doctor ──▶ text | JSON | YAML
+//!   a manifest and what it needs of the node ──▶ ManifestCheck ──▶ the same
 //! ```
 //!
 //! What goes to machines names its form and its kind: [`document`].
@@ -21,6 +22,7 @@
 
 pub mod bundle;
 pub mod certificates;
+pub mod check;
 pub mod counters;
 pub mod doctor;
 pub mod document;
@@ -52,6 +54,7 @@ pub mod text;
 pub use crate::report::input::{Agent, Process, ReportInput};
 pub use bundle::Unpacked;
 pub use certificates::Certificates;
+pub use check::ManifestCheck;
 pub use counters::Counters;
 pub use doctor::{Doctor, Examined};
 pub use document::{API_VERSION, List};

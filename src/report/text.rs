@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::doctor::Check;
 use super::document::{Document, Versioned};
 use super::input::Process;
 use super::status::Overall;
@@ -202,17 +203,23 @@ impl History {
 impl Doctor {
     /// The examination for people: the worst first, what mends it, and the verdict as the last line.
     pub fn text(&self) -> String {
-        let mut table = table(&["VERDICT", "CHECK", "FOUND"]);
-        for check in &self.checks {
-            table.add_row([check.verdict.to_string(), check.subject.clone(), check.detail.clone()]);
-        }
-        let mut out = lines(&table);
-        let fixes = self.checks.iter().filter_map(|check| Some(format!("{}: {}", check.subject, check.fix.as_ref()?)));
-        section(&mut out, "Next steps", fixes);
+        let mut out = checks(&self.checks);
         let node = if self.node.is_empty() { "this node" } else { &self.node };
         let _ = writeln!(out, "\n{node}: {}", self.sentence);
         out
     }
+}
+
+/// Checks for people, and what mends them.
+pub(super) fn checks(checks: &[Check]) -> String {
+    let mut table = table(&["VERDICT", "CHECK", "FOUND"]);
+    for check in checks {
+        table.add_row([check.verdict.to_string(), check.subject.clone(), check.detail.clone()]);
+    }
+    let mut out = lines(&table);
+    let fixes = checks.iter().filter_map(|check| Some(format!("{}: {}", check.subject, check.fix.as_ref()?)));
+    section(&mut out, "Next steps", fixes);
+    out
 }
 
 fn generations(rows: &[GenerationRow]) -> String {

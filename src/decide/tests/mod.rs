@@ -11,6 +11,7 @@ mod never;
 mod newer_state;
 mod others;
 mod pauses;
+mod predicted;
 mod product;
 mod renewal;
 mod replacing;

@@ -1,6 +1,6 @@
 //! A manifest that lastgood cannot decode: the kubelet's reaction decides (Q16).
 
-use super::world::{API, FILE, Pod, Up, World, back_to_good, id, manifest, yaml_1_1};
+use super::world::{API, FILE, Pod, Up, World, back_to_good, id, manifest, only_the_kubelet_reads};
 use crate::model::notice::Notice;
 use crate::model::reading::{Symptom, SymptomKind};
 use crate::model::verdict::ProcessActivity;
@@ -52,14 +52,16 @@ fn q16_nothing_is_undone_before_the_kubelet_has_shown_that_it_does_not_run_it() 
         world.run(15);
         world.write(FILE, &format!("{REFUSED}# another\n"));
     };
-    let (yaml_1_1, nothing): (&str, Happens) = (&yaml_1_1(API, "--v=3"), |_| {});
+    let (unread, nothing): (&str, Happens) = (&only_the_kubelet_reads(API, "--v=3"), |_| {});
+    let value_yes = &manifest(API, "").replace("command:", "env: [{name: A, value: yes}], command:");
     let deployment = "apiVersion: apps/v1\nkind: Deployment\n";
-    let rows: [(&str, &str, Happens, u64, bool); 20] = [
+    let rows: [(&str, &str, Happens, u64, bool); 21] = [
         ("empty", "", nothing, 1, true),
         ("torn", "a: [", nothing, 1, true),
+        ("a boolean for a text", value_yes, nothing, 1, true),
         ("zeros", "\0\0\0\0", nothing, 1, true),
-        ("of YAML 1.1, before its pod starts", yaml_1_1, nothing, 11, false),
-        ("of YAML 1.1, and its pod runs", yaml_1_1, nothing, 600, false),
+        ("unread by us, before its pod starts", unread, nothing, 11, false),
+        ("unread by us, and its pod runs", unread, nothing, 600, false),
         ("no containers, 5 s", REFUSED, nothing, 5, false),
         ("no containers, 20 s", REFUSED, nothing, 20, false),
         ("no containers, after that", REFUSED, nothing, 22, true),
@@ -88,11 +90,11 @@ fn q16_nothing_is_undone_before_the_kubelet_has_shown_that_it_does_not_run_it() 
 #[test]
 fn what_the_kubelet_runs_and_we_cannot_read_is_told_once_and_left_alone() {
     let mut world = World::adopted();
-    world.write(FILE, &yaml_1_1(API, "--v=3"));
+    world.write(FILE, &only_the_kubelet_reads(API, "--v=3"));
     world.run(300);
     world.assert_untouched();
     let told = notice(&world, API).unwrap();
-    for words in [FILE, "hostNetwork", "the kubelet runs a pod of it", "next: ", "lastgood diff kube-apiserver"] {
+    for words in [FILE, "unexpected ':'", "the kubelet runs a pod of it", "next: ", "lastgood diff kube-apiserver"] {
         assert!(told.contains(words), "{words:?} is not in {told:?}");
     }
     let times = |world: &World| world.events.iter().filter(|event| event.to_string().contains(&told)).count();
@@ -120,7 +122,7 @@ fn what_the_kubelet_runs_and_we_cannot_read_is_told_once_and_left_alone() {
 #[test]
 fn what_decodes_again_and_is_the_pod_that_runs_is_proven_by_it() {
     let mut world = World::adopted();
-    world.write(FILE, &yaml_1_1(API, "--v=3"));
+    world.write(FILE, &only_the_kubelet_reads(API, "--v=3"));
     world.run(60);
     world.write(FILE, &manifest(API, "--v=3"));
     world.unsettled.insert(FILE.to_owned());
@@ -134,7 +136,7 @@ fn what_decodes_again_and_is_the_pod_that_runs_is_proven_by_it() {
 
     // A deaf kubelet lets a pod run on that is another one.
     let mut world = World::adopted();
-    world.write(FILE, &yaml_1_1(API, "--v=3"));
+    world.write(FILE, &only_the_kubelet_reads(API, "--v=3"));
     world.run(60);
     world.kubelet_started = world.seconds;
     world.kubelet_heard = false;
@@ -148,7 +150,7 @@ fn what_decodes_again_and_is_the_pod_that_runs_is_proven_by_it() {
 #[test]
 fn a_person_may_go_back_from_what_the_kubelet_runs() {
     let mut world = World::adopted();
-    world.write(FILE, &yaml_1_1(API, "--v=3"));
+    world.write(FILE, &only_the_kubelet_reads(API, "--v=3"));
     world.run(60);
     world.ask(&Request::Rollback { component: id(API), to: None }).unwrap();
     world.until(60, "steady", |w| back_to_good(w, API));
@@ -184,7 +186,7 @@ fn what_somebody_writes_while_we_go_back_is_left_to_the_kubelet() {
     let mut world = World::adopted();
     world.write(FILE, &manifest(API, "--crash"));
     world.until(300, "rolling back", |w| matches!(w.state(API), ComponentState::Replacing(_)));
-    let text = yaml_1_1(API, "--v=3");
+    let text = only_the_kubelet_reads(API, "--v=3");
     world.write(FILE, &text);
     world.run(300);
     assert!(stands(&world, &text), "{}", world.story());
@@ -194,7 +196,7 @@ fn what_somebody_writes_while_we_go_back_is_left_to_the_kubelet() {
 #[test]
 fn a_second_file_beside_one_that_we_cannot_read_is_only_told() {
     let mut world = World::adopted();
-    world.write(FILE, &yaml_1_1(API, ""));
+    world.write(FILE, &only_the_kubelet_reads(API, ""));
     world.run(30);
     world.write("kube-apiserver.yaml~", &manifest(API, "--v=9"));
     world.run(120);

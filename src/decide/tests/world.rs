@@ -2,7 +2,7 @@
 //! `--unready`, `--unready-unasked` (the same, and livez answers before readyz was probed), `--refuse` (its dependents
 //! crash on it, its own probes succeed), `--shut-out` (its own readiness succeeds, and it accepts no client
 //! certificate), `--sour=N` (healthy for N seconds, then unhealthy), `--outlive` (survives its dependency),
-//! `--data-dir=…`. A manifest with `hostNetwork: yes` cannot be decoded by lastgood; the kubelet accepts it.
+//! `--data-dir=…`. A manifest with `x: {a: b:}` cannot be decoded by lastgood; the kubelet accepts it.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -103,9 +103,9 @@ pub(crate) struct World {
     parsed: RefCell<BTreeMap<String, Result<Manifest, FileFault>>>,
 }
 
-/// The manifest with a boolean of YAML 1.1.
-pub(super) fn yaml_1_1(name: &str, extra: &str) -> String {
-    manifest(name, extra).replace("hostNetwork: true", "hostNetwork: yes")
+/// The manifest with a colon where only the kubelet's scanner takes one.
+pub(super) fn only_the_kubelet_reads(name: &str, extra: &str) -> String {
+    manifest(name, extra).replace("hostNetwork: true", "hostNetwork: true, x: {a: b:}")
 }
 
 /// What represents a lease that is renewed all the time.
@@ -119,7 +119,7 @@ pub(crate) fn manifest(name: &str, extra: &str) -> String {
     };
     let extra = if extra.is_empty() { String::new() } else { format!(", '{extra}'") };
     format!(
-        "{{apiVersion: v1, kind: Pod, metadata: {{name: {name}, namespace: kube-system}}, spec: {{hostNetwork: true, \
+        "--- {{apiVersion: v1, kind: Pod, metadata: {{name: {name}, namespace: kube-system}}, spec: {{hostNetwork: true, \
          containers: [{{name: {name}, image: '{name}:v1.34.2', command: [{name}, {flags}{extra}]}}]}}}}"
     )
 }
@@ -460,9 +460,10 @@ impl World {
         let now = self.wall_at(self.seconds);
         let mut wanted: BTreeMap<ComponentId, (String, String)> = BTreeMap::new();
         for (file, (text, _)) in &self.files {
-            // Its YAML is 1.1.
-            let text = text.replace("hostNetwork: yes", "hostNetwork: true");
-            if let Ok(manifest) = self.parse(&text) {
+            let text = text.replace(", x: {a: b:}", "");
+            if let Ok(manifest) = self.parse(&text)
+                && manifest.predicted.is_empty()
+            {
                 wanted.insert(manifest.id, (text, file.clone()));
             }
         }

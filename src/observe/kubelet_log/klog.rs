@@ -1,6 +1,7 @@
-//! One line of a log: the journal's or none before it, then klog's header, its message and its pairs.
+//! One line of a log: what the journal puts before it, then klog's header, its message and its pairs; or klog's JSON.
 
 use jiff::Timestamp;
+use serde_json::{Map, Value};
 
 /// A line of the kubelet's unit.
 #[derive(Debug, PartialEq, Eq)]
@@ -31,20 +32,23 @@ impl<'l> Line<'l> {
 
 /// An entry of klog.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Entry<'e> {
+pub(super) struct Entry {
     /// I, W, E or F.
     pub(super) severity: char,
     pub(super) message: String,
     /// `key="value"` and `key=value`, in their order.
-    pub(super) pairs: Vec<(&'e str, String)>,
+    pub(super) pairs: Vec<(String, String)>,
 }
 
-impl<'e> Entry<'e> {
-    /// Reads `E1122 19:33:50.123456    1234 file.go:1301] "message" key="value"`.
-    pub(super) fn read(text: &'e str) -> Option<Self> {
+impl Entry {
+    /// Reads `E1122 19:33:50.123456    1234 file.go:1301] "message" key="value"`, or the JSON of `--logging-format=json`.
+    pub(super) fn read(text: &str) -> Option<Self> {
+        Self::of_text(text).or_else(|| Self::of_json(text))
+    }
+
+    fn of_text(text: &str) -> Option<Self> {
         let severity = text.chars().next().filter(|c| "IWEF".contains(*c))?;
-        let day = text.get(1..5)?;
-        if !day.bytes().all(|byte| byte.is_ascii_digit()) {
+        if !text.get(1..5)?.bytes().all(|byte| byte.is_ascii_digit()) {
             return None;
         }
         let (_, rest) = text.split_once("] ")?;
@@ -53,38 +57,57 @@ impl<'e> Entry<'e> {
         };
         let mut pairs = Vec::new();
         while let Some((key, after)) = rest.trim_start().split_once('=') {
-            let (value, left) = match unquoted(after) {
-                Some((value, left)) => (value, left),
-                None => {
-                    let end = after.find(' ').unwrap_or(after.len());
-                    (after[..end].to_owned(), &after[end..])
-                }
+            let (value, left) = if let Some((value, left)) = unquoted(after) {
+                (value, left)
+            } else if let Some(block) = after.strip_prefix('<') {
+                // A value of several lines, which journald cuts: what of it is in this one.
+                (block.trim_end_matches('>').trim().to_owned(), "")
+            } else {
+                let (word, left) = after.split_once(' ').unwrap_or((after, ""));
+                (word.to_owned(), left)
             };
-            pairs.push((key, value));
+            pairs.push((key.to_owned(), value));
             rest = left;
         }
         Some(Self { severity, message, pairs })
     }
 
+    /// Its JSON has no severity: what has an error is one.
+    fn of_json(text: &str) -> Option<Self> {
+        let fields: Map<String, Value> = serde_json::from_str(text.strip_prefix('{').map(|_| text)?.trim_end()).ok()?;
+        let message = fields.get("msg")?.as_str()?.to_owned();
+        let severity = if fields.contains_key("err") { 'E' } else { 'I' };
+        let pairs = fields.into_iter().filter_map(|(key, value)| Some((key, value.as_str()?.to_owned()))).collect();
+        Some(Self { severity, message, pairs })
+    }
+
     pub(super) fn value(&self, key: &str) -> Option<&str> {
-        self.pairs.iter().find(|(name, _)| *name == key).map(|(_, value)| value.as_str())
+        self.pairs.iter().find(|(name, _)| name == key).map(|(_, value)| value.as_str())
     }
 }
 
 /// A string as Go quotes it, and what comes after it.
 pub(super) fn unquoted(text: &str) -> Option<(String, &str)> {
+    let inner = text.strip_prefix('"')?;
     let mut out = String::new();
-    let mut chars = text.strip_prefix('"')?.char_indices();
+    let mut chars = inner.char_indices();
     while let Some((at, c)) = chars.next() {
         match c {
-            '"' => return Some((out, &text[at + 2..])),
+            '"' => return Some((out, &inner[at + 1..])),
             '\\' => match chars.next()?.1 {
                 'n' => out.push('\n'),
                 't' => out.push('\t'),
                 'r' => out.push('\r'),
-                // Codes of bytes and characters do not occur in what is looked for.
-                other @ ('"' | '\\') => out.push(other),
-                other => out.extend(['\\', other]),
+                code @ ('x' | 'u' | 'U') => {
+                    let digits = match code {
+                        'x' => 2,
+                        'u' => 4,
+                        _ => 8,
+                    };
+                    let hex: String = (0..digits).map_while(|_| chars.next()).map(|(_, c)| c).collect();
+                    out.push(u32::from_str_radix(&hex, 16).ok().and_then(char::from_u32)?);
+                }
+                other => out.push(other),
             },
             c => out.push(c),
         }

@@ -1,12 +1,13 @@
 //! Reads the kubelet's log with the configured command (`journalctl`), only while something is wrong.
 //!
 //! ```text
-//!   wanted ──▶ command ──at most 512 KiB, 3 s──▶ klog.rs: a line ──▶ words.rs: what it means ──▶ KubeletLog
+//!   wanted ──▶ command ──at most 512 KiB, 3 s──▶ klog.rs: a line ──▶ words.rs, refused.rs: what it means ──▶ KubeletLog
 //! ```
 //!
 //! A command that hangs is killed, and costs a pass nothing: it runs in a task.
 
 mod klog;
+mod refused;
 mod words;
 
 use std::process::Stdio;

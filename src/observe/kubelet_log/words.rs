@@ -8,8 +8,11 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 
 use super::klog::{Entry, Line};
+use super::refused::refused;
 use crate::model::ComponentId;
-use crate::model::kubelet_log::{ExitKind, ExitReason, KubeletExit, KubeletLog, PodFault, PodFaultKind};
+use crate::model::kubelet_log::{
+    ExitKind, ExitReason, KubeletExit, KubeletLog, PodFault, PodFaultKind, RefusedManifest,
+};
 
 /// The longest text that is quoted, in bytes.
 const QUOTED: usize = 400;
@@ -34,6 +37,9 @@ pub(super) fn understand(text: &str, node: &str) -> KubeletLog {
             said = Some(better(said, reason));
         }
         let Some(entry) = entry.filter(|entry| entry.severity == 'E') else { continue };
+        if let Some((path, why)) = refused(&entry) {
+            log.refused.insert(path, RefusedManifest { why, at: line.at });
+        }
         if let Some((id, fault)) = pod_fault(&entry, line.at, node) {
             log.pods.insert(id, fault);
         }
@@ -59,8 +65,8 @@ fn better(before: Option<ExitReason>, now: ExitReason) -> ExitReason {
 }
 
 /// What a line gives as the reason for an end.
-fn reason(text: &str, entry: Option<&Entry<'_>>) -> Option<ExitReason> {
-    let fatal = |entry: &Entry<'_>| {
+fn reason(text: &str, entry: Option<&Entry>) -> Option<ExitReason> {
+    let fatal = |entry: &Entry| {
         entry.severity == 'F'
             || matches!(entry.message.as_str(), "command failed" | "Failed to start ContainerManager")
             || entry.severity == 'E' && entry.message.starts_with("Failed to parse kubelet flag")
@@ -118,7 +124,7 @@ fn kind(line: &str) -> ExitKind {
 
 /// `"Error syncing pod, skipping" err="failed to \"CreatePodSandbox\" for \"etcd-vm_kube-system(…)\" with
 /// CreatePodSandboxError: …" pod="kube-system/etcd-vm"`.
-fn pod_fault(entry: &Entry<'_>, at: Option<Timestamp>, node: &str) -> Option<(ComponentId, PodFault)> {
+fn pod_fault(entry: &Entry, at: Option<Timestamp>, node: &str) -> Option<(ComponentId, PodFault)> {
     let (namespace, name) = entry.value("pod")?.split_once('/')?;
     let name = name.strip_suffix(node)?.strip_suffix('-')?;
     let err = entry.value("err")?;

@@ -526,7 +526,7 @@ mod tests {
     fn any_other_pod_is_asked_what_it_declares_if_it_can_be_reached() {
         let pod = |network: &str, probe: &str| {
             let text = format!(
-                "{{apiVersion: v1, kind: Pod, metadata: {{name: vip, namespace: kube-system}}, spec: {{{network} containers: [\
+                "--- {{apiVersion: v1, kind: Pod, metadata: {{name: vip, namespace: kube-system}}, spec: {{{network} containers: [\
                  {{name: a, image: i, ports: [{{name: web, containerPort: 8080}}], {probe}}}]}}}}"
             );
             Manifest::parse(text.into_bytes().into()).unwrap()

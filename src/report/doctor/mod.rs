@@ -87,6 +87,7 @@ impl Doctor {
         checks.extend(restore::checks(&examined));
         checks.extend(examined.features.iter().cloned());
         checks.extend(wrong_data(examined.memory));
+        checks.extend(predicted(examined.memory));
         checks.sort_by_key(|check| std::cmp::Reverse(check.verdict));
         let verdict = checks.iter().map(|check| check.verdict).max().unwrap_or(CheckResult::CannotTell);
         let sentence = sentence(&checks, &unwell);
@@ -112,6 +113,16 @@ fn wrong_data(memory: &Memory) -> Option<Check> {
         }
     };
     Some(Check::bad(format!("{} data", wrong.etcd), CheckResult::Failed, detail, fix))
+}
+
+/// The manifests that the kubelet is expected to refuse.
+fn predicted(memory: &Memory) -> Vec<Check> {
+    let told = memory.components.iter().filter_map(|(id, record)| {
+        let text = record.notices.get(&Notice::PredictedRefusal)?;
+        let fix = format!("`lastgood explain {id}`; `lastgood check` with the file checks it again");
+        Some(Check::bad(format!("{id}: manifest"), CheckResult::Warning, text, fix))
+    });
+    told.collect()
 }
 
 /// What is wrong now, then whether a recovery would succeed.

@@ -25,7 +25,7 @@ use crate::model::{
 use crate::observe::{DirAccess, Directories, Distribution, Environment, Found, Source};
 use crate::report::Process;
 
-pub(in crate::report) const POD: &str = "{apiVersion: v1, kind: Pod, metadata: {name: kube-scheduler, namespace: kube-system}, \
+pub(in crate::report) const POD: &str = "--- {apiVersion: v1, kind: Pod, metadata: {name: kube-scheduler, namespace: kube-system}, \
                    spec: {containers: [{name: s, image: 'scheduler:v1', command: [kube-scheduler]}]}}";
 pub(in crate::report) const AUDIT: &str = "/etc/kubernetes/audit.yaml";
 pub(in crate::report) const CONFIG: &str = "/etc/kubernetes/scheduler.conf";

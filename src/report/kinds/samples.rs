@@ -11,7 +11,8 @@ use super::super::situations::scenes;
 use super::super::snapshot_list::OriginView;
 use super::super::testing::{Scene, id, planned};
 use super::super::{
-    Counters, Explanation, History, Snapshot, SnapshotList, SnapshotRow, Unpacked, bundle, certificates, etcd, sizing,
+    Counters, Explanation, History, Snapshot, SnapshotList, SnapshotRow, Unpacked, bundle, certificates, check, etcd,
+    sizing,
 };
 use super::schemas::printed;
 use crate::config::{self, show};
@@ -82,6 +83,7 @@ fn of_the_node() -> Vec<(&'static str, Value)> {
         printed(&Examination::new().examine()),
         printed(&unwell.examine()),
         printed(&certificates::tests::sample()),
+        printed(&check::tests::sample()),
     ]
 }
 
