@@ -22,10 +22,12 @@
 //! Level-triggered: every pass compares the wanted state with the observed one, so a failed step is wanted again in the
 //! next pass. The memory in the decision is the intent; it is saved before the first step is taken.
 
+mod addresses;
 mod begin;
 mod change_set;
 mod disk_state;
 mod draft;
+mod endpoints;
 mod environment;
 mod etcd_answer;
 mod features;

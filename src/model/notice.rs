@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::IpAddr;
 use std::str::FromStr;
 
 use serde::de::value::StrDeserializer;
@@ -81,6 +82,8 @@ pub enum Notice {
     EtcdCutOff,
     /// etcd and its clients do not accept each other's certificates.
     EtcdCertificates,
+    /// It has not raised the address that it is there for.
+    AddressNotRaised,
     /// There is no recent verified snapshot.
     SnapshotOld,
     /// A snapshot is not verified.
@@ -128,6 +131,8 @@ pub enum NodeNotice {
     Disk(Room, String),
     /// An address of the API server does not answer.
     Endpoint(String),
+    /// No interface has an address that manifests name for this node.
+    Address(IpAddr),
 }
 
 const ROOMS: [(Room, &str); 5] = [
@@ -156,6 +161,7 @@ impl fmt::Display for NodeNotice {
                 write!(f, "disk {word} {place}")
             }
             Self::Endpoint(server) => write!(f, "endpoint {server}"),
+            Self::Address(address) => write!(f, "address {address}"),
         }
     }
 }
@@ -188,6 +194,7 @@ impl FromStr for NodeNotice {
         match word {
             "certificate" => Ok(Self::Certificate(rest.to_owned())),
             "endpoint" => Ok(Self::Endpoint(rest.to_owned())),
+            "address" => rest.parse().map(Self::Address).map_err(|_| unknown()),
             "disk" => {
                 let (room, place) = rest.split_once(' ').ok_or_else(unknown)?;
                 let (room, _) = ROOMS.iter().find(|(_, word)| *word == room).ok_or_else(unknown)?;
@@ -256,6 +263,8 @@ mod tests {
             NodeNotice::IoPressure,
             NodeNotice::Certificate("/etc/kubernetes/pki/a b.crt".to_owned()),
             NodeNotice::Endpoint("https://[fd00::1]:6443".to_owned()),
+            NodeNotice::Address("192.0.2.10".parse().unwrap()),
+            NodeNotice::Address("fd00::1".parse().unwrap()),
         ];
         for notice in rooms.into_iter().chain(services).chain(others) {
             assert_eq!(notice.to_string().parse::<NodeNotice>().unwrap(), notice);

@@ -8,6 +8,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::addresses::Addresses;
 use super::component::HostService;
 use super::environment::{Certificate, ClockJump, Disk, Endpoint, Pressure};
 use super::etcd_data::{ClusterFiles, DataDir};
@@ -367,6 +368,8 @@ pub struct Node {
     pub clock_jump: Option<ClockJump>,
     /// The addresses other than this node's own API server that its kubeconfigs name.
     pub endpoints: Vec<Endpoint>,
+    /// The addresses of its interfaces, and those that its files name and no interface has.
+    pub addresses: Addresses,
     /// The cluster that this node's files make it a member of.
     pub cluster: ClusterFiles,
     /// What every sandbox of a pod needs.

@@ -11,6 +11,7 @@
 //! Every source has its own deadline. A source that does not answer in time is an error or "cannot tell" for its part
 //! of the observation, and does not affect the others. Unknown is not absent.
 
+mod addresses;
 mod bounded;
 mod certificates;
 mod closure;
@@ -33,6 +34,7 @@ mod mounts;
 mod node;
 mod places;
 mod probes;
+mod raised;
 mod runtime;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -45,6 +47,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use self::addresses::{Interfaces, Named};
 use self::bounded::Bounded;
 use self::certificates::{Certificates, Sources};
 use self::closure::{Closures, Scope};
@@ -141,6 +144,7 @@ struct Proc {
     certificates: Certificates,
     authorities: Authorities,
     data_dirs: DataDirs,
+    interfaces: Interfaces,
 }
 
 /// What files a pass looks at.
@@ -227,6 +231,7 @@ impl Observer {
             certificates: Certificates::default(),
             authorities: Authorities::default(),
             data_dirs: DataDirs::default(),
+            interfaces: Interfaces::default(),
         };
         Self {
             disk: Bounded::new("reading the manifests", disk),
@@ -304,6 +309,10 @@ impl Observer {
         node.sandboxes = self.sandboxes(node.sandboxes.cri_disabled.take());
         node.certificates.clone_from(&self.certificates.certificates);
         node.clock_jump = self.clock.look(at);
+        for raised in node.addresses.raised.iter_mut().filter(|raised| !raised.here) {
+            let pods = seen.as_ref().map(|seen| seen.pods.as_slice()).unwrap_or_default();
+            raised.words = self.runtime.last_words(pods, &raised.by).await;
+        }
         node.endpoints = self.endpoints.look(&self.certificates.servers, &self.api_ports(), at);
         let from_api = seen.as_ref().ok().and_then(|seen| seen.newest_from_api);
         let describe = |kubelet| kubelet::describe(kubelet, &self.environment, at, from_api);
@@ -597,8 +606,15 @@ impl Proc {
     ) -> Looked {
         let processes = proc::processes();
         let environment = environment_now(settings, &mut self.flags, &processes);
-        let manifests = manifests.iter().filter_map(|file| file.content.as_ref().ok());
-        let certificates = self.certificates.look(manifests, &sources(settings, &environment));
+        let parsed = manifests.iter().filter_map(|file| file.content.as_ref().ok());
+        let certificates = self.certificates.look(parsed, &sources(settings, &environment));
+        let named = Named {
+            manifests,
+            node_ip: environment::node_ip(&self.flags),
+            servers: &certificates.servers,
+            sans: &certificates.sans,
+        };
+        let addresses = self.interfaces.look(&named, now().boot);
         let mounts = Mounts::read();
         let node = Node {
             boot_id: proc::boot_id(),
@@ -615,6 +631,7 @@ impl Proc {
                 cri_disabled: if runtime_is_silent { cri_disabled(&processes) } else { None },
                 ..SandboxSetup::default()
             },
+            addresses,
             ..Node::default()
         };
         let kubelet = kubelet::find(&processes, &environment.kubelet_config).cloned();

@@ -1,6 +1,7 @@
 //! Judge and decide together, on a simulated node: its kubelet, its pods and its executor take only the time that a
 //! situation gives them.
 
+mod addresses;
 mod blame;
 mod environment;
 mod files;

@@ -360,6 +360,12 @@ pub(in crate::observe) fn endpoint(server: &str, own: &BTreeSet<u16>) -> Option<
     Some((ProbeSpec { question: Question::Live, how }, place))
 }
 
+/// Whether the place that is asked takes connections at all.
+pub(in crate::observe) fn connection(ask: &ProbeSpec) -> Option<ProbeSpec> {
+    let ProbeKind::Http { get, .. } = &ask.how else { return None };
+    Some(ProbeSpec { question: Question::Live, how: ProbeKind::Tcp(get.address.clone()) })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -11,6 +11,7 @@ use super::{Check, CheckResult, Doctor};
 use crate::config::OldName;
 use crate::model::component_state::{Held, Until};
 use crate::model::config_files::FileKind;
+use crate::model::environment::Accepts;
 use crate::model::format::NewerFile;
 use crate::model::memory::{Pause, Pin};
 use crate::model::observation::{BusyKind, BusyProcess, Directory, ImagePresence};
@@ -70,6 +71,33 @@ const NODE: &[Row] = &[
         |s| s.seen.node.certificates = vec![certificate(-1)],
         "certificates",
         CheckResult::Failed,
+    ),
+    (
+        "an address that is on no interface",
+        |s| s.seen.node.addresses = super::testing::without_address(),
+        "addresses",
+        CheckResult::Failed,
+    ),
+    (
+        "a kubelet whose way a pod of this node raises",
+        |s| s.seen.node.addresses = super::testing::with_vip(true),
+        "way to the API server",
+        CheckResult::Warning,
+    ),
+    (
+        "a virtual IP that nobody raised",
+        |s| {
+            s.seen.node.addresses = super::testing::with_vip(false);
+            s.seen.node.endpoints = vec![super::testing::dead_endpoint(Accepts::No)];
+        },
+        "way to the API server",
+        CheckResult::Warning,
+    ),
+    (
+        "a balancer that takes connections and does not answer",
+        |s| s.seen.node.endpoints = vec![super::testing::dead_endpoint(Accepts::Yes)],
+        "way to the API server",
+        CheckResult::Warning,
     ),
     (
         "files of a newer lastgood",
