@@ -12,7 +12,8 @@
 use std::collections::BTreeMap;
 
 use super::draft::Draft;
-use super::{addresses, endpoints};
+use super::{addresses, certificate_use, endpoints};
+use crate::model::certificate_use::{is_kubelet_client, kubelet_steps};
 use crate::model::environment::{Certificate, Disk, Room, Stall, Validity, listed, second};
 use crate::model::notice::NodeNotice;
 
@@ -33,6 +34,7 @@ const RELIEVED: f64 = 0.5;
 /// Tells what is to be known of the surroundings.
 pub(super) fn tell(draft: &mut Draft<'_>) {
     certificates(draft);
+    certificate_use::tell(draft);
     disks(draft);
     pressure(draft);
     endpoints::tell(draft);
@@ -86,6 +88,7 @@ fn certificates(draft: &mut Draft<'_>) {
     if all.is_empty() {
         return;
     }
+    let node = draft.memory.machine.node_name.clone();
     let mut worst: BTreeMap<String, &Certificate> = BTreeMap::new();
     for certificate in all.iter().filter(|certificate| certificate.validity(now) != Validity::Valid) {
         let known = worst.entry(certificate.path.display().to_string()).or_insert(certificate);
@@ -95,12 +98,12 @@ fn certificates(draft: &mut Draft<'_>) {
     }
     let notices = worst
         .into_iter()
-        .filter_map(|(path, one)| Some((NodeNotice::Certificate(path), dates(one, one.validity(now))?)))
+        .filter_map(|(path, one)| Some((NodeNotice::Certificate(path), dates(one, one.validity(now), &node)?)))
         .collect();
     draft.keep_node_notices(|about| matches!(about, NodeNotice::Certificate(_)), notices);
 }
 
-fn dates(certificate: &Certificate, validity: Validity) -> Option<String> {
+fn dates(certificate: &Certificate, validity: Validity, node: &str) -> Option<String> {
     let whose =
         format!("{} ({}, used by {})", certificate.path.display(), certificate.subject, listed(&certificate.users));
     let end = second(certificate.not_after);
@@ -108,6 +111,7 @@ fn dates(certificate: &Certificate, validity: Validity) -> Option<String> {
         Validity::Valid => return None,
         Validity::Ending(1) => (format!("ends within a day, at {end}"), renewal(certificate)),
         Validity::Ending(days) => (format!("ends within {days} days, at {end}"), renewal(certificate)),
+        Validity::Ended if is_kubelet_client(certificate) => (format!("ended at {end}"), kubelet_steps(node)),
         Validity::Ended => (format!("ended at {end}"), renewal(certificate)),
         Validity::NotYet => (
             format!("is not valid before {}", second(certificate.not_before)),

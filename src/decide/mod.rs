@@ -24,6 +24,7 @@
 
 mod addresses;
 mod begin;
+mod certificate_use;
 mod change_set;
 mod disk_state;
 mod draft;

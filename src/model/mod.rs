@@ -8,6 +8,7 @@
 //! Every other room imports from this one; this one imports from none.
 
 pub mod addresses;
+pub mod certificate_use;
 pub mod check;
 pub mod clock;
 pub mod component;

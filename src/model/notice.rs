@@ -82,6 +82,8 @@ pub enum Notice {
     EtcdCutOff,
     /// etcd and its clients do not accept each other's certificates.
     EtcdCertificates,
+    /// Its process has an older certificate in memory than the one on disk.
+    OlderCertificate,
     /// It has not raised the address that it is there for.
     AddressNotRaised,
     /// There is no recent verified snapshot.
@@ -127,6 +129,8 @@ pub enum NodeNotice {
     IoPressure,
     /// A certificate is about to expire, or is not valid: the path of its file.
     Certificate(String),
+    /// The kubelet's rotation cannot replace its client certificate.
+    KubeletCertificate,
     /// A disk runs out of room: how far, and a directory on it.
     Disk(Room, String),
     /// An address of the API server does not answer.
@@ -155,6 +159,7 @@ impl fmt::Display for NodeNotice {
             Self::CgroupDrivers => f.write_str("cgroup-drivers"),
             Self::MemoryPressure => f.write_str("pressure memory"),
             Self::IoPressure => f.write_str("pressure io"),
+            Self::KubeletCertificate => f.write_str("kubelet certificate"),
             Self::Certificate(path) => write!(f, "certificate {path}"),
             Self::Disk(room, place) => {
                 let word = ROOMS.iter().find(|(one, _)| one == room).map_or("enough", |(_, word)| word);
@@ -183,6 +188,7 @@ impl FromStr for NodeNotice {
             Self::CgroupDrivers,
             Self::MemoryPressure,
             Self::IoPressure,
+            Self::KubeletCertificate,
         ];
         let services =
             HostService::ALL.into_iter().flat_map(|service| [Self::Service(service), Self::ServiceLeft(service)]);
@@ -261,6 +267,7 @@ mod tests {
             NodeNotice::Clock,
             NodeNotice::MemoryPressure,
             NodeNotice::IoPressure,
+            NodeNotice::KubeletCertificate,
             NodeNotice::Certificate("/etc/kubernetes/pki/a b.crt".to_owned()),
             NodeNotice::Endpoint("https://[fd00::1]:6443".to_owned()),
             NodeNotice::Address("192.0.2.10".parse().unwrap()),

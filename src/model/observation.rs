@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::addresses::Addresses;
+use super::certificate_use::{KubeletCertificate, OlderInUse};
 use super::component::HostService;
 use super::environment::{Certificate, ClockJump, Disk, Endpoint, Pressure};
 use super::etcd_data::{ClusterFiles, DataDir};
@@ -368,6 +369,10 @@ pub struct Node {
     pub clock_jump: Option<ClockJump>,
     /// The addresses other than this node's own API server that its kubeconfigs name.
     pub endpoints: Vec<Endpoint>,
+    /// The processes that have an older certificate in memory than the one on disk.
+    pub older_in_use: Vec<OlderInUse>,
+    /// A client certificate of the kubelet that its rotation cannot replace.
+    pub kubelet_certificate: Option<KubeletCertificate>,
     /// The addresses of its interfaces, and those that its files name and no interface has.
     pub addresses: Addresses,
     /// The cluster that this node's files make it a member of.

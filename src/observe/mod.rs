@@ -13,6 +13,7 @@
 
 mod addresses;
 mod bounded;
+mod certificate_use;
 mod certificates;
 mod closure;
 mod cluster_files;
@@ -49,6 +50,7 @@ use jiff::Timestamp;
 
 use self::addresses::{Interfaces, Named};
 use self::bounded::Bounded;
+use self::certificate_use::Renewals;
 use self::certificates::{Certificates, Sources};
 use self::closure::{Closures, Scope};
 use self::cluster_files::Authorities;
@@ -75,6 +77,7 @@ use self::runtime::setup::{RuntimeSetup, cri_disabled};
 use self::runtime::{Runtime, Wanted};
 use self::wake::{Wake, Watches};
 use crate::config::Settings;
+use crate::model::certificate_use::{CertificateFinding, KubeletCertificate, OlderInUse};
 use crate::model::component::HostService;
 use crate::model::environment::{Certificate, DiskUse};
 use crate::model::etcd_history::EtcdHistory;
@@ -145,6 +148,7 @@ struct Proc {
     authorities: Authorities,
     data_dirs: DataDirs,
     interfaces: Interfaces,
+    renewals: Renewals,
 }
 
 /// What files a pass looks at.
@@ -232,6 +236,7 @@ impl Observer {
             authorities: Authorities::default(),
             data_dirs: DataDirs::default(),
             interfaces: Interfaces::default(),
+            renewals: Renewals::default(),
         };
         Self {
             disk: Bounded::new("reading the manifests", disk),
@@ -607,7 +612,9 @@ impl Proc {
         let processes = proc::processes();
         let environment = environment_now(settings, &mut self.flags, &processes);
         let parsed = manifests.iter().filter_map(|file| file.content.as_ref().ok());
-        let certificates = self.certificates.look(parsed, &sources(settings, &environment));
+        let places = sources(settings, &environment);
+        let certificates = self.certificates.look(parsed.clone(), &places);
+        let older_in_use = self.renewals.look(parsed, &processes, &certificates.certificates, now());
         let named = Named {
             manifests,
             node_ip: environment::node_ip(&self.flags),
@@ -632,6 +639,12 @@ impl Proc {
                 ..SandboxSetup::default()
             },
             addresses,
+            older_in_use,
+            kubelet_certificate: certificate_use::kubelet(
+                &places.kubelet_pki,
+                &places.kubelet_kubeconfig,
+                &certificates.certificates,
+            ),
             ..Node::default()
         };
         let kubelet = kubelet::find(&processes, &environment.kubelet_config).cloned();
@@ -661,8 +674,9 @@ fn disk_uses(settings: &Settings, environment: &Environment, data_dirs: &DataPat
     uses
 }
 
-/// Every certificate of this node, looked at once; and what is named and cannot be read, with the reason.
-pub fn certificates(settings: &Settings) -> (Vec<Certificate>, BTreeMap<PathBuf, String>) {
+/// Every certificate of this node, looked at once; what is named and cannot be read, with the reason; and what has to be
+/// done about those that are valid.
+pub fn certificates(settings: &Settings) -> (Vec<Certificate>, BTreeMap<PathBuf, String>, Vec<CertificateFinding>) {
     let (_, environment) = find(settings);
     let dir = &environment.manifests.value;
     let mut unreadable = BTreeMap::new();
@@ -682,9 +696,15 @@ pub fn certificates(settings: &Settings) -> (Vec<Certificate>, BTreeMap<PathBuf,
         }
         Err(error) => drop(unreadable.insert(dir.clone(), format!("cannot be read: {error}"))),
     }
-    let found = Certificates::default().look(manifests.iter(), &sources(settings, &environment));
+    let places = sources(settings, &environment);
+    let found = Certificates::default().look(manifests.iter(), &places);
     unreadable.extend(found.unreadable);
-    (found.certificates, unreadable)
+    let all = found.certificates;
+    let older = Renewals::default().look(manifests.iter(), &proc::processes(), &all, now());
+    let kubelet = certificate_use::kubelet(&places.kubelet_pki, &places.kubelet_kubeconfig, &all);
+    let findings = older.iter().map(OlderInUse::finding).chain(kubelet.as_ref().map(KubeletCertificate::finding));
+    let findings = findings.collect();
+    (all, unreadable, findings)
 }
 
 /// The kubelet tells where things are, and its own configuration tells which kubelet is meant.
@@ -774,7 +794,7 @@ mod tests {
         fs::write(root.path().join("manifests/etcd.yaml"), manifest).unwrap();
         fs::write(root.path().join("manifests/torn.yaml"), "a: [").unwrap();
         fs::write(root.path().join("manifests/.hidden"), "a: [").unwrap();
-        let (found, unreadable) = certificates(&settings);
+        let (found, unreadable, _) = certificates(&settings);
         assert_eq!(found.iter().map(|one| one.subject.as_str()).collect::<Vec<_>>(), ["server"]);
         let names: Vec<_> = unreadable.keys().map(|path| path.file_name().unwrap().to_string_lossy()).collect();
         assert_eq!(names, ["torn.yaml", "none.crt"]);

@@ -3,6 +3,7 @@
 
 mod addresses;
 mod blame;
+mod certificate_use;
 mod environment;
 mod files;
 mod holds;

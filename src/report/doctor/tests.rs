@@ -9,6 +9,7 @@ use super::testing::{
 };
 use super::{Check, CheckResult, Doctor};
 use crate::config::OldName;
+use crate::model::certificate_use::{KubeletCertificate, OlderInUse};
 use crate::model::component_state::{Held, Until};
 use crate::model::config_files::FileKind;
 use crate::model::environment::Accepts;
@@ -69,6 +70,38 @@ const NODE: &[Row] = &[
     (
         "a certificate that has ended",
         |s| s.seen.node.certificates = vec![certificate(-1)],
+        "certificates",
+        CheckResult::Failed,
+    ),
+    (
+        "a process that has an older certificate",
+        |s| {
+            s.seen.node.older_in_use = vec![OlderInUse {
+                component: id(),
+                path: "/etc/kubernetes/scheduler.conf".into(),
+                renewed: now(),
+                started: now() - Duration::from_secs(3600),
+                ends: None,
+            }];
+        },
+        "certificates in use",
+        CheckResult::Warning,
+    ),
+    (
+        "a kubelet's certificate that is no link",
+        |s| {
+            let path = "/var/lib/kubelet/pki/kubelet-client-current.pem".into();
+            s.seen.node.kubelet_certificate = Some(KubeletCertificate::NoLink { path, rotated: None });
+        },
+        "certificates in use",
+        CheckResult::Warning,
+    ),
+    (
+        "a kubelet's certificate that has ended",
+        |s| {
+            let path = "/var/lib/kubelet/pki/kubelet-client-current.pem".into();
+            s.seen.node.certificates = vec![crate::model::environment::Certificate { path, ..certificate(-1) }];
+        },
         "certificates",
         CheckResult::Failed,
     ),
