@@ -185,9 +185,11 @@
 //! * `q17_a_balancer_that_is_silent_is_reported_also_while_no_api_server_serves`
 //! * `q17_a_kubelet_that_waits_at_a_silent_balancer_explains_what_has_no_pod`
 //! * `q17_a_kubelet_whose_certificate_cannot_be_rotated_or_has_ended_gets_the_steps`
+//! * `q17_a_probe_that_ends_a_healthy_container_is_reported_once_and_until_it_succeeds`
 //! * `q17_a_process_that_has_an_older_certificate_is_reported_once_and_not_restarted`
 //! * `q17_a_virtual_ip_that_its_pod_has_not_raised_is_named_with_what_it_waits_for`
 //! * `q17_an_address_is_reported_when_it_goes_and_is_the_cause_of_all_that_end_for_it`
+//! * `q17_the_probe_that_counts_an_alarm_comes_before_the_steps_against_the_alarm`
 //!
 //! # Never
 //!

@@ -12,7 +12,7 @@
 use std::collections::BTreeMap;
 
 use super::draft::Draft;
-use super::{addresses, certificate_use, endpoints};
+use super::{addresses, certificate_use, endpoints, kubelet_probe};
 use crate::model::certificate_use::{is_kubelet_client, kubelet_steps};
 use crate::model::environment::{Certificate, Disk, Room, Stall, Validity, listed, second};
 use crate::model::notice::NodeNotice;
@@ -40,6 +40,7 @@ pub(super) fn tell(draft: &mut Draft<'_>) {
     endpoints::tell(draft);
     addresses::tell(draft);
     sandboxes(draft);
+    kubelet_probe::tell(draft);
     let jump = draft.scene.seen.node.clock_jump.map(|jump| {
         let way = if jump.seconds < 0 { "back" } else { "forward" };
         format!(

@@ -14,6 +14,7 @@ use std::time::Duration;
 use super::draft::Draft;
 use crate::model::component_state::Until;
 use crate::model::etcd::{AlarmKind, NEAR_QUOTA};
+use crate::model::kubelet_probe::etcdctl;
 use crate::model::notice::Notice;
 use crate::model::verdict::Cause;
 use crate::model::{ComponentId, ComponentState, EtcdStatus, Role, Verdict};
@@ -44,7 +45,7 @@ pub(super) fn tell(draft: &mut Draft<'_>) {
         }
         let growth = growth(draft, &id, status);
         let texts = [
-            (Notice::EtcdNoSpace, no_space(status)),
+            (Notice::EtcdNoSpace, no_space(draft, &id, status)),
             (Notice::EtcdCorrupt, corrupt(status)),
             (Notice::EtcdQuota, quota(status)),
             (Notice::EtcdDisk, disk(status)),
@@ -66,12 +67,20 @@ pub(super) fn once(draft: &mut Draft<'_>, id: &ComponentId, about: Notice, text:
     }
 }
 
-fn no_space(status: &EtcdStatus) -> Option<String> {
+fn no_space(draft: &Draft<'_>, id: &ComponentId, status: &EtcdStatus) -> Option<String> {
     let alarm = status.alarm(&AlarmKind::NoSpace)?;
     let whose = status.name_of(alarm.member);
+    let manifests = draft.scene.seen.manifests.files().filter_map(|file| file.content.as_ref().ok());
+    let etcdctl = etcdctl(manifests.into_iter().find(|manifest| manifest.id == *id));
+    let revision = status.own.as_ref().map_or_else(|| "REVISION".to_owned(), |own| own.revision.to_string());
+    let probe = draft.scene.seen.node.failing_probes.get(id).filter(|probe| probe.counts_alarm());
+    let probe = probe.map_or_else(String::new, |probe| {
+        let file = draft.record(id).and_then(|record| record.file_name()).unwrap_or("its manifest");
+        format!("{}; {}; then ", probe.sentence(), probe.next(file))
+    });
     Some(format!(
         "NOSPACE: the database of {whose} reached its quota, nothing can be written, and no restart or rollback cures \
-         that; next: `etcdctl compact` to the present revision, `etcdctl defrag` on each member, then `etcdctl alarm \
+         that; next: {probe}`E=\"{etcdctl}\"`, `$E compact {revision}`, `$E defrag` (on each member), `$E alarm \
          disarm`, or a larger --quota-backend-bytes on all members"
     ))
 }

@@ -37,6 +37,7 @@ mod incarnation;
 mod inhibitors;
 mod interrupted;
 mod kubelet;
+mod kubelet_probe;
 mod lineage;
 mod lookup;
 mod members;

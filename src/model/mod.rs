@@ -25,6 +25,7 @@ pub mod format;
 pub mod generation;
 pub mod inhibitor;
 pub mod kubelet_log;
+pub mod kubelet_probe;
 pub mod lease;
 pub mod lift;
 pub mod lineage;

@@ -84,6 +84,8 @@ pub enum Notice {
     EtcdCertificates,
     /// Its process has an older certificate in memory than the one on disk.
     OlderCertificate,
+    /// The kubelet's liveness probe fails while the process answers lastgood.
+    KubeletProbe,
     /// It has not raised the address that it is there for.
     AddressNotRaised,
     /// There is no recent verified snapshot.

@@ -16,6 +16,7 @@ use super::etcd_data::{ClusterFiles, DataDir};
 use super::etcd_history::Growth;
 use super::format::NewerFile;
 use super::kubelet_log::KubeletLog;
+use super::kubelet_probe::FailingProbe;
 use super::lease::NODE_LEASE;
 use super::notice::FeatureNotice;
 use super::sandbox_setup::SandboxSetup;
@@ -373,6 +374,8 @@ pub struct Node {
     pub older_in_use: Vec<OlderInUse>,
     /// A client certificate of the kubelet that its rotation cannot replace.
     pub kubelet_certificate: Option<KubeletCertificate>,
+    /// The kubelet's own probes that fail, by component.
+    pub failing_probes: BTreeMap<ComponentId, FailingProbe>,
     /// The addresses of its interfaces, and those that its files name and no interface has.
     pub addresses: Addresses,
     /// The cluster that this node's files make it a member of.

@@ -30,6 +30,7 @@ mod kubeadm;
 mod kubeconfig;
 mod kubelet;
 mod kubelet_log;
+mod kubelet_probes;
 mod leases;
 mod mounts;
 mod node;
@@ -64,6 +65,7 @@ use self::host::Clock;
 pub use self::host::{disk_of, memory};
 use self::kubelet::{Pods, PodsAsk};
 use self::kubelet_log::KubeletLogs;
+use self::kubelet_probes::KubeletProbes;
 use self::leases::Leases;
 use self::mounts::Mounts;
 use self::node::{Listeners, Signs};
@@ -111,6 +113,7 @@ pub struct Observer {
     probes: Probes,
     members: Members,
     kubelet_health: Probes,
+    kubelet_probes: KubeletProbes,
     leases: Leases,
     pods: Pods,
     kubelet_log: KubeletLogs,
@@ -245,6 +248,7 @@ impl Observer {
             probes: Probes::new(settings.probes.clone()),
             members: Members::new(settings.probes.clone(), wake.fires()),
             kubelet_health: Probes::new(settings.probes.clone()),
+            kubelet_probes: KubeletProbes::new(settings.probes.clone()),
             leases: Leases::new(settings.probes.clone()),
             pods: Pods::default(),
             kubelet_log: KubeletLogs::new(settings.kubelet.log.clone(), wake.fires()),
@@ -319,6 +323,9 @@ impl Observer {
             raised.words = self.runtime.last_words(pods, &raised.by).await;
         }
         node.endpoints = self.endpoints.look(&self.certificates.servers, &self.api_ports(), at);
+        let probes = self.probes.answers();
+        let deployed = standing.values().filter_map(|file| file.content.as_ref().ok());
+        node.failing_probes = self.kubelet_probes.look(deployed, &probes, at);
         let from_api = seen.as_ref().ok().and_then(|seen| seen.newest_from_api);
         let describe = |kubelet| kubelet::describe(kubelet, &self.environment, at, from_api);
         let process = self.kubelet.as_ref().and_then(describe);
@@ -334,7 +341,7 @@ impl Observer {
             keys_changed: files.keys_changed,
             runtime: seen.map(|seen| seen.pods),
             runtime_work,
-            probes: self.probes.answers(),
+            probes,
             leases: self.leases.looks(),
             etcd: self.members.answers(),
             growth: BTreeMap::new(),

@@ -8,6 +8,7 @@ mod environment;
 mod files;
 mod holds;
 mod interrupted;
+mod kubelet_probe;
 mod members;
 mod never;
 mod newer_state;

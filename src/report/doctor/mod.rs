@@ -4,7 +4,7 @@
 //!   the agent's verdicts ───────────────────────────────────── Examined ──▶ now.rs          what is not healthy at present
 //!   Observation, Memory, Policy, Places, the store re-read ───────┴───────▶ node.rs         agent, disks, runtime, kubelet, clock
 //!                                                                         components.rs   generation, bytes, images, files, budget
-//!                                                                         addresses.rs, certificates.rs, restore.rs; each
+//!                                                                         addresses.rs, certificates.rs, probes.rs, restore.rs; each
 //!                                                                          feature its own
 //!                                                                           └──▶ Checks, the worst first ──▶ text | JSON | YAML
 //! ```
@@ -16,6 +16,7 @@ mod certificates;
 mod components;
 mod node;
 mod now;
+mod probes;
 mod restore;
 #[cfg(test)]
 pub(super) mod testing;
@@ -87,6 +88,7 @@ impl Doctor {
         checks.extend(components::checks(&examined));
         checks.extend(addresses::checks(&examined));
         checks.extend(certificates::checks(&examined));
+        checks.extend(probes::checks(&examined));
         checks.extend(restore::checks(&examined));
         checks.extend(examined.features.iter().cloned());
         checks.extend(wrong_data(examined.memory));
