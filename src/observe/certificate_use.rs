@@ -13,6 +13,8 @@
 //!                    kubeconfig that embeds them        never                    the same: "static"
 //! ```
 //!
+//! What a handshake shows is the fact for serving certificates (served.rs), and the table only stands in for it.
+//!
 //! A process is matched to its manifest by its command line. A certificate counts as renewed when its file was written:
 //! kubeadm gives what it signs the beginning of its CA.
 
@@ -25,11 +27,15 @@ use jiff::Timestamp;
 
 use crate::model::certificate_use::{KubeletCertificate, OlderInUse};
 use crate::model::environment::{Certificate, User, kubeconfig_files};
-use crate::model::{Digest, Manifest, Moment, Role};
+use crate::model::{ComponentId, Digest, Manifest, Moment, Role};
+use crate::observe::served::Shown;
 use crate::sys::proc::{self, Process};
 
 /// A process that starts while the file is written may have read either.
 const MARGIN: Duration = Duration::from_secs(1);
+
+/// Whatever reads a serving certificate again has done so by then.
+const READ_AGAIN: Duration = Duration::from_secs(120);
 
 /// What was on disk before, to say when the certificate in use ends.
 #[derive(Debug, Default)]
@@ -45,6 +51,7 @@ impl Renewals {
         manifests: impl Iterator<Item = &'a Manifest>,
         processes: &[Process],
         found: &[Certificate],
+        shown: &BTreeMap<ComponentId, Shown>,
         now: Moment,
     ) -> Vec<OlderInUse> {
         for one in found {
@@ -64,6 +71,11 @@ impl Renewals {
         let mut all = Vec::new();
         for manifest in manifests {
             let Some(started) = started(manifest) else { continue };
+            if let Some((one, renewed, end)) = shows_another(manifest, found, shown) {
+                let (component, path) = (manifest.id.clone(), one.path.clone());
+                all.push(OlderInUse { component, path, renewed, started, ends: Some(end) });
+                continue;
+            }
             for (path, renewed) in held_until_restart(manifest, found) {
                 if renewed > started + MARGIN {
                     let ends = self.known.get(path).and_then(|(_, _, before)| *before);
@@ -74,6 +86,22 @@ impl Renewals {
         }
         all
     }
+}
+
+/// The serving certificate on disk, when it was written, and the end of the other one that the process shows, long after
+/// it should have read it again. What is shown is the fact, whatever the table says.
+fn shows_another<'a>(
+    manifest: &Manifest,
+    found: &'a [Certificate],
+    shown: &BTreeMap<ComponentId, Shown>,
+) -> Option<(&'a Certificate, Timestamp, i64)> {
+    let shown = shown.get(&manifest.id)?;
+    let flag = if manifest.role == Role::Etcd { "cert-file" } else { "tls-cert-file" };
+    let path = manifest.host_path(Path::new(&manifest.flag(flag)?))?;
+    let one = found.iter().find(|one| one.path == path)?;
+    let renewed = written(&path)?;
+    let other = one.fingerprint != shown.certificate.fingerprint && shown.at > renewed + READ_AGAIN;
+    other.then_some((one, renewed, shown.certificate.dates.not_after))
 }
 
 /// The certificates that a process of this manifest reads once, and when each was written.
@@ -143,7 +171,7 @@ mod tests {
     use std::process::Command;
 
     use super::*;
-    use crate::model::ComponentId;
+    use crate::observe::credentials::{Dates, Described};
     use crate::observe::testing::Pki;
     use crate::sys::clock;
 
@@ -185,6 +213,7 @@ mod tests {
                 [&manifest].into_iter(),
                 std::slice::from_ref(&process),
                 &[certificate(&conf, user(), end)],
+                &BTreeMap::new(),
                 clock::now(),
             )
         };
@@ -203,6 +232,37 @@ mod tests {
         assert_eq!((older.component.clone(), &older.path, older.ends), (manifest.id.clone(), &conf, Some(10)));
         assert!(older.finding().next.contains("--name kube-scheduler"), "{older:?}");
         assert_eq!(look(20), [], "it does not run any more");
+    }
+
+    #[test]
+    fn what_a_handshake_shows_counts_before_the_table() {
+        let dir = tempfile::tempdir().unwrap();
+        let crt = dir.path().join("apiserver.crt");
+        fs::write(&crt, "new").unwrap();
+        let text = format!(
+            "{{apiVersion: v1, kind: Pod, metadata: {{name: kube-apiserver, namespace: kube-system}}, spec: {{volumes: \
+             [{{name: k, hostPath: {{path: {0}}}}}], containers: [{{name: s, image: 'i:v1.34.0', volumeMounts: [{{name: k, \
+             mountPath: {0}}}], command: [kube-apiserver, --tls-cert-file={1}]}}]}}}}",
+            dir.path().display(),
+            crt.display()
+        );
+        let manifest = Manifest::parse(text.into_bytes().into()).unwrap();
+        let on_disk = certificate(&crt, User::Component(manifest.id.clone()), 20);
+        // The end of the certificate that is shown, how many seconds after the renewal, and whether that is another.
+        for (end, after, another) in [(10, 300, true), (10, 30, false), (20, 300, false)] {
+            let described = Described {
+                subject: "kube-apiserver".into(),
+                issuer: "kubernetes".into(),
+                dates: Dates { not_before: 0, not_after: end },
+                authority: false,
+                addresses: std::collections::BTreeSet::new(),
+                fingerprint: Digest::of(&i64::to_be_bytes(end)),
+            };
+            let at = Timestamp::now() + Duration::from_secs(after);
+            let shown = BTreeMap::from([(manifest.id.clone(), Shown { certificate: described, at })]);
+            let found = shows_another(&manifest, std::slice::from_ref(&on_disk), &shown).map(|(_, _, end)| end);
+            assert_eq!(found, another.then_some(end), "{end}, {after} s after the renewal");
+        }
     }
 
     #[test]

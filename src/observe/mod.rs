@@ -38,6 +38,7 @@ mod places;
 mod probes;
 mod raised;
 mod runtime;
+mod served;
 #[cfg(test)]
 pub(crate) mod testing;
 mod wake;
@@ -77,8 +78,10 @@ pub use self::probes::snapshot_stream::{Feed, LocalMember, Part, client};
 use self::probes::{Probes, http};
 use self::runtime::setup::{RuntimeSetup, cri_disabled};
 use self::runtime::{Runtime, Wanted};
+use self::served::{Served, Shown};
 use self::wake::{Wake, Watches};
 use crate::config::Settings;
+use crate::model::addresses::Addresses;
 use crate::model::certificate_use::{CertificateFinding, KubeletCertificate, OlderInUse};
 use crate::model::component::HostService;
 use crate::model::environment::{Certificate, DiskUse};
@@ -114,6 +117,7 @@ pub struct Observer {
     members: Members,
     kubelet_health: Probes,
     kubelet_probes: KubeletProbes,
+    served: Served,
     leases: Leases,
     pods: Pods,
     kubelet_log: KubeletLogs,
@@ -123,6 +127,7 @@ pub struct Observer {
     clock: Clock,
     /// The certificates and servers of the last look that came back.
     certificates: certificates::Found,
+    before: Before,
     wake: Wake,
     environment: Environment,
     machine_id: String,
@@ -152,6 +157,29 @@ struct Proc {
     data_dirs: DataDirs,
     interfaces: Interfaces,
     renewals: Renewals,
+}
+
+/// What of the machine is reported, and is not over because one look did not come back.
+#[derive(Clone, Debug, Default)]
+struct Before {
+    addresses: Addresses,
+    older_in_use: Vec<OlderInUse>,
+    kubelet_certificate: Option<KubeletCertificate>,
+}
+
+impl Before {
+    fn of(node: &Node) -> Self {
+        Self {
+            addresses: node.addresses.clone(),
+            older_in_use: node.older_in_use.clone(),
+            kubelet_certificate: node.kubelet_certificate.clone(),
+        }
+    }
+
+    fn into_node(self) -> Node {
+        let Self { addresses, older_in_use, kubelet_certificate } = self;
+        Node { addresses, older_in_use, kubelet_certificate, ..Node::default() }
+    }
 }
 
 /// What files a pass looks at.
@@ -249,6 +277,7 @@ impl Observer {
             members: Members::new(settings.probes.clone(), wake.fires()),
             kubelet_health: Probes::new(settings.probes.clone()),
             kubelet_probes: KubeletProbes::new(settings.probes.clone()),
+            served: Served::new(settings.probes.timeout),
             leases: Leases::new(settings.probes.clone()),
             pods: Pods::default(),
             kubelet_log: KubeletLogs::new(settings.kubelet.log.clone(), wake.fires()),
@@ -256,6 +285,7 @@ impl Observer {
             endpoints: Endpoints::new(settings.probes.clone()),
             clock: Clock::default(),
             certificates: certificates::Found::default(),
+            before: Before::default(),
             wake,
             environment,
             machine_id,
@@ -298,13 +328,15 @@ impl Observer {
         let settings = Arc::clone(&self.settings);
         let manifests: Vec<_> = self.last.values().cloned().collect();
         let silent = self.runtime.is_silent();
-        let on_machine = move |proc: &mut Proc| proc.look(&settings, &manifests, &ports, &data_dirs, silent);
+        let shown = self.served.shown();
+        let on_machine = move |proc: &mut Proc| proc.look(&settings, &manifests, &ports, &data_dirs, &shown, silent);
         let on_machine = self.machine.run(DISK_DEADLINE, on_machine);
         let ((seen, images), on_machine) = tokio::join!(self.runtime.look(wanted), on_machine);
 
         let mut runtime_work = None;
         let mut node = match on_machine {
             Ok(Looked { environment, kubelet, runtime, node, certificates }) => {
+                self.before = Before::of(&node);
                 self.certificates = certificates;
                 self.environment = Environment { watching: self.environment.watching.clone(), ..environment };
                 self.kubelet = kubelet;
@@ -312,7 +344,10 @@ impl Observer {
                 node
             }
             // Signs that could not be looked at are not missing, but nobody may act on what was not seen either.
-            Err(sentence) => Node { boot_id: proc::boot_id(), read_only: Some(sentence), ..Node::default() },
+            Err(sentence) => {
+                let before = self.before.clone().into_node();
+                Node { boot_id: proc::boot_id(), read_only: Some(sentence), ..before }
+            }
         };
         node.set_aside = files.set_aside;
         node.sandboxes = self.sandboxes(node.sandboxes.cri_disabled.take());
@@ -463,6 +498,7 @@ impl Observer {
             &self.environment.node_name.value,
             &self.settings.kubelet.kubeconfig,
         );
+        self.served.plan(&asks);
         self.leases.plan(leases);
         self.probes.plan(asks);
         self.members.plan(plan::members(&manifests, &self.settings.paths.kubernetes));
@@ -614,6 +650,7 @@ impl Proc {
         manifests: &[Arc<ManifestFile>],
         ports: &BTreeSet<u16>,
         data_dirs: &DataPaths,
+        shown: &BTreeMap<ComponentId, Shown>,
         runtime_is_silent: bool,
     ) -> Looked {
         let processes = proc::processes();
@@ -621,7 +658,7 @@ impl Proc {
         let parsed = manifests.iter().filter_map(|file| file.content.as_ref().ok());
         let places = sources(settings, &environment);
         let certificates = self.certificates.look(parsed.clone(), &places);
-        let older_in_use = self.renewals.look(parsed, &processes, &certificates.certificates, now());
+        let older_in_use = self.renewals.look(parsed, &processes, &certificates.certificates, shown, now());
         let named = Named {
             manifests,
             node_ip: environment::node_ip(&self.flags),
@@ -707,7 +744,7 @@ pub fn certificates(settings: &Settings) -> (Vec<Certificate>, BTreeMap<PathBuf,
     let found = Certificates::default().look(manifests.iter(), &places);
     unreadable.extend(found.unreadable);
     let all = found.certificates;
-    let older = Renewals::default().look(manifests.iter(), &proc::processes(), &all, now());
+    let older = Renewals::default().look(manifests.iter(), &proc::processes(), &all, &BTreeMap::new(), now());
     let kubelet = certificate_use::kubelet(&places.kubelet_pki, &places.kubelet_kubeconfig, &all);
     let findings = older.iter().map(OlderInUse::finding).chain(kubelet.as_ref().map(KubeletCertificate::finding));
     let findings = findings.collect();

@@ -14,6 +14,7 @@ use crate::model::component_state::{Held, Until};
 use crate::model::config_files::FileKind;
 use crate::model::environment::Accepts;
 use crate::model::format::NewerFile;
+use crate::model::kubelet_probe::{AnswersUs, FailingProbe};
 use crate::model::memory::{Pause, Pin};
 use crate::model::observation::{BusyKind, BusyProcess, Directory, ImagePresence};
 use crate::model::policy::Mode;
@@ -243,6 +244,24 @@ const COMPONENT: &[Row] = &[
         },
         "kube-scheduler: held",
         CheckResult::Failed,
+    ),
+    (
+        "a liveness probe that fails while the process answers",
+        |s| {
+            let probe = FailingProbe {
+                field: "livenessProbe",
+                target: "https://127.0.0.1:10259/livez".to_owned(),
+                path: "/livez".to_owned(),
+                why: "it answers after 1500 ms, and the probe waits 1 s".to_owned(),
+                period: Duration::from_secs(10),
+                threshold: 8,
+                failing_for: Duration::from_secs(60),
+                answers_us: AnswersUs::Yes,
+            };
+            s.seen.node.failing_probes = [(id(), probe)].into();
+        },
+        "kube-scheduler: kubelet's probe",
+        CheckResult::Warning,
     ),
     (
         "damaged bytes",
