@@ -47,7 +47,7 @@ pub(super) fn tell(draft: &mut Draft<'_>) {
         let texts = [
             (Notice::EtcdNoSpace, no_space(draft, &id, status)),
             (Notice::EtcdCorrupt, corrupt(status)),
-            (Notice::EtcdQuota, quota(status)),
+            (Notice::EtcdQuota, quota(draft, &id, status)),
             (Notice::EtcdDisk, disk(status)),
             (Notice::EtcdVersions, versions(status)),
             (Notice::EtcdGrowth, growth),
@@ -70,8 +70,7 @@ pub(super) fn once(draft: &mut Draft<'_>, id: &ComponentId, about: Notice, text:
 fn no_space(draft: &Draft<'_>, id: &ComponentId, status: &EtcdStatus) -> Option<String> {
     let alarm = status.alarm(&AlarmKind::NoSpace)?;
     let whose = status.name_of(alarm.member);
-    let manifests = draft.scene.seen.manifests.files().filter_map(|file| file.content.as_ref().ok());
-    let etcdctl = etcdctl(manifests.into_iter().find(|manifest| manifest.id == *id));
+    let etcdctl = of_its_container(draft, id);
     let revision = status.own.as_ref().map_or_else(|| "REVISION".to_owned(), |own| own.revision.to_string());
     let probe = draft.scene.seen.node.failing_probes.get(id).filter(|probe| probe.counts_alarm());
     let probe = probe.map_or_else(String::new, |probe| {
@@ -85,6 +84,12 @@ fn no_space(draft: &Draft<'_>, id: &ComponentId, status: &EtcdStatus) -> Option<
     ))
 }
 
+/// How etcdctl is called for this member.
+fn of_its_container(draft: &Draft<'_>, id: &ComponentId) -> String {
+    let mut manifests = draft.scene.seen.manifests.files().filter_map(|file| file.content.as_ref().ok());
+    etcdctl(manifests.find(|manifest| manifest.id == *id))
+}
+
 fn corrupt(status: &EtcdStatus) -> Option<String> {
     let alarm = status.alarm(&AlarmKind::Corrupt)?;
     let whose = status.name_of(alarm.member);
@@ -94,14 +99,15 @@ fn corrupt(status: &EtcdStatus) -> Option<String> {
     ))
 }
 
-fn quota(status: &EtcdStatus) -> Option<String> {
+fn quota(draft: &Draft<'_>, id: &ComponentId, status: &EtcdStatus) -> Option<String> {
     status.alarm(&AlarmKind::NoSpace).is_none().then_some(())?;
     let (size, quota) = status.near_quota()?;
     Some(format!(
         "its database has {} MiB of the {} MiB it may have, more than {NEAR_QUOTA} %: at its quota etcd refuses all \
-         writes; next: `etcdctl defrag`, or a larger --quota-backend-bytes on all members",
+         writes; next: `{} defrag`, or a larger --quota-backend-bytes on all members",
         size >> 20,
-        quota >> 20
+        quota >> 20,
+        of_its_container(draft, id)
     ))
 }
 
@@ -112,12 +118,13 @@ fn growth(draft: &Draft<'_>, id: &ComponentId, status: &EtcdStatus) -> Option<St
     Some(format!(
         "its database grew from {} to {} MiB in {} h: at that rate it reaches its quota of {} MiB in {} h, and etcd \
          then refuses all writes; next: see what writes so much (`lastgood etcd snapshot show` on two snapshots), \
-         `etcdctl defrag`, or a larger --quota-backend-bytes on all members",
+         `{} defrag`, or a larger --quota-backend-bytes on all members",
         growth.from >> 20,
         growth.to >> 20,
         growth.over.as_secs() / 3600,
         quota >> 20,
-        left.as_secs() / 3600
+        left.as_secs() / 3600,
+        of_its_container(draft, id)
     ))
 }
 

@@ -344,10 +344,10 @@ pub enum Trouble {
 impl fmt::Display for Trouble {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Silent => "takes connections and does not answer",
-            Self::Closes => "takes connections and closes them without an answer",
-            Self::Refuses => "refuses connections",
-            Self::Unreachable => "cannot be reached",
+            Self::Silent => "does not answer, although it takes connections",
+            Self::Closes => "does not answer: it takes connections and closes them",
+            Self::Refuses => "does not answer: it refuses connections",
+            Self::Unreachable => "does not answer: it cannot be reached",
             Self::Wrong => "does not answer as an API server does",
         })
     }

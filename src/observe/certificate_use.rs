@@ -13,7 +13,7 @@
 //!                    kubeconfig that embeds them        never                    the same: "static"
 //! ```
 //!
-//! What a handshake shows is the fact for serving certificates (served.rs), and the table only stands in for it.
+//! What a handshake shows is the fact for serving certificates (served.rs), and the table is for the rest.
 //!
 //! A process is matched to its manifest by its command line. A certificate counts as renewed when its file was written:
 //! kubeadm gives what it signs the beginning of its CA.
@@ -26,7 +26,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::model::certificate_use::{KubeletCertificate, OlderInUse};
-use crate::model::environment::{Certificate, User, kubeconfig_files};
+use crate::model::environment::{Certificate, User, Validity, kubeconfig_files};
 use crate::model::{ComponentId, Digest, Manifest, Moment, Role};
 use crate::observe::served::Shown;
 use crate::sys::proc::{self, Process};
@@ -129,15 +129,22 @@ fn written(path: &Path) -> Option<Timestamp> {
     Timestamp::try_from(fs::metadata(path).ok()?.modified().ok()?).ok()
 }
 
-/// Whether the kubelet's client certificate is one that its rotation can replace.
-pub(super) fn kubelet(pki: &Path, kubeconfig: &Path, found: &[Certificate]) -> Option<KubeletCertificate> {
+/// Whether the kubelet's client certificate is one that its rotation can replace. Where it does not rotate at all, an
+/// embedded one is the operator's choice until its end is near.
+pub(super) fn kubelet(
+    pki: &Path,
+    kubeconfig: &Path,
+    found: &[Certificate],
+    now: Timestamp,
+) -> Option<KubeletCertificate> {
     let path = pki.join("kubelet-client-current.pem");
     let there = fs::symlink_metadata(&path);
     let embedded =
         found.iter().find(|one| !one.authority && one.path == kubeconfig && one.users.contains(&User::Kubelet));
     if let Some(one) = embedded {
         let (kubeconfig, rotates) = (kubeconfig.to_owned(), there.is_ok());
-        return Some(KubeletCertificate::Embedded { kubeconfig, not_after: one.not_after, path, rotates });
+        let reported = rotates || one.validity(now) != Validity::Valid;
+        return reported.then(|| KubeletCertificate::Embedded { kubeconfig, not_after: one.not_after, path, rotates });
     }
     // A kubelet that does not rotate has its certificate elsewhere, or is given it by somebody who replaces the file.
     let is_named = found.iter().any(|one| one.path == path && one.named.contains(kubeconfig));
@@ -296,7 +303,8 @@ mod tests {
         let dated = at("kubelet-client-2026-01-31-10-11-12.pem");
         let mut named = certificate(&current, User::Kubelet, 10);
         named.named.insert(conf.clone());
-        let look = |found: &[Certificate]| kubelet(dir.path(), &conf, found);
+        let now = Timestamp::UNIX_EPOCH;
+        let look = |found: &[Certificate]| kubelet(dir.path(), &conf, found, now);
 
         fs::copy(pki.path("new.crt"), &dated).unwrap();
         symlink(&dated, &current).unwrap();
@@ -315,6 +323,11 @@ mod tests {
         let embedded = certificate(&conf, User::Kubelet, 7);
         let found = look(&[embedded]);
         assert!(matches!(found, Some(KubeletCertificate::Embedded { not_after: 7, rotates: true, .. })), "{found:?}");
+        fs::remove_file(&current).unwrap();
+        let year = certificate(&conf, User::Kubelet, 365 * 86400);
+        assert_eq!(look(&[year]), None, "it does not rotate, and its end is far");
+        let ended = look(&[certificate(&conf, User::Kubelet, -1)]);
+        assert!(matches!(ended, Some(KubeletCertificate::Embedded { rotates: false, .. })), "{ended:?}");
         let other = certificate(&conf, User::Component(ComponentId::system("kube-scheduler")), 7);
         assert_eq!(look(&[other]), None);
     }

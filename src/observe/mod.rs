@@ -353,11 +353,12 @@ impl Observer {
         node.sandboxes = self.sandboxes(node.sandboxes.cri_disabled.take());
         node.certificates.clone_from(&self.certificates.certificates);
         node.clock_jump = self.clock.look(at);
-        for raised in node.addresses.raised.iter_mut().filter(|raised| !raised.here) {
+        node.endpoints = self.endpoints.look(&self.certificates.servers, &self.api_ports(), at);
+        let bad = |server: &str| node.endpoints.iter().any(|one| one.server == server && one.trouble().is_some());
+        for raised in node.addresses.raised.iter_mut().filter(|raised| !raised.here && bad(&raised.server)) {
             let pods = seen.as_ref().map(|seen| seen.pods.as_slice()).unwrap_or_default();
             raised.words = self.runtime.last_words(pods, &raised.by).await;
         }
-        node.endpoints = self.endpoints.look(&self.certificates.servers, &self.api_ports(), at);
         let probes = self.probes.answers();
         let deployed = standing.values().filter_map(|file| file.content.as_ref().ok());
         node.failing_probes = self.kubelet_probes.look(deployed, &probes, at);
@@ -688,6 +689,7 @@ impl Proc {
                 &places.kubelet_pki,
                 &places.kubelet_kubeconfig,
                 &certificates.certificates,
+                now().wall,
             ),
             ..Node::default()
         };
@@ -745,7 +747,7 @@ pub fn certificates(settings: &Settings) -> (Vec<Certificate>, BTreeMap<PathBuf,
     unreadable.extend(found.unreadable);
     let all = found.certificates;
     let older = Renewals::default().look(manifests.iter(), &proc::processes(), &all, &BTreeMap::new(), now());
-    let kubelet = certificate_use::kubelet(&places.kubelet_pki, &places.kubelet_kubeconfig, &all);
+    let kubelet = certificate_use::kubelet(&places.kubelet_pki, &places.kubelet_kubeconfig, &all, now().wall);
     let findings = older.iter().map(OlderInUse::finding).chain(kubelet.as_ref().map(KubeletCertificate::finding));
     let findings = findings.collect();
     (all, unreadable, findings)

@@ -217,7 +217,7 @@ fn r17_a_dead_balancer_is_told_from_a_dead_api_server() {
         world.around.endpoints = vec![endpoint(60, words)];
         world.run(5);
     }
-    let words = "https://lb:6443, the API server address of kube-scheduler, kubelet, refuses connections (refused)";
+    let words = "https://lb:6443, the API server address of kube-scheduler, kubelet, does not answer: it refuses connections (refused)";
     assert_eq!(told(&world, words), 1, "{}", world.story());
     let pod = world.pods.get_mut(&id("kube-scheduler")).unwrap();
     (pod.up, pod.next_start) = (Up::Exited, u64::MAX);
