@@ -136,8 +136,9 @@
 //! ## Q12 fair-quarantine
 //! Quarantine is keyed by the decoded pod and its files, and follows only from its own faults. Faults of image, port,
 //! disk, address, registry, runtime, kubelet or a dependency do not count.
-//! * `q12_the_same_quarantined_content_three_times_is_held_until_a_person_resumes_or_writes_another`
 //! * `q12_a_candidate_whose_port_is_taken_is_rolled_back_and_not_quarantined`
+//! * `q12_an_address_counts_against_the_candidate_that_brought_it_and_no_other`
+//! * `q12_the_same_quarantined_content_three_times_is_held_until_a_person_resumes_or_writes_another`
 //! * `q12_the_same_quarantined_content_written_three_times_is_held`
 //! * `q12_what_a_person_vouches_for_is_not_quarantined_any_more`
 //!
@@ -182,6 +183,14 @@
 //! Every fault of the node that keeps a component from running (kubelet, runtime, sandbox, cgroup driver, address, host
 //! name, mount, clock, certificate, swap, static path) is named with its evidence and next step, alike in status,
 //! explain, doctor, journal and metrics. "The kubelet restarts it" is only said when it does.
+//! * `q17_a_balancer_that_is_silent_is_reported_also_while_no_api_server_serves`
+//! * `q17_a_kubelet_that_waits_at_a_silent_balancer_explains_what_has_no_pod`
+//! * `q17_a_kubelet_whose_certificate_cannot_be_rotated_or_has_ended_gets_the_steps`
+//! * `q17_a_probe_that_ends_a_healthy_container_is_reported_once_and_until_it_succeeds`
+//! * `q17_a_process_that_has_an_older_certificate_is_reported_once_and_not_restarted`
+//! * `q17_a_virtual_ip_that_its_pod_has_not_raised_is_named_with_what_it_waits_for`
+//! * `q17_an_address_is_reported_when_it_goes_and_is_the_cause_of_all_that_end_for_it`
+//! * `q17_the_probe_that_counts_an_alarm_comes_before_the_steps_against_the_alarm`
 //!
 //! # Never
 //!

@@ -274,7 +274,8 @@ pub struct ConfirmArgs {
 #[derive(Debug, Subcommand)]
 pub enum CertsCommand {
     /// List every certificate with its end and its users; exit code 5 when one has expired, is not valid yet, or expires
-    /// within a week (a short-lived one: within the last tenth of its life)
+    /// within a week (a short-lived one: within the last tenth of its life), when a process has an older one than the file,
+    /// or when the kubelet cannot rotate its own
     #[command(after_help = "EXAMPLES\n  lastgood certs check")]
     Check {
         /// Output format

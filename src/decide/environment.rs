@@ -2,7 +2,7 @@
 //! step.
 //!
 //! ```text
-//!   certificates   in less than 30, 14, 7 days, 1 day ▶ ended         endpoints   bad for a while, this node's API server serves
+//!   certificates   in less than 30, 14, 7 days, 1 day ▶ ended         endpoints.rs, addresses.rs
 //!   disks          low space ▶ few inodes ▶ none ▶ read-only          clock       jumped
 //!   pressure       memory, disks: above a share of the last minute
 //! ```
@@ -10,10 +10,10 @@
 //! A sentence contains thresholds, never current values: nothing is reported while nothing changes.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use super::draft::Draft;
-use crate::model::Role;
+use super::{addresses, certificate_use, endpoints, kubelet_probe};
+use crate::model::certificate_use::{is_kubelet_client, kubelet_steps};
 use crate::model::environment::{Certificate, Disk, Room, Stall, Validity, listed, second};
 use crate::model::notice::NodeNotice;
 
@@ -31,17 +31,16 @@ const IO_STALLED: f64 = 50.0;
 /// Where it was reported, pressure is over below this part of it.
 const RELIEVED: f64 = 0.5;
 
-/// An endpoint that has answered badly for this long is reported: two rounds of a balancer's own health check, or the
-/// moment a floating address takes to move.
-const UNREACHABLE: Duration = Duration::from_secs(10);
-
 /// Tells what is to be known of the surroundings.
 pub(super) fn tell(draft: &mut Draft<'_>) {
     certificates(draft);
+    certificate_use::tell(draft);
     disks(draft);
     pressure(draft);
-    endpoints(draft);
+    endpoints::tell(draft);
+    addresses::tell(draft);
     sandboxes(draft);
+    kubelet_probe::tell(draft);
     let jump = draft.scene.seen.node.clock_jump.map(|jump| {
         let way = if jump.seconds < 0 { "back" } else { "forward" };
         format!(
@@ -90,6 +89,7 @@ fn certificates(draft: &mut Draft<'_>) {
     if all.is_empty() {
         return;
     }
+    let node = draft.memory.machine.node_name.clone();
     let mut worst: BTreeMap<String, &Certificate> = BTreeMap::new();
     for certificate in all.iter().filter(|certificate| certificate.validity(now) != Validity::Valid) {
         let known = worst.entry(certificate.path.display().to_string()).or_insert(certificate);
@@ -99,12 +99,12 @@ fn certificates(draft: &mut Draft<'_>) {
     }
     let notices = worst
         .into_iter()
-        .filter_map(|(path, one)| Some((NodeNotice::Certificate(path), dates(one, one.validity(now))?)))
+        .filter_map(|(path, one)| Some((NodeNotice::Certificate(path), dates(one, one.validity(now), &node)?)))
         .collect();
     draft.keep_node_notices(|about| matches!(about, NodeNotice::Certificate(_)), notices);
 }
 
-fn dates(certificate: &Certificate, validity: Validity) -> Option<String> {
+fn dates(certificate: &Certificate, validity: Validity, node: &str) -> Option<String> {
     let whose =
         format!("{} ({}, used by {})", certificate.path.display(), certificate.subject, listed(&certificate.users));
     let end = second(certificate.not_after);
@@ -112,6 +112,7 @@ fn dates(certificate: &Certificate, validity: Validity) -> Option<String> {
         Validity::Valid => return None,
         Validity::Ending(1) => (format!("ends within a day, at {end}"), renewal(certificate)),
         Validity::Ending(days) => (format!("ends within {days} days, at {end}"), renewal(certificate)),
+        Validity::Ended if is_kubelet_client(certificate) => (format!("ended at {end}"), kubelet_steps(node)),
         Validity::Ended => (format!("ended at {end}"), renewal(certificate)),
         Validity::NotYet => (
             format!("is not valid before {}", second(certificate.not_before)),
@@ -235,24 +236,4 @@ fn pressure(draft: &mut Draft<'_>) {
             draft.clear_node_notice(&about);
         }
     }
-}
-
-fn endpoints(draft: &mut Draft<'_>) {
-    let serves = draft.scene.judged.components.values().any(|a| a.role == Role::ApiServer && a.serving);
-    let mut notices = BTreeMap::new();
-    for endpoint in draft.scene.seen.node.endpoints.iter().filter(|endpoint| serves && endpoint.bad_for >= UNREACHABLE)
-    {
-        let words = endpoint.reading.symptom().map_or_else(String::new, |symptom| format!(" ({symptom})"));
-        let text = format!(
-            "{}, the API server address of {}, does not answer{words}, while the API server of this node serves; next: \
-             look at the load balancer or the floating address",
-            endpoint.server,
-            endpoint.users()
-        );
-        // Refused at one look and timed out at the next is the same news.
-        let about = NodeNotice::Endpoint(endpoint.server.clone());
-        let shown = draft.memory.notices.get(&about).cloned();
-        notices.insert(about, shown.unwrap_or(text));
-    }
-    draft.keep_node_notices(|about| matches!(about, NodeNotice::Endpoint(_)), notices);
 }

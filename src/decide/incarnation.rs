@@ -161,5 +161,9 @@ fn restored(draft: &mut Draft<'_>, id: &ComponentId, known: &Incarnation, fresh:
     wrong_data::note_cluster(draft);
 }
 
-/// Kubelets keep what they ran as well, and none but this node's can be reached from here.
-const KUBELETS: &str = "kubelets may still run pods that are not in it: on every node `systemctl restart kubelet`";
+/// Kubelets and kube-proxy keep what they heard as well, and those of other nodes cannot be reached from here. Their watches
+/// go on from a revision that the restored store has not reached yet (kubernetes/kubernetes issues 131115 and 107457).
+const KUBELETS: &str = "the kubelets and kube-proxy watch from a revision that is gone: pods that are not in the restored \
+                        state may run on, and Services may lack endpoints; next, after the components of this node have \
+                        been restarted: on every node `systemctl restart kubelet`, and once `kubectl -n kube-system \
+                        rollout restart daemonset kube-proxy`";

@@ -14,6 +14,7 @@ use std::time::Duration;
 use super::draft::Draft;
 use crate::model::component_state::Until;
 use crate::model::etcd::{AlarmKind, NEAR_QUOTA};
+use crate::model::kubelet_probe::etcdctl;
 use crate::model::notice::Notice;
 use crate::model::verdict::Cause;
 use crate::model::{ComponentId, ComponentState, EtcdStatus, Role, Verdict};
@@ -44,9 +45,9 @@ pub(super) fn tell(draft: &mut Draft<'_>) {
         }
         let growth = growth(draft, &id, status);
         let texts = [
-            (Notice::EtcdNoSpace, no_space(status)),
+            (Notice::EtcdNoSpace, no_space(draft, &id, status)),
             (Notice::EtcdCorrupt, corrupt(status)),
-            (Notice::EtcdQuota, quota(status)),
+            (Notice::EtcdQuota, quota(draft, &id, status)),
             (Notice::EtcdDisk, disk(status)),
             (Notice::EtcdVersions, versions(status)),
             (Notice::EtcdGrowth, growth),
@@ -66,14 +67,27 @@ pub(super) fn once(draft: &mut Draft<'_>, id: &ComponentId, about: Notice, text:
     }
 }
 
-fn no_space(status: &EtcdStatus) -> Option<String> {
+fn no_space(draft: &Draft<'_>, id: &ComponentId, status: &EtcdStatus) -> Option<String> {
     let alarm = status.alarm(&AlarmKind::NoSpace)?;
     let whose = status.name_of(alarm.member);
+    let etcdctl = of_its_container(draft, id);
+    let revision = status.own.as_ref().map_or_else(|_| "REVISION".to_owned(), |own| own.revision.to_string());
+    let probe = draft.scene.seen.node.failing_probes.get(id).filter(|probe| probe.counts_alarm());
+    let probe = probe.map_or_else(String::new, |probe| {
+        let file = draft.record(id).and_then(|record| record.file_name()).unwrap_or("its manifest");
+        format!("{}; {}; then ", probe.sentence(), probe.next(file))
+    });
     Some(format!(
         "NOSPACE: the database of {whose} reached its quota, nothing can be written, and no restart or rollback cures \
-         that; next: `etcdctl compact` to the present revision, `etcdctl defrag` on each member, then `etcdctl alarm \
+         that; next: {probe}`E=\"{etcdctl}\"`, `$E compact {revision}`, `$E defrag` (on each member), `$E alarm \
          disarm`, or a larger --quota-backend-bytes on all members"
     ))
+}
+
+/// How etcdctl is called for this member.
+fn of_its_container(draft: &Draft<'_>, id: &ComponentId) -> String {
+    let mut manifests = draft.scene.seen.manifests.files().filter_map(|file| file.content.as_ref().ok());
+    etcdctl(manifests.find(|manifest| manifest.id == *id))
 }
 
 fn corrupt(status: &EtcdStatus) -> Option<String> {
@@ -85,14 +99,15 @@ fn corrupt(status: &EtcdStatus) -> Option<String> {
     ))
 }
 
-fn quota(status: &EtcdStatus) -> Option<String> {
+fn quota(draft: &Draft<'_>, id: &ComponentId, status: &EtcdStatus) -> Option<String> {
     status.alarm(&AlarmKind::NoSpace).is_none().then_some(())?;
     let (size, quota) = status.near_quota()?;
     Some(format!(
         "its database has {} MiB of the {} MiB it may have, more than {NEAR_QUOTA} %: at its quota etcd refuses all \
-         writes; next: `etcdctl defrag`, or a larger --quota-backend-bytes on all members",
+         writes; next: `{} defrag`, or a larger --quota-backend-bytes on all members",
         size >> 20,
-        quota >> 20
+        quota >> 20,
+        of_its_container(draft, id)
     ))
 }
 
@@ -103,12 +118,13 @@ fn growth(draft: &Draft<'_>, id: &ComponentId, status: &EtcdStatus) -> Option<St
     Some(format!(
         "its database grew from {} to {} MiB in {} h: at that rate it reaches its quota of {} MiB in {} h, and etcd \
          then refuses all writes; next: see what writes so much (`lastgood etcd snapshot show` on two snapshots), \
-         `etcdctl defrag`, or a larger --quota-backend-bytes on all members",
+         `{} defrag`, or a larger --quota-backend-bytes on all members",
         growth.from >> 20,
         growth.to >> 20,
         growth.over.as_secs() / 3600,
         quota >> 20,
-        left.as_secs() / 3600
+        left.as_secs() / 3600,
+        of_its_container(draft, id)
     ))
 }
 

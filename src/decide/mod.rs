@@ -23,10 +23,13 @@
 //! Level-triggered: every pass compares the wanted state with the observed one, so a failed step is wanted again in the
 //! next pass. The memory in the decision is the intent; it is saved before the first step is taken.
 
+mod addresses;
 mod begin;
+mod certificate_use;
 mod change_set;
 mod disk_state;
 mod draft;
+mod endpoints;
 mod environment;
 mod etcd_answer;
 mod features;
@@ -35,6 +38,7 @@ mod incarnation;
 mod inhibitors;
 mod interrupted;
 mod kubelet;
+mod kubelet_probe;
 mod lineage;
 mod lookup;
 mod members;

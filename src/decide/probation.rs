@@ -144,6 +144,7 @@ fn excuses(draft: &Draft<'_>, id: &ComponentId, trial: &Probation, cause: &Cause
         Cause::Component { .. } | Cause::Runtime { .. } | Cause::Kubelet { .. } | Cause::Cluster { .. } => true,
         Cause::Sandbox { .. } => true,
         Cause::Certificate { .. } | Cause::Alarm { .. } | Cause::Disk { .. } | Cause::Endpoint { .. } => true,
+        Cause::Address { .. } => true,
         // A port that the known-good generation does not need is the candidate's own choice.
         Cause::Port { port, .. } => {
             let good = draft.record(id).and_then(|record| record.generations.get(&trial.good));

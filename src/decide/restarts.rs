@@ -14,6 +14,10 @@ use crate::model::{ComponentId, ComponentState, Role, Step, Verdict};
 /// Grace for a container whose generation is not known: the kubelet's default.
 pub(super) const GRACE: Duration = Duration::from_secs(30);
 
+/// What is left to the operator when the static pods are done.
+const KUBELETS_ARE_LEFT: &str = "every component of this node has been restarted since; the kubelets and kube-proxy of \
+                                 all nodes have not: `systemctl restart kubelet` on each of them";
+
 /// Goes on with what an earlier pass began.
 pub(super) fn follow(draft: &mut Draft<'_>) {
     advance(draft);
@@ -85,7 +89,7 @@ pub(super) fn advance(draft: &mut Draft<'_>) {
     }
     draft.clear_notice(&etcd, Notice::RevisionRegression);
     draft.clear_notice(&etcd, Notice::RestartsWait);
-    draft.tell(&etcd, EventKind::Notice, None, "every component of this node has been restarted since", &back.what);
+    draft.tell(&etcd, EventKind::Notice, None, KUBELETS_ARE_LEFT, &back.what);
 }
 
 pub(super) fn standing(draft: &Draft<'_>, back: &WentBack, id: &ComponentId) -> RestartNeed {

@@ -118,6 +118,7 @@ fn lies_beneath(cause: &Cause) -> bool {
             | Cause::Kubelet { .. }
             | Cause::Cluster { .. }
             | Cause::Alarm { .. }
+            | Cause::Address { .. }
     )
 }
 

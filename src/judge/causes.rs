@@ -4,9 +4,9 @@
 //! below controller manager and scheduler. A full disk, a foreign process on the port, a certificate outside its
 //! validity, an unreachable API server and changed key material are causes of any component they affect.
 
-use super::{containers_of, environment, kubelet_log};
+use super::local_etcd::uses_local_etcd;
+use super::{addresses, containers_of, environment, kubelet_log, kubelet_way};
 use crate::model::config_files::{FileKind, FileState};
-use crate::model::manifest::DataIdentity;
 use crate::model::verdict::{Assessment, Cause, Judgement, Verdict};
 use crate::model::{ClosureFile, ComponentId, EtcdStatus, Memory, Observation, Role};
 
@@ -21,6 +21,12 @@ pub(super) fn explain(judgement: &mut Judgement, seen: &Observation, memory: &Me
         if certificate && environment::brought_a_bad_certificate(id, seen, memory) {
             assessment.cause = None;
         }
+        // A member whose address is gone is cut off from the others, which is not the cluster's fault.
+        if matches!(assessment.cause, Some(Cause::Cluster { .. }))
+            && let Some(cause) = addresses::cause(id, assessment.role, &before, seen, memory)
+        {
+            assessment.cause = Some(cause);
+        }
         if assessment.cause.is_none() {
             assessment.cause = cause_of(id, assessment, &before, seen, memory);
         }
@@ -34,9 +40,11 @@ fn cause_of(
     seen: &Observation,
     memory: &Memory,
 ) -> Option<Cause> {
-    dependency(id, assessment.role, all, seen, memory)
+    addresses::cause(id, assessment.role, all, seen, memory)
+        .or_else(|| dependency(id, assessment.role, all, seen, memory))
         .or_else(|| no_kubelet(assessment, seen))
         .or_else(|| kubelet_log::node_fault(id, assessment, seen))
+        .or_else(|| kubelet_way::cause(assessment, seen))
         .or_else(|| environment::disk(id, assessment, seen, memory))
         .or_else(|| taken_port(id, seen, memory))
         .or_else(|| environment::certificate(id, seen, memory))
@@ -65,32 +73,6 @@ fn dependency(id: &ComponentId, role: Role, all: &Judgement, seen: &Observation,
 
 pub(super) fn is_learner(id: &ComponentId, seen: &Observation) -> bool {
     seen.etcd.get(id).is_some_and(EtcdStatus::is_learner)
-}
-
-/// Whether the API server of this node reads from an etcd of this node: a candidate that points elsewhere is not
-/// explained by what the local member does.
-fn uses_local_etcd(seen: &Observation, memory: &Memory) -> bool {
-    let standing =
-        seen.manifests.files().filter_map(|file| file.content.as_ref().ok()).find(|m| m.role == Role::ApiServer);
-    let identity = standing.and_then(|manifest| manifest.data_identity()).or_else(|| {
-        let record = memory.components.values().find(|record| record.role == Role::ApiServer)?;
-        record.generations.get(&record.last_served?)?.data.clone()
-    });
-    match identity {
-        Some(DataIdentity::ApiServer { servers, .. }) => {
-            let ports =
-                seen.manifests.files().filter_map(|file| file.content.as_ref().ok()).find(|m| m.role == Role::Etcd);
-            let ports = ports.map(|etcd| etcd.ports()).unwrap_or_default();
-            // Without etcd's manifest its ports cannot be compared; then it is taken to be the one.
-            ports.is_empty()
-                || servers.iter().any(|url| {
-                    url.rsplit_once(':')
-                        .and_then(|(_, port)| port.parse().ok())
-                        .is_some_and(|port| ports.contains(&port))
-                })
-        }
-        _ => true,
-    }
 }
 
 fn no_kubelet(assessment: &Assessment, seen: &Observation) -> Option<Cause> {

@@ -81,7 +81,11 @@ pub(super) fn endpoint(id: &ComponentId, all: &Judgement, seen: &Observation, me
     let broken =
         seen.node.endpoints.iter().filter(|_| serves).find(|endpoint| is_broken_for(id, endpoint, seen, memory))?;
     let words = broken.reading.symptom().map_or_else(String::new, |symptom| format!(" ({symptom})"));
-    let detail = format!("{} does not answer{words}, while the API server of this node serves", broken.server);
+    let how = broken.trouble().map_or_else(|| "does not answer".to_owned(), |trouble| trouble.to_string());
+    let addresses = &seen.node.addresses;
+    let vip = addresses.unraised(&broken.server).map(|raised| format!("; {}", addresses.why_unraised(raised)));
+    let detail =
+        format!("{} {how}{words}, while the API server of this node serves{}", broken.server, vip.unwrap_or_default());
     Some(Cause::Endpoint { detail })
 }
 

@@ -5,6 +5,9 @@
 //!                               etcd.rs          the status an etcd member reports
 //!   for all of them together    causes.rs        a fault below explains one above; only the root cause is acted on
 //!                               environment.rs   certificates, disks, access to the API server
+//!                               addresses.rs     addresses that no interface has
+//!                               kubelet_probe.rs a liveness probe that fails while the process answers
+//!                               kubelet_way.rs   a kubelet that waits for an API server
 //!   for a candidate             blame.rs         whether an unhealthy dependent is evidence against it
 //!   for those that answer       progress.rs      whether they make progress: leases, linearizable reads
 //!   below the components        services.rs      the kubelet and the container runtime
@@ -14,6 +17,7 @@
 //! A cluster-wide symptom is never a local fault, "cannot tell" changes nothing, and a process that answers 401 is
 //! alive.
 
+mod addresses;
 mod blame;
 mod causes;
 mod component_health;
@@ -22,6 +26,9 @@ mod environment;
 mod etcd;
 mod finding;
 mod kubelet_log;
+mod kubelet_probe;
+mod kubelet_way;
+mod local_etcd;
 mod process_activity;
 mod progress;
 mod services;
@@ -93,6 +100,7 @@ pub fn judge(
     }
     history.components.retain(|id, _| judgement.components.contains_key(id));
     causes::explain(&mut judgement, seen, memory);
+    kubelet_probe::tell(&mut judgement, seen);
     blame::tell(&mut judgement, tick, seen, memory, &mut history.components);
     // Nobody who verifies it can renew a lease through an API server whose certificate has ended; no restart cures that.
     let ended = roles.iter().filter(|(_, role)| *role == Role::ApiServer).any(|(id, _)| {

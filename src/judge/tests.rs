@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use super::*;
 use crate::model::component::HostService;
 use crate::model::config_files::generation_digest;
-use crate::model::environment::{Certificate, Disk, DiskUse, Endpoint, Location, User};
+use crate::model::environment::{Accepts, Certificate, Disk, DiskUse, Endpoint, Location, User};
 use crate::model::etcd::{Alarm, AlarmKind, Member, MemberStatus, Metrics, SLOW_FSYNC};
 use crate::model::generation::Stored;
 use crate::model::memory::Record;
@@ -608,6 +608,7 @@ fn r17_a_dead_way_to_the_api_server_explains_whoever_goes_that_way_while_the_loc
             server: "https://vip:6443".into(),
             used: [(User::Component(id.clone()), conf.into())].into(),
             place: Location::Elsewhere,
+            accepts: Accepts::No,
             reading,
             at: Duration::ZERO,
             bad_for: Duration::from_secs(60),
@@ -615,6 +616,42 @@ fn r17_a_dead_way_to_the_api_server_explains_whoever_goes_that_way_while_the_loc
         let (judgement, _) = passes(&seen, &memory, History::default(), 3);
         let cause = &judgement.components[&id].cause;
         assert_eq!(matches!(cause, Some(Cause::Endpoint { .. })), explains, "an address that {situation}: {cause:?}");
+    }
+}
+
+#[test]
+fn q17_a_kubelet_that_waits_at_a_silent_balancer_explains_what_has_no_pod() {
+    use Accepts::{No, Yes};
+    use SymptomKind::{Refused, TimedOut};
+    // When the kubelet started, when the last sandbox was made, how its way to the API server fails, and whether that
+    // explains etcd, which has no pod.
+    let rows = [
+        ("it waits", 9_900, None, (TimedOut, Yes), true),
+        ("it started before its last sandbox", 9_900, Some(-50), (TimedOut, Yes), false),
+        ("its last sandbox is older", 9_900, Some(-150), (TimedOut, Yes), true),
+        ("it started long ago", 9_000, None, (TimedOut, Yes), false),
+        ("the address cannot be reached", 9_900, None, (TimedOut, No), false),
+        ("the address refuses", 9_900, None, (Refused, No), false),
+    ];
+    for (situation, started, sandbox, (kind, accepts), explains) in rows {
+        let mut seen = nothing_runs(&["etcd", "kube-scheduler"]);
+        seen.kubelet.process.as_mut().unwrap().started = Duration::from_secs(started);
+        if let Some(second) = sandbox {
+            running(&mut seen, "kube-scheduler", second);
+            let run = &mut seen.runtime.as_mut().unwrap()[0];
+            run.created = at(second);
+        }
+        seen.node.endpoints = vec![Endpoint {
+            server: "https://127.0.0.1:9443".into(),
+            used: [(User::Kubelet, "/etc/kubernetes/kubelet.conf".into())].into(),
+            place: Location::Here,
+            accepts,
+            reading: bad(kind),
+            at: Duration::ZERO,
+            bad_for: Duration::from_secs(60),
+        }];
+        let cause = judged(&seen, "etcd").cause;
+        assert_eq!(matches!(cause, Some(Cause::Kubelet { .. })), explains, "{situation}: {cause:?}");
     }
 }
 
@@ -642,6 +679,7 @@ fn q13_a_dependent_whose_trouble_comes_from_around_it_is_not_harmed() {
         server: "https://vip:6443".into(),
         used: [(user.clone(), conf.into())].into(),
         place,
+        accepts: Accepts::No,
         reading: bad(SymptomKind::Refused),
         at: Duration::ZERO,
         bad_for: Duration::from_secs(60),

@@ -9,6 +9,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::reading::SymptomKind;
 use super::{ComponentId, Digest, Manifest, Reading};
 
 /// Days before its end at which a certificate is reported, the last first: a month leaves time for an upgrade, which
@@ -288,6 +289,8 @@ pub struct Endpoint {
     pub used: BTreeSet<(User, PathBuf)>,
     /// Whether the address is one of this node.
     pub place: Location,
+    /// Whether it takes connections, whatever comes of them.
+    pub accepts: Accepts,
     /// What it answered last.
     pub reading: Reading,
     /// When that was, on the boot clock.
@@ -300,6 +303,53 @@ impl Endpoint {
     /// Who uses it, for a sentence.
     pub fn users(&self) -> String {
         listed(&self.used.iter().map(|(user, _)| user.clone()).collect())
+    }
+
+    /// What is wrong with it; absent while it answers, or where that is unknown.
+    pub fn trouble(&self) -> Option<Trouble> {
+        let Reading::Bad(symptom) = &self.reading else { return None };
+        Some(match (symptom.kind, self.accepts) {
+            (SymptomKind::Refused, _) => Trouble::Refuses,
+            (SymptomKind::TimedOut, Accepts::Yes) => Trouble::Silent,
+            (SymptomKind::Broken, Accepts::Yes) => Trouble::Closes,
+            (SymptomKind::TimedOut | SymptomKind::Broken, Accepts::No) => Trouble::Unreachable,
+            _ => Trouble::Wrong,
+        })
+    }
+}
+
+/// Whether an address takes connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Accepts {
+    Yes,
+    /// It does not, or that is unknown.
+    No,
+}
+
+/// What is wrong with an address of the API server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// It takes connections and answers nothing: a client waits until its own deadline.
+    Silent,
+    /// It takes connections and ends them: a balancer without a backend.
+    Closes,
+    /// Nothing listens there.
+    Refuses,
+    /// No connection comes about: nobody holds the address, or a network is in between.
+    Unreachable,
+    /// It answers, and not as an API server does.
+    Wrong,
+}
+
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Silent => "does not answer, although it takes connections",
+            Self::Closes => "does not answer: it takes connections and closes them",
+            Self::Refuses => "does not answer: it refuses connections",
+            Self::Unreachable => "does not answer: it cannot be reached",
+            Self::Wrong => "does not answer as an API server does",
+        })
     }
 }
 

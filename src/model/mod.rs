@@ -7,6 +7,8 @@
 //!
 //! Every other room imports from this one; this one imports from none.
 
+pub mod addresses;
+pub mod certificate_use;
 pub mod check;
 pub mod clock;
 pub mod component;
@@ -24,6 +26,7 @@ pub mod format;
 pub mod generation;
 pub mod inhibitor;
 pub mod kubelet_log;
+pub mod kubelet_probe;
 mod kubelet_yaml;
 pub mod lease;
 pub mod lift;

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::IpAddr;
 use std::str::FromStr;
 
 use serde::de::value::StrDeserializer;
@@ -84,6 +85,12 @@ pub enum Notice {
     EtcdCutOff,
     /// etcd and its clients do not accept each other's certificates.
     EtcdCertificates,
+    /// Its process has an older certificate in memory than the one on disk.
+    OlderCertificate,
+    /// The kubelet's liveness probe fails while the process answers lastgood.
+    KubeletProbe,
+    /// It has not raised the address that it is there for.
+    AddressNotRaised,
     /// There is no recent verified snapshot.
     SnapshotOld,
     /// A snapshot is not verified.
@@ -127,10 +134,14 @@ pub enum NodeNotice {
     IoPressure,
     /// A certificate is about to expire, or is not valid: the path of its file.
     Certificate(String),
+    /// The kubelet's rotation cannot replace its client certificate.
+    KubeletCertificate,
     /// A disk runs out of room: how far, and a directory on it.
     Disk(Room, String),
     /// An address of the API server does not answer.
     Endpoint(String),
+    /// No interface has an address that manifests name for this node.
+    Address(IpAddr),
 }
 
 const ROOMS: [(Room, &str); 5] = [
@@ -153,12 +164,14 @@ impl fmt::Display for NodeNotice {
             Self::CgroupDrivers => f.write_str("cgroup-drivers"),
             Self::MemoryPressure => f.write_str("pressure memory"),
             Self::IoPressure => f.write_str("pressure io"),
+            Self::KubeletCertificate => f.write_str("kubelet certificate"),
             Self::Certificate(path) => write!(f, "certificate {path}"),
             Self::Disk(room, place) => {
                 let word = ROOMS.iter().find(|(one, _)| one == room).map_or("enough", |(_, word)| word);
                 write!(f, "disk {word} {place}")
             }
             Self::Endpoint(server) => write!(f, "endpoint {server}"),
+            Self::Address(address) => write!(f, "address {address}"),
         }
     }
 }
@@ -180,6 +193,7 @@ impl FromStr for NodeNotice {
             Self::CgroupDrivers,
             Self::MemoryPressure,
             Self::IoPressure,
+            Self::KubeletCertificate,
         ];
         let services =
             HostService::ALL.into_iter().flat_map(|service| [Self::Service(service), Self::ServiceLeft(service)]);
@@ -191,6 +205,7 @@ impl FromStr for NodeNotice {
         match word {
             "certificate" => Ok(Self::Certificate(rest.to_owned())),
             "endpoint" => Ok(Self::Endpoint(rest.to_owned())),
+            "address" => rest.parse().map(Self::Address).map_err(|_| unknown()),
             "disk" => {
                 let (room, place) = rest.split_once(' ').ok_or_else(unknown)?;
                 let (room, _) = ROOMS.iter().find(|(_, word)| *word == room).ok_or_else(unknown)?;
@@ -257,8 +272,11 @@ mod tests {
             NodeNotice::Clock,
             NodeNotice::MemoryPressure,
             NodeNotice::IoPressure,
+            NodeNotice::KubeletCertificate,
             NodeNotice::Certificate("/etc/kubernetes/pki/a b.crt".to_owned()),
             NodeNotice::Endpoint("https://[fd00::1]:6443".to_owned()),
+            NodeNotice::Address("192.0.2.10".parse().unwrap()),
+            NodeNotice::Address("fd00::1".parse().unwrap()),
         ];
         for notice in rooms.into_iter().chain(services).chain(others) {
             assert_eq!(notice.to_string().parse::<NodeNotice>().unwrap(), notice);

@@ -8,12 +8,15 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::addresses::Addresses;
+use super::certificate_use::{KubeletCertificate, OlderInUse};
 use super::component::HostService;
 use super::environment::{Certificate, ClockJump, Disk, Endpoint, Pressure};
 use super::etcd_data::{ClusterFiles, DataDir};
 use super::etcd_history::Growth;
 use super::format::NewerFile;
 use super::kubelet_log::KubeletLog;
+use super::kubelet_probe::FailingProbe;
 use super::lease::NODE_LEASE;
 use super::notice::FeatureNotice;
 use super::sandbox_setup::SandboxSetup;
@@ -367,6 +370,14 @@ pub struct Node {
     pub clock_jump: Option<ClockJump>,
     /// The addresses other than this node's own API server that its kubeconfigs name.
     pub endpoints: Vec<Endpoint>,
+    /// The processes that have an older certificate in memory than the one on disk.
+    pub older_in_use: Vec<OlderInUse>,
+    /// A client certificate of the kubelet that its rotation cannot replace.
+    pub kubelet_certificate: Option<KubeletCertificate>,
+    /// The kubelet's own probes that fail, by component.
+    pub failing_probes: BTreeMap<ComponentId, FailingProbe>,
+    /// The addresses of its interfaces, and those that its files name and no interface has.
+    pub addresses: Addresses,
     /// The cluster that this node's files make it a member of.
     pub cluster: ClusterFiles,
     /// What every sandbox of a pod needs.

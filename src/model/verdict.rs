@@ -87,6 +87,11 @@ pub enum Cause {
     },
     /// The address its kubeconfig names for the API server does not answer, while the API server of this node serves.
     Endpoint { detail: String },
+    /// An address that its flags bind, or those of what it depends on, is on no interface of this node.
+    Address {
+        /// Which one, what names it, which addresses the node has, and the next step.
+        detail: String,
+    },
 }
 
 impl fmt::Display for Cause {
@@ -103,6 +108,7 @@ impl fmt::Display for Cause {
             Self::Alarm { detail } => write!(f, "etcd raised an alarm: {detail}"),
             Self::Disk { detail } => write!(f, "a disk does not accept its writes: {detail}"),
             Self::Endpoint { detail } => write!(f, "it cannot reach the API server: {detail}"),
+            Self::Address { detail } => f.write_str(detail),
         }
     }
 }

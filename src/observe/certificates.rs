@@ -10,6 +10,7 @@
 //! Parsed files are cached by their stat data: on an unchanged node a pass costs one stat per file.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -52,6 +53,8 @@ pub(super) struct Found {
     pub(super) unreadable: BTreeMap<PathBuf, String>,
     /// The servers kubeconfigs name, and who goes there by which of them.
     pub(super) servers: BTreeMap<String, BTreeSet<(User, PathBuf)>>,
+    /// The addresses that each certificate is for.
+    pub(super) sans: BTreeMap<PathBuf, BTreeSet<IpAddr>>,
 }
 
 /// Files already read.
@@ -178,6 +181,7 @@ fn add(found: &mut Found, path: &Path, named: &Path, user: &User, all: Vec<Descr
         let at = match found.certificates.iter().position(|known| known.fingerprint == one.fingerprint) {
             Some(at) => at,
             None => {
+                found.sans.insert(path.to_owned(), one.addresses);
                 found.certificates.push(Certificate {
                     path: path.to_owned(),
                     named: BTreeSet::new(),

@@ -1,10 +1,15 @@
 //! Certificates and keys: their validity, and whether they match. Their content is never shown and never stored.
 
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
 use rustls::crypto::aws_lc_rs::sign::any_supported_type;
 use rustls::pki_types::pem::{PemObject, SectionKind};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 use rustls::{Error, InconsistentKeys};
+use x509_parser::certificate::X509Certificate;
+use x509_parser::extensions::GeneralName;
 use x509_parser::parse_x509_certificate;
 use x509_parser::x509::X509Name;
 
@@ -50,6 +55,8 @@ pub(super) struct Described {
     pub(super) dates: Dates,
     /// Whether it may sign others.
     pub(super) authority: bool,
+    /// The addresses among its subject alternative names.
+    pub(super) addresses: BTreeSet<IpAddr>,
     /// Of its bytes.
     pub(super) fingerprint: Digest,
 }
@@ -67,9 +74,24 @@ impl Described {
             issuer: name(parsed.issuer()),
             dates: Dates::of(certificate)?,
             authority: parsed.is_ca(),
+            addresses: addresses(&parsed),
             fingerprint: Digest::of(certificate),
         })
     }
+}
+
+fn addresses(certificate: &X509Certificate<'_>) -> BTreeSet<IpAddr> {
+    let names = certificate.subject_alternative_name().ok().flatten();
+    let names = names.into_iter().flat_map(|names| &names.value.general_names);
+    names
+        .filter_map(|name| match name {
+            GeneralName::IPAddress(bytes) => match *bytes {
+                [a, b, c, d] => Some(IpAddr::from([*a, *b, *c, *d])),
+                bytes => <[u8; 16]>::try_from(bytes).ok().map(IpAddr::from),
+            },
+            _ => None,
+        })
+        .collect()
 }
 
 /// SHA-256 over what is public in a PEM text: the DER of each certificate and public key, of each private key that of

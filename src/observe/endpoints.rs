@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::probes::Probes;
 use super::probes::plan::{self, ProbeSpec};
 use crate::config::settings;
-use crate::model::environment::{Endpoint, Location, User};
+use crate::model::environment::{Accepts, Endpoint, Location, User};
 use crate::model::{ComponentId, Moment, Reading};
 
 /// Whom each server is used by, and by which kubeconfig.
@@ -36,13 +36,19 @@ impl Endpoints {
             .collect();
         // Its own little household: no component is called so.
         let id = ComponentId::system("endpoints");
+        let connects = ComponentId::system("connections");
         let asks = foreign.iter().map(|(_, ask, _)| ask.clone()).collect();
-        self.probes.plan([(id.clone(), asks)].into());
-        let answers = self.probes.answers().remove(&id).unwrap_or_default();
+        let opens = foreign.iter().filter_map(|(_, ask, _)| plan::connection(ask)).collect();
+        self.probes.plan([(id.clone(), asks), (connects.clone(), opens)].into());
+        let mut all = self.probes.answers();
+        let answers = all.remove(&id).unwrap_or_default();
+        // A balancer that takes connections and does not answer is another matter than one that is not there.
+        let opened = all.remove(&connects).unwrap_or_default();
         let endpoints: Vec<Endpoint> = foreign
             .into_iter()
-            .zip(answers)
-            .map(|((server, _, place), answer)| {
+            .zip(answers.into_iter().zip(opened))
+            .map(|((server, _, place), (answer, opened))| {
+                let accepts = if opened.reading == Reading::Good { Accepts::Yes } else { Accepts::No };
                 let bad_for = match &answer.reading {
                     Reading::Bad(_) => {
                         let since = *self.bad_since.entry(server.clone()).or_insert(answer.at);
@@ -54,7 +60,8 @@ impl Endpoints {
                     }
                 };
                 let used = servers.get(server).cloned().unwrap_or_default();
-                Endpoint { server: server.clone(), used, place, reading: answer.reading, at: answer.at, bad_for }
+                let (server, reading, at) = (server.clone(), answer.reading, answer.at);
+                Endpoint { server, used, place, accepts, reading, at, bad_for }
             })
             .collect();
         self.bad_since.retain(|server, _| endpoints.iter().any(|endpoint| endpoint.server == *server));

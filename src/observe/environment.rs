@@ -276,6 +276,16 @@ fn node_name(settings: &Settings, flags: &Flags) -> Found<String> {
     Found { value: found.value.trim().to_ascii_lowercase(), from: found.from }
 }
 
+/// The addresses that the kubelet is told to give this node, and the file or program that says so.
+pub(super) fn node_ip(flags: &Flags) -> Option<(String, PathBuf)> {
+    let found = flags.get("node-ip")?;
+    let from = match found.from {
+        Source::File(path) => path,
+        _ => PathBuf::from("kubelet"),
+    };
+    Some((found.value, from))
+}
+
 /// The name in the kubelet's client certificate, `system:node:NAME`, which is next to its configuration.
 fn joined_as(config: &Path) -> Option<Found<String>> {
     let path = config.with_file_name("pki").join("kubelet-client-current.pem");

@@ -11,7 +11,9 @@
 //! Every source has its own deadline. A source that does not answer in time is an error or "cannot tell" for its part
 //! of the observation, and does not affect the others. Unknown is not absent.
 
+mod addresses;
 mod bounded;
+mod certificate_use;
 mod certificates;
 mod closure;
 mod cluster_files;
@@ -28,13 +30,16 @@ mod kubeadm;
 mod kubeconfig;
 mod kubelet;
 mod kubelet_log;
+mod kubelet_probes;
 mod leases;
 mod mounts;
 mod node;
 mod places;
 mod preflight;
 mod probes;
+mod raised;
 mod runtime;
+mod served;
 #[cfg(test)]
 pub(crate) mod testing;
 mod wake;
@@ -46,7 +51,9 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use self::addresses::{Interfaces, Named};
 use self::bounded::Bounded;
+use self::certificate_use::Renewals;
 use self::certificates::{Certificates, Sources};
 use self::closure::{Closures, Scope};
 use self::cluster_files::Authorities;
@@ -60,6 +67,7 @@ use self::host::Clock;
 pub use self::host::{disk_of, memory};
 use self::kubelet::{Pods, PodsAsk};
 use self::kubelet_log::KubeletLogs;
+use self::kubelet_probes::KubeletProbes;
 use self::leases::Leases;
 use self::mounts::Mounts;
 use self::node::{Listeners, Signs};
@@ -72,8 +80,11 @@ pub use self::probes::snapshot_stream::{Feed, LocalMember, Part, client};
 use self::probes::{Probes, http};
 use self::runtime::setup::{RuntimeSetup, cri_disabled};
 use self::runtime::{Runtime, Wanted};
+use self::served::{Served, Shown};
 use self::wake::{Wake, Watches};
 use crate::config::Settings;
+use crate::model::addresses::Addresses;
+use crate::model::certificate_use::{CertificateFinding, KubeletCertificate, OlderInUse};
 use crate::model::component::HostService;
 use crate::model::environment::{Certificate, DiskUse};
 use crate::model::etcd_history::EtcdHistory;
@@ -107,6 +118,8 @@ pub struct Observer {
     probes: Probes,
     members: Members,
     kubelet_health: Probes,
+    kubelet_probes: KubeletProbes,
+    served: Served,
     leases: Leases,
     pods: Pods,
     kubelet_log: KubeletLogs,
@@ -116,6 +129,7 @@ pub struct Observer {
     clock: Clock,
     /// The certificates and servers of the last look that came back.
     certificates: certificates::Found,
+    before: Before,
     wake: Wake,
     environment: Environment,
     machine_id: String,
@@ -143,6 +157,31 @@ struct Proc {
     certificates: Certificates,
     authorities: Authorities,
     data_dirs: DataDirs,
+    interfaces: Interfaces,
+    renewals: Renewals,
+}
+
+/// What of the machine is reported, and is not over because one look did not come back.
+#[derive(Clone, Debug, Default)]
+struct Before {
+    addresses: Addresses,
+    older_in_use: Vec<OlderInUse>,
+    kubelet_certificate: Option<KubeletCertificate>,
+}
+
+impl Before {
+    fn of(node: &Node) -> Self {
+        Self {
+            addresses: node.addresses.clone(),
+            older_in_use: node.older_in_use.clone(),
+            kubelet_certificate: node.kubelet_certificate.clone(),
+        }
+    }
+
+    fn into_node(self) -> Node {
+        let Self { addresses, older_in_use, kubelet_certificate } = self;
+        Node { addresses, older_in_use, kubelet_certificate, ..Node::default() }
+    }
 }
 
 /// What files a pass looks at.
@@ -229,6 +268,8 @@ impl Observer {
             certificates: Certificates::default(),
             authorities: Authorities::default(),
             data_dirs: DataDirs::default(),
+            interfaces: Interfaces::default(),
+            renewals: Renewals::default(),
         };
         Self {
             disk: Bounded::new("reading the manifests", disk),
@@ -237,6 +278,8 @@ impl Observer {
             probes: Probes::new(settings.probes.clone()),
             members: Members::new(settings.probes.clone(), wake.fires()),
             kubelet_health: Probes::new(settings.probes.clone()),
+            kubelet_probes: KubeletProbes::new(settings.probes.clone()),
+            served: Served::new(settings.probes.timeout),
             leases: Leases::new(settings.probes.clone()),
             pods: Pods::default(),
             kubelet_log: KubeletLogs::new(settings.kubelet.log.clone(), wake.fires()),
@@ -244,6 +287,7 @@ impl Observer {
             endpoints: Endpoints::new(settings.probes.clone()),
             clock: Clock::default(),
             certificates: certificates::Found::default(),
+            before: Before::default(),
             wake,
             environment,
             machine_id,
@@ -286,13 +330,15 @@ impl Observer {
         let settings = Arc::clone(&self.settings);
         let manifests: Vec<_> = self.last.values().cloned().collect();
         let silent = self.runtime.is_silent();
-        let on_machine = move |proc: &mut Proc| proc.look(&settings, &manifests, &ports, &data_dirs, silent);
+        let shown = self.served.shown();
+        let on_machine = move |proc: &mut Proc| proc.look(&settings, &manifests, &ports, &data_dirs, &shown, silent);
         let on_machine = self.machine.run(DISK_DEADLINE, on_machine);
         let ((seen, images), on_machine) = tokio::join!(self.runtime.look(wanted), on_machine);
 
         let mut runtime_work = None;
         let mut node = match on_machine {
             Ok(Looked { environment, kubelet, runtime, node, certificates }) => {
+                self.before = Before::of(&node);
                 self.certificates = certificates;
                 self.environment = Environment { watching: self.environment.watching.clone(), ..environment };
                 self.kubelet = kubelet;
@@ -300,13 +346,24 @@ impl Observer {
                 node
             }
             // Signs that could not be looked at are not missing, but nobody may act on what was not seen either.
-            Err(sentence) => Node { boot_id: proc::boot_id(), read_only: Some(sentence), ..Node::default() },
+            Err(sentence) => {
+                let before = self.before.clone().into_node();
+                Node { boot_id: proc::boot_id(), read_only: Some(sentence), ..before }
+            }
         };
         node.set_aside = files.set_aside;
         node.sandboxes = self.sandboxes(node.sandboxes.cri_disabled.take());
         node.certificates.clone_from(&self.certificates.certificates);
         node.clock_jump = self.clock.look(at);
         node.endpoints = self.endpoints.look(&self.certificates.servers, &self.api_ports(), at);
+        let bad = |server: &str| node.endpoints.iter().any(|one| one.server == server && one.trouble().is_some());
+        for raised in node.addresses.raised.iter_mut().filter(|raised| !raised.here && bad(&raised.server)) {
+            let pods = seen.as_ref().map(|seen| seen.pods.as_slice()).unwrap_or_default();
+            raised.words = self.runtime.last_words(pods, &raised.by).await;
+        }
+        let probes = self.probes.answers();
+        let deployed = standing.values().filter_map(|file| file.content.as_ref().ok());
+        node.failing_probes = self.kubelet_probes.look(deployed, &probes, at);
         let from_api = seen.as_ref().ok().and_then(|seen| seen.newest_from_api);
         let describe = |kubelet| kubelet::describe(kubelet, &self.environment, at, from_api);
         let process = self.kubelet.as_ref().and_then(describe);
@@ -322,7 +379,7 @@ impl Observer {
             keys_changed: files.keys_changed,
             runtime: seen.map(|seen| seen.pods),
             runtime_work,
-            probes: self.probes.answers(),
+            probes,
             leases: self.leases.looks(),
             etcd: self.members.answers(),
             growth: BTreeMap::new(),
@@ -444,6 +501,7 @@ impl Observer {
             &self.environment.node_name.value,
             &self.settings.kubelet.kubeconfig,
         );
+        self.served.plan(&asks);
         self.leases.plan(leases);
         self.probes.plan(asks);
         self.members.plan(plan::members(&manifests, &self.settings.paths.kubernetes));
@@ -595,12 +653,22 @@ impl Proc {
         manifests: &[Arc<ManifestFile>],
         ports: &BTreeSet<u16>,
         data_dirs: &DataPaths,
+        shown: &BTreeMap<ComponentId, Shown>,
         runtime_is_silent: bool,
     ) -> Looked {
         let processes = proc::processes();
         let environment = environment_now(settings, &mut self.flags, &processes);
-        let manifests = manifests.iter().filter_map(|file| file.content.as_ref().ok());
-        let certificates = self.certificates.look(manifests, &sources(settings, &environment));
+        let parsed = manifests.iter().filter_map(|file| file.content.as_ref().ok());
+        let places = sources(settings, &environment);
+        let certificates = self.certificates.look(parsed.clone(), &places);
+        let older_in_use = self.renewals.look(parsed, &processes, &certificates.certificates, shown, now());
+        let named = Named {
+            manifests,
+            node_ip: environment::node_ip(&self.flags),
+            servers: &certificates.servers,
+            sans: &certificates.sans,
+        };
+        let addresses = self.interfaces.look(&named, now().boot);
         let mounts = Mounts::read();
         let node = Node {
             boot_id: proc::boot_id(),
@@ -617,6 +685,14 @@ impl Proc {
                 cri_disabled: if runtime_is_silent { cri_disabled(&processes) } else { None },
                 ..SandboxSetup::default()
             },
+            addresses,
+            older_in_use,
+            kubelet_certificate: certificate_use::kubelet(
+                &places.kubelet_pki,
+                &places.kubelet_kubeconfig,
+                &certificates.certificates,
+                now().wall,
+            ),
             ..Node::default()
         };
         let kubelet = kubelet::find(&processes, &environment.kubelet_config).cloned();
@@ -646,8 +722,9 @@ fn disk_uses(settings: &Settings, environment: &Environment, data_dirs: &DataPat
     uses
 }
 
-/// Every certificate of this node, looked at once; and what is named and cannot be read, with the reason.
-pub fn certificates(settings: &Settings) -> (Vec<Certificate>, BTreeMap<PathBuf, String>) {
+/// Every certificate of this node, looked at once; what is named and cannot be read, with the reason; and what has to be
+/// done about those that are valid.
+pub fn certificates(settings: &Settings) -> (Vec<Certificate>, BTreeMap<PathBuf, String>, Vec<CertificateFinding>) {
     let (_, environment) = find(settings);
     let dir = &environment.manifests.value;
     let mut unreadable = BTreeMap::new();
@@ -667,9 +744,15 @@ pub fn certificates(settings: &Settings) -> (Vec<Certificate>, BTreeMap<PathBuf,
         }
         Err(error) => drop(unreadable.insert(dir.clone(), format!("cannot be read: {error}"))),
     }
-    let found = Certificates::default().look(manifests.iter(), &sources(settings, &environment));
+    let places = sources(settings, &environment);
+    let found = Certificates::default().look(manifests.iter(), &places);
     unreadable.extend(found.unreadable);
-    (found.certificates, unreadable)
+    let all = found.certificates;
+    let older = Renewals::default().look(manifests.iter(), &proc::processes(), &all, &BTreeMap::new(), now());
+    let kubelet = certificate_use::kubelet(&places.kubelet_pki, &places.kubelet_kubeconfig, &all, now().wall);
+    let findings = older.iter().map(OlderInUse::finding).chain(kubelet.as_ref().map(KubeletCertificate::finding));
+    let findings = findings.collect();
+    (all, unreadable, findings)
 }
 
 /// The kubelet tells where things are, and its own configuration tells which kubelet is meant.
@@ -759,7 +842,7 @@ mod tests {
         fs::write(root.path().join("manifests/etcd.yaml"), manifest).unwrap();
         fs::write(root.path().join("manifests/torn.yaml"), "a: [").unwrap();
         fs::write(root.path().join("manifests/.hidden"), "a: [").unwrap();
-        let (found, unreadable) = certificates(&settings);
+        let (found, unreadable, _) = certificates(&settings);
         assert_eq!(found.iter().map(|one| one.subject.as_str()).collect::<Vec<_>>(), ["server"]);
         let names: Vec<_> = unreadable.keys().map(|path| path.file_name().unwrap().to_string_lossy()).collect();
         assert_eq!(names, ["torn.yaml", "none.crt"]);

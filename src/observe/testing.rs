@@ -229,3 +229,22 @@ impl Pki {
         super::EtcdEndpoint { address: Address { host: "127.0.0.1".into(), port }, security }
     }
 }
+
+/// A manifest file of a pod on the host's network, whose one container has this in it.
+pub(super) fn manifest_file(name: &str, container: &str) -> std::sync::Arc<crate::model::observation::ManifestFile> {
+    use crate::model::observation::{ManifestFile, Settled};
+    let text = format!(
+        "{{apiVersion: v1, kind: Pod, metadata: {{name: {name}, namespace: kube-system}}, spec: {{hostNetwork: true, \
+         containers: [{{name: {name}, image: '{name}:v1', {container}}}]}}}}"
+    );
+    let content = crate::model::Manifest::parse(text.as_bytes().into());
+    std::sync::Arc::new(ManifestFile {
+        name: format!("{name}.yaml"),
+        content,
+        closure: Vec::new(),
+        digest: crate::model::Digest::of(text.as_bytes()),
+        changed: jiff::Timestamp::UNIX_EPOCH,
+        uid: 0,
+        settled: Settled::Yes,
+    })
+}

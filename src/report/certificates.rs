@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::table::{lines, table};
+use crate::model::certificate_use::CertificateFinding;
 use crate::model::environment::{Certificate, URGENT_DAYS, Validity, second};
 
 const DAY: i64 = 24 * 3600;
@@ -21,6 +22,18 @@ pub struct Certificates {
     pub certificates: Vec<Row>,
     /// What is named and could not be read, and why.
     pub unreadable: BTreeMap<PathBuf, String>,
+    /// What has to be done although the files are valid: a process that has an older certificate in memory, a kubelet
+    /// whose rotation cannot replace its own.
+    pub findings: Vec<Finding>,
+}
+
+/// Something to be done about certificates.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Finding {
+    pub detail: String,
+    /// The next step.
+    pub next: String,
 }
 
 /// One of them.
@@ -62,15 +75,22 @@ pub enum State {
 
 impl Certificates {
     /// Of what was found.
-    pub fn new(at: Timestamp, found: &[Certificate], unreadable: BTreeMap<PathBuf, String>) -> Self {
+    pub fn new(
+        at: Timestamp,
+        found: &[Certificate],
+        unreadable: BTreeMap<PathBuf, String>,
+        findings: &[CertificateFinding],
+    ) -> Self {
         let mut found: Vec<&Certificate> = found.iter().collect();
         found.sort_by_key(|certificate| certificate.not_after);
-        Self { at, certificates: found.into_iter().map(|certificate| Row::new(at, certificate)).collect(), unreadable }
+        let certificates = found.into_iter().map(|certificate| Row::new(at, certificate)).collect();
+        let findings = findings.iter().map(|one| Finding { detail: one.detail.clone(), next: one.next.clone() });
+        Self { at, certificates, unreadable, findings: findings.collect() }
     }
 
     /// Whether nothing has to be done about any of them soon.
     pub fn are_well(&self) -> bool {
-        self.certificates.iter().all(|row| row.state == State::Valid)
+        self.findings.is_empty() && self.certificates.iter().all(|row| row.state == State::Valid)
     }
 
     /// The table for people.
@@ -87,6 +107,12 @@ impl Certificates {
         }
         let mut out =
             if self.certificates.is_empty() { "no certificate was found\n".to_owned() } else { lines(&table) };
+        if !self.findings.is_empty() {
+            out.push_str("\nTo do:\n");
+            for finding in &self.findings {
+                let _ = writeln!(out, "  {}\n    next: {}", finding.detail, finding.next);
+            }
+        }
         if !self.unreadable.is_empty() {
             out.push_str("\nNot read:\n");
             for (path, why) in &self.unreadable {
@@ -133,6 +159,7 @@ fn residual(row: &Row) -> String {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+    use crate::model::certificate_use::{KubeletCertificate, OlderInUse};
     use crate::model::environment::User;
     use crate::model::{ComponentId, Digest};
     use crate::report::golden;
@@ -155,7 +182,7 @@ pub(super) mod tests {
 
     fn report(all: &[Certificate]) -> Certificates {
         let unreadable = [(PathBuf::from("/etc/kubernetes/kubelet.conf"), "cannot be read: denied".to_owned())];
-        Certificates::new(Timestamp::from_second(NOW).unwrap(), all, unreadable.into())
+        Certificates::new(Timestamp::from_second(NOW).unwrap(), all, unreadable.into(), &[])
     }
 
     /// Two that are valid, and a file that could not be read.
@@ -170,6 +197,32 @@ pub(super) mod tests {
         let found: Vec<_> = certificates.certificates.iter().map(|row| (row.certificate.to_str(), row.state)).collect();
         assert_eq!(found, [(Some("/pki/apiserver.crt"), State::Valid), (Some("/pki/ca.crt"), State::Valid)]);
         assert_eq!(certificates.unreadable.len(), 1);
+    }
+
+    #[test]
+    fn what_has_to_be_done_is_printed_and_is_not_well() {
+        let older = OlderInUse {
+            component: ComponentId::system("kube-scheduler"),
+            path: "/etc/kubernetes/scheduler.conf".into(),
+            renewed: Timestamp::from_second(NOW).unwrap(),
+            started: Timestamp::from_second(NOW - DAY).unwrap(),
+            ends: Some(NOW + 20 * DAY),
+        };
+        let no_link = KubeletCertificate::NoLink {
+            path: "/var/lib/kubelet/pki/kubelet-client-current.pem".into(),
+            rotated: Some("/var/lib/kubelet/pki/kubelet-client-2026-01-31-10-11-12.pem".into()),
+        };
+        let embedded = KubeletCertificate::Embedded {
+            kubeconfig: "/etc/kubernetes/kubelet.conf".into(),
+            not_after: NOW + 20 * DAY,
+            path: "/var/lib/kubelet/pki/kubelet-client-current.pem".into(),
+            rotates: true,
+        };
+        let findings = [older.finding(), no_link.finding(), embedded.finding()];
+        let all = [certificate("/pki/apiserver.crt", 65, false)];
+        let report = Certificates::new(Timestamp::from_second(NOW).unwrap(), &all, BTreeMap::new(), &findings);
+        assert!(!report.are_well());
+        golden::same("certs-check-findings", &report.text());
     }
 
     #[test]

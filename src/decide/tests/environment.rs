@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::world::{Up, World, id, manifest};
-use crate::model::environment::{Certificate, ClockJump, Disk, DiskUse, Endpoint, Location, Stall, User};
+use crate::model::environment::{Accepts, Certificate, ClockJump, Disk, DiskUse, Endpoint, Location, Stall, User};
 use crate::model::notice::{NodeNotice, Notice};
 use crate::model::reading::{Symptom, SymptomKind};
 use crate::model::verdict::Cause;
@@ -205,6 +205,7 @@ fn r17_a_dead_balancer_is_told_from_a_dead_api_server() {
         ]
         .into(),
         place: Location::Elsewhere,
+        accepts: Accepts::No,
         reading: Reading::Bad(Symptom::new(SymptomKind::Refused, words)),
         at: Duration::ZERO,
         bad_for: Duration::from_secs(bad_for),
@@ -216,7 +217,7 @@ fn r17_a_dead_balancer_is_told_from_a_dead_api_server() {
         world.around.endpoints = vec![endpoint(60, words)];
         world.run(5);
     }
-    let words = "https://lb:6443, the API server address of kube-scheduler, kubelet, does not answer (refused)";
+    let words = "https://lb:6443, the API server address of kube-scheduler, kubelet, does not answer: it refuses connections (refused)";
     assert_eq!(told(&world, words), 1, "{}", world.story());
     let pod = world.pods.get_mut(&id("kube-scheduler")).unwrap();
     (pod.up, pod.next_start) = (Up::Exited, u64::MAX);

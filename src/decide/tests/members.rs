@@ -47,7 +47,7 @@ pub(super) fn stopped(world: &World) -> Vec<String> {
     world.steps.iter().filter_map(stop).collect()
 }
 
-fn alarm(world: &mut World, kind: AlarmKind, member: u64) {
+pub(super) fn alarm(world: &mut World, kind: AlarmKind, member: u64) {
     world.etcd_says(|status| status.own.as_mut().unwrap().alarms = vec![Alarm { member, kind }]);
 }
 

@@ -1,11 +1,14 @@
 //! Judge and decide together, on a simulated node: its kubelet, its pods and its executor take only the time that a
 //! situation gives them.
 
+mod addresses;
 mod blame;
+mod certificate_use;
 mod environment;
 mod files;
 mod holds;
 mod interrupted;
+mod kubelet_probe;
 mod members;
 mod never;
 mod newer_state;

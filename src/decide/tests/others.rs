@@ -95,6 +95,7 @@ fn q10_a_hung_api_server_is_stopped_where_an_address_elsewhere_answers_meanwhile
             server: "https://lb:6443".into(),
             used: Default::default(),
             place,
+            accepts: crate::model::environment::Accepts::No,
             reading: if good { Reading::Good } else { Reading::Bad(symptom()) },
             at: Duration::from_secs(world.seconds + if now { 40 } else { 0 }),
             bad_for: Duration::ZERO,

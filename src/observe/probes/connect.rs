@@ -21,6 +21,7 @@ use super::security::{Security, Trust};
 use super::tls;
 use crate::model::reading::SymptomKind;
 use crate::model::{Reading, Symptom};
+use crate::observe::credentials::Described;
 
 /// A host, as a URL has it, and a port.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,10 +54,12 @@ pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
 /// An established connection.
-pub(super) struct Connection {
+pub(in crate::observe) struct Connection {
     pub(super) stream: Box<dyn Stream>,
     /// What is wrong with the dates of the server's certificate.
     pub(super) theirs: Option<String>,
+    /// The server's certificate.
+    pub(in crate::observe) shown: Option<Described>,
     /// What it takes to say why it ended early, if it does.
     pub(super) trail: Trail,
 }
@@ -106,7 +109,7 @@ pub(super) async fn tcp(address: &Address, deadline: Instant) -> Result<TcpStrea
 ///
 /// # Errors
 /// The reading it comes to. What we lack ourselves is [`Reading::CannotTell`].
-pub(super) async fn connect(
+pub(in crate::observe) async fn connect(
     address: &Address,
     security: &Security,
     alpn: &[u8],
@@ -115,7 +118,7 @@ pub(super) async fn connect(
     let (identities, trust) = match security {
         Security::Plain => {
             let stream = Box::new(tcp(address, deadline).await?);
-            return Ok(Connection { stream, theirs: None, trail: Trail::default() });
+            return Ok(Connection { stream, theirs: None, shown: None, trail: Trail::default() });
         }
         Security::Tls { identities, trust } => (identities, trust),
     };
@@ -135,8 +138,9 @@ pub(super) async fn connect(
     match timeout_at(deadline, handshake).await {
         Ok(Ok(stream)) => {
             let theirs = tls::trouble_of(stream.get_ref().1.peer_certificates());
+            let shown = stream.get_ref().1.peer_certificates().and_then(|chain| Described::of(chain.first()?));
             let stream = Box::new(Listening { stream, heard: trail.heard.clone() });
-            Ok(Connection { stream, theirs, trail })
+            Ok(Connection { stream, theirs, shown, trail })
         }
         Ok(Err(error)) => Err(broken(&error, address, &trail)),
         Err(_) => Err(timed_out(address, "accepted the connection and did not finish the TLS handshake in time")),

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Container, Probe as PodProbe};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
@@ -358,6 +359,53 @@ pub(in crate::observe) fn endpoint(server: &str, own: &BTreeSet<u16>) -> Option<
     get.path = format!("{}/livez", get.path.trim_end_matches('/'));
     let how = ProbeKind::Http { get, expect: Expect::Ok, more: Fallback::Kubernetes };
     Some((ProbeSpec { question: Question::Live, how }, place))
+}
+
+/// A liveness probe, as the kubelet puts it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::observe) struct KubeletProbe {
+    /// The field of the container that has it.
+    pub(in crate::observe) field: &'static str,
+    pub(in crate::observe) ask: ProbeSpec,
+    /// The path of its GET; empty where it only connects.
+    pub(in crate::observe) path: String,
+    pub(in crate::observe) period: Duration,
+    pub(in crate::observe) threshold: u32,
+    pub(in crate::observe) timeout: Duration,
+}
+
+/// The liveness probe of a component of the control plane, or its startup probe where it has no other. What any other
+/// pod is asked is the kubelet's own probe already.
+pub(in crate::observe) fn as_the_kubelet(manifest: &Manifest) -> Option<KubeletProbe> {
+    let on_host = manifest.pod.spec.as_ref().is_some_and(|spec| spec.host_network == Some(true));
+    if manifest.role == Role::Other || !on_host {
+        return None;
+    }
+    let container = manifest.main_container()?;
+    let (field, probe) = match (&container.liveness_probe, &container.startup_probe) {
+        (Some(live), _) => ("livenessProbe", live),
+        (None, Some(start)) => ("startupProbe", start),
+        (None, None) => return None,
+    };
+    // The kubelet's defaults, where the manifest is silent.
+    let number = |value: Option<i32>, default: u32| {
+        value.and_then(|value| u32::try_from(value).ok()).filter(|value| *value > 0).unwrap_or(default)
+    };
+    let seconds = |value, default| Duration::from_secs(number(value, default).into());
+    Some(KubeletProbe {
+        field,
+        ask: from_outside(Question::Live, probe, container)?,
+        path: Http::of(probe, container).map(|http| http.path).unwrap_or_default(),
+        period: seconds(probe.period_seconds, 10),
+        threshold: number(probe.failure_threshold, 3),
+        timeout: seconds(probe.timeout_seconds, 1),
+    })
+}
+
+/// Whether the place that is asked takes connections at all.
+pub(in crate::observe) fn connection(ask: &ProbeSpec) -> Option<ProbeSpec> {
+    let ProbeKind::Http { get, .. } = &ask.how else { return None };
+    Some(ProbeSpec { question: Question::Live, how: ProbeKind::Tcp(get.address.clone()) })
 }
 
 #[cfg(test)]

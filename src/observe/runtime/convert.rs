@@ -2,7 +2,7 @@
 //! log.
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
@@ -151,6 +151,11 @@ impl Details {
             ContainerState::Created | ContainerState::Unknown => {}
         }
         self
+    }
+
+    /// Where its log is.
+    pub(super) fn log(&self) -> &Path {
+        &self.log
     }
 
     /// The process that is to be looked at in each pass, while it runs.

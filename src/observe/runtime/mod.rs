@@ -29,9 +29,9 @@ use crate::cri::v1::runtime_service_client::RuntimeServiceClient;
 use crate::cri::v1::{
     self as cri, ContainerStatusRequest, ImageSpec, ImageStatusRequest, ListContainersRequest, ListPodSandboxRequest,
 };
-use crate::model::Symptom;
-use crate::model::observation::{ContainerState, ImagePresence, Work};
+use crate::model::observation::{ContainerState, ImagePresence, PodRun, Work};
 use crate::model::reading::SymptomKind;
+use crate::model::{ComponentId, Symptom};
 use crate::sys::{clock, proc};
 
 /// The kubelet's own limit for answers of the runtime (`pkg/kubelet/cri/remote`, 16 MiB).
@@ -45,6 +45,9 @@ const ABSENT_IMAGE_AGE: Duration = Duration::from_secs(2);
 /// A process may still be the runtime's launcher this shortly after its start, and a log still on its way to the disk
 /// this shortly after the end: what is read then is read again.
 const YOUNG: Duration = Duration::from_secs(3);
+
+/// A log is read for a sentence only: a disk that hangs must not hold up a pass.
+const LOG_DEADLINE: Duration = Duration::from_millis(500);
 
 /// The channel to the runtime, and what is known of containers and images from earlier answers.
 #[derive(Debug, Default)]
@@ -115,6 +118,14 @@ impl Runtime {
     /// What it said of its sandboxes, as far as it did.
     pub(super) fn setup(&self) -> RuntimeSetup {
         self.setup.as_ref().map(|(_, setup)| setup.clone()).unwrap_or_default()
+    }
+
+    /// The last words of a component's log, while it runs or after its end.
+    pub(super) async fn last_words(&self, pods: &[PodRun], component: &ComponentId) -> Option<String> {
+        let newest = pods.iter().filter(|pod| pod.component == *component).max_by_key(|pod| pod.created)?;
+        let path = newest.containers.iter().find_map(|container| self.containers.get(&container.id))?.log().to_owned();
+        let read = tokio::task::spawn_blocking(move || log::log_tail(&path));
+        timeout(LOG_DEADLINE, read).await.ok()?.ok()?
     }
 
     fn channel(&mut self, endpoint: &str) -> Result<Channel, String> {

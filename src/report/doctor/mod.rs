@@ -4,16 +4,19 @@
 //!   the agent's verdicts ───────────────────────────────────── Examined ──▶ now.rs          what is not healthy at present
 //!   Observation, Memory, Policy, Places, the store re-read ───────┴───────▶ node.rs         agent, disks, runtime, kubelet, clock
 //!                                                                         components.rs   generation, bytes, images, files, budget
-//!                                                                         certificates.rs, restore.rs; each feature its own
+//!                                                                         addresses.rs, certificates.rs, probes.rs, restore.rs; each
+//!                                                                          feature its own
 //!                                                                           └──▶ Checks, the worst first ──▶ text | JSON | YAML
 //! ```
 //!
 //! Pure, like the whole room: the caller has made the observation. "Cannot tell" does not promise success.
 
+mod addresses;
 mod certificates;
 mod components;
 mod node;
 mod now;
+mod probes;
 mod restore;
 #[cfg(test)]
 pub(super) mod testing;
@@ -83,7 +86,9 @@ impl Doctor {
         let unwell: Vec<String> = checks.iter().map(|check| check.subject.clone()).collect();
         checks.extend(node::checks(&examined));
         checks.extend(components::checks(&examined));
+        checks.extend(addresses::checks(&examined));
         checks.extend(certificates::checks(&examined));
+        checks.extend(probes::checks(&examined));
         checks.extend(restore::checks(&examined));
         checks.extend(examined.features.iter().cloned());
         checks.extend(wrong_data(examined.memory));

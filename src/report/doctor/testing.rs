@@ -1,6 +1,7 @@
 //! A node on which everything is as a recovery needs it, to be changed by each test.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,17 +11,19 @@ use jiff::Timestamp;
 use super::{Doctor, Examined};
 use crate::config::OldName;
 use crate::feature::View;
+use crate::model::addresses::{AddressUse, Addresses, Held, Missing, Naming, Raised};
 use crate::model::config_files::{FileKind, KubeconfigHealth};
-use crate::model::environment::{Certificate, User};
+use crate::model::environment::{Accepts, Certificate, Endpoint, Location, User};
 use crate::model::generation::Stored;
 use crate::model::memory::Record;
 use crate::model::observation::{
     Directory, HeardApi, ImagePresence, Kubelet, KubeletProcess, ManifestFile, Node, Settled,
 };
+use crate::model::reading::SymptomKind;
 use crate::model::snapshot::{Bundled, Newest};
 use crate::model::{
     ClosureFile, ComponentId, ComponentState, Digest, FileState, Generation, Manifest, Memory, Moment, Observation,
-    Policy, Proof, Reading, Role, Snapshots, Trust,
+    Policy, Proof, Reading, Role, Snapshots, Symptom, Trust,
 };
 use crate::observe::{DirAccess, Directories, Distribution, Environment, Found, Source};
 use crate::report::Process;
@@ -248,4 +251,61 @@ pub(in crate::report) fn snapshots() -> Snapshots {
 pub(in crate::report) fn with_newest(at: Timestamp, bundle: Result<Bundled, String>) -> Snapshots {
     let newest = Newest { file: "a.db".into(), at, revision: 7, bytes: 1, verified: at, bundle };
     Snapshots { newest: Some(newest), verified: 1, bytes: 1, ..snapshots() }
+}
+
+/// A node that has lost the address at which its API server is probed.
+pub(in crate::report) fn without_address() -> Addresses {
+    let naming = |file: &str, flag: &str| Naming {
+        file: file.into(),
+        flag: flag.to_owned(),
+        user: User::Kubelet,
+        how: AddressUse::Bound,
+    };
+    let missing = Missing {
+        address: IpAddr::from([192, 0, 2, 10]),
+        named: [
+            naming("kube-apiserver.yaml", "--advertise-address"),
+            naming("etcd.yaml", "--listen-client-urls"),
+            naming("etcd.yaml", "--listen-peer-urls"),
+        ]
+        .into(),
+        certificates: 4,
+        place: Some(("eth0".to_owned(), 24)),
+        gone_for: Duration::from_secs(60),
+    };
+    let held = Held { address: IpAddr::from([10, 99, 0, 7]), prefix: 24, device: "eth0".to_owned() };
+    Addresses { held: vec![held], missing: vec![missing], ..Addresses::default() }
+}
+
+fn used_by_the_kubelet() -> BTreeSet<(User, PathBuf)> {
+    [(User::Kubelet, "/etc/kubernetes/kubelet.conf".into())].into()
+}
+
+/// A node on which kube-vip raises the address in kubelet.conf, or has not raised it.
+pub(in crate::report) fn with_vip(here: bool) -> Addresses {
+    let raised = Raised {
+        server: "https://10.88.0.9:6443".to_owned(),
+        address: IpAddr::from([10, 88, 0, 9]),
+        used: used_by_the_kubelet(),
+        by: ComponentId::system("kube-vip"),
+        here,
+        words: (!here)
+            .then(|| "error retrieving lease: Get \"https://10.88.0.9:6443\": dial tcp: i/o timeout".to_owned()),
+    };
+    let held = Held { address: IpAddr::from([10, 88, 0, 7]), prefix: 24, device: "eth0".to_owned() };
+    let api_server = Some("https://10.88.0.7:6443".to_owned());
+    Addresses { held: vec![held], raised: vec![raised], api_server, ..Addresses::default() }
+}
+
+/// The kubelet's way to the API server, which times out.
+pub(in crate::report) fn dead_endpoint(accepts: Accepts) -> Endpoint {
+    Endpoint {
+        server: "https://10.88.0.9:6443".to_owned(),
+        used: used_by_the_kubelet(),
+        place: Location::Elsewhere,
+        accepts,
+        reading: Reading::Bad(Symptom::new(SymptomKind::TimedOut, "no answer")),
+        at: Duration::ZERO,
+        bad_for: Duration::from_secs(60),
+    }
 }

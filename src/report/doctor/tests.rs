@@ -9,9 +9,12 @@ use super::testing::{
 };
 use super::{Check, CheckResult, Doctor};
 use crate::config::OldName;
+use crate::model::certificate_use::{KubeletCertificate, OlderInUse};
 use crate::model::component_state::{Held, Until};
 use crate::model::config_files::FileKind;
+use crate::model::environment::Accepts;
 use crate::model::format::NewerFile;
+use crate::model::kubelet_probe::{AnswersUs, FailingProbe};
 use crate::model::memory::{Pause, Pin};
 use crate::model::observation::{BusyKind, BusyProcess, Directory, ImagePresence};
 use crate::model::policy::Mode;
@@ -70,6 +73,65 @@ const NODE: &[Row] = &[
         |s| s.seen.node.certificates = vec![certificate(-1)],
         "certificates",
         CheckResult::Failed,
+    ),
+    (
+        "a process that has an older certificate",
+        |s| {
+            s.seen.node.older_in_use = vec![OlderInUse {
+                component: id(),
+                path: "/etc/kubernetes/scheduler.conf".into(),
+                renewed: now(),
+                started: now() - Duration::from_secs(3600),
+                ends: None,
+            }];
+        },
+        "certificates in use",
+        CheckResult::Warning,
+    ),
+    (
+        "a kubelet's certificate that is no link",
+        |s| {
+            let path = "/var/lib/kubelet/pki/kubelet-client-current.pem".into();
+            s.seen.node.kubelet_certificate = Some(KubeletCertificate::NoLink { path, rotated: None });
+        },
+        "certificates in use",
+        CheckResult::Warning,
+    ),
+    (
+        "a kubelet's certificate that has ended",
+        |s| {
+            let path = "/var/lib/kubelet/pki/kubelet-client-current.pem".into();
+            s.seen.node.certificates = vec![crate::model::environment::Certificate { path, ..certificate(-1) }];
+        },
+        "certificates",
+        CheckResult::Failed,
+    ),
+    (
+        "an address that is on no interface",
+        |s| s.seen.node.addresses = super::testing::without_address(),
+        "addresses",
+        CheckResult::Failed,
+    ),
+    (
+        "a kubelet whose way a pod of this node raises",
+        |s| s.seen.node.addresses = super::testing::with_vip(true),
+        "way to the API server",
+        CheckResult::Warning,
+    ),
+    (
+        "a virtual IP that nobody raised",
+        |s| {
+            s.seen.node.addresses = super::testing::with_vip(false);
+            s.seen.node.endpoints = vec![super::testing::dead_endpoint(Accepts::No)];
+        },
+        "way to the API server",
+        CheckResult::Warning,
+    ),
+    (
+        "a balancer that takes connections and does not answer",
+        |s| s.seen.node.endpoints = vec![super::testing::dead_endpoint(Accepts::Yes)],
+        "way to the API server",
+        CheckResult::Warning,
     ),
     (
         "files of a newer lastgood",
@@ -182,6 +244,24 @@ const COMPONENT: &[Row] = &[
         },
         "kube-scheduler: held",
         CheckResult::Failed,
+    ),
+    (
+        "a liveness probe that fails while the process answers",
+        |s| {
+            let probe = FailingProbe {
+                field: "livenessProbe",
+                target: "https://127.0.0.1:10259/livez".to_owned(),
+                path: "/livez".to_owned(),
+                why: "it answers after 1500 ms, and the probe waits 1 s".to_owned(),
+                period: Duration::from_secs(10),
+                threshold: 8,
+                failing_for: Duration::from_secs(60),
+                answers_us: AnswersUs::Yes,
+            };
+            s.seen.node.failing_probes = [(id(), probe)].into();
+        },
+        "kube-scheduler: kubelet's probe",
+        CheckResult::Warning,
     ),
     (
         "damaged bytes",
