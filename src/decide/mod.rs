@@ -51,6 +51,7 @@ mod pods;
 mod predicted;
 mod probation;
 mod quarantine;
+mod refused;
 mod renewal;
 mod replacement;
 mod request;

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use super::begin::Begin;
 use super::draft::Draft;
-use super::{begin, change_set, generations, kubelet, pods, targets};
+use super::{begin, change_set, generations, kubelet, pods, refused, targets};
 use crate::model::component_state::{Probation, Served, Until};
 use crate::model::event::EventKind;
 use crate::model::generation::Trust;
@@ -28,6 +28,8 @@ use crate::model::{ComponentId, ComponentState, Step, Verdict};
 /// Whose fault a failure is. Only its own quarantines a generation (Q12).
 enum Fault {
     Own(String),
+    /// The kubelet's own log says that it does not take the manifest.
+    Refused(String),
     Foreign(String),
 }
 
@@ -39,6 +41,10 @@ pub(super) fn step(draft: &mut Draft<'_>, id: &ComponentId, mut trial: Probation
     let standing = draft.record(id).and_then(|r| r.generations.get(&trial.candidate)).map(|g| g.trust.clone());
     if let Some(Trust::Quarantined { why, .. }) = standing {
         return revert_quarantined(draft, id, trial.candidate, &why);
+    }
+    // Known before the kubelet ends the pod that runs.
+    if let Some(why) = refused::by_the_kubelet(draft, file) {
+        return fail(draft, id, &trial, Fault::Refused(why));
     }
     let Some(assessment) = draft.assessment(id) else { return };
     let absent = absent_image(draft, id, file);
@@ -227,9 +233,11 @@ fn foreign_port(assessment: &Assessment) -> bool {
 
 /// Gives a candidate up.
 fn fail(draft: &mut Draft<'_>, id: &ComponentId, trial: &Probation, fault: Fault) {
-    let (why, own) = match fault {
-        Fault::Own(why) => (why, true),
-        Fault::Foreign(why) => (why, false),
+    let (why, own, in_place) = match fault {
+        Fault::Own(why) => (why, true, false),
+        // The pod of the known-good generation runs on until the kubelet's next scan.
+        Fault::Refused(why) => (why, true, true),
+        Fault::Foreign(why) => (why, false, false),
     };
     if trial.age >= draft.scene.policy.max_change_age {
         let (back, _) = targets::aim(draft, id, trial.good, Some(trial.candidate));
@@ -237,7 +245,8 @@ fn fail(draft: &mut Draft<'_>, id: &ComponentId, trial: &Probation, fault: Fault
         let why = format!("{why}; the change is too old for an automatic rollback");
         return draft.hold_back(id, Some(trial.candidate), why, next, Until::Person);
     }
-    let begun = begin::begin(draft, id, Begin::roll_back(trial.candidate, trial.good, why.clone()));
+    let begin = Begin { in_place, ..Begin::roll_back(trial.candidate, trial.good, why.clone()) };
+    let begun = begin::begin(draft, id, begin);
     if own && begun {
         quarantine(draft, id, trial.candidate, &why);
     }

@@ -4,6 +4,7 @@
 //! ```text
 //!   not a document in any YAML parser ─▶ the known-good one is deployed at once, before the kubelet's next scan
 //!   YAML, but not a Pod for lastgood
+//!      │  the kubelet's log says that it refuses the file ─▶ the known-good one is deployed at once
 //!      │  a pod of the component runs, or the runtime does not answer ─▶ reported only
 //!      ▼  none runs
 //!      │  a kubelet runs, and has created no sandbox for as long as that may take
@@ -20,7 +21,7 @@ use std::time::Duration;
 
 use super::begin::Begin;
 use super::draft::Draft;
-use super::{begin, kubelet, pods, targets};
+use super::{begin, kubelet, pods, refused, targets};
 use crate::model::component_state::{Initiator, Purpose, Replacement};
 use crate::model::config_files::generation_digest;
 use crate::model::memory::Unstarted;
@@ -63,7 +64,8 @@ enum Kubelet {
 /// One pass of a component whose file holds no pod that we could read.
 pub(super) fn step(draft: &mut Draft<'_>, id: &ComponentId, file: &Arc<ManifestFile>, fault: &FileFault) {
     let Some(slot) = draft.record(id).map(|record| record.state.clone()) else { return };
-    let kubelet = fault.kubelet_may_run().then(|| ask(draft, id, file));
+    let refused = refused::by_the_kubelet(draft, file);
+    let kubelet = (fault.kubelet_may_run() && refused.is_none()).then(|| ask(draft, id, file));
     let what = format!("{} {fault}", file.name);
     let may_run = match kubelet {
         Some(_) => "; lastgood cannot read it, but the kubelet may run it",
@@ -82,8 +84,9 @@ pub(super) fn step(draft: &mut Draft<'_>, id: &ComponentId, file: &Arc<ManifestF
     }
     let why = match kubelet {
         None => {
-            draft.notice(id, Notice::Undecodable, format!("{what}: the kubelet kills its pod at the next scan"));
-            what
+            let why = refused.map_or(what, |why| format!("{}: {why}", file.name));
+            draft.notice(id, Notice::Undecodable, format!("{why}: the kubelet kills its pod at the next scan"));
+            why
         }
         Some(Kubelet::Refuses(waited)) => {
             let why = format!("{what}, and the kubelet has started no pod of it for {} s", waited.as_secs());
@@ -225,6 +228,7 @@ pub(super) fn is_anothers(
     fault: &FileFault,
 ) -> bool {
     let unstarted = draft.record(id).and_then(|record| record.unstarted.as_ref());
-    let refused = unstarted.is_some_and(|unstarted| unstarted.file == file.digest && unstarted.age >= REFUSED_AFTER);
+    let refused = refused::by_the_kubelet(draft, file).is_some()
+        || unstarted.is_some_and(|unstarted| unstarted.file == file.digest && unstarted.age >= REFUSED_AFTER);
     r.initiator() == Initiator::Agent && fault.kubelet_may_run() && !refused
 }

@@ -17,6 +17,7 @@ pub mod backoff;
 pub mod control;
 pub mod gc;
 pub mod http;
+pub mod klog;
 pub mod lease;
 pub mod manifest;
 pub mod mirror;

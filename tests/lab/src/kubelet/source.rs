@@ -14,6 +14,7 @@ use notify::{EventKind, RecursiveMode, Watcher};
 use tokio::sync::{mpsc, watch};
 use tracing::{error, info, warn};
 
+use super::klog;
 use super::manifest::{MAX_BYTES, StaticPod, decode};
 use super::options::Settings;
 use super::store::{Announced, Delta, Store};
@@ -131,7 +132,10 @@ impl Source {
                     let set = self.store.file_changed(&path, pod);
                     self.announce(set);
                 }
-                Err(why) => error!(path = %path.display(), why, "can't process config file named by an event"),
+                Err(why) => {
+                    let sentence = format!("can't process config file {:?}: {why}", path.display().to_string());
+                    klog::error("file.go:128", "Unable to process watch event", &[("err", &sentence)]);
+                }
             },
             Change::Gone(path) => match self.store.file_gone(&path) {
                 Ok(Some(set)) => self.announce(set),
@@ -152,7 +156,14 @@ impl Source {
                 for path in files {
                     match read(path.clone(), self.node.clone()).await {
                         Ok(pod) => found.push((path, pod)),
-                        Err(why) => error!(path = %path.display(), why, "Could not process manifest file"),
+                        Err(why) => {
+                            let path = path.display().to_string();
+                            klog::error(
+                                "file.go:187",
+                                "Could not process manifest file",
+                                &[("err", &why), ("path", &path)],
+                            );
+                        }
                     }
                 }
                 self.store.scanned(found)

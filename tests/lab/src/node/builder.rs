@@ -19,6 +19,7 @@ use crate::manifests::{Component, EtcdVersion};
 /// The agent's configuration that only the lab needs: how to restart what no systemd runs. The keys' names are the agent's;
 /// this is the one place that knows them.
 const AGENT_CONFIG: &str = "[kubelet]\nrestart = [\"/lab/bin/lab\", \"restart\", \"kubelet\"]\n\
+                            log = [\"tail\", \"-n\", \"500\", \"/var/log/lab/kubelet.log\"]\n\
                             [runtime]\nrestart = [\"/lab/bin/lab\", \"restart\", \"containerd\"]\n";
 
 /// How a node is to be.
