@@ -131,7 +131,10 @@ impl Source {
                     let set = self.store.file_changed(&path, pod);
                     self.announce(set);
                 }
-                Err(why) => error!(path = %path.display(), why, "can't process config file named by an event"),
+                Err(why) => {
+                    let why = format!("can't process config file {:?}: {why}", path.display().to_string());
+                    klog(128, "Unable to process watch event", &why, None);
+                }
             },
             Change::Gone(path) => match self.store.file_gone(&path) {
                 Ok(Some(set)) => self.announce(set),
@@ -152,7 +155,7 @@ impl Source {
                 for path in files {
                     match read(path.clone(), self.node.clone()).await {
                         Ok(pod) => found.push((path, pod)),
-                        Err(why) => error!(path = %path.display(), why, "Could not process manifest file"),
+                        Err(why) => klog(187, "Could not process manifest file", &why, Some(&path)),
                     }
                 }
                 self.store.scanned(found)
@@ -194,6 +197,13 @@ fn list(dir: &Path) -> std::io::Result<Option<Vec<PathBuf>>> {
         }
     });
     Ok(Some(paths))
+}
+
+/// An error as klog writes it: lastgood reads these lines.
+fn klog(line: u32, message: &str, why: &str, path: Option<&Path>) {
+    let at = Timestamp::now().strftime("%m%d %H:%M:%S%.6f");
+    let path = path.map_or(String::new(), |path| format!(" path={:?}", path.display().to_string()));
+    eprintln!("E{at} {:>7} file.go:{line}] {message:?} err={why:?}{path}", std::process::id());
 }
 
 /// Reads and decodes one file, on a thread of its own: opening a fifo blocks.
