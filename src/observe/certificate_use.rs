@@ -144,7 +144,12 @@ pub(super) fn kubelet(
     if let Some(one) = embedded {
         let (kubeconfig, rotates) = (kubeconfig.to_owned(), there.is_ok());
         let reported = rotates || one.validity(now) != Validity::Valid;
-        return reported.then(|| KubeletCertificate::Embedded { kubeconfig, not_after: one.not_after, path, rotates });
+        return reported.then_some(KubeletCertificate::Embedded {
+            kubeconfig,
+            not_after: one.not_after,
+            path,
+            rotates,
+        });
     }
     // A kubelet that does not rotate has its certificate elsewhere, or is given it by somebody who replaces the file.
     let is_named = found.iter().any(|one| one.path == path && one.named.contains(kubeconfig));
