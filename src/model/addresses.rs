@@ -249,7 +249,7 @@ mod tests {
 
     fn manifest(name: &str, network: &str, rest: &str) -> Manifest {
         let text = format!(
-            "{{apiVersion: v1, kind: Pod, metadata: {{name: {name}, namespace: kube-system}}, spec: {{{network} \
+            "--- {{apiVersion: v1, kind: Pod, metadata: {{name: {name}, namespace: kube-system}}, spec: {{{network} \
              containers: [{{name: a, image: i, {rest}}}]}}}}"
         );
         Manifest::parse(text.into_bytes().into()).unwrap()

@@ -121,7 +121,7 @@ mod tests {
 
     #[test]
     fn etcdctl_is_called_in_etcds_container_with_its_own_certificate() {
-        let text = "{apiVersion: v1, kind: Pod, metadata: {name: etcd}, spec: {containers: [{name: etcd, image: i, \
+        let text = "--- {apiVersion: v1, kind: Pod, metadata: {name: etcd}, spec: {containers: [{name: etcd, image: i, \
                     command: [etcd, '--listen-client-urls=https://192.0.2.1:2379,https://127.0.0.1:2379', \
                     --cert-file=/pki/server.crt, --key-file=/pki/server.key, --trusted-ca-file=/pki/ca.crt]}]}}";
         let manifest = Manifest::parse(text.as_bytes().into()).unwrap();

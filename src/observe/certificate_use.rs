@@ -144,7 +144,12 @@ pub(super) fn kubelet(
     if let Some(one) = embedded {
         let (kubeconfig, rotates) = (kubeconfig.to_owned(), there.is_ok());
         let reported = rotates || one.validity(now) != Validity::Valid;
-        return reported.then(|| KubeletCertificate::Embedded { kubeconfig, not_after: one.not_after, path, rotates });
+        return reported.then_some(KubeletCertificate::Embedded {
+            kubeconfig,
+            not_after: one.not_after,
+            path,
+            rotates,
+        });
     }
     // A kubelet that does not rotate has its certificate elsewhere, or is given it by somebody who replaces the file.
     let is_named = found.iter().any(|one| one.path == path && one.named.contains(kubeconfig));
@@ -203,7 +208,7 @@ mod tests {
         fs::write(&conf, "old").unwrap();
         // A process with the command line of a manifest.
         let text = format!(
-            "{{apiVersion: v1, kind: Pod, metadata: {{name: kube-scheduler, namespace: kube-system}}, spec: {{volumes: \
+            "--- {{apiVersion: v1, kind: Pod, metadata: {{name: kube-scheduler, namespace: kube-system}}, spec: {{volumes: \
              [{{name: k, hostPath: {{path: {0}}}}}], containers: [{{name: s, image: 'i:v1.34.0', volumeMounts: [{{name: k, \
              mountPath: {0}}}], command: [sleep, '60', --kubeconfig={1}]}}]}}}}",
             dir.path().display(),
@@ -247,7 +252,7 @@ mod tests {
         let crt = dir.path().join("apiserver.crt");
         fs::write(&crt, "new").unwrap();
         let text = format!(
-            "{{apiVersion: v1, kind: Pod, metadata: {{name: kube-apiserver, namespace: kube-system}}, spec: {{volumes: \
+            "--- {{apiVersion: v1, kind: Pod, metadata: {{name: kube-apiserver, namespace: kube-system}}, spec: {{volumes: \
              [{{name: k, hostPath: {{path: {0}}}}}], containers: [{{name: s, image: 'i:v1.34.0', volumeMounts: [{{name: k, \
              mountPath: {0}}}], command: [kube-apiserver, --tls-cert-file={1}]}}]}}}}",
             dir.path().display(),
@@ -276,7 +281,7 @@ mod tests {
     fn what_an_api_server_reads_again_goes_by_its_version() {
         let api = |version: &str| {
             let text = format!(
-                "{{apiVersion: v1, kind: Pod, metadata: {{name: kube-apiserver, namespace: kube-system}}, spec: {{volumes: \
+                "--- {{apiVersion: v1, kind: Pod, metadata: {{name: kube-apiserver, namespace: kube-system}}, spec: {{volumes: \
                  [{{name: k, hostPath: {{path: /pki}}}}], containers: [{{name: s, image: 'i:{version}', volumeMounts: \
                  [{{name: k, mountPath: /pki}}], command: [kube-apiserver, --tls-cert-file=/pki/a.crt, \
                  --kubelet-client-certificate=/pki/k.crt, --proxy-client-cert-file=/pki/p.crt, \

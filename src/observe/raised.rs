@@ -113,7 +113,7 @@ mod tests {
         let config = dir.path().join("keepalived.conf");
         fs::write(&config, "virtual_ipaddress {\n  10.88.0.9/24 dev eth0\n}\n").unwrap();
         let text = format!(
-            "{{apiVersion: v1, kind: Pod, metadata: {{name: ha, namespace: kube-system}}, spec: {{volumes: [{{name: c, \
+            "--- {{apiVersion: v1, kind: Pod, metadata: {{name: ha, namespace: kube-system}}, spec: {{volumes: [{{name: c, \
              hostPath: {{path: {}}}}}], containers: [{{name: a, image: 'osixia/keepalived:2', volumeMounts: [{{name: c, \
              mountPath: /etc/keepalived}}]}}]}}}}",
             dir.path().display()

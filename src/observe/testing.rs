@@ -234,7 +234,7 @@ impl Pki {
 pub(super) fn manifest_file(name: &str, container: &str) -> std::sync::Arc<crate::model::observation::ManifestFile> {
     use crate::model::observation::{ManifestFile, Settled};
     let text = format!(
-        "{{apiVersion: v1, kind: Pod, metadata: {{name: {name}, namespace: kube-system}}, spec: {{hostNetwork: true, \
+        "--- {{apiVersion: v1, kind: Pod, metadata: {{name: {name}, namespace: kube-system}}, spec: {{hostNetwork: true, \
          containers: [{{name: {name}, image: '{name}:v1', {container}}}]}}}}"
     );
     let content = crate::model::Manifest::parse(text.as_bytes().into());
