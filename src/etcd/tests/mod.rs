@@ -5,6 +5,7 @@ mod hostile;
 mod log;
 mod matrix;
 mod member;
+mod mistaken;
 mod origin;
 mod real;
 mod verify;
