@@ -59,6 +59,8 @@
 //! * `q4_after_a_renewal_what_a_healthy_process_has_loaded_is_the_new_normal`
 //! * `q4_changed_key_material_is_diagnosed_by_name`
 //! * `q4_secrets_that_are_broken_or_gone_are_named_and_never_put_back_nor_kept`
+//! * `q4_the_encryption_keys_of_the_api_server_s_manifest_are_compared_by_name`
+//! * `q4_values_of_a_key_that_the_node_lacks_are_named_and_restored_only_when_that_is_accepted`
 //! * `q4_what_is_secret_goes_with_the_keys_whatever_it_is_called`
 //! * `q4_what_may_be_put_back_over_what`
 //!

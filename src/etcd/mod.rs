@@ -8,6 +8,7 @@
 //!           origin.rs: whether a restore wrote the WAL     at_rest.rs: how far the data of a stopped etcd have come
 //!   a snapshot ──restore/──▶ a data directory
 //!   a snapshot, or a data directory built from one ──snapshot/──▶ its content; or where it is damaged
+//!                                                          │ encryption.rs: whether the API server can decrypt it
 //! ```
 //!
 //! Any input gives a value, or an error that names the file and the place in it. Memory is bounded by a few of the
@@ -16,6 +17,7 @@
 pub mod at_rest;
 pub mod backend;
 pub mod bbolt;
+pub mod encryption;
 pub mod key_value;
 pub mod origin;
 pub(crate) mod proto;
