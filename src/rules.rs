@@ -140,6 +140,7 @@
 //! disk, address, registry, runtime, kubelet or a dependency do not count.
 //! * `q12_a_candidate_whose_port_is_taken_is_rolled_back_and_not_quarantined`
 //! * `q12_an_address_counts_against_the_candidate_that_brought_it_and_no_other`
+//! * `q12_data_that_no_etcd_starts_over_are_no_fault_of_a_candidate_and_nothing_is_stopped_for_them`
 //! * `q12_the_same_quarantined_content_three_times_is_held_until_a_person_resumes_or_writes_another`
 //! * `q12_the_same_quarantined_content_written_three_times_is_held`
 //! * `q12_what_a_person_vouches_for_is_not_quarantined_any_more`
