@@ -59,6 +59,8 @@
 //! * `q4_after_a_renewal_what_a_healthy_process_has_loaded_is_the_new_normal`
 //! * `q4_changed_key_material_is_diagnosed_by_name`
 //! * `q4_secrets_that_are_broken_or_gone_are_named_and_never_put_back_nor_kept`
+//! * `q4_the_encryption_keys_of_the_api_server_s_manifest_are_compared_by_name`
+//! * `q4_values_of_a_key_that_the_node_lacks_are_named_and_restored_only_when_that_is_accepted`
 //! * `q4_what_is_secret_goes_with_the_keys_whatever_it_is_called`
 //! * `q4_what_may_be_put_back_over_what`
 //!
@@ -138,6 +140,7 @@
 //! disk, address, registry, runtime, kubelet or a dependency do not count.
 //! * `q12_a_candidate_whose_port_is_taken_is_rolled_back_and_not_quarantined`
 //! * `q12_an_address_counts_against_the_candidate_that_brought_it_and_no_other`
+//! * `q12_data_that_no_etcd_starts_over_are_no_fault_of_a_candidate_and_nothing_is_stopped_for_them`
 //! * `q12_the_same_quarantined_content_three_times_is_held_until_a_person_resumes_or_writes_another`
 //! * `q12_the_same_quarantined_content_written_three_times_is_held`
 //! * `q12_what_a_person_vouches_for_is_not_quarantined_any_more`

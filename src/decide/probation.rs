@@ -148,7 +148,7 @@ fn image_trouble(
 fn excuses(draft: &Draft<'_>, id: &ComponentId, trial: &Probation, cause: &Cause) -> bool {
     match cause {
         Cause::Component { .. } | Cause::Runtime { .. } | Cause::Kubelet { .. } | Cause::Cluster { .. } => true,
-        Cause::Sandbox { .. } => true,
+        Cause::Sandbox { .. } | Cause::Data(_) => true,
         Cause::Certificate { .. } | Cause::Alarm { .. } | Cause::Disk { .. } | Cause::Endpoint { .. } => true,
         Cause::Address { .. } => true,
         // A port that the known-good generation does not need is the candidate's own choice.

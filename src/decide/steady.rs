@@ -19,7 +19,7 @@ use crate::model::generation::Trust;
 use crate::model::notice::Notice;
 use crate::model::observation::{BusyKind, Gone, ImagePresence, ManifestFile, whither};
 use crate::model::policy::Duplicates;
-use crate::model::verdict::Reads;
+use crate::model::verdict::{Cause, Reads};
 use crate::model::{ComponentId, ComponentState, Role, Step, Verdict};
 
 /// After the end of its termination grace, how much later a stopping etcd may still touch its data directory.
@@ -172,6 +172,10 @@ fn ailing(draft: &mut Draft<'_>, id: &ComponentId) {
     let text = match assessment.verdict() {
         Verdict::Healthy | Verdict::Unknown | Verdict::Starting => None,
         verdict => Some(match &assessment.cause {
+            Some(cause @ Cause::Data(fault)) => {
+                let way = fault.ways(None).into_iter().next().unwrap_or_default();
+                format!("{verdict}: {cause}; nothing is restarted or rolled back for that; next: {way}")
+            }
             Some(cause) => format!("{verdict}: waiting until its cause is gone: {cause}"),
             None => format!(
                 "{verdict}: {}; it did not change, so there is nothing to roll back",
@@ -180,7 +184,10 @@ fn ailing(draft: &mut Draft<'_>, id: &ComponentId) {
         }),
     };
     // The evidence's words change from crash to crash; that it ails is said once, and `explain` has the words.
-    let known = draft.record(id).is_some_and(|record| record.notices.contains_key(&Notice::Unhealthy));
+    let before = draft.record(id).and_then(|record| record.notices.get(&Notice::Unhealthy).cloned());
+    // The data are read some seconds after etcd has ended, and that nothing but the operator helps is said then.
+    let is_data = matches!(assessment.cause, Some(Cause::Data(_)));
+    let known = before.is_some_and(|before| !is_data || text.as_ref() == Some(&before));
     match (text, known) {
         (Some(text), false) => draft.notice(id, Notice::Unhealthy, text),
         (None, _) => draft.clear_notice(id, Notice::Unhealthy),

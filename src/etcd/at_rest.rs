@@ -17,7 +17,7 @@ pub fn of(database: &Path, segments: &[PathBuf]) -> Option<AtRest> {
 
 /// As an etcd counts it that starts over it: a compaction may have taken the last change away, a tombstone; and a store in
 /// which nothing was ever written is at revision 1.
-fn revision(backend: &Backend) -> i64 {
+pub(super) fn revision(backend: &Backend) -> i64 {
     let compacted = backend.compacted;
     let all = [backend.revision, compacted.scheduled, compacted.finished];
     all.into_iter().flatten().map(|revision| revision.main).max().unwrap_or_default().max(1)

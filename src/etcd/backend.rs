@@ -144,6 +144,17 @@ pub fn read(path: &Path) -> Result<Backend, Fault> {
     })
 }
 
+/// Reads its members, and raft's conf state as it is stored (from 3.5 on).
+///
+/// # Errors
+/// As [`read`].
+pub fn membership(path: &Path) -> Result<(Vec<Member>, Option<Vec<u8>>), Fault> {
+    consistently(path, |db| {
+        let members = list(db, b"members", |_, value| serde_json::from_slice(value).ok())?;
+        Ok((members, db.get(b"meta", b"confState")?))
+    })
+}
+
 /// Reads what it says of versions: some pages, however large it is.
 ///
 /// # Errors

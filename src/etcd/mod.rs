@@ -6,8 +6,11 @@
 //!                                                         │
 //!                        versions.rs: what both say of the versions that may open the data (R9)
 //!           origin.rs: whether a restore wrote the WAL     at_rest.rs: how far the data of a stopped etcd have come
+//!   DATA-DIR/member/snap/*.snap ──raft_snapshot.rs──▶ members     member_check.rs: whether those of the database are the same
+//!                                                         start_check.rs: whether an etcd can start over all three
 //!   a snapshot ──restore/──▶ a data directory
 //!   a snapshot, or a data directory built from one ──snapshot/──▶ its content; or where it is damaged
+//!                                                          │ encryption.rs: whether the API server can decrypt it
 //! ```
 //!
 //! Any input gives a value, or an error that names the file and the place in it. Memory is bounded by a few of the
@@ -16,12 +19,16 @@
 pub mod at_rest;
 pub mod backend;
 pub mod bbolt;
+pub mod encryption;
 pub mod key_value;
+pub mod member_check;
 pub mod origin;
 pub(crate) mod proto;
 mod raft_entries;
+pub mod raft_snapshot;
 pub mod restore;
 pub mod snapshot;
+pub mod start_check;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]

@@ -23,6 +23,8 @@ use super::proto::{NoMessage, Value, fields};
 const MAX_RECORD: u64 = 64 << 20;
 /// The most segments that are read: etcd keeps five (`--max-wals`), and more where it runs behind.
 const MAX_SEGMENTS: usize = 10_000;
+/// Snapshot records and gaps that are listed.
+pub const MAX_LISTED: usize = 1000;
 /// A disk writes whole sectors: a record of which one is all zeros was never written to its end.
 const SECTOR: u64 = 512;
 /// A frame's length word.
@@ -65,6 +67,10 @@ pub struct Wal {
     pub last_entry: Option<(u64, u64)>,
     /// Term and index of the last snapshot record.
     pub last_snapshot: Option<(u64, u64)>,
+    /// Term and index of all of them, the last [`MAX_LISTED`] of a log that has more.
+    pub snapshots: Vec<(u64, u64)>,
+    /// Where entries are missing: the last index before the gap, and the first after it.
+    pub gaps: Vec<(u64, u64)>,
     /// How it ends.
     pub tail: Tail,
 }
@@ -345,12 +351,22 @@ fn take(wal: &mut Wal, record: &Record, show: &mut impl FnMut(&Entry<'_>)) -> Re
     match record.kind {
         1 => (wal.node_id, wal.cluster_id) = (one, two),
         2 => {
+            let before = wal.last_entry.map_or(0, |(_, index)| index);
+            if three > before.saturating_add(1) && wal.gaps.len() < MAX_LISTED {
+                wal.gaps.push((before, three));
+            }
             wal.last_entry = Some((two, three));
             show(&Entry { kind: one, term: two, index: three, data });
         }
         3 => wal.hard_state = Some(HardState { term: one, vote: two, commit: three }),
         // Index first, then term.
-        5 => wal.last_snapshot = Some((two, one)),
+        5 => {
+            wal.last_snapshot = Some((two, one));
+            if wal.snapshots.len() == MAX_LISTED {
+                wal.snapshots.remove(0);
+            }
+            wal.snapshots.push((two, one));
+        }
         4 => {}
         _ => return Err(NoMessage),
     }

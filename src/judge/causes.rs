@@ -2,7 +2,7 @@
 //!
 //! The dependency order is: container runtime and kubelet below everything, etcd below kube-apiserver, kube-apiserver
 //! below controller manager and scheduler. A full disk, a foreign process on the port, a certificate outside its
-//! validity, an unreachable API server and changed key material are causes of any component they affect.
+//! validity, an unreachable API server, changed key material and data that etcd cannot start over are causes of any component they affect.
 
 use super::local_etcd::uses_local_etcd;
 use super::{addresses, containers_of, environment, kubelet_log, kubelet_way};
@@ -30,6 +30,8 @@ pub(super) fn explain(judgement: &mut Judgement, seen: &Observation, memory: &Me
         if assessment.cause.is_none() {
             assessment.cause = cause_of(id, assessment, &before, seen, memory);
         }
+        // No cause that excuses a candidate: the etcd before it runs over the same data.
+        assessment.evidence.extend(environment::members(id, assessment, seen, memory));
     }
 }
 
@@ -46,6 +48,7 @@ fn cause_of(
         .or_else(|| kubelet_log::node_fault(id, assessment, seen))
         .or_else(|| kubelet_way::cause(assessment, seen))
         .or_else(|| environment::disk(id, assessment, seen, memory))
+        .or_else(|| environment::store(id, assessment, seen, memory))
         .or_else(|| taken_port(id, seen, memory))
         .or_else(|| environment::certificate(id, seen, memory))
         .or_else(|| environment::endpoint(id, all, seen, memory))

@@ -9,6 +9,7 @@ use crate::model::environment::{
     Certificate, DiskUse, Endpoint, Location, Room, User, certificate_files, kubeconfig_files,
 };
 use crate::model::manifest::DataIdentity;
+use crate::model::member_conflict;
 use crate::model::verdict::{Assessment, Cause, Judgement, Verdict};
 use crate::model::{ComponentId, ComponentState, FileState, Generation, Manifest, Memory, Observation, Reading, Role};
 
@@ -58,6 +59,30 @@ pub(super) fn disk(id: &ComponentId, assessment: &Assessment, seen: &Observation
         }
     })?;
     Some(Cause::Disk { detail: full })
+}
+
+/// Its data, which no etcd can start over. Those that a candidate alone names are its own choice.
+pub(super) fn store(id: &ComponentId, assessment: &Assessment, seen: &Observation, memory: &Memory) -> Option<Cause> {
+    let stopped = matches!(assessment.verdict(), Verdict::Down | Verdict::Starting | Verdict::Failing);
+    let data_dir = data_dir(id, seen, memory).filter(|_| stopped && assessment.role == Role::Etcd)?;
+    let fault = seen.node.store_faults.get(&data_dir).filter(|fault| fault.prevents_start())?;
+    Some(Cause::Data(Box::new(fault.clone())))
+}
+
+/// The first etcd that takes its members from the database alone.
+const FROM_THE_DATABASE: (u32, u32) = (3, 6);
+
+/// Members that its database and raft disagree about, where the etcd that is deployed goes by the database.
+pub(super) fn members(
+    id: &ComponentId,
+    assessment: &Assessment,
+    seen: &Observation,
+    memory: &Memory,
+) -> Option<String> {
+    let version = standing(id, seen).filter(|_| assessment.role == Role::Etcd)?.minor_version()?;
+    let conflicts = seen.node.member_conflicts.get(&data_dir(id, seen, memory)?)?;
+    let sentence = member_conflict::sentence(conflicts).filter(|_| version >= FROM_THE_DATABASE)?;
+    Some(format!("{sentence}; next: return to etcd 3.5, then {}", member_conflict::NEXT))
 }
 
 /// Where its data lie: what is deployed and what is known-good must agree on it, or it is the candidate's choice.

@@ -12,9 +12,11 @@ use crate::model::config_files::generation_digest;
 use crate::model::environment::{Accepts, Certificate, Disk, DiskUse, Endpoint, Location, User};
 use crate::model::etcd::{Alarm, AlarmKind, Member, MemberStatus, Metrics, SLOW_FSYNC};
 use crate::model::generation::Stored;
+use crate::model::member_conflict::{ConflictKind, MemberConflict};
 use crate::model::memory::Record;
 use crate::model::observation::*;
 use crate::model::reading::{Probe, Question, Symptom, SymptomKind};
+use crate::model::store_fault::{Database, FaultKind, StoreFault};
 use crate::model::verdict::{Assessment, Cause, Health, ProcessActivity, Reads};
 use crate::model::{
     ClosureFile, ComponentState, Digest, EtcdStatus, FileKind, FileState, Generation, Lease, LeaseLook, Manifest,
@@ -539,6 +541,67 @@ fn disk(what: DiskUse, path: &str, free: u64) -> Disk {
     let (size, inodes) = (100 << 30, 1000);
     let holds = [(what, path.into())].into();
     Disk { holds, size, available: free, free, inodes, inodes_free: inodes, read_only: false }
+}
+
+#[test]
+fn data_that_no_etcd_starts_over_explain_an_etcd_that_has_ended() {
+    let with_data = manifest("etcd").replace("[etcd, ", "[etcd, --data-dir=/data, ");
+    let etcd = Manifest::parse(with_data.as_bytes().into()).unwrap();
+    let fault = |path: &str| StoreFault {
+        kind: FaultKind::WalIncomplete { what: "the entries 3 to 4 are missing".to_owned() },
+        path: format!("{path}/member/snap/db").into(),
+        database: Database::Whole { revision: 42 },
+        others: 0,
+    };
+    for (situation, path, name, runs, explains) in [
+        ("its own data", "/data", "etcd", false, true),
+        ("other data", "/other", "etcd", false, false),
+        ("it is not etcd", "/data", "kube-scheduler", false, false),
+        ("it serves nevertheless", "/data", "etcd", true, false),
+    ] {
+        let mut seen = nothing_runs(&["kube-scheduler"]);
+        if let Directory::Present { files, .. } = &mut seen.manifests {
+            let file = ManifestFile { content: Ok(etcd.clone()), ..file("etcd", -3600) };
+            files.insert("etcd.yaml".into(), Arc::new(file));
+        }
+        if runs {
+            running(&mut seen, "etcd", -2000);
+            answers(&mut seen, "etcd", &[(Question::Live, Reading::Good)]);
+        }
+        seen.node.store_faults = [(path.into(), fault(path))].into();
+        let cause = judged(&seen, name).cause;
+        assert_eq!(matches!(cause, Some(Cause::Data(_))), explains, "{name}, {situation}: {cause:?}");
+    }
+}
+
+#[test]
+fn members_that_an_etcd_3_6_takes_for_learners_are_evidence_against_it_and_no_excuse() {
+    let conflict = |name: &str| MemberConflict {
+        id: "b2".to_owned(),
+        name: name.to_owned(),
+        url: "https://h:2380".to_owned(),
+        kind: ConflictKind::LearnerInDatabase,
+    };
+    for (situation, image, path, named) in [
+        ("3.6", "etcd:3.6.4-0", "/data", true),
+        ("3.5", "etcd:3.5.19-0", "/data", false),
+        ("other data", "etcd:3.6.4-0", "/other", false),
+    ] {
+        let mut seen = nothing_runs(&[]);
+        let text = manifest("etcd")
+            .replace("[etcd, ", "[etcd, --data-dir=/data, ")
+            .replace("image: i,", &format!("image: 'registry.k8s.io/{image}',"));
+        let etcd = Manifest::parse(text.as_bytes().into()).unwrap();
+        assert!(etcd.minor_version().is_some(), "{text}");
+        if let Directory::Present { files, .. } = &mut seen.manifests {
+            let file = ManifestFile { content: Ok(etcd), ..file("etcd", -3600) };
+            files.insert("etcd.yaml".into(), Arc::new(file));
+        }
+        seen.node.member_conflicts = [(path.into(), vec![conflict("m2"), conflict("m3")])].into();
+        let assessment = judged(&seen, "etcd");
+        assert_eq!(assessment.cause, None, "{situation}");
+        assert_eq!(assessment.evidence.iter().any(|line| line.contains("member m2")), named, "{situation}");
+    }
 }
 
 #[test]

@@ -18,8 +18,10 @@ use super::format::NewerFile;
 use super::kubelet_log::KubeletLog;
 use super::kubelet_probe::FailingProbe;
 use super::lease::NODE_LEASE;
+use super::member_conflict::MemberConflict;
 use super::notice::FeatureNotice;
 use super::sandbox_setup::SandboxSetup;
+use super::store_fault::StoreFault;
 use super::{
     ClosureFile, ComponentId, Digest, EtcdStatus, FileFault, FileState, LeaseLook, Manifest, Moment, Probe, Reading,
     Symptom,
@@ -356,6 +358,10 @@ pub struct Node {
     pub set_aside: BTreeMap<String, Vec<SetAside>>,
     /// The etcd data directories that generations name, as they are on disk.
     pub data_dirs: BTreeMap<PathBuf, DataDir>,
+    /// By data directory: what keeps an etcd from starting over it, where that is known and none runs.
+    pub store_faults: BTreeMap<PathBuf, StoreFault>,
+    /// By data directory: the members that its database and raft disagree about, where there are any.
+    pub member_conflicts: BTreeMap<PathBuf, Vec<MemberConflict>>,
     /// Why the manifest directory cannot be written, when it cannot (a read-only /etc).
     pub read_only: Option<String>,
     /// The files of ours that a newer lastgood wrote.

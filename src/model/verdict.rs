@@ -8,6 +8,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::store_fault::StoreFault;
 use super::{ComponentId, EtcdStatus, Role};
 
 /// How a component does.
@@ -92,6 +93,8 @@ pub enum Cause {
         /// Which one, what names it, which addresses the node has, and the next step.
         detail: String,
     },
+    /// etcd cannot start over its data, whatever its manifest says.
+    Data(Box<StoreFault>),
 }
 
 impl fmt::Display for Cause {
@@ -109,6 +112,7 @@ impl fmt::Display for Cause {
             Self::Disk { detail } => write!(f, "a disk does not accept its writes: {detail}"),
             Self::Endpoint { detail } => write!(f, "it cannot reach the API server: {detail}"),
             Self::Address { detail } => f.write_str(detail),
+            Self::Data(fault) => write!(f, "etcd cannot start over its data: {fault}"),
         }
     }
 }

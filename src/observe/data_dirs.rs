@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use nix::errno::Errno;
@@ -12,13 +13,19 @@ use nix::fcntl::{Flock, FlockArg};
 use super::file::{self, Stamp};
 use super::file_cache::Kept;
 use super::mounts::Mounts;
-use crate::etcd::{at_rest, origin, versions, wal};
+use crate::etcd::raft_snapshot::{self, RaftSnapshot};
+use crate::etcd::{at_rest, member_check, origin, start_check, versions, wal};
 use crate::model::DataVersion;
 use crate::model::etcd_data::{AtRest, DataDir, LockState, WalOrigin};
+use crate::model::member_conflict::MemberConflict;
+use crate::model::store_fault::StoreFault;
 use crate::sys::clock;
 
 /// How many files below `member` are looked at for the newest change: snapshots and WAL files are a dozen.
 const MAX_MEMBER_FILES: usize = 1000;
+
+/// How long nothing of the data has changed before all of it is read: etcd may only be restarting.
+const REST: Duration = Duration::from_secs(3);
 
 /// Data directories, each with the directory of its WAL where a manifest puts that elsewhere (`--wal-dir`).
 pub(super) type DataPaths = BTreeMap<PathBuf, Option<PathBuf>>;
@@ -27,6 +34,8 @@ pub(super) type DataPaths = BTreeMap<PathBuf, Option<PathBuf>>;
 #[derive(Debug, Default)]
 pub(super) struct DataDirs {
     known: BTreeMap<PathBuf, Known>,
+    faults: BTreeMap<PathBuf, StoreFault>,
+    conflicts: BTreeMap<PathBuf, Vec<MemberConflict>>,
 }
 
 /// What was read of a data directory: of the database some pages, which a live etcd changes all the time; of the WAL the head
@@ -36,17 +45,38 @@ struct Known {
     versions: Kept<DataVersion>,
     origin: Kept<WalOrigin>,
     at_rest: Kept<Option<AtRest>>,
+    /// Of all of the WAL and of the database, while no etcd has them.
+    fault: Kept<Option<StoreFault>>,
+    snapshot: Kept<Option<RaftSnapshot>>,
+    conflicts: Kept<Vec<MemberConflict>>,
 }
 
 impl DataDirs {
     /// Looks at each of them.
     pub(super) fn look(&mut self, paths: &DataPaths, mounts: &Mounts) -> BTreeMap<PathBuf, DataDir> {
         self.known.retain(|path, _| paths.contains_key(path));
+        self.faults.clear();
+        self.conflicts.clear();
         let mut one = |path: &PathBuf, wal: Option<&Path>| {
             let known = self.known.entry(path.clone()).or_default();
-            DataDir { mount: mounts.of(path), ..known.look(path, wal) }
+            let seen = known.look(path, wal);
+            let fault = known.fault(path, wal, seen.lock, REST);
+            self.faults.extend(fault.map(|fault| (path.clone(), fault)));
+            let conflicts = Some(known.conflicts(path)).filter(|conflicts| !conflicts.is_empty());
+            self.conflicts.extend(conflicts.map(|conflicts| (path.clone(), conflicts)));
+            DataDir { mount: mounts.of(path), ..seen }
         };
         paths.iter().map(|(path, wal)| (path.clone(), one(path, wal.as_deref()))).collect()
+    }
+
+    /// The members that the database and raft disagree about.
+    pub(super) fn conflicts(&self) -> BTreeMap<PathBuf, Vec<MemberConflict>> {
+        self.conflicts.clone()
+    }
+
+    /// What keeps an etcd from starting over those that were looked at.
+    pub(super) fn faults(&self) -> BTreeMap<PathBuf, StoreFault> {
+        self.faults.clone()
     }
 }
 
@@ -73,6 +103,42 @@ impl Known {
         };
         let versions = self.versions(path, &database);
         DataDir { member: Some((meta.dev(), meta.ino())), changed, lock, versions, origin, at_rest, mount: None }
+    }
+
+    /// What keeps an etcd from starting over these data. All of the WAL is read for it, once: not while an etcd has the data,
+    /// and not in the moment between two of its processes.
+    fn fault(&mut self, path: &Path, wal: Option<&Path>, lock: LockState, rest: Duration) -> Option<StoreFault> {
+        let member = path.join("member");
+        let wal_dir = wal.map_or_else(|| member.join("wal"), Path::to_owned);
+        let snap = member.join("snap");
+        let database = snap.join("db");
+        let is_free = lock == LockState::Free || (snap.is_dir() && !database.exists());
+        let segments = match wal::segments(&wal_dir) {
+            Ok(segments) if is_free => segments,
+            // One is missing between two others.
+            Err(wal::Fault::Corrupt { .. }) if is_free => Vec::new(),
+            _ => return None,
+        };
+        let snapshots = raft_snapshot::named(&snap).into_iter().map(|(_, _, path)| path);
+        let read = segments.into_iter().chain(snapshots).chain([database]);
+        let stamps: Vec<Stamp> = read.filter_map(|path| file::stat(&path).ok()).collect();
+        let newest = stamps.iter().map(Stamp::changed).max()?;
+        let rested = Duration::try_from(clock::now().wall.duration_since(newest)).is_ok_and(|age| age >= rest);
+        rested.then(|| self.fault.get(stamps, || start_check::of(&member, &wal_dir))).flatten()
+    }
+
+    /// The members that the database and raft disagree about: some pages of the one, and the newest raft snapshot.
+    fn conflicts(&mut self, path: &Path) -> Vec<MemberConflict> {
+        let snap = path.join("member/snap");
+        let newest = raft_snapshot::named(&snap).into_iter().next();
+        let stamp = newest.and_then(|(_, _, path)| file::stat(&path).ok());
+        let snapshot = match stamp.clone() {
+            Some(stamp) => self.snapshot.get(vec![stamp], || member_check::newest(&snap)),
+            None => None,
+        };
+        let Ok(database) = file::stat(&snap.join("db")) else { return Vec::new() };
+        let stamps = stamp.into_iter().chain([database]).collect();
+        self.conflicts.get(stamps, || member_check::of(&snap, snapshot.as_ref()).unwrap_or_default())
     }
 
     fn versions(&mut self, path: &Path, database: &Path) -> DataVersion {
@@ -134,6 +200,7 @@ mod tests {
 
     use super::*;
     use crate::etcd::testing::{ask, restore, snapshot};
+    use crate::model::store_fault::FaultKind;
 
     fn look(dir: &Path) -> DataDir {
         Known::default().look(dir, None)
@@ -197,6 +264,30 @@ mod tests {
         std::thread::sleep(Duration::from_millis(150));
         let broken = known.look(&data, Some(&apart));
         assert!(broken.origin.is_unknown() && broken.at_rest.is_none(), "{broken:?}");
+    }
+
+    #[test]
+    fn what_keeps_an_etcd_from_starting_is_looked_for_once_while_none_has_the_data() {
+        let root = tempfile::tempdir().unwrap();
+        let data = root.path().join("etcd");
+        restore(&ask(&snapshot(root.path()), &data, "vm=https://127.0.0.1:2380")).unwrap();
+        let db = data.join("member/snap/db");
+        let mut known = Known::default();
+        let mut fault = |lock| known.fault(&data, None, lock, Duration::ZERO).map(|fault| fault.kind);
+        assert_eq!(fault(LockState::Free), None);
+        let bytes = fs::read(&db).unwrap();
+        fs::write(&db, vec![0; bytes.len()]).unwrap();
+        std::thread::sleep(Duration::from_millis(150));
+        assert_eq!(fault(LockState::Held), None, "an etcd has them");
+        assert_eq!(fault(LockState::Free), Some(FaultKind::DatabaseDamaged));
+        // By size and time it is the same file.
+        let times = fs::metadata(&db).unwrap().modified().unwrap();
+        fs::remove_file(&db).unwrap();
+        assert_eq!(fault(LockState::CannotTell), Some(FaultKind::DatabaseMissing));
+        fs::write(&db, &bytes).unwrap();
+        fs::File::options().write(true).open(&db).unwrap().set_modified(times).unwrap();
+        assert_eq!(fault(LockState::Free), None, "whole again");
+        assert_eq!(Known::default().fault(&data, None, LockState::Free, Duration::from_secs(60)), None, "just written");
     }
 
     #[test]

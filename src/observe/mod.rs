@@ -677,6 +677,8 @@ impl Proc {
             busy: node::busy(&processes).into_iter().chain(node::restores(&settings.restore_lock())).collect(),
             listeners: self.listeners.look(ports),
             data_dirs: self.data_dirs.look(data_dirs, &mounts),
+            store_faults: self.data_dirs.faults(),
+            member_conflicts: self.data_dirs.conflicts(),
             read_only: node::read_only(&environment.manifests.value),
             disks: host::disks(&disk_uses(settings, &environment, data_dirs), &mounts),
             pressure: host::pressure(),

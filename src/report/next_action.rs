@@ -10,7 +10,8 @@ use crate::model::lineage::ApiStop;
 use crate::model::memory::Record;
 use crate::model::notice::Notice;
 use crate::model::observation::{Gone, whither};
-use crate::model::verdict::Reads;
+use crate::model::store_fault::StoreFault;
+use crate::model::verdict::{Cause, Reads};
 use crate::model::{Assessment, ComponentId, ComponentState, Role, Verdict};
 
 /// Whether it is kept out of the manifest directory while etcd serves other data than those on record.
@@ -31,6 +32,7 @@ pub(super) fn note(
     }
     let bad = assessment.filter(|a| !matches!(a.verdict(), Verdict::Healthy | Verdict::Starting));
     let because = bad.and_then(|a| match &a.cause {
+        Some(cause @ Cause::Data(_)) => Some(cause.to_string()),
         Some(cause) => Some(format!("waiting: {cause}")),
         None => a.evidence.first().cloned(),
     });
@@ -160,12 +162,28 @@ fn stands_still(record: &Record, assessment: Option<&Assessment>) -> bool {
     stalled && matches!(record.state, ComponentState::Steady { .. }) && !record.notices.contains_key(&Notice::StallLeft)
 }
 
+/// Out of data that no etcd starts over: nothing is restarted or rolled back for them.
+fn ways(material: ReportInput<'_>, fault: &StoreFault) -> String {
+    let newest = material.features.snapshots.as_ref().and_then(|snapshots| snapshots.newest.as_ref());
+    let ways = fault.ways(newest.map(|newest| (newest.revision, newest.at)));
+    let numbered: Vec<String> = ways.iter().zip(1..).map(|(way, number)| format!("{number}. {way}")).collect();
+    format!(
+        "the operator must act: no restart and no rollback cures it; the ways out, the one that loses the least first: {}",
+        numbered.join("; ")
+    )
+}
+
 fn undisturbed(material: ReportInput<'_>, record: &Record, assessment: Option<&Assessment>) -> String {
     let policy = material.policy;
     let cause = assessment.and_then(|a| a.cause.as_ref());
     let verdict = assessment.map_or(Verdict::Unknown, |a| a.verdict());
     let back = record.goes_back_to().unwrap_or_default();
     let undecoded = record.notices.contains_key(&Notice::Undecodable);
+    if let Some(Cause::Data(fault)) = cause
+        && !matches!(record.state, ComponentState::Missing { .. } | ComponentState::Replacing(_))
+    {
+        return ways(material, fault);
+    }
     match &record.state {
         ComponentState::Adopting { .. } if undecoded => {
             "the operator must act: lastgood cannot read its manifest, and none of its generations is known-good yet"

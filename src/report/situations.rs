@@ -15,6 +15,7 @@ use crate::model::memory::{Deployed, Pause, Pin};
 use crate::model::notice::{NodeNotice, Notice};
 use crate::model::observation::Gone;
 use crate::model::policy::Mode;
+use crate::model::store_fault::{Database, FaultKind, StoreFault};
 use crate::model::verdict::{Cause, CrashLoop, Health, ProcessActivity, Reads, Stall};
 use crate::model::{ComponentState, Trust, Verdict};
 
@@ -47,6 +48,21 @@ pub(super) const ALL: &[Situation] = &[
         bad(s, API, Verdict::Failing, "livez answered 500");
         s.assessment(API).cause = Some(Cause::Component { id: id("etcd"), verdict: Verdict::Down });
         bad(s, "etcd", Verdict::Down, "its container exited with code 1");
+    }),
+    ("etcd cannot start over its data", "etcd", |s| {
+        bad(s, "etcd", Verdict::Down, "its container exited with code 2");
+        let fault = StoreFault {
+            kind: FaultKind::SnapshotAhead {
+                snapshot: "/var/lib/etcd/member/snap/0000000000000002-00000000000013ba.snap".into(),
+                index: 5050,
+                applied: 4700,
+            },
+            path: "/var/lib/etcd/member/snap/db".into(),
+            database: Database::Whole { revision: 4321 },
+            others: 0,
+        };
+        s.assessment("etcd").cause = Some(Cause::Data(Box::new(fault)));
+        s.features.snapshots = Some(snapshots());
     }),
     ("a candidate that has served for a minute", "etcd", |s| {
         let mut probation = s.candidate("etcd");

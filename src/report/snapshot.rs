@@ -8,7 +8,8 @@ use serde::Serialize;
 
 use super::table::{lines, table};
 use crate::etcd::backend::{Alarm, Revision};
-use crate::etcd::snapshot::{Trailer, Verified};
+use crate::etcd::encryption::called;
+use crate::etcd::snapshot::{EncryptedBy, Trailer, Verified};
 use crate::model::Digest;
 use crate::model::snapshot::Bundled;
 use crate::snapshots::By;
@@ -54,6 +55,9 @@ pub struct Snapshot {
     pub downgrade_to: Option<String>,
     /// Whether clients have to say who they are.
     pub auth_enabled: bool,
+    /// With which keys the API server encrypted the newest value of how many keys; `identity`: Secrets that are not
+    /// encrypted.
+    pub encrypted: Vec<EncryptedBy>,
     pub members: Vec<Member>,
     /// Members that were removed, by ID in hex.
     pub removed: Vec<String>,
@@ -128,6 +132,7 @@ impl Snapshot {
             storage_version: contents.versions.storage_version,
             downgrade_to: downgrade.map(|downgrade| downgrade.target_version),
             auth_enabled: contents.auth_enabled,
+            encrypted: contents.encrypted.unwrap_or_default(),
             members: contents.members.into_iter().map(member).collect(),
             removed: contents.removed.iter().map(|id| format!("{id:x}")).collect(),
             alarms: contents.alarms.into_iter().map(alarm).collect(),
@@ -175,6 +180,15 @@ impl Snapshot {
             buckets.add_row([bucket.name.clone(), bucket.keys.to_string(), bucket.bytes.to_string()]);
         }
         let _ = write!(out, "\n{}\n{}", lines(&members), lines(&buckets));
+        if !self.encrypted.is_empty() {
+            let mut keys = table(&["ENCRYPTED BY", "VALUES", "RESOURCES"]);
+            for by in &self.encrypted {
+                let all: u64 = by.values.values().sum();
+                let each: Vec<String> = by.values.iter().map(|(kind, count)| format!("{kind} {count}")).collect();
+                keys.add_row([called(by), all.to_string(), each.join(", ")]);
+            }
+            let _ = write!(out, "\n{}", lines(&keys));
+        }
         if !self.removed.is_empty() {
             let _ = writeln!(out, "\nremoved members: {}", self.removed.join(", "));
         }

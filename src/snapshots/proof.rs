@@ -22,8 +22,11 @@ use crate::record::envelope;
 use crate::sys::files::{self, Attributes};
 
 /// The format. A file of a newer version proves nothing to this program, and stays.
-const FORMAT: Format =
-    Format { key: "proof", versions: &["what was verified", "what else was found (found)"], lift: lift::nothing };
+const FORMAT: Format = Format {
+    key: "proof",
+    versions: &["what was verified", "what else was found (found)", "what is encrypted (found.contents.encrypted)"],
+    lift: lift::nothing,
+};
 /// A proof is some thousand bytes.
 pub(super) const MAX_BYTES: u64 = 1 << 16;
 /// What follows the name of the snapshot.
@@ -189,6 +192,7 @@ fn trailer(snapshot: &Path, bytes: u64) -> Result<[u8; TRAILER as usize], String
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::etcd::snapshot::EncryptedBy;
     use crate::etcd::snapshot::Tally;
 
     #[test]
@@ -212,6 +216,14 @@ mod tests {
         let contents = Contents { live_keys: Some(5), buckets: vec![bucket], term: Some(3), ..Contents::default() };
         let checksum = serde_json::from_value("0123456789abcdef0123456789abcdef".into()).unwrap();
         envelope::golden(&FORMAT, (1, ""), &proof(None));
-        envelope::golden(&FORMAT, (2, ""), &proof(Some(Found { checksum, whole: Digest::of(b"whole"), contents })));
+        let found = |contents| proof(Some(Found { checksum, whole: Digest::of(b"whole"), contents }));
+        envelope::golden(&FORMAT, (2, ""), &found(contents.clone()));
+        let by = EncryptedBy {
+            provider: "aescbc".to_owned(),
+            version: "v1".to_owned(),
+            key: "key1".to_owned(),
+            values: [("secrets".to_owned(), 4)].into(),
+        };
+        envelope::golden(&FORMAT, (3, ""), &found(Contents { encrypted: Some(vec![by]), ..contents }));
     }
 }

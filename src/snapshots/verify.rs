@@ -92,7 +92,8 @@ impl Known {
             return None;
         }
         let mut proof = Proof::read(path, snapshot.len()).ok().filter(|proof| proof.by == BY)?;
-        let found = proof.found.take()?;
+        // One of an earlier version says nothing of what is encrypted.
+        let found = proof.found.take().filter(|found| found.contents.encrypted.is_some())?;
         let trailer = match proof.trailer() {
             Some(_) => Trailer::Matches { sha256: proof.sha256 },
             None => Trailer::Absent,

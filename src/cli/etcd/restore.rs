@@ -7,7 +7,7 @@ use clap::Args;
 
 use crate::cli::{ConfirmArgs, Exit, Failure, out, rollback};
 use crate::config::Settings;
-use crate::etcd::restore::{Log, RestoreOptions, Restored, finish};
+use crate::etcd::restore::{Log, RestoreOptions, Restored, Unreadable, finish};
 use crate::etcd::snapshot::RawCopy;
 use crate::model::versions::Minor;
 use crate::ops::etcd::node::node;
@@ -60,6 +60,10 @@ pub struct RestoreArgs {
     /// etcd version that will open the data [default: the version of the image in the manifest]
     #[arg(long, value_name = "3.N", value_parser = minor)]
     etcd_version: Option<Minor>,
+    /// Restore although this node's EncryptionConfiguration lacks keys: what the plan lists, such as all Secrets, stays
+    /// unreadable, and the API server fails to list it, until the missing keys are back in that file
+    #[arg(long)]
+    accept_unreadable: bool,
     #[command(flatten)]
     care: ConfirmArgs,
     /// What the snapshot is called where it was fetched from.
@@ -197,6 +201,7 @@ impl RestoreArgs {
             replace: self.replace,
             stopped: self.stopped.clone(),
             etcd_version: self.etcd_version,
+            unreadable: if self.accept_unreadable { Unreadable::Accept } else { Unreadable::Refuse },
         }
     }
 }
@@ -378,6 +383,42 @@ mod tests {
         assert_eq!(run(&settings, &format!("--from {from} --yes")).await.unwrap(), Exit::Ok);
         assert!(dir.path().join("manifests/etcd.yaml").exists(), "it is back");
         assert!(!slots.join("etcd.yaml").exists());
+    }
+
+    #[tokio::test]
+    async fn q4_the_encryption_keys_of_the_api_server_s_manifest_are_compared_by_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let settings = node(dir.path());
+        let from = crate::etcd::testing::encrypted(dir.path(), "key1");
+        let line = format!("--from {} --dry-run", from.display());
+        assert_eq!(run(&settings, &line).await.unwrap(), Exit::Ok, "no API server is here");
+        let pki = dir.path().join("pki");
+        fs::create_dir(&pki).unwrap();
+        let manifest = format!(
+            "apiVersion: v1\nkind: Pod\nmetadata: {{name: kube-apiserver, namespace: kube-system}}\nspec:\n  \
+             containers:\n  - name: kube-apiserver\n    image: registry.k8s.io/kube-apiserver:v1.36.2\n    command: \
+             [kube-apiserver, --encryption-provider-config=/etc/enc/enc.yaml]\n    volumeMounts: [{{name: enc, mountPath: \
+             /etc/enc}}]\n  volumes: [{{name: enc, hostPath: {{path: {}}}}}]\n",
+            pki.display()
+        );
+        fs::write(dir.path().join("manifests/kube-apiserver.yaml"), manifest).unwrap();
+        let refused = run(&settings, &line).await.unwrap_err();
+        assert!(refused.exit == Exit::Refused && refused.sentence.contains("enc.yaml"), "{refused}");
+        let written = |key: &str| {
+            let text = format!(
+                "kind: EncryptionConfiguration\nresources:\n- resources: [secrets]\n  providers:\n  - aescbc: {{keys: \
+                 [{{name: {key}, secret: c2VjcmV0}}]}}\n"
+            );
+            fs::write(pki.join("enc.yaml"), text).unwrap();
+        };
+        written("key2");
+        let refused = run(&settings, &line).await.unwrap_err();
+        let words = ["aescbc key1", "(secrets)", "enc.yaml", "--accept-unreadable"];
+        assert!(words.iter().all(|word| refused.sentence.contains(word)), "{refused}");
+        assert!(!refused.sentence.contains("c2VjcmV0"), "{refused}");
+        assert_eq!(run(&settings, &format!("{line} --accept-unreadable")).await.unwrap(), Exit::Ok);
+        written("key1");
+        assert_eq!(run(&settings, &line).await.unwrap(), Exit::Ok);
     }
 
     #[tokio::test]

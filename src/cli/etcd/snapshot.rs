@@ -199,7 +199,9 @@ impl From<Rejected> for Failure {
             }
             Rejected::Fault(Fault::Io { .. } | Fault::Moving { .. }) => Exit::Failed,
             Rejected::NoTrailer { .. } => Exit::Refused,
-            Rejected::Fault(_) | Rejected::Trailer { .. } | Rejected::Foreign { .. } => Exit::Unwell,
+            Rejected::Fault(_) | Rejected::Trailer { .. } | Rejected::Foreign { .. } | Rejected::Mistaken(_) => {
+                Exit::Unwell
+            }
         };
         Self { exit, sentence: rejected.to_string() }
     }

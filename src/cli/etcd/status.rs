@@ -32,6 +32,7 @@ pub(super) async fn status(settings: &Settings, output: Format) -> Result<Exit, 
     let status = status.unwrap_or_default();
     let world = known.latest();
     let at = Timestamp::now();
+    let conflicts: Vec<_> = look.seen.node.member_conflicts.values().flatten().cloned().collect();
     let view = EtcdView::new(Looked {
         at,
         node: &look.observer.environment().node_name.value,
@@ -40,6 +41,7 @@ pub(super) async fn status(settings: &Settings, output: Format) -> Result<Exit, 
         status: &status,
         known: world.map(|world| (world.member, world.members.as_slice())),
         growth: growth(&known, &status, at),
+        conflicts: &conflicts,
     });
     out::text(&output.print(&view, EtcdView::text)?)?;
     Ok(if view.is_well() { Exit::Ok } else { Exit::Unwell })

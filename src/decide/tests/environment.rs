@@ -6,6 +6,7 @@ use super::world::{Up, World, id, manifest};
 use crate::model::environment::{Accepts, Certificate, ClockJump, Disk, DiskUse, Endpoint, Location, Stall, User};
 use crate::model::notice::{NodeNotice, Notice};
 use crate::model::reading::{Symptom, SymptomKind};
+use crate::model::store_fault::{Database, FaultKind, StoreFault};
 use crate::model::verdict::Cause;
 use crate::model::{ComponentState, Digest, Reading, Trust};
 
@@ -153,6 +154,42 @@ fn a_full_disk_is_no_fault_of_a_candidate_and_a_broken_manifest_is_put_back_all_
     world.run(2);
     world
         .until(300, "etcd back", |w| matches!(w.state("etcd"), ComponentState::Steady { good: 1 }) && w.serves("etcd"));
+}
+
+/// What no etcd can start over: its WAL ends too early.
+fn fault() -> StoreFault {
+    StoreFault {
+        kind: FaultKind::WalIncomplete { what: "the entries 3 to 4 are missing".to_owned() },
+        path: "/var/lib/etcd/member/snap/db".into(),
+        database: Database::Whole { revision: 42 },
+        others: 0,
+    }
+}
+
+#[test]
+fn q12_data_that_no_etcd_starts_over_are_no_fault_of_a_candidate_and_nothing_is_stopped_for_them() {
+    let mut world = World::adopted();
+    world.around.store_faults = [("/var/lib/etcd".into(), fault())].into();
+    world.write("etcd.yaml", &manifest("etcd", "--crash"));
+    world.run(1200);
+    world.assert_untouched();
+    assert!(world.says("not held against it: etcd cannot start over its data"), "{}", world.story());
+    assert!(!matches!(world.generation("etcd", 2).trust, Trust::Quarantined { .. }), "{}", world.story());
+}
+
+#[test]
+fn an_etcd_that_cannot_start_over_its_data_is_told_of_with_the_next_step_as_soon_as_they_were_read() {
+    let mut world = World::adopted();
+    let notice = |world: &World| world.memory.components[&id("etcd")].notices.get(&Notice::Unhealthy).cloned();
+    world.pods.get_mut(&id("etcd")).unwrap().text = manifest("etcd", "--crash");
+    world.pods.get_mut(&id("etcd")).unwrap().up = Up::Exited;
+    world.until(60, "its trouble is told", |w| notice(w).is_some());
+    assert!(!notice(&world).unwrap().contains("--skip-hash-check"));
+    world.around.store_faults = [("/var/lib/etcd".into(), fault())].into();
+    world.until(60, "the cause is told", |w| notice(w).is_some_and(|text| text.contains("--skip-hash-check")));
+    world.run(600);
+    world.assert_untouched();
+    assert_eq!(world.events.iter().filter(|event| event.to.contains("--skip-hash-check")).count(), 1, "said once");
 }
 
 #[test]

@@ -58,6 +58,7 @@ use jiff::Timestamp;
 
 use super::backend::Member;
 use super::bbolt;
+use super::encryption::Encryption;
 use super::snapshot::data_dir::Unfit;
 use super::snapshot::{RawCopy, Rejected};
 use crate::model::versions::Minor;
@@ -96,6 +97,15 @@ pub struct RestoreOptions {
     pub stopped: Vec<String>,
     /// `--etcd-version`: the etcd that will open it.
     pub etcd_version: Option<Minor>,
+    /// `--accept-unreadable`.
+    pub unreadable: Unreadable,
+}
+
+/// What to do with values that the API server of this node cannot decrypt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unreadable {
+    Refuse,
+    Accept,
 }
 
 /// What is known of the node it is asked on.
@@ -105,6 +115,8 @@ pub struct Node {
     pub etcd: Option<OfManifest>,
     /// The highest revision that was ever seen of this node's etcd.
     pub recorded: Option<Recorded>,
+    /// What its API server decrypts with.
+    pub encryption: Encryption,
 }
 
 /// What an etcd manifest says, as far as a restore needs it. Paths are those of the host.

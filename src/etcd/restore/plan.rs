@@ -19,8 +19,9 @@ use serde::Serialize;
 
 use super::cluster::{NewCluster, NoCluster, peer_url};
 use super::layout::{Owner, Stamp, not_empty, random, stamp};
-use super::{Fault, Node, OfManifest, RestoreOptions, precheck, revisions, separate_wal};
+use super::{Fault, Node, OfManifest, RestoreOptions, Unreadable, precheck, revisions, separate_wal};
 use crate::etcd::backend::{self, Member};
+use crate::etcd::encryption::{self, Encryption, Readable};
 use crate::etcd::snapshot::{Contents, RawCopy, Rejected, Trailer, Verified};
 use crate::etcd::versions;
 use crate::model::etcd_guard::may_open;
@@ -178,6 +179,7 @@ impl RestoreOptions {
         let old_members = old.as_ref().and_then(|old| Some(old.as_ref().ok()?.members.clone())).unwrap_or_default();
         self.others(node, &settled, &contents.members, &old_members)?;
         self.version(node.etcd.as_ref(), contents)?;
+        let readable = self.readable(node, &settled, contents)?;
 
         // A new etcd begins at 1.
         let snapshot = contents.revision.map_or(1, |revision| revision.main).max(1);
@@ -220,8 +222,12 @@ impl RestoreOptions {
                 leases: contents.leases,
                 members: contents.members.iter().map(called).collect(),
             },
-            lost: told.lost(Timestamp::now()),
-            afterwards: self.afterwards(&cluster, node, &old_members, contents),
+            lost: told.lost(Timestamp::now()).into_iter().chain(readable.unreadable).collect(),
+            afterwards: self
+                .afterwards(&cluster, node, &old_members, contents)
+                .into_iter()
+                .chain(readable.remarks)
+                .collect(),
             cluster,
             data_dir: data_dir.clone(),
             stands,
@@ -268,7 +274,7 @@ impl RestoreOptions {
     }
 
     fn settled(&self, etcd: Option<&OfManifest>) -> Result<Settled, Fault> {
-        let data_dir = self.data_dir(&Node { etcd: etcd.cloned(), recorded: None })?;
+        let data_dir = self.data_dir(&Node { etcd: etcd.cloned(), ..Node::default() })?;
         let of_etcd = etcd.and_then(|etcd| real(etcd.data_dir.as_ref()?).ok());
         let of_manifest = of_etcd.as_ref() == Some(&data_dir);
         // Another data directory than the node's own is another member's: nothing of the manifest goes for it.
@@ -412,6 +418,27 @@ impl RestoreOptions {
                 "restore it for an etcd that is at least as new (--etcd-version names the one that will open it)",
             )
         })
+    }
+
+    /// Q4: keys are never put back, so what the API server cannot decrypt stays unreadable.
+    fn readable(&self, node: &Node, settled: &Settled, contents: &Contents) -> Result<Readable, Fault> {
+        // The data of another member's directory are another API server's to read.
+        let own = settled.of_manifest || node.etcd.is_none();
+        let encryption = if own { &node.encryption } else { &Encryption::NoApiServer };
+        let readable = encryption::compare(contents.encrypted.as_deref().unwrap_or_default(), encryption);
+        if readable.unreadable.is_empty() || self.unreadable == Unreadable::Accept {
+            return Ok(readable);
+        }
+        let next = match encryption {
+            Encryption::Configured { file, .. } => {
+                format!("add what is missing to {} as a further provider of these resources", file.display())
+            }
+            _ => "put the EncryptionConfiguration back that the snapshot was written with".to_owned(),
+        };
+        Err(Fault::refused(
+            readable.unreadable.join("; "),
+            format!("{next}; --accept-unreadable restores it nevertheless"),
+        ))
     }
 
     /// How far revisions move by a token of ours, which another member showed.

@@ -244,7 +244,7 @@ fn it_serves(from: &'static str, by: &'static str, size: usize) {
         ask.etcd_version = Some(minor(by));
         // What the first one saw, the others move as far as.
         let recorded = Recorded { revision: served, at: Timestamp::UNIX_EPOCH, members: Vec::new() };
-        let restored = restore(&ask, &Node { etcd: None, recorded: Some(recorded) }).unwrap();
+        let restored = restore(&ask, &Node { recorded: Some(recorded), ..Node::default() }).unwrap();
         moved_to = restored.moved_to.unwrap();
         token = Some(restored.token);
     }

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use super::{Fault, Node, RestoreOptions, Restored, receipt};
+use super::{Fault, Node, RestoreOptions, Restored, Unreadable, receipt};
 use crate::etcd::bbolt::{Database, Item};
 use crate::etcd::snapshot::{RawCopy, Rejected, Verified, verify};
 use crate::observe::testing::etcd_binary;
@@ -34,6 +34,7 @@ pub(in crate::etcd) fn ask(from: &Path, data_dir: &Path, cluster: &str) -> Resto
         replace: false,
         stopped: vec!["vm".to_owned()],
         etcd_version: None,
+        unreadable: Unreadable::Refuse,
     }
 }
 

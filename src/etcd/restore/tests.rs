@@ -1,15 +1,16 @@
 //! What is refused and why, what is lost and kept, and what a restore must never get wrong.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use nix::fcntl::{Flock, FlockArg};
 
 use super::testing::{VM, ask, dump, names, read, refused, restore, snapshot};
-use super::{Fault, Finished, NewCluster, Node, OfManifest, Recorded, finish, transform};
+use super::{Fault, Finished, NewCluster, Node, OfManifest, Recorded, Unreadable, finish, transform};
 use crate::etcd::backend::{self, Member};
 use crate::etcd::bbolt::Database;
 use crate::etcd::bbolt::writer::Writer;
+use crate::etcd::encryption::{Configuration, Encryption};
 use crate::etcd::snapshot::{RawCopy, Rejected, data_dir};
 use crate::etcd::wal;
 use crate::model::NewerFile;
@@ -33,7 +34,7 @@ fn a_manifest(data: &Path) -> Node {
         version: Some((3, 6)),
         startable: None,
     };
-    Node { etcd: Some(etcd), recorded: None }
+    Node { etcd: Some(etcd), ..Node::default() }
 }
 
 /// Asked with nothing but the file.
@@ -255,7 +256,7 @@ fn members_are_restored_alike_by_the_token_of_the_first() {
     let mut second = ask(&from, &dir.path().join("m1"), three);
     (second.name, second.token) = (Some("m1".to_owned()), Some(first.token.clone()));
     let seen = Recorded { revision: 900, at: jiff::Timestamp::UNIX_EPOCH, members: Vec::new() };
-    let second = restore(&second, &Node { recorded: Some(seen), etcd: None }).unwrap();
+    let second = restore(&second, &Node { recorded: Some(seen), ..Node::default() }).unwrap();
     assert_eq!((first.moved_to, &first.token), (second.moved_to, &second.token));
     let database = |name: &str| fs::read(dir.path().join(name).join("member/snap/db")).unwrap();
     assert!(database("m0") == database("m1"));
@@ -452,4 +453,38 @@ fn what_is_left_and_cannot_be_understood_is_left_to_a_person() {
     fs::create_dir(&left).unwrap();
     assert_eq!(finish(&data).unwrap(), [Finished::Undone]);
     assert_eq!(names(&data).0, ["member"]);
+}
+
+#[test]
+fn q4_values_of_a_key_that_the_node_lacks_are_named_and_restored_only_when_that_is_accepted() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = restored(dir.path(), VM);
+    let from = crate::etcd::testing::encrypted(dir.path(), "key1");
+    let plain = read(&snapshot(dir.path()), RawCopy::Refuse).unwrap().contents.encrypted.unwrap();
+    let contents = read(&from, RawCopy::Refuse).unwrap().contents;
+    let [by] = contents.encrypted.as_deref().unwrap() else { panic!("{:?}", contents.encrypted) };
+    assert_eq!((by.provider.as_str(), by.key.as_str()), ("aescbc", "key1"));
+    assert_eq!(by.values, plain[0].values, "all of its Secrets");
+    let file = PathBuf::from("/etc/kubernetes/enc.yaml");
+    let of = |key: &str| {
+        let text =
+            format!("resources: [{{resources: [secrets], providers: [{{aescbc: {{keys: [{{name: {key}}}]}}}}]}}]");
+        let configuration = Configuration::parse(&text).unwrap();
+        Node { encryption: Encryption::Configured { file: file.clone(), configuration }, ..a_manifest(&data) }
+    };
+    let ask = bare(&from);
+    assert!(ask.plan(&of("key1"), read).is_ok());
+    let refused = refused(&ask, &of("key2"));
+    assert!(refused.contains("aescbc key1") && refused.contains("/etc/kubernetes/enc.yaml"), "{refused}");
+    let lost = |ask: &super::RestoreOptions, node| ask.plan(node, read).unwrap().plan.lost;
+    let accepted = super::RestoreOptions { unreadable: Unreadable::Accept, ..ask.clone() };
+    assert_eq!(lost(&accepted, &of("key2")).len(), lost(&ask, &of("key1")).len() + 1);
+
+    let none = Encryption::NotConfigured { manifest: "/etc/kubernetes/manifests/kube-apiserver.yaml".into() };
+    let none = Node { encryption: none, ..a_manifest(&data) };
+    assert!(matches!(ask.plan(&none, read), Err(Fault::Refused { .. })));
+    assert!(bare(&snapshot(dir.path())).plan(&none, read).is_ok(), "nothing of it is encrypted");
+    // Of a machine without an API server only the operator knows.
+    let afterwards = |from: &Path| bare(from).plan(&a_manifest(&data), read).unwrap().plan.afterwards;
+    assert_eq!(afterwards(&from).len(), afterwards(&snapshot(dir.path())).len() + 1);
 }

@@ -87,5 +87,7 @@ fn read(db: &Database, size: u64, stop: &AtomicBool, empty: &Receiver<Vec<u8>>, 
     }
 }
 
+/// bbolt's least page: `etcdutl` tells by the rest of a division by it whether there is a trailer.
+pub(super) const SECTOR: u64 = 512;
 /// Bytes of the SHA-256 that etcd puts behind a database it sends.
 pub const TRAILER: u64 = 32;

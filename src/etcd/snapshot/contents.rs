@@ -14,6 +14,7 @@ use std::hash::{BuildHasher as _, RandomState};
 
 use serde::{Deserialize, Serialize};
 
+use super::encrypted::{Encrypted, EncryptedBy};
 use crate::etcd::backend::{Alarm, Compacted, Head, Member, Revision, alarm, big_endian};
 use crate::etcd::bbolt::{Database, Fault, Visitor};
 use crate::etcd::key_value::KeyValue;
@@ -41,6 +42,7 @@ pub(super) struct Gathering {
     last: Option<Revision>,
     lives: Lives,
     leases: Leases,
+    encrypted: Encrypted,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -95,6 +97,7 @@ impl Gathering {
             last: None,
             lives,
             leases: Leases { there, all, orphans: HashMap::new(), hasher: RandomState::new() },
+            encrypted: Encrypted::new(),
         })
     }
 
@@ -107,6 +110,12 @@ impl Gathering {
             }
         }
         contents.revision = self.last;
+        if !self.encrypted.is_exact {
+            contents
+                .remarks
+                .push("more encrypted values than are compared: earlier revisions count as well".to_owned());
+        }
+        contents.encrypted = Some(self.encrypted.counted());
         contents.total_keys = contents.buckets.iter().map(|bucket| bucket.keys).sum();
         // A compaction that was asked for and has not ended may have taken some away already.
         if contents.compacted.scheduled <= contents.compacted.finished {
@@ -149,6 +158,7 @@ impl Gathering {
         let Some(read) = KeyValue::decode(value) else { return Err(format!("{}: its value does not decode", at())) };
         if key.len() == 18 {
             self.lives.ended += u64::from(revision.main > self.lives.compacted);
+            self.encrypted.gone(read.key);
         } else if value.is_empty() {
             // What `etcdutl snapshot restore --bump-revision` writes.
             return Ok(());
@@ -165,6 +175,7 @@ impl Gathering {
                 ));
             }
             self.lives.begun += u64::from(revision.main <= self.lives.compacted || read.version == 1);
+            self.encrypted.value(read.key, read.value);
         }
         if read.key.is_empty() {
             return Err(format!("{}: its value names no key", at()));
@@ -388,6 +399,9 @@ pub struct Contents {
     pub term: Option<u64>,
     /// Whether clients have to say who they are.
     pub auth_enabled: bool,
+    /// With which keys the API server encrypted how many values; nothing where they were not counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encrypted: Option<Vec<EncryptedBy>>,
     /// Bytes of a page.
     pub page_size: u32,
     /// Bytes of the pages that something names, the metas and the freelist among them: what is left after a

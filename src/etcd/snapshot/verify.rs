@@ -15,13 +15,12 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
-use super::bytes::{Hashed, TRAILER, hash};
+use super::bytes::{Hashed, SECTOR, TRAILER, hash};
 use super::contents::{Contents, Gathering};
+use super::mistaken::{Against, Mistaken, mistaken};
 use crate::etcd::bbolt::{Database, Fault};
 use crate::model::Digest;
 
-/// bbolt's least page: `etcdutl` tells by the rest of a division by it whether there is a trailer.
-const SECTOR: u64 = 512;
 /// Between two looks whether the walk has ended, where the hash came first.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
@@ -75,8 +74,8 @@ pub enum Rejected {
     Fault(#[from] Fault),
     /// It has no SHA-256 behind it.
     #[error(
-        "{} carries no SHA-256 behind its {size} bytes, like every copy of a database file; --skip-hash-check accepts \
-         it",
+        "{} carries no SHA-256 behind its {size} bytes: it is a copy of a database file, or lost its last 32 bytes; \
+         --skip-hash-check accepts it",
         path.display()
     )]
     NoTrailer { path: PathBuf, size: u64 },
@@ -93,14 +92,35 @@ pub enum Rejected {
     /// It is a database, and not one of etcd's.
     #[error("{} is no database of etcd's: {what}", path.display())]
     Foreign { path: PathBuf, what: String },
+    /// It is something else than a snapshot, or more, or less.
+    #[error(transparent)]
+    Mistaken(#[from] Mistaken),
 }
 
 /// Verifies a snapshot: its trailer, its pages, what it holds. `progress` receives how many bytes of how many are done.
 /// Takes less than 64 MiB, whatever the size.
 ///
 /// # Errors
-/// [`Rejected`] names the file, the page, and what is wrong with it.
+/// [`Rejected`] names the file, the page, and what is wrong with it; or what the file is instead.
 pub fn verify(path: &Path, trust: RawCopy, progress: &mut dyn FnMut(u64, u64)) -> Result<Verified, Rejected> {
+    let mut verified = whole(path, trust, progress).map_err(|rejected| {
+        let against = match &rejected {
+            Rejected::Fault(Fault::Moving { .. }) => None,
+            Rejected::Fault(Fault::Io { .. }) => path.is_dir().then_some(Against::Meta),
+            Rejected::Fault(Fault::NoMeta { .. }) => Some(Against::Meta),
+            Rejected::Fault(Fault::Page { .. }) => Some(Against::Page),
+            _ => Some(Against::Rest),
+        };
+        against.and_then(|against| mistaken(path, against)).map_or(rejected, Rejected::Mistaken)
+    })?;
+    // It is accepted without its SHA-256, and may have one nevertheless.
+    if verified.trailer == Trailer::Absent && !verified.size.is_multiple_of(SECTOR) {
+        verified.contents.remarks.extend(mistaken(path, Against::Rest).map(|mistaken| mistaken.to_string()));
+    }
+    Ok(verified)
+}
+
+fn whole(path: &Path, trust: RawCopy, progress: &mut dyn FnMut(u64, u64)) -> Result<Verified, Rejected> {
     let db = Database::open(path)?;
     // Said before anything else: what is cut off has lost its SHA-256 as well.
     db.reaches()?;

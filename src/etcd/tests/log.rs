@@ -103,6 +103,8 @@ fn segments_are_read_in_order_and_their_checksums_are_chained() {
         hard_state: Some(HardState { term: 2, vote: 7, commit: 2 }),
         last_entry: Some((2, 2)),
         last_snapshot: Some((2, 2)),
+        snapshots: vec![(0, 0), (2, 2)],
+        gaps: vec![],
         tail: Tail::Whole,
     };
     assert_eq!(wal, expected);

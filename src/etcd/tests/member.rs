@@ -53,9 +53,14 @@ fn command(series: &str, data_dir: &Path, port: u16) -> Command {
 impl Member {
     /// Starts one over a data directory, and waits until the cluster is of its version.
     pub(super) fn serving(series: &'static str, data_dir: &Path) -> Self {
+        Self::serving_with(series, data_dir, &[])
+    }
+
+    /// The same with further flags.
+    pub(super) fn serving_with(series: &'static str, data_dir: &Path, flags: &[&str]) -> Self {
         let port = free_port();
         let mut command = command(series, data_dir, port);
-        let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let child = command.args(flags).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         let member = Self { child, port, series };
         let until = Instant::now() + SOON;
         let raised = || {

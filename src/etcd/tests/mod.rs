@@ -2,11 +2,14 @@
 
 mod built;
 mod hostile;
+mod learners;
 mod log;
 mod matrix;
 mod member;
+mod mistaken;
 mod origin;
 mod real;
+mod start_check;
 mod verify;
 mod victim;
 

@@ -14,6 +14,7 @@
 mod addresses;
 mod certificates;
 mod components;
+mod etcd_data;
 mod node;
 mod now;
 mod probes;
@@ -90,6 +91,7 @@ impl Doctor {
         checks.extend(certificates::checks(&examined));
         checks.extend(probes::checks(&examined));
         checks.extend(restore::checks(&examined));
+        checks.extend(etcd_data::checks(&examined));
         checks.extend(examined.features.iter().cloned());
         checks.extend(wrong_data(examined.memory));
         checks.extend(predicted(examined.memory));

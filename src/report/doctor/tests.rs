@@ -15,11 +15,13 @@ use crate::model::config_files::FileKind;
 use crate::model::environment::Accepts;
 use crate::model::format::NewerFile;
 use crate::model::kubelet_probe::{AnswersUs, FailingProbe};
+use crate::model::member_conflict::{ConflictKind, MemberConflict};
 use crate::model::memory::{Pause, Pin};
 use crate::model::observation::{BusyKind, BusyProcess, Directory, ImagePresence};
 use crate::model::policy::Mode;
 use crate::model::reading::{Symptom, SymptomKind};
 use crate::model::sandbox_setup::{CgroupDriver, ResolvConf, SandboxSetup};
+use crate::model::store_fault::{Database, FaultKind, StoreFault};
 use crate::model::{ComponentState, Reading, Trust};
 use crate::report::{Format, Process, golden};
 
@@ -59,6 +61,35 @@ const NODE: &[Row] = &[
         "kubeadm at work",
         |s| s.seen.node.busy.push(BusyProcess { pid: 9, command: "kubeadm upgrade".into(), kind: BusyKind::Kubeadm }),
         "acting",
+        CheckResult::Warning,
+    ),
+    (
+        "data that no etcd starts over",
+        |s| {
+            let fault = StoreFault {
+                kind: FaultKind::WalIncomplete { what: "the entries 3 to 4 are missing".into() },
+                path: "/var/lib/etcd/member/snap/db".into(),
+                database: Database::Whole { revision: 42 },
+                others: 0,
+            };
+            s.seen.node.store_faults = [("/var/lib/etcd".into(), fault)].into();
+        },
+        "etcd data in /var/lib/etcd",
+        CheckResult::Failed,
+    ),
+    (
+        "members that an etcd 3.6 would take for learners",
+        |s| {
+            let learner = |name: &str, id: &str| MemberConflict {
+                id: id.into(),
+                name: name.into(),
+                url: "https://10.0.0.2:2380".into(),
+                kind: ConflictKind::LearnerInDatabase,
+            };
+            let conflicts = vec![learner("m2", "b2"), learner("m3", "c3")];
+            s.seen.node.member_conflicts = [("/var/lib/etcd".into(), conflicts)].into();
+        },
+        "etcd members in /var/lib/etcd",
         CheckResult::Warning,
     ),
     ("no certificate", |s| s.seen.node.certificates.clear(), "certificates", CheckResult::CannotTell),

@@ -22,6 +22,7 @@ use crate::config::duration::roughly;
 use crate::config::size;
 use crate::model::etcd::{Latency, Member, MemberStatus, Within};
 use crate::model::etcd_history::Growth;
+use crate::model::member_conflict::{self, MemberConflict};
 use crate::model::{Assessment, ComponentId, EtcdStatus, Symptom, Verdict};
 
 /// A member of this node and its cluster.
@@ -55,6 +56,9 @@ pub struct EtcdView {
     pub leader_changes: Option<u64>,
     /// Proposals that wait to be committed.
     pub proposals_pending: Option<u64>,
+    /// The members that the database and raft disagree about: an etcd 3.6 stumbles over them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub member_conflicts: Vec<MemberConflict>,
 }
 
 /// A verdict and why.
@@ -266,12 +270,15 @@ pub struct Looked<'l> {
     pub known: Option<(u64, &'l [Member])>,
     /// How the database grew.
     pub growth: Option<Growth>,
+    /// The members that the database and raft disagree about.
+    pub conflicts: &'l [MemberConflict],
 }
 
 impl EtcdView {
     /// Of one look.
     pub fn new(looked: Looked<'_>) -> Self {
-        let Looked { at, node, component, word, status, known, growth } = looked;
+        let Looked { at, node, component, word, status, known, growth, conflicts } = looked;
+        let listed = status.members.as_deref().or(known.map(|(_, members)| members)).unwrap_or_default();
         let metrics = status.metrics.as_ref();
         let quota = status.quota();
         let heard = status.own.as_ref().ok().into_iter().chain(status.others.values().flatten());
@@ -292,6 +299,7 @@ impl EtcdView {
             commit: metrics.and_then(|m| LatencyView::new(m.every_commit, &m.commit)),
             leader_changes: metrics.and_then(|metrics| metrics.leader_changes),
             proposals_pending: metrics.and_then(|metrics| metrics.proposals_pending),
+            member_conflicts: member_conflict::named(conflicts, listed),
         }
     }
 

@@ -67,7 +67,7 @@ fn view(status: &EtcdStatus, known: Option<(u64, &[Member])>) -> EtcdView {
     let component = ComponentId::system("etcd");
     let growth = Some(Growth { from: 20 << 20, to: 40 << 20, over: Duration::from_secs(36000) });
     let word = word(Verdict::Healthy);
-    EtcdView::new(Looked { at: at(0), node: "m1", component: &component, word, status, known, growth })
+    EtcdView::new(Looked { at: at(0), node: "m1", component: &component, word, status, known, growth, conflicts: &[] })
 }
 
 /// The same without a quorum, where the second raised an alarm.

@@ -6,6 +6,7 @@ use super::{EtcdView, Judge, LatencyView, MemberRow, Quorum, Says};
 use crate::config::duration::roughly;
 use crate::config::size;
 use crate::model::clock::between;
+use crate::model::member_conflict;
 use crate::report::table::{lines, table};
 use crate::report::text::section;
 
@@ -35,7 +36,9 @@ impl EtcdView {
         let silent = self.members.iter().filter_map(|row| Some(format!("{}: {}", whose(row), row.silent.as_ref()?)));
         section(&mut out, "Unknown", silent);
         section(&mut out, "Evidence", self.word.evidence.iter().cloned());
-        section(&mut out, "Notices", self.word.notices.iter().cloned());
+        let conflicts = member_conflict::sentence(&self.member_conflicts);
+        let conflicts = conflicts.map(|sentence| format!("{sentence}; next: {}", member_conflict::NEXT));
+        section(&mut out, "Notices", self.word.notices.iter().cloned().chain(conflicts));
         out
     }
 
