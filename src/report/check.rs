@@ -250,7 +250,7 @@ fn files(manifest: &Manifest, found: &Preflight) -> Vec<Check> {
             }
             Some(host) => {
                 let Some(why) = found.unreadable.get(host) else { continue };
-                let detail = format!("{flag} names {}: {why}", host.display());
+                let detail = format!("{flag} names {}, which {why}", host.display());
                 checks.push(Check::bad(SUBJECT, CheckResult::Failed, detail, format!("`ls -l {}`", host.display())));
             }
         }

@@ -12,8 +12,9 @@ use std::fmt;
 use std::path::Path;
 
 use k8s_openapi::api::core::v1::{Container, HTTPGetAction, Pod, PodSpec, PodStatus, Probe, Toleration};
-use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde::Deserialize;
+
+use super::refusals::{api_reference, validate};
 
 /// `kubernetes.io/config.hash`: the UID, under which the CRI and the API server can be matched.
 pub const HASH: &str = "kubernetes.io/config.hash";
@@ -92,9 +93,13 @@ impl StaticPod {
 /// # Errors
 /// The kubelet's reason for not taking them: no YAML, not a v1 Pod, or an invalid one.
 pub fn decode(bytes: &[u8], path: &Path, node: &str) -> Result<StaticPod, String> {
-    let mut pod = parse(bytes).map_err(|why| format!("couldn't parse as pod({why}), please check config file"))?;
+    let undecodable = |why| format!("{}: couldn't parse as pod({why}), please check config file", path.display());
+    let mut pod = parse(bytes).map_err(undecodable)?;
     default_pod(&mut pod);
     validate(&pod).map_err(|why| format!("invalid pod: [{}]", why.join(", ")))?;
+    if let Some(what) = api_reference(&pod) {
+        return Err(format!("static pods may not reference {what}"));
+    }
 
     let uid = match pod.metadata.uid.as_deref() {
         Some(fixed) if !fixed.is_empty() => Uid(fixed.to_owned()),
@@ -119,10 +124,14 @@ pub fn decode(bytes: &[u8], path: &Path, node: &str) -> Result<StaticPod, String
     Ok(StaticPod { uid, full_name: FullName { namespace, name }, pod: std::sync::Arc::new(pod) })
 }
 
-/// The first YAML document (JSON is YAML) as a v1 Pod. Documents after the first are ignored, as the kubelet does.
+/// The first YAML document as a v1 Pod, or the JSON. Documents after the first are ignored, as the kubelet does; so is what
+/// is no text there, since its reader has stopped before it.
 fn parse(bytes: &[u8]) -> Result<Pod, String> {
-    let text = std::str::from_utf8(bytes).map_err(|why| format!("yaml: invalid UTF-8: {why}"))?;
-    let text = &yaml_1_1(text);
+    let text = decoded(bytes)?;
+    if text.trim_start().starts_with('{') {
+        return serde_json::from_str(&text).map_err(|why| why.to_string());
+    }
+    let text = &yaml_1_1(&text);
     let Some(first) = serde_yaml::Deserializer::from_str(text).next() else {
         return Err("Object 'Kind' is missing in 'null'".into());
     };
@@ -136,8 +145,27 @@ fn parse(bytes: &[u8]) -> Result<Pod, String> {
     serde_yaml::from_value(value).map_err(|why| why.to_string())
 }
 
-/// The text with the booleans of YAML 1.1 as those of 1.2: the kubelet's YAML (sigs.k8s.io/yaml) takes a plain `yes` or
-/// `off` for a boolean, whatever the field; where that is one of text, the pod is refused. Only what ends a line of block
+/// The text of the first document, in UTF-8 or by a byte order mark in UTF-16.
+fn decoded(bytes: &[u8]) -> Result<String, String> {
+    let utf16 = |unit: fn([u8; 2]) -> u16| {
+        let units: Vec<u16> = bytes[2..].chunks_exact(2).map(|pair| unit([pair[0], pair[1]])).collect();
+        String::from_utf16(&units).map_err(|why| format!("yaml: {why}"))
+    };
+    match bytes {
+        [0xff, 0xfe, ..] => return utf16(u16::from_le_bytes),
+        [0xfe, 0xff, ..] => return utf16(u16::from_be_bytes),
+        _ => {}
+    }
+    let is_text = |line: &[u8]| !line.is_empty() && !line.starts_with(b"#") && line != b"---";
+    let mark =
+        |at: &usize| bytes[*at..].starts_with(b"\n---\n") && bytes[..*at].split(|byte| *byte == b'\n').any(is_text);
+    let end = (1..bytes.len()).find(mark).unwrap_or(bytes.len());
+    let text = std::str::from_utf8(&bytes[..end]).map_err(|why| format!("yaml: invalid UTF-8: {why}"))?;
+    Ok(text.trim_start_matches('\u{feff}').to_owned() + "\n")
+}
+
+/// The text with the booleans and the octal numbers of YAML 1.1 as those of 1.2: the kubelet's YAML (sigs.k8s.io/yaml) takes a
+/// plain `yes` or `off` for a boolean, whatever the field; where that is one of text, the pod is refused. Only what ends a line of block
 /// style is looked at, which is all that a manifest of the lab has.
 fn yaml_1_1(text: &str) -> String {
     const TRUE: [&str; 8] = ["y", "Y", "yes", "Yes", "YES", "on", "On", "ON"];
@@ -150,14 +178,17 @@ fn yaml_1_1(text: &str) -> String {
             return line.to_owned();
         }
         let is = |words: &[&str]| words.contains(&word);
-        let boolean = if is(&TRUE) {
-            "true"
+        let octal = word.strip_prefix('0').and_then(|digits| u64::from_str_radix(digits, 8).ok());
+        let meant = if is(&TRUE) {
+            "true".to_owned()
         } else if is(&FALSE) {
-            "false"
+            "false".to_owned()
+        } else if let Some(number) = octal {
+            number.to_string()
         } else {
             return line.to_owned();
         };
-        format!("{before} {boolean}")
+        format!("{before} {meant}")
     };
     text.lines().map(|text| line(text) + "\n").collect()
 }
@@ -230,95 +261,6 @@ fn tolerate_no_execute(spec: &mut PodSpec) {
     if !tolerations.contains(&wanted) {
         tolerations.push(wanted);
     }
-}
-
-/// The part of the API server's validation that a hand-edited manifest meets.
-fn validate(pod: &Pod) -> Result<(), Vec<String>> {
-    let mut faults = Vec::new();
-    if !is_dns_name(pod.metadata.name.as_deref().unwrap_or_default(), 253) {
-        faults.push("metadata.name: Invalid value: must be a lowercase RFC 1123 subdomain".to_owned());
-    }
-    if pod.metadata.namespace.as_deref().is_some_and(|given| !given.is_empty() && !is_dns_name(given, 63)) {
-        faults.push("metadata.namespace: Invalid value: must be a lowercase RFC 1123 label".to_owned());
-    }
-    let Some(spec) = pod.spec.as_ref() else {
-        faults.push("spec.containers: Required value".into());
-        return Err(faults);
-    };
-    if spec.containers.is_empty() {
-        faults.push("spec.containers: Required value".into());
-    }
-    let volumes: Vec<&str> = spec.volumes.iter().flatten().map(|volume| volume.name.as_str()).collect();
-    for (at, volume) in spec.volumes.iter().flatten().enumerate() {
-        if volume.secret.is_some() || volume.config_map.is_some() || volume.persistent_volume_claim.is_some() {
-            faults.push(format!("spec.volumes[{at}]: a static pod may not reference objects of the API server"));
-        }
-        if volume.host_path.as_ref().is_some_and(|host| host.path.is_empty()) {
-            faults.push(format!("spec.volumes[{at}].hostPath.path: Required value"));
-        }
-    }
-    let mut names: Vec<&str> = Vec::new();
-    for (at, container) in spec.containers.iter().enumerate() {
-        validate_container(container, &format!("spec.containers[{at}]"), &volumes, &mut faults);
-        if names.contains(&container.name.as_str()) {
-            faults.push(format!("spec.containers[{at}].name: Duplicate value: {:?}", container.name));
-        }
-        names.push(&container.name);
-    }
-    if !matches!(spec.restart_policy.as_deref(), Some("Always" | "OnFailure" | "Never")) {
-        faults.push("spec.restartPolicy: Unsupported value".into());
-    }
-    if faults.is_empty() { Ok(()) } else { Err(faults) }
-}
-
-fn validate_container(container: &Container, at: &str, volumes: &[&str], faults: &mut Vec<String>) {
-    if !is_dns_name(&container.name, 63) {
-        faults.push(format!("{at}.name: Required value"));
-    }
-    if container.image.as_deref().unwrap_or_default().trim().is_empty() {
-        faults.push(format!("{at}.image: Required value"));
-    }
-    if !matches!(container.image_pull_policy.as_deref(), Some("Always" | "IfNotPresent" | "Never")) {
-        faults.push(format!("{at}.imagePullPolicy: Unsupported value"));
-    }
-    for (index, mount) in container.volume_mounts.iter().flatten().enumerate() {
-        if !volumes.contains(&mount.name.as_str()) {
-            faults.push(format!("{at}.volumeMounts[{index}].name: Not found: {:?}", mount.name));
-        }
-        if mount.mount_path.is_empty() {
-            faults.push(format!("{at}.volumeMounts[{index}].mountPath: Required value"));
-        }
-    }
-    for (what, probe) in [
-        ("startupProbe", &container.startup_probe),
-        ("livenessProbe", &container.liveness_probe),
-        ("readinessProbe", &container.readiness_probe),
-    ] {
-        let Some(probe) = probe else { continue };
-        let handlers = usize::from(probe.http_get.is_some())
-            + usize::from(probe.tcp_socket.is_some())
-            + usize::from(probe.exec.is_some())
-            + usize::from(probe.grpc.is_some());
-        if handlers != 1 {
-            faults.push(format!("{at}.{what}: exactly one handler is required"));
-        }
-        let port = probe.http_get.as_ref().map(|get| &get.port).or(probe.tcp_socket.as_ref().map(|tcp| &tcp.port));
-        if let Some(IntOrString::Int(number)) = port
-            && !(1..=65535).contains(number)
-        {
-            faults.push(format!("{at}.{what}: port {number} must be between 1 and 65535"));
-        }
-    }
-}
-
-fn is_dns_name(name: &str, longest: usize) -> bool {
-    let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '.';
-    let edge = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
-    !name.is_empty()
-        && name.len() <= longest
-        && name.chars().all(inner)
-        && name.starts_with(edge)
-        && name.ends_with(edge)
 }
 
 /// FNV-1a of 128 bits over node, path and the pod with sorted keys.
@@ -446,6 +388,9 @@ mod tests {
         }
         assert_ne!(pod(&plain("off")).expect("valid").uid, same.uid);
         assert!(pod(&plain("'yes'")).is_err(), "in quotes it is text");
+        let grace =
+            |number: &str| pod(&POD.replace("spec:\n", &format!("spec:\n  terminationGracePeriodSeconds: {number}\n")));
+        assert_eq!(grace("010").expect("valid").grace_seconds(), 8, "an octal number");
         let container = "  - name: c\n    image: x:1\n    env:\n    - name: A\n      value: WORD\n";
         let value = |word: &str| {
             let head = POD.split("  - {").next().expect("a head");

@@ -25,6 +25,7 @@ pub mod options;
 pub mod pleg;
 pub mod podset;
 pub mod probes;
+mod refusals;
 pub mod review;
 pub mod run;
 pub mod runtime;
