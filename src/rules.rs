@@ -173,14 +173,16 @@
 //! * `q15_the_kubelet_is_restarted_only_as_it_was`
 //! * `q15_what_changed_since_it_was_looked_at_is_left_for_the_next_pass`
 //!
-//! ## Q16 the-kubelet-decides (pending)
+//! ## Q16 the-kubelet-decides
 //! What the kubelet accepts, runs or refuses is the fact; lastgood's own parser and validation only predict it. The
 //! kubelet's last messages are read before anything is blamed.
+//! * `q16_a_line_about_an_earlier_write_or_another_file_proves_nothing`
 //! * `q16_nothing_is_undone_before_the_kubelet_has_shown_that_it_does_not_run_it`
 //! * `q16_what_is_expected_to_be_refused_is_told_at_once_and_undone_only_like_any_other_candidate`
 //! * `q16_what_the_kubelet_decodes_decodes_and_what_no_kubelet_decodes_is_surely_not_run`
 //! * `q16_what_the_kubelet_refuses_comes_back_when_it_has_shown_that`
 //! * `q16_what_the_kubelet_runs_and_lastgood_cannot_read_is_told_and_left_alone`
+//! * `q16_what_the_kubelets_own_line_refuses_goes_at_once_and_in_place`
 //!
 //! ## Q17 say-the-cause (pending)
 //! Every fault of the node that keeps a component from running (kubelet, runtime, sandbox, cgroup driver, address, host
