@@ -321,6 +321,10 @@ mod tests {
                 r#"{"level":"fatal","msg":"discovery failed","error":"open /etc/kubernetes/pki/etcd/server.crt: no such file or directory"}"#,
                 None,
             ),
+            (
+                r#"{"level":"warn","msg":"failed to verify flags","error":"open /etc/etcd.yaml: permission denied"}"#,
+                None,
+            ),
             (r#"{"level":"error","msg":"rejected","error":"invalid value \"x\" for flag -a"}"#, None),
             (r#"E1122 19:33:50.1 1 webhook.go:1] "Failed" err="strict decoding error: unknown field \"x\"""#, None),
             (r#"E1122 19:33:50.1 1 run.go:72] "command failed" err="context deadline exceeded""#, None),
