@@ -31,6 +31,7 @@
 //! ## Q2 membership-from-data
 //! Cluster membership is read from etcd's data, never from flags: kubeadm writes `--initial-cluster` with only its own
 //! member. lastgood never lets etcd start on an empty, unmounted or foreign directory.
+//! * `q2_q10_the_api_server_is_stopped_once_around_a_change_of_the_only_etcd`
 //! * `q2_no_etcd_is_put_over_an_empty_unmounted_or_foreign_directory`
 //!
 //! ## Q3 removed-stays-removed
@@ -112,6 +113,7 @@
 //! * `q10_a_hung_api_server_is_stopped_where_an_address_elsewhere_answers_meanwhile`
 //! * `q10_a_hung_etcd_is_stopped_where_the_others_prove_that_they_do_without_it_and_in_its_turn`
 //! * `q10_a_hung_member_is_restarted_while_the_others_suffice_and_is_left_when_they_do_not`
+//! * `q2_q10_the_api_server_is_stopped_once_around_a_change_of_the_only_etcd`
 //! * `q10_where_other_masters_serve_nobody_is_stopped`
 //! * `q10_whoever_does_not_know_whether_other_masters_exist_leaves_it_to_the_kubelet`
 //!
@@ -138,9 +140,11 @@
 //! ## Q12 fair-quarantine
 //! Quarantine is keyed by the decoded pod and its files, and follows only from its own faults. Faults of image, port,
 //! disk, address, registry, runtime, kubelet or a dependency do not count.
+//! * `q12_a_back_off_that_a_component_earned_by_itself_is_left`
 //! * `q12_a_candidate_whose_port_is_taken_is_rolled_back_and_not_quarantined`
 //! * `q12_an_address_counts_against_the_candidate_that_brought_it_and_no_other`
 //! * `q12_data_that_no_etcd_starts_over_are_no_fault_of_a_candidate_and_nothing_is_stopped_for_them`
+//! * `q12_one_crash_proves_only_what_no_other_attempt_can_cure`
 //! * `q12_the_same_quarantined_content_three_times_is_held_until_a_person_resumes_or_writes_another`
 //! * `q12_the_same_quarantined_content_written_three_times_is_held`
 //! * `q12_what_a_person_vouches_for_is_not_quarantined_any_more`
@@ -231,6 +235,7 @@
 //! * `never_5_an_agreed_read_that_is_a_moment_older_than_the_status_beside_it_is_no_other_data`
 //! * `never_5_one_answer_of_other_data_or_of_the_process_before_stops_nobody`
 //! * `never_5_one_look_moves_nothing`
+//! * `never_5_one_refused_connection_and_a_port_that_was_never_open_stop_nothing`
 //! * `never_5_something_is_begun_on_the_word_of_a_runtime_that_cannot_be_asked`
 //!
 //! ## Never 6 never-fight

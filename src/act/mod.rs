@@ -114,6 +114,7 @@ impl StepExecutor {
             Step::StopContainer { component, container, grace } => {
                 self.stop_container(component, container, *grace).await
             }
+            Step::RemoveContainer { component, container } => self.remove_container(component, container).await,
             Step::StopSandbox { component, sandbox } => self.stop_sandbox(component, sandbox).await,
             Step::SetMemoryAside => self.set_memory_aside(guard),
             Step::RestartKubelet => self.restart_kubelet(observation).await,

@@ -1,4 +1,5 @@
-//! Stops containers and sandboxes through CRI v1, after checking that they belong to the intended component.
+//! Stops containers and sandboxes, and removes exited containers, through CRI v1, after checking that they belong to the
+//! intended component.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -10,8 +11,8 @@ use tonic::{Code, Status};
 use super::{Outcome, StepExecutor, StepResult};
 use crate::cri::v1::runtime_service_client::RuntimeServiceClient;
 use crate::cri::v1::{
-    ContainerState, ContainerStatusRequest, PodSandboxState, PodSandboxStatusRequest, StopContainerRequest,
-    StopPodSandboxRequest,
+    ContainerState, ContainerStatusRequest, PodSandboxState, PodSandboxStatusRequest, RemoveContainerRequest,
+    StopContainerRequest, StopPodSandboxRequest,
 };
 use crate::model::ComponentId;
 
@@ -56,6 +57,38 @@ impl StepExecutor {
             Err(status) if status.code() == Code::NotFound => {
                 Ok(Outcome::AlreadyDone(format!("container {id} of {component} is gone already")))
             }
+            Err(status) => Err(sentence(&status)),
+        }
+    }
+
+    pub(super) async fn remove_container(&self, component: &ComponentId, id: &str) -> StepResult {
+        let removed = self.try_remove_container(component, id).await;
+        Ok(removed.unwrap_or_else(|why| Outcome::Failed(format!("cannot remove container {id} of {component}: {why}"))))
+    }
+
+    async fn try_remove_container(&self, component: &ComponentId, id: &str) -> Result<Outcome, Failure> {
+        let gone = || Ok(Outcome::AlreadyDone(format!("container {id} of {component} is gone already")));
+        let mut runtime = self.connect().await?;
+        let limit = self.settings.runtime.timeout;
+        let request = ContainerStatusRequest { container_id: id.to_owned(), verbose: false };
+        let status = match within(limit, runtime.container_status(request)).await? {
+            Ok(answer) => answer.into_inner().status.ok_or("the runtime answered without a status")?,
+            Err(status) if status.code() == Code::NotFound => return gone(),
+            Err(status) => return Err(sentence(&status)),
+        };
+        if let Some(other) = stranger(component, &status.labels) {
+            return Ok(Outcome::Refused(format!(
+                "container {id} is not removed: it is of {other}, not of {component}"
+            )));
+        }
+        // The runtime would stop one that runs, and remove it (Q15).
+        if status.state() != ContainerState::ContainerExited {
+            return Ok(Outcome::Refused(format!("container {id} of {component} is not removed: it has not exited")));
+        }
+        let request = RemoveContainerRequest { container_id: id.to_owned() };
+        match within(limit, runtime.remove_container(request)).await? {
+            Ok(_) => Ok(Outcome::Done(format!("removed exited container {id} of {component}"))),
+            Err(status) if status.code() == Code::NotFound => gone(),
             Err(status) => Err(sentence(&status)),
         }
     }
@@ -277,6 +310,26 @@ mod tests {
         let outcome = ended.hands().stop_container(&etcd(), "77e1", GRACE).await.unwrap();
         assert!(matches!(outcome, Outcome::AlreadyDone(_)), "{outcome:?}");
         assert_eq!(ended.asked(), ["ContainerStatus"]);
+    }
+
+    #[tokio::test]
+    async fn only_an_exited_container_of_the_component_is_removed() {
+        let rows = [
+            (ContainerState::ContainerExited, "etcd-n1", true),
+            (ContainerState::ContainerRunning, "etcd-n1", false),
+            (ContainerState::ContainerUnknown, "etcd-n1", false),
+            (ContainerState::ContainerExited, "etcdadm-n1", false),
+        ];
+        for (state, pod, removed) in rows {
+            let runtime = Runtime::saying(&[container(state, pod), ("RemoveContainer", Answer::Message(Vec::new()))]);
+            let outcome = runtime.hands().remove_container(&etcd(), "77e1").await.unwrap();
+            assert_eq!(matches!(outcome, Outcome::Done(_)), removed, "{state:?} {pod}: {outcome:?}");
+            assert_eq!(matches!(outcome, Outcome::Refused(_)), !removed, "{state:?} {pod}: {outcome:?}");
+            assert_eq!(runtime.asked().contains(&"RemoveContainer".to_owned()), removed, "{state:?} {pod}");
+        }
+        let gone = Runtime::saying(&[("ContainerStatus", Answer::Status(5, "not found"))]);
+        let outcome = gone.hands().remove_container(&etcd(), "77e1").await.unwrap();
+        assert!(matches!(outcome, Outcome::AlreadyDone(_)), "{outcome:?}");
     }
 
     #[tokio::test]

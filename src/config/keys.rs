@@ -66,6 +66,11 @@ pub const CORE: &[Key] = &[
         Field::Mode(|s| &mut s.policy.mode),
         "`act`, or `observe`: watch, keep and report, and change nothing on the node",
     ),
+    key(
+        "assist",
+        Field::Switch(|s| &mut s.policy.assist),
+        "whether lastgood shortens outages that are nobody's fault: a terminating kube-apiserver, a back-off after an outage",
+    ),
     key("node-name", Field::Found(node_name, |s| &mut s.node_name), "the name of this node")
         .absent("found as the kubelet finds it", "\"master-1\""),
     key(

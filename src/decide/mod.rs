@@ -9,6 +9,7 @@
 //!   an upgrade       change_set.rs: what changed together    newer_than_api.rs: none newer than its API server
 //!                    interrupted.rs: an upgrade that ended with a manifest missing
 //!   a stall          stall.rs: of a component    services.rs: of kubelet and runtime    peer_quorum.rs: whether other masters serve
+//!   an outage        assist.rs: what is nobody's fault is shortened
 //!   etcd's data      incarnation.rs: what is served, remembered    lineage.rs: whether it is the data on record
 //!                    wrong_data.rs: it is not    withheld.rs: kube-apiserver is stopped for it    etcd_answer.rs: the latest answer
 //!                    restarts.rs: restarts what has cached other data
@@ -24,6 +25,7 @@
 //! next pass. The memory in the decision is the intent; it is saved before the first step is taken.
 
 mod addresses;
+mod assist;
 mod begin;
 mod certificate_use;
 mod change_set;
@@ -147,6 +149,7 @@ fn pass<A>(scene: Scene<'_>, memory: &Memory, request: impl FnOnce(&mut Draft<'_
         features::tell(&mut draft);
         predicted::tell(&mut draft);
         restarts::follow(&mut draft);
+        assist::step(&mut draft);
         wrong_data::tell(&mut draft);
     }
     services::step(&mut draft);

@@ -53,6 +53,20 @@ pub(super) fn reads_from(data: Option<&DataIdentity>, ports: &std::collections::
     servers.iter().filter_map(|url| url.rsplit_once(':')?.1.parse().ok()).any(|port| ports.contains(&port))
 }
 
+/// Whether an API server's generation reads only from an etcd that listens on these ports of this node.
+pub(super) fn reads_only_from(
+    draft: &Draft<'_>,
+    data: Option<&DataIdentity>,
+    ports: &std::collections::BTreeSet<u16>,
+) -> bool {
+    let Some(DataIdentity::ApiServer { servers, .. }) = data else { return false };
+    let is_here = |url: &String| {
+        let port = url.trim_end_matches('/').rsplit_once(':').and_then(|(_, port)| port.parse().ok());
+        draft.scene.seen.node.addresses.is_here(url) && port.is_some_and(|port| ports.contains(&port))
+    };
+    !servers.is_empty() && servers.iter().all(is_here)
+}
+
 /// The containers of a component that run, and since when.
 pub(super) fn running(draft: &Draft<'_>, id: &ComponentId) -> impl Iterator<Item = (String, Timestamp)> {
     let containers = runs_of(draft, id).flat_map(|run| &run.containers);

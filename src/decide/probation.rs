@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   rolled back by           crashes ≥ n            of a process that had loaded it, its dependencies healthy
+//!                            one crash              that no other attempt could avoid (judge/own_fault.rs)
 //!                            progress deadline      it never served; not shorter than its startup probe allows
 //!                            relapse                it served and was then unhealthy for longer than the grace
 //!                            harm                   a dependent became unhealthy and nothing else explains it (Q13, judge/blame.rs)
@@ -22,7 +23,7 @@ use crate::model::event::EventKind;
 use crate::model::generation::Trust;
 use crate::model::notice::Notice;
 use crate::model::observation::{ImagePresence, ManifestFile, SandboxState};
-use crate::model::verdict::{Assessment, Cause, Crash, Reads};
+use crate::model::verdict::{Assessment, Cause, Crash, OwnFault, Reads};
 use crate::model::{ComponentId, ComponentState, Step, Verdict};
 
 /// Whose fault a failure is. Only its own quarantines a generation (Q12).
@@ -174,6 +175,7 @@ fn tell_crash(draft: &mut Draft<'_>, id: &ComponentId, trial: &Probation, crash:
     let code = crash.code.map_or("; its exit code is unknown".to_owned(), |code| format!(" with exit code {code}"));
     let counted = match excuse {
         Some(cause) => format!("not held against it: {cause}"),
+        None if crash.proves.is_some() => "one is enough: no other attempt ends differently".to_owned(),
         None if crash.lost_its_lease() => "not held against it: it lost its lease".to_owned(),
         None => format!("crash {} of the {} that cause a rollback", trial.crashes, draft.scene.policy.max_crashes),
     };
@@ -197,6 +199,9 @@ fn fault(
     let evidence = assessment.evidence.join("; ");
     if let Some(why) = image {
         return Some(Fault::Foreign(why));
+    }
+    if let Some(proven) = proven(assessment) {
+        return Some(Fault::Own(format!("it crashed, and {proven}, which no other attempt changes: {evidence}")));
     }
     if trial.crashes >= policy.max_crashes {
         let why = format!("it crashed {} times with its dependencies healthy: {evidence}", trial.crashes);
@@ -224,6 +229,11 @@ fn fault(
         });
     }
     None
+}
+
+/// What one crash of this pass proves, where nothing else explains it.
+fn proven(assessment: &Assessment) -> Option<OwnFault> {
+    assessment.crash.as_ref().filter(|_| assessment.cause.is_none() && !assessment.address_in_use)?.proves
 }
 
 /// Whether the crash is about a port that somebody else holds: that lapses when they go.

@@ -9,12 +9,12 @@ use jiff::Timestamp;
 use super::config_freshness::{self, main_container, standing_since};
 use super::finding::{Answer, Finding};
 use super::process_activity::Watched;
-use super::{History, Past, blame, etcd};
+use super::{History, Past, blame, delay, etcd, own_fault};
 use crate::model::etcd::LEADER_WITHIN;
 use crate::model::observation::{ContainerRun, ContainerState, ManifestFile, PodRun, SandboxState};
 use crate::model::reading::{Question, SymptomKind};
 use crate::model::verdict::{Assessment, Cause, Crash, Health, ProcessActivity, Reads, Stall, Verdict};
-use crate::model::{ComponentId, Manifest, Memory, Observation, Probe, Reading, Role, Tick};
+use crate::model::{ClosureFile, ComponentId, Manifest, Memory, Observation, Probe, Reading, Role, Tick};
 
 /// Answers in a row that make or unmake Healthy: one may be luck, or a lost packet.
 const ENOUGH_ANSWERS: u32 = 2;
@@ -76,6 +76,10 @@ pub(super) fn assess(
         _ => Reads::Nothing,
     };
     let crash = count_exits(&mut past, first_sight, since, run, container).filter(|_| !older);
+    let crash = crash.zip(container).map(|(crash, container)| Crash {
+        proves: crash.code.and_then(|_| own_fault::of(container, manifest, known_good_closure(memory, id))),
+        ..crash
+    });
 
     let finding = match &seen.runtime {
         Err(symptom) => without_runtime(seen, id, &symptom.detail),
@@ -111,6 +115,10 @@ pub(super) fn assess(
         }
     }
     past.blame.look(verdict, run.zip(container), crash.as_ref());
+    let replaced = role == Role::ApiServer && older;
+    let live = live_probe(tick, seen, id, container);
+    let delay = past.delay.port_closed(tick, container.filter(|_| replaced), live);
+    past.delay.look(tick, verdict, finding.serving, container, live);
     let assessment = Assessment {
         role,
         health: match stall {
@@ -126,8 +134,27 @@ pub(super) fn assess(
         uid: run.map(|run| run.uid.clone()),
         reads,
         address_in_use: container.is_some_and(found_address_in_use),
+        delay,
     };
     (assessment, past)
+}
+
+/// The files of the known-good generation that it would be rolled back to.
+fn known_good_closure<'a>(memory: &'a Memory, id: &ComponentId) -> &'a [ClosureFile] {
+    let good = memory.components.get(id).and_then(|record| record.generations.get(&record.state.good()?));
+    good.map_or(&[], |good| &good.closure)
+}
+
+/// The answer that the running process gave last when it was asked whether it is alive.
+fn live_probe<'a>(
+    tick: Tick,
+    seen: &'a Observation,
+    id: &ComponentId,
+    container: Option<&ContainerRun>,
+) -> Option<&'a Probe> {
+    let ContainerState::Running { started } = container?.state else { return None };
+    let live = seen.probes.get(id)?.iter().find(|probe| probe.question == Question::Live)?;
+    (tick.now.boot.saturating_sub(live.at) <= up_for(tick.now.wall, started)).then_some(live)
 }
 
 /// EADDRINUSE in the words of Go's standard library, which all components of the control plane are built on.
@@ -211,19 +238,28 @@ fn count_exits(
     let first = run.containers.iter().filter(|other| other.name == container.name).map(|other| other.attempt).min();
     let fresh = if born_watched { first.unwrap_or(0) } else { total };
     let before = past.exits.get(&run.uid).copied().unwrap_or(fresh);
+    // Attempts begin at 0 again when the exited container was removed: nothing of this count was seen before.
+    let before = if total < before { 0 } else { before };
     past.exits.retain(|uid, _| *uid == run.uid);
     past.exits.insert(run.uid.clone(), total);
     let count = total.checked_sub(before).filter(|count| *count > 0)?;
     let ContainerState::Exited { started, code, .. } = container.state else {
         // It was restarted between two looks: how it ended is not known any more, but that it did is.
         let restarted_after = since.is_some_and(|since| run.created >= since);
-        return restarted_after.then(|| Crash { uid: run.uid.clone(), code: None, count, log_tail: None });
+        return restarted_after.then(|| Crash {
+            uid: run.uid.clone(),
+            code: None,
+            count,
+            log_tail: None,
+            proves: None,
+        });
     };
     since.is_some_and(|since| started >= since).then(|| Crash {
         uid: run.uid.clone(),
         code: Some(code),
         count,
         log_tail: container.log_tail.clone(),
+        proves: None,
     })
 }
 
@@ -425,6 +461,7 @@ impl History {
             exits: std::collections::BTreeMap::new(),
             stood_still: Watched::default(),
             blame: blame::Past::default(),
+            delay: delay::Past::default(),
         }
     }
 }

@@ -9,6 +9,8 @@
 //!                               kubelet_probe.rs a liveness probe that fails while the process answers
 //!                               kubelet_way.rs   a kubelet that waits for an API server
 //!   for a candidate             blame.rs         whether an unhealthy dependent is evidence against it
+//!                               own_fault.rs     whether one crash proves that no other attempt ends differently
+//!   for nobody's fault          delay.rs         whether waiting longer only costs time
 //!   for those that answer       progress.rs      whether they make progress: leases, linearizable reads
 //!   below the components        services.rs      the kubelet and the container runtime
 //!                               kubelet_log.rs   what the kubelet's own log explains
@@ -22,6 +24,7 @@ mod blame;
 mod causes;
 mod component_health;
 mod config_freshness;
+mod delay;
 mod environment;
 mod etcd;
 mod finding;
@@ -29,6 +32,7 @@ mod kubelet_log;
 mod kubelet_probe;
 mod kubelet_way;
 mod local_etcd;
+mod own_fault;
 mod process_activity;
 mod progress;
 mod services;
@@ -74,6 +78,8 @@ struct Past {
     stood_still: process_activity::Watched,
     /// What tells whether its trouble is evidence against what it depends on.
     blame: blame::Past,
+    /// What tells whether its state only costs time.
+    delay: delay::Past,
 }
 
 /// Judges one look at the node.
@@ -102,6 +108,7 @@ pub fn judge(
     causes::explain(&mut judgement, seen, memory);
     kubelet_probe::tell(&mut judgement, seen);
     blame::tell(&mut judgement, tick, seen, memory, &mut history.components);
+    delay::tell(&mut judgement, seen, memory, &history.components);
     // Nobody who verifies it can renew a lease through an API server whose certificate has ended; no restart cures that.
     let ended = roles.iter().filter(|(_, role)| *role == Role::ApiServer).any(|(id, _)| {
         let assessment = judgement.components.get(id);

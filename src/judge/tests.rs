@@ -401,6 +401,28 @@ fn what_a_returning_pod_counted_in_earlier_sandboxes_is_no_crash_of_this_one() {
 }
 
 #[test]
+fn crashes_are_counted_on_after_the_exited_container_was_removed() {
+    let id = ComponentId::system("etcd");
+    let mut seen = nothing_runs(&["etcd"]);
+    container(&mut seen, "etcd", ContainerState::Running { started: at(-1) });
+    seen.runtime.as_mut().unwrap()[0].containers[0].attempt = 5;
+    let (_, history) = passes(&seen, &Memory::default(), History::default(), 1);
+    // Attempts begin at 0 again; that one was seen to run, this one to have ended between two looks.
+    for (attempt, exited, count) in [(0, false, None), (0, true, Some(1)), (1, true, Some(2))] {
+        let mut seen = seen.clone();
+        let exit = ContainerState::Exited { started: at(-1), finished: at(-1), code: 1, reason: "Error".to_owned() };
+        let run = &mut seen.runtime.as_mut().unwrap()[0].containers[0];
+        run.attempt = attempt;
+        run.state = if exited { exit } else { ContainerState::Running { started: at(-1) } };
+        let (first, history) = passes(&seen, &Memory::default(), history.clone(), 1);
+        let crashes = |judged: &Judgement| judged.components[&id].crash.as_ref().map(|crash| crash.count);
+        assert_eq!(crashes(&first), count, "attempt {attempt}, exited: {exited}");
+        let (again, _) = passes(&seen, &Memory::default(), history, 1);
+        assert_eq!(crashes(&again), None, "attempt {attempt}: not twice");
+    }
+}
+
+#[test]
 fn q4_changed_key_material_is_diagnosed_by_name() {
     let key = |digest: &[u8]| FileState::Present {
         kind: FileKind::KeyMaterial,

@@ -90,6 +90,15 @@ pub struct Addresses {
 const LISTED: usize = 4;
 
 impl Addresses {
+    /// Whether a URL with a port is of this node: of its loopback, or of an interface. Of a name that is unknown.
+    pub fn is_here(&self, url: &str) -> bool {
+        let host = url.split_once("://").map_or(url, |(_, rest)| rest).rsplit_once(':').map_or("", |(host, _)| host);
+        let address: Option<IpAddr> = host.trim_matches(['[', ']']).parse().ok();
+        host == "localhost"
+            || address
+                .is_some_and(|address| address.is_loopback() || self.held.iter().any(|held| held.address == address))
+    }
+
     /// What is known of a missing address, as a sentence without its next step.
     pub fn sentence(&self, missing: &Missing) -> String {
         let mut files: BTreeMap<String, Vec<&str>> = BTreeMap::new();
@@ -296,6 +305,24 @@ mod tests {
         assert_eq!(uses(probed), [flag("--advertise-address", AddressUse::Bound)], "the kubelet probes it there");
         let scheduler = "command: [kube-scheduler, --bind-address=192.0.2.1]";
         assert_eq!(uses(manifest("s", host, scheduler)), [flag("--bind-address", AddressUse::Bound)]);
+    }
+
+    #[test]
+    fn a_url_is_of_this_node_by_its_loopback_or_an_interface() {
+        let held = vec![Held { address: "10.0.0.7".parse().unwrap(), prefix: 24, device: "eth0".into() }];
+        let here = Addresses { held, ..Addresses::default() };
+        let rows = [
+            ("https://127.0.0.1:2379", true),
+            ("https://[::1]:2379/", true),
+            ("https://localhost:2379", true),
+            ("https://10.0.0.7:2379", true),
+            ("https://10.0.0.8:2379", false),
+            ("https://etcd-1:2379", false),
+            ("127.0.0.1", false),
+        ];
+        for (url, is) in rows {
+            assert_eq!(here.is_here(url), is, "{url}");
+        }
     }
 
     #[test]

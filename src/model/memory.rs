@@ -24,7 +24,7 @@ pub const FORMAT: Format = Format {
         "runtime_restarts, incarnations, went_back, wrong_data, cluster, rebuilt, change_set; of a component: restart, pinned, \
          unstarted; of a trial: imageless; of a rollback: `stood`, `vacated`; of an incarnation: raft_index, store, members; of a \
          data directory: versions, origin, at_rest, mount; of the data of an etcd: wal_dir",
-        "a replacement has a purpose, and its stage what was seen in it; other names (model/lift.rs)",
+        "a replacement has a purpose, and its stage what was seen in it; assists of a component; other names (model/lift.rs)",
     ],
     lift: lift::memory,
 };
@@ -156,6 +156,41 @@ pub struct Record {
     /// A manifest that we cannot read and that the kubelet has started no pod of so far.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unstarted: Option<Unstarted>,
+    /// What was done to shorten its outages. Left out where nothing was.
+    #[serde(default, skip_serializing_if = "Assists::is_empty")]
+    pub assists: Assists,
+}
+
+/// What was done lately to shorten the outages of a component: each of it once.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Assists {
+    /// Its container that was stopped, because its process had closed its port.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stopped: Option<String>,
+    /// Of an etcd: the change of its manifest for which kube-apiserver was stopped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub api_stopped_for: Option<Deployed>,
+    /// How long ago a back-off of it was ended, while that bars another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub back_off: Option<Duration>,
+    /// How long ago each of them was that still counts. They are counted apart from the other actions, so that what only
+    /// shortens an outage takes none from a rollback.
+    #[serde(default, skip_serializing_if = "VecDeque::is_empty")]
+    pub done: VecDeque<Duration>,
+}
+
+impl Assists {
+    /// A component whose back-off is ended again and again would restart in a loop (Never 9).
+    pub const BACK_OFF_EVERY: Duration = Duration::from_secs(600);
+
+    fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    fn grow_older(&mut self, age: impl Fn(&mut VecDeque<Duration>), credit: Duration) {
+        age(&mut self.done);
+        self.back_off = self.back_off.map(|age| age + credit).filter(|age| *age < Self::BACK_OFF_EVERY);
+    }
 }
 
 /// A file that we cannot read, while no pod of its component runs.
@@ -212,6 +247,7 @@ impl Record {
             restart: None,
             pinned: None,
             unstarted: None,
+            assists: Assists::default(),
         }
     }
 
@@ -280,7 +316,10 @@ impl Memory {
         };
         age(&mut self.kubelet_restarts);
         age(&mut self.runtime_restarts);
-        self.components.values_mut().for_each(|record| age(&mut record.actions));
+        for record in self.components.values_mut() {
+            age(&mut record.actions);
+            record.assists.grow_older(age, credit);
+        }
         if let Some(stopped) = &mut self.stopped_apiserver {
             stopped.age += credit;
         }

@@ -31,6 +31,8 @@ pub enum Notice {
     /// In observe mode: what lastgood would do.
     #[serde(rename = "would")]
     WouldAct,
+    /// In observe mode: how lastgood would shorten an outage.
+    WouldAssist,
     /// The component is unhealthy, and it has not changed.
     #[serde(rename = "ailing")]
     Unhealthy,

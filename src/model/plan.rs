@@ -84,6 +84,12 @@ pub enum Step {
         /// Between SIGTERM and SIGKILL.
         grace: Duration,
     },
+    /// Remove an exited container through CRI: the kubelet takes a component's back-off from it, and starts another at once.
+    RemoveContainer {
+        component: ComponentId,
+        /// The container's ID.
+        container: String,
+    },
     /// Stop a sandbox through CRI.
     StopSandbox {
         component: ComponentId,
@@ -102,13 +108,14 @@ pub enum Step {
 
 impl Step {
     /// The kinds that change the node ([`Step::touches_node`]).
-    pub const KINDS_ON_NODE: [&str; 9] = [
+    pub const KINDS_ON_NODE: [&str; 10] = [
         "take-out",
         "withhold",
         "put-in",
         "restore-file",
         "move-out",
         "stop-container",
+        "remove-container",
         "stop-sandbox",
         "restart-kubelet",
         "restart-runtime",
@@ -125,6 +132,7 @@ impl Step {
             Self::RestoreFile { .. } => "restore-file",
             Self::MoveOut { .. } => "move-out",
             Self::StopContainer { .. } => "stop-container",
+            Self::RemoveContainer { .. } => "remove-container",
             Self::StopSandbox { .. } => "stop-sandbox",
             Self::SetMemoryAside => "set-memory-aside",
             Self::RestartKubelet => "restart-kubelet",
@@ -155,6 +163,7 @@ impl Step {
             | Self::RestoreFile { component, .. }
             | Self::MoveOut { component, .. }
             | Self::StopContainer { component, .. }
+            | Self::RemoveContainer { component, .. }
             | Self::StopSandbox { component, .. }
             | Self::Forget { component, .. } => Some(component),
             Self::SetMemoryAside | Self::RestartKubelet | Self::RestartRuntime => None,
@@ -183,6 +192,7 @@ impl fmt::Display for Step {
             Self::StopContainer { container, grace, .. } => {
                 write!(f, "stop container {} within {} s", short(container), grace.as_secs())
             }
+            Self::RemoveContainer { container, .. } => write!(f, "remove exited container {}", short(container)),
             Self::StopSandbox { sandbox, .. } => write!(f, "stop sandbox {}", short(sandbox)),
             Self::SetMemoryAside => f.write_str("set the memory and the generations aside"),
             Self::RestartKubelet => f.write_str("restart the kubelet"),

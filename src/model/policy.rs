@@ -47,6 +47,8 @@ pub const ALL_DELETED_GRACE: Duration = Duration::from_secs(600);
 /// A file that changed within this time may still be in writing. The kubelet drops the pod of a broken file at its next
 /// 20 s scan (3.8 s after the write in one measured run), so this must stay well below.
 pub const DEBOUNCE: Duration = Duration::from_secs(1);
+/// Outages that are nobody's fault are shortened: each act stops or removes only what serves nobody any more.
+pub const ASSIST: bool = true;
 /// Earlier generations answer only a change seen this lately (Q9).
 pub const MAX_CHANGE_AGE: Duration = Duration::from_secs(24 * 3600);
 /// After a sandbox is gone the kubelet needs a moment for its own bookkeeping: written at once, the pod was still delayed
@@ -99,6 +101,8 @@ pub enum RevisionRegression {
 pub struct Policy {
     /// Whether the agent acts.
     pub mode: Mode,
+    /// See [`ASSIST`].
+    pub assist: bool,
     /// See [`ADOPTION_SOAK`].
     pub adoption_soak: Duration,
     /// See [`CANDIDATE_SOAK`].
@@ -164,6 +168,7 @@ impl Default for Policy {
     fn default() -> Self {
         Self {
             mode: Mode::Act,
+            assist: ASSIST,
             adoption_soak: ADOPTION_SOAK,
             candidate_soak: CANDIDATE_SOAK,
             progress_deadline: PROGRESS_DEADLINE,

@@ -145,6 +145,59 @@ pub struct Crash {
     pub count: u32,
     /// The last words of the container's log, where they could be read.
     pub log_tail: Option<String>,
+    /// What its process found wrong with its own configuration, right after its start: another attempt ends the same way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proves: Option<OwnFault>,
+}
+
+/// What a process says is wrong with what its manifest gives it, so that no other attempt ends differently.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OwnFault {
+    /// A flag that it does not know, or one without its value.
+    Flag,
+    /// A value that a flag does not take.
+    Value,
+    /// A word that is no flag.
+    Argument,
+    /// A configuration that it cannot decode, or that contradicts itself.
+    Configuration,
+    /// A file that a flag names and that does not exist or does not hold what it should.
+    File,
+}
+
+impl fmt::Display for OwnFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Flag => "its process does not know one of its flags",
+            Self::Value => "its process refuses the value of a flag",
+            Self::Argument => "its process refuses an argument that is no flag",
+            Self::Configuration => "its process refuses its configuration",
+            Self::File => "its process cannot use a file that a flag names",
+        })
+    }
+}
+
+/// What about the present state of a component only costs time: lastgood can end it sooner than the kubelet does.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "delay")]
+pub enum Delay {
+    /// A process of an earlier manifest runs on, and has closed the port that it had open.
+    PortClosed {
+        container: String,
+        /// For how long it has refused connections, in watched time.
+        lasted: Duration,
+    },
+    /// Its container waits in back-off for an outage of its dependency that is over.
+    BackOff {
+        container: String,
+        /// For how long it has been seen to wait, in watched time.
+        lasted: Duration,
+        /// Which component was away.
+        dependency: ComponentId,
+        /// The last words of its log: they go with the container.
+        log_tail: Option<String>,
+    },
 }
 
 impl Crash {
@@ -289,6 +342,9 @@ pub struct Assessment {
     /// Whether its container ended because an address that it listens on was taken.
     #[serde(default)]
     pub address_in_use: bool,
+    /// What only costs time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delay: Option<Delay>,
 }
 
 impl Assessment {

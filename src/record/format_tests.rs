@@ -17,7 +17,7 @@ use crate::model::event::EventKind;
 use crate::model::lift::tests::earlier_memory;
 use crate::model::lineage::{ApiStop, WentBack, WrongData, WrongDataKind};
 use crate::model::manifest::DataIdentity;
-use crate::model::memory::{FORMAT, Record, Unstarted};
+use crate::model::memory::{Assists, FORMAT, Record, Unstarted};
 use crate::model::versions::Versions;
 use crate::model::{
     ComponentId, ComponentState, DataVersion, Digest, Event, FileKind, FileState, Generation, Memory, Trust, memory,
@@ -62,10 +62,16 @@ fn version_2_memory() -> Memory {
     memory
 }
 
-/// The same, with every purpose of a replacement, and the stages that have something in them.
+/// The same, with every purpose of a replacement, the stages that have something in them, and every assist.
 fn current_memory() -> Memory {
     let mut memory = version_2_memory();
-    let record = memory.components[&ComponentId::system("steady")].clone();
+    let mut record = memory.components[&ComponentId::system("steady")].clone();
+    record.assists = Assists {
+        stopped: Some("77e1b0".into()),
+        api_stopped_for: record.deployed.clone(),
+        back_off: Some(Duration::from_secs(6)),
+        done: [Duration::from_secs(7)].into(),
+    };
     let startup = Startup { crashes: 1, seen_in_place: SeenInPlace::Yes, duplicates: vec!["etcd.yaml~".into()] };
     let suspend = || Purpose::Suspend { longest: Duration::from_secs(60) };
     let rows = [

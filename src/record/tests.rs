@@ -17,7 +17,9 @@ use crate::model::etcd_data::{ClusterFiles, DataDir, KubeSystem, LockState, Stor
 use crate::model::generation::Stored;
 use crate::model::lineage::{ApiStop, Incarnation, WentBack, WrongData, WrongDataKind};
 use crate::model::manifest::DataIdentity;
-use crate::model::memory::{ApiServed, ApiServerStopped, ChangeSet, Deployed, Machine, Pause, Pin, Record, Restart};
+use crate::model::memory::{
+    ApiServed, ApiServerStopped, Assists, ChangeSet, Deployed, Machine, Pause, Pin, Record, Restart,
+};
 use crate::model::notice::{NodeNotice, Notice};
 use crate::model::observation::{Gone, ManifestFile, Settled};
 use crate::model::{
@@ -178,6 +180,7 @@ pub(super) fn full_memory() -> Memory {
         restart: Some(Restart { container: "77e1b0".into(), age: seconds(3) }),
         pinned: None,
         unstarted: None,
+        assists: Assists::default(),
     };
     Memory {
         machine: machine(),
@@ -275,6 +278,7 @@ pub(super) fn kept(guard: &Guard, name: &str, generations: &[(u32, Trust)]) -> M
         restart: None,
         pinned: None,
         unstarted: None,
+        assists: Assists::default(),
     };
     Memory { machine: machine(), components: BTreeMap::from([(id, record)]), ..Memory::default() }
 }

@@ -130,6 +130,7 @@ impl Scene {
             uid: Some("abc".to_owned()),
             reads: Reads::All,
             address_in_use: false,
+            delay: None,
         };
         self.judgement.components.insert(id(name), assessment);
     }

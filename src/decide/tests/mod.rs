@@ -2,6 +2,7 @@
 //! situation gives them.
 
 mod addresses;
+mod assist;
 mod blame;
 mod certificate_use;
 mod environment;

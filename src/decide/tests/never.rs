@@ -227,7 +227,7 @@ fn never_5_one_look_moves_nothing() {
                 world.pass();
                 end(&mut world, who);
                 world.run(8);
-                assert_eq!(world.steps.iter().filter(|step| step.touches_node()).count(), 0, "{who}: {what}");
+                assert_eq!(world.touched(), 0, "{who}: {what}");
                 let word = if on_trial { "Probation" } else { "Steady" };
                 assert_eq!(world.state(who).word(), word, "{who}: {what}\n{}", world.story());
             }

@@ -321,6 +321,7 @@ fn assessment(verdict: Verdict, explained: bool) -> Assessment {
         uid: Some("uid".to_owned()),
         reads: if matches!(verdict, Verdict::Down) { Reads::Nothing } else { Reads::All },
         address_in_use: false,
+        delay: None,
     }
 }
 

@@ -143,8 +143,7 @@ fn t10_a_control_plane_that_hung_and_goes_on_is_not_started_a_second_time() {
     world.until(40, "etcd is stopped", |w| w.steps.iter().any(|step| stops(step, "etcd")));
     world.hung.clear();
     world.run(300);
-    let deeds = world.steps.iter().filter(|step| step.touches_node()).count();
-    assert_eq!(deeds, 1, "{:?}\n{}", world.steps, world.story());
+    assert_eq!(world.touched(), 1, "{:?}\n{}", world.steps, world.story());
 }
 
 #[test]

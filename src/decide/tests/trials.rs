@@ -41,11 +41,32 @@ fn n1_a_candidate_that_crashes_is_rolled_back_and_quarantined_and_reverted_when_
     let took = world.until(60, "known-good back", |w| back_to_good(w, API));
     assert!(took < 40, "two crashes decide, not a deadline: {took} s");
     assert!(matches!(world.generation(API, 2).trust, Trust::Quarantined { .. }));
-    assert!(world.says("unknown flag"), "the reason is told: {}", world.story());
+    assert!(world.says("nil pointer dereference"), "the reason is told: {}", world.story());
     world.write(FILE, &manifest(API, "--crash"));
     world.run(1);
     assert!(!world.files.contains_key(FILE) || world.files[FILE].0 == manifest(API, ""), "reverted at once");
     world.until(40, "known-good back again", |w| back_to_good(w, API));
+}
+
+#[test]
+fn one_crash_decides_where_it_proves_that_no_other_attempt_ends_differently() {
+    let crashes = |flag: &str, prepare: fn(&mut World)| {
+        let mut world = World::adopted();
+        prepare(&mut world);
+        world.write(FILE, &manifest(API, flag));
+        world.until(60, "its first crash", |w| w.events.iter().any(|event| event.to.contains("crashed")));
+        (world.is_quarantined(API, 2), world)
+    };
+    let nothing: fn(&mut World) = |_| ();
+    assert!(crashes("--crash=flag", nothing).0, "an unknown flag");
+    assert!(!crashes("--crash", nothing).0, "a panic may be the first and last one");
+    assert!(!crashes("--crash=port", nothing).0, "a port may be free the next time");
+    let (_, mut world) = crashes("--crash=flag", |world| {
+        world.pods.get_mut(&id("etcd")).unwrap().text = manifest("etcd", "--unready");
+        world.write("etcd.yaml", &manifest("etcd", "--unready"));
+    });
+    world.run(60);
+    assert_eq!(world.crashes(API), Some(0), "nothing is held against it without its etcd: {}", world.story());
 }
 
 #[test]

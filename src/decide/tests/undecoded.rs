@@ -29,6 +29,7 @@ fn q16_nothing_is_undone_before_the_kubelet_has_shown_that_it_does_not_run_it() 
             attempt: 0,
             up: Up::Running,
             next_start: 0,
+            ended: None,
         };
         world.seconds += 1;
         world.pods.insert(id(API), pod(world));

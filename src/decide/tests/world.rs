@@ -1,8 +1,9 @@
-//! A simulated node. The command line of a pod says how it behaves: `--no-sandbox` (none can be created), `--crash`,
-//! `--unready`, `--unready-unasked` (the same, and livez answers before readyz was probed), `--refuse` (its dependents
-//! crash on it, its own probes succeed), `--shut-out` (its own readiness succeeds, and it accepts no client
-//! certificate), `--sour=N` (healthy for N seconds, then unhealthy), `--outlive` (survives its dependency),
-//! `--data-dir=…`. A manifest with `x: {a: b:}` cannot be decoded by lastgood; the kubelet accepts it.
+//! A simulated node. The command line of a pod says how it behaves: `--no-sandbox` (none can be created), `--crash` (it
+//! panics; with `=port` or `=flag`, a port is taken or a flag is unknown), `--unready`, `--unready-unasked` (the same, and
+//! livez answers before readyz was probed), `--refuse` (its dependents crash on it, its own probes succeed), `--shut-out`
+//! (its own readiness succeeds, and it accepts no client certificate), `--sour=N` (healthy for N seconds, then unhealthy),
+//! `--outlive` (survives its dependency), `--data-dir=…`. A manifest with `x: {a: b:}` cannot be decoded by lastgood; the
+//! kubelet accepts it.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -35,6 +36,8 @@ pub(super) struct Pod {
     pub(super) attempt: u32,
     pub(super) up: Up,
     pub(super) next_start: u64,
+    /// When its container ended last.
+    pub(super) ended: Option<Timestamp>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -44,6 +47,10 @@ pub(super) enum Up {
     Exited,
     /// Its sandbox is up, its image is not on the node.
     Imageless,
+    /// Its exited container was removed.
+    Removed,
+    /// Its manifest was replaced: it has closed its port, and runs on until its grace is over.
+    Terminating,
 }
 
 pub(crate) struct World {
@@ -78,6 +85,8 @@ pub(crate) struct World {
     /// The kubelet's log.
     pub(super) kubelet_log: Option<Result<Arc<KubeletLog>, String>>,
     pub(super) hands_fail: bool,
+    /// For how many seconds a replaced kube-apiserver runs on.
+    pub(super) lingers: u64,
     /// Who answers nobody, by the name of the component, `kubelet` or `containerd`, and what the process is at.
     pub(super) hung: BTreeMap<String, ProcessActivity>,
     pub(super) listeners: BTreeMap<u16, Listener>,
@@ -163,6 +172,7 @@ impl World {
             kubelet_heard: true,
             kubelet_log: None,
             hands_fail: false,
+            lingers: 0,
             hung: BTreeMap::new(),
             listeners: BTreeMap::new(),
             data_changed: 100,
@@ -191,6 +201,7 @@ impl World {
                 attempt: 0,
                 up: Up::Running,
                 next_start: 0,
+                ended: None,
             };
             world.pods.insert(id(name), pod);
         }
@@ -303,8 +314,10 @@ impl World {
         self.etcd.insert(id("etcd"), status);
     }
 
-    fn touched(&self) -> usize {
-        self.steps.iter().filter(|step| step.touches_node()).count()
+    /// The steps that change what runs or is deployed. The end of a back-off (assist.rs) only comes sooner by a step.
+    pub(super) fn touched(&self) -> usize {
+        let ends_back_off = |step: &&Step| matches!(step, Step::RemoveContainer { .. });
+        self.steps.iter().filter(|step| step.touches_node() && !ends_back_off(step)).count()
     }
 
     pub(super) fn assert_untouched(&self) {
@@ -409,6 +422,15 @@ impl World {
                     (pod.up, pod.next_start) = (Up::Exited, next_start);
                 }
             }
+            // The kubelet takes the back-off from the exited container that it finds, and counts its attempts.
+            Step::RemoveContainer { component, container } => {
+                let now = self.seconds;
+                if let Some(pod) = self.pods.get_mut(component)
+                    && *container == container_id(pod)
+                {
+                    (pod.up, pod.attempt, pod.next_start) = (Up::Removed, 0, now);
+                }
+            }
             Step::RestartRuntime => drop(self.hung.remove("containerd")),
             // A deaf kubelet keeps the old pod in its books, and starts no other in its place.
             Step::StopSandbox { component, .. } if !self.kubelet_heard => {
@@ -474,7 +496,7 @@ impl World {
             self.pods.retain(|component, _| wanted.contains_key(component));
         }
         for (component, (text, file)) in wanted {
-            let seconds = self.seconds;
+            let (seconds, lingers) = (self.seconds, self.lingers);
             match self.pods.get_mut(&component) {
                 Some(pod) if pod.text == text && pod.file == file && text.contains("--no-sandbox") => {}
                 Some(pod) if pod.text == text && pod.file == file => {
@@ -487,11 +509,23 @@ impl World {
                     }
                 }
                 Some(_) if deaf => {}
+                Some(pod) if pod.up == Up::Terminating && seconds < pod.next_start => {}
+                Some(pod) if pod.up == Up::Running && lingers > 0 && component.name() == API => {
+                    (pod.up, pod.next_start) = (Up::Terminating, seconds + lingers);
+                }
                 Some(pod) => {
-                    *pod = Pod { text, file, started: now, attempt: 0, up: Up::Parked, next_start: seconds + 12 };
+                    *pod = Pod {
+                        text,
+                        file,
+                        started: now,
+                        attempt: 0,
+                        up: Up::Parked,
+                        next_start: seconds + 12,
+                        ended: None,
+                    };
                 }
                 None => {
-                    let pod = Pod { text, file, started: now, attempt: 0, up: Up::Running, next_start: 0 };
+                    let pod = Pod { text, file, started: now, attempt: 0, up: Up::Running, next_start: 0, ended: None };
                     self.pods.insert(component, pod);
                 }
             }
@@ -508,7 +542,7 @@ impl World {
                 || component.name() == "kube-scheduler" && !api
                 || component.name().starts_with("kube-c") && refused;
             if dies && pod.up == Up::Running && !pod.text.contains("--outlive") {
-                pod.up = Up::Exited;
+                (pod.up, pod.ended) = (Up::Exited, Some(now));
                 pod.next_start = self.seconds + 10 * u64::from(pod.attempt.min(6));
             }
         }
@@ -673,10 +707,10 @@ impl World {
     fn run_of(&self, component: &ComponentId, pod: &Pod) -> PodRun {
         let uid = uid(pod);
         let state = match pod.up {
-            Up::Running => ContainerState::Running { started: pod.started },
+            Up::Running | Up::Terminating => ContainerState::Running { started: pod.started },
             _ => ContainerState::Exited {
                 started: pod.started,
-                finished: pod.started,
+                finished: pod.ended.map_or(pod.started, |ended| ended.max(pod.started)),
                 code: self.exit_codes.get(component).copied().unwrap_or(1),
                 reason: "Error".to_owned(),
             },
@@ -699,7 +733,7 @@ impl World {
             sandbox: format!("sandbox-of-{component}"),
             created: pod.started,
             ready: SandboxState::Ready,
-            containers: if pod.up == Up::Imageless { Vec::new() } else { vec![container] },
+            containers: if matches!(pod.up, Up::Imageless | Up::Removed) { Vec::new() } else { vec![container] },
         }
     }
 
@@ -747,10 +781,11 @@ fn container_id(pod: &Pod) -> String {
 
 /// What a container says before it ends: those that hold a lease end when they cannot renew it.
 fn log_tail(pod: &Pod) -> &'static str {
-    match (pod.text.contains("--crash=port"), pod.text.contains("--crash")) {
-        (true, _) => "listen tcp 127.0.0.1:6443: bind: address already in use",
-        (false, true) => "Error: unknown flag: --crash",
-        (false, false) => "\"command failed\" err=\"leaderelection lost\"",
+    match pod.text.split("--crash").nth(1) {
+        Some(rest) if rest.starts_with("=port") => "listen tcp 127.0.0.1:6443: bind: address already in use",
+        Some(rest) if rest.starts_with("=flag") => "Error: unknown flag: --crash",
+        Some(_) => "panic: runtime error: invalid memory address or nil pointer dereference",
+        None => "\"command failed\" err=\"leaderelection lost\"",
     }
 }
 
