@@ -94,6 +94,7 @@
 //! name alone is a fault to report, not another machine.
 //! * `q7_a_member_that_somebody_removed_is_not_helped_back`
 //! * `q7_another_cluster_under_the_same_manifest_is_another_world_and_a_member_that_joined_anew_is_not`
+//! * `q7_another_host_name_is_no_other_machine`
 //! * `q7_the_state_of_another_machine_is_set_aside_unused`
 //!
 //! ## Q8 alive-is-not-restarted
@@ -200,6 +201,7 @@
 //! * `q17_a_virtual_ip_that_its_pod_has_not_raised_is_named_with_what_it_waits_for`
 //! * `q17_an_address_is_reported_when_it_goes_and_is_the_cause_of_all_that_end_for_it`
 //! * `q17_the_probe_that_counts_an_alarm_comes_before_the_steps_against_the_alarm`
+//! * `q17_what_a_kubelet_finds_at_its_next_start_is_reported_before_it`
 //!
 //! # Never
 //!

@@ -40,6 +40,7 @@ pub(super) fn tell(draft: &mut Draft<'_>) {
     endpoints::tell(draft);
     addresses::tell(draft);
     sandboxes(draft);
+    next_start(draft);
     kubelet_probe::tell(draft);
     let jump = draft.scene.seen.node.clock_jump.map(|jump| {
         let way = if jump.seconds < 0 { "back" } else { "forward" };
@@ -52,6 +53,32 @@ pub(super) fn tell(draft: &mut Draft<'_>) {
     match jump {
         Some(text) => draft.node_notice(NodeNotice::Clock, text),
         None => draft.clear_node_notice(&NodeNotice::Clock),
+    }
+}
+
+/// What a kubelet finds at its next start, and the running one does not know yet.
+fn next_start(draft: &mut Draft<'_>) {
+    let node = &draft.scene.seen.node;
+    let renamed = node.renamed.as_ref().map(|name| {
+        format!(
+            "a kubelet goes by the name {} here ({}), and its certificate is of node {}: the API server refuses what it says as \
+             another node; next: `hostnamectl set-hostname {}`, or --hostname-override={} for the kubelet, then `systemctl restart kubelet`",
+            name.now, name.by, name.joined, name.joined, name.joined
+        )
+    });
+    let manifests = node.next_manifests.as_ref().map(|next| {
+        format!(
+            "{} names {} as the static pod directory, and changed after the kubelet started: the kubelet reads it from its next \
+             start on, and ends every pod that is not there; next: move the manifests there before that, or change it back",
+            next.named_by.display(),
+            next.dir.display()
+        )
+    });
+    for (about, text) in [(NodeNotice::NodeName, renamed), (NodeNotice::StaticPodPath, manifests)] {
+        match text {
+            Some(text) => draft.node_notice(about, text),
+            None => draft.clear_node_notice(&about),
+        }
     }
 }
 

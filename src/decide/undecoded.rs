@@ -64,7 +64,8 @@ enum Kubelet {
 /// One pass of a component whose file holds no pod that we could read.
 pub(super) fn step(draft: &mut Draft<'_>, id: &ComponentId, file: &Arc<ManifestFile>, fault: &FileFault) {
     let Some(slot) = draft.record(id).map(|record| record.state.clone()) else { return };
-    let refused = refused::by_the_kubelet(draft, file);
+    // What no kubelet decodes is named as lastgood sees it.
+    let refused = refused::by_the_kubelet(draft, file).filter(|_| fault.kubelet_may_run());
     let kubelet = (fault.kubelet_may_run() && refused.is_none()).then(|| ask(draft, id, file));
     let what = format!("{} {fault}", file.name);
     let may_run = match kubelet {

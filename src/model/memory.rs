@@ -90,6 +90,17 @@ pub struct Machine {
     pub node_name: String,
 }
 
+impl Machine {
+    /// Whether both are of one machine (Q7): by the machine ID. Another host name alone is no other machine; where an ID is
+    /// unknown, the name decides.
+    pub fn is(&self, other: &Self) -> bool {
+        match self.machine_id.is_empty() || other.machine_id.is_empty() {
+            true => self.node_name == other.node_name,
+            false => self.machine_id == other.machine_id,
+        }
+    }
+}
+
 /// When the API server last served.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ApiServed {

@@ -126,6 +126,10 @@ pub enum NodeNotice {
     ServiceLeft(HostService),
     /// The clock jumped.
     Clock,
+    /// The node goes by another name than the one it joined the cluster with.
+    NodeName,
+    /// The kubelet reads another static pod directory from its next start on.
+    StaticPodPath,
     /// The kubelet's resolvConf does not exist.
     ResolvConf,
     /// The kubelet and the container runtime name cgroups in different ways.
@@ -162,6 +166,8 @@ impl fmt::Display for NodeNotice {
             Self::Service(service) => f.write_str(service.name()),
             Self::ServiceLeft(service) => write!(f, "{}-left", service.name()),
             Self::Clock => f.write_str("clock"),
+            Self::NodeName => f.write_str("node-name"),
+            Self::StaticPodPath => f.write_str("static-pod-path"),
             Self::ResolvConf => f.write_str("resolv-conf"),
             Self::CgroupDrivers => f.write_str("cgroup-drivers"),
             Self::MemoryPressure => f.write_str("pressure memory"),
@@ -191,6 +197,8 @@ impl FromStr for NodeNotice {
             Self::Inhibitor,
             Self::Directory,
             Self::Clock,
+            Self::NodeName,
+            Self::StaticPodPath,
             Self::ResolvConf,
             Self::CgroupDrivers,
             Self::MemoryPressure,

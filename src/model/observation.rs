@@ -388,6 +388,30 @@ pub struct Node {
     pub cluster: ClusterFiles,
     /// What every sandbox of a pod needs.
     pub sandboxes: SandboxSetup,
+    /// The node goes by another name than the one it joined the cluster with.
+    pub renamed: Option<Renamed>,
+    /// The static pod directory that the kubelet reads from its next start on, where that is another one than now.
+    pub next_manifests: Option<NextManifests>,
+}
+
+/// A node whose name changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Renamed {
+    /// The name that a kubelet takes now.
+    pub now: String,
+    /// What says so: the host name, a flag.
+    pub by: String,
+    /// The name in the kubelet's client certificate.
+    pub joined: String,
+}
+
+/// A static pod directory that the running kubelet does not read yet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct NextManifests {
+    /// The directory.
+    pub dir: PathBuf,
+    /// The file that names it, and that changed after the kubelet started.
+    pub named_by: PathBuf,
 }
 
 /// What a master has that `kubeadm reset` takes away.

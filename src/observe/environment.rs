@@ -8,12 +8,15 @@
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
 
 use super::{credentials, file};
 use crate::config::settings::{KUBELET_CONFIG, Settings};
+use crate::model::observation::NextManifests;
 use crate::model::sandbox_setup::CgroupDriver;
 use crate::sys::proc::{self, Process};
 
@@ -107,23 +110,41 @@ pub struct Environment {
     pub kubelet_cgroups: Option<Found<CgroupDriver>>,
     /// The file that the kubelet makes each sandbox's resolv.conf from; absent where it takes none.
     pub resolv_conf: Option<Found<PathBuf>>,
+    /// The static pod directory from the kubelet's next start on, where that is another one.
+    pub next_manifests: Option<NextManifests>,
     /// Whether changes of the manifest directory wake the agent; a sentence when they do not, and only the timer does.
     pub watching: Result<(), String>,
 }
+
+/// A file written within this time before the start was written for it.
+const SLACK: Duration = Duration::from_secs(1);
 
 /// The words of the kubelet that ran last, kept while none runs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Flags {
     words: Vec<String>,
     environment: Option<(PathBuf, Vec<String>)>,
+    /// When the kubelet that runs started, by the wall clock.
+    started: Option<Timestamp>,
+    /// The static pod directory that it was started with, and what named it.
+    manifests: Option<Found<PathBuf>>,
 }
 
 impl Flags {
-    /// Takes over the flags of a kubelet that runs.
-    pub(super) fn take(&mut self, kubelet: Option<&Process>) {
+    /// Takes over the flags of a kubelet that runs, and when it started.
+    pub(super) fn take(&mut self, kubelet: Option<&Process>, started: Option<Timestamp>) {
         if let Some(kubelet) = kubelet {
             self.words.clone_from(&kubelet.args);
         }
+        self.started = started;
+    }
+
+    /// Whether a file changed after the kubelet that runs had started, so that it has not read it.
+    fn is_unread(&self, path: &Path) -> bool {
+        let changed = || file::stat(path).ok().map(|stamp| stamp.changed());
+        self.started
+            .zip(changed())
+            .is_some_and(|(started, changed)| changed > started.checked_add(SLACK).unwrap_or(started))
     }
 
     fn get(&self, name: &str) -> Option<Found<String>> {
@@ -187,7 +208,7 @@ pub(super) fn find(settings: &Settings, flags: &mut Flags) -> Environment {
     let config = KubeletConfig::read(&kubelet_config.value, drop_ins.as_deref());
     let mut kubelet_files: Vec<PathBuf> = config.layers.iter().map(|(path, _)| path.clone()).collect();
     kubelet_files.extend(flags.environment.as_ref().map(|(path, _)| path.clone()));
-    let manifests = manifests(settings, flags, &config);
+    let (manifests, next_manifests) = manifests(settings, flags, &config);
     let distribution = if manifests.value.starts_with("/var/lib/rancher/rke2") {
         Distribution::Rke2
     } else if manifests.from == Source::WellKnown && !manifests.value.exists() && Path::new(K3S_SERVER).is_dir() {
@@ -206,6 +227,7 @@ pub(super) fn find(settings: &Settings, flags: &mut Flags) -> Environment {
         kubelet_files,
         kubelet_cgroups: cgroups(flags, &config),
         resolv_conf: resolv_conf(flags, &config),
+        next_manifests,
         watching: Ok(()),
     }
 }
@@ -238,7 +260,36 @@ fn kubelet_config(settings: &Settings, flags: &Flags) -> Found<PathBuf> {
     }
 }
 
-fn manifests(settings: &Settings, flags: &Flags, config: &KubeletConfig) -> Found<PathBuf> {
+/// The directory that the running kubelet reads, and the one that it will read after its next start, where that is another one.
+fn manifests(
+    settings: &Settings,
+    flags: &mut Flags,
+    config: &KubeletConfig,
+) -> (Found<PathBuf>, Option<NextManifests>) {
+    let said = configured_manifests(settings, flags, config);
+    let unread = match &said.from {
+        Source::File(path) if flags.is_unread(path) => Some(path.clone()),
+        _ => None,
+    };
+    let Some(named_by) = unread else {
+        flags.manifests = Some(said.clone());
+        return (said, None);
+    };
+    // Before this run of the agent, nobody saw what the kubelet was started with: where manifests are tells.
+    let before =
+        flags.manifests.clone().unwrap_or_else(|| match is_empty(&said.value) && !is_empty(Path::new(MANIFESTS)) {
+            true => Found { value: MANIFESTS.into(), from: Source::WellKnown },
+            false => said.clone(),
+        });
+    let next = (before.value != said.value).then(|| NextManifests { dir: said.value, named_by });
+    (before, next)
+}
+
+fn is_empty(dir: &Path) -> bool {
+    fs::read_dir(dir).map_or(true, |mut entries| entries.next().is_none())
+}
+
+fn configured_manifests(settings: &Settings, flags: &Flags, config: &KubeletConfig) -> Found<PathBuf> {
     if let Some(value) = settings.paths.manifests.clone() {
         return Found { value, from: Source::Settings };
     }
@@ -396,8 +447,8 @@ mod tests {
         lab.write("d/30.yaml", "healthzPort: 3\n");
         let args = ["kubelet", "--container-runtime-endpoint", "unix:///flag.sock", "--config-dir"].map(String::from);
         let args = args.into_iter().chain([lab.root.path().join("d").display().to_string()]).collect();
-        lab.flags.take(Some(&Process { pid: 1, uid: 0, args }));
-        lab.flags.take(None);
+        lab.flags.take(Some(&Process { pid: 1, uid: 0, args }), None);
+        lab.flags.take(None, None);
         let found = lab.find();
         assert_eq!(found.kubelet_healthz.unwrap().value, "http://127.0.0.1:2/healthz", "the last drop-in");
         let runtime = found.runtime.unwrap();
@@ -422,8 +473,30 @@ mod tests {
         made.authority("system:node:m7");
         fs::rename(made.path("system:node:m7.crt"), made.path("kubelet-client-current.pem")).unwrap();
         assert_eq!(lab.find().node_name.value, "m7");
-        lab.flags.take(Some(&Process { pid: 1, uid: 0, args: vec!["kubelet".into()] }));
+        lab.flags.take(Some(&Process { pid: 1, uid: 0, args: vec!["kubelet".into()] }), None);
         assert_eq!(lab.find().node_name.from, Source::HostName, "a kubelet that runs goes by the host name");
+    }
+
+    /// B02's kind: an edited static pod path counts from the kubelet's next start on.
+    #[test]
+    fn a_running_kubelet_reads_the_directory_that_it_was_started_with() {
+        let mut lab = Lab::new();
+        let kubelet = Process { pid: 1, uid: 0, args: vec!["kubelet".into()] };
+        let config = lab.root.path().join("config.yaml");
+        lab.write("config.yaml", "staticPodPath: /first\n");
+        let changed = file::stat(&config).unwrap().changed();
+        lab.flags.take(Some(&kubelet), Some(changed + Duration::from_secs(5)));
+        assert_eq!(lab.find().next_manifests, None);
+        // The file is the same, and the kubelet an older one: as if it had changed since.
+        lab.write("config.yaml", "staticPodPath: /second\n");
+        lab.flags.take(Some(&kubelet), Some(changed - Duration::from_secs(60)));
+        let found = lab.find();
+        assert_eq!(found.manifests.value, Path::new("/first"));
+        assert_eq!(found.next_manifests, Some(NextManifests { dir: "/second".into(), named_by: config }));
+        // It starts again.
+        lab.flags.take(Some(&kubelet), Some(changed + Duration::from_secs(60)));
+        let found = lab.find();
+        assert_eq!((found.manifests.value.as_path(), found.next_manifests), (Path::new("/second"), None));
     }
 
     #[test]

@@ -44,6 +44,12 @@ pub(super) fn find<'a>(processes: &'a [Process], config: &Found<PathBuf>) -> Opt
     kubelets.into_iter().min_by_key(|kubelet| proc::started(kubelet.pid))
 }
 
+/// When its process started, by the wall clock of now.
+pub(super) fn started_at(kubelet: &Process, now: Moment) -> Option<Timestamp> {
+    let started = proc::started(kubelet.pid)?;
+    Some(now.wall.checked_sub(now.boot.saturating_sub(started)).unwrap_or(now.wall))
+}
+
 /// What can be said of its process. `from_api` is when the newest ready pod that an API server gave was created.
 pub(super) fn describe(
     kubelet: &Process,

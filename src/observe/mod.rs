@@ -86,11 +86,12 @@ use crate::config::Settings;
 use crate::model::addresses::Addresses;
 use crate::model::certificate_use::{CertificateFinding, KubeletCertificate, OlderInUse};
 use crate::model::component::HostService;
-use crate::model::environment::{Certificate, DiskUse};
+use crate::model::environment::{Certificate, DiskUse, User};
 use crate::model::etcd_history::EtcdHistory;
 use crate::model::manifest::DataIdentity;
+
 use crate::model::memory::{Machine, Record};
-use crate::model::observation::{self, Directory, KubeletProcess, ManifestFile, Node, SetAside, Work};
+use crate::model::observation::{self, Directory, KubeletProcess, ManifestFile, Node, Renamed, SetAside, Work};
 use crate::model::reading::{Question, SymptomKind};
 use crate::model::sandbox_setup::{CriDisabled, ResolvConf, SandboxSetup};
 use crate::model::{
@@ -318,12 +319,13 @@ impl Observer {
                 data_dirs.insert(data_dir, wal_dir);
             }
         }
+        let nodes = self.node_names(memory);
         let wanted = Wanted {
             endpoint: match &self.environment.runtime {
                 Some(found) => Ok(&found.value),
                 None => Err("no socket of a container runtime was found; set runtime.endpoint".to_owned()),
             },
-            node: &self.environment.node_name.value,
+            nodes: &nodes,
             images: images.into_iter().chain(self.runtime.setup().image).collect(),
             deadline: self.settings.runtime.timeout,
         };
@@ -353,6 +355,8 @@ impl Observer {
         };
         node.set_aside = files.set_aside;
         node.sandboxes = self.sandboxes(node.sandboxes.cri_disabled.take());
+        node.renamed = self.renamed();
+        node.next_manifests = self.environment.next_manifests.clone();
         node.certificates.clone_from(&self.certificates.certificates);
         node.clock_jump = self.clock.look(at);
         node.endpoints = self.endpoints.look(&self.certificates.servers, &self.api_ports(), at);
@@ -513,6 +517,25 @@ impl Observer {
         self.kubelet_health.plan([(ComponentId::from(HostService::Kubelet), vec![self.kubelet_ask()])].into());
     }
 
+    /// The name that this node joined the cluster with, where the kubelet goes by another one now.
+    fn renamed(&self) -> Option<Renamed> {
+        let now = &self.environment.node_name;
+        let joined = self.certificates.certificates.iter().find_map(joined_as)?;
+        (joined != now.value).then(|| Renamed { now: now.value.clone(), by: now.from.to_string(), joined })
+    }
+
+    /// The names that this node has, joined with, and had when the memory was written: pods of all of them are its own.
+    fn node_names(&self, memory: &Memory) -> Vec<String> {
+        let now = self.environment.node_name.value.clone();
+        let mut names = vec![now];
+        names.extend(self.certificates.certificates.iter().filter_map(joined_as));
+        names.push(memory.machine.node_name.clone());
+        names.retain(|name| !name.is_empty());
+        let mut seen = BTreeSet::new();
+        names.retain(|name| seen.insert(name.clone()));
+        names
+    }
+
     /// What every sandbox needs, by the runtime's and the kubelet's configuration.
     fn sandboxes(&self, cri_disabled: Option<CriDisabled>) -> SandboxSetup {
         let RuntimeSetup { image, cgroups } = self.runtime.setup();
@@ -555,6 +578,13 @@ impl Observer {
         let log = self.kubelet_log.said();
         observation::Kubelet { process, healthz, answered, waiting: self.pods.waiting(), log, changed }
     }
+}
+
+/// The node that a client certificate of the kubelet's is for.
+fn joined_as(certificate: &Certificate) -> Option<String> {
+    let name =
+        certificate.subject.strip_prefix("system:node:").filter(|_| certificate.users.contains(&User::Kubelet))?;
+    Some(name.to_owned())
 }
 
 /// Whether something is wrong that the kubelet's log may explain.
@@ -760,7 +790,8 @@ pub fn certificates(settings: &Settings) -> (Vec<Certificate>, BTreeMap<PathBuf,
 /// The kubelet tells where things are, and its own configuration tells which kubelet is meant.
 fn environment_now(settings: &Settings, flags: &mut Flags, processes: &[Process]) -> Environment {
     let known = environment::find(settings, flags);
-    flags.take(kubelet::find(processes, &known.kubelet_config));
+    let kubelet = kubelet::find(processes, &known.kubelet_config);
+    flags.take(kubelet, kubelet.and_then(|kubelet| kubelet::started_at(kubelet, now())));
     environment::find(settings, flags)
 }
 

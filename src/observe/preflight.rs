@@ -25,7 +25,7 @@ pub async fn preflight(settings: &Settings, manifest: &Manifest) -> Preflight {
             Some(found) => Ok(&found.value),
             None => Err("no socket of a container runtime was found; set runtime.endpoint".to_owned()),
         },
-        node: &environment.node_name.value,
+        nodes: std::slice::from_ref(&environment.node_name.value),
         images: manifest.images(),
         deadline: settings.runtime.timeout,
     };

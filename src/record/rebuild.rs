@@ -41,7 +41,7 @@ impl Store {
         for path in [self.memory_path(), self.old_memory_path()] {
             let why = match memory_file::read(&path) {
                 Kept::Missing | Kept::Newer(None) => continue,
-                Kept::Memory(memory) | Kept::Newer(Some(memory)) if memory.machine == *machine => {
+                Kept::Memory(memory) | Kept::Newer(Some(memory)) if memory.machine.is(machine) => {
                     if usable.is_none() {
                         usable = Some((path, memory));
                     }
@@ -99,7 +99,7 @@ impl Store {
             let highest = sorted.highest.entry(component.clone()).or_default();
             *highest = number.max(*highest);
             let why = match verified {
-                Ok((described, manifest)) if described.machine == *machine => {
+                Ok((described, manifest)) if described.machine.is(machine) => {
                     let role = role_of(&manifest);
                     sorted.sound.entry(component).or_default().push((role, described.generation));
                     continue;

@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use lastgood::etcd::bbolt::Database;
-use lastgood::etcd::snapshot::{RawCopy, Verified, verify};
+use lastgood::etcd::snapshot::{RawCopy, Rejected, Verified, verify};
 use lastgood::etcd::{backend, wal};
 use lastgood::model::Digest;
 use lastgood::snapshots::bundle::{Bundle, MAX_PART, tar, target};
@@ -12,8 +12,8 @@ use lastgood::snapshots::bundle::{Bundle, MAX_PART, tar, target};
 /// The snapshot whose bundle is read.
 pub(crate) const SNAPSHOT: &str = "20261126T152030Z-cdf818194e3a8c32-r123456.db";
 
-/// Of a database, with a trailer or without: it is whole, or the error names the page, or what it lacks. What is whole is
-/// read by the reader, too, and to the same end.
+/// Of a database, with a trailer or without: it is whole, or the error names the page, or what it lacks, or says what the file
+/// is instead. What is whole is read by the reader, too, and to the same end.
 pub(crate) fn database(path: &Path) -> Result<(), String> {
     let names = ["page ", "SHA-256", "no database of etcd's"];
     let Verified { contents, .. } = match verify(path, RawCopy::Allow, &mut |_, _| {}) {
@@ -22,7 +22,8 @@ pub(crate) fn database(path: &Path) -> Result<(), String> {
             let said = rejected.to_string();
             // The reader goes its own way through the same bytes.
             let _ = backend::read(path);
-            return if names.iter().any(|name| said.contains(name)) { Ok(()) } else { Err(said) };
+            let is_named = matches!(rejected, Rejected::Mistaken(_)) || names.iter().any(|name| said.contains(name));
+            return if is_named { Ok(()) } else { Err(said) };
         }
     };
     let read = backend::read(path).map_err(|fault| format!("whole, and not read: {fault}"))?;

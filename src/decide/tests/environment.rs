@@ -1,10 +1,12 @@
 //! Faults of the environment: reported once, with the next step, and never a reason to change the node.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::world::{Up, World, id, manifest};
 use crate::model::environment::{Accepts, Certificate, ClockJump, Disk, DiskUse, Endpoint, Location, Stall, User};
 use crate::model::notice::{NodeNotice, Notice};
+use crate::model::observation::{NextManifests, Renamed};
 use crate::model::reading::{Symptom, SymptomKind};
 use crate::model::store_fault::{Database, FaultKind, StoreFault};
 use crate::model::verdict::Cause;
@@ -274,5 +276,22 @@ fn r17_a_dead_balancer_is_told_from_a_dead_api_server() {
     world.around.endpoints.clear();
     world.run(5);
     assert!(!shown(&world));
+    world.assert_untouched();
+}
+
+#[test]
+fn q17_what_a_kubelet_finds_at_its_next_start_is_reported_before_it() {
+    let mut world = World::adopted();
+    let renamed = Renamed { now: "m9".into(), by: "the host name".into(), joined: "master-1".into() };
+    let next = NextManifests { dir: "/etc/kubernetes/other".into(), named_by: "/var/lib/kubelet/config.yaml".into() };
+    world.around.renamed = Some(renamed);
+    world.around.next_manifests = Some(next);
+    world.run(3);
+    for about in [NodeNotice::NodeName, NodeNotice::StaticPodPath] {
+        assert!(world.memory.notices.contains_key(&about), "{about}: {:?}", world.memory.notices);
+    }
+    (world.around.renamed, world.around.next_manifests) = (None, None);
+    world.run(3);
+    assert_eq!(world.memory.notices, BTreeMap::new());
     world.assert_untouched();
 }

@@ -55,12 +55,13 @@ pub(super) struct Details {
 }
 
 /// Whose pod a sandbox is: of a static pod of this node, that is, one that a file gave, under the name the kubelet made of
-/// the manifest's and the node's.
-pub(super) fn component_of(sandbox: &cri::PodSandbox, node: &str) -> Option<ComponentId> {
+/// the manifest's and the node's. The node may have had another name when the pod was made.
+pub(super) fn component_of(sandbox: &cri::PodSandbox, nodes: &[String]) -> Option<ComponentId> {
     if sandbox.annotations.get(SOURCE).map(String::as_str) != Some("file") {
         return None;
     }
-    let name = sandbox.labels.get(POD_NAME)?.strip_suffix(node)?.strip_suffix('-')?;
+    let of_node = |node: &String| sandbox.labels.get(POD_NAME)?.strip_suffix(node.as_str())?.strip_suffix('-');
+    let name = nodes.iter().find_map(of_node)?;
     let namespace = sandbox.labels.get(POD_NAMESPACE)?;
     (component::is_dns_name(name) && component::is_dns_name(namespace)).then(|| ComponentId::new(namespace, name))
 }
@@ -69,11 +70,11 @@ pub(super) fn component_of(sandbox: &cri::PodSandbox, node: &str) -> Option<Comp
 pub(super) fn latest_containers(
     sandboxes: &[cri::PodSandbox],
     containers: Vec<cri::Container>,
-    node: &str,
+    nodes: &[String],
 ) -> Vec<Latest> {
     let mut latest: BTreeMap<(String, String), (u32, i64, Latest)> = BTreeMap::new();
     for container in containers {
-        let ours = |s: &&cri::PodSandbox| s.id == container.pod_sandbox_id && component_of(s, node).is_some();
+        let ours = |s: &&cri::PodSandbox| s.id == container.pod_sandbox_id && component_of(s, nodes).is_some();
         if sandboxes.iter().find(ours).is_none() {
             continue;
         }
@@ -175,13 +176,13 @@ pub(super) fn assemble(
     latest: &[Latest],
     details: &HashMap<String, Details>,
     work: &HashMap<String, Work>,
-    node: &str,
+    nodes: &[String],
 ) -> Seen {
     let mut pods: Vec<PodRun> = sandboxes
         .iter()
         .filter_map(|sandbox| {
             Some(PodRun {
-                component: component_of(sandbox, node)?,
+                component: component_of(sandbox, nodes)?,
                 uid: sandbox.labels.get(POD_UID)?.clone(),
                 sandbox: sandbox.id.clone(),
                 created: clock::of_nanoseconds(sandbox.created_at),
@@ -308,7 +309,7 @@ mod tests {
     #[test]
     fn the_four_of_a_kubeadm_node_are_seen_with_their_containers() {
         let sandboxes = sandboxes();
-        let latest = latest_containers(&sandboxes, containers("containers.json"), "vm");
+        let latest = latest_containers(&sandboxes, containers("containers.json"), &["vm".to_owned()]);
         let running = |container: &Latest| {
             let status = cri::ContainerStatus {
                 id: container.id.clone(),
@@ -320,7 +321,7 @@ mod tests {
             (container.id.clone(), details_of(answer, container.state).unwrap())
         };
         let details = latest.iter().map(running).collect();
-        let seen = assemble(&sandboxes, &latest, &details, &HashMap::new(), "vm");
+        let seen = assemble(&sandboxes, &latest, &details, &HashMap::new(), &["vm".to_owned()]);
         let names: Vec<String> = seen.pods.iter().map(|pod| pod.component.to_string()).collect();
         assert_eq!(names, ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"]);
         let etcd = &seen.pods[0];
@@ -331,10 +332,17 @@ mod tests {
         assert!(matches!(etcd.containers[0].state, ContainerState::Running { .. }));
         assert_eq!(seen.newest_from_api, None);
 
-        assert_eq!(assemble(&sandboxes, &latest, &details, &HashMap::new(), "other").pods, [], "another node's name");
+        assert_eq!(
+            assemble(&sandboxes, &latest, &details, &HashMap::new(), &["other".to_owned()]).pods,
+            [],
+            "another node's name"
+        );
+        let both = ["renamed".to_owned(), "vm".to_owned()];
+        let pods = assemble(&sandboxes, &latest, &details, &HashMap::new(), &both).pods;
+        assert_eq!(pods, seen.pods, "the node was renamed, and its pods have the name from before");
         let mut from_api = sandboxes.clone();
         from_api[1].annotations.insert(SOURCE.into(), "api".into());
-        let seen = assemble(&from_api, &latest, &details, &HashMap::new(), "vm");
+        let seen = assemble(&from_api, &latest, &details, &HashMap::new(), &["vm".to_owned()]);
         assert_eq!(seen.pods.len(), 3, "what an API server gave is no static pod");
         assert_eq!(seen.newest_from_api, Some(clock::of_nanoseconds(from_api[1].created_at)));
     }
@@ -345,7 +353,7 @@ mod tests {
         let containers = containers("cri-ps-crashloop.json");
         let scheduler = containers.iter().find(|c| c.metadata.as_ref().unwrap().name == "kube-scheduler").unwrap();
         sandboxes[3].id.clone_from(&scheduler.pod_sandbox_id);
-        let latest = latest_containers(&sandboxes, containers, "vm");
+        let latest = latest_containers(&sandboxes, containers, &["vm".to_owned()]);
         assert_eq!(latest.len(), 1, "the others' sandboxes are not there");
         assert_eq!((latest[0].name.as_str(), latest[0].attempt), ("kube-scheduler", 4));
     }

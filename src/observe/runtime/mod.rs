@@ -63,8 +63,8 @@ pub(super) struct Runtime {
 pub(super) struct Wanted<'a> {
     /// `unix://…`, or why there is none.
     pub(super) endpoint: Result<&'a str, String>,
-    /// The node's name.
-    pub(super) node: &'a str,
+    /// The names that the node has and had.
+    pub(super) nodes: &'a [String],
     /// References of images.
     pub(super) images: BTreeSet<String>,
     /// For all of it.
@@ -82,7 +82,7 @@ impl Runtime {
             Err(sentence) => return (Err(Symptom::new(SymptomKind::NoMeans, sentence)), BTreeMap::new()),
         };
         let images = images(channel.clone(), Arc::clone(&self.images), wanted.images, wanted.deadline);
-        let pods = timeout(wanted.deadline, self.pods(channel, wanted.node));
+        let pods = timeout(wanted.deadline, self.pods(channel, wanted.nodes));
         let (pods, images) = tokio::join!(pods, images);
         let pods = match pods {
             Ok(pods) => pods.map_err(|sentence| Symptom::new(SymptomKind::Broken, sentence)),
@@ -139,7 +139,7 @@ impl Runtime {
         Ok(channel)
     }
 
-    async fn pods(&mut self, channel: Channel, node: &str) -> Result<Seen, String> {
+    async fn pods(&mut self, channel: Channel, nodes: &[String]) -> Result<Seen, String> {
         let mut client = RuntimeServiceClient::new(channel).max_decoding_message_size(MAX_ANSWER);
         let mut other = client.clone();
         let (sandboxes, containers) = tokio::join!(
@@ -148,11 +148,11 @@ impl Runtime {
         );
         let sandboxes = sandboxes.map_err(|status| refused("ListPodSandbox", &status))?.into_inner().items;
         let containers = containers.map_err(|status| refused("ListContainers", &status))?.into_inner().containers;
-        let latest = latest_containers(&sandboxes, containers, node);
+        let latest = latest_containers(&sandboxes, containers, nodes);
         self.containers.retain(|id, _| latest.iter().any(|container| container.id == *id));
         self.learn(&client, &latest).await?;
         let work = self.watch().await;
-        Ok(assemble(&sandboxes, &latest, &self.containers, &work, node))
+        Ok(assemble(&sandboxes, &latest, &self.containers, &work, nodes))
     }
 
     /// Looks at what every running container's process is at. What cannot be seen is left out.
@@ -288,7 +288,7 @@ mod tests {
     use super::*;
 
     fn wanted<'a>(endpoint: &'a str, deadline: Duration) -> Wanted<'a> {
-        Wanted { endpoint: Ok(endpoint), node: "vm", images: ["i:1".to_owned()].into(), deadline }
+        Wanted { endpoint: Ok(endpoint), nodes: &[], images: ["i:1".to_owned()].into(), deadline }
     }
 
     #[tokio::test]

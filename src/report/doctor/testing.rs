@@ -164,6 +164,7 @@ impl Scene {
                 kubelet_files: Vec::new(),
                 kubelet_cgroups: None,
                 resolv_conf: None,
+                next_manifests: None,
                 watching: Ok(()),
             },
             places: Directories {

@@ -153,6 +153,14 @@ async fn what_holds_no_pod_is_replaced_before_the_kubelet_looks_and_kept() -> Re
         let history = stage.node.lastgood(&["history", component.name()]).await?.success()?;
         ensure!(history.contains(ruin.called), "the history does not know that it {}:\n{history}", ruin.called);
     }
+    // Q16. What decodes, and the kubelet's own line refuses: back before the kubelet's scan ends the pod.
+    let (component, before) = (Component::Scheduler, sandbox(&stage.node, Component::Scheduler).await?);
+    let good = stage.manifest(component)?;
+    stage.write(&component.file(), &good.replace("spec:\n", "spec:\n  restartPolicy: Sometimes\n"))?;
+    stage.back(component, &good).await.context("what the kubelet refuses")?;
+    stage.told("the kubelet refuses it").await?;
+    stage.steady_on(component, 1).await?;
+    ensure!(sandbox(&stage.node, component).await? == before, "another sandbox stands:\n{}", stage.story());
     // The kubelet still listens: a changed manifest has it start another pod, without a restart of the kubelet.
     let before = running(&stage.node, Component::Scheduler).await?;
     stage.add_flag(Component::Scheduler, "--v=3")?;
@@ -166,7 +174,8 @@ async fn what_holds_no_pod_is_replaced_before_the_kubelet_looks_and_kept() -> Re
 /// does not run it.
 #[tokio::test]
 async fn q16_what_the_kubelet_refuses_comes_back_when_it_has_shown_that() -> Result<()> {
-    let stage = Stage::with(&format!("{QUICK}{PATIENT}")).await?;
+    // On a host whose log of the kubelet cannot be read.
+    let stage = Stage::with(&format!("{QUICK}{PATIENT}[kubelet]\nlog = [\"true\"]\n")).await?;
     let cut = |text: &str| Ok(text[..text.find("spec:\n").context("no spec")? + "spec:\n".len()].to_owned());
     let other = |text: &str| Ok(text.replace("apiVersion: v1\n", "apiVersion: apps/v1\n").replace("Pod", "Deployment"));
     type Ruins = fn(&str) -> Result<String>;
