@@ -281,7 +281,7 @@ fn manifests(
             true => Found { value: MANIFESTS.into(), from: Source::WellKnown },
             false => said.clone(),
         });
-    let next = (before.value != said.value).then(|| NextManifests { dir: said.value, named_by });
+    let next = (before.value != said.value).then_some(NextManifests { dir: said.value, named_by });
     (before, next)
 }
 
