@@ -9,7 +9,7 @@ use super::draft::{DataTrust, Draft};
 use super::generations::prove;
 use super::replacement::Flow;
 use super::{
-    begin, change_set, generations, interrupted, probation, replacement, stall, targets, undecoded, withheld,
+    begin, change_set, generations, interrupted, probation, refused, replacement, stall, targets, undecoded, withheld,
     wrong_data,
 };
 use crate::model::component_state::{Probation, Purpose, Until};
@@ -81,7 +81,7 @@ fn here(draft: &mut Draft<'_>, id: &ComponentId, file: &Arc<ManifestFile>) {
             draft.enter(id, ComponentState::Steady { good }, "the files are as they were");
         }
         ComponentState::Unread { candidate, good, age } if number == candidate => {
-            unread(draft, id, candidate, good, age)
+            unread(draft, id, candidate, good, age, file)
         }
         ComponentState::Unread { good, .. } => changed(draft, id, number, good, file),
         ComponentState::Probation(p) if number == p.candidate => probation::step(draft, id, p, file),
@@ -239,9 +239,13 @@ fn changed(draft: &mut Draft<'_>, id: &ComponentId, number: u32, good: u32, file
 }
 
 /// A changed configuration file that no process has read proves nothing.
-fn unread(draft: &mut Draft<'_>, id: &ComponentId, candidate: u32, good: u32, age: Duration) {
+fn unread(draft: &mut Draft<'_>, id: &ComponentId, candidate: u32, good: u32, age: Duration, file: &ManifestFile) {
     let credit = draft.credit();
     let read = draft.assessment(id).is_some_and(|a| a.reads == Reads::All || a.crash.is_some());
+    if refused::by_the_kubelet(draft, file).is_some() {
+        let trial = ComponentState::Probation(Probation::begin(candidate, good));
+        return draft.enter(id, trial, "the kubelet has read the manifest, and refuses it");
+    }
     if read {
         let trial = Probation { age: Duration::ZERO, ..Probation::begin(candidate, good) };
         let crashes = draft.assessment(id).and_then(|a| a.crash.as_ref()).map_or(0, |crash| crash.count);
