@@ -45,7 +45,6 @@ pub(super) fn step(draft: &mut Draft<'_>, id: &ComponentId, mut trial: Probation
     }
     // Known before the kubelet ends the pod that runs.
     if let Some(why) = refused::by_the_kubelet(draft, file) {
-        refused::keep_what_runs(draft, id, trial.good);
         return fail(draft, id, &trial, Fault::Refused(why));
     }
     let Some(assessment) = draft.assessment(id) else { return };

@@ -5,9 +5,8 @@ use std::time::Duration;
 
 use super::draft::Draft;
 use super::pods;
-use crate::model::ComponentId;
-use crate::model::memory::Deployed;
 use crate::model::observation::ManifestFile;
+use crate::model::{ComponentId, Generation};
 
 /// Why the kubelet refuses what is in a file now, by its own log line about that file since the file changed. A line without a
 /// time may be about an earlier content, and proves nothing.
@@ -19,14 +18,12 @@ pub(super) fn by_the_kubelet(draft: &Draft<'_>, file: &ManifestFile) -> Option<S
     Some(format!("the kubelet refuses it: {}", line.why))
 }
 
-/// The kubelet has not taken the candidate: the process that runs is of the generation before, and that one has been deployed
-/// since before the process started (Q5). Otherwise its manifest, put back, would count as a change that no process has read,
-/// and a kubelet that has nothing to do as one that does not respond.
-pub(super) fn keep_what_runs(draft: &mut Draft<'_>, id: &ComponentId, good: u32) {
-    let started = pods::running(draft, id).map(|(_, started)| started).min();
-    let Some(changed) = started.and_then(|started| started.checked_sub(Duration::from_secs(1)).ok()) else { return };
-    let Some(record) = draft.record_mut(id) else { return };
-    if let Some(digest) = record.generations.get(&good).map(|generation| generation.digest) {
-        record.deployed = Some(Deployed { digest, changed });
-    }
+/// Whether the kubelet refused this generation of a file, and a pod from before it still runs: what is put back is what runs
+/// (Q5), and waiting for another pod would end in stopping what serves (Q8).
+pub(super) fn runs_the_one_before(draft: &Draft<'_>, id: &ComponentId, failed: &Generation) -> bool {
+    let Some(log) = draft.scene.seen.kubelet.log() else { return false };
+    let of_file = |path: &std::path::PathBuf| path.file_name().is_some_and(|name| name == failed.file_name.as_str());
+    let since = failed.first_seen.checked_sub(Duration::from_secs(5)).unwrap_or(failed.first_seen);
+    let refused = log.refused.iter().any(|(path, line)| of_file(path) && line.at.is_some_and(|at| at >= since));
+    refused && pods::running(draft, id).next().is_some() && pods::runs_of(draft, id).all(|run| run.created < since)
 }

@@ -18,7 +18,7 @@ use super::kubelet::{has_reacted, kubelet_started_since, may_restart_kubelet, pa
 use super::pods::{hasten, ready_sandboxes, runs, runs_of};
 use super::stop_apiserver::{self, Progress};
 use super::targets::{data_of, fallback};
-use super::{change_set, generations, inhibitors, kubelet, suspension, undecoded, wrong_data};
+use super::{change_set, generations, inhibitors, kubelet, refused, suspension, undecoded, wrong_data};
 use crate::model::component_state::{
     Initiator, KubeletRestarted, Method, Probation, Replacement, SeenInPlace, Stage, Startup, Until,
 };
@@ -343,7 +343,8 @@ fn await_serving(
     // for that would end in stopping what serves (Q8).
     let failed = r.from().and_then(|from| draft.record(id)?.generations.get(&from));
     let only_files = r.method == Method::Rename && failed.is_some_and(|failed| failed.pod_digest == to.pod_digest);
-    let reads = only_files || matches!(assessment.reads, Reads::All | Reads::CannotTell { .. });
+    let untouched = failed.is_some_and(|failed| refused::runs_the_one_before(draft, id, failed));
+    let reads = only_files || untouched || matches!(assessment.reads, Reads::All | Reads::CannotTell { .. });
     if good_stands && assessment.serving && reads && serves_its_data(draft, id, r) {
         finish(draft, id, r);
         return Flow::Done;

@@ -164,7 +164,7 @@ async fn what_holds_no_pod_is_replaced_before_the_kubelet_looks_and_kept() -> Re
     // The kubelet still listens: a changed manifest has it start another pod, without a restart of the kubelet.
     let before = running(&stage.node, Component::Scheduler).await?;
     stage.add_flag(Component::Scheduler, "--v=3")?;
-    stage.steady_on(Component::Scheduler, 2).await?;
+    stage.steady_on(Component::Scheduler, 3).await?;
     ensure!(running(&stage.node, Component::Scheduler).await? != before, "the kubelet listens no more");
     ensure!(!stage.story().contains("the kubelet is restarted"), "{}", stage.story());
     stage.the_same_after_a_restart().await
@@ -421,7 +421,7 @@ async fn n11_t11_dot_files_and_files_that_are_nobodys_are_untouched() -> Result<
     }
     // A change elsewhere goes its way beside them, so the agent has looked at them more than once.
     stage.add_flag(Component::Scheduler, "--v=3")?;
-    stage.steady_on(Component::Scheduler, 2).await?;
+    stage.steady_on(Component::Scheduler, 3).await?;
     for (name, text) in strays {
         ensure!(stage.node.manifest_text(name)? == text, "{name} was touched");
         ensure!(kept(&stage.node, name)?.is_empty(), "{name} was copied away");
