@@ -421,7 +421,7 @@ async fn n11_t11_dot_files_and_files_that_are_nobodys_are_untouched() -> Result<
     }
     // A change elsewhere goes its way beside them, so the agent has looked at them more than once.
     stage.add_flag(Component::Scheduler, "--v=3")?;
-    stage.steady_on(Component::Scheduler, 3).await?;
+    stage.steady_on(Component::Scheduler, 2).await?;
     for (name, text) in strays {
         ensure!(stage.node.manifest_text(name)? == text, "{name} was touched");
         ensure!(kept(&stage.node, name)?.is_empty(), "{name} was copied away");
