@@ -203,7 +203,7 @@ fn is_about_a_file(message: &Message, files: &BTreeSet<String>) -> bool {
     parts.map(|part| part.trim_end_matches('.')).any(|part| files.contains(part))
 }
 
-/// The flags whose values are directories of data: nobody's mistake is told from an absent mount there (Q2).
+/// The flags whose values are directories of data: a mistake looks like an absent mount there (Q2).
 const OF_DATA: [&str; 2] = ["data-dir", "wal-dir"];
 
 /// The files that flags name and that the known-good generation does not read.

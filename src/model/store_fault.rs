@@ -76,7 +76,7 @@ impl Database {
 }
 
 impl StoreFault {
-    /// Whether etcd refuses to start over the data; of the others it makes damage of its own.
+    /// Whether etcd refuses to start over the data; over the others it starts, and damages them further.
     pub fn prevents_start(&self) -> bool {
         !matches!(self.kind, FaultKind::WalBehind { .. })
     }

@@ -327,7 +327,7 @@ fn node_name(settings: &Settings, flags: &Flags) -> Found<String> {
     Found { value: found.value.trim().to_ascii_lowercase(), from: found.from }
 }
 
-/// The addresses that the kubelet is told to give this node, and the file or program that says so.
+/// The addresses that a flag of the kubelet gives this node, and the file or program that says so.
 pub(super) fn node_ip(flags: &Flags) -> Option<(String, PathBuf)> {
     let found = flags.get("node-ip")?;
     let from = match found.from {

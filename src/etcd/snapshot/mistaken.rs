@@ -12,6 +12,8 @@ use std::io::{self, Read as _};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
+use nix::errno::Errno;
+use nix::unistd::{Whence, lseek};
 use sha2::{Digest as _, Sha256};
 
 use super::bytes::{SECTOR, TRAILER};
@@ -28,6 +30,10 @@ const MANY: u64 = 8;
 const VERY_MANY: u64 = 2000;
 /// Zeroes at the end that no page has.
 const LONG: u64 = 16 << 10;
+/// So many bytes of zeroes are read at most: a second of a fast disk.
+const SCANNED: u64 = 1 << 30;
+/// So many written parts of a file are told apart: a database that was copied with its holes has some.
+const EXTENTS: usize = 4096;
 
 /// A file that is something else than a snapshot.
 #[derive(Debug, thiserror::Error)]
@@ -157,20 +163,55 @@ fn kept_with(path: &Path) -> Option<PathBuf> {
     Some(path.with_file_name(snapshot))
 }
 
-/// From where on a file holds nothing but zeroes.
+/// From where on a file holds nothing but zeroes. Holes are not read: a file may claim any size. Where more zeroes than
+/// [`SCANNED`] are written, nothing is said of them.
 fn zeroes_from(file: &File, length: u64) -> io::Result<u64> {
-    let mut end = length;
+    let mut left = SCANNED;
     let mut piece = vec![0; PIECE];
-    while end > 0 {
-        let start = end.saturating_sub(PIECE as u64);
-        let piece = piece.get_mut(..(end - start) as usize).unwrap_or_default();
-        file.read_exact_at(piece, start)?;
-        if let Some(last) = piece.iter().rposition(|byte| *byte != 0) {
-            return Ok(start + last as u64 + 1);
+    for (begin, end) in extents(file, length)?.into_iter().rev() {
+        let mut end = end;
+        while end > begin {
+            let start = begin.max(end.saturating_sub(PIECE as u64));
+            let piece = piece.get_mut(..(end - start) as usize).unwrap_or_default();
+            file.read_exact_at(piece, start)?;
+            if let Some(last) = piece.iter().rposition(|byte| *byte != 0) {
+                return Ok(start + last as u64 + 1);
+            }
+            left = left.saturating_sub(end - start);
+            if left == 0 {
+                return Ok(length);
+            }
+            end = start;
         }
-        end = start;
     }
     Ok(0)
+}
+
+/// The parts of a file that are written, in order. What is behind the first [`EXTENTS`] of them counts as one.
+fn extents(file: &File, length: u64) -> io::Result<Vec<(u64, u64)>> {
+    let mut found = Vec::new();
+    let mut at = 0;
+    while at < length {
+        let begin = match seek(file, at, Whence::SeekData) {
+            Ok(begin) => begin,
+            // No data behind here.
+            Err(Errno::ENXIO) => break,
+            // A file system that knows no holes.
+            Err(_) => at,
+        };
+        let end = seek(file, begin, Whence::SeekHole).unwrap_or(length).min(length);
+        let end = if found.len() + 1 < EXTENTS && end > begin { end } else { length };
+        found.push((begin, end));
+        at = end;
+    }
+    // The position is where the next reader begins.
+    seek(file, 0, Whence::SeekSet)?;
+    Ok(found)
+}
+
+fn seek(file: &File, at: u64, whence: Whence) -> nix::Result<u64> {
+    let at = i64::try_from(at).map_err(|_| Errno::EOVERFLOW)?;
+    lseek(file, at, whence).map(|found| u64::try_from(found).unwrap_or(0))
 }
 
 /// Whether what follows a database is its SHA-256.

@@ -159,3 +159,18 @@ fn what_is_damaged_and_nothing_else_is_said_as_before() {
     let raw = victim.named("a.db", &victim.whole[..victim.whole.len() - 32], RawCopy::Refuse).unwrap_err();
     assert!(matches!(raw, Rejected::NoTrailer { .. }), "{raw}");
 }
+
+/// A hole of any size is not read: this takes as long as the head of the file.
+#[test]
+fn zeroes_that_nobody_wrote_are_found_without_reading_them() {
+    let victim = Victim::new();
+    let path = victim.path().with_file_name("holes.db");
+    for (head, has_data) in [(&b""[..], false), (&victim.whole[..3 * PAGE], true)] {
+        fs::write(&path, head).unwrap();
+        fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(4 << 40).unwrap();
+        let rejected = verify(&path, RawCopy::Allow, &mut |_, _| {}).unwrap_err();
+        let Rejected::Mistaken(mistaken) = rejected else { panic!("{rejected}") };
+        let is = if has_data { matches!(mistaken.is, Is::ZeroesFrom(_)) } else { mistaken.is == Is::Zeroes };
+        assert!(is, "{:?}", mistaken.is);
+    }
+}

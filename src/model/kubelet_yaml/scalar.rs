@@ -35,7 +35,7 @@ pub(super) fn resolve(tag: Option<&str>, value: &str, implicit: bool) -> Result<
         ("float", Scalar::Int(whole)) => Ok(Scalar::Float(whole as f64)),
         ("float", it @ Scalar::Float(_)) => Ok(it),
         ("null", Scalar::Null) => Ok(Scalar::Null),
-        // A time is text to whoever does not ask for a time.
+        // A time is text where no time is expected.
         ("timestamp", Scalar::Text(_)) if is_dated(value) => Ok(text()),
         ("bool" | "int" | "float" | "null" | "timestamp", _) => Err(refused(tag)),
         // A tag that nobody knows changes nothing.
