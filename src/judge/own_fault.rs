@@ -18,6 +18,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use crate::model::klog;
 use crate::model::observation::{ContainerRun, ContainerState};
 use crate::model::verdict::OwnFault;
 use crate::model::{ClosureFile, Manifest};
@@ -66,7 +67,7 @@ fn last_message(line: &str) -> Option<Message> {
     if line.starts_with('{') {
         return json(line);
     }
-    if let Some((severity, text)) = klog(line) {
+    if let Some((severity, text)) = klog::split(line) {
         // klog.Fatal ends the process; of errors only the one that the command ended with does.
         return match text.strip_prefix("\"command failed\" err=") {
             Some(error) => Some(Message::plain(error.trim_matches('"'))),
@@ -76,14 +77,6 @@ fn last_message(line: &str) -> Option<Message> {
     let about_flags = ABOUT_FLAGS.iter().any(|words| line.contains(words));
     let text = line.strip_prefix("Error: ").or_else(|| line.strip_prefix("error: ")).unwrap_or(line);
     Some(Message { about_flags, ..Message::plain(text) })
-}
-
-/// The severity and the text of an E or F line of klog.
-fn klog(line: &str) -> Option<(char, &str)> {
-    let severity = line.chars().next().filter(|first| matches!(first, 'I' | 'W' | 'E' | 'F'))?;
-    line.get(1..5).filter(|day| day.bytes().all(|byte| byte.is_ascii_digit()))?;
-    let (_, text) = line.split_once("] ")?;
-    Some((severity, text))
 }
 
 /// A line of zap's, which may be cut at its end.

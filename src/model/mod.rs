@@ -25,6 +25,7 @@ pub mod file_fault;
 pub mod format;
 pub mod generation;
 pub mod inhibitor;
+pub mod klog;
 pub mod kubelet_log;
 pub mod kubelet_probe;
 mod kubelet_yaml;

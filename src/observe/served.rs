@@ -27,7 +27,7 @@ pub(super) struct Shown {
 
 /// Where a component shows its certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct TlsTarget {
     address: Address,
     security: Security,
 }
@@ -41,7 +41,7 @@ pub(super) struct Served {
 
 #[derive(Debug)]
 struct Looking {
-    place: Place,
+    place: TlsTarget,
     shown: Arc<Mutex<Option<Shown>>>,
     /// Ends with this value.
     _task: JoinSet<()>,
@@ -72,18 +72,18 @@ impl Served {
 }
 
 /// Where this question is asked by TLS.
-fn place(ask: &ProbeSpec) -> Option<Place> {
+fn place(ask: &ProbeSpec) -> Option<TlsTarget> {
     let (address, security) = match &ask.how {
         ProbeKind::Http { get, .. } => (&get.address, &get.security),
         ProbeKind::EtcdAlone(way) => (&way.address, &way.security),
         _ => return None,
     };
     let tls = matches!(security, Security::Tls { .. });
-    tls.then(|| Place { address: address.clone(), security: security.clone() })
+    tls.then(|| TlsTarget { address: address.clone(), security: security.clone() })
 }
 
 impl Looking {
-    fn start(place: Place, timeout: Duration) -> Self {
+    fn start(place: TlsTarget, timeout: Duration) -> Self {
         let shown = Arc::default();
         let mut task = JoinSet::new();
         task.spawn(keep_looking(place.clone(), Arc::clone(&shown), timeout));
@@ -91,7 +91,7 @@ impl Looking {
     }
 }
 
-async fn keep_looking(place: Place, shown: Arc<Mutex<Option<Shown>>>, timeout: Duration) {
+async fn keep_looking(place: TlsTarget, shown: Arc<Mutex<Option<Shown>>>, timeout: Duration) {
     let mut ticks = tokio::time::interval(INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {

@@ -3,6 +3,8 @@
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
+use crate::model::klog;
+
 /// A line of the kubelet's unit.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Line<'l> {
@@ -47,11 +49,7 @@ impl Entry {
     }
 
     fn of_text(text: &str) -> Option<Self> {
-        let severity = text.chars().next().filter(|c| "IWEF".contains(*c))?;
-        if !text.get(1..5)?.bytes().all(|byte| byte.is_ascii_digit()) {
-            return None;
-        }
-        let (_, rest) = text.split_once("] ")?;
+        let (severity, rest) = klog::split(text)?;
         let Some((message, mut rest)) = unquoted(rest) else {
             return Some(Self { severity, message: rest.trim().to_owned(), pairs: Vec::new() });
         };

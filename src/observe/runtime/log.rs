@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use crate::model::klog;
 use crate::observe::file;
 
 /// How much of the end of a log is read: a Go panic with its stacks fits, and a usage text with the mistake before it.
@@ -68,18 +69,12 @@ fn without_usage(lines: &[String]) -> Vec<&String> {
     let is_spoken = |line: &&String| {
         usage = match line.trim_start() {
             text if text.to_ascii_lowercase().starts_with("usage") => true,
-            text if text.starts_with('{') || is_klog(text) => false,
+            text if text.starts_with('{') || klog::severity(text).is_some() => false,
             _ => usage,
         };
         !usage
     };
     lines.iter().filter(is_spoken).collect()
-}
-
-/// A line of klog: its severity, then month and day.
-fn is_klog(line: &str) -> bool {
-    let day = |day: &str| day.bytes().all(|byte| byte.is_ascii_digit());
-    line.starts_with(['I', 'W', 'E', 'F']) && line.get(1..5).is_some_and(day)
 }
 
 /// klog's E and F lines, zap's levels, a panic, and what the flag libraries of Go say of a mistake.
@@ -88,7 +83,7 @@ fn names_an_error(line: &str) -> bool {
     const FLAGS: [&str; 4] =
         ["flag provided but not defined", "unknown flag", "unknown shorthand flag", "invalid value \""];
     let text = line.trim_start();
-    is_klog(text) && text.starts_with(['E', 'F'])
+    matches!(klog::severity(text), Some('E' | 'F'))
         || LEVELS.iter().any(|level| text.contains(level))
         || FLAGS.iter().any(|flag| text.contains(flag))
         || text.starts_with("panic:")
