@@ -264,7 +264,8 @@ impl Agent {
             }
         }
         let members = self.observer.etcd_members();
-        self.features.after_pass(PassEnd { seen: &seen, memory: &self.memory, member: members.first() });
+        let member = members.first();
+        self.features.after_pass(PassEnd { seen: &seen, judged: &judged, memory: &self.memory, member });
         self.pace = Pace::of(&self.memory, &seen);
         self.figures.etcd =
             seen.etcd.iter().map(|(id, said)| (id.clone(), (said, seen.growth.get(id)).into())).collect();

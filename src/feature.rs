@@ -17,9 +17,10 @@ use tokio::sync::mpsc;
 use crate::config::Settings;
 use crate::config::keys::Key;
 use crate::model::check::Check;
+use crate::model::hook::HookView;
 use crate::model::memory::Machine;
 use crate::model::notice::FeatureNotice;
-use crate::model::{Event, Memory, Observation, Snapshots};
+use crate::model::{Event, Judgement, Memory, Observation, Snapshots};
 use crate::observe::LocalMember;
 
 /// Events of features that wait to be reported.
@@ -38,6 +39,8 @@ pub fn inbox() -> (Inbox, mpsc::Receiver<Event>) {
 pub struct PassEnd<'a> {
     /// What the pass saw.
     pub seen: &'a Observation,
+    /// How it was judged.
+    pub judged: &'a Judgement,
     /// What lastgood knows after it.
     pub memory: &'a Memory,
     /// The etcd member of this node, and how it is asked.
@@ -49,6 +52,8 @@ pub struct PassEnd<'a> {
 pub struct View {
     /// The snapshots of this node's etcd; nothing if it runs no etcd.
     pub snapshots: Option<Snapshots>,
+    /// The command that notifies people; nothing where none is configured.
+    pub hook: Option<HookView>,
 }
 
 /// A feature that runs.

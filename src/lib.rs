@@ -18,6 +18,7 @@
 //!  ops                                       what a command does over time: the service, following a request, a restore
 //!  agent    control                          the loop; the socket that the command line talks to
 //!  report                                    status, explain, doctor, history, metrics: one value each, and its printers
+//!  hook                                      notifies people with a configured command
 //!  snapshots                                 copies of etcd's data: taken, verified, kept, uploaded, bundled with the node's files
 //!  feature                                   the interface of a capability with background tasks
 //!  observe  act  record  │  judge  decide    reads the node; changes it; remembers  │  functions of values, without I/O
@@ -80,6 +81,7 @@ pub mod cri;
 pub mod decide;
 pub mod etcd;
 pub mod feature;
+pub mod hook;
 pub mod journal;
 pub mod judge;
 pub mod model;

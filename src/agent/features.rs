@@ -6,6 +6,7 @@ use tokio::sync::mpsc;
 use crate::config::keys::{self, Key};
 use crate::config::{Keys, Settings};
 use crate::feature::{Feature, PassEnd, Registration, View, inbox};
+use crate::hook;
 use crate::model::check::Check;
 use crate::model::memory::Machine;
 use crate::model::notice::FeatureNotice;
@@ -13,7 +14,7 @@ use crate::model::{Event, Memory};
 use crate::snapshots;
 
 /// Every feature. A new one is a room and a line here.
-const FEATURES: &[Registration] = &[snapshots::REGISTRATION];
+const FEATURES: &[Registration] = &[snapshots::REGISTRATION, hook::REGISTRATION];
 
 /// Every configuration key: those of the core, then those of each feature.
 pub const KEYS: Keys = Keys(&GROUPS);

@@ -7,14 +7,16 @@ use std::path::{Path, PathBuf};
 use super::{ConfigCommand, Exit, Failure, diff, out};
 use crate::agent::KEYS;
 use crate::config::migrate::{self, Migration};
-use crate::config::{Loaded, show};
+use crate::config::{Loaded, Settings, show};
+use crate::hook;
 
-pub(super) fn config(loaded: &Loaded, command: &ConfigCommand) -> Result<Exit, Failure> {
+pub(super) async fn config(loaded: &Loaded, command: &ConfigCommand) -> Result<Exit, Failure> {
     match command {
         ConfigCommand::Check => out::text(&check(loaded)),
         ConfigCommand::Show { output } => {
             out::text(&output.print(&show::for_machines(loaded), |_| show::as_toml(loaded))?)
         }
+        ConfigCommand::TestNotify => test_notify(&loaded.settings).await,
         ConfigCommand::Migrate { .. } | ConfigCommand::Example => without_settings(command, None),
     }
 }
@@ -24,10 +26,17 @@ pub(super) fn without_settings(command: &ConfigCommand, config: Option<&Path>) -
     match command {
         ConfigCommand::Migrate { file, dry_run } => migrate(config, file.as_deref(), *dry_run),
         ConfigCommand::Example => out::text(&crate::config::example(KEYS)),
-        ConfigCommand::Check | ConfigCommand::Show { .. } => {
+        ConfigCommand::Check | ConfigCommand::Show { .. } | ConfigCommand::TestNotify => {
             Err(Failure::failed("this command needs the configuration".to_owned()))
         }
     }
+}
+
+async fn test_notify(settings: &Settings) -> Result<Exit, Failure> {
+    let host = || nix::unistd::gethostname().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let node = settings.node_name.clone().unwrap_or_else(host);
+    hook::try_command(settings, &node).await.map_err(Failure::failed)?;
+    out::text(&format!("{} succeeded\n", settings.notify.command.join(" ")))
 }
 
 fn check(loaded: &Loaded) -> String {

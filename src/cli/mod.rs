@@ -308,6 +308,9 @@ pub enum ConfigCommand {
         #[arg(long)]
         dry_run: bool,
     },
+    /// Run notify.command once with a test message; exit code 1 when it fails
+    #[command(after_help = "EXAMPLES\n  lastgood config test-notify")]
+    TestNotify,
     /// Print the example file of the package
     #[command(hide = true)]
     Example,
@@ -408,7 +411,7 @@ async fn command(command: Command, loaded: Loaded) -> Result<Exit, Failure> {
         Command::Check { files, output } => check::check_files(settings, &files, output).await,
         Command::Doctor { output } => doctor::doctor(&loaded, output).await,
         Command::Metrics => metrics::metrics(settings).await,
-        Command::Config(config) => config::config(&loaded, &config),
+        Command::Config(config) => config::config(&loaded, &config).await,
         Command::FillSlots => slots::fill(settings),
         Command::RemovalNotice => Ok(removal::notice(settings)),
         Command::Etcd(command) => etcd::etcd(settings, command).await,

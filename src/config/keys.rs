@@ -34,6 +34,8 @@ pub enum Field {
     /// Found on the node when absent; checked by the function, which says what would be right.
     Found(fn(&str) -> Result<(), String>, At<Option<String>>),
     Words(At<Vec<String>>),
+    /// Like `Words`; an empty list runs nothing, and the program is an absolute path.
+    Command(At<Vec<String>>),
     Recipients(At<Vec<String>>),
     Mode(At<Mode>),
     Duplicates(At<Duplicates>),
@@ -319,7 +321,7 @@ impl Key {
             Field::Path(at) => quoted(&at(s).to_string_lossy()),
             Field::FoundPath(at) => quoted(&at(s).as_ref()?.to_string_lossy()),
             Field::Found(_, at) => quoted(at(s).as_ref()?),
-            Field::Words(at) | Field::Recipients(at) => {
+            Field::Words(at) | Field::Command(at) | Field::Recipients(at) => {
                 format!("[{}]", at(s).iter().map(|word| quoted(word)).collect::<Vec<_>>().join(", "))
             }
             Field::Mode(at) => quoted(match at(s) {
@@ -389,6 +391,14 @@ impl Key {
                 *at(settings) = Some(given.to_owned());
             }
             Field::Words(at) => *at(settings) = words(value)?,
+            Field::Command(at) => {
+                let none = value.as_array().is_some_and(|list| list.is_empty());
+                let words = if none { Vec::new() } else { words(value)? };
+                if let Some(program) = words.first() {
+                    path_of(program)?;
+                }
+                *at(settings) = words;
+            }
             Field::Recipients(at) => *at(settings) = recipients(value)?,
             Field::Mode(at) => {
                 *at(settings) = match text(value, "\"act\" or \"observe\"")? {
@@ -451,7 +461,10 @@ fn count(value: &DeValue<'_>, least: u32) -> Result<u32, String> {
 }
 
 fn path(value: &DeValue<'_>) -> Result<PathBuf, String> {
-    let given = text(value, "a path in quotes")?;
+    path_of(text(value, "a path in quotes")?)
+}
+
+fn path_of(given: &str) -> Result<PathBuf, String> {
     let path = Path::new(given);
     if !path.is_absolute() {
         return Err(format!("{given:?} is a relative path: write it from / on"));

@@ -64,6 +64,10 @@ pub const SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(30 * 60);
 /// Between two writes of the metrics: what Prometheus scrapes is rarely younger (its scrape_interval is 1 m by default, 15 s
 /// in its own example), and a verdict that changes is written at once.
 pub const METRICS_INTERVAL: Duration = Duration::from_secs(15);
+/// A page or a mail over a network that is slow, as it is in an outage.
+pub const NOTIFY_TIMEOUT: Duration = Duration::from_secs(30);
+/// What lastgood cures is cured sooner; kubeadm itself waits for 4 min for a control plane.
+pub const NOTIFY_UNHEALTHY_AFTER: Duration = Duration::from_secs(5 * 60);
 /// An object store that says nothing for this long has hung. A part of 5 MiB has to get there in it: 90 KB/s.
 pub const REMOTE_STALL: Duration = Duration::from_secs(60);
 /// A snapshot on its way there, and back to be compared: 8 GB at 5 MB/s, twice.
@@ -84,10 +88,22 @@ pub struct Settings {
     /// The snapshots of etcd's data.
     pub snapshots: Snapshots,
     pub metrics: Metrics,
+    pub notify: Notify,
     /// The node's name; found as the kubelet finds it when absent.
     pub node_name: Option<String>,
     /// The files that all of this was read from, in order.
     pub files: Vec<PathBuf>,
+}
+
+/// Whom lastgood notifies when something waits for a person.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notify {
+    /// The command; empty where nobody is notified.
+    pub command: Vec<String>,
+    /// For one run of it.
+    pub timeout: Duration,
+    /// What is unhealthy for so long waits for a person.
+    pub unhealthy_after: Duration,
 }
 
 /// Where things are.
@@ -281,6 +297,7 @@ impl Default for Settings {
                 },
             },
             metrics: Metrics { textfile: None, interval: METRICS_INTERVAL },
+            notify: Notify { command: Vec::new(), timeout: NOTIFY_TIMEOUT, unhealthy_after: NOTIFY_UNHEALTHY_AFTER },
             node_name: None,
             files: Vec::new(),
         }

@@ -147,6 +147,7 @@ mod tests {
             let value = match default.as_deref() {
                 Some("\"act\"") => "\"observe\"".to_owned(),
                 Some("\"move-out\"" | "\"restart\"") => "\"report\"".to_owned(),
+                Some("[]") if key.name == "notify.command" => "[\"/bin/true\"]".to_owned(),
                 Some("[]") => "[\"age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p\"]".to_owned(),
                 Some(list) if list.starts_with('[') => "[\"true\"]".to_owned(),
                 Some(number) if number.parse::<u32>().is_ok() => "77".to_owned(),

@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::doctor::{Check, CheckResult};
-use super::document::List;
+use crate::model::document::List;
 use crate::model::environment::{Validity, second};
 use crate::model::observation::ImagePresence;
 use crate::model::predictions::Kubelets;

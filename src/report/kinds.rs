@@ -10,13 +10,14 @@ mod schemas;
 mod valid;
 
 use super::certificates::Certificates;
-use super::document::{Document, List};
 use super::{
     Doctor, EtcdView, Explanation, History, ManifestCheck, Planned, Sizing, Snapshot, SnapshotList, SnapshotRow,
     Status, Unpacked,
 };
 use crate::config::show::Configuration;
 use crate::etcd::restore;
+use crate::model::document::{Document, List};
+use crate::model::hook::Message;
 
 /// Gives each type its kind, and the tests the schema of each: a kind without a schema does not compile.
 macro_rules! kinds {
@@ -46,6 +47,7 @@ kinds! {
     "SnapshotList": SnapshotList,
     "SnapshotContents": Snapshot,
     "Unpacked": Unpacked,
+    "Notification": Message,
     "RestorePlan": restore::Plan,
     "Restored": restore::Restored,
 }

@@ -25,7 +25,6 @@ pub mod certificates;
 pub mod check;
 pub mod counters;
 pub mod doctor;
-pub mod document;
 pub mod etcd;
 pub mod explain;
 #[cfg(test)]
@@ -51,13 +50,13 @@ mod testing;
 mod tests;
 pub mod text;
 
+pub use crate::model::document::{API_VERSION, List};
 pub use crate::report::input::{Agent, Process, ReportInput};
 pub use bundle::Unpacked;
 pub use certificates::Certificates;
 pub use check::ManifestCheck;
 pub use counters::Counters;
 pub use doctor::{Doctor, Examined};
-pub use document::{API_VERSION, List};
 pub use etcd::EtcdView;
 pub use explain::Explanation;
 pub use history::{GenerationRow, History};

@@ -6,7 +6,6 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::doctor::Check;
-use super::document::{Document, Versioned};
 use super::input::Process;
 use super::status::Overall;
 use super::table::{lines, table};
@@ -14,6 +13,7 @@ use super::{Doctor, Explanation, GenerationRow, History, Status};
 use crate::config::duration::roughly;
 use crate::model::Event;
 use crate::model::clock::between;
+use crate::model::document::{Document, Versioned};
 use crate::model::policy::Mode;
 
 /// How a value is printed.

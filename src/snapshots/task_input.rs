@@ -22,7 +22,7 @@ pub struct TaskInput {
 impl TaskInput {
     /// What a pass found, and when the member's last answer from the data on record came, on the boot clock.
     pub(super) fn of(pass: PassEnd<'_>) -> (Self, Option<Duration>) {
-        let PassEnd { seen, memory, member } = pass;
+        let PassEnd { seen, memory, member, .. } = pass;
         let status = member.and_then(|member| seen.etcd.get(&member.component));
         let kubeadm = seen.node.busy.iter().find(|process| process.kind == BusyKind::Kubeadm);
         let etcd = memory.components.values().find(|record| record.role == Role::Etcd).map(|record| &record.state);

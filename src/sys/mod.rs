@@ -1,6 +1,7 @@
 //! Thin wrappers of the operating system. No policy here, only calls whose errors name what they failed on.
 
 pub mod clock;
+pub mod command;
 #[cfg(test)]
 pub(crate) mod crash;
 pub mod files;

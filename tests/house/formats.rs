@@ -20,7 +20,7 @@ use syn::{Attribute, Expr, ExprLit, Fields, GenericArgument, Item, Lit, PathArgu
 use super::{root, rust_files};
 
 /// The type of each format's body, and the file that defines it.
-const BODIES: [(&str, &str, &str); 11] = [
+const BODIES: [(&str, &str, &str); 12] = [
     ("bundle", "src/snapshots/bundle/manifest.rs", "Bundle"),
     ("contents", "src/record/generations.rs", "Contents"),
     ("event", "src/model/event.rs", "Event"),
@@ -28,6 +28,7 @@ const BODIES: [(&str, &str, &str); 11] = [
     ("intent", "src/etcd/restore/intent.rs", "Intent"),
     ("known", "src/model/etcd_history.rs", "EtcdHistory"),
     ("memory", "src/model/memory.rs", "Memory"),
+    ("notified", "src/hook/sent_file.rs", "Notified"),
     ("proof", "src/snapshots/proof.rs", "Proof"),
     ("published", "src/record/published.rs", "PublishedFile"),
     ("remote", "src/model/snapshot.rs", "Remote"),

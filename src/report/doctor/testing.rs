@@ -201,10 +201,9 @@ impl Scene {
             found: &self.found,
             places: &self.places,
             store: &self.store,
-            features: &self
-                .snapshots
-                .as_ref()
-                .map_or_else(Vec::new, |of| crate::agent::checks(&View { snapshots: Some(of.clone()) }, self.now)),
+            features: &self.snapshots.as_ref().map_or_else(Vec::new, |of| {
+                crate::agent::checks(&View { snapshots: Some(of.clone()), hook: None }, self.now)
+            }),
             unfinished: &self.unfinished,
             agent: &self.agent,
             status: None,

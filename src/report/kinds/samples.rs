@@ -6,7 +6,6 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::super::doctor::testing::Scene as Examination;
-use super::super::document::List;
 use super::super::situations::scenes;
 use super::super::snapshot_list::OriginView;
 use super::super::testing::{Scene, id, planned};
@@ -19,7 +18,9 @@ use crate::config::{self, show};
 use crate::etcd::restore::Node;
 use crate::etcd::snapshot::{RawCopy, verify};
 use crate::etcd::testing as etcd_files;
+use crate::model::document::List;
 use crate::model::etcd::Member;
+use crate::model::hook::{Matter, Message, Turn};
 use crate::model::{Digest, Request};
 use crate::snapshots::By;
 use crate::snapshots::bundle::{Bundle, Component, Fingerprint, Part};
@@ -31,7 +32,20 @@ pub(super) fn all() -> Vec<(&'static str, Value)> {
     all.extend(of_the_node());
     all.extend(of_etcd());
     all.extend(of_snapshots());
+    all.push(printed(&notification()));
     all
+}
+
+fn notification() -> Message {
+    Message {
+        node: "master-1".to_owned(),
+        turn: Turn::Begins,
+        matter: Matter::Held,
+        component: Some(id("etcd")),
+        since: Timestamp::UNIX_EPOCH,
+        message: "the image is not on this node".to_owned(),
+        next_step: "`crictl pull …`".to_owned(),
+    }
 }
 
 fn of_components() -> Vec<(&'static str, Value)> {

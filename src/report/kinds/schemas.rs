@@ -1,6 +1,7 @@
 //! The schema of every kind, made of the types, and held against packaging/schemas: what was promised to the readers of v1 is
 //! kept, or the version is raised.
 
+use crate::model::document::{API_VERSION, Document, Versioned};
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
@@ -10,7 +11,6 @@ use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 use serde_json::{Value, json};
 
-use super::super::document::{API_VERSION, Document, Versioned};
 use super::super::golden::{self, REWRITE};
 use super::promise::{Promise, compare};
 use super::{ALL, samples, valid};
@@ -88,7 +88,7 @@ fn what_was_promised_of_this_version_is_kept() {
     assert!(
         broken.is_empty(),
         "readers of {API_VERSION} were promised, and no longer get:\n{broken}\nKeep the fields and their values. Otherwise raise \
-         API_VERSION in src/report/document.rs, run `{REWRITE}`, and write the change into packaging/CHANGELOG.md. Before the \
+         API_VERSION in src/model/document.rs, run `{REWRITE}`, and write the change into packaging/CHANGELOG.md. Before the \
          first release: remove the files in {DIRECTORY}, and run `{REWRITE}`."
     );
     assert!(

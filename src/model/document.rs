@@ -8,7 +8,7 @@
 //! The scheme is that of Kubernetes, which the readers of these documents know: group and version in one field, the kind in
 //! another, a list as `items`. One version covers all kinds, as one program prints them. A new field leaves it as it is; a
 //! field or a value that changes its meaning, its name or its type, or goes, raises it. The schemas in packaging/schemas are
-//! the record of what has been promised, and the tests of `kinds` hold the types to them.
+//! the record of what has been promised, and the tests of report's `kinds` hold the types to them.
 
 use serde::Serialize;
 
@@ -31,7 +31,7 @@ pub struct List<T> {
 
 /// A value with the two fields that say how to read it.
 #[derive(Serialize)]
-pub(super) struct Versioned<'v, T> {
+pub struct Versioned<'v, T> {
     #[serde(rename = "apiVersion")]
     api_version: &'static str,
     kind: &'static str,
