@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::answer;
 use super::etcd_data::StoreIdentity;
 use super::reading::{Symptom, SymptomKind};
 
@@ -39,8 +40,12 @@ pub struct EtcdStatus {
     /// When it had answered, on the boot clock.
     pub at: Duration,
     /// What it says of itself, or why it said nothing.
+    #[serde(with = "answer::one")]
+    #[cfg_attr(test, schemars(with = "answer::Written<MemberStatus>"))]
     pub own: Result<MemberStatus, Symptom>,
     /// Where a linearizable read found the cluster, or why there was no such read: without a quorum, and on a learner.
+    #[serde(with = "answer::one")]
+    #[cfg_attr(test, schemars(with = "answer::Written<Agreed>"))]
     pub agreed: Result<Agreed, Symptom>,
     /// How many rounds with an agreed read in a row, this one included, said the same for the store and nothing lower;
     /// zero without one, and where it was asked once only.
@@ -53,6 +58,8 @@ pub struct EtcdStatus {
     pub members: Option<Vec<Member>>,
     /// What the other members say, by their ID, as far as they were asked: a status, or why there is none. One that
     /// cannot be reached from here may well be at work.
+    #[serde(with = "answer::by_id")]
+    #[cfg_attr(test, schemars(with = "BTreeMap<u64, answer::Written<MemberStatus>>"))]
     pub others: BTreeMap<u64, Result<MemberStatus, Symptom>>,
     /// Linearizable reads through other members, by the ID of the one that answered: whoever answers one has a quorum.
     /// Asked while this member says nothing of itself or knows no leader; absent where nobody was asked.

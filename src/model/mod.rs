@@ -8,6 +8,7 @@
 //! Every other room imports from this one; this one imports from none.
 
 pub mod addresses;
+pub mod answer;
 pub mod certificate_use;
 pub mod check;
 pub mod clock;
@@ -30,7 +31,7 @@ pub mod inhibitor;
 pub mod klog;
 pub mod kubelet_log;
 pub mod kubelet_probe;
-mod kubelet_yaml;
+pub mod kubelet_yaml;
 pub mod lease;
 pub mod lift;
 pub mod lineage;

@@ -16,7 +16,10 @@ pub fn systemd_line(status: &Status) -> String {
     for component in &status.components {
         let id = &component.component;
         if let Some(replacement) = &component.replacement {
-            parts.push(format!("{id}: rolling back to generation {}, {}", replacement.to, replacement.stage));
+            parts.push(match replacement.suspended {
+                true => format!("{id}: suspended, {}", replacement.stage),
+                false => format!("{id}: rolling back to generation {}, {}", replacement.to, replacement.stage),
+            });
         } else if let (Some(_), Some(generation)) = (&component.trial, component.generation) {
             parts.push(format!("{id}: generation {generation} on probation"));
         }

@@ -28,6 +28,7 @@ mod tests;
 use serde_json::Value;
 
 pub(super) use fit::{fit, group_version_kind};
+pub use tree::parses;
 
 /// Why the kubelet's decoder gets no value from a file.
 #[derive(Debug, PartialEq, Eq)]

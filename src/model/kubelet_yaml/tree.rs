@@ -1,6 +1,7 @@
 //! The first document of a YAML stream, with its aliases and merges resolved, as the kubelet's YAML package decodes it
 //! into a value of no particular type. Of a key that is given twice the last counts.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -12,6 +13,15 @@ use super::scalar::{Scalar, resolve};
 
 /// How deep we go. No Pod is half as deep; the kubelet goes to 10 000, so what is deeper is only beyond us.
 const DEPTH: usize = 200;
+
+thread_local! {
+    static PARSES: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether this thread parses at the moment: a panic is then an answer, and nothing to print.
+pub fn parses() -> bool {
+    PARSES.get()
+}
 
 enum Node {
     Scalar { tag: Option<String>, value: String, implicit: bool },
@@ -29,7 +39,9 @@ pub(super) fn first_document(text: &str) -> Result<Value> {
     let text = if cut { format!("{text}\n") } else { text.to_owned() };
     // One place of the scanner is marked by its author as not thought out, and panics (a comma behind a tag). No file
     // may end the agent, and of this one nothing is known.
+    PARSES.set(true);
     let document = catch_unwind(AssertUnwindSafe(|| document(&text, cut)));
+    PARSES.set(false);
     document.unwrap_or_else(|_| Err(Undecodable::Beyond("the parser failed on it".to_owned())))
 }
 

@@ -86,18 +86,18 @@ async fn a_cluster_of_three(version: EtcdVersion) -> Result<()> {
     let well = |said: &Value| {
         said["verdict"] == "healthy"
             && said["etcd"]["others"].as_object().is_some_and(|others| {
-                others.len() == 2 && others.values().all(|other| other["Ok"]["version"].is_string())
+                others.len() == 2 && others.values().all(|other| other["answer"]["version"].is_string())
             })
     };
     let said = stage.etcd_explained("all three known", well).await?;
-    let own = said["etcd"]["own"]["Ok"]["member"].clone();
+    let own = said["etcd"]["own"]["answer"]["member"].clone();
     ensure!(said["etcd"]["members"].as_array().is_some_and(|all| all.len() == 3), "{said:#}");
     ensure!(said["etcd"]["metrics"]["has_leader"] == true, "{said:#}");
 
     // T23: the local member is killed, and comes back in place by the kubelet alone.
     let (_, attempt, _) = stage.runs(Component::Etcd).await?;
     stage.node.sh("kill -9 $(pgrep -f -- '[-]-data-dir=/var/lib/etcd( |$)')").await?;
-    let again = |said: &Value| well(said) && said["etcd"]["own"]["Ok"]["member"] == own;
+    let again = |said: &Value| well(said) && said["etcd"]["own"]["answer"]["member"] == own;
     let began = Instant::now();
     while !stage.runs(Component::Etcd).await.is_ok_and(|(_, now, _)| now > attempt) {
         ensure!(began.elapsed() < SOON, "the kubelet did not restart it:\n{}", stage.node.kubelet().log());
@@ -178,9 +178,9 @@ async fn a_restored_world_is_noticed_once_and_n17_a_full_database_is_no_reason_t
     for number in 0..40 {
         stage.node.put_data("/lab/later", &number.to_string()).await?;
     }
-    let said = stage.etcd_explained("known", |said| said["etcd"]["own"]["Ok"]["revision"].is_i64()).await?;
-    let high = said["etcd"]["own"]["Ok"]["revision"].as_i64().unwrap_or_default();
-    stage.etcd_explained("higher", |said| said["etcd"]["agreed"]["Ok"]["revision"].as_i64() > Some(high)).await?;
+    let said = stage.etcd_explained("known", |said| said["etcd"]["own"]["answer"]["revision"].is_i64()).await?;
+    let high = said["etcd"]["own"]["answer"]["revision"].as_i64().unwrap_or_default();
+    stage.etcd_explained("higher", |said| said["etcd"]["agreed"]["answer"]["revision"].as_i64() > Some(high)).await?;
     let file = stage.node.manifest_path(&Component::Etcd.file());
     let aside = stage.node.path("/root/etcd.yaml");
     std::fs::rename(&file, &aside)?;
@@ -211,7 +211,7 @@ async fn a_restored_world_is_noticed_once_and_n17_a_full_database_is_no_reason_t
     for component in Component::ALL {
         stage.steady_on(component, 1).await?;
     }
-    stage.etcd_explained("heard again", |said| said["etcd"]["own"]["Ok"]["revision"].is_i64()).await?;
+    stage.etcd_explained("heard again", |said| said["etcd"]["own"]["answer"]["revision"].is_i64()).await?;
     for component in &Component::ALL[1..] {
         let told = format!("{component}: it is restarted: it cached");
         let count = stage.story().matches(&told).count();
@@ -237,7 +237,7 @@ async fn a_restored_world_is_noticed_once_and_n17_a_full_database_is_no_reason_t
     ensure!(!deeds.iter().any(|deed| deed.contains("put generation")), "it was rolled back: {deeds:?}");
     // A person makes room.
     let said = stage.explained(Component::Etcd).await?;
-    let revision = said["etcd"]["own"]["Ok"]["revision"].as_i64().context("no revision")?.to_string();
+    let revision = said["etcd"]["own"]["answer"]["revision"].as_i64().context("no revision")?.to_string();
     stage.node.etcdctl(&["compact", &revision]).await?;
     stage.node.etcdctl(&["defrag"]).await?;
     stage.node.etcdctl(&["alarm", "disarm"]).await?;

@@ -29,7 +29,7 @@ const PKI: &str = "/etc/kubernetes/pki";
 const ETCD: Component = Component::Etcd;
 
 fn is_well(said: &Value) -> bool {
-    said["verdict"] == "healthy" && said["etcd"]["own"]["Ok"]["version"].is_string()
+    said["verdict"] == "healthy" && said["etcd"]["own"]["answer"]["version"].is_string()
 }
 
 impl Stage {
@@ -227,7 +227,7 @@ async fn what_a_member_says(version: EtcdVersion) -> Result<()> {
             && said["etcd"]["members"].as_array().is_some_and(|all| all.iter().any(|one| one["learner"] == true))
     };
     let said = stage.etcd_explained("a learner is known", learns).await?;
-    let own = said["etcd"]["own"]["Ok"]["member"].as_u64().context("no member ID")?;
+    let own = said["etcd"]["own"]["answer"]["member"].as_u64().context("no member ID")?;
     ensure!(said["cause"].is_null(), "{said:#}");
     // One that hangs changes nothing here.
     let before = stage.runs(ETCD).await?;
@@ -321,7 +321,7 @@ async fn a_member_that_joins_anew_as_a_learner_is_waited_for_by_its_api_server()
         stage.node.name()
     );
     stage.node.write_manifest(&ETCD.file(), &text.replace(line, &all), Writing::Atomic)?;
-    let learns = |said: &Value| said["etcd"]["own"]["Ok"]["learner"] == true && said["verdict"] == "healthy";
+    let learns = |said: &Value| said["etcd"]["own"]["answer"]["learner"] == true && said["verdict"] == "healthy";
     stage.etcd_explained("a learner", learns).await?;
     // Its API server cannot read from it, and waits; for longer than what condemns a candidate.
     let waits = |c: &Value| c["verdict"] != "healthy" && says(c, "is a learner");
@@ -329,7 +329,8 @@ async fn a_member_that_joins_anew_as_a_learner_is_waited_for_by_its_api_server()
     sleep(Duration::from_secs(8)).await;
     stage.nobody_was_touched()?;
     stage.etcd_explained("still a learner", learns).await?;
-    let id = stage.etcd_explained("its ID", learns).await?["etcd"]["own"]["Ok"]["member"].as_u64().context("no ID")?;
+    let id =
+        stage.etcd_explained("its ID", learns).await?["etcd"]["own"]["answer"]["member"].as_u64().context("no ID")?;
     stage.node.etcdctl(&[&others, "member", "promote", &format!("{id:x}")]).await?;
     stage.all_serve().await?;
     stage.steady_on(ETCD, 2).await?;

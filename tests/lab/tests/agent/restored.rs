@@ -37,7 +37,9 @@ async fn went_back(stage: &Stage) -> Result<Vec<(Component, Option<String>)>> {
     let listed = node.etcdctl(&["get", "/lab/later", "--write-out=json"]).await?;
     let listed: serde_json::Value = serde_json::from_str(&listed)?;
     let high = listed["header"]["revision"].as_i64().context("no revision")?;
-    stage.etcd_explained("all seen", |said| said["etcd"]["agreed"]["Ok"]["revision"].as_i64() >= Some(high)).await?;
+    stage
+        .etcd_explained("all seen", |said| said["etcd"]["agreed"]["answer"]["revision"].as_i64() >= Some(high))
+        .await?;
     let mut before = Vec::new();
     for component in &Component::ALL[1..] {
         before.push((*component, stage.running(*component).await?));

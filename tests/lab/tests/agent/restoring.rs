@@ -30,7 +30,9 @@ async fn later() -> Result<(Stage, i64)> {
         stage.node.put_data("/lab/later", &number.to_string()).await?;
     }
     let high = revision(&stage).await?;
-    stage.etcd_explained("all seen", |said| said["etcd"]["agreed"]["Ok"]["revision"].as_i64() >= Some(high)).await?;
+    stage
+        .etcd_explained("all seen", |said| said["etcd"]["agreed"]["answer"]["revision"].as_i64() >= Some(high))
+        .await?;
     Ok((stage, high))
 }
 
