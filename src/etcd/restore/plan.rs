@@ -245,7 +245,7 @@ impl RestoreOptions {
             plan,
             source: self.from.clone(),
             data_dir: data_dir.clone(),
-            owner: owner(data_dir)?,
+            owner: owner(data_dir, node.etcd.as_ref().filter(|_| settled.of_manifest))?,
             stamp,
             token_is_ours: self.token.is_none(),
             bump: self.bump,
@@ -703,14 +703,17 @@ fn room(data_dir: &Path, needed: u64) -> Result<Room, Fault> {
     ))
 }
 
-/// Of the existing data, or of the directory it will be in, or ours.
-fn owner(data_dir: &Path) -> std::io::Result<Owner> {
+/// Of the existing data, or of the directory it will be in. Where neither exists: the user and the group that the manifest
+/// runs etcd as (an etcd that is not root could not open data of root's), or ours.
+fn owner(data_dir: &Path, etcd: Option<&OfManifest>) -> std::io::Result<Owner> {
     for path in [data_dir.join("member"), data_dir.to_owned()] {
         if let Some(metadata) = files::standing(&path)? {
             return Ok(Owner { uid: metadata.uid(), gid: metadata.gid() });
         }
     }
-    Ok(Owner { uid: nix::unistd::geteuid().as_raw(), gid: nix::unistd::getegid().as_raw() })
+    let (uid, gid) = (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw());
+    let runs_as = etcd.map(|etcd| etcd.runs_as).unwrap_or_default();
+    Ok(Owner { uid: runs_as.user.unwrap_or(uid), gid: runs_as.group.unwrap_or(gid) })
 }
 
 fn ago(now: Timestamp, at: Timestamp) -> String {

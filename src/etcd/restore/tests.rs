@@ -1,6 +1,7 @@
 //! What is refused and why, what is lost and kept, and what a restore must never get wrong.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::{Flock, FlockArg};
@@ -14,7 +15,8 @@ use crate::etcd::encryption::{Configuration, Encryption};
 use crate::etcd::snapshot::{RawCopy, Rejected, data_dir};
 use crate::etcd::wal;
 use crate::model::NewerFile;
-use crate::sys::files;
+use crate::model::manifest::RunsAs;
+use crate::sys::files::{self, Attributes};
 
 /// A data directory of this member, made by us.
 fn restored(dir: &Path, cluster: &str) -> std::path::PathBuf {
@@ -32,6 +34,7 @@ fn a_manifest(data: &Path) -> Node {
         data_dir: Some(data.to_owned()),
         wal_dir: None,
         version: Some((3, 6)),
+        runs_as: RunsAs::default(),
         startable: None,
     };
     Node { etcd: Some(etcd), ..Node::default() }
@@ -72,6 +75,32 @@ fn a_manifest_tells_all_that_is_needed_and_what_stood_is_kept() {
     // What was restored first is the old data: its revisions were moved already.
     assert!(restored.moved_to.unwrap() >= 754 + 2 * super::revisions::UNSEEN, "{restored:?}");
     assert_eq!(finish(&data).unwrap(), []);
+}
+
+#[test]
+fn data_that_nothing_was_before_belong_to_whom_the_manifest_runs_etcd_as() {
+    let dir = tempfile::tempdir().unwrap();
+    let from = snapshot(dir.path());
+    let (data, given, other) = (dir.path().join("data"), dir.path().join("given"), dir.path().join("other"));
+    let runs_as = RunsAs { user: Some(2001), group: Some(2002) };
+    let node = |data: &Path| {
+        let node = a_manifest(data);
+        Node { etcd: node.etcd.map(|etcd| OfManifest { runs_as, ..etcd }), ..node }
+    };
+    let owners = |data: &Path| {
+        let owner = |path: &str| fs::metadata(data.join(path)).map(|found| (found.uid(), found.gid())).unwrap();
+        ["", "member", "member/snap/db", "member/wal"].map(owner)
+    };
+    restore(&bare(&from), &node(&data)).unwrap();
+    assert_eq!(owners(&data), [(2001, 2002); 4]);
+    // A directory that exists keeps its owner, and gives it to what is put into it.
+    fs::create_dir(&given).unwrap();
+    restore(&bare(&from), &node(&given)).unwrap();
+    let own = Attributes::private();
+    assert_eq!(owners(&given), [(own.uid, own.gid); 4]);
+    // The manifest says nothing of a directory that it does not name.
+    restore(&ask(&from, &other, VM), &node(&data)).unwrap();
+    assert_eq!(owners(&other), [(own.uid, own.gid); 4]);
 }
 
 #[test]

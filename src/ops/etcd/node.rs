@@ -83,6 +83,7 @@ pub(crate) fn of_manifest(settings: &Settings) -> Option<(OfManifest, ComponentI
         data_dir: on_host("data-dir"),
         wal_dir: on_host("wal-dir"),
         version: manifest.minor_version(),
+        runs_as: manifest.runs_as(),
         startable,
     };
     Some((etcd, manifest.id))
