@@ -177,7 +177,7 @@ impl RestoreOptions {
         let contents = &verified.contents;
         let old = stands.as_ref().map(|stands| backend::read(&stands.join("snap/db")));
         let old_members = old.as_ref().and_then(|old| Some(old.as_ref().ok()?.members.clone())).unwrap_or_default();
-        self.others(node, &settled, &contents.members, &old_members)?;
+        let others = self.others(node, &settled, &contents.members, &old_members)?;
         self.version(node.etcd.as_ref(), contents)?;
         let readable = self.readable(node, &settled, contents)?;
 
@@ -226,6 +226,7 @@ impl RestoreOptions {
             afterwards: self
                 .afterwards(&cluster, node, &old_members, contents)
                 .into_iter()
+                .chain(others)
                 .chain(readable.remarks)
                 .collect(),
             cluster,
@@ -356,24 +357,54 @@ impl RestoreOptions {
         }
     }
 
-    /// Q2: who else is of this cluster has to be named, and stopped.
-    fn others(&self, node: &Node, settled: &Settled, snapshot: &[Member], old: &[Member]) -> Result<(), Fault> {
+    /// Whether everything is given that a restore beside the node's own etcd needs: nothing starts over such a directory by
+    /// itself, as with etcdutl.
+    fn is_trial(&self, settled: &Settled) -> bool {
+        let given = self.name.is_some() && self.initial_cluster.is_some() && self.data_dir.is_some();
+        given && !settled.of_manifest
+    }
+
+    /// Q2: who else is of this cluster has to be named, and stopped. A warning, where no manifest names the directory and only
+    /// the snapshot or the memory names them: its etcd is started by hand, and meets the others only by its peer URLs.
+    fn others(
+        &self,
+        node: &Node,
+        settled: &Settled,
+        snapshot: &[Member],
+        old: &[Member],
+    ) -> Result<Option<String>, Fault> {
         let mut mine: BTreeSet<String> = BTreeSet::new();
         for part in settled.initial.split(',').filter_map(|part| part.split_once('=')) {
             mine.extend((part.0 == settled.name).then(|| peer_url(part.1).ok()).flatten());
         }
         let recorded = node.recorded.as_ref().map_or(&[][..], |recorded| &recorded.members);
-        let lists = [snapshot, old, recorded].into_iter();
-        let mut others: Vec<&Member> = lists.flat_map(|members| not_me(members, &settled.name, &mine)).collect();
-        others.sort_by_key(|member| member.id);
-        others.dedup_by_key(|member| member.id);
+        let others_of = |lists: &[&'_ [Member]]| {
+            let mut others: Vec<Member> =
+                lists.iter().flat_map(|members| not_me(members, &settled.name, &mine)).cloned().collect();
+            others.sort_by_key(|member| member.id);
+            others.dedup_by_key(|member| member.id);
+            others
+        };
+        let is_trial = self.is_trial(settled);
+        let others = if is_trial { others_of(&[old]) } else { others_of(&[snapshot, old, recorded]) };
         let named = |member: &Member| {
             let id = format!("{:x}", member.id);
             self.stopped.iter().any(|said| *said == id || (!member.name.is_empty() && *said == member.name))
         };
-        let running: Vec<String> = others.iter().filter(|member| !named(member)).map(|member| called(member)).collect();
+        let unnamed = |others: &[Member]| -> Vec<String> {
+            others.iter().filter(|member| !named(member)).map(called).collect()
+        };
+        let running = unnamed(&others);
         if running.is_empty() && (others.is_empty() || self.initial_cluster.is_some()) {
-            return Ok(());
+            let elsewhere = unnamed(&others_of(&[snapshot, recorded]));
+            let warning = format!(
+                "the snapshot or the agent's memory names other members: {}. No etcd manifest of this node names {}, so \
+                 lastgood restores it for a trial: let no client of that cluster reach the etcd that you start over it; if \
+                 it is to replace the cluster, stop the etcd of these members first and keep it stopped",
+                elsewhere.join(", "),
+                settled.data_dir.display()
+            );
+            return Ok((is_trial && !elsewhere.is_empty()).then_some(warning));
         }
         let who = match running.as_slice() {
             [] => "the members of the new cluster are not given (--initial-cluster)".to_owned(),

@@ -78,6 +78,39 @@ fn a_manifest_tells_all_that_is_needed_and_what_stood_is_kept() {
 }
 
 #[test]
+fn beside_what_the_manifest_names_the_members_of_the_snapshot_are_a_warning_and_those_of_the_old_data_are_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let from = snapshot(dir.path());
+    let (own, trial) = (dir.path().join("own"), dir.path().join("trial"));
+    let m1 = Member { id: 7, name: "m1".to_owned(), peer_urls: vec!["https://i:1".to_owned()], ..Member::default() };
+    let seen = Recorded { revision: 5000, at: jiff::Timestamp::UNIX_EPOCH, members: vec![m1] };
+    let node = Node { recorded: Some(seen), ..a_manifest(&own) };
+    let cluster = "test=http://127.0.0.1:12380";
+    let test = || super::RestoreOptions { stopped: Vec::new(), ..ask(&from, &trial, cluster) };
+    let warnings = |ask: &super::RestoreOptions| {
+        let afterwards = ask.plan(&node, read).unwrap().plan.afterwards;
+        afterwards.into_iter().filter(|then| then.contains("for a trial")).collect::<Vec<_>>()
+    };
+    let [warning] = &warnings(&test())[..] else { panic!("no warning") };
+    assert!(warning.contains("vm (") && warning.contains("m1 (7, https://i:1)"), "{warning}");
+    let stopped = vec!["vm".to_owned(), "m1".to_owned()];
+    assert_eq!(warnings(&super::RestoreOptions { stopped, ..test() }), [""; 0]);
+    // The directory that the manifest names, or a flag left out: nothing is a trial.
+    refused(&super::RestoreOptions { data_dir: Some(own.clone()), ..test() }, &node);
+    refused(&super::RestoreOptions { data_dir: None, ..test() }, &node);
+    // What is already in the directory is of a cluster that may run.
+    restore(&test(), &node).unwrap();
+    let replace = super::RestoreOptions { replace: true, ..test() };
+    assert_eq!(warnings(&replace).len(), 1, "the same member");
+    let another = super::RestoreOptions {
+        name: Some("other".to_owned()),
+        initial_cluster: Some("other=http://127.0.0.1:22380".to_owned()),
+        ..replace
+    };
+    assert!(refused(&another, &node).contains("name other members: test ("));
+}
+
+#[test]
 fn data_that_nothing_was_before_belong_to_whom_the_manifest_runs_etcd_as() {
     let dir = tempfile::tempdir().unwrap();
     let from = snapshot(dir.path());
@@ -146,8 +179,8 @@ fn each_reason_not_to_is_told_before_anything_is_touched() {
     says(&super::RestoreOptions { bump: Some(10), ..good() }, &node, "revision 5000 was already given out");
     // Q2.
     let three = "m0=https://h:1,m1=https://i:1,m2=https://j:1";
-    let foreign = super::RestoreOptions { stopped: Vec::new(), ..ask(&from, &data, three) };
-    says(&foreign, &none, "name other members: vm (");
+    let unknown = || super::RestoreOptions { stopped: Vec::new(), ..ask(&from, &data, three) };
+    says(&unknown(), &a_manifest(&data), "name other members: vm (");
     let m1 = Member { id: 7, name: "m1".to_owned(), peer_urls: vec!["https://i:1".to_owned()], ..Member::default() };
     let node = Node { recorded: Some(Recorded { members: vec![m1], ..seen }), ..a_manifest(&data) };
     says(&bare(&from), &node, "memory name other members: m1 (7, https://i:1)");
