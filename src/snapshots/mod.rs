@@ -41,9 +41,9 @@ pub use checksum::Checksum;
 pub use directory::{Directory, Locked};
 pub use metrics::metrics;
 pub use name::{Name, NotAName, Origin};
-pub use proof::{Found, Proof, in_the_way};
+pub use proof::{Found, Proof, in_the_way, this_build};
 pub use task::REGISTRATION;
-pub use verify::{By, Depth, verify};
+pub use verify::{By, Depth, Earlier, verify};
 
 use bundle::Bundle;
 use retention::Held;
