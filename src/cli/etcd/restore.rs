@@ -83,7 +83,7 @@ pub(super) async fn restore(settings: &Settings, args: &RestoreArgs) -> Result<E
     let (node, etcd) = node(settings);
     let ask = args.ask(args.file(settings)?);
     let data_dir = ask.data_dir(&node)?;
-    let lock = suspension::lock(settings, args.care.dry_run, &node)?;
+    let lock = suspension::lock(settings, args.care.dry_run)?;
     if args.care.dry_run {
         left(&data_dir)?.iter().for_each(|left| eprintln!("{left}"));
     }
@@ -98,10 +98,11 @@ pub(super) async fn restore(settings: &Settings, args: &RestoreArgs) -> Result<E
     if let Some(called) = &args.called {
         planned.plan.snapshot.file = called.into();
     }
+    planned.plan.under_way = suspension::under_way(settings).filter(|_| args.care.dry_run);
     let in_use = planned.plan.in_use.clone();
     let etcd = etcd.filter(|_| planned.of_manifest());
     let mut suspension = match etcd.clone().filter(|_| planned.startable().is_some()) {
-        Some(etcd) => Some(Suspension::plan(settings, etcd).await),
+        Some(etcd) => Some(Suspension::plan(settings, etcd, args.care.dry_run.into()).await),
         None => None,
     };
     if let Some(Ok(suspension)) = &suspension {
@@ -219,12 +220,16 @@ mod tests {
     use crate::ops::etcd::node::log_of;
     use crate::sys::files;
 
-    async fn run(settings: &Settings, line: &str) -> Result<Exit, Failure> {
+    fn parsed(line: &str) -> RestoreArgs {
         let words = ["lastgood", "etcd", "restore"].into_iter().chain(line.split(' '));
         match Cli::try_parse_from(words).unwrap().command {
-            What::Etcd(EtcdCommand::Restore(args)) => restore(settings, &args).await,
+            What::Etcd(EtcdCommand::Restore(args)) => *args,
             other => panic!("{other:?}"),
         }
+    }
+
+    async fn run(settings: &Settings, line: &str) -> Result<Exit, Failure> {
+        restore(settings, &parsed(line)).await
     }
 
     /// A node whose etcd manifest was taken out for a restore: it is among the known-good ones.
@@ -347,13 +352,29 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_dry_run_waits_for_nobody_and_says_who_restores() {
+    async fn a_dry_run_takes_no_lock_and_its_plan_says_who_restores() {
         let dir = tempfile::tempdir().unwrap();
         let settings = node(dir.path());
         let from = snapshot(dir.path());
         fs::create_dir(&settings.paths.staging).unwrap();
-        let _held = crate::sys::lock_file::LockFile::take(&settings.restore_lock()).unwrap();
-        let failure = run(&settings, &format!("--from {from} --dry-run")).await.unwrap_err();
+        let lock = || crate::sys::lock_file::LockFile::take(&settings.restore_lock());
+        {
+            let _dry = suspension::lock(&settings, true).unwrap();
+            assert_eq!(suspension::under_way(&settings), None);
+            drop(lock().unwrap());
+        }
+        let _held = lock().unwrap();
+        assert_eq!(run(&settings, &format!("--from {from} --dry-run")).await.unwrap(), Exit::Ok);
+        let (node, _) = crate::ops::etcd::node::node(&settings);
+        let RestoreArgs { from, .. } = parsed(&format!("--from {from} --dry-run"));
+        let ask = parsed(&format!("--from {}", from.display())).ask(from);
+        let mut planned = plan(&ask, &node).unwrap();
+        planned.plan.under_way = suspension::under_way(&settings);
+        let pid = std::process::id().to_string();
+        assert!(planned.plan.under_way.as_ref().is_some_and(|other| other.contains(&pid)), "{:?}", planned.plan);
+        assert!(planned.plan.text().contains(&pid), "{}", planned.plan.text());
+        // Nothing is restored next to the other one.
+        let failure = run(&settings, &format!("--from {} --yes", ask.from.display())).await.unwrap_err();
         assert_eq!(failure.exit, Exit::Refused);
         assert!(failure.sentence.contains("is running and holds"), "{failure}");
     }

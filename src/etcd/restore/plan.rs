@@ -58,6 +58,9 @@ pub struct Plan {
     pub afterwards: Vec<String>,
     /// Bytes of room that it takes, and that there are.
     pub room: Room,
+    /// Which other restore of this node is under way, in a plan that waits for nobody (`--dry-run`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub under_way: Option<String>,
     /// Who works at the data directory and has to be stopped first, if anybody does.
     pub in_use: Option<String>,
     /// How that is done, where it is: step by step, the restore itself among them.
@@ -235,6 +238,7 @@ impl RestoreOptions {
             wal_dir: settled.wal_dir.clone(),
             revisions,
             room,
+            under_way: None,
             in_use: match precheck::hold(data_dir) {
                 Ok(_given_back) => startable.clone(),
                 Err(Fault::Refused { why, .. }) => Some(why),
@@ -631,6 +635,7 @@ impl Plan {
         self.lost.iter().enumerate().for_each(|(at, lost)| line(if at == 0 { "lost" } else { "" }, lost.clone()));
         line("room", format!("{needed} MiB needed, {free} MiB free"));
         self.afterwards.iter().for_each(|then| line("afterwards", then.clone()));
+        self.under_way.iter().for_each(|other| line("under way", other.clone()));
         match &self.in_use {
             Some(who) if self.first.is_empty() => line("first", format!("stop etcd: {who}")),
             _ => {
