@@ -97,6 +97,8 @@ pub enum Notice {
     SnapshotOld,
     /// A snapshot is not verified.
     SnapshotUnverified,
+    /// The bytes of a verified snapshot differ from those that were verified.
+    SnapshotDamaged,
     /// The object storage has no recent verified snapshot.
     SnapshotRemoteBehind,
 }

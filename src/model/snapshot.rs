@@ -28,6 +28,12 @@ pub struct Snapshots {
     pub bytes: u64,
     /// Those that are not verified: the file's name, and why.
     pub unverified: Vec<(String, String)>,
+    /// Those that were verified, and whose bytes the daily check found to differ: the file's name, and what was found.
+    #[serde(default)]
+    pub damaged: Vec<(String, String)>,
+    /// Of those that are verified, when the one was last read that waits longest for its check.
+    #[serde(default)]
+    pub checked: Option<Timestamp>,
     /// The last try, where it failed.
     pub failed: Option<Failed>,
     /// Since when it has been looked after; what is older than that is nobody's fault.
@@ -191,6 +197,8 @@ mod tests {
             verified: 0,
             bytes: 0,
             unverified: Vec::new(),
+            damaged: Vec::new(),
+            checked: None,
             failed: None,
             since: at(10_000),
             unreadable: None,
@@ -224,6 +232,8 @@ mod tests {
             verified: 1,
             bytes: 1,
             unverified: Vec::new(),
+            damaged: Vec::new(),
+            checked: None,
             failed: None,
             since: at(10_000),
             unreadable: None,

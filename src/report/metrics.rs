@@ -274,6 +274,8 @@ mod tests {
                 late: true,
                 verified: 2,
                 unverified: vec!["b".into()],
+                damaged: vec!["d".into()],
+                checked: Some(at(-80)),
                 bytes: 400,
                 failed: None,
                 remote: Some(RemoteView {

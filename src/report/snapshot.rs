@@ -12,8 +12,8 @@ use crate::etcd::encryption::called;
 use crate::etcd::snapshot::{EncryptedBy, Trailer, Verified};
 use crate::model::Digest;
 use crate::model::snapshot::Bundled;
-use crate::snapshots::{By, this_build};
 use crate::snapshots::bundle::Bundle;
+use crate::snapshots::{By, this_build};
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -219,7 +219,9 @@ impl Snapshot {
         let live = self.live_keys.map_or("unknown".to_owned(), |keys| keys.to_string());
         let verified = match (&self.unchanged_since, &self.verified_by) {
             (Some(then), Some(by)) if !self.another_build().is_empty() => {
-                format!("{then:.0} by {by}, another build than this one; the record is valid, and the bytes are unchanged")
+                format!(
+                    "{then:.0} by {by}, another build than this one; the record is valid, and the bytes are unchanged"
+                )
             }
             (Some(then), Some(by)) => format!("{then:.0} by {by}; the bytes are unchanged"),
             _ => format!("now, completely, by {}", this_build()),

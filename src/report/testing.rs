@@ -207,6 +207,8 @@ pub(super) fn snapshots() -> Snapshots {
         verified: 14,
         bytes: 70 << 20,
         unverified: vec![("b.db".into(), "it is torn".into())],
+        damaged: Vec::new(),
+        checked: None,
         failed: Some(Failed { at, times: 1, why: "no room".into() }),
         since: at,
         unreadable: None,

@@ -11,6 +11,7 @@ pub(super) fn notices(snapshots: &Snapshots, etcd: &ComponentId, now: Timestamp)
     vec![
         about(Notice::SnapshotOld, late(snapshots, now)),
         about(Notice::SnapshotUnverified, unverified(snapshots)),
+        about(Notice::SnapshotDamaged, damaged(snapshots)),
         about(Notice::SnapshotRemoteBehind, behind(snapshots, now)),
     ]
 }
@@ -51,6 +52,17 @@ fn behind(snapshots: &Snapshots, now: Timestamp) -> Option<String> {
     ))
 }
 
+fn damaged(snapshots: &Snapshots) -> Option<String> {
+    let (file, why) = snapshots.damaged.first()?;
+    let more = snapshots.damaged.len() - 1;
+    let more = if more == 0 { String::new() } else { format!(", and {more} more are damaged") };
+    Some(format!(
+        "the snapshot {file} is damaged: {why}{more}; a restore does not take it by itself, and lastgood does not delete it; \
+         next: `lastgood etcd snapshot verify {file}` names the place, `dmesg` shows faults of the disk, and `lastgood etcd \
+         snapshot save` takes another one"
+    ))
+}
+
 fn unverified(snapshots: &Snapshots) -> Option<String> {
     let (file, why) = snapshots.unverified.first()?;
     let more = snapshots.unverified.len() - 1;
@@ -82,6 +94,8 @@ mod tests {
             verified: 0,
             bytes: 0,
             unverified: Vec::new(),
+            damaged: Vec::new(),
+            checked: None,
             failed: None,
             since: at(0),
             unreadable: None,
@@ -101,7 +115,7 @@ mod tests {
     /// The subjects that have a sentence.
     fn wrong(snapshots: &Snapshots, second: i64) -> Vec<(Notice, String)> {
         let all = notices(snapshots, &ComponentId::system("etcd"), at(second));
-        assert_eq!(all.len(), 3, "a subject without a sentence takes the notice back");
+        assert_eq!(all.len(), 4, "a subject without a sentence takes the notice back");
         all.into_iter().filter_map(|one| Some((one.about, one.text?))).collect()
     }
 
@@ -117,10 +131,13 @@ mod tests {
         let lags = Snapshots { newest: newest(1800), remote, ..snapshots() };
         let remote = Some(Remote { newest: sent(1800), ..Remote::unseen("s3://backups".into()) });
         let sent = Snapshots { newest: newest(1800), remote, ..snapshots() };
-        let rows: [(&str, &Snapshots, i64, &[Notice]); 7] = [
+        let damaged = vec![("a.db".to_owned(), "its bytes differ".to_owned())];
+        let damaged = Snapshots { newest: newest(0), damaged, ..snapshots() };
+        let rows: [(&str, &Snapshots, i64, &[Notice]); 8] = [
             ("none yet, in the first interval", &never, 600, &[]),
             ("none after two intervals", &never, 1600, &[Notice::SnapshotOld]),
             ("one was taken", &taken, 1600, &[]),
+            ("one is damaged", &damaged, 10, &[Notice::SnapshotDamaged]),
             ("two are not verified", &foreign, 10, &[Notice::SnapshotUnverified]),
             ("object storage lags by an interval", &Snapshots { newest: newest(0), ..lags.clone() }, 600, &[]),
             ("object storage lags by three", &lags, 1900, &[Notice::SnapshotRemoteBehind]),
@@ -138,11 +155,13 @@ mod tests {
         let failing = Some(Failing { since: at(0), at: at(0), times: 3, why: "SlowDown".into() });
         let remote = Some(Remote { newest: sent(0), failing, ..Remote::unseen("s3://backups".into()) });
         let unverified = vec![("a.db".to_owned(), "it has no verification record".to_owned())];
-        let never = Snapshots { failed: Some(failed), unverified, ..snapshots() };
+        let damaged = vec![("a.db".to_owned(), "its bytes differ".to_owned())];
+        let never = Snapshots { failed: Some(failed), unverified, damaged, ..snapshots() };
         let lags = Snapshots { newest: newest(1800), remote, ..snapshots() };
         let words = [
             [Some("the disk is full"), Some("`lastgood etcd snapshot save`")],
             [Some("it has no verification record"), Some("`lastgood etcd snapshot verify ")],
+            [Some("its bytes differ"), Some("`lastgood etcd snapshot verify a.db`")],
             [Some("SlowDown"), Some("`lastgood etcd snapshot list --remote`")],
         ];
         let found = [wrong(&never, 1600), wrong(&lags, 1900)].concat();

@@ -28,6 +28,12 @@ pub struct SnapshotsView {
     pub verified: usize,
     /// Files that are not verified.
     pub unverified: Vec<String>,
+    /// Files that were verified, and whose bytes differ now: the daily check found it.
+    #[serde(default)]
+    pub damaged: Vec<String>,
+    /// Of those that are verified, when the one was last read that waits longest for its check.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checked: Option<Timestamp>,
     /// Bytes of all of them.
     pub bytes: u64,
     /// Why the last try failed, where it did.
@@ -141,6 +147,8 @@ impl SnapshotsView {
             late: snapshots.is_late(now),
             verified: snapshots.verified,
             unverified: snapshots.unverified.iter().map(|(file, _)| file.clone()).collect(),
+            damaged: snapshots.damaged.iter().map(|(file, _)| file.clone()).collect(),
+            checked: snapshots.checked,
             bytes: snapshots.bytes,
             failed: snapshots.failed.as_ref().map(|failed| failed.why.clone()).or(snapshots.unreadable.clone()),
             remote,
@@ -158,6 +166,9 @@ impl fmt::Display for SnapshotsView {
                 write!(f, "; {} kept, {}", self.verified, size::roughly(self.bytes))?;
             }
             None => f.write_str("none is verified yet")?,
+        }
+        if !self.damaged.is_empty() {
+            write!(f, "; {} damaged", self.damaged.len())?;
         }
         if !self.unverified.is_empty() {
             write!(f, "; {} not verified", self.unverified.len())?;

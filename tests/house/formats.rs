@@ -20,8 +20,9 @@ use syn::{Attribute, Expr, ExprLit, Fields, GenericArgument, Item, Lit, PathArgu
 use super::{root, rust_files};
 
 /// The type of each format's body, and the file that defines it.
-const BODIES: [(&str, &str, &str); 11] = [
+const BODIES: [(&str, &str, &str); 12] = [
     ("bundle", "src/snapshots/bundle/manifest.rs", "Bundle"),
+    ("checks", "src/snapshots/checks.rs", "Checks"),
     ("contents", "src/record/generations.rs", "Contents"),
     ("event", "src/model/event.rs", "Event"),
     ("generation", "src/record/generations.rs", "Described"),

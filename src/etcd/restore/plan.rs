@@ -395,9 +395,8 @@ impl RestoreOptions {
             let id = format!("{:x}", member.id);
             self.stopped.iter().any(|said| *said == id || (!member.name.is_empty() && *said == member.name))
         };
-        let unnamed = |others: &[Member]| -> Vec<String> {
-            others.iter().filter(|member| !named(member)).map(called).collect()
-        };
+        let unnamed =
+            |others: &[Member]| -> Vec<String> { others.iter().filter(|member| !named(member)).map(called).collect() };
         let running = unnamed(&others);
         if running.is_empty() && (others.is_empty() || self.initial_cluster.is_some()) {
             let elsewhere = unnamed(&others_of(&[snapshot, recorded]));

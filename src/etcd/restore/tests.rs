@@ -179,7 +179,9 @@ fn each_reason_not_to_is_told_before_anything_is_touched() {
     says(&super::RestoreOptions { bump: Some(10), ..good() }, &node, "revision 5000 was already given out");
     // Q2.
     let three = "m0=https://h:1,m1=https://i:1,m2=https://j:1";
-    let unknown = || super::RestoreOptions { stopped: Vec::new(), ..ask(&from, &data, three) };
+    let advertised = Some("https://h:1".to_owned());
+    let unknown =
+        || super::RestoreOptions { stopped: Vec::new(), advertised: advertised.clone(), ..ask(&from, &data, three) };
     says(&unknown(), &a_manifest(&data), "name other members: vm (");
     let m1 = Member { id: 7, name: "m1".to_owned(), peer_urls: vec!["https://i:1".to_owned()], ..Member::default() };
     let node = Node { recorded: Some(Recorded { members: vec![m1], ..seen }), ..a_manifest(&data) };

@@ -241,6 +241,8 @@ pub(in crate::report) fn snapshots() -> Snapshots {
         verified: 0,
         bytes: 0,
         unverified: Vec::new(),
+        damaged: Vec::new(),
+        checked: None,
         failed: None,
         since: now(),
         unreadable: None,

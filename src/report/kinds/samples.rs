@@ -21,8 +21,8 @@ use crate::etcd::snapshot::{RawCopy, verify};
 use crate::etcd::testing as etcd_files;
 use crate::model::etcd::Member;
 use crate::model::{Digest, Request};
-use crate::snapshots::{By, Earlier};
 use crate::snapshots::bundle::{Bundle, Component, Fingerprint, Part};
+use crate::snapshots::{By, Earlier};
 
 /// Documents with their kinds.
 pub(super) fn all() -> Vec<(&'static str, Value)> {
@@ -98,7 +98,11 @@ fn of_snapshots() -> Vec<(&'static str, Value)> {
     let file = etcd_files::snapshot(dir.path());
     let verified = verify(&file, RawCopy::Refuse, &mut |_, _| {}).unwrap();
     let contents = Snapshot::new(&file, verified.clone(), By::Reading);
-    let older = Snapshot::new(&file, verified, By::Checksum(Earlier { at: Timestamp::UNIX_EPOCH, by: "lastgood 0.1.0".to_owned() }));
+    let older = Snapshot::new(
+        &file,
+        verified,
+        By::Checksum(Earlier { at: Timestamp::UNIX_EPOCH, by: "lastgood 0.1.0".to_owned() }),
+    );
     let rows = [(OriginView::Stream, Some(Timestamp::UNIX_EPOCH)), (OriginView::DataDir, None)];
     let rows = rows.map(|(origin, verified)| SnapshotRow {
         path: "/var/lib/lastgood/snapshots/a.db".to_owned(),

@@ -339,6 +339,7 @@ fn the_clusters_that_are_pruned_are_this_nodes_whether_their_snapshots_lie_here_
         name: Name { cluster, ..name(1, 1) },
         bytes: 1,
         proof: Err("no matter".into()),
+        checked: None,
     };
     assert_eq!(own_clusters(&settings, &[]), BTreeSet::new());
     assert_eq!(own_clusters(&settings, &[of(7), of(7), of(8)]), BTreeSet::from([7, 8]));
