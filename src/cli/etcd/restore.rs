@@ -7,15 +7,18 @@ use clap::Args;
 
 use crate::cli::{ConfirmArgs, Exit, Failure, out, rollback};
 use crate::config::Settings;
-use crate::etcd::restore::{Log, RestoreOptions, Restored, Unreadable, finish};
+use crate::config::duration::roughly;
+use crate::etcd::restore::{Fault, Log, RestoreOptions, Restored, Unreadable, finish};
 use crate::etcd::snapshot::RawCopy;
+use crate::model::clock::between;
 use crate::model::versions::Minor;
 use crate::ops::etcd::node::node;
 use crate::ops::etcd::restore::{carry_out, completed, left, plan, stop};
-use crate::ops::etcd::snapshot_ref::{self, trust};
+use crate::ops::etcd::snapshot_ref::{self, LATEST, trust};
 use crate::ops::etcd::suspension::{self, Suspension};
 use crate::report::Format;
 use crate::snapshots::remote::Fetched;
+use crate::snapshots::{Name, Snapshot};
 
 /// How to restore. What is left out is taken from the etcd manifest of this node, where there is one.
 #[derive(Debug, Args)]
@@ -81,7 +84,11 @@ fn minor(text: &str) -> Result<Minor, String> {
 
 pub(super) async fn restore(settings: &Settings, args: &RestoreArgs) -> Result<Exit, Failure> {
     let (node, etcd) = node(settings);
-    let ask = args.ask(args.file(settings)?);
+    let mut ask = args.ask(args.file(settings)?);
+    if let Some(newer) = args.passed_over(settings, &ask.from)? {
+        let why = Failure::unwell(format!("{}: {}", newer.path.display(), newer.damaged().unwrap_or_default()));
+        ask.from = args.instead(settings, &newer.path, &why)?;
+    }
     let data_dir = ask.data_dir(&node)?;
     let lock = suspension::lock(settings, args.care.dry_run)?;
     if args.care.dry_run {
@@ -94,7 +101,14 @@ pub(super) async fn restore(settings: &Settings, args: &RestoreArgs) -> Result<E
         let proven = suspension::back(settings, lock, etcd.filter(|_| planned.of_manifest())).await?;
         return done(args, &data_dir, &restored, proven);
     }
-    let mut planned = plan(&ask, &node)?;
+    let mut planned = loop {
+        match plan(&ask, &node) {
+            Err(Fault::Rejected(rejected)) if args.is_latest() => {
+                ask.from = args.instead(settings, &ask.from, &rejected.into())?;
+            }
+            planned => break planned?,
+        }
+    };
     if let Some(called) = &args.called {
         planned.plan.snapshot.file = called.into();
     }
@@ -166,6 +180,20 @@ fn done(args: &RestoreArgs, data_dir: &Path, restored: &Restored, proven: Option
     })?)
 }
 
+/// What is damaged, what could be restored instead, and what that lacks.
+fn offer(damaged: &Path, why: &Failure, older: &Snapshot) -> String {
+    let (file, at, revision) = (&older.name, older.name.at, older.name.revision);
+    let newest = damaged.file_name().and_then(|file| file.to_str()?.parse::<Name>().ok());
+    let lost = match newest {
+        Some(newest) if newest.cluster == older.name.cluster && newest.revision >= revision => {
+            let age = roughly(between(at, newest.at));
+            format!("the {} revisions that were written in the {age} between the two are lost", newest.revision - revision)
+        }
+        _ => format!("what was written after revision {revision} is lost"),
+    };
+    format!("the newest snapshot is damaged: {why}; the one before it is {file}, of {at:.0}, revision {revision}: {lost}")
+}
+
 impl RestoreArgs {
     /// What is to be restored, as it was named.
     pub(super) fn from(&self) -> &Path {
@@ -186,6 +214,46 @@ impl RestoreArgs {
     /// The file that is meant.
     fn file(&self, settings: &Settings) -> Result<PathBuf, Failure> {
         snapshot_ref::trusted(settings, &self.from, self.trust())
+    }
+
+    fn is_latest(&self) -> bool {
+        self.from == Path::new(LATEST) && snapshot_ref::is_meant(&self.from)
+    }
+
+    /// A damaged snapshot that is newer than the one that `latest` takes.
+    fn passed_over(&self, settings: &Settings, taken: &Path) -> Result<Option<Snapshot>, Failure> {
+        match self.is_latest() {
+            true => snapshot_ref::passed_over(settings, self.trust(), taken),
+            false => Ok(None),
+        }
+    }
+
+    /// The snapshot before one that `latest` took and that is damaged, if the operator agrees to that very one: it lacks what
+    /// was written in between. Nobody but a person at a terminal is asked; `--yes` agreed to the newest.
+    fn instead(&self, settings: &Settings, damaged: &Path, why: &Failure) -> Result<PathBuf, Failure> {
+        // What cannot be read now may be whole.
+        if why.exit != Exit::Unwell {
+            return Err(Failure { exit: why.exit, sentence: why.sentence.clone() });
+        }
+        let Some(older) = snapshot_ref::before(settings, self.trust(), damaged)? else {
+            let dir = settings.snapshot_dir();
+            let next = "`lastgood etcd snapshot list --remote` shows those in object storage";
+            return Err(Failure::unwell(format!("{why}; {} holds no older verified one; next: {next}", dir.display())));
+        };
+        let offer = offer(damaged, why, &older);
+        let ConfirmArgs { dry_run, yes, output } = self.care;
+        if dry_run || yes || output != Format::Text || !crate::journal::watched_by_a_person() {
+            let name = &older.name;
+            return Err(Failure::unwell(format!(
+                "{offer}; lastgood takes no older snapshot by itself; next: `lastgood etcd restore --from {name}`, with the \
+                 other options as you gave them"
+            )));
+        }
+        eprintln!("{offer}. Plan a restore of {} instead?", older.name);
+        match rollback::agreed()? {
+            true => Ok(older.path),
+            false => Err(Failure { exit: Exit::Refused, sentence: "nothing was changed".to_owned() }),
+        }
     }
 
     fn ask(&self, from: PathBuf) -> RestoreOptions {
@@ -218,6 +286,8 @@ mod tests {
     use super::*;
     use crate::cli::{Cli, Command as What, EtcdCommand};
     use crate::ops::etcd::node::log_of;
+    use crate::snapshots::Origin;
+    use crate::snapshots::tests::{check_one, keep};
     use crate::sys::files;
 
     fn parsed(line: &str) -> RestoreArgs {
@@ -349,6 +419,46 @@ mod tests {
         // It is in the way of any other.
         let failure = run(&settings, &format!("{line} --bump-revision 9000000000")).await.unwrap_err();
         assert!(failure.sentence.contains("is not empty: member is in it"), "{failure}");
+    }
+
+    #[tokio::test]
+    async fn a_damaged_newest_snapshot_is_never_replaced_silently_and_the_one_before_it_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut settings = node(dir.path());
+        settings.snapshots.directory = Some(dir.path().join("snapshots"));
+        let [older, newest] = [100, 4000].map(|at| keep(&settings.snapshot_dir(), Origin::Stream, at));
+        let name = |path: &Path| path.file_name().unwrap().to_str().unwrap().to_owned();
+        let whole = fs::read(&newest).unwrap();
+        let mut flipped = whole.clone();
+        flipped[100_000] ^= 4;
+        fs::write(&newest, &flipped).unwrap();
+        for line in ["--from latest --yes", "--from latest --dry-run", "--from latest"] {
+            let failure = run(&settings, line).await.unwrap_err();
+            assert_eq!(failure.exit, Exit::Unwell, "{line}: {failure}");
+            let command = format!("`lastgood etcd restore --from {}`", name(&older));
+            assert!(failure.sentence.contains(&command), "{line}: {failure}");
+            assert!(failure.sentence.contains(&name(&newest)) && failure.sentence.contains("0 revisions"), "{failure}");
+        }
+        assert!(!dir.path().join("etcd/member").exists());
+        // The same where the daily check found it, and `latest` is an older one by now.
+        let tomorrow = jiff::Timestamp::from_second(jiff::Timestamp::now().as_second() + 90_000).unwrap();
+        for _ in 0..2 {
+            check_one(&settings.snapshot_dir(), tomorrow).await;
+        }
+        assert_eq!(snapshot_ref::trusted(&settings, Path::new(LATEST), trust(false)).unwrap(), older);
+        let failure = run(&settings, "--from latest --yes").await.unwrap_err();
+        assert!(failure.exit == Exit::Unwell && failure.sentence.contains(&name(&newest)), "{failure}");
+        // A snapshot that is named is taken, or refused, and no other.
+        let failure = run(&settings, &format!("--from {} --yes", name(&newest))).await.unwrap_err();
+        assert!(failure.exit == Exit::Unwell && !failure.sentence.contains(&name(&older)), "{failure}");
+        assert_eq!(run(&settings, &format!("--from {} --yes", name(&older))).await.unwrap(), Exit::Ok);
+        // None before it.
+        fs::remove_file(&older).unwrap();
+        fs::write(&newest, whole).unwrap();
+        assert_eq!(run(&settings, "--from latest --yes").await.unwrap(), Exit::Ok);
+        fs::write(&newest, flipped).unwrap();
+        let failure = run(&settings, "--from latest --yes").await.unwrap_err();
+        assert!(failure.sentence.contains("no older verified one"), "{failure}");
     }
 
     #[tokio::test]
