@@ -7,6 +7,7 @@ use crate::config::Settings;
 use crate::etcd::backend::Member;
 use crate::etcd::encryption::{Configuration, Encryption};
 use crate::etcd::restore::{Node, OfManifest, Recorded};
+use crate::etcd::wal;
 use crate::model::{ComponentId, Manifest, Memory, Role, manifest};
 use crate::observe;
 use crate::observe::{LocalMember, Observer};
@@ -63,6 +64,13 @@ fn encryption(settings: &Settings) -> Encryption {
 pub(crate) fn log_of(settings: &Settings, data_dir: &Path) -> PathBuf {
     let etcd = of_manifest(settings).map(|(etcd, _)| etcd).filter(|etcd| etcd.data_dir.as_deref() == Some(data_dir));
     etcd.and_then(|etcd| etcd.wal_dir).unwrap_or_else(|| data_dir.join("member/wal"))
+}
+
+/// The cluster that the data of this node's etcd are of, by their WAL.
+pub(crate) fn cluster(settings: &Settings) -> Option<u64> {
+    let (etcd, _) = of_manifest(settings)?;
+    let log = etcd.wal_dir.or_else(|| Some(etcd.data_dir?.join("member/wal")))?;
+    wal::read(&log, |_| {}).ok().map(|wal| wal.cluster_id).filter(|cluster| *cluster != 0)
 }
 
 pub(crate) fn of_manifest(settings: &Settings) -> Option<(OfManifest, ComponentId)> {
