@@ -6,6 +6,7 @@
 //!   DIR/NAME.db                     renamed last  ┘ a snapshot without its proof is not verified
 //!   DIR/NAME.node.tar, …            then its bundle, whose manifest is the last of all (see `bundle`)
 //!   DIR/.lastgood-snapshot-…        a file being written
+//!   DIR/.upload-…                   an upload that is under way, or was interrupted (remote/unfinished.rs)
 //!   DIR/.checks.json                the daily checks (checks.rs)
 //! ```
 //!

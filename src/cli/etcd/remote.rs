@@ -174,7 +174,7 @@ pub(super) async fn send(
     crate::cli::etcd::bundle::tell(staged.as_ref().map(Staged::bundle), "is uploaded");
     let parts = staged.as_ref().map(Staged::files).unwrap_or_default();
     let parcel = Parcel { proof, database: proven.path().to_owned(), parts };
-    let remote = open(settings, &place)?;
+    let remote = open(settings, &place)?.recording(&settings.snapshot_dir());
     for name in parcel.names() {
         if remote.holds(&name).await? {
             return Err(Failure::refused(format!("{place}/{name} exists already; give another name")));

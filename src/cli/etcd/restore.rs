@@ -187,11 +187,16 @@ fn offer(damaged: &Path, why: &Failure, older: &Snapshot) -> String {
     let lost = match newest {
         Some(newest) if newest.cluster == older.name.cluster && newest.revision >= revision => {
             let age = roughly(between(at, newest.at));
-            format!("the {} revisions that were written in the {age} between the two are lost", newest.revision - revision)
+            format!(
+                "the {} revisions that were written in the {age} between the two are lost",
+                newest.revision - revision
+            )
         }
         _ => format!("what was written after revision {revision} is lost"),
     };
-    format!("the newest snapshot is damaged: {why}; the one before it is {file}, of {at:.0}, revision {revision}: {lost}")
+    format!(
+        "the newest snapshot is damaged: {why}; the one before it is {file}, of {at:.0}, revision {revision}: {lost}"
+    )
 }
 
 impl RestoreArgs {

@@ -354,7 +354,7 @@ fn leases_are_kept_and_what_would_hinder_the_new_cluster_is_cleared_and_told() {
     drop(from);
     let data = dir.path().join("data");
     let mut ask = super::RestoreOptions { raw_copy: RawCopy::Allow, ..ask(&hindered, &data, VM) };
-    assert!(refused(&ask, &Node::default()).contains("name other members: lea (7, http://l:1)"));
+    assert!(refused(&ask, &a_manifest(&data)).contains("name other members: lea (7, http://l:1)"));
     ask.stopped.push("lea".to_owned());
     let plan = ask.plan(&Node::default(), read).unwrap().plan.text();
     for words in [
