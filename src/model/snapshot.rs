@@ -34,6 +34,9 @@ pub struct Snapshots {
     /// Of those that are verified, when the one was last read that waits longest for its check.
     #[serde(default)]
     pub checked: Option<Timestamp>,
+    /// What an accepted restore put there and this node's API server cannot decrypt.
+    #[serde(default)]
+    pub undecryptable: Option<Undecryptable>,
     /// The last try, where it failed.
     pub failed: Option<Failed>,
     /// Since when it has been looked after; what is older than that is nobody's fault.
@@ -43,6 +46,20 @@ pub struct Snapshots {
     /// What is known of those in object storage; nothing where none are sent there.
     #[serde(default)]
     pub remote: Option<Remote>,
+}
+
+/// Values in etcd that were encrypted with keys that this node's API server lacks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Undecryptable {
+    /// When the restore put them there.
+    pub since: Timestamp,
+    pub values: u64,
+    /// The keys: `aescbc key1`.
+    pub keys: Vec<String>,
+    /// How many values are encrypted with which key: a clause each.
+    pub what: Vec<String>,
+    /// What makes them readable: a clause.
+    pub next: String,
 }
 
 /// The snapshots in object storage, as they were seen there last.
@@ -199,6 +216,7 @@ mod tests {
             unverified: Vec::new(),
             damaged: Vec::new(),
             checked: None,
+            undecryptable: None,
             failed: None,
             since: at(10_000),
             unreadable: None,
@@ -234,6 +252,7 @@ mod tests {
             unverified: Vec::new(),
             damaged: Vec::new(),
             checked: None,
+            undecryptable: None,
             failed: None,
             since: at(10_000),
             unreadable: None,

@@ -276,6 +276,7 @@ mod tests {
                 unverified: vec!["b".into()],
                 damaged: vec!["d".into()],
                 checked: Some(at(-80)),
+                undecryptable: None,
                 bytes: 400,
                 failed: None,
                 remote: Some(RemoteView {

@@ -209,6 +209,7 @@ pub(super) fn snapshots() -> Snapshots {
         unverified: vec![("b.db".into(), "it is torn".into())],
         damaged: Vec::new(),
         checked: None,
+        undecryptable: None,
         failed: Some(Failed { at, times: 1, why: "no room".into() }),
         since: at,
         unreadable: None,

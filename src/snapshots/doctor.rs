@@ -9,7 +9,18 @@ use crate::model::check::{Check, CheckResult};
 /// What is said of them, where this node has an etcd of its own.
 pub(super) fn checks(snapshots: &Snapshots, now: Timestamp) -> Vec<Check> {
     let data = [data(snapshots, now)].into_iter();
-    data.chain(damaged(snapshots)).chain(bundle(snapshots)).chain(remote(snapshots, now)).collect()
+    data.chain(undecryptable(snapshots))
+        .chain(damaged(snapshots))
+        .chain(bundle(snapshots))
+        .chain(remote(snapshots, now))
+        .collect()
+}
+
+/// Whether the API server lacks keys of what a restore put into etcd.
+fn undecryptable(snapshots: &Snapshots) -> Option<Check> {
+    let values = snapshots.undecryptable.as_ref()?;
+    let detail = format!("{}, and kube-apiserver lacks the keys (since {:.0})", values.what.join("; "), values.since);
+    Some(Check::bad("encryption keys of etcd's values", CheckResult::Warning, detail, &values.next))
 }
 
 /// Whether the bytes of one are no longer those that were verified.

@@ -43,6 +43,12 @@ pub fn metrics(snapshots: &SnapshotsView, page: &mut Page) {
             seconds(checked),
         );
     }
+    page.one(
+        "etcd_values_undecryptable",
+        Kind::Gauge,
+        "Number of values in etcd that a restore put there and the API server of this node lacks the keys of.",
+        snapshots.undecryptable.as_ref().map_or(0, |values| values.values),
+    );
     page.one("snapshots_bytes", Kind::Gauge, "The size of all snapshots.", snapshots.bytes);
     page.one(
         "snapshot_failing",

@@ -32,6 +32,7 @@ pub mod task;
 pub mod task_input;
 #[cfg(test)]
 pub(crate) mod tests;
+mod unreadable;
 mod verify;
 pub mod view;
 mod writer;
@@ -53,6 +54,7 @@ use checks::CheckedFile;
 use retention::Held;
 
 use crate::config::Settings;
+use crate::etcd::snapshot::EncryptedBy;
 use crate::model::Snapshots;
 use crate::model::snapshot::{Bundled, Newest};
 
@@ -95,6 +97,10 @@ pub fn look(settings: &Settings, since: Timestamp) -> Snapshots {
         Ok(all) => (all, None),
         Err(error) => (Vec::new(), Some(error.to_string())),
     };
+    let encrypted = |snapshot: &'_ Snapshot| -> Option<(Timestamp, Vec<EncryptedBy>)> {
+        let contents = &snapshot.proof.as_ref().ok()?.found.as_ref()?.contents;
+        Some((snapshot.name.at, contents.encrypted.clone()?))
+    };
     let proven = |snapshot: &Snapshot| {
         let proof = snapshot.proof.as_ref().ok()?;
         Some(Newest {
@@ -124,6 +130,7 @@ pub fn look(settings: &Settings, since: Timestamp) -> Snapshots {
         unverified: unproven.into_iter().filter_map(why_not).collect(),
         damaged: damaged.into_iter().filter_map(why_not).collect(),
         checked: all.iter().filter_map(checked).min(),
+        undecryptable: unreadable::find(settings, all.iter().rev().find_map(encrypted)),
         failed: None,
         since,
         unreadable,

@@ -12,6 +12,7 @@ pub(super) fn notices(snapshots: &Snapshots, etcd: &ComponentId, now: Timestamp)
         about(Notice::SnapshotOld, late(snapshots, now)),
         about(Notice::SnapshotUnverified, unverified(snapshots)),
         about(Notice::SnapshotDamaged, damaged(snapshots)),
+        about(Notice::ValuesUnreadable, undecryptable(snapshots)),
         about(Notice::SnapshotRemoteBehind, behind(snapshots, now)),
     ]
 }
@@ -52,6 +53,18 @@ fn behind(snapshots: &Snapshots, now: Timestamp) -> Option<String> {
     ))
 }
 
+fn undecryptable(snapshots: &Snapshots) -> Option<String> {
+    let values = snapshots.undecryptable.as_ref()?;
+    Some(format!(
+        "kube-apiserver cannot decrypt what the restore of {:.0} put into etcd: {}, and the key is missing on this node; reading \
+         and listing these objects fails; next: {}, and restart kube-apiserver; if the keys are lost, delete the objects and run \
+         `lastgood etcd snapshot save`",
+        values.since,
+        values.what.join("; "),
+        values.next
+    ))
+}
+
 fn damaged(snapshots: &Snapshots) -> Option<String> {
     let (file, why) = snapshots.damaged.first()?;
     let more = snapshots.damaged.len() - 1;
@@ -79,7 +92,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::model::snapshot::{Failed, Failing, Newest, Remote, Sent};
+    use crate::model::snapshot::{Failed, Failing, Newest, Remote, Sent, Undecryptable};
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).unwrap()
@@ -96,6 +109,7 @@ mod tests {
             unverified: Vec::new(),
             damaged: Vec::new(),
             checked: None,
+            undecryptable: None,
             failed: None,
             since: at(0),
             unreadable: None,
@@ -115,7 +129,7 @@ mod tests {
     /// The subjects that have a sentence.
     fn wrong(snapshots: &Snapshots, second: i64) -> Vec<(Notice, String)> {
         let all = notices(snapshots, &ComponentId::system("etcd"), at(second));
-        assert_eq!(all.len(), 4, "a subject without a sentence takes the notice back");
+        assert_eq!(all.len(), 5, "a subject without a sentence takes the notice back");
         all.into_iter().filter_map(|one| Some((one.about, one.text?))).collect()
     }
 
@@ -133,7 +147,21 @@ mod tests {
         let sent = Snapshots { newest: newest(1800), remote, ..snapshots() };
         let damaged = vec![("a.db".to_owned(), "its bytes differ".to_owned())];
         let damaged = Snapshots { newest: newest(0), damaged, ..snapshots() };
-        let rows: [(&str, &Snapshots, i64, &[Notice]); 8] = [
+        let undecryptable = Some(Undecryptable {
+            since: at(5),
+            values: 4,
+            keys: vec!["aescbc key1".into()],
+            what: vec!["4 values (secrets) are encrypted with aescbc key1".into()],
+            next: "put the keys back into /etc/kubernetes/enc.yaml".into(),
+        });
+        let locked = Snapshots { newest: newest(0), undecryptable, ..snapshots() };
+        let [(_, said)] = &wrong(&locked, 10)[..] else { panic!("no notice") };
+        assert!(
+            ["4 values", "aescbc key1", "/etc/kubernetes/enc.yaml"].iter().all(|word| said.contains(word)),
+            "{said}"
+        );
+        let rows: [(&str, &Snapshots, i64, &[Notice]); 9] = [
+            ("a key is missing", &locked, 10, &[Notice::ValuesUnreadable]),
             ("none yet, in the first interval", &never, 600, &[]),
             ("none after two intervals", &never, 1600, &[Notice::SnapshotOld]),
             ("one was taken", &taken, 1600, &[]),

@@ -70,6 +70,7 @@ pub use build::{Built, Checked};
 pub use cluster::{NewCluster, NewMember, NoCluster};
 pub use exchange::finish;
 pub use plan::{Plan, Planned};
+pub use receipt::accepted;
 pub use separate_wal::Log;
 
 /// What the operator asks for. What is absent comes from the etcd manifest of the node, where there is one.

@@ -22,7 +22,7 @@ use super::layout::{Owner, Stamp, not_empty, random, stamp};
 use super::{Fault, Node, OfManifest, RestoreOptions, Unreadable, precheck, revisions, separate_wal};
 use crate::etcd::backend::{self, Member};
 use crate::etcd::encryption::{self, Encryption, Readable};
-use crate::etcd::snapshot::{Contents, RawCopy, Rejected, Trailer, Verified};
+use crate::etcd::snapshot::{Contents, EncryptedBy, RawCopy, Rejected, Trailer, Verified};
 use crate::etcd::versions;
 use crate::model::etcd_guard::may_open;
 use crate::model::versions::Minor;
@@ -126,6 +126,8 @@ pub struct Planned {
     /// Whether the existing data may be put aside.
     pub(super) may_replace: bool,
     of_manifest: bool,
+    /// What the API server lacks the keys of.
+    pub(super) unreadable: Vec<EncryptedBy>,
     /// Why an etcd may be started over it at any moment, where one may.
     pub(super) startable: Option<String>,
 }
@@ -257,6 +259,7 @@ impl RestoreOptions {
             moves_freely,
             may_replace: settled.of_manifest || self.replace,
             of_manifest: settled.of_manifest,
+            unreadable: readable.lacking,
             startable,
         })
     }

@@ -543,6 +543,12 @@ fn q4_values_of_a_key_that_the_node_lacks_are_named_and_restored_only_when_that_
     let lost = |ask: &super::RestoreOptions, node| ask.plan(node, read).unwrap().plan.lost;
     let accepted = super::RestoreOptions { unreadable: Unreadable::Accept, ..ask.clone() };
     assert_eq!(lost(&accepted, &of("key2")).len(), lost(&ask, &of("key1")).len() + 1);
+    // It is recorded with the data, and a later restore with the keys takes that back.
+    restore(&accepted, &of("key2")).unwrap();
+    let keys = || super::accepted(&data).unwrap().1.into_iter().map(|by| by.key).collect::<Vec<_>>();
+    assert_eq!(keys(), ["key1"]);
+    restore(&ask, &of("key1")).unwrap();
+    assert_eq!(keys(), [""; 0]);
 
     let none = Encryption::NotConfigured { manifest: "/etc/kubernetes/manifests/kube-apiserver.yaml".into() };
     let none = Node { encryption: none, ..a_manifest(&data) };

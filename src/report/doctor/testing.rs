@@ -243,6 +243,7 @@ pub(in crate::report) fn snapshots() -> Snapshots {
         unverified: Vec::new(),
         damaged: Vec::new(),
         checked: None,
+        undecryptable: None,
         failed: None,
         since: now(),
         unreadable: None,
