@@ -159,6 +159,7 @@ fn a_bundle() -> Bundle {
         .into(),
         configuration: vec!["/etc/kubernetes/audit.yaml".into()],
         keys: vec![Fingerprint { path: "/etc/kubernetes/pki/ca.key".into(), public: Some(digest), sha256: None }],
+        labels: [("/etc/kubernetes/audit.yaml".into(), "system_u:object_r:etc_t:s0".to_owned())].into(),
         recipients: vec!["age1…".to_owned()],
         left_out: Vec::new(),
         made: Timestamp::UNIX_EPOCH,
