@@ -109,7 +109,7 @@ impl Manifest {
         containers.iter().find(|c| program(c).and_then(|p| Role::of_program(&p)).is_some()).or(containers.first())
     }
 
-    /// As whom the main container runs: its own security context takes precedence over the pod's.
+    /// The user and group of the main container: its own security context takes precedence over the pod's.
     pub fn runs_as(&self) -> RunsAs {
         let pod = self.spec().and_then(|spec| spec.security_context.as_ref());
         let own = self.main_container().and_then(|container| container.security_context.as_ref());

@@ -34,6 +34,8 @@ use crate::sys::{clock, files};
 
 /// Between two looks whether one is due.
 const LOOK: Duration = Duration::from_secs(60);
+/// After one that failed, or whose result could not be saved: all of it is read again.
+const AGAIN: Duration = Duration::from_secs(3600);
 const PIECE: u64 = 1 << 20;
 /// After each piece: at most 16 MiB a second, so that 8 GiB take nine minutes.
 const REST: Duration = Duration::from_millis(64);
@@ -49,7 +51,9 @@ impl CheckTask {
         let mut task = JoinSet::new();
         task.spawn(async move {
             loop {
-                if let Ok(Some((file, found))) = one(&dir, Timestamp::now(), REST).await
+                let checked = one(&dir, Timestamp::now(), REST).await;
+                let rest = if checked.is_ok() { LOOK } else { AGAIN };
+                if let Ok(Some((file, found))) = checked
                     && let Some(damaged) = &found.damaged
                 {
                     let etcd = wanted.borrow().member.as_ref().map(|member| member.component.clone());
@@ -59,17 +63,21 @@ impl CheckTask {
                     // Nobody listens any more where the agent ends.
                     let _ = tell.send(event).await;
                 }
-                sleep(LOOK).await;
+                sleep(rest).await;
             }
         });
         Self { _task: task }
     }
 }
 
-/// Checks the one that is due, if one is: which, and what was found. An error where it cannot be told now.
+/// Checks the one that is due, if one is: which, and what was found. An error where that is unknown now.
 pub(super) async fn one(dir: &Path, now: Timestamp, rest: Duration) -> io::Result<Option<(String, CheckedFile)>> {
     let directory = Directory::at(dir);
-    let snapshots = aside(move || directory.list()).await?;
+    let snapshots = aside(move || match Checks::is_newer(directory.path()) {
+        true => Ok(Vec::new()),
+        false => directory.list(),
+    })
+    .await?;
     let Some(snapshot) = due(&snapshots, now) else { return Ok(None) };
     let (path, name) = (snapshot.path.clone(), snapshot.name.to_string());
     let (proof, bytes) = (record_of(snapshot)?, snapshot.bytes);
@@ -200,6 +208,16 @@ mod tests {
         let (_, found) = check(dir.path()).await.unwrap();
         assert_eq!(found.damaged, None);
         assert_eq!(look(&settings, Timestamp::UNIX_EPOCH).verified, 2);
+    }
+
+    #[tokio::test]
+    async fn what_a_newer_lastgood_wrote_down_is_kept_and_nothing_is_read_over_and_over() {
+        let dir = tempfile::tempdir().unwrap();
+        keep(dir.path(), Origin::Stream, 1);
+        let newer = crate::record::envelope::encode(99, "checks", &serde_json::json!({"surprise": 1})).unwrap();
+        fs::write(dir.path().join(".checks.json"), &newer).unwrap();
+        assert_eq!(check(dir.path()).await, None);
+        assert_eq!(fs::read(dir.path().join(".checks.json")).unwrap(), newer);
     }
 
     #[tokio::test]

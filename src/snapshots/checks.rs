@@ -65,13 +65,15 @@ impl Checks {
         bytes.and_then(|bytes| envelope::decode_any(&FORMAT, &bytes).ok()).unwrap_or_default()
     }
 
-    /// Writes it down, without what is no longer there. What a newer lastgood wrote is kept.
+    /// Whether a newer lastgood wrote it: it is kept, and this program, which could write nothing down, checks nothing.
+    pub(super) fn is_newer(dir: &Path) -> bool {
+        let bytes = files::read_bounded(&path_in(dir), MAX_BYTES).ok();
+        bytes.is_some_and(|bytes| envelope::newer(&FORMAT, &bytes).is_some())
+    }
+
+    /// Writes it down, without what is no longer there.
     pub(super) fn write(mut self, dir: &Path) -> io::Result<()> {
         let path = path_in(dir);
-        let newer = files::read_bounded(&path, MAX_BYTES).ok().and_then(|bytes| envelope::newer(&FORMAT, &bytes));
-        if newer.is_some() {
-            return Ok(());
-        }
         let there = files::names(dir)?;
         self.files.retain(|file, _| there.contains(file));
         files::replace(dir, &path, &envelope::wrap(&FORMAT, &self)?, &Attributes::private())

@@ -234,7 +234,7 @@ impl RestoreArgs {
     }
 
     /// The snapshot before one that `latest` took and that is damaged, if the operator agrees to that very one: it lacks what
-    /// was written in between. Nobody but a person at a terminal is asked; `--yes` agreed to the newest.
+    /// was written in between. Only an operator at a terminal is asked; `--yes` agreed to the newest.
     fn instead(&self, settings: &Settings, damaged: &Path, why: &Failure) -> Result<PathBuf, Failure> {
         // What cannot be read now may be whole.
         if why.exit != Exit::Unwell {

@@ -364,7 +364,7 @@ impl RestoreOptions {
         }
     }
 
-    /// Whether everything is given that a restore beside the node's own etcd needs: nothing starts over such a directory by
+    /// Whether everything is given that a restore next to the node's own etcd needs: nothing starts over such a directory by
     /// itself, as with etcdutl.
     fn is_trial(&self, settled: &Settled) -> bool {
         let given = self.name.is_some() && self.initial_cluster.is_some() && self.data_dir.is_some();

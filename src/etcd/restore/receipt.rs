@@ -55,8 +55,8 @@ struct Record<'r> {
     cluster_id: String,
     member_id: String,
     /// The values whose keys the API server lacked, where the operator accepted that.
-    #[serde(skip_serializing_if = "<[EncryptedBy]>::is_empty")]
-    unreadable: &'r [EncryptedBy],
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    unreadable: Vec<EncryptedBy>,
     #[serde(flatten)]
     restored: Restored,
 }
@@ -72,7 +72,7 @@ pub(super) fn stage(root: &Path, planned: &Planned, restored: &Restored) -> io::
         revision: plan.snapshot.revision,
         cluster_id: format!("{:x}", plan.cluster.id),
         member_id: format!("{:x}", plan.cluster.me),
-        unreadable: &planned.unreadable,
+        unreadable: planned.unreadable.clone(),
         restored: Restored { log: restored.log.clone().map(keeps).transpose()?, ..restored.clone() },
     };
     let bytes = serde_json::to_vec_pretty(&record).map_err(io::Error::other)?;
@@ -148,7 +148,7 @@ mod tests {
                 revision: 4,
                 cluster_id: "7".to_owned(),
                 member_id: "8".to_owned(),
-                unreadable: &unreadable,
+                unreadable,
                 restored,
             };
             let now = serde_json::to_string_pretty(&record).unwrap();

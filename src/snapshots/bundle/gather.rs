@@ -264,7 +264,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let [labelled, plain] = ["labelled", "plain"].map(|name| dir.path().join(name));
         [&labelled, &plain].iter().for_each(|path| fs::write(path, "x").unwrap());
-        // Without a policy of its own, root may set any; elsewhere there is nothing to be gathered.
+        // On a machine without a policy, root may set any; elsewhere there is nothing to be gathered.
         let text = "system_u:object_r:etc_t:s0";
         let _ = label::set(&labelled, text);
         let before = [label::of(&labelled), label::of(&plain)];

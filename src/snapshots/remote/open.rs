@@ -7,10 +7,10 @@ use object_store::aws::AmazonS3Builder;
 use object_store::azure::MicrosoftAzureBuilder;
 use object_store::client::Certificate;
 use object_store::gcp::GoogleCloudStorageBuilder;
-use object_store::{BackoffConfig, ClientOptions, RetryConfig};
+use object_store::multipart::MultipartStore;
+use object_store::{BackoffConfig, ClientOptions, ObjectStore, RetryConfig};
 
 use super::credentials::Credentials;
-use super::store::Store;
 use crate::config::object_url::{ObjectUrl, Scheme};
 use crate::config::settings;
 use crate::sys::files;
@@ -23,6 +23,10 @@ const CONNECT: Duration = Duration::from_secs(10);
 const RETRIES: usize = 4;
 /// S3 takes a signature of this region where it knows none, and so do those that only speak like it.
 const REGION: &str = "us-east-1";
+
+/// What every store of the library is.
+pub(super) trait Store: ObjectStore + MultipartStore {}
+impl<S: ObjectStore + MultipartStore> Store for S {}
 
 /// Opens a store.
 ///

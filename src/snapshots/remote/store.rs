@@ -7,20 +7,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use object_store::multipart::MultipartStore;
 use object_store::path::Path;
-use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt as _};
+use object_store::{ObjectMeta, ObjectStoreExt as _};
 use tokio::time::{Instant, timeout_at};
 
 use super::credentials::Credentials;
-use super::open::open;
+use super::open::{Store, open};
 use super::trouble::{Trouble, meaning};
 use crate::config::object_url::ObjectUrl;
 use crate::config::settings;
-
-/// What every store of the library is.
-pub(super) trait Store: ObjectStore + MultipartStore {}
-impl<S: ObjectStore + MultipartStore> Store for S {}
 
 pub struct Remote {
     pub(super) store: Arc<dyn Store>,

@@ -19,6 +19,7 @@ use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 
+use super::aside;
 use super::store::Remote;
 use super::trouble::Trouble;
 use crate::config::object_url::ObjectUrl;
@@ -107,22 +108,31 @@ fn left(path: &Path) -> io::Result<Option<(Flock<File>, Upload)>> {
     }
 }
 
+/// All of them in a directory.
+fn all_left(dir: &Path) -> io::Result<Vec<(PathBuf, Flock<File>, Upload)>> {
+    let names = files::names(dir)?.into_iter().filter(|name| name.starts_with(BEGINS) && name.ends_with(ENDS));
+    let mut found = Vec::new();
+    for path in names.map(|name| dir.join(name)) {
+        found.extend(left(&path)?.map(|(lock, upload)| (path, lock, upload)));
+    }
+    Ok(found)
+}
+
 /// Aborts what an earlier process began and did not finish: the objects. What the store does not abort now stays recorded.
 ///
 /// # Errors
 /// The first of them that could not be aborted; the others were tried nevertheless.
 pub(super) async fn abort(settings: &settings::Remote, dir: &Path) -> Result<Vec<String>, Trouble> {
-    let names = files::names(dir)?.into_iter().filter(|name| name.starts_with(BEGINS) && name.ends_with(ENDS));
+    let dir = dir.to_owned();
     let (mut aborted, mut trouble) = (Vec::new(), None);
-    for path in names.map(|name| dir.join(name)) {
-        let Some((_lock, upload)) = left(&path)? else { continue };
+    for (path, _lock, upload) in aside(move || all_left(&dir)).await? {
         // Its store is not the one that these settings lead to.
         if upload.endpoint != settings.endpoint {
             continue;
         }
         match abort_one(settings, &upload).await {
             Ok(called) => {
-                files::remove(&path)?;
+                aside(move || files::remove(&path)).await?;
                 aborted.push(called);
             }
             Err(fault) => trouble = trouble.or(Some(fault)),
