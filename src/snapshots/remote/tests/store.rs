@@ -273,10 +273,10 @@ async fn an_upload_that_ended_in_the_middle_is_aborted_by_its_record_and_no_othe
     let aborted = unfinished::abort(&settings.snapshots.remote, &dir).await.unwrap();
     assert_eq!(aborted, [format!("s3://backups/etcd/{}", proof.file)]);
     assert_eq!((goes_on(&mine).await, goes_on(&theirs).await), (false, true));
-    assert_eq!(records(), [PathBuf::new(); 0]);
+    assert_eq!(records(), Vec::<PathBuf>::new());
     // One that comes to its end leaves no record.
     open(&settings).recording(&dir).send(&parcel, None, &quietly()).await.unwrap();
-    assert_eq!(records(), [PathBuf::new(); 0]);
+    assert_eq!(records(), Vec::<PathBuf>::new());
     assert_eq!(open(&settings).newest(RawCopy::Refuse).await.unwrap(), proof.file);
 }
 
