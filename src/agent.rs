@@ -21,6 +21,7 @@ use crate::feature::{PassEnd, View};
 use crate::judge::{self, History};
 use crate::model::event::EventKind;
 use crate::model::inhibitor::Inhibitor;
+use crate::model::observation::{BusyKind, BusyProcess};
 use crate::model::plan::Refusal;
 use crate::model::{
     ComponentId, Decision, Event, Judgement, Memory, Moment, NewerFile, Observation, Request, Step, Tick,
@@ -138,6 +139,16 @@ struct Saved {
     memory: Memory,
     at: Duration,
     trouble: Option<String>,
+}
+
+/// A plan is for who only asks: what the request itself has running by the time it is made for real is supposed. A restore
+/// holds its lock then, and a dry run of it takes none.
+fn suppose(request: &Request, seen: &mut Observation) {
+    let busy = &mut seen.node.busy;
+    if matches!(request, Request::Suspend { .. }) && busy.iter().all(|process| process.kind != BusyKind::Restore) {
+        let pid = std::process::id().try_into().unwrap_or_default();
+        busy.push(BusyProcess { pid, command: "lastgood etcd restore".to_owned(), kind: BusyKind::Restore });
+    }
 }
 
 impl Agent {
@@ -277,6 +288,7 @@ impl Agent {
     pub async fn plan(&mut self, request: &Request) -> Decided {
         let mut seen = self.observer.observe(&self.memory).await;
         seen.node.newer_state.clone_from(&self.newer);
+        suppose(request, &mut seen);
         let tick = Tick { now: seen.at, credit: Duration::ZERO };
         let (judged, _) = judge::judge(tick, &seen, &self.memory, self.history.clone(), &self.settings.policy);
         let scene = Scene { tick, seen: &seen, judged: &judged, policy: &self.settings.policy };

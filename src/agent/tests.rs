@@ -302,6 +302,22 @@ async fn a_plan_changes_nothing() {
 }
 
 #[tokio::test]
+async fn a_suspension_is_planned_without_the_restore_that_asks_and_done_only_for_one_that_runs() {
+    let mut bench = Bench::adopted().await;
+    let suspend = Request::Suspend { component: id("etcd"), seconds: 60, reason: "its data are restored".to_owned() };
+    let mut seen = bench.observe();
+    suppose(&Request::Resume { component: None }, &mut seen);
+    assert!(seen.node.busy.is_empty());
+    for _ in 0..2 {
+        suppose(&suspend, &mut seen);
+        assert_eq!(seen.node.busy.iter().map(|process| process.kind).collect::<Vec<_>>(), [BusyKind::Restore]);
+    }
+    let granted = bench.pass_request(&suspend).await.granted;
+    assert!(matches!(granted, Err(Refusal::NotNow { .. })), "{granted:?}");
+    assert!(matches!(bench.state("etcd"), ComponentState::Steady { .. }), "{}", bench.state("etcd"));
+}
+
+#[tokio::test]
 async fn an_inhibitor_keeps_it_from_the_node_until_it_ends() {
     let mut bench = Bench::adopted().await;
     let command = "kubeadm upgrade node".to_owned();

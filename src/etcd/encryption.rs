@@ -137,13 +137,15 @@ impl Provider {
 pub struct Readable {
     /// The API server of this node cannot read these: a sentence each.
     pub unreadable: Vec<String>,
+    /// The same values, by their keys.
+    pub lacking: Vec<EncryptedBy>,
     /// What should be known otherwise: a sentence each.
     pub remarks: Vec<String>,
 }
 
 /// Compares the values of a snapshot with what the API server of this node decrypts with.
 pub fn compare(encrypted: &[EncryptedBy], node: &Encryption) -> Readable {
-    let mut found = Readable::default();
+    let mut found = Readable { lacking: lacking(encrypted, node), ..Readable::default() };
     let is_plain = |by: &&EncryptedBy| by.provider == IDENTITY;
     let mut ciphers = encrypted.iter().filter(|by| !is_plain(by)).peekable();
     match node {
@@ -190,6 +192,26 @@ pub fn compare(encrypted: &[EncryptedBy], node: &Encryption) -> Readable {
         Encryption::NoApiServer | Encryption::NotConfigured { .. } => {}
     }
     found
+}
+
+/// What the API server of this node does not decrypt, as far as is known.
+fn lacking(encrypted: &[EncryptedBy], node: &Encryption) -> Vec<EncryptedBy> {
+    let reads = |kind: &String, by: &EncryptedBy| match node {
+        Encryption::NoApiServer => true,
+        Encryption::NotConfigured { .. } | Encryption::Unreadable { .. } => by.provider == IDENTITY,
+        Encryption::Configured { configuration, .. } => configuration.reads(kind, by),
+    };
+    let left = encrypted.iter().map(|by| {
+        let values = by.values.iter().filter(|(kind, _)| !reads(kind, by));
+        EncryptedBy { values: values.map(|(kind, count)| (kind.clone(), *count)).collect(), ..by.clone() }
+    });
+    left.filter(|by| !by.values.is_empty()).collect()
+}
+
+/// Values in a few words: `4 values (secrets) are encrypted with aescbc key1`.
+pub fn described(by: &EncryptedBy) -> String {
+    let with = if by.provider == IDENTITY { String::new() } else { format!(" with {}", called(by)) };
+    format!("{}{with}", sum(by, |_| true))
 }
 
 fn listed<'a>(encrypted: impl Iterator<Item = &'a EncryptedBy>) -> String {
@@ -297,6 +319,7 @@ resources:
         ] {
             let found = compare(values, node);
             assert_eq!((found.unreadable.len(), found.remarks.len()), (unreadable, remarks), "{situation}: {found:?}");
+            assert_eq!(found.lacking.len(), unreadable, "{situation}: {found:?}");
         }
         let said = compare(&other, &configured).unreadable.remove(0);
         assert_eq!(

@@ -46,6 +46,13 @@ pub enum DataIdentity {
     },
 }
 
+/// The user and group that the main container's process runs as, where the manifest says (`runAsUser`, `runAsGroup`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RunsAs {
+    pub user: Option<u32>,
+    pub group: Option<u32>,
+}
+
 /// A manifest that decodes to a pod.
 #[derive(Clone, Debug)]
 pub struct Manifest {
@@ -100,6 +107,17 @@ impl Manifest {
     pub fn main_container(&self) -> Option<&Container> {
         let containers = &self.spec()?.containers;
         containers.iter().find(|c| program(c).and_then(|p| Role::of_program(&p)).is_some()).or(containers.first())
+    }
+
+    /// The user and group of the main container: its own security context takes precedence over the pod's.
+    pub fn runs_as(&self) -> RunsAs {
+        let pod = self.spec().and_then(|spec| spec.security_context.as_ref());
+        let own = self.main_container().and_then(|container| container.security_context.as_ref());
+        let id = |own: Option<i64>, pod: Option<i64>| own.or(pod).and_then(|id| u32::try_from(id).ok());
+        RunsAs {
+            user: id(own.and_then(|own| own.run_as_user), pod.and_then(|pod| pod.run_as_user)),
+            group: id(own.and_then(|own| own.run_as_group), pod.and_then(|pod| pod.run_as_group)),
+        }
     }
 
     /// The command line the main container is started with: `command` and `args`, where the manifest gives a command.
@@ -362,6 +380,18 @@ status: {}
     }
 
     #[test]
+    fn a_container_runs_as_its_own_security_context_says_and_otherwise_as_the_pod_s() {
+        let pod = "  securityContext: {runAsUser: 2001, runAsGroup: 2002}\n  containers:\n";
+        let rootless = ETCD.replace("  containers:\n", pod);
+        let runs_as = |text: &str| parse(text).unwrap().runs_as();
+        assert_eq!(runs_as(&rootless), RunsAs { user: Some(2001), group: Some(2002) });
+        let own = rootless.replace("    image:", "    securityContext: {runAsUser: 3001}\n    image:");
+        assert_eq!(runs_as(&own), RunsAs { user: Some(3001), group: Some(2002) });
+        let negative = rootless.replace("2001", "-1");
+        assert_eq!(runs_as(&negative).user, None);
+    }
+
+    #[test]
     fn a_kubeadm_manifest_tells_all_we_ask() {
         let etcd = parse(ETCD).unwrap();
         assert_eq!(etcd.id, ComponentId::system("etcd"));
@@ -373,6 +403,7 @@ status: {}
         let wal_dir = Some("/srv/etcd/log".into());
         assert_eq!(apart.data_identity(), Some(DataIdentity::Etcd { data_dir: "/srv/etcd".into(), wal_dir }));
         assert_eq!(etcd.startup_budget(), Duration::from_secs(250));
+        assert_eq!(etcd.runs_as(), RunsAs::default());
         assert_eq!(etcd.termination_grace(), Duration::from_secs(30));
         assert_eq!(etcd.minor_version(), Some((3, 5)));
         let urls =

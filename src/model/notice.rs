@@ -97,6 +97,10 @@ pub enum Notice {
     SnapshotOld,
     /// A snapshot is not verified.
     SnapshotUnverified,
+    /// The bytes of a verified snapshot differ from those that were verified.
+    SnapshotDamaged,
+    /// The API server lacks the keys of values that a restore put into etcd.
+    ValuesUnreadable,
     /// The object storage has no recent verified snapshot.
     SnapshotRemoteBehind,
 }

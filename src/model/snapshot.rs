@@ -28,6 +28,15 @@ pub struct Snapshots {
     pub bytes: u64,
     /// Those that are not verified: the file's name, and why.
     pub unverified: Vec<(String, String)>,
+    /// Those that were verified, and whose bytes the daily check found to differ: the file's name, and what was found.
+    #[serde(default)]
+    pub damaged: Vec<(String, String)>,
+    /// Of those that are verified, when the one was last read that waits longest for its check.
+    #[serde(default)]
+    pub checked: Option<Timestamp>,
+    /// What an accepted restore put there and this node's API server cannot decrypt.
+    #[serde(default)]
+    pub undecryptable: Option<Undecryptable>,
     /// The last try, where it failed.
     pub failed: Option<Failed>,
     /// Since when it has been looked after; what is older than that is nobody's fault.
@@ -37,6 +46,20 @@ pub struct Snapshots {
     /// What is known of those in object storage; nothing where none are sent there.
     #[serde(default)]
     pub remote: Option<Remote>,
+}
+
+/// Values in etcd that were encrypted with keys that this node's API server lacks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Undecryptable {
+    /// When the restore put them there.
+    pub since: Timestamp,
+    pub values: u64,
+    /// The keys: `aescbc key1`.
+    pub keys: Vec<String>,
+    /// How many values are encrypted with which key: a clause each.
+    pub what: Vec<String>,
+    /// What makes them readable: a clause.
+    pub next: String,
 }
 
 /// The snapshots in object storage, as they were seen there last.
@@ -191,6 +214,9 @@ mod tests {
             verified: 0,
             bytes: 0,
             unverified: Vec::new(),
+            damaged: Vec::new(),
+            checked: None,
+            undecryptable: None,
             failed: None,
             since: at(10_000),
             unreadable: None,
@@ -224,6 +250,9 @@ mod tests {
             verified: 1,
             bytes: 1,
             unverified: Vec::new(),
+            damaged: Vec::new(),
+            checked: None,
+            undecryptable: None,
             failed: None,
             since: at(10_000),
             unreadable: None,

@@ -76,6 +76,11 @@ impl Failure {
         Self { sentence: self.sentence.replace(&*file.to_string_lossy(), from), ..self }
     }
 
+    /// What was looked at is damaged or unhealthy.
+    pub fn unwell(sentence: String) -> Self {
+        Self { exit: Exit::Unwell, sentence }
+    }
+
     /// It was tried, and failed.
     pub fn failed(sentence: String) -> Self {
         Self { exit: Exit::Failed, sentence }

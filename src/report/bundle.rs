@@ -41,6 +41,12 @@ pub(super) fn text(bundle: &Bundle) -> String {
         row("key", format!("{}{public}", key.path.display()));
     }
     row("cluster", format!("{:x}, etcd {}", bundle.cluster, bundle.etcd.as_deref().unwrap_or("unknown")));
+    if !bundle.labels.is_empty() {
+        row(
+            "SELinux",
+            format!("labels of {} files; unpacking sets them on a machine with SELinux", bundle.labels.len()),
+        );
+    }
     for member in &bundle.members {
         row("member", format!("{:x} {} {}", member.id, member.name, member.peer_urls.join(", ")));
     }

@@ -12,8 +12,8 @@ use crate::etcd::encryption::called;
 use crate::etcd::snapshot::{EncryptedBy, Trailer, Verified};
 use crate::model::Digest;
 use crate::model::snapshot::Bundled;
-use crate::snapshots::By;
 use crate::snapshots::bundle::Bundle;
+use crate::snapshots::{By, this_build};
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -22,6 +22,9 @@ pub struct Snapshot {
     /// When it was read whole, where every byte is as it was then; absent where it was read whole just now.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unchanged_since: Option<Timestamp>,
+    /// The version and build of lastgood that read it whole then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verified_by: Option<String>,
     /// Of the database in bytes, its trailer not counted.
     pub size: u64,
     /// Of the pages that are in use, in bytes.
@@ -98,6 +101,10 @@ pub struct Bucket {
 impl Snapshot {
     /// Of what was verified.
     pub fn new(file: &Path, verified: Verified, by: By) -> Self {
+        let (unchanged_since, verified_by) = match by {
+            By::Checksum(earlier) => (Some(earlier.at), Some(earlier.by)),
+            By::Reading => (None, None),
+        };
         let Verified { size, sha256, whole: _, trailer, contents } = verified;
         let main = |revision: Revision| revision.main;
         let downgrade = contents.versions.downgrade.filter(|downgrade| downgrade.enabled);
@@ -111,10 +118,8 @@ impl Snapshot {
             |tally: crate::etcd::snapshot::Tally| Bucket { name: tally.name, keys: tally.keys, bytes: tally.bytes };
         Self {
             file: file.to_owned(),
-            unchanged_since: match by {
-                By::Checksum(then) => Some(then),
-                By::Reading => None,
-            },
+            unchanged_since,
+            verified_by,
             size,
             in_use: contents.in_use,
             page_size: contents.page_size,
@@ -152,7 +157,7 @@ impl Snapshot {
     pub fn verdict(&self) -> String {
         let mut out = format!("{} is whole", self.file.display());
         if let Some(then) = self.unchanged_since {
-            let _ = write!(out, ": it has the checksum of its full verification at {then:.0}");
+            let _ = write!(out, ": it has the checksum of its full verification at {then:.0}{}", self.another_build());
         }
         if !self.has_trailer {
             out.push_str(", except for values that only a SHA-256 covers: it carries none");
@@ -199,13 +204,31 @@ impl Snapshot {
         out
     }
 
+    /// Which other build verified it, where one did.
+    fn another_build(&self) -> String {
+        let other = self.verified_by.as_ref().filter(|by| **by != this_build());
+        other.map_or(String::new(), |by| {
+            format!(" by {by} (another build than this {}; its verification record is valid)", this_build())
+        })
+    }
+
     fn brief(&self, out: &mut String) {
         let number = |number: Option<i64>| number.map_or("none".to_owned(), |number| number.to_string());
         let unsigned = |number: Option<u64>| number.map_or("none".to_owned(), |number| number.to_string());
         let text = |text: &Option<String>| text.clone().unwrap_or("none".to_owned());
         let live = self.live_keys.map_or("unknown".to_owned(), |keys| keys.to_string());
+        let verified = match (&self.unchanged_since, &self.verified_by) {
+            (Some(then), Some(by)) if !self.another_build().is_empty() => {
+                format!(
+                    "{then:.0} by {by}, another build than this one; the record is valid, and the bytes are unchanged"
+                )
+            }
+            (Some(then), Some(by)) => format!("{then:.0} by {by}; the bytes are unchanged"),
+            _ => format!("now, completely, by {}", this_build()),
+        };
         let mut table = table(&["", ""]);
         for (name, value) in [
+            ("verified", verified),
             ("size", format!("{} bytes, {} of them in use", self.size, self.in_use)),
             ("sha256", self.sha256.to_string()),
             ("hash", format!("{:x} (as etcdutl snapshot status shows it)", self.hash)),
@@ -239,4 +262,29 @@ fn alarm(alarm: Alarm) -> String {
         other => format!("of kind {other}"),
     };
     format!("{kind} of {:x}", alarm.member)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::etcd::snapshot::{RawCopy, verify};
+    use crate::etcd::testing::snapshot;
+    use crate::snapshots::Earlier;
+
+    #[test]
+    fn a_record_of_another_build_is_shown_as_such_and_as_valid() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = snapshot(dir.path());
+        let verified = verify(&file, RawCopy::Refuse, &mut |_, _| {}).unwrap();
+        let of = |by: String| {
+            let earlier = Earlier { at: Timestamp::UNIX_EPOCH, by };
+            Snapshot::new(&file, verified.clone(), By::Checksum(earlier))
+        };
+        let (own, other) = (of(this_build()), of("lastgood 0.0.1 (commit 0123abc)".to_owned()));
+        assert_eq!((own.another_build().as_str(), own.verified_by.clone()), ("", Some(this_build())));
+        assert!(own.text().contains(&this_build()) && !own.text().contains("another build"));
+        for shown in [other.text(), other.verdict()] {
+            assert!(shown.contains("lastgood 0.0.1 (commit 0123abc)") && shown.contains("another build"), "{shown}");
+        }
+    }
 }

@@ -510,6 +510,10 @@ fn overall(components: &[Component], services: &[ServiceView], material: &Report
     if !unwell.is_empty() {
         return (Overall::Ailing, format!("not healthy: {}", unwell.join(", ")));
     }
+    if let Some(values) = material.features.snapshots.as_ref().and_then(|known| known.undecryptable.as_ref()) {
+        let (count, keys) = (values.values, values.keys.join(", "));
+        return (Overall::Ailing, format!("kube-apiserver cannot decrypt {count} values in etcd: it lacks {keys}"));
+    }
     if let Some(names) = names(&|c| c.verdict == Verdict::Unknown) {
         return (Overall::Unknown, format!("unknown: {names}"));
     }

@@ -17,7 +17,8 @@ use crate::model::format::NewerFile;
 use crate::model::inhibitor::Inhibitor;
 use crate::model::memory::Pin;
 use crate::model::policy::Mode;
-use crate::model::{ComponentState, Request, Trust, Verdict};
+use crate::model::snapshot::Undecryptable;
+use crate::model::{ComponentState, Request, Snapshots, Trust, Verdict};
 
 /// Texts under their titles, as one golden file.
 fn story(sections: impl Iterator<Item = (String, String)>) -> String {
@@ -306,6 +307,26 @@ fn the_status_shows_the_newest_snapshot() {
     let shown = super::situations::scene("snapshots here and in object storage").status().snapshots.unwrap();
     let remote = shown.remote.unwrap();
     assert_eq!((remote.behind, remote.failing_since), (false, Some(at("19:58:00"))));
+}
+
+#[test]
+fn values_that_the_api_server_cannot_decrypt_are_no_healthy_node() {
+    let mut scene = Scene::new();
+    let kept = |undecryptable| Some(Snapshots { undecryptable, ..snapshots() });
+    scene.features.snapshots = kept(None);
+    assert!(scene.status().is_well());
+    scene.features.snapshots = kept(Some(Undecryptable {
+        since: at("19:58:00"),
+        values: 412,
+        keys: vec!["aescbc key1".to_owned()],
+        what: Vec::new(),
+        next: String::new(),
+    }));
+    let status = scene.status();
+    assert_eq!((status.overall, status.is_well()), (Overall::Ailing, false));
+    let shown = status.text(Paint::Plain);
+    assert!(shown.contains("412 values") && shown.contains("aescbc key1"), "{shown}");
+    assert!(status.metrics().contains("\nlastgood_etcd_values_undecryptable 412\n"));
 }
 
 #[test]

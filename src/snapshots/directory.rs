@@ -6,6 +6,8 @@
 //!   DIR/NAME.db                     renamed last  ┘ a snapshot without its proof is not verified
 //!   DIR/NAME.node.tar, …            then its bundle, whose manifest is the last of all (see `bundle`)
 //!   DIR/.lastgood-snapshot-…        a file being written
+//!   DIR/.upload-…                   an upload that is under way, or was interrupted (remote/unfinished.rs)
+//!   DIR/.checks.json                the daily checks (checks.rs)
 //! ```
 //!
 //! Files under other names belong to the operator and are not touched.
@@ -20,6 +22,7 @@ use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::statvfs::statvfs;
 
+use super::checks::Checks;
 use super::proof::{self, Proof};
 use super::retention::{self, Held, Rules, Why};
 use super::staging::{self, Staging};
@@ -77,6 +80,7 @@ impl Directory {
     /// When it cannot be read.
     pub fn list(&self) -> io::Result<Vec<Snapshot>> {
         let mut found = Vec::new();
+        let checks = Checks::read(&self.path);
         for file in files::names(&self.path)? {
             let Ok(name) = file.parse::<Name>() else { continue };
             let path = self.path.join(&file);
@@ -86,7 +90,13 @@ impl Directory {
                 true => Proof::read(&path, metadata.len()),
                 false => Err(format!("it is a {}", files::kind_of(&metadata))),
             };
-            found.push(Snapshot { path, name, bytes: metadata.len(), proof });
+            let checked = checks.of(&file, &metadata).cloned();
+            let damaged = checked.as_ref().and_then(|found| Some((found.at, found.damaged.as_ref()?)));
+            let proof = match (proof, damaged) {
+                (Ok(_), Some((at, why))) => Err(format!("{why} (daily check of {at:.0})")),
+                (proof, _) => proof,
+            };
+            found.push(Snapshot { path, name, bytes: metadata.len(), proof, checked });
         }
         found.sort_by_key(|snapshot| snapshot.name);
         Ok(found)

@@ -8,7 +8,28 @@ use crate::model::check::{Check, CheckResult};
 
 /// What is said of them, where this node has an etcd of its own.
 pub(super) fn checks(snapshots: &Snapshots, now: Timestamp) -> Vec<Check> {
-    [data(snapshots, now)].into_iter().chain(bundle(snapshots)).chain(remote(snapshots, now)).collect()
+    let data = [data(snapshots, now)].into_iter();
+    data.chain(undecryptable(snapshots))
+        .chain(damaged(snapshots))
+        .chain(bundle(snapshots))
+        .chain(remote(snapshots, now))
+        .collect()
+}
+
+/// Whether the API server lacks keys of what a restore put into etcd.
+fn undecryptable(snapshots: &Snapshots) -> Option<Check> {
+    let values = snapshots.undecryptable.as_ref()?;
+    let detail = format!("{}, and kube-apiserver lacks the keys (since {:.0})", values.what.join("; "), values.since);
+    Some(Check::bad("encryption keys of etcd's values", CheckResult::Warning, detail, &values.next))
+}
+
+/// Whether the bytes of one are no longer those that were verified.
+fn damaged(snapshots: &Snapshots) -> Option<Check> {
+    let (file, why) = snapshots.damaged.first()?;
+    let more = snapshots.damaged.len() - 1;
+    let more = if more == 0 { String::new() } else { format!("; {more} more are damaged") };
+    let fix = format!("`lastgood etcd snapshot verify {file}` names the place; look at the disk with `dmesg`");
+    Some(Check::bad("kept snapshots", CheckResult::Warning, format!("{file} is damaged: {why}{more}"), fix))
 }
 
 /// What a bare machine needs besides the data. That keys are not in it is a choice; so it is no warning.

@@ -29,6 +29,26 @@ pub fn metrics(snapshots: &SnapshotsView, page: &mut Page) {
     page.one("snapshot_late", Kind::Gauge, "Whether the newest verified snapshot is too old.", yes(snapshots.late));
     page.one("snapshots_verified", Kind::Gauge, "Number of verified snapshots.", snapshots.verified);
     page.one("snapshots_unverified", Kind::Gauge, "Number of unverified snapshots.", snapshots.unverified.len());
+    page.one(
+        "snapshots_damaged",
+        Kind::Gauge,
+        "Number of snapshots that the daily check found damaged.",
+        snapshots.damaged.len(),
+    );
+    if let Some(checked) = snapshots.checked {
+        page.one(
+            "snapshots_oldest_check_timestamp_seconds",
+            Kind::Gauge,
+            "When the verified snapshot was read that waits longest for its daily check.",
+            seconds(checked),
+        );
+    }
+    page.one(
+        "etcd_values_undecryptable",
+        Kind::Gauge,
+        "Number of values in etcd that a restore put there and the API server of this node lacks the keys of.",
+        snapshots.undecryptable.as_ref().map_or(0, |values| values.values),
+    );
     page.one("snapshots_bytes", Kind::Gauge, "The size of all snapshots.", snapshots.bytes);
     page.one(
         "snapshot_failing",

@@ -11,6 +11,8 @@ pub(super) fn notices(snapshots: &Snapshots, etcd: &ComponentId, now: Timestamp)
     vec![
         about(Notice::SnapshotOld, late(snapshots, now)),
         about(Notice::SnapshotUnverified, unverified(snapshots)),
+        about(Notice::SnapshotDamaged, damaged(snapshots)),
+        about(Notice::ValuesUnreadable, undecryptable(snapshots)),
         about(Notice::SnapshotRemoteBehind, behind(snapshots, now)),
     ]
 }
@@ -51,6 +53,29 @@ fn behind(snapshots: &Snapshots, now: Timestamp) -> Option<String> {
     ))
 }
 
+fn undecryptable(snapshots: &Snapshots) -> Option<String> {
+    let values = snapshots.undecryptable.as_ref()?;
+    Some(format!(
+        "kube-apiserver cannot decrypt what the restore of {:.0} put into etcd: {}, and the key is missing on this node; reading \
+         and listing these objects fails; next: {}, and restart kube-apiserver; if the keys are lost, delete the objects and run \
+         `lastgood etcd snapshot save`",
+        values.since,
+        values.what.join("; "),
+        values.next
+    ))
+}
+
+fn damaged(snapshots: &Snapshots) -> Option<String> {
+    let (file, why) = snapshots.damaged.first()?;
+    let more = snapshots.damaged.len() - 1;
+    let more = if more == 0 { String::new() } else { format!(", and {more} more are damaged") };
+    Some(format!(
+        "the snapshot {file} is damaged: {why}{more}; a restore does not take it by itself, and lastgood does not delete it; \
+         next: `lastgood etcd snapshot verify {file}` names the place, `dmesg` shows faults of the disk, and `lastgood etcd \
+         snapshot save` takes another one"
+    ))
+}
+
 fn unverified(snapshots: &Snapshots) -> Option<String> {
     let (file, why) = snapshots.unverified.first()?;
     let more = snapshots.unverified.len() - 1;
@@ -67,7 +92,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::model::snapshot::{Failed, Failing, Newest, Remote, Sent};
+    use crate::model::snapshot::{Failed, Failing, Newest, Remote, Sent, Undecryptable};
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).unwrap()
@@ -82,6 +107,9 @@ mod tests {
             verified: 0,
             bytes: 0,
             unverified: Vec::new(),
+            damaged: Vec::new(),
+            checked: None,
+            undecryptable: None,
             failed: None,
             since: at(0),
             unreadable: None,
@@ -101,7 +129,7 @@ mod tests {
     /// The subjects that have a sentence.
     fn wrong(snapshots: &Snapshots, second: i64) -> Vec<(Notice, String)> {
         let all = notices(snapshots, &ComponentId::system("etcd"), at(second));
-        assert_eq!(all.len(), 3, "a subject without a sentence takes the notice back");
+        assert_eq!(all.len(), 5, "a subject without a sentence takes the notice back");
         all.into_iter().filter_map(|one| Some((one.about, one.text?))).collect()
     }
 
@@ -117,10 +145,27 @@ mod tests {
         let lags = Snapshots { newest: newest(1800), remote, ..snapshots() };
         let remote = Some(Remote { newest: sent(1800), ..Remote::unseen("s3://backups".into()) });
         let sent = Snapshots { newest: newest(1800), remote, ..snapshots() };
-        let rows: [(&str, &Snapshots, i64, &[Notice]); 7] = [
+        let damaged = vec![("a.db".to_owned(), "its bytes differ".to_owned())];
+        let damaged = Snapshots { newest: newest(0), damaged, ..snapshots() };
+        let undecryptable = Some(Undecryptable {
+            since: at(5),
+            values: 4,
+            keys: vec!["aescbc key1".into()],
+            what: vec!["4 values (secrets) are encrypted with aescbc key1".into()],
+            next: "put the keys back into /etc/kubernetes/enc.yaml".into(),
+        });
+        let locked = Snapshots { newest: newest(0), undecryptable, ..snapshots() };
+        let [(_, said)] = &wrong(&locked, 10)[..] else { panic!("no notice") };
+        assert!(
+            ["4 values", "aescbc key1", "/etc/kubernetes/enc.yaml"].iter().all(|word| said.contains(word)),
+            "{said}"
+        );
+        let rows: [(&str, &Snapshots, i64, &[Notice]); 9] = [
+            ("a key is missing", &locked, 10, &[Notice::ValuesUnreadable]),
             ("none yet, in the first interval", &never, 600, &[]),
             ("none after two intervals", &never, 1600, &[Notice::SnapshotOld]),
             ("one was taken", &taken, 1600, &[]),
+            ("one is damaged", &damaged, 10, &[Notice::SnapshotDamaged]),
             ("two are not verified", &foreign, 10, &[Notice::SnapshotUnverified]),
             ("object storage lags by an interval", &Snapshots { newest: newest(0), ..lags.clone() }, 600, &[]),
             ("object storage lags by three", &lags, 1900, &[Notice::SnapshotRemoteBehind]),
@@ -138,11 +183,13 @@ mod tests {
         let failing = Some(Failing { since: at(0), at: at(0), times: 3, why: "SlowDown".into() });
         let remote = Some(Remote { newest: sent(0), failing, ..Remote::unseen("s3://backups".into()) });
         let unverified = vec![("a.db".to_owned(), "it has no verification record".to_owned())];
-        let never = Snapshots { failed: Some(failed), unverified, ..snapshots() };
+        let damaged = vec![("a.db".to_owned(), "its bytes differ".to_owned())];
+        let never = Snapshots { failed: Some(failed), unverified, damaged, ..snapshots() };
         let lags = Snapshots { newest: newest(1800), remote, ..snapshots() };
         let words = [
             [Some("the disk is full"), Some("`lastgood etcd snapshot save`")],
             [Some("it has no verification record"), Some("`lastgood etcd snapshot verify ")],
+            [Some("its bytes differ"), Some("`lastgood etcd snapshot verify a.db`")],
             [Some("SlowDown"), Some("`lastgood etcd snapshot list --remote`")],
         ];
         let found = [wrong(&never, 1600), wrong(&lags, 1900)].concat();

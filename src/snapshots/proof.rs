@@ -55,7 +55,7 @@ pub struct Proof {
     pub keys: u64,
     /// When it was verified.
     pub verified: Timestamp,
-    /// By which version of lastgood.
+    /// By which version and build of lastgood.
     pub by: String,
     /// What else was found; absent where that is more than any etcd has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -96,8 +96,19 @@ fn decode(text: &[u8]) -> Result<Proof, envelope::Fault> {
     envelope::decode(&FORMAT, text)
 }
 
-/// This version of lastgood, in a proof.
-pub(super) const BY: &str = concat!("lastgood ", env!("CARGO_PKG_VERSION"));
+/// This lastgood, in a proof: its version, and the commit that it was built from where the build names one (two builds of one
+/// version are otherwise the same to a reader).
+pub fn this_build() -> String {
+    by(option_env!("LASTGOOD_COMMIT"))
+}
+
+fn by(commit: Option<&str>) -> String {
+    let version = concat!("lastgood ", env!("CARGO_PKG_VERSION"));
+    match commit.filter(|commit| !commit.is_empty()) {
+        Some(commit) => format!("{version} (commit {commit})"),
+        None => version.to_owned(),
+    }
+}
 
 impl Proof {
     /// The same, so that it is read again whatever a hostile database holds: no longer than a proof may be.
@@ -194,6 +205,13 @@ mod tests {
     use super::*;
     use crate::etcd::snapshot::EncryptedBy;
     use crate::etcd::snapshot::Tally;
+
+    #[test]
+    fn a_build_is_named_by_its_version_and_by_its_commit_where_there_is_one() {
+        let version = concat!("lastgood ", env!("CARGO_PKG_VERSION"));
+        assert_eq!([by(None), by(Some(""))], [version, version]);
+        assert_eq!(by(Some("0123abc")), format!("{version} (commit 0123abc)"));
+    }
 
     #[test]
     fn a_proof_of_every_version_is_read() {

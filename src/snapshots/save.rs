@@ -21,7 +21,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::directory::{self, Locked};
-use super::proof::{self, BY, Found, Proof};
+use super::proof::{self, Found, Proof, this_build};
 use super::staging::Staging;
 use super::writer::{Writer, Written};
 use super::{Name, Origin};
@@ -322,7 +322,7 @@ impl Taken {
             raft_index: source.raft_index.or(contents.consistent_index),
             keys: contents.live_keys.unwrap_or(contents.total_keys),
             verified: clock::now().wall,
-            by: BY.to_owned(),
+            by: this_build(),
             found: Some(Found { checksum, whole, contents }),
         };
         Ok(Proven { staging, proof: proof.bounded(), whole, remarks })

@@ -21,6 +21,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::{JoinSet, block_in_place};
 use tokio::time::{sleep, timeout};
 
+use super::check_task::CheckTask;
 use super::directory::{Directory, LockError, Locked};
 use super::notices::notices;
 use super::remote::UploadTask;
@@ -69,6 +70,7 @@ pub(super) struct SnapshotTask {
     known: Arc<Mutex<Snapshots>>,
     /// Nothing where snapshots are sent nowhere.
     uploader: Option<UploadTask>,
+    _checks: CheckTask,
     /// Ends with this value; what it was writing is removed, or swept by the next one.
     _task: JoinSet<()>,
 }
@@ -94,6 +96,7 @@ impl SnapshotTask {
         let since = clock::now().wall;
         let known = Arc::new(Mutex::new(look(settings, since)));
         let uploader = UploadTask::start(settings, wants.clone(), tell.clone());
+        let checks = CheckTask::start(settings.snapshot_dir(), wants.clone(), tell.clone());
         let work = Work {
             settings: settings.clone(),
             machine: machine.machine_id.clone(),
@@ -110,7 +113,7 @@ impl SnapshotTask {
         };
         let mut task = JoinSet::new();
         task.spawn(work.go_on());
-        Self { wanted, confirmed, known, uploader, _task: task }
+        Self { wanted, confirmed, known, uploader, _checks: checks, _task: task }
     }
 
     /// The etcd of this node and its snapshots; nothing if it runs no etcd.

@@ -2,13 +2,14 @@
 //! completely.
 //!
 //! ```text
-//!   a proof next to it, of this lastgood version ──▶ checksum of every byte ──equal──▶ the earlier result
+//!   a proof next to it, of this format's version ──▶ checksum of every byte ──equal──▶ the earlier result
 //!            │ none, or of another version                  │ different
 //!            └──────────────────────────────────────────────┴──▶ etcd::snapshot::verify: SHA-256, every page; the fault and its place
 //! ```
 //!
-//! The same bytes, read by the same program, give the same result, so a restore does not wait for a SHA-256. The result
-//! of another version of lastgood is not reused: that version may know fewer faults.
+//! The same bytes give the same result, so a restore does not wait for a SHA-256. It is valid whichever build of lastgood
+//! found it, and the reader is shown which one: after an upgrade every snapshot would otherwise be read again in the middle of
+//! a recovery. A verification that finds more gets a new version of the format, and the results before it are not reused.
 
 use std::fs::{File, Metadata};
 use std::io;
@@ -18,7 +19,7 @@ use std::path::Path;
 use jiff::Timestamp;
 
 use super::checksum;
-use super::proof::{self, BY, Found, Proof};
+use super::proof::{self, Found, Proof};
 use crate::etcd::snapshot::{self, RawCopy, Rejected, TRAILER, Trailer, Verified};
 
 /// Of the mode of a file: its group or everybody may write it.
@@ -33,12 +34,20 @@ pub enum Depth {
 }
 
 /// By what it is known to be whole.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum By {
-    /// Every byte is as it was when it was read whole: then.
-    Checksum(Timestamp),
+    /// Every byte is as it was when it was read whole.
+    Checksum(Earlier),
     /// It was read whole now.
     Reading,
+}
+
+/// The verification that a snapshot is known by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Earlier {
+    pub at: Timestamp,
+    /// The version and build of lastgood that read it.
+    pub by: String,
 }
 
 /// Verifies a snapshot. `progress` receives how many bytes of how many are done; it may begin again.
@@ -61,7 +70,8 @@ pub fn verify(
     };
     let same = known.is_it_still(path, progress);
     if matches!(same, Ok(true)) {
-        return Ok((known.verified(), By::Checksum(known.proof.verified)));
+        let earlier = Earlier { at: known.proof.verified, by: known.proof.by.clone() };
+        return Ok((known.verified(), By::Checksum(earlier)));
     }
     // What cannot be read is reported by a full read, as is what is damaged.
     let mut verified = snapshot::verify(path, trust, progress)?;
@@ -91,8 +101,10 @@ impl Known {
         if !proof.is_file() || !owners.contains(&proof.uid()) || proof.mode() & WRITTEN_BY_OTHERS != 0 {
             return None;
         }
-        let mut proof = Proof::read(path, snapshot.len()).ok().filter(|proof| proof.by == BY)?;
-        // One of an earlier version says nothing of what is encrypted.
+        // What is shown on a terminal is text.
+        let is_text = |proof: &Proof| !proof.by.chars().any(char::is_control);
+        let mut proof = Proof::read(path, snapshot.len()).ok().filter(is_text)?;
+        // One of an earlier version of the format says nothing of what is encrypted.
         let found = proof.found.take().filter(|found| found.contents.encrypted.is_some())?;
         let trailer = match proof.trailer() {
             Some(_) => Trailer::Matches { sha256: proof.sha256 },

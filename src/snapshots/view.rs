@@ -28,6 +28,15 @@ pub struct SnapshotsView {
     pub verified: usize,
     /// Files that are not verified.
     pub unverified: Vec<String>,
+    /// Files that were verified, and whose bytes differ now: the daily check found it.
+    #[serde(default)]
+    pub damaged: Vec<String>,
+    /// Of those that are verified, when the one was last read that waits longest for its check.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checked: Option<Timestamp>,
+    /// Values in etcd that the API server of this node lacks the keys of; absent where it has all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub undecryptable: Option<UndecryptableView>,
     /// Bytes of all of them.
     pub bytes: u64,
     /// Why the last try failed, where it did.
@@ -35,6 +44,17 @@ pub struct SnapshotsView {
     /// Those in object storage; absent where none are sent there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub remote: Option<RemoteView>,
+}
+
+/// Values in etcd that a restore put there, and that the API server cannot decrypt.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct UndecryptableView {
+    /// When the restore put them there.
+    pub since: Timestamp,
+    pub values: u64,
+    /// The keys that are missing: provider and name.
+    pub keys: Vec<String>,
 }
 
 /// The snapshots in object storage.
@@ -141,6 +161,13 @@ impl SnapshotsView {
             late: snapshots.is_late(now),
             verified: snapshots.verified,
             unverified: snapshots.unverified.iter().map(|(file, _)| file.clone()).collect(),
+            damaged: snapshots.damaged.iter().map(|(file, _)| file.clone()).collect(),
+            checked: snapshots.checked,
+            undecryptable: snapshots.undecryptable.as_ref().map(|values| UndecryptableView {
+                since: values.since,
+                values: values.values,
+                keys: values.keys.clone(),
+            }),
             bytes: snapshots.bytes,
             failed: snapshots.failed.as_ref().map(|failed| failed.why.clone()).or(snapshots.unreadable.clone()),
             remote,
@@ -158,6 +185,9 @@ impl fmt::Display for SnapshotsView {
                 write!(f, "; {} kept, {}", self.verified, size::roughly(self.bytes))?;
             }
             None => f.write_str("none is verified yet")?,
+        }
+        if !self.damaged.is_empty() {
+            write!(f, "; {} damaged", self.damaged.len())?;
         }
         if !self.unverified.is_empty() {
             write!(f, "; {} not verified", self.unverified.len())?;

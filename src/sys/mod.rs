@@ -7,5 +7,6 @@ pub(crate) mod crash;
 pub mod files;
 pub mod fsync_bench;
 pub mod io_priority;
+pub mod label;
 pub mod lock_file;
 pub mod proc;

@@ -20,8 +20,9 @@ use syn::{Attribute, Expr, ExprLit, Fields, GenericArgument, Item, Lit, PathArgu
 use super::{root, rust_files};
 
 /// The type of each format's body, and the file that defines it.
-const BODIES: [(&str, &str, &str); 12] = [
+const BODIES: [(&str, &str, &str); 14] = [
     ("bundle", "src/snapshots/bundle/manifest.rs", "Bundle"),
+    ("checks", "src/snapshots/checks.rs", "Checks"),
     ("contents", "src/record/generations.rs", "Contents"),
     ("event", "src/model/event.rs", "Event"),
     ("generation", "src/record/generations.rs", "Described"),
@@ -33,6 +34,7 @@ const BODIES: [(&str, &str, &str); 12] = [
     ("published", "src/record/published.rs", "PublishedFile"),
     ("remote", "src/model/snapshot.rs", "Remote"),
     ("restored", "src/etcd/restore/receipt.rs", "Record"),
+    ("upload", "src/snapshots/remote/unfinished.rs", "Upload"),
 ];
 
 /// One file of the source.

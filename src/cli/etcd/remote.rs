@@ -14,6 +14,7 @@ use crate::cli::{ConfirmArgs, Exit, Failure, out};
 use crate::config::Settings;
 use crate::config::object_url::{NotAPlace, ObjectUrl};
 use crate::etcd::snapshot::{RawCopy, verify};
+use crate::ops::etcd::node;
 use crate::ops::progress::Progress as Line;
 use crate::report::{Format, Snapshot, SnapshotList, SnapshotRow};
 use crate::snapshots::bundle::{self, Bundle, Staged};
@@ -89,7 +90,15 @@ pub(super) async fn prune(settings: &Settings, named: BTreeSet<u64>, care: Confi
     let there = open(settings, &place)?.list(&mut Proofs::default()).await?;
     let clusters = match named.is_empty() {
         true => {
-            let own = own_clusters(settings, &Directory::at(&settings.snapshot_dir()).list()?);
+            // None of it has to be here: what is pruned is elsewhere.
+            let here = Directory::at(&settings.snapshot_dir()).list().unwrap_or_else(|error| {
+                eprintln!("the snapshots of this node cannot be listed: {error}");
+                Vec::new()
+            });
+            let mut own = own_clusters(settings, &here);
+            if own.is_empty() {
+                own.extend(node::cluster(settings));
+            }
             meant(&there, own).map_err(|several| {
                 let words = "it is unknown which cluster this node belongs to, and there are snapshots of several \
                              clusters";
@@ -165,7 +174,7 @@ pub(super) async fn send(
     crate::cli::etcd::bundle::tell(staged.as_ref().map(Staged::bundle), "is uploaded");
     let parts = staged.as_ref().map(Staged::files).unwrap_or_default();
     let parcel = Parcel { proof, database: proven.path().to_owned(), parts };
-    let remote = open(settings, &place)?;
+    let remote = open(settings, &place)?.recording(&settings.snapshot_dir());
     for name in parcel.names() {
         if remote.holds(&name).await? {
             return Err(Failure::refused(format!("{place}/{name} exists already; give another name")));

@@ -7,15 +7,18 @@ use clap::Args;
 
 use crate::cli::{ConfirmArgs, Exit, Failure, out, rollback};
 use crate::config::Settings;
-use crate::etcd::restore::{Log, RestoreOptions, Restored, Unreadable, finish};
+use crate::config::duration::roughly;
+use crate::etcd::restore::{Fault, Log, RestoreOptions, Restored, Unreadable, finish};
 use crate::etcd::snapshot::RawCopy;
+use crate::model::clock::between;
 use crate::model::versions::Minor;
 use crate::ops::etcd::node::node;
 use crate::ops::etcd::restore::{carry_out, completed, left, plan, stop};
-use crate::ops::etcd::snapshot_ref::{self, trust};
+use crate::ops::etcd::snapshot_ref::{self, LATEST, trust};
 use crate::ops::etcd::suspension::{self, Suspension};
 use crate::report::Format;
 use crate::snapshots::remote::Fetched;
+use crate::snapshots::{Name, Snapshot};
 
 /// How to restore. What is left out is taken from the etcd manifest of this node, where there is one.
 #[derive(Debug, Args)]
@@ -81,9 +84,13 @@ fn minor(text: &str) -> Result<Minor, String> {
 
 pub(super) async fn restore(settings: &Settings, args: &RestoreArgs) -> Result<Exit, Failure> {
     let (node, etcd) = node(settings);
-    let ask = args.ask(args.file(settings)?);
+    let mut ask = args.ask(args.file(settings)?);
+    if let Some(newer) = args.passed_over(settings, &ask.from)? {
+        let why = Failure::unwell(format!("{}: {}", newer.path.display(), newer.damaged().unwrap_or_default()));
+        ask.from = args.instead(settings, &newer.path, &why)?;
+    }
     let data_dir = ask.data_dir(&node)?;
-    let lock = suspension::lock(settings, args.care.dry_run, &node)?;
+    let lock = suspension::lock(settings, args.care.dry_run)?;
     if args.care.dry_run {
         left(&data_dir)?.iter().for_each(|left| eprintln!("{left}"));
     }
@@ -94,14 +101,22 @@ pub(super) async fn restore(settings: &Settings, args: &RestoreArgs) -> Result<E
         let proven = suspension::back(settings, lock, etcd.filter(|_| planned.of_manifest())).await?;
         return done(args, &data_dir, &restored, proven);
     }
-    let mut planned = plan(&ask, &node)?;
+    let mut planned = loop {
+        match plan(&ask, &node) {
+            Err(Fault::Rejected(rejected)) if args.is_latest() => {
+                ask.from = args.instead(settings, &ask.from, &rejected.into())?;
+            }
+            planned => break planned?,
+        }
+    };
     if let Some(called) = &args.called {
         planned.plan.snapshot.file = called.into();
     }
+    planned.plan.under_way = suspension::under_way(settings).filter(|_| args.care.dry_run);
     let in_use = planned.plan.in_use.clone();
     let etcd = etcd.filter(|_| planned.of_manifest());
     let mut suspension = match etcd.clone().filter(|_| planned.startable().is_some()) {
-        Some(etcd) => Some(Suspension::plan(settings, etcd).await),
+        Some(etcd) => Some(Suspension::plan(settings, etcd, args.care.dry_run.into()).await),
         None => None,
     };
     if let Some(Ok(suspension)) = &suspension {
@@ -165,6 +180,25 @@ fn done(args: &RestoreArgs, data_dir: &Path, restored: &Restored, proven: Option
     })?)
 }
 
+/// What is damaged, what could be restored instead, and what that lacks.
+fn offer(damaged: &Path, why: &Failure, older: &Snapshot) -> String {
+    let (file, at, revision) = (&older.name, older.name.at, older.name.revision);
+    let newest = damaged.file_name().and_then(|file| file.to_str()?.parse::<Name>().ok());
+    let lost = match newest {
+        Some(newest) if newest.cluster == older.name.cluster && newest.revision >= revision => {
+            let age = roughly(between(at, newest.at));
+            format!(
+                "the {} revisions that were written in the {age} between the two are lost",
+                newest.revision - revision
+            )
+        }
+        _ => format!("what was written after revision {revision} is lost"),
+    };
+    format!(
+        "the newest snapshot is damaged: {why}; the one before it is {file}, of {at:.0}, revision {revision}: {lost}"
+    )
+}
+
 impl RestoreArgs {
     /// What is to be restored, as it was named.
     pub(super) fn from(&self) -> &Path {
@@ -185,6 +219,46 @@ impl RestoreArgs {
     /// The file that is meant.
     fn file(&self, settings: &Settings) -> Result<PathBuf, Failure> {
         snapshot_ref::trusted(settings, &self.from, self.trust())
+    }
+
+    fn is_latest(&self) -> bool {
+        self.from == Path::new(LATEST) && snapshot_ref::is_meant(&self.from)
+    }
+
+    /// A damaged snapshot that is newer than the one that `latest` takes.
+    fn passed_over(&self, settings: &Settings, taken: &Path) -> Result<Option<Snapshot>, Failure> {
+        match self.is_latest() {
+            true => snapshot_ref::passed_over(settings, self.trust(), taken),
+            false => Ok(None),
+        }
+    }
+
+    /// The snapshot before one that `latest` took and that is damaged, if the operator agrees to that very one: it lacks what
+    /// was written in between. Only an operator at a terminal is asked; `--yes` agreed to the newest.
+    fn instead(&self, settings: &Settings, damaged: &Path, why: &Failure) -> Result<PathBuf, Failure> {
+        // What cannot be read now may be whole.
+        if why.exit != Exit::Unwell {
+            return Err(Failure { exit: why.exit, sentence: why.sentence.clone() });
+        }
+        let Some(older) = snapshot_ref::before(settings, self.trust(), damaged)? else {
+            let dir = settings.snapshot_dir();
+            let next = "`lastgood etcd snapshot list --remote` shows those in object storage";
+            return Err(Failure::unwell(format!("{why}; {} holds no older verified one; next: {next}", dir.display())));
+        };
+        let offer = offer(damaged, why, &older);
+        let ConfirmArgs { dry_run, yes, output } = self.care;
+        if dry_run || yes || output != Format::Text || !crate::journal::watched_by_a_person() {
+            let name = &older.name;
+            return Err(Failure::unwell(format!(
+                "{offer}; lastgood takes no older snapshot by itself; next: `lastgood etcd restore --from {name}`, with the \
+                 other options as you gave them"
+            )));
+        }
+        eprintln!("{offer}. Plan a restore of {} instead?", older.name);
+        match rollback::agreed()? {
+            true => Ok(older.path),
+            false => Err(Failure { exit: Exit::Refused, sentence: "nothing was changed".to_owned() }),
+        }
     }
 
     fn ask(&self, from: PathBuf) -> RestoreOptions {
@@ -217,14 +291,20 @@ mod tests {
     use super::*;
     use crate::cli::{Cli, Command as What, EtcdCommand};
     use crate::ops::etcd::node::log_of;
+    use crate::snapshots::Origin;
+    use crate::snapshots::tests::{check_one, keep};
     use crate::sys::files;
 
-    async fn run(settings: &Settings, line: &str) -> Result<Exit, Failure> {
+    fn parsed(line: &str) -> RestoreArgs {
         let words = ["lastgood", "etcd", "restore"].into_iter().chain(line.split(' '));
         match Cli::try_parse_from(words).unwrap().command {
-            What::Etcd(EtcdCommand::Restore(args)) => restore(settings, &args).await,
+            What::Etcd(EtcdCommand::Restore(args)) => *args,
             other => panic!("{other:?}"),
         }
+    }
+
+    async fn run(settings: &Settings, line: &str) -> Result<Exit, Failure> {
+        restore(settings, &parsed(line)).await
     }
 
     /// A node whose etcd manifest was taken out for a restore: it is among the known-good ones.
@@ -347,13 +427,69 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_dry_run_waits_for_nobody_and_says_who_restores() {
+    async fn a_damaged_newest_snapshot_is_never_replaced_silently_and_the_one_before_it_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut settings = node(dir.path());
+        settings.snapshots.directory = Some(dir.path().join("snapshots"));
+        let [older, newest] = [100, 4000].map(|at| keep(&settings.snapshot_dir(), Origin::Stream, at));
+        let name = |path: &Path| path.file_name().unwrap().to_str().unwrap().to_owned();
+        let whole = fs::read(&newest).unwrap();
+        let mut flipped = whole.clone();
+        flipped[100_000] ^= 4;
+        fs::write(&newest, &flipped).unwrap();
+        for line in ["--from latest --yes", "--from latest --dry-run", "--from latest"] {
+            let failure = run(&settings, line).await.unwrap_err();
+            assert_eq!(failure.exit, Exit::Unwell, "{line}: {failure}");
+            let command = format!("`lastgood etcd restore --from {}`", name(&older));
+            assert!(failure.sentence.contains(&command), "{line}: {failure}");
+            assert!(failure.sentence.contains(&name(&newest)) && failure.sentence.contains("0 revisions"), "{failure}");
+        }
+        assert!(!dir.path().join("etcd/member").exists());
+        // The same where the daily check found it, and `latest` is an older one by now.
+        let tomorrow = jiff::Timestamp::from_second(jiff::Timestamp::now().as_second() + 90_000).unwrap();
+        for _ in 0..2 {
+            check_one(&settings.snapshot_dir(), tomorrow).await;
+        }
+        assert_eq!(snapshot_ref::trusted(&settings, Path::new(LATEST), trust(false)).unwrap(), older);
+        let failure = run(&settings, "--from latest --yes").await.unwrap_err();
+        assert!(failure.exit == Exit::Unwell && failure.sentence.contains(&name(&newest)), "{failure}");
+        // A snapshot that is named is taken, or refused, and no other.
+        let failure = run(&settings, &format!("--from {} --yes", name(&newest))).await.unwrap_err();
+        assert!(failure.exit == Exit::Unwell && !failure.sentence.contains(&name(&older)), "{failure}");
+        assert_eq!(run(&settings, &format!("--from {} --yes", name(&older))).await.unwrap(), Exit::Ok);
+        // None before it.
+        fs::remove_file(&older).unwrap();
+        fs::write(&newest, whole).unwrap();
+        assert_eq!(run(&settings, "--from latest --yes").await.unwrap(), Exit::Ok);
+        fs::write(&newest, flipped).unwrap();
+        let failure = run(&settings, "--from latest --yes").await.unwrap_err();
+        assert!(failure.sentence.contains("no older verified one"), "{failure}");
+    }
+
+    #[tokio::test]
+    async fn a_dry_run_takes_no_lock_and_its_plan_says_who_restores() {
         let dir = tempfile::tempdir().unwrap();
         let settings = node(dir.path());
         let from = snapshot(dir.path());
         fs::create_dir(&settings.paths.staging).unwrap();
-        let _held = crate::sys::lock_file::LockFile::take(&settings.restore_lock()).unwrap();
-        let failure = run(&settings, &format!("--from {from} --dry-run")).await.unwrap_err();
+        let lock = || crate::sys::lock_file::LockFile::take(&settings.restore_lock());
+        {
+            let _dry = suspension::lock(&settings, true).unwrap();
+            assert_eq!(suspension::under_way(&settings), None);
+            drop(lock().unwrap());
+        }
+        let _held = lock().unwrap();
+        assert_eq!(run(&settings, &format!("--from {from} --dry-run")).await.unwrap(), Exit::Ok);
+        let (node, _) = crate::ops::etcd::node::node(&settings);
+        let RestoreArgs { from, .. } = parsed(&format!("--from {from} --dry-run"));
+        let ask = parsed(&format!("--from {}", from.display())).ask(from);
+        let mut planned = plan(&ask, &node).unwrap();
+        planned.plan.under_way = suspension::under_way(&settings);
+        let pid = std::process::id().to_string();
+        assert!(planned.plan.under_way.as_ref().is_some_and(|other| other.contains(&pid)), "{:?}", planned.plan);
+        assert!(planned.plan.text().contains(&pid), "{}", planned.plan.text());
+        // Nothing is restored next to the other one.
+        let failure = run(&settings, &format!("--from {} --yes", ask.from.display())).await.unwrap_err();
         assert_eq!(failure.exit, Exit::Refused);
         assert!(failure.sentence.contains("is running and holds"), "{failure}");
     }

@@ -200,7 +200,7 @@ fn keep(settings: &Settings, proven: Proven, locked: &Locked) -> Result<Snapshot
     let (proof, sha256) = (proven.proof().clone(), proven.sha256());
     let path = proven.keep(locked)?;
     tell(bundle::add(settings, locked, &proof, sha256).as_ref(), "is kept");
-    Ok(Snapshot { path, name: proof.name, bytes: proof.bytes, proof: Ok(proof) })
+    Ok(Snapshot::kept(path, proof))
 }
 
 /// Under the name that the operator wants. All of its bundle is written before any of it has a name: what can go wrong
@@ -220,7 +220,7 @@ pub(super) fn keep_as(settings: &Settings, proven: Proven, path: PathBuf, with: 
     if let Some(staged) = staged {
         tell(staged.and_then(|staged| staged.put(dir)).as_ref(), "is kept");
     }
-    Ok(Snapshot { path, name: proof.name, bytes: proof.bytes, proof: Ok(proof) })
+    Ok(Snapshot::kept(path, proof))
 }
 
 /// From the member of this node; from its files, where it does not run and nothing holds them.

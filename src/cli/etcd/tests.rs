@@ -280,7 +280,7 @@ async fn a_file_that_a_person_names_is_written_alone_or_with_its_bundle() {
 
 #[tokio::test]
 async fn pruning_there_needs_no_snapshot_here() {
-    let (server, cluster, home) = (Server::start(&[]), Cluster::start("3.5", 1), tempfile::tempdir().unwrap());
+    let (server, mut cluster, home) = (Server::start(&[]), Cluster::start("3.5", 1), tempfile::tempdir().unwrap());
     let (mut settings, _) = node(home.path(), server.settings(home.path(), server.port));
     let remote = &mut settings.snapshots.remote;
     (remote.keep_last, remote.keep_hourly, remote.keep_daily, remote.keep_weekly) = (1, 0, 0, 0);
@@ -314,6 +314,26 @@ async fn pruning_there_needs_no_snapshot_here() {
         unclear.sentence
     );
     assert_eq!(remote::prune(&settings, BTreeSet::from([0xaa]), care(false)).await.unwrap(), Exit::Ok);
+
+    // Where the directory cannot even be read, the WAL of this node's etcd says which cluster is meant.
+    fs::remove_dir_all(&dir).unwrap();
+    fs::write(&dir, "a file").unwrap();
+    let unclear = remote::prune(&settings, BTreeSet::new(), care(false)).await.unwrap_err();
+    assert_eq!(unclear.exit, Exit::Refused, "{unclear}");
+    settings.paths.manifests = Some(home.path().join("manifests"));
+    settings.paths.inactive_manifests = home.path().join("manifests");
+    fs::create_dir(home.path().join("manifests")).unwrap();
+    let data = cluster.stop();
+    let manifest = format!(
+        "apiVersion: v1\nkind: Pod\nmetadata: {{name: etcd, namespace: kube-system}}\nspec:\n  containers:\n  - name: \
+         etcd\n    image: registry.k8s.io/etcd:3.5.16-0\n    command: [etcd, --data-dir={}]\n",
+        data.display()
+    );
+    fs::write(home.path().join("manifests/etcd.yaml"), manifest).unwrap();
+    let own = crate::ops::etcd::node::cluster(&settings).unwrap();
+    let name: crate::snapshots::Name = sent[1].parse().unwrap();
+    assert_eq!(own, name.cluster);
+    assert_eq!(remote::prune(&settings, BTreeSet::new(), care(false)).await.unwrap(), Exit::Ok);
 }
 
 #[tokio::test]

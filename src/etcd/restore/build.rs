@@ -87,7 +87,7 @@ impl Planned {
             return Ok(());
         }
         files::make_dir(&self.data_dir, DIR_MODE)?;
-        Ok(())
+        Ok(self.owner.own(&self.data_dir)?)
     }
 
     /// Its log, where that is separate.

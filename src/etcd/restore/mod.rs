@@ -61,6 +61,7 @@ use super::bbolt;
 use super::encryption::Encryption;
 use super::snapshot::data_dir::Unfit;
 use super::snapshot::{RawCopy, Rejected};
+use crate::model::manifest::RunsAs;
 use crate::model::versions::Minor;
 
 pub use super::restore::intent::{Finished, Restored};
@@ -69,6 +70,7 @@ pub use build::{Built, Checked};
 pub use cluster::{NewCluster, NewMember, NoCluster};
 pub use exchange::finish;
 pub use plan::{Plan, Planned};
+pub use receipt::accepted;
 pub use separate_wal::Log;
 
 /// What the operator asks for. What is absent comes from the etcd manifest of the node, where there is one.
@@ -133,6 +135,8 @@ pub struct OfManifest {
     pub wal_dir: Option<PathBuf>,
     /// The etcd in its image.
     pub version: Option<Minor>,
+    /// The user and group that it runs as.
+    pub runs_as: RunsAs,
     /// Why it may be started at any moment, where it may be. A lock on the database does not keep it away: it would wait
     /// for the lock on the file that is put aside, and then write there.
     pub startable: Option<String>,

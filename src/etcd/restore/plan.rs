@@ -22,7 +22,7 @@ use super::layout::{Owner, Stamp, not_empty, random, stamp};
 use super::{Fault, Node, OfManifest, RestoreOptions, Unreadable, precheck, revisions, separate_wal};
 use crate::etcd::backend::{self, Member};
 use crate::etcd::encryption::{self, Encryption, Readable};
-use crate::etcd::snapshot::{Contents, RawCopy, Rejected, Trailer, Verified};
+use crate::etcd::snapshot::{Contents, EncryptedBy, RawCopy, Rejected, Trailer, Verified};
 use crate::etcd::versions;
 use crate::model::etcd_guard::may_open;
 use crate::model::versions::Minor;
@@ -58,6 +58,9 @@ pub struct Plan {
     pub afterwards: Vec<String>,
     /// Bytes of room that it takes, and that there are.
     pub room: Room,
+    /// Which other restore of this node is under way, in a plan that waits for nobody (`--dry-run`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub under_way: Option<String>,
     /// Who works at the data directory and has to be stopped first, if anybody does.
     pub in_use: Option<String>,
     /// How that is done, where it is: step by step, the restore itself among them.
@@ -123,6 +126,8 @@ pub struct Planned {
     /// Whether the existing data may be put aside.
     pub(super) may_replace: bool,
     of_manifest: bool,
+    /// What the API server lacks the keys of.
+    pub(super) unreadable: Vec<EncryptedBy>,
     /// Why an etcd may be started over it at any moment, where one may.
     pub(super) startable: Option<String>,
 }
@@ -177,7 +182,7 @@ impl RestoreOptions {
         let contents = &verified.contents;
         let old = stands.as_ref().map(|stands| backend::read(&stands.join("snap/db")));
         let old_members = old.as_ref().and_then(|old| Some(old.as_ref().ok()?.members.clone())).unwrap_or_default();
-        self.others(node, &settled, &contents.members, &old_members)?;
+        let others = self.others(node, &settled, &contents.members, &old_members)?;
         self.version(node.etcd.as_ref(), contents)?;
         let readable = self.readable(node, &settled, contents)?;
 
@@ -226,6 +231,7 @@ impl RestoreOptions {
             afterwards: self
                 .afterwards(&cluster, node, &old_members, contents)
                 .into_iter()
+                .chain(others)
                 .chain(readable.remarks)
                 .collect(),
             cluster,
@@ -234,6 +240,7 @@ impl RestoreOptions {
             wal_dir: settled.wal_dir.clone(),
             revisions,
             room,
+            under_way: None,
             in_use: match precheck::hold(data_dir) {
                 Ok(_given_back) => startable.clone(),
                 Err(Fault::Refused { why, .. }) => Some(why),
@@ -245,13 +252,14 @@ impl RestoreOptions {
             plan,
             source: self.from.clone(),
             data_dir: data_dir.clone(),
-            owner: owner(data_dir)?,
+            owner: owner(data_dir, node.etcd.as_ref().filter(|_| settled.of_manifest))?,
             stamp,
             token_is_ours: self.token.is_none(),
             bump: self.bump,
             moves_freely,
             may_replace: settled.of_manifest || self.replace,
             of_manifest: settled.of_manifest,
+            unreadable: readable.lacking,
             startable,
         })
     }
@@ -356,24 +364,53 @@ impl RestoreOptions {
         }
     }
 
-    /// Q2: who else is of this cluster has to be named, and stopped.
-    fn others(&self, node: &Node, settled: &Settled, snapshot: &[Member], old: &[Member]) -> Result<(), Fault> {
+    /// Whether everything is given that a restore next to the node's own etcd needs: nothing starts over such a directory by
+    /// itself, as with etcdutl.
+    fn is_trial(&self, settled: &Settled) -> bool {
+        let given = self.name.is_some() && self.initial_cluster.is_some() && self.data_dir.is_some();
+        given && !settled.of_manifest
+    }
+
+    /// Q2: who else is of this cluster has to be named, and stopped. A warning, where no manifest names the directory and only
+    /// the snapshot or the memory names them: its etcd is started by hand, and meets the others only by its peer URLs.
+    fn others(
+        &self,
+        node: &Node,
+        settled: &Settled,
+        snapshot: &[Member],
+        old: &[Member],
+    ) -> Result<Option<String>, Fault> {
         let mut mine: BTreeSet<String> = BTreeSet::new();
         for part in settled.initial.split(',').filter_map(|part| part.split_once('=')) {
             mine.extend((part.0 == settled.name).then(|| peer_url(part.1).ok()).flatten());
         }
         let recorded = node.recorded.as_ref().map_or(&[][..], |recorded| &recorded.members);
-        let lists = [snapshot, old, recorded].into_iter();
-        let mut others: Vec<&Member> = lists.flat_map(|members| not_me(members, &settled.name, &mine)).collect();
-        others.sort_by_key(|member| member.id);
-        others.dedup_by_key(|member| member.id);
+        let others_of = |lists: &[&'_ [Member]]| {
+            let mut others: Vec<Member> =
+                lists.iter().flat_map(|members| not_me(members, &settled.name, &mine)).cloned().collect();
+            others.sort_by_key(|member| member.id);
+            others.dedup_by_key(|member| member.id);
+            others
+        };
+        let is_trial = self.is_trial(settled);
+        let others = if is_trial { others_of(&[old]) } else { others_of(&[snapshot, old, recorded]) };
         let named = |member: &Member| {
             let id = format!("{:x}", member.id);
             self.stopped.iter().any(|said| *said == id || (!member.name.is_empty() && *said == member.name))
         };
-        let running: Vec<String> = others.iter().filter(|member| !named(member)).map(|member| called(member)).collect();
+        let unnamed =
+            |others: &[Member]| -> Vec<String> { others.iter().filter(|member| !named(member)).map(called).collect() };
+        let running = unnamed(&others);
         if running.is_empty() && (others.is_empty() || self.initial_cluster.is_some()) {
-            return Ok(());
+            let elsewhere = unnamed(&others_of(&[snapshot, recorded]));
+            let warning = format!(
+                "the snapshot or the agent's memory names other members: {}. No etcd manifest of this node names {}, so \
+                 lastgood restores it for a trial: let no client of that cluster reach the etcd that you start over it; if \
+                 it is to replace the cluster, stop the etcd of these members first and keep it stopped",
+                elsewhere.join(", "),
+                settled.data_dir.display()
+            );
+            return Ok((is_trial && !elsewhere.is_empty()).then_some(warning));
         }
         let who = match running.as_slice() {
             [] => "the members of the new cluster are not given (--initial-cluster)".to_owned(),
@@ -600,6 +637,7 @@ impl Plan {
         self.lost.iter().enumerate().for_each(|(at, lost)| line(if at == 0 { "lost" } else { "" }, lost.clone()));
         line("room", format!("{needed} MiB needed, {free} MiB free"));
         self.afterwards.iter().for_each(|then| line("afterwards", then.clone()));
+        self.under_way.iter().for_each(|other| line("under way", other.clone()));
         match &self.in_use {
             Some(who) if self.first.is_empty() => line("first", format!("stop etcd: {who}")),
             _ => {
@@ -703,14 +741,17 @@ fn room(data_dir: &Path, needed: u64) -> Result<Room, Fault> {
     ))
 }
 
-/// Of the existing data, or of the directory it will be in, or ours.
-fn owner(data_dir: &Path) -> std::io::Result<Owner> {
+/// Of the existing data, or of the directory it will be in. Where neither exists: the user and the group that the manifest
+/// runs etcd as (an etcd that is not root could not open data of root's), or ours.
+fn owner(data_dir: &Path, etcd: Option<&OfManifest>) -> std::io::Result<Owner> {
     for path in [data_dir.join("member"), data_dir.to_owned()] {
         if let Some(metadata) = files::standing(&path)? {
             return Ok(Owner { uid: metadata.uid(), gid: metadata.gid() });
         }
     }
-    Ok(Owner { uid: nix::unistd::geteuid().as_raw(), gid: nix::unistd::getegid().as_raw() })
+    let (uid, gid) = (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw());
+    let runs_as = etcd.map(|etcd| etcd.runs_as).unwrap_or_default();
+    Ok(Owner { uid: runs_as.user.unwrap_or(uid), gid: runs_as.group.unwrap_or(gid) })
 }
 
 fn ago(now: Timestamp, at: Timestamp) -> String {

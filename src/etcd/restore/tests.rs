@@ -1,6 +1,7 @@
 //! What is refused and why, what is lost and kept, and what a restore must never get wrong.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::{Flock, FlockArg};
@@ -14,7 +15,8 @@ use crate::etcd::encryption::{Configuration, Encryption};
 use crate::etcd::snapshot::{RawCopy, Rejected, data_dir};
 use crate::etcd::wal;
 use crate::model::NewerFile;
-use crate::sys::files;
+use crate::model::manifest::RunsAs;
+use crate::sys::files::{self, Attributes};
 
 /// A data directory of this member, made by us.
 fn restored(dir: &Path, cluster: &str) -> std::path::PathBuf {
@@ -32,6 +34,7 @@ fn a_manifest(data: &Path) -> Node {
         data_dir: Some(data.to_owned()),
         wal_dir: None,
         version: Some((3, 6)),
+        runs_as: RunsAs::default(),
         startable: None,
     };
     Node { etcd: Some(etcd), ..Node::default() }
@@ -72,6 +75,65 @@ fn a_manifest_tells_all_that_is_needed_and_what_stood_is_kept() {
     // What was restored first is the old data: its revisions were moved already.
     assert!(restored.moved_to.unwrap() >= 754 + 2 * super::revisions::UNSEEN, "{restored:?}");
     assert_eq!(finish(&data).unwrap(), []);
+}
+
+#[test]
+fn beside_what_the_manifest_names_the_members_of_the_snapshot_are_a_warning_and_those_of_the_old_data_are_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let from = snapshot(dir.path());
+    let (own, trial) = (dir.path().join("own"), dir.path().join("trial"));
+    let m1 = Member { id: 7, name: "m1".to_owned(), peer_urls: vec!["https://i:1".to_owned()], ..Member::default() };
+    let seen = Recorded { revision: 5000, at: jiff::Timestamp::UNIX_EPOCH, members: vec![m1] };
+    let node = Node { recorded: Some(seen), ..a_manifest(&own) };
+    let cluster = "test=http://127.0.0.1:12380";
+    let test = || super::RestoreOptions { stopped: Vec::new(), ..ask(&from, &trial, cluster) };
+    let warnings = |ask: &super::RestoreOptions| {
+        let afterwards = ask.plan(&node, read).unwrap().plan.afterwards;
+        afterwards.into_iter().filter(|then| then.contains("for a trial")).collect::<Vec<_>>()
+    };
+    let [warning] = &warnings(&test())[..] else { panic!("no warning") };
+    assert!(warning.contains("vm (") && warning.contains("m1 (7, https://i:1)"), "{warning}");
+    let stopped = vec!["vm".to_owned(), "m1".to_owned()];
+    assert_eq!(warnings(&super::RestoreOptions { stopped, ..test() }), [""; 0]);
+    // The directory that the manifest names, or a flag left out: nothing is a trial.
+    refused(&super::RestoreOptions { data_dir: Some(own.clone()), ..test() }, &node);
+    refused(&super::RestoreOptions { data_dir: None, ..test() }, &node);
+    // What is already in the directory is of a cluster that may run.
+    restore(&test(), &node).unwrap();
+    let replace = super::RestoreOptions { replace: true, ..test() };
+    assert_eq!(warnings(&replace).len(), 1, "the same member");
+    let another = super::RestoreOptions {
+        name: Some("other".to_owned()),
+        initial_cluster: Some("other=http://127.0.0.1:22380".to_owned()),
+        ..replace
+    };
+    assert!(refused(&another, &node).contains("name other members: test ("));
+}
+
+#[test]
+fn data_that_nothing_was_before_belong_to_whom_the_manifest_runs_etcd_as() {
+    let dir = tempfile::tempdir().unwrap();
+    let from = snapshot(dir.path());
+    let (data, given, other) = (dir.path().join("data"), dir.path().join("given"), dir.path().join("other"));
+    let runs_as = RunsAs { user: Some(2001), group: Some(2002) };
+    let node = |data: &Path| {
+        let node = a_manifest(data);
+        Node { etcd: node.etcd.map(|etcd| OfManifest { runs_as, ..etcd }), ..node }
+    };
+    let owners = |data: &Path| {
+        let owner = |path: &str| fs::metadata(data.join(path)).map(|found| (found.uid(), found.gid())).unwrap();
+        ["", "member", "member/snap/db", "member/wal"].map(owner)
+    };
+    restore(&bare(&from), &node(&data)).unwrap();
+    assert_eq!(owners(&data), [(2001, 2002); 4]);
+    // A directory that exists keeps its owner, and gives it to what is put into it.
+    fs::create_dir(&given).unwrap();
+    restore(&bare(&from), &node(&given)).unwrap();
+    let own = Attributes::private();
+    assert_eq!(owners(&given), [(own.uid, own.gid); 4]);
+    // The manifest says nothing of a directory that it does not name.
+    restore(&ask(&from, &other, VM), &node(&data)).unwrap();
+    assert_eq!(owners(&other), [(own.uid, own.gid); 4]);
 }
 
 #[test]
@@ -117,8 +179,10 @@ fn each_reason_not_to_is_told_before_anything_is_touched() {
     says(&super::RestoreOptions { bump: Some(10), ..good() }, &node, "revision 5000 was already given out");
     // Q2.
     let three = "m0=https://h:1,m1=https://i:1,m2=https://j:1";
-    let foreign = super::RestoreOptions { stopped: Vec::new(), ..ask(&from, &data, three) };
-    says(&foreign, &none, "name other members: vm (");
+    let advertised = Some("https://h:1".to_owned());
+    let unknown =
+        || super::RestoreOptions { stopped: Vec::new(), advertised: advertised.clone(), ..ask(&from, &data, three) };
+    says(&unknown(), &a_manifest(&data), "name other members: vm (");
     let m1 = Member { id: 7, name: "m1".to_owned(), peer_urls: vec!["https://i:1".to_owned()], ..Member::default() };
     let node = Node { recorded: Some(Recorded { members: vec![m1], ..seen }), ..a_manifest(&data) };
     says(&bare(&from), &node, "memory name other members: m1 (7, https://i:1)");
@@ -290,7 +354,7 @@ fn leases_are_kept_and_what_would_hinder_the_new_cluster_is_cleared_and_told() {
     drop(from);
     let data = dir.path().join("data");
     let mut ask = super::RestoreOptions { raw_copy: RawCopy::Allow, ..ask(&hindered, &data, VM) };
-    assert!(refused(&ask, &Node::default()).contains("name other members: lea (7, http://l:1)"));
+    assert!(refused(&ask, &a_manifest(&data)).contains("name other members: lea (7, http://l:1)"));
     ask.stopped.push("lea".to_owned());
     let plan = ask.plan(&Node::default(), read).unwrap().plan.text();
     for words in [
@@ -479,6 +543,12 @@ fn q4_values_of_a_key_that_the_node_lacks_are_named_and_restored_only_when_that_
     let lost = |ask: &super::RestoreOptions, node| ask.plan(node, read).unwrap().plan.lost;
     let accepted = super::RestoreOptions { unreadable: Unreadable::Accept, ..ask.clone() };
     assert_eq!(lost(&accepted, &of("key2")).len(), lost(&ask, &of("key1")).len() + 1);
+    // It is recorded with the data, and a later restore with the keys takes that back.
+    restore(&accepted, &of("key2")).unwrap();
+    let keys = || super::accepted(&data).unwrap().1.into_iter().map(|by| by.key).collect::<Vec<_>>();
+    assert_eq!(keys(), ["key1"]);
+    restore(&ask, &of("key1")).unwrap();
+    assert_eq!(keys(), [""; 0]);
 
     let none = Encryption::NotConfigured { manifest: "/etc/kubernetes/manifests/kube-apiserver.yaml".into() };
     let none = Node { encryption: none, ..a_manifest(&data) };

@@ -5,17 +5,14 @@ use std::path::{Path, PathBuf};
 
 use crate::config::Settings;
 use crate::etcd::backend::Member;
-use crate::etcd::encryption::{Configuration, Encryption};
 use crate::etcd::restore::{Node, OfManifest, Recorded};
-use crate::model::{ComponentId, Manifest, Memory, Role, manifest};
+use crate::etcd::wal;
+use crate::model::{ComponentId, Manifest, Memory, Role};
 use crate::observe;
 use crate::observe::{LocalMember, Observer};
 use crate::ops::failure::Failure;
 use crate::record::last_known;
-use crate::sys::{files, proc};
-
-/// An EncryptionConfiguration has some hundred bytes a key.
-const MAX_ENCRYPTION: u64 = 1 << 20;
+use crate::sys::proc;
 
 pub(crate) async fn member(settings: &Settings) -> Result<LocalMember, Failure> {
     let mut observer = Observer::start(settings).await;
@@ -33,29 +30,10 @@ pub(crate) async fn member(settings: &Settings) -> Result<LocalMember, Failure> 
 
 /// What this node's etcd manifest and the agent's memory say, and whose manifest it is.
 pub(crate) fn node(settings: &Settings) -> (Node, Option<ComponentId>) {
-    let encryption = encryption(settings);
+    let encryption = observe::encryption(settings);
     match of_manifest(settings) {
         Some((etcd, id)) => (Node { etcd: Some(etcd), recorded: recorded(settings), encryption }, Some(id)),
         None => (Node { encryption, ..Node::default() }, None),
-    }
-}
-
-/// What this node's API server decrypts with, by the names in the file that its manifest names.
-fn encryption(settings: &Settings) -> Encryption {
-    let (_, environment) = observe::find(settings);
-    let found = role_manifest(&environment.manifests.value, Role::ApiServer)
-        .or_else(|| role_manifest(&settings.paths.inactive_manifests, Role::ApiServer));
-    let Some((manifest, api_server)) = found else { return Encryption::NoApiServer };
-    let Some(inside) = api_server.flag("encryption-provider-config").filter(|file| !file.is_empty()) else {
-        return Encryption::NotConfigured { manifest };
-    };
-    let inside = PathBuf::from(inside);
-    let file = api_server.host_path(&inside).unwrap_or(inside);
-    let read = files::read_bounded(&file, MAX_ENCRYPTION).map_err(|error| error.to_string());
-    let text = read.and_then(|bytes| String::from_utf8(bytes).map_err(|_| "it is not UTF-8".to_owned()));
-    match text.and_then(|text| Configuration::parse(&text)) {
-        Ok(configuration) => Encryption::Configured { file, configuration },
-        Err(why) => Encryption::Unreadable { file, why },
     }
 }
 
@@ -63,6 +41,13 @@ fn encryption(settings: &Settings) -> Encryption {
 pub(crate) fn log_of(settings: &Settings, data_dir: &Path) -> PathBuf {
     let etcd = of_manifest(settings).map(|(etcd, _)| etcd).filter(|etcd| etcd.data_dir.as_deref() == Some(data_dir));
     etcd.and_then(|etcd| etcd.wal_dir).unwrap_or_else(|| data_dir.join("member/wal"))
+}
+
+/// The cluster that the data of this node's etcd are of, by their WAL.
+pub(crate) fn cluster(settings: &Settings) -> Option<u64> {
+    let (etcd, _) = of_manifest(settings)?;
+    let log = etcd.wal_dir.or_else(|| Some(etcd.data_dir?.join("member/wal")))?;
+    wal::read(&log, |_| {}).ok().map(|wal| wal.cluster_id).filter(|cluster| *cluster != 0)
 }
 
 pub(crate) fn of_manifest(settings: &Settings) -> Option<(OfManifest, ComponentId)> {
@@ -83,23 +68,14 @@ pub(crate) fn of_manifest(settings: &Settings) -> Option<(OfManifest, ComponentI
         data_dir: on_host("data-dir"),
         wal_dir: on_host("wal-dir"),
         version: manifest.minor_version(),
+        runs_as: manifest.runs_as(),
         startable,
     };
     Some((etcd, manifest.id))
 }
 
 pub(crate) fn etcd_manifest(dir: &Path) -> Option<(PathBuf, Manifest)> {
-    role_manifest(dir, Role::Etcd)
-}
-
-fn role_manifest(dir: &Path, role: Role) -> Option<(PathBuf, Manifest)> {
-    let names = files::names(dir).unwrap_or_default();
-    let visible = names.iter().filter(|name| !name.starts_with('.')).map(|name| dir.join(name));
-    visible.into_iter().find_map(|path| {
-        let bytes = files::read_bounded(&path, manifest::MAX_BYTES).ok()?;
-        let manifest = Manifest::parse(bytes.into()).ok().filter(|manifest| manifest.role == role)?;
-        Some((path, manifest))
-    })
+    observe::role_manifest(dir, Role::Etcd)
 }
 
 /// Whether the kubelet is about to start an etcd by itself: its manifest is deployed.

@@ -59,6 +59,26 @@ pub(crate) fn trusted(settings: &Settings, named: &Path, trust: RawCopy) -> Resu
     })
 }
 
+/// The snapshot that `latest` passes over: newer than the one that it takes, and found damaged by the daily check.
+///
+/// # Errors
+/// Where the directory cannot be read.
+pub(crate) fn passed_over(settings: &Settings, trust: RawCopy, taken: &Path) -> Result<Option<Snapshot>, Failure> {
+    let newest = Directory::at(&settings.snapshot_dir()).list()?.into_iter().rev();
+    let newer = newest.take_while(|snapshot| snapshot.path != taken).filter(|snapshot| snapshot.name.suffices(trust));
+    Ok(newer.into_iter().find(|snapshot| snapshot.damaged().is_some()))
+}
+
+/// The newest verified snapshot before one of the directory.
+///
+/// # Errors
+/// Where the directory cannot be read.
+pub(crate) fn before(settings: &Settings, trust: RawCopy, one: &Path) -> Result<Option<Snapshot>, Failure> {
+    let newest = Directory::at(&settings.snapshot_dir()).list()?.into_iter().rev();
+    let mut older = newest.skip_while(|snapshot| snapshot.path != one).skip(1);
+    Ok(older.find(|snapshot| snapshot.proof.is_ok() && snapshot.name.suffices(trust)))
+}
+
 /// What that is called in a refusal.
 fn verified(trust: RawCopy) -> &'static str {
     match trust {

@@ -19,7 +19,6 @@ use super::node::comes_back;
 use super::serves;
 use crate::config::Settings;
 use crate::control::Execution;
-use crate::etcd::restore::Node;
 use crate::model::{ComponentId, Event, Request, Role, Verdict};
 use crate::ops::backend::Backend;
 use crate::ops::failure::{Exit, Failure};
@@ -37,18 +36,10 @@ const SERVES: Duration = Duration::from_secs(300);
 const LOOK: Duration = Duration::from_millis(500);
 
 /// Keeps every other restore, and every start of etcd by a lastgood, away. Nothing where no lastgood has been here, and
-/// none could start one. A dry run holds it only for a suspension to be planned, which is for who restores.
-pub(crate) fn lock<'s>(settings: &'s Settings, dry_run: bool, node: &Node) -> Result<Lock<'s>, Failure> {
+/// none could start one; nor for a dry run, which changes nothing and waits for nobody.
+pub(crate) fn lock(settings: &Settings, dry_run: bool) -> Result<Lock<'_>, Failure> {
     let staging = &settings.paths.staging;
-    let no_suspension = node.etcd.as_ref().is_none_or(|etcd| etcd.startable.is_none());
-    if dry_run && no_suspension {
-        let path = settings.restore_lock();
-        return match lock_file::holder(&path) {
-            Some(pid) => Err(busy(&LockError::Held { pid: Some(pid), path })),
-            None => Ok(Lock { settings, held: None, dry_run }),
-        };
-    }
-    if !staging.parent().is_some_and(|dir| dir.is_dir()) {
+    if dry_run || !staging.parent().is_some_and(|dir| dir.is_dir()) {
         return Ok(Lock { settings, held: None, dry_run });
     }
     files::make_dir(staging, 0o700)?;
@@ -57,6 +48,12 @@ pub(crate) fn lock<'s>(settings: &'s Settings, dry_run: bool, node: &Node) -> Re
         Err(held @ LockError::Held { .. }) => Err(busy(&held)),
         Err(LockError::Io(error)) => Err(error.into()),
     }
+}
+
+/// The restore that is under way on this node, for a plan.
+pub(crate) fn under_way(settings: &Settings) -> Option<String> {
+    let pid = lock_file::holder(&settings.restore_lock())?;
+    Some(format!("another restore (pid {pid}): without --dry-run, lastgood refuses this one until the other ends"))
 }
 
 fn busy(held: &LockError) -> Failure {
@@ -121,9 +118,17 @@ pub(crate) struct Suspension<'a> {
 }
 
 impl<'a> Suspension<'a> {
-    /// What emptying it takes. The lock must be held.
-    pub(crate) async fn plan(settings: &'a Settings, component: ComponentId) -> Result<Self, Failure> {
+    /// What emptying it takes. For real, the lock must be held.
+    pub(crate) async fn plan(settings: &'a Settings, component: ComponentId, how: Execution) -> Result<Self, Failure> {
         let mut backend = Backend::open(settings).await?;
+        if let (Execution::DryRun, Backend::Stopped(_)) = (how, &backend) {
+            // The decision in this process takes the agent's lock.
+            let steps = vec![format!(
+                "no agent runs: lastgood takes the manifest of {component} and that of kube-apiserver out, restores the data, \
+                 and deploys both again"
+            )];
+            return Ok(Self { settings, component, backend, events: None, steps });
+        }
         let planned = backend.perform(request(&component), Execution::DryRun, &mut tell).await?;
         Ok(Self { settings, component, backend, events: None, steps: planned.steps })
     }

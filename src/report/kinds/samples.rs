@@ -22,8 +22,8 @@ use crate::model::document::List;
 use crate::model::etcd::Member;
 use crate::model::hook::{Matter, Message, Turn};
 use crate::model::{Digest, Request};
-use crate::snapshots::By;
 use crate::snapshots::bundle::{Bundle, Component, Fingerprint, Part};
+use crate::snapshots::{By, Earlier};
 
 /// Documents with their kinds.
 pub(super) fn all() -> Vec<(&'static str, Value)> {
@@ -112,7 +112,11 @@ fn of_snapshots() -> Vec<(&'static str, Value)> {
     let file = etcd_files::snapshot(dir.path());
     let verified = verify(&file, RawCopy::Refuse, &mut |_, _| {}).unwrap();
     let contents = Snapshot::new(&file, verified.clone(), By::Reading);
-    let older = Snapshot::new(&file, verified, By::Checksum(Timestamp::UNIX_EPOCH));
+    let older = Snapshot::new(
+        &file,
+        verified,
+        By::Checksum(Earlier { at: Timestamp::UNIX_EPOCH, by: "lastgood 0.1.0".to_owned() }),
+    );
     let rows = [(OriginView::Stream, Some(Timestamp::UNIX_EPOCH)), (OriginView::DataDir, None)];
     let rows = rows.map(|(origin, verified)| SnapshotRow {
         path: "/var/lib/lastgood/snapshots/a.db".to_owned(),
@@ -169,6 +173,7 @@ fn a_bundle() -> Bundle {
         .into(),
         configuration: vec!["/etc/kubernetes/audit.yaml".into()],
         keys: vec![Fingerprint { path: "/etc/kubernetes/pki/ca.key".into(), public: Some(digest), sha256: None }],
+        labels: [("/etc/kubernetes/audit.yaml".into(), "system_u:object_r:etc_t:s0".to_owned())].into(),
         recipients: vec!["age1…".to_owned()],
         left_out: Vec::new(),
         made: Timestamp::UNIX_EPOCH,

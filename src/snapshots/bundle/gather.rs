@@ -23,7 +23,7 @@ use crate::model::etcd_history::EtcdHistory;
 use crate::model::{ComponentId, FileKind, FileState, Generation};
 use crate::observe;
 use crate::record::{self, Store};
-use crate::sys::files;
+use crate::sys::{files, label};
 
 /// The most bytes of either kind; beyond that a file is left out, and named.
 const MOST: u64 = 16 << 20;
@@ -45,6 +45,8 @@ pub struct Gathered {
     /// Manifests and configuration.
     pub(super) plain: Files,
     pub(super) keys: Files,
+    /// The SELinux labels of these files, as the node has them.
+    pub(super) labels: BTreeMap<PathBuf, String>,
     /// What is not there and should be known.
     pub(super) left_out: Vec<String>,
 }
@@ -88,6 +90,7 @@ pub fn gather(settings: &Settings) -> Result<Gathered, String> {
         components: BTreeMap::new(),
         plain: Files::default(),
         keys: Files::default(),
+        labels: BTreeMap::new(),
         left_out: Vec::new(),
     };
     let mut keys = BTreeSet::new();
@@ -122,6 +125,7 @@ pub fn gather(settings: &Settings) -> Result<Gathered, String> {
     for path in beyond.chain(kubeconfigs(root)).chain(regular_files(&root.join("pki"), DEPTH)) {
         gathered.off_the_node(&path, Wanted::Sealed);
     }
+    gathered.labels();
     Ok(gathered)
 }
 
@@ -159,6 +163,12 @@ enum Wanted {
 }
 
 impl Gathered {
+    /// Looks at the label of each file on the node. One that is not there any more has none.
+    fn labels(&mut self) {
+        let paths = self.plain.entries.iter().chain(&self.keys.entries).map(|entry| &entry.path);
+        self.labels = paths.filter_map(|path| Some((path.clone(), label::of(path)?))).collect();
+    }
+
     /// A generation's manifest and configuration, as they were kept.
     fn generation(&mut self, store: &Store, manifests: &Path, id: &ComponentId, generation: &Generation) {
         let manifest = manifests.join(&generation.file_name);
@@ -244,8 +254,28 @@ mod tests {
             components: BTreeMap::new(),
             plain: Files::default(),
             keys: Files::default(),
+            labels: BTreeMap::new(),
             left_out: Vec::new(),
         }
+    }
+
+    #[test]
+    fn the_labels_are_those_of_the_files_on_the_node() {
+        let dir = tempfile::tempdir().unwrap();
+        let [labelled, plain] = ["labelled", "plain"].map(|name| dir.path().join(name));
+        [&labelled, &plain].iter().for_each(|path| fs::write(path, "x").unwrap());
+        // On a machine without a policy, root may set any; elsewhere there is nothing to be gathered.
+        let text = "system_u:object_r:etc_t:s0";
+        let _ = label::set(&labelled, text);
+        let before = [label::of(&labelled), label::of(&plain)];
+        let mut gathered = nothing();
+        for path in [&labelled, &plain, &dir.path().join("gone")] {
+            gathered.take(entry(path.to_str().unwrap(), "x"), Wanted::Plainly);
+        }
+        gathered.labels();
+        assert_eq!(gathered.labels.get(&labelled), before[0].as_ref());
+        assert_eq!(gathered.labels.get(&plain), before[1].as_ref());
+        assert!(gathered.labels.len() <= 2);
     }
 
     fn entry(path: &str, text: &str) -> Entry {

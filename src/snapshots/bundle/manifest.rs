@@ -16,12 +16,16 @@ use crate::model::snapshot::Bundled;
 use crate::model::{ComponentId, Digest, Format, lift};
 use crate::observe;
 use crate::record::envelope;
-use crate::sys::files;
+use crate::sys::{files, label};
 
 /// The format. One of a newer version is not understood by this program, and stays.
 const FORMAT: Format = Format {
     key: "bundle",
-    versions: &["what a bundle consists of; of key files: sha256", "of key files: public in the place of sha256"],
+    versions: &[
+        "what a bundle consists of; of key files: sha256",
+        "of key files: public in the place of sha256",
+        "SELinux labels (labels)",
+    ],
     lift: lift::nothing,
 };
 
@@ -48,6 +52,9 @@ pub struct Bundle {
     pub configuration: Vec<PathBuf>,
     /// The key material of the node at that time, whether it is in it or not.
     pub keys: Vec<Fingerprint>,
+    /// The SELinux labels of the files in it, where the node had any.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<PathBuf, String>,
     /// To whom the key material is encrypted: public keys. None: it is not in the bundle.
     pub recipients: Vec<String>,
     /// What is not in it and should be known: a sentence each.
@@ -188,13 +195,17 @@ impl Bundle {
         if self.part(KEYS).is_some() == self.recipients.is_empty() {
             return Err("does not name the recipients of its keys".to_owned());
         }
-        if self.keys.len() > tar::MAX_FILES || self.configuration.len() > tar::MAX_FILES {
+        if let Some((path, _)) = self.labels.iter().find(|(_, label)| !label::is_label(label)) {
+            return Err(format!("gives {} an SELinux label that is none", path.display()));
+        }
+        let labels = self.labels.len() > 2 * tar::MAX_FILES;
+        if labels || self.keys.len() > tar::MAX_FILES || self.configuration.len() > tar::MAX_FILES {
             return Err("lists too many files".to_owned());
         }
         let own = [&self.node, &self.by].into_iter().chain(&self.etcd).chain(&self.recipients).chain(&self.left_out);
         let members = self.members.iter().flat_map(|m| m.peer_urls.iter().chain(&m.client_urls).chain([&m.name]));
         let images = self.components.values().flat_map(|component| &component.images);
-        let paths = self.keys.iter().map(|key| &key.path).chain(&self.configuration);
+        let paths = self.keys.iter().map(|key| &key.path).chain(&self.configuration).chain(self.labels.keys());
         let mut paths = paths.chain(self.components.values().map(|component| &component.manifest));
         // All of them are shown on terminals.
         let mut texts = own.chain(members).chain(images);
@@ -246,7 +257,7 @@ mod tests {
     #[test]
     fn a_bundle_of_every_version_is_read() {
         let key = |public, sha256| Fingerprint { path: "/etc/kubernetes/pki/ca.key".into(), public, sha256 };
-        let bundle = |key| Bundle {
+        let bundle = |key, labels| Bundle {
             parts: vec![Part { name: "part".to_owned(), bytes: 1, sha256: Digest::of(b"part") }],
             node: "m1".to_owned(),
             cluster: 7,
@@ -264,12 +275,16 @@ mod tests {
             )]),
             configuration: vec!["/etc/kubernetes/audit.yaml".into()],
             keys: vec![key],
+            labels,
             recipients: vec!["age1".to_owned()],
             left_out: vec!["nothing".to_owned()],
             made: Timestamp::UNIX_EPOCH,
             by: "lastgood 0.1.0".to_owned(),
         };
-        envelope::golden(&FORMAT, (1, ""), &bundle(key(None, Some(Digest::of(b"key")))));
-        envelope::golden(&FORMAT, (2, ""), &bundle(key(Some(Digest::of(b"public")), None)));
+        envelope::golden(&FORMAT, (1, ""), &bundle(key(None, Some(Digest::of(b"key"))), BTreeMap::new()));
+        envelope::golden(&FORMAT, (2, ""), &bundle(key(Some(Digest::of(b"public")), None), BTreeMap::new()));
+        let label = ("/etc/kubernetes/audit.yaml".into(), "system_u:object_r:etc_t:s0".to_owned());
+        let labelled = bundle(key(Some(Digest::of(b"public")), None), BTreeMap::from([label]));
+        envelope::golden(&FORMAT, (3, ""), &labelled);
     }
 }

@@ -17,10 +17,13 @@ use crate::model::etcd_history::{ClusterHistory, EtcdHistory};
 use crate::model::{ComponentId, Digest};
 use crate::record::envelope;
 use crate::snapshots::{Directory, Name, Origin, Proof};
-use crate::sys::files as sys_files;
+use crate::sys::{files as sys_files, label};
 
 /// In every key of [`gathered`].
 const SECRET: &str = "THE SECRET";
+
+/// Of one file of [`gathered`].
+const LABEL: &str = "system_u:object_r:etc_t:s0";
 
 /// What a small node has.
 pub(in crate::snapshots) fn gathered() -> Gathered {
@@ -62,6 +65,7 @@ pub(in crate::snapshots) fn gathered() -> Gathered {
         components: BTreeMap::from([(ComponentId::system("etcd"), etcd)]),
         plain,
         keys,
+        labels: BTreeMap::from([("/etc/kubernetes/audit.yaml".into(), LABEL.to_owned())]),
         left_out: vec!["kube-scheduler: no generation of it is known-good yet".into()],
     }
 }
@@ -139,6 +143,19 @@ fn what_was_bundled_is_unpacked_as_it_lay_on_the_node_and_no_key_was_ever_plain(
     assert!(in_use.is_relative(), "wherever it is copied to, it leads beside it: {}", in_use.display());
     assert_eq!(fs::metadata(to.join("etc/kubernetes")).unwrap().permissions().mode() & 0o777, 0o755);
     assert_eq!(fs::metadata(&to).unwrap().permissions().mode() & 0o777, 0o700);
+
+    // What this file system keeps of a label, unpacking sets where it is meant to.
+    let file = dir.path().join("labelled");
+    fs::write(&file, "x").unwrap();
+    let can = label::set(&file, LABEL).is_ok() && label::of(&file).as_deref() == Some(LABEL);
+    let plain = label::of(&identity);
+    let of = |to: &Path| label::of(&to.join("etc/kubernetes/audit.yaml"));
+    for (name, labels) in [("set", unpack::Labels::Set), ("ignored", unpack::Labels::Ignore)] {
+        let to = dir.path().join(name);
+        unpack::placed(&open(&snapshot, Some(&identity)).unwrap(), &to, labels).unwrap();
+        let wanted = if can && labels == unpack::Labels::Set { Some(LABEL) } else { plain.as_deref() };
+        assert_eq!(of(&to).as_deref(), wanted, "{name}");
+    }
 
     let again = place(&open(&snapshot, None).unwrap(), &to).unwrap_err();
     assert!(again.to_string().contains("is not empty"), "{again}");

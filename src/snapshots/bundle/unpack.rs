@@ -1,6 +1,9 @@
 //! Writes a bundle's files below a directory with their paths on the node: `DIR/etc/kubernetes/…`, with their modes and
 //! owners. The operator inspects them and copies them to their places: nothing of a running node is changed.
 //!
+//! On a machine with SELinux each file gets the label that it had on its node (`cp -a` keeps it); elsewhere a label means
+//! nothing, and a policy that does not know one is no reason to unpack nothing.
+//!
 //! Keys keep their modes and owners as well: a control plane that does not run as root reads them as a member of their
 //! group, and other programs read certificates that are world-readable.
 
@@ -12,6 +15,7 @@ use super::manifest::Fault;
 use super::tar::Entry;
 use super::{Contents, Keys};
 use crate::sys::files::{self, Attributes};
+use crate::sys::label;
 
 /// Root's alone: keys may be in it.
 const DIR_MODE: u32 = 0o700;
@@ -39,6 +43,17 @@ pub fn target(dir: &Path, entry: &Entry) -> Result<PathBuf, Fault> {
 /// # Errors
 /// Names what is in the way, or could not be written. What was written by then stays.
 pub fn place(contents: &Contents, dir: &Path) -> Result<(), Fault> {
+    placed(contents, dir, if label::is_used() { Labels::Set } else { Labels::Ignore })
+}
+
+/// What to do with the SELinux labels of a bundle.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Labels {
+    Set,
+    Ignore,
+}
+
+pub(super) fn placed(contents: &Contents, dir: &Path, labels: Labels) -> Result<(), Fault> {
     let refused = |error: io::Error| Fault::Refused(error.to_string());
     match files::standing(dir).map_err(refused)? {
         None => files::make_dir(dir, DIR_MODE).map_err(refused)?,
@@ -58,10 +73,13 @@ pub fn place(contents: &Contents, dir: &Path) -> Result<(), Fault> {
         Keys::Opened(keys) => keys,
         Keys::Absent | Keys::Closed => &[],
     };
-    contents.plain.iter().chain(keys).try_for_each(|entry| write(dir, entry))
+    contents.plain.iter().chain(keys).try_for_each(|entry| {
+        let label = contents.bundle.labels.get(&entry.path).filter(|_| labels == Labels::Set);
+        write(dir, entry, label.map(String::as_str))
+    })
 }
 
-fn write(dir: &Path, entry: &Entry) -> Result<(), Fault> {
+fn write(dir: &Path, entry: &Entry, label: Option<&str>) -> Result<(), Fault> {
     let path = target(dir, entry)?;
     let place = files::dir_of(&path);
     let (path, link) = match linked(&path) {
@@ -76,6 +94,9 @@ fn write(dir: &Path, entry: &Entry) -> Result<(), Fault> {
         // Nothing that was written by a bundle runs as somebody else.
         let attributes = Attributes { mode: entry.mode & 0o777, uid, gid, extended_from: None };
         files::replace(place, &path, &entry.bytes, &attributes)?;
+        if let Some(Err(error)) = label.map(|label| label::set(&path, label)) {
+            tracing::warn!(%error, "the file is unpacked without its SELinux label; `restorecon` gives it the policy's");
+        }
         match &link {
             Some((file, link)) => symlink(file, link).map_err(files::named("link", link)),
             None => Ok(()),

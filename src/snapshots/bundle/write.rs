@@ -64,7 +64,7 @@ pub(in crate::snapshots) fn staged(
     recipients: &[String],
     now: Timestamp,
 ) -> Result<Staged, String> {
-    let Gathered { node, known, components, plain, keys, left_out } = gathered;
+    let Gathered { node, known, components, plain, keys, labels, left_out } = gathered;
     let time = u64::try_from(now.as_second()).unwrap_or_default();
     let name = stem(&proof.file).ok_or_else(|| format!("{} does not end in .db, as a snapshot does", proof.file))?;
     let mut parts = vec![Part { name: proof.file.clone(), bytes: proof.bytes, sha256 }];
@@ -90,6 +90,7 @@ pub(in crate::snapshots) fn staged(
         configuration: paths.filter(|path| !manifests.contains(path)).collect(),
         components,
         keys: keys.entries.iter().map(Fingerprint::of).collect(),
+        labels,
         recipients: recipients.to_vec(),
         left_out,
         made: now,

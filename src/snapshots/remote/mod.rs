@@ -4,6 +4,7 @@
 //! ```text
 //!   keeper ──kept──▶ task: what is missing there? ─▶ upload: NAME.db, its parts ─▶ read back, compare ─▶ NAME.db.proof.json last
 //!                      │                                        any failure: back-off, remembered, reported once
+//!                      ├─▶ abort the uploads that an earlier process began and did not finish
 //!                      ├─▶ prune: by the same rules as here, only this node's clusters
 //!                      └─▶ seen (.remote.json next to the snapshots) ──▶ status, doctor, the pass
 //!   restore, verify ──▶ fetch: a private local staging file, compared with its proof
@@ -26,6 +27,7 @@ pub mod task;
 #[cfg(test)]
 pub(crate) mod tests;
 mod trouble;
+mod unfinished;
 
 pub use fetch::Fetched;
 pub use list::{SnapshotList, Stored};
@@ -35,7 +37,14 @@ pub use store::Remote;
 pub use task::UploadTask;
 pub use trouble::Trouble;
 
+use std::io;
+
 use super::Name;
+
+/// Looks at the disk, which may hang, next to everybody else.
+async fn aside<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
+    tokio::task::spawn_blocking(work).await.map_err(|_| io::Error::other("a thread ended before its work was done"))?
+}
 
 /// How the names of all that travels with a snapshot begin.
 fn stem(name: &Name) -> String {

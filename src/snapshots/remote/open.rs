@@ -1,11 +1,13 @@
 //! Opens the object store with the configured settings. It sends no request.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use object_store::aws::AmazonS3Builder;
 use object_store::azure::MicrosoftAzureBuilder;
 use object_store::client::Certificate;
 use object_store::gcp::GoogleCloudStorageBuilder;
+use object_store::multipart::MultipartStore;
 use object_store::{BackoffConfig, ClientOptions, ObjectStore, RetryConfig};
 
 use super::credentials::Credentials;
@@ -22,6 +24,10 @@ const RETRIES: usize = 4;
 /// S3 takes a signature of this region where it knows none, and so do those that only speak like it.
 const REGION: &str = "us-east-1";
 
+/// What every store of the library is.
+pub(super) trait Store: ObjectStore + MultipartStore {}
+impl<S: ObjectStore + MultipartStore> Store for S {}
+
 /// Opens a store.
 ///
 /// # Errors
@@ -30,7 +36,7 @@ pub(super) fn open(
     settings: &settings::Remote,
     place: &ObjectUrl,
     credentials: &Credentials,
-) -> Result<Box<dyn ObjectStore>, String> {
+) -> Result<Arc<dyn Store>, String> {
     let options = options(settings)?;
     let retry = RetryConfig {
         backoff: BackoffConfig {
@@ -69,7 +75,7 @@ pub(super) fn open(
             if let Some(token) = get("session-token") {
                 builder = builder.with_token(token);
             }
-            builder.build().map(|store| Box::new(store) as Box<dyn ObjectStore>)
+            builder.build().map(|store| Arc::new(store) as Arc<dyn Store>)
         }
         Scheme::Gcs => {
             let mut builder = GoogleCloudStorageBuilder::new()
@@ -82,7 +88,7 @@ pub(super) fn open(
             if let Some(account) = get("service-account") {
                 builder = builder.with_service_account_path(account);
             }
-            builder.build().map(|store| Box::new(store) as Box<dyn ObjectStore>)
+            builder.build().map(|store| Arc::new(store) as Arc<dyn Store>)
         }
         Scheme::Azure => {
             let mut builder = MicrosoftAzureBuilder::new()
@@ -102,7 +108,7 @@ pub(super) fn open(
             if let Some(token) = get("sas-token") {
                 builder = builder.with_config(object_store::azure::AzureConfigKey::SasKey, token);
             }
-            builder.build().map(|store| Box::new(store) as Box<dyn ObjectStore>)
+            builder.build().map(|store| Arc::new(store) as Arc<dyn Store>)
         }
     };
     opened.map_err(|error| credentials.without(&format!("{place} cannot be opened: {error}")))

@@ -3,7 +3,8 @@
 //! to remove.
 //!
 //! ```text
-//!   this node's clusters: those of local snapshots, and those its etcd has served (known.json)
+//!   this node's clusters: those of local snapshots, and those its etcd has served (known.json); where neither is here, the
+//!   one that its WAL names
 //!   the operator selects others by ID; if none is known here (a new machine) and the bucket has only one cluster, that one
 //! ```
 

@@ -2,22 +2,28 @@
 //!
 //! ```text
 //!   thread: read 5 MiB, tally ──▶ part ──▶ part (two in flight) ──▶ does it match its proof? ──▶ complete
-//!                                     any failure: abort; if that fails too, the parts are invisible,
-//!                                     and the bucket's lifecycle rule for unfinished uploads removes them
+//!                                     any failure: abort; if that fails too, the parts are invisible, and
+//!                                     the next round of the agent aborts the upload by its record (unfinished.rs)
 //! ```
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
-use object_store::{MultipartUpload, ObjectStoreExt as _};
+use object_store::multipart::PartId;
+use object_store::path::Path as ObjectPath;
+use object_store::{MultipartId, ObjectStoreExt as _};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use super::aside;
 use super::store::Remote;
 use super::trouble::Trouble;
+use super::unfinished::{Record, Upload};
 use crate::snapshots::save::spawn;
 use crate::snapshots::tally::{Sum, Tally};
 use crate::sys::files;
@@ -80,19 +86,52 @@ impl Remote {
             self.within(&what, self.store.put(&path, first.into())).await?;
             return Ok(sum);
         };
-        let mut upload = self.within(&what, self.store.put_multipart(&path)).await?;
+        let (record, id) = self.begin(&what, name).await?;
         let sent = async {
-            self.parts(&what, upload.as_mut(), [first, second], &mut reading, seen).await?;
+            let parts = self.parts(&what, (&path, &id), [first, second], &mut reading, seen).await?;
             let sum = fitting(file, reading.sum().await?, expected)?;
-            self.within(&what, upload.complete()).await?;
+            self.within(&what, self.store.complete_multipart(&path, &id, parts)).await?;
             Ok(sum)
         };
         let sent: Result<Sum, Trouble> = sent.await;
-        if sent.is_err() {
-            // What cannot be taken back is visible to nobody.
-            let _ = timeout(ABORT, upload.abort()).await;
+        let ended = sent.is_ok() || self.take_back(&path, &id).await;
+        // What could not be taken back is visible to nobody, and its record stays.
+        if let Some(record) = record.filter(|_| ended) {
+            aside(move || record.end()).await?;
         }
         sent
+    }
+
+    /// Begins an upload in parts, recorded before the first part goes.
+    async fn begin(&self, what: &str, name: &str) -> Result<(Option<Record>, MultipartId), Trouble> {
+        let (path, records) = (self.path(name), self.records.clone());
+        let record = aside(move || records.map_or(Ok(None), |dir| Record::begin(&dir))).await?;
+        let id = match self.within(what, self.store.create_multipart(&path)).await {
+            Ok(id) => id,
+            Err(trouble) => {
+                record.map_or(Ok(()), Record::end)?;
+                return Err(trouble);
+            }
+        };
+        let Some(mut record) = record else { return Ok((None, id)) };
+        let begun = Upload {
+            place: self.place().to_string(),
+            endpoint: self.endpoint.clone(),
+            object: name.to_owned(),
+            id: id.clone(),
+        };
+        match aside(move || record.write(&begun).map(|()| record)).await {
+            Ok(record) => Ok((Some(record), id)),
+            Err(error) => {
+                self.take_back(&path, &id).await;
+                Err(error.into())
+            }
+        }
+    }
+
+    /// Takes back what was begun; whether the store says that it is done.
+    async fn take_back(&self, path: &ObjectPath, id: &MultipartId) -> bool {
+        matches!(timeout(ABORT, self.store.abort_multipart(path, id)).await, Ok(Ok(())))
     }
 
     /// Puts a few bytes there.
@@ -104,13 +143,14 @@ impl Remote {
     async fn parts(
         &self,
         what: &str,
-        upload: &mut dyn MultipartUpload,
+        (path, id): (&ObjectPath, &MultipartId),
         begun: [Vec<u8>; 2],
         reading: &mut Reading,
         seen: &(dyn Fn(u64) + Sync),
-    ) -> Result<(), Trouble> {
-        let mut flying = JoinSet::new();
-        let mut sent = 0;
+    ) -> Result<Vec<PartId>, Trouble> {
+        let mut flying: JoinSet<object_store::Result<(usize, PartId)>> = JoinSet::new();
+        let mut landed = BTreeMap::new();
+        let (mut sent, mut number) = (0, 0);
         let mut begun = begun.into_iter();
         loop {
             let part = match begun.next() {
@@ -119,24 +159,31 @@ impl Remote {
             };
             let Some(part) = part else { break };
             if flying.len() >= FLYING {
-                self.landed(what, &mut flying).await?;
+                landed.extend(self.landed(what, &mut flying).await?);
             }
             sent += part.len() as u64;
-            flying.spawn(upload.put_part(part.into()));
+            let (store, path, id, index) = (Arc::clone(&self.store), path.clone(), id.clone(), number);
+            flying.spawn(async move { Ok((index, store.put_part(&path, &id, index, part.into()).await?)) });
+            number += 1;
             seen(sent);
         }
         while !flying.is_empty() {
-            self.landed(what, &mut flying).await?;
+            landed.extend(self.landed(what, &mut flying).await?);
         }
-        Ok(())
+        // In the order of their numbers.
+        Ok(landed.into_values().collect())
     }
 
-    async fn landed(&self, what: &str, flying: &mut JoinSet<object_store::Result<()>>) -> Result<(), Trouble> {
+    async fn landed(
+        &self,
+        what: &str,
+        flying: &mut JoinSet<object_store::Result<(usize, PartId)>>,
+    ) -> Result<Option<(usize, PartId)>, Trouble> {
         let landed = async {
             match flying.join_next().await {
-                Some(Ok(landed)) => landed,
+                Some(Ok(landed)) => landed.map(Some),
                 Some(Err(error)) => Err(error.into()),
-                None => Ok(()),
+                None => Ok(None),
             }
         };
         self.within(what, landed).await

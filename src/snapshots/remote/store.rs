@@ -3,20 +3,25 @@
 
 use std::fmt;
 use std::future::Future;
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use object_store::path::Path;
-use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt as _};
+use object_store::{ObjectMeta, ObjectStoreExt as _};
 use tokio::time::{Instant, timeout_at};
 
 use super::credentials::Credentials;
-use super::open::open;
+use super::open::{Store, open};
 use super::trouble::{Trouble, meaning};
 use crate::config::object_url::ObjectUrl;
 use crate::config::settings;
 
 pub struct Remote {
-    pub(super) store: Box<dyn ObjectStore>,
+    pub(super) store: Arc<dyn Store>,
+    /// Where uploads that are under way are recorded.
+    pub(super) records: Option<PathBuf>,
+    pub(super) endpoint: Option<String>,
     place: ObjectUrl,
     credentials: Credentials,
     limit: Duration,
@@ -43,7 +48,14 @@ impl Remote {
         let credentials = credentials.map_err(Trouble::Setup)?;
         let store = open(settings, place, &credentials).map_err(Trouble::Setup)?;
         let deadline = Instant::now() + settings.timeout;
-        Ok(Self { store, place: place.clone(), credentials, limit: settings.timeout, deadline })
+        let (records, endpoint) = (None, settings.endpoint.clone());
+        Ok(Self { store, records, endpoint, place: place.clone(), credentials, limit: settings.timeout, deadline })
+    }
+
+    /// The same, which records in a directory of snapshots what it uploads in parts.
+    #[must_use]
+    pub fn recording(self, dir: &std::path::Path) -> Self {
+        Self { records: Some(dir.to_owned()), ..self }
     }
 
     /// Where it is.

@@ -2,7 +2,8 @@
 //! a deadline.
 //!
 //! ```text
-//!   a snapshot was taken, or an interval has passed ─▶ round: list there ─▶ the newest local one is missing? upload it
+//!   a snapshot was taken, or an interval has passed ─▶ round: list there ─▶ abort what an earlier process left unfinished
+//!                                                                        ─▶ the newest local one is missing? upload it
 //!                                                                        ─▶ prune there (only if nothing failed)
 //!   round failed ─▶ back-off: a minute, two, four … an interval; one message until the reason changes
 //! ```
@@ -24,6 +25,7 @@ use super::seen;
 use super::send::{Parcel, quietly};
 use super::store::Remote;
 use super::trouble::Trouble;
+use super::{aside, unfinished};
 use crate::config::duration::roughly;
 use crate::config::object_url::ObjectUrl;
 use crate::config::{Settings, size};
@@ -132,8 +134,16 @@ impl Work {
     }
 
     async fn round(&mut self, told: &mut Vec<Told>) -> Result<(), Trouble> {
-        let remote = Remote::open(&self.settings.snapshots.remote, &self.place)?;
+        let remote = Remote::open(&self.settings.snapshots.remote, &self.place)?.recording(&self.dir);
         let mut list = remote.list(&mut self.proofs).await?;
+        // An earlier process may have ended in the middle; what it left is in nobody's way, and is tried again.
+        match unfinished::abort(&self.settings.snapshots.remote, &self.dir).await {
+            Ok(aborted) => told.extend(aborted.into_iter().map(|object| {
+                let to = format!("an unfinished upload of {object} is aborted");
+                (EventKind::Snapshot, to, "the process that began it has ended".to_owned())
+            })),
+            Err(trouble) => tracing::debug!(%trouble, "an unfinished upload stays"),
+        }
         let dir = self.dir.clone();
         let settings = self.settings.clone();
         let looked = move || {
@@ -244,11 +254,4 @@ impl Work {
         // Nobody listens any more where the agent ends.
         let _ = self.tell.send(Event::new(clock::now().wall, kind, component.as_ref(), to, because)).await;
     }
-}
-
-/// Looks at the disk, which may hang, next to everybody else.
-async fn aside<T: Send + 'static>(work: impl FnOnce() -> std::io::Result<T> + Send + 'static) -> std::io::Result<T> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(|_| std::io::Error::other("a thread ended before its work was done"))?
 }

@@ -31,6 +31,11 @@ pub(crate) fn keep(dir: &Path, origin: Origin, at: i64) -> PathBuf {
     take_here(dir, origin, at, bytes).unwrap().keep(&locked).unwrap()
 }
 
+/// The daily check of the one that is due.
+pub(crate) async fn check_one(dir: &Path, now: Timestamp) {
+    super::check_task::one(dir, now, std::time::Duration::ZERO).await.unwrap();
+}
+
 /// The names in a directory, without the lock and what was going on there.
 fn names(dir: &Path) -> Vec<String> {
     let mut names = files::names(dir).unwrap();

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
-use super::super::proof::{BY, Found, MAX_BYTES};
+use super::super::proof::{Found, MAX_BYTES, this_build};
 use super::super::save::take_here;
-use super::super::{By, Depth, Directory, Origin, Proof, verify};
+use super::super::{By, Depth, Directory, Earlier, Origin, Proof, verify};
 use super::{fixture, keep};
 use crate::etcd::snapshot::{self, RawCopy, Rejected, Trailer, Verified};
 use crate::record::envelope;
@@ -30,10 +30,10 @@ fn what_is_known_of_it_is_what_reading_it_finds() {
     let dir = tempfile::tempdir().unwrap();
     let path = saved(dir.path(), Origin::Stream);
     let read = snapshot::verify(&path, RawCopy::Refuse, &mut |_, _| {}).unwrap();
-    let then = proof(&path).verified;
+    let earlier = |path: &Path| By::Checksum(Earlier { at: proof(path).verified, by: this_build() });
     let mut told = Vec::new();
     let known = verify(&path, RawCopy::Refuse, Depth::AsNeeded, &mut |done, of| told.push((done, of))).unwrap();
-    assert_eq!(known, (read.clone(), By::Checksum(then)));
+    assert_eq!(known, (read.clone(), earlier(&path)));
     let length = fs::metadata(&path).unwrap().len();
     assert_eq!(told.last(), Some(&(length, length)));
     assert_eq!(read.bytes(), length);
@@ -41,7 +41,7 @@ fn what_is_known_of_it_is_what_reading_it_finds() {
     // The operator's file as well.
     let mine = dir.path().join("mine");
     take_here(dir.path(), Origin::Stream, Timestamp::UNIX_EPOCH, &fixture()).unwrap().keep_as(&mine).unwrap().unwrap();
-    assert_eq!(quietly(&mine, RawCopy::Refuse, Depth::AsNeeded).unwrap(), (read, By::Checksum(proof(&mine).verified)));
+    assert_eq!(quietly(&mine, RawCopy::Refuse, Depth::AsNeeded).unwrap(), (read, earlier(&mine)));
 }
 
 #[test]
@@ -52,7 +52,8 @@ fn a_raw_copy_is_taken_for_no_more_than_it_is() {
     assert!(matches!(refused, Rejected::NoTrailer { .. }), "{refused}");
     let read = snapshot::verify(&path, RawCopy::Allow, &mut |_, _| {}).unwrap();
     let (known, by) = quietly(&path, RawCopy::Allow, Depth::AsNeeded).unwrap();
-    assert_eq!((known.trailer, by), (Trailer::Absent, By::Checksum(proof(&path).verified)));
+    let earlier = Earlier { at: proof(&path).verified, by: this_build() };
+    assert_eq!((known.trailer, by), (Trailer::Absent, By::Checksum(earlier)));
     assert_eq!(known, read);
 }
 
@@ -78,12 +79,21 @@ fn a_bit_that_flips_anywhere_is_found_and_told_as_reading_tells_it() {
 }
 
 #[test]
-fn what_another_version_found_or_did_not_tell_is_found_again() {
+fn what_another_build_found_is_valid_and_names_it_and_what_an_older_format_does_not_tell_is_found_again() {
     let dir = tempfile::tempdir().unwrap();
     let path = saved(dir.path(), Origin::Stream);
     let good = proof(&path);
-    assert!(good.by == BY && good.found.is_some());
-    Proof { by: "lastgood 0.0.1".into(), ..good.clone() }.write(&path).unwrap();
+    assert!(good.by == this_build() && good.found.is_some());
+    let by = "lastgood 0.0.1 (commit 0123abc)".to_owned();
+    Proof { by: by.clone(), ..good.clone() }.write(&path).unwrap();
+    let found = quietly(&path, RawCopy::Refuse, Depth::AsNeeded).unwrap().1;
+    assert_eq!(found, By::Checksum(Earlier { at: good.verified, by }));
+    let hostile = Proof { by: "\u{1b}[2J".into(), ..good.clone() };
+    hostile.write(&path).unwrap();
+    assert_eq!(quietly(&path, RawCopy::Refuse, Depth::AsNeeded).unwrap().1, By::Reading);
+    // Of a format that this program does not know: no proof at all.
+    let newer = envelope::encode(99, "proof", &good).unwrap();
+    fs::write(super::super::proof::path_of(&path), newer).unwrap();
     assert_eq!(quietly(&path, RawCopy::Refuse, Depth::AsNeeded).unwrap().1, By::Reading);
     // Of the first format: as good a proof, and nothing to know it by.
     let first = Proof { found: None, ..good.clone() };

@@ -1,9 +1,12 @@
 //! Single operations: upload, list, download, prune.
 
 use std::collections::BTreeSet;
+use std::fs;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use nix::fcntl::{Flock, FlockArg};
 use object_store::ObjectStoreExt as _;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -11,6 +14,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::super::list::Proofs;
 use super::super::send::quietly;
+use super::super::unfinished;
 use super::super::{SnapshotList, Stored, Trouble, belongs, meant, own_clusters, surplus};
 use super::server::{Door, Server, Stands};
 use super::*;
@@ -234,6 +238,49 @@ async fn a_server_that_goes_in_the_middle_of_an_upload_leaves_nothing_that_can_b
 }
 
 #[tokio::test]
+async fn an_upload_that_ended_in_the_middle_is_aborted_by_its_record_and_no_other_is() {
+    let (server, home) = (Server::start(&[]), home());
+    let door = Door::to(server.port).await;
+    let mut settings = server.settings(home.path(), door.port);
+    let dir = settings.snapshot_dir();
+    let proof = keep(&settings, name(1_800_000_000, 5), LARGE);
+    let parcel = parcel(&settings, &proof);
+    door.shut_after(LARGE as u64 * 2 / 3);
+    open(&settings).recording(&dir).send(&parcel, None, &quietly()).await.unwrap_err();
+    let records = || {
+        let names = files::names(&dir).unwrap().into_iter().filter(|name| name.starts_with(".upload-"));
+        names.map(|name| dir.join(name)).collect::<Vec<_>>()
+    };
+    let [record] = &records()[..] else { panic!("no record is left: {:?}", records()) };
+    let text: serde_json::Value = serde_json::from_slice(&fs::read(record).unwrap()).unwrap();
+    let mine = text["upload"]["id"].as_str().unwrap().to_owned();
+    door.set(Stands::Open);
+    let store = open(&settings).store;
+    let path = open(&settings).path(&proof.file);
+    let theirs = store.create_multipart(&path).await.unwrap();
+    let goes_on = async |id: &String| store.put_part(&path, id, 0, vec![0; 5 << 20].into()).await.is_ok();
+    assert!(goes_on(&mine).await && goes_on(&theirs).await);
+
+    // Of another store, or of a process that lives, it stays.
+    let none: [String; 0] = [];
+    let endpoint = settings.snapshots.remote.endpoint.replace("http://127.0.0.1:1".into());
+    assert_eq!(unfinished::abort(&settings.snapshots.remote, &dir).await.unwrap(), none);
+    settings.snapshots.remote.endpoint = endpoint;
+    let lives = Flock::lock(fs::File::open(record).unwrap(), FlockArg::LockShared).unwrap();
+    assert_eq!(unfinished::abort(&settings.snapshots.remote, &dir).await.unwrap(), none);
+    drop(lives);
+    assert!(goes_on(&mine).await);
+    let aborted = unfinished::abort(&settings.snapshots.remote, &dir).await.unwrap();
+    assert_eq!(aborted, [format!("s3://backups/etcd/{}", proof.file)]);
+    assert_eq!((goes_on(&mine).await, goes_on(&theirs).await), (false, true));
+    assert_eq!(records(), Vec::<PathBuf>::new());
+    // One that comes to its end leaves no record.
+    open(&settings).recording(&dir).send(&parcel, None, &quietly()).await.unwrap();
+    assert_eq!(records(), Vec::<PathBuf>::new());
+    assert_eq!(open(&settings).newest(RawCopy::Refuse).await.unwrap(), proof.file);
+}
+
+#[tokio::test]
 async fn an_object_that_was_changed_behind_our_back_is_not_verified_and_is_sent_anew() {
     let (server, home) = (Server::start(&[]), home());
     let settings = server.settings(home.path(), server.port);
@@ -339,6 +386,7 @@ fn the_clusters_that_are_pruned_are_this_nodes_whether_their_snapshots_lie_here_
         name: Name { cluster, ..name(1, 1) },
         bytes: 1,
         proof: Err("no matter".into()),
+        checked: None,
     };
     assert_eq!(own_clusters(&settings, &[]), BTreeSet::new());
     assert_eq!(own_clusters(&settings, &[of(7), of(7), of(8)]), BTreeSet::from([7, 8]));
