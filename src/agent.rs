@@ -30,6 +30,7 @@ use crate::record::{Guard, LockError, Store};
 use crate::report::Counters;
 use crate::sys;
 
+mod calm;
 mod etcd_history;
 mod executor;
 mod features;
@@ -38,6 +39,7 @@ mod tests;
 #[cfg(test)]
 mod version_tests;
 
+use calm::Calm;
 use etcd_history::EtcdHistoryWriter;
 use executor::Executor;
 use features::Features;
@@ -99,6 +101,8 @@ pub struct Agent {
     inhibitors: Vec<Inhibitor>,
     /// What the last pass left under way.
     pace: Pace,
+    /// Whether all has been well for so long that there is no hurry.
+    calm: Calm,
     /// Failures told, by what they are about, so that the same one is reported once and not ten times a second.
     failures: BTreeMap<Trouble, String>,
     /// What the last pass said of renewed kubeconfigs.
@@ -188,6 +192,7 @@ impl Agent {
             judgement: None,
             inhibitors: Vec::new(),
             pace: Pace::Quiet,
+            calm: Calm::default(),
             failures: BTreeMap::new(),
             renewals: Vec::new(),
             knowing: EtcdHistoryWriter::of(settings),
@@ -266,6 +271,9 @@ impl Agent {
         let members = self.observer.etcd_members();
         self.features.after_pass(PassEnd { seen: &seen, memory: &self.memory, member: members.first() });
         self.pace = Pace::of(&self.memory, &seen);
+        let is_well = self.failures.is_empty() && calm::is_well(self.pace, &seen, &judged, &self.memory);
+        self.calm.note(is_well, seen.at.boot);
+        self.observer.set_calm(self.calm.is_calm());
         self.figures.etcd =
             seen.etcd.iter().map(|(id, said)| (id.clone(), (said, seen.growth.get(id)).into())).collect();
         self.judgement = Some(judged);
@@ -393,7 +401,7 @@ impl Agent {
         match self.pace {
             // What fails is not hammered on.
             Pace::Watchful | Pace::Busy if !self.failures.is_empty() => passes.interval,
-            Pace::Quiet => passes.interval,
+            Pace::Quiet => self.calm.rest(passes),
             Pace::Watchful => decide::WATCHFUL.clamp(passes.busy_interval, passes.interval),
             Pace::Busy => passes.busy_interval,
         }

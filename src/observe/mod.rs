@@ -42,6 +42,7 @@ mod probes;
 mod raised;
 mod runtime;
 mod served;
+mod tempo;
 #[cfg(test)]
 pub(crate) mod testing;
 mod wake;
@@ -79,6 +80,7 @@ use self::probes::{Probes, http};
 use self::runtime::setup::RuntimeSetup;
 use self::runtime::{Runtime, Wanted};
 use self::served::Served;
+use self::tempo::Tempo;
 use self::wake::Wake;
 use crate::config::Settings;
 use crate::model::addresses::Addresses;
@@ -125,6 +127,7 @@ pub struct Observer {
     /// Whether its log is read although nothing is wrong.
     always_read_log: bool,
     endpoints: Endpoints,
+    tempo: Tempo,
     clock: Clock,
     /// The certificates and servers of the last look that came back.
     certificates: certificates::Found,
@@ -222,20 +225,22 @@ impl Observer {
                 (flags, environment, Signs::at_first_sight(&settings), String::new())
             }
         };
+        let tempo = Tempo::new(wake.fires());
         Self {
             disk: Bounded::new("reading the manifests", Disk::new(watches)),
             machine: Bounded::new("reading /proc", Proc::new(flags, signs)),
             runtime: Runtime::default(),
-            probes: Probes::new(settings.probes.clone()),
-            members: Members::new(settings.probes.clone(), wake.fires()),
-            kubelet_health: Probes::new(settings.probes.clone()),
-            kubelet_probes: KubeletProbes::new(settings.probes.clone()),
+            probes: Probes::new(settings.probes.clone(), tempo.clone()),
+            members: Members::new(settings.probes.clone(), wake.fires(), tempo.clone()),
+            kubelet_health: Probes::new(settings.probes.clone(), tempo.clone()),
+            kubelet_probes: KubeletProbes::new(settings.probes.clone(), tempo.clone()),
             served: Served::new(settings.probes.timeout),
-            leases: Leases::new(settings.probes.clone()),
-            pods: Pods::default(),
+            leases: Leases::new(settings.probes.clone(), tempo.clone()),
+            pods: Pods::new(tempo.clone()),
             kubelet_log: KubeletLogs::new(settings.kubelet.log.clone(), wake.fires()),
             always_read_log: false,
-            endpoints: Endpoints::new(settings.probes.clone()),
+            endpoints: Endpoints::new(settings.probes.clone(), tempo.clone()),
+            tempo,
             clock: Clock::default(),
             certificates: certificates::Found::default(),
             before: Before::default(),
@@ -348,6 +353,11 @@ impl Observer {
     /// watched.
     pub async fn woken(&mut self) {
         self.wake.woken().await;
+    }
+
+    /// Asks calmly from now on, or as often as it can, by whether all has been well for a while.
+    pub fn set_calm(&self, calm: bool) {
+        if calm { self.tempo.calm() } else { self.tempo.alert() }
     }
 
     /// The etcd members of this node, as the last look found their manifests.
