@@ -31,6 +31,7 @@ use crate::record::{Guard, LockError, Store};
 use crate::report::Counters;
 use crate::sys;
 
+mod calm;
 mod etcd_history;
 mod executor;
 mod features;
@@ -39,6 +40,7 @@ mod tests;
 #[cfg(test)]
 mod version_tests;
 
+use calm::Calm;
 use etcd_history::EtcdHistoryWriter;
 use executor::Executor;
 use features::Features;
@@ -100,6 +102,8 @@ pub struct Agent {
     inhibitors: Vec<Inhibitor>,
     /// What the last pass left under way.
     pace: Pace,
+    /// Whether all has been well for so long that there is no hurry.
+    calm: Calm,
     /// Failures told, by what they are about, so that the same one is reported once and not ten times a second.
     failures: BTreeMap<Trouble, String>,
     /// What the last pass said of renewed kubeconfigs.
@@ -199,6 +203,7 @@ impl Agent {
             judgement: None,
             inhibitors: Vec::new(),
             pace: Pace::Quiet,
+            calm: Calm::default(),
             failures: BTreeMap::new(),
             renewals: Vec::new(),
             knowing: EtcdHistoryWriter::of(settings),
@@ -278,6 +283,9 @@ impl Agent {
         let member = members.first();
         self.features.after_pass(PassEnd { seen: &seen, judged: &judged, memory: &self.memory, member });
         self.pace = Pace::of(&self.memory, &seen);
+        let is_well = self.failures.is_empty() && calm::is_well(self.pace, &seen, &judged, &self.memory);
+        self.calm.note(is_well, seen.at.boot);
+        self.observer.set_calm(self.calm.is_calm());
         self.figures.etcd =
             seen.etcd.iter().map(|(id, said)| (id.clone(), (said, seen.growth.get(id)).into())).collect();
         self.judgement = Some(judged);
@@ -406,7 +414,7 @@ impl Agent {
         match self.pace {
             // What fails is not hammered on.
             Pace::Watchful | Pace::Busy if !self.failures.is_empty() => passes.interval,
-            Pace::Quiet => passes.interval,
+            Pace::Quiet => self.calm.rest(passes),
             Pace::Watchful => decide::WATCHFUL.clamp(passes.busy_interval, passes.interval),
             Pace::Busy => passes.busy_interval,
         }

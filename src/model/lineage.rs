@@ -47,13 +47,13 @@ pub struct Incarnation {
 }
 
 impl Incarnation {
-    /// A revision grows all the time. Where nothing else changed, this much of it may be lost with a power cut, after
+    /// Revision and raft index grow all the time. Where nothing else changed, this much of it may be lost with a power cut, after
     /// which no process is left to remember anything.
     const UNSAVED_SECONDS: i64 = 60;
 
     /// Whether this is worth a write, where `saved` is on disk.
     pub fn is_worth_saving(&self, saved: &Self) -> bool {
-        let grown = Self { revision: self.revision, at: self.at, ..saved.clone() };
+        let grown = Self { revision: self.revision, raft_index: self.raft_index, at: self.at, ..saved.clone() };
         *self != grown || self.at.as_second() - saved.at.as_second() >= Self::UNSAVED_SECONDS
     }
 }
@@ -143,4 +143,32 @@ pub enum ApiStop {
     },
     /// The operator wants it to run on these data.
     Released,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_only_grows_is_worth_a_write_once_a_minute() {
+        let saved = Incarnation {
+            cluster: 1,
+            member: 1,
+            revision: 1,
+            term: 1,
+            at: Timestamp::from_second(1000).unwrap(),
+            version: "3.5.16".to_owned(),
+            raft_index: 1,
+            store: None,
+            members: 1,
+            away_since: None,
+            doubted: None,
+        };
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let grown = Incarnation { revision: 20, raft_index: 30, at: at(1059), ..saved.clone() };
+        assert!(!grown.is_worth_saving(&saved));
+        assert!(Incarnation { at: at(1060), ..grown.clone() }.is_worth_saving(&saved));
+        assert!(Incarnation { term: 2, ..grown.clone() }.is_worth_saving(&saved), "a new term");
+        assert!(Incarnation { away_since: Some(at(1050)), ..grown }.is_worth_saving(&saved), "no process of it runs");
+    }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::probes::Probes;
 use super::probes::plan::{self, ProbeSpec};
+use super::tempo::Tempo;
 use crate::config::settings;
 use crate::model::environment::{Accepts, Endpoint, Location, User};
 use crate::model::{ComponentId, Moment, Reading};
@@ -23,8 +24,8 @@ pub(super) struct Endpoints {
 
 impl Endpoints {
     /// Nothing asked yet.
-    pub(super) fn new(settings: settings::Probes) -> Self {
-        Self { probes: Probes::new(settings), bad_since: BTreeMap::new() }
+    pub(super) fn new(settings: settings::Probes, tempo: Tempo) -> Self {
+        Self { probes: Probes::new(settings, tempo), bad_since: BTreeMap::new() }
     }
 
     /// Asks those of these servers that are not the API server of this node, which listens on these ports; and what each
@@ -71,6 +72,8 @@ impl Endpoints {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::observe::testing::{Pki, Server};
     use crate::sys::clock;
@@ -93,7 +96,7 @@ mod tests {
         let (alive, dead) = (format!("https://127.0.0.1:{}", balancer.port), format!("https://localhost:{dead}"));
         let all = servers(&["https://127.0.0.1:6443", &alive, &dead, "nonsense"]);
         let settings = settings::Probes { interval: Duration::from_millis(50), timeout: Duration::from_secs(5) };
-        let mut endpoints = Endpoints::new(settings);
+        let mut endpoints = Endpoints::new(settings, Tempo::new(Arc::default()));
         let own = BTreeSet::from([6443]);
         for _ in 0..200 {
             let seen = endpoints.look(&all, &own, clock::now());

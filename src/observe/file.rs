@@ -138,13 +138,6 @@ pub(super) fn read(path: &Path, max: u64) -> Result<(Vec<u8>, Stamp), Fault> {
     Ok((bytes, Stamp::of(&meta)))
 }
 
-/// The same, where the thread may not block.
-pub(super) async fn read_async(path: &Path, max: u64) -> Result<Vec<u8>, Fault> {
-    let path = path.to_owned();
-    let read = tokio::task::spawn_blocking(move || read(&path, max).map(|(bytes, _)| bytes));
-    read.await.unwrap_or_else(|error| Err(Fault::Failed(io::Error::other(error))))
-}
-
 /// The last `max` bytes of a regular file.
 pub(super) fn tail(path: &Path, max: u64) -> Result<Vec<u8>, Fault> {
     use std::io::{Seek, SeekFrom};

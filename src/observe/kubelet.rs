@@ -15,12 +15,15 @@ use super::file;
 use super::probes::connect::Address;
 use super::probes::http::{self, Get};
 use super::probes::security::{Identity, Security, Trust};
+use super::tempo::Tempo;
 use crate::model::observation::{HeardApi, KubeletProcess, Waiting};
 use crate::model::{ComponentId, Moment};
 use crate::sys::proc::{self, BinaryOnDisk, Process};
 
 /// Between two questions for /pods: the answer of a full node is a megabyte.
 const ASK_EVERY: Duration = Duration::from_secs(5);
+/// The same while all is well: nobody waits then, and the end of the calm asks at once. An answer counts for longer.
+const ASK_CALMLY: Duration = Duration::from_secs(15);
 /// For one of them.
 const ASK_TIMEOUT: Duration = Duration::from_secs(5);
 /// A file written within this time before the start was written for it: process start times are in hundredths, file times
@@ -101,14 +104,20 @@ pub(super) struct PodsAsk {
 type Said = (Instant, BTreeMap<ComponentId, Waiting>);
 
 /// A task that asks the kubelet for /pods, and what it said last.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Pods {
+    tempo: Tempo,
     asked: Option<PodsAsk>,
     said: Arc<Mutex<Option<Said>>>,
     task: JoinSet<()>,
 }
 
 impl Pods {
+    /// Nothing asked yet.
+    pub(super) fn new(tempo: Tempo) -> Self {
+        Self { tempo, asked: None, said: Arc::default(), task: JoinSet::new() }
+    }
+
     /// Asks this way from now on; absent when there is no way.
     pub(super) fn plan(&mut self, ask: Option<PodsAsk>) {
         if self.asked == ask {
@@ -118,14 +127,13 @@ impl Pods {
         self.said = Arc::default();
         self.asked.clone_from(&ask);
         let Some(ask) = ask else { return };
-        let said = Arc::clone(&self.said);
+        let (said, tempo) = (Arc::clone(&self.said), self.tempo.clone());
         self.task.spawn(async move {
-            let mut ticks = tokio::time::interval(ASK_EVERY);
-            ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
             loop {
-                ticks.tick().await;
+                let began = Instant::now();
                 let answer = waiting(&ask).await.map(|waiting| (Instant::now(), waiting));
                 *said.lock().unwrap_or_else(PoisonError::into_inner) = answer;
+                tempo.rest_for(began, ASK_EVERY, ASK_CALMLY).await;
             }
         });
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::probes::Probes;
 use super::probes::plan::{self, KubeletProbe};
+use super::tempo::Tempo;
 use crate::config::settings;
 use crate::model::kubelet_probe::{AnswersUs, FailingProbe};
 use crate::model::reading::{Question, SymptomKind};
@@ -25,10 +26,10 @@ pub(super) struct KubeletProbes {
 
 impl KubeletProbes {
     /// Nothing asked yet.
-    pub(super) fn new(settings: settings::Probes) -> Self {
+    pub(super) fn new(settings: settings::Probes, tempo: Tempo) -> Self {
         let timeout = settings.timeout;
         let interval = settings.interval.max(LEAST_INTERVAL);
-        let probes = Probes::new(settings::Probes { interval, ..settings });
+        let probes = Probes::new(settings::Probes { interval, ..settings }, tempo);
         Self { probes, timeout, bad_since: BTreeMap::new() }
     }
 
@@ -124,7 +125,10 @@ mod tests {
             let file = manifest_file("etcd", &container);
             let manifest = file.content.as_ref().unwrap();
             let timeout = Duration::from_secs(5);
-            let mut probes = KubeletProbes::new(settings::Probes { interval: Duration::from_millis(50), timeout });
+            let mut probes = KubeletProbes::new(
+                settings::Probes { interval: Duration::from_millis(50), timeout },
+                Tempo::new(std::sync::Arc::default()),
+            );
             let ours = BTreeMap::from([(
                 etcd.clone(),
                 vec![Probe {

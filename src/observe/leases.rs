@@ -9,11 +9,12 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, MissedTickBehavior};
+use tokio::time::Instant;
 
 use super::probes::http::{self, Get, MAX_BODY};
 use super::probes::plan::{ProbeKind, ProbeSpec};
 use super::probes::security::{Identity, Security, Trust};
+use super::tempo::{Purpose, Tempo};
 use crate::config::settings;
 use crate::model::component::HostService;
 use crate::model::reading::{Question, SymptomKind};
@@ -85,6 +86,7 @@ fn lease_of(manifest: &Manifest, name: &str, leases: &mut Wanted) -> Option<()> 
 #[derive(Debug)]
 pub(super) struct Leases {
     settings: settings::Probes,
+    tempo: Tempo,
     asked: BTreeMap<ComponentId, Asked>,
 }
 
@@ -98,19 +100,19 @@ struct Asked {
 
 impl Leases {
     /// Nothing asked yet.
-    pub(super) fn new(settings: settings::Probes) -> Self {
-        Self { settings, asked: BTreeMap::new() }
+    pub(super) fn new(settings: settings::Probes, tempo: Tempo) -> Self {
+        Self { settings, tempo, asked: BTreeMap::new() }
     }
 
     /// Reads these from now on, and no others.
     pub(super) fn plan(&mut self, wanted: BTreeMap<ComponentId, Get>) {
         self.asked.retain(|id, asked| wanted.get(id) == Some(&asked.get));
         for (id, get) in wanted {
-            let settings = self.settings.clone();
+            let (settings, tempo) = (self.settings.clone(), self.tempo.clone());
             self.asked.entry(id).or_insert_with(|| {
                 let said = Arc::default();
                 let mut task = JoinSet::new();
-                task.spawn(keep_asking(get.clone(), Arc::clone(&said), settings));
+                task.spawn(keep_asking(get.clone(), Arc::clone(&said), settings, tempo));
                 Asked { get, said, _task: task }
             });
         }
@@ -123,14 +125,17 @@ impl Leases {
     }
 }
 
-async fn keep_asking(get: Get, said: Arc<Mutex<Option<LeaseLook>>>, settings: settings::Probes) {
-    let mut ticks = tokio::time::interval(settings.interval);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+async fn keep_asking(get: Get, said: Arc<Mutex<Option<LeaseLook>>>, settings: settings::Probes, tempo: Tempo) {
     loop {
-        ticks.tick().await;
-        let answer = ask(&get, Instant::now() + settings.timeout).await;
+        let began = Instant::now();
+        let answer = ask(&get, began + settings.timeout).await;
+        let failed = answer.is_err();
         let look = LeaseLook { said: answer, at: clock::since_boot() };
-        *said.lock().unwrap_or_else(PoisonError::into_inner) = Some(look);
+        let before = said.lock().unwrap_or_else(PoisonError::into_inner).replace(look);
+        if failed && before.is_some_and(|before| before.said.is_ok()) {
+            tempo.raise();
+        }
+        tempo.rest(began, Purpose::Other, &settings).await;
     }
 }
 

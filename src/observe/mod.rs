@@ -25,6 +25,7 @@ mod endpoints;
 mod environment;
 mod file;
 mod file_cache;
+mod files;
 mod host;
 mod kubeadm;
 mod kubeconfig;
@@ -32,6 +33,7 @@ mod kubelet;
 mod kubelet_log;
 mod kubelet_probes;
 mod leases;
+mod machine;
 mod mounts;
 mod node;
 mod on_node;
@@ -41,6 +43,7 @@ mod probes;
 mod raised;
 mod runtime;
 mod served;
+mod tempo;
 #[cfg(test)]
 pub(crate) mod testing;
 mod wake;
@@ -50,28 +53,24 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
-
-use self::addresses::{Interfaces, Named};
 use self::bounded::Bounded;
 use self::certificate_use::Renewals;
 use self::certificates::{Certificates, Sources};
-use self::closure::{Closures, Scope};
-use self::cluster_files::Authorities;
+use self::closure::Closures;
 use self::content::Hint;
-use self::data_dirs::{DataDirs, DataPaths};
-use self::directory::{Hold, Looker, Quiet};
+use self::data_dirs::DataPaths;
 use self::endpoints::Endpoints;
 use self::environment::Flags;
 pub use self::environment::{Distribution, Environment, Found, Source};
+use self::files::{Disk, Files};
 use self::host::Clock;
 pub use self::host::{disk_of, memory};
 use self::kubelet::{Pods, PodsAsk};
 use self::kubelet_log::KubeletLogs;
 use self::kubelet_probes::KubeletProbes;
 use self::leases::Leases;
-use self::mounts::Mounts;
-use self::node::{Listeners, Signs};
+use self::machine::{Looked, Proc, environment_now};
+use self::node::Signs;
 pub use self::on_node::{encryption, role_manifest};
 pub use self::places::{DirAccess, Directories, places};
 pub use self::preflight::preflight;
@@ -80,20 +79,21 @@ use self::probes::member::Members;
 use self::probes::plan::{self, Fallback, Manifests, ProbeKind, ProbeSpec};
 pub use self::probes::snapshot_stream::{Feed, LocalMember, Part, client};
 use self::probes::{Probes, http};
-use self::runtime::setup::{RuntimeSetup, cri_disabled};
+use self::runtime::setup::RuntimeSetup;
 use self::runtime::{Runtime, Wanted};
-use self::served::{Served, Shown};
-use self::wake::{Wake, Watches};
+use self::served::Served;
+use self::tempo::Tempo;
+use self::wake::Wake;
 use crate::config::Settings;
 use crate::model::addresses::Addresses;
 use crate::model::certificate_use::{CertificateFinding, KubeletCertificate, OlderInUse};
 use crate::model::component::HostService;
-use crate::model::environment::{Certificate, DiskUse, User};
+use crate::model::environment::{Certificate, User};
 use crate::model::etcd_history::EtcdHistory;
 use crate::model::manifest::DataIdentity;
 
 use crate::model::memory::{Machine, Record};
-use crate::model::observation::{self, Directory, KubeletProcess, ManifestFile, Node, Renamed, SetAside, Work};
+use crate::model::observation::{self, Directory, KubeletProcess, ManifestFile, Node, Renamed};
 use crate::model::reading::{Question, SymptomKind};
 use crate::model::sandbox_setup::{CriDisabled, ResolvConf, SandboxSetup};
 use crate::model::{
@@ -129,6 +129,7 @@ pub struct Observer {
     /// Whether its log is read although nothing is wrong.
     always_read_log: bool,
     endpoints: Endpoints,
+    tempo: Tempo,
     clock: Clock,
     /// The certificates and servers of the last look that came back.
     certificates: certificates::Found,
@@ -140,28 +141,6 @@ pub struct Observer {
     kubelet: Option<Process>,
     /// The manifest each component had last, for the time in which none exists that can be read.
     last: BTreeMap<ComponentId, Arc<ManifestFile>>,
-}
-
-/// What looking at files needs from one pass to the next.
-#[derive(Debug)]
-struct Disk {
-    manifests: Looker,
-    inactive: Looker,
-    closures: Closures,
-    watches: Watches,
-}
-
-/// What looking at the machine needs from one pass to the next.
-#[derive(Debug)]
-struct Proc {
-    flags: Flags,
-    signs: Signs,
-    listeners: Listeners,
-    certificates: Certificates,
-    authorities: Authorities,
-    data_dirs: DataDirs,
-    interfaces: Interfaces,
-    renewals: Renewals,
 }
 
 /// What of the machine is reported, and is not over because one look did not come back.
@@ -185,16 +164,6 @@ impl Before {
         let Self { addresses, older_in_use, kubelet_certificate } = self;
         Node { addresses, older_in_use, kubelet_certificate, ..Node::default() }
     }
-}
-
-/// What files a pass looks at.
-struct Files {
-    manifests: Directory,
-    inactive: BTreeMap<String, Arc<ManifestFile>>,
-    files: BTreeMap<PathBuf, FileState>,
-    keys_changed: BTreeMap<PathBuf, Timestamp>,
-    set_aside: BTreeMap<String, Vec<SetAside>>,
-    watching: Result<(), String>,
 }
 
 /// What the memory wants to be looked at.
@@ -239,12 +208,6 @@ impl Observer {
     pub async fn start(settings: &Settings) -> Self {
         let (wake, watches) = Wake::new();
         let settings = Arc::new(settings.clone());
-        let disk = Disk {
-            manifests: Looker::new(Hold::Yes),
-            inactive: Looker::new(Hold::No),
-            closures: Closures::default(),
-            watches,
-        };
         let first = {
             let settings = Arc::clone(&settings);
             tokio::task::spawn_blocking(move || {
@@ -264,30 +227,22 @@ impl Observer {
                 (flags, environment, Signs::at_first_sight(&settings), String::new())
             }
         };
-        let on_machine = Proc {
-            flags,
-            signs,
-            listeners: Listeners::default(),
-            certificates: Certificates::default(),
-            authorities: Authorities::default(),
-            data_dirs: DataDirs::default(),
-            interfaces: Interfaces::default(),
-            renewals: Renewals::default(),
-        };
+        let tempo = Tempo::new(wake.fires());
         Self {
-            disk: Bounded::new("reading the manifests", disk),
-            machine: Bounded::new("reading /proc", on_machine),
+            disk: Bounded::new("reading the manifests", Disk::new(watches)),
+            machine: Bounded::new("reading /proc", Proc::new(flags, signs)),
             runtime: Runtime::default(),
-            probes: Probes::new(settings.probes.clone()),
-            members: Members::new(settings.probes.clone(), wake.fires()),
-            kubelet_health: Probes::new(settings.probes.clone()),
-            kubelet_probes: KubeletProbes::new(settings.probes.clone()),
+            probes: Probes::new(settings.probes.clone(), tempo.clone()),
+            members: Members::new(settings.probes.clone(), wake.fires(), tempo.clone()),
+            kubelet_health: Probes::new(settings.probes.clone(), tempo.clone()),
+            kubelet_probes: KubeletProbes::new(settings.probes.clone(), tempo.clone()),
             served: Served::new(settings.probes.timeout),
-            leases: Leases::new(settings.probes.clone()),
-            pods: Pods::default(),
+            leases: Leases::new(settings.probes.clone(), tempo.clone()),
+            pods: Pods::new(tempo.clone()),
             kubelet_log: KubeletLogs::new(settings.kubelet.log.clone(), wake.fires()),
             always_read_log: false,
-            endpoints: Endpoints::new(settings.probes.clone()),
+            endpoints: Endpoints::new(settings.probes.clone(), tempo.clone()),
+            tempo,
             clock: Clock::default(),
             certificates: certificates::Found::default(),
             before: Before::default(),
@@ -400,6 +355,11 @@ impl Observer {
     /// watched.
     pub async fn woken(&mut self) {
         self.wake.woken().await;
+    }
+
+    /// Asks calmly from now on, or as often as it can, by whether all has been well for a while.
+    pub fn set_calm(&self, calm: bool) {
+        if calm { self.tempo.calm() } else { self.tempo.alert() }
     }
 
     /// The etcd members of this node, as the last look found their manifests.
@@ -633,108 +593,6 @@ pub fn look_at(kept: &ClosureFile) -> FileState {
     Closures::default().one(&kept.path, closure::hint_of(kept))
 }
 
-impl Disk {
-    fn look(&mut self, settings: &Settings, dir: &Path, at: Moment, remembered: &Remembered) -> Files {
-        let paths = &settings.paths;
-        let data_dirs = remembered.data_dirs.keys().cloned();
-        let own = [dir.to_owned(), paths.inactive_manifests.clone(), paths.staging.clone(), paths.state.clone()];
-        let scope = Scope { root: paths.kubernetes.clone(), excluded: own.into_iter().chain(data_dirs).collect() };
-        let quiet = Quiet { now: at, quiet: settings.policy.debounce };
-        self.closures.begin();
-        let manifests = self.manifests.look(dir, &mut self.closures, &scope, quiet);
-        let inactive = self.inactive.look(&paths.inactive_manifests, &mut self.closures, &scope, quiet);
-        let inactive = match inactive {
-            Directory::Present { files, .. } => files,
-            Directory::Missing { .. } | Directory::Unreadable(_) => BTreeMap::new(),
-        };
-        // What exists in a closure is known already, and there with what its manifest says of it.
-        let mut files: BTreeMap<PathBuf, FileState> = manifests
-            .files()
-            .flat_map(|file| &file.closure)
-            .map(|file| (file.path.clone(), file.state.clone()))
-            .collect();
-        for (path, hint) in &remembered.files {
-            if !files.contains_key(path) {
-                files.insert(path.clone(), self.closures.one(path, *hint));
-            }
-        }
-        let keys_changed = closure::keys_changed(&files);
-        let mut dirs: BTreeSet<PathBuf> = files.keys().filter_map(|path| path.parent()).map(Path::to_owned).collect();
-        dirs.extend([dir.to_owned(), paths.inactive_manifests.clone()]);
-        dirs.extend(dir.parent().map(Path::to_owned));
-        let watching = self.watches.watch(&dirs);
-        let absent = remembered.names.iter().filter(|name| manifests.file(name).is_none());
-        let set_aside = kubeadm::set_aside(&paths.kubernetes, absent.map(String::as_str));
-        Files { manifests, inactive, files, keys_changed, set_aside, watching }
-    }
-}
-
-/// What one look at the machine brought.
-struct Looked {
-    environment: Environment,
-    kubelet: Option<Process>,
-    runtime: Option<Work>,
-    node: Node,
-    certificates: certificates::Found,
-}
-
-impl Proc {
-    fn look(
-        &mut self,
-        settings: &Settings,
-        manifests: &[Arc<ManifestFile>],
-        ports: &BTreeSet<u16>,
-        data_dirs: &DataPaths,
-        shown: &BTreeMap<ComponentId, Shown>,
-        runtime_is_silent: bool,
-    ) -> Looked {
-        let processes = proc::processes();
-        let environment = environment_now(settings, &mut self.flags, &processes);
-        let parsed = manifests.iter().filter_map(|file| file.content.as_ref().ok());
-        let places = sources(settings, &environment);
-        let certificates = self.certificates.look(parsed.clone(), &places);
-        let older_in_use = self.renewals.look(parsed, &processes, &certificates.certificates, shown, now());
-        let named = Named {
-            manifests,
-            node_ip: environment::node_ip(&self.flags),
-            servers: &certificates.servers,
-            sans: &certificates.sans,
-        };
-        let addresses = self.interfaces.look(&named, now().boot);
-        let mounts = Mounts::read();
-        let node = Node {
-            boot_id: proc::boot_id(),
-            host: host_name(),
-            master: self.signs.look(),
-            busy: node::busy(&processes).into_iter().chain(node::restores(&settings.restore_lock())).collect(),
-            listeners: self.listeners.look(ports),
-            data_dirs: self.data_dirs.look(data_dirs, &mounts),
-            store_faults: self.data_dirs.faults(),
-            member_conflicts: self.data_dirs.conflicts(),
-            read_only: node::read_only(&environment.manifests.value),
-            disks: host::disks(&disk_uses(settings, &environment, data_dirs), &mounts),
-            pressure: host::pressure(),
-            cluster: self.authorities.look(&settings.paths.kubernetes, &settings.kubelet.kubeconfig),
-            sandboxes: SandboxSetup {
-                cri_disabled: if runtime_is_silent { cri_disabled(&processes) } else { None },
-                ..SandboxSetup::default()
-            },
-            addresses,
-            older_in_use,
-            kubelet_certificate: certificate_use::kubelet(
-                &places.kubelet_pki,
-                &places.kubelet_kubeconfig,
-                &certificates.certificates,
-                now().wall,
-            ),
-            ..Node::default()
-        };
-        let kubelet = kubelet::find(&processes, &environment.kubelet_config).cloned();
-        let runtime = node::runtime(&processes, environment.runtime.as_ref().map(|found| found.value.as_str()));
-        Looked { environment, kubelet, runtime: runtime.and_then(proc::work), node, certificates }
-    }
-}
-
 /// Where certificates lie that no manifest names.
 fn sources(settings: &Settings, environment: &Environment) -> Sources {
     Sources {
@@ -742,18 +600,6 @@ fn sources(settings: &Settings, environment: &Environment) -> Sources {
         kubelet_kubeconfig: settings.kubelet.kubeconfig.clone(),
         kubelet_pki: environment.kubelet_config.value.with_file_name("pki"),
     }
-}
-
-/// The directories whose disks matter.
-fn disk_uses(settings: &Settings, environment: &Environment, data_dirs: &DataPaths) -> BTreeSet<(DiskUse, PathBuf)> {
-    let mut uses: BTreeSet<_> = data_dirs.keys().map(|dir| (DiskUse::Etcd, dir.clone())).collect();
-    uses.insert((DiskUse::State, settings.paths.state.clone()));
-    uses.insert((DiskUse::Manifests, environment.manifests.value.clone()));
-    let kubelet = environment.kubelet_config.value.parent().filter(|dir| dir.is_dir());
-    uses.extend(kubelet.map(|dir| (DiskUse::Kubelet, dir.to_owned())));
-    let runtime = environment.runtime.as_ref().and_then(|found| host::runtime_root(&found.value));
-    uses.extend(runtime.map(|root| (DiskUse::Runtime, root)));
-    uses
 }
 
 /// Every certificate of this node, looked at once; what is named and cannot be read, with the reason; and what has to be
@@ -787,14 +633,6 @@ pub fn certificates(settings: &Settings) -> (Vec<Certificate>, BTreeMap<PathBuf,
     let findings = older.iter().map(OlderInUse::finding).chain(kubelet.as_ref().map(KubeletCertificate::finding));
     let findings = findings.collect();
     (all, unreadable, findings)
-}
-
-/// The kubelet tells where things are, and its own configuration tells which kubelet is meant.
-fn environment_now(settings: &Settings, flags: &mut Flags, processes: &[Process]) -> Environment {
-    let known = environment::find(settings, flags);
-    let kubelet = kubelet::find(processes, &known.kubelet_config);
-    flags.take(kubelet, kubelet.and_then(|kubelet| kubelet::started_at(kubelet, now())));
-    environment::find(settings, flags)
 }
 
 /// The file that counts for each component: where several hold the same pod, the kubelet goes by the last at each scan.

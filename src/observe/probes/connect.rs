@@ -7,7 +7,6 @@
 //! ```
 
 use std::future::Future;
-use std::sync::Arc;
 use std::{fmt, io};
 
 use rustls::pki_types::ServerName;
@@ -16,9 +15,10 @@ use tokio::net::{TcpStream, lookup_host};
 use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsConnector;
 
+use super::clients;
 use super::noted_stream::{Heard, Listening};
-use super::security::{Security, Trust};
-use super::tls;
+use super::security::Security;
+use super::tls::{self, Client};
 use crate::model::reading::SymptomKind;
 use crate::model::{Reading, Symptom};
 use crate::observe::credentials::Described;
@@ -123,17 +123,17 @@ pub(in crate::observe) async fn connect(
         Security::Tls { identities, trust } => (identities, trust),
     };
     let no_means = |words: String| Reading::CannotTell(Symptom::new(SymptomKind::NoMeans, words));
-    let (pair, ours) = match within(deadline, address, tls::first_usable(identities)).await? {
-        Ok(presented) => (Some(presented.pair), presented.trouble),
-        // A dependent that cannot read its own certificate does not get as far as asking.
-        Err(why) if matches!(trust, Trust::Authority(_)) && !identities.is_empty() => return Err(no_means(why)),
-        Err(_) => (None, None),
+    let files = {
+        let (identities, trust, alpn) = (identities.clone(), trust.clone(), alpn.to_vec());
+        tokio::task::spawn_blocking(move || clients::client(&identities, &trust, &alpn))
     };
-    let config = within(deadline, address, tls::client(pair, trust, alpn)).await?.map_err(no_means)?;
+    let made = within(deadline, address, files).await?;
+    let made = made.unwrap_or_else(|error| Err(format!("reading the certificates failed: {error}")));
+    let Client { config, ours } = made.map_err(no_means)?;
     let name = ServerName::try_from(address.bare().to_owned())
         .map_err(|_| no_means(format!("{} cannot be the name of a certificate", address.bare())))?;
     let stream = tcp(address, deadline).await?;
-    let handshake = TlsConnector::from(Arc::new(config)).connect(name, stream);
+    let handshake = TlsConnector::from(config).connect(name, stream);
     let trail = Trail { ours, heard: Heard::default() };
     match timeout_at(deadline, handshake).await {
         Ok(Ok(stream)) => {

@@ -438,7 +438,8 @@ mod tests {
         let id = ComponentId::system("etcd");
         let news = Arc::new(tokio::sync::Notify::new());
         let settings = Probes { interval: Duration::from_secs(3600), timeout: TIMEOUT };
-        let mut members = Members::new(settings, Arc::clone(&news));
+        let mut members =
+            Members::new(settings, Arc::clone(&news), crate::observe::tempo::Tempo::new(Arc::clone(&news)));
         members.plan([(id.clone(), ask)].into());
         let mut answers = BTreeSet::new();
         for _ in 0..2 {

@@ -25,6 +25,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, timeout_at};
 
+use super::super::tempo::Tempo;
 use super::etcd::{Etcd, EtcdEndpoint};
 use super::http::{self, Get};
 use super::pace::{AWAITED, Answered, Next, SOON};
@@ -57,6 +58,7 @@ pub(in crate::observe) struct Members {
     settings: settings::Probes,
     /// Wakes the agent, which takes the answers.
     news: Arc<Notify>,
+    tempo: Tempo,
     tasks: BTreeMap<ComponentId, Asking>,
 }
 
@@ -71,8 +73,8 @@ struct Asking {
 impl Members {
     /// Nobody asked yet. `news` is notified of each answer that says something new, and of the one that confirms it: a
     /// pass that comes in its turn would see one of the two.
-    pub(in crate::observe) fn new(settings: settings::Probes, news: Arc<Notify>) -> Self {
-        Self { settings, news, tasks: BTreeMap::new() }
+    pub(in crate::observe) fn new(settings: settings::Probes, news: Arc<Notify>, tempo: Tempo) -> Self {
+        Self { settings, news, tempo, tasks: BTreeMap::new() }
     }
 
     /// Asks these from now on, and no others. One that is being asked already goes on.
@@ -80,7 +82,8 @@ impl Members {
         let mut before = std::mem::take(&mut self.tasks);
         for (id, ask) in wanted {
             let known = before.remove(&id).filter(|asking| asking.ask == ask);
-            let asking = known.unwrap_or_else(|| Asking::start(ask, &self.settings, Arc::clone(&self.news)));
+            let asking = known
+                .unwrap_or_else(|| Asking::start(ask, &self.settings, (Arc::clone(&self.news), self.tempo.clone())));
             self.tasks.insert(id, asking);
         }
     }
@@ -108,7 +111,7 @@ impl Members {
 }
 
 impl Asking {
-    fn start(ask: MemberQuestion, settings: &settings::Probes, news: Arc<Notify>) -> Self {
+    fn start(ask: MemberQuestion, settings: &settings::Probes, news: (Arc<Notify>, Tempo)) -> Self {
         let answer = Arc::default();
         let mut task = JoinSet::new();
         task.spawn(keep_asking(ask.clone(), Arc::clone(&answer), news, settings.interval, settings.timeout));
@@ -119,14 +122,14 @@ impl Asking {
 async fn keep_asking(
     ask: MemberQuestion,
     answer: Arc<Mutex<Option<EtcdStatus>>>,
-    news: Arc<Notify>,
+    (news, tempo): (Arc<Notify>, Tempo),
     interval: Duration,
     timeout: Duration,
 ) {
     let mut ticks = tokio::time::interval(interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (mut rounds, mut answered, mut last) = (Rounds::default(), Answered::default(), Next::InTurn);
-    let mut repeated = 0_u32;
+    let (mut repeated, mut agreed) = (0_u32, false);
     loop {
         ticks.tick().await;
         let mut status = rounds.next(&ask, timeout).await;
@@ -140,12 +143,18 @@ async fn keep_asking(
         };
         status.repeated = repeated;
         let is_down = status.own.is_err() && rounds.known.is_empty();
+        let agrees = status.own.is_ok() && status.agreed.is_ok() && status.others.values().all(Result::is_ok);
         *answer.lock().unwrap_or_else(PoisonError::into_inner) = Some(status);
         if next == Next::Soon {
             ticks.reset_after(SOON.min(interval));
         } else if is_down {
             ticks.reset_after(AWAITED.min(interval));
         }
+        if agreed && !agrees {
+            // The probes that judge it ask at once, whatever the node looked like until now.
+            tempo.raise();
+        }
+        agreed = agrees;
         if [last, next].contains(&Next::Soon) {
             news.notify_one();
         }

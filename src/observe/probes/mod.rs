@@ -10,7 +10,9 @@
 pub(super) mod connect;
 pub(super) mod security;
 
+mod clients;
 pub(super) mod etcd;
+mod files;
 pub(super) mod http;
 pub(super) mod member;
 mod noted_stream;
@@ -28,23 +30,25 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::task::JoinSet;
-use tokio::time::{Instant, MissedTickBehavior};
+use tokio::time::Instant;
 
 use self::http::Get;
 use self::plan::{Fallback, ProbeKind, ProbeSpec};
 use super::probes::security::Security;
+use super::tempo::{Purpose, Tempo};
 use crate::config::settings;
 use crate::model::reading::{Question, SymptomKind};
 use crate::model::{ComponentId, Probe, Reading, Symptom};
 use crate::sys::clock;
 
 /// An answer counts for this many rounds; then its task is stuck, and it says nothing any more.
-const ROUNDS: u32 = 3;
+pub(super) const ROUNDS: u32 = 3;
 
 /// The tasks, by component.
 #[derive(Debug)]
 pub(super) struct Probes {
     settings: settings::Probes,
+    tempo: Tempo,
     tasks: BTreeMap<ComponentId, Vec<Asking>>,
 }
 
@@ -59,8 +63,8 @@ struct Asking {
 
 impl Probes {
     /// Nothing asked yet.
-    pub(super) fn new(settings: settings::Probes) -> Self {
-        Self { settings, tasks: BTreeMap::new() }
+    pub(super) fn new(settings: settings::Probes, tempo: Tempo) -> Self {
+        Self { settings, tempo, tasks: BTreeMap::new() }
     }
 
     /// Asks these questions from now on, and no others. One that is being asked already goes on.
@@ -70,7 +74,7 @@ impl Probes {
             let mut known = before.remove(&id).unwrap_or_default();
             let asking = asks.into_iter().map(|ask| match known.iter().position(|asking| asking.ask == ask) {
                 Some(at) => known.swap_remove(at),
-                None => Asking::start(ask, &self.settings),
+                None => Asking::start(ask, &self.settings, &self.tempo),
             });
             let asking = asking.collect();
             self.tasks.insert(id, asking);
@@ -87,10 +91,10 @@ impl Probes {
 }
 
 impl Asking {
-    fn start(ask: ProbeSpec, settings: &settings::Probes) -> Self {
+    fn start(ask: ProbeSpec, settings: &settings::Probes, tempo: &Tempo) -> Self {
         let answer = Arc::default();
         let mut task = JoinSet::new();
-        task.spawn(keep_asking(ask.clone(), Arc::clone(&answer), settings.interval, settings.timeout));
+        task.spawn(keep_asking(ask.clone(), Arc::clone(&answer), settings.clone(), tempo.clone()));
         Self { ask, answer, _task: task }
     }
 
@@ -117,13 +121,18 @@ impl Asking {
     }
 }
 
-async fn keep_asking(ask: ProbeSpec, answer: Arc<Mutex<Option<Probe>>>, interval: Duration, timeout: Duration) {
-    let mut ticks = tokio::time::interval(interval);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+async fn keep_asking(ask: ProbeSpec, answer: Arc<Mutex<Option<Probe>>>, settings: settings::Probes, tempo: Tempo) {
+    let asked = if ask.question == Question::Live { Purpose::Liveness } else { Purpose::Other };
     loop {
-        ticks.tick().await;
-        let probe = put(&ask, timeout).await;
-        *answer.lock().unwrap_or_else(PoisonError::into_inner) = Some(probe);
+        let began = Instant::now();
+        let probe = put(&ask, settings.timeout).await;
+        let good = probe.reading == Reading::Good;
+        let before = answer.lock().unwrap_or_else(PoisonError::into_inner).replace(probe);
+        // What was never good ends no calm: it was no reason against one.
+        if !good && before.is_some_and(|before| before.reading == Reading::Good) {
+            tempo.raise();
+        }
+        tempo.rest(began, asked, &settings).await;
     }
 }
 
@@ -388,7 +397,7 @@ mod tests {
         let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let server = Server::start(None, answers).await;
         let settings = settings::Probes { interval: Duration::from_millis(20), timeout: Duration::from_secs(30) };
-        let mut probes = Probes::new(settings);
+        let mut probes = Probes::new(settings, Tempo::new(Arc::default()));
         let ask = |port| ProbeSpec {
             question: Question::Live,
             how: ProbeKind::Http {

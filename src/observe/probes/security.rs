@@ -34,7 +34,7 @@ impl Security {
     }
 }
 
-/// A client identity: a certificate and its key, by path, read again for each connection.
+/// A client identity: a certificate and its key, by path, read again after each change of its files.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::observe) struct Identity {
     /// PEM, the chain; or a kubeconfig, whose user it is.

@@ -6,7 +6,7 @@
 
 use std::error::Error;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -19,30 +19,52 @@ use rustls::{
     SignatureScheme,
 };
 
+use super::files::Files;
 use super::security::{Identity, Trust};
 use crate::model::reading::SymptomKind;
 use crate::model::{Reading, Symptom};
 use crate::observe::credentials::{self, Dates};
-use crate::observe::file;
-use crate::observe::kubeconfig::{self, Client};
+use crate::observe::kubeconfig;
 
 static PROVIDER: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| Arc::new(aws_lc_rs::default_provider()));
 
 /// A chain, a key, a bundle of authorities: none is larger.
 const MAX_PEM: u64 = 1 << 20;
 
+/// A client's side of TLS, ready to connect with.
+#[derive(Clone, Debug)]
+pub(super) struct Client {
+    pub(super) config: Arc<ClientConfig>,
+    /// What is wrong with the dates of the certificate that it comes with.
+    pub(super) ours: Option<String>,
+}
+
+/// Makes it of its files.
+///
+/// # Errors
+/// A sentence, when the authority to trust cannot be read, or a dependent's own certificate: a dependent that cannot read
+/// that does not get as far as asking.
+pub(super) fn client(identities: &[Identity], trust: &Trust, alpn: &[u8], files: &mut Files) -> Result<Client, String> {
+    let (pair, ours) = match first_usable(identities, files) {
+        Ok(presented) => (Some(presented.pair), presented.trouble),
+        Err(why) if matches!(trust, Trust::Authority(_)) && !identities.is_empty() => return Err(why),
+        Err(_) => (None, None),
+    };
+    Ok(Client { config: Arc::new(config(pair, trust, alpn, files)?), ours })
+}
+
 /// An identity that was read, and what is wrong with its dates.
-pub(super) struct Presented {
-    pub(super) pair: CertifiedKey,
-    pub(super) trouble: Option<String>,
+struct Presented {
+    pair: CertifiedKey,
+    trouble: Option<String>,
 }
 
 /// The first of these identities that can be used; why not, where none can.
-pub(super) async fn first_usable(identities: &[Identity]) -> Result<Presented, String> {
+fn first_usable(identities: &[Identity], files: &mut Files) -> Result<Presented, String> {
     let mut why = "no client certificate is known".to_owned();
     let mut expired = None;
     for identity in identities {
-        match read(identity).await {
+        match read(identity, files) {
             Ok(presented) if presented.trouble.is_none() => return Ok(presented),
             Ok(presented) => expired = expired.or(Some(presented)),
             Err(error) => why = error,
@@ -51,36 +73,32 @@ pub(super) async fn first_usable(identities: &[Identity]) -> Result<Presented, S
     expired.ok_or(why)
 }
 
-async fn read(identity: &Identity) -> Result<Presented, String> {
-    let read = async |path: &PathBuf| {
-        file::read_async(path, MAX_PEM).await.map_err(|fault| format!("{} {fault}", path.display()))
-    };
-    let mut certificate = read(&identity.certificate).await?;
-    let mut key = read(&identity.key).await?;
+fn read(identity: &Identity, files: &mut Files) -> Result<Presented, String> {
+    let mut read = |path: &Path| files.read(path, MAX_PEM).map_err(|fault| format!("{} {fault}", path.display()));
+    let mut certificate = read(&identity.certificate)?;
+    let mut key = read(&identity.key)?;
     // A kubelet's PEM holds both and is named twice, too; what begins a PEM begins no kubeconfig.
     if identity.certificate == identity.key && !certificate.starts_with(b"-----BEGIN") {
         let client = kubeconfig::client(&certificate);
         match client.map_err(|error| format!("{} {error}", identity.certificate.display()))? {
-            Client::Embedded(embedded, its_key) => (certificate, key) = (embedded, its_key),
-            Client::Files(path, its_key) => {
+            kubeconfig::Client::Embedded(embedded, its_key) => (certificate, key) = (embedded, its_key),
+            kubeconfig::Client::Files(path, its_key) => {
                 // Relative to the kubeconfig, as clientcmd has it.
                 let beside = |path: PathBuf| identity.certificate.parent().map_or(path.clone(), |dir| dir.join(&path));
-                (certificate, key) = (read(&beside(path)).await?, read(&beside(its_key)).await?);
+                (certificate, key) = (read(&beside(path))?, read(&beside(its_key))?);
             }
         }
     }
     let (pair, dates) = credentials::pair(&certificate, &key)
         .map_err(|error| format!("{}: {error}", identity.certificate.display()))?;
-    let trouble = dates.trouble(jiff::Timestamp::now());
+    let now = jiff::Timestamp::now();
+    files.turn_at(dates, now);
+    let trouble = dates.trouble(now);
     let trouble = trouble.map(|trouble| format!("the client certificate {} {trouble}", identity.certificate.display()));
     Ok(Presented { pair, trouble })
 }
 
-/// A client's side of TLS.
-///
-/// # Errors
-/// A sentence, when the authority to trust cannot be read.
-pub(super) async fn client(pair: Option<CertifiedKey>, trust: &Trust, alpn: &[u8]) -> Result<ClientConfig, String> {
+fn config(pair: Option<CertifiedKey>, trust: &Trust, alpn: &[u8], files: &mut Files) -> Result<ClientConfig, String> {
     let provider = Arc::clone(&PROVIDER);
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
@@ -88,7 +106,7 @@ pub(super) async fn client(pair: Option<CertifiedKey>, trust: &Trust, alpn: &[u8
     let builder = match trust {
         Trust::Anyone => builder.dangerous().with_custom_certificate_verifier(Arc::new(Anyone(provider))),
         Trust::Authority(path) => {
-            let pem = file::read_async(path, MAX_PEM).await.map_err(|fault| format!("{} {fault}", path.display()))?;
+            let pem = files.read(path, MAX_PEM).map_err(|fault| format!("{} {fault}", path.display()))?;
             let sentence = |error: String| format!("{} {error}", path.display());
             let mut roots = RootCertStore::empty();
             roots.add_parsable_certificates(credentials::certificates(&pem).map_err(sentence)?);

@@ -10,7 +10,7 @@ use lastgood_lab::manifests::{Component, EtcdVersion};
 use lastgood_lab::node::cache::Cache;
 use lastgood_lab::node::shell::Agent;
 use lastgood_lab::node::spec::{Request, SOCKET};
-use lastgood_lab::node::{self, Node, bench, demo, furnish, matrix, shell, supervisor};
+use lastgood_lab::node::{self, Node, bench, demo, furnish, idle, matrix, shell, supervisor};
 
 /// A Kubernetes master in namespaces: real etcd, containerd and runc, stand-ins for the rest.
 #[derive(Parser)]
@@ -49,6 +49,8 @@ enum Cmd {
     },
     /// Measure what the agent says and does about each fault, and how fast, beside the kubelet alone; writes a table
     Matrix(matrix::Options),
+    /// Measure what the agent costs while all is well; prints a table
+    Idle(idle::Options),
     /// Tell a stand-in's fault switch something, inside the node: `lab tell kube-apiserver hang`
     Tell {
         /// For example kube-apiserver, kube-scheduler, kubelet
@@ -125,6 +127,10 @@ fn run(command: Cmd) -> Result<()> {
             },
             Cmd::Matrix(options) => tokio::select! {
                 done = matrix::matrix(&options) => done,
+                stop = interrupted() => { stop?; bail!("interrupted") }
+            },
+            Cmd::Idle(options) => tokio::select! {
+                done = idle::idle(&options) => done,
                 stop = interrupted() => { stop?; bail!("interrupted") }
             },
             Cmd::Tell { process, command } => control::tell(&process, &command.join(" ")).await,

@@ -175,6 +175,9 @@ impl Node {
         let after = Some(PathBuf::from(spec::RUNTIME));
         let kubelet_service = Service { after, ..service("kubelet", command, come_back(10.0)) };
         let agent = service("lastgood", vec!["/lab/bin/lastgood".to_owned(), "run".to_owned()], Restart::Never);
+        // As in the unit.
+        let env = BTreeMap::from([("MALLOC_ARENA_MAX".to_owned(), "2".to_owned())]);
+        let agent = Service { env, ..agent };
         self.services.insert("containerd", (containerd, AtBoot::Started));
         self.services.insert("kubelet", (kubelet_service, kubelet));
         self.services.insert("lastgood", (agent, AtBoot::Absent));

@@ -21,7 +21,7 @@
 //! | `cgroup` | its cgroups |
 //! | `furnish`, `cache`, `store`, `kubeadm` | what it is furnished with |
 //! | `service`, `journal`, `manifest_dir`, `certificates`, `small_disk`, `etcd_data`, `members`, `sight`, `containers`, `health`, `dial` | what a test holds in hand |
-//! | `shell`, `demo`, `bench`, `matrix` | commands for people |
+//! | `shell`, `demo`, `bench`, `matrix`, `idle` | commands for people |
 
 pub mod bench;
 mod builder;
@@ -34,6 +34,7 @@ pub mod dial;
 pub mod etcd_data;
 pub mod furnish;
 pub mod health;
+pub mod idle;
 pub mod init;
 pub mod journal;
 pub mod kubeadm;
