@@ -24,6 +24,7 @@ pub mod event;
 pub mod file_fault;
 pub mod format;
 pub mod generation;
+pub mod host_path;
 pub mod inhibitor;
 pub mod klog;
 pub mod kubelet_log;

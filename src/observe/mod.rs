@@ -26,6 +26,7 @@ mod environment;
 mod file;
 mod file_cache;
 mod host;
+mod host_paths;
 mod kubeadm;
 mod kubeconfig;
 mod kubelet;
@@ -88,6 +89,7 @@ use crate::model::certificate_use::{CertificateFinding, KubeletCertificate, Olde
 use crate::model::component::HostService;
 use crate::model::environment::{Certificate, DiskUse, User};
 use crate::model::etcd_history::EtcdHistory;
+use crate::model::host_path::PathState;
 use crate::model::manifest::DataIdentity;
 
 use crate::model::memory::{Machine, Record};
@@ -192,6 +194,7 @@ struct Files {
     files: BTreeMap<PathBuf, FileState>,
     keys_changed: BTreeMap<PathBuf, Timestamp>,
     set_aside: BTreeMap<String, Vec<SetAside>>,
+    host_paths: BTreeMap<PathBuf, PathState>,
     watching: Result<(), String>,
 }
 
@@ -205,6 +208,8 @@ struct Remembered {
     components: BTreeSet<ComponentId>,
     /// The names their manifests have.
     names: BTreeSet<String>,
+    /// The hostPath sources that did not exist when their manifest came.
+    absent: BTreeSet<PathBuf>,
 }
 
 impl Remembered {
@@ -215,6 +220,8 @@ impl Remembered {
             names: names.map(str::to_owned).collect(),
             ..Self::default()
         };
+        let absent = memory.components.values().filter_map(|record| record.absent_paths.as_ref());
+        all.absent.extend(absent.flat_map(|absent| absent.paths.iter().cloned()));
         for generation in memory.components.values().flat_map(|record| record.generations.values()) {
             for file in &generation.closure {
                 let hint = all.files.entry(file.path.clone()).or_insert(Hint::None);
@@ -354,6 +361,7 @@ impl Observer {
             }
         };
         node.set_aside = files.set_aside;
+        node.host_paths = files.host_paths;
         node.sandboxes = self.sandboxes(node.sandboxes.cri_disabled.take());
         node.renamed = self.renamed();
         node.next_manifests = self.environment.next_manifests.clone();
@@ -461,6 +469,7 @@ impl Observer {
             files: BTreeMap::new(),
             keys_changed: BTreeMap::new(),
             set_aside: BTreeMap::new(),
+            host_paths: BTreeMap::new(),
             watching: self.environment.watching.clone(),
         })
     }
@@ -663,7 +672,8 @@ impl Disk {
         let watching = self.watches.watch(&dirs);
         let absent = remembered.names.iter().filter(|name| manifests.file(name).is_none());
         let set_aside = kubeadm::set_aside(&paths.kubernetes, absent.map(String::as_str));
-        Files { manifests, inactive, files, keys_changed, set_aside, watching }
+        let host_paths = host_paths::look(&manifests, &remembered.absent);
+        Files { manifests, inactive, files, keys_changed, set_aside, host_paths, watching }
     }
 }
 
