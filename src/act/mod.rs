@@ -14,6 +14,7 @@ mod closure;
 #[cfg(test)]
 mod crash_tests;
 mod data;
+mod directory;
 mod manifests;
 mod publish;
 mod runtime;
@@ -109,6 +110,9 @@ impl StepExecutor {
             }
             Step::RestoreFile { component, number, path } => {
                 self.restore_file(guard, component, *number, path, observation)
+            }
+            Step::RemoveDirectory { component, number, path } => {
+                self.remove_directory(component, *number, path, memory).await
             }
             Step::MoveOut { component, file_name } => self.move_out(component, file_name, observation),
             Step::StopContainer { component, container, grace } => {

@@ -2,6 +2,7 @@
 //! intended component.
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::time::Duration;
 
 use tokio::time::timeout;
@@ -11,8 +12,8 @@ use tonic::{Code, Status};
 use super::{Outcome, StepExecutor, StepResult};
 use crate::cri::v1::runtime_service_client::RuntimeServiceClient;
 use crate::cri::v1::{
-    ContainerState, ContainerStatusRequest, PodSandboxState, PodSandboxStatusRequest, RemoveContainerRequest,
-    StopContainerRequest, StopPodSandboxRequest,
+    ContainerState, ContainerStatusRequest, ListContainersRequest, PodSandboxState, PodSandboxStatusRequest,
+    RemoveContainerRequest, StopContainerRequest, StopPodSandboxRequest,
 };
 use crate::model::ComponentId;
 
@@ -125,6 +126,29 @@ impl StepExecutor {
         }
     }
 
+    /// A container that has not ended and that mounts this path of the host, or something below it.
+    pub(super) async fn user_of(&self, path: &Path) -> Result<Option<String>, Failure> {
+        let mut runtime = self.connect().await?;
+        let limit = self.settings.runtime.timeout;
+        let request = ListContainersRequest { filter: None };
+        let listed = within(limit, runtime.list_containers(request)).await?.map_err(|status| sentence(&status))?;
+        for container in listed.into_inner().containers {
+            if container.state() == ContainerState::ContainerExited {
+                continue;
+            }
+            let request = ContainerStatusRequest { container_id: container.id.clone(), verbose: false };
+            let status = match within(limit, runtime.container_status(request)).await? {
+                Ok(answer) => answer.into_inner().status.ok_or("the runtime answered without a status")?,
+                Err(status) if status.code() == Code::NotFound => continue,
+                Err(status) => return Err(sentence(&status)),
+            };
+            if status.mounts.iter().any(|mount| Path::new(&mount.host_path).starts_with(path)) {
+                return Ok(Some(container.id));
+            }
+        }
+        Ok(None)
+    }
+
     async fn connect(&self) -> Result<RuntimeServiceClient<Channel>, Failure> {
         let endpoint = self.environment.runtime.as_ref().ok_or("no container runtime is known (runtime.endpoint)")?;
         // tonic knows `unix:`; a bare path is what the kubelet takes as well.
@@ -166,7 +190,7 @@ fn stranger(component: &ComponentId, labels: &HashMap<String, String>) -> Option
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
+    use std::collections::{BTreeMap, BTreeSet};
     use std::convert::Infallible;
     use std::path::{Path, PathBuf};
     use std::sync::{Arc, Mutex};
@@ -180,10 +204,15 @@ mod tests {
     use hyper_util::rt::{TokioExecutor, TokioIo};
     use tokio::net::UnixListener;
 
+    use prost::Message as _;
+
     use super::*;
     use crate::act::Environment;
     use crate::config::Settings;
-    use crate::model::FileState;
+    use crate::cri::v1;
+    use crate::model::host_path::AbsentPaths;
+    use crate::model::memory::Record;
+    use crate::model::{ComponentState, Digest, FileState, Memory, Role};
 
     /// What the stand-in says to a method: a message, a gRPC status, or nothing at all.
     #[derive(Clone)]
@@ -330,6 +359,78 @@ mod tests {
         let gone = Runtime::saying(&[("ContainerStatus", Answer::Status(5, "not found"))]);
         let outcome = gone.hands().remove_container(&etcd(), "77e1").await.unwrap();
         assert!(matches!(outcome, Outcome::AlreadyDone(_)), "{outcome:?}");
+    }
+
+    /// A runtime with one container of any pod, which mounts this path.
+    fn mounting(state: ContainerState, path: &Path) -> Runtime {
+        let container = v1::Container { id: "77e1".into(), state: state as i32, ..Default::default() };
+        let listed = v1::ListContainersResponse { containers: vec![container] };
+        let mount = v1::Mount { host_path: path.display().to_string(), ..Default::default() };
+        let status = v1::ContainerStatus { mounts: vec![mount], ..Default::default() };
+        let status = v1::ContainerStatusResponse { status: Some(status), ..Default::default() };
+        Runtime::saying(&[
+            ("ListContainers", Answer::Message(listed.encode_to_vec())),
+            ("ContainerStatus", Answer::Message(status.encode_to_vec())),
+        ])
+    }
+
+    /// The memory of an etcd whose second generation found that path absent.
+    fn absent(path: &Path) -> Memory {
+        let record = Record {
+            absent_paths: Some(AbsentPaths {
+                generation: 2,
+                pod: Digest::of(b"pod"),
+                paths: [path.to_owned()].into(),
+                used: BTreeSet::new(),
+            }),
+            ..Record::new(Role::Etcd, ComponentState::Steady { good: 1 })
+        };
+        Memory { components: [(etcd(), record)].into(), ..Memory::default() }
+    }
+
+    #[tokio::test]
+    async fn a_directory_is_removed_only_if_it_was_absent_and_is_empty_and_nobody_uses_it() {
+        use ContainerState::{ContainerCreated, ContainerExited, ContainerRunning};
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        for name in ["made", "used", "created", "below", "known", "full", "full/inner"] {
+            std::fs::create_dir(path(name)).unwrap();
+        }
+        std::fs::write(path("file"), "x").unwrap();
+        std::os::unix::fs::symlink(path("known"), path("link")).unwrap();
+        let elsewhere = path("elsewhere");
+        // The path, what a container of this state mounts, what the memory knows to have been absent, and whether it goes.
+        let rows = [
+            ("made", ContainerRunning, elsewhere.clone(), "made", true),
+            ("used", ContainerRunning, path("used"), "used", false),
+            ("created", ContainerCreated, path("created"), "created", false),
+            ("below", ContainerRunning, path("below/inner"), "below", false),
+            ("known", ContainerRunning, elsewhere.clone(), "another", false),
+            ("full", ContainerRunning, elsewhere.clone(), "full", false),
+            ("file", ContainerRunning, elsewhere.clone(), "file", false),
+            ("link", ContainerRunning, elsewhere.clone(), "link", false),
+            ("used", ContainerExited, path("used"), "used", true),
+        ];
+        for (name, state, mounted, known, goes) in rows {
+            let hands = mounting(state, &mounted);
+            let outcome = hands.hands().remove_directory(&etcd(), 2, &path(name), &absent(&path(known))).await.unwrap();
+            assert_eq!(matches!(outcome, Outcome::Done(_)), goes, "{name}: {outcome:?}");
+            assert_eq!(matches!(outcome, Outcome::Refused(_)), !goes, "{name}: {outcome:?}");
+            assert_eq!(path(name).exists(), !goes, "{name}");
+        }
+        let runtime = mounting(ContainerRunning, &elsewhere);
+        let again = runtime.hands().remove_directory(&etcd(), 2, &path("made"), &absent(&path("made"))).await.unwrap();
+        assert!(matches!(again, Outcome::AlreadyDone(_)), "{again:?}");
+        let proc = Path::new("/proc");
+        let mount = runtime.hands().remove_directory(&etcd(), 2, proc, &absent(proc)).await.unwrap();
+        assert!(matches!(mount, Outcome::Refused(_)), "{mount:?}");
+        let known = path("known");
+        let other = runtime.hands().remove_directory(&etcd(), 1, &known, &absent(&known)).await.unwrap();
+        assert!(matches!(other, Outcome::Refused(_)), "another generation: {other:?}");
+        let silent = Runtime::saying(&[("ListContainers", Answer::Silence)]);
+        let unknown = silent.hands().remove_directory(&etcd(), 2, &known, &absent(&known)).await.unwrap();
+        assert!(matches!(unknown, Outcome::Failed(_)), "{unknown:?}");
+        assert!(known.exists(), "what cannot be asked keeps it");
     }
 
     #[tokio::test]

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::disk_state::{self, Restorable};
 use super::draft::{DataTrust, Draft};
+use super::host_paths;
 use crate::model::config_files::KubeconfigHealth;
 use crate::model::event::EventKind;
 use crate::model::generation::{Generation, Proof, Stored, Trust};
@@ -36,13 +37,18 @@ pub(super) fn register(draft: &mut Draft<'_>, id: &ComponentId, file: &Arc<Manif
     let Ok(manifest) = &file.content else { return None };
     let now = draft.scene.tick.now.wall;
     let record = draft.memory.components.get_mut(id)?;
+    let deployed = record.deployed.as_ref().and_then(|stands| record.by_digest(stands.digest));
+    let another_pod = deployed.is_none_or(|deployed| deployed.pod_digest != manifest.digest);
+    host_paths::note(record, manifest, another_pod, &draft.scene.seen.node.host_paths);
     let digest = disk_state::digest(record, manifest, file);
     record.role = manifest.role;
     if record.deployed.as_ref().is_none_or(|stands| stands.digest != digest) {
         let changed = record.standing_since(digest, file.changed, now);
         record.deployed = Some(Deployed { digest, changed });
+        record.pod_deployed = record.pod_deployed.filter(|_| !another_pod).or(Some(changed));
     }
     let number = number_of(record, manifest, file, digest, now);
+    host_paths::number(record, manifest, number);
     let generation = record.generations.get_mut(&number)?;
     if generation.stored == Stored::Pending {
         draft.want(Step::Capture { component: id.clone(), number, file: Arc::clone(file) });

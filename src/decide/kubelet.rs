@@ -44,6 +44,13 @@ pub(super) fn has_reacted(draft: &Draft<'_>, id: &ComponentId) -> bool {
     since.is_some_and(|since| runs_of(draft, id).any(|run| run.created >= since))
 }
 
+/// Whether the kubelet has made a container for the deployed pod, since that pod came. A configuration file that changed
+/// later makes no other pod, and the kubelet has nothing to react to.
+pub(super) fn has_made_its_container(draft: &Draft<'_>, id: &ComponentId) -> bool {
+    let since = draft.record(id).and_then(|record| record.pod_deployed);
+    since.is_some_and(|since| runs_of(draft, id).any(|run| run.created >= since && !run.containers.is_empty()))
+}
+
 /// Whether the kubelet may be restarted: within its budget, not before its last restart took effect, and only if the restart
 /// brings nothing new in (Q15).
 pub(super) fn may_restart_kubelet(draft: &Draft<'_>) -> bool {

@@ -9,7 +9,7 @@
 //!   an upgrade       change_set.rs: what changed together    newer_than_api.rs: none newer than its API server
 //!                    interrupted.rs: an upgrade that ended with a manifest missing
 //!   a stall          stall.rs: of a component    services.rs: of kubelet and runtime    peer_quorum.rs: whether other masters serve
-//!   an outage        assist.rs: what is nobody's fault is shortened
+//!   an outage        assist.rs: what is nobody's fault is shortened    attempts.rs: an attempt that the kubelet does not start
 //!   etcd's data      incarnation.rs: what is served, remembered    lineage.rs: whether it is the data on record
 //!                    wrong_data.rs: it is not    withheld.rs: kube-apiserver is stopped for it    etcd_answer.rs: the latest answer
 //!                    restarts.rs: restarts what has cached other data
@@ -19,6 +19,7 @@
 //!   a downgrade      newer_state.rs: the state of a newer lastgood stays unchanged
 //!   leaves           disk_state.rs: what the directory contains    pods.rs    kubelet.rs    lookup.rs
 //!                    generations.rs: stored, proven, published, removed
+//!                    host_paths.rs: the directories that were made for a candidate
 //! ```
 //!
 //! Level-triggered: every pass compares the wanted state with the observed one, so a failed step is wanted again in the
@@ -26,6 +27,7 @@
 
 mod addresses;
 mod assist;
+mod attempts;
 mod begin;
 mod certificate_use;
 mod change_set;
@@ -36,6 +38,7 @@ mod environment;
 mod etcd_answer;
 mod features;
 mod generations;
+mod host_paths;
 mod incarnation;
 mod inhibitors;
 mod interrupted;
@@ -150,6 +153,7 @@ fn pass<A>(scene: Scene<'_>, memory: &Memory, request: impl FnOnce(&mut Draft<'_
         predicted::tell(&mut draft);
         restarts::follow(&mut draft);
         assist::step(&mut draft);
+        attempts::step(&mut draft);
         wrong_data::tell(&mut draft);
     }
     services::step(&mut draft);

@@ -22,7 +22,7 @@ use crate::model::component_state::{Probation, Served, Until};
 use crate::model::event::EventKind;
 use crate::model::generation::Trust;
 use crate::model::notice::Notice;
-use crate::model::observation::{ImagePresence, ManifestFile, SandboxState};
+use crate::model::observation::{ImagePresence, ManifestFile, PodRun, SandboxState};
 use crate::model::verdict::{Assessment, Cause, Crash, OwnFault, Reads};
 use crate::model::{ComponentId, ComponentState, Step, Verdict};
 
@@ -99,7 +99,28 @@ pub(super) fn step(draft: &mut Draft<'_>, id: &ComponentId, mut trial: Probation
         None if trial.healthy >= soak && assessment.serving => {
             generations::prove(draft, id, trial.candidate, trial.healthy)
         }
-        None => restart_unresponsive_kubelet(draft, id, trial),
+        None => {
+            stop_earlier_sandbox(draft, id);
+            restart_unresponsive_kubelet(draft, id, trial);
+        }
+    }
+}
+
+/// A kubelet that was away while a manifest changed runs both pods for a second or two (measured).
+const OVERLAP: Duration = Duration::from_secs(10);
+
+/// The kubelet was to end the sandbox of the pod before, and has not: the candidate cannot start next to it.
+fn stop_earlier_sandbox(draft: &mut Draft<'_>, id: &ComponentId) {
+    let cause = draft.assessment(id).and_then(|assessment| assessment.cause.as_ref());
+    let Some(Cause::SecondSandbox { sandbox, .. }) = cause else { return };
+    let sandbox = sandbox.clone();
+    let Some(deployed) = draft.record(id).and_then(|record| record.pod_deployed) else { return };
+    let now = draft.scene.tick.now.wall;
+    let age = |run: &PodRun| Duration::try_from(now.duration_since(run.created)).unwrap_or_default();
+    let newer = |run: &PodRun| run.sandbox != sandbox && run.created >= deployed && age(run) >= OVERLAP;
+    let is_earlier = pods::runs_of(draft, id).any(|run| run.sandbox == sandbox && run.created < deployed);
+    if draft.hold.is_none() && is_earlier && pods::runs_of(draft, id).any(newer) {
+        draft.want(Step::StopSandbox { component: id.clone(), sandbox });
     }
 }
 
@@ -151,7 +172,9 @@ fn excuses(draft: &Draft<'_>, id: &ComponentId, trial: &Probation, cause: &Cause
         Cause::Component { .. } | Cause::Runtime { .. } | Cause::Kubelet { .. } | Cause::Cluster { .. } => true,
         Cause::Sandbox { .. } | Cause::Data(_) => true,
         Cause::Certificate { .. } | Cause::Alarm { .. } | Cause::Disk { .. } | Cause::Endpoint { .. } => true,
-        Cause::Address { .. } => true,
+        Cause::Address { .. } | Cause::SecondSandbox { .. } => true,
+        // A rollback makes another pod, which has no back-off to wait for.
+        Cause::HostPath { .. } | Cause::NoAttempt { .. } => false,
         // A port that the known-good generation does not need is the candidate's own choice.
         Cause::Port { port, .. } => {
             let good = draft.record(id).and_then(|record| record.generations.get(&trial.good));
@@ -196,7 +219,8 @@ fn fault(
     image: Option<String>,
 ) -> Option<Fault> {
     let policy = draft.scene.policy;
-    let evidence = assessment.evidence.join("; ");
+    let of_manifest = assessment.cause.iter().filter(|cause| cause.is_of_the_manifest()).map(ToString::to_string);
+    let evidence = assessment.evidence.iter().cloned().chain(of_manifest).collect::<Vec<_>>().join("; ");
     if let Some(why) = image {
         return Some(Fault::Foreign(why));
     }
@@ -222,7 +246,8 @@ fn fault(
         let why = format!("it did not serve within {} s: {evidence}", deadline.as_secs());
         let absent = draft.record(id).is_some_and(|record| record.notices.contains_key(&Notice::CandidateImage));
         let unstarted = matches!(assessment.reads, Reads::Nothing | Reads::Other { .. });
-        return Some(if absent || unstarted || foreign_port(assessment) {
+        let no_attempt = matches!(assessment.cause, Some(Cause::NoAttempt { .. }));
+        return Some(if absent || unstarted || no_attempt || foreign_port(assessment) {
             Fault::Foreign(why)
         } else {
             Fault::Own(why)
@@ -233,7 +258,8 @@ fn fault(
 
 /// What one crash of this pass proves, where nothing else explains it.
 fn proven(assessment: &Assessment) -> Option<OwnFault> {
-    assessment.crash.as_ref().filter(|_| assessment.cause.is_none() && !assessment.address_in_use)?.proves
+    let explained = assessment.cause.as_ref().is_some_and(|cause| !cause.is_of_the_manifest());
+    assessment.crash.as_ref().filter(|_| !explained && !assessment.address_in_use)?.proves
 }
 
 /// Whether the crash is about a port that somebody else holds: that lapses when they go.
@@ -291,7 +317,8 @@ fn quarantine(draft: &mut Draft<'_>, id: &ComponentId, number: u32, why: &str) {
 /// A kubelet that started without an API server starts no changed pod: it waits behind the old one for ever. One
 /// restart cures it, for the operator's candidate as for a generation of ours.
 fn restart_unresponsive_kubelet(draft: &mut Draft<'_>, id: &ComponentId, mut trial: Probation) {
-    if trial.unstarted < kubelet::patience(draft) || kubelet::has_reacted(draft, id) || draft.hold.is_some() {
+    let reacts = kubelet::has_reacted(draft, id) || kubelet::has_made_its_container(draft, id);
+    if trial.unstarted < kubelet::patience(draft) || reacts || draft.hold.is_some() {
         return;
     }
     let old: Vec<Step> =

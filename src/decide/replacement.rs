@@ -18,14 +18,14 @@ use super::kubelet::{has_reacted, kubelet_started_since, may_restart_kubelet, pa
 use super::pods::{hasten, ready_sandboxes, runs, runs_of};
 use super::stop_apiserver::{self, Progress};
 use super::targets::{data_of, fallback};
-use super::{change_set, generations, inhibitors, kubelet, refused, suspension, undecoded, wrong_data};
+use super::{change_set, generations, host_paths, inhibitors, kubelet, refused, suspension, undecoded, wrong_data};
 use crate::model::component_state::{
     Initiator, KubeletRestarted, Method, Probation, Replacement, SeenInPlace, Stage, Startup, Until,
 };
 use crate::model::etcd_guard::{self, Barred};
 use crate::model::generation::{Generation, Stored};
 use crate::model::notice::Notice;
-use crate::model::verdict::{Crash, Reads, Verdict};
+use crate::model::verdict::{Assessment, Cause, Crash, Reads, Verdict};
 use crate::model::{ComponentId, ComponentState, Role, Step};
 
 /// Whether there is more to see of a component in this pass.
@@ -63,7 +63,8 @@ pub(super) fn advance(draft: &mut Draft<'_>, id: &ComponentId, mut r: Replacemen
         draft.enter(id, back, &format!("{}, which lastgood cannot read, was put in place by somebody else", file.name));
         return Flow::LookAgain;
     }
-    let explained = draft.assessment(id).is_some_and(|a| a.cause.is_some() || a.verdict() == Verdict::Unknown);
+    let excused = |a: &Assessment| a.cause.as_ref().is_some_and(|cause| !cause.is_of_the_manifest());
+    let explained = draft.assessment(id).is_some_and(|a| excused(a) || a.verdict() == Verdict::Unknown);
     if !matches!(r.stage, Stage::AwaitingServing { .. }) || !explained {
         r.in_stage += draft.credit();
     }
@@ -335,8 +336,11 @@ fn await_serving(
             want_in(draft, id, to);
         }
     }
+    if good_stands && startup.seen_in_place == SeenInPlace::Yes {
+        host_paths::remove(draft, id, r);
+    }
     let Some(assessment) = draft.assessment(id) else { return Flow::Done };
-    if assessment.cause.is_none() {
+    if assessment.cause.as_ref().is_none_or(Cause::is_of_the_manifest) {
         startup.crashes += assessment.crash.as_ref().map_or(0, Crash::own);
     }
     // Where only files were put back under a process that served all along, nothing starts again to read them: waiting

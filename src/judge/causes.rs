@@ -2,10 +2,11 @@
 //!
 //! The dependency order is: container runtime and kubelet below everything, etcd below kube-apiserver, kube-apiserver
 //! below controller manager and scheduler. A full disk, a foreign process on the port, a certificate outside its
-//! validity, an unreachable API server, changed key material and data that etcd cannot start over are causes of any component they affect.
+//! validity, an unreachable API server, changed key material, data that etcd cannot start over, an earlier sandbox that still runs, a
+//! directory in the place of a file, and an attempt that the kubelet does not start are causes of any component they affect.
 
 use super::local_etcd::uses_local_etcd;
-use super::{addresses, containers_of, environment, kubelet_log, kubelet_way};
+use super::{addresses, attempts, containers_of, environment, host_path, kubelet_log, kubelet_way, second_sandbox};
 use crate::model::config_files::{FileKind, FileState};
 use crate::model::verdict::{Assessment, Cause, Judgement, Verdict};
 use crate::model::{ClosureFile, ComponentId, EtcdStatus, Memory, Observation, Role};
@@ -45,14 +46,17 @@ fn cause_of(
     addresses::cause(id, assessment.role, all, seen, memory)
         .or_else(|| dependency(id, assessment.role, all, seen, memory))
         .or_else(|| no_kubelet(assessment, seen))
-        .or_else(|| kubelet_log::node_fault(id, assessment, seen))
+        .or_else(|| kubelet_log::cause(id, assessment, seen, memory))
         .or_else(|| kubelet_way::cause(assessment, seen))
         .or_else(|| environment::disk(id, assessment, seen, memory))
         .or_else(|| environment::store(id, assessment, seen, memory))
+        .or_else(|| host_path::cause(id, assessment, seen, memory))
+        .or_else(|| second_sandbox::cause(id, assessment, seen))
         .or_else(|| taken_port(id, seen, memory))
         .or_else(|| environment::certificate(id, seen, memory))
         .or_else(|| environment::endpoint(id, all, seen, memory))
         .or_else(|| changed_keys(id, seen, memory))
+        .or_else(|| attempts::cause(id, assessment, seen))
 }
 
 /// The component this one cannot work without, if that one is not healthy.

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use crate::model::kubelet_log::{ExitKind, PodFault};
+use crate::model::kubelet_log::{ExitKind, PodFault, PodFaultKind};
 use crate::model::observation::{ContainerState, PodRun};
 use crate::model::verdict::{Assessment, Cause, CrashLoop, Verdict};
-use crate::model::{ComponentId, Observation};
+use crate::model::{ComponentId, ComponentState, Memory, Observation};
 
 /// The kubelet tries a pod again within a minute and some jitter: a word that is older than this no longer holds.
 const HOLDS: Duration = Duration::from_secs(150);
@@ -35,13 +35,21 @@ pub fn crash_loop(seen: &Observation) -> Option<CrashLoop> {
 /// A kubelet that has run for this long has passed what ends it at its start.
 pub(super) const RUNS: Duration = Duration::from_secs(30);
 
-/// What keeps the kubelet from running a component's pod, where the node is at fault.
-pub(super) fn node_fault(id: &ComponentId, assessment: &Assessment, seen: &Observation) -> Option<Cause> {
-    let fault = pod_fault(id, seen).filter(|fault| fault.kind.is_of_the_node())?;
+/// What keeps the kubelet from running a component's pod: where the node is at fault, or a path that the pod mounts. What else
+/// is wrong with the pod is a candidate's own fault, and none of a pod that is known-good.
+pub(super) fn cause(id: &ComponentId, assessment: &Assessment, seen: &Observation, memory: &Memory) -> Option<Cause> {
+    let proven = memory.components.get(id).is_some_and(|record| matches!(record.state, ComponentState::Steady { .. }));
+    let fault = pod_fault(id, seen)?;
+    let (detail, next_step) = (fault.to_string(), fault.kind.next_step());
+    let cause = match &fault.kind {
+        PodFaultKind::HostPathType { path } => Cause::HostPath { path: path.clone(), detail, next_step },
+        kind if proven || kind.is_of_the_node() => Cause::Sandbox { detail, next_step },
+        _ => return None,
+    };
     let stopped = matches!(assessment.verdict(), Verdict::Down | Verdict::Starting);
     let running = |run: &PodRun| run.containers.iter().any(|c| matches!(c.state, ContainerState::Running { .. }));
     let runs = seen.runtime.iter().flatten().any(|run| run.component == *id && running(run));
-    (stopped && !runs).then(|| Cause::Sandbox { detail: fault.to_string(), next_step: fault.kind.next_step() })
+    (stopped && !runs).then_some(cause)
 }
 
 /// What the kubelet said lately that keeps it from running a component's pod.

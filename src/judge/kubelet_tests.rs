@@ -93,5 +93,7 @@ fn b05_a_pod_without_a_sandbox_has_the_kubelets_own_reason_as_its_cause() {
         );
         let cause = judged(&seen, "kube-scheduler").cause;
         assert_eq!(matches!(cause, Some(Cause::Sandbox { .. })), is_cause, "{what}: {cause:?}");
+        let mounts = what == "the manifest's own mistake";
+        assert_eq!(matches!(cause, Some(Cause::HostPath { .. })), mounts, "{what}: {cause:?}");
     }
 }

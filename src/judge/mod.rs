@@ -8,6 +8,9 @@
 //!                               addresses.rs     addresses that no interface has
 //!                               kubelet_probe.rs a liveness probe that fails while the process answers
 //!                               kubelet_way.rs   a kubelet that waits for an API server
+//!                               attempts.rs      an attempt that never comes
+//!                               second_sandbox.rs   an earlier sandbox that still runs
+//!                               host_path.rs     a directory where the manifest names a file
 //!   for a candidate             blame.rs         whether an unhealthy dependent is evidence against it
 //!                               own_fault.rs     whether one crash proves that no other attempt ends differently
 //!   for nobody's fault          delay.rs         whether waiting longer only costs time
@@ -20,6 +23,7 @@
 //! alive.
 
 mod addresses;
+mod attempts;
 mod blame;
 mod causes;
 mod component_health;
@@ -28,6 +32,7 @@ mod delay;
 mod environment;
 mod etcd;
 mod finding;
+mod host_path;
 mod kubelet_log;
 mod kubelet_probe;
 mod kubelet_way;
@@ -35,6 +40,7 @@ mod local_etcd;
 mod own_fault;
 mod process_activity;
 mod progress;
+mod second_sandbox;
 mod services;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::config_files::generation_digest;
 use super::etcd_data::{ClusterFiles, DataDir};
 use super::format::Format;
+use super::host_path::AbsentPaths;
 use super::lift;
 use super::lineage::{Incarnation, WentBack, WrongData};
 use super::notice::{NodeNotice, Notice, known_only};
@@ -170,6 +171,13 @@ pub struct Record {
     /// What was done to shorten its outages. Left out where nothing was.
     #[serde(default, skip_serializing_if = "Assists::is_empty")]
     pub assists: Assists,
+    /// Since when the pod of what is deployed has been deployed, whatever happened to its configuration files since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod_deployed: Option<Timestamp>,
+    /// What the deployed manifest mounts and did not exist when it was first seen in place; during a rollback still that of
+    /// the manifest that failed. Left out where everything existed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub absent_paths: Option<AbsentPaths>,
 }
 
 /// What was done lately to shorten the outages of a component: each of it once.
@@ -259,6 +267,8 @@ impl Record {
             pinned: None,
             unstarted: None,
             assists: Assists::default(),
+            pod_deployed: None,
+            absent_paths: None,
         }
     }
 
@@ -273,8 +283,27 @@ impl Record {
         let kept = self.generations.values().flat_map(|generation| &generation.closure);
         let keys = kept.filter(|file| matches!(file.state, FileState::Present { kind: FileKind::KeyMaterial, .. }));
         let keys: BTreeSet<&Path> = keys.map(|file| file.path.as_path()).collect();
-        let closure: Vec<_> = closure.iter().filter(|file| !keys.contains(file.path.as_path())).cloned().collect();
+        let mut closure: Vec<_> = closure.iter().filter(|file| !keys.contains(file.path.as_path())).cloned().collect();
+        // A directory that was made for this very pod in the place of a file: the file is as missing as before.
+        for path in self.made_for(pod).filter(|path| self.was_missing(pod, path) && !keys.contains(*path)) {
+            if let Err(at) = closure.binary_search_by(|file| file.path.as_path().cmp(path)) {
+                closure.insert(at, ClosureFile { path: path.to_owned(), state: FileState::Missing });
+            }
+        }
         generation_digest(pod, &closure)
+    }
+
+    /// The paths at which a directory may have been made for this pod.
+    fn made_for(&self, pod: Digest) -> impl Iterator<Item = &Path> {
+        let absent = self.absent_paths.as_ref().filter(|absent| absent.pod == pod);
+        absent.into_iter().flat_map(|absent| absent.paths.union(&absent.used).map(PathBuf::as_path))
+    }
+
+    /// Whether a generation of this pod names that file as missing.
+    fn was_missing(&self, pod: Digest, path: &Path) -> bool {
+        let of_pod = self.generations.values().filter(|generation| generation.pod_digest == pod);
+        let mut files = of_pod.flat_map(|generation| &generation.closure);
+        files.any(|file| file.path == path && file.state == FileState::Missing)
     }
 
     /// Since when what has this digest is deployed: as first noticed, where it was noticed before. What is new and

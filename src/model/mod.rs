@@ -27,6 +27,7 @@ pub mod file_fault;
 pub mod format;
 pub mod generation;
 pub mod hook;
+pub mod host_path;
 pub mod inhibitor;
 pub mod klog;
 pub mod kubelet_log;

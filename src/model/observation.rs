@@ -15,6 +15,7 @@ use super::environment::{Certificate, ClockJump, Disk, Endpoint, Pressure};
 use super::etcd_data::{ClusterFiles, DataDir};
 use super::etcd_history::Growth;
 use super::format::NewerFile;
+use super::host_path::PathState;
 use super::kubelet_log::KubeletLog;
 use super::kubelet_probe::FailingProbe;
 use super::lease::NODE_LEASE;
@@ -390,6 +391,8 @@ pub struct Node {
     pub sandboxes: SandboxSetup,
     /// The node goes by another name than the one it joined the cluster with.
     pub renamed: Option<Renamed>,
+    /// What exists at the hostPath sources that are made where they are absent, and above those that are absent.
+    pub host_paths: BTreeMap<PathBuf, PathState>,
     /// The static pod directory that the kubelet reads from its next start on, where that is another one than now.
     pub next_manifests: Option<NextManifests>,
 }

@@ -70,6 +70,13 @@ pub enum Step {
         number: u32,
         path: PathBuf,
     },
+    /// Remove an empty directory that was made for the pod of a generation that failed, by rmdir(2).
+    RemoveDirectory {
+        component: ComponentId,
+        /// The generation that it was made for.
+        number: u32,
+        path: PathBuf,
+    },
     /// Move a file that claims another's pod out of the manifest directory, and keep it.
     MoveOut {
         /// Whose pod it claims.
@@ -108,11 +115,12 @@ pub enum Step {
 
 impl Step {
     /// The kinds that change the node ([`Step::touches_node`]).
-    pub const KINDS_ON_NODE: [&str; 10] = [
+    pub const KINDS_ON_NODE: [&str; 11] = [
         "take-out",
         "withhold",
         "put-in",
         "restore-file",
+        "remove-directory",
         "move-out",
         "stop-container",
         "remove-container",
@@ -130,6 +138,7 @@ impl Step {
             Self::Withhold { .. } => "withhold",
             Self::PutIn { .. } => "put-in",
             Self::RestoreFile { .. } => "restore-file",
+            Self::RemoveDirectory { .. } => "remove-directory",
             Self::MoveOut { .. } => "move-out",
             Self::StopContainer { .. } => "stop-container",
             Self::RemoveContainer { .. } => "remove-container",
@@ -161,6 +170,7 @@ impl Step {
             | Self::Withhold { component, .. }
             | Self::PutIn { component, .. }
             | Self::RestoreFile { component, .. }
+            | Self::RemoveDirectory { component, .. }
             | Self::MoveOut { component, .. }
             | Self::StopContainer { component, .. }
             | Self::RemoveContainer { component, .. }
@@ -187,6 +197,9 @@ impl fmt::Display for Step {
             Self::PutIn { number, file_name, .. } => write!(f, "put generation {number} in place as {file_name}"),
             Self::RestoreFile { number, path, .. } => {
                 write!(f, "put {} of generation {number} back", path.display())
+            }
+            Self::RemoveDirectory { number, path, .. } => {
+                write!(f, "remove the empty directory {}, made for generation {number}", path.display())
             }
             Self::MoveOut { file_name, .. } => write!(f, "move {file_name} out of the manifest directory"),
             Self::StopContainer { container, grace, .. } => {

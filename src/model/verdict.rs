@@ -93,8 +93,39 @@ pub enum Cause {
         /// Which one, what names it, which addresses the node has, and the next step.
         detail: String,
     },
+    /// A directory exists, made when its container started, where its manifest names a file that did not exist.
+    HostPath {
+        path: PathBuf,
+        /// Which flag or volume names it, and what happened.
+        detail: String,
+        /// What the operator can do.
+        next_step: String,
+    },
+    /// Two sandboxes of it run: the earlier one keeps what the later one needs.
+    SecondSandbox {
+        /// The earlier one.
+        sandbox: String,
+        detail: String,
+        /// What the operator can do.
+        next_step: String,
+    },
+    /// The kubelet does not start another attempt, although its back-off is over.
+    NoAttempt {
+        /// When its back-off was over.
+        due: Timestamp,
+        detail: String,
+        /// What the operator can do.
+        next_step: String,
+    },
     /// etcd cannot start over its data, whatever its manifest says.
     Data(Box<StoreFault>),
+}
+
+impl Cause {
+    /// Whether the manifest itself is at fault, so that waiting explains nothing and a rollback helps.
+    pub fn is_of_the_manifest(&self) -> bool {
+        matches!(self, Self::HostPath { .. })
+    }
 }
 
 impl fmt::Display for Cause {
@@ -103,7 +134,10 @@ impl fmt::Display for Cause {
             Self::Component { id, verdict } => write!(f, "{id} is {verdict}"),
             Self::Runtime { detail } => write!(f, "the container runtime does not answer: {detail}"),
             Self::Kubelet { detail } => write!(f, "the kubelet does not work: {detail}"),
-            Self::Sandbox { detail, next_step } => write!(f, "{detail}; next: {next_step}"),
+            Self::Sandbox { detail, next_step }
+            | Self::HostPath { detail, next_step, .. }
+            | Self::SecondSandbox { detail, next_step, .. }
+            | Self::NoAttempt { detail, next_step, .. } => write!(f, "{detail}; next: {next_step}"),
             Self::Port { port, holder } => write!(f, "port {port} is held by {holder}"),
             Self::Cluster { detail } => write!(f, "the etcd cluster does not serve: {detail}"),
             Self::Certificate { detail } => write!(f, "a certificate is expired or not yet valid: {detail}"),

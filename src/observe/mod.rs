@@ -27,6 +27,7 @@ mod file;
 mod file_cache;
 mod files;
 mod host;
+mod host_paths;
 mod kubeadm;
 mod kubeconfig;
 mod kubelet;
@@ -176,6 +177,8 @@ struct Remembered {
     components: BTreeSet<ComponentId>,
     /// The names their manifests have.
     names: BTreeSet<String>,
+    /// The hostPath sources that did not exist when their manifest came.
+    absent: BTreeSet<PathBuf>,
 }
 
 impl Remembered {
@@ -186,6 +189,8 @@ impl Remembered {
             names: names.map(str::to_owned).collect(),
             ..Self::default()
         };
+        let absent = memory.components.values().filter_map(|record| record.absent_paths.as_ref());
+        all.absent.extend(absent.flat_map(|absent| absent.paths.iter().cloned()));
         for generation in memory.components.values().flat_map(|record| record.generations.values()) {
             for file in &generation.closure {
                 let hint = all.files.entry(file.path.clone()).or_insert(Hint::None);
@@ -311,6 +316,7 @@ impl Observer {
             }
         };
         node.set_aside = files.set_aside;
+        node.host_paths = files.host_paths;
         node.sandboxes = self.sandboxes(node.sandboxes.cri_disabled.take());
         node.renamed = self.renamed();
         node.next_manifests = self.environment.next_manifests.clone();
@@ -423,6 +429,7 @@ impl Observer {
             files: BTreeMap::new(),
             keys_changed: BTreeMap::new(),
             set_aside: BTreeMap::new(),
+            host_paths: BTreeMap::new(),
             watching: self.environment.watching.clone(),
         })
     }

@@ -32,7 +32,7 @@ pub(super) fn note(
     }
     let bad = assessment.filter(|a| !matches!(a.verdict(), Verdict::Healthy | Verdict::Starting));
     let because = bad.and_then(|a| match &a.cause {
-        Some(cause @ Cause::Data(_)) => Some(cause.to_string()),
+        Some(cause @ (Cause::Data(_) | Cause::HostPath { .. })) => Some(cause.to_string()),
         Some(cause) => Some(format!("waiting: {cause}")),
         None => a.evidence.first().cloned(),
     });
@@ -101,7 +101,8 @@ fn trial(probation: &Probation, soak: Duration, until_deadline: Duration) -> Str
 
 /// Whether it fails by itself: not for a cause that passes, and not while it only starts.
 fn is_broken(assessment: &Assessment) -> bool {
-    matches!(assessment.verdict(), Verdict::Down | Verdict::Failing) && assessment.cause.is_none()
+    let explained = assessment.cause.as_ref().is_some_and(|cause| !cause.is_of_the_manifest());
+    matches!(assessment.verdict(), Verdict::Down | Verdict::Failing) && !explained
 }
 
 /// Whether what is missing went because an upgrade was cut short.
@@ -162,6 +163,37 @@ fn stands_still(record: &Record, assessment: Option<&Assessment>) -> bool {
     stalled && matches!(record.state, ComponentState::Steady { .. }) && !record.notices.contains_key(&Notice::StallLeft)
 }
 
+/// Why a container that has ended, or that should be, is started by nobody, and the next step.
+fn no_restart(material: ReportInput<'_>) -> Option<(String, String)> {
+    let Some(judgement) = material.judgement else {
+        return Some((
+            "whether the kubelet runs is unknown".to_owned(),
+            "`systemctl status kubelet lastgood`".to_owned(),
+        ));
+    };
+    let services = [
+        (&judgement.runtime, "the container runtime", "`systemctl status containerd` (or crio)"),
+        (&judgement.kubelet, "the kubelet", "`systemctl status kubelet`"),
+    ];
+    services.into_iter().find_map(|(service, name, look)| {
+        if let Some(crash_loop) = &service.crash_loop {
+            return Some((format!("{name} does not run: {crash_loop}"), crash_loop.next_step.clone()));
+        }
+        let state = match service.verdict {
+            Verdict::Healthy | Verdict::Starting => return None,
+            Verdict::Down => "does not run".to_owned(),
+            Verdict::Unknown => "cannot be observed".to_owned(),
+            verdict => format!("is {verdict}"),
+        };
+        let why = match service.evidence.as_str() {
+            "" => String::new(),
+            evidence => format!(" ({evidence})"),
+        };
+        let next = service.next_step.clone().unwrap_or_else(|| look.to_owned());
+        Some((format!("{name} {state}{why}"), next))
+    })
+}
+
 /// Out of data that no etcd starts over: nothing is restarted or rolled back for them.
 fn ways(material: ReportInput<'_>, fault: &StoreFault) -> String {
     let newest = material.features.snapshots.as_ref().and_then(|snapshots| snapshots.newest.as_ref());
@@ -214,7 +246,11 @@ fn undisturbed(material: ReportInput<'_>, record: &Record, assessment: Option<&A
                 p.candidate,
                 roughly(policy.candidate_soak.saturating_sub(p.healthy))
             );
-            let waits = cause.map_or(String::new(), |cause| format!(" Its faults do not count while {cause}."));
+            let waits = match cause {
+                Some(cause @ (Cause::HostPath { .. } | Cause::NoAttempt { .. })) => format!(" Now: {cause}."),
+                Some(cause) => format!(" Its faults do not count while {cause}."),
+                None => String::new(),
+            };
             format!(
                 "{proven}; generation {good} is deployed {decides}, or after {} crashes by its own fault.{waits}",
                 policy.max_crashes
@@ -271,16 +307,104 @@ fn undisturbed(material: ReportInput<'_>, record: &Record, assessment: Option<&A
             (Verdict::Healthy, _) => "nothing: it is healthy and known-good".to_owned(),
             (Verdict::Starting, _) => "nothing: it is starting".to_owned(),
             (Verdict::Unknown, _) => "no action: its health is unknown".to_owned(),
+            (_, Some(cause @ (Cause::HostPath { .. } | Cause::SecondSandbox { .. }))) => {
+                format!("the operator must act: {cause}")
+            }
+            (_, Some(cause @ Cause::NoAttempt { .. })) => {
+                format!("the operator must act, unless one restart of the kubelet by lastgood brings it back: {cause}")
+            }
             (_, Some(cause)) => format!("nothing here: it waits because {cause}"),
             (_, None) if stands_still(record, assessment) => format!(
                 "its container is stopped when it has been stalled for {}, and the kubelet starts another; it has not \
                  changed, so generation {good} stays",
                 roughly(policy.stall_after)
             ),
-            (_, None) => format!(
-                "the kubelet restarts it: generation {good} has proven itself, and it has not changed, so there is \
-                 nothing to roll back"
-            ),
+            (verdict, None) => {
+                let unchanged = format!(
+                    "generation {good} has proven itself, and it has not changed, so there is nothing to roll back"
+                );
+                match (no_restart(material), verdict) {
+                    (Some((why, next)), _) => {
+                        format!("the operator must act: nothing restarts it, because {why}; next: {next}; {unchanged}")
+                    }
+                    (None, Verdict::Down) => format!("the kubelet restarts it: {unchanged}"),
+                    (None, _) => {
+                        format!(
+                            "the kubelet restarts it when the pod's own liveness probe fails as often as the pod allows: {unchanged}"
+                        )
+                    }
+                }
+            }
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::verdict::{CrashLoop, ServiceState};
+    use crate::report::testing::{Scene, id};
+
+    const API: &str = "kube-apiserver";
+    const PROMISE: &str = "the kubelet restarts it";
+
+    fn next_of(scene: &Scene) -> String {
+        scene.component(API).next
+    }
+
+    #[test]
+    fn a_restart_is_promised_only_where_one_comes() {
+        let service = |verdict| ServiceState { verdict, evidence: "it says so".to_owned(), ..ServiceState::default() };
+        let crash_loop = CrashLoop {
+            times: 5,
+            since: None,
+            status: None,
+            reason: None,
+            changed: None,
+            next_step: "`journalctl -u kubelet -n 50`".to_owned(),
+        };
+        let looping = ServiceState { crash_loop: Some(crash_loop), ..service(Verdict::Failing) };
+        let sandbox = Cause::Sandbox { detail: "no sandbox".to_owned(), next_step: "look".to_owned() };
+        let host_path =
+            Cause::HostPath { path: "/a".into(), detail: "/a is no file".to_owned(), next_step: "look".to_owned() };
+        let second = Cause::SecondSandbox {
+            sandbox: "s".to_owned(),
+            detail: "two of them".to_owned(),
+            next_step: "look".to_owned(),
+        };
+        let no_attempt = Cause::NoAttempt {
+            due: jiff::Timestamp::UNIX_EPOCH,
+            detail: "no attempt".to_owned(),
+            next_step: "look".to_owned(),
+        };
+        let healthy = || service(Verdict::Healthy);
+        let rows: [(&str, Verdict, ServiceState, ServiceState, Option<Cause>, bool); 14] = [
+            ("all is well beneath it", Verdict::Down, healthy(), healthy(), None, true),
+            ("it runs and fails", Verdict::Failing, healthy(), healthy(), None, true),
+            ("the kubelet has just started", Verdict::Down, service(Verdict::Starting), healthy(), None, true),
+            ("no kubelet", Verdict::Down, service(Verdict::Down), healthy(), None, false),
+            ("a kubelet that ends again and again", Verdict::Down, looping, healthy(), None, false),
+            ("a stalled kubelet", Verdict::Down, service(Verdict::Stalled), healthy(), None, false),
+            ("an unhealthy kubelet", Verdict::Down, service(Verdict::Failing), healthy(), None, false),
+            ("a kubelet that cannot be seen", Verdict::Down, service(Verdict::Unknown), healthy(), None, false),
+            ("no runtime", Verdict::Down, healthy(), service(Verdict::Down), None, false),
+            ("a stalled runtime", Verdict::Down, healthy(), service(Verdict::Stalled), None, false),
+            ("no sandbox", Verdict::Down, healthy(), healthy(), Some(sandbox), false),
+            ("a directory for a file", Verdict::Down, healthy(), healthy(), Some(host_path), false),
+            ("two sandboxes", Verdict::Down, healthy(), healthy(), Some(second), false),
+            ("an attempt that does not come", Verdict::Down, healthy(), healthy(), Some(no_attempt), false),
+        ];
+        for (situation, verdict, kubelet, runtime, cause, promised) in rows {
+            let mut scene = Scene::new();
+            (scene.judgement.kubelet, scene.judgement.runtime) = (kubelet, runtime);
+            let assessment = scene.judgement.components.get_mut(&id(API)).unwrap();
+            (assessment.health, assessment.cause) = (verdict.into(), cause);
+            let next = next_of(&scene);
+            assert_eq!(next.starts_with(PROMISE), promised, "{situation}: {next}");
+        }
+        let mut stopped = Scene::new();
+        stopped.assessment(API).health = Verdict::Down.into();
+        stopped.agent.process = Process::Stopped;
+        assert!(!next_of(&stopped).contains(PROMISE), "no agent: {}", next_of(&stopped));
     }
 }

@@ -350,6 +350,14 @@ pub fn mount_of(dir: &Path) -> io::Result<Mount> {
     Ok(Mount { device, id })
 }
 
+/// Whether another file system, or another part of one, is mounted at a directory.
+///
+/// # Errors
+/// When it or its parent cannot be opened.
+pub fn is_mount_point(dir: &Path) -> io::Result<bool> {
+    Ok(mount_of(dir)? != mount_of(dir_of(dir))?)
+}
+
 /// The names in a directory; empty where it does not exist.
 ///
 /// # Errors

@@ -274,6 +274,7 @@ fn r17_a_dead_balancer_is_told_from_a_dead_api_server() {
     world.run(30);
     assert!(shown(&world));
     world.around.endpoints.clear();
+    world.pods.get_mut(&id("kube-scheduler")).unwrap().next_start = 0;
     world.run(5);
     assert!(!shown(&world));
     world.assert_untouched();

@@ -3,11 +3,13 @@
 
 mod addresses;
 mod assist;
+mod attempts;
 mod blame;
 mod certificate_use;
 mod environment;
 mod files;
 mod holds;
+mod host_paths;
 mod interrupted;
 mod kubelet_probe;
 mod members;

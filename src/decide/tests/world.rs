@@ -1,5 +1,5 @@
 //! A simulated node. The command line of a pod says how it behaves: `--no-sandbox` (none can be created), `--crash` (it
-//! panics; with `=port` or `=flag`, a port is taken or a flag is unknown), `--unready`, `--unready-unasked` (the same, and
+//! panics; with `=port`, `=flag` or `=directory`, a port is taken, a flag is unknown, or the audit policy is a directory), `--unready`, `--unready-unasked` (the same, and
 //! livez answers before readyz was probed), `--refuse` (its dependents crash on it, its own probes succeed), `--shut-out`
 //! (its own readiness succeeds, and it accepts no client certificate), `--sour=N` (healthy for N seconds, then unhealthy),
 //! `--outlive` (survives its dependency), `--data-dir=…`. A manifest with `x: {a: b:}` cannot be decoded by lastgood; the
@@ -20,6 +20,7 @@ use crate::model::etcd::{Agreed, Member, MemberStatus};
 use crate::model::etcd_data::{DataDir, LockState};
 use crate::model::etcd_data::{KubeSystem, StoreIdentity, WalOrigin};
 use crate::model::event::EventKind;
+use crate::model::host_path::PathState;
 use crate::model::kubelet_log::KubeletLog;
 use crate::model::notice::{FeatureNotice, Notice};
 use crate::model::observation::*;
@@ -62,6 +63,8 @@ pub(crate) struct World {
     pub(super) files: BTreeMap<String, (String, Timestamp)>,
     pub(super) gone: BTreeMap<String, Gone>,
     pub(super) pods: BTreeMap<ComponentId, Pod>,
+    /// Sandboxes besides those: of pods that the kubelet has forgotten.
+    pub(super) forgotten: Vec<PodRun>,
     pub(crate) memory: Memory,
     pub(super) history: History,
     /// What the last pass judged.
@@ -152,6 +155,7 @@ impl World {
             files: BTreeMap::new(),
             gone: BTreeMap::new(),
             pods: BTreeMap::new(),
+            forgotten: Vec::new(),
             memory: Memory::default(),
             history: History::default(),
             judged: Judgement::default(),
@@ -432,6 +436,9 @@ impl World {
                 }
             }
             Step::RestartRuntime => drop(self.hung.remove("containerd")),
+            Step::StopSandbox { sandbox, .. } if self.forgotten.iter().any(|run| run.sandbox == *sandbox) => {
+                self.forgotten.retain(|run| run.sandbox != *sandbox);
+            }
             // A deaf kubelet keeps the old pod in its books, and starts no other in its place.
             Step::StopSandbox { component, .. } if !self.kubelet_heard => {
                 self.pods.entry(component.clone()).and_modify(|pod| pod.up = Up::Parked);
@@ -449,6 +456,10 @@ impl World {
             Step::SetMemoryAside => {
                 self.store.clear();
                 self.inactive.clear();
+            }
+            Step::RemoveDirectory { path, .. } => {
+                let before = self.around.host_paths.insert(path.clone(), PathState::Absent);
+                assert_eq!(before, Some(PathState::EmptyDirectory), "{}", path.display());
             }
             Step::RestoreFile { .. } => {}
         }
@@ -530,6 +541,13 @@ impl World {
                 }
             }
         }
+        // The runtime makes a directory where a started pod mounts what does not exist.
+        for (path, state) in &mut self.around.host_paths {
+            let mounts = |pod: &Pod| pod.up != Up::Parked && pod.text.contains(&format!("path: {}", path.display()));
+            if *state == PathState::Absent && self.pods.values().any(mounts) {
+                *state = PathState::EmptyDirectory;
+            }
+        }
         let (etcd, api) = (self.serves("etcd"), self.serves("kube-apiserver"));
         let refused = self.pods.get(&id("kube-apiserver")).is_some_and(|pod| pod.text.contains("--refuse"));
         for (component, pod) in &mut self.pods {
@@ -573,7 +591,11 @@ impl World {
             path: path.clone(),
             state: Self::key_material(text),
         };
-        let closure = if content.is_ok() { self.keys.iter().map(key).collect() } else { Vec::new() };
+        let mut closure: Vec<_> = if content.is_ok() { self.keys.iter().map(key).collect() } else { Vec::new() };
+        // What a flag names and does not exist; a directory is no file of a closure.
+        let absent = self.around.host_paths.iter().filter(|(_, state)| **state == PathState::Absent);
+        let named = absent.filter(|(path, _)| text.contains(&format!("-file={}", path.display())));
+        closure.extend(named.map(|(path, _)| ClosureFile { path: path.clone(), state: FileState::Missing }));
         ManifestFile { name: name.to_owned(), content, closure, digest, changed, uid: 0, settled }
     }
 
@@ -609,7 +631,8 @@ impl World {
             .pods
             .iter()
             .filter(|(_, pod)| pod.up != Up::Parked)
-            .map(|(component, pod)| self.run_of(component, pod));
+            .map(|(component, pod)| self.run_of(component, pod))
+            .chain(self.forgotten.iter().cloned());
         let mut images: BTreeMap<String, ImagePresence> = BTreeMap::new();
         let parsed = files.values().filter_map(|f| f.content.as_ref().ok().map(Manifest::images)).flatten();
         let kept = self.memory.components.values().flat_map(|r| r.generations.values().flat_map(|g| g.images.clone()));
@@ -783,6 +806,9 @@ fn container_id(pod: &Pod) -> String {
 fn log_tail(pod: &Pod) -> &'static str {
     match pod.text.split("--crash").nth(1) {
         Some(rest) if rest.starts_with("=port") => "listen tcp 127.0.0.1:6443: bind: address already in use",
+        Some(rest) if rest.starts_with("=directory") => {
+            r#"E1122 19:33:50.1 1 run.go:72] "command failed" err="loading audit policy file: failed to read file path \"/etc/kubernetes/audit.yaml\": read /etc/kubernetes/audit.yaml: is a directory""#
+        }
         Some(rest) if rest.starts_with("=flag") => "Error: unknown flag: --crash",
         Some(_) => "panic: runtime error: invalid memory address or nil pointer dereference",
         None => "\"command failed\" err=\"leaderelection lost\"",

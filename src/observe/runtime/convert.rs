@@ -358,6 +358,51 @@ mod tests {
         assert_eq!((latest[0].name.as_str(), latest[0].attempt), ("kube-scheduler", 4));
     }
 
+    /// The recorded answers of a node, with the sandbox that a kubelet made for the changed etcd while the one before ran on.
+    #[test]
+    fn two_sandboxes_of_one_pod_are_both_seen_with_the_containers_of_each() {
+        let mut sandboxes = sandboxes();
+        let mut containers = containers("containers.json");
+        let is_etcd =
+            |labels: &HashMap<String, String>| labels.get("io.kubernetes.container.name").is_some_and(|n| n == "etcd");
+        let earlier = sandboxes.iter().find(|s| s.labels["io.kubernetes.pod.name"] == "etcd-vm").unwrap().clone();
+        let mut later =
+            cri::PodSandbox { id: "later".into(), created_at: earlier.created_at + 30_000_000_000, ..earlier.clone() };
+        later.labels.insert(POD_UID.into(), "0a1b".into());
+        let mut crashed = containers.iter().find(|c| is_etcd(&c.labels)).unwrap().clone();
+        (crashed.id, crashed.pod_sandbox_id) = ("crashed".into(), "later".into());
+        crashed.state = cri::ContainerState::ContainerExited as i32;
+        sandboxes.push(later);
+        containers.push(crashed);
+        let latest = latest_containers(&sandboxes, containers, &["vm".to_owned()]);
+        let details = latest.iter().map(|container| {
+            let status = cri::ContainerStatus {
+                id: container.id.clone(),
+                state: container.state,
+                started_at: 1,
+                finished_at: 2,
+                ..Default::default()
+            };
+            let answer = cri::ContainerStatusResponse { status: Some(status), info: HashMap::new() };
+            (container.id.clone(), details_of(answer, container.state).unwrap())
+        });
+        let seen = assemble(&sandboxes, &latest, &details.collect(), &HashMap::new(), &["vm".to_owned()]);
+        let etcds: Vec<_> = seen.pods.iter().filter(|pod| pod.component.name() == "etcd").collect();
+        let states: Vec<_> =
+            etcds.iter().map(|pod| (pod.ready, pod.containers.len(), &pod.containers[0].state)).collect();
+        assert!(
+            matches!(
+                states[..],
+                [
+                    (SandboxState::Ready, 1, ContainerState::Running { .. }),
+                    (SandboxState::Ready, 1, ContainerState::Exited { .. })
+                ]
+            ),
+            "{states:?}"
+        );
+        assert_ne!(etcds[0].uid, etcds[1].uid);
+    }
+
     #[test]
     fn a_crash_is_told_with_its_code_and_its_last_words() {
         let dir = tempfile::tempdir().unwrap();

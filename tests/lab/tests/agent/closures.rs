@@ -484,3 +484,33 @@ fn with_pair(text: &str, (certificate, key): &(String, String)) -> String {
     });
     lines.collect()
 }
+
+/// The containers that the kubelet has made for a component are no reason to restart it, whatever is wrong with them.
+const RESTARTED: &str = "the kubelet is restarted";
+
+#[tokio::test]
+async fn a_directory_that_the_runtime_made_for_a_missing_file_goes_with_the_candidate() -> Result<()> {
+    let stage = Stage::with(&quick(&[NO_DEADLINE])).await?;
+    let path = "/etc/kubernetes/audit/policy.yaml";
+    let good = stage.manifest(API)?;
+    let flag = "--audit-policy-file=/etc/kubernetes/audit/policy.yaml";
+    stage.node.edit_manifest(&API.file(), |text| with(text, &[flag], &[(path, "\"\"")]))?;
+    // containerd makes it, and the directory above it.
+    let began = std::time::Instant::now();
+    while !stage.file(path).is_dir() {
+        ensure!(began.elapsed() < SOON, "the runtime made no directory:\n{}", stage.story());
+        sleep(Duration::from_millis(20)).await;
+    }
+    stage.told("generation 2 is quarantined").await?;
+    stage.told(path).await?;
+    stage.back(API, &good).await?;
+    stage.steady_on(API, 1).await?;
+    ensure!(stage.times_told("generation 3") == 0, "one candidate:\n{}", stage.story());
+    ensure!(stage.times_told(RESTARTED) == 0, "no restart of the kubelet:\n{}", stage.story());
+    let began = std::time::Instant::now();
+    while stage.file("/etc/kubernetes/audit").exists() {
+        ensure!(began.elapsed() < SOON, "the directories are not removed:\n{}", stage.story());
+        sleep(Duration::from_millis(50)).await;
+    }
+    stage.the_same_after_a_restart().await
+}
