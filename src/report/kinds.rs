@@ -12,8 +12,8 @@ mod valid;
 use super::certificates::Certificates;
 use super::document::{Document, List};
 use super::{
-    Doctor, EtcdView, Explanation, History, ManifestCheck, Planned, Sizing, Snapshot, SnapshotList, SnapshotRow,
-    Status, Unpacked,
+    Doctor, EtcdPlan, EtcdView, Explanation, History, ManifestCheck, Planned, Sizing, Snapshot, SnapshotList,
+    SnapshotRow, Status, Unpacked,
 };
 use crate::config::show::Configuration;
 use crate::etcd::restore;
@@ -42,6 +42,7 @@ kinds! {
     "ManifestCheckList": List<ManifestCheck>,
     "EtcdStatus": EtcdView,
     "EtcdSizing": Sizing,
+    "EtcdMaintenancePlan": EtcdPlan,
     "Snapshot": SnapshotRow,
     "SnapshotList": SnapshotList,
     "SnapshotContents": Snapshot,

@@ -27,6 +27,7 @@ pub mod counters;
 pub mod doctor;
 pub mod document;
 pub mod etcd;
+pub mod etcd_plan;
 pub mod explain;
 #[cfg(test)]
 mod golden;
@@ -59,6 +60,7 @@ pub use counters::Counters;
 pub use doctor::{Doctor, Examined};
 pub use document::{API_VERSION, List};
 pub use etcd::EtcdView;
+pub use etcd_plan::{EtcdPlan, EtcdPlanAlarm, EtcdPlanMember, EtcdWork};
 pub use explain::Explanation;
 pub use history::{GenerationRow, History};
 pub use planned::Planned;

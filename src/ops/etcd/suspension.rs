@@ -59,8 +59,8 @@ pub(crate) fn lock<'s>(settings: &'s Settings, dry_run: bool, node: &Node) -> Re
     }
 }
 
-fn busy(held: &LockError) -> Failure {
-    Failure { exit: Exit::Refused, sentence: format!("refused: {held}; next: wait for that restore") }
+pub(crate) fn busy(held: &LockError) -> Failure {
+    Failure { exit: Exit::Refused, sentence: format!("refused: {held}; next: wait until it ends") }
 }
 
 /// Gives the lock back, and proves that an etcd serves whose slot was empty when the restore began, as an earlier one
