@@ -22,7 +22,7 @@ pub(super) fn settled(settings: &Settings, identity: Option<&DataIdentity>) -> R
     let Some(DataIdentity::Etcd { data_dir, .. }) = identity else { return Ok(Vec::new()) };
     let lock = settings.restore_lock();
     if let Some(pid) = lock_file::holder(&lock) {
-        return Err(format!("a restore (pid {pid}) works on its data and holds {}", lock.display()));
+        return Err(format!("another lastgood (pid {pid}) works on its data and holds {}", lock.display()));
     }
     if files::standing(data_dir).map_err(|error| error.to_string())?.is_none() {
         return Ok(Vec::new());

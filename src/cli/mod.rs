@@ -28,7 +28,7 @@ use std::time::Duration;
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
 pub use crate::ops::failure::{Exit, Failure};
-pub use etcd::{EtcdCommand, RestoreArgs, SizingArgs, SnapshotCommand};
+pub use etcd::{CompactArgs, DefragArgs, EtcdCommand, RestoreArgs, SizingArgs, SnapshotCommand};
 
 use crate::agent::KEYS;
 use crate::config::{Loaded, duration};
@@ -470,6 +470,12 @@ mod tests {
             "lastgood etcd snapshot verify /backup/etcd.db",
             "lastgood etcd snapshot verify --skip-hash-check db -o json",
             "lastgood etcd snapshot show /backup/etcd.db -o yaml",
+            "lastgood etcd compact --dry-run -o json",
+            "lastgood etcd compact --revision 12 -y",
+            "lastgood etcd defrag",
+            "lastgood etcd defrag --member master-1 --accept-unchecked -y",
+            "lastgood etcd defrag --cluster --dry-run -o yaml",
+            "lastgood etcd disarm --yes",
             "lastgood etcd restore --from latest",
             "lastgood etcd restore --from f --name m0 --initial-cluster m0=http://h:1,m1=http://i:1 --stopped m1,m2 -y",
             "lastgood etcd restore --from f --data-dir d --replace --bump-revision 5 --mark-compacted --dry-run -o json",
@@ -517,6 +523,8 @@ mod tests {
             "lastgood etcd sizing --dir /mnt/disk",
             "lastgood etcd sizing --write-test --writes 1",
             "lastgood etcd restore",
+            "lastgood etcd compact --revision newest",
+            "lastgood etcd defrag --cluster --member m0",
             "lastgood etcd restore --from f --mark-compacted",
             "lastgood etcd snapshot unpack latest",
             "lastgood etcd restore --from f --etcd-version new",

@@ -46,8 +46,8 @@ pub(super) fn tell(draft: &mut Draft<'_>) {
         let growth = growth(draft, &id, status);
         let texts = [
             (Notice::EtcdNoSpace, no_space(draft, &id, status)),
-            (Notice::EtcdCorrupt, corrupt(status)),
-            (Notice::EtcdQuota, quota(draft, &id, status)),
+            (Notice::EtcdCorrupt, corrupt(draft, &id, status)),
+            (Notice::EtcdQuota, quota(status)),
             (Notice::EtcdDisk, disk(status)),
             (Notice::EtcdVersions, versions(status)),
             (Notice::EtcdGrowth, growth),
@@ -70,8 +70,6 @@ pub(super) fn once(draft: &mut Draft<'_>, id: &ComponentId, about: Notice, text:
 fn no_space(draft: &Draft<'_>, id: &ComponentId, status: &EtcdStatus) -> Option<String> {
     let alarm = status.alarm(&AlarmKind::NoSpace)?;
     let whose = status.name_of(alarm.member);
-    let etcdctl = of_its_container(draft, id);
-    let revision = status.own.as_ref().map_or_else(|_| "REVISION".to_owned(), |own| own.revision.to_string());
     let probe = draft.scene.seen.node.failing_probes.get(id).filter(|probe| probe.counts_alarm());
     let probe = probe.map_or_else(String::new, |probe| {
         let file = draft.record(id).and_then(|record| record.file_name()).unwrap_or("its manifest");
@@ -79,8 +77,8 @@ fn no_space(draft: &Draft<'_>, id: &ComponentId, status: &EtcdStatus) -> Option<
     });
     Some(format!(
         "NOSPACE: the database of {whose} reached its quota, nothing can be written, and no restart or rollback cures \
-         that; next: {probe}`E=\"{etcdctl}\"`, `$E compact {revision}`, `$E defrag` (on each member), `$E alarm \
-         disarm`, or a larger --quota-backend-bytes on all members"
+         that; next: {probe}1. `lastgood etcd compact`, 2. `lastgood etcd defrag` on each master, 3. `lastgood etcd \
+         disarm`; where that frees too little, a larger --quota-backend-bytes on all members"
     ))
 }
 
@@ -90,24 +88,25 @@ fn of_its_container(draft: &Draft<'_>, id: &ComponentId) -> String {
     etcdctl(manifests.find(|manifest| manifest.id == *id))
 }
 
-fn corrupt(status: &EtcdStatus) -> Option<String> {
+fn corrupt(draft: &Draft<'_>, id: &ComponentId, status: &EtcdStatus) -> Option<String> {
     let alarm = status.alarm(&AlarmKind::Corrupt)?;
     let whose = status.name_of(alarm.member);
+    let etcdctl = of_its_container(draft, id);
     Some(format!(
-        "CORRUPT: the data of {whose} differ from the others'; next: compare `etcdctl endpoint hashkv --cluster`, \
-         remove the member that differs and add it again with an empty data directory, then `etcdctl alarm disarm`"
+        "CORRUPT: the data of {whose} differ from the others'; next: `E=\"{etcdctl}\"`, compare `$E endpoint hashkv \
+         --cluster`, remove the member that differs and add it again with an empty data directory, then `$E alarm disarm`"
     ))
 }
 
-fn quota(draft: &Draft<'_>, id: &ComponentId, status: &EtcdStatus) -> Option<String> {
+fn quota(status: &EtcdStatus) -> Option<String> {
     status.alarm(&AlarmKind::NoSpace).is_none().then_some(())?;
     let (size, quota) = status.near_quota()?;
     Some(format!(
         "its database has {} MiB of the {} MiB it may have, more than {NEAR_QUOTA} %: at its quota etcd refuses all \
-         writes; next: `{} defrag`, or a larger --quota-backend-bytes on all members",
+         writes; next: `lastgood etcd compact`, then `lastgood etcd defrag` on each master, or a larger \
+         --quota-backend-bytes on all members",
         size >> 20,
-        quota >> 20,
-        of_its_container(draft, id)
+        quota >> 20
     ))
 }
 
@@ -118,13 +117,12 @@ fn growth(draft: &Draft<'_>, id: &ComponentId, status: &EtcdStatus) -> Option<St
     Some(format!(
         "its database grew from {} to {} MiB in {} h: at that rate it reaches its quota of {} MiB in {} h, and etcd \
          then refuses all writes; next: see what writes so much (`lastgood etcd snapshot show` on two snapshots), \
-         `{} defrag`, or a larger --quota-backend-bytes on all members",
+         `lastgood etcd defrag` on each master, or a larger --quota-backend-bytes on all members",
         growth.from >> 20,
         growth.to >> 20,
         growth.over.as_secs() / 3600,
         quota >> 20,
-        left.as_secs() / 3600,
-        of_its_container(draft, id)
+        left.as_secs() / 3600
     ))
 }
 
@@ -163,7 +161,7 @@ fn leaderless(draft: &Draft<'_>, id: &ComponentId, status: &EtcdStatus) -> Optio
     let next = if status.members.as_ref().is_some_and(|members| members.len() == 1) {
         "see what else writes to the disk of its data directory (`iostat -x 1`)".to_owned()
     } else if silent.is_empty() {
-        "`etcdctl endpoint status --cluster` on the other masters".to_owned()
+        "`lastgood etcd status` on the other masters".to_owned()
     } else {
         format!("bring back the members that do not answer, or the network to them: {}", silent.join("; "))
     };

@@ -89,6 +89,13 @@ pub fn tell(event: &Event) {
     }
 }
 
+/// Records in the journal what a command did that no agent sees. The operator reads the command's own output.
+pub fn record(event: &Event) {
+    if let Ok(journald) = Journald::connect() {
+        journald.send(priority(event.kind), &event.to_string(), &fields(event));
+    }
+}
+
 /// Tells why the program ends: to journald as an error, to the operator with the program's name before it.
 pub fn complain(sentence: &str) {
     match VOICE.get() {

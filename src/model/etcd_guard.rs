@@ -7,6 +7,7 @@
 
 use std::fmt;
 
+use super::kubelet_probe::KUBEADM_ETCDCTL;
 use super::memory::Record;
 use super::versions::{DataVersion, Minor};
 use super::{ComponentState, Generation, Role};
@@ -66,7 +67,8 @@ pub fn may_open(binary: Option<Minor>, data: &DataVersion) -> Result<(), Barred>
         }
         if binary == HEEDS_DOWNGRADE {
             let why = format!("{etcd} does not open data that is being downgraded to {}", shown(target));
-            return barred(why, "finish the downgrade, or end it with `etcdctl downgrade cancel`");
+            let next = format!("finish the downgrade, or end it with `{KUBEADM_ETCDCTL} downgrade cancel`");
+            return barred(why, &next);
         }
     }
     match versions.cluster {

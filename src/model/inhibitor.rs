@@ -31,6 +31,13 @@ pub enum Inhibitor {
         /// Its command line.
         command: String,
     },
+    /// `lastgood etcd compact|defrag|disarm` runs: etcd does not answer meanwhile, and is well.
+    EtcdMaintenance {
+        /// Its process ID.
+        pid: i32,
+        /// Its command line.
+        command: String,
+    },
     /// `mode = "observe"`.
     Observe,
     /// The operator paused.
@@ -48,6 +55,7 @@ impl fmt::Display for Inhibitor {
             Self::NewerState { files } => newer_state(f, files),
             Self::ReadOnly { why } => write!(f, "the manifest directory cannot be written: {why}"),
             Self::Kubeadm { pid, command } => write!(f, "kubeadm is running (pid {pid}: {command})"),
+            Self::EtcdMaintenance { pid, command } => write!(f, "etcd maintenance is running (pid {pid}: {command})"),
             Self::Observe => f.write_str("the configuration says mode = \"observe\""),
             Self::Paused { until, reason } if reason.is_empty() => write!(f, "paused until {until:.0}"),
             Self::Paused { until, reason } => write!(f, "paused until {until:.0}: {reason}"),
@@ -77,9 +85,13 @@ impl Inhibitor {
         let read_only = node.read_only.iter().map(|why| Self::ReadOnly { why: why.clone() });
         let kubeadm = node.busy.iter().filter(|process| process.kind == BusyKind::Kubeadm).take(1);
         let kubeadm = kubeadm.map(|busy| Self::Kubeadm { pid: busy.pid, command: busy.command.clone() });
+        let maintenance = node.busy.iter().filter(|process| process.kind == BusyKind::EtcdMaintenance).take(1);
+        let maintenance =
+            maintenance.map(|busy| Self::EtcdMaintenance { pid: busy.pid, command: busy.command.clone() });
         let observe = (mode == Mode::Observe).then_some(Self::Observe);
         let paused = pause.map(|pause| Self::Paused { until: pause.until, reason: pause.reason.clone() });
-        newer.into_iter().chain(read_only).chain(kubeadm).chain(observe).chain(paused).collect()
+        let others = kubeadm.chain(maintenance).chain(observe).chain(paused);
+        newer.into_iter().chain(read_only).chain(others).collect()
     }
 
     /// How the operator ends it.
@@ -90,7 +102,7 @@ impl Inhibitor {
                  these files to another directory, then `systemctl restart lastgood`"
             }
             Self::ReadOnly { .. } => "make it writable",
-            Self::Kubeadm { .. } => "wait until it ends",
+            Self::Kubeadm { .. } | Self::EtcdMaintenance { .. } => "wait until it ends",
             Self::Observe => "set mode = \"act\" in /etc/lastgood/config.toml; `lastgood rollback` works meanwhile",
             Self::Paused { .. } => "`lastgood resume` ends the pause",
         }
@@ -128,7 +140,12 @@ mod tests {
         let node = Node {
             newer_state: vec![newer(1)],
             read_only: Some("EROFS".to_owned()),
-            busy: vec![busy(BusyKind::EtcdTool), busy(BusyKind::Kubeadm), busy(BusyKind::Kubeadm)],
+            busy: vec![
+                busy(BusyKind::EtcdTool),
+                busy(BusyKind::EtcdMaintenance),
+                busy(BusyKind::Kubeadm),
+                busy(BusyKind::Kubeadm),
+            ],
             ..Node::default()
         };
         let all = Inhibitor::all(&node, Mode::Observe, Some(&pause));
@@ -139,6 +156,7 @@ mod tests {
                     Inhibitor::NewerState { .. },
                     Inhibitor::ReadOnly { .. },
                     Inhibitor::Kubeadm { pid: 7, .. },
+                    Inhibitor::EtcdMaintenance { pid: 7, .. },
                     Inhibitor::Observe,
                     Inhibitor::Paused { .. }
                 ]

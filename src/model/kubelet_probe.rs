@@ -74,6 +74,53 @@ impl FailingProbe {
     }
 }
 
+/// How long the kubelet lets a container live that has stopped answering its liveness probe.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LivenessLimit {
+    /// The path of the probe's GET; absent for a probe of another kind.
+    pub path: Option<String>,
+    /// From the first question without an answer to the end of the container, at the least.
+    pub ends_after: Duration,
+    /// How many failures in a row end it, and how often the kubelet asks.
+    pub threshold: u32,
+    pub period: Duration,
+}
+
+impl LivenessLimit {
+    /// Nothing where no probe ends the container, or where the kernel answers the probe for the process (`tcpSocket`).
+    pub fn of(manifest: &Manifest) -> Option<Self> {
+        let probe = manifest.main_container()?.liveness_probe.as_ref()?;
+        if probe.tcp_socket.is_some() {
+            return None;
+        }
+        // The kubelet's defaults, where the manifest is silent.
+        let number = |value: Option<i32>, default: u32| {
+            value.and_then(|value| u32::try_from(value).ok()).filter(|value| *value > 0).unwrap_or(default)
+        };
+        let seconds = |value, default| Duration::from_secs(number(value, default).into());
+        let (period, timeout) = (seconds(probe.period_seconds, 10), seconds(probe.timeout_seconds, 1));
+        let threshold = number(probe.failure_threshold, 3);
+        let path = probe.http_get.as_ref().map(|get| get.path.clone().unwrap_or_else(|| "/".to_owned()));
+        // A question that is under way when the process stops answering is the first that fails, and there is no period
+        // before it.
+        let ends_after = period * threshold.saturating_sub(1) + timeout;
+        Some(Self { path, ends_after, threshold, period })
+    }
+
+    /// Whether the probe fails for as long as etcd's NOSPACE alarm is raised: `/livez` never counts it, `/health` does
+    /// unless it is excluded (from 3.5 on).
+    pub fn counts_no_space(&self) -> bool {
+        let Some(path) = &self.path else { return false };
+        let (path, query) = path.split_once('?').unwrap_or((path, ""));
+        path == "/health" && !query.split('&').any(|part| part == "exclude=NOSPACE")
+    }
+}
+
+/// How etcdctl is called on another master, whose manifest is not known here: with what kubeadm puts there.
+pub const KUBEADM_ETCDCTL: &str = "crictl exec $(crictl ps -q --name etcd) etcdctl \
+                                   --cacert=/etc/kubernetes/pki/etcd/ca.crt --cert=/etc/kubernetes/pki/etcd/server.crt \
+                                   --key=/etc/kubernetes/pki/etcd/server.key";
+
 /// How etcdctl is called on a node that has only what kubeadm needs: in etcd's own container, with its own certificate.
 pub fn etcdctl(etcd: Option<&Manifest>) -> String {
     let flag = |name: &str| etcd.and_then(|manifest| manifest.flag(name)).filter(|value| !value.is_empty());
@@ -117,6 +164,34 @@ mod tests {
         assert!(alarm.next("etcd.yaml").contains("/health?exclude=NOSPACE&serializable=true"));
         let other = probe("nothing listens there");
         assert!(!other.counts_alarm() && other.sentence().contains("nothing listens there"));
+    }
+
+    #[test]
+    fn the_kubelet_ends_an_etcd_that_does_not_answer_after_the_last_failure_it_allows() {
+        let limit = |probe: &str| {
+            let text = format!(
+                "--- {{apiVersion: v1, kind: Pod, metadata: {{name: etcd}}, spec: {{containers: [{{name: etcd, image: i, \
+                 command: [etcd]{probe}}}]}}}}"
+            );
+            LivenessLimit::of(&Manifest::parse(text.as_bytes().into()).unwrap())
+        };
+        assert_eq!(limit(""), None);
+        assert_eq!(limit(", livenessProbe: {tcpSocket: {port: 2379}}"), None);
+        for (path, counts) in [
+            ("/livez", false),
+            ("/health", true),
+            ("/health?serializable=true", true),
+            ("/health?exclude=NOSPACE&serializable=true", false),
+        ] {
+            let kubeadm = format!(
+                ", livenessProbe: {{httpGet: {{path: '{path}', port: 2381}}, periodSeconds: 10, failureThreshold: 8, \
+                 timeoutSeconds: 15}}"
+            );
+            let limit = limit(&kubeadm).unwrap();
+            assert_eq!((limit.ends_after, limit.counts_no_space()), (Duration::from_secs(85), counts), "{path}");
+        }
+        let silent = limit(", livenessProbe: {exec: {command: [check]}}").unwrap();
+        assert_eq!((silent.ends_after, silent.counts_no_space()), (Duration::from_secs(21), false), "the defaults");
     }
 
     #[test]

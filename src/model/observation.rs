@@ -443,6 +443,8 @@ pub enum BusyKind {
     EtcdTool,
     /// `lastgood etcd restore`: etcd's slot stays empty until it ends.
     Restore,
+    /// `lastgood etcd compact|defrag|disarm`: a hold on acting, since etcd does not answer while it is defragmented.
+    EtcdMaintenance,
 }
 
 /// A manifest in one of kubeadm's backup directories: an upgrade moves the old file there before it moves the new one in.

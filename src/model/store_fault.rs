@@ -14,6 +14,8 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::kubelet_probe::KUBEADM_ETCDCTL;
+
 /// What keeps etcd from starting over its data, and what the data are still good for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoreFault {
@@ -87,8 +89,8 @@ impl StoreFault {
         if self.others > 0 {
             let dir = self.member_dir();
             ways.push(format!(
-                "if the other members serve, which loses nothing: on one of their nodes, `etcdctl member remove` for this \
-                 member and `etcdctl member add` with its peer URL; here, move {dir} away and set \
+                "if the other members serve, which loses nothing: on one of their nodes, `E=\"{KUBEADM_ETCDCTL}\"`, `$E \
+                 member remove` for this member and `$E member add` with its peer URL; here, move {dir} away and set \
                  --initial-cluster-state=existing"
             ));
         }

@@ -78,6 +78,7 @@ pub use self::preflight::preflight;
 pub use self::probes::etcd::EtcdEndpoint;
 use self::probes::member::Members;
 use self::probes::plan::{self, Fallback, Manifests, ProbeKind, ProbeSpec};
+pub use self::probes::reach::{MemberAnswer, ask_member, list_members, member_endpoints};
 pub use self::probes::snapshot_stream::{Feed, LocalMember, Part, client};
 use self::probes::{Probes, http};
 use self::runtime::setup::RuntimeSetup;
@@ -91,6 +92,7 @@ use crate::model::certificate_use::{CertificateFinding, KubeletCertificate, Olde
 use crate::model::component::HostService;
 use crate::model::environment::{Certificate, User};
 use crate::model::etcd_history::EtcdHistory;
+use crate::model::kubelet_probe::LivenessLimit;
 use crate::model::manifest::DataIdentity;
 
 use crate::model::memory::{Machine, Record};
@@ -380,6 +382,11 @@ impl Observer {
             data_dir: data_dir(id),
         };
         self.members.ways().map(member).collect()
+    }
+
+    /// How long the kubelet lets a component live that has stopped answering; nothing where it would not end it.
+    pub fn liveness_limit(&self, id: &ComponentId) -> Option<LivenessLimit> {
+        LivenessLimit::of(self.last.get(id)?.content.as_ref().ok()?)
     }
 
     /// Where a member of this node keeps its log, on the host: `--wal-dir`, or in its data directory.

@@ -46,12 +46,21 @@ pub(super) fn busy(processes: &[Process]) -> Vec<BusyProcess> {
         .collect()
 }
 
-/// Whoever restores etcd's data, as the lock that it holds tells.
+/// The command that works on etcd's data, as the lock that it holds names it.
 pub(super) fn restores(lock: &Path) -> Option<BusyProcess> {
     let pid = lock_file::holder(lock)?;
     let words = proc::command_line(pid).unwrap_or_default();
     let command = words.join(" ").chars().take(MAX_COMMAND).collect();
-    Some(BusyProcess { pid, command, kind: BusyKind::Restore })
+    Some(BusyProcess { pid, command, kind: work_on_etcd(&words) })
+}
+
+/// Which of the commands that hold the lock this one is. Anything else counts as a restore, during which no etcd is started.
+fn work_on_etcd(words: &[String]) -> BusyKind {
+    let commands = ["compact", "defrag", "disarm", "restore"];
+    match words.iter().find(|word| commands.contains(&word.as_str())).map(String::as_str) {
+        None | Some("restore") => BusyKind::Restore,
+        Some(_) => BusyKind::EtcdMaintenance,
+    }
 }
 
 /// The container runtime's own process: the oldest of root's in our namespace that has one of the runtimes' names. The
@@ -168,6 +177,17 @@ mod tests {
             assert_eq!(kind(line), None, "{line}");
         }
         assert_eq!(kind("etcdutl snapshot restore x"), Some(BusyKind::EtcdTool));
+        let holds = |line: &str| work_on_etcd(&line.split(' ').map(str::to_owned).collect::<Vec<_>>());
+        for line in [
+            "lastgood etcd defrag",
+            "/usr/bin/lastgood --config x etcd -v compact -y",
+            "lastgood etcd --config x disarm",
+        ] {
+            assert_eq!(holds(line), BusyKind::EtcdMaintenance, "{line}");
+        }
+        for line in ["lastgood etcd restore --from defrag", "lastgood run", "", "sh restore compact"] {
+            assert_eq!(holds(line), BusyKind::Restore, "{line}");
+        }
         let plain = Process { pid: 1, uid: 1000, args: vec!["kubeadm".into(), "init".into()] };
         assert!(busy(&[plain]).is_empty(), "not root's");
     }

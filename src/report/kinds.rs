@@ -11,8 +11,8 @@ mod valid;
 
 use super::certificates::Certificates;
 use super::{
-    Doctor, EtcdView, Explanation, History, ManifestCheck, Planned, Sizing, Snapshot, SnapshotList, SnapshotRow,
-    Status, Unpacked,
+    Doctor, EtcdPlan, EtcdView, Explanation, History, ManifestCheck, Planned, Sizing, Snapshot, SnapshotList,
+    SnapshotRow, Status, Unpacked,
 };
 use crate::config::show::Configuration;
 use crate::etcd::restore;
@@ -43,6 +43,7 @@ kinds! {
     "ManifestCheckList": List<ManifestCheck>,
     "EtcdStatus": EtcdView,
     "EtcdSizing": Sizing,
+    "EtcdMaintenancePlan": EtcdPlan,
     "Snapshot": SnapshotRow,
     "SnapshotList": SnapshotList,
     "SnapshotContents": Snapshot,

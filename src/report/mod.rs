@@ -26,6 +26,7 @@ pub mod check;
 pub mod counters;
 pub mod doctor;
 pub mod etcd;
+pub mod etcd_plan;
 pub mod explain;
 #[cfg(test)]
 mod golden;
@@ -58,6 +59,7 @@ pub use check::ManifestCheck;
 pub use counters::Counters;
 pub use doctor::{Doctor, Examined};
 pub use etcd::EtcdView;
+pub use etcd_plan::{EtcdPlan, EtcdPlanAlarm, EtcdPlanMember, EtcdWork};
 pub use explain::Explanation;
 pub use history::{GenerationRow, History};
 pub use planned::Planned;

@@ -222,15 +222,20 @@ impl Planned {
     }
 
     pub fn text(&self) -> String {
-        let mut out = String::new();
-        for (at, step) in self.steps.iter().enumerate() {
-            let _ = writeln!(out, "  {}. {step}", at + 1);
-        }
-        for effect in &self.effects {
-            let _ = writeln!(out, "  {effect}.");
-        }
-        out
+        steps_and_effects(&self.steps, &self.effects)
     }
+}
+
+/// A plan as text: numbered steps, then what they mean.
+pub(super) fn steps_and_effects(steps: &[String], effects: &[String]) -> String {
+    let mut out = String::new();
+    for (at, step) in steps.iter().enumerate() {
+        let _ = writeln!(out, "  {}. {step}", at + 1);
+    }
+    for effect in effects {
+        let _ = writeln!(out, "  {effect}.");
+    }
+    out
 }
 
 /// The generation that a decision quarantined.

@@ -4,6 +4,7 @@
 mod accept;
 mod bundle;
 mod list;
+mod maintenance;
 mod remote;
 mod restore;
 mod save;
@@ -16,6 +17,7 @@ mod unpack;
 
 use clap::Subcommand;
 
+pub use maintenance::{CompactArgs, DefragArgs};
 pub use restore::RestoreArgs;
 pub use sizing::SizingArgs;
 pub use snapshot::SnapshotCommand;
@@ -46,6 +48,27 @@ pub enum EtcdCommand {
     /// asks first. Then lastgood starts kube-apiserver again and restarts the components that read the other data
     #[command(after_help = "EXAMPLES\n  lastgood etcd accept-data --dry-run\n  lastgood etcd accept-data")]
     AcceptData(ConfirmArgs),
+    /// Remove etcd's history up to a revision, which frees space inside its database; prints the plan and asks first
+    ///
+    /// Under a NOSPACE alarm: 1. `lastgood etcd compact`, 2. `lastgood etcd defrag` on each master, 3. `lastgood etcd disarm`.
+    #[command(
+        after_help = "EXAMPLES\n  lastgood etcd compact --dry-run\n  lastgood etcd compact\n  lastgood etcd compact --revision 123456"
+    )]
+    Compact(CompactArgs),
+    /// Defragment the database of the member of this node, which returns unused space to the disk; prints the plan and asks
+    /// first. The member answers nothing meanwhile
+    ///
+    /// Refused without room for a second database, without a quorum of the other members, and where the kubelet would end
+    /// etcd in the middle. Several members are defragmented one after the other, the leader last.
+    #[command(
+        after_help = "EXAMPLES\n  lastgood etcd defrag --dry-run\n  lastgood etcd defrag\n  lastgood etcd defrag --cluster --accept-unchecked"
+    )]
+    Defrag(DefragArgs),
+    /// Disarm etcd's NOSPACE alarm, so that etcd accepts writes again; prints the alarms and the plan, and asks first
+    ///
+    /// Refused while a database is at its quota, and always for CORRUPT.
+    #[command(after_help = "EXAMPLES\n  lastgood etcd disarm --dry-run\n  lastgood etcd disarm")]
+    Disarm(ConfirmArgs),
     /// Restore etcd's data directory from a snapshot; prints the plan and asks first; the old data are kept
     #[command(
         after_help = "EXAMPLES\n  lastgood etcd restore --from latest --dry-run\n  lastgood etcd restore --from /backup/etcd.db\n  lastgood etcd restore --from s3://backups/etcd"
@@ -57,9 +80,13 @@ pub enum EtcdCommand {
 pub(super) fn offline(command: &EtcdCommand) -> Result<Exit, Failure> {
     match command {
         EtcdCommand::Snapshot(command) => snapshot::offline(command),
-        EtcdCommand::Status { .. } | EtcdCommand::Sizing(_) | EtcdCommand::AcceptData(_) | EtcdCommand::Restore(_) => {
-            Err(Failure::failed("this command needs the configuration".to_owned()))
-        }
+        EtcdCommand::Status { .. }
+        | EtcdCommand::Sizing(_)
+        | EtcdCommand::AcceptData(_)
+        | EtcdCommand::Compact(_)
+        | EtcdCommand::Defrag(_)
+        | EtcdCommand::Disarm(_)
+        | EtcdCommand::Restore(_) => Err(Failure::failed("this command needs the configuration".to_owned())),
     }
 }
 
@@ -70,6 +97,9 @@ pub(super) async fn etcd(settings: &Settings, command: EtcdCommand) -> Result<Ex
         EtcdCommand::Sizing(args) => sizing::sizing(settings, args).await,
         EtcdCommand::Snapshot(command) => snapshot::snapshot(settings, command).await,
         EtcdCommand::AcceptData(care) => accept::accept(settings, care).await,
+        EtcdCommand::Compact(args) => maintenance::compact(settings, args).await,
+        EtcdCommand::Defrag(args) => maintenance::defrag(settings, args).await,
+        EtcdCommand::Disarm(care) => maintenance::disarm(settings, care).await,
         EtcdCommand::Restore(mut args) => {
             // What is fetched is here as long as it is being restored.
             let fetched = match remote::Where::of(args.from())? {

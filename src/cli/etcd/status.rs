@@ -58,7 +58,7 @@ pub(super) struct Look {
     pub(super) observer: Observer,
     /// What the first look saw.
     pub(super) seen: Observation,
-    memory: Memory,
+    pub(super) memory: Memory,
 }
 
 impl Look {
@@ -81,8 +81,8 @@ impl Look {
         }
         self.observer.etcd_members().into_iter().next().ok_or_else(|| {
             Failure::refused(
-                "no etcd member runs on this node as a static pod; `etcdctl endpoint status --cluster` shows an \
-                 external one"
+                "no etcd member runs on this node as a static pod; an external one is \
+                 examined on its own hosts"
                     .to_owned(),
             )
         })

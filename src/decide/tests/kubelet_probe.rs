@@ -59,8 +59,8 @@ fn q17_the_probe_that_counts_an_alarm_comes_before_the_steps_against_the_alarm()
     world.run(5);
     let text = &world.memory.components[&id("etcd")].notices[&Notice::EtcdNoSpace];
     let at = |words: &str| text.find(words).unwrap_or_else(|| panic!("{words}: {text}"));
-    assert!(at("/health?exclude=NOSPACE&serializable=true") < at("crictl exec"), "{text}");
-    assert!(at("$E compact") < at("$E defrag") && at("$E defrag") < at("$E alarm"), "{text}");
+    assert!(at("/health?exclude=NOSPACE&serializable=true") < at("etcd compact"), "{text}");
+    assert!(at("etcd compact") < at("etcd defrag") && at("etcd defrag") < at("etcd disarm"), "{text}");
     let pod = world.pods.get_mut(&id("etcd")).unwrap();
     (pod.up, pod.next_start) = (Up::Exited, world.seconds + 20);
     world.run(60);

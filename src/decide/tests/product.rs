@@ -76,7 +76,10 @@ fn inhibitors(now: jiff::Timestamp) -> Vec<Option<Inhibitor>> {
         Some(Inhibitor::ReadOnly { .. }) => {
             Some(Some(Inhibitor::Kubeadm { pid: 9, command: "kubeadm upgrade".to_owned() }))
         }
-        Some(Inhibitor::Kubeadm { .. }) => Some(Some(Inhibitor::Observe)),
+        Some(Inhibitor::Kubeadm { .. }) => {
+            Some(Some(Inhibitor::EtcdMaintenance { pid: 9, command: "lastgood etcd defrag".to_owned() }))
+        }
+        Some(Inhibitor::EtcdMaintenance { .. }) => Some(Some(Inhibitor::Observe)),
         Some(Inhibitor::Observe) => {
             Some(Some(Inhibitor::Paused { until: now + Duration::from_secs(3600), reason: String::new() }))
         }
@@ -335,6 +338,9 @@ fn inhibit(world: &mut World, memory: &mut Memory, inhibitor: Option<&Inhibitor>
         None | Some(Inhibitor::ReadOnly { .. } | Inhibitor::NewerState { .. }) => {}
         Some(Inhibitor::Kubeadm { pid, command }) => {
             world.busy = vec![BusyProcess { pid: *pid, command: command.clone(), kind: BusyKind::Kubeadm }];
+        }
+        Some(Inhibitor::EtcdMaintenance { pid, command }) => {
+            world.busy = vec![BusyProcess { pid: *pid, command: command.clone(), kind: BusyKind::EtcdMaintenance }];
         }
         Some(Inhibitor::Observe) => world.policy.mode = Mode::Observe,
         Some(Inhibitor::Paused { until, reason }) => {

@@ -309,7 +309,7 @@ fn with_others(status: EtcdStatus, about: About, others: BTreeMap<u64, Result<Ot
     status
 }
 
-fn ways_to(way: &EtcdEndpoint, member: &Member) -> Vec<EtcdEndpoint> {
+pub(super) fn ways_to(way: &EtcdEndpoint, member: &Member) -> Vec<EtcdEndpoint> {
     let urls = member.client_urls.iter().filter_map(|url| Url::parse(url));
     urls.map(|url| {
         let security = match (&way.security, url.https) {
@@ -408,7 +408,7 @@ impl Etcd<'_> {
     }
 
     /// The members, as this one knows them.
-    async fn members(&self, deadline: Instant) -> Result<Vec<Member>, Reading> {
+    pub(super) async fn members(&self, deadline: Instant) -> Result<Vec<Member>, Reading> {
         let mut client = self.client().cluster_client();
         let response = match timeout_at(deadline, client.member_list()).await {
             Ok(Ok(response)) => response,

@@ -18,6 +18,7 @@ pub(super) mod member;
 mod noted_stream;
 mod pace;
 pub(super) mod plan;
+pub(super) mod reach;
 pub(super) mod scrape;
 pub(super) mod snapshot_stream;
 mod store;

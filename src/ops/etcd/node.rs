@@ -22,7 +22,7 @@ pub(crate) async fn member(settings: &Settings) -> Result<LocalMember, Failure> 
     observer.etcd_members().into_iter().next().ok_or_else(|| {
         Failure::refused(
             "no etcd member runs on this node as a static pod; --from-data-dir DIR copies the database of a stopped \
-             member, and `etcdctl snapshot save` saves an external one"
+             member, and an external one is saved on its own hosts"
                 .to_owned(),
         )
     })

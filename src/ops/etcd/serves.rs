@@ -1,4 +1,4 @@
-//! Proves that a restored etcd serves: with a write that etcd commits, and a linearizable read that returns it.
+//! Proves that an etcd serves, after a restore or when its alarm is disarmed: with a write that etcd commits, and a linearizable read that returns it.
 
 use std::time::Duration;
 
@@ -44,24 +44,30 @@ pub(crate) async fn proven(settings: &Settings) -> Result<i64, Failure> {
     }
 }
 
-async fn write_and_read(client: Client) -> Result<i64, String> {
+/// Writes the key, reads it back, and deletes it. The revision of the write.
+pub(crate) async fn write_and_read(client: Client) -> Result<i64, String> {
     let value = format!("{:.0}", Timestamp::now());
     let mut kv = client.kv_client();
-    let put = within("a write", kv.put(KEY, value.as_str(), None)).await?;
+    let put = within("a write", CALL, kv.put(KEY, value.as_str(), None)).await?;
     let revision =
         put.header().map(etcd_client::ResponseHeader::revision).ok_or("the answer to a write has no header")?;
-    let got = within("a read", kv.get(KEY, None)).await?;
+    let got = within("a read", CALL, kv.get(KEY, None)).await?;
     let read = got.kvs().first().map(|kv| (kv.value(), kv.mod_revision()));
     if read != Some((value.as_bytes(), revision)) {
         return Err("the value that was read is not the one that was written".to_owned());
     }
-    within("a deletion", kv.delete(KEY, None)).await?;
+    within("a deletion", CALL, kv.delete(KEY, None)).await?;
     Ok(revision)
 }
 
-async fn within<T>(what: &str, call: impl Future<Output = Result<T, etcd_client::Error>>) -> Result<T, String> {
-    match timeout(CALL, call).await {
+/// A call with a deadline.
+pub(crate) async fn within<T>(
+    what: &str,
+    limit: Duration,
+    call: impl Future<Output = Result<T, etcd_client::Error>>,
+) -> Result<T, String> {
+    match timeout(limit, call).await {
         Ok(answer) => answer.map_err(|error| error.to_string()),
-        Err(_) => Err(format!("{what} was not answered within {} s", CALL.as_secs())),
+        Err(_) => Err(format!("{what} was not answered within {} s", limit.as_secs())),
     }
 }

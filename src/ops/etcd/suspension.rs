@@ -56,8 +56,8 @@ pub(crate) fn under_way(settings: &Settings) -> Option<String> {
     Some(format!("another restore (pid {pid}): without --dry-run, lastgood refuses this one until the other ends"))
 }
 
-fn busy(held: &LockError) -> Failure {
-    Failure { exit: Exit::Refused, sentence: format!("refused: {held}; next: wait for that restore") }
+pub(crate) fn busy(held: &LockError) -> Failure {
+    Failure { exit: Exit::Refused, sentence: format!("refused: {held}; next: wait until it ends") }
 }
 
 /// Gives the lock back, and proves that an etcd serves whose slot was empty when the restore began, as an earlier one

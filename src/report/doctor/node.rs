@@ -102,7 +102,10 @@ fn acting(examined: &Examined<'_>) -> Vec<Check> {
     let check = |inhibitor: &Inhibitor| {
         let mark = match inhibitor {
             Inhibitor::NewerState { .. } | Inhibitor::ReadOnly { .. } => CheckResult::Failed,
-            Inhibitor::Kubeadm { .. } | Inhibitor::Observe | Inhibitor::Paused { .. } => CheckResult::Warning,
+            Inhibitor::Kubeadm { .. }
+            | Inhibitor::EtcdMaintenance { .. }
+            | Inhibitor::Observe
+            | Inhibitor::Paused { .. } => CheckResult::Warning,
         };
         Check::bad("acting", mark, format!("{inhibitor}: lastgood only observes"), inhibitor.next_step())
     };

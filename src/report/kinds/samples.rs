@@ -11,7 +11,7 @@ use super::super::snapshot_list::OriginView;
 use super::super::testing::{Scene, id, planned};
 use super::super::{
     Counters, Explanation, History, Snapshot, SnapshotList, SnapshotRow, Unpacked, bundle, certificates, check, etcd,
-    sizing,
+    etcd_plan, sizing,
 };
 use super::schemas::printed;
 use crate::config::{self, show};
@@ -104,6 +104,7 @@ fn of_the_node() -> Vec<(&'static str, Value)> {
 fn of_etcd() -> Vec<(&'static str, Value)> {
     let mut all: Vec<_> = etcd::tests::samples().iter().map(printed).collect();
     all.extend(sizing::tests::samples().iter().map(printed));
+    all.extend(etcd_plan::samples().iter().map(printed));
     all
 }
 

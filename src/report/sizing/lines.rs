@@ -122,8 +122,8 @@ pub(super) fn database(examined: &Examined<'_>) -> Vec<Line> {
     let quota = examined.status.and_then(EtcdStatus::quota);
     let bytes = own.and_then(|own| own.db_size).or(examined.db_bytes);
     let full = examined.status.and_then(|status| status.alarm(&AlarmKind::NoSpace)).is_some();
-    let room = "`etcdctl compact` to the present revision and `etcdctl defrag` on each member, then `etcdctl alarm \
-                disarm` where it was raised; or a larger --quota-backend-bytes on all members, up to 8 GiB";
+    let room = "`lastgood etcd compact`, `lastgood etcd defrag` on each master, then `lastgood etcd disarm` where the \
+                alarm was raised; or a larger --quota-backend-bytes on all members, up to 8 GiB";
     if let Some(bytes) = bytes {
         let (mark, found) = match quota {
             Some(quota) => {
@@ -142,7 +142,8 @@ pub(super) fn database(examined: &Examined<'_>) -> Vec<Line> {
         let worth = bytes >= DEFRAGMENT_FROM && unused >= DEFRAGMENT_UNUSED;
         let mark = if worth { CheckResult::Warning } else { CheckResult::Ok };
         let found = format!("{unused} % of {} is unused", size::roughly(bytes));
-        let next = "`etcdctl defrag`, one member after the other, the leader last: a member does not serve meanwhile";
+        let next =
+            "`lastgood etcd defrag` on one master after the other, the leader last: a member does not serve meanwhile";
         all.push(line("fragmentation", mark, found, "below 45 %, or a small database", OPERATOR, next));
     }
     if let Some(growth) = examined.growth {

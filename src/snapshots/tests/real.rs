@@ -56,6 +56,11 @@ fn free_port() -> u16 {
 
 impl Cluster {
     pub(crate) fn start(series: &'static str, size: usize) -> Self {
+        Self::start_with(series, size, &[])
+    }
+
+    /// With more flags for every member.
+    pub(crate) fn start_with(series: &'static str, size: usize, flags: &[&str]) -> Self {
         let home = tempfile::tempdir().unwrap();
         let pki = Pki::new(home.path());
         pki.sign("server", "ca", 5);
@@ -82,6 +87,7 @@ impl Cluster {
                 ])
                 .args([format!("--peer-trusted-ca-file={}", path("ca.crt")), "--peer-client-cert-auth=true".into()])
                 .arg("--log-level=error")
+                .args(flags)
                 .stdout(Stdio::null())
                 .stderr(Stdio::null())
                 .spawn()
@@ -136,7 +142,11 @@ impl Cluster {
     }
 
     fn signal(&self, signal: Signal) {
-        kill(Pid::from_raw(self.members[0].child.id() as i32), signal).unwrap();
+        self.signal_member(0, signal);
+    }
+
+    pub(crate) fn signal_member(&self, number: usize, signal: Signal) {
+        kill(Pid::from_raw(self.members[number].child.id() as i32), signal).unwrap();
     }
 
     /// Ends the first member by its own will, so that its last words are in the database. Where its data lie.
