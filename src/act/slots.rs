@@ -170,7 +170,7 @@ mod tests {
         fs::write(node.slot(), &pod).unwrap();
         let restore = LockFile::take(&node.settings.restore_lock()).unwrap();
         let told = finish_interrupted(&node.settings);
-        let who = format!("a restore (pid {})", std::process::id());
+        let who = format!("(pid {})", std::process::id());
         assert!(told[0].contains("stays out") && told[0].contains(&who), "{told:?}");
         assert_eq!(node.deployed(), None);
         drop(restore);

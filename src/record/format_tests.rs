@@ -1,5 +1,6 @@
 //! Files of every version that was ever written: each is read, and what is written now is the same to the byte.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use crate::model::etcd::Member;
 use crate::model::etcd_data::{AtRest, ClusterFiles, DataDir, LockState, Mount, WalOrigin};
 use crate::model::etcd_history::{ClusterHistory, EtcdHistory, Size};
 use crate::model::event::EventKind;
+use crate::model::host_path::AbsentPaths;
 use crate::model::lift::tests::earlier_memory;
 use crate::model::lineage::{ApiStop, WentBack, WrongData, WrongDataKind};
 use crate::model::manifest::DataIdentity;
@@ -72,6 +74,13 @@ fn current_memory() -> Memory {
         back_off: Some(Duration::from_secs(6)),
         done: [Duration::from_secs(7)].into(),
     };
+    record.pod_deployed = record.deployed.as_ref().map(|deployed| deployed.changed);
+    record.absent_paths = Some(AbsentPaths {
+        generation: 4,
+        pod: Digest::of(b"pod"),
+        paths: BTreeSet::from([PathBuf::from("/etc/kubernetes/audit.yaml")]),
+        used: BTreeSet::from([PathBuf::from("/etc/kubernetes/audit")]),
+    });
     let startup = Startup { crashes: 1, seen_in_place: SeenInPlace::Yes, duplicates: vec!["etcd.yaml~".into()] };
     let suspend = || Purpose::Suspend { longest: Duration::from_secs(60) };
     let rows = [

@@ -15,7 +15,6 @@ use crate::model::component_state::{
 use crate::model::config_files::KubeconfigHealth;
 use crate::model::etcd_data::{ClusterFiles, DataDir, KubeSystem, LockState, StoreIdentity};
 use crate::model::generation::Stored;
-use crate::model::host_path::AbsentPaths;
 use crate::model::lineage::{ApiStop, Incarnation, WentBack, WrongData, WrongDataKind};
 use crate::model::manifest::DataIdentity;
 use crate::model::memory::{
@@ -182,13 +181,8 @@ pub(super) fn full_memory() -> Memory {
         pinned: None,
         unstarted: None,
         assists: Assists::default(),
-        pod_deployed: Some(since),
-        absent_paths: Some(AbsentPaths {
-            generation: 4,
-            pod: Digest::of(b"pod"),
-            paths: BTreeSet::from([PathBuf::from("/etc/kubernetes/audit.yaml")]),
-            used: BTreeSet::from([PathBuf::from("/etc/kubernetes/audit")]),
-        }),
+        pod_deployed: None,
+        absent_paths: None,
     };
     Memory {
         machine: machine(),

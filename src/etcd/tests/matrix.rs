@@ -333,6 +333,7 @@ fn hostile_sizes_take_no_more_memory_than_real_ones() {
         bytes[place..place + 16].copy_from_slice(&numbers.map(u32::to_le_bytes).concat());
     }
     says(file(&bytes, 100 << 20), leaf, "overlaps one before it");
+    // The largest run of pages that is read takes 49 MB; a size that is believed would take 300 GB.
     let took = peak().saturating_sub(before);
-    assert!(took < 64 << 20, "{took}");
+    assert!(took < 80 << 20, "{took}");
 }
