@@ -189,7 +189,7 @@
 //! * `q16_what_the_kubelet_runs_and_lastgood_cannot_read_is_told_and_left_alone`
 //! * `q16_what_the_kubelets_own_line_refuses_goes_at_once_and_in_place`
 //!
-//! ## Q17 say-the-cause (pending)
+//! ## Q17 say-the-cause
 //! Every fault of the node that keeps a component from running (kubelet, runtime, sandbox, cgroup driver, address, host
 //! name, mount, clock, certificate, swap, static path) is named with its evidence and next step, alike in status,
 //! explain, doctor, journal and metrics. "The kubelet restarts it" is only said when it does.

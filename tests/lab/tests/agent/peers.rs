@@ -252,7 +252,7 @@ async fn what_a_member_says(version: EtcdVersion) -> Result<()> {
         |said: &Value| said["verdict"] == "failing" && says(&said["cause"], "CORRUPT, raised for this member");
     stage.etcd_explained("corrupt", corrupt).await?;
     stage.in_state(ETCD, "Held").await?;
-    stage.told("compare `etcdctl endpoint hashkv --cluster`").await?;
+    stage.told("endpoint hashkv --cluster").await?;
     alarm(&stage, "DEACTIVATE", own).await?;
     stage.etcd_explained("disarmed", |said| said["verdict"] == "healthy").await?;
     stage.node.lastgood(&["resume", "etcd"]).await?.success()?;
