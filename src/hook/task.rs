@@ -307,9 +307,11 @@ mod tests {
         tell.send(Some(found(false))).unwrap();
         assert_eq!(events.recv().await.unwrap().kind, EventKind::Notice);
         assert_eq!(lab.got(), [Turn::Begins, Turn::Ends]);
-        let state = state.lock().unwrap();
-        assert_eq!((state.waiting, state.failed.as_deref()), (0, None));
-        drop(state);
+        let left = |state: &Mutex<State>| {
+            let state = state.lock().unwrap();
+            (state.waiting, state.failed.clone())
+        };
+        assert_eq!(left(&state), (0, None));
         drop(tell);
         task.await.unwrap();
     }

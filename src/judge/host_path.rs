@@ -118,7 +118,8 @@ mod tests {
     #[test]
     fn a_missing_source_is_named_by_its_state_its_flag_and_the_last_words() {
         let below = format!("{FILE}/policy.yaml");
-        let rows: [(&str, Option<&str>, PathState, bool, &str, bool); 13] = [
+        type Row<'r> = (&'r str, Option<&'r str>, PathState, bool, &'r str, bool);
+        let rows: [Row<'_>; 13] = [
             ("absent, a flag names it", Some(FILE), Absent, false, "", true),
             ("absent, a flag names a file in it", Some(&below), Absent, false, "", true),
             ("absent, no flag: a directory may be wanted", None, Absent, true, "", false),

@@ -149,7 +149,8 @@ mod tests {
         let sub = "{name: v, mountPath: /etc/kubernetes/audit.yaml, subPath: a/policy.yaml}".to_owned();
         let none: &[(&str, &[&str])] = &[];
         let file = "/etc/kubernetes/audit.yaml";
-        let rows: [(&str, String, String, &str, &[(&str, &[&str])]); 9] = [
+        type Row<'r> = (&'r str, String, String, &'r str, &'r [(&'r str, &'r [&'r str])]);
+        let rows: [Row<'_>; 9] = [
             ("a file, no type", at(file), mount(file), audit, &[(file, &[file])]),
             ("an empty type", typed(file, ""), mount(file), audit, &[(file, &[file])]),
             ("type File", typed(file, "File"), mount(file), audit, none),

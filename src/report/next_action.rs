@@ -378,7 +378,8 @@ mod tests {
             next_step: "look".to_owned(),
         };
         let healthy = || service(Verdict::Healthy);
-        let rows: [(&str, Verdict, ServiceState, ServiceState, Option<Cause>, bool); 14] = [
+        type Row<'r> = (&'r str, Verdict, ServiceState, ServiceState, Option<Cause>, bool);
+        let rows: [Row<'_>; 14] = [
             ("all is well beneath it", Verdict::Down, healthy(), healthy(), None, true),
             ("it runs and fails", Verdict::Failing, healthy(), healthy(), None, true),
             ("the kubelet has just started", Verdict::Down, service(Verdict::Starting), healthy(), None, true),

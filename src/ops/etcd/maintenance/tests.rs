@@ -243,7 +243,8 @@ fn the_history_is_compacted_to_what_keeps_the_last_minutes_unless_nothing_is_wri
 
 #[test]
 fn an_alarm_is_disarmed_only_where_it_is_not_raised_again_at_once() {
-    let rows: &[(&str, Edit, Result<&[u64], Why>)] = &[
+    type Row<'r> = (&'r str, Edit, Result<&'r [u64], Why>);
+    let rows: &[Row<'_>] = &[
         ("no alarm", |_, _| {}, Ok(&[])),
         ("room again", |c, _| raise_alarm(c, 2, AlarmKind::NoSpace), Ok(&[2])),
         (
