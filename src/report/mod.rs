@@ -16,7 +16,7 @@
 //!   a manifest and what it needs of the node ──▶ ManifestCheck ──▶ the same
 //! ```
 //!
-//! What goes to machines names its form and its kind: [`document`].
+//! What goes to machines names its form and its kind: [`document`](crate::model::document).
 //!
 //! No I/O and no clock here: the same input gives the same text.
 
