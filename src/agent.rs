@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use self::features::{KEYS, checks, look};
+pub use self::planner::Planner;
 use crate::act::{self, Outcome, StepExecutor};
 use crate::config::Settings;
 use crate::decide::{self, Pace, Scene};
@@ -35,6 +36,7 @@ mod calm;
 mod etcd_history;
 mod executor;
 mod features;
+mod planner;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
@@ -44,6 +46,7 @@ use calm::Calm;
 use etcd_history::EtcdHistoryWriter;
 use executor::Executor;
 use features::Features;
+use planner::plan_on;
 
 /// How long a memory that only grew older may stay unsaved: what a kill costs of a soak.
 const SAVE_EVERY: Duration = Duration::from_secs(10);
@@ -95,6 +98,8 @@ pub struct Agent {
     saved: Saved,
     /// What a newer lastgood left here: the memory is not saved then.
     newer: Vec<NewerFile>,
+    /// Whether this is a command that carries out one request because no agent runs.
+    no_agent: bool,
     history: History,
     last: Option<Moment>,
     judgement: Option<Judgement>,
@@ -198,6 +203,7 @@ impl Agent {
             memory,
             saved,
             newer,
+            no_agent: false,
             history: History::default(),
             last: None,
             judgement: None,
@@ -211,6 +217,15 @@ impl Agent {
             figures: Counters::default(),
         };
         Ok((agent, events))
+    }
+
+    /// For a command where no agent runs: what was asked for is done, and of what else is amiss nothing is begun.
+    ///
+    /// # Errors
+    /// As [`Agent::start`].
+    pub async fn start_for_request(settings: &Settings) -> Result<(Self, Vec<Event>), StartError> {
+        let (agent, events) = Self::start(settings).await?;
+        Ok((Self { no_agent: true, ..agent }, events))
     }
 
     /// One round.
@@ -246,6 +261,7 @@ impl Agent {
     ) -> Passed<A> {
         seen.notices = self.features.notices(seen.at.wall);
         seen.node.newer_state.clone_from(&self.newer);
+        seen.node.no_agent = self.no_agent;
         seen.growth = self.knowing.note(&seen);
         let tick = Tick::after(self.last, seen.at, self.settings.agent_loop.longest_gap);
         self.last = Some(seen.at);
@@ -296,12 +312,8 @@ impl Agent {
     pub async fn plan(&mut self, request: &Request) -> Decided {
         let mut seen = self.observer.observe(&self.memory).await;
         seen.node.newer_state.clone_from(&self.newer);
-        suppose(request, &mut seen);
-        let tick = Tick { now: seen.at, credit: Duration::ZERO };
-        let (judged, _) = judge::judge(tick, &seen, &self.memory, self.history.clone(), &self.settings.policy);
-        let scene = Scene { tick, seen: &seen, judged: &judged, policy: &self.settings.policy };
-        let (decision, granted) = decide::decide_request(scene, &self.memory, request);
-        Decided { before: self.memory.clone(), decision, granted }
+        seen.node.no_agent = self.no_agent;
+        plan_on(seen, &self.memory, &self.history, &self.settings.policy, request)
     }
 
     /// Takes the steps, in order. A step that fails ends what is done for its component in this pass.

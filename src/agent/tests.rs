@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::*;
 use crate::decide::tests::world::{API, FILE, FOUR, World, id, manifest};
 use crate::model::ComponentState;
+use crate::model::notice::NodeNotice;
 use crate::model::observation::{BusyKind, BusyProcess};
 
 const SCHEDULER: &str = "kube-scheduler";
@@ -349,4 +350,21 @@ async fn a_stop_saves_what_only_grew_older_and_gives_the_lock_back() {
     drop(agent);
     let (next, told) = Agent::start(&settings).await.unwrap();
     assert_eq!((next.memory, told), (known, Vec::new()), "and the next one goes on from there");
+}
+
+#[tokio::test]
+async fn a_command_without_an_agent_does_what_was_asked_for_and_nothing_else() {
+    let mut bench = Bench::adopted().await;
+    bench.agent.no_agent = true;
+    bench.deploy_a_crash();
+    bench.run(TRIAL).await;
+    assert!(bench.touched().is_empty(), "{:?}", bench.touched());
+    assert_eq!(bench.agent.inhibitors(), [Inhibitor::NoAgent]);
+
+    let rollback = Request::Rollback { component: id(API), to: Some(1) };
+    assert_eq!(bench.pass_request(&rollback).await.granted, Ok(()));
+    bench.run(TRIAL).await;
+    assert!(matches!(bench.state(API), ComponentState::Steady { good: 1 }), "{}", bench.state(API));
+    assert!(!bench.touched().is_empty());
+    assert!(!bench.agent.memory.notices.contains_key(&NodeNotice::Inhibitor), "it ends with the command");
 }

@@ -15,9 +15,9 @@ const NAME: &str = "kube-scheduler.yaml";
 const GOOD: &str = "apiVersion: v1\nkind: Pod\nmetadata: {name: kube-scheduler, namespace: kube-system}\n\
                     spec: {containers: [{name: c, image: c, command: [kube-scheduler]}]}\n";
 
-struct Node {
-    dir: tempfile::TempDir,
-    settings: Settings,
+pub(super) struct Node {
+    pub(super) dir: tempfile::TempDir,
+    pub(super) settings: Settings,
 }
 
 impl Node {
@@ -65,7 +65,7 @@ impl Node {
 
     /// Has an agent keep the deployed manifest, and ends it in the middle of a rollback to that: the slot is empty, and its successor
     /// is staged. What it remembers is for the caller to save.
-    async fn interrupted() -> (Self, Memory, ComponentId) {
+    pub(super) async fn interrupted() -> (Self, Memory, ComponentId) {
         let node = Self::new();
         let (mut agent, _) = Agent::start(&node.settings).await.unwrap();
         // A file is settled when it has looked the same for a moment.

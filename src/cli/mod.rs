@@ -192,10 +192,10 @@ pub enum Command {
         #[command(flatten)]
         care: ConfirmArgs,
     },
-    /// End a pause, and let held components be acted on again
+    /// End the pause; without a pause, release what is held
     #[command(after_help = "EXAMPLES\n  lastgood resume\n  lastgood resume kube-apiserver")]
     Resume {
-        /// Component, for example kube-apiserver [default: all, and the pause]
+        /// Release only this component, for example kube-apiserver [default: end the pause, or else release all]
         component: Option<ComponentId>,
         /// Print what would happen and exit
         #[arg(long)]

@@ -39,6 +39,8 @@ pub(super) fn expire_pause(draft: &mut Draft<'_>) {
 /// Says when a hold begins and ends.
 pub(super) fn tell(draft: &mut Draft<'_>, hold: Option<&Inhibitor>) {
     match hold {
+        // It ends with the command, and the agent that starts next has nothing to take back.
+        Some(Inhibitor::NoAgent) => {}
         Some(hold) => draft.node_notice(NodeNotice::Inhibitor, format!("observing only: {hold}")),
         None => {
             if draft.memory.notices.remove(&NodeNotice::Inhibitor).is_some() {

@@ -80,12 +80,15 @@ use std::time::Duration;
 use draft::Draft;
 use replacement::Flow;
 
+use crate::model::component_state::{SeenInPlace, Stage};
 use crate::model::generation::Stored;
 use crate::model::memory::ApiServed;
 use crate::model::notice::NodeNotice;
 use crate::model::observation::Directory;
 use crate::model::plan::Refusal;
-use crate::model::{ComponentId, Decision, Judgement, Memory, Observation, Policy, Request, Role, Step, Tick};
+use crate::model::{
+    ComponentId, ComponentState, Decision, Judgement, Memory, Observation, Policy, Request, Role, Step, Tick,
+};
 
 /// What a pass has to go by.
 #[derive(Clone, Copy)]
@@ -188,11 +191,25 @@ fn go_on(draft: &mut Draft<'_>) {
 
 /// Folds in that a step succeeded, where the memory has to know.
 pub fn concluded(memory: &mut Memory, step: &Step) {
-    if let Step::Capture { component, number, .. } = step
-        && let Some(generation) =
-            memory.components.get_mut(component).and_then(|record| record.generations.get_mut(number))
-    {
-        generation.stored = Stored::Yes;
+    match step {
+        Step::Capture { component, number, .. } => {
+            let record = memory.components.get_mut(component);
+            if let Some(generation) = record.and_then(|record| record.generations.get_mut(number)) {
+                generation.stored = Stored::Yes;
+            }
+        }
+        // Whoever takes the file away before the next pass does what they would do after it: the replacement must not put it
+        // back outside of the limit of actions.
+        Step::PutIn { component, number, .. } => {
+            if let Some(record) = memory.components.get_mut(component)
+                && let ComponentState::Replacing(replacement) = &mut record.state
+                && replacement.to == *number
+                && let Stage::StoppingOld(startup) | Stage::AwaitingServing { startup, .. } = &mut replacement.stage
+            {
+                startup.seen_in_place = SeenInPlace::Yes;
+            }
+        }
+        _ => {}
     }
 }
 

@@ -312,6 +312,7 @@ fn await_serving(
             generations::register(draft, id, file);
             if file.content.as_ref().is_ok_and(|pod| pod.digest == to.pod_digest) {
                 startup.seen_in_place = SeenInPlace::Yes;
+                host_paths::remove(draft, id, r);
             }
             true
         }
@@ -335,9 +336,6 @@ fn await_serving(
         } else {
             want_in(draft, id, to);
         }
-    }
-    if good_stands && startup.seen_in_place == SeenInPlace::Yes {
-        host_paths::remove(draft, id, r);
     }
     let Some(assessment) = draft.assessment(id) else { return Flow::Done };
     if assessment.cause.as_ref().is_none_or(Cause::is_of_the_manifest) {

@@ -120,18 +120,19 @@ fn resume(draft: &mut Draft<'_>, component: Option<&ComponentId>) -> Result<(), 
         }
         wrong_data::may_resume(draft, id)?;
     }
-    let paused = component.is_none() && draft.memory.pause.take().is_some();
-    if paused {
+    // Whoever ends a pause asks for no more than that: a hold has its own reason, which the pause did not end.
+    if component.is_none() && draft.memory.pause.take().is_some() {
         draft.tell_node(EventKind::Request, "resumed", "the operator ended the pause");
-    } else {
-        give_back(draft, component);
+        return Ok(());
     }
+    give_back(draft, component);
     let held: Vec<ComponentId> = draft
         .memory
         .components
         .iter()
         .filter(|(id, record)| component.is_none_or(|only| only == *id) && is_released_by_a_person(&record.state))
         .map(|(id, _)| id.clone())
+        .filter(|id| wrong_data::may_resume(draft, id).is_ok())
         .collect();
     for id in held {
         look_anew(draft, &id);
@@ -145,7 +146,7 @@ fn is_released_by_a_person(slot: &ComponentState) -> bool {
 }
 
 /// Gives back what was spent within the hour: an operator who fixes the cause first, as instructed, finds nothing held any more
-/// that could be released. Who ends a pause asks for no more than that.
+/// that could be released.
 fn give_back(draft: &mut Draft<'_>, component: Option<&ComponentId>) {
     if component.is_none() {
         draft.memory.kubelet_restarts.clear();

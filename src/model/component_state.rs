@@ -309,7 +309,8 @@ impl Stage {
     }
 }
 
-/// Whether the good file has been seen in its place: what becomes of it afterwards is somebody else's action.
+/// Whether the good file has been in its place, seen there or put there by a step that succeeded: what becomes of it
+/// afterwards is somebody else's action.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum SeenInPlace {

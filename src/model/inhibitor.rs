@@ -47,6 +47,8 @@ pub enum Inhibitor {
         /// The reason that the person gave; may be empty.
         reason: String,
     },
+    /// No agent runs: a command carries out what was asked for, and nothing else.
+    NoAgent,
 }
 
 impl fmt::Display for Inhibitor {
@@ -59,6 +61,7 @@ impl fmt::Display for Inhibitor {
             Self::Observe => f.write_str("the configuration says mode = \"observe\""),
             Self::Paused { until, reason } if reason.is_empty() => write!(f, "paused until {until:.0}"),
             Self::Paused { until, reason } => write!(f, "paused until {until:.0}: {reason}"),
+            Self::NoAgent => f.write_str("no agent runs on this node, so only what was asked for is done"),
         }
     }
 }
@@ -90,7 +93,8 @@ impl Inhibitor {
             maintenance.map(|busy| Self::EtcdMaintenance { pid: busy.pid, command: busy.command.clone() });
         let observe = (mode == Mode::Observe).then_some(Self::Observe);
         let paused = pause.map(|pause| Self::Paused { until: pause.until, reason: pause.reason.clone() });
-        let others = kubeadm.chain(maintenance).chain(observe).chain(paused);
+        let no_agent = node.no_agent.then_some(Self::NoAgent);
+        let others = kubeadm.chain(maintenance).chain(observe).chain(paused).chain(no_agent);
         newer.into_iter().chain(read_only).chain(others).collect()
     }
 
@@ -105,13 +109,14 @@ impl Inhibitor {
             Self::Kubeadm { .. } | Self::EtcdMaintenance { .. } => "wait until it ends",
             Self::Observe => "set mode = \"act\" in /etc/lastgood/config.toml; `lastgood rollback` works meanwhile",
             Self::Paused { .. } => "`lastgood resume` ends the pause",
+            Self::NoAgent => "`systemctl start lastgood`",
         }
     }
 
-    /// Whether the operator's own request is carried out nevertheless: their pause and their observe mode bind us, not
-    /// them.
+    /// Whether the operator's own request is carried out nevertheless: their pause, their observe mode and their stop of
+    /// the service bind us, not them.
     pub fn yields_to_operator(&self) -> bool {
-        matches!(self, Self::Observe | Self::Paused { .. })
+        matches!(self, Self::Observe | Self::Paused { .. } | Self::NoAgent)
     }
 }
 
@@ -140,6 +145,7 @@ mod tests {
         let node = Node {
             newer_state: vec![newer(1)],
             read_only: Some("EROFS".to_owned()),
+            no_agent: true,
             busy: vec![
                 busy(BusyKind::EtcdTool),
                 busy(BusyKind::EtcdMaintenance),
@@ -158,7 +164,8 @@ mod tests {
                     Inhibitor::Kubeadm { pid: 7, .. },
                     Inhibitor::EtcdMaintenance { pid: 7, .. },
                     Inhibitor::Observe,
-                    Inhibitor::Paused { .. }
+                    Inhibitor::Paused { .. },
+                    Inhibitor::NoAgent
                 ]
             ),
             "{all:?}"

@@ -367,6 +367,8 @@ pub struct Node {
     pub read_only: Option<String>,
     /// The files of ours that a newer lastgood wrote.
     pub newer_state: Vec<NewerFile>,
+    /// Whether a command makes this pass because no agent runs.
+    pub no_agent: bool,
     /// Every certificate the control plane and the kubelet go by.
     pub certificates: Vec<Certificate>,
     /// The file systems that hold what is needed; empty when they could not be asked.

@@ -9,13 +9,13 @@ use tokio::time::{Instant, sleep};
 
 use super::failure::{Exit, Failure};
 use crate::act;
-use crate::agent::{self, Agent, Decided};
+use crate::agent::{self, Agent, Decided, Planner};
 use crate::config::Settings;
 use crate::control::Execution;
 use crate::feature::View;
 use crate::model::component_state::Stage;
 use crate::model::manifest::MAX_BYTES;
-use crate::model::{ComponentId, ComponentState, Digest, Event, Generation, Memory, NewerFile, Request};
+use crate::model::{ComponentId, ComponentState, Decision, Digest, Event, Generation, Memory, NewerFile, Request};
 use crate::observe;
 use crate::record::Store;
 use crate::report::{Planned, is_of_note};
@@ -25,6 +25,8 @@ use crate::sys::{files, proc};
 const LONGEST: Duration = Duration::from_secs(15 * 60);
 /// Passes before a request, so that verdicts have more than one answer to go by.
 const WARM_UP: u32 = 3;
+/// Between two of them, where probes are configured to be rare.
+const LONGEST_BETWEEN_PASSES: Duration = Duration::from_secs(2);
 
 /// The state directory of an agent that may or may not run. Reading takes no lock: every file in it is replaced whole.
 pub(crate) struct Offline {
@@ -136,22 +138,20 @@ impl Offline {
         how: Execution,
         tell: &mut dyn FnMut(&Event),
     ) -> Result<Planned, Failure> {
+        if how == Execution::DryRun {
+            return self.plan(&request).await;
+        }
         let (mut agent, found) =
-            Agent::start(&self.settings).await.map_err(|error| Failure::unreachable(error.to_string()))?;
+            Agent::start_for_request(&self.settings).await.map_err(|error| Failure::unreachable(error.to_string()))?;
         found.iter().for_each(&mut *tell);
         for _ in 0..WARM_UP {
             agent.pass().await.iter().for_each(&mut *tell);
-            sleep(self.settings.probes.interval.min(Duration::from_secs(2))).await;
-        }
-        if how == Execution::DryRun {
-            let Decided { before, decision, granted } = agent.plan(&request).await;
-            granted?;
-            return Ok(Planned::new(&request, &before, &decision));
+            sleep(self.between_passes()).await;
         }
         let (events, Decided { before, decision, granted }) = agent.pass_request(&request).await;
         events.iter().for_each(&mut *tell);
         granted?;
-        let planned = Planned::new(&request, &before, &decision);
+        let planned = planned(&request, &before, &decision);
         if let Request::Rollback { component, .. } | Request::Quarantine { component, .. } = &request
             && planned.replaces()
         {
@@ -170,10 +170,30 @@ impl Offline {
         Ok(planned)
     }
 
+    /// What a request would do. No lock is taken and nothing is written: a second command, or an agent that hangs, is no
+    /// reason not to look.
+    async fn plan(&self, request: &Request) -> Result<Planned, Failure> {
+        let (mut planner, findings) = Planner::open(&self.settings, &self.store).await;
+        for finding in findings {
+            eprintln!("{finding}");
+        }
+        for _ in 0..WARM_UP {
+            planner.look().await;
+            sleep(self.between_passes()).await;
+        }
+        let Decided { before, decision, granted } = planner.plan(request).await;
+        granted?;
+        Ok(planned(request, &before, &decision))
+    }
+
+    fn between_passes(&self) -> Duration {
+        self.settings.probes.interval.min(LONGEST_BETWEEN_PASSES)
+    }
+
     /// Brings to its end what is under way about a component.
     pub(crate) async fn carry_on(&self, component: &ComponentId, tell: &mut dyn FnMut(&Event)) -> Result<(), Failure> {
         let (mut agent, found) =
-            Agent::start(&self.settings).await.map_err(|error| Failure::unreachable(error.to_string()))?;
+            Agent::start_for_request(&self.settings).await.map_err(|error| Failure::unreachable(error.to_string()))?;
         found.iter().for_each(&mut *tell);
         conclude(&mut agent, component, is_over, tell).await?;
         agent.settle().iter().for_each(&mut *tell);
@@ -184,6 +204,16 @@ impl Offline {
     pub(crate) fn fill_slots(settings: &Settings) -> Vec<String> {
         act::fill_slots(settings)
     }
+}
+
+/// What a request comes to here: what only an agent goes by has no effect yet.
+fn planned(request: &Request, before: &Memory, decision: &Decision) -> Planned {
+    let mut planned = Planned::new(request, before, decision);
+    if matches!(request, Request::Pause { .. } | Request::Resume { .. }) {
+        let effect = "no agent runs on this node now: this applies when it starts (`systemctl start lastgood`)";
+        planned.effects.push(effect.to_owned());
+    }
+    planned
 }
 
 /// Whether a replacement has come to an end, and kube-apiserver is no longer stopped for it.

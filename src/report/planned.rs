@@ -60,7 +60,7 @@ impl Planned {
             }
             Request::Pause { seconds, .. } => {
                 let length = crate::config::duration::roughly(std::time::Duration::from_secs(*seconds));
-                planned.effects.push(format!("lastgood continues to observe and changes nothing for {length}"));
+                planned.effects.push(format!("lastgood changes nothing for {length}, and goes on to observe"));
             }
             Request::Checkpoint { component, .. } => planned.effects.push(match after(component).and_then(Record::pin) {
                 None => format!(
@@ -105,10 +105,7 @@ impl Planned {
                 planned.effects.push(format!("{component}: {which} may be tried again"));
             }
             Request::AcceptData { component } => planned.accepted(component.as_ref(), before),
-            Request::Resume { component } => {
-                let whom = component.as_ref().map_or("everything that is held".to_owned(), ToString::to_string);
-                planned.effects.push(format!("lastgood acts again; released: {whom}"));
-            }
+            Request::Resume { .. } => planned.resumed(before, &decision.memory),
         }
         if planned.steps.is_empty() {
             planned.steps = decision.plan.iter().map(ToString::to_string).collect();
@@ -119,6 +116,26 @@ impl Planned {
     /// Whether something is taken down for it.
     pub fn replaces(&self) -> bool {
         self.away_seconds.is_some()
+    }
+
+    /// The pause that ends, what is released, and what stays held.
+    fn resumed(&mut self, before: &Memory, after: &Memory) {
+        let held =
+            |memory: &Memory, id| matches!(memory.components.get(id)?.state, ComponentState::Held(_)).then_some(());
+        let paused = before.pause.is_some() && after.pause.is_none();
+        if paused {
+            self.effects.push("the pause ends, and lastgood acts again".to_owned());
+        }
+        for (id, record) in &before.components {
+            let ComponentState::Held(hold) = &record.state else { continue };
+            self.effects.push(match held(after, id) {
+                None => format!("{id} is released; it was held: {}", hold.why),
+                Some(()) => format!("{id} stays held: {}; next step: {}", hold.why, hold.next_step),
+            });
+        }
+        if self.effects.is_empty() {
+            self.effects.push("lastgood is not paused and nothing is held; it counts its actions from zero again".to_owned());
+        }
     }
 
     fn accepted(&mut self, component: Option<&ComponentId>, before: &Memory) {

@@ -165,6 +165,24 @@ fn n23_never_9_a_flapping_fault_meets_bounded_actions_and_then_a_hold_over_resta
 }
 
 #[test]
+fn n23_a_file_that_is_emptied_again_before_the_next_pass_meets_the_same_limit() {
+    let mut world = World::adopted();
+    world.write(FILE, "");
+    let mut puts = 0;
+    for _ in 0..600 {
+        world.run(1);
+        let now = world.steps.iter().filter(|step| matches!(step, Step::PutIn { .. })).count();
+        if now > puts {
+            // No pass has seen the file that was put in.
+            world.write(FILE, "");
+        }
+        puts = now;
+    }
+    assert!(puts <= world.policy.actions_per_hour, "{puts} writes in ten minutes\n{}", world.story());
+    assert!(matches!(world.state(API), ComponentState::Held(_)), "{}\n{}", world.state(API), world.story());
+}
+
+#[test]
 fn n23_what_was_put_back_and_cannot_serve_yet_is_not_fought_over() {
     // etcd hangs in a way that is left to the kubelet: the API server that is put back waits for it, for as long as it takes.
     let deeds = |world: &World| {

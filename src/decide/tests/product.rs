@@ -83,7 +83,8 @@ fn inhibitors(now: jiff::Timestamp) -> Vec<Option<Inhibitor>> {
         Some(Inhibitor::Observe) => {
             Some(Some(Inhibitor::Paused { until: now + Duration::from_secs(3600), reason: String::new() }))
         }
-        Some(Inhibitor::Paused { .. }) => None,
+        Some(Inhibitor::Paused { .. }) => Some(Some(Inhibitor::NoAgent)),
+        Some(Inhibitor::NoAgent) => None,
     })
 }
 
@@ -335,7 +336,7 @@ fn inhibit(world: &mut World, memory: &mut Memory, inhibitor: Option<&Inhibitor>
     memory.pause = None;
     match inhibitor {
         // A look at the world is made without it: see `seen`.
-        None | Some(Inhibitor::ReadOnly { .. } | Inhibitor::NewerState { .. }) => {}
+        None | Some(Inhibitor::ReadOnly { .. } | Inhibitor::NewerState { .. } | Inhibitor::NoAgent) => {}
         Some(Inhibitor::Kubeadm { pid, command }) => {
             world.busy = vec![BusyProcess { pid: *pid, command: command.clone(), kind: BusyKind::Kubeadm }];
         }
@@ -393,6 +394,7 @@ fn grounds() -> Vec<Ground> {
             if let Some(Inhibitor::NewerState { files }) = &inhibitor {
                 seen.node.newer_state.clone_from(files);
             }
+            seen.node.no_agent = matches!(inhibitor, Some(Inhibitor::NoAgent));
             let found = Inhibitor::all(&seen.node, world.policy.mode, memory.pause.as_ref());
             assert_eq!(found, inhibitor.clone().into_iter().collect::<Vec<_>>(), "it is what it was to be");
             all.push(Ground { world, seen, memory, shows, inhibitor });

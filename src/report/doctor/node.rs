@@ -105,7 +105,8 @@ fn acting(examined: &Examined<'_>) -> Vec<Check> {
             Inhibitor::Kubeadm { .. }
             | Inhibitor::EtcdMaintenance { .. }
             | Inhibitor::Observe
-            | Inhibitor::Paused { .. } => CheckResult::Warning,
+            | Inhibitor::Paused { .. }
+            | Inhibitor::NoAgent => CheckResult::Warning,
         };
         Check::bad("acting", mark, format!("{inhibitor}: lastgood only observes"), inhibitor.next_step())
     };
