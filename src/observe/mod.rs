@@ -264,9 +264,15 @@ impl Observer {
 
     /// Looks once. Bounded: each source has some seconds, and they run concurrently.
     pub async fn observe(&mut self, memory: &Memory) -> Observation {
-        let at = now();
+        let mut at = now();
         let remembered = Arc::new(Remembered::of(memory));
-        let files = self.look_at_files(at, &remembered).await;
+        let mut files = self.look_at_files(at, &remembered).await;
+        // A process that was stopped in the middle of the look has read files of after the gap, at a time of before it:
+        // what went meanwhile would pass for a deletion that was watched (Q14).
+        if now().boot.saturating_sub(at.boot) > self.settings.agent_loop.longest_gap {
+            at = now();
+            files = self.look_at_files(at, &remembered).await;
+        }
         self.environment.watching = files.watching;
         let standing = standing(&files.manifests);
         self.remember(&standing, &files.inactive, &remembered);

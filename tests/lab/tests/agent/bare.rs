@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use lastgood_lab::manifests::Component;
@@ -16,9 +17,10 @@ use lastgood_lab::node::Node;
 use lastgood_lab::node::demo::QUICK;
 use lastgood_lab::pki::{self, Authority};
 use serde_json::Value;
+use tokio::time::{Instant, sleep};
 
 use crate::snapshots::{identity, listed, path};
-use crate::stage::Stage;
+use crate::stage::{SOON, Stage};
 
 /// What a person on that day has.
 const PAGE: &str = include_str!("../../../../packaging/man/lastgood-restore.7");
@@ -204,10 +206,19 @@ async fn is_it_again(stage: Stage, lost: &Lost) -> Result<()> {
         stage.steady_on(component, 1).await?;
     }
     stage.told("taken and verified").await?;
-    let newest = path(listed(node).await?.last().context("it took no snapshot")?);
-    let shown = node.lastgood(&["etcd", "snapshot", "show", &newest]).await?;
-    ensure!(shown.stdout.contains("/etc/kubernetes/pki/ca.key"), "{}{}", shown.stdout, shown.stderr);
-    ensure!(shown.stdout.contains("encrypted to age1"), "its next snapshots carry no keys: {}", shown.stdout);
+    // The newest may be one that is being taken: its bundle comes after it.
+    let began = Instant::now();
+    loop {
+        let newest = path(listed(node).await?.last().context("it took no snapshot")?);
+        let shown = node.lastgood(&["etcd", "snapshot", "show", &newest]).await?;
+        let carries = shown.stdout.contains("/etc/kubernetes/pki/ca.key") && shown.stdout.contains("encrypted to age1");
+        if carries {
+            break;
+        }
+        let said = format!("{}{}", shown.stdout, shown.stderr);
+        ensure!(began.elapsed() < SOON, "its next snapshots carry no keys: {said}");
+        sleep(Duration::from_millis(500)).await;
+    }
     ensure!(stage.deeds().is_empty(), "{:?}", stage.deeds());
     stage.the_same_after_a_restart().await
 }
