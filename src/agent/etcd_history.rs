@@ -17,6 +17,9 @@ const SHOW_EVERY: Duration = Duration::from_secs(10);
 /// further than that anyway.
 const SAVE_EVERY: Duration = Duration::from_secs(10 * 60);
 
+/// The same where the cluster has several members: what a recovery of a lost quorum compares their logs with.
+const SAVE_EVERY_OF_SEVERAL: Duration = Duration::from_secs(60);
+
 /// What is known, and what of it is written where.
 #[derive(Debug)]
 pub(super) struct EtcdHistoryWriter {
@@ -63,6 +66,11 @@ impl EtcdHistoryWriter {
         growth
     }
 
+    fn save_every(&self) -> Duration {
+        let several = self.known.latest().is_some_and(|world| world.members.len() > 1);
+        if several { SAVE_EVERY_OF_SEVERAL } else { SAVE_EVERY }
+    }
+
     /// Writes what is due; all of it where something is about to be changed, or the cluster is another one.
     pub(super) fn write(&mut self, guard: &Guard, now: Moment, pressing: bool) -> io::Result<()> {
         if self.known.worlds.is_empty() {
@@ -73,7 +81,7 @@ impl EtcdHistoryWriter {
             guard.show_known(&self.run, &self.known)?;
         }
         let pressing = pressing || self.known.moved_on_from(&self.saved.known);
-        if self.known != self.saved.known && (pressing || self.saved.is_due(now.boot, SAVE_EVERY)) {
+        if self.known != self.saved.known && (pressing || self.saved.is_due(now.boot, self.save_every())) {
             // Noted as written before it is: a disk that refuses is not asked at every pass.
             self.saved = Copy { known: self.known.clone(), at: Some(now.boot) };
             guard.save_known(&self.known)?;

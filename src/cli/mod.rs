@@ -12,6 +12,7 @@ mod diff;
 mod doctor;
 mod etcd;
 mod explain;
+mod gate;
 mod history;
 mod man;
 mod metrics;
@@ -246,6 +247,9 @@ pub enum Command {
         /// Shell
         shell: clap_complete::Shell,
     },
+    /// Keep etcd from starting where its data are missing; a unit runs it before the kubelet
+    #[command(hide = true, after_help = "EXAMPLES\n  lastgood gate")]
+    Gate,
     /// Put back manifests that an interrupted rollback left out; the unit runs it as ExecStopPost
     #[command(hide = true)]
     FillSlots,
@@ -339,6 +343,7 @@ impl Command {
             Self::Run => Needs::Service,
             // A mistake in the configuration keeps nobody from their data.
             Self::FillSlots
+            | Self::Gate
             | Self::RemovalNotice
             | Self::Etcd(EtcdCommand::Restore(_) | EtcdCommand::Snapshot(SnapshotCommand::Unpack(_))) => {
                 Needs::WhatIsRight
@@ -413,6 +418,7 @@ async fn command(command: Command, loaded: Loaded) -> Result<Exit, Failure> {
         Command::Metrics => metrics::metrics(settings).await,
         Command::Config(config) => config::config(&loaded, &config).await,
         Command::FillSlots => slots::fill(settings),
+        Command::Gate => gate::run(settings).await,
         Command::RemovalNotice => Ok(removal::notice(settings)),
         Command::Etcd(command) => etcd::etcd(settings, command).await,
         Command::Completions { .. } | Command::Man { .. } => without_settings(&command, None),
@@ -506,6 +512,9 @@ mod tests {
             "lastgood config migrate /etc/lastgood/config.d/a.toml --dry-run",
             "lastgood completions bash",
             "lastgood fill-slots",
+            "lastgood gate",
+            "lastgood etcd unbar --data-dir /var/lib/etcd --dry-run",
+            "lastgood etcd unbar -y",
             "lastgood removal-notice",
         ] {
             assert!(Cli::try_parse_from(line.split(' ')).is_ok(), "{line}");

@@ -8,6 +8,7 @@
 //!           origin.rs: whether a restore wrote the WAL     at_rest.rs: how far the data of a stopped etcd have come
 //!   DATA-DIR/member/snap/*.snap ──raft_snapshot.rs──▶ members     member_check.rs: whether those of the database are the same
 //!                                                         start_check.rs: whether an etcd can start over all three
+//!   bar.rs: keeps every etcd from starting over a data directory
 //!   a snapshot ──restore/──▶ a data directory
 //!   a snapshot, or a data directory built from one ──snapshot/──▶ its content; or where it is damaged
 //!                                                          │ encryption.rs: whether the API server can decrypt it
@@ -18,6 +19,7 @@
 
 pub mod at_rest;
 pub mod backend;
+pub mod bar;
 pub mod bbolt;
 pub mod encryption;
 pub mod key_value;

@@ -16,6 +16,7 @@ use std::io;
 use std::path::Path;
 
 use super::backend::{self, Backend};
+use super::bar;
 use super::bbolt;
 use super::raft_snapshot::{self, RaftSnapshot};
 use super::snapshot::reread;
@@ -48,6 +49,9 @@ struct Data {
 pub fn of(member: &Path, wal_dir: &Path) -> Option<StoreFault> {
     let snap = member.join("snap");
     let path = snap.join("db");
+    if let Some(why) = bar::reason(member) {
+        return Some(StoreFault { kind: FaultKind::Barred { why }, path, database: Database::Missing, others: 0 });
+    }
     let segments = wal::segments(wal_dir).unwrap_or_default();
     let bytes: u64 = segments.iter().filter_map(|segment| fs::metadata(segment).ok()).map(|meta| meta.len()).sum();
     if bytes > MAX_WAL || snap.join(BARRED).exists() {
@@ -182,6 +186,7 @@ mod tests {
             FaultKind::WalBehind { .. } => "behind",
             FaultKind::DatabaseDamaged => "database",
             FaultKind::DatabaseMissing => "missing",
+            FaultKind::Barred { .. } => "barred",
         })
     }
 

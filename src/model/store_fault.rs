@@ -48,6 +48,8 @@ pub enum FaultKind {
     DatabaseDamaged,
     /// The database is not there.
     DatabaseMissing,
+    /// lastgood keeps every etcd from starting over it.
+    Barred { why: String },
 }
 
 /// What can be read of the database.
@@ -85,6 +87,10 @@ impl StoreFault {
 
     /// The ways out, the one that loses the least first. `latest`: revision and time of the newest verified snapshot.
     pub fn ways(&self, latest: Option<(i64, Timestamp)>) -> Vec<String> {
+        if let FaultKind::Barred { .. } = self.kind {
+            let undo = "`lastgood etcd unbar`, when the disk is mounted, the data are restored, or etcd may start without them";
+            return vec![undo.to_owned()];
+        }
         let mut ways = Vec::new();
         if self.others > 0 {
             let dir = self.member_dir();
@@ -144,6 +150,7 @@ impl fmt::Display for StoreFault {
                  starts over them accepts every write up to entry {applied} and skips it"
             )?,
             FaultKind::DatabaseDamaged => f.write_str("etcd cannot open its database")?,
+            FaultKind::Barred { why } => write!(f, "lastgood bars etcd from {}: {why}", self.member_dir())?,
             FaultKind::DatabaseMissing => write!(f, "{} is missing, and the WAL is there", self.path.display())?,
         }
         match &self.database {

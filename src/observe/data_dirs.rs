@@ -14,7 +14,7 @@ use super::file::{self, Stamp};
 use super::file_cache::Kept;
 use super::mounts::Mounts;
 use crate::etcd::raft_snapshot::{self, RaftSnapshot};
-use crate::etcd::{at_rest, member_check, origin, start_check, versions, wal};
+use crate::etcd::{at_rest, bar, member_check, origin, start_check, versions, wal};
 use crate::model::DataVersion;
 use crate::model::etcd_data::{AtRest, DataDir, LockState, WalOrigin};
 use crate::model::member_conflict::MemberConflict;
@@ -114,6 +114,7 @@ impl Known {
         let database = snap.join("db");
         let is_free = lock == LockState::Free || (snap.is_dir() && !database.exists());
         let segments = match wal::segments(&wal_dir) {
+            _ if is_free && bar::reason(&member).is_some() => return start_check::of(&member, &wal_dir),
             Ok(segments) if is_free => segments,
             // One is missing between two others.
             Err(wal::Fault::Corrupt { .. }) if is_free => Vec::new(),

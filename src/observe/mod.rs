@@ -71,6 +71,7 @@ use self::kubelet_log::KubeletLogs;
 use self::kubelet_probes::KubeletProbes;
 use self::leases::Leases;
 use self::machine::{Looked, Proc, environment_now};
+use self::mounts::Mounts;
 use self::node::Signs;
 pub use self::on_node::{encryption, role_manifest};
 pub use self::places::{DirAccess, Directories, places};
@@ -91,12 +92,13 @@ use crate::model::addresses::Addresses;
 use crate::model::certificate_use::{CertificateFinding, KubeletCertificate, OlderInUse};
 use crate::model::component::HostService;
 use crate::model::environment::{Certificate, User};
+use crate::model::etcd_data::Mount;
 use crate::model::etcd_history::EtcdHistory;
 use crate::model::kubelet_probe::LivenessLimit;
 use crate::model::manifest::DataIdentity;
 
 use crate::model::memory::{Machine, Record};
-use crate::model::observation::{self, Directory, KubeletProcess, ManifestFile, Node, Renamed};
+use crate::model::observation::{self, BusyProcess, Directory, KubeletProcess, ManifestFile, Node, Renamed};
 use crate::model::reading::{Question, SymptomKind};
 use crate::model::sandbox_setup::{CriDisabled, ResolvConf, SandboxSetup};
 use crate::model::{
@@ -585,6 +587,16 @@ pub fn find(settings: &Settings) -> (Machine, Environment) {
     let environment = environment::find(settings, &mut Flags::default());
     let node_name = environment.node_name.value.clone();
     (Machine { machine_id: machine_id(), node_name }, environment)
+}
+
+/// The programs that are at work on this node now.
+pub fn busy() -> Vec<BusyProcess> {
+    node::busy(&crate::sys::proc::processes())
+}
+
+/// The mount that holds a directory, or would hold it once it is made.
+pub fn mount_of(dir: &Path) -> Option<Mount> {
+    Mounts::read().of(dir)
 }
 
 /// `/etc/machine-id`; nothing where there is none.

@@ -2,6 +2,7 @@
 //!
 //! - the service, which is `lastgood run`;
 //! - a request, followed until it is carried out, by the agent or in this process;
+//! - the gate before the kubelet;
 //! - a restore of etcd, with the manifests of etcd and kube-apiserver out of the way.
 //!
 //! ```text
@@ -13,6 +14,7 @@ pub(crate) mod backend;
 pub(crate) mod etcd;
 pub mod failure;
 pub(crate) mod follow;
+pub(crate) mod gate;
 pub(crate) mod offline;
 pub(crate) mod progress;
 pub(crate) mod service;

@@ -134,7 +134,8 @@ impl Planned {
             });
         }
         if self.effects.is_empty() {
-            self.effects.push("lastgood is not paused and nothing is held; it counts its actions from zero again".to_owned());
+            self.effects
+                .push("lastgood is not paused and nothing is held; it counts its actions from zero again".to_owned());
         }
     }
 

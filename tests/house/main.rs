@@ -146,10 +146,10 @@ fn what_the_package_installs_is_in_the_tree_or_generated() {
     for kept in deb["conf-files"].as_array().expect("a list").iter().filter_map(toml::Value::as_str) {
         assert!(places.contains(&kept.trim_start_matches('/')), "{kept} is a conffile that nothing installs");
     }
-    let unit = read("systemd/lastgood.service");
-    for program in unit.lines().filter_map(|line| line.strip_prefix("Exec")).filter_map(|line| line.split_once('=')) {
-        let program = program.1.split_whitespace().next().unwrap_or_default();
-        assert!(places.contains(&program.trim_start_matches('/')), "the unit runs {program}, which nothing installs");
+    let units = [read("systemd/lastgood.service"), read("systemd/lastgood-gate.service")].concat();
+    for program in units.lines().filter_map(|line| line.strip_prefix("Exec")).filter_map(|line| line.split_once('=')) {
+        let program = program.1.split_whitespace().next().unwrap_or_default().trim_start_matches('-');
+        assert!(places.contains(&program.trim_start_matches('/')), "a unit runs {program}, which nothing installs");
     }
 }
 

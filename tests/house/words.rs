@@ -24,12 +24,13 @@ const ITEMS: [&str; 6] = ["enum", "fn", "impl", "struct", "trait", "type"];
 /// What clap derives from: the doc comments of such an item are its help text.
 const CLAP: [&str; 4] = ["Args", "Parser", "Subcommand", "ValueEnum"];
 
-const DOCUMENTS: [&str; 5] = [
+const DOCUMENTS: [&str; 6] = [
     "README.md",
     "packaging/CHANGELOG.md",
     "packaging/config.toml",
     "packaging/lastgood.catalog",
     "systemd/lastgood.service",
+    "systemd/lastgood-gate.service",
 ];
 
 /// Where the man pages are that are written by hand; the others are made from the help texts and the configuration keys.

@@ -13,6 +13,7 @@ mod snapshot;
 mod status;
 #[cfg(test)]
 mod tests;
+mod unbar;
 mod unpack;
 
 use clap::Subcommand;
@@ -21,6 +22,7 @@ pub use maintenance::{CompactArgs, DefragArgs};
 pub use restore::RestoreArgs;
 pub use sizing::SizingArgs;
 pub use snapshot::SnapshotCommand;
+use unbar::UnbarArgs;
 
 use super::{ConfirmArgs, Exit, Failure};
 use crate::config::Settings;
@@ -69,6 +71,11 @@ pub enum EtcdCommand {
     /// Refused while a database is at its quota, and always for CORRUPT.
     #[command(after_help = "EXAMPLES\n  lastgood etcd disarm --dry-run\n  lastgood etcd disarm")]
     Disarm(ConfirmArgs),
+    /// Let etcd start over its data directory again, after lastgood barred it; prints the plan and asks first
+    ///
+    /// A barred directory has a text in the place of its database, which says why. The data, if there were any, come back.
+    #[command(after_help = "EXAMPLES\n  lastgood etcd unbar --dry-run\n  lastgood etcd unbar --data-dir /var/lib/etcd")]
+    Unbar(UnbarArgs),
     /// Restore etcd's data directory from a snapshot; prints the plan and asks first; the old data are kept
     #[command(
         after_help = "EXAMPLES\n  lastgood etcd restore --from latest --dry-run\n  lastgood etcd restore --from /backup/etcd.db\n  lastgood etcd restore --from s3://backups/etcd"
@@ -86,6 +93,7 @@ pub(super) fn offline(command: &EtcdCommand) -> Result<Exit, Failure> {
         | EtcdCommand::Compact(_)
         | EtcdCommand::Defrag(_)
         | EtcdCommand::Disarm(_)
+        | EtcdCommand::Unbar(_)
         | EtcdCommand::Restore(_) => Err(Failure::failed("this command needs the configuration".to_owned())),
     }
 }
@@ -100,6 +108,7 @@ pub(super) async fn etcd(settings: &Settings, command: EtcdCommand) -> Result<Ex
         EtcdCommand::Compact(args) => maintenance::compact(settings, args).await,
         EtcdCommand::Defrag(args) => maintenance::defrag(settings, args).await,
         EtcdCommand::Disarm(care) => maintenance::disarm(settings, care).await,
+        EtcdCommand::Unbar(args) => unbar::unbar(settings, args),
         EtcdCommand::Restore(mut args) => {
             // What is fetched is here as long as it is being restored.
             let fetched = match remote::Where::of(args.from())? {

@@ -8,7 +8,7 @@ use super::member::program;
 use crate::etcd::member_check;
 use crate::model::member_conflict::{ConflictKind, MemberConflict};
 
-struct Killed(Child);
+pub(super) struct Killed(pub(super) Child);
 
 impl Drop for Killed {
     fn drop(&mut self) {
@@ -17,7 +17,7 @@ impl Drop for Killed {
     }
 }
 
-fn start(series: &str, dir: &Path, at: usize, ports: &[(u16, u16)], state: &str) -> Killed {
+pub(super) fn start(series: &str, dir: &Path, at: usize, ports: &[(u16, u16)], state: &str) -> Killed {
     let url = |port: u16| format!("http://127.0.0.1:{port}");
     let (client, peer) = ports[at];
     let cluster: Vec<String> =
@@ -34,8 +34,14 @@ fn start(series: &str, dir: &Path, at: usize, ports: &[(u16, u16)], state: &str)
     Killed(child)
 }
 
+/// Of so many members: client and peer ports.
+pub(super) fn free_ports(members: usize) -> Vec<(u16, u16)> {
+    let free = || std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    (0..members).map(|_| (free(), free())).collect()
+}
+
 /// Asks again until it succeeds.
-fn ctl(series: &str, port: u16, args: &[&str]) -> String {
+pub(super) fn ctl(series: &str, port: u16, args: &[&str]) -> String {
     let until = Instant::now() + Duration::from_secs(60);
     loop {
         let mut command = Command::new(program(series, "etcdctl"));
@@ -51,8 +57,7 @@ fn ctl(series: &str, port: u16, args: &[&str]) -> String {
 /// Two learners join a member, and are promoted.
 fn promoted(series: &str) -> Vec<MemberConflict> {
     let dir = tempfile::tempdir().unwrap();
-    let free = || std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let ports: Vec<(u16, u16)> = (0..3).map(|_| (free(), free())).collect();
+    let ports = free_ports(3);
     let port = ports[0].0;
     let mut members = vec![start(series, dir.path(), 0, &ports, "new")];
     for at in 1..3 {

@@ -1,5 +1,6 @@
 //! The etcd room, with files that real etcds wrote and with malicious files.
 
+mod bar;
 mod built;
 mod hostile;
 mod learners;

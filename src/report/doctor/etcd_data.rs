@@ -1,7 +1,8 @@
-//! What is wrong with etcd's data themselves: an etcd cannot start over them, or one of the next minor version could not.
+//! What is wrong with etcd's data: an etcd cannot start over them, one of the next minor version could not, or one would
+//! found a cluster if they went missing.
 
 use super::{Check, CheckResult, Examined};
-use crate::model::member_conflict;
+use crate::model::{Manifest, Role, member_conflict};
 
 pub(super) fn checks(examined: &Examined<'_>) -> Vec<Check> {
     let node = &examined.seen.node;
@@ -18,5 +19,26 @@ pub(super) fn checks(examined: &Examined<'_>) -> Vec<Check> {
         let sentence = member_conflict::sentence(&named)?;
         Some(Check::bad(subject, CheckResult::Warning, sentence, member_conflict::NEXT))
     });
-    faults.chain(conflicts).collect()
+    faults.chain(conflicts).chain(founders(examined)).collect()
+}
+
+/// A manifest of one of several members by which etcd founds a cluster over an empty directory. kubeadm's manifest of the
+/// first master founds one with the IDs of the old one.
+fn founders(examined: &Examined<'_>) -> Vec<Check> {
+    let deployed = examined.seen.manifests.files().filter_map(|file| Some((&file.name, file.content.as_ref().ok()?)));
+    let of_etcd = deployed.filter(|(_, manifest)| manifest.role == Role::Etcd);
+    let check = |(file, manifest): (&String, &Manifest)| {
+        let members = examined.seen.etcd.get(&manifest.id)?.members.as_ref()?.len();
+        let joins_only = manifest.flag("initial-cluster-state").is_some_and(|state| state == "existing");
+        (members > 1 && !joins_only).then(|| {
+            let detail = format!(
+                "etcd is one of {members} members, and its manifest lets it found a second cluster if its data directory is \
+                 empty or not mounted"
+            );
+            let next = "add --initial-cluster-state=existing to its command, one master after the other; for kubeadm's \
+                        upgrades also to etcd.local.extraArgs of the ClusterConfiguration";
+            Check::bad(format!("{file} of several members"), CheckResult::Warning, detail, next)
+        })
+    };
+    of_etcd.filter_map(check).collect()
 }

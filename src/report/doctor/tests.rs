@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write as _;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::testing::{
@@ -17,12 +18,13 @@ use crate::model::format::NewerFile;
 use crate::model::kubelet_probe::{AnswersUs, FailingProbe};
 use crate::model::member_conflict::{ConflictKind, MemberConflict};
 use crate::model::memory::{Pause, Pin};
-use crate::model::observation::{BusyKind, BusyProcess, Directory, ImagePresence};
+use crate::model::observation::{BusyKind, BusyProcess, Directory, ImagePresence, ManifestFile};
 use crate::model::policy::Mode;
 use crate::model::reading::{Symptom, SymptomKind};
 use crate::model::sandbox_setup::{CgroupDriver, ResolvConf, SandboxSetup};
 use crate::model::store_fault::{Database, FaultKind, StoreFault};
 use crate::model::{ComponentState, Reading, Trust};
+use crate::report::etcd::tests::three;
 use crate::report::{Format, Process, golden};
 
 #[test]
@@ -90,6 +92,19 @@ const NODE: &[Row] = &[
             s.seen.node.member_conflicts = [("/var/lib/etcd".into(), conflicts)].into();
         },
         "etcd members in /var/lib/etcd",
+        CheckResult::Warning,
+    ),
+    (
+        "one of three etcd members whose manifest founds a cluster",
+        |s| {
+            let text = "--- {apiVersion: v1, kind: Pod, metadata: {name: etcd, namespace: kube-system}, \
+                        spec: {containers: [{name: etcd, image: 'etcd:v1', command: [etcd]}]}}";
+            let Directory::Present { files, .. } = &mut s.seen.manifests else { panic!("no directory") };
+            let file = Arc::new(ManifestFile { name: "etcd.yaml".to_owned(), ..(*file(text)).clone() });
+            files.insert("etcd.yaml".to_owned(), file);
+            s.seen.etcd = [("kube-system/etcd".parse().unwrap(), three())].into();
+        },
+        "etcd.yaml of several members",
         CheckResult::Warning,
     ),
     ("no certificate", |s| s.seen.node.certificates.clear(), "certificates", CheckResult::CannotTell),
