@@ -436,6 +436,7 @@
 //! A fault comes and goes: actions are bounded, then the component is held.
 //! * `n23_a_kubelet_that_hangs_again_and_again_and_an_etcd_that_is_cut_off`
 //! * `n23_a_manifest_that_flaps_is_held_after_a_few_actions_until_a_person_resumes`
+//! * `n23_a_file_that_is_emptied_again_before_the_next_pass_meets_the_same_limit`
 //! * `n23_hangs_that_come_and_go_meet_bounded_restarts_and_then_a_person`
 //! * `n23_manifests_that_break_and_go_over_and_over_meet_bounded_writes_and_then_a_person`
 //! * `n23_never_9_a_flapping_fault_meets_bounded_actions_and_then_a_hold_over_restarts_too`

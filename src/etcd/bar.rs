@@ -1,4 +1,4 @@
-//! A barred data directory: no etcd starts over it, whoever starts one (the kubelet at boot, fill-slots, kubeadm, GitOps).
+//! A barred data directory: no etcd starts over it, whichever program starts one (the kubelet at boot, fill-slots, kubeadm, GitOps).
 //!
 //! ```text
 //!   DATA_DIR/member            what an etcd would open: snap/db is a text that says why, and how to undo it
@@ -11,8 +11,8 @@
 //! bbolt takes no file below the size of two pages, and every etcd (3.4 to 3.6) opens the database before it touches a WAL
 //! or founds a cluster. The bar is in the data and not in an empty slot: a manifest can be written by many programs.
 //!
-//! One rename changes the state, so a crash leaves either one. A `member.barred` that holds the text beside data is left by
-//! a crash, and is removed.
+//! One rename changes the state, so a crash leaves either one. A `member.barred` that holds the text while `member` holds
+//! data is left by a crash, and is removed.
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
