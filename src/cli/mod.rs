@@ -38,7 +38,7 @@ use crate::report::Format;
 
 /// Keeps the last known-good state of a Kubernetes control plane on the node itself, and puts it back.
 #[derive(Debug, Parser)]
-#[command(name = "lastgood", version, about, after_help = failure::help(), max_term_width = 100)]
+#[command(name = "lastgood", version, about, after_help = after_help(), max_term_width = 100)]
 pub struct Cli {
     /// Configuration file; fragments are read from config.d/ next to it [default: /etc/lastgood/config.toml]
     #[arg(long, global = true, value_name = "FILE")]
@@ -49,6 +49,18 @@ pub struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
+}
+
+/// What nobody finds in the list of commands.
+fn after_help() -> String {
+    format!(
+        "Examples:\n  lastgood status                          is the control plane up, and what should I do\n  \
+         lastgood explain kube-apiserver          why is it not healthy\n  \
+         lastgood rollback kube-apiserver         deploy its last known-good version\n  \
+         lastgood etcd restore --from latest      restore etcd from the newest snapshot\n\n{}\n\n{}",
+        man::pages(),
+        failure::help()
+    )
 }
 
 /// The commands.
@@ -82,9 +94,11 @@ pub enum Command {
         output: Format,
     },
     /// Explain why lastgood acts or does not: evidence, cause and next step
-    #[command(after_help = "EXAMPLES\n  lastgood explain kube-apiserver\n  lastgood explain -o json")]
+    #[command(
+        after_help = "EXAMPLES\n  lastgood explain kube-apiserver\n  lastgood explain kubelet\n  lastgood explain -o json"
+    )]
     Explain {
-        /// Component, for example kube-apiserver [default: all]
+        /// Component, for example kube-apiserver, kubelet or runtime [default: all]
         component: Option<ComponentId>,
         /// Output format
         #[arg(short, long, value_enum, default_value_t)]
@@ -215,7 +229,11 @@ pub enum Command {
         output: Format,
     },
     /// Check a manifest before it is deployed: whether the kubelet accepts it, and whether its pod can start on this node;
-    /// exit code 5 when not
+    /// exit code 5 when not. It does not know the flags of the programs
+    ///
+    /// Checked are the kubelet's decoder and validation, the image, the ports, the volumes, the files that flags name, and
+    /// certificates. Not checked is whether the program in the container knows a flag or takes a value: only the program
+    /// itself finds that, when it starts, and lastgood then rolls the manifest back.
     #[command(
         after_help = "EXAMPLES\n  lastgood check /root/kube-apiserver.yaml\n  sed 's/:3.5.16/:3.5.17/' /etc/kubernetes/manifests/etcd.yaml | lastgood check -\n  lastgood check -o json *.yaml"
     )]

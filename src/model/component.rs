@@ -55,6 +55,15 @@ impl ComponentId {
         }
     }
 
+    /// The service of the host that somebody means who gives its name alone; no pod of that name may be there.
+    pub fn service(&self) -> Option<HostService> {
+        match self {
+            Self::Pod { namespace, name } if namespace == SYSTEM_NAMESPACE => HostService::called(name),
+            Self::Pod { .. } => None,
+            Self::Service(service) => Some(*service),
+        }
+    }
+
     /// `namespace_name`: a file name no two components share, since neither part may hold an underscore.
     pub fn slug(&self) -> String {
         format!("{}_{}", self.namespace().unwrap_or_default(), self.name())
@@ -140,6 +149,23 @@ impl HostService {
         match self {
             Self::Kubelet => "kubelet",
             Self::ContainerRuntime => "runtime",
+        }
+    }
+
+    /// The service that goes by this name: by its own, or by that of its program.
+    fn called(name: &str) -> Option<Self> {
+        match name {
+            "kubelet" => Some(Self::Kubelet),
+            "runtime" | "containerd" | "crio" => Some(Self::ContainerRuntime),
+            _ => None,
+        }
+    }
+
+    /// The command that shows its state.
+    pub fn look(self) -> &'static str {
+        match self {
+            Self::Kubelet => "`systemctl status kubelet`",
+            Self::ContainerRuntime => "`systemctl status containerd` (or crio)",
         }
     }
 }
