@@ -226,7 +226,8 @@ mod tests {
 
     #[test]
     fn help_names_every_page() {
-        let generated = Page::value_variants().iter().filter_map(|page| Some(page.to_possible_value()?.get_name().to_owned()));
+        let generated =
+            Page::value_variants().iter().filter_map(|page| Some(page.to_possible_value()?.get_name().to_owned()));
         let written = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging/man");
         let written = std::fs::read_dir(written).into_iter().flatten().flatten();
         let files: Vec<String> =

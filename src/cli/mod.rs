@@ -376,6 +376,10 @@ pub fn dispatch(cli: Cli) -> Result<Exit, Failure> {
         Needs::Settings | Needs::Service => crate::config::load(cli.config.as_deref(), KEYS).map_err(Failure::from)?,
         Needs::WhatIsRight => {
             let (loaded, mistakes) = crate::config::load_leniently(cli.config.as_deref(), KEYS);
+            // Without root these commands come to nothing, and would say a wrong reason.
+            if mistakes.are_denied() && !nix::unistd::geteuid().is_root() {
+                return Err(mistakes.into());
+            }
             if !mistakes.0.is_empty() {
                 crate::journal::complain(&mistakes.to_string());
             }

@@ -241,6 +241,24 @@ mod tests {
     }
 
     #[test]
+    fn a_service_of_the_host_is_meant_by_its_name_alone() {
+        for (name, service) in [
+            ("kubelet", Some(HostService::Kubelet)),
+            ("host:kubelet", Some(HostService::Kubelet)),
+            ("runtime", Some(HostService::ContainerRuntime)),
+            ("containerd", Some(HostService::ContainerRuntime)),
+            ("crio", Some(HostService::ContainerRuntime)),
+            ("edge/kubelet", None),
+            ("etcd", None),
+        ] {
+            assert_eq!(name.parse::<ComponentId>().unwrap().service(), service, "{name}");
+        }
+        for service in HostService::ALL {
+            assert_eq!(ComponentId::system(service.name()).service(), Some(service));
+        }
+    }
+
+    #[test]
     fn a_name_that_could_leave_its_directory_is_refused() {
         for bad in ["", "../etc", "a/b/c", "a//b", "/etcd", "etcd/", "Etcd", "a_b", "-a", "a.", "a\0b"] {
             assert!(bad.parse::<ComponentId>().is_err(), "{bad:?} was taken");

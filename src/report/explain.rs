@@ -109,3 +109,44 @@ impl Explanation {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::input::Process;
+    use crate::report::testing::{Scene, id};
+
+    #[test]
+    fn what_is_asked_for_is_explained_and_a_service_by_its_name_alone() {
+        let mut scene = Scene::new();
+        let asked = |scene: &Scene, asked: &str| {
+            let explained = Explanation::of(scene.material(), Some(&asked.parse().unwrap()), |_| Vec::new());
+            explained.map(|explained| explained.iter().map(|one| one.component.to_string()).collect::<Vec<_>>())
+        };
+        for (name, expected) in [
+            ("etcd", "etcd"),
+            ("kubelet", "host:kubelet"),
+            ("host:kubelet", "host:kubelet"),
+            ("runtime", "host:runtime"),
+            ("containerd", "host:runtime"),
+        ] {
+            assert_eq!(asked(&scene, name), Ok(vec![expected.to_owned()]), "{name}");
+        }
+        let refused = asked(&scene, "kube-vip").unwrap_err();
+        let Refusal::NoSuchComponent { known, .. } = &refused else { panic!("{refused}") };
+        assert!(known.contains("etcd") && known.contains("host:kubelet"), "{known}");
+        scene.add("kubelet", crate::model::Role::Other);
+        assert_eq!(asked(&scene, "kubelet"), Ok(vec!["kubelet".to_owned()]), "a pod of that name comes first");
+    }
+
+    #[test]
+    fn everything_is_explained_and_the_services_by_an_agent_alone() {
+        let mut scene = Scene::new();
+        let all = |scene: &Scene| Explanation::of(scene.material(), None, |_| Vec::new()).unwrap();
+        let components = scene.memory.components.len();
+        assert_eq!(all(&scene).len(), components + HostService::ALL.len());
+        scene.agent.process = Process::Stopped;
+        assert_eq!(all(&scene).len(), components);
+        assert!(all(&scene).iter().any(|one| one.component == id("etcd")));
+    }
+}

@@ -172,8 +172,7 @@ fn no_restart(material: ReportInput<'_>) -> Option<(String, String)> {
             "`systemctl status kubelet lastgood`".to_owned(),
         ));
     };
-    let services =
-        [(&judgement.runtime, HostService::ContainerRuntime), (&judgement.kubelet, HostService::Kubelet)];
+    let services = [(&judgement.runtime, HostService::ContainerRuntime), (&judgement.kubelet, HostService::Kubelet)];
     services.into_iter().find_map(|(service, name)| {
         if let Some(crash_loop) = &service.crash_loop {
             return Some((format!("{name} does not run: {crash_loop}"), crash_loop.next_step.clone()));

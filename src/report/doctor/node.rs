@@ -100,7 +100,8 @@ fn acting(examined: &Examined<'_>) -> Vec<Check> {
     let inhibitors = Inhibitor::all(&seen.node, policy.mode, pause);
     let runs = matches!(examined.agent, Ok(Process::Running { .. }));
     if inhibitors.is_empty() {
-        let detail = if runs { "nothing keeps lastgood from acting" } else { "nothing else keeps lastgood from acting" };
+        let detail =
+            if runs { "nothing keeps lastgood from acting" } else { "nothing else keeps lastgood from acting" };
         return vec![Check::ok("acting", detail)];
     }
     let observes = if runs { "lastgood only observes" } else { "an agent only observes" };

@@ -39,12 +39,17 @@ fn evidence(material: ReportInput<'_>) -> Vec<String> {
         Process::Running { .. } => "no manifest in the manifest directory declares it",
         Process::Stopped => "the agent does not run, so the manifest directory was not read",
     };
-    vec![manifest.to_owned(), "lastgood has no record of it: the agent of this node has never seen its manifest".to_owned()]
+    vec![
+        manifest.to_owned(),
+        "lastgood has no record of it: the agent of this node has never seen its manifest".to_owned(),
+    ]
 }
 
 fn next(id: &ComponentId, role: Role) -> String {
     let elsewhere = match role {
-        Role::Etcd => "nothing if an external etcd serves this cluster (`lastgood explain kube-apiserver` shows its health)",
+        Role::Etcd => {
+            "nothing if an external etcd serves this cluster (`lastgood explain kube-apiserver` shows its health)"
+        }
         _ => "nothing if it does not run on this node",
     };
     format!(

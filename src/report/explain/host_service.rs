@@ -43,7 +43,8 @@ fn evidence(material: ReportInput<'_>, service: HostService, state: Option<&Serv
     }
     let (restarts, limit, _) = restarts(material.memory, material.policy, service);
     if restarts > 0 {
-        evidence.push(format!("lastgood restarted it {restarts} times within the last hour, of {limit} that are allowed"));
+        evidence
+            .push(format!("lastgood restarted it {restarts} times within the last hour, of {limit} that are allowed"));
     }
     evidence
 }
@@ -98,10 +99,9 @@ fn notices(memory: &Memory, service: HostService) -> Vec<String> {
     let concerns = |about: &NodeNotice| match about {
         NodeNotice::Service(of) | NodeNotice::ServiceLeft(of) => *of == service,
         NodeNotice::CgroupDrivers => true,
-        NodeNotice::NodeName
-        | NodeNotice::StaticPodPath
-        | NodeNotice::ResolvConf
-        | NodeNotice::KubeletCertificate => service == HostService::Kubelet,
+        NodeNotice::NodeName | NodeNotice::StaticPodPath | NodeNotice::ResolvConf | NodeNotice::KubeletCertificate => {
+            service == HostService::Kubelet
+        }
         _ => false,
     };
     memory.notices.iter().filter(|(about, _)| concerns(about)).map(|(_, text)| text.clone()).collect()
@@ -144,7 +144,13 @@ mod tests {
             ("unknown", Verdict::Unknown, |_| {}, false, "no action"),
             ("down", Verdict::Down, |_| {}, false, "the operator must act"),
             ("stalled", Verdict::Stalled, |_| {}, true, "lastgood runs"),
-            ("stalled while kubeadm works", Verdict::Stalled, |s| s.inhibitors.push(kubeadm()), true, "nothing: kubeadm"),
+            (
+                "stalled while kubeadm works",
+                Verdict::Stalled,
+                |s| s.inhibitors.push(kubeadm()),
+                true,
+                "nothing: kubeadm",
+            ),
             ("unhealthy", Verdict::Failing, |_| {}, true, "lastgood runs"),
         ];
         for (situation, verdict, change, restarts, begins) in rows {
@@ -171,9 +177,10 @@ mod tests {
             NodeNotice::Clock,
         ];
         scene.memory.notices = about.iter().map(|about| (about.clone(), about.to_string())).collect();
-        for (service, expected) in
-            [(KUBELET, ["resolv-conf", "cgroup-drivers"]), (HostService::ContainerRuntime, ["runtime", "cgroup-drivers"])]
-        {
+        for (service, expected) in [
+            (KUBELET, ["resolv-conf", "cgroup-drivers"]),
+            (HostService::ContainerRuntime, ["runtime", "cgroup-drivers"]),
+        ] {
             let mut shown = Explanation::new(scene.material(), &service.into(), Vec::new()).unwrap().notices;
             shown.sort_by_key(|text| expected.iter().position(|one| one == text));
             assert_eq!(shown, expected);
