@@ -85,8 +85,7 @@ fn agent(examined: &Examined<'_>) -> Check {
     match examined.agent {
         Ok(Process::Running { pid, .. }) => Check::ok("agent", format!("it runs (pid {pid})")),
         Ok(Process::Stopped) => {
-            let detail = "it does not run, so lastgood does nothing by itself; `lastgood rollback` and `lastgood etcd \
-                          restore` work without it";
+            let detail = "it does not run: nothing is rolled back by itself; `lastgood rollback` works without it";
             Check::bad("agent", CheckResult::Warning, detail, start)
         }
         Err(why) => Check::bad("agent", CheckResult::Failed, why, "`journalctl -u lastgood` shows what it does"),
