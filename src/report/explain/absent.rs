@@ -53,8 +53,8 @@ fn next(id: &ComponentId, role: Role) -> String {
         _ => "nothing if it does not run on this node",
     };
     format!(
-        "{elsewhere}. Otherwise the operator must act: put the manifest of {id} into the manifest directory; `lastgood etcd \
-         snapshot list` shows the snapshots whose bundles have manifests, and lastgood-restore(7), A BARE MACHINE, the steps"
+        "{elsewhere}. Otherwise the operator must act: put the manifest of {id} into the manifest directory, from \
+         inactive-manifests or from the bundle of a snapshot; lastgood-restore(7), A BARE MACHINE, has the steps"
     )
 }
 
