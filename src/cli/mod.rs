@@ -218,7 +218,7 @@ pub enum Command {
     /// Check the certificates of this node
     #[command(subcommand)]
     Certs(CertsCommand),
-    /// etcd: state of the member, fitness of its disk, snapshots, restore
+    /// etcd: state of the member, fitness of its disk, snapshots, restore, and the way out of NOSPACE
     #[command(subcommand)]
     Etcd(EtcdCommand),
     /// Check whether a recovery would succeed now: images, stored generations, disks, runtime, kubelet; exit code 5 when not
