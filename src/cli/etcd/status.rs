@@ -90,7 +90,8 @@ impl Look {
         if let Ok(mut backend @ Backend::Running(_)) = Backend::open(settings).await {
             match backend.explain(Some(id)).await {
                 Ok(said) => {
-                    if let Some(said) = said.into_iter().next() {
+                    // Of a manifest that it has not read yet, the agent knows nothing.
+                    if let Some(said) = said.into_iter().next().filter(|said| said.since.is_some()) {
                         return Ok(said.into());
                     }
                 }
