@@ -37,7 +37,7 @@ pub(super) async fn check_files(settings: &Settings, names: &[PathBuf], output: 
 
 fn read(name: &Path) -> Result<Vec<u8>, Failure> {
     if name.as_os_str() != STDIN {
-        return files::read_bounded(name, MAX_BYTES).map_err(|error| Failure::failed(error.to_string()));
+        return Ok(files::read_bounded(name, MAX_BYTES)?);
     }
     let mut bytes = Vec::new();
     let read = std::io::stdin().lock().take(MAX_BYTES + 1).read_to_end(&mut bytes);

@@ -16,7 +16,7 @@ pub(super) fn history(
     let memory = offline.memory()?;
     let mut items = Vec::new();
     for id in offline.components(component.as_ref())? {
-        items.push(History::new(&memory, &id, offline.events(Some(&id), number)?));
+        items.push(History::new(&memory, &id, offline.events(Some(&id), number)));
     }
     let text = |histories: &List<History>| {
         let texts: Vec<String> = histories.items.iter().map(History::text).collect();

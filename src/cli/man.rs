@@ -14,6 +14,21 @@ use crate::report::API_VERSION;
 /// Where the package puts them.
 const SCHEMAS: &str = "/usr/share/lastgood/schemas";
 
+/// The pages, with what each is for.
+const PAGES: [(&str, &str); 5] = [
+    ("lastgood(8)", "all commands and options"),
+    ("lastgood-behavior(7)", "what lastgood does by itself, for each symptom"),
+    ("lastgood-restore(7)", "restore etcd: one member, all members, a bare machine"),
+    ("lastgood-backup(7)", "snapshots, bundles, object storage"),
+    ("lastgood.toml(5)", "the configuration keys"),
+];
+
+/// The pages, for --help.
+pub(super) fn pages() -> String {
+    let lines: Vec<String> = PAGES.iter().map(|(page, purpose)| format!("  {page:<22}{purpose}")).collect();
+    format!("Manual pages:\n{}", lines.join("\n"))
+}
+
 /// A page that is generated.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Page {
@@ -59,7 +74,7 @@ fn commands(command: &Command, version: &str) -> String {
     ] {
         let _ = write!(out, ".TP\n.I {}\n{}\n", text(path), text(what));
     }
-    see_also(&mut out, "lastgood.toml(5), lastgood-behavior(7), lastgood-backup(7), lastgood-restore(7)");
+    see_also(&mut out, "lastgood(8)");
     out
 }
 
@@ -99,12 +114,13 @@ fn configuration(version: &str) -> String {
     for (old, new) in RENAMED {
         let _ = write!(out, ".TP\n.B {}\nis now\n.BR {} .\n", text(old), text(new));
     }
-    see_also(&mut out, "lastgood(8), lastgood-behavior(7), lastgood-backup(7)");
+    see_also(&mut out, "lastgood.toml(5)");
     out
 }
 
-fn see_also(out: &mut String, pages: &str) {
-    let _ = write!(out, ".SH SEE ALSO\n{}\n", text(pages));
+fn see_also(out: &mut String, own: &str) {
+    let others: Vec<&str> = PAGES.iter().map(|(page, _)| *page).filter(|page| *page != own).collect();
+    let _ = write!(out, ".SH SEE ALSO\n{}\n", text(&others.join(", ")));
 }
 
 /// Text that begins with a capital.
@@ -206,6 +222,22 @@ mod tests {
         assert_eq!(configuration.matches("Default: ").count(), KEYS.iter().count());
         assert!(configuration.contains(".B candidate.soak\n"), "{configuration}");
         assert_eq!(configuration.matches("\nis now\n").count(), RENAMED.len());
+    }
+
+    #[test]
+    fn help_names_every_page() {
+        let generated =
+            Page::value_variants().iter().filter_map(|page| Some(page.to_possible_value()?.get_name().to_owned()));
+        let written = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging/man");
+        let written = std::fs::read_dir(written).into_iter().flatten().flatten();
+        let files: Vec<String> =
+            generated.chain(written.map(|file| file.file_name().to_string_lossy().into_owned())).collect();
+        assert!(files.len() >= 2, "{files:?}");
+        let help = crate::cli::Cli::command().render_long_help().to_string();
+        for file in files {
+            let (name, section) = file.rsplit_once('.').unwrap();
+            assert!(help.contains(&format!("  {name}({section})")), "{file} in\n{help}");
+        }
     }
 
     /// Leaves of the tree of commands, by their words.

@@ -39,7 +39,7 @@ use crate::report::Format;
 
 /// Keeps the last known-good state of a Kubernetes control plane on the node itself, and puts it back.
 #[derive(Debug, Parser)]
-#[command(name = "lastgood", version, about, after_help = failure::help(), max_term_width = 100)]
+#[command(name = "lastgood", version, about, after_help = after_help(), max_term_width = 100)]
 pub struct Cli {
     /// Configuration file; fragments are read from config.d/ next to it [default: /etc/lastgood/config.toml]
     #[arg(long, global = true, value_name = "FILE")]
@@ -50,6 +50,18 @@ pub struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
+}
+
+/// What nobody finds in the list of commands.
+fn after_help() -> String {
+    format!(
+        "Examples:\n  lastgood status                          is the control plane up, and what should I do\n  \
+         lastgood explain kube-apiserver          why is it not healthy\n  \
+         lastgood rollback kube-apiserver         deploy its last known-good version\n  \
+         lastgood etcd restore --from latest      restore etcd from the newest snapshot\n\n{}\n\n{}",
+        man::pages(),
+        failure::help()
+    )
 }
 
 /// The commands.
@@ -83,9 +95,11 @@ pub enum Command {
         output: Format,
     },
     /// Explain why lastgood acts or does not: evidence, cause and next step
-    #[command(after_help = "EXAMPLES\n  lastgood explain kube-apiserver\n  lastgood explain -o json")]
+    #[command(
+        after_help = "EXAMPLES\n  lastgood explain kube-apiserver\n  lastgood explain kubelet\n  lastgood explain -o json"
+    )]
     Explain {
-        /// Component, for example kube-apiserver [default: all]
+        /// Component, for example kube-apiserver, kubelet or runtime [default: all]
         component: Option<ComponentId>,
         /// Output format
         #[arg(short, long, value_enum, default_value_t)]
@@ -205,7 +219,7 @@ pub enum Command {
     /// Check the certificates of this node
     #[command(subcommand)]
     Certs(CertsCommand),
-    /// etcd: state of the member, fitness of its disk, snapshots, restore
+    /// etcd: state of the member, fitness of its disk, snapshots, restore, and the way out of NOSPACE
     #[command(subcommand)]
     Etcd(EtcdCommand),
     /// Check whether a recovery would succeed now: images, stored generations, disks, runtime, kubelet; exit code 5 when not
@@ -216,7 +230,11 @@ pub enum Command {
         output: Format,
     },
     /// Check a manifest before it is deployed: whether the kubelet accepts it, and whether its pod can start on this node;
-    /// exit code 5 when not
+    /// exit code 5 when not. It does not know the flags of the programs
+    ///
+    /// Checked are the kubelet's decoder and validation, the image, the ports, the volumes, the files that flags name, and
+    /// certificates. Not checked is whether the program in the container knows a flag or takes a value: only the program
+    /// itself finds that, when it starts, and lastgood then rolls the manifest back.
     #[command(
         after_help = "EXAMPLES\n  lastgood check /root/kube-apiserver.yaml\n  sed 's/:3.5.16/:3.5.17/' /etc/kubernetes/manifests/etcd.yaml | lastgood check -\n  lastgood check -o json *.yaml"
     )]
@@ -363,6 +381,10 @@ pub fn dispatch(cli: Cli) -> Result<Exit, Failure> {
         Needs::Settings | Needs::Service => crate::config::load(cli.config.as_deref(), KEYS).map_err(Failure::from)?,
         Needs::WhatIsRight => {
             let (loaded, mistakes) = crate::config::load_leniently(cli.config.as_deref(), KEYS);
+            // Without root these commands come to nothing, and would say a wrong reason.
+            if mistakes.are_denied() && !nix::unistd::geteuid().is_root() {
+                return Err(mistakes.into());
+            }
             if !mistakes.0.is_empty() {
                 crate::journal::complain(&mistakes.to_string());
             }

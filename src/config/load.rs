@@ -42,9 +42,7 @@ pub fn load_leniently(file: Option<&Path>, keys: Keys) -> (Loaded, Mistakes) {
                 loaded.settings.files.push(path);
             }
             Err(Trouble::Io(error)) if error.kind() == io::ErrorKind::NotFound && path == first && file.is_none() => {}
-            Err(Trouble::Io(error)) => {
-                mistakes.push(Mistake::of_file(path, format!("cannot be read: {error}")));
-            }
+            Err(Trouble::Io(error)) => mistakes.push(Mistake::unreadable(path, &error, "")),
             Err(Trouble::NotOurs(what)) => mistakes.push(Mistake::of_file(path, what)),
         }
     }
@@ -69,7 +67,7 @@ pub(super) fn candidates(first: &Path, mistakes: &mut Vec<Mistake>) -> Vec<PathB
         }
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {}
         Err(error) => {
-            mistakes.push(Mistake::of_file(dir, format!("cannot be read: {error}; make it readable, or remove it")));
+            mistakes.push(Mistake::unreadable(dir, &error, "; make it readable, or remove it"));
         }
     }
     files
@@ -179,11 +177,10 @@ impl Walk<'_> {
         let also = Origin { file: self.file.to_owned(), line: other };
         let what = format!("is the old name of {}, which {also} sets as well: remove one of the two", key.name);
         self.mistakes.push(Mistake {
-            file: self.file.to_owned(),
             line: Some(line),
             key: old.map(str::to_owned),
             also: Some(also),
-            what,
+            ..Mistake::of_file(self.file.to_owned(), what)
         });
     }
 

@@ -52,7 +52,7 @@ pub fn plan(files: &[PathBuf], keys: Keys) -> Result<Vec<Migration>, Mistakes> {
     for file in files {
         let planned = match read(file) {
             Ok(text) => migration(file, text, keys),
-            Err(Trouble::Io(error)) => Err(vec![Mistake::of_file(file.clone(), format!("cannot be read: {error}"))]),
+            Err(Trouble::Io(error)) => Err(vec![Mistake::unreadable(file.clone(), &error, "")]),
             Err(Trouble::NotOurs(what)) => Err(vec![Mistake::of_file(file.clone(), what)]),
         };
         match planned {

@@ -1,6 +1,7 @@
 //! The mistakes in the configuration: every mistake of every file, with its place and the correct form.
 
 use std::fmt;
+use std::io;
 use std::path::PathBuf;
 
 use serde::Serialize;
@@ -22,12 +23,22 @@ pub struct Mistake {
     pub also: Option<Origin>,
     /// What is wrong, and what would be right: a sentence.
     pub what: String,
+    /// It is none of the file: this process may not read that.
+    #[serde(skip)]
+    pub denied: bool,
 }
 
 impl Mistake {
     /// One of a file as a whole.
     pub(super) fn of_file(file: PathBuf, what: String) -> Self {
-        Self { file, line: None, key: None, also: None, what }
+        Self { file, line: None, key: None, also: None, what, denied: false }
+    }
+
+    /// One of a file or directory that cannot be read.
+    pub(super) fn unreadable(file: PathBuf, error: &io::Error, next: &str) -> Self {
+        let denied = error.kind() == io::ErrorKind::PermissionDenied;
+        let next = if denied { ": use sudo" } else { next };
+        Self { denied, ..Self::of_file(file, format!("cannot be read: {error}{next}")) }
     }
 }
 
@@ -47,6 +58,13 @@ impl fmt::Display for Mistake {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Mistakes(pub Vec<Mistake>);
 
+impl Mistakes {
+    /// Whether this process may not read one of the files.
+    pub fn are_denied(&self) -> bool {
+        self.0.iter().any(|mistake| mistake.denied)
+    }
+}
+
 impl fmt::Display for Mistakes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let s = if self.0.len() == 1 { "" } else { "s" };
@@ -56,3 +74,20 @@ impl fmt::Display for Mistakes {
 }
 
 impl std::error::Error for Mistakes {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_file_that_this_process_may_not_read_is_denied() {
+        for (kind, denied) in [
+            (io::ErrorKind::PermissionDenied, true),
+            (io::ErrorKind::NotFound, false),
+            (io::ErrorKind::InvalidData, false),
+        ] {
+            let mistake = Mistake::unreadable(PathBuf::from("/a.toml"), &kind.into(), "");
+            assert_eq!(Mistakes(vec![mistake]).are_denied(), denied, "{kind}");
+        }
+    }
+}

@@ -141,11 +141,12 @@ impl Check<'_> {
         let given = keys.into_iter().find_map(|key| self.loaded.origins.get(key).map(|origin| (key, origin)));
         self.mistakes.push(match given {
             Some((key, origin)) => Mistake {
-                file: origin.file.clone(),
                 line: Some(origin.line),
                 key: Some(keys[0].to_owned()),
-                also: None,
-                what: if key == keys[0] { what } else { format!("{what} ({key} is given here)") },
+                ..Mistake::of_file(
+                    origin.file.clone(),
+                    if key == keys[0] { what } else { format!("{what} ({key} is given here)") },
+                )
             },
             None => Mistake { key: Some(keys[0].to_owned()), ..Mistake::of_file(self.first.to_owned(), what) },
         });

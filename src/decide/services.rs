@@ -79,11 +79,7 @@ fn is_down(draft: &mut Draft<'_>, service: HostService, state: &ServiceState) ->
         Some(crash_loop) => format!("{service} does not run: {crash_loop}; next: {}", crash_loop.next_step),
         None if is_known || state.watched < DOWN_FOR => return true,
         None => {
-            let look = match service {
-                HostService::Kubelet => "`systemctl status kubelet`",
-                HostService::ContainerRuntime => "`systemctl status containerd` (or crio)",
-            };
-            let next = state.next_step.as_deref().unwrap_or(look);
+            let next = state.next_step.as_deref().unwrap_or(service.look());
             format!("{service} does not run: {}; next: {next}", state.evidence)
         }
     };

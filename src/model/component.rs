@@ -55,6 +55,15 @@ impl ComponentId {
         }
     }
 
+    /// The service of the host that somebody means who gives its name alone; no pod of that name may be there.
+    pub fn service(&self) -> Option<HostService> {
+        match self {
+            Self::Pod { namespace, name } if namespace == SYSTEM_NAMESPACE => HostService::called(name),
+            Self::Pod { .. } => None,
+            Self::Service(service) => Some(*service),
+        }
+    }
+
     /// `namespace_name`: a file name no two components share, since neither part may hold an underscore.
     pub fn slug(&self) -> String {
         format!("{}_{}", self.namespace().unwrap_or_default(), self.name())
@@ -142,6 +151,23 @@ impl HostService {
             Self::ContainerRuntime => "runtime",
         }
     }
+
+    /// The service that goes by this name: by its own, or by that of its program.
+    fn called(name: &str) -> Option<Self> {
+        match name {
+            "kubelet" => Some(Self::Kubelet),
+            "runtime" | "containerd" | "crio" => Some(Self::ContainerRuntime),
+            _ => None,
+        }
+    }
+
+    /// The command that shows its state.
+    pub fn look(self) -> &'static str {
+        match self {
+            Self::Kubelet => "`systemctl status kubelet`",
+            Self::ContainerRuntime => "`systemctl status containerd` (or crio)",
+        }
+    }
 }
 
 impl fmt::Display for HostService {
@@ -212,6 +238,24 @@ mod tests {
             assert_ne!((id.slug(), id.to_string()), (pod.slug(), pod.to_string()));
         }
         assert!("host:etcd".parse::<ComponentId>().is_err());
+    }
+
+    #[test]
+    fn a_service_of_the_host_is_meant_by_its_name_alone() {
+        for (name, service) in [
+            ("kubelet", Some(HostService::Kubelet)),
+            ("host:kubelet", Some(HostService::Kubelet)),
+            ("runtime", Some(HostService::ContainerRuntime)),
+            ("containerd", Some(HostService::ContainerRuntime)),
+            ("crio", Some(HostService::ContainerRuntime)),
+            ("edge/kubelet", None),
+            ("etcd", None),
+        ] {
+            assert_eq!(name.parse::<ComponentId>().unwrap().service(), service, "{name}");
+        }
+        for service in HostService::ALL {
+            assert_eq!(ComponentId::system(service.name()).service(), Some(service));
+        }
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::component::HostService;
 use super::store_fault::StoreFault;
 use super::{ComponentId, EtcdStatus, Role};
 
@@ -465,5 +466,13 @@ impl Judgement {
     /// How a component does; Unknown where it was not judged.
     pub fn verdict(&self, id: &ComponentId) -> Verdict {
         self.components.get(id).map_or(Verdict::Unknown, Assessment::verdict)
+    }
+
+    /// How a service of the host does.
+    pub fn service(&self, service: HostService) -> &ServiceState {
+        match service {
+            HostService::Kubelet => &self.kubelet,
+            HostService::ContainerRuntime => &self.runtime,
+        }
     }
 }

@@ -76,7 +76,7 @@ impl Backend {
                 other => Err(unexpected(other)),
             },
             Self::Stopped(offline) => {
-                let last = offline.of_note(EVENTS_OF_STATUS)?;
+                let last = offline.of_note(EVENTS_OF_STATUS);
                 offline.with_material(&last, Status::new)
             }
         }
@@ -90,12 +90,8 @@ impl Backend {
                 other => Err(unexpected(other)),
             },
             Self::Stopped(offline) => {
-                let mut explanations = Vec::new();
-                for id in offline.components(component)? {
-                    let events = offline.events(Some(&id), EVENTS_EXPLAINED)?;
-                    explanations.extend(offline.with_material(&[], |m| Explanation::new(m, &id, events))?);
-                }
-                Ok(explanations)
+                let events = |id: &ComponentId| offline.events(Some(id), EVENTS_EXPLAINED);
+                Ok(offline.with_material(&[], |material| Explanation::of(material, component, events))??)
             }
         }
     }

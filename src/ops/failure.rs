@@ -111,7 +111,8 @@ impl From<Refusal> for Failure {
 
 impl From<Mistakes> for Failure {
     fn from(mistakes: Mistakes) -> Self {
-        Self::failed(mistakes.to_string())
+        let exit = if mistakes.are_denied() { Exit::Unreachable } else { Exit::Failed };
+        Self { exit, sentence: mistakes.to_string() }
     }
 }
 
@@ -149,6 +150,23 @@ impl From<LockError> for Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Mistake;
+
+    #[test]
+    fn what_this_process_may_not_read_is_no_mistake_of_the_configuration() {
+        let mistake = |denied| Mistake {
+            file: "/etc/lastgood/config.toml".into(),
+            line: None,
+            key: None,
+            also: None,
+            what: "cannot be read".to_owned(),
+            denied,
+        };
+        for (denied, exit) in [(false, Exit::Failed), (true, Exit::Unreachable)] {
+            let failure = Failure::from(Mistakes(vec![mistake(false), mistake(denied)]));
+            assert_eq!(failure.exit, exit, "{failure}");
+        }
+    }
 
     #[test]
     fn the_readme_has_the_exit_codes() {

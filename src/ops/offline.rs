@@ -87,16 +87,16 @@ impl Offline {
     }
 
     /// The newest events of one component, or of all, the newest last.
-    pub(crate) fn events(&self, component: Option<&ComponentId>, limit: usize) -> Result<Vec<Event>, Failure> {
-        Ok(self.store.history(component, limit).events)
+    pub(crate) fn events(&self, component: Option<&ComponentId>, limit: usize) -> Vec<Event> {
+        self.store.history(component, limit).events
     }
 
     /// The newest significant events, the newest last.
-    pub(crate) fn of_note(&self, limit: usize) -> Result<Vec<Event>, Failure> {
+    pub(crate) fn of_note(&self, limit: usize) -> Vec<Event> {
         // Enough to find a few among the changes of state around them.
-        let mut events = self.events(None, limit * 20)?;
+        let mut events = self.events(None, limit * 20);
         events.retain(is_of_note);
-        Ok(events.split_off(events.len().saturating_sub(limit)))
+        events.split_off(events.len().saturating_sub(limit))
     }
 
     /// The manifest of a generation.

@@ -187,16 +187,11 @@ impl Service {
     }
 
     fn explain(&self, component: Option<&crate::model::ComponentId>) -> Answer {
-        let known: Vec<_> = self.agent.memory().components.keys().cloned().collect();
-        if let Some(asked) = component.filter(|asked| !known.contains(asked)) {
-            return Answer::Refused(crate::model::plan::Refusal::no_such_component(asked, known.iter()));
+        let events = |id: &crate::model::ComponentId| self.agent.store().history(Some(id), EVENTS_EXPLAINED).events;
+        match self.report(|material| Explanation::of(material, component, events)) {
+            Ok(explanations) => Answer::Explanations(explanations),
+            Err(refusal) => Answer::Refused(refusal),
         }
-        let chosen = known.into_iter().filter(|id| component.is_none_or(|asked| asked == id));
-        let explanations = chosen.filter_map(|id| {
-            let events = self.agent.store().history(Some(&id), EVENTS_EXPLAINED).events;
-            self.report(|material| Explanation::new(material, &id, events))
-        });
-        Answer::Explanations(explanations.collect())
     }
 
     fn report<T>(&self, make: impl FnOnce(ReportInput<'_>) -> T) -> T {

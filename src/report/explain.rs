@@ -1,5 +1,8 @@
 //! Why the agent acts on a component or does not: the evidence, its cause, and the next step.
 
+mod absent;
+mod host_service;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -7,6 +10,8 @@ use super::history::{GenerationRow, rows};
 use super::input::ReportInput;
 use super::next_action;
 use super::status::PinView;
+use crate::model::component::HostService;
+use crate::model::plan::Refusal;
 use crate::model::verdict::Reads;
 use crate::model::{ComponentId, EtcdStatus, Event, Verdict};
 
@@ -44,9 +49,40 @@ pub struct Explanation {
 }
 
 impl Explanation {
-    /// Explains one component; absent when the memory has none of that name.
+    /// Explains the component that was asked for, or all, with what happened to each.
+    ///
+    /// # Errors
+    /// Where no such component is known.
+    pub fn of(
+        material: ReportInput<'_>,
+        asked: Option<&ComponentId>,
+        events: impl Fn(&ComponentId) -> Vec<Event>,
+    ) -> Result<Vec<Self>, Refusal> {
+        let known = &material.memory.components;
+        // Without an agent nothing is known of the services.
+        let services = HostService::ALL.map(ComponentId::from);
+        let judged = services.iter().filter(|_| material.judgement.is_some());
+        let Some(asked) = asked else {
+            return Ok(known.keys().chain(judged).filter_map(|id| Self::new(material, id, events(id))).collect());
+        };
+        let meant = match asked.service() {
+            Some(service) if !known.contains_key(asked) => ComponentId::from(service),
+            _ => asked.clone(),
+        };
+        let explanation = Self::new(material, &meant, events(&meant));
+        explanation
+            .map(|explanation| vec![explanation])
+            .ok_or_else(|| Refusal::no_such_component(asked, known.keys().chain(&services)))
+    }
+
+    /// Explains one component; absent when nothing of that name can be explained.
     pub fn new(material: ReportInput<'_>, component: &ComponentId, events: Vec<Event>) -> Option<Self> {
-        let record = material.memory.components.get(component)?;
+        if let ComponentId::Service(service) = component {
+            return Some(host_service::explanation(material, *service));
+        }
+        let Some(record) = material.memory.components.get(component) else {
+            return absent::explanation(material, component);
+        };
         let assessment = material.judgement.and_then(|judgement| judgement.components.get(component));
         Some(Self {
             component: component.clone(),
@@ -71,5 +107,46 @@ impl Explanation {
             generations: rows(record),
             events,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::input::Process;
+    use crate::report::testing::{Scene, id};
+
+    #[test]
+    fn what_is_asked_for_is_explained_and_a_service_by_its_name_alone() {
+        let mut scene = Scene::new();
+        let asked = |scene: &Scene, asked: &str| {
+            let explained = Explanation::of(scene.material(), Some(&asked.parse().unwrap()), |_| Vec::new());
+            explained.map(|explained| explained.iter().map(|one| one.component.to_string()).collect::<Vec<_>>())
+        };
+        for (name, expected) in [
+            ("etcd", "etcd"),
+            ("kubelet", "host:kubelet"),
+            ("host:kubelet", "host:kubelet"),
+            ("runtime", "host:runtime"),
+            ("containerd", "host:runtime"),
+        ] {
+            assert_eq!(asked(&scene, name), Ok(vec![expected.to_owned()]), "{name}");
+        }
+        let refused = asked(&scene, "kube-vip").unwrap_err();
+        let Refusal::NoSuchComponent { known, .. } = &refused else { panic!("{refused}") };
+        assert!(known.contains("etcd") && known.contains("host:kubelet"), "{known}");
+        scene.add("kubelet", crate::model::Role::Other);
+        assert_eq!(asked(&scene, "kubelet"), Ok(vec!["kubelet".to_owned()]), "a pod of that name comes first");
+    }
+
+    #[test]
+    fn everything_is_explained_and_the_services_by_an_agent_alone() {
+        let mut scene = Scene::new();
+        let all = |scene: &Scene| Explanation::of(scene.material(), None, |_| Vec::new()).unwrap();
+        let components = scene.memory.components.len();
+        assert_eq!(all(&scene).len(), components + HostService::ALL.len());
+        scene.agent.process = Process::Stopped;
+        assert_eq!(all(&scene).len(), components);
+        assert!(all(&scene).iter().any(|one| one.component == id("etcd")));
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::input::{Process, ReportInput};
 use super::state::StageView;
 use crate::config::duration::roughly;
+use crate::model::component::HostService;
 use crate::model::component_state::{Probation, Served};
 use crate::model::lineage::ApiStop;
 use crate::model::memory::Record;
@@ -148,7 +149,7 @@ pub(super) fn next(
 }
 
 /// What keeps the agent from acting on anything.
-fn hindrance(material: ReportInput<'_>) -> Option<String> {
+pub(super) fn hindrance(material: ReportInput<'_>) -> Option<String> {
     if material.agent.process == Process::Stopped {
         return Some("the agent does not run".to_owned());
     }
@@ -171,11 +172,8 @@ fn no_restart(material: ReportInput<'_>) -> Option<(String, String)> {
             "`systemctl status kubelet lastgood`".to_owned(),
         ));
     };
-    let services = [
-        (&judgement.runtime, "the container runtime", "`systemctl status containerd` (or crio)"),
-        (&judgement.kubelet, "the kubelet", "`systemctl status kubelet`"),
-    ];
-    services.into_iter().find_map(|(service, name, look)| {
+    let services = [(&judgement.runtime, HostService::ContainerRuntime), (&judgement.kubelet, HostService::Kubelet)];
+    services.into_iter().find_map(|(service, name)| {
         if let Some(crash_loop) = &service.crash_loop {
             return Some((format!("{name} does not run: {crash_loop}"), crash_loop.next_step.clone()));
         }
@@ -189,7 +187,7 @@ fn no_restart(material: ReportInput<'_>) -> Option<(String, String)> {
             "" => String::new(),
             evidence => format!(" ({evidence})"),
         };
-        let next = service.next_step.clone().unwrap_or_else(|| look.to_owned());
+        let next = service.next_step.clone().unwrap_or_else(|| name.look().to_owned());
         Some((format!("{name} {state}{why}"), next))
     })
 }

@@ -19,7 +19,6 @@ use crate::model::lineage::{ApiStop, WrongDataKind};
 use crate::model::memory::Record;
 use crate::model::notice::NodeNotice;
 use crate::model::policy::Mode;
-use crate::model::verdict::ServiceState;
 use crate::model::{Assessment, ComponentId, ComponentState, Event, Judgement, Memory, Role, Verdict};
 use crate::snapshots::view::SnapshotsView;
 
@@ -129,7 +128,8 @@ impl ServiceView {
     const GRACE: u64 = 15;
 
     fn all(judgement: &Judgement) -> Vec<Self> {
-        let one = |service, state: &ServiceState| {
+        let one = |service| {
+            let state = judgement.service(service);
             let note = match (&state.crash_loop, state.verdict) {
                 (Some(crash_loop), _) => {
                     let why = crash_loop.reason.as_ref().map_or_else(String::new, |reason| format!(": {reason}"));
@@ -147,7 +147,7 @@ impl ServiceView {
                 exits: state.crash_loop.as_ref().map(|crash_loop| crash_loop.times),
             }
         };
-        vec![one(HostService::Kubelet, &judgement.kubelet), one(HostService::ContainerRuntime, &judgement.runtime)]
+        HostService::ALL.map(one).into()
     }
 
     /// Whether it has been unwell for longer than a restart takes.

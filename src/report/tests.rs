@@ -104,6 +104,22 @@ fn where_each_component_is() {
 }
 
 #[test]
+fn the_manual_has_every_word_of_a_status() {
+    let Ok(manual) = std::fs::read_to_string(golden::in_tree("packaging/man/lastgood-behavior.7")) else { return };
+    let words = |from: &str| -> BTreeSet<String> {
+        let section = manual.split_once(&format!(".SS {from}")).map_or("", |(_, section)| section);
+        let section = section.split_once(".EE").map_or("", |(section, _)| section);
+        section.lines().filter_map(|line| line.split_once("  ")).map(|(word, _)| word.to_owned()).collect()
+    };
+    let overall = [Overall::Good, Overall::Changing, Overall::Unknown, Overall::Ailing, Overall::Held];
+    assert_eq!(words("The node"), overall.iter().map(ToString::to_string).collect());
+    assert_eq!(words("States"), State::ALL.iter().map(ToString::to_string).collect());
+    let verdicts =
+        [Verdict::Healthy, Verdict::Starting, Verdict::Failing, Verdict::Stalled, Verdict::Down, Verdict::Unknown];
+    assert_eq!(words("Verdicts"), verdicts.iter().map(ToString::to_string).collect());
+}
+
+#[test]
 fn the_components_are_in_the_order_of_dependence() {
     let names: Vec<String> = Scene::new().status().components.iter().map(|c| c.component.to_string()).collect();
     assert_eq!(names, ["etcd", "kube-apiserver", "kube-scheduler"]);

@@ -71,8 +71,9 @@ fn damaged(snapshots: &Snapshots) -> Option<String> {
     let more = if more == 0 { String::new() } else { format!(", and {more} more are damaged") };
     Some(format!(
         "the snapshot {file} is damaged: {why}{more}; a restore does not take it by itself, and lastgood does not delete it; \
-         next: `lastgood etcd snapshot verify {file}` names the place, `dmesg` shows faults of the disk, and `lastgood etcd \
-         snapshot save` takes another one"
+         next: `lastgood etcd snapshot verify {file}` names the place, `dmesg` shows faults of the disk; while etcd serves, \
+         `lastgood etcd snapshot save` takes another one; otherwise `lastgood etcd snapshot list`, also with --remote, shows \
+         what `lastgood etcd restore` can take"
     ))
 }
 

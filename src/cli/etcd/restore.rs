@@ -12,7 +12,7 @@ use crate::etcd::restore::{Fault, Log, RestoreOptions, Restored, Unreadable, fin
 use crate::etcd::snapshot::RawCopy;
 use crate::model::clock::between;
 use crate::model::versions::Minor;
-use crate::ops::etcd::node::node;
+use crate::ops::etcd::node::{denied, node};
 use crate::ops::etcd::restore::{carry_out, completed, left, plan, stop};
 use crate::ops::etcd::snapshot_ref::{self, LATEST, trust};
 use crate::ops::etcd::suspension::{self, Suspension};
@@ -84,6 +84,9 @@ fn minor(text: &str) -> Result<Minor, String> {
 
 pub(super) async fn restore(settings: &Settings, args: &RestoreArgs) -> Result<Exit, Failure> {
     let (node, etcd) = node(settings);
+    if let (None, Some(failure)) = (&etcd, denied(settings)) {
+        return Err(failure);
+    }
     let mut ask = args.ask(args.file(settings)?);
     if let Some(newer) = args.passed_over(settings, &ask.from)? {
         let why = Failure::unwell(format!("{}: {}", newer.path.display(), newer.damaged().unwrap_or_default()));

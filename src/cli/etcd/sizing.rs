@@ -29,6 +29,7 @@ use crate::model::EtcdStatus;
 use crate::model::etcd_data::LockState;
 use crate::model::etcd_history::{EtcdHistory, Growth};
 use crate::observe::{self, LocalMember};
+use crate::ops::etcd::node::no_member;
 use crate::record;
 use crate::report::sizing::{Examined, beside_a_running_etcd};
 use crate::report::{Format, Sizing};
@@ -70,11 +71,7 @@ pub(super) async fn sizing(settings: &Settings, args: SizingArgs) -> Result<Exit
         Ok(member) => Some(member),
         Err(_) if args.dir.is_some() => None,
         Err(_) => {
-            return Err(Failure::refused(
-                "no etcd member runs on this node as a static pod; `--write-test --dir DIR` measures the disk for a \
-                 future one"
-                    .to_owned(),
-            ));
+            return Err(no_member(settings, "`--write-test --dir DIR` measures the disk for a future one"));
         }
     };
     let (known, _) = record::last_known(settings);

@@ -15,6 +15,7 @@ use crate::model::observation::Directory;
 use crate::model::{ComponentId, EtcdStatus, Memory, Observation, Tick, Verdict};
 use crate::observe::{LocalMember, Observer};
 use crate::ops::backend::Backend;
+use crate::ops::etcd::node::no_member;
 use crate::record::{self, Store};
 use crate::report::Format;
 use crate::report::etcd::{EtcdView, Looked, Word};
@@ -55,6 +56,7 @@ pub(super) fn growth(known: &EtcdHistory, status: &EtcdStatus, at: Timestamp) ->
 
 /// This process' own eyes.
 pub(super) struct Look {
+    settings: Settings,
     pub(super) observer: Observer,
     /// What the first look saw.
     pub(super) seen: Observation,
@@ -71,7 +73,7 @@ impl Look {
         let memory = Store::open(&settings).map(|store| store.load_memory(&observer.machine()).0);
         let memory = memory.unwrap_or_else(|_| Memory::default());
         let seen = observer.observe(&memory).await;
-        Ok(Self { observer, seen, memory })
+        Ok(Self { settings, observer, seen, memory })
     }
 
     /// The member of this node.
@@ -79,13 +81,8 @@ impl Look {
         if let Directory::Unreadable(why) = &self.seen.manifests {
             return Err(Failure::unreachable(format!("{why}: use sudo")));
         }
-        self.observer.etcd_members().into_iter().next().ok_or_else(|| {
-            Failure::refused(
-                "no etcd member runs on this node as a static pod; an external one is \
-                 examined on its own hosts"
-                    .to_owned(),
-            )
-        })
+        let member = self.observer.etcd_members().into_iter().next();
+        member.ok_or_else(|| no_member(&self.settings, "an external one is examined on its own hosts"))
     }
 
     /// The agent's word on a component, where one runs and knows it; or this process' own.
@@ -93,7 +90,8 @@ impl Look {
         if let Ok(mut backend @ Backend::Running(_)) = Backend::open(settings).await {
             match backend.explain(Some(id)).await {
                 Ok(said) => {
-                    if let Some(said) = said.into_iter().next() {
+                    // Of a manifest that it has not read yet, the agent knows nothing.
+                    if let Some(said) = said.into_iter().next().filter(|said| said.since.is_some()) {
                         return Ok(said.into());
                     }
                 }

@@ -60,6 +60,7 @@ impl From<Fault> for Failure {
     fn from(fault: Fault) -> Self {
         let exit = match &fault {
             Fault::Damaged(_) => Exit::Unwell,
+            Fault::Denied(_) => Exit::Unreachable,
             Fault::None(_) | Fault::Refused(_) => Exit::Refused,
         };
         Self { exit, sentence: fault.to_string() }

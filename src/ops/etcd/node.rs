@@ -1,18 +1,20 @@
 //! The etcd of this node: its member, its manifest, the locations of its data and its WAL, and what the agent has
 //! recorded.
 
+use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::config::Settings;
 use crate::etcd::backend::Member;
 use crate::etcd::restore::{Node, OfManifest, Recorded};
 use crate::etcd::wal;
+use crate::model::manifest::MAX_BYTES;
 use crate::model::{ComponentId, Manifest, Memory, Role};
 use crate::observe;
 use crate::observe::{LocalMember, Observer};
 use crate::ops::failure::Failure;
 use crate::record::last_known;
-use crate::sys::proc;
+use crate::sys::{files, proc};
 
 pub(crate) async fn member(settings: &Settings) -> Result<LocalMember, Failure> {
     let mut observer = Observer::start(settings).await;
@@ -20,12 +22,29 @@ pub(crate) async fn member(settings: &Settings) -> Result<LocalMember, Failure> 
     let memory = crate::record::Store::open(settings).map(|store| store.load_memory(&observer.machine()).0);
     let _ = observer.observe(&memory.unwrap_or_else(|_| Memory::default())).await;
     observer.etcd_members().into_iter().next().ok_or_else(|| {
-        Failure::refused(
-            "no etcd member runs on this node as a static pod; --from-data-dir DIR copies the database of a stopped \
-             member, and an external one is saved on its own hosts"
-                .to_owned(),
+        no_member(
+            settings,
+            "--from-data-dir DIR copies the database of a stopped member, and an external one is saved on its own hosts",
         )
     })
+}
+
+/// There is no member of this node, or this process may not know.
+pub(crate) fn no_member(settings: &Settings, next: &str) -> Failure {
+    let none = || Failure::refused(format!("no etcd member runs on this node as a static pod; {next}"));
+    denied(settings).unwrap_or_else(none)
+}
+
+/// Whether this process may not read the manifest directory, or a manifest in it, so that it cannot tell what is deployed.
+pub(crate) fn denied(settings: &Settings) -> Option<Failure> {
+    let dir = observe::find(settings).1.manifests.value;
+    let is_denied = |error: &io::Error| error.kind() == io::ErrorKind::PermissionDenied;
+    let names = match files::names(&dir) {
+        Ok(names) => names,
+        Err(error) => return is_denied(&error).then(|| error.into()),
+    };
+    let unread = names.iter().filter_map(|name| files::read_bounded(&dir.join(name), MAX_BYTES).err());
+    unread.into_iter().find(is_denied).map(Failure::from)
 }
 
 /// What this node's etcd manifest and the agent's memory say, and whose manifest it is.

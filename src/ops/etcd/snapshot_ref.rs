@@ -40,7 +40,10 @@ pub(crate) fn file(
     let found = newest.find(|snapshot| snapshot.proof.is_ok() && fits(snapshot));
     found.map(|snapshot| snapshot.path).ok_or_else(|| {
         let dir = directory.path().display();
-        Failure::refused(format!("{dir} contains no {what}; next: give the path of one"))
+        Failure::refused(format!(
+            "{dir} contains no {what}; next: give the path or the URL of one: `lastgood etcd snapshot list --remote` shows \
+             those in object storage"
+        ))
     })
 }
 

@@ -85,7 +85,8 @@ fn agent(examined: &Examined<'_>) -> Check {
     match examined.agent {
         Ok(Process::Running { pid, .. }) => Check::ok("agent", format!("it runs (pid {pid})")),
         Ok(Process::Stopped) => {
-            Check::bad("agent", CheckResult::Warning, "it does not run, so lastgood restores nothing", start)
+            let detail = "it does not run: nothing is rolled back by itself; `lastgood rollback` works without it";
+            Check::bad("agent", CheckResult::Warning, detail, start)
         }
         Err(why) => Check::bad("agent", CheckResult::Failed, why, "`journalctl -u lastgood` shows what it does"),
     }
@@ -96,9 +97,13 @@ fn acting(examined: &Examined<'_>) -> Vec<Check> {
     let Examined { seen, memory, policy, now, .. } = examined;
     let pause = memory.pause.as_ref().filter(|pause| pause.until > *now);
     let inhibitors = Inhibitor::all(&seen.node, policy.mode, pause);
+    let runs = matches!(examined.agent, Ok(Process::Running { .. }));
     if inhibitors.is_empty() {
-        return vec![Check::ok("acting", "nothing keeps lastgood from acting")];
+        let detail =
+            if runs { "nothing keeps lastgood from acting" } else { "nothing else keeps lastgood from acting" };
+        return vec![Check::ok("acting", detail)];
     }
+    let observes = if runs { "lastgood only observes" } else { "an agent only observes" };
     let check = |inhibitor: &Inhibitor| {
         let mark = match inhibitor {
             Inhibitor::NewerState { .. } | Inhibitor::ReadOnly { .. } => CheckResult::Failed,
@@ -108,7 +113,7 @@ fn acting(examined: &Examined<'_>) -> Vec<Check> {
             | Inhibitor::Paused { .. }
             | Inhibitor::NoAgent => CheckResult::Warning,
         };
-        Check::bad("acting", mark, format!("{inhibitor}: lastgood only observes"), inhibitor.next_step())
+        Check::bad("acting", mark, format!("{inhibitor}: {observes}"), inhibitor.next_step())
     };
     inhibitors.iter().map(check).collect()
 }

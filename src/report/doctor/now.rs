@@ -2,14 +2,15 @@
 
 use super::{Check, CheckResult, Examined};
 use crate::model::Verdict;
+use crate::model::component::HostService;
 
 /// One check for each component and service that is not well, by the agent's verdicts; none where no agent runs.
 pub(super) fn checks(examined: &Examined<'_>) -> Vec<Check> {
     let Some(status) = examined.status else { return Vec::new() };
     let bad = |verdict| matches!(verdict, Verdict::Failing | Verdict::Stalled | Verdict::Down);
     let services = status.services.iter().filter(|service| service.is_unwell()).map(|service| {
-        let next =
-            service.next_step.clone().unwrap_or_else(|| format!("`systemctl status {}`", service.component.name()));
+        let look = service.component.service().map_or("`lastgood status`", HostService::look);
+        let next = service.next_step.clone().unwrap_or_else(|| look.to_owned());
         let detail = format!("it is {}: {}", service.verdict, service.note);
         Check::bad(service.component.to_string(), CheckResult::Failed, detail, next)
     });

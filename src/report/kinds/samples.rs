@@ -52,8 +52,7 @@ fn of_components() -> Vec<(&'static str, Value)> {
     let mut all = Vec::new();
     for (_, component, scene) in scenes() {
         all.push(printed(&scene.status()));
-        let known = scene.memory.components.keys().map(|known| Explanation::new(scene.material(), known, Vec::new()));
-        let items = known.map(Option::unwrap).collect();
+        let items = Explanation::of(scene.material(), None, |_| Vec::new()).unwrap();
         all.push(printed(&List { items }));
         all.push(printed(&List { items: vec![History::new(&scene.memory, &id(component), scene.last.clone())] }));
     }

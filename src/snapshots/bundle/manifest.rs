@@ -129,6 +129,9 @@ pub enum Fault {
     /// It is damaged, or not one.
     #[error("{0}")]
     Damaged(String),
+    /// It may not be read.
+    #[error("{0}")]
+    Denied(String),
     /// What is asked for cannot be done with it.
     #[error("{0}")]
     Refused(String),
@@ -163,6 +166,7 @@ impl Bundle {
         let file = snapshot.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         let bytes = files::read_bounded(&path, MAX_MANIFEST).map_err(|error| match error.kind() {
             std::io::ErrorKind::NotFound => none(),
+            std::io::ErrorKind::PermissionDenied => Fault::Denied(format!("{error}: use sudo")),
             _ => Fault::Damaged(error.to_string()),
         })?;
         Self::decode(&bytes, &file).map_err(|why| Fault::Damaged(format!("{} {why}", path.display())))
