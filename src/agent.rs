@@ -184,6 +184,9 @@ impl Agent {
         let machine = observer.machine();
         let (mut memory, findings) = guard.load_memory(&machine);
         memory.machine = machine;
+        let knowing = EtcdHistoryWriter::of(settings);
+        let saved_memory = memory.clone();
+        knowing.recall(&mut memory);
         for finding in findings {
             events.push(Event::new(now.wall, EventKind::Agent, None, finding.to_string(), ""));
         }
@@ -193,7 +196,7 @@ impl Agent {
         let hands = Box::new(StepExecutor::new(settings, hands_of(&found)));
         let newer = guard.newer_state(&memory);
         let trouble = newer.first().map(ToString::to_string);
-        let saved = Saved { memory: memory.clone(), at: now.boot, trouble };
+        let saved = Saved { memory: saved_memory, at: now.boot, trouble };
         let agent = Self {
             settings: settings.clone(),
             observer,
@@ -212,7 +215,7 @@ impl Agent {
             calm: Calm::default(),
             failures: BTreeMap::new(),
             renewals: Vec::new(),
-            knowing: EtcdHistoryWriter::of(settings),
+            knowing,
             features: Features::none(),
             figures: Counters::default(),
         };

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::config::Settings;
 use crate::model::etcd_history::{EtcdHistory, Growth, Size};
-use crate::model::{ComponentId, Moment, Observation};
+use crate::model::{ComponentId, Memory, Moment, Observation};
 use crate::record::{self, Guard};
 
 /// Between two writes to the run directory, which is memory.
@@ -64,6 +64,11 @@ impl EtcdHistoryWriter {
             growth.extend(grown.map(|grown| (id.clone(), grown)));
         }
         growth
+    }
+
+    /// Brings the memory up to date, which is written more seldom.
+    pub(super) fn recall(&self, memory: &mut Memory) {
+        memory.incarnations.values_mut().for_each(|incarnation| incarnation.recall(&self.known));
     }
 
     fn save_every(&self) -> Duration {

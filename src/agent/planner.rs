@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use super::etcd_history::EtcdHistoryWriter;
 use super::{Decided, suppose};
 use crate::config::Settings;
 use crate::decide::{self, Scene};
@@ -28,6 +29,7 @@ impl Planner {
         let machine = observer.machine();
         let (mut memory, findings) = store.load_memory(&machine);
         memory.machine = machine;
+        EtcdHistoryWriter::of(settings).recall(&mut memory);
         // A first look brings the probes under way.
         let _ = observer.observe(&memory).await;
         let newer = store.newer_state(&memory);

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ComponentId;
 use super::etcd_data::StoreIdentity;
+use super::etcd_history::EtcdHistory;
 
 /// Which etcd world a member has served, and how far that had come.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,14 +48,27 @@ pub struct Incarnation {
 }
 
 impl Incarnation {
-    /// Revision and raft index grow all the time. Where nothing else changed, this much of it may be lost with a power cut, after
-    /// which no process is left to remember anything.
-    const UNSAVED_SECONDS: i64 = 60;
+    /// Revision and raft index grow all the time, and the memory is written as a whole. What it lacks of them is in the etcd
+    /// history, which is small and is written more often ([`Self::recall`]).
+    const UNSAVED_SECONDS: i64 = 3600;
 
     /// Whether this is worth a write, where `saved` is on disk.
     pub fn is_worth_saving(&self, saved: &Self) -> bool {
         let grown = Self { revision: self.revision, raft_index: self.raft_index, at: self.at, ..saved.clone() };
         *self != grown || self.at.as_second() - saved.at.as_second() >= Self::UNSAVED_SECONDS
+    }
+
+    /// Takes over how far the same member of the same cluster has come by the etcd history. A revision is never lowered: the
+    /// history also has what data of another day served.
+    pub fn recall(&mut self, history: &EtcdHistory) {
+        let later =
+            history.of(self.cluster).filter(|world| world.member == self.member && world.revision > self.revision);
+        if let Some(world) = later {
+            self.revision = world.revision;
+            self.term = self.term.max(world.term);
+            self.raft_index = self.raft_index.max(world.raft_index);
+            self.at = self.at.max(world.at);
+        }
     }
 }
 
@@ -148,13 +162,13 @@ pub enum ApiStop {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::etcd_history::ClusterHistory;
 
-    #[test]
-    fn what_only_grows_is_worth_a_write_once_a_minute() {
-        let saved = Incarnation {
+    fn saved() -> Incarnation {
+        Incarnation {
             cluster: 1,
             member: 1,
-            revision: 1,
+            revision: 7,
             term: 1,
             at: Timestamp::from_second(1000).unwrap(),
             version: "3.5.16".to_owned(),
@@ -163,12 +177,44 @@ mod tests {
             members: 1,
             away_since: None,
             doubted: None,
-        };
+        }
+    }
+
+    #[test]
+    fn what_only_grows_is_worth_a_write_once_an_hour() {
+        let saved = saved();
         let at = |second| Timestamp::from_second(second).unwrap();
-        let grown = Incarnation { revision: 20, raft_index: 30, at: at(1059), ..saved.clone() };
+        let grown = Incarnation { revision: 20, raft_index: 30, at: at(4599), ..saved.clone() };
         assert!(!grown.is_worth_saving(&saved));
-        assert!(Incarnation { at: at(1060), ..grown.clone() }.is_worth_saving(&saved));
+        assert!(Incarnation { at: at(4600), ..grown.clone() }.is_worth_saving(&saved));
         assert!(Incarnation { term: 2, ..grown.clone() }.is_worth_saving(&saved), "a new term");
         assert!(Incarnation { away_since: Some(at(1050)), ..grown }.is_worth_saving(&saved), "no process of it runs");
+    }
+
+    #[test]
+    fn the_history_tells_how_far_the_same_member_has_come() {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let world = |cluster, member, revision| ClusterHistory {
+            cluster,
+            member,
+            members: Vec::new(),
+            term: 3,
+            raft_index: 80,
+            revision,
+            highest_revision: 900,
+            at: at(2000),
+            version: "3.5.16".to_owned(),
+            sizes: Vec::new(),
+        };
+        let recalled = |worlds| {
+            let mut incarnation = saved();
+            incarnation.recall(&EtcdHistory { worlds });
+            (incarnation.revision, incarnation.term, incarnation.raft_index, incarnation.at)
+        };
+        let as_saved = (7, 1, 1, at(1000));
+        assert_eq!(recalled(vec![world(1, 1, 70)]), (70, 3, 80, at(2000)), "not the highest of any member");
+        assert_eq!(recalled(vec![world(1, 1, 5)]), as_saved, "data of another day");
+        assert_eq!(recalled(vec![world(1, 2, 70)]), as_saved, "another member");
+        assert_eq!(recalled(vec![world(2, 1, 70)]), as_saved, "another cluster");
     }
 }
