@@ -28,6 +28,8 @@ pub(super) struct Fault {
 pub(super) enum Deed {
     /// A flag that the program does not know is written into its manifest.
     Flag(Component),
+    /// A flag that it takes is written into its manifest.
+    GoodFlag(Component),
     /// Its manifest names an image that is nowhere.
     Image(Component),
     /// Its manifest is truncated.
@@ -73,13 +75,20 @@ const PLAIN: Fault = Fault {
 };
 
 /// All of them, in the order of the table.
-pub(super) const FAULTS: [Fault; 23] = [
+pub(super) const FAULTS: [Fault; 24] = [
     Fault { name: "apiserver-flag", title: "an unknown flag in kube-apiserver's manifest", ..PLAIN },
     Fault {
         name: "etcd-flag",
         title: "an unknown flag in etcd's manifest",
         subject: Some(Etcd),
         deed: Deed::Flag(Etcd),
+        ..PLAIN
+    },
+    Fault {
+        name: "etcd-good-flag",
+        title: "a good change of etcd's manifest",
+        subject: Some(Etcd),
+        deed: Deed::GoodFlag(Etcd),
         ..PLAIN
     },
     Fault {

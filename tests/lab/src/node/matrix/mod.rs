@@ -15,6 +15,7 @@ mod calm;
 mod clients;
 mod faults;
 mod ground;
+mod person;
 mod raw;
 mod run;
 mod table;
@@ -48,8 +49,8 @@ pub struct Options {
     /// Nodes at a time
     #[arg(long, default_value_t = 4)]
     at_once: usize,
-    /// Only with the agent, or only without
-    #[arg(long, value_name = "lastgood|kubelet")]
+    /// Only with the agent, with the kubelet alone, or with a person at the first crash
+    #[arg(long, value_name = "lastgood|kubelet|person")]
     only: Option<Doer>,
     /// Where every run is appended, one JSON object a line
     #[arg(long, default_value = "target/matrix.jsonl")]
@@ -87,10 +88,11 @@ pub async fn matrix(options: &Options) -> Result<()> {
 
 async fn measure(options: &Options) -> Result<()> {
     let session = Timestamp::now();
-    let doers: Vec<Doer> = options.only.map_or_else(|| vec![Doer::Lastgood, Doer::Kubelet], |only| vec![only]);
+    let doers: Vec<Doer> =
+        options.only.map_or_else(|| vec![Doer::Lastgood, Doer::Kubelet, Doer::Person], |only| vec![only]);
     let mut waiting = VecDeque::new();
     for fault in chosen(&options.faults)? {
-        for doer in &doers {
+        for doer in doers.iter().filter(|doer| **doer != Doer::Person || person::can_help(fault)) {
             waiting.extend((0..options.rounds).map(|_| (fault, *doer, 1)));
         }
     }

@@ -21,6 +21,8 @@ pub(super) enum Doer {
     Lastgood,
     /// The kubelet alone.
     Kubelet,
+    /// A person who puts the manifest from before back at the first crash, and the kubelet.
+    Person,
 }
 
 impl fmt::Display for Doer {
@@ -28,6 +30,7 @@ impl fmt::Display for Doer {
         f.write_str(match self {
             Self::Lastgood => "lastgood",
             Self::Kubelet => "kubelet",
+            Self::Person => "person",
         })
     }
 }
@@ -39,7 +42,8 @@ impl FromStr for Doer {
         match name {
             "lastgood" => Ok(Self::Lastgood),
             "kubelet" => Ok(Self::Kubelet),
-            _ => bail!("{name} is neither lastgood nor kubelet"),
+            "person" => Ok(Self::Person),
+            _ => bail!("{name} is none of lastgood, kubelet and person"),
         }
     }
 }

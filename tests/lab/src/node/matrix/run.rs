@@ -11,6 +11,7 @@ use super::calm;
 use super::clients::Asking;
 use super::faults::Fault;
 use super::ground::{Moment, PATIENCE, Site};
+use super::person::Person;
 use super::raw::{Doer, Run, Serving};
 use super::timeline::Timeline;
 use super::told::{self, Explained};
@@ -46,18 +47,19 @@ pub(super) async fn run(fault: &'static Fault, doer: Doer) -> Result<Run> {
             site.node.spawn_agent(CONFIG).await?;
             demo::await_steady(&site.node, PATIENCE).await?;
         }
-        Doer::Kubelet => sleep(SETTLED).await,
+        Doer::Kubelet | Doer::Person => sleep(SETTLED).await,
     }
     let mut client = Asking::new(&site.node, fault.client)?;
     served(&site.node, &mut client).await?;
+    let mut person = (doer == Doer::Person).then(|| Person::beside(&site.node, fault)).transpose()?;
     let calm = calm::Watch::begin();
     let moment = site.break_it(fault.deed).await.context("the fault")?;
     client.fault_at(i64::try_from(moment.at.as_nanosecond()).unwrap_or_default());
-    let (serving, explained) = watch(&site.node, fault, doer, &mut client, moment).await;
+    let (serving, explained) = watch(&site.node, fault, doer, person.as_mut(), &mut client, moment).await;
     let calm = calm.end();
     let events = match doer {
         Doer::Lastgood => told::history(&site.node.path("/var/lib/lastgood/history.jsonl"), moment.at)?,
-        Doer::Kubelet => Vec::new(),
+        Doer::Kubelet | Doer::Person => Vec::new(),
     };
     let of = of(&site.node).await?;
     Ok(Run {
@@ -88,6 +90,7 @@ async fn watch(
     node: &Node,
     fault: &Fault,
     doer: Doer,
+    mut person: Option<&mut Person>,
     client: &mut Asking,
     moment: Moment,
 ) -> (Serving, Vec<Explained>) {
@@ -96,6 +99,9 @@ async fn watch(
     let mut asked = Instant::now();
     let mut told = None;
     loop {
+        if let Some(person) = &mut person {
+            person.look(node, moment).await;
+        }
         let served = client.ask(node).await.is_ok();
         let now = moment.began.elapsed();
         timeline.saw(now, served);

@@ -12,22 +12,25 @@ use super::told::Told;
 
 const BEGIN: &str = "<!-- matrix -->";
 const END: &str = "<!-- /matrix -->";
+const COLUMNS: usize = 8;
 
 /// The table with what it was measured on. Of what these runs did not measure, the rows of the table before stay, with the
 /// words on how they were measured.
 pub(super) fn table(runs: &[Run], before: &str) -> String {
     let stays = FAULTS.iter().any(|fault| kept(fault, runs, before).is_some());
     let mut out = String::from(
-        "| Fault | Verdict | Cause named | Action | Detected after | Serving after | Kubelet alone |\n\
-         |---|---|---|---|---|---|---|\n",
+        "| Fault | Verdict | Cause named | Action | Detected after | Serving after | Kubelet alone | Person at the first crash |\n\
+         |---|---|---|---|---|---|---|---|\n",
     );
     for fault in &FAULTS {
         let of = |doer| runs.iter().filter(|run| run.fault == fault.name && run.doer == doer).collect::<Vec<_>>();
-        let (with, without) = (of(Doer::Lastgood), of(Doer::Kubelet));
-        if !with.is_empty() || !without.is_empty() {
-            out += &row(fault, &with, &without);
+        let (with, without, person) = (of(Doer::Lastgood), of(Doer::Kubelet), of(Doer::Person));
+        if !with.is_empty() || !without.is_empty() || !person.is_empty() {
+            out += &row(fault, &with, &without, &person);
         } else if let Some(row) = kept(fault, runs, before) {
-            out = out + row + "\n";
+            // Rows of earlier tables have no person.
+            let person = if row.matches(" | ").count() < COLUMNS - 1 { " - |" } else { "" };
+            out = out + row + person + "\n";
         }
     }
     out += &caption(runs);
@@ -49,7 +52,7 @@ fn kept<'t>(fault: &Fault, runs: &[Run], before: &'t str) -> Option<&'t str> {
     before.lines().find(|line| !measured && line.starts_with(&start))
 }
 
-fn row(fault: &Fault, with: &[&Run], without: &[&Run]) -> String {
+fn row(fault: &Fault, with: &[&Run], without: &[&Run], person: &[&Run]) -> String {
     let told: Vec<Told> = with.iter().map(|run| Told::new(fault.subject, &run.events, &run.explained)).collect();
     let word = |of: fn(&Told) -> &str| {
         let mut words: Vec<String> = told.iter().map(|told| cell(of(told))).collect();
@@ -58,14 +61,15 @@ fn row(fault: &Fault, with: &[&Run], without: &[&Run]) -> String {
         if words.is_empty() { "not measured".to_owned() } else { words.join(" / ") }
     };
     format!(
-        "| {} | {} | {} | {} | {} | {} | {} |\n",
+        "| {} | {} | {} | {} | {} | {} | {} | {} |\n",
         fault.title,
         word(|told| &told.verdict),
         word(|told| &told.cause),
         word(|told| &told.action),
         detected(&told),
         serving(with),
-        serving(without)
+        serving(without),
+        if person.is_empty() { "-".to_owned() } else { serving(person) },
     )
 }
 
@@ -206,7 +210,7 @@ mod tests {
         let table = table(&runs, "");
         let rows: Vec<&str> = table.lines().filter(|line| line.starts_with("| kube-apiserver answers")).collect();
         assert_eq!(rows.len(), 1, "{table}");
-        assert!(rows[0].ends_with("| 30.0 s (41.0 s) | not within 5 min |"), "{}", rows[0]);
+        assert!(rows[0].ends_with("| 30.0 s (41.0 s) | not within 5 min | - |"), "{}", rows[0]);
         assert!(!table.contains("| etcd hangs"), "what was not measured has no row: {table}");
         assert!(table.contains("3 with lastgood, 1 with the kubelet alone"), "{table}");
     }
@@ -258,7 +262,7 @@ mod tests {
             [run("disk", Doer::Kubelet, 1, Serving::After(4.0)), run("reads", Doer::Kubelet, 1, Serving::After(9.0))];
         let first = put("<!-- matrix --><!-- /matrix -->", &earlier).expect("markers");
         let again = put(&first, &[run("reads", Doer::Kubelet, 2, Serving::After(5.0))]).expect("markers");
-        let rows = |text: &str| text.lines().filter(|line| line.ends_with(" s |")).count();
+        let rows = |text: &str| text.lines().filter(|line| line.ends_with(" s | - |")).count();
         assert_eq!((rows(&first), rows(&again)), (2, 2), "{again}");
         assert!(again.contains("| 4.0 s |") && again.contains("| 5.0 s |") && !again.contains("| 9.0 s |"), "{again}");
         assert_eq!(again.matches("Measured by").count(), 2, "{again}");
