@@ -197,6 +197,12 @@ impl Manifest {
         })
     }
 
+    /// Whether the kubelet starts a container again however it ended: `restartPolicy`.
+    pub fn restarts_always(&self) -> bool {
+        let policy = self.spec().and_then(|spec| spec.restart_policy.as_deref()).unwrap_or_default();
+        policy.is_empty() || policy == "Always"
+    }
+
     /// How long the pod may take to end after its file is gone: `terminationGracePeriodSeconds`.
     pub fn termination_grace(&self) -> Duration {
         let seconds = self.spec().and_then(|spec| spec.termination_grace_period_seconds);

@@ -119,6 +119,8 @@ const KUBELET_SETTLED: Duration = Duration::from_secs(60);
 pub struct Observer {
     settings: Arc<Settings>,
     disk: Bounded<Disk>,
+    /// Apart from the manifests: a hostPath may be on a disk of another machine, which hangs without them.
+    host_paths: Bounded<()>,
     machine: Bounded<Proc>,
     runtime: Runtime,
     probes: Probes,
@@ -237,6 +239,7 @@ impl Observer {
         let tempo = Tempo::new(wake.fires());
         Self {
             disk: Bounded::new("reading the manifests", Disk::new(watches)),
+            host_paths: Bounded::new("looking at the hostPath volumes", ()),
             machine: Bounded::new("reading /proc", Proc::new(flags, signs)),
             runtime: Runtime::default(),
             probes: Probes::new(settings.probes.clone(), tempo.clone()),
@@ -299,7 +302,10 @@ impl Observer {
         let shown = self.served.shown();
         let on_machine = move |proc: &mut Proc| proc.look(&settings, &manifests, &ports, &data_dirs, &shown, silent);
         let on_machine = self.machine.run(DISK_DEADLINE, on_machine);
-        let ((seen, images), on_machine) = tokio::join!(self.runtime.look(wanted), on_machine);
+        let pods = standing.values().filter_map(|file| file.content.as_ref().ok());
+        let paths = host_paths::Paths::of(pods, &remembered.absent);
+        let on_host = self.host_paths.run(DISK_DEADLINE, move |()| paths.look());
+        let ((seen, images), on_machine, on_host) = tokio::join!(self.runtime.look(wanted), on_machine, on_host);
 
         let mut runtime_work = None;
         let mut node = match on_machine {
@@ -318,7 +324,8 @@ impl Observer {
             }
         };
         node.set_aside = files.set_aside;
-        node.host_paths = files.host_paths;
+        // What was not looked at is neither absent nor empty: nothing is decided by it.
+        node.host_paths = on_host.unwrap_or_default();
         node.sandboxes = self.sandboxes(node.sandboxes.cri_disabled.take());
         node.renamed = self.renamed();
         node.next_manifests = self.environment.next_manifests.clone();
@@ -436,7 +443,6 @@ impl Observer {
             files: BTreeMap::new(),
             keys_changed: BTreeMap::new(),
             set_aside: BTreeMap::new(),
-            host_paths: BTreeMap::new(),
             watching: self.environment.watching.clone(),
         })
     }
@@ -713,6 +719,26 @@ mod tests {
         assert_eq!(seen.manifests.fate("etcd.yaml"), Gone::Deleted);
         assert_ne!(seen.kubelet.healthz, Reading::Good);
         assert!(!seen.probes.contains_key(&ComponentId::system("etcd")), "nobody remembers it");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_host_path_that_hangs_leaves_the_manifests_to_be_seen() {
+        let (root, settings) = lab();
+        let text = String::from_utf8(testing::fixture("manifests/etcd.yaml")).unwrap();
+        let text = text.replace("      type: DirectoryOrCreate\n", "");
+        fs::write(root.path().join("manifests/etcd.yaml"), text).unwrap();
+        let mut observer = Observer::start(&settings).await;
+        let memory = Memory::default();
+        assert!(!observer.observe(&memory).await.node.host_paths.is_empty());
+        let (release, hold) = std::sync::mpsc::channel::<()>();
+        observer.host_paths.run(Duration::from_millis(20), move |()| hold.recv()).await.unwrap_err();
+        for _ in 0..2 {
+            let seen = observer.observe(&memory).await;
+            assert!(seen.manifests.file("etcd.yaml").is_some_and(|file| file.content.is_ok()));
+            assert!(seen.node.read_only.is_none() && !seen.node.data_dirs.is_empty());
+            assert_eq!(seen.node.host_paths, BTreeMap::new(), "unknown, not absent");
+        }
+        release.send(()).unwrap();
     }
 
     #[test]
