@@ -235,17 +235,7 @@ impl Looker {
                 let stamp = stamp.is_settled(quiet.now.wall).then_some(stamp);
                 entry(stamp, Digest::of(&raw), Manifest::parse(raw.into()))
             }
-            Err(Fault::Missing) if link.file_type().is_symlink() => {
-                let target = fs::read_link(path).unwrap_or_default();
-                fault(FileFault::DanglingLink { target: target.display().to_string() })
-            }
-            Err(Fault::Missing) => {
-                fault(FileFault::Unreadable { error: "it disappeared while it was read".to_owned() })
-            }
-            Err(Fault::Directory) => fault(FileFault::Directory),
-            Err(Fault::Special(kind)) => fault(FileFault::Special { kind: kind.to_owned() }),
-            Err(Fault::TooLarge(bytes)) => fault(FileFault::TooLarge { bytes }),
-            Err(Fault::Failed(error)) => fault(FileFault::Unreadable { error: error.to_string() }),
+            Err(why) => fault(why.of_manifest(path)),
         }
     }
 

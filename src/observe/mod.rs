@@ -74,7 +74,7 @@ use self::machine::{Looked, Proc, environment_now};
 use self::node::Signs;
 pub use self::on_node::{encryption, role_manifest};
 pub use self::places::{DirAccess, Directories, places};
-pub use self::preflight::preflight;
+pub use self::preflight::{manifest_at, preflight};
 pub use self::probes::etcd::EtcdEndpoint;
 use self::probes::member::Members;
 use self::probes::plan::{self, Fallback, Manifests, ProbeKind, ProbeSpec};
@@ -635,10 +635,9 @@ pub fn certificates(settings: &Settings) -> (Vec<Certificate>, BTreeMap<PathBuf,
             let mut paths: Vec<PathBuf> = paths.map(|entry| entry.path()).collect();
             paths.sort();
             for path in paths {
-                let read = file::read(&path, crate::model::manifest::MAX_BYTES).map_err(|fault| fault.to_string());
-                match read.and_then(|(bytes, _)| Manifest::parse(bytes.into()).map_err(|fault| fault.to_string())) {
+                match manifest_at(&path) {
                     Ok(manifest) => manifests.push(manifest),
-                    Err(why) => drop(unreadable.insert(path, why)),
+                    Err(fault) => drop(unreadable.insert(path, fault.to_string())),
                 }
             }
         }
