@@ -163,7 +163,7 @@ impl Looker {
             .get(name)
             .is_some_and(|entry| entry.stamp.is_some() && entry.stamp == stamp.as_ref().ok().cloned());
         if !known {
-            let fresh = self.read(path, stamp, &link, quiet);
+            let fresh = self.read(path, stamp, quiet);
             // It went while it was read: that is no file without a pod, which would be put right at once.
             if fresh.content.is_err()
                 && matches!(fs::symlink_metadata(path), Err(e) if e.kind() == io::ErrorKind::NotFound)
@@ -219,7 +219,7 @@ impl Looker {
         }
     }
 
-    fn read(&self, path: &Path, stamp: Result<Stamp, Fault>, link: &fs::Metadata, quiet: Quiet) -> Entry {
+    fn read(&self, path: &Path, stamp: Result<Stamp, Fault>, quiet: Quiet) -> Entry {
         let entry = |stamp, bytes, content| Entry {
             stamp,
             content,

@@ -299,7 +299,11 @@ mod tests {
         let mut settings = Settings::default();
         settings.snapshots.directory = Some(dir.path().to_owned());
         let name = |path: &Path| path.file_name().unwrap().to_str().unwrap().to_owned();
-        assert_eq!(one(dir.path(), Timestamp::now(), Duration::ZERO, &mut Failed::default()).await.unwrap(), None, "they were just verified");
+        assert_eq!(
+            one(dir.path(), Timestamp::now(), Duration::ZERO, &mut Failed::default()).await.unwrap(),
+            None,
+            "they were just verified"
+        );
 
         let flip = || {
             let file = fs::File::options().read(true).write(true).open(&newest).unwrap();
