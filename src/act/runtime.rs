@@ -201,7 +201,7 @@ fn stranger(component: &ComponentId, labels: &HashMap<String, String>) -> Option
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::collections::{BTreeMap, BTreeSet};
     use std::convert::Infallible;
     use std::path::{Path, PathBuf};
@@ -244,21 +244,7 @@ mod tests {
     impl Runtime {
         fn saying(answers: &[(&'static str, Answer)]) -> Self {
             let runtime = Self { dir: tempfile::tempdir().unwrap(), asked: Arc::default() };
-            let listener = UnixListener::bind(runtime.socket()).unwrap();
-            let (answers, asked): (BTreeMap<_, _>, _) = (answers.iter().cloned().collect(), Arc::clone(&runtime.asked));
-            tokio::spawn(async move {
-                loop {
-                    let (stream, _) = listener.accept().await.unwrap();
-                    let (answers, asked) = (answers.clone(), Arc::clone(&asked));
-                    let service = service_fn(move |request: Request<Incoming>| {
-                        let method = request.uri().path().rsplit('/').next().unwrap().to_owned();
-                        asked.lock().unwrap().push(method.clone());
-                        answer(answers.get(method.as_str()).cloned().unwrap())
-                    });
-                    let http2 = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
-                    tokio::spawn(http2.serve_connection(TokioIo::new(stream), service));
-                }
-            });
+            listen(&runtime.socket(), answers, &runtime.asked);
             runtime
         }
 
@@ -273,6 +259,29 @@ mod tests {
         fn hands(&self) -> StepExecutor {
             hands(&self.socket())
         }
+    }
+
+    fn listen(socket: &Path, answers: &[(&'static str, Answer)], asked: &Arc<Mutex<Vec<String>>>) {
+        let listener = UnixListener::bind(socket).unwrap();
+        let (answers, asked): (BTreeMap<_, _>, _) = (answers.iter().cloned().collect(), Arc::clone(asked));
+        tokio::spawn(async move {
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                let (answers, asked) = (answers.clone(), Arc::clone(&asked));
+                let service = service_fn(move |request: Request<Incoming>| {
+                    let method = request.uri().path().rsplit('/').next().unwrap().to_owned();
+                    asked.lock().unwrap().push(method.clone());
+                    answer(answers.get(method.as_str()).cloned().unwrap())
+                });
+                let http2 = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+                tokio::spawn(http2.serve_connection(TokioIo::new(stream), service));
+            }
+        });
+    }
+
+    /// A runtime without containers at a socket.
+    pub(in crate::act) fn without_containers(socket: &Path) {
+        listen(socket, &[listed(ContainerState::ContainerRunning, 0)], &Arc::default());
     }
 
     fn hands(socket: &Path) -> StepExecutor {

@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::outbox::Due;
+use super::program::Unusable;
 use super::sent_file::{self, Notified};
 use super::waiting::Found;
 use super::{doctor, program, settings};
@@ -55,16 +56,24 @@ pub async fn try_command(settings: &Settings, node: &str) -> Result<(), String> 
     send(&settings.notify, &message).await
 }
 
+/// Whether the configured command can be run, where there is one.
+///
+/// # Errors
+/// Why not.
+pub fn check_command(settings: &Settings) -> Result<(), Unusable> {
+    settings.notify.command.first().map_or(Ok(()), |program| program::check(Path::new(program)))
+}
+
 /// What can be seen of it without running it.
 fn seen(notify: &Notify) -> Option<HookView> {
     let program = notify.command.first()?;
-    let unusable = program::check(Path::new(program)).err();
+    let unusable = program::check(Path::new(program)).err().map(|why| why.to_string());
     Some(HookView { program: program.clone(), unusable, waiting: 0, failed: None })
 }
 
 async fn send(notify: &Notify, message: &Message) -> Result<(), String> {
     let program = notify.command.first().ok_or("no command is configured (notify.command)")?;
-    program::check(Path::new(program))?;
+    program::check(Path::new(program)).map_err(|why| why.to_string())?;
     let component = message.component.as_ref().map(ToString::to_string).unwrap_or_default();
     let environment = [
         ("LASTGOOD_NODE", message.node.clone()),
