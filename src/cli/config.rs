@@ -36,17 +36,19 @@ async fn test_notify(settings: &Settings) -> Result<Exit, Failure> {
     let host = || nix::unistd::gethostname().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let node = settings.node_name.clone().unwrap_or_else(host);
     hook::try_command(settings, &node).await.map_err(Failure::failed)?;
-    out::text(&format!("{} succeeded{IN_THE_UNIT}", settings.notify.command.join(" ")))
+    out::text(&format!("{} succeeded\n{IN_THE_UNIT}", settings.notify.command.join(" ")))
 }
 
 /// What the test does not show: systemd/lastgood.service.
-const IN_THE_UNIT: &str = " here; the agent runs it in lastgood.service, where \
-/usr and /boot and the home directories are read-only (ProtectSystem, ProtectHome), \
-setuid programs such as sudo gain nothing (NoNewPrivileges), \
-memory cannot be made executable, as some just-in-time compilers need it (MemoryDenyWriteExecute), \
-and a proxy or a PATH of this shell is unknown; \
-to test it there: `systemd-run --wait -p ProtectSystem=yes -p ProtectHome=read-only -p NoNewPrivileges=yes -p \
-MemoryDenyWriteExecute=yes lastgood config test-notify`\n";
+const IN_THE_UNIT: &str = "\
+The agent runs it in lastgood.service, where
+  /usr, /boot and the home directories are read-only (ProtectSystem, ProtectHome)
+  a setuid program such as sudo gains no rights (NoNewPrivileges)
+  no memory becomes executable, as some just-in-time compilers need it (MemoryDenyWriteExecute)
+  the variables of this shell are unknown, PATH and a proxy among them
+To test it there: `systemd-run --wait --pipe -p ProtectSystem=yes -p ProtectHome=read-only -p NoNewPrivileges=yes \
+-p MemoryDenyWriteExecute=yes lastgood config test-notify`
+";
 
 /// What is right; a command that a package may bring later is a warning.
 fn check(loaded: &Loaded) -> Result<String, Failure> {
@@ -131,6 +133,16 @@ mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
+
+    #[test]
+    fn the_restrictions_that_are_named_are_those_of_the_unit() {
+        let unit = include_str!("../../systemd/lastgood.service");
+        for restriction in
+            ["ProtectSystem=yes", "ProtectHome=read-only", "NoNewPrivileges=yes", "MemoryDenyWriteExecute=yes"]
+        {
+            assert!(unit.lines().any(|line| line == restriction) && IN_THE_UNIT.contains(restriction), "{restriction}");
+        }
+    }
 
     #[test]
     fn a_command_that_cannot_run_is_a_mistake_and_one_that_may_come_a_warning() {
