@@ -114,6 +114,7 @@
 //! * `q10_a_hung_api_server_is_stopped_where_an_address_elsewhere_answers_meanwhile`
 //! * `q10_a_hung_etcd_is_stopped_where_the_others_prove_that_they_do_without_it_and_in_its_turn`
 //! * `q10_a_hung_member_is_restarted_while_the_others_suffice_and_is_left_when_they_do_not`
+//! * `q10_an_earlier_sandbox_is_stopped_only_where_the_others_suffice_without_it`
 //! * `q2_q10_the_api_server_is_stopped_once_around_a_change_of_the_only_etcd`
 //! * `q10_where_other_masters_serve_nobody_is_stopped`
 //! * `q10_whoever_does_not_know_whether_other_masters_exist_leaves_it_to_the_kubelet`

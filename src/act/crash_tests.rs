@@ -9,6 +9,7 @@ use std::{env, fs};
 
 use nix::mount::{MsFlags, mount};
 
+use super::runtime::tests::without_containers;
 use super::tests::{BAD, GOOD, Node, manifest};
 use super::*;
 use crate::model::Memory;
@@ -28,12 +29,14 @@ enum Work {
     SaveMemory,
     Withhold,
     SetMemoryAside,
+    RemoveDirectories,
 }
 
 impl Work {
     fn of(word: &str) -> Self {
-        let all = [Self::TwoSteps, Self::InPlace, Self::SaveMemory, Self::Withhold, Self::SetMemoryAside];
-        all.into_iter().find(|work| format!("{work:?}") == word).unwrap()
+        let all = [Self::TwoSteps, Self::InPlace, Self::SaveMemory, Self::Withhold];
+        let mut all = all.into_iter().chain([Self::SetMemoryAside, Self::RemoveDirectories]);
+        all.find(|work| format!("{work:?}") == word).unwrap()
     }
 }
 
@@ -43,7 +46,7 @@ fn memory(node: &Node, note: &str) -> Memory {
 }
 
 fn runtime() -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap()
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
 }
 
 async fn work(node: &Node, guard: &Guard, work: Work) -> Vec<Outcome> {
@@ -58,6 +61,16 @@ async fn work(node: &Node, guard: &Guard, work: Work) -> Vec<Outcome> {
         }
         Work::Withhold => vec![node.take(guard, &node.withhold()).await],
         Work::SetMemoryAside => vec![node.take(guard, &Step::SetMemoryAside).await],
+        Work::RemoveDirectories => {
+            let socket = node.socket();
+            files::remove(&socket).unwrap();
+            without_containers(&socket);
+            let mut outcomes = Vec::new();
+            for path in node.made() {
+                outcomes.push(node.take(guard, &node.remove_directory(path)).await);
+            }
+            outcomes
+        }
     }
 }
 
@@ -87,6 +100,7 @@ fn template(root: &Path) -> PathBuf {
     let (node, guard) = runtime().block_on(Node::with_a_bad_manifest(&template));
     guard.save_memory(&memory(&node, "older")).unwrap();
     guard.save_memory(&memory(&node, "old")).unwrap();
+    fs::create_dir_all(&node.made()[0]).unwrap();
     template
 }
 
@@ -140,8 +154,20 @@ fn check_set_aside(node: &Node, situation: &str) {
     assert_eq!(node.deployed().unwrap(), manifest(BAD), "{situation}");
 }
 
+/// What is left is whole, and the next run finishes it: the memory knows the directories until the rollback is over.
+fn check_removed(node: &Node, situation: &str) {
+    let exists = || node.made().map(|path| path.is_dir());
+    assert_ne!(exists(), [true, false], "{situation}");
+    let outcomes = runtime().block_on(super::crash_tests::work(node, &node.guard(), Work::RemoveDirectories));
+    let is_over = |outcome: &Outcome| matches!(outcome, Outcome::Done(_) | Outcome::AlreadyDone(_));
+    assert!(outcomes.len() == 2 && outcomes.iter().all(is_over), "{situation}: {outcomes:?}");
+    assert_eq!(exists(), [false, false], "{situation}");
+    assert_eq!(node.deployed().unwrap(), manifest(BAD), "{situation}");
+}
+
 fn check(work: Work, node: &Node, situation: &str) {
     match work {
+        Work::RemoveDirectories => return check_removed(node, situation),
         Work::Withhold => return check_withheld(node, situation),
         Work::SetMemoryAside => return check_set_aside(node, situation),
         Work::TwoSteps | Work::InPlace | Work::SaveMemory => {}
@@ -192,6 +218,15 @@ fn at_every(works: &[Work], calls: &[&str], fault: &str) -> usize {
         }
     }
     points
+}
+
+#[test]
+fn a_directory_that_was_made_for_a_candidate_goes_wherever_the_agent_is_killed() {
+    let works = [Work::RemoveDirectories];
+    let calls = ["rmdir", "unlinkat", "fsync", "openat"];
+    let points = at_every(&works, &calls, "signal=KILL") + at_every(&works, &["rmdir", "fsync"], "error=EIO");
+    println!("killed or failed at {points} points");
+    assert!(points >= 8, "only {points} points: is the work still done by these calls?");
 }
 
 const MANIFESTS: [Work; 2] = [Work::TwoSteps, Work::InPlace];

@@ -16,6 +16,7 @@ use crate::cri::v1::{
     RemoveContainerRequest, StopContainerRequest, StopPodSandboxRequest,
 };
 use crate::model::ComponentId;
+use crate::model::host_path::Mounted;
 
 /// The kubelet's labels on everything it starts (`pkg/kubelet/types/labels.go`).
 const POD_NAME: &str = "io.kubernetes.pod.name";
@@ -126,8 +127,15 @@ impl StepExecutor {
         }
     }
 
-    /// A container that has not ended and that mounts this path of the host, or something below it.
+    /// A container that has not ended and that has this directory of the host, or something of it. A node has many containers,
+    /// and a pass waits for this: all questions together get the time of one slow answer.
     pub(super) async fn user_of(&self, path: &Path) -> Result<Option<String>, Failure> {
+        let limit = self.settings.runtime.timeout;
+        let asked = timeout(limit, self.ask_user_of(path)).await;
+        asked.unwrap_or_else(|_| Err(format!("the runtime did not name all mounts within {} s", limit.as_secs_f32())))
+    }
+
+    async fn ask_user_of(&self, path: &Path) -> Result<Option<String>, Failure> {
         let mut runtime = self.connect().await?;
         let limit = self.settings.runtime.timeout;
         let request = ListContainersRequest { filter: None };
@@ -142,7 +150,11 @@ impl StepExecutor {
                 Err(status) if status.code() == Code::NotFound => continue,
                 Err(status) => return Err(sentence(&status)),
             };
-            if status.mounts.iter().any(|mount| Path::new(&mount.host_path).starts_with(path)) {
+            let mut mounts = status
+                .mounts
+                .iter()
+                .map(|mount| Mounted { path: Path::new(&mount.host_path), read_only: mount.readonly });
+            if mounts.any(|mount| mount.holds(path)) {
                 return Ok(Some(container.id));
             }
         }
@@ -189,7 +201,7 @@ fn stranger(component: &ComponentId, labels: &HashMap<String, String>) -> Option
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::collections::{BTreeMap, BTreeSet};
     use std::convert::Infallible;
     use std::path::{Path, PathBuf};
@@ -218,6 +230,7 @@ mod tests {
     #[derive(Clone)]
     enum Answer {
         Message(Vec<u8>),
+        Late(Duration, Vec<u8>),
         Status(u32, &'static str),
         Silence,
     }
@@ -231,21 +244,7 @@ mod tests {
     impl Runtime {
         fn saying(answers: &[(&'static str, Answer)]) -> Self {
             let runtime = Self { dir: tempfile::tempdir().unwrap(), asked: Arc::default() };
-            let listener = UnixListener::bind(runtime.socket()).unwrap();
-            let (answers, asked): (BTreeMap<_, _>, _) = (answers.iter().cloned().collect(), Arc::clone(&runtime.asked));
-            tokio::spawn(async move {
-                loop {
-                    let (stream, _) = listener.accept().await.unwrap();
-                    let (answers, asked) = (answers.clone(), Arc::clone(&asked));
-                    let service = service_fn(move |request: Request<Incoming>| {
-                        let method = request.uri().path().rsplit('/').next().unwrap().to_owned();
-                        asked.lock().unwrap().push(method.clone());
-                        answer(answers.get(method.as_str()).cloned().unwrap())
-                    });
-                    let http2 = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
-                    tokio::spawn(http2.serve_connection(TokioIo::new(stream), service));
-                }
-            });
+            listen(&runtime.socket(), answers, &runtime.asked);
             runtime
         }
 
@@ -262,6 +261,29 @@ mod tests {
         }
     }
 
+    fn listen(socket: &Path, answers: &[(&'static str, Answer)], asked: &Arc<Mutex<Vec<String>>>) {
+        let listener = UnixListener::bind(socket).unwrap();
+        let (answers, asked): (BTreeMap<_, _>, _) = (answers.iter().cloned().collect(), Arc::clone(asked));
+        tokio::spawn(async move {
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                let (answers, asked) = (answers.clone(), Arc::clone(&asked));
+                let service = service_fn(move |request: Request<Incoming>| {
+                    let method = request.uri().path().rsplit('/').next().unwrap().to_owned();
+                    asked.lock().unwrap().push(method.clone());
+                    answer(answers.get(method.as_str()).cloned().unwrap())
+                });
+                let http2 = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+                tokio::spawn(http2.serve_connection(TokioIo::new(stream), service));
+            }
+        });
+    }
+
+    /// A runtime without containers at a socket.
+    pub(in crate::act) fn without_containers(socket: &Path) {
+        listen(socket, &[listed(ContainerState::ContainerRunning, 0)], &Arc::default());
+    }
+
     fn hands(socket: &Path) -> StepExecutor {
         let mut settings = Settings::default();
         settings.runtime.timeout = Duration::from_millis(300);
@@ -273,6 +295,9 @@ mod tests {
     async fn answer(
         answer: Answer,
     ) -> Result<Response<http_body_util::combinators::BoxBody<Bytes, Infallible>>, Infallible> {
+        if let Answer::Late(time, _) = &answer {
+            tokio::time::sleep(*time).await;
+        }
         let response = Response::builder().header("content-type", "application/grpc");
         let trailers = |code: u32, message: &'static str| {
             let mut trailers = HeaderMap::new();
@@ -283,7 +308,7 @@ mod tests {
         let (bytes, code, message) = match answer {
             Answer::Silence => std::future::pending().await,
             Answer::Status(code, message) => (Vec::new(), code, message),
-            Answer::Message(bytes) => {
+            Answer::Message(bytes) | Answer::Late(_, bytes) => {
                 let mut frame = vec![0];
                 frame.extend(u32::try_from(bytes.len()).unwrap().to_be_bytes());
                 frame.extend(bytes);
@@ -361,17 +386,19 @@ mod tests {
         assert!(matches!(outcome, Outcome::AlreadyDone(_)), "{outcome:?}");
     }
 
-    /// A runtime with one container of any pod, which mounts this path.
-    fn mounting(state: ContainerState, path: &Path) -> Runtime {
+    /// So many containers of any pod.
+    fn listed(state: ContainerState, count: usize) -> (&'static str, Answer) {
         let container = v1::Container { id: "77e1".into(), state: state as i32, ..Default::default() };
-        let listed = v1::ListContainersResponse { containers: vec![container] };
-        let mount = v1::Mount { host_path: path.display().to_string(), ..Default::default() };
+        let listed = v1::ListContainersResponse { containers: vec![container; count] };
+        ("ListContainers", Answer::Message(listed.encode_to_vec()))
+    }
+
+    /// A runtime with one container of any pod, which mounts this path.
+    fn mounting(state: ContainerState, path: &Path, read_only: bool) -> Runtime {
+        let mount = v1::Mount { host_path: path.display().to_string(), readonly: read_only, ..Default::default() };
         let status = v1::ContainerStatus { mounts: vec![mount], ..Default::default() };
         let status = v1::ContainerStatusResponse { status: Some(status), ..Default::default() };
-        Runtime::saying(&[
-            ("ListContainers", Answer::Message(listed.encode_to_vec())),
-            ("ContainerStatus", Answer::Message(status.encode_to_vec())),
-        ])
+        Runtime::saying(&[listed(state, 1), ("ContainerStatus", Answer::Message(status.encode_to_vec()))])
     }
 
     /// The memory of an etcd whose second generation found that path absent.
@@ -393,18 +420,23 @@ mod tests {
         use ContainerState::{ContainerCreated, ContainerExited, ContainerRunning};
         let dir = tempfile::tempdir().unwrap();
         let path = |name: &str| dir.path().join(name);
-        for name in ["made", "used", "created", "below", "known", "full", "full/inner"] {
+        for name in
+            ["made", "used", "created", "below", "known", "full", "full/inner", "above", "above/read", "above/written"]
+        {
             std::fs::create_dir(path(name)).unwrap();
         }
         std::fs::write(path("file"), "x").unwrap();
         std::os::unix::fs::symlink(path("known"), path("link")).unwrap();
         let elsewhere = path("elsewhere");
-        // The path, what a container of this state mounts, what the memory knows to have been absent, and whether it goes.
+        // The path, what a container of this state mounts (read-only where it is called `read`), what the memory knows to have
+        // been absent, and whether it goes.
         let rows = [
             ("made", ContainerRunning, elsewhere.clone(), "made", true),
             ("used", ContainerRunning, path("used"), "used", false),
             ("created", ContainerCreated, path("created"), "created", false),
             ("below", ContainerRunning, path("below/inner"), "below", false),
+            ("above/written", ContainerRunning, path("above"), "above/written", false),
+            ("above/read", ContainerRunning, path("above"), "above/read", true),
             ("known", ContainerRunning, elsewhere.clone(), "another", false),
             ("full", ContainerRunning, elsewhere.clone(), "full", false),
             ("file", ContainerRunning, elsewhere.clone(), "file", false),
@@ -412,13 +444,13 @@ mod tests {
             ("used", ContainerExited, path("used"), "used", true),
         ];
         for (name, state, mounted, known, goes) in rows {
-            let hands = mounting(state, &mounted);
+            let hands = mounting(state, &mounted, name.ends_with("/read"));
             let outcome = hands.hands().remove_directory(&etcd(), 2, &path(name), &absent(&path(known))).await.unwrap();
             assert_eq!(matches!(outcome, Outcome::Done(_)), goes, "{name}: {outcome:?}");
             assert_eq!(matches!(outcome, Outcome::Refused(_)), !goes, "{name}: {outcome:?}");
             assert_eq!(path(name).exists(), !goes, "{name}");
         }
-        let runtime = mounting(ContainerRunning, &elsewhere);
+        let runtime = mounting(ContainerRunning, &elsewhere, false);
         let again = runtime.hands().remove_directory(&etcd(), 2, &path("made"), &absent(&path("made"))).await.unwrap();
         assert!(matches!(again, Outcome::AlreadyDone(_)), "{again:?}");
         let proc = Path::new("/proc");
@@ -431,6 +463,19 @@ mod tests {
         let unknown = silent.hands().remove_directory(&etcd(), 2, &known, &absent(&known)).await.unwrap();
         assert!(matches!(unknown, Outcome::Failed(_)), "{unknown:?}");
         assert!(known.exists(), "what cannot be asked keeps it");
+    }
+
+    #[tokio::test]
+    async fn the_mounts_of_many_containers_are_asked_for_no_longer_than_one_slow_answer_takes() {
+        let dir = tempfile::tempdir().unwrap();
+        let status = v1::ContainerStatusResponse { status: Some(v1::ContainerStatus::default()), ..Default::default() };
+        let late = Answer::Late(Duration::from_millis(100), status.encode_to_vec());
+        let slow = Runtime::saying(&[listed(ContainerState::ContainerRunning, 40), ("ContainerStatus", late)]);
+        let began = Instant::now();
+        let outcome = slow.hands().remove_directory(&etcd(), 2, dir.path(), &absent(dir.path())).await.unwrap();
+        assert!(matches!(outcome, Outcome::Failed(_)), "{outcome:?}");
+        assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+        assert!(dir.path().exists());
     }
 
     #[tokio::test]

@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::*;
 use crate::model::config_files::generation_digest;
 use crate::model::generation::Stored;
+use crate::model::host_path::AbsentPaths;
 use crate::model::manifest::MAX_BYTES;
 use crate::model::memory::{Machine, Record};
 use crate::model::observation::{Directory, HeardApi, ImagePresence, Kubelet, KubeletProcess, Node as Host, Settled};
@@ -61,7 +62,12 @@ impl Node {
         let record = Record::new(Role::ApiServer, ComponentState::Steady { good: 1 });
         let components = BTreeMap::from([(id.clone(), record)]);
         let memory = Memory { machine, components, ..Memory::default() };
-        Self { settings, id, memory }
+        let mut node = Self { settings, id, memory };
+        let paths = node.made().into();
+        let absent = AbsentPaths { generation: 2, pod: Digest::of(b"pod"), paths, used: BTreeSet::new() };
+        let record = node.memory.components.get_mut(&node.id).unwrap();
+        record.absent_paths = Some(absent);
+        node
     }
 
     /// On which the good manifest is kept as generation 1, and the bad one is deployed.
@@ -99,10 +105,22 @@ impl Node {
         Store::open(&self.settings).unwrap().lock().unwrap()
     }
 
+    /// Where a container runtime is, if one is.
+    pub(super) fn socket(&self) -> PathBuf {
+        self.settings.paths.state.join("cri.sock")
+    }
+
+    /// A directory that the runtime made for generation 2, in another.
+    pub(super) fn made(&self) -> [PathBuf; 2] {
+        let outer = self.settings.paths.kubernetes.join("audit");
+        [outer.join("policy.yaml"), outer]
+    }
+
     pub(super) fn hands(&self) -> StepExecutor {
+        let socket = Some(self.socket()).filter(|socket| socket.exists());
         let environment = Environment {
             manifests: self.manifests(),
-            runtime: None,
+            runtime: socket.map(|socket| socket.display().to_string()),
             look: Arc::new(|kept: &ClosureFile| look(&kept.path)),
         };
         StepExecutor::new(&self.settings, environment)
@@ -203,6 +221,10 @@ impl Node {
     pub(super) fn take_out(&self) -> Step {
         let name = || "kube-apiserver.yaml".to_owned();
         Step::TakeOut { component: self.id.clone(), file_name: name(), successor: 1, successor_name: name() }
+    }
+
+    pub(super) fn remove_directory(&self, path: PathBuf) -> Step {
+        Step::RemoveDirectory { component: self.id.clone(), number: 2, path }
     }
 
     pub(super) fn put_in(&self) -> Step {

@@ -211,7 +211,7 @@ fn take(draft: &mut Draft<'_>, assist: Assist) {
     record.assists.done.push_back(Duration::ZERO);
     let of_whom = if let Noted::ApiStoppedFor(etcd, _) = &note { etcd } else { &id };
     if let Some(record) = draft.memory.components.get_mut(of_whom) {
-        let Assists { stopped, api_stopped_for, back_off, done: _ } = &mut record.assists;
+        let Assists { stopped, api_stopped_for, back_off, .. } = &mut record.assists;
         match note {
             Noted::Stopped(container) => *stopped = Some(container),
             Noted::ApiStoppedFor(_, change) => *api_stopped_for = Some(change),

@@ -3,17 +3,20 @@
 
 use super::draft::Draft;
 use super::kubelet;
+use crate::model::memory::Record;
 use crate::model::verdict::Cause;
 use crate::model::{ComponentId, ComponentState, Verdict};
 
 pub(super) fn step(draft: &mut Draft<'_>) {
-    let missed = |id: &&ComponentId| {
-        let steady = draft.record(id).is_some_and(|record| matches!(record.state, ComponentState::Steady { .. }));
-        let cause = draft.assessment(id).and_then(|assessment| assessment.cause.as_ref());
-        steady && matches!(cause, Some(Cause::NoAttempt { .. }))
+    // Once for each container: what one restart does not cure, another does not. A candidate is rolled back, which makes
+    // another pod.
+    let missed = |(id, record): (&ComponentId, &Record)| {
+        let steady = matches!(record.state, ComponentState::Steady { .. });
+        let cause = draft.assessment(id).filter(|_| steady)?.cause.as_ref()?;
+        let Cause::NoAttempt { container, .. } = cause else { return None };
+        (record.assists.no_attempt.as_ref() != Some(container)).then(|| (id.clone(), container.clone()))
     };
-    let Some(id) = draft.memory.components.keys().find(missed).cloned() else { return };
-    // Once: what one restart does not cure, another does not. A candidate is rolled back, which makes another pod.
+    let Some((id, container)) = draft.memory.components.iter().find_map(missed) else { return };
     let answers = draft.scene.judged.kubelet.verdict == Verdict::Healthy;
     if draft.hold.is_some()
         || !answers
@@ -21,6 +24,9 @@ pub(super) fn step(draft: &mut Draft<'_>) {
         || !kubelet::may_restart_kubelet(draft)
     {
         return;
+    }
+    if let Some(record) = draft.record_mut(&id) {
+        record.assists.no_attempt = Some(container);
     }
     kubelet::restart_kubelet(
         draft,

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use super::draft::Draft;
 use super::pods::runs_of;
 use crate::model::component_state::Replacement;
-use crate::model::host_path::{AbsentPaths, PathState};
+use crate::model::host_path::{self, AbsentPaths, PathState};
 use crate::model::memory::Record;
 use crate::model::observation::SandboxState;
 use crate::model::{ComponentId, ComponentState, Manifest, Step};
@@ -72,11 +72,8 @@ pub(super) fn remove(draft: &mut Draft<'_>, id: &ComponentId, rollback: &Replace
     draft.plan.extend(steps);
 }
 
-/// Whether a deployed manifest mounts that path.
+/// Whether a deployed manifest mounts that path, or something of it.
 fn is_mounted(draft: &Draft<'_>, path: &Path) -> bool {
-    let manifests = draft.scene.seen.manifests.files().filter_map(|file| file.content.as_ref().ok());
-    let volumes =
-        manifests.flat_map(|manifest| manifest.pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten()));
-    let mut sources = volumes.filter_map(|volume| volume.host_path.as_ref());
-    sources.any(|source| Path::new(&source.path) == path)
+    let mut manifests = draft.scene.seen.manifests.files().filter_map(|file| file.content.as_ref().ok());
+    manifests.any(|manifest| host_path::is_mounted(manifest, path))
 }

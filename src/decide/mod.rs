@@ -10,6 +10,7 @@
 //!                    interrupted.rs: an upgrade that ended with a manifest missing
 //!   a stall          stall.rs: of a component    services.rs: of kubelet and runtime    peer_quorum.rs: whether other masters serve
 //!   an outage        assist.rs: what is nobody's fault is shortened    attempts.rs: an attempt that the kubelet does not start
+//!                    second_sandbox.rs: the earlier of two sandboxes of a candidate
 //!   etcd's data      incarnation.rs: what is served, remembered    lineage.rs: whether it is the data on record
 //!                    wrong_data.rs: it is not    withheld.rs: kube-apiserver is stopped for it    etcd_answer.rs: the latest answer
 //!                    restarts.rs: restarts what has cached other data
@@ -61,6 +62,7 @@ mod renewal;
 mod replacement;
 mod request;
 mod restarts;
+mod second_sandbox;
 mod services;
 mod stall;
 mod steady;
@@ -156,6 +158,7 @@ fn pass<A>(scene: Scene<'_>, memory: &Memory, request: impl FnOnce(&mut Draft<'_
         predicted::tell(&mut draft);
         restarts::follow(&mut draft);
         assist::step(&mut draft);
+        second_sandbox::step(&mut draft);
         attempts::step(&mut draft);
         wrong_data::tell(&mut draft);
     }

@@ -17,24 +17,23 @@ use crate::model::environment::Location;
 use crate::model::verdict::Assessment;
 use crate::model::{ComponentId, Reading, Role};
 
-/// Whether this one, which is stalled, may be stopped for the others' sake.
+/// Whether this one may be stopped for the others' sake.
 ///
 /// # Errors
-/// Why not, as a sentence that ends with what happens instead.
+/// Why not, as a clause.
 pub(super) fn suffice(draft: &Draft<'_>, id: &ComponentId, assessment: &Assessment) -> Result<(), String> {
     if !matches!(assessment.role, Role::Etcd | Role::ApiServer) {
         return Ok(());
     }
-    let left = |why: String| Err(format!("{why}, so it is left to the kubelet's own probes"));
     match draft.memory.incarnations.values().map(|known| known.members).max().unwrap_or(0) {
         1 => Ok(()),
-        0 => left("it is unknown whether other masters exist".to_owned()),
+        0 => Err("it is unknown whether other masters exist".to_owned()),
         members => {
             let proven = match assessment.role {
                 Role::Etcd => members_agree(draft, id),
                 _ => another_api_server_answers(draft, assessment),
             };
-            proven.or_else(|why| left(format!("etcd has {members} members, and {why}")))
+            proven.map_err(|why| format!("etcd has {members} members, and {why}"))
         }
     }
 }

@@ -22,7 +22,7 @@ use crate::model::component_state::{Probation, Served, Until};
 use crate::model::event::EventKind;
 use crate::model::generation::Trust;
 use crate::model::notice::Notice;
-use crate::model::observation::{ImagePresence, ManifestFile, PodRun, SandboxState};
+use crate::model::observation::{ImagePresence, ManifestFile, SandboxState};
 use crate::model::verdict::{Assessment, Cause, Crash, OwnFault, Reads};
 use crate::model::{ComponentId, ComponentState, Step, Verdict};
 
@@ -99,28 +99,7 @@ pub(super) fn step(draft: &mut Draft<'_>, id: &ComponentId, mut trial: Probation
         None if trial.healthy >= soak && assessment.serving => {
             generations::prove(draft, id, trial.candidate, trial.healthy)
         }
-        None => {
-            stop_earlier_sandbox(draft, id);
-            restart_unresponsive_kubelet(draft, id, trial);
-        }
-    }
-}
-
-/// A kubelet that was away while a manifest changed runs both pods for a second or two (measured).
-const OVERLAP: Duration = Duration::from_secs(10);
-
-/// The kubelet was to end the sandbox of the pod before, and has not: the candidate cannot start next to it.
-fn stop_earlier_sandbox(draft: &mut Draft<'_>, id: &ComponentId) {
-    let cause = draft.assessment(id).and_then(|assessment| assessment.cause.as_ref());
-    let Some(Cause::SecondSandbox { sandbox, .. }) = cause else { return };
-    let sandbox = sandbox.clone();
-    let Some(deployed) = draft.record(id).and_then(|record| record.pod_deployed) else { return };
-    let now = draft.scene.tick.now.wall;
-    let age = |run: &PodRun| Duration::try_from(now.duration_since(run.created)).unwrap_or_default();
-    let newer = |run: &PodRun| run.sandbox != sandbox && run.created >= deployed && age(run) >= OVERLAP;
-    let is_earlier = pods::runs_of(draft, id).any(|run| run.sandbox == sandbox && run.created < deployed);
-    if draft.hold.is_none() && is_earlier && pods::runs_of(draft, id).any(newer) {
-        draft.want(Step::StopSandbox { component: id.clone(), sandbox });
+        None => restart_unresponsive_kubelet(draft, id, trial),
     }
 }
 

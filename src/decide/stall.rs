@@ -50,7 +50,7 @@ pub(super) fn step(draft: &mut Draft<'_>, id: &ComponentId) {
     if stall.at != ProcessActivity::Stopped && assessment.watched < draft.scene.policy.stall_after {
         return;
     }
-    let why_not = why_not(draft, stall).or_else(|| peer_quorum::suffice(draft, id, assessment).err());
+    let why_not = why_not(draft, stall).or_else(|| peer_quorum::suffice(draft, id, assessment).err().map(left));
     draft.notice_if(
         id,
         Notice::StallLeft,
@@ -69,12 +69,16 @@ fn dependency_answers(draft: &Draft<'_>, assessment: &Assessment) -> bool {
     needed.next().is_none_or(|other| other.serving)
 }
 
+/// Who acts instead.
+fn left(why: String) -> String {
+    format!("{why}, so it is left to the kubelet's own probes")
+}
+
 fn why_not(draft: &Draft<'_>, stall: &Stall) -> Option<String> {
-    let left = |why: &str| Some(format!("{why}, so it is left to the kubelet's own probes"));
     match stall.at {
         ProcessActivity::Stopped | ProcessActivity::Idle | ProcessActivity::Nothing => {}
         ProcessActivity::Busy | ProcessActivity::WaitsForDisk | ProcessActivity::Unseen => {
-            return left(&stall.at.to_string());
+            return Some(left(stall.at.to_string()));
         }
     }
     if let Some(hold) = &draft.hold {

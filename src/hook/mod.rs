@@ -17,4 +17,5 @@ mod settings;
 mod task;
 mod waiting;
 
-pub use task::{REGISTRATION, try_command};
+pub use program::Unusable;
+pub use task::{REGISTRATION, check_command, try_command};

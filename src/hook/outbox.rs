@@ -20,12 +20,15 @@ pub(super) struct Due {
 }
 
 impl Due {
-    /// What is due, the beginnings first.
+    /// What is due, the beginnings first, and of them the gravest.
     pub(super) fn all(found: &Found, notified: &Notified, node: &str, now: Timestamp) -> Vec<Self> {
         let begins = found.waiting.iter().filter_map(|(id, waiting)| Self::begin(id, waiting, notified, node, now));
+        let mut due: Vec<Self> = begins.collect();
+        due.sort_by_key(|due| due.message.matter);
         let settled: BTreeSet<&ComponentId> = found.healthy.iter().collect();
         let ends = notified.components.iter().filter(|(id, _)| settled.contains(id) || !found.all.contains(id));
-        begins.chain(ends.map(|(id, sent)| Self::end(id, sent, node))).collect()
+        due.extend(ends.map(|(id, sent)| Self::end(id, sent, node)));
+        due
     }
 
     fn begin(
@@ -91,6 +94,26 @@ mod tests {
             waiting: what.map(|waiting| (etcd.clone(), waiting)).into_iter().collect(),
             all: vec![etcd],
         }
+    }
+
+    #[test]
+    fn the_gravest_is_sent_first_and_what_is_over_last() {
+        let rows = [("a", Matter::Unhealthy), ("b", Matter::Held), ("c", Matter::WrongData), ("d", Matter::Held)];
+        let found = Found {
+            waiting: rows.map(|(name, matter)| (id(name), waiting(matter, "x"))).into(),
+            healthy: vec![id("0")],
+            all: Vec::new(),
+        };
+        let sent = Sent {
+            matter: Matter::WrongData,
+            since: Timestamp::UNIX_EPOCH,
+            message: String::new(),
+            next_step: String::new(),
+        };
+        let notified = Notified { components: [(id("0"), sent)].into() };
+        let due = Due::all(&found, &notified, "m1", Timestamp::UNIX_EPOCH);
+        let order: Vec<String> = due.iter().map(|due| due.component.to_string()).collect();
+        assert_eq!(order, ["c", "b", "d", "a", "0"]);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::outbox::Due;
+use super::program::Unusable;
 use super::sent_file::{self, Notified};
 use super::waiting::Found;
 use super::{doctor, program, settings};
@@ -55,16 +56,24 @@ pub async fn try_command(settings: &Settings, node: &str) -> Result<(), String> 
     send(&settings.notify, &message).await
 }
 
+/// Whether the configured command can be run, where there is one.
+///
+/// # Errors
+/// Why not.
+pub fn check_command(settings: &Settings) -> Result<(), Unusable> {
+    settings.notify.command.first().map_or(Ok(()), |program| program::check(Path::new(program)))
+}
+
 /// What can be seen of it without running it.
 fn seen(notify: &Notify) -> Option<HookView> {
     let program = notify.command.first()?;
-    let unusable = program::check(Path::new(program)).err();
+    let unusable = program::check(Path::new(program)).err().map(|why| why.to_string());
     Some(HookView { program: program.clone(), unusable, waiting: 0, failed: None })
 }
 
 async fn send(notify: &Notify, message: &Message) -> Result<(), String> {
     let program = notify.command.first().ok_or("no command is configured (notify.command)")?;
-    program::check(Path::new(program))?;
+    program::check(Path::new(program)).map_err(|why| why.to_string())?;
     let component = message.component.as_ref().map(ToString::to_string).unwrap_or_default();
     let environment = [
         ("LASTGOOD_NODE", message.node.clone()),
@@ -75,6 +84,8 @@ async fn send(notify: &Notify, message: &Message) -> Result<(), String> {
         ("LASTGOOD_MESSAGE", message.message.clone()),
         ("LASTGOOD_NEXT_STEP", message.next_step.clone()),
     ];
+    // The last words of a process may hold a NUL, and no variable can.
+    let environment = environment.map(|(name, value)| (name, value.replace('\0', "\u{fffd}")));
     let mut stdin = serde_json::to_vec(&Versioned::from(message)).map_err(|error| error.to_string())?;
     stdin.push(b'\n');
     let input = Input { stdin: &stdin, environment: &environment };
@@ -174,21 +185,26 @@ impl Sender {
         }
     }
 
-    /// Sends what is due; whether all of it was sent.
+    /// Sends what is due; whether all of it was sent. One message that fails keeps no other from being sent: what makes it fail
+    /// may be in it.
     async fn send_all(&mut self, found: &Found) -> bool {
         if found.all.is_empty() {
             return true;
         }
         let due = Due::all(found, &self.notified, &self.node, clock::now().wall);
         let mut left = due.len();
+        let mut failed = false;
         self.note(|state| state.waiting = left);
         for Due { component, message, sent } in due {
             if let Err(why) = send(&self.notify, &message).await {
-                self.fail(&why).await;
-                return false;
+                if !failed {
+                    self.fail(&why).await;
+                }
+                failed = true;
+                continue;
             }
             left -= 1;
-            self.note(|state| (state.waiting, state.failed) = (left, None));
+            self.note(|state| state.waiting = left);
             match sent {
                 Some(sent) => drop(self.notified.components.insert(component.clone(), sent)),
                 None => drop(self.notified.components.remove(&component)),
@@ -202,7 +218,10 @@ impl Sender {
                 let _ = self.inbox.send(Event::new(clock::now().wall, EventKind::Failure, None, sentence, "")).await;
             }
         }
-        true
+        if !failed {
+            self.note(|state| state.failed = None);
+        }
+        !failed
     }
 
     fn note(&self, change: impl FnOnce(&mut State)) {
@@ -271,6 +290,47 @@ mod tests {
             let text = fs::read_to_string(self.dir.path().join("got")).unwrap_or_default();
             text.lines().map(|line| serde_json::from_str::<Message>(line).unwrap().turn).collect()
         }
+    }
+
+    #[tokio::test]
+    async fn a_message_that_fails_keeps_no_other_from_being_sent_and_is_reported_once() {
+        let lab = Lab::new();
+        let script = format!(
+            "#!/bin/sh\n[ \"$LASTGOOD_COMPONENT\" != etcd ] || {{ echo 'not this one' >&2; exit 3; }}\ncat >> {}\n",
+            lab.dir.path().join("got").display()
+        );
+        fs::write(lab.dir.path().join("page"), script).unwrap();
+        let (inbox, mut events) = feature::inbox();
+        let mut sender = lab.sender(inbox);
+        let mut found = found(true);
+        let scheduler = ComponentId::system("kube-scheduler");
+        found.waiting.insert(scheduler.clone(), found.waiting[&ComponentId::system("etcd")].clone());
+        found.all.push(scheduler);
+        for _ in 0..2 {
+            assert!(!sender.send_all(&found).await);
+        }
+        assert_eq!(lab.got(), [Turn::Begins], "the other, once");
+        let (waiting, failed) = {
+            let state = sender.state.lock().unwrap();
+            (state.waiting, state.failed.clone())
+        };
+        assert!(waiting == 1 && failed.is_some_and(|why| why.contains("not this one")));
+        drop(sender);
+        let mut kinds = Vec::new();
+        while let Some(event) = events.recv().await {
+            kinds.push(event.kind);
+        }
+        assert_eq!(kinds, [EventKind::Failure, EventKind::Notice]);
+    }
+
+    #[tokio::test]
+    async fn a_nul_in_a_message_is_no_reason_not_to_send_it() {
+        let lab = Lab::new();
+        let mut found = found(true);
+        found.waiting.values_mut().for_each(|waiting| waiting.message = "exited: \0\0".to_owned());
+        let (inbox, _events) = feature::inbox();
+        assert!(lab.sender(inbox).send_all(&found).await);
+        assert_eq!(lab.got(), [Turn::Begins]);
     }
 
     fn found(held: bool) -> Found {

@@ -5,6 +5,8 @@
 //!   down, or in a crash loop    any                                      nothing here: that is the cause (causes.rs)
 //!   names a fault of the pod    any                                      nothing here: that is the cause (kubelet_log.rs)
 //!   runs, and says nothing      not over                                 nothing: it waits
+//!   any                         any, of a pod with another restartPolicy     nothing: none is due
+//!                               than Always
 //!   runs, and says nothing      over for a while                         named
 //!   runs, and says nothing      counted from an end that is in future    named: the clock was set back, and the kubelet
 //!                                                                        waits until it has caught up
@@ -45,7 +47,10 @@ pub(super) fn cause(id: &ComponentId, assessment: &Assessment, seen: &Observatio
     let ended = |container: &&ContainerRun| matches!(container.state, ContainerState::Exited { .. });
     let waits = !run.containers.is_empty() && run.containers.iter().all(|container| ended(&container));
     let speaks = seen.kubelet.process.is_none() || kubelet_log::pod_fault(id, seen).is_some();
-    if assessment.verdict() != Verdict::Down || !waits || speaks {
+    // Another policy leaves a container that has ended as it is.
+    let mut manifests = seen.manifests.files().filter_map(|file| file.content.as_ref().ok());
+    let is_due = manifests.any(|manifest| manifest.id == *id && manifest.restarts_always());
+    if assessment.verdict() != Verdict::Down || !waits || speaks || !is_due {
         return None;
     }
     let forward = seen.node.clock_jump.as_ref().is_some_and(|jump| jump.seconds > 0);
@@ -60,12 +65,13 @@ fn overdue(container: &ContainerRun, now: Timestamp, down: Duration, clock_went_
     let due = finished.checked_add(wait).ok()?;
     let id = container.id.get(..13).unwrap_or(&container.id);
     let next_step = format!("`systemctl restart kubelet`, or `crictl rm {id}`, which ends the back-off");
+    let named = |detail| Cause::NoAttempt { container: container.id.clone(), due, detail, next_step };
     if now.checked_add(AHEAD).is_ok_and(|soon| soon < finished) {
         let detail = format!(
             "its last attempt ended at {finished:.0}, which is in the future: the clock was set back, and the kubelet starts \
              the next attempt when the clock reaches {due:.0}"
         );
-        return (container.attempt > 0 && down >= WATCHED).then_some(Cause::NoAttempt { due, detail, next_step });
+        return (container.attempt > 0 && down >= WATCHED).then(|| named(detail));
     }
     let late = Duration::try_from(now.duration_since(due)).unwrap_or_default();
     // A clock that was set forward makes every back-off look over; watched time does not.
@@ -78,7 +84,7 @@ fn overdue(container: &ContainerRun, now: Timestamp, down: Duration, clock_went_
         container.attempt,
         wait.as_secs()
     );
-    Some(Cause::NoAttempt { due, detail, next_step })
+    Some(named(detail))
 }
 
 #[cfg(test)]

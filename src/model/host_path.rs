@@ -19,7 +19,7 @@ use super::{Digest, Manifest};
 pub enum PathState {
     Absent,
     EmptyDirectory,
-    /// A directory with something in it, or one that is a mount point.
+    /// A directory with something in it, one that is a mount point, or one that was not read.
     UsedDirectory,
     /// A file, a socket, a device; or a path that cannot be read.
     Other,
@@ -84,6 +84,40 @@ pub fn sources(manifest: &Manifest) -> Vec<HostSource> {
         }
     }
     found
+}
+
+/// A path on the host that a container has mounted.
+#[derive(Clone, Copy, Debug)]
+pub struct Mounted<'p> {
+    pub path: &'p Path,
+    pub read_only: bool,
+}
+
+impl Mounted<'_> {
+    /// Whether a directory belongs to the container: it is mounted, what is below it is, or the container can make files in it.
+    pub fn holds(self, directory: &Path) -> bool {
+        self.path.starts_with(directory) || !self.read_only && directory.starts_with(self.path)
+    }
+}
+
+/// Whether a container of the manifest has that directory, by any of its volumes.
+pub fn is_mounted(manifest: &Manifest, directory: &Path) -> bool {
+    let Some(spec) = manifest.pod.spec.as_ref() else { return false };
+    let containers = || spec.init_containers.iter().flatten().chain(&spec.containers);
+    let volumes = spec.volumes.iter().flatten().filter_map(|volume| Some((&volume.name, volume.host_path.as_ref()?)));
+    let mut of_volumes = volumes.map(|(name, host)| {
+        let whole = Path::new(&host.path);
+        // The kubelet looks at a volume also where no container mounts it.
+        let named = Mounted { path: whole, read_only: true };
+        let mounts = containers().flat_map(|container| container.volume_mounts.iter().flatten());
+        let mut of_mounts = mounts.filter(|mount| mount.name == *name).map(|mount| {
+            // What a subPathExpr comes to, only the kubelet knows: any of the volume.
+            let path = mount.sub_path.as_ref().map_or_else(|| whole.to_owned(), |sub| whole.join(sub));
+            Mounted { path: &path, read_only: mount.read_only == Some(true) }.holds(directory)
+        });
+        named.holds(directory) || of_mounts.any(|holds| holds)
+    });
+    of_volumes.any(|holds| holds)
 }
 
 /// Whether a flag with this name takes the path of a file that has to exist. What a component writes (its audit log) it makes
@@ -192,6 +226,29 @@ mod tests {
                 .map(|(path, files)| ((*path).to_owned(), files.iter().map(|file| (*file).to_owned()).collect()))
                 .collect();
             assert_eq!(found, expected, "{situation}");
+        }
+    }
+
+    #[test]
+    fn a_directory_is_mounted_where_a_container_has_it_or_something_of_it_or_can_make_files_in_it() {
+        let rows = [
+            ("the path itself", "/srv/d", "{name: v, mountPath: /d}", true),
+            ("the path itself, read-only", "/srv/d", "{name: v, mountPath: /d, readOnly: true}", true),
+            ("a path below", "/srv/d/deeper", "{name: v, mountPath: /d, readOnly: true}", true),
+            ("a path above", "/srv", "{name: v, mountPath: /d}", true),
+            ("a path above, read-only", "/srv", "{name: v, mountPath: /d, readOnly: true}", false),
+            ("a volume of it that nobody mounts", "/srv/d", "{name: other, mountPath: /d}", true),
+            ("a volume above that nobody mounts", "/srv", "{name: other, mountPath: /d}", false),
+            ("its subPath", "/srv", "{name: v, mountPath: /d, readOnly: true, subPath: d}", true),
+            ("a subPath below", "/srv", "{name: v, mountPath: /d, readOnly: true, subPath: d/deeper}", true),
+            ("another subPath", "/srv", "{name: v, mountPath: /d, subPath: e}", false),
+            ("a subPath that only the kubelet knows", "/srv", "{name: v, mountPath: /d, subPathExpr: $(A)}", true),
+            ("a name that begins alike", "/srv/d2", "{name: v, mountPath: /d}", false),
+        ];
+        for (situation, path, mount, mounted) in rows {
+            let volumes = format!("{{name: v, hostPath: {{path: {path}, type: Directory}}}}, {{name: other}}");
+            let manifest = manifest(&volumes, mount, "--x");
+            assert_eq!(is_mounted(&manifest, Path::new("/srv/d")), mounted, "{situation}");
         }
     }
 

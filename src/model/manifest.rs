@@ -87,8 +87,13 @@ impl Manifest {
             other => return Err(FileFault::NotAPod { kind: format!("a plain {}", json_kind(other)) }),
         };
         if (version.as_str(), kind.as_str()) != ("v1", "Pod") {
-            let or_nothing = |text: String| if text.is_empty() { "nothing".to_owned() } else { text };
-            return Err(FileFault::NotAPod { kind: format!("{}/{}", or_nothing(version), or_nothing(kind)) });
+            let kind = match (version.as_str(), kind.as_str()) {
+                ("", "") => "an object without apiVersion and kind".to_owned(),
+                ("", kind) => format!("a {kind} without apiVersion"),
+                (version, "") => format!("an object of apiVersion {version} without kind"),
+                (version, kind) => format!("{version}/{kind}"),
+            };
+            return Err(FileFault::NotAPod { kind });
         }
         let pod = kubelet_yaml::fit(&document)?;
         let document = canonical(document);
@@ -195,6 +200,12 @@ impl Manifest {
             let rest = inside.strip_prefix(&mount).ok()?;
             Some(if rest.as_os_str().is_empty() { host } else { host.join(rest) })
         })
+    }
+
+    /// Whether the kubelet starts a container again however it ended: `restartPolicy`.
+    pub fn restarts_always(&self) -> bool {
+        let policy = self.spec().and_then(|spec| spec.restart_policy.as_deref()).unwrap_or_default();
+        policy.is_empty() || policy == "Always"
     }
 
     /// How long the pod may take to end after its file is gone: `terminationGracePeriodSeconds`.
@@ -435,6 +446,12 @@ status: {}
         assert!(matches!(parse("\0\0\0\0").unwrap_err(), FileFault::NotYaml { .. }), "what a power cut leaves");
         assert!(matches!(parse("hello").unwrap_err(), FileFault::NotAPod { .. }));
         assert!(matches!(parse("kind: Deployment\napiVersion: apps/v1").unwrap_err(), FileFault::NotAPod { .. }));
+        for (text, said) in
+            [("a: b", ["apiVersion", "kind"]), ("kind: Pod", ["Pod", "apiVersion"]), ("apiVersion: v1", ["v1", "kind"])]
+        {
+            let FileFault::NotAPod { kind } = parse(text).unwrap_err() else { panic!("{text}") };
+            assert!(said.iter().all(|word| kind.contains(word)), "{text}: {kind}");
+        }
         for (cut, field) in
             [("  containers:", "containers"), ("  name: etcd", "metadata.name"), ("    image:", "image")]
         {

@@ -189,6 +189,12 @@ pub struct Assists {
     /// Of an etcd: the change of its manifest for which kube-apiserver was stopped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub api_stopped_for: Option<Deployed>,
+    /// Its earlier sandbox that was stopped, because the later one could not start next to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sandbox: Option<String>,
+    /// Its container, whose next attempt did not come, for which the kubelet was restarted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub no_attempt: Option<String>,
     /// How long ago a back-off of it was ended, while that bars another one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub back_off: Option<Duration>,

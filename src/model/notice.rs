@@ -39,6 +39,8 @@ pub enum Notice {
     /// It is stalled and is not restarted, and why.
     #[serde(rename = "stall")]
     StallLeft,
+    /// The earlier of its two sandboxes is not stopped, and why.
+    SecondSandbox,
     /// Another manifest in the directory claims the same pod.
     #[serde(rename = "claimed")]
     Duplicate,

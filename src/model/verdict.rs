@@ -112,6 +112,8 @@ pub enum Cause {
     },
     /// The kubelet does not start another attempt, although its back-off is over.
     NoAttempt {
+        /// The container that has ended.
+        container: String,
         /// When its back-off was over.
         due: Timestamp,
         detail: String,

@@ -163,7 +163,7 @@ impl Looker {
             .get(name)
             .is_some_and(|entry| entry.stamp.is_some() && entry.stamp == stamp.as_ref().ok().cloned());
         if !known {
-            let fresh = self.read(path, stamp, &link, quiet);
+            let fresh = self.read(path, stamp, quiet);
             // It went while it was read: that is no file without a pod, which would be put right at once.
             if fresh.content.is_err()
                 && matches!(fs::symlink_metadata(path), Err(e) if e.kind() == io::ErrorKind::NotFound)
@@ -219,7 +219,7 @@ impl Looker {
         }
     }
 
-    fn read(&self, path: &Path, stamp: Result<Stamp, Fault>, link: &fs::Metadata, quiet: Quiet) -> Entry {
+    fn read(&self, path: &Path, stamp: Result<Stamp, Fault>, quiet: Quiet) -> Entry {
         let entry = |stamp, bytes, content| Entry {
             stamp,
             content,
@@ -235,17 +235,7 @@ impl Looker {
                 let stamp = stamp.is_settled(quiet.now.wall).then_some(stamp);
                 entry(stamp, Digest::of(&raw), Manifest::parse(raw.into()))
             }
-            Err(Fault::Missing) if link.file_type().is_symlink() => {
-                let target = fs::read_link(path).unwrap_or_default();
-                fault(FileFault::DanglingLink { target: target.display().to_string() })
-            }
-            Err(Fault::Missing) => {
-                fault(FileFault::Unreadable { error: "it disappeared while it was read".to_owned() })
-            }
-            Err(Fault::Directory) => fault(FileFault::Directory),
-            Err(Fault::Special(kind)) => fault(FileFault::Special { kind: kind.to_owned() }),
-            Err(Fault::TooLarge(bytes)) => fault(FileFault::TooLarge { bytes }),
-            Err(Fault::Failed(error)) => fault(FileFault::Unreadable { error: error.to_string() }),
+            Err(why) => fault(why.of_manifest(path)),
         }
     }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use nix::libc;
 
+use crate::model::FileFault;
 use crate::sys::clock;
 
 /// A file that changed this short a time before it was read may change again within the same tick of the file system's
@@ -74,6 +75,22 @@ impl From<io::Error> for Fault {
         match error.kind() {
             io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Self::Missing,
             _ => Self::Failed(error),
+        }
+    }
+}
+
+impl Fault {
+    /// The same, of a file that is to hold a manifest.
+    pub(super) fn of_manifest(self, path: &Path) -> FileFault {
+        match self {
+            Self::Missing => match fs::read_link(path) {
+                Ok(target) => FileFault::DanglingLink { target: target.display().to_string() },
+                Err(_) => FileFault::Unreadable { error: "it does not exist".to_owned() },
+            },
+            Self::Directory => FileFault::Directory,
+            Self::Special(kind) => FileFault::Special { kind: kind.to_owned() },
+            Self::TooLarge(bytes) => FileFault::TooLarge { bytes },
+            Self::Failed(error) => FileFault::Unreadable { error: error.to_string() },
         }
     }
 }

@@ -10,9 +10,8 @@ use jiff::Timestamp;
 use super::closure::{self, Closures, Scope};
 use super::directory::{Hold, Looker, Quiet};
 use super::wake::Watches;
-use super::{Remembered, host_paths, kubeadm};
+use super::{Remembered, kubeadm};
 use crate::config::Settings;
-use crate::model::host_path::PathState;
 use crate::model::observation::{Directory, ManifestFile, SetAside};
 use crate::model::{FileState, Moment};
 
@@ -32,7 +31,6 @@ pub(super) struct Files {
     pub(super) files: BTreeMap<PathBuf, FileState>,
     pub(super) keys_changed: BTreeMap<PathBuf, Timestamp>,
     pub(super) set_aside: BTreeMap<String, Vec<SetAside>>,
-    pub(super) host_paths: BTreeMap<PathBuf, PathState>,
     pub(super) watching: Result<(), String>,
 }
 
@@ -77,7 +75,6 @@ impl Disk {
         let watching = self.watches.watch(&dirs);
         let absent = remembered.names.iter().filter(|name| manifests.file(name).is_none());
         let set_aside = kubeadm::set_aside(&paths.kubernetes, absent.map(String::as_str));
-        let host_paths = host_paths::look(&manifests, &remembered.absent);
-        Files { manifests, inactive, files, keys_changed, set_aside, host_paths, watching }
+        Files { manifests, inactive, files, keys_changed, set_aside, watching }
     }
 }

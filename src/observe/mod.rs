@@ -75,7 +75,7 @@ use self::mounts::Mounts;
 use self::node::Signs;
 pub use self::on_node::{encryption, role_manifest};
 pub use self::places::{DirAccess, Directories, places};
-pub use self::preflight::preflight;
+pub use self::preflight::{manifest_at, preflight};
 pub use self::probes::etcd::EtcdEndpoint;
 use self::probes::member::Members;
 use self::probes::plan::{self, Fallback, Manifests, ProbeKind, ProbeSpec};
@@ -121,6 +121,8 @@ const KUBELET_SETTLED: Duration = Duration::from_secs(60);
 pub struct Observer {
     settings: Arc<Settings>,
     disk: Bounded<Disk>,
+    /// Apart from the manifests: a hostPath may be on a disk of another machine, which hangs without them.
+    host_paths: Bounded<()>,
     machine: Bounded<Proc>,
     runtime: Runtime,
     probes: Probes,
@@ -239,6 +241,7 @@ impl Observer {
         let tempo = Tempo::new(wake.fires());
         Self {
             disk: Bounded::new("reading the manifests", Disk::new(watches)),
+            host_paths: Bounded::new("looking at the hostPath volumes", ()),
             machine: Bounded::new("reading /proc", Proc::new(flags, signs)),
             runtime: Runtime::default(),
             probes: Probes::new(settings.probes.clone(), tempo.clone()),
@@ -307,7 +310,10 @@ impl Observer {
         let shown = self.served.shown();
         let on_machine = move |proc: &mut Proc| proc.look(&settings, &manifests, &ports, &data_dirs, &shown, silent);
         let on_machine = self.machine.run(DISK_DEADLINE, on_machine);
-        let ((seen, images), on_machine) = tokio::join!(self.runtime.look(wanted), on_machine);
+        let pods = standing.values().filter_map(|file| file.content.as_ref().ok());
+        let paths = host_paths::Paths::of(pods, &remembered.absent);
+        let on_host = self.host_paths.run(DISK_DEADLINE, move |()| paths.look());
+        let ((seen, images), on_machine, on_host) = tokio::join!(self.runtime.look(wanted), on_machine, on_host);
 
         let mut runtime_work = None;
         let mut node = match on_machine {
@@ -326,7 +332,8 @@ impl Observer {
             }
         };
         node.set_aside = files.set_aside;
-        node.host_paths = files.host_paths;
+        // What was not looked at is neither absent nor empty: nothing is decided by it.
+        node.host_paths = on_host.unwrap_or_default();
         node.sandboxes = self.sandboxes(node.sandboxes.cri_disabled.take());
         node.renamed = self.renamed();
         node.next_manifests = self.environment.next_manifests.clone();
@@ -444,7 +451,6 @@ impl Observer {
             files: BTreeMap::new(),
             keys_changed: BTreeMap::new(),
             set_aside: BTreeMap::new(),
-            host_paths: BTreeMap::new(),
             watching: self.environment.watching.clone(),
         })
     }
@@ -647,10 +653,9 @@ pub fn certificates(settings: &Settings) -> (Vec<Certificate>, BTreeMap<PathBuf,
             let mut paths: Vec<PathBuf> = paths.map(|entry| entry.path()).collect();
             paths.sort();
             for path in paths {
-                let read = file::read(&path, crate::model::manifest::MAX_BYTES).map_err(|fault| fault.to_string());
-                match read.and_then(|(bytes, _)| Manifest::parse(bytes.into()).map_err(|fault| fault.to_string())) {
+                match manifest_at(&path) {
                     Ok(manifest) => manifests.push(manifest),
-                    Err(why) => drop(unreadable.insert(path, why)),
+                    Err(fault) => drop(unreadable.insert(path, fault.to_string())),
                 }
             }
         }
@@ -731,6 +736,26 @@ mod tests {
         assert_eq!(seen.manifests.fate("etcd.yaml"), Gone::Deleted);
         assert_ne!(seen.kubelet.healthz, Reading::Good);
         assert!(!seen.probes.contains_key(&ComponentId::system("etcd")), "nobody remembers it");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_host_path_that_hangs_leaves_the_manifests_to_be_seen() {
+        let (root, settings) = lab();
+        let text = String::from_utf8(testing::fixture("manifests/etcd.yaml")).unwrap();
+        let text = text.replace("      type: DirectoryOrCreate\n", "");
+        fs::write(root.path().join("manifests/etcd.yaml"), text).unwrap();
+        let mut observer = Observer::start(&settings).await;
+        let memory = Memory::default();
+        assert!(!observer.observe(&memory).await.node.host_paths.is_empty());
+        let (release, hold) = std::sync::mpsc::channel::<()>();
+        observer.host_paths.run(Duration::from_millis(20), move |()| hold.recv()).await.unwrap_err();
+        for _ in 0..2 {
+            let seen = observer.observe(&memory).await;
+            assert!(seen.manifests.file("etcd.yaml").is_some_and(|file| file.content.is_ok()));
+            assert!(seen.node.read_only.is_none() && !seen.node.data_dirs.is_empty());
+            assert_eq!(seen.node.host_paths, BTreeMap::new(), "unknown, not absent");
+        }
+        release.send(()).unwrap();
     }
 
     #[test]

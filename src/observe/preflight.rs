@@ -11,11 +11,20 @@ use super::node::Listeners;
 use super::runtime::{Runtime, Wanted};
 use super::{credentials, environment_now, file, sources};
 use crate::config::Settings;
-use crate::model::Manifest;
 use crate::model::environment::User;
 use crate::model::manifest::MAX_BYTES;
 use crate::model::preflight::{PathKind, Preflight, flag_files, host_volumes, key_pairs};
+use crate::model::{FileFault, Manifest};
 use crate::sys::proc;
+
+/// Reads a manifest, wherever it is.
+///
+/// # Errors
+/// What is wrong with the file.
+pub fn manifest_at(path: &Path) -> Result<Manifest, FileFault> {
+    let (bytes, _) = file::read(path, MAX_BYTES).map_err(|fault| fault.of_manifest(path))?;
+    Manifest::parse(bytes.into())
+}
 
 /// Looks once.
 pub async fn preflight(settings: &Settings, manifest: &Manifest) -> Preflight {

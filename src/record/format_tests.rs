@@ -71,6 +71,8 @@ fn current_memory() -> Memory {
     record.assists = Assists {
         stopped: Some("77e1b0".into()),
         api_stopped_for: record.deployed.clone(),
+        sandbox: Some("0af2c4".into()),
+        no_attempt: Some("77e1b1".into()),
         back_off: Some(Duration::from_secs(6)),
         done: [Duration::from_secs(7)].into(),
     };

@@ -41,13 +41,18 @@ pub struct ManifestCheck {
 impl ManifestCheck {
     /// Of a file that holds no pod.
     pub fn of_fault(file: &str, fault: &FileFault) -> Self {
-        let fix = match fault {
-            FileFault::Undecodable { .. } => {
-                "write the field as its type wants it: text in quotes (`\"yes\"`, `\"5\"`), numbers and booleans without"
-            }
-            _ => "correct it; `kubeadm init phase control-plane all --dry-run` prints those of kubeadm",
+        let (verdict, fix) = match fault {
+            FileFault::Unreadable { .. } => (CheckResult::CannotTell, "`ls -l` shows it; run it as root"),
+            FileFault::Undecodable { .. } => (
+                CheckResult::Failed,
+                "write the field as its type wants it: text in quotes (`\"yes\"`, `\"5\"`), numbers and booleans without",
+            ),
+            _ => (
+                CheckResult::Failed,
+                "correct it; `kubeadm init phase control-plane all --dry-run` prints those of kubeadm",
+            ),
         };
-        let check = Check::bad("manifest", CheckResult::Failed, format!("it {fault}"), fix);
+        let check = Check::bad("manifest", verdict, format!("it {fault}"), fix);
         Self::new(file, None, vec![check])
     }
 

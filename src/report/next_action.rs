@@ -308,6 +308,11 @@ fn undisturbed(material: ReportInput<'_>, record: &Record, assessment: Option<&A
             (_, Some(cause @ (Cause::HostPath { .. } | Cause::SecondSandbox { .. }))) => {
                 format!("the operator must act: {cause}")
             }
+            (_, Some(cause @ Cause::NoAttempt { container, .. }))
+                if record.assists.no_attempt.as_ref() == Some(container) =>
+            {
+                format!("the operator must act; one restart of the kubelet by lastgood did not bring it back: {cause}")
+            }
             (_, Some(cause @ Cause::NoAttempt { .. })) => {
                 format!("the operator must act, unless one restart of the kubelet by lastgood brings it back: {cause}")
             }
@@ -371,6 +376,7 @@ mod tests {
             next_step: "look".to_owned(),
         };
         let no_attempt = Cause::NoAttempt {
+            container: "c0ffee".to_owned(),
             due: jiff::Timestamp::UNIX_EPOCH,
             detail: "no attempt".to_owned(),
             next_step: "look".to_owned(),

@@ -2,13 +2,16 @@
 //!
 //! ```text
 //!   look: is one due? ─▶ 1 MiB read, summed, dropped from the page cache ─▶ rest ─▶ … ─▶ compare ─▶ .checks.json
-//!                                                                                          └ differs: event, notice
+//!                              └ an error: event; tried again in an hour, the others meanwhile  └ differs: event, notice
 //! ```
+//!
+//! One that cannot be read several times in a row counts as damaged: no restore can read it either.
 //!
 //! etcd waits for its disk with every write, so this reads a fraction of what any disk gives, and leaves the page cache as
 //! it was. Nothing is deleted: what is damaged may be all that is left.
 
-use std::fs::File;
+use std::collections::BTreeMap;
+use std::fs::{self, File};
 use std::io;
 use std::os::fd::AsFd as _;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
@@ -29,6 +32,7 @@ use super::task_input::TaskInput;
 use super::{Directory, Proof, Snapshot};
 use crate::feature::Inbox;
 use crate::model::Event;
+use crate::model::clock::between;
 use crate::model::event::EventKind;
 use crate::sys::{clock, files};
 
@@ -36,6 +40,8 @@ use crate::sys::{clock, files};
 const LOOK: Duration = Duration::from_secs(60);
 /// After one that failed, or whose result could not be saved: all of it is read again.
 const AGAIN: Duration = Duration::from_secs(3600);
+/// How many errors in a row make one damaged: a moment in which a disk does not answer makes none.
+const TRIES: u32 = 3;
 const PIECE: u64 = 1 << 20;
 /// After each piece: at most 16 MiB a second, so that 8 GiB take nine minutes.
 const REST: Duration = Duration::from_millis(64);
@@ -50,15 +56,14 @@ impl CheckTask {
     pub(super) fn start(dir: PathBuf, wanted: watch::Receiver<TaskInput>, tell: Inbox) -> Self {
         let mut task = JoinSet::new();
         task.spawn(async move {
+            let mut failed = Failed::default();
             loop {
-                let checked = one(&dir, Timestamp::now(), REST).await;
+                let checked = one(&dir, Timestamp::now(), REST, &mut failed).await;
                 let rest = if checked.is_ok() { LOOK } else { AGAIN };
-                if let Ok(Some((file, found))) = checked
-                    && let Some(damaged) = &found.damaged
+                if let Ok(Some((file, checked))) = checked
+                    && let Some((to, why)) = checked.news(&file)
                 {
                     let etcd = wanted.borrow().member.as_ref().map(|member| member.component.clone());
-                    let to = format!("snapshot {file} is damaged: {damaged}");
-                    let why = "the daily check compared it with its verification record";
                     let event = Event::new(clock::now().wall, EventKind::Failure, etcd.as_ref(), &to, why);
                     // Nobody listens any more where the agent ends.
                     let _ = tell.send(event).await;
@@ -70,16 +75,105 @@ impl CheckTask {
     }
 }
 
-/// Checks the one that is due, if one is: which, and what was found. An error where that is unknown now.
-pub(super) async fn one(dir: &Path, now: Timestamp, rest: Duration) -> io::Result<Option<(String, CheckedFile)>> {
+/// What came of one check.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Checked {
+    /// It was compared, or given up as damaged: what is on record now.
+    Noted(CheckedFile),
+    /// It could not be checked, so many times in a row: nothing is known of it.
+    NotRead { why: String, times: u32 },
+}
+
+impl Checked {
+    /// What is to be reported of it, and because of what.
+    fn news(&self, file: &str) -> Option<(String, &'static str)> {
+        match self {
+            Self::Noted(CheckedFile { damaged: Some(damaged), .. }) => Some((
+                format!("snapshot {file} is damaged: {damaged}"),
+                "the daily check compared it with its verification record",
+            )),
+            Self::NotRead { why, times: 1 } => Some((
+                format!("snapshot {file} could not be checked: {why}"),
+                "the daily check tries it again in an hour, and checks the others meanwhile",
+            )),
+            Self::Noted(_) | Self::NotRead { .. } => None,
+        }
+    }
+}
+
+/// Those that could not be checked lately: how many times in a row, and when last.
+#[derive(Debug, Default)]
+pub(super) struct Failed(BTreeMap<String, (u32, Timestamp)>);
+
+impl Failed {
+    /// Whether this one is left alone for now. A time in the future says nothing: the clock was wrong.
+    fn waits(&self, file: &str, now: Timestamp) -> bool {
+        self.0.get(file).is_some_and(|(_, at)| *at <= now && between(*at, now) < AGAIN)
+    }
+
+    /// Notes another failure: its number in a row.
+    fn note(&mut self, file: &str, now: Timestamp) -> u32 {
+        let (times, at) = self.0.entry(file.to_owned()).or_insert((0, now));
+        (*times, *at) = (times.saturating_add(1), now);
+        *times
+    }
+}
+
+/// Checks the one that is due, if one is: which, and what came of it. An error where nothing is known of any of them now.
+pub(super) async fn one(
+    dir: &Path,
+    now: Timestamp,
+    rest: Duration,
+    failed: &mut Failed,
+) -> io::Result<Option<(String, Checked)>> {
+    one_by(dir, now, failed, async |snapshot| compared(snapshot, rest).await).await
+}
+
+/// The same, by this comparison.
+async fn one_by(
+    dir: &Path,
+    now: Timestamp,
+    failed: &mut Failed,
+    compared: impl AsyncFnOnce(&Snapshot) -> io::Result<Comparison>,
+) -> io::Result<Option<(String, Checked)>> {
     let directory = Directory::at(dir);
     let snapshots = aside(move || match Checks::is_newer(directory.path()) {
         true => Ok(Vec::new()),
         false => directory.list(),
     })
     .await?;
-    let Some(snapshot) = due(&snapshots, now) else { return Ok(None) };
-    let (path, name) = (snapshot.path.clone(), snapshot.name.to_string());
+    let Some(snapshot) = due(&snapshots, now, |name| failed.waits(name, now)) else { return Ok(None) };
+    let name = snapshot.name.to_string();
+    let found = match compared(snapshot).await {
+        Ok((changed, damaged)) => CheckedFile { at: now, changed, damaged },
+        Err(error) => {
+            let (why, times) = (error.to_string(), failed.note(&name, now));
+            let path = snapshot.path.clone();
+            let metadata = aside(move || fs::metadata(path)).await;
+            let Some(metadata) = metadata.ok().filter(|_| times >= TRIES) else {
+                return Ok(Some((name, Checked::NotRead { why, times })));
+            };
+            let damaged = Some(format!("it could not be read {times} times in a row: {why}"));
+            CheckedFile { at: now, changed: changed(&metadata), damaged }
+        }
+    };
+    failed.0.remove(&name);
+    let (dir, noted, file) = (dir.to_owned(), found.clone(), name.clone());
+    aside(move || {
+        let mut checks = Checks::read(&dir);
+        checks.note(&file, noted);
+        checks.write(&dir)
+    })
+    .await?;
+    Ok(Some((name, Checked::Noted(found))))
+}
+
+/// When a snapshot had changed last, and what is wrong with its bytes, if anything.
+type Comparison = ((i64, i64), Option<String>);
+
+/// Reads all of a snapshot. An error where that cannot be done.
+async fn compared(snapshot: &Snapshot, rest: Duration) -> io::Result<Comparison> {
+    let path = snapshot.path.clone();
     let (proof, bytes) = (record_of(snapshot)?, snapshot.bytes);
     let file = Arc::new(
         aside({
@@ -89,24 +183,12 @@ pub(super) async fn one(dir: &Path, now: Timestamp, rest: Duration) -> io::Resul
         .await?,
     );
     let before = file.metadata()?;
-    let damaged = match compare(&file, bytes, &proof, rest).await {
-        Ok(true) => None,
-        Ok(false) => Some("its bytes are no longer those that were verified".to_owned()),
-        Err(error) => Some(format!("it cannot be read: {error}")),
-    };
+    let is_whole = compare(&file, bytes, &proof, rest).await.map_err(files::named("read", &path))?;
     let after = file.metadata()?;
     if after.len() != bytes || changed(&after) != changed(&before) || after.nlink() == 0 {
         return Err(files::fault(io::ErrorKind::ResourceBusy, &path, "was changed while it was read"));
     }
-    let found = CheckedFile { at: now, changed: changed(&after), damaged };
-    let (dir, noted, file) = (dir.to_owned(), found.clone(), name.clone());
-    aside(move || {
-        let mut checks = Checks::read(&dir);
-        checks.note(&file, noted);
-        checks.write(&dir)
-    })
-    .await?;
-    Ok(Some((name, found)))
+    Ok((changed(&after), (!is_whole).then(|| "its bytes are no longer those that were verified".to_owned())))
 }
 
 /// The record of one that is verified, or was until it was found damaged.
@@ -155,8 +237,6 @@ async fn aside<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
     use super::super::retention::{Rules, surplus};
     use super::super::tests::keep;
     use super::super::{Origin, look};
@@ -169,7 +249,47 @@ mod tests {
     }
 
     async fn check(dir: &Path) -> Option<(String, CheckedFile)> {
-        one(dir, tomorrow(), Duration::ZERO).await.unwrap()
+        match one(dir, tomorrow(), Duration::ZERO, &mut Failed::default()).await.unwrap()? {
+            (file, Checked::Noted(found)) => Some((file, found)),
+            (file, not_read) => panic!("{file}: {not_read:?}"),
+        }
+    }
+
+    /// A check so many hours later, by a disk that does not give this one.
+    async fn attempt(dir: &Path, broken: &Path, hours: i64, failed: &mut Failed) -> Option<(String, Checked)> {
+        let now = Timestamp::from_second(tomorrow().as_second() + hours * 3600).unwrap();
+        let compare = async |snapshot: &Snapshot| match snapshot.path == *broken {
+            true => Err(io::Error::from_raw_os_error(nix::libc::EIO)),
+            false => compared(snapshot, Duration::ZERO).await,
+        };
+        one_by(dir, now, failed, compare).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn one_that_cannot_be_read_is_damaged_after_several_tries_and_keeps_no_other_from_being_checked() {
+        let dir = tempfile::tempdir().unwrap();
+        let [broken, other] = [1, 2].map(|at| keep(dir.path(), Origin::Stream, at));
+        let name = |path: &Path| path.file_name().unwrap().to_str().unwrap().to_owned();
+        let damaged = || Checks::read(dir.path()).of(&name(&broken), &fs::metadata(&broken).unwrap()).cloned();
+        let mut failed = Failed::default();
+        let (file, first) = attempt(dir.path(), &broken, 0, &mut failed).await.unwrap();
+        assert!(file == name(&broken) && matches!(first, Checked::NotRead { times: 1, .. }), "{file}: {first:?}");
+        assert!(first.news(&file).is_some(), "it is reported");
+        let (file, second) = attempt(dir.path(), &broken, 0, &mut failed).await.unwrap();
+        assert!(file == name(&other) && matches!(second, Checked::Noted(_)), "the other meanwhile: {file}: {second:?}");
+        assert_eq!(attempt(dir.path(), &broken, 0, &mut failed).await, None, "it is left alone for an hour");
+        let (_, again) = attempt(dir.path(), &broken, 1, &mut failed).await.unwrap();
+        assert!(matches!(again, Checked::NotRead { times: 2, .. }) && again.news(&file).is_none(), "{again:?}");
+        assert_eq!(damaged(), None, "nothing is known of it");
+        let (file, given_up) = attempt(dir.path(), &broken, 2, &mut failed).await.unwrap();
+        assert!(matches!(&given_up, Checked::Noted(found) if found.damaged.is_some()), "{given_up:?}");
+        assert!(file == name(&broken) && given_up.news(&file).is_some() && damaged().is_some(), "{file}");
+        // A day later it is read again.
+        let (_, found) = one(dir.path(), tomorrow() + Duration::from_secs(30 * 3600), Duration::ZERO, &mut failed)
+            .await
+            .unwrap()
+            .unwrap();
+        assert!(matches!(found, Checked::Noted(CheckedFile { damaged: None, .. })), "{found:?}");
     }
 
     #[tokio::test]
@@ -179,7 +299,11 @@ mod tests {
         let mut settings = Settings::default();
         settings.snapshots.directory = Some(dir.path().to_owned());
         let name = |path: &Path| path.file_name().unwrap().to_str().unwrap().to_owned();
-        assert_eq!(one(dir.path(), Timestamp::now(), Duration::ZERO).await.unwrap(), None, "they were just verified");
+        assert_eq!(
+            one(dir.path(), Timestamp::now(), Duration::ZERO, &mut Failed::default()).await.unwrap(),
+            None,
+            "they were just verified"
+        );
 
         let flip = || {
             let file = fs::File::options().read(true).write(true).open(&newest).unwrap();

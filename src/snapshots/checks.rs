@@ -90,8 +90,8 @@ impl Checks {
 }
 
 /// Which of these is to be checked now: of those that were checked or verified a day ago, the one where that is longest ago.
-/// A time in the future says nothing: the clock was wrong.
-pub(super) fn due(snapshots: &[Snapshot], now: Timestamp) -> Option<&Snapshot> {
+/// A time in the future says nothing: the clock was wrong. Without those that wait, by name.
+pub(super) fn due(snapshots: &[Snapshot], now: Timestamp, waits: impl Fn(&str) -> bool) -> Option<&Snapshot> {
     let last = |snapshot: &Snapshot| {
         let verified = snapshot.proof.as_ref().ok().map(|proof| proof.verified);
         let checked = snapshot.checked.as_ref().map(|found| found.at);
@@ -99,6 +99,7 @@ pub(super) fn due(snapshots: &[Snapshot], now: Timestamp) -> Option<&Snapshot> {
     };
     // One without a record has nothing to be compared with.
     let comparable = snapshots.iter().filter(|snapshot| snapshot.proof.is_ok() || snapshot.damaged().is_some());
+    let comparable = comparable.filter(|snapshot| !waits(&snapshot.name.to_string()));
     let due = comparable.filter(|snapshot| last(snapshot).is_none_or(|at| between(at, now) >= INTERVAL));
     due.min_by_key(|snapshot| last(snapshot))
 }
@@ -128,7 +129,7 @@ mod tests {
         let list = || Directory::at(dir.path()).list().unwrap();
         let verified = list().iter().map(|snapshot| snapshot.proof.as_ref().unwrap().verified).max().unwrap();
         let after = |hours: i64| at(verified.as_second() + hours * 3600);
-        let due_at = |hours: i64| due(&list(), after(hours)).map(|snapshot| snapshot.path.clone());
+        let due_at = |hours: i64| due(&list(), after(hours), |_| false).map(|snapshot| snapshot.path.clone());
         assert_eq!(due_at(23), None, "they were just verified");
         assert_eq!(due_at(25), Some(first.clone()));
         let note = |path: &Path, hours: i64| {

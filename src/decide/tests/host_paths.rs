@@ -122,12 +122,16 @@ fn a_directory_that_another_manifest_mounts_or_that_the_operator_rolls_back_by_h
 #[test]
 fn a_candidate_that_has_had_a_container_is_no_reason_to_restart_the_kubelet() {
     let mut world = World::adopted();
-    // A file of it changes while it crashes: no process has read that, and the pod is the same.
     set(&mut world, Other);
-    world.write(FILE, &audited("--crash"));
+    // It is not mounted, so that nobody makes a directory there.
+    world.write(FILE, &manifest(API, &format!("--audit-policy-file={AUDIT}', '--crash")));
     world.until(60, "it has crashed", |w| w.crashes(API).is_some_and(|crashes| crashes > 0));
+    // A file of it goes while it crashes: no process has read that, and the pod is the same.
     set(&mut world, Absent);
     world.policy.max_crashes = 100;
+    world.run(1);
+    let changed = world.memory.components[&id(API)].deployed.as_ref().unwrap().changed;
+    assert!(changed > world.pods[&id(API)].created, "the sandbox is older than the change");
     world.run(400);
     assert_eq!(kubelet_restarts(&world), 0, "{}", world.story());
 }

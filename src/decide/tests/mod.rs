@@ -22,6 +22,7 @@ mod product;
 mod renewal;
 mod replacing;
 mod requests;
+mod second_sandbox;
 mod sequences;
 mod stalls;
 mod suspension;

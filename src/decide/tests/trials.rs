@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::super::Pace;
 use super::world::{API, FILE, FOUR, Up, World, back_to_good, id, manifest};
 use crate::model::notice::Notice;
-use crate::model::observation::{ContainerRun, ContainerState, Listener, PodRun, SandboxState};
+use crate::model::observation::Listener;
 use crate::model::verdict::Cause;
 use crate::model::{ComponentState, Step, Trust};
 
@@ -302,36 +302,4 @@ fn n18_a_foreign_process_on_the_port_is_diagnosed_and_nothing_thrashes() {
     world.assert_untouched();
     let cause = &world.judged.components[&id(API)].cause;
     assert!(matches!(cause, Some(Cause::Port { port: 6443, .. })), "{cause:?}");
-}
-
-#[test]
-fn an_earlier_sandbox_that_still_runs_is_stopped_and_the_candidate_stays_on_trial() {
-    let mut world = World::adopted();
-    let earlier = PodRun {
-        component: id(API),
-        uid: "earlier".to_owned(),
-        sandbox: "earlier-sandbox".to_owned(),
-        created: world.wall_at(300),
-        ready: SandboxState::Ready,
-        containers: vec![ContainerRun {
-            id: "earlier-container".to_owned(),
-            name: API.to_owned(),
-            attempt: 0,
-            image: "i".to_owned(),
-            image_id: String::new(),
-            state: ContainerState::Running { started: world.wall_at(300) },
-            command_line: None,
-            log_tail: None,
-            work: None,
-        }],
-    };
-    world.write(FILE, &manifest(API, "--crash=port"));
-    world.forgotten.push(earlier);
-    let stopped = |w: &World| w.forgotten.is_empty();
-    let took = world.until(120, "the earlier sandbox is stopped", stopped);
-    assert!(took > 12 + 10, "not in the moment in which both run anyway: {took} s");
-    assert_eq!(world.crashes(API), Some(0), "nothing counts against it: {}", world.story());
-    let stop = |step: &&Step| matches!(step, Step::StopSandbox { sandbox, .. } if sandbox == "earlier-sandbox");
-    assert_eq!(world.steps.iter().filter(stop).count(), 1);
-    assert!(!world.is_quarantined(API, 2) && world.entered(API, "Probation"), "{}", world.story());
 }

@@ -25,6 +25,7 @@ fn q16_nothing_is_undone_before_the_kubelet_has_shown_that_it_does_not_run_it() 
         let pod = |world: &World| Pod {
             text: manifest(API, ""),
             file: FILE.to_owned(),
+            created: world.moment().wall,
             started: world.moment().wall,
             attempt: 0,
             up: Up::Running,

@@ -33,6 +33,8 @@ use crate::model::*;
 pub(super) struct Pod {
     pub(super) text: String,
     pub(super) file: String,
+    /// When its sandbox was made: its containers start and end in it.
+    pub(super) created: Timestamp,
     pub(super) started: Timestamp,
     pub(super) attempt: u32,
     pub(super) up: Up,
@@ -201,6 +203,7 @@ impl World {
             let pod = Pod {
                 text,
                 file: format!("{name}.yaml"),
+                created: world.wall_at(300),
                 started: world.wall_at(300),
                 attempt: 0,
                 up: Up::Running,
@@ -512,8 +515,10 @@ impl World {
                 Some(pod) if pod.text == text && pod.file == file && text.contains("--no-sandbox") => {}
                 Some(pod) if pod.text == text && pod.file == file => {
                     if pod.up != Up::Running && seconds >= pod.next_start {
-                        if pod.up == Up::Exited {
-                            pod.attempt += 1;
+                        match pod.up {
+                            Up::Exited => pod.attempt += 1,
+                            Up::Parked => pod.created = now,
+                            _ => {}
                         }
                         pod.up = Up::Running;
                         pod.started = now;
@@ -528,6 +533,7 @@ impl World {
                     *pod = Pod {
                         text,
                         file,
+                        created: now,
                         started: now,
                         attempt: 0,
                         up: Up::Parked,
@@ -536,7 +542,8 @@ impl World {
                     };
                 }
                 None => {
-                    let pod = Pod { text, file, started: now, attempt: 0, up: Up::Running, next_start: 0, ended: None };
+                    let (created, started, up) = (now, now, Up::Running);
+                    let pod = Pod { text, file, created, started, attempt: 0, up, next_start: 0, ended: None };
                     self.pods.insert(component, pod);
                 }
             }
@@ -754,7 +761,7 @@ impl World {
             component: component.clone(),
             uid,
             sandbox: format!("sandbox-of-{component}"),
-            created: pod.started,
+            created: pod.created,
             ready: SandboxState::Ready,
             containers: if matches!(pod.up, Up::Imageless | Up::Removed) { Vec::new() } else { vec![container] },
         }

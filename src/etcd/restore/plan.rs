@@ -365,14 +365,16 @@ impl RestoreOptions {
     }
 
     /// Whether everything is given that a restore next to the node's own etcd needs: nothing starts over such a directory by
-    /// itself, as with etcdutl.
-    fn is_trial(&self, settled: &Settled) -> bool {
+    /// itself, as with etcdutl. Where no manifest says where the node's own etcd has its data, the directory may be its own, as on
+    /// a node that is built again: that is no trial.
+    fn is_trial(&self, node: &Node, settled: &Settled) -> bool {
         let given = self.name.is_some() && self.initial_cluster.is_some() && self.data_dir.is_some();
-        given && !settled.of_manifest
+        let own_is_elsewhere = node.etcd.as_ref().is_some_and(|etcd| etcd.data_dir.is_some()) && !settled.of_manifest;
+        given && own_is_elsewhere
     }
 
-    /// Q2: who else is of this cluster has to be named, and stopped. A warning, where no manifest names the directory and only
-    /// the snapshot or the memory names them: its etcd is started by hand, and meets the others only by its peer URLs.
+    /// Q2: who else is of this cluster has to be named, and stopped. A warning, where the manifest names another directory and
+    /// only the snapshot or the memory names them: its etcd is started by hand, and meets the others only by its peer URLs.
     fn others(
         &self,
         node: &Node,
@@ -392,7 +394,7 @@ impl RestoreOptions {
             others.dedup_by_key(|member| member.id);
             others
         };
-        let is_trial = self.is_trial(settled);
+        let is_trial = self.is_trial(node, settled);
         let others = if is_trial { others_of(&[old]) } else { others_of(&[snapshot, old, recorded]) };
         let named = |member: &Member| {
             let id = format!("{:x}", member.id);
@@ -404,7 +406,7 @@ impl RestoreOptions {
         if running.is_empty() && (others.is_empty() || self.initial_cluster.is_some()) {
             let elsewhere = unnamed(&others_of(&[snapshot, recorded]));
             let warning = format!(
-                "the snapshot or the agent's memory names other members: {}. No etcd manifest of this node names {}, so \
+                "the snapshot or the agent's memory names other members: {}. The etcd manifest of this node does not name {}, so \
                  lastgood restores it for a trial: let no client of that cluster reach the etcd that you start over it; if \
                  it is to replace the cluster, stop the etcd of these members first and keep it stopped",
                 elsewhere.join(", "),

@@ -98,6 +98,16 @@ fn beside_what_the_manifest_names_the_members_of_the_snapshot_are_a_warning_and_
     // The directory that the manifest names, or a flag left out: nothing is a trial.
     refused(&super::RestoreOptions { data_dir: Some(own.clone()), ..test() }, &node);
     refused(&super::RestoreOptions { data_dir: None, ..test() }, &node);
+    // Nor is it where no manifest says that the node's own data are elsewhere: no manifest, or one without --data-dir.
+    let mut nameless = node.clone();
+    nameless.etcd.as_mut().unwrap().data_dir = None;
+    let without = Node { etcd: None, ..node.clone() };
+    for (situation, node) in [("no manifest", &without), ("no --data-dir in it", &nameless)] {
+        let why = refused(&test(), node);
+        assert!(why.contains("vm (") && why.contains("m1 (7, https://i:1)"), "{situation}: {why}");
+        let stopped = vec!["vm".to_owned(), "m1".to_owned()];
+        super::RestoreOptions { stopped, ..test() }.plan(node, read).unwrap();
+    }
     // What is already in the directory is of a cluster that may run.
     restore(&test(), &node).unwrap();
     let replace = super::RestoreOptions { replace: true, ..test() };

@@ -84,7 +84,7 @@ fn decode(raw: &[u8]) -> Result<String, Undecodable> {
     let control = text.find(|c| !is_printable(c));
     let Some(what) = control.map(|_| "a control character").or(undecoded) else { return Ok(text) };
     let before = &text[..control.unwrap_or(text.len())];
-    let error = format!("{what} in line {}", before.matches('\n').count() + 1);
+    let error = format!("line {}: {what}", before.matches('\n').count() + 1);
     let ended = before.lines().skip(1).any(|line| line.starts_with("---") || line.starts_with("..."));
     Err(if ended { Undecodable::Beyond(error) } else { Undecodable::Syntax(error) })
 }

@@ -104,6 +104,37 @@ fn what_the_kubelet_refuses_is_refused_and_why_is_told_apart() {
 }
 
 #[test]
+fn each_mistake_is_named_with_its_line() {
+    let rows = [
+        ("kind: Pod\na: [", 3),
+        ("kind: Pod\na: *b", 2),
+        ("kind: Pod\n\ta: b", 2),
+        ("kind: Pod\na: b: c", 2),
+        ("kind: Pod\na: \u{7}", 2),
+        ("kind: Pod\na: \"b\\/c\"", 2),
+        ("# first\n%YAML 1.2\n--- a", 2),
+        ("kind: Pod\na: .inf", 2),
+        ("kind: Pod\na:\n- 1\n- .nan", 4),
+        ("kind: Pod\n? {a: 1}\n: b", 2),
+        ("kind: Pod\n~: a", 2),
+        ("kind: Pod\na: !!int x", 2),
+        ("kind: Pod\n!!int x: a", 2),
+        ("kind: Pod\n<<: x", 2),
+        ("kind: Pod\na: &x\n- *x", 3),
+        ("kind: Pod\na: !!binary '?'", 2),
+        ("{\"kind\": \"Pod\",\n a: b}", 2),
+        ("kind: Pod\na: {b: c:}", 2),
+    ];
+    for (text, line) in rows {
+        let why = match to_json(text.as_bytes()).unwrap_err() {
+            Undecodable::Syntax(why) | Undecodable::Refused(why) | Undecodable::Beyond(why) => why,
+        };
+        let named = why.split("line ").skip(1).any(|rest| rest.starts_with(&format!("{line}")));
+        assert!(named, "{text}: {why}");
+    }
+}
+
+#[test]
 fn encodings_are_those_of_the_byte_order_mark() {
     let units = |unit: fn(u16) -> [u8; 2], text: &str| text.encode_utf16().flat_map(unit).collect::<Vec<u8>>();
     let text = "a: é😀\r\nb: yes\r\n";

@@ -49,14 +49,15 @@ fn document(text: &str, cut: bool) -> Result<Value> {
     let mut bytes = text.as_bytes();
     let mut parser = Parser::new();
     parser.set_input_string(&mut bytes);
-    let mut tree = Tree { events: Events { parser, text, cut }, nodes: Vec::new(), anchors: HashMap::new() };
+    let events = Events { parser, text, cut, line: 1 };
+    let mut tree = Tree { events, nodes: Vec::new(), lines: Vec::new(), anchors: HashMap::new() };
     loop {
         match tree.events.next()? {
             EventData::StreamStart { .. } => {}
             EventData::DocumentStart { version_directive: Some(version), .. }
                 if (version.major, version.minor) != (1, 1) =>
             {
-                return Err(Undecodable::Syntax("it says that it is another YAML than 1.1".to_owned()));
+                return Err(Undecodable::Syntax(tree.events.here("it says that it is another YAML than 1.1")));
             }
             EventData::DocumentStart { .. } => break,
             _ => return Ok(Value::Null),
@@ -66,7 +67,8 @@ fn document(text: &str, cut: bool) -> Result<Value> {
     let root = tree.node(event, 0)?;
     // The scanner has to come to the end of the document, for the kubelet as for us.
     tree.events.next()?;
-    let mut decoder = Decoder { nodes: &tree.nodes, active: BTreeSet::new(), count: 0, aliased: 0, alias_depth: 0 };
+    let Tree { nodes, lines, .. } = &tree;
+    let mut decoder = Decoder { nodes, lines, active: BTreeSet::new(), count: 0, aliased: 0, alias_depth: 0 };
     decoder.value(root, 0)?.into_json().map_err(Undecodable::Refused)
 }
 
@@ -75,11 +77,14 @@ struct Events<'t, 'b> {
     text: &'t str,
     /// The last line of the file has no end, and was given one.
     cut: bool,
+    /// Where the last event begins.
+    line: u64,
 }
 
 impl Events<'_, '_> {
     fn next(&mut self) -> Result<EventData> {
         let mut event = self.parser.parse().map_err(|error| scanner_error(&error.to_string()))?;
+        self.line = event.start_mark.line + 1;
         let to = event.end_mark.index as usize;
         if let EventData::Scalar { value, style, .. } = &mut event.data {
             let block = matches!(style, ScalarStyle::Literal | ScalarStyle::Folded);
@@ -87,10 +92,15 @@ impl Events<'_, '_> {
                 value.pop();
             }
             if *style == ScalarStyle::DoubleQuoted && value.contains('/') && self.escapes_a_slash(&event) {
-                return Err(Undecodable::Syntax("found unknown escape character `\\/`".to_owned()));
+                return Err(Undecodable::Syntax(self.here("found unknown escape character `\\/`")));
             }
         }
         Ok(event.data)
+    }
+
+    /// What is wrong with the last event.
+    fn here(&self, why: &str) -> String {
+        at_line(self.line, why)
     }
 
     /// `\/` came with YAML 1.2: this scanner knows it, the kubelet's does not.
@@ -106,6 +116,11 @@ impl Events<'_, '_> {
     }
 }
 
+/// As the scanner says it: `line 3 column 5: why`.
+fn at_line(line: u64, why: &str) -> String {
+    format!("line {line}: {why}")
+}
+
 /// What this scanner refuses, the kubelet's refuses as well, with two exceptions: it takes `a:` before a bracket in a flow
 /// collection, and is less strict about what a tag is made of.
 fn scanner_error(error: &str) -> Undecodable {
@@ -119,22 +134,24 @@ fn scanner_error(error: &str) -> Undecodable {
 struct Tree<'t, 'b> {
     events: Events<'t, 'b>,
     nodes: Vec<Node>,
+    /// Where each of them begins.
+    lines: Vec<u64>,
     /// An anchor that is given again is the newer one from there on.
     anchors: HashMap<String, usize>,
 }
 
 impl Tree<'_, '_> {
     fn node(&mut self, event: EventData, depth: usize) -> Result<usize> {
-        within(depth)?;
+        within(self.events.line, depth)?;
         let at = self.nodes.len();
         match event {
             EventData::Scalar { anchor, tag, value, plain_implicit, .. } => {
                 self.add(anchor, Node::Scalar { tag, value, implicit: plain_implicit });
             }
             EventData::Alias { anchor: name } => {
-                let unknown = || Undecodable::Syntax(format!("unknown anchor '{name}' referenced"));
+                let unknown = || Undecodable::Syntax(self.events.here(&format!("unknown anchor '{name}' referenced")));
                 let target = *self.anchors.get(&name).ok_or_else(unknown)?;
-                self.nodes.push(Node::Alias { name, target });
+                self.add(None, Node::Alias { name, target });
             }
             EventData::SequenceStart { anchor, .. } => {
                 self.add(anchor, Node::Sequence(Vec::new()));
@@ -160,7 +177,7 @@ impl Tree<'_, '_> {
                 }
                 self.nodes[at] = Node::Mapping(entries);
             }
-            _ => return Err(Undecodable::Syntax("the document ends within a value".to_owned())),
+            _ => return Err(Undecodable::Syntax(self.events.here("the document ends within a value"))),
         }
         Ok(at)
     }
@@ -171,33 +188,48 @@ impl Tree<'_, '_> {
             self.anchors.insert(anchor, self.nodes.len());
         }
         self.nodes.push(node);
+        self.lines.push(self.events.line);
     }
 }
 
 /// A value before it is JSON. What JSON has no word for is refused at the end: a later value of the same key may replace it.
 enum Any {
-    Scalar(Scalar),
+    Scalar(Placed),
     List(Vec<Any>),
     /// By the key's notation: 1 and "1" are two keys until they are JSON.
-    Map(BTreeMap<String, (Scalar, Any)>),
+    Map(Entries),
+}
+
+/// A scalar, and its line.
+struct Placed {
+    scalar: Scalar,
+    line: u64,
+}
+
+impl Placed {
+    fn refused(&self, why: &str) -> String {
+        at_line(self.line, why)
+    }
 }
 
 impl Any {
     fn into_json(self) -> std::result::Result<Value, String> {
         match self {
-            Self::Scalar(scalar) => scalar.to_json(),
+            Self::Scalar(it) => it.scalar.to_json().map_err(|why| it.refused(&why)),
             Self::List(items) => items.into_iter().map(Self::into_json).collect(),
             Self::Map(entries) => {
-                entries.into_values().map(|(key, value)| Ok((key.to_key()?, value.into_json()?))).collect()
+                let named = |key: &Placed| key.scalar.to_key().map_err(|why| key.refused(&why));
+                entries.into_values().map(|(key, value)| Ok((named(&key)?, value.into_json()?))).collect()
             }
         }
     }
 }
 
-type Entries = BTreeMap<String, (Scalar, Any)>;
+type Entries = BTreeMap<String, (Placed, Any)>;
 
 struct Decoder<'n> {
     nodes: &'n [Node],
+    lines: &'n [u64],
     /// The aliases that are being followed.
     active: BTreeSet<usize>,
     count: usize,
@@ -207,7 +239,7 @@ struct Decoder<'n> {
 
 impl Decoder<'_> {
     fn value(&mut self, at: usize, depth: usize) -> Result<Any> {
-        self.step(depth)?;
+        self.step(at, depth)?;
         match &self.nodes[at] {
             Node::Scalar { .. } => self.scalar(at).map(Any::Scalar),
             Node::Sequence(items) => {
@@ -236,7 +268,7 @@ impl Decoder<'_> {
             }
             let key = self.key(*key, depth + 1)?;
             let value = self.value(*value, depth + 1)?;
-            map.insert(format!("{key:?}"), (key, value));
+            map.insert(format!("{:?}", key.scalar), (key, value));
         }
         Ok(())
     }
@@ -251,7 +283,7 @@ impl Decoder<'_> {
     }
 
     fn merge_one(&mut self, at: usize, map: &mut Entries, depth: usize) -> Result<()> {
-        self.step(depth)?;
+        self.step(at, depth)?;
         match &self.nodes[at] {
             Node::Mapping(entries) => self.entries(entries, map, depth),
             Node::Alias { name, target } if matches!(self.nodes[*target], Node::Mapping(_)) => {
@@ -260,12 +292,12 @@ impl Decoder<'_> {
                 self.leave(at);
                 merged
             }
-            _ => Err(Undecodable::Refused("`<<` wants a mapping, or a list of mappings".to_owned())),
+            _ => Err(self.refused(at, "`<<` wants a mapping, or a list of mappings")),
         }
     }
 
-    fn key(&mut self, at: usize, depth: usize) -> Result<Scalar> {
-        self.step(depth)?;
+    fn key(&mut self, at: usize, depth: usize) -> Result<Placed> {
+        self.step(at, depth)?;
         match &self.nodes[at] {
             Node::Scalar { .. } => self.scalar(at),
             Node::Alias { name, target } => {
@@ -274,15 +306,21 @@ impl Decoder<'_> {
                 self.leave(at);
                 key
             }
-            Node::Sequence(_) | Node::Mapping(_) => {
-                Err(Undecodable::Refused("a key that is a list or a mapping".to_owned()))
-            }
+            Node::Sequence(_) | Node::Mapping(_) => Err(self.refused(at, "a key that is a list or a mapping")),
         }
     }
 
-    fn scalar(&self, at: usize) -> Result<Scalar> {
-        let Node::Scalar { tag, value, implicit } = &self.nodes[at] else { return Ok(Scalar::Null) };
-        resolve(tag.as_deref(), value, *implicit).map_err(Undecodable::Refused)
+    fn scalar(&self, at: usize) -> Result<Placed> {
+        let scalar = match &self.nodes[at] {
+            Node::Scalar { tag, value, implicit } => resolve(tag.as_deref(), value, *implicit),
+            Node::Sequence(_) | Node::Mapping(_) | Node::Alias { .. } => Ok(Scalar::Null),
+        };
+        let scalar = scalar.map_err(|why| self.refused(at, &why))?;
+        Ok(Placed { scalar, line: self.lines[at] })
+    }
+
+    fn refused(&self, at: usize, why: &str) -> Undecodable {
+        Undecodable::Refused(at_line(self.lines[at], why))
     }
 
     fn is_merge(&self, at: usize) -> bool {
@@ -295,7 +333,7 @@ impl Decoder<'_> {
         if self.active.insert(alias) {
             return Ok(());
         }
-        Err(Undecodable::Refused(format!("anchor '{name}' value contains itself")))
+        Err(self.refused(alias, &format!("anchor '{name}' value contains itself")))
     }
 
     fn leave(&mut self, alias: usize) {
@@ -304,14 +342,14 @@ impl Decoder<'_> {
     }
 
     /// Counts as that package counts, which gives up where most of a document is repetition.
-    fn step(&mut self, depth: usize) -> Result<()> {
-        within(depth)?;
+    fn step(&mut self, at: usize, depth: usize) -> Result<()> {
+        within(self.lines[at], depth)?;
         self.count += 1;
         if self.alias_depth > 0 {
             self.aliased += 1;
         }
         if self.aliased > 100 && self.count > 1000 && self.aliased as f64 / self.count as f64 > allowed(self.count) {
-            return Err(Undecodable::Refused("document contains excessive aliasing".to_owned()));
+            return Err(self.refused(at, "document contains excessive aliasing"));
         }
         Ok(())
     }
@@ -325,9 +363,9 @@ fn allowed(count: usize) -> f64 {
     0.99 - 0.89 * ((count - LOW) / (HIGH - LOW))
 }
 
-fn within(depth: usize) -> Result<()> {
+fn within(line: u64, depth: usize) -> Result<()> {
     if depth < DEPTH {
         return Ok(());
     }
-    Err(Undecodable::Beyond(format!("it is more than {DEPTH} levels deep, and lastgood reads no deeper")))
+    Err(Undecodable::Beyond(at_line(line, &format!("more than {DEPTH} levels deep, and lastgood reads no deeper"))))
 }

@@ -358,22 +358,29 @@ mod tests {
         assert_eq!((latest[0].name.as_str(), latest[0].attempt), ("kube-scheduler", 4));
     }
 
-    /// The recorded answers of a node, with the sandbox that a kubelet made for the changed etcd while the one before ran on.
+    /// The recorded answers of a node, and a later sandbox of a changed etcd, as another pod has it: its ID, UID, hash, time and
+    /// containers. A runtime lists the newest first.
     #[test]
     fn two_sandboxes_of_one_pod_are_both_seen_with_the_containers_of_each() {
         let mut sandboxes = sandboxes();
         let mut containers = containers("containers.json");
-        let is_etcd =
-            |labels: &HashMap<String, String>| labels.get("io.kubernetes.container.name").is_some_and(|n| n == "etcd");
-        let earlier = sandboxes.iter().find(|s| s.labels["io.kubernetes.pod.name"] == "etcd-vm").unwrap().clone();
-        let mut later =
-            cri::PodSandbox { id: "later".into(), created_at: earlier.created_at + 30_000_000_000, ..earlier.clone() };
+        let at = sandboxes.iter().position(|s| s.labels["io.kubernetes.pod.name"] == "etcd-vm").unwrap();
+        let earlier = sandboxes[at].clone();
+        let mut later = earlier.clone();
+        (later.id, later.created_at) = ("later".into(), earlier.created_at + 30_000_000_000);
         later.labels.insert(POD_UID.into(), "0a1b".into());
-        let mut crashed = containers.iter().find(|c| is_etcd(&c.labels)).unwrap().clone();
-        (crashed.id, crashed.pod_sandbox_id) = ("crashed".into(), "later".into());
-        crashed.state = cri::ContainerState::ContainerExited as i32;
-        sandboxes.push(later);
-        containers.push(crashed);
+        later.annotations.insert("kubernetes.io/config.hash".into(), "0a1b".into());
+        sandboxes.insert(0, later);
+        let running = containers.iter().find(|c| c.pod_sandbox_id == earlier.id).unwrap().clone();
+        for attempt in [1, 2] {
+            let mut crashed = running.clone();
+            (crashed.id, crashed.pod_sandbox_id) = (format!("crashed-{attempt}"), "later".into());
+            crashed.metadata.as_mut().unwrap().attempt = attempt;
+            crashed.labels.insert(POD_UID.into(), "0a1b".into());
+            crashed.created_at += 40_000_000_000;
+            crashed.state = cri::ContainerState::ContainerExited as i32;
+            containers.insert(0, crashed);
+        }
         let latest = latest_containers(&sandboxes, containers, &["vm".to_owned()]);
         let details = latest.iter().map(|container| {
             let status = cri::ContainerStatus {
@@ -388,19 +395,16 @@ mod tests {
         });
         let seen = assemble(&sandboxes, &latest, &details.collect(), &HashMap::new(), &["vm".to_owned()]);
         let etcds: Vec<_> = seen.pods.iter().filter(|pod| pod.component.name() == "etcd").collect();
-        let states: Vec<_> =
-            etcds.iter().map(|pod| (pod.ready, pod.containers.len(), &pod.containers[0].state)).collect();
-        assert!(
-            matches!(
-                states[..],
-                [
-                    (SandboxState::Ready, 1, ContainerState::Running { .. }),
-                    (SandboxState::Ready, 1, ContainerState::Exited { .. })
-                ]
-            ),
-            "{states:?}"
-        );
-        assert_ne!(etcds[0].uid, etcds[1].uid);
+        let [first, second] = &etcds[..] else { panic!("{etcds:?}") };
+        let identity = |pod: &PodRun| (pod.sandbox.clone(), pod.uid.clone(), pod.ready);
+        let uid = earlier.labels[POD_UID].clone();
+        assert_eq!(identity(first), (earlier.id.clone(), uid, SandboxState::Ready), "the earlier first");
+        assert_eq!(identity(second), ("later".to_owned(), "0a1b".to_owned(), SandboxState::Ready));
+        assert!(first.created < second.created);
+        let containers = |pod: &PodRun| pod.containers.iter().map(|one| one.id.clone()).collect::<Vec<_>>();
+        assert_eq!((containers(first), containers(second)), (vec![running.id], vec!["crashed-2".to_owned()]));
+        assert!(matches!(first.containers[0].state, ContainerState::Running { .. }));
+        assert!(matches!(second.containers[0].state, ContainerState::Exited { .. }));
     }
 
     #[test]

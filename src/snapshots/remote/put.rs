@@ -68,6 +68,17 @@ impl Reading {
     }
 }
 
+/// Removes a record. One that stays is removed by the next round of the agent, which aborts what is over already.
+async fn end(record: Record) {
+    if let Err(error) = aside(move || record.end()).await {
+        tracing::warn!(%error, "the record of an upload that is over was not removed");
+    }
+}
+
+fn warn_unrecorded(error: &io::Error) {
+    tracing::warn!(%error, "an upload is not recorded: if it is interrupted, its parts stay in the store until it expires them");
+}
+
 impl Remote {
     /// Puts a file there, if its bytes come to what is expected of them: what they come to.
     pub(super) async fn put(
@@ -97,19 +108,26 @@ impl Remote {
         let ended = sent.is_ok() || self.take_back(&path, &id).await;
         // What could not be taken back is visible to nobody, and its record stays.
         if let Some(record) = record.filter(|_| ended) {
-            aside(move || record.end()).await?;
+            end(record).await;
         }
         sent
     }
 
-    /// Begins an upload in parts, recorded before the first part goes.
+    /// Begins an upload in parts, recorded before the first part goes. It goes on without a record that cannot be written, on a
+    /// full disk for example: the copy elsewhere is worth more than parts that are aborted.
     async fn begin(&self, what: &str, name: &str) -> Result<(Option<Record>, MultipartId), Trouble> {
         let (path, records) = (self.path(name), self.records.clone());
-        let record = aside(move || records.map_or(Ok(None), |dir| Record::begin(&dir))).await?;
+        let record = aside(move || records.map_or(Ok(None), |dir| Record::begin(&dir))).await;
+        let record = record.unwrap_or_else(|error| {
+            warn_unrecorded(&error);
+            None
+        });
         let id = match self.within(what, self.store.create_multipart(&path)).await {
             Ok(id) => id,
             Err(trouble) => {
-                record.map_or(Ok(()), Record::end)?;
+                if let Some(record) = record {
+                    end(record).await;
+                }
                 return Err(trouble);
             }
         };
@@ -120,11 +138,20 @@ impl Remote {
             object: name.to_owned(),
             id: id.clone(),
         };
-        match aside(move || record.write(&begun).map(|()| record)).await {
-            Ok(record) => Ok((Some(record), id)),
+        let written = aside(move || {
+            let written = record.write(&begun);
+            Ok((record, written))
+        });
+        match written.await {
+            Ok((record, Ok(()))) => Ok((Some(record), id)),
+            Ok((record, Err(error))) => {
+                warn_unrecorded(&error);
+                end(record).await;
+                Ok((None, id))
+            }
             Err(error) => {
-                self.take_back(&path, &id).await;
-                Err(error.into())
+                warn_unrecorded(&error);
+                Ok((None, id))
             }
         }
     }

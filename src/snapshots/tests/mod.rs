@@ -33,7 +33,8 @@ pub(crate) fn keep(dir: &Path, origin: Origin, at: i64) -> PathBuf {
 
 /// The daily check of the one that is due.
 pub(crate) async fn check_one(dir: &Path, now: Timestamp) {
-    super::check_task::one(dir, now, std::time::Duration::ZERO).await.unwrap();
+    let mut failed = super::check_task::Failed::default();
+    super::check_task::one(dir, now, std::time::Duration::ZERO, &mut failed).await.unwrap();
 }
 
 /// The names in a directory, without the lock and what was going on there.

@@ -23,6 +23,7 @@ use crate::observe::testing::Pki;
 use crate::snapshots::proof::ENDING;
 use crate::snapshots::retention::{Rules, Why};
 use crate::snapshots::{Snapshot, bundle};
+use crate::sys::crash::{fill, on_a_tmpfs};
 use crate::sys::files;
 
 #[test]
@@ -278,6 +279,29 @@ async fn an_upload_that_ended_in_the_middle_is_aborted_by_its_record_and_no_othe
     open(&settings).recording(&dir).send(&parcel, None, &quietly()).await.unwrap();
     assert_eq!(records(), Vec::<PathBuf>::new());
     assert_eq!(open(&settings).newest(RawCopy::Refuse).await.unwrap(), proof.file);
+}
+
+#[test]
+fn an_upload_whose_record_cannot_be_made_or_written_is_sent_nevertheless() {
+    on_a_tmpfs("64k", |full| {
+        let full = full.to_owned();
+        fill(&full.join("filler"), 0);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let (server, home) = (Server::start(&[]), home());
+            let settings = server.settings(home.path(), server.port);
+            let no_directory = home.path().join("file");
+            fs::write(&no_directory, "").unwrap();
+            let rows = [("no directory", 1, no_directory), ("a full disk", 2, full.clone())];
+            for (situation, revision, records) in rows {
+                let proof = keep(&settings, name(1_800_000_000, revision), LARGE);
+                let parcel = parcel(&settings, &proof);
+                open(&settings).recording(&records).send(&parcel, None, &quietly()).await.expect(situation);
+                assert_eq!(open(&settings).newest(RawCopy::Refuse).await.unwrap(), proof.file, "{situation}");
+            }
+            assert_eq!(files::names(&full).unwrap(), ["filler"], "no record is left");
+        });
+    });
 }
 
 #[tokio::test]

@@ -171,29 +171,6 @@ async fn a_broken_audit_policy_is_recognised_as_the_change_and_put_back_as_it_wa
     stage.the_same_after_a_restart().await
 }
 
-/// The runtime makes an empty directory where a hostPath without a type names nothing.
-#[tokio::test]
-async fn a_missing_audit_policy_is_named_and_the_directory_made_for_it_goes_with_the_rollback() -> Result<()> {
-    let stage = Stage::with(&quick(&[NO_DEADLINE])).await?;
-    let path = "/etc/kubernetes/audit-policy.yaml";
-    let good = stage.manifest(API)?;
-    let flag = format!("--audit-policy-file={path}");
-    stage.node.edit_manifest(&API.file(), |text| with(text, &[&flag], &[(path, "\"\"")]))?;
-    stage.told("generation 2 is quarantined").await?;
-    stage.told(path).await?;
-    stage.back(API, &good).await?;
-    stage.steady_on(API, 1).await?;
-    let began = std::time::Instant::now();
-    while stage.file(path).exists() {
-        ensure!(began.elapsed() < SOON, "the directory is left:\n{}", stage.story());
-        sleep(Duration::from_millis(50)).await;
-    }
-    ensure!(!stage.story().contains("restarted the kubelet"), "{}", stage.story());
-    ensure!(!stage.story().contains("generation 3"), "the directory made a generation:\n{}", stage.story());
-    stage.all_serve().await?;
-    stage.the_same_after_a_restart().await
-}
-
 #[tokio::test]
 async fn an_admission_directory_is_put_back_with_the_files_that_its_configuration_names() -> Result<()> {
     let stage = Stage::with(&quick(&[NO_DEADLINE])).await?;
@@ -535,5 +512,6 @@ async fn a_directory_that_the_runtime_made_for_a_missing_file_goes_with_the_cand
         ensure!(began.elapsed() < SOON, "the directories are not removed:\n{}", stage.story());
         sleep(Duration::from_millis(50)).await;
     }
+    stage.all_serve().await?;
     stage.the_same_after_a_restart().await
 }
