@@ -115,6 +115,8 @@
 //! * `q10_a_hung_etcd_is_stopped_where_the_others_prove_that_they_do_without_it_and_in_its_turn`
 //! * `q10_a_hung_member_is_restarted_while_the_others_suffice_and_is_left_when_they_do_not`
 //! * `q10_an_earlier_sandbox_is_stopped_only_where_the_others_suffice_without_it`
+//! * `q10_masters_that_begin_at_once_take_their_turns_by_id`
+//! * `q10_q15_a_member_that_fails_after_the_plan_was_agreed_to_ends_the_defragmentation`
 //! * `q2_q10_the_api_server_is_stopped_once_around_a_change_of_the_only_etcd`
 //! * `q10_where_other_masters_serve_nobody_is_stopped`
 //! * `q10_whoever_does_not_know_whether_other_masters_exist_leaves_it_to_the_kubelet`
@@ -174,6 +176,7 @@
 //!
 //! ## Q15 recheck-before-acting
 //! Each step reads again what the decision relied on, and refuses if it changed.
+//! * `q10_q15_a_member_that_fails_after_the_plan_was_agreed_to_ends_the_defragmentation`
 //! * `q15_a_kubelet_whose_configuration_changed_since_it_started_is_not_restarted`
 //! * `q15_a_successor_whose_image_is_gone_empties_no_slot`
 //! * `q15_the_kubelet_is_restarted_only_as_it_was`

@@ -226,7 +226,9 @@ fn a_purge_follows_no_symlink() {
 
 #[test]
 fn while_a_lastgood_runs_a_purge_removes_nothing() {
-    for lock in ["var/lib/lastgood/lock", "etc/kubernetes/.lastgood/restore.lock"] {
+    for lock in
+        ["var/lib/lastgood/lock", "etc/kubernetes/.lastgood/restore.lock", "etc/kubernetes/.lastgood/defrag.lock"]
+    {
         let root = Root::of_a_node();
         root.write(lock);
         let before = root.all();

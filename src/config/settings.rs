@@ -244,6 +244,12 @@ impl Settings {
     pub fn restore_lock(&self) -> PathBuf {
         self.paths.staging.join("restore.lock")
     }
+
+    /// What a defragmentation of this node's etcd excludes, and a snapshot of it shares. It holds the mark of a
+    /// defragmentation that may still be under way in etcd.
+    pub fn defrag_lock(&self) -> PathBuf {
+        self.paths.staging.join("defrag.lock")
+    }
 }
 
 impl Default for Settings {

@@ -7,6 +7,8 @@ use crate::model::component_state::Initiator;
 use crate::model::event::EventKind;
 use crate::model::inhibitor::Inhibitor;
 use crate::model::notice::NodeNotice;
+use crate::model::observation::BusyKind;
+use crate::model::{ComponentId, Role};
 
 /// A pause is said to end soon this long before it does.
 const WARN_BEFORE: Duration = Duration::from_secs(5 * 60);
@@ -53,4 +55,12 @@ pub(super) fn tell(draft: &mut Draft<'_>, hold: Option<&Inhibitor>) {
 /// What keeps a replacement from beginning.
 pub(super) fn held(hold: Option<&Inhibitor>, initiator: Initiator) -> Option<&Inhibitor> {
     hold.filter(|hold| initiator == Initiator::Agent || !hold.yields_to_operator())
+}
+
+/// Whether etcd may give no answers because it is maintained, and this component is etcd or depends on it. What it shows
+/// meanwhile says nothing about its generation. Another inhibitor may be the strongest at the same time.
+pub(super) fn is_maintained(draft: &Draft<'_>, id: &ComponentId) -> bool {
+    let maintained = draft.scene.seen.node.busy.iter().any(|process| process.kind == BusyKind::EtcdMaintenance);
+    let role = draft.record(id).map(|record| record.role);
+    maintained && std::iter::successors(role, |role| role.depends_on()).any(|role| role == Role::Etcd)
 }

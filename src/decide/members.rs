@@ -77,8 +77,8 @@ fn no_space(draft: &Draft<'_>, id: &ComponentId, status: &EtcdStatus) -> Option<
     });
     Some(format!(
         "NOSPACE: the database of {whose} reached its quota, nothing can be written, and no restart or rollback cures \
-         that; next: {probe}1. `lastgood etcd compact`, 2. `lastgood etcd defrag` on each master, 3. `lastgood etcd \
-         disarm`; where that frees too little, a larger --quota-backend-bytes on all members"
+         that; next: {probe}1. `lastgood etcd compact`, 2. `lastgood etcd defrag` on one master after the other, 3. \
+         `lastgood etcd disarm`; where that frees too little, a larger --quota-backend-bytes on all members"
     ))
 }
 
@@ -103,7 +103,7 @@ fn quota(status: &EtcdStatus) -> Option<String> {
     let (size, quota) = status.near_quota()?;
     Some(format!(
         "its database has {} MiB of the {} MiB it may have, more than {NEAR_QUOTA} %: at its quota etcd refuses all \
-         writes; next: `lastgood etcd compact`, then `lastgood etcd defrag` on each master, or a larger \
+         writes; next: `lastgood etcd compact`, then `lastgood etcd defrag` on one master after the other, or a larger \
          --quota-backend-bytes on all members",
         size >> 20,
         quota >> 20
@@ -117,7 +117,7 @@ fn growth(draft: &Draft<'_>, id: &ComponentId, status: &EtcdStatus) -> Option<St
     Some(format!(
         "its database grew from {} to {} MiB in {} h: at that rate it reaches its quota of {} MiB in {} h, and etcd \
          then refuses all writes; next: see what writes so much (`lastgood etcd snapshot show` on two snapshots), \
-         `lastgood etcd defrag` on each master, or a larger --quota-backend-bytes on all members",
+         `lastgood etcd defrag` on one master after the other, or a larger --quota-backend-bytes on all members",
         growth.from >> 20,
         growth.to >> 20,
         growth.over.as_secs() / 3600,

@@ -10,14 +10,15 @@
 //!   known-good by            the soak               healthy all the time
 //! ```
 //!
-//! Time that a dependency explains counts for neither. Unknown stops all counters.
+//! Time that a dependency explains counts for neither. Unknown stops all counters, and so does maintenance of etcd for etcd
+//! and what depends on it.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::begin::Begin;
 use super::draft::Draft;
-use super::{begin, change_set, generations, kubelet, pods, refused, targets};
+use super::{begin, change_set, generations, inhibitors, kubelet, pods, refused, targets};
 use crate::model::component_state::{Probation, Served, Until};
 use crate::model::event::EventKind;
 use crate::model::generation::Trust;
@@ -39,6 +40,9 @@ const IMAGE_REASONS: [&str; 3] = ["ImagePullBackOff", "ErrImageNeverPull", "Inva
 
 /// One pass of a trial.
 pub(super) fn step(draft: &mut Draft<'_>, id: &ComponentId, mut trial: Probation, file: &Arc<ManifestFile>) {
+    if inhibitors::is_maintained(draft, id) {
+        return;
+    }
     let standing = draft.record(id).and_then(|r| r.generations.get(&trial.candidate)).map(|g| g.trust.clone());
     if let Some(Trust::Quarantined { why, .. }) = standing {
         return revert_quarantined(draft, id, trial.candidate, &why);

@@ -64,7 +64,8 @@ pub(super) fn advance(draft: &mut Draft<'_>, id: &ComponentId, mut r: Replacemen
         return Flow::LookAgain;
     }
     let excused = |a: &Assessment| a.cause.as_ref().is_some_and(|cause| !cause.is_of_the_manifest());
-    let explained = draft.assessment(id).is_some_and(|a| excused(a) || a.verdict() == Verdict::Unknown);
+    let explained = draft.assessment(id).is_some_and(|a| excused(a) || a.verdict() == Verdict::Unknown)
+        || inhibitors::is_maintained(draft, id);
     if !matches!(r.stage, Stage::AwaitingServing { .. }) || !explained {
         r.in_stage += draft.credit();
     }
@@ -338,7 +339,7 @@ fn await_serving(
         }
     }
     let Some(assessment) = draft.assessment(id) else { return Flow::Done };
-    if assessment.cause.as_ref().is_none_or(Cause::is_of_the_manifest) {
+    if assessment.cause.as_ref().is_none_or(Cause::is_of_the_manifest) && !inhibitors::is_maintained(draft, id) {
         startup.crashes += assessment.crash.as_ref().map_or(0, Crash::own);
     }
     // Where only files were put back under a process that served all along, nothing starts again to read them: waiting

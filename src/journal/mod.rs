@@ -100,7 +100,7 @@ pub fn record(event: &Event) {
 pub fn complain(sentence: &str) {
     match VOICE.get() {
         Some(Voice::Journald(journald)) => journald.send(Priority::Error, sentence, &[]),
-        _ => eprintln!("lastgood: {sentence}"),
+        _ => say(&format!("lastgood: {sentence}")),
     }
 }
 
@@ -145,7 +145,7 @@ fn priority(kind: EventKind) -> Priority {
 }
 
 /// One line on stderr. A sentence with a line break in it stays one line.
-fn say(line: &str) {
+pub(crate) fn say(line: &str) {
     let line = if line.contains('\n') { line.replace('\n', " ") } else { line.to_owned() };
     let mut stderr = std::io::stderr().lock();
     // Nobody is left to be told that stderr is gone.

@@ -22,6 +22,7 @@ use crate::model::environment::DiskUse;
 use crate::model::observation::{ManifestFile, Node, Work};
 use crate::model::sandbox_setup::SandboxSetup;
 use crate::sys::proc::{self, Process};
+use crate::sys::shared_lock::Mark;
 
 /// What looking at the machine needs from one pass to the next.
 #[derive(Debug)]
@@ -43,6 +44,8 @@ pub(super) struct Looked {
     pub(super) runtime: Option<Work>,
     pub(super) node: Node,
     pub(super) certificates: certificates::Found,
+    /// Of a defragmentation that may still be under way.
+    pub(super) mark: Option<Mark>,
 }
 
 impl Proc {
@@ -111,7 +114,8 @@ impl Proc {
         };
         let kubelet = kubelet::find(&processes, &environment.kubelet_config).cloned();
         let runtime = node::runtime(&processes, environment.runtime.as_ref().map(|found| found.value.as_str()));
-        Looked { environment, kubelet, runtime: runtime.and_then(proc::work), node, certificates }
+        let mark = Mark::read(&settings.defrag_lock());
+        Looked { environment, kubelet, runtime: runtime.and_then(proc::work), node, certificates, mark }
     }
 }
 

@@ -35,6 +35,7 @@ mod kubelet_log;
 mod kubelet_probes;
 mod leases;
 mod machine;
+mod maintenance;
 mod mounts;
 mod node;
 mod on_node;
@@ -71,6 +72,7 @@ use self::kubelet_log::KubeletLogs;
 use self::kubelet_probes::KubeletProbes;
 use self::leases::Leases;
 use self::machine::{Looked, Proc, environment_now};
+use self::maintenance::Maintenance;
 use self::mounts::Mounts;
 use self::node::Signs;
 pub use self::on_node::{encryption, role_manifest};
@@ -138,6 +140,7 @@ pub struct Observer {
     endpoints: Endpoints,
     tempo: Tempo,
     clock: Clock,
+    maintenance: Maintenance,
     /// The certificates and servers of the last look that came back.
     certificates: certificates::Found,
     before: Before,
@@ -256,6 +259,7 @@ impl Observer {
             endpoints: Endpoints::new(settings.probes.clone(), tempo.clone()),
             tempo,
             clock: Clock::default(),
+            maintenance: Maintenance::default(),
             certificates: certificates::Found::default(),
             before: Before::default(),
             wake,
@@ -315,9 +319,10 @@ impl Observer {
         let on_host = self.host_paths.run(DISK_DEADLINE, move |()| paths.look());
         let ((seen, images), on_machine, on_host) = tokio::join!(self.runtime.look(wanted), on_machine, on_host);
 
-        let mut runtime_work = None;
+        let (mut runtime_work, mut mark) = (None, None);
         let mut node = match on_machine {
-            Ok(Looked { environment, kubelet, runtime, node, certificates }) => {
+            Ok(Looked { environment, kubelet, runtime, node, certificates, mark: found }) => {
+                mark = found;
                 self.before = Before::of(&node);
                 self.certificates = certificates;
                 self.environment = Environment { watching: self.environment.watching.clone(), ..environment };
@@ -345,7 +350,8 @@ impl Observer {
             let pods = seen.as_ref().map(|seen| seen.pods.as_slice()).unwrap_or_default();
             raised.words = self.runtime.last_words(pods, &raised.by).await;
         }
-        let probes = self.probes.answers();
+        let (probes, etcd) = (self.probes.answers(), self.members.answers());
+        self.maintenance.look(&mut node.busy, mark, &etcd, &self.settings.probes, at.boot);
         let deployed = standing.values().filter_map(|file| file.content.as_ref().ok());
         node.failing_probes = self.kubelet_probes.look(deployed, &probes, at);
         let from_api = seen.as_ref().ok().and_then(|seen| seen.newest_from_api);
@@ -365,7 +371,7 @@ impl Observer {
             runtime_work,
             probes,
             leases: self.leases.looks(),
-            etcd: self.members.answers(),
+            etcd,
             growth: BTreeMap::new(),
             notices: Vec::new(),
             images,

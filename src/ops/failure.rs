@@ -22,8 +22,9 @@ pub enum Exit {
     Unreachable,
     /// Of `status`: something is not healthy. Of `doctor`: a recovery would not succeed, or that is unknown. Of `check`: the
     /// pod of a manifest is not expected to start, or that is unknown. Of `certs check`: a certificate has ended, or soon
-    /// will. Of `etcd status`: the member of this node is unhealthy. Of `etcd sizing`: something is not fit for it, or that
-    /// is unknown. Of `etcd snapshot`: a page or a checksum is not as it must be.
+    /// will. Of `etcd status`: the member of this node is unhealthy. Of `etcd compact`, `defrag` and `disarm`: it does not
+    /// answer. Of `etcd sizing`: something is not fit for it, or that is unknown. Of `etcd snapshot`: a page or a checksum is
+    /// not as it must be.
     Unwell,
 }
 

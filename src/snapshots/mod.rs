@@ -5,12 +5,14 @@
 //!   a running member's stream ─┐                ┌─ staging (next to the target, locked, private)
 //!   a stopped member's files  ─┴──save──▶ write ┴─▶ fsync ─▶ read back, hash ─▶ pages ─▶ proof, rename ─▶ a snapshot
 //!                                                       bundle: what else a bare machine needs, stored next to it
+//!   apart: not while etcd is defragmented
 //!   the ones kept ──checks──▶ each compared with its checksum once a day, slowly; what differs is named and stays
 //!   a snapshot ──verify──▶ identified by the checksum in its proof, or read completely
 //!              ──remote──▶ object storage (concurrently: it may stall)
 //!   schedule ──due──▶ task (of the agent) ──save, prune──▶ directory ◀── retention: which snapshots to remove
 //! ```
 
+mod apart;
 pub mod bundle;
 mod check_task;
 mod checks;
@@ -41,6 +43,7 @@ use std::path::PathBuf;
 
 use jiff::Timestamp;
 
+pub use apart::{Defragmented, apart};
 pub use checksum::Checksum;
 pub use directory::{Directory, Locked};
 pub use metrics::metrics;

@@ -28,7 +28,7 @@ use super::remote::UploadTask;
 use super::retention::Rules;
 use super::save::{self, Limits, from_member, quietly};
 use super::task_input::TaskInput;
-use super::{bundle, look, schedule};
+use super::{apart, bundle, look, schedule};
 use super::{doctor, settings};
 use crate::config::duration::roughly;
 use crate::config::{Settings, size};
@@ -45,7 +45,7 @@ use crate::sys::clock;
 const LOOK: Duration = Duration::from_secs(60);
 /// And this soon after names came or went there.
 const GLANCE: Duration = Duration::from_secs(5);
-/// While another lastgood is at the directory.
+/// While another lastgood is at the directory, or etcd is being defragmented.
 const BUSY: Duration = Duration::from_secs(5);
 /// Before work on the node, one younger than this is new enough.
 const FRESH: Duration = Duration::from_secs(5 * 60);
@@ -232,6 +232,7 @@ impl Work {
     async fn take(&mut self, member: &LocalMember, why: &str) -> Tried {
         let directory = Directory::at(&self.settings.snapshot_dir());
         let began = clock::since_boot();
+        let Ok(apart) = block_in_place(|| apart(&self.settings)) else { return Tried::Busy };
         let locked = match block_in_place(|| directory.lock()) {
             Ok(locked) => locked,
             Err(LockError::Busy(_)) => return Tried::Busy,
@@ -242,8 +243,9 @@ impl Work {
         };
         let limits = Limits::from(&self.settings.snapshots);
         let kept = async {
-            let proven =
-                from_member(&member.way, limits, directory.path(), &quietly()).await?.prove(&quietly()).await?;
+            let taken = from_member(&member.way, limits, directory.path(), &quietly()).await?;
+            drop(apart);
+            let proven = taken.prove(&quietly()).await?;
             let (proof, remarks) = (proven.proof().clone(), proven.remarks().join("; "));
             let sha256 = proven.sha256();
             self.confirmed(clock::since_boot()).await?;

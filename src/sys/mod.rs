@@ -10,3 +10,4 @@ pub mod io_priority;
 pub mod label;
 pub mod lock_file;
 pub mod proc;
+pub mod shared_lock;

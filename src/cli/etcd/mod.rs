@@ -52,7 +52,8 @@ pub enum EtcdCommand {
     AcceptData(ConfirmArgs),
     /// Remove etcd's history up to a revision, which frees space inside its database; prints the plan and asks first
     ///
-    /// Under a NOSPACE alarm: 1. `lastgood etcd compact`, 2. `lastgood etcd defrag` on each master, 3. `lastgood etcd disarm`.
+    /// Under a NOSPACE alarm: 1. `lastgood etcd compact`, 2. `lastgood etcd defrag` on one master after the other, 3. `lastgood
+    /// etcd disarm`.
     #[command(
         after_help = "EXAMPLES\n  lastgood etcd compact --dry-run\n  lastgood etcd compact\n  lastgood etcd compact --revision 123456"
     )]
@@ -60,8 +61,10 @@ pub enum EtcdCommand {
     /// Defragment the database of the member of this node, which returns unused space to the disk; prints the plan and asks
     /// first. The member answers nothing meanwhile
     ///
-    /// Refused without room for a second database, without a quorum of the other members, and where the kubelet would end
-    /// etcd in the middle. Several members are defragmented one after the other, the leader last.
+    /// A single member is defragmented too: the API is away meanwhile. Of two members the other one has to answer, and of
+    /// three or more a quorum of the others. Refused without room for a second database, where the kubelet would end etcd in
+    /// the middle, while a snapshot is being taken, and during a trial of etcd. Run it on one master after the other; with
+    /// --cluster the leader is the last one.
     #[command(
         after_help = "EXAMPLES\n  lastgood etcd defrag --dry-run\n  lastgood etcd defrag\n  lastgood etcd defrag --cluster --accept-unchecked"
     )]

@@ -25,7 +25,7 @@ use crate::report::snapshot_list::OriginView;
 use crate::report::{Format, SnapshotRow};
 use crate::snapshots::directory::LockError;
 use crate::snapshots::save::{Doing, Fault, Limits, Progress, Proven, Taken, from_data_dir, from_member};
-use crate::snapshots::{Directory, Locked, Proof, Snapshot, bundle, in_the_way};
+use crate::snapshots::{Defragmented, Directory, Locked, Proof, Snapshot, apart, bundle, in_the_way};
 use crate::sys::files;
 
 /// Between two looks whether another lastgood is still at the directory.
@@ -226,6 +226,7 @@ pub(super) fn keep_as(settings: &Settings, proven: Proven, path: PathBuf, with: 
 /// From the member of this node; from its files, where it does not run and nothing holds them.
 async fn of_this_node(settings: &Settings, dir: &Path, progress: &Progress) -> Result<Taken, Failure> {
     let LocalMember { way, data_dir, .. } = member(settings).await?;
+    let _apart = free(settings.snapshots.timeout, || apart(settings), |_| true).await?;
     let why = match from_member(&way, Limits::from(&settings.snapshots), dir, progress).await {
         Err(Fault::Member(why)) => why,
         taken => return Ok(taken?),
@@ -236,20 +237,35 @@ async fn of_this_node(settings: &Settings, dir: &Path, progress: &Progress) -> R
 }
 
 async fn lock(directory: &Directory, longest: Duration) -> Result<Locked, Failure> {
+    free(longest, || directory.lock(), |error| matches!(error, LockError::Busy(_))).await
+}
+
+/// Waits for what somebody else holds, as far as the error says that; says once for what it waits.
+async fn free<T, E: std::fmt::Display + Into<Failure>>(
+    longest: Duration,
+    mut take: impl FnMut() -> Result<T, E>,
+    passes: impl Fn(&E) -> bool,
+) -> Result<T, Failure> {
     let deadline = Instant::now() + longest;
     let mut told = false;
     loop {
-        match directory.lock() {
-            Ok(locked) => return Ok(locked),
-            Err(LockError::Busy(_)) if Instant::now() < deadline => {
+        match take() {
+            Ok(taken) => return Ok(taken),
+            Err(error) if passes(&error) && Instant::now() < deadline => {
                 if !told {
-                    eprintln!("another snapshot is being taken there; waiting for it");
+                    eprintln!("{error}; waiting for it");
                     told = true;
                 }
                 sleep(LOOK_AGAIN).await;
             }
             Err(error) => return Err(error.into()),
         }
+    }
+}
+
+impl From<Defragmented> for Failure {
+    fn from(defragmented: Defragmented) -> Self {
+        Self::refused(format!("{defragmented}; next: save it again when that has ended"))
     }
 }
 

@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use super::world::{API, FILE, World, back_to_good, id, manifest};
+use crate::model::component_state::Stage;
+use crate::model::observation::{BusyKind, BusyProcess};
 use crate::model::plan::Refusal;
+use crate::model::verdict::ProcessActivity;
 use crate::model::{ComponentState, Request, Step};
 
 #[test]
@@ -112,4 +115,23 @@ fn never_6_a_person_who_puts_another_file_in_during_a_rollback_is_not_fought() {
     world.run(20);
     assert_eq!(world.files[FILE].0, manifest(API, "--v=5"), "{}", world.story());
     assert!(matches!(world.state(API), ComponentState::Probation(_)), "{}\n{}", world.state(API), world.story());
+}
+
+#[test]
+fn an_api_server_that_was_put_back_is_not_given_up_because_etcd_is_maintained() {
+    for maintained in [true, false] {
+        let mut world = World::adopted();
+        world.write(FILE, &manifest(API, "--crash"));
+        world.until(60, "put back", |w| match w.state(API) {
+            ComponentState::Replacing(r) => matches!(r.stage, Stage::AwaitingServing { .. }),
+            _ => false,
+        });
+        if maintained {
+            let command = "lastgood etcd defrag".to_owned();
+            world.busy = vec![BusyProcess { pid: 9, command, kind: BusyKind::EtcdMaintenance }];
+        }
+        world.hung.insert(API.to_owned(), ProcessActivity::Idle);
+        world.run(700);
+        assert_eq!(matches!(world.state(API), ComponentState::Held(_)), !maintained, "{}", world.story());
+    }
 }

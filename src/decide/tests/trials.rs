@@ -5,8 +5,8 @@ use std::time::Duration;
 use super::super::Pace;
 use super::world::{API, FILE, FOUR, Up, World, back_to_good, id, manifest};
 use crate::model::notice::Notice;
-use crate::model::observation::Listener;
-use crate::model::verdict::Cause;
+use crate::model::observation::{BusyKind, BusyProcess, Listener};
+use crate::model::verdict::{Cause, ProcessActivity};
 use crate::model::{ComponentState, Step, Trust};
 
 #[test]
@@ -46,6 +46,34 @@ fn n1_a_candidate_that_crashes_is_rolled_back_and_quarantined_and_reverted_when_
     world.run(1);
     assert!(!world.files.contains_key(FILE) || world.files[FILE].0 == manifest(API, ""), "reverted at once");
     world.until(40, "known-good back again", |w| back_to_good(w, API));
+}
+
+/// A member answers nothing while it is defragmented, and its dependents answer nothing without it.
+#[test]
+fn maintenance_of_etcd_stops_the_trials_of_etcd_and_of_what_depends_on_it() {
+    for (name, file) in [("etcd", "etcd.yaml"), (API, FILE)] {
+        for maintained in [true, false] {
+            let mut world = World::adopted();
+            world.policy.assist = false;
+            world.write(file, &manifest(name, "--v=8"));
+            world.until(60, "on probation and healthy", |w| match w.state(name) {
+                ComponentState::Probation(trial) => trial.healthy > Duration::ZERO,
+                _ => false,
+            });
+            if maintained {
+                let command = "lastgood etcd defrag".to_owned();
+                world.busy = vec![BusyProcess { pid: 9, command, kind: BusyKind::EtcdMaintenance }];
+            }
+            world.hung.insert(name.to_owned(), ProcessActivity::Idle);
+            let before = world.state(name).clone();
+            world.run(120);
+            assert_eq!(*world.state(name) == before, maintained, "{name}: {}", world.story());
+            world.hung.clear();
+            world.busy.clear();
+            world.run(400);
+            assert_eq!(world.generation(name, 2).trust.is_known_good(), maintained, "{name}: {}", world.story());
+        }
+    }
 }
 
 #[test]

@@ -122,8 +122,8 @@ pub(super) fn database(examined: &Examined<'_>) -> Vec<Line> {
     let quota = examined.status.and_then(EtcdStatus::quota);
     let bytes = own.and_then(|own| own.db_size).or(examined.db_bytes);
     let full = examined.status.and_then(|status| status.alarm(&AlarmKind::NoSpace)).is_some();
-    let room = "`lastgood etcd compact`, `lastgood etcd defrag` on each master, then `lastgood etcd disarm` where the \
-                alarm was raised; or a larger --quota-backend-bytes on all members, up to 8 GiB";
+    let room = "`lastgood etcd compact`, `lastgood etcd defrag` on one master after the other, then `lastgood etcd disarm` \
+                where the alarm was raised; or a larger --quota-backend-bytes on all members, up to 8 GiB";
     if let Some(bytes) = bytes {
         let (mark, found) = match quota {
             Some(quota) => {

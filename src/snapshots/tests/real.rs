@@ -141,6 +141,23 @@ impl Cluster {
         self.pki.way(self.members[0].port, "client")
     }
 
+    /// The manifest that a member would have as a static pod.
+    pub(crate) fn manifest(&self, number: usize) -> String {
+        let path = |name: &str| self.pki.path(name).display().to_string();
+        let (member, home) = (&self.members[number], self.home.path().display());
+        format!(
+            "apiVersion: v1\nkind: Pod\nmetadata: {{name: etcd, namespace: kube-system}}\nspec:\n  hostNetwork: true\n  \
+             containers:\n  - name: etcd\n    image: etcd\n    command: [etcd, --name=m{number}, '--data-dir={}', \
+             '--listen-client-urls=https://127.0.0.1:{}', '--cert-file={}', '--key-file={}', '--trusted-ca-file={}']\n    \
+             volumeMounts: [{{name: home, mountPath: '{home}'}}]\n  volumes: [{{name: home, hostPath: {{path: '{home}'}}}}]\n",
+            member.data_dir.display(),
+            member.port,
+            path("server.crt"),
+            path("server.key"),
+            path("ca.crt")
+        )
+    }
+
     fn signal(&self, signal: Signal) {
         self.signal_member(0, signal);
     }

@@ -25,6 +25,8 @@ pub(crate) struct Here {
     pub(crate) data_dir: Option<PathBuf>,
     /// What the kubelet allows it.
     pub(crate) limit: Option<LivenessLimit>,
+    /// What the kubelet allows kube-apiserver of this node, which does not answer its probe without etcd.
+    pub(crate) apiserver: Option<LivenessLimit>,
     /// Its manifest, as the operator names it.
     pub(crate) manifest: String,
     /// How etcdctl is called in its container.
@@ -50,6 +52,8 @@ pub(crate) struct Asked {
     pub(crate) member: Member,
     pub(crate) endpoints: Vec<EtcdEndpoint>,
     pub(crate) answer: Result<MemberStatus, String>,
+    /// Why it answers no linearizable read, where it answers otherwise: nobody can rely on it.
+    pub(crate) unread: Option<String>,
 }
 
 impl Asked {
@@ -93,6 +97,12 @@ impl Cluster {
         all
     }
 
+    /// The place of the member of this node among the voters, by ID: nobody waits for the first one.
+    pub(super) fn rank(&self) -> u32 {
+        let before = |asked: &&Asked| !asked.member.learner && asked.member.id < self.own;
+        u32::try_from(self.members.iter().filter(before).count()).unwrap_or(u32::MAX)
+    }
+
     pub(crate) fn leader(&self) -> Option<u64> {
         self.find(self.own)?.answer.as_ref().ok()?.leader
     }
@@ -111,12 +121,14 @@ pub(crate) async fn look(endpoint: &EtcdEndpoint) -> Result<Cluster, String> {
         let (own, endpoint) = (own.status.clone(), endpoint.clone());
         asking.spawn(async move {
             if member.id == own.member {
-                return (at, Asked { member, endpoints: vec![endpoint], answer: Ok(own) });
+                return (at, Asked { member, endpoints: vec![endpoint], answer: Ok(own), unread: None });
             }
             let endpoints = observe::member_endpoints(&endpoint, &member);
-            let asked = Asked { member, endpoints, answer: Err(String::new()) };
-            let answer = asked.reach().await.map(|(_, answer)| answer.status);
-            (at, Asked { answer, ..asked })
+            let asked = Asked { member, endpoints, answer: Err(String::new()), unread: None };
+            match asked.reach().await {
+                Ok((_, answer)) => (at, Asked { answer: Ok(answer.status), unread: answer.agreed.err(), ..asked }),
+                Err(why) => (at, Asked { answer: Err(why), ..asked }),
+            }
         });
     }
     let mut members = Vec::new();

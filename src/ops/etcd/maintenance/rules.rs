@@ -16,8 +16,6 @@ const AT_LEAST: Duration = Duration::from_secs(2);
 /// The largest request by default (`--max-request-bytes`): a database with less room than this below its quota raises the
 /// alarm again.
 const ONE_REQUEST: u64 = 3 << 19;
-/// etcd's quota where none is configured, or 0.
-const DEFAULT_QUOTA: u64 = 2 << 30;
 
 /// Which members are defragmented.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,6 +46,8 @@ pub(crate) enum Why {
     NoSuchMember,
     /// The disk has no room for a second database.
     Room,
+    /// How large the database is, is unknown, and with it the room and the time that are needed.
+    Size,
     /// The kubelet would end the container before the end.
     Probe,
     /// The liveness probe counts NOSPACE, and the kubelet is ending the container already.
@@ -129,8 +129,19 @@ pub(crate) fn defrag(
     for asked in &chosen {
         let status = answered(asked)?;
         keeps_quorum(cluster, asked)?;
+        let Some(size) = status.db_size else {
+            return refused(
+                Why::Size,
+                format!(
+                    "{} does not report the size of its database, so the room and the time for a defragmentation are \
+                     unknown; next: `{} endpoint status --cluster -w table`",
+                    asked.name(),
+                    here.etcdctl
+                ),
+            );
+        };
         if asked.member.id == cluster.own {
-            fits(here, status, cluster)?;
+            fits(here, size, status, cluster)?;
         } else if unchecked == Unchecked::Refused {
             let name = asked.name();
             return refused(
@@ -153,12 +164,20 @@ pub(crate) fn defrag(
     plan.away_seconds = Some(seconds);
     plan.effects
         .push(format!("a member answers nothing while it is defragmented, for at most {seconds} s by estimate"));
-    if voters(cluster).count() < 3 {
-        plan.effects
-            .push("this cluster tolerates the loss of no member: kube-apiserver gets no answers meanwhile".to_owned());
+    match voters(cluster).count() {
+        0 | 1 => plan.effects.push(
+            "this is the only member: it is defragmented nevertheless, and the API is away meanwhile; running pods go on"
+                .to_owned(),
+        ),
+        2 => plan.effects.push(
+            "a cluster of two tolerates the loss of no member: kube-apiserver gets no answers meanwhile on either master"
+                .to_owned(),
+        ),
+        _ => {}
     }
-    if chosen.iter().any(|asked| asked.member.id == cluster.own) {
+    if let Some(own) = chosen.iter().find(|asked| asked.member.id == cluster.own) {
         plan.effects.push("lastgood on this node acts on nothing meanwhile".to_owned());
+        plan.effects.extend(own.answer.as_ref().ok().and_then(|status| restarts_apiserver(here, status)));
     }
     if chosen.iter().any(|asked| asked.member.id != cluster.own) {
         plan.effects.push(
@@ -168,6 +187,18 @@ pub(crate) fn defrag(
         );
     }
     Ok((chosen.iter().map(|asked| asked.member.id).collect(), plan))
+}
+
+/// What the kubelet does to kube-apiserver of this node meanwhile, whose liveness probe asks etcd.
+fn restarts_apiserver(here: &Here, status: &MemberStatus) -> Option<String> {
+    let limit = here.apiserver.as_ref().filter(|limit| estimate(status) >= limit.ends_after)?;
+    Some(format!(
+        "the kubelet may restart kube-apiserver of this node: its livenessProbe waits {} for an answer (failureThreshold \
+         {} times periodSeconds {}), and it gives none without etcd; it serves again after etcd does",
+        duration::roughly(limit.ends_after),
+        limit.threshold,
+        limit.period.as_secs()
+    ))
 }
 
 /// Disarms every NOSPACE alarm. The members whose alarm it is.
@@ -233,7 +264,7 @@ fn has_room(asked: &Asked, status: &MemberStatus, quota: Option<u64>) -> Result<
 fn quota(cluster: &Cluster, here: &Here, asked: &Asked) -> Option<u64> {
     let told = asked.answer.as_ref().ok().and_then(|status| status.quota).filter(|quota| *quota > 0);
     let own = cluster.find(cluster.own).and_then(|own| own.answer.as_ref().ok()?.quota).filter(|quota| *quota > 0);
-    told.or(here.quota).or(own).map(|quota| if quota == 0 { DEFAULT_QUOTA } else { quota })
+    told.or(here.quota).or(own)
 }
 
 /// With data that differ nothing is removed or rewritten: what shows the difference is kept.
@@ -298,38 +329,42 @@ fn voters(cluster: &Cluster) -> impl Iterator<Item = &Asked> {
     cluster.members.iter().filter(|asked| !asked.member.learner)
 }
 
-/// Whether the others have a quorum without this member. A cluster of one or two never has, and does nothing wrong: all
-/// its members have to answer.
+/// Whether the others have a quorum without this member, and serve. A cluster of one or two never has, and does nothing
+/// wrong: all its members have to answer, and the cluster waits for the one that is defragmented.
 fn keeps_quorum(cluster: &Cluster, asked: &Asked) -> Result<(), Refused> {
     if asked.member.learner {
         return Ok(());
     }
     let all = voters(cluster).count();
-    let is_well = |other: &&Asked| other.answer.as_ref().is_ok_and(|status| status.leader == cluster.leader());
+    let follows = |other: &Asked| other.answer.as_ref().is_ok_and(|status| status.leader == cluster.leader());
+    let is_well = |other: &&Asked| follows(other) && other.unread.is_none();
     let well = voters(cluster).filter(|other| other.member.id != asked.member.id).filter(is_well).count();
     let needed = if all < 3 { all.saturating_sub(1) } else { all / 2 + 1 };
     if cluster.leader().is_some() && well >= needed {
         return Ok(());
     }
-    let silent: Vec<String> = voters(cluster)
-        .filter(|other| other.member.id != asked.member.id && !is_well(other))
-        .map(Asked::name)
-        .collect();
+    let ill = voters(cluster).filter(|other| other.member.id != asked.member.id && !is_well(other));
+    let ill: Vec<String> = ill.map(Asked::name).collect();
+    let next = match ill.is_empty() {
+        true => "`lastgood etcd status`".to_owned(),
+        false => {
+            let ill = ill.join(", ");
+            format!("where {ill} is being defragmented, wait until that has ended; otherwise bring {ill} back first")
+        }
+    };
     refused(
         Why::Quorum,
         format!(
-            "without {} only {well} of {all} voters follow the leader, and {needed} are needed; next: bring {} back first \
-             (`lastgood etcd status`)",
-            asked.name(),
-            silent.join(", ")
+            "without {} only {well} of {all} voters follow the leader and answer, and {needed} are needed: one master is \
+             defragmented after the other; next: {next}",
+            asked.name()
         ),
     )
 }
 
 /// Whether the member of this node has the room and the time.
-fn fits(here: &Here, status: &MemberStatus, cluster: &Cluster) -> Result<(), Refused> {
+fn fits(here: &Here, size: u64, status: &MemberStatus, cluster: &Cluster) -> Result<(), Refused> {
     let name = cluster.name(cluster.own);
-    let size = status.db_size.unwrap_or_default();
     let wanted = size.saturating_add(size / 10);
     let dir = here.data_dir.as_ref().map_or_else(|| "its data directory".to_owned(), |dir| dir.display().to_string());
     match here.room {

@@ -1,4 +1,5 @@
-//! Carries the plans out.
+//! Carries the plans out. What etcd has taken up, it completes whatever becomes of this process: the lock is held until
+//! etcd answers, and where the wait ends before that, the mark of the defragmentation still counts.
 
 use std::time::Duration;
 
@@ -9,9 +10,11 @@ use tokio::time::{Instant, sleep};
 use super::look::{Cluster, Here, QUESTION, look};
 use super::rules::{self, Targets, Unchecked, estimate};
 use crate::config::size;
+use crate::journal::say;
 use crate::observe;
 use crate::ops::etcd::serves::{within, write_and_read};
 use crate::ops::failure::Failure;
+use crate::sys::shared_lock::Excluding;
 
 /// A member that was defragmented answers within a second; one that lost its leader meanwhile, within two elections.
 const SERVES: Duration = Duration::from_secs(60);
@@ -20,21 +23,77 @@ const COMPACTS: Duration = Duration::from_secs(600);
 /// A defragmentation that has taken so many times its estimate, and a minute, is not awaited any longer.
 const TIMES: u32 = 4;
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
+/// Longer than a look at all members, and than two masters differ in time where one command starts on all of them.
+const TURN: Duration = Duration::from_secs(2);
 
-/// Ctrl-C and SIGTERM.
+/// Ctrl-C, SIGTERM, and a terminal that is gone.
 pub(crate) struct Interrupt {
     interrupt: Signal,
     terminate: Signal,
+    hangup: Signal,
+}
+
+/// What asked for the end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Came {
+    /// Somebody did, who can do it again.
+    Request,
+    /// The terminal is gone, and nobody watches.
+    HungUp,
+}
+
+/// Whether the end was asked for while something was awaited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Interrupted {
+    Yes,
+    No,
 }
 
 impl Interrupt {
     pub(crate) fn listen() -> Result<Self, Failure> {
-        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
     }
 
     /// Returns with the next one.
-    async fn came(&mut self) {
-        tokio::select! { _ = self.interrupt.recv() => {}, _ = self.terminate.recv() => {} }
+    async fn came(&mut self) -> Came {
+        tokio::select! {
+            _ = self.interrupt.recv() => Came::Request,
+            _ = self.terminate.recv() => Came::Request,
+            _ = self.hangup.recv() => Came::HungUp,
+        }
+    }
+
+    /// Waits for what etcd completes anyway. The first Ctrl-C asks for the end afterwards, and the second ends the wait; a
+    /// terminal that is gone never does, whatever else came. Nothing where the wait was ended.
+    pub(super) async fn awaits<T>(&mut self, waiting: &str, work: impl Future<Output = T>) -> Option<(T, Interrupted)> {
+        tokio::pin!(work);
+        let (mut interrupted, mut asked) = (Interrupted::No, 0);
+        loop {
+            tokio::select! {
+                done = &mut work => return Some((done, interrupted)),
+                came = self.came() => {
+                    asked += u32::from(came == Came::Request);
+                    if asked > 1 {
+                        return None;
+                    }
+                    interrupted = Interrupted::Yes;
+                    say(&format!("{waiting}; Ctrl-C again ends the wait"));
+                }
+            }
+        }
+    }
+}
+
+/// Lets the masters of a lower ID begin first, where the same command was started on several of them at once: the look that
+/// follows sees what they are at.
+pub(crate) async fn turn(cluster: &Cluster, interrupt: &mut Interrupt) -> Result<(), Failure> {
+    tokio::select! {
+        () = sleep(TURN * cluster.rank()) => Ok(()),
+        _ = interrupt.came() => Err(Failure::failed("interrupted: nothing was changed".to_owned())),
     }
 }
 
@@ -44,31 +103,32 @@ pub(crate) async fn run_compact(cluster: &Cluster, to: i64, interrupt: &mut Inte
     let client = observe::client(&cluster.endpoint, QUESTION).await.map_err(Failure::failed)?;
     let mut kv = client.kv_client();
     let options = CompactionOptions::new().with_physical();
-    let done = tokio::select! {
-        done = within("the compaction", COMPACTS, kv.compact(to, Some(options))) => done,
-        () = interrupt.came() => {
-            return Err(Failure::failed(format!(
-                "interrupted: {name} may have accepted the compaction to revision {to}, and etcd then completes it; \
-                 nothing has to be undone; next: `lastgood etcd compact` again, which is safe to repeat"
-            )));
-        }
+    let waiting = format!("waiting until {name} has removed the history, which nothing can interrupt");
+    let compaction = within("the compaction", COMPACTS, kv.compact(to, Some(options)));
+    let Some((done, _)) = interrupt.awaits(&waiting, compaction).await else {
+        return Err(Failure::failed(format!(
+            "interrupted: {name} may have accepted the compaction to revision {to}, and etcd then completes it; nothing has \
+             to be undone; next: `lastgood etcd compact` again, which is safe to repeat"
+        )));
     };
+    let next = "next: `lastgood etcd defrag` on one master after the other";
     match done {
-        Ok(_) => Ok(format!("the history is compacted to revision {to}; next: `lastgood etcd defrag` on each master")),
-        Err(said) if said.contains("has been compacted") => Ok(format!(
-            "the history is already compacted to revision {to} or a newer one: nothing to do; next: `lastgood etcd \
-             defrag` on each master"
-        )),
+        Ok(_) => Ok(format!("the history is compacted to revision {to}; {next}")),
+        Err(said) if said.contains("has been compacted") => {
+            Ok(format!("the history is already compacted to revision {to} or a newer one: nothing to do; {next}"))
+        }
         Err(said) => Err(Failure::failed(format!("{name}: {said}; next: `lastgood etcd status`"))),
     }
 }
 
 /// Defragments these members, one after the other; each is looked at again before, and serves again before the next.
-/// `tell` hears of each. Returns the IDs in the order in which they were defragmented.
+/// `tell` hears of each. Returns the IDs in the order in which they were defragmented. A defragmentation of the member of
+/// this node leaves its mark in `apart`.
 pub(crate) async fn run_defrag(
     cluster: &Cluster,
     here: &Here,
     ids: &[u64],
+    apart: Option<&Excluding>,
     interrupt: &mut Interrupt,
     tell: &mut dyn FnMut(&str),
 ) -> Result<Vec<u64>, Failure> {
@@ -94,13 +154,14 @@ pub(crate) async fn run_defrag(
             }
             failure
         })?;
-        let before = one(&now, id, interrupt).await.map_err(|failure| Failure {
+        let apart = apart.filter(|_| id == now.own);
+        let before = one(&now, id, apart, interrupt).await.map_err(|failure| Failure {
             sentence: format!("{}; {}", failure.sentence, undone(&done, &ids_with(id, &left))),
             ..failure
         })?;
         done.push(id);
         tell(&format!("{name} is defragmented and serves again: {before}"));
-        if before.interrupted && !left.is_empty() {
+        if before.interrupted == Interrupted::Yes && !left.is_empty() {
             return Err(Failure::failed(format!(
                 "interrupted: every member serves; {}; next: `lastgood etcd defrag` on the nodes of the others",
                 undone(&done, &left)
@@ -120,7 +181,7 @@ struct Defragmented {
     from: Option<u64>,
     to: Option<u64>,
     /// Whether somebody asked for the end meanwhile.
-    interrupted: bool,
+    interrupted: Interrupted,
 }
 
 impl std::fmt::Display for Defragmented {
@@ -130,7 +191,12 @@ impl std::fmt::Display for Defragmented {
     }
 }
 
-async fn one(cluster: &Cluster, id: u64, interrupt: &mut Interrupt) -> Result<Defragmented, Failure> {
+async fn one(
+    cluster: &Cluster,
+    id: u64,
+    apart: Option<&Excluding>,
+    interrupt: &mut Interrupt,
+) -> Result<Defragmented, Failure> {
     let failed = |why: String| Failure::failed(why);
     let Some(asked) = cluster.find(id) else { return Err(failed(format!("{id:x} is no member any more"))) };
     let name = asked.name();
@@ -139,31 +205,28 @@ async fn one(cluster: &Cluster, id: u64, interrupt: &mut Interrupt) -> Result<De
     let longest = estimate(&answer.status) * TIMES + SERVES;
     let began = Instant::now();
     let mut maintenance = client.maintenance_client();
+    // Before the request: whatever ends this process, the agent knows that etcd is at it.
+    apart.map(|apart| apart.mark(longest)).transpose()?;
     let defragment = within("the defragmentation", longest, maintenance.defragment());
-    tokio::pin!(defragment);
-    let mut interrupted = false;
-    let ended = loop {
-        tokio::select! {
-            ended = &mut defragment => break ended,
-            () = interrupt.came() => {
-                if interrupted {
-                    return Err(failed(format!(
-                        "interrupted: {name} completes its defragmentation by itself and then serves; next: `lastgood \
-                         etcd status` shows when"
-                    )));
-                }
-                interrupted = true;
-                eprintln!("waiting until {name} is defragmented, which nothing can interrupt; Ctrl-C again ends the wait");
-            }
-        }
+    let waiting = format!("waiting until {name} is defragmented, which nothing can interrupt");
+    let Some((ended, interrupted)) = interrupt.awaits(&waiting, defragment).await else {
+        return Err(failed(format!(
+            "interrupted: {name} completes its defragmentation by itself and then serves; next: `lastgood etcd status` \
+             shows when"
+        )));
     };
+    let took = began.elapsed();
+    // One that is still under way is as long again under the mark at the most, or until etcd answers.
+    let over = ended.is_ok() || asked.reach().await.is_ok_and(|(_, answer)| answer.agreed.is_ok());
+    if let Some(Err(error)) = apart.map(|apart| if over { apart.unmark() } else { apart.mark(longest) }) {
+        say(&format!("{error}; lastgood acts again when etcd answers"));
+    }
     ended.map_err(|said| {
         failed(format!(
             "{name}: {said}; its data are unchanged, and a defragmentation that is still running completes by itself; \
              next: `lastgood etcd status`, `crictl logs $(crictl ps -q --name etcd)` on its node"
         ))
     })?;
-    let took = began.elapsed();
     let deadline = Instant::now() + SERVES;
     loop {
         let why = match asked.reach().await {
@@ -176,8 +239,8 @@ async fn one(cluster: &Cluster, id: u64, interrupt: &mut Interrupt) -> Result<De
         };
         if Instant::now() >= deadline {
             return Err(failed(format!(
-                "{name} is defragmented and does not serve after {} s: {why}; next: `lastgood etcd status`, `lastgood \
-                 explain etcd` on its node",
+                "{name} is defragmented and does not serve after {} s: {why}; next: `lastgood etcd status` and `crictl logs \
+                 $(crictl ps -q --name etcd)` on its node",
                 SERVES.as_secs()
             )));
         }
@@ -186,7 +249,23 @@ async fn one(cluster: &Cluster, id: u64, interrupt: &mut Interrupt) -> Result<De
 }
 
 /// Disarms NOSPACE of these members, and proves that etcd accepts writes. Returns what was done, as a sentence.
-pub(crate) async fn run_disarm(cluster: &Cluster, raised: &[u64]) -> Result<String, Failure> {
+pub(crate) async fn run_disarm(
+    cluster: &Cluster,
+    raised: &[u64],
+    interrupt: &mut Interrupt,
+) -> Result<String, Failure> {
+    let waiting = "waiting until NOSPACE is disarmed and the key of the test is deleted again";
+    match interrupt.awaits(waiting, disarmed(cluster, raised)).await {
+        Some((done, _)) => done,
+        None => Err(Failure::failed(
+            "interrupted: NOSPACE may be disarmed for some members; next: `lastgood etcd disarm` again, which is safe to \
+             repeat"
+                .to_owned(),
+        )),
+    }
+}
+
+async fn disarmed(cluster: &Cluster, raised: &[u64]) -> Result<String, Failure> {
     let client = observe::client(&cluster.endpoint, QUESTION).await.map_err(Failure::failed)?;
     for id in raised {
         let mut options = AlarmOptions::new();

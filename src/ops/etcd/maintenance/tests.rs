@@ -1,6 +1,8 @@
 //! The rules by table; and real etcds 3.4, 3.5 and the newest that is installed, alone and three together, with mutual TLS: filled to their quota,
 //! compacted, defragmented, disarmed, and written to again.
 
+use std::fs::{self, File};
+use std::process::Command;
 use std::time::Duration;
 
 use etcd_client::Client;
@@ -8,6 +10,7 @@ use nix::sys::signal::{Signal, raise};
 use tokio::time::{Instant, sleep};
 
 use super::rules::{Refused, Why};
+use super::run::Interrupted;
 use super::*;
 use crate::model::etcd::{Alarm, AlarmKind, Member, MemberStatus};
 use crate::model::kubelet_probe::LivenessLimit;
@@ -49,6 +52,7 @@ fn cluster(size: u64) -> Cluster {
         member: Member { id, name: format!("m{id}"), peer_urls: Vec::new(), client_urls: Vec::new(), learner: false },
         endpoints: Vec::new(),
         answer: Ok(status(id)),
+        unread: None,
     };
     Cluster {
         own: size.min(2),
@@ -70,7 +74,8 @@ fn here() -> Here {
         quota: Some(QUOTA),
         room: Some(100 * MIB),
         data_dir: Some("/var/lib/etcd".into()),
-        limit: Some(limit),
+        limit: Some(limit.clone()),
+        apiserver: Some(limit),
         manifest: "/etc/kubernetes/manifests/etcd.yaml".to_owned(),
         etcdctl: "crictl exec ID etcdctl".to_owned(),
     }
@@ -86,6 +91,12 @@ fn raise_alarm(cluster: &mut Cluster, member: u64, kind: AlarmKind) {
 
 fn silence(cluster: &mut Cluster, id: u64) {
     cluster.members.iter_mut().find(|asked| asked.member.id == id).unwrap().answer = Err("it timed out".to_owned());
+}
+
+/// It answers for its status, and no read.
+fn hang(cluster: &mut Cluster, id: u64) {
+    let why = "it timed out".to_owned();
+    cluster.members.iter_mut().find(|asked| asked.member.id == id).unwrap().unread = Some(why);
 }
 
 fn own(cluster: &mut Cluster) -> &mut MemberStatus {
@@ -149,6 +160,11 @@ fn a_defragmentation_of_the_own_member_is_refused_where_it_would_do_harm() {
         ("room for exactly a second one", 3, |_, h| h.room = Some(11 * MIB), None),
         ("less room", 3, |_, h| h.room = Some(11 * MIB - 1), Some(Why::Room)),
         ("room that cannot be read", 3, |_, h| h.room = None, Some(Why::Room)),
+        ("a size that is not reported", 3, |c, _| own(c).db_size = None, Some(Why::Size)),
+        ("one of three answers no read", 3, |c, _| hang(c, 3), Some(Why::Quorum)),
+        ("the leader answers no read", 3, |c, _| hang(c, 1), Some(Why::Quorum)),
+        ("one of two answers no read", 2, |c, _| hang(c, 1), Some(Why::Quorum)),
+        ("one of five answers no read", 5, |c, _| hang(c, 5), None),
         (
             "a database for which the kubelet waits",
             3,
@@ -198,6 +214,60 @@ fn a_defragmentation_of_the_own_member_is_refused_where_it_would_do_harm() {
             assert_eq!((ids, plan.steps.len()), (&vec![cluster.own], 1), "{name}");
         }
         assert_eq!(why(answer), *expected, "{name}");
+    }
+}
+
+#[test]
+fn the_plan_says_what_waits_meanwhile() {
+    let effects = |size: u64, mib: u64| {
+        let (mut cluster, mut here) = (cluster(size), here());
+        own(&mut cluster).db_in_use = Some(mib * MIB);
+        (here.room, here.limit) = (Some(u64::MAX), None);
+        let plan = defrag(&cluster, &here, &Targets::Local, Unchecked::Refused).unwrap().1;
+        let says = |words: &str| plan.effects.iter().any(|effect| effect.contains(words));
+        (says("only member"), says("cluster of two"), says("restart kube-apiserver"))
+    };
+    let (waits, too_long) = (82 * 15, 83 * 15);
+    assert_eq!(effects(1, waits), (true, false, false));
+    assert_eq!(effects(1, too_long), (true, false, true), "its probe allows 85 s");
+    assert_eq!(effects(2, too_long), (false, true, true));
+    assert_eq!(effects(3, too_long), (false, false, true), "it asks the etcd of its own node");
+}
+
+#[test]
+fn q10_masters_that_begin_at_once_take_their_turns_by_id() {
+    let rank = |own: u64, learners: &[u64]| {
+        let mut cluster = cluster(5);
+        cluster.own = own;
+        for asked in &mut cluster.members {
+            asked.member.learner = learners.contains(&asked.member.id);
+        }
+        cluster.rank()
+    };
+    assert_eq!([1, 2, 3, 4, 5].map(|own| rank(own, &[])), [0, 1, 2, 3, 4]);
+    assert_eq!(rank(5, &[1, 3]), 2, "learners are in nobody's way");
+}
+
+#[tokio::test]
+async fn a_wait_ends_with_the_second_request_and_never_with_a_terminal_that_is_gone() {
+    let rows: [(&str, &[Signal], bool); 6] = [
+        ("nothing", &[], true),
+        ("Ctrl-C", &[Signal::SIGINT], true),
+        ("SIGTERM after Ctrl-C", &[Signal::SIGINT, Signal::SIGTERM], false),
+        ("the terminal is gone, twice", &[Signal::SIGHUP, Signal::SIGHUP], true),
+        ("a session is ended", &[Signal::SIGTERM, Signal::SIGHUP], true),
+        ("and somebody asks again", &[Signal::SIGHUP, Signal::SIGTERM, Signal::SIGINT], false),
+    ];
+    for (name, signals, waits) in rows {
+        let mut interrupt = Interrupt::listen().unwrap();
+        let work = async {
+            for signal in signals {
+                raise(*signal).unwrap();
+                sleep(Duration::from_millis(100)).await;
+            }
+        };
+        let done = interrupt.awaits("waiting", work).await.map(|((), interrupted)| interrupted == Interrupted::Yes);
+        assert_eq!(done, waits.then_some(!signals.is_empty()), "{name}");
     }
 }
 
@@ -343,6 +413,33 @@ fn the_lock_is_the_one_of_a_restore() {
     assert!(held.is_some() && settings.restore_lock().exists());
     let failure = lock(&settings).unwrap_err();
     assert_eq!(failure.exit, crate::ops::failure::Exit::Refused);
+    assert!(unlocked(&settings).is_ok(), "this process may look again while it holds the lock");
+    drop(held);
+    // Another process that has the file open and is named in it.
+    let mut other =
+        Command::new("sleep").arg("60").stdin(File::open(settings.restore_lock()).unwrap()).spawn().unwrap();
+    fs::write(settings.restore_lock(), format!("{}\n", other.id())).unwrap();
+    let refused = unlocked(&settings).map_err(|failure| failure.exit);
+    other.kill().and_then(|()| other.wait()).unwrap();
+    assert_eq!(refused, Err(crate::ops::failure::Exit::Refused));
+    assert!(unlocked(&settings).is_ok());
+}
+
+#[test]
+fn a_defragmentation_waits_for_no_snapshot_and_is_known_after_its_command() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut settings = Settings::default();
+    settings.paths.staging = dir.path().join(".lastgood");
+    let defragments = apart(&settings).unwrap().unwrap();
+    assert_eq!(under_way(&settings), None);
+    defragments.mark(SOON).unwrap();
+    drop(defragments);
+    assert!(under_way(&settings).is_some());
+    apart(&settings).unwrap().unwrap().unmark().unwrap();
+    let snapshot = crate::snapshots::apart(&settings).unwrap();
+    assert_eq!(apart(&settings).unwrap_err().exit, crate::ops::failure::Exit::Refused);
+    drop(snapshot);
+    assert!(apart(&settings).unwrap().is_some());
 }
 
 // Real etcds.
@@ -436,7 +533,7 @@ async fn from_full_to_writable(series: &'static str, size: usize) {
     assert_eq!((ids.len(), plan.steps.len()), (size, size));
     let mut lines = Vec::new();
     let mut tell = |line: &str| lines.push(line.to_owned());
-    let done = run_defrag(&compacted, &here, &ids, &mut interrupt, &mut tell).await.unwrap();
+    let done = run_defrag(&compacted, &here, &ids, None, &mut interrupt, &mut tell).await.unwrap();
     assert_eq!((done.len(), done.last(), lines.len()), (size, Some(&leader), size), "the leader last");
     let smaller = seen(&cluster).await;
     for asked in &smaller.members {
@@ -446,7 +543,7 @@ async fn from_full_to_writable(series: &'static str, size: usize) {
 
     let (raised, _) = disarm(&smaller, &here).unwrap();
     assert!(!raised.is_empty());
-    run_disarm(&smaller, &raised).await.unwrap();
+    run_disarm(&smaller, &raised, &mut interrupt).await.unwrap();
     let after = seen(&cluster).await;
     assert!(after.alarms().is_empty(), "{:?}", after.alarms());
     assert!(disarm(&after, &here).unwrap().0.is_empty(), "nothing is left to disarm");
@@ -496,7 +593,7 @@ async fn a_member_that_hangs_is_named_and_no_other_is_touched() {
     // It hangs after the plan was made: whichever comes first, nothing is done while a second one is away.
     let mut told = 0;
     let mut tell = |_: &str| told += 1;
-    let failed = run_defrag(&all, &real_here(), &ids, &mut Interrupt::listen().unwrap(), &mut tell).await;
+    let failed = run_defrag(&all, &real_here(), &ids, None, &mut Interrupt::listen().unwrap(), &mut tell).await;
     assert_eq!((failed.unwrap_err().exit, told), (crate::ops::failure::Exit::Refused, 0));
     cluster.signal_member(number, Signal::SIGCONT);
 }
@@ -510,9 +607,44 @@ async fn an_interrupted_defragmentation_ends_after_the_member_that_is_being_defr
     raise(Signal::SIGINT).unwrap();
     let mut told = Vec::new();
     let mut tell = |line: &str| told.push(line.to_owned());
-    let failure = run_defrag(&all, &real_here(), &ids, &mut interrupt, &mut tell).await.unwrap_err();
+    let failure = run_defrag(&all, &real_here(), &ids, None, &mut interrupt, &mut tell).await.unwrap_err();
     assert_eq!((failure.exit, told.len()), (crate::ops::failure::Exit::Failed, 1), "{failure}");
     let names = |ids: &[u64]| ids.iter().map(|id| all.name(*id)).collect::<Vec<_>>().join(", ");
     let left = format!("defragmented: {}; not defragmented: {}", names(&ids[..1]), names(&ids[1..]));
     assert!(failure.sentence.contains(&left), "{failure}");
+}
+
+#[tokio::test]
+async fn a_defragmentation_that_etcd_is_still_at_keeps_its_mark_and_one_that_ended_does_not() {
+    let (cluster, dir) = (real::Cluster::start("3.5", 1), tempfile::tempdir().unwrap());
+    cluster.grow(20);
+    let all = all_answer(&cluster).await;
+    let path = dir.path().join("lock");
+    let apart = shared_lock::exclude(&path).unwrap().unwrap();
+    let (here, mut interrupt) = (real_here(), Interrupt::listen().unwrap());
+    let own = [all.own];
+    run_defrag(&all, &here, &own, Some(&apart), &mut interrupt, &mut |_| {}).await.unwrap();
+    assert_eq!(Mark::read(&path), None);
+    // etcd waits for the reader of a snapshot, which stops.
+    let (_, mut snapshot) = observe::Feed::open(&cluster.way(), SOON).await.unwrap();
+    snapshot.next().await.unwrap();
+    let asks_twice = async {
+        while Mark::read(&path).is_none() {
+            sleep(Duration::from_millis(20)).await;
+        }
+        for _ in 0..2 {
+            sleep(Duration::from_millis(300)).await;
+            raise(Signal::SIGINT).unwrap();
+        }
+    };
+    let mut tell = |_: &str| {};
+    let defragments = run_defrag(&all, &here, &own, Some(&apart), &mut interrupt, &mut tell);
+    let (failed, ()) = tokio::join!(defragments, asks_twice);
+    assert_eq!(failed.unwrap_err().exit, crate::ops::failure::Exit::Failed);
+    drop(apart);
+    let mark = Mark::read(&path).unwrap();
+    assert!(mark.until - mark.began >= SOON, "{mark:?}");
+    assert!(observe::ask_member(&cluster.way(), Duration::from_secs(2)).await.is_err(), "etcd is at it");
+    drop(snapshot);
+    all_answer(&cluster).await;
 }
