@@ -21,7 +21,12 @@ const KEY: &str = "/lab/kept";
 /// How often something is done again that has another moment or another fault each time: `few`, or `all` with
 /// `LASTGOOD_EVERY_POINT=1`, which a run over night sets.
 pub(crate) fn rounds(few: u32, all: u32) -> u32 {
-    if std::env::var_os("LASTGOOD_EVERY_POINT").is_some() { all } else { few }
+    if every_point() { all } else { few }
+}
+
+/// Whether this is a run of everything (LASTGOOD_EVERY_POINT=1).
+pub(crate) fn every_point() -> bool {
+    std::env::var_os("LASTGOOD_EVERY_POINT").is_some()
 }
 
 /// A node with an agent that has adopted it.
