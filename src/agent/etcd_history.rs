@@ -66,6 +66,11 @@ impl EtcdHistoryWriter {
         growth
     }
 
+    /// What is known.
+    pub(super) fn known(&self) -> &EtcdHistory {
+        &self.known
+    }
+
     fn save_every(&self) -> Duration {
         let several = self.known.latest().is_some_and(|world| world.members.len() > 1);
         if several { SAVE_EVERY_OF_SEVERAL } else { SAVE_EVERY }

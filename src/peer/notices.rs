@@ -1,0 +1,58 @@
+//! What the operator has to know about the agents of other masters, with the next step.
+
+use std::collections::BTreeSet;
+
+use crate::model::ComponentId;
+use crate::model::notice::{FeatureNotice, Notice};
+use crate::model::peer::{Peer, Peers};
+
+/// Every subject, with its sentence where something is wrong. `silent` are those that answered before.
+pub(super) fn notices(peers: &Peers, silent: &BTreeSet<u64>, etcd: &ComponentId) -> Vec<FeatureNotice> {
+    let about = |about, text| FeatureNotice { component: etcd.clone(), about, text };
+    vec![about(Notice::PeersSilent, missing(peers, silent)), about(Notice::PeersUnanswered, unanswered(peers))]
+}
+
+fn missing(peers: &Peers, silent: &BTreeSet<u64>) -> Option<String> {
+    let one = |peer: &Peer| {
+        let trouble = peer.trouble.as_ref()?;
+        let next = trouble.kind.next_step(peers.port).map_or_else(String::new, |next| format!("; next: {next}"));
+        Some(format!("{} at {}: {}{next}", peer.name, peer.address, trouble.detail))
+    };
+    let named = peers.others().filter(|peer| silent.contains(&peer.id.0)).filter_map(one);
+    let named: Vec<String> = named.collect();
+    (!named.is_empty()).then(|| format!("agents that answered before do not answer any more: {}", named.join("; ")))
+}
+
+fn unanswered(peers: &Peers) -> Option<String> {
+    let why = peers.not_answering.as_ref()?;
+    Some(format!("this agent does not answer those of the other masters: {why}; next: {}", NEXT))
+}
+
+/// What helps against each reason why this agent does not answer.
+pub(super) const NEXT: &str = "`lastgood doctor`; https:// in --listen-peer-urls of etcd, --peer-cert-file, --peer-key-file and --peer-trusted-ca-file \
+     are needed, and peers.port has to be free (`ss -ltnp`); peers.port = 0 turns the agents' reports off";
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::peers;
+    use super::*;
+    use crate::model::peer::{PeerTrouble, PeerTroubleKind};
+
+    #[test]
+    fn only_an_agent_that_answered_before_is_missed_and_a_port_that_is_taken_is_named() {
+        let etcd = ComponentId::system("etcd");
+        let subjects = |peers: &Peers, silent: &[u64]| -> Vec<Notice> {
+            let all = notices(peers, &silent.iter().copied().collect(), &etcd);
+            assert_eq!(all.len(), 2, "a subject without a sentence takes the notice back");
+            all.into_iter().filter(|notice| notice.text.is_some()).map(|notice| notice.about).collect()
+        };
+        let mut some = peers();
+        assert_eq!(subjects(&some, &[]), []);
+        some.members[1].trouble =
+            Some(PeerTrouble { kind: PeerTroubleKind::Refused, detail: "nothing listens".into() });
+        assert_eq!(subjects(&some, &[]), [], "it never answered, or not for long");
+        assert_eq!(subjects(&some, &[2]), [Notice::PeersSilent]);
+        some.not_answering = Some("10.0.0.1:2384 cannot be listened on".into());
+        assert_eq!(subjects(&some, &[]), [Notice::PeersUnanswered]);
+    }
+}
