@@ -213,3 +213,75 @@ fn trouble_of(symptom: Symptom) -> PeerTrouble {
     };
     PeerTrouble { kind, detail: symptom.detail }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::advance;
+
+    use super::super::tests::report;
+    use super::*;
+
+    fn heard() -> Heard {
+        Heard { at: Timestamp::UNIX_EPOCH, clock_ahead_millis: 0, certificate: None, report: report("m2", 1, 2) }
+    }
+
+    fn refused() -> PeerTrouble {
+        PeerTrouble { kind: PeerTroubleKind::Refused, detail: "nothing listens there".to_owned() }
+    }
+
+    /// After how long it is asked next.
+    fn rest(track: &Track) -> Duration {
+        track.next.duration_since(Instant::now())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_agent_that_stops_to_answer_is_asked_often_for_two_minutes_and_then_reported() {
+        let mut track = Track::new();
+        assert_eq!(rest(&track), Duration::ZERO, "at once");
+        track.take(Err(refused()));
+        assert_eq!((rest(&track), track.is_silent()), (INTERVAL, false), "it never answered");
+        advance(SILENT * 2).await;
+        assert!(!track.is_silent(), "nobody may be there");
+        track.take(Ok(heard()));
+        assert_eq!(rest(&track), INTERVAL);
+        let mut asked = 0;
+        while !track.is_silent() {
+            track.take(Err(refused()));
+            asked += 1;
+            advance(rest(&track)).await;
+        }
+        assert_eq!(asked, SILENT.as_secs() / SOON.as_secs());
+        track.take(Err(refused()));
+        assert_eq!(rest(&track), INTERVAL, "not for ever");
+        assert!(track.heard.is_some(), "what it said last is kept");
+        track.take(Ok(heard()));
+        assert_eq!((track.is_silent(), track.since), (false, None));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_notice_is_withdrawn_for_one_pass_where_another_agent_falls_silent() {
+        let task = super::super::task::PeerTask::start(&no_port(), &crate::model::memory::Machine::default());
+        let silence = |id| {
+            let mut track = Track::new();
+            track.take(Ok(heard()));
+            track.take(Err(refused()));
+            task.tracks.lock().unwrap().insert(id, track);
+        };
+        silence(2);
+        assert!(task.silent().is_empty(), "not for long enough");
+        advance(SILENT).await;
+        assert_eq!(task.silent(), [2].into());
+        silence(3);
+        advance(SILENT).await;
+        assert!(task.silent().is_empty(), "the notice ends");
+        assert_eq!(task.silent(), [2, 3].into(), "and names both");
+        task.tracks.lock().unwrap().clear();
+        assert!(task.silent().is_empty());
+    }
+
+    fn no_port() -> crate::config::Settings {
+        let mut settings = crate::config::Settings::default();
+        settings.peers.port = 0;
+        settings
+    }
+}

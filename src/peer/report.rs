@@ -124,7 +124,8 @@ impl Reporter {
         let member = data_dir.join("member");
         let bar = match self.disk.run(LOOK, move |()| bar::reason(&member)).await {
             Ok(reason) => Bar { barred: Some(reason.is_some()), because: reason },
-            Err(why) => Bar::unknown(&why),
+            // Another question looks at this moment, or the disk does not answer.
+            Err(why) => return Bar::unknown(&why),
         };
         *self.bar.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), bar.clone()));
         bar

@@ -36,7 +36,7 @@ pub(super) struct PeerTask {
     port: u16,
     master: watch::Sender<Option<Master>>,
     shared: Arc<Shared>,
-    tracks: Tracks,
+    pub(super) tracks: Tracks,
     /// Whom the notice names.
     silent: Mutex<BTreeSet<u64>>,
     /// End with this value.
@@ -92,7 +92,7 @@ impl PeerTask {
 
     /// The members whose agents answered before and do not any more. Where others join them, there are none for one pass:
     /// the notice is reported again then, with all of them.
-    fn silent(&self) -> BTreeSet<u64> {
+    pub(super) fn silent(&self) -> BTreeSet<u64> {
         let tracks = self.tracks.lock().unwrap_or_else(PoisonError::into_inner);
         let now: BTreeSet<u64> = tracks.iter().filter(|(_, track)| track.is_silent()).map(|(id, _)| *id).collect();
         drop(tracks);
