@@ -316,7 +316,7 @@ impl fmt::Display for Peers {
         if self.not_answering.is_some() {
             f.write_str("; this one does not answer them")?;
         }
-        if self.is_well() { Ok(()) } else { f.write_str(" (`lastgood status --cluster`)") }
+        Ok(())
     }
 }
 

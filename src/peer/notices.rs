@@ -29,8 +29,8 @@ fn unanswered(peers: &Peers) -> Option<String> {
 }
 
 /// What helps against each reason why this agent does not answer.
-pub(super) const NEXT: &str = "`lastgood doctor`; https:// in --listen-peer-urls of etcd, --peer-cert-file, --peer-key-file and --peer-trusted-ca-file \
-     are needed, and peers.port has to be free (`ss -ltnp`); peers.port = 0 turns the agents' reports off";
+pub(super) const NEXT: &str = "where the port is taken, `ss -ltnp` names the process, and peers.port moves the agents of all masters; etcd needs https:// \
+     in --listen-peer-urls, --peer-cert-file, --peer-key-file and --peer-trusted-ca-file; peers.port = 0 turns reports off";
 
 #[cfg(test)]
 mod tests {

@@ -108,7 +108,8 @@ impl Status {
             }
         }
         if let Some(peers) = &self.peers {
-            let _ = writeln!(out, "other masters: {peers}");
+            let more = if peers.is_well() { "" } else { "; `lastgood status --cluster` shows each" };
+            let _ = writeln!(out, "other masters: {peers}{more}");
         }
         if !self.components.is_empty() {
             let mut table = table(&["COMPONENT", "VERDICT", "FOR", "STATE", "GENERATION", "KNOWN-GOOD", "NOTE"]);
