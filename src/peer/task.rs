@@ -110,7 +110,7 @@ impl Feature for PeerTask {
         }
         self.shared.reporter.note_pass(pass);
         self.master.send_if_modified(|before| {
-            let master = Master::of(pass, before.as_ref());
+            let master = Master::of(pass.known, pass.member, before.as_ref());
             let changed = *before != master;
             *before = master;
             changed

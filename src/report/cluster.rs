@@ -96,7 +96,7 @@ fn notices(peer: &Peer) -> Vec<String> {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use super::super::golden;
+    use super::super::{Paint, golden};
     use super::*;
     use crate::model::peer::{PeerRecord, PeerTrouble, PeerTroubleKind};
     use crate::peer::tests::peers;
@@ -128,6 +128,18 @@ pub(super) mod tests {
         peers.members.push(fourth);
         peers.at = jiff::Timestamp::from_second(75).unwrap_or_default();
         peers
+    }
+
+    #[test]
+    fn status_has_a_line_for_the_other_masters_only_where_there_are_any() {
+        let mut status = super::super::testing::Scene::new().status();
+        assert!(!status.text(Paint::Plain).contains("other masters"));
+        for (peers, well) in [(peers(), true), (sample(), false)] {
+            status.peers = Some(peers);
+            let text = status.text(Paint::Plain);
+            let line = text.lines().find(|line| line.starts_with("other masters: ")).unwrap();
+            assert_eq!(line.contains("`lastgood status --cluster`"), !well, "{line}");
+        }
     }
 
     #[test]

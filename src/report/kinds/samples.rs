@@ -36,6 +36,8 @@ pub(super) fn all() -> Vec<(&'static str, Value)> {
     let peers = cluster::tests::sample();
     all.extend(peers.members.iter().filter_map(|peer| Some(printed(peer.report.as_ref()?))));
     all.push(printed(&peers));
+    let status = crate::report::Status { peers: Some(peers), ..Scene::new().status() };
+    all.push(printed(&status));
     all
 }
 
