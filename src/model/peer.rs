@@ -256,7 +256,7 @@ impl PeerTroubleKind {
                 "give every etcd https:// peer URLs and --peer-cert-file, --peer-key-file and --peer-trusted-ca-file".into()
             }
             Self::Refused => {
-                format!("no agent is installed there, or it is stopped: `systemctl status lastgood` on that master; peers.port has to be {port} on every master")
+                format!("no agent is installed there, it is stopped, or it is too old to report: `systemctl status lastgood` on that master; peers.port has to be {port} on every master")
             }
             Self::TimedOut => format!("open TCP {port} between the masters"),
             Self::Unreachable => format!("see whether the master is up, and open TCP {port} between the masters"),
@@ -295,6 +295,16 @@ impl Peers {
     /// The members on other nodes.
     pub fn others(&self) -> impl Iterator<Item = &Peer> {
         self.members.iter().filter(|peer| !peer.local)
+    }
+
+    /// Adds its ID to each name that several members have: etcd allows it, and no reader could tell them apart.
+    pub fn tell_apart(&mut self) {
+        let mut names: Vec<String> = self.members.iter().map(|peer| peer.name.clone()).collect();
+        names.sort();
+        let twice: Vec<&String> = names.windows(2).filter(|pair| pair[0] == pair[1]).map(|pair| &pair[0]).collect();
+        for peer in self.members.iter_mut().filter(|peer| twice.contains(&&peer.name)) {
+            peer.name = format!("{} ({})", peer.name, peer.id);
+        }
     }
 
     /// Whether every agent answers, and every etcd serves.

@@ -75,5 +75,12 @@ mod tests {
             assert!(page.lines().any(|one| one == line), "{line}\n{page}");
         }
         assert!(!page.contains("member=\"m1\""), "the one of this node has metrics of its own");
+        some.members[2].name = "m2".to_owned();
+        some.tell_apart();
+        let mut page = Page::default();
+        metrics(&some, &mut page);
+        let page = page.into_text();
+        let series: Vec<&str> = page.lines().filter_map(|line| line.strip_prefix("lastgood_peer_reachable{")).collect();
+        assert_eq!(series, ["member=\"m2 (2)\"} 1", "member=\"m2 (3)\"} 1"], "no series twice");
     }
 }

@@ -6,10 +6,16 @@ use crate::model::ComponentId;
 use crate::model::notice::{FeatureNotice, Notice};
 use crate::model::peer::{Peer, Peers};
 
-/// Every subject, with its sentence where something is wrong. `silent` are those that answered before.
-pub(super) fn notices(peers: &Peers, silent: &BTreeSet<u64>, etcd: &ComponentId) -> Vec<FeatureNotice> {
+/// Every subject, with its sentence where something is wrong. `silent` are those that answered before, and `unanswered` is
+/// why this agent has not answered the others for a while.
+pub(super) fn notices(
+    peers: &Peers,
+    silent: &BTreeSet<u64>,
+    unanswered: Option<&str>,
+    etcd: &ComponentId,
+) -> Vec<FeatureNotice> {
     let about = |about, text| FeatureNotice { component: etcd.clone(), about, text };
-    vec![about(Notice::PeersSilent, missing(peers, silent)), about(Notice::PeersUnanswered, unanswered(peers))]
+    vec![about(Notice::PeersSilent, missing(peers, silent)), about(Notice::PeersUnanswered, unanswered.map(mute))]
 }
 
 fn missing(peers: &Peers, silent: &BTreeSet<u64>) -> Option<String> {
@@ -23,9 +29,8 @@ fn missing(peers: &Peers, silent: &BTreeSet<u64>) -> Option<String> {
     (!named.is_empty()).then(|| format!("agents that answered before do not answer any more: {}", named.join("; ")))
 }
 
-fn unanswered(peers: &Peers) -> Option<String> {
-    let why = peers.not_answering.as_ref()?;
-    Some(format!("this agent does not answer those of the other masters: {why}; next: {}", NEXT))
+fn mute(why: &str) -> String {
+    format!("this agent does not answer those of the other masters: {why}; next: {NEXT}")
 }
 
 /// What helps against each reason why this agent does not answer.
@@ -41,18 +46,17 @@ mod tests {
     #[test]
     fn only_an_agent_that_answered_before_is_missed_and_a_port_that_is_taken_is_named() {
         let etcd = ComponentId::system("etcd");
-        let subjects = |peers: &Peers, silent: &[u64]| -> Vec<Notice> {
-            let all = notices(peers, &silent.iter().copied().collect(), &etcd);
+        let subjects = |peers: &Peers, silent: &[u64], why: Option<&str>| -> Vec<Notice> {
+            let all = notices(peers, &silent.iter().copied().collect(), why, &etcd);
             assert_eq!(all.len(), 2, "a subject without a sentence takes the notice back");
             all.into_iter().filter(|notice| notice.text.is_some()).map(|notice| notice.about).collect()
         };
         let mut some = peers();
-        assert_eq!(subjects(&some, &[]), []);
+        assert_eq!(subjects(&some, &[], None), []);
         some.members[1].trouble =
             Some(PeerTrouble { kind: PeerTroubleKind::Refused, detail: "nothing listens".into() });
-        assert_eq!(subjects(&some, &[]), [], "it never answered, or not for long");
-        assert_eq!(subjects(&some, &[2]), [Notice::PeersSilent]);
-        some.not_answering = Some("10.0.0.1:2384 cannot be listened on".into());
-        assert_eq!(subjects(&some, &[]), [Notice::PeersUnanswered]);
+        assert_eq!(subjects(&some, &[], None), [], "it never answered, or not for long");
+        assert_eq!(subjects(&some, &[2], None), [Notice::PeersSilent]);
+        assert_eq!(subjects(&some, &[], Some("10.0.0.1:2384 cannot be listened on")), [Notice::PeersUnanswered]);
     }
 }

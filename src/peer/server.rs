@@ -22,7 +22,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 
 use super::master::Master;
@@ -40,6 +40,8 @@ pub(super) const DEADLINE: Duration = Duration::from_secs(5);
 const MAX_REQUEST: usize = 8 << 10;
 /// Before a port that is taken, or an address that is not there, is tried again.
 const RETRY: Duration = Duration::from_secs(10);
+/// What lasts for so long is reported.
+const LASTING: Duration = Duration::from_secs(30);
 /// After an accept that failed for want of descriptors or memory.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -49,8 +51,8 @@ pub(super) struct Shared {
     pub(super) reporter: Reporter,
     tls: ServerTls,
     slots: Slots,
-    /// Why it does not answer.
-    trouble: Mutex<Option<String>>,
+    /// Why it does not answer, and since when.
+    trouble: Mutex<Option<(Instant, String)>>,
 }
 
 impl Shared {
@@ -60,11 +62,19 @@ impl Shared {
 
     /// Why it does not answer; nothing where it does.
     pub(super) fn trouble(&self) -> Option<String> {
-        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|(_, why)| why.clone())
     }
 
-    fn note(&self, trouble: Option<String>) {
-        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
+    /// The same where it is so for a while: at boot an address of etcd's may come late.
+    pub(super) fn lasting_trouble(&self) -> Option<String> {
+        let trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        trouble.as_ref().filter(|(since, _)| since.elapsed() >= LASTING).map(|(_, why)| why.clone())
+    }
+
+    fn note(&self, why: Option<String>) {
+        let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        let since = trouble.as_ref().map_or_else(Instant::now, |(since, _)| *since);
+        *trouble = why.map(|why| (since, why));
     }
 }
 
@@ -223,4 +233,26 @@ async fn answer(reporter: &Reporter, request: Request<Incoming>) -> Result<Respo
         _ => *response.status_mut() = StatusCode::NOT_FOUND,
     }
     Ok(response)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::memory::Machine;
+    use crate::model::policy::Mode;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_keeps_it_from_answering_is_reported_when_it_lasts() {
+        let shared = Shared::new(Reporter::new(&Machine::default(), Mode::Act));
+        let taken = || Some("the port is taken".to_owned());
+        shared.note(taken());
+        tokio::time::advance(LASTING / 2).await;
+        shared.note(Some("the address is not there".to_owned()));
+        assert_eq!((shared.trouble().is_some(), shared.lasting_trouble()), (true, None));
+        tokio::time::advance(LASTING / 2).await;
+        assert!(shared.lasting_trouble().is_some(), "for one reason or another");
+        shared.note(None);
+        shared.note(taken());
+        assert_eq!(shared.lasting_trouble(), None, "it answered meanwhile");
+    }
 }

@@ -81,13 +81,15 @@ impl PeerTask {
             None if member.id == master.own => own(member),
             None => client::unasked(member),
         };
-        Some(Peers {
+        let mut peers = Peers {
             at: now,
             cluster: EtcdId(master.cluster),
             port: self.port,
             not_answering: self.shared.trouble(),
             members: master.members.iter().map(show).collect(),
-        })
+        };
+        peers.tell_apart();
+        Some(peers)
     }
 
     /// The members whose agents answered before and do not any more. Where others join them, there are none for one pass:
@@ -124,7 +126,8 @@ impl Feature for PeerTask {
     fn notices(&self, _: Timestamp) -> Vec<FeatureNotice> {
         let Some(peers) = self.peers() else { return Vec::new() };
         let etcd = self.master.borrow().as_ref().map(|master| master.etcd.clone());
-        etcd.map_or_else(Vec::new, |etcd| notices::notices(&peers, &self.silent(), &etcd))
+        let unanswered = self.shared.lasting_trouble();
+        etcd.map_or_else(Vec::new, |etcd| notices::notices(&peers, &self.silent(), unanswered.as_deref(), &etcd))
     }
 
     fn show(&self, view: &mut View) {
