@@ -23,6 +23,7 @@ use crate::judge::{self, History};
 use crate::model::event::EventKind;
 use crate::model::inhibitor::Inhibitor;
 use crate::model::observation::{BusyKind, BusyProcess};
+use crate::model::overall::Overall;
 use crate::model::plan::Refusal;
 use crate::model::{
     ComponentId, Decision, Event, Judgement, Memory, Moment, NewerFile, Observation, Request, Step, Tick,
@@ -300,7 +301,14 @@ impl Agent {
         }
         let members = self.observer.etcd_members();
         let member = members.first();
-        self.features.after_pass(PassEnd { seen: &seen, judged: &judged, memory: &self.memory, member });
+        self.features.after_pass(PassEnd {
+            seen: &seen,
+            judged: &judged,
+            memory: &self.memory,
+            inhibitors: &self.inhibitors,
+            known: self.knowing.known(),
+            member,
+        });
         self.pace = Pace::of(&self.memory, &seen);
         let is_well = self.failures.is_empty() && calm::is_well(self.pace, &seen, &judged, &self.memory);
         self.calm.note(is_well, seen.at.boot);
@@ -416,6 +424,11 @@ impl Agent {
             () = self.observer.woken() => None,
             event = self.features.next() => Some(event),
         }
+    }
+
+    /// Hands the features how the node as a whole is.
+    pub fn after_status(&mut self, overall: Overall, sentence: &str) {
+        self.features.after_status(overall, sentence);
     }
 
     /// What reports show of the features.

@@ -6,6 +6,7 @@
 //!   agent ── start(settings, machine, Inbox) ──▶ feature's tasks ──Event──▶ Inbox ──▶ journal, history
 //!     │                                              ▲    │
 //!     ├── after each pass: PassEnd (what was seen, the memory) ┘    └── before each pass: FeatureNotice ──▶ decide
+//!     ├── after its status: the node as a whole
 //!     └── for a report: View
 //! ```
 //!
@@ -17,9 +18,13 @@ use tokio::sync::mpsc;
 use crate::config::Settings;
 use crate::config::keys::Key;
 use crate::model::check::Check;
+use crate::model::etcd_history::EtcdHistory;
 use crate::model::hook::HookView;
+use crate::model::inhibitor::Inhibitor;
 use crate::model::memory::Machine;
 use crate::model::notice::FeatureNotice;
+use crate::model::overall::Overall;
+use crate::model::peer::Peers;
 use crate::model::{Event, Judgement, Memory, Observation, Snapshots};
 use crate::observe::LocalMember;
 
@@ -43,6 +48,10 @@ pub struct PassEnd<'a> {
     pub judged: &'a Judgement,
     /// What lastgood knows after it.
     pub memory: &'a Memory,
+    /// Why nothing is changed at present.
+    pub inhibitors: &'a [Inhibitor],
+    /// What is on record of the clusters that this node's etcd has served.
+    pub known: &'a EtcdHistory,
     /// The etcd member of this node, and how it is asked.
     pub member: Option<&'a LocalMember>,
 }
@@ -54,12 +63,17 @@ pub struct View {
     pub snapshots: Option<Snapshots>,
     /// The command that notifies people; nothing where none is configured.
     pub hook: Option<HookView>,
+    /// The agents next to the other members of etcd; nothing where it has none.
+    pub peers: Option<Peers>,
 }
 
 /// A feature that runs.
 pub trait Feature: Send {
     /// Takes in what a pass found. Returns at once.
     fn after_pass(&mut self, pass: PassEnd<'_>);
+
+    /// Takes in how the node as a whole is, as the status after a pass says it. Returns at once.
+    fn after_status(&mut self, _overall: Overall, _sentence: &str) {}
 
     /// What the operator has to know about it now, and what is over.
     fn notices(&self, now: Timestamp) -> Vec<FeatureNotice>;

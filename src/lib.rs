@@ -19,6 +19,7 @@
 //!  agent    control                          the loop; the socket that the command line talks to
 //!  report                                    status, explain, doctor, history, metrics: one value each, and its printers
 //!  hook                                      notifies people with a configured command
+//!  peer                                      the agents next to the other members of etcd: asks them, and answers them
 //!  snapshots                                 copies of etcd's data: taken, verified, kept, uploaded, bundled with the node's files
 //!  feature                                   the interface of a capability with background tasks
 //!  observe  act  record  │  judge  decide    reads the node; changes it; remembers  │  functions of values, without I/O
@@ -87,6 +88,7 @@ pub mod judge;
 pub mod model;
 pub mod observe;
 pub mod ops;
+pub mod peer;
 pub mod record;
 pub mod report;
 pub mod rules;

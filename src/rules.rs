@@ -266,6 +266,22 @@
 //! Never loop: actions per hour are bounded, and the count outlasts a restart.
 //! * `n23_never_9_a_flapping_fault_meets_bounded_actions_and_then_a_hold_over_restarts_too`
 //!
+//! # Safety: what several masters never do to each other
+//!
+//! ## S8 free-agent
+//! An agent that is paused, that only observes, that holds its etcd or that knows another version is never moved by the agent
+//! of another master.
+//! * `s8_a_paused_agent_reports_that_and_is_moved_by_nothing_that_a_peer_sends`
+//!
+//! ## S9 hostile-peer
+//! Whatever a peer sends: no panic, no wait without a deadline, no file written before it is authenticated and understood.
+//! * `s9_a_damaged_report_is_no_panic`
+//! * `s9_a_report_is_for_certificates_of_members_alone_and_also_for_expired_ones`
+//! * `s9_clients_that_are_silent_or_hang_up_delay_nobody`
+//! * `s9_hostile_answers_end_within_the_deadline`
+//! * `s9_requests_that_are_wrong_are_refused_within_their_deadline`
+//! * `s9_whatever_bytes_come_there_is_no_panic`
+//!
 //! # Promises that tests are named after
 //!
 //! ## R9 no-older-etcd

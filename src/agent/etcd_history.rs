@@ -71,6 +71,11 @@ impl EtcdHistoryWriter {
         memory.incarnations.values_mut().for_each(|incarnation| incarnation.recall(&self.known));
     }
 
+    /// What is known.
+    pub(super) fn known(&self) -> &EtcdHistory {
+        &self.known
+    }
+
     fn save_every(&self) -> Duration {
         let several = self.known.latest().is_some_and(|world| world.members.len() > 1);
         if several { SAVE_EVERY_OF_SEVERAL } else { SAVE_EVERY }

@@ -10,11 +10,13 @@ use crate::hook;
 use crate::model::check::Check;
 use crate::model::memory::Machine;
 use crate::model::notice::FeatureNotice;
+use crate::model::overall::Overall;
 use crate::model::{Event, Memory};
+use crate::peer;
 use crate::snapshots;
 
 /// Every feature. A new one is a room and a line here.
-const FEATURES: &[Registration] = &[snapshots::REGISTRATION, hook::REGISTRATION];
+const FEATURES: &[Registration] = &[snapshots::REGISTRATION, hook::REGISTRATION, peer::REGISTRATION];
 
 /// Every configuration key: those of the core, then those of each feature.
 pub const KEYS: Keys = Keys(&GROUPS);
@@ -60,6 +62,10 @@ impl Features {
 
     pub(super) fn after_pass(&mut self, pass: PassEnd<'_>) {
         self.running.iter_mut().for_each(|feature| feature.after_pass(pass));
+    }
+
+    pub(super) fn after_status(&mut self, overall: Overall, sentence: &str) {
+        self.running.iter_mut().for_each(|feature| feature.after_status(overall, sentence));
     }
 
     pub(super) fn notices(&self, now: Timestamp) -> Vec<FeatureNotice> {

@@ -16,6 +16,7 @@ use tokio::time::{Instant, sleep};
 use super::{Exit, Failure, out};
 use crate::config::{Loaded, Settings};
 use crate::etcd::restore;
+use crate::feature::View;
 use crate::model::reading::SymptomKind;
 use crate::model::{ComponentId, Memory, Observation, Reading};
 use crate::observe::{self, Observer};
@@ -45,7 +46,9 @@ pub(super) async fn doctor(loaded: &Loaded, output: Format) -> Result<Exit, Fail
     let found = observer.environment();
     let places = observe::places(&root(&agent), settings, &found.manifests.value);
     let now = Timestamp::now();
-    let features = crate::agent::checks(&offline.features(&memory), now);
+    // What other agents said, only the agent that asked them knows.
+    let peers = status.as_ref().and_then(|status| status.peers.clone());
+    let features = crate::agent::checks(&View { peers, ..offline.features(&memory) }, now);
     let data_dirs = observer.etcd_members().into_iter().filter_map(|member| member.data_dir);
     let unfinished: Vec<PathBuf> = data_dirs.flat_map(|dir| restore::unfinished(&dir).unwrap_or_default()).collect();
     let examined = Examined {

@@ -72,12 +72,16 @@ pub enum Command {
     Run,
     /// Show the state of the node, what is wrong, and the next step; exit code 5 when something is unhealthy, held or unknown
     #[command(
-        after_help = "EXAMPLES\n  lastgood status\n  lastgood status --watch\n  lastgood status -o json | jq .components"
+        after_help = "EXAMPLES\n  lastgood status\n  lastgood status --watch\n  lastgood status --cluster\n  lastgood status -o json | jq .components"
     )]
     Status {
         /// Print the status again whenever it changes
         #[arg(short, long)]
         watch: bool,
+        /// Show every master of the cluster, one row per member of etcd, by what the agents report to each other; exit code 5
+        /// when one does not answer, or its etcd does not serve
+        #[arg(long, conflicts_with = "watch")]
+        cluster: bool,
         /// Output format
         #[arg(short, long, value_enum, default_value_t)]
         output: Format,
@@ -408,7 +412,8 @@ async fn command(command: Command, loaded: Loaded) -> Result<Exit, Failure> {
     let settings = &loaded.settings;
     match command {
         Command::Run => service::run(loaded).await,
-        Command::Status { watch, output } => status::status(settings, watch.into(), output).await,
+        Command::Status { cluster: true, output, .. } => status::cluster(settings, output).await,
+        Command::Status { watch, output, .. } => status::status(settings, watch.into(), output).await,
         Command::History { component, number, output } => history::history(settings, component, number, output),
         Command::Explain { component, output } => explain::explain(settings, component, output).await,
         Command::Diff { component, a, b } => diff::diff(settings, &component, a, b),

@@ -27,6 +27,8 @@ pub enum Field {
     Duration(Zero, At<Duration>),
     Size(At<u64>),
     Small(u32, At<u32>),
+    /// A TCP port; zero for none.
+    Port(At<u16>),
     Count(usize, At<usize>),
     Path(At<PathBuf>),
     /// Found on the node when absent.
@@ -318,6 +320,7 @@ impl Key {
             Field::Size(at) => quoted(&size::print(*at(s))),
             Field::Small(_, at) => at(s).to_string(),
             Field::Count(_, at) => at(s).to_string(),
+            Field::Port(at) => at(s).to_string(),
             Field::Path(at) => quoted(&at(s).to_string_lossy()),
             Field::FoundPath(at) => quoted(&at(s).as_ref()?.to_string_lossy()),
             Field::Found(_, at) => quoted(at(s).as_ref()?),
@@ -379,6 +382,11 @@ impl Key {
                 *at(settings) = parsed;
             }
             Field::Small(least, at) => *at(settings) = count(value, *least)?,
+            Field::Port(at) => {
+                let number = count(value, 0)?;
+                let wrong = |_| format!("is {number}, but a TCP port (1 to 65535), or 0 for none, is wanted");
+                *at(settings) = u16::try_from(number).map_err(wrong)?;
+            }
             Field::Count(least, at) => {
                 let least = u32::try_from(*least).unwrap_or(u32::MAX);
                 *at(settings) = count(value, least)? as usize;

@@ -73,6 +73,9 @@ pub const REMOTE_STALL: Duration = Duration::from_secs(60);
 /// A snapshot on its way there, and back to be compared: 8 GB at 5 MB/s, twice.
 pub const REMOTE_TIMEOUT: Duration = Duration::from_secs(60 * 60);
 
+/// Where the agents of the masters ask each other: next to etcd's own 2379 to 2382, and assigned to nobody on a master.
+pub const PEERS_PORT: u16 = 2384;
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// Thresholds and choices.
@@ -89,6 +92,7 @@ pub struct Settings {
     pub snapshots: Snapshots,
     pub metrics: Metrics,
     pub notify: Notify,
+    pub peers: Peers,
     /// The node's name; found as the kubelet finds it when absent.
     pub node_name: Option<String>,
     /// The files that all of this was read from, in order.
@@ -104,6 +108,13 @@ pub struct Notify {
     pub timeout: Duration,
     /// What is unhealthy for so long waits for a person.
     pub unhealthy_after: Duration,
+}
+
+/// The agents of the other masters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Peers {
+    /// The TCP port on which they ask each other; zero where they do not.
+    pub port: u16,
 }
 
 /// Where things are.
@@ -304,6 +315,7 @@ impl Default for Settings {
             },
             metrics: Metrics { textfile: None, interval: METRICS_INTERVAL },
             notify: Notify { command: Vec::new(), timeout: NOTIFY_TIMEOUT, unhealthy_after: NOTIFY_UNHEALTHY_AFTER },
+            peers: Peers { port: PEERS_PORT },
             node_name: None,
             files: Vec::new(),
         }

@@ -42,6 +42,8 @@ pub mod memory;
 pub mod metrics_page;
 pub mod notice;
 pub mod observation;
+pub mod overall;
+pub mod peer;
 pub mod plan;
 pub mod policy;
 pub mod predictions;

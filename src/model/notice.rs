@@ -105,6 +105,10 @@ pub enum Notice {
     ValuesUnreadable,
     /// The object storage has no recent verified snapshot.
     SnapshotRemoteBehind,
+    /// The agents of other masters answered before, and do not any more.
+    PeersSilent,
+    /// This agent does not answer those of the other masters, and why.
+    PeersUnanswered,
 }
 
 /// A notice of a feature about a component, or that there is none any more.

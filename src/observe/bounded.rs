@@ -9,19 +9,19 @@ use std::time::Duration;
 
 /// State that is only touched on the blocking pool.
 #[derive(Debug)]
-pub(super) struct Bounded<T> {
+pub(crate) struct Bounded<T> {
     state: Arc<Mutex<T>>,
     what: &'static str,
 }
 
 impl<T: Send + 'static> Bounded<T> {
     /// `what` is how a sentence calls the work: "reading /proc".
-    pub(super) fn new(what: &'static str, state: T) -> Self {
+    pub(crate) fn new(what: &'static str, state: T) -> Self {
         Self { state: Arc::new(Mutex::new(state)), what }
     }
 
     /// Does the work within the deadline, or says why not.
-    pub(super) async fn run<R, F>(&self, deadline: Duration, work: F) -> Result<R, String>
+    pub(crate) async fn run<R, F>(&self, deadline: Duration, work: F) -> Result<R, String>
     where
         R: Send + 'static,
         F: FnOnce(&mut T) -> R + Send + 'static,

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use rustls::crypto::aws_lc_rs::sign::any_supported_type;
 use rustls::pki_types::pem::{PemObject, SectionKind};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use rustls::sign::CertifiedKey;
-use rustls::{Error, InconsistentKeys};
+use rustls::{CertificateError, Error, InconsistentKeys};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
 use x509_parser::parse_x509_certificate;
@@ -137,10 +138,36 @@ pub(super) fn public_keys(pem: &[u8]) -> Option<Digest> {
 }
 
 /// The common name in a certificate's subject.
-pub(super) fn common_name(certificate: &CertificateDer<'_>) -> Option<String> {
+pub fn common_name(certificate: &CertificateDer<'_>) -> Option<String> {
     let (_, certificate) = parse_x509_certificate(certificate).ok()?;
     let name = certificate.subject().iter_common_name().next()?.as_str().ok()?;
     Some(name.to_owned())
+}
+
+/// Verifies a certificate, and one that has expired as of a time at which it was valid: what an expired one is good for, the
+/// caller decides.
+///
+/// # Errors
+/// What is wrong with it besides.
+pub fn even_expired<T>(
+    certificate: &CertificateDer<'_>,
+    now: UnixTime,
+    verify: impl Fn(UnixTime) -> Result<T, Error>,
+) -> Result<T, Error> {
+    let expired = |error: &Error| {
+        matches!(error, Error::InvalidCertificate(CertificateError::Expired | CertificateError::ExpiredContext { .. }))
+    };
+    let mut verified = verify(now);
+    let dates = Dates::of(certificate).into_iter();
+    // An intermediate may have ended before it, or begun after it.
+    for at in dates.flat_map(|dates| [dates.not_after, dates.not_before]) {
+        if !verified.as_ref().err().is_some_and(&expired) {
+            break;
+        }
+        let at = Duration::from_secs(u64::try_from(at).unwrap_or_default());
+        verified = verify(UnixTime::since_unix_epoch(at));
+    }
+    verified
 }
 
 /// A certificate and its key that fit each other, and the certificate's dates.

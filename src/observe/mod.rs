@@ -55,11 +55,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use self::bounded::Bounded;
+pub(crate) use self::bounded::Bounded;
 use self::certificate_use::Renewals;
 use self::certificates::{Certificates, Sources};
 use self::closure::Closures;
 use self::content::Hint;
+pub use self::credentials::{common_name, even_expired};
 use self::data_dirs::DataPaths;
 use self::endpoints::Endpoints;
 use self::environment::Flags;
@@ -80,6 +81,7 @@ pub use self::places::{DirAccess, Directories, places};
 pub use self::preflight::{manifest_at, preflight};
 pub use self::probes::etcd::EtcdEndpoint;
 use self::probes::member::Members;
+pub use self::probes::peer::{KnownAddresses, PeerAnswer, PeerFiles, PeerSecurity, PeerUrls, Peering, ask_peer};
 use self::probes::plan::{self, Fallback, Manifests, ProbeKind, ProbeSpec};
 pub use self::probes::reach::{MemberAnswer, ask_member, list_members, member_endpoints};
 pub use self::probes::snapshot_stream::{Feed, LocalMember, Part, client};
@@ -401,6 +403,7 @@ impl Observer {
             component: id.clone(),
             way: way.clone(),
             data_dir: data_dir(id),
+            peering: self.last.get(id).and_then(|file| Some(Peering::of(file.content.as_ref().ok()?))),
         };
         self.members.ways().map(member).collect()
     }

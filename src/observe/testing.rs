@@ -77,28 +77,13 @@ impl Pki {
 
     /// Signs a certificate for server and client, for 127.0.0.1, valid for so many days (negative: expired).
     pub(crate) fn sign(&self, name: &str, authority: &str, days: i32) {
-        let (key, csr, cert, ext) =
-            (format!("{name}.key"), format!("{name}.csr"), format!("{name}.crt"), format!("{name}.ext"));
-        let subject = format!("/CN={name}");
-        openssl(
-            &self.dir,
-            &[
-                "req",
-                "-newkey",
-                "ec",
-                "-pkeyopt",
-                "ec_paramgen_curve:P-256",
-                "-nodes",
-                "-keyout",
-                &key,
-                "-out",
-                &csr,
-                "-subj",
-                &subject,
-            ],
-        );
-        std::fs::write(self.dir.join(&ext), "subjectAltName=IP:127.0.0.1\nextendedKeyUsage=serverAuth,clientAuth\n")
-            .unwrap();
+        let extensions = "subjectAltName=IP:127.0.0.1\nextendedKeyUsage=serverAuth,clientAuth\n";
+        self.sign_with(name, authority, days, extensions);
+    }
+
+    /// The same with these extensions.
+    pub(crate) fn sign_with(&self, name: &str, authority: &str, days: i32, extensions: &str) {
+        let [csr, cert, ext] = self.request(name, extensions);
         let (ca, ca_key) = (format!("{authority}.crt"), format!("{authority}.key"));
         let days = days.to_string();
         openssl(
@@ -123,12 +108,52 @@ impl Pki {
         );
     }
 
+    /// Signs one that was valid in the January of 2024.
+    pub(crate) fn sign_expired(&self, name: &str, authority: &str, extensions: &str) {
+        let [csr, cert, ext] = self.request(name, extensions);
+        let (ca, ca_key) = (format!("{authority}.crt"), format!("{authority}.key"));
+        let config = "[ca]\ndefault_ca = here\n[here]\ndatabase = index.txt\nnew_certs_dir = .\ndefault_md = sha256\n\
+                      policy = any\nunique_subject = no\nserial = serial\nrand_serial = yes\n[any]\ncommonName = supplied\n";
+        std::fs::write(self.dir.join("ca.cnf"), config).unwrap();
+        std::fs::write(self.dir.join("index.txt"), "").unwrap();
+        let words = format!(
+            "ca -batch -notext -config ca.cnf -cert {ca} -keyfile {ca_key} -in {csr} -out {cert} -extfile {ext} \
+             -startdate 20240101000000Z -enddate 20240201000000Z"
+        );
+        openssl(&self.dir, &words.split(' ').filter(|word| !word.is_empty()).collect::<Vec<_>>());
+    }
+
+    /// A key, and the names of the request for its certificate, of the certificate and of the extensions.
+    fn request(&self, name: &str, extensions: &str) -> [String; 3] {
+        let (key, csr, subject) = (format!("{name}.key"), format!("{name}.csr"), format!("/CN={name}"));
+        openssl(
+            &self.dir,
+            &[
+                "req",
+                "-newkey",
+                "ec",
+                "-pkeyopt",
+                "ec_paramgen_curve:P-256",
+                "-nodes",
+                "-keyout",
+                &key,
+                "-out",
+                &csr,
+                "-subj",
+                &subject,
+            ],
+        );
+        let ext = format!("{name}.ext");
+        std::fs::write(self.dir.join(&ext), extensions).unwrap();
+        [csr, format!("{name}.crt"), ext]
+    }
+
     /// Where a file of it is.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.join(name)
     }
 
-    pub(super) fn read(&self, name: &str) -> Vec<u8> {
+    pub(crate) fn read(&self, name: &str) -> Vec<u8> {
         std::fs::read(self.path(name)).unwrap()
     }
 }
@@ -187,7 +212,7 @@ impl Server {
 
 impl Pki {
     /// A server's side of TLS; with an authority, it wants clients' certificates signed by it.
-    pub(super) fn server(&self, name: &str, clients: Option<&str>) -> rustls::ServerConfig {
+    pub(crate) fn server(&self, name: &str, clients: Option<&str>) -> rustls::ServerConfig {
         use rustls::pki_types::pem::PemObject;
         use rustls::pki_types::{CertificateDer, PrivateKeyDer};
         use std::sync::Arc;

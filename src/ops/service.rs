@@ -62,6 +62,7 @@ pub(crate) async fn run(loaded: Loaded) -> Result<Exit, Failure> {
         let events = service.agent.pass().await;
         service.tell(events, Keep::IsKept);
         let status = service.status();
+        service.agent.after_status(status.overall, &status.sentence);
         let line = systemd_line(&status);
         if let Some(textfile) = &mut textfile {
             let trouble = textfile.keep(&line, || status.metrics()).await;

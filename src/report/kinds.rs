@@ -18,6 +18,7 @@ use crate::config::show::Configuration;
 use crate::etcd::restore;
 use crate::model::document::{Document, List};
 use crate::model::hook::Message;
+use crate::model::peer::{PeerReport, Peers};
 
 /// Gives each type its kind, and the tests the schema of each: a kind without a schema does not compile.
 macro_rules! kinds {
@@ -49,6 +50,8 @@ kinds! {
     "SnapshotContents": Snapshot,
     "Unpacked": Unpacked,
     "Notification": Message,
+    "PeerReport": PeerReport,
+    "ClusterStatus": Peers,
     "RestorePlan": restore::Plan,
     "Restored": restore::Restored,
 }

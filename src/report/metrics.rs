@@ -12,6 +12,7 @@ use crate::model::etcd::AlarmKind;
 use crate::model::metrics_page::{Kind, Page, seconds, yes};
 use crate::model::policy::Mode;
 use crate::model::{Step, Verdict};
+use crate::peer;
 use crate::snapshots;
 
 const VERDICTS: [Verdict; 6] =
@@ -25,6 +26,9 @@ impl Status {
         self.etcds(&mut page);
         if let Some(snapshots) = &self.snapshots {
             snapshots::metrics(snapshots, &mut page);
+        }
+        if let Some(peers) = &self.peers {
+            peer::metrics(peers, &mut page);
         }
         page.into_text()
     }
@@ -196,7 +200,8 @@ mod tests {
 
     use super::super::counters::{Counters, EtcdCounters};
     use super::super::input::Agent;
-    use super::super::status::{HeldView, Notice, Overall, PauseView, ProofView, RestartsView};
+    use super::super::status::{HeldView, Notice, PauseView, ProofView, RestartsView};
+    use crate::model::overall::Overall;
     use crate::model::{ComponentId, Role};
     use crate::snapshots::view::{NewestView, RemoteView, SnapshotsView};
 
@@ -267,6 +272,7 @@ mod tests {
                 },
             ],
             notices: (0..5).map(|_| Notice { component: None, text: String::new() }).collect(),
+            peers: None,
             snapshots: Some(SnapshotsView {
                 enabled: true,
                 directory: "/s".into(),

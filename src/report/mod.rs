@@ -7,6 +7,7 @@
 //!                                              Status ──▶ metrics
 //!   agent, policy ─┘
 //!   Memory + Decision ──▶ Planned ──▶ text | JSON
+//!   what the agents of other masters reported ──▶ Peers ──▶ text | JSON | YAML
 //!   certificates ──▶ Certificates ──▶ text | JSON | YAML
 //!   status of an etcd member and its cluster ──▶ EtcdView ──▶ text | JSON | YAML
 //!   the same, the disk, measurements ──▶ Sizing ──▶ text | JSON | YAML
@@ -23,6 +24,7 @@
 pub mod bundle;
 pub mod certificates;
 pub mod check;
+mod cluster;
 pub mod counters;
 pub mod doctor;
 pub mod etcd;

@@ -18,6 +18,8 @@ use crate::model::inhibitor::Inhibitor;
 use crate::model::lineage::{ApiStop, WrongDataKind};
 use crate::model::memory::Record;
 use crate::model::notice::NodeNotice;
+use crate::model::overall::Overall;
+use crate::model::peer::Peers;
 use crate::model::policy::Mode;
 use crate::model::{Assessment, ComponentId, ComponentState, Event, Judgement, Memory, Role, Verdict};
 use crate::snapshots::view::SnapshotsView;
@@ -31,35 +33,6 @@ pub fn is_of_note(event: &Event) -> bool {
         EventKind::Agent | EventKind::Verdict | EventKind::Generation | EventKind::Notice | EventKind::Snapshot => {
             false
         }
-    }
-}
-
-/// The node as a whole.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-pub enum Overall {
-    /// Everything is healthy and stands on known-good generations.
-    Good,
-    /// Everything is healthy or coming up; something is not proven yet.
-    Changing,
-    /// It cannot be told.
-    Unknown,
-    /// Something is not healthy.
-    Ailing,
-    /// Something waits for a person.
-    Held,
-}
-
-impl fmt::Display for Overall {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Good => "Good",
-            Self::Changing => "Changing",
-            Self::Unknown => "Unknown",
-            Self::Ailing => "Ailing",
-            Self::Held => "Held",
-        })
     }
 }
 
@@ -97,6 +70,9 @@ pub struct Status {
     /// The snapshots of this node's etcd; absent where it has none of its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub snapshots: Option<SnapshotsView>,
+    /// The masters of this node's etcd cluster; absent where it has one member, or no agent runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peers: Option<Peers>,
     /// What the agent counted since it started; absent when none runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub figures: Option<Counters>,
@@ -394,6 +370,7 @@ impl Status {
             wrong_data: WrongDataView::of(memory),
             notices: node.chain(each).collect(),
             snapshots: material.features.snapshots.as_ref().map(|snapshots| SnapshotsView::new(snapshots, now)),
+            peers: material.features.peers.clone(),
             components,
             services,
             figures: material.figures.cloned(),

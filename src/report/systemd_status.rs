@@ -1,8 +1,8 @@
 //! The status line of `systemctl status`. It contains no durations: it is sent only when it changes.
 
 use super::Status;
-use super::status::Overall;
 use crate::model::Verdict;
+use crate::model::overall::Overall;
 use crate::model::policy::Mode;
 
 /// One line, for `STATUS=`.

@@ -7,13 +7,13 @@ use jiff::Timestamp;
 
 use super::doctor::Check;
 use super::input::Process;
-use super::status::Overall;
 use super::table::{lines, table};
 use super::{Doctor, Explanation, GenerationRow, History, Status};
 use crate::config::duration::roughly;
 use crate::model::Event;
 use crate::model::clock::between;
 use crate::model::document::{Document, Versioned};
+use crate::model::overall::Overall;
 use crate::model::policy::Mode;
 
 /// How a value is printed.
@@ -106,6 +106,10 @@ impl Status {
             if let Some(remote) = &snapshots.remote {
                 let _ = writeln!(out, "remote snapshots: {remote}");
             }
+        }
+        if let Some(peers) = &self.peers {
+            let more = if peers.is_well() { "" } else { "; `lastgood status --cluster` shows each" };
+            let _ = writeln!(out, "other masters: {peers}{more}");
         }
         if !self.components.is_empty() {
             let mut table = table(&["COMPONENT", "VERDICT", "FOR", "STATE", "GENERATION", "KNOWN-GOOD", "NOTE"]);

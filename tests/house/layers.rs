@@ -11,7 +11,7 @@ const LAYERS: [&[&str]; 9] = [
     &["sys"],
     &["config", "journal", "etcd", "cri"],
     &["observe", "act", "record", "judge", "decide"],
-    &["feature", "hook", "snapshots"],
+    &["feature", "hook", "peer", "snapshots"],
     &["report"],
     &["agent", "control"],
     &["ops"],

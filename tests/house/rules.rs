@@ -46,7 +46,7 @@ fn rules_of(test: &str) -> Vec<String> {
             while let Some(count) = words.next_if(|word| number(word)) {
                 rules.push(format!("Never {count}"));
             }
-        } else if word.starts_with(['q', 'r', 't', 'n']) && number(&word[1..]) {
+        } else if word.starts_with(['q', 'r', 's', 't', 'n']) && number(&word[1..]) {
             rules.push(word.to_uppercase());
         } else {
             break;

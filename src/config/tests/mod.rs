@@ -219,3 +219,16 @@ proptest! {
         prop_assert_eq!(told, [2 * lines + 2]);
     }
 }
+
+#[test]
+fn a_port_is_a_number_that_a_port_has_and_zero_is_none() {
+    for (given, port) in [("1", 1), ("2385", 2385), ("65535", 65535), ("0", 0)] {
+        assert_eq!(settings(&format!("[peers]\nport = {given}\n")).peers.port, port, "{given}");
+    }
+    for given in ["65536", "-1", "\"2384\"", "2384.5", "99999999999999999999"] {
+        let (loaded, mistakes) = alone(&format!("[peers]\nport = {given}\n"));
+        let [mistake] = mistakes.as_slice() else { panic!("{given}: {mistakes:?}") };
+        assert_eq!(mistake.key.as_deref(), Some("peers.port"), "{given}");
+        assert_eq!(loaded.settings.peers, Settings::default().peers, "{given}");
+    }
+}

@@ -7,6 +7,7 @@
 //! ```
 
 use std::future::Future;
+use std::net::SocketAddr;
 use std::{fmt, io};
 
 use rustls::pki_types::ServerName;
@@ -74,12 +75,29 @@ pub(super) struct Trail {
 
 /// Opens a TCP connection.
 pub(super) async fn tcp(address: &Address, deadline: Instant) -> Result<TcpStream, Reading> {
+    tcp_to(address, resolve(address), deadline).await
+}
+
+/// The addresses of its host.
+///
+/// # Errors
+/// What the system's resolver says.
+pub(super) async fn resolve(address: &Address) -> io::Result<Vec<SocketAddr>> {
+    // Never a name server for what a name in every URL of this node means.
+    Ok(match address.bare() {
+        "localhost" => vec![([127, 0, 0, 1], address.port).into()],
+        host => lookup_host((host, address.port)).await?.collect(),
+    })
+}
+
+/// Opens a TCP connection to the first of these that takes one.
+async fn tcp_to(
+    address: &Address,
+    addresses: impl Future<Output = io::Result<Vec<SocketAddr>>>,
+    deadline: Instant,
+) -> Result<TcpStream, Reading> {
     let open = async {
-        // Never a name server for what a name in every URL of this node means.
-        let addresses: Vec<_> = match address.bare() {
-            "localhost" => vec![([127, 0, 0, 1], address.port).into()],
-            host => lookup_host((host, address.port)).await?.collect(),
-        };
+        let addresses = addresses.await?;
         let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
         for address in addresses {
             match TcpStream::connect(address).await {
@@ -115,9 +133,23 @@ pub(in crate::observe) async fn connect(
     alpn: &[u8],
     deadline: Instant,
 ) -> Result<Connection, Reading> {
+    connect_to(address, resolve(address), security, alpn, deadline).await
+}
+
+/// The same, to a host whose addresses the caller finds.
+///
+/// # Errors
+/// As [`connect`].
+pub(super) async fn connect_to(
+    address: &Address,
+    addresses: impl Future<Output = io::Result<Vec<SocketAddr>>>,
+    security: &Security,
+    alpn: &[u8],
+    deadline: Instant,
+) -> Result<Connection, Reading> {
     let (identities, trust) = match security {
         Security::Plain => {
-            let stream = Box::new(tcp(address, deadline).await?);
+            let stream = Box::new(tcp_to(address, addresses, deadline).await?);
             return Ok(Connection { stream, theirs: None, shown: None, trail: Trail::default() });
         }
         Security::Tls { identities, trust } => (identities, trust),
@@ -132,7 +164,7 @@ pub(in crate::observe) async fn connect(
     let Client { config, ours } = made.map_err(no_means)?;
     let name = ServerName::try_from(address.bare().to_owned())
         .map_err(|_| no_means(format!("{} cannot be the name of a certificate", address.bare())))?;
-    let stream = tcp(address, deadline).await?;
+    let stream = tcp_to(address, addresses, deadline).await?;
     let handshake = TlsConnector::from(config).connect(name, stream);
     let trail = Trail { ours, heard: Heard::default() };
     match timeout_at(deadline, handshake).await {

@@ -71,6 +71,14 @@ impl Answer {
 /// The reading it comes to when there is no answer.
 pub(in crate::observe) async fn get(get: &Get, deadline: Instant) -> Result<Answer, Reading> {
     let connection = connect::connect(&get.address, &get.security, b"", deadline).await?;
+    get_over(connection, get, deadline).await
+}
+
+/// Asks once over this connection, within the deadline.
+///
+/// # Errors
+/// As [`get`].
+pub(super) async fn get_over(connection: connect::Connection, get: &Get, deadline: Instant) -> Result<Answer, Reading> {
     let (certificate, trail) = (connection.theirs, connection.trail);
     let broken = |error: hyper::Error| connect::broken(&error, &get.address, &trail);
     let mut request = Request::get(&get.path).header(header::CONNECTION, "close");

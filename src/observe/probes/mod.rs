@@ -17,6 +17,7 @@ pub(super) mod http;
 pub(super) mod member;
 mod noted_stream;
 mod pace;
+pub(super) mod peer;
 pub(super) mod plan;
 pub(super) mod reach;
 pub(super) mod scrape;

@@ -93,12 +93,12 @@ pub(in crate::observe) fn plan(manifests: &Manifests<'_>, kubernetes: &Path) -> 
 }
 
 /// A path that a flag names, on the host.
-fn flag_path(manifest: &Manifest, flag: &str) -> Option<PathBuf> {
+pub(super) fn flag_path(manifest: &Manifest, flag: &str) -> Option<PathBuf> {
     let inside = PathBuf::from(manifest.flag(flag)?);
     Some(manifest.host_path(&inside).unwrap_or(inside))
 }
 
-fn flag_identity(manifest: &Manifest, certificate: &str, key: &str) -> Option<Identity> {
+pub(super) fn flag_identity(manifest: &Manifest, certificate: &str, key: &str) -> Option<Identity> {
     Some(Identity { certificate: flag_path(manifest, certificate)?, key: flag_path(manifest, key)? })
 }
 

@@ -9,6 +9,8 @@ pub(in crate::observe) enum Trust {
     Anyone,
     /// One that this bundle of authorities signed, for the host that is asked.
     Authority(PathBuf),
+    /// The same, expired or not: an agent next to another etcd, of which nothing more is wanted than a report.
+    AuthorityOnceValid(PathBuf),
 }
 
 /// How a connection is secured.

@@ -9,6 +9,7 @@ use etcd_client::{Client, SnapshotStreaming};
 use tokio::time::{Instant, timeout};
 
 use super::etcd::{Etcd, EtcdEndpoint};
+use super::peer::Peering;
 use crate::model::etcd::MemberStatus;
 use crate::model::{ComponentId, Reading};
 
@@ -20,6 +21,8 @@ pub struct LocalMember {
     pub way: EtcdEndpoint,
     /// Its data directory on the host, where its manifest names one.
     pub data_dir: Option<std::path::PathBuf>,
+    /// How it meets its peers, by its manifest; nothing while that cannot be read.
+    pub peering: Option<Peering>,
 }
 
 /// A snapshot that is being sent.

@@ -26,7 +26,7 @@ use crate::model::{Reading, Symptom};
 use crate::observe::credentials::{self, Dates};
 use crate::observe::kubeconfig;
 
-static PROVIDER: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| Arc::new(aws_lc_rs::default_provider()));
+pub(super) static PROVIDER: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| Arc::new(aws_lc_rs::default_provider()));
 
 /// A chain, a key, a bundle of authorities: none is larger.
 const MAX_PEM: u64 = 1 << 20;
@@ -47,15 +47,15 @@ pub(super) struct Client {
 pub(super) fn client(identities: &[Identity], trust: &Trust, alpn: &[u8], files: &mut Files) -> Result<Client, String> {
     let (pair, ours) = match first_usable(identities, files) {
         Ok(presented) => (Some(presented.pair), presented.trouble),
-        Err(why) if matches!(trust, Trust::Authority(_)) && !identities.is_empty() => return Err(why),
+        Err(why) if !matches!(trust, Trust::Anyone) && !identities.is_empty() => return Err(why),
         Err(_) => (None, None),
     };
     Ok(Client { config: Arc::new(config(pair, trust, alpn, files)?), ours })
 }
 
 /// An identity that was read, and what is wrong with its dates.
-struct Presented {
-    pair: CertifiedKey,
+pub(super) struct Presented {
+    pub(super) pair: CertifiedKey,
     trouble: Option<String>,
 }
 
@@ -73,7 +73,7 @@ fn first_usable(identities: &[Identity], files: &mut Files) -> Result<Presented,
     expired.ok_or(why)
 }
 
-fn read(identity: &Identity, files: &mut Files) -> Result<Presented, String> {
+pub(super) fn read(identity: &Identity, files: &mut Files) -> Result<Presented, String> {
     let mut read = |path: &Path| files.read(path, MAX_PEM).map_err(|fault| format!("{} {fault}", path.display()));
     let mut certificate = read(&identity.certificate)?;
     let mut key = read(&identity.key)?;
@@ -105,14 +105,10 @@ fn config(pair: Option<CertifiedKey>, trust: &Trust, alpn: &[u8], files: &mut Fi
         .map_err(|error| format!("TLS cannot be set up: {error}"))?;
     let builder = match trust {
         Trust::Anyone => builder.dangerous().with_custom_certificate_verifier(Arc::new(Anyone(provider))),
-        Trust::Authority(path) => {
-            let pem = files.read(path, MAX_PEM).map_err(|fault| format!("{} {fault}", path.display()))?;
-            let sentence = |error: String| format!("{} {error}", path.display());
-            let mut roots = RootCertStore::empty();
-            roots.add_parsable_certificates(credentials::certificates(&pem).map_err(sentence)?);
-            let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build();
-            let verifier = verifier.map_err(|error| sentence(format!("contains no usable CA: {error}")))?;
-            builder.with_webpki_verifier(verifier)
+        Trust::Authority(path) => builder.with_webpki_verifier(verifier(path, provider, files)?),
+        Trust::AuthorityOnceValid(path) => {
+            let verifier = OnceValid(verifier(path, provider, files)?);
+            builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier))
         }
     };
     let mut config = match pair {
@@ -125,6 +121,65 @@ fn config(pair: Option<CertifiedKey>, trust: &Trust, alpn: &[u8], files: &mut Fi
         config.alpn_protocols = vec![alpn.to_vec()];
     }
     Ok(config)
+}
+
+/// The authorities of a bundle.
+pub(super) fn roots(path: &Path, files: &mut Files) -> Result<RootCertStore, String> {
+    let pem = files.read(path, MAX_PEM).map_err(|fault| format!("{} {fault}", path.display()))?;
+    let mut roots = RootCertStore::empty();
+    let certificates = credentials::certificates(&pem).map_err(|error| format!("{} {error}", path.display()))?;
+    roots.add_parsable_certificates(certificates);
+    Ok(roots)
+}
+
+fn verifier(
+    path: &Path,
+    provider: Arc<CryptoProvider>,
+    files: &mut Files,
+) -> Result<Arc<WebPkiServerVerifier>, String> {
+    let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots(path, files)?), provider).build();
+    verifier.map_err(|error| format!("{} contains no usable CA: {error}", path.display()))
+}
+
+/// Takes what the authorities signed, expired or not.
+#[derive(Debug)]
+struct OnceValid(Arc<WebPkiServerVerifier>);
+
+impl ServerCertVerifier for OnceValid {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, TlsError> {
+        credentials::even_expired(end_entity, now, |at| {
+            self.0.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, at)
+        })
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, TlsError> {
+        self.0.verify_tls12_signature(message, cert, dss)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, TlsError> {
+        self.0.verify_tls13_signature(message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.supported_verify_schemes()
+    }
 }
 
 /// Takes any certificate whose holder proves to have its key.

@@ -1,6 +1,6 @@
 //! URLs in the notation of etcd's flags.
 
-use std::net::{IpAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 
 use super::connect::Address;
 use crate::observe::environment::reachable;
@@ -14,6 +14,22 @@ pub(super) struct Url {
 
 impl Url {
     pub(super) fn parse(text: &str) -> Option<Self> {
+        let (https, host, port) = Self::split(text)?;
+        Some(Self { https, address: Address { host: reachable(host), port } })
+    }
+
+    /// Whether it has TLS, and the address that whoever listens there binds: none where it names a host.
+    pub(super) fn bound(text: &str) -> Option<(bool, Option<IpAddr>)> {
+        let (https, host, _) = Self::split(text)?;
+        let address = match host.trim_matches(['[', ']']) {
+            "" => Some(Ipv6Addr::UNSPECIFIED.into()),
+            "localhost" => Some(Ipv4Addr::LOCALHOST.into()),
+            host => host.parse().ok(),
+        };
+        Some((https, address))
+    }
+
+    fn split(text: &str) -> Option<(bool, &str, u16)> {
         let (scheme, rest) = text.trim().split_once("://")?;
         let https = match scheme {
             "https" => true,
@@ -25,7 +41,7 @@ impl Url {
             Some((host, port)) if !port.ends_with(']') => (host, port.parse().ok()?),
             _ => (authority, if https { 443 } else { 80 }),
         };
-        Some(Self { https, address: Address { host: reachable(host), port } })
+        Some((https, host, port))
     }
 
     pub(super) fn ip(&self) -> Option<IpAddr> {

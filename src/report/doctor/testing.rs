@@ -202,7 +202,7 @@ impl Scene {
             places: &self.places,
             store: &self.store,
             features: &self.snapshots.as_ref().map_or_else(Vec::new, |of| {
-                crate::agent::checks(&View { snapshots: Some(of.clone()), hook: None }, self.now)
+                crate::agent::checks(&View { snapshots: Some(of.clone()), ..View::default() }, self.now)
             }),
             unfinished: &self.unfinished,
             agent: &self.agent,

@@ -10,8 +10,8 @@ use super::super::situations::scenes;
 use super::super::snapshot_list::OriginView;
 use super::super::testing::{Scene, id, planned};
 use super::super::{
-    Counters, Explanation, History, Snapshot, SnapshotList, SnapshotRow, Unpacked, bundle, certificates, check, etcd,
-    etcd_plan, sizing,
+    Counters, Explanation, History, Snapshot, SnapshotList, SnapshotRow, Unpacked, bundle, certificates, check,
+    cluster, etcd, etcd_plan, sizing,
 };
 use super::schemas::printed;
 use crate::config::{self, show};
@@ -33,6 +33,11 @@ pub(super) fn all() -> Vec<(&'static str, Value)> {
     all.extend(of_etcd());
     all.extend(of_snapshots());
     all.push(printed(&notification()));
+    let peers = cluster::tests::sample();
+    all.extend(peers.members.iter().filter_map(|peer| Some(printed(peer.report.as_ref()?))));
+    all.push(printed(&peers));
+    let status = crate::report::Status { peers: Some(peers), ..Scene::new().status() };
+    all.push(printed(&status));
     all
 }
 

@@ -367,7 +367,7 @@ async fn object_storage_that_hangs_delays_no_snapshot_here() {
     let (tell, mut told) = inbox();
     let keeper = SnapshotTask::start(&settings, &Machine::default(), tell);
     let component = "kube-system/etcd".parse().unwrap();
-    let member = LocalMember { component, way: cluster.way(), data_dir: None };
+    let member = LocalMember { component, way: cluster.way(), data_dir: None, peering: None };
     keeper.want(TaskInput { member: Some(member), answers: true, work_ahead: None });
     // Two intervals: nothing is kept before etcd has answered once more from the data on record.
     let early = tokio::time::timeout(Duration::from_secs(4), told.recv()).await;

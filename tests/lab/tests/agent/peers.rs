@@ -338,3 +338,38 @@ async fn a_member_that_joins_anew_as_a_learner_is_waited_for_by_its_api_server()
     stage.nobody_was_touched()?;
     stage.the_same_after_a_restart().await
 }
+
+#[tokio::test]
+async fn an_agent_answers_the_other_masters_and_says_that_none_is_installed_there() -> Result<()> {
+    let stage = one_of_three(EtcdVersion::V35, QUICK).await?;
+    let began = Instant::now();
+    let shown = loop {
+        let said = stage.node.lastgood(&["status", "--cluster", "-o", "json"]).await?;
+        let shown: Value = serde_json::from_str(&said.stdout).unwrap_or_default();
+        let refused = |name: &str| {
+            let members = shown["members"].as_array().into_iter().flatten();
+            members.filter(|member| member["name"] == name).any(|member| member["trouble"]["kind"] == "refused")
+        };
+        if refused("m2") && refused("m3") {
+            ensure!(said.code == 5, "{said:?}");
+            break shown;
+        }
+        ensure!(began.elapsed() < SOON, "not within {SOON:?}: {said:?}\n{}", stage.story());
+        sleep(LOOK).await;
+    };
+    ensure!(shown["not_answering"].is_null(), "{shown:#}");
+    let own = shown["members"].as_array().into_iter().flatten().find(|member| member["local"] == true);
+    let own = own.context("its own member")?;
+    ensure!(own["report"]["etcd"]["serves"] == true && own["report"]["api_server_serves"] == true, "{own:#}");
+
+    // From the network of another member, with that member's certificate and with none.
+    let ask = "ip netns exec m2 curl --silent --show-error --max-time 5 --cacert /etc/kubernetes/pki/etcd/ca.crt";
+    let at = "https://10.77.0.1:2384/v1/report";
+    let as_peer = format!("{ask} --cert /var/lib/m2-pki.crt --key /var/lib/m2-pki.key {at}");
+    let said = stage.node.exec(&["sh", "-c", &as_peer]).await?.success()?;
+    let report: Value = serde_json::from_str(&said)?;
+    ensure!(report["kind"] == "PeerReport" && report["etcd"]["member"] == own["id"], "{report:#}");
+    ensure!(report["etcd"]["revision"].as_i64() > Some(0), "{report:#}");
+    ensure!(stage.node.sh(&format!("{ask} {at}")).await.is_err(), "it answers a client without a certificate");
+    stage.nobody_was_touched()
+}
