@@ -340,7 +340,7 @@ fn await_serving(
     }
     let Some(assessment) = draft.assessment(id) else { return Flow::Done };
     if assessment.cause.as_ref().is_none_or(Cause::is_of_the_manifest) && !inhibitors::is_maintained(draft, id) {
-        startup.crashes += assessment.crash.as_ref().map_or(0, Crash::own);
+        startup.crashes += assessment.crash.as_ref().filter(|crash| is_of(crash, standing)).map_or(0, Crash::own);
     }
     // Where only files were put back under a process that served all along, nothing starts again to read them: waiting
     // for that would end in stopping what serves (Q8).
@@ -375,6 +375,12 @@ fn await_serving(
     Flow::Done
 }
 
+/// Whether a crash counts against what was put back. A process that began before the file was there was ended by the
+/// kubelet, for the file that was there in between: the pod and its UID may be the same as before.
+fn is_of(crash: &Crash, standing: &DiskState) -> bool {
+    matches!(standing, DiskState::Here(file) if crash.began >= file.changed)
+}
+
 /// For how long a replacement of etcd waits for its word on which data it serves.
 const SAYS_WITHIN: Duration = Duration::from_secs(10);
 
@@ -406,4 +412,40 @@ fn finish(draft: &mut Draft<'_>, id: &ComponentId, r: &Replacement) {
     };
     draft.enter(id, slot, &because);
     change_set::serves_again(draft, id, r.to);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use jiff::Timestamp;
+
+    use super::*;
+    use crate::model::observation::{Gone, ManifestFile, Settled};
+    use crate::model::{Digest, Manifest};
+
+    #[test]
+    fn an_exit_of_a_process_from_before_the_put_back_is_no_crash_of_it() {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let file = ManifestFile {
+            name: "etcd.yaml".to_owned(),
+            digest: Digest::of(b""),
+            content: Manifest::parse(Arc::from(&b""[..])),
+            closure: Vec::new(),
+            changed: at(100),
+            uid: 0,
+            settled: Settled::Yes,
+        };
+        let crash = |second| Crash {
+            uid: String::new(),
+            code: Some(0),
+            count: 1,
+            began: at(second),
+            log_tail: None,
+            proves: None,
+        };
+        let here = DiskState::Here(Arc::new(file));
+        assert_eq!([99, 100, 101].map(|second| is_of(&crash(second), &here)), [false, true, true]);
+        assert!(!is_of(&crash(101), &DiskState::Absent(Gone::Deleted)));
+    }
 }

@@ -250,6 +250,7 @@ fn count_exits(
             uid: run.uid.clone(),
             code: None,
             count,
+            began: run.created,
             log_tail: None,
             proves: None,
         });
@@ -258,6 +259,7 @@ fn count_exits(
         uid: run.uid.clone(),
         code: Some(code),
         count,
+        began: started,
         log_tail: container.log_tail.clone(),
         proves: None,
     })

@@ -180,6 +180,8 @@ pub struct Crash {
     pub code: Option<i32>,
     /// How many exits these were.
     pub count: u32,
+    /// When what ended had begun: its process; where that is not known any more, its sandbox.
+    pub began: Timestamp,
     /// The last words of the container's log, where they could be read.
     pub log_tail: Option<String>,
     /// What its process found wrong with its own configuration, right after its start: another attempt ends the same way.
