@@ -19,15 +19,12 @@ use crate::act::{self, Outcome, StepExecutor};
 use crate::config::Settings;
 use crate::decide::{self, Pace, Scene};
 use crate::feature::{PassEnd, View};
-use crate::judge::{self, History};
 use crate::model::event::EventKind;
 use crate::model::inhibitor::Inhibitor;
 use crate::model::observation::{BusyKind, BusyProcess};
 use crate::model::overall::Overall;
 use crate::model::plan::Refusal;
-use crate::model::{
-    ComponentId, Decision, Event, Judgement, Memory, Moment, NewerFile, Observation, Request, Step, Tick,
-};
+use crate::model::{ComponentId, Decision, Event, Judgement, Memory, Moment, NewerFile, Observation, Request, Step};
 use crate::observe::{self, Environment, Observer};
 use crate::record::{Guard, LockError, Store};
 use crate::report::Counters;
@@ -42,12 +39,14 @@ mod planner;
 mod tests;
 #[cfg(test)]
 mod version_tests;
+mod watch;
 
 use calm::Calm;
 use etcd_history::EtcdHistoryWriter;
 use executor::Executor;
 use features::Features;
 use planner::plan_on;
+use watch::Watch;
 
 /// How long a memory that only grew older may stay unsaved: what a kill costs of a soak.
 const SAVE_EVERY: Duration = Duration::from_secs(10);
@@ -101,8 +100,7 @@ pub struct Agent {
     newer: Vec<NewerFile>,
     /// Whether this is a command that carries out one request because no agent runs.
     no_agent: bool,
-    history: History,
-    last: Option<Moment>,
+    watch: Watch,
     judgement: Option<Judgement>,
     /// Why the last pass changed nothing.
     inhibitors: Vec<Inhibitor>,
@@ -208,8 +206,7 @@ impl Agent {
             saved,
             newer,
             no_agent: false,
-            history: History::default(),
-            last: None,
+            watch: Watch::default(),
             judgement: None,
             inhibitors: Vec::new(),
             pace: Pace::Quiet,
@@ -267,11 +264,7 @@ impl Agent {
         seen.node.newer_state.clone_from(&self.newer);
         seen.node.no_agent = self.no_agent;
         seen.growth = self.knowing.note(&seen);
-        let tick = Tick::after(self.last, seen.at, self.settings.agent_loop.longest_gap);
-        self.last = Some(seen.at);
-        let history = std::mem::take(&mut self.history);
-        let (judged, history) = judge::judge(tick, &seen, &self.memory, history, &self.settings.policy);
-        self.history = history;
+        let (tick, judged) = self.watch.judge(&seen, &self.memory, &self.settings);
         let scene = Scene { tick, seen: &seen, judged: &judged, policy: &self.settings.policy };
         let (decision, answer) = decide(scene, &self.memory);
         let before = std::mem::replace(&mut self.memory, decision.memory.clone());
@@ -324,7 +317,7 @@ impl Agent {
         let mut seen = self.observer.observe(&self.memory).await;
         seen.node.newer_state.clone_from(&self.newer);
         seen.node.no_agent = self.no_agent;
-        plan_on(seen, &self.memory, &self.history, &self.settings.policy, request)
+        plan_on(seen, &self.memory, &self.watch, &self.settings.policy, request)
     }
 
     /// Takes the steps, in order. A step that fails ends what is done for its component in this pass.

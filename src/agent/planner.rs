@@ -1,14 +1,12 @@
 //! Plans a request where no agent runs: it looks at the node as a pass does, takes no lock, writes nothing, and takes no
 //! step.
 
-use std::time::Duration;
-
 use super::etcd_history::EtcdHistoryWriter;
+use super::watch::Watch;
 use super::{Decided, suppose};
 use crate::config::Settings;
 use crate::decide::{self, Scene};
-use crate::judge::{self, History};
-use crate::model::{Memory, Moment, NewerFile, Observation, Policy, Request, Tick};
+use crate::model::{Memory, NewerFile, Observation, Policy, Request};
 use crate::observe::Observer;
 use crate::record::Store;
 
@@ -18,8 +16,7 @@ pub struct Planner {
     observer: Observer,
     memory: Memory,
     newer: Vec<NewerFile>,
-    history: History,
-    last: Option<Moment>,
+    watch: Watch,
 }
 
 impl Planner {
@@ -34,7 +31,7 @@ impl Planner {
         let _ = observer.observe(&memory).await;
         let newer = store.newer_state(&memory);
         let settings = settings.clone();
-        let planner = Self { settings, observer, memory, newer, history: History::default(), last: None };
+        let planner = Self { settings, observer, memory, newer, watch: Watch::default() };
         (planner, findings.iter().map(ToString::to_string).collect())
     }
 
@@ -42,11 +39,7 @@ impl Planner {
     /// the steps, those of lastgood's own bookkeeping are supposed to be done.
     pub async fn look(&mut self) {
         let seen = self.observe().await;
-        let tick = Tick::after(self.last, seen.at, self.settings.agent_loop.longest_gap);
-        self.last = Some(seen.at);
-        let history = std::mem::take(&mut self.history);
-        let (judged, history) = judge::judge(tick, &seen, &self.memory, history, &self.settings.policy);
-        self.history = history;
+        let (tick, judged) = self.watch.judge(&seen, &self.memory, &self.settings);
         let scene = Scene { tick, seen: &seen, judged: &judged, policy: &self.settings.policy };
         let decision = decide::decide(scene, &self.memory);
         self.memory = decision.memory;
@@ -58,7 +51,7 @@ impl Planner {
     /// What would be decided about a request.
     pub async fn plan(&mut self, request: &Request) -> Decided {
         let seen = self.observe().await;
-        plan_on(seen, &self.memory, &self.history, &self.settings.policy, request)
+        plan_on(seen, &self.memory, &self.watch, &self.settings.policy, request)
     }
 
     async fn observe(&mut self) -> Observation {
@@ -73,13 +66,12 @@ impl Planner {
 pub(super) fn plan_on(
     mut seen: Observation,
     memory: &Memory,
-    history: &History,
+    watch: &Watch,
     policy: &Policy,
     request: &Request,
 ) -> Decided {
     suppose(request, &mut seen);
-    let tick = Tick { now: seen.at, credit: Duration::ZERO };
-    let (judged, _) = judge::judge(tick, &seen, memory, history.clone(), policy);
+    let (tick, judged) = watch.judge_once(&seen, memory, policy);
     let scene = Scene { tick, seen: &seen, judged: &judged, policy };
     let (decision, granted) = decide::decide_request(scene, memory, request);
     Decided { before: memory.clone(), decision, granted }
@@ -126,12 +118,12 @@ mod tests {
         for _ in 0..3 {
             planner.look().await;
         }
-        for request in [
-            Request::Pause { seconds: 60, reason: String::new() },
-            Request::Quarantine { component: id, number: Some(1), reason: String::new() },
-        ] {
-            let _ = planner.plan(&request).await;
-        }
+        let planned = planner.plan(&Request::Pause { seconds: 60, reason: String::new() }).await;
+        assert!(planned.granted.is_ok() && planned.decision.memory.pause.is_some(), "{planned:?}");
+        // In the middle of a rollback to it.
+        let quarantine = Request::Quarantine { component: id, number: Some(1), reason: String::new() };
+        let planned = planner.plan(&quarantine).await;
+        assert!(planned.granted.is_err(), "{planned:?}");
         drop(held);
         let changed = |(path, was): (&PathBuf, &Vec<u8>)| !path.ends_with("lock") && look().get(path) != Some(was);
         assert_eq!(before.iter().filter(|found| changed(*found)).count(), 0);
