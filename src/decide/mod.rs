@@ -201,8 +201,8 @@ pub fn concluded(memory: &mut Memory, step: &Step) {
                 generation.stored = Stored::Yes;
             }
         }
-        // Whoever takes the file away before the next pass does what they would do after it: the replacement must not put it
-        // back outside of the limit of actions.
+        // A file that is taken away before the next pass has seen it is taken away all the same: the replacement must not put
+        // it back outside of the limit of actions.
         Step::PutIn { component, number, .. } => {
             if let Some(record) = memory.components.get_mut(component)
                 && let ComponentState::Replacing(replacement) = &mut record.state

@@ -120,7 +120,7 @@ fn resume(draft: &mut Draft<'_>, component: Option<&ComponentId>) -> Result<(), 
         }
         wrong_data::may_resume(draft, id)?;
     }
-    // Whoever ends a pause asks for no more than that: a hold has its own reason, which the pause did not end.
+    // The operator ends the pause and asks for no more than that: a hold has its own reason.
     if component.is_none() && draft.memory.pause.take().is_some() {
         draft.tell_node(EventKind::Request, "resumed", "the operator ended the pause");
         return Ok(());

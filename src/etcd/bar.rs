@@ -15,7 +15,7 @@
 //! data is left by a crash, and is removed.
 
 use std::fs::{self, File};
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
@@ -89,7 +89,7 @@ pub fn unbar(data_dir: &Path) -> io::Result<Unbarred> {
         discard(&aside)?;
         Unbarred::DataBack
     } else {
-        fs::remove_dir_all(&member).map_err(files::named("remove", &member))?;
+        remove_text(&member)?;
         Unbarred::Empty
     };
     files::fsync_dir(data_dir)?;
@@ -102,10 +102,10 @@ fn make(data_dir: &Path, dir: &Path, why: &str, (uid, gid): (u32, u32)) -> io::R
     for made in [dir, &snap] {
         fs::DirBuilder::new().mode(DIR_MODE).create(made).map_err(files::named("make the directory", made))?;
     }
-    let options = File::options().write(true).create_new(true).mode(FILE_MODE).open(&database);
-    let mut file = options.map_err(files::named("make", &database))?;
-    io::Write::write_all(&mut file, text(data_dir, why).as_bytes())?;
-    file.sync_all()?;
+    let made = File::options().write(true).create_new(true).mode(FILE_MODE).open(&database);
+    let mut file = made.map_err(files::named("make", &database))?;
+    let written = file.write_all(text(data_dir, why).as_bytes()).and_then(|()| file.sync_all());
+    written.map_err(files::named("write", &database))?;
     for made in [&database, &snap, dir] {
         std::os::unix::fs::chown(made, Some(uid), Some(gid)).map_err(files::named("give its owner to", made))?;
     }
@@ -136,7 +136,26 @@ fn discard(aside: &Path) -> io::Result<()> {
         let sentence = "holds data that were barred before; move it to another directory first";
         return Err(files::fault(ErrorKind::AlreadyExists, aside, sentence));
     }
-    fs::remove_dir_all(aside).map_err(files::named("remove", aside))
+    remove_text(aside)
+}
+
+/// Removes a directory that was made for a bar. Whatever else somebody put into it keeps it.
+fn remove_text(dir: &Path) -> io::Result<()> {
+    for (inner, ours) in [(dir.to_owned(), "snap"), (dir.join("snap"), "db")] {
+        let names = if inner.exists() { files::names(&inner)? } else { Vec::new() };
+        if let Some(other) = names.iter().find(|name| *name != ours) {
+            let sentence = "is not lastgood's; move it to another directory first";
+            return Err(files::fault(ErrorKind::DirectoryNotEmpty, &inner.join(other), sentence));
+        }
+    }
+    files::remove(&dir.join("snap/db"))?;
+    for made in [&dir.join("snap"), dir] {
+        match fs::remove_dir(made) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(files::named("remove", made)(error)),
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// The lock that etcd holds on its database: with it, none is running and none starts.
@@ -202,6 +221,16 @@ mod tests {
         assert_eq!(names(dir.path()), ["member"]);
         assert_eq!(unbar(dir.path()).unwrap(), Unbarred::Empty);
         assert_eq!(names(dir.path()), [""; 0]);
+    }
+
+    #[test]
+    fn what_somebody_else_put_into_a_barred_directory_is_not_removed() {
+        let dir = data_dir(false);
+        bar(dir.path(), WHY).unwrap();
+        let notes = dir.path().join("member/notes");
+        fs::write(&notes, "why").unwrap();
+        assert_eq!(unbar(dir.path()).unwrap_err().kind(), ErrorKind::DirectoryNotEmpty);
+        assert!(notes.exists() && reason(&dir.path().join("member")).is_some(), "it is barred as before");
     }
 
     #[test]

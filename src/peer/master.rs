@@ -14,7 +14,7 @@ pub(super) struct Master {
     pub etcd: ComponentId,
     /// The cluster's ID.
     pub cluster: u64,
-    /// The ID of its own member.
+    /// The ID of this node's member.
     pub own: u64,
     /// Every member, as they were listed last.
     pub members: Vec<Member>,

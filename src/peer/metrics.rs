@@ -74,7 +74,7 @@ mod tests {
         ] {
             assert!(page.lines().any(|one| one == line), "{line}\n{page}");
         }
-        assert!(!page.contains("member=\"m1\""), "the one of this node has metrics of its own");
+        assert!(!page.contains("member=\"m1\""), "this node's member has other metrics");
         some.members[2].name = "m2".to_owned();
         some.tell_apart();
         let mut page = Page::default();

@@ -37,7 +37,7 @@ pub(super) struct PeerTask {
     master: watch::Sender<Option<Master>>,
     shared: Arc<Shared>,
     pub(super) tracks: Tracks,
-    /// Whom the notice names.
+    /// The peers that the notice names.
     silent: Mutex<BTreeSet<u64>>,
     /// End with this value.
     _tasks: JoinSet<()>,

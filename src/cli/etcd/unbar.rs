@@ -9,6 +9,7 @@ use crate::cli::{Exit, Failure, out};
 use crate::config::Settings;
 use crate::etcd::bar::{self, Unbarred};
 use crate::ops::etcd::node::of_manifest;
+use crate::sys::files;
 
 /// Which directory.
 #[derive(Debug, Args)]
@@ -29,6 +30,8 @@ pub(super) fn unbar(settings: &Settings, args: UnbarArgs) -> Result<Exit, Failur
         return Err(Failure::refused("this node has no etcd manifest; name the directory with --data-dir".to_owned()));
     };
     let dir = data_dir.display();
+    // What this user may not see is not said to be absent.
+    std::fs::read_dir(&data_dir).map_err(files::named("read", &data_dir))?;
     let Some(why) = bar::reason(&data_dir.join("member")) else {
         return Err(Failure::refused(format!("{dir} is not barred: nothing to do")));
     };

@@ -18,7 +18,7 @@ impl Url {
         Some(Self { https, address: Address { host: reachable(host), port } })
     }
 
-    /// Whether it has TLS, and the address that whoever listens there binds: none where it names a host.
+    /// Whether it has TLS, and the address that a server at it binds: none where it names a host.
     pub(super) fn bound(text: &str) -> Option<(bool, Option<IpAddr>)> {
         let (https, host, _) = Self::split(text)?;
         let address = match host.trim_matches(['[', ']']) {

@@ -231,7 +231,7 @@ fn the_plan_says_what_waits_meanwhile() {
     assert_eq!(effects(1, waits), (true, false, false));
     assert_eq!(effects(1, too_long), (true, false, true), "its probe allows 85 s");
     assert_eq!(effects(2, too_long), (false, true, true));
-    assert_eq!(effects(3, too_long), (false, false, true), "it asks the etcd of its own node");
+    assert_eq!(effects(3, too_long), (false, false, true), "it asks the etcd of this node");
 }
 
 #[test]

@@ -18,14 +18,14 @@ pub(super) struct Fault {
     /// What the node must be before.
     pub ground: Ground,
     /// What is done.
-    pub deed: Deed,
+    pub breakage: Breakage,
     /// Who is hurt.
     pub client: Client,
 }
 
 /// What is done to the node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Deed {
+pub(super) enum Breakage {
     /// A flag that the program does not know is written into its manifest.
     Flag(Component),
     /// A flag that it takes is written into its manifest.
@@ -70,7 +70,7 @@ const PLAIN: Fault = Fault {
     title: "",
     subject: Some(ApiServer),
     ground: Ground::Plain,
-    deed: Deed::Flag(ApiServer),
+    breakage: Breakage::Flag(ApiServer),
     client: Client::Write,
 };
 
@@ -81,58 +81,79 @@ pub(super) const FAULTS: [Fault; 24] = [
         name: "etcd-flag",
         title: "an unknown flag in etcd's manifest",
         subject: Some(Etcd),
-        deed: Deed::Flag(Etcd),
+        breakage: Breakage::Flag(Etcd),
         ..PLAIN
     },
     Fault {
         name: "etcd-good-flag",
         title: "a good change of etcd's manifest",
         subject: Some(Etcd),
-        deed: Deed::GoodFlag(Etcd),
+        breakage: Breakage::GoodFlag(Etcd),
         ..PLAIN
     },
     Fault {
         name: "scheduler-flag",
         title: "an unknown flag in kube-scheduler's manifest",
         subject: Some(Scheduler),
-        deed: Deed::Flag(Scheduler),
+        breakage: Breakage::Flag(Scheduler),
         client: Client::Lease(Scheduler),
         ..PLAIN
     },
     Fault {
         name: "image",
         title: "an image that does not exist in kube-apiserver's manifest",
-        deed: Deed::Image(ApiServer),
+        breakage: Breakage::Image(ApiServer),
         ..PLAIN
     },
-    Fault { name: "empty", title: "kube-apiserver's manifest is emptied", deed: Deed::Empty(ApiServer), ..PLAIN },
-    Fault { name: "deleted", title: "kube-apiserver's manifest is deleted", deed: Deed::Delete(ApiServer), ..PLAIN },
+    Fault {
+        name: "empty",
+        title: "kube-apiserver's manifest is emptied",
+        breakage: Breakage::Empty(ApiServer),
+        ..PLAIN
+    },
+    Fault {
+        name: "deleted",
+        title: "kube-apiserver's manifest is deleted",
+        breakage: Breakage::Delete(ApiServer),
+        ..PLAIN
+    },
     Fault {
         name: "audit-policy",
         title: "the audit policy is broken, and kube-apiserver starts anew",
         ground: Ground::Audited,
-        deed: Deed::Audit,
+        breakage: Breakage::Audit,
         ..PLAIN
     },
     Fault {
         name: "second-file",
         title: "an older copy of kube-apiserver's manifest lies beside it (`.bak`)",
-        deed: Deed::Copy(ApiServer),
+        breakage: Breakage::Copy(ApiServer),
         ..PLAIN
     },
     Fault {
         name: "boot",
         title: "the node boots with an unknown flag in kube-apiserver's manifest",
-        deed: Deed::Boot(ApiServer),
+        breakage: Breakage::Boot(ApiServer),
         ..PLAIN
     },
-    Fault { name: "etcd-stopped", title: "etcd hangs (SIGSTOP)", subject: Some(Etcd), deed: Deed::Stop(Etcd), ..PLAIN },
-    Fault { name: "apiserver-stopped", title: "kube-apiserver hangs (SIGSTOP)", deed: Deed::Stop(ApiServer), ..PLAIN },
+    Fault {
+        name: "etcd-stopped",
+        title: "etcd hangs (SIGSTOP)",
+        subject: Some(Etcd),
+        breakage: Breakage::Stop(Etcd),
+        ..PLAIN
+    },
+    Fault {
+        name: "apiserver-stopped",
+        title: "kube-apiserver hangs (SIGSTOP)",
+        breakage: Breakage::Stop(ApiServer),
+        ..PLAIN
+    },
     Fault {
         name: "controllers-stopped",
         title: "kube-controller-manager hangs (SIGSTOP)",
         subject: Some(ControllerManager),
-        deed: Deed::Stop(ControllerManager),
+        breakage: Breakage::Stop(ControllerManager),
         client: Client::Lease(ControllerManager),
         ..PLAIN
     },
@@ -140,7 +161,7 @@ pub(super) const FAULTS: [Fault; 24] = [
         name: "scheduler-stopped",
         title: "kube-scheduler hangs (SIGSTOP)",
         subject: Some(Scheduler),
-        deed: Deed::Stop(Scheduler),
+        breakage: Breakage::Stop(Scheduler),
         client: Client::Lease(Scheduler),
         ..PLAIN
     },
@@ -148,7 +169,7 @@ pub(super) const FAULTS: [Fault; 24] = [
         name: "kubelet-stopped",
         title: "the kubelet hangs (SIGSTOP)",
         subject: None,
-        deed: Deed::StopKubelet,
+        breakage: Breakage::StopKubelet,
         client: Client::Kubelet,
         ..PLAIN
     },
@@ -156,7 +177,7 @@ pub(super) const FAULTS: [Fault; 24] = [
         name: "runtime-stopped",
         title: "containerd hangs (SIGSTOP)",
         subject: None,
-        deed: Deed::StopRuntime,
+        breakage: Breakage::StopRuntime,
         client: Client::Runtime,
         ..PLAIN
     },
@@ -164,14 +185,14 @@ pub(super) const FAULTS: [Fault; 24] = [
         name: "lease",
         title: "kube-scheduler answers its probes, and its lease stands still",
         subject: Some(Scheduler),
-        deed: Deed::Tell(Scheduler, "freeze-lease"),
+        breakage: Breakage::Tell(Scheduler, "freeze-lease"),
         client: Client::Lease(Scheduler),
         ..PLAIN
     },
     Fault {
         name: "reads",
         title: "kube-apiserver answers its probes and no read or write",
-        deed: Deed::Tell(ApiServer, "hang-requests"),
+        breakage: Breakage::Tell(ApiServer, "hang-requests"),
         ..PLAIN
     },
     Fault {
@@ -179,7 +200,7 @@ pub(super) const FAULTS: [Fault; 24] = [
         title: "etcd's quorum is lost (two of three members hang)",
         subject: Some(Etcd),
         ground: Ground::Members,
-        deed: Deed::StopMembers,
+        breakage: Breakage::StopMembers,
         ..PLAIN
     },
     Fault {
@@ -187,7 +208,7 @@ pub(super) const FAULTS: [Fault; 24] = [
         title: "etcd is full to its quota (NOSPACE)",
         subject: Some(Etcd),
         ground: Ground::SmallQuota,
-        deed: Deed::WriteFull,
+        breakage: Breakage::WriteFull,
         ..PLAIN
     },
     Fault {
@@ -195,20 +216,20 @@ pub(super) const FAULTS: [Fault; 24] = [
         title: "the disk under etcd's data is full",
         subject: Some(Etcd),
         ground: Ground::SmallDisk,
-        deed: Deed::FillDisk,
+        breakage: Breakage::FillDisk,
         ..PLAIN
     },
     Fault {
         name: "certificate",
         title: "kube-apiserver's serving certificate has ended, and it starts anew",
-        deed: Deed::EndCertificate,
+        breakage: Breakage::EndCertificate,
         ..PLAIN
     },
     Fault {
         name: "restored",
         title: "etcd was restored to an earlier state under a running kube-apiserver",
         subject: Some(Etcd),
-        deed: Deed::Restore,
+        breakage: Breakage::Restore,
         client: Client::Fresh,
         ..PLAIN
     },
@@ -217,7 +238,7 @@ pub(super) const FAULTS: [Fault; 24] = [
         title: "the node boots, and the disk of etcd's data is not mounted",
         subject: Some(Etcd),
         ground: Ground::OwnDisk,
-        deed: Deed::LoseDisk,
+        breakage: Breakage::LoseDisk,
         client: Client::Same,
     },
 ];

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use nix::sys::signal::Signal;
 use tokio::time::sleep;
 
-use super::faults::Deed;
+use super::faults::Breakage;
 use crate::manifests::Component;
 use crate::node::etcd_data::Disk;
 use crate::node::members::OTHERS;
@@ -114,102 +114,102 @@ impl Site {
     ///
     /// # Errors
     /// When it cannot be brought about.
-    pub(super) async fn break_it(&mut self, deed: Deed) -> Result<Moment> {
+    pub(super) async fn break_it(&mut self, breakage: Breakage) -> Result<Moment> {
         let node = &mut self.node;
-        match deed {
-            Deed::Flag(component) => {
+        match breakage {
+            Breakage::Flag(component) => {
                 let now = Moment::now();
                 node.edit_manifest(&component.file(), |text| with_flag(text, component, UNKNOWN))?;
                 Ok(now)
             }
-            Deed::GoodFlag(component) => {
+            Breakage::GoodFlag(component) => {
                 let now = Moment::now();
                 node.edit_manifest(&component.file(), |text| with_flag(text, component, GOOD))?;
                 Ok(now)
             }
-            Deed::Image(component) => {
+            Breakage::Image(component) => {
                 let release = node.cluster().kubernetes.clone();
                 let now = Moment::now();
                 node.edit_manifest(&component.file(), |text| text.replacen(&release, "v0.0.0-none", 1))?;
                 Ok(now)
             }
-            Deed::Empty(component) => {
+            Breakage::Empty(component) => {
                 let now = Moment::now();
                 node.write_manifest(&component.file(), "", Writing::Plain)?;
                 Ok(now)
             }
-            Deed::Delete(component) => {
+            Breakage::Delete(component) => {
                 let now = Moment::now();
                 node.remove_manifest(&component.file())?;
                 Ok(now)
             }
-            Deed::Copy(component) => {
+            Breakage::Copy(component) => {
                 let older = with_flag(&node.manifest_text(&component.file())?, component, "--v=3");
                 let now = Moment::now();
                 node.write_manifest(&format!("{}.bak", component.file()), &older, Writing::Plain)?;
                 Ok(now)
             }
-            Deed::Audit => {
+            Breakage::Audit => {
                 let now = Moment::now();
                 write(&node.path(AUDIT_FILE), &AUDIT.replace("Metadata", "Everything"))?;
                 node.tell(Component::ApiServer.name(), "crash").await?;
                 Ok(now)
             }
-            Deed::Stop(component) => {
+            Breakage::Stop(component) => {
                 let now = Moment::now();
                 node.exec(&["pkill", "-STOP", "-f", &format!("^{} ", component.name())]).await?.success()?;
                 Ok(now)
             }
-            Deed::StopKubelet => {
+            Breakage::StopKubelet => {
                 let now = Moment::now();
                 node.kubelet().signal(Signal::SIGSTOP).await?;
                 Ok(now)
             }
-            Deed::StopRuntime => {
+            Breakage::StopRuntime => {
                 let now = Moment::now();
                 node.containerd().signal(Signal::SIGSTOP).await?;
                 Ok(now)
             }
-            Deed::Tell(component, what) => {
+            Breakage::Tell(component, what) => {
                 let now = Moment::now();
                 node.tell(component.name(), what).await?;
                 Ok(now)
             }
-            Deed::StopMembers => {
+            Breakage::StopMembers => {
                 let now = Moment::now();
                 for number in OTHERS {
                     node.signal_member(number, "STOP").await?;
                 }
                 Ok(now)
             }
-            Deed::WriteFull => {
+            Breakage::WriteFull => {
                 node.sh(&fill(10)).await.context("full too early")?;
                 let now = Moment::now();
                 let filled = node.sh(&fill(30)).await;
                 ensure!(filled.is_err(), "etcd took more than its quota");
                 Ok(now)
             }
-            Deed::FillDisk => {
+            Breakage::FillDisk => {
                 let small = self.small.as_ref().context("this ground has no small disk")?;
                 let now = Moment::now();
                 small.fill()?;
                 Ok(now)
             }
-            Deed::EndCertificate => {
+            Breakage::EndCertificate => {
                 let now = Moment::now();
                 node.end_certificate("apiserver")?;
                 node.tell(Component::ApiServer.name(), "crash").await?;
                 Ok(now)
             }
-            Deed::Boot(component) => {
+            Breakage::Boot(component) => {
                 node.power_off();
                 node.edit_manifest(&component.file(), |text| with_flag(text, component, UNKNOWN))?;
                 let now = Moment::now();
                 node.power_on().await?;
                 Ok(now)
             }
-            Deed::Restore => restore(node).await,
-            Deed::LoseDisk => {
+            Breakage::Restore => restore(node).await,
+            Breakage::LoseDisk => {
                 node.power_off();
                 node.etcd_disk_at_boot(Disk::Missing)?;
                 let now = Moment::now();

@@ -3,7 +3,7 @@
 
 use anyhow::{Context as _, Result};
 
-use super::faults::{Deed, Fault};
+use super::faults::{Breakage, Fault};
 use super::ground::Moment;
 use crate::manifests::Component;
 use crate::node::containers::Life;
@@ -19,7 +19,7 @@ pub(super) struct Person {
 
 /// Whether the manifest from before is what helps.
 pub(super) fn can_help(fault: &Fault) -> bool {
-    matches!(fault.deed, Deed::Flag(_) | Deed::Boot(_))
+    matches!(fault.breakage, Breakage::Flag(_) | Breakage::Boot(_))
 }
 
 impl Person {

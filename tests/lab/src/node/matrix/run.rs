@@ -53,7 +53,7 @@ pub(super) async fn run(fault: &'static Fault, doer: Doer) -> Result<Run> {
     served(&site.node, &mut client).await?;
     let mut person = (doer == Doer::Person).then(|| Person::beside(&site.node, fault)).transpose()?;
     let calm = calm::Watch::begin();
-    let moment = site.break_it(fault.deed).await.context("the fault")?;
+    let moment = site.break_it(fault.breakage).await.context("the fault")?;
     client.fault_at(i64::try_from(moment.at.as_nanosecond()).unwrap_or_default());
     let (serving, explained) = watch(&site.node, fault, doer, person.as_mut(), &mut client, moment).await;
     let calm = calm.end();
